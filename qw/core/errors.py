@@ -1,0 +1,74 @@
+"""Every error qw raises on purpose.
+
+QwError
+├── NotFound        the thing named does not exist
+├── Conflict        it exists, and its state forbids what was asked
+├── Invalid         the input is wrong; lists every fault with its place
+│   └── Misconfigured   the settings are wrong
+├── Unavailable     the database, or a broker, cannot be reached or will not answer now
+├── Denied          the database role lacks the right
+└── TimedOut        the caller's patience ended before the thing did
+
+Each has a stable ``code``; the CLI maps it to an exit code and HTTP to a status, in one table each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class QwError(Exception):
+    code = "error"
+
+
+class NotFound(QwError):
+    code = "not_found"
+
+
+class Conflict(QwError):
+    code = "conflict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing wrong with an input: ``path`` is where (``payload.items[3]``, ``f.yaml:9:14``), or empty."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class Invalid(QwError):
+    """The input is wrong. ``faults`` has every fault found, in the order of the input."""
+
+    code = "invalid"
+
+    def __init__(self, *faults: Fault | str) -> None:
+        self.faults = tuple(Fault(path="", message=f) if isinstance(f, str) else f for f in faults)
+        super().__init__("; ".join(map(str, self.faults)))
+
+
+class Misconfigured(Invalid):
+    code = "misconfigured"
+
+
+class Unavailable(QwError):
+    code = "unavailable"
+
+
+class Denied(QwError):
+    code = "denied"
+
+
+class TimedOut(QwError):
+    code = "timed_out"
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` when *word* looks like one of *known*, else nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
