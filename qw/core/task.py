@@ -1,4 +1,4 @@
-"""A task in its shapes: asked for (`NewTask`), claimed (`Claim`), looked at (`Task`), and its past tries (`Attempt`)."""
+"""A task in its shapes: as asked for (`NewTask`), claimed (`Claim`) and looked at (`Task`); its past tries (`Attempt`)."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ class NewTask:
     run_id: UUID | None = None
     step: str | None = None
     parent_id: UUID | None = None
+
+
+class Lane(NamedTuple):
+    """What is claimed together: one queue's tasks of one priority, in the order of their seq."""
+
+    queue: str
+    priority: int
 
 
 class Claim(NamedTuple):

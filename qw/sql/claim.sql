@@ -1,0 +1,147 @@
+-- What workers do to tasks: claim them, end them, look a fence up.
+
+-- name: claim
+-- Take up to *room* tasks from lanes (queue, priority, cursor, quota), in the order the lanes are given. Skips rows that
+-- others hold, paused queues, and everything when the worker was declared dead. Rows come back unordered.
+--
+-- ctid is safe because rows of qw.ready are never updated. One LATERAL per lane: with queue = any(…) order by,
+-- PostgreSQL sorts the whole backlog (160 ms against 2 ms at 300,000 rows).
+with chosen as materialized (
+  select r.ctid
+    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursors)s::bigint[], %(quotas)s::integer[])
+           as l (queue, priority, cursor, quota),
+         lateral (
+           select ctid from qw.ready r
+            where r.queue = l.queue and r.priority = l.priority and r.seq > l.cursor
+            order by r.seq limit l.quota for update skip locked) r
+   where (select w.dead_at is null and w.stopped_at is null from qw.worker w where w.id = %(worker)s::integer)
+     and not exists (select 1 from qw.queue q where q.name = l.queue and q.paused_at is not null)
+   limit %(room)s::integer
+), taken as materialized (
+  delete from qw.ready where ctid = any(array(select ctid from chosen))
+  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, nextval('qw.fence_seq') as fence
+), running as (
+  insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
+  select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
+)
+select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
+       t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
+       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked
+  from taken k join qw.task t on t.id = k.task_id
+
+-- name: claim_some
+-- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them.
+with chosen as materialized (
+  select r.ctid
+    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursors)s::bigint[], %(quotas)s::integer[])
+           as l (queue, priority, cursor, quota),
+         lateral (
+           select ctid from qw.ready r
+            where r.queue = l.queue and r.priority = l.priority and r.seq > l.cursor
+              and r.crashes < %(crashes)s::smallint
+              and not exists (
+                select 1 from qw.task f where f.id = r.task_id and f.type = any(%(without)s::text[]))
+            order by r.seq limit l.quota for update skip locked) r
+   where (select w.dead_at is null and w.stopped_at is null from qw.worker w where w.id = %(worker)s::integer)
+     and not exists (select 1 from qw.queue q where q.name = l.queue and q.paused_at is not null)
+   limit %(room)s::integer
+), taken as materialized (
+  delete from qw.ready where ctid = any(array(select ctid from chosen))
+  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, nextval('qw.fence_seq') as fence
+), running as (
+  insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
+  select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
+)
+select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
+       t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
+       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked
+  from taken k join qw.task t on t.id = k.task_id
+
+-- name: end
+-- Store how attempts ended; arrays of equal length in id order. Returns the ids and fences that were really theirs: one
+-- that is missing lost its lease, and nothing of it was written.
+--
+-- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq.
+with gone as materialized (
+  delete from qw.running r
+   using unnest(
+     %(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(statuses)s::text[], %(retries)s::smallint[],
+     %(crashes)s::smallint[], %(delays)s::interval[], %(reasons)s::text[], %(results)s::jsonb[], %(errors)s::text[],
+     %(outcomes)s::text[], %(seconds)s::float8[], %(keys)s::text[], %(runs)s::uuid[])
+     as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, seconds, key, run_id)
+   where r.task_id = g.id and r.fence = g.fence
+  returning r.task_id, r.fence, g.attempt, r.seq, r.queue, r.priority, r.worker,
+            coalesce(now() - make_interval(secs => g.seconds), r.claimed_at) as started_at,
+            g.status, g.retries, g.crashes, g.delay, g.reason, g.result, g.error, g.outcome, g.key, g.run_id,
+            g.status in ('completed', 'failed', 'cancelled') as final
+), finished as (
+  insert into qw.finished (
+    task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error)
+  select task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error from gone where final
+), scheduled as (
+  insert into qw.scheduled (task_id, run_at, queue, priority, attempt, retries, crashes, reason)
+  select task_id, now() + delay, queue, priority, attempt, retries, crashes, reason from gone
+   where not final and delay is not null
+), ready as (
+  insert into qw.ready (seq, task_id, queue, priority, attempt, retries, crashes)
+  select seq, task_id, queue, priority, attempt, retries, crashes from gone where not final and delay is null
+), history as (
+  insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, error)
+  select task_id, fence, outcome, attempt, worker, started_at, error from gone where outcome is not null
+  on conflict do nothing
+), keys as (
+  delete from qw.unique_key u where u.key = any(array(select key from gone where final and key is not null))
+    and u.task_id = any(array(select task_id from gone where final and key is not null))
+), requests as (
+  delete from qw.cancel_request where task_id = any(array(select task_id from gone where final))
+), news as (
+  insert into qw.advance (run_id) select distinct run_id from gone where final and run_id is not null
+), counts as (
+  insert into qw.tally (queue, live, completed, failed, cancelled)
+  select queue, -count(*), count(*) filter (where status = 'completed'), count(*) filter (where status = 'failed'),
+         count(*) filter (where status = 'cancelled') from gone where final group by queue
+)
+select task_id, fence from gone
+
+-- name: recorded
+-- Those of the fences that ended: an outcome whose commit was in doubt is looked up here before it counts as lost.
+select task_id, fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])
+union
+select task_id, fence from qw.attempt a where a.task_id = any(%(ids)s::uuid[]) and a.fence = any(%(fences)s::bigint[])
+   and a.outcome in ('error', 'timed_out', 'superseded')
+
+-- name: record_lost
+-- A result that came after its lease was lost: kept in the history, written nowhere else.
+insert into qw.attempt (task_id, fence, outcome, attempt, worker, error, result)
+select g.id, g.fence, 'lease_lost', g.attempt, %(worker)s::integer, g.error, g.result
+  from unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(errors)s::text[], %(results)s::jsonb[])
+    as g (id, fence, attempt, error, result)
+ where exists (select 1 from qw.task t where t.id = g.id)
+on conflict do nothing
+
+-- name: promote
+-- Move due tasks to ready, oldest first, into new places. Returns each one's lane and time.
+with due as (
+  delete from qw.scheduled where task_id = any(array(
+    select task_id from qw.scheduled where run_at <= now() and run_at >= %(cursor)s::timestamptz
+     order by run_at, task_id limit %(limit)s for update skip locked))
+  returning task_id, run_at, queue, priority, attempt, retries, crashes
+), moved as (
+  insert into qw.ready (task_id, queue, priority, attempt, retries, crashes)
+  select task_id, queue, priority, attempt, retries, crashes from due order by run_at, task_id
+)
+select queue, priority, run_at from due
+
+-- name: release_unserved
+-- Bring back tasks that were parked because nobody served their type, now that somebody does.
+with back as (
+  delete from qw.scheduled where task_id = any(array(
+    select s.task_id from qw.scheduled s join qw.task t on t.id = s.task_id
+     where s.reason = 'unserved' and t.type = any(%(types)s::text[]) order by s.task_id limit 10000
+     for update of s skip locked))
+  returning task_id, queue, priority, attempt, retries, crashes
+), moved as (
+  insert into qw.ready (task_id, queue, priority, attempt, retries, crashes)
+  select task_id, queue, priority, attempt, retries, crashes from back order by task_id
+)
+select distinct queue, priority from back

@@ -1,0 +1,241 @@
+-- Tasks: into the queue, looked at, moved by people. What workers do to them is in claim.sql.
+
+-- name: enqueue
+-- Tasks without keys; arrays of equal length, in the order they are to run. Returns the ids that are new.
+-- An id that exists is left alone. No CTE is joined to another: under the planner guards that is a nested loop.
+with given as materialized (
+  select * from unnest(
+    %(ids)s::uuid[], %(queues)s::text[], %(types)s::text[], %(payloads)s::jsonb[], %(priorities)s::smallint[],
+    %(run_ats)s::timestamptz[], %(delays)s::interval[], %(max_retries)s::smallint[], %(timeouts)s::interval[],
+    %(backoffs)s::jsonb[], %(run_ids)s::uuid[], %(steps)s::text[], %(parents)s::uuid[], %(headers)s::jsonb[])
+  with ordinality as g (
+    id, queue, type, payload, priority, run_at, delay, max_retries, timeout,
+    backoff, run_id, step, parent_id, headers, place)
+), task as materialized (
+  insert into qw.task (
+    id, queue, type, payload, priority, max_retries, timeout, backoff, run_id, step, parent_id, headers)
+  select id, queue, type, payload, priority, max_retries, timeout, backoff, run_id, step, parent_id, headers
+    from given order by place
+  on conflict (id) do nothing
+  returning id, queue, priority
+), ready as (
+  insert into qw.ready (task_id, queue, priority)
+  select id, queue, priority from given
+   where id in (select id from task) and coalesce(run_at, now() + delay, now()) <= now()
+   order by place
+), scheduled as (
+  insert into qw.scheduled (task_id, run_at, queue, priority, reason)
+  select id, coalesce(run_at, now() + delay), queue, priority, 'time' from given
+   where id in (select id from task) and coalesce(run_at, now() + delay, now()) > now()
+), counts as (
+  insert into qw.tally (queue, live) select queue, count(*) from task group by queue
+), woken as (
+  select pg_notify('qw_ready', l.queue || ' ' || l.priority)
+    from (select distinct queue, priority from task) l
+   where exists (select 1 from qw.idle i where i.queue in (l.queue, '*'))
+)
+select id, (select count(*) from woken) from task
+
+-- name: enqueue_keyed
+-- One task with a unique or idempotency key. Returns the id of the task that stands for it, new or not.
+select qw.enqueue_one(
+  %(type)s::text, %(payload)s::jsonb, %(queue)s::text, %(priority)s::integer, %(run_at)s::timestamptz,
+  %(delay)s::interval, %(max_retries)s::integer, %(timeout)s::interval, %(unique_key)s::text,
+  %(idempotency_key)s::text, %(on_conflict)s::text, %(id)s::uuid, %(headers)s::jsonb, %(backoff)s::jsonb,
+  %(parent_id)s::uuid)
+
+-- name: copy_tasks
+-- The fast way in for many new ids; a duplicate fails the whole COPY, which is then redone with enqueue.
+copy qw.task (id, queue, type, payload, priority, max_retries, timeout, backoff, headers) from stdin (format binary)
+
+-- name: copy_ready
+copy qw.ready (task_id, queue, priority) from stdin (format binary)
+
+-- name: copy_scheduled
+copy qw.scheduled (task_id, run_at, queue, priority, reason) from stdin (format binary)
+
+-- name: count_enqueued
+-- Counts of a COPY, and the wake-up of who waits.
+with given as materialized (
+  select * from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(counts)s::bigint[]) as g (queue, priority, n)
+), counts as (
+  insert into qw.tally (queue, live) select queue, sum(n) from given group by queue
+)
+select pg_notify('qw_ready', queue || ' ' || priority) from given
+ where exists (select 1 from qw.idle i where i.queue in (given.queue, '*'))
+
+-- name: get
+-- In no order. An id without a row does not exist.
+select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.max_retries, 3) as max_retries,
+       coalesce(t.timeout, y.timeout, interval '5 minutes') as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
+       t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
+       t.started_at, t.finished_at, t.result, t.error
+  from qw.tasks t left join qw.type y on y.name = t.type
+ where t.id = any(%(ids)s::uuid[])
+
+-- name: attempts
+-- The history of one task, oldest first.
+select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result
+  from qw.attempt where task_id = %(id)s order by ended_at, fence
+
+-- name: find_any
+-- Newest ids first, below *before*. Lists find ids in one narrow table or index, then get them: 1 ms, not 1.5 s, at 1 M.
+select t.id from qw.task t
+ where t.id < %(before)s::uuid
+   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queue)s::text is null or t.queue = %(queue)s::text)
+   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+   and (%(customer)s::text is null or (t.payload ? 'customerId' and t.payload ->> 'customerId' = %(customer)s::text))
+   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+   and (%(error)s::text is null or exists (
+     select 1 from qw.finished f where f.task_id = t.id and strpos(f.error, %(error)s::text) > 0))
+ order by t.id desc
+ limit %(limit)s
+
+-- name: find_waiting
+-- Ids that are pending (or retrying, when asked) and match, newest first.
+select t.id from (
+    select r.task_id, r.retries from qw.ready r
+    union all
+    select s.task_id, s.retries from qw.scheduled s
+  ) w join qw.task t on t.id = w.task_id
+ where (w.retries > 0) = %(retrying)s::boolean
+   and t.id < %(before)s::uuid
+   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queue)s::text is null or t.queue = %(queue)s::text)
+   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+   and (%(error)s::text is null or exists (
+     select 1 from qw.attempt a where a.task_id = t.id and strpos(a.error, %(error)s::text) > 0))
+ order by w.task_id desc
+ limit %(limit)s
+
+-- name: find_running
+select t.id from qw.running r join qw.task t on t.id = r.task_id
+ where t.id < %(before)s::uuid
+   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queue)s::text is null or t.queue = %(queue)s::text)
+   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+ order by r.task_id desc
+ limit %(limit)s
+
+-- name: find_finished
+select f.task_id from qw.finished f join qw.task t on t.id = f.task_id
+ where f.status = %(status)s
+   and f.task_id < %(before)s::uuid
+   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queue)s::text is null or t.queue = %(queue)s::text)
+   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+   and (%(error)s::text is null or strpos(f.error, %(error)s::text) > 0)
+ order by f.task_id desc
+ limit %(limit)s
+
+-- name: resolve
+-- Up to three ids that begin with the given hexadecimal digits, as the bounds of a range.
+select id from qw.task where id between %(low)s::uuid and %(high)s::uuid order by id limit 3
+
+-- name: cancel
+select task_id, outcome from qw.cancel_tasks(%(ids)s::uuid[], %(running)s::boolean, %(reason)s::text)
+
+-- name: settle_cancels
+-- Take those that wait and whose cancel request is open; what runs stays, its worker is told.
+select count(*) from qw.settle_cancels(array(select task_id from qw.cancel_request order by task_id limit 1000))
+
+-- name: retry
+select task_id, outcome from qw.retry_tasks(%(ids)s::uuid[])
+
+-- name: finals
+-- Those of the ids that are final, with their status.
+select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])
+
+-- name: stats
+-- Totals by queue. processing and retrying are counted from narrow tables, the rest comes from the tally.
+with live as (
+  select queue, sum(live)::bigint as live, sum(completed)::bigint as completed, sum(failed)::bigint as failed,
+         sum(cancelled)::bigint as cancelled
+    from qw.tally group by queue
+), running as (
+  select queue, count(*) as n from qw.running group by queue
+), retrying as (
+  select queue, count(*) as n from (
+    (select queue from qw.ready where retries > 0 limit 10000)
+    union all (select queue from qw.scheduled where retries > 0 limit 10000)) w group by queue
+)
+select l.queue,
+       greatest(l.live - coalesce(r.n, 0) - coalesce(w.n, 0), 0) as pending,
+       coalesce(r.n, 0) as processing, coalesce(w.n, 0) as retrying, l.completed, l.failed, l.cancelled
+  from live l left join running r on r.queue = l.queue left join retrying w on w.queue = l.queue
+ order by l.queue
+
+-- name: write_logs
+insert into qw.task_log (task_id, attempt, level, message)
+select * from unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(levels)s::text[], %(messages)s::text[])
+
+-- name: read_logs
+-- Lines of one task after a line id, oldest first.
+select id, attempt, at, level, message from qw.task_log
+ where task_id = %(id)s and id > %(after)s order by id limit %(limit)s
+
+-- name: write_progress
+insert into qw.progress (task_id, fraction, message) values (%(id)s, %(fraction)s, %(message)s)
+on conflict (task_id) do update set fraction = excluded.fraction, message = excluded.message, at = now()
+
+-- name: read_progress
+select fraction, message, at from qw.progress where task_id = %(id)s
+
+-- name: checkpoint
+-- The stored value of a named step. No row: it has not been done.
+select value from qw.checkpoint where task_id = %(id)s and name = %(name)s
+
+-- name: keep_checkpoint
+insert into qw.checkpoint (task_id, name, value) values (%(id)s, %(name)s, %(value)s) on conflict do nothing
+
+-- name: prune
+-- Delete finished tasks past their retention, oldest first; tasks of a run go with their run.
+with old as materialized (
+  select f.task_id, t.queue, f.status from qw.finished f join qw.task t on t.id = f.task_id
+   where f.finished_at < now() - %(completed)s::interval
+     and (f.status = 'completed' or f.finished_at < now() - %(unhappy)s::interval)
+     and t.run_id is null
+   limit %(limit)s for update of f skip locked
+), finished as (
+  delete from qw.finished where task_id = any(array(select task_id from old))
+), attempts as (
+  delete from qw.attempt where task_id = any(array(select task_id from old))
+), logs as (
+  delete from qw.task_log where task_id = any(array(select task_id from old))
+), progress as (
+  delete from qw.progress where task_id = any(array(select task_id from old))
+), checkpoints as (
+  delete from qw.checkpoint where task_id = any(array(select task_id from old))
+), tasks as (
+  delete from qw.task where id = any(array(select task_id from old))
+), counts as (
+  insert into qw.tally (queue, completed, failed, cancelled)
+  select queue, -count(*) filter (where status = 'completed'), -count(*) filter (where status = 'failed'),
+         -count(*) filter (where status = 'cancelled') from old group by queue
+)
+select count(*) from old
+
+-- name: prune_keys
+with old as (
+  delete from qw.idempotency where key = any(array(
+    select key from qw.idempotency where created_at < now() - %(age)s::interval limit %(limit)s)) returning 1
+)
+select count(*) from old
+
+-- name: fold_tally
+-- Replace the rows of the tally by their sums. Rows that others add meanwhile are kept.
+with gone as (
+  delete from qw.tally where ctid = any(array(select ctid from qw.tally limit 50000 for update skip locked)) returning *
+), sums as (
+  insert into qw.tally (queue, live, completed, failed, cancelled)
+  select queue, sum(live), sum(completed), sum(failed), sum(cancelled) from gone group by queue
+)
+select count(*) from gone

@@ -1,0 +1,113 @@
+-- Workers: who lives, who is dead, who waits.
+
+-- name: register
+insert into qw.worker (host, pid, version, types, queues, slots, server)
+values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s, pg_postmaster_start_time())
+returning id
+
+-- name: hold
+-- The sign of life: a shared session lock on the worker's number, freed by the server the moment the session dies.
+select pg_advisory_lock_shared(7177, %(worker)s::integer)
+
+-- name: beat
+-- No row: the worker was declared dead and must register anew.
+update qw.worker set seen_at = now(), server = pg_postmaster_start_time()
+ where id = %(worker)s and dead_at is null
+returning draining
+
+-- name: held
+-- What runs in the worker's name, with the fence that each row has now.
+select task_id, fence from qw.running where worker = %(worker)s
+
+-- name: asked
+-- Running tasks of this worker that somebody asked to stop.
+select c.task_id, c.reason from qw.cancel_request c join qw.running r on r.task_id = c.task_id
+ where r.worker = %(worker)s and c.running
+
+-- name: stop
+update qw.worker set stopped_at = now() where id = %(worker)s and dead_at is null
+
+-- name: wait
+-- Say that this worker waits for a NOTIFY of these queues ('*': any).
+insert into qw.idle (queue, worker) select q, %(worker)s::integer from unnest(%(queues)s::text[]) q order by q
+on conflict do nothing
+
+-- name: wake
+delete from qw.idle where worker = %(worker)s
+
+-- name: look
+-- The other workers, as view qw.life sees them; silent: not seen for longer than the lease.
+select id, locked, coalesce(seen_at < now() - %(lease)s::interval, true) as silent, same, gone, seen_at
+  from qw.life where id <> %(worker)s
+
+-- name: uptime
+-- Seconds since the server started.
+select extract(epoch from now() - pg_postmaster_start_time())::float8
+
+-- name: bury
+-- Declare workers dead, unless they were seen again since the look. Returns those that are.
+update qw.worker set dead_at = now()
+ where id = any(array(
+   select w.id from qw.worker w join unnest(%(workers)s::integer[], %(seen)s::timestamptz[]) g (id, seen_at) on g.id = w.id
+    where w.dead_at is null and w.stopped_at is null and w.seen_at <= g.seen_at order by w.id for update of w))
+returning id
+
+-- name: unmourn
+delete from qw.idle where worker = any(%(workers)s::integer[])
+
+-- name: orphans
+-- What still runs in the names of dead workers, in id order.
+select r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.worker, t.unique_key, t.run_id, t.type
+  from qw.running r join qw.task t on t.id = r.task_id
+ where r.worker = any(%(workers)s::integer[])
+ order by r.task_id limit %(limit)s
+
+-- name: list
+-- Those that live, the newest first; with how many tasks each holds.
+select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining,
+       (select count(*) from qw.running r where r.worker = w.id) as running
+  from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
+
+-- name: prune
+with old as (
+  delete from qw.worker where coalesce(dead_at, stopped_at) < now() - %(age)s::interval
+     and not exists (select 1 from qw.running r where r.worker = qw.worker.id) returning 1
+)
+select count(*) from old
+
+-- name: serve
+-- Register the types of a daemon, in name order.
+insert into qw.type (name, schema, max_retries, timeout)
+select * from unnest(%(names)s::text[], %(schemas)s::jsonb[], %(max_retries)s::smallint[], %(timeouts)s::interval[])
+    as g (name, schema, max_retries, timeout) order by name
+on conflict (name) do update
+   set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = now()
+
+-- name: types
+select name from qw.type order by name
+
+-- name: news
+-- Everything that polling must ask, in one statement: the lanes with something in them (by a loose walk of the index,
+-- one probe per lane, not one per row), seconds until the next scheduled task (negative: overdue; null: none), runs to
+-- advance, open cancel requests, whether another worker may be dead, whether this one is asked to drain.
+with recursive lane (queue, priority) as (
+  (select queue, priority from qw.ready order by queue, priority limit 1)
+  union all
+  select next.queue, next.priority from lane,
+    lateral (select r.queue, r.priority from qw.ready r
+              where (r.queue, r.priority) > (lane.queue, lane.priority)
+              order by r.queue, r.priority limit 1) next
+), open as (
+  select queue, priority from lane
+   where not exists (select 1 from qw.queue q where q.name = lane.queue and q.paused_at is not null)
+)
+select
+  array(select queue from open order by queue, priority) as queues,
+  array(select priority from open order by queue, priority) as priorities,
+  (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
+    where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
+  exists (select 1 from qw.advance) as advance,
+  exists (select 1 from qw.cancel_request) as cancels,
+  exists (select 1 from qw.life l where l.id <> %(worker)s::integer
+             and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
+  coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining

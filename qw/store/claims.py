@@ -1,0 +1,123 @@
+"""What workers do to tasks: claim them, end them, bring back what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+from qw import sql
+from qw.core.ending import Ending
+from qw.core.task import Claim, Lane
+from qw.store.connection import Connection, execute, to_json
+
+_SQL = sql.statements("claim")
+
+Fenced: TypeAlias = tuple[UUID, int]
+
+
+class Share(NamedTuple):
+    """How much to take of a lane: tasks with a seq above ``cursor``, at most ``quota``."""
+
+    lane: Lane
+    cursor: int
+    quota: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """An attempt that ended, as the `end` statement wants it. ``seconds``: how long its handler ran, if it did."""
+
+    id: UUID
+    fence: int
+    attempt: int
+    ending: Ending
+    seconds: float | None = None
+    unique_key: str | None = None
+    run_id: UUID | None = None
+
+
+async def claim(
+    conn: Connection,
+    worker: int,
+    shares: Sequence[Share],
+    *,
+    room: int,
+    without: Sequence[str] = (),
+    below_crashes: int | None = None,
+) -> list[Claim]:
+    """Take up to *room* tasks, in the order they are to run. Empty too when the worker was declared dead."""
+    params: dict[str, Any] = {
+        "worker": worker,
+        "queues": [share.lane.queue for share in shares],
+        "priorities": [share.lane.priority for share in shares],
+        "cursors": [share.cursor for share in shares],
+        "quotas": [share.quota for share in shares],
+        "room": room,
+    }
+    statement = _SQL["claim"]
+    if without or below_crashes is not None:
+        statement = _SQL["claim_some"]
+        params |= {"without": list(without), "crashes": 32_000 if below_crashes is None else below_crashes}
+    rows = await (await execute(conn, statement, params)).fetchall()
+    claims = [Claim._make(row) for row in rows]
+    if len(claims) > 1:
+        place = {share.lane: n for n, share in enumerate(shares)}
+        claims.sort(key=lambda claim: (place[Lane(claim.queue, claim.priority)], claim.seq))
+    return claims
+
+
+async def end(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:
+    """Store how attempts ended, events and all, in one statement. Returns those that were really theirs to end."""
+    ended = sorted(ended, key=lambda e: e.id)
+    endings = [e.ending for e in ended]
+    params = {
+        "ids": [e.id for e in ended],
+        "fences": [e.fence for e in ended],
+        "attempts": [e.attempt for e in ended],
+        "statuses": [e.status.value for e in endings],
+        "retries": [e.retries for e in endings],
+        "crashes": [e.crashes for e in endings],
+        "delays": [e.delay for e in endings],
+        "reasons": [e.reason for e in endings],
+        "results": [to_json(e.result) for e in endings],
+        "errors": [e.error for e in endings],
+        "outcomes": [e.outcome for e in endings],
+        "seconds": [e.seconds for e in ended],
+        "keys": [e.unique_key for e in ended],
+        "runs": [e.run_id for e in ended],
+    }
+    return set(await (await execute(conn, _SQL["end"], params)).fetchall())
+
+
+async def recorded(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:
+    """Those attempts whose end the database knows: for outcomes whose commit was in doubt."""
+    params = {"ids": [e.id for e in ended], "fences": [e.fence for e in ended]}
+    return set(await (await execute(conn, _SQL["recorded"], params)).fetchall())
+
+
+async def record_lost(conn: Connection, worker: int, ended: Sequence[Ended]) -> None:
+    """Keep results that came after their lease was lost in the history. Safe to repeat."""
+    params = {
+        "worker": worker,
+        "ids": [e.id for e in ended],
+        "fences": [e.fence for e in ended],
+        "attempts": [e.attempt for e in ended],
+        "errors": [e.ending.error for e in ended],
+        "results": [to_json(e.ending.result) for e in ended],
+    }
+    await execute(conn, _SQL["record_lost"], params)
+
+
+async def promote(conn: Connection, *, cursor: datetime, limit: int) -> list[tuple[Lane, datetime]]:
+    """Move up to *limit* tasks due since *cursor* to ready. Returns each one's lane and the time it was due."""
+    rows = await (await execute(conn, _SQL["promote"], {"cursor": cursor, "limit": limit})).fetchall()
+    return [(Lane(queue, priority), run_at) for queue, priority, run_at in rows]
+
+
+async def release_unserved(conn: Connection, types: Sequence[str]) -> list[Lane]:
+    """Bring back parked tasks of *types*. Returns their lanes."""
+    rows = await (await execute(conn, _SQL["release_unserved"], {"types": list(types)})).fetchall()
+    return [Lane._make(row) for row in rows]

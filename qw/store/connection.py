@@ -1,0 +1,247 @@
+"""Connections: how they are opened, guarded and dropped, and what their errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import set_json_dumps, set_json_loads
+
+from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, Unavailable
+
+Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
+
+# The state tables swing between empty and 100,000 rows; a plan cached at one size is wrong at the other (seq scan or
+# hash join of a bloated table: complete went from 2.8 to 50 ms). With these every hot statement keeps to its index.
+_GUARDS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "enable_material": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+# A dead machine must be noticed in about 11 s, not in the kernel's two hours.
+_TCP: dict[str, int | str] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class Refused(QwError):
+    """PostgreSQL understood the statement and will never take these values."""
+
+    code = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """Where the queue is. ``direct_url`` goes around a pooler, for LISTEN and session locks; None: there is none."""
+
+    url: str
+    direct_url: str | None = None
+
+
+def prepare_json() -> None:
+    """Use orjson in this process: loading a payload takes a third of the time."""
+    set_json_dumps(orjson.dumps)
+    set_json_loads(orjson.loads)
+
+
+prepare_json()
+
+
+def to_json(value: object) -> str | None:
+    """*value* as JSON text for a jsonb parameter; None stays None, which is SQL's null."""
+    return None if value is None else orjson.dumps(value).decode()
+
+
+async def connect(url: str, *, name: str = "qw") -> Connection:
+    """A plain connection in autocommit mode."""
+    with translated():
+        return await psycopg.AsyncConnection.connect(conninfo(url, name), autocommit=True)
+
+
+def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """The same for a thread of its own."""
+    with translated():
+        return psycopg.connect(conninfo(url, name), autocommit=True)
+
+
+async def connect_guarded(url: str, *, name: str) -> Connection:
+    """A connection for hot statements: planner guards set, statements prepared, writes allowed.
+
+    Behind a pooler in transaction mode neither session settings nor prepared statements hold, so it has none.
+    """
+    with translated():
+        conn = await psycopg.AsyncConnection.connect(
+            conninfo(url, name, target_session_attrs="read-write"), autocommit=True
+        )
+        if await is_pooled(conn):
+            conn.prepare_threshold = None
+        else:
+            settings = ", ".join(f"set_config('{key}', '{value}', false)" for key, value in _GUARDS.items())
+            await conn.execute(f"select {settings}")
+        return conn
+
+
+async def is_pooled(conn: Connection) -> bool:
+    """Whether a pooler stands in between: it hands out a process id of its own making."""
+    row = await (await conn.execute("select pg_backend_pid()")).fetchone()
+    return row is not None and row[0] != conn.info.backend_pid
+
+
+def conninfo(url: str, name: str, **more: str) -> str:
+    """*url* with qw's TCP settings, where it does not set them itself."""
+    given = conninfo_to_dict(url)
+    ours = {**_TCP, "application_name": name, **more}
+    return make_conninfo(url, **{key: value for key, value in ours.items() if key not in given})
+
+
+async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
+    """Run a hot statement: prepared unless a pooler forbids it, results in binary."""
+    prepare = None if conn.prepare_threshold is None else True
+    return await conn.execute(statement, params, prepare=prepare, binary=True)
+
+
+async def query(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
+    """Run a statement planned anew for its values: lists with optional filters, rare work."""
+    return await conn.execute(statement, params, prepare=False, binary=True)
+
+
+class Link:
+    """One dedicated connection, opened when first used and again after it broke. One user at a time."""
+
+    def __init__(self, url: str, *, name: str, guarded: bool = True) -> None:
+        self._url = url
+        self._name = name
+        self._guarded = guarded
+        self._conn: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Connection]:
+        """The connection. Raises Unavailable when it cannot be had or breaks; then the next use opens another."""
+        async with self._turn:
+            conn = await self._open()
+            try:
+                with translated():
+                    yield conn
+            except Unavailable as error:
+                if conn.closed or error.code in _DROPPING:
+                    await self._drop()
+                raise
+            except BaseException:
+                # Cancelled in the middle of a statement: its state is unknown.
+                if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                    await self._drop()
+                raise
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._drop()
+
+    async def _open(self) -> Connection:
+        if self._conn is None or self._conn.closed:
+            opener = connect_guarded if self._guarded else connect
+            self._conn = await opener(self._url, name=self._name)
+        return self._conn
+
+    async def _drop(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await conn.close()
+
+
+class ReadOnly(Unavailable):
+    """The server takes no writes: a standby, or a demoted primary. The connection must go."""
+
+    code = "read_only"
+
+
+_DROPPING = frozenset({ReadOnly.code})
+
+
+class translated:
+    """A context that turns psycopg's errors into qw's."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.Error):
+            raise translate(error) from error
+
+
+# Errors of the moment: the same statement may succeed later, and no task is to blame.
+_PASSING = (
+    pg.ReadOnlySqlTransaction,
+    pg.LockNotAvailable,
+    pg.QueryCanceled,
+    pg.SerializationFailure,
+    pg.DeadlockDetected,
+    pg.InsufficientResources,
+    pg.OperatorIntervention,
+    pg.ObjectInUse,
+    pg.InFailedSqlTransaction,
+    pg.SystemError,
+    pg.IdleInTransactionSessionTimeout,
+)
+
+_CONSTRAINTS = {
+    "task_id_in_the_future": "id: a UUIDv7 more than 5 minutes in the future; ids are made by the clock",
+    "task_priority_check": "priority: not between 0 and 9",
+    "task_max_retries_check": "max_retries: must be at least 1",
+    "task_payload_check": "payload: must be a JSON object",
+}
+
+
+def translate(error: psycopg.Error) -> QwError:
+    """The qw error for *error*: one line, without the statement and without a password."""
+    text = (error.diag.message_primary or str(error).strip() or type(error).__name__).splitlines()[0]
+    match error:
+        case pg.ReadOnlySqlTransaction():
+            return ReadOnly(f"the database is read-only: {text}")
+        case pg.TooManyConnections():
+            return Unavailable(f"the database has no connection left: {text}")
+        case pg.InvalidPassword() | pg.InvalidAuthorizationSpecification() | pg.InsufficientPrivilege():
+            return Denied(text)
+        case pg.UndefinedTable() | pg.UndefinedFunction() | pg.UndefinedColumn() | pg.InvalidSchemaName():
+            return Misconfigured(f"the database has no schema of this qw: {text}; run: qw db migrate")
+        case pg.CheckViolation():
+            return Invalid(_CONSTRAINTS.get(error.diag.constraint_name or "", text))
+        case _ if error.sqlstate and error.sqlstate in _OWN:
+            return _OWN[error.sqlstate](text)
+        case _ if isinstance(error, _PASSING):
+            return Unavailable(f"the database cannot do this now: {text}")
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return _unreachable(text)
+        case _:
+            return Refused(text)
+
+
+def _unreachable(text: str) -> QwError:
+    lower = text.lower()
+    if "password authentication failed" in lower or "no password supplied" in lower:
+        return Denied(text)
+    if "database" in lower and "does not exist" in lower:
+        return Misconfigured(f"{text}; create it with createdb, or name another in QW_DATABASE_URL")
+    return Unavailable(f"the database cannot be reached: {text}")
+
+
+_OWN: dict[str, type[QwError]] = {"QW001": NotFound, "QW002": Conflict, "QW003": Invalid}

@@ -1,0 +1,126 @@
+"""Bring a database to the schema this qw needs: numbered files, forward only, one transaction each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from qw.core.errors import Misconfigured, Unavailable
+from qw.store.connection import Connection, connect, translated
+
+_LOCK = "select pg_advisory_xact_lock(7177, 0)"
+_TRIES = 15  # of 2 s each, while somebody holds a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """``applied_at`` is None while it is still to come."""
+
+    version: int
+    name: str
+    text: str
+    applied_at: datetime | None = None
+
+
+@cache
+def known() -> tuple[Migration, ...]:
+    """The migrations that come with this qw, in order."""
+    return tuple(
+        Migration(version=int(file.name[:4]), name=file.name.removesuffix(".sql"), text=file.read_text())
+        for file in sorted(_folder().iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    )
+
+
+def _folder() -> Traversable:
+    shipped = files("qw") / "migrations"
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
+async def status(url: str) -> list[Migration]:
+    """The known migrations, each with the time it was applied. Raises Misconfigured when the schema is newer."""
+    conn = await connect(url, name="qw migrate")
+    async with conn:
+        with translated():
+            return await _status(conn)
+
+
+async def migrate(url: str) -> list[Migration]:
+    """Apply what is missing and return it. Safe to run from many processes at once, and after a kill."""
+    conn = await connect(url, name="qw migrate")
+    async with conn:
+        return [done for migration in known() if (done := await _apply(conn, migration))]
+
+
+async def check(url: str) -> None:
+    """Raise Misconfigured unless the schema is the one this qw needs."""
+    missing = [migration.name for migration in await status(url) if migration.applied_at is None]
+    if missing:
+        raise Misconfigured(f"the database schema lacks {', '.join(missing)}; run: qw db migrate")
+
+
+async def _status(conn: Connection) -> list[Migration]:
+    row = await (await conn.execute("select to_regclass('qw.migration') is not null")).fetchone()
+    applied: dict[int, tuple[str, str, datetime]] = {}
+    if row and row[0]:
+        rows = await (await conn.execute("select version, name, digest, applied_at from qw.migration")).fetchall()
+        applied = {version: (name, digest, at) for version, name, digest, at in rows}
+    newer = sorted(set(applied) - {migration.version for migration in known()})
+    if newer:
+        raise Misconfigured(
+            f"the database has schema version {newer[-1]}, made by a newer qw; this one knows {len(known())}"
+        )
+    for migration in known():
+        if migration.version in applied and applied[migration.version][1] != _digest(migration):
+            raise Misconfigured(
+                f"{migration.name} in the database is not the one of this qw; start from an empty database"
+            )
+    return [
+        Migration(
+            version=m.version,
+            name=m.name,
+            text=m.text,
+            applied_at=applied[m.version][2] if m.version in applied else None,
+        )
+        for m in known()
+    ]
+
+
+async def _apply(conn: Connection, migration: Migration) -> Migration | None:
+    for attempt in range(1, _TRIES + 1):
+        try:
+            with translated():
+                return await _apply_once(conn, migration)
+        except Unavailable:
+            if conn.closed or attempt == _TRIES:
+                raise
+    return None
+
+
+async def _apply_once(conn: Connection, migration: Migration) -> Migration | None:
+    async with conn.transaction():
+        await conn.execute("set local lock_timeout = '2s'")
+        await conn.execute(_LOCK)
+        await conn.execute("set local client_min_messages = warning")
+        await conn.execute("create schema if not exists qw")
+        await conn.execute(
+            "create table if not exists qw.migration (version integer primary key, name text not null,"
+            " digest text not null, applied_at timestamptz not null default now())"
+        )
+        if any(m.applied_at for m in await _status(conn) if m.version == migration.version):
+            return None
+        await conn.execute(migration.text)
+        await conn.execute(
+            "insert into qw.migration (version, name, digest) values (%s, %s, %s)",
+            (migration.version, migration.name, _digest(migration)),
+        )
+    return migration
+
+
+def _digest(migration: Migration) -> str:
+    return hashlib.sha256(migration.text.encode()).hexdigest()

@@ -1,0 +1,343 @@
+"""Tasks as people handle them: into the queue, looked up, listed, cancelled, retried, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from qw import sql
+from qw.core.payload import Json, JsonObject
+from qw.core.task import Attempt, Backoff, NewTask, Status, Task
+from qw.store.connection import Connection, Cursor, execute, query, to_json
+
+_SQL = sql.statements("task")
+_COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
+LAST_ID = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which tasks. None: any. ``error`` is a part of the error text; ``customer`` the payload's customerId."""
+
+    status: Status | None = None
+    type: str | None = None
+    queue: str | None = None
+    run_id: UUID | None = None
+    customer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    id: int
+    attempt: int
+    at: datetime
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueStats:
+    """Tasks of one queue by status. ``retrying`` is exact to 10,000; ``pending`` includes what waits for its time."""
+
+    queue: str
+    pending: int
+    processing: int
+    retrying: int
+    completed: int
+    failed: int
+    cancelled: int
+
+    @property
+    def total(self) -> int:
+        return self.pending + self.processing + self.retrying + self.completed + self.failed + self.cancelled
+
+
+async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
+    """Store tasks without keys in one statement, in their order. Returns the ids that are new."""
+    rows = await (await execute(conn, _SQL["enqueue"], _arrays(tasks))).fetchall()
+    return {row[0] for row in rows}
+
+
+async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
+    """Store one task with keys. Returns the id of the task that now stands for it."""
+    params = {
+        "type": task.type,
+        "payload": to_json(task.payload),
+        "queue": task.queue,
+        "priority": task.priority,
+        "run_at": task.run_at,
+        "delay": task.delay,
+        "max_retries": task.max_retries,
+        "timeout": task.timeout,
+        "unique_key": task.unique_key,
+        "idempotency_key": task.idempotency_key,
+        "on_conflict": on_conflict,
+        "id": task.id,
+        "headers": to_json(task.headers),
+        "backoff": to_json(backoff_document(task.backoff)),
+        "parent_id": task.parent_id,
+    }
+    row = await (await execute(conn, _SQL["enqueue_keyed"], params)).fetchone()
+    assert row is not None
+    return cast("UUID", row[0])
+
+
+async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
+    """Store many tasks without keys in one transaction, by COPY; by `enqueue` when an id exists already."""
+    if len(tasks) < _COPY_FROM or any(task.run_id for task in tasks):
+        return await enqueue(conn, tasks)
+    try:
+        async with conn.transaction():
+            await _copy(conn, tasks)
+    except psycopg.errors.UniqueViolation:
+        return await enqueue(conn, tasks)
+    return {task.id for task in tasks}
+
+
+async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
+    now: datetime | None = None
+    if any(task.run_at or task.delay for task in tasks):
+        row = await (await conn.execute("select now()")).fetchone()
+        now = row[0] if row else None
+    due = {task.id: at for task in tasks if now and (at := _due(task, now)) > now}
+    async with conn.cursor() as cursor:
+        await _copy_rows(cursor, "copy_tasks", _TASK_TYPES, map(_task_row, tasks))
+        ready = ((t.id, t.queue, t.priority) for t in tasks if t.id not in due)
+        await _copy_rows(cursor, "copy_ready", ["uuid", "text", "int2"], ready)
+        later = ((t.id, due[t.id], t.queue, t.priority, "time") for t in tasks if t.id in due)
+        if due:
+            await _copy_rows(cursor, "copy_scheduled", ["uuid", "timestamptz", "text", "int2", "text"], later)
+    lanes = Counter((t.queue, t.priority) for t in tasks)
+    params = {
+        "queues": [queue for queue, _ in lanes],
+        "priorities": [priority for _, priority in lanes],
+        "counts": list(lanes.values()),
+    }
+    await execute(conn, _SQL["count_enqueued"], params)
+
+
+_TASK_TYPES = ["uuid", "text", "text", "jsonb", "int2", "int2", "interval", "jsonb", "jsonb"]
+
+
+def _task_row(task: NewTask) -> tuple[Any, ...]:
+    return (
+        task.id,
+        task.queue,
+        task.type,
+        _jsonb(task.payload),
+        task.priority,
+        task.max_retries,
+        task.timeout,
+        _jsonb(backoff_document(task.backoff)),
+        _jsonb(task.headers),
+    )
+
+
+async def _copy_rows(cursor: Cursor, statement: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    async with cursor.copy(_SQL[statement]) as copy:
+        copy.set_types(types)
+        for row in rows:
+            await copy.write_row(row)
+
+
+def _jsonb(value: object) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
+def _due(task: NewTask, now: datetime) -> datetime:
+    return task.run_at or now + (task.delay or timedelta(0))
+
+
+def _arrays(tasks: Sequence[NewTask]) -> dict[str, list[Any]]:
+    return {
+        "ids": [t.id for t in tasks],
+        "queues": [t.queue for t in tasks],
+        "types": [t.type for t in tasks],
+        "payloads": [to_json(t.payload) for t in tasks],
+        "priorities": [t.priority for t in tasks],
+        "run_ats": [t.run_at for t in tasks],
+        "delays": [t.delay for t in tasks],
+        "max_retries": [t.max_retries for t in tasks],
+        "timeouts": [t.timeout for t in tasks],
+        "backoffs": [to_json(backoff_document(t.backoff)) for t in tasks],
+        "run_ids": [t.run_id for t in tasks],
+        "steps": [t.step for t in tasks],
+        "parents": [t.parent_id for t in tasks],
+        "headers": [to_json(t.headers) for t in tasks],
+    }
+
+
+def backoff_document(backoff: Backoff | None) -> JsonObject | None:
+    """*backoff* as it is stored with a task: seconds as numbers."""
+    if backoff is None:
+        return None
+    return {
+        "delay": backoff.delay.total_seconds(),
+        "factor": backoff.factor,
+        "max_delay": backoff.max_delay.total_seconds(),
+        "retry_on": list(backoff.retry_on),
+        "give_up_on": list(backoff.give_up_on),
+    }
+
+
+def backoff_from(document: dict[str, Any]) -> Backoff:
+    """What `backoff_document` stored."""
+    return Backoff(
+        delay=timedelta(seconds=document.get("delay", 1)),
+        factor=document.get("factor", 2),
+        max_delay=timedelta(seconds=document.get("max_delay", 600)),
+        retry_on=tuple(document.get("retry_on", ())),
+        give_up_on=tuple(document.get("give_up_on", ())),
+    )
+
+
+async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:
+    """The tasks that exist among *ids*, in the order asked for."""
+    rows = await (await query(conn, _SQL["get"], {"ids": list(ids)})).fetchall()
+    tasks = {row[0]: _task(row) for row in rows}
+    return [tasks[id] for id in ids if id in tasks]
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    task = Task(**dict(zip(_TASK_FIELDS, row, strict=True)))
+    return replace(task, status=Status(task.status))
+
+
+_TASK_FIELDS = [field.name for field in fields(Task)]
+
+
+async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUID = LAST_ID) -> list[UUID]:
+    """The ids of matching tasks below *before*, the newest first."""
+    params = {
+        "type": match.type,
+        "queue": match.queue,
+        "run_id": match.run_id,
+        "customer": match.customer,
+        "since": match.since,
+        "until": match.until,
+        "error": match.error,
+        "before": before,
+        "limit": limit,
+        "status": match.status and match.status.value,
+        "retrying": match.status is Status.RETRYING,
+    }
+    rows = await (await query(conn, _SQL[_FINDERS[match.status]], params)).fetchall()
+    return [row[0] for row in rows]
+
+
+_FINDERS = {
+    None: "find_any",
+    Status.PENDING: "find_waiting",
+    Status.RETRYING: "find_waiting",
+    Status.PROCESSING: "find_running",
+    Status.COMPLETED: "find_finished",
+    Status.FAILED: "find_finished",
+    Status.CANCELLED: "find_finished",
+}
+
+
+async def resolve(conn: Connection, prefix: str) -> list[UUID]:
+    """Up to three ids that begin with the hexadecimal digits of *prefix*."""
+    digits = prefix.replace("-", "")
+    bounds = {"low": UUID(digits.ljust(32, "0")), "high": UUID(digits.ljust(32, "f"))}
+    return [row[0] for row in await (await query(conn, _SQL["resolve"], bounds)).fetchall()]
+
+
+async def attempts(conn: Connection, id: UUID) -> list[Attempt]:
+    """The attempts that did not end as the final result, oldest first."""
+    async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
+        await cursor.execute(_SQL["attempts"], {"id": id})
+        return await cursor.fetchall()
+
+
+async def cancel(conn: Connection, ids: Sequence[UUID], *, running: bool, reason: str) -> dict[UUID, str]:
+    """Ask for the cancellation of *ids*. By id: cancelled, asked, or why not (see qw.cancel_tasks)."""
+    params = {"ids": sorted(ids), "running": running, "reason": reason}
+    return dict(await (await query(conn, _SQL["cancel"], params)).fetchall())
+
+
+async def settle_cancels(conn: Connection) -> int:
+    """Take the tasks whose cancel request found them on the move. Returns how many."""
+    row = await (await execute(conn, _SQL["settle_cancels"])).fetchone()
+    return row[0] if row else 0
+
+
+async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Run *ids* again. By id: retried, or why not (see qw.retry_tasks)."""
+    return dict(await (await query(conn, _SQL["retry"], {"ids": sorted(ids)})).fetchall())
+
+
+async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:
+    """The status of those among *ids* that are final."""
+    rows = await (await query(conn, _SQL["finals"], {"ids": list(ids)})).fetchall()
+    return {id: Status(status) for id, status in rows}
+
+
+async def stats(conn: Connection) -> list[QueueStats]:
+    """Counts by queue, in name order."""
+    async with conn.cursor(row_factory=class_row(QueueStats)) as cursor:
+        await cursor.execute(_SQL["stats"])
+        return await cursor.fetchall()
+
+
+async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str]]) -> None:
+    """Add lines (task, attempt, level, message) in their order."""
+    ids, attempt_numbers, levels, messages = (list(column) for column in zip(*lines, strict=True))
+    params = {"ids": ids, "attempts": attempt_numbers, "levels": levels, "messages": messages}
+    await query(conn, _SQL["write_logs"], params)
+
+
+async def read_logs(conn: Connection, id: UUID, *, after: int = 0, limit: int = 1000) -> list[LogLine]:
+    """Lines of a task's log after the line numbered *after*, oldest first."""
+    async with conn.cursor(row_factory=class_row(LogLine)) as cursor:
+        await cursor.execute(_SQL["read_logs"], {"id": id, "after": after, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def write_progress(conn: Connection, id: UUID, fraction: float, message: str) -> None:
+    await query(conn, _SQL["write_progress"], {"id": id, "fraction": fraction, "message": message})
+
+
+async def read_progress(conn: Connection, id: UUID) -> tuple[float, str] | None:
+    row = await (await query(conn, _SQL["read_progress"], {"id": id})).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+async def checkpoint(conn: Connection, id: UUID, name: str) -> tuple[Json] | None:
+    """The stored value of a named step in a tuple, since null is a value; None when it has not been done."""
+    row = await (await query(conn, _SQL["checkpoint"], {"id": id, "name": name})).fetchone()
+    return (row[0],) if row else None
+
+
+async def keep_checkpoint(conn: Connection, id: UUID, name: str, value: Json) -> None:
+    await query(conn, _SQL["keep_checkpoint"], {"id": id, "name": name, "value": Jsonb(value)})
+
+
+async def prune(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> int:
+    """Delete up to *limit* tasks that finished longer ago than their retention. Returns how many."""
+    params = {"completed": completed, "unhappy": unhappy, "limit": limit}
+    row = await (await query(conn, _SQL["prune"], params)).fetchone()
+    return row[0] if row else 0
+
+
+async def prune_keys(conn: Connection, *, age: timedelta, limit: int) -> int:
+    """Forget up to *limit* idempotency keys older than *age*. Returns how many."""
+    row = await (await query(conn, _SQL["prune_keys"], {"age": age, "limit": limit})).fetchone()
+    return row[0] if row else 0
+
+
+async def fold_tally(conn: Connection) -> int:
+    """Replace the rows of the tally by their sums. Returns how many there were."""
+    row = await (await query(conn, _SQL["fold_tally"])).fetchone()
+    return row[0] if row else 0

@@ -1,0 +1,211 @@
+"""Workers: registered, seen, waiting, dead. Heartbeat functions are blocking: they run in a thread of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from qw import sql
+from qw.core.payload import JsonObject
+from qw.core.task import Lane, Policy
+from qw.store.connection import Connection, execute, query, to_json, translated
+
+_SQL = sql.statements("worker")
+
+Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+class Held(NamedTuple):
+    """A row that runs in a worker's name."""
+
+    id: UUID
+    fence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One look at a worker that may have died. See worker.sql for the fields."""
+
+    id: int
+    locked: bool
+    silent: bool
+    same: bool
+    gone: bool
+    seen_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orphan:
+    """A row that runs in a dead worker's name."""
+
+    task_id: UUID
+    fence: int
+    attempt: int
+    retries: int
+    crashes: int
+    worker: int
+    unique_key: str | None
+    run_id: UUID | None
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds."""
+
+    id: int
+    host: str
+    pid: int
+    version: str
+    types: list[str]
+    queues: list[str]
+    slots: JsonObject
+    started_at: datetime
+    seen_at: datetime
+    draining: bool
+    running: int
+
+
+class News(NamedTuple):
+    """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none."""
+
+    lanes: list[Lane]
+    due: float | None
+    advance: bool
+    cancels: bool
+    doubts: bool
+    draining: bool
+
+
+def register(
+    conn: Blocking, *, host: str, pid: int, version: str, types: Sequence[str], queues: Sequence[str], slots: JsonObject
+) -> int:
+    """A new identity for this process. Never inherits anything from an earlier one."""
+    params = {
+        "host": host, "pid": pid, "version": version, "types": list(types), "queues": list(queues),
+        "slots": to_json(slots),
+    }  # fmt: skip
+    with translated():
+        row = conn.execute(_SQL["register"], params).fetchone()
+    assert row is not None
+    return cast("int", row[0])
+
+
+def hold(conn: Blocking, worker: int) -> None:
+    """Take the shared session lock that says this worker lives."""
+    with translated():
+        conn.execute(_SQL["hold"], {"worker": worker})
+
+
+def beat(conn: Blocking, worker: int) -> bool:
+    """Be seen. False: the worker was declared dead."""
+    with translated():
+        return conn.execute(_SQL["beat"], {"worker": worker}).fetchone() is not None
+
+
+def held(conn: Blocking, worker: int) -> set[Held]:
+    """What runs in the worker's name."""
+    with translated():
+        rows = conn.execute(_SQL["held"], {"worker": worker}).fetchall()
+    return {Held._make(row) for row in rows}
+
+
+def stop(conn: Blocking, worker: int) -> None:
+    """Say that the worker left in peace."""
+    with translated():
+        conn.execute(_SQL["stop"], {"worker": worker})
+        conn.execute(_SQL["wake"], {"worker": worker})
+
+
+async def hold_too(conn: Connection, worker: int) -> None:
+    """Hold the same lock from another session, so that one dropped connection is not a death."""
+    await conn.execute(_SQL["hold"], {"worker": worker})
+
+
+async def asked(conn: Connection, worker: int) -> dict[UUID, str]:
+    """Running tasks of the worker that somebody asked to stop, with the reason."""
+    return dict(await (await execute(conn, _SQL["asked"], {"worker": worker})).fetchall())
+
+
+async def wait(conn: Connection, worker: int, queues: Sequence[str]) -> None:
+    """Ask to be notified of tasks in *queues* (empty: all)."""
+    await execute(conn, _SQL["wait"], {"worker": worker, "queues": list(queues) or ["*"]})
+
+
+async def wake(conn: Connection, worker: int) -> None:
+    """No longer ask to be notified."""
+    await execute(conn, _SQL["wake"], {"worker": worker})
+
+
+async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime) -> News:
+    """Everything that polling must ask. *cursor*: the promoter's, before which nothing is known to wait."""
+    params = {"worker": worker, "lease": lease, "cursor": cursor}
+    row = await (await execute(conn, _SQL["news"], params)).fetchone()
+    assert row is not None
+    queues, priorities, *rest = row
+    return News(list(map(Lane, queues, priorities)), *rest)
+
+
+async def look(conn: Connection, *, worker: int, lease: timedelta) -> list[Look]:
+    """The other workers that may have died."""
+    rows = await (await execute(conn, _SQL["look"], {"worker": worker, "lease": lease})).fetchall()
+    names = ("id", "locked", "silent", "same", "gone", "seen_at")
+    return [Look(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def uptime(conn: Connection) -> timedelta:
+    """How long the server has been up."""
+    row = await (await execute(conn, _SQL["uptime"])).fetchone()
+    assert row is not None
+    return timedelta(seconds=row[0])
+
+
+async def bury(conn: Connection, seen: Mapping[int, datetime]) -> list[int]:
+    """Declare workers dead that were not seen since the given times. Returns those that are."""
+    params = {"workers": list(seen), "seen": list(seen.values())}
+    buried = [row[0] for row in await (await query(conn, _SQL["bury"], params)).fetchall()]
+    if buried:
+        await query(conn, _SQL["unmourn"], {"workers": buried})
+    return buried
+
+
+async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 1000) -> list[Orphan]:
+    """What still runs in the names of *workers*, in id order."""
+    async with conn.cursor(row_factory=class_row(Orphan)) as cursor:
+        await cursor.execute(_SQL["orphans"], {"workers": list(workers), "limit": limit})
+        return await cursor.fetchall()
+
+
+async def living(conn: Connection) -> list[Worker]:
+    """The workers that live, the newest first."""
+    async with conn.cursor(row_factory=class_row(Worker)) as cursor:
+        await cursor.execute(_SQL["list"])
+        return await cursor.fetchall()
+
+
+async def prune(conn: Connection, *, age: timedelta) -> None:
+    """Forget workers that ended longer ago than *age*."""
+    await query(conn, _SQL["prune"], {"age": age})
+
+
+async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, Policy]]) -> None:
+    """Register types with their payload schema and policy."""
+    names = sorted(types)
+    params = {
+        "names": names,
+        "schemas": [to_json(types[name][0]) for name in names],
+        "max_retries": [types[name][1].max_retries for name in names],
+        "timeouts": [types[name][1].timeout for name in names],
+    }
+    await query(conn, _SQL["serve"], params)
+
+
+async def types(conn: Connection) -> list[str]:
+    """The types that somebody has served."""
+    return [row[0] for row in await (await query(conn, _SQL["types"])).fetchall()]
