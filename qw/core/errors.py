@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from uuid import UUID
 
 
 class QwError(Exception):
@@ -28,7 +29,13 @@ class NotFound(QwError):
 
 
 class Conflict(QwError):
+    """``holder`` is the task that stands in the way, where there is one."""
+
     code = "conflict"
+
+    def __init__(self, message: str, *, holder: UUID | None = None) -> None:
+        self.holder = holder
+        super().__init__(message)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,11 @@ def uuid7(millis: int, entropy: bytes) -> UUID:
     return UUID(int=high << 64 | low)
 
 
+def millis_of(id: UUID) -> int:
+    """The milliseconds since 1970 in a UUIDv7."""
+    return id.int >> 80
+
+
 def parse_id(text: str, *, path: str = "id") -> UUID:
     """The UUID written in *text*. Raise Invalid naming *path* when it is none."""
     try:

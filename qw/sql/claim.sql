@@ -119,6 +119,9 @@ select g.id, g.fence, 'lease_lost', g.attempt, %(worker)s::integer, g.error, g.r
  where exists (select 1 from qw.task t where t.id = g.id)
 on conflict do nothing
 
+-- name: lanes
+select queue, priority from qw.lane
+
 -- name: promote
 -- Move due tasks to ready, oldest first, into new places. Returns each one's lane and time.
 with due as (

@@ -87,23 +87,10 @@ on conflict (name) do update
 select name from qw.type order by name
 
 -- name: news
--- Everything that polling must ask, in one statement: the lanes with something in them (by a loose walk of the index,
--- one probe per lane, not one per row), seconds until the next scheduled task (negative: overdue; null: none), runs to
--- advance, open cancel requests, whether another worker may be dead, whether this one is asked to drain.
-with recursive lane (queue, priority) as (
-  (select queue, priority from qw.ready order by queue, priority limit 1)
-  union all
-  select next.queue, next.priority from lane,
-    lateral (select r.queue, r.priority from qw.ready r
-              where (r.queue, r.priority) > (lane.queue, lane.priority)
-              order by r.queue, r.priority limit 1) next
-), open as (
-  select queue, priority from lane
-   where not exists (select 1 from qw.queue q where q.name = lane.queue and q.paused_at is not null)
-)
+-- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
+-- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains.
 select
-  array(select queue from open order by queue, priority) as queues,
-  array(select priority from open order by queue, priority) as priorities,
+  l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
     where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance) as advance,
@@ -111,3 +98,5 @@ select
   exists (select 1 from qw.life l where l.id <> %(worker)s::integer
              and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
   coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining
+from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
+        from qw.lane) l

@@ -111,6 +111,11 @@ async def record_lost(conn: Connection, worker: int, ended: Sequence[Ended]) -> 
     await execute(conn, _SQL["record_lost"], params)
 
 
+async def lanes(conn: Connection) -> list[Lane]:
+    """The lanes that have tasks and are not paused."""
+    return [Lane._make(row) for row in await (await execute(conn, _SQL["lanes"])).fetchall()]
+
+
 async def promote(conn: Connection, *, cursor: datetime, limit: int) -> list[tuple[Lane, datetime]]:
     """Move up to *limit* tasks due since *cursor* to ready. Returns each one's lane and the time it was due."""
     rows = await (await execute(conn, _SQL["promote"], {"cursor": cursor, "limit": limit})).fetchall()

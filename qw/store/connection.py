@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -225,8 +226,12 @@ def translate(error: psycopg.Error) -> QwError:
             return Misconfigured(f"the database has no schema of this qw: {text}; run: qw db migrate")
         case pg.CheckViolation():
             return Invalid(_CONSTRAINTS.get(error.diag.constraint_name or "", text))
-        case _ if error.sqlstate and error.sqlstate in _OWN:
-            return _OWN[error.sqlstate](text)
+        case _ if error.sqlstate == "QW001":
+            return NotFound(text)
+        case _ if error.sqlstate == "QW002":
+            return Conflict(text, holder=UUID(holder) if (holder := error.diag.message_detail) else None)
+        case _ if error.sqlstate == "QW003":
+            return Invalid(text)
         case _ if isinstance(error, _PASSING):
             return Unavailable(f"the database cannot do this now: {text}")
         case psycopg.OperationalError() | psycopg.InterfaceError():
@@ -242,6 +247,3 @@ def _unreachable(text: str) -> QwError:
     if "database" in lower and "does not exist" in lower:
         return Misconfigured(f"{text}; create it with createdb, or name another in QW_DATABASE_URL")
     return Unavailable(f"the database cannot be reached: {text}")
-
-
-_OWN: dict[str, type[QwError]] = {"QW001": NotFound, "QW002": Conflict, "QW003": Invalid}

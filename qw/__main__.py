@@ -1,0 +1,5 @@
+"""``python -m qw``."""
+
+from qw.cli import main
+
+main()

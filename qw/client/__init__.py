@@ -1,0 +1,387 @@
+"""The queue for programs: every verb that people have, as a method.
+
+async with Client(url) as client:
+    task = await client.enqueue("send_email", {"customerId": "zoe", "invoiceId": "INV-7"})
+    await client.wait([task.id])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from qw.client.coalesce import Coalescer
+from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, guess
+from qw.core.payload import JsonObject
+from qw.core.run import RunStatus
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
+from qw.core.workflow import Workflow, check_input, parse_workflow
+from qw.store import runs, tasks, workers
+from qw.store.connection import Connection, translated
+from qw.store.ids import new_id
+from qw.store.pool import Pool, Single
+from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
+from qw.store.tasks import LAST_ID, Filter, LogLine, QueueStats
+from qw.store.workers import Worker
+
+COPY_BATCH = 5000
+ID_BATCH = 1000
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two looks of a wait
+
+OnConflict = Literal["error", "skip", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enqueued:
+    """The task that stands for an enqueue. ``is_new`` is False where its id or key was known."""
+
+    id: UUID
+    is_new: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run with its steps, in the order they began."""
+
+    run: StoredRun
+    steps: list[StoredStep]
+
+
+class Client:
+    """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
+
+    def __init__(self, url: str, *, size: int = 10, name: str = "qw client") -> None:
+        self._pool: Pool | Single = Single(url, name=name) if size == 1 else Pool(url, size=size, name=name)
+        self._coalescer = Coalescer(self._pool)
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    # -- into the queue
+
+    async def enqueue(
+        self,
+        type: str,
+        payload: JsonObject | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = DEFAULT_PRIORITY,
+        run_at: datetime | None = None,
+        delay: timedelta | None = None,
+        max_retries: int | None = None,
+        timeout: timedelta | None = None,
+        backoff: Backoff | None = None,
+        unique_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+        parent_id: UUID | None = None,
+        id: UUID | None = None,
+        conn: Connection | None = None,
+    ) -> Enqueued:
+        """Enqueue a task; it is committed when this returns, or with *conn*'s transaction where that is given.
+
+        Safe to repeat with the same *id* or *idempotency_key*. A *unique_key* held by a task that is not final raises
+        Conflict, unless *on_conflict* says ``skip`` (the holder stands for the task) or ``replace`` (a holder that
+        waits is cancelled first).
+        """
+        task = NewTask(
+            type=type,
+            id=id or new_id(),
+            payload={} if payload is None else payload,
+            queue=queue,
+            priority=priority,
+            run_at=run_at,
+            delay=delay,
+            max_retries=max_retries,
+            timeout=timeout,
+            backoff=backoff,
+            unique_key=unique_key,
+            idempotency_key=idempotency_key,
+            headers=headers,
+            parent_id=parent_id,
+        )
+        check_new(task)
+        if unique_key or idempotency_key:
+            return await self._enqueue_keyed(task, on_conflict, conn)
+        if conn is None:
+            return Enqueued(id=task.id, is_new=await self._coalescer.enqueue(task))
+        with translated():
+            return Enqueued(id=task.id, is_new=task.id in await tasks.enqueue(conn, [task]))
+
+    async def _enqueue_keyed(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
+        how = "error" if on_conflict == "replace" else on_conflict
+        async with self._connection(conn) as c:
+            try:
+                id = await tasks.enqueue_keyed(c, task, how)
+            except Conflict as conflict:
+                if on_conflict != "replace" or conflict.holder is None:
+                    raise
+                await tasks.cancel(c, [conflict.holder], running=False, reason=f"replaced by {task.id}")
+                id = await tasks.enqueue_keyed(c, task, how)
+        return Enqueued(id=id, is_new=id == task.id)
+
+    async def enqueue_many(self, new: Iterable[NewTask]) -> int:
+        """Enqueue many tasks by COPY, in transactions of 5,000. Returns how many are new. Safe to repeat.
+
+        Tasks with keys are stored one by one; a key that is taken counts as known.
+        """
+        count = 0
+        batch: list[NewTask] = []
+        for task in new:
+            check_new(task)
+            batch.append(task)
+            if len(batch) == COPY_BATCH:
+                count += await self._store(batch)
+                batch = []
+        return count + (await self._store(batch) if batch else 0)
+
+    async def _store(self, batch: Sequence[NewTask]) -> int:
+        plain = [task for task in batch if not task.unique_key and not task.idempotency_key]
+        keyed = [task for task in batch if task.unique_key or task.idempotency_key]
+        async with self._pool.connection() as conn, conn.transaction():
+            count = len(await tasks.enqueue_many(conn, plain)) if plain else 0
+            for task in keyed:
+                count += await tasks.enqueue_keyed(conn, task, "skip") == task.id
+        return count
+
+    async def types(self) -> list[str]:
+        """The types that somebody has served."""
+        async with self._pool.connection() as conn:
+            return await workers.types(conn)
+
+    async def check_type(self, type: str) -> None:
+        """Raise Invalid for a type that nobody has ever served, naming those that are known."""
+        known = await self.types()
+        if type not in known:
+            raise Invalid(f"nobody has ever served the type {type!r}{guess(type, known)} Known are: {', '.join(known)}")
+
+    # -- looked up
+
+    async def get(self, id: UUID) -> Task:
+        """The task as it stands now."""
+        async with self._pool.connection() as conn:
+            return await _the_task(conn, id)
+
+    async def find(self, match: Filter | None = None, *, limit: int = 100, before: UUID = LAST_ID) -> list[Task]:
+        """Matching tasks, the newest first, at most 1,000; the page after them begins *before* the last one's id."""
+        match = match or Filter()
+        async with self._pool.connection() as conn:
+            ids = await tasks.find(conn, match, limit=min(limit, 1000), before=before)
+            found = await tasks.get(conn, ids)
+        return [task for task in found if match.status in (None, task.status)]
+
+    async def resolve(self, text: str, *, path: str = "id") -> UUID:
+        """The id of the one task whose id begins with *text* (at least four hexadecimal digits)."""
+        digits = text.strip().lower().replace("-", "")
+        if not 4 <= len(digits) <= 32 or any(char not in "0123456789abcdef" for char in digits):
+            raise Invalid(f"{path}: {text[:60]!r} is not a task id")
+        if len(digits) == 32:
+            return UUID(digits)
+        async with self._pool.connection() as conn:
+            ids = await tasks.resolve(conn, digits)
+        if len(ids) > 1:
+            raise Conflict(f"{text} is the beginning of more than one id: {', '.join(map(str, ids))}")
+        if not ids:
+            raise NotFound(f"no task id begins with {text}")
+        return ids[0]
+
+    async def attempts(self, id: UUID) -> list[Attempt]:
+        """The task's attempts that did not end as its final result, oldest first."""
+        async with self._pool.connection() as conn:
+            await _the_task(conn, id)
+            return await tasks.attempts(conn, id)
+
+    async def logs(self, id: UUID, *, after: int = 0) -> list[LogLine]:
+        """The task's log lines after the line numbered *after*, oldest first."""
+        async with self._pool.connection() as conn:
+            await _the_task(conn, id)
+            return await tasks.read_logs(conn, id, after=after)
+
+    async def progress(self, id: UUID) -> tuple[float, str] | None:
+        """The fraction and text that the task last reported."""
+        async with self._pool.connection() as conn:
+            return await tasks.read_progress(conn, id)
+
+    async def stats(self) -> list[QueueStats]:
+        """Counts by queue, in name order."""
+        async with self._pool.connection() as conn:
+            return await tasks.stats(conn)
+
+    async def workers(self) -> list[Worker]:
+        """The workers that live, the newest first."""
+        async with self._pool.connection() as conn:
+            return await workers.living(conn)
+
+    async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:
+        """The tasks once all of them are final. Raises NotFound, and TimedOut naming what is not final."""
+        async with self._pool.connection() as conn:
+            for id in ids:
+                await _the_task(conn, id)
+        deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        left, pause = set(ids), FIRST_PAUSE
+        while left:
+            async with self._pool.connection() as conn:
+                left -= (await tasks.finals(conn, list(left))).keys()
+            if left:
+                _check_deadline(deadline, f"{len(left)} of {len(ids)} tasks are not final, among them {min(left)}")
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.3, LONGEST_PAUSE)
+        async with self._pool.connection() as conn:
+            return await tasks.get(conn, ids)
+
+    # -- repaired
+
+    async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> dict[UUID, str]:
+        """Cancel what waits; with *running* also ask what runs to stop. Says by id what happened, see `Answer`."""
+        return await self._in_batches(ids, lambda c, some: tasks.cancel(c, some, running=running, reason=reason))
+
+    async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Run failed, cancelled and retrying tasks again, now, with a fresh budget. Says by id what happened."""
+        return await self._in_batches(ids, tasks.retry)
+
+    async def _in_batches(self, ids: Sequence[UUID], act: Any) -> dict[UUID, str]:
+        answers: dict[UUID, str] = {}
+        ordered = sorted(set(ids))
+        for start in range(0, len(ordered), ID_BATCH):
+            async with self._pool.connection() as conn:
+                answers |= await act(conn, ordered[start : start + ID_BATCH])
+        return answers
+
+    async def compensate(self, id: UUID, *, reason: str = "") -> Enqueued:
+        """Enqueue the compensation of a completed task: the action that its type declares, for instance voiding."""
+        task = await self.get(id)
+        payload: JsonObject = {
+            "originalTaskId": str(task.id),
+            "originalTaskType": task.type,
+            "compensationAction": "rollback",
+            **({"reason": reason} if reason else {}),
+            **({"customerId": task.payload["customerId"]} if "customerId" in task.payload else {}),
+        }
+        return await self.enqueue("compensation", payload, parent_id=task.id, queue=task.queue)
+
+    # -- workflows
+
+    async def keep_workflow(self, workflow: Workflow) -> None:
+        """Store a definition as the newest version; runs that started keep theirs."""
+        async with self._pool.connection() as conn:
+            await runs.keep_workflow(conn, workflow.name, workflow.document)
+
+    async def workflows(self) -> list[StoredWorkflow]:
+        """The stored workflows, in name order."""
+        async with self._pool.connection() as conn:
+            return await runs.workflows(conn)
+
+    async def workflow(self, name: str) -> StoredWorkflow:
+        async with self._pool.connection() as conn:
+            found = await runs.workflows(conn, name)
+            known = [] if found else [workflow.name for workflow in await runs.workflows(conn)]
+        if not found:
+            raise NotFound(f"there is no workflow {name!r}{guess(name, known)} Known are: {', '.join(known) or 'none'}")
+        return found[0]
+
+    async def start_workflow(self, name: str, input: JsonObject | None = None, *, id: UUID | None = None) -> UUID:
+        """Start a run of the newest version. The input is checked against it. Safe to repeat with the same *id*."""
+        stored = await self.workflow(name)
+        if not stored.is_active:
+            raise Conflict(f"workflow {name} is not active; activate it first")
+        checked = check_input(parse_workflow(name, stored.document), {} if input is None else input)
+        run_id = id or new_id()
+        async with self._pool.connection() as conn:
+            if not await runs.start(conn, run_id, name, checked) and not await runs.get(conn, [run_id]):
+                raise Conflict(f"workflow {name} is not active; activate it first")
+        return run_id
+
+    async def run(self, id: UUID) -> Run:
+        """A run with its steps."""
+        async with self._pool.connection() as conn:
+            found = await runs.get(conn, [id])
+            if not found:
+                raise NotFound(f"run {id} does not exist")
+            return Run(run=found[0], steps=await runs.steps(conn, [id]))
+
+    async def runs(
+        self,
+        *,
+        workflow: str | None = None,
+        status: RunStatus | None = None,
+        limit: int = 100,
+        before: UUID = LAST_ID,
+    ) -> list[StoredRun]:
+        """Matching runs, the newest first."""
+        async with self._pool.connection() as conn:
+            ids = await runs.find(conn, workflow=workflow, status=status, limit=min(limit, 1000), before=before)
+            return await runs.get(conn, ids)
+
+    async def cancel_run(self, id: UUID) -> None:
+        """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+        async with self._pool.connection() as conn:
+            if not await runs.cancel(conn, id):
+                raise Conflict(
+                    f"run {id} is {(await self.run(id)).run.status}; only a run that goes on can be cancelled"
+                )
+
+    async def wait_run(self, id: UUID, *, timeout: timedelta | None = None) -> Run:
+        """The run once it is final."""
+        deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        pause = FIRST_PAUSE
+        while not (run := await self.run(id)).run.status.is_final:
+            _check_deadline(deadline, f"run {id} is {run.run.status}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, LONGEST_PAUSE)
+        return run
+
+    # -- inside
+
+    @asynccontextmanager
+    async def _connection(self, conn: Connection | None) -> AsyncIterator[Connection]:
+        if conn is None:
+            async with self._pool.connection() as own:
+                yield own
+        else:
+            with translated():
+                yield conn
+
+
+def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
+    """The error for an answer of `Client.cancel` or `Client.retry` that is not what was asked for."""
+    if answer in ("cancelled", "asked", "retried"):
+        return None
+    if answer == "missing":
+        return NotFound(f"task {id} does not exist")
+    if answer == "key_taken":
+        return Conflict(f"task {id} cannot be retried: its unique key is held by another task")
+    state = answer.removeprefix("was_")
+    right = {
+        "cancel": "only pending and retrying tasks can be cancelled; a processing one when you ask for it (--running)",
+        "retry": "only failed, cancelled and retrying tasks can be retried",
+    }[verb]
+    return Conflict(f"task {id} is {state}; {right}")
+
+
+async def _the_task(conn: Connection, id: UUID) -> Task:
+    found = await tasks.get(conn, [id])
+    if not found:
+        raise NotFound(f"task {id} does not exist")
+    return found[0]
+
+
+def _check_deadline(deadline: float | None, state: str) -> None:
+    if deadline is not None and time.monotonic() >= deadline:
+        raise TimedOut(f"timed out waiting: {state}")
+
+
+__all__ = ["Client", "Enqueued", "Filter", "Run", "Status", "explain"]

@@ -1,0 +1,248 @@
+"""Where settings come from: flags, the environment, ``qw.toml``; and how they are shown without their secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from qw.config.settings import Origin, Settings
+from qw.config.values import Token, port
+from qw.core.duration import format_duration
+from qw.core.errors import Fault, Invalid, Misconfigured, guess
+
+FILE = "qw.toml"
+
+_NOT_SETTINGS = ("QW_CONFIG", "QW_TASK_ID", "QW_ATTEMPT", "QW_PAYLOAD", "QW_RESULT")  # the last four are for commands
+_KUBERNETES = re.compile(r"QW_SERVICE_(HOST|PORT)\w*|QW_PORT_\d+_(TCP|UDP)\w*")  # of a service named qw
+_LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")
+
+
+class _Given(NamedTuple):
+    """A value as found, and the place to name if it is wrong. Relative paths are meant from ``base``."""
+
+    value: object
+    origin: Origin
+    place: str
+    base: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A setting as it may be shown to anyone. ``variable`` is the one to set it by; an empty ``value`` is none."""
+
+    name: str
+    variable: str
+    value: str
+    origin: Origin
+    about: str
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, file: Path | None = None) -> Settings:
+    """The settings by *flags* (field names; None is not given), *environ*, a file and their defaults, in this order.
+
+    The file is *file*, else ``QW_CONFIG``, else ``qw.toml`` here if there is one. Raise Misconfigured with every fault.
+    """
+    faults: list[Fault] = []
+    given: dict[str, _Given] = {}
+    for name, found in (
+        *_from_flags(flags or {}),
+        *_from_environment(environ, faults),
+        *_from_file(file or _named_file(environ), faults),
+    ):
+        given.setdefault(name, found)
+    settings = _settle(given, faults)
+    if faults:
+        raise Misconfigured(*faults)
+    return settings
+
+
+def shown(settings: Settings) -> Iterator[Shown]:
+    """Every setting, in the order of their declaration, without passwords and tokens."""
+    for each in _declared():
+        yield Shown(
+            name=each.name,
+            variable=_variable(each),
+            value=_as_text(getattr(settings, each.name), each.metadata["secret"]),
+            origin=settings.origins.get(each.name, Origin.DEFAULT),
+            about=each.metadata["about"],
+        )
+
+
+def redacted(text: str) -> str:
+    """*text* (a URL or libpq's ``key=value``) without its password, and without what else in it looks like a secret."""
+    text = re.sub(r"(://[^:/?#\s]*):.*@", r"\1:***@", text)
+    return re.sub(r"(?i)(\w*(?:pass|token|secret|key|sig)\w*\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]+)", r"\1***", text)
+
+
+def check_listening(settings: Settings) -> None:
+    """Refuse to listen beyond this machine without tokens. Raise Misconfigured."""
+    from ipaddress import ip_address
+
+    try:
+        is_loopback = ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = settings.host == "localhost"
+    if not is_loopback and not settings.api_tokens:
+        message = f"listening on {settings.host} needs QW_API_TOKENS (name:role:secret); only loopback is open without"
+        raise Misconfigured(Fault(path="QW_HOST", message=message))
+
+
+def _declared() -> list[Field[Any]]:
+    return [each for each in fields(Settings) if each.metadata]
+
+
+def _variable(each: Field[Any]) -> str:
+    return f"QW_{each.name.upper()}"
+
+
+def _variables(each: Field[Any]) -> tuple[str, ...]:
+    return (_variable(each), *each.metadata["also"])
+
+
+def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
+    for name, value in flags.items():
+        if value is not None and value != [] and value != ():
+            yield name, _Given(value, Origin.FLAG, f"--{name.replace('_', '-')}", Path.cwd())
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterator[tuple[str, _Given]]:
+    """Empty variables count as not set: what compose files make of one that is not."""
+    for each in _declared():
+        for variable in _variables(each):
+            text = _variable_text(variable, environ, each.metadata["secret"], faults)
+            if text is not None:
+                yield each.name, _Given(text, Origin.ENVIRONMENT, variable, Path.cwd())
+    if database := _database_of_parts(environ, faults):
+        yield "database_url", database
+    faults += _unknown_variables(environ)
+
+
+def _variable_text(variable: str, environ: Mapping[str, str], secret: bool, faults: list[Fault]) -> str | None:
+    text = environ.get(variable, "").strip()
+    path = environ.get(f"{variable}_FILE", "").strip() if secret else ""
+    if not path:
+        return text or None
+    if text:
+        faults.append(Fault(path=variable, message=f"is set, and so is {variable}_FILE; only one may be"))
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(Fault(path=f"{variable}_FILE", message=f"cannot read {path}: {_reason(error)}"))
+    return None
+
+
+def _database_of_parts(environ: Mapping[str, str], faults: list[Fault]) -> _Given | None:
+    """The database that ``DB_HOST`` or ``DB_NAME`` name, or libpq's own variables (then the URL is empty)."""
+    host, name = environ.get("DB_HOST", ""), environ.get("DB_NAME", "")
+    if host or name:
+        password = _variable_text("DB_PASSWORD", environ, True, faults) or ""
+        try:
+            url = _database_url(host, environ.get("DB_PORT", ""), name, environ.get("DB_USERNAME", ""), password)
+        except Invalid as error:
+            faults.append(Fault(path="DB_PORT", message=str(error)))
+            return None
+        return _Given(url, Origin.ENVIRONMENT, "DB_HOST" if host else "DB_NAME", Path.cwd())
+    for variable in _LIBPQ:
+        if environ.get(variable):
+            return _Given("", Origin.ENVIRONMENT, variable, Path.cwd())
+    return None
+
+
+def _database_url(host: str, port_text: str, name: str, user: str, password: str) -> str:
+    place = f"[{host}]" if ":" in host else quote(host or "localhost", safe="")
+    number = f":{port(port_text)}" if port_text else ""
+    secret = f":{quote(password, safe='')}" if password else ""
+    login = f"{quote(user, safe='')}{secret}@" if user else ""
+    query = "" if user or not password else f"?password={quote(password, safe='')}"
+    return f"postgresql://{login}{place}{number}/{quote(name, safe='')}{query}"
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
+    known = {*_NOT_SETTINGS}
+    for each in _declared():
+        known.update(_variables(each))
+        if each.metadata["secret"]:
+            known.update(f"{variable}_FILE" for variable in _variables(each))
+    for variable in sorted(environ):
+        is_ours = variable.startswith("QW_") and not variable.startswith("QW_TEST_")
+        if is_ours and variable not in known and not _KUBERNETES.fullmatch(variable):
+            yield Fault(path=variable, message=f"is not a setting{guess(variable, known)}")
+
+
+def _named_file(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("QW_CONFIG"):
+        return Path(named)
+    return Path(FILE) if Path(FILE).is_file() else None
+
+
+def _from_file(file: Path | None, faults: list[Fault]) -> Iterator[tuple[str, _Given]]:
+    if file is None:
+        return
+    lines = _read_file(file, faults)
+    for each in _declared():
+        for key in _keys(each):
+            if key in lines:
+                yield each.name, _Given(lines[key], Origin.FILE, f"{file.name}: {key}", file.absolute().parent)
+    known = [key for each in _declared() for key in _keys(each)]
+    for key in lines:
+        if key not in known:
+            faults.append(Fault(path=f"{file.name}: {key}", message=f"is not a setting{guess(key, known)}"))
+
+
+def _keys(each: Field[Any]) -> list[str]:
+    return [variable[3:].lower() for variable in _variables(each) if variable.startswith("QW_")]
+
+
+def _read_file(file: Path, faults: list[Fault]) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        faults.append(Fault(path=str(file), message=f"cannot be read: {_reason(error)}"))
+    return {}
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _settle(given: Mapping[str, _Given], faults: list[Fault]) -> Settings:
+    values: dict[str, Any] = {}
+    for each in _declared():
+        if found := given.get(each.name):
+            try:
+                value = each.metadata["read"](found.value)
+            except Invalid as error:
+                faults.append(Fault(path=found.place, message=str(error)))
+                continue
+            values[each.name] = found.base / value if isinstance(value, Path) else value
+    if "home" in values:
+        values.setdefault("output_dir", values["home"] / "output")
+    settings = Settings(**values, origins={name: found.origin for name, found in given.items()})
+    if settings.lease < 2 * settings.heartbeat:
+        message = (
+            f"{format_duration(settings.lease)} is less than two heartbeats of {format_duration(settings.heartbeat)}"
+        )
+        faults.append(Fault(path="lease", message=message))
+    return settings
+
+
+def _as_text(value: object, secret: bool) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case timedelta():
+            return format_duration(value)
+        case tuple():
+            return ", ".join(_as_text(item, secret) for item in value)
+        case Token():
+            return f"{value.name}:{value.role}:***"
+    return redacted(str(value)) if secret else str(value)

@@ -1,0 +1,202 @@
+"""How the value of a setting is read: each reader takes text, or what TOML or a flag has, and raises Invalid.
+
+The value of a setting that may hold a secret is in no message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from qw.core.duration import format_duration, parse_duration
+from qw.core.errors import Invalid, guess
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Role(StrEnum):
+    """What the bearer of a token may do; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """Lets its bearer use the HTTP API. ``name`` is what logs call it."""
+
+    name: str
+    role: Role
+    secret: str = field(repr=False)
+
+
+def line(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise Invalid("must be text on one line")
+    return value
+
+
+def whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise Invalid(f"{value!r} is not a whole number from {low:,} to {high:,}")
+        return value
+
+    return read
+
+
+def host(value: object) -> str:
+    return line(value).strip("[]")
+
+
+def port(value: object) -> int:
+    if isinstance(value, str) and value.startswith("tcp://"):
+        raise Invalid(f"{value!r} comes from Kubernetes, for a service named qw; set enableServiceLinks: false there")
+    return whole(1, 65_535)(value)
+
+
+def lasting(low: str) -> Callable[[object], timedelta]:
+    def read(value: object) -> timedelta:
+        duration = parse_duration(value)
+        if duration < parse_duration(low):
+            raise Invalid(f"{format_duration(duration)} is shorter than {low}")
+        return duration
+
+    return read
+
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def switch(value: object) -> bool:
+    known = value if isinstance(value, bool) else _WORDS.get(str(value).lower())
+    if known is None:
+        raise Invalid(f"{value!r} is not true or false")
+    return known
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def one_of(kind: type[Choice]) -> Callable[[object], Choice]:
+    def read(value: object) -> Choice:
+        try:
+            return kind(str(value).lower())
+        except ValueError:
+            known = [str(choice) for choice in kind]
+            raise Invalid(f"{value!r} is not one of {', '.join(known)}{guess(str(value), known)}") from None
+
+    return read
+
+
+Item = TypeVar("Item")
+
+
+def listed(read_item: Callable[[str], Item]) -> Callable[[object], tuple[Item, ...]]:
+    """A list, or its items in one text with commas or white space between them."""
+
+    def read(value: object) -> tuple[Item, ...]:
+        if isinstance(value, str):
+            value = re.split(r"[\s,]+", value.strip(" \t\r\n,"))
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise Invalid("must be a list, or text with commas between the items")
+        return tuple(dict.fromkeys(read_item(item) for item in value))
+
+    return read
+
+
+def name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}", value):
+        raise Invalid(f"{value[:60]!r} is not a name: letters, digits and _ . : / - (at most 128)")
+    return value
+
+
+def network(value: str) -> str:
+    """A network or address in its usual spelling, or a host name in lower case."""
+    from ipaddress import ip_network
+
+    try:
+        return str(ip_network(value.strip("[]"), strict=False))
+    except ValueError:
+        pass
+    if re.fullmatch(r"[0-9.]*", value) or not re.fullmatch(r"(?!-)[A-Za-z0-9.-]{1,253}", value):
+        raise Invalid(f"{value[:60]!r} is neither a network such as 10.0.0.0/8 nor a host name")
+    return value.lower().rstrip(".")
+
+
+def origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"https?://[^/\s?#@]+", value):
+        raise Invalid(f"{value[:60]!r} is not an origin such as https://example.org, nor *")
+    return value
+
+
+def token(value: str) -> Token:
+    """``name:role:secret``. The message tells nothing of a value that may be a secret."""
+    name, _, rest = value.partition(":")
+    role, _, secret = rest.partition(":")
+    if not name or role not in set(Role) or not secret:
+        raise Invalid(f"each token is name:role:secret, with a role of {', '.join(Role)}; no part may be empty")
+    return Token(name=name, role=Role(role), secret=secret)
+
+
+def tokens(value: object) -> tuple[Token, ...]:
+    tokens = listed(token)(value)
+    if len({token.name for token in tokens}) < len(tokens):
+        raise Invalid("two tokens have the same name")
+    return tokens
+
+
+def url(*schemes: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        scheme, mark, rest = line(value).partition("://")
+        if scheme.lower() not in schemes or not mark or not rest or " " in rest:
+            raise Invalid(f"is not a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return str(value)
+
+    return read
+
+
+def orders(value: object) -> str:
+    text = line(value)
+    return text if "://" not in text else url("http", "https", "file")(text)
+
+
+def database(value: object) -> str:
+    """A URL or libpq's ``host=… dbname=…``; empty text means that libpq reads its own variables."""
+    text = line(value)
+    if text and not re.match(r"postgres(ql)?://|\s*\w+\s*=", text):
+        raise Invalid("is not a PostgreSQL URL such as postgresql://user@host/database")
+    return text
+
+
+def address(value: object) -> str:
+    text = line(value)
+    if not re.fullmatch(r"[^@]+@[^@\s>]+>?", text):
+        raise Invalid(f"{text[:60]!r} is not an e-mail address")
+    return text
+
+
+def path(value: object) -> Path:
+    """Relative as it was given; ``~`` is taken from the environment of this process."""
+    try:
+        return Path(value if isinstance(value, Path) else line(value)).expanduser()
+    except RuntimeError:
+        raise Invalid(f"{str(value)!r} begins with the home directory of a user who is not known") from None

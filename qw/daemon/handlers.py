@@ -1,0 +1,91 @@
+"""The handlers a daemon serves: those that come with qw, set up from the settings, and the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from uuid import UUID
+
+from qw.config import Settings
+from qw.core.command import Command
+from qw.core.errors import Misconfigured
+from qw.core.handling import Recorded
+from qw.handlers import Handlers
+from qw.handlers.command import CommandOptions, DeclaredCommand, Exit, add_command
+from qw.handlers.compensation import add_compensation
+from qw.handlers.data import DataOptions, add_data_processing
+from qw.handlers.egress import Egress
+from qw.handlers.http_request import HttpOptions, add_http_request
+from qw.handlers.invoice import (
+    InvoiceOptions,
+    MailOptions,
+    OrdersOptions,
+    PdfOptions,
+    add_create_invoice,
+    add_fetch_orders,
+    add_generate_pdf,
+    add_send_email,
+)
+from qw.handlers.noop import add_noop
+from qw.services.context import Connections
+from qw.store import runs
+
+
+class StoredRecords:
+    """`qw.core.handling.Records`, from the database."""
+
+    def __init__(self, pool: Connections) -> None:
+        self._pool = pool
+
+    async def completed_of_run(self, run_id: UUID) -> Sequence[Recorded]:
+        async with self._pool.connection() as conn:
+            return await runs.completed_of_run(conn, run_id)
+
+    async def completed_task(self, task_id: UUID) -> Recorded | None:
+        async with self._pool.connection() as conn:
+            return await runs.completed_task(conn, task_id)
+
+
+def built_in(
+    settings: Settings, commands: Mapping[str, Command], pool: Connections
+) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
+    """The handlers that come with qw, and what closes the connections they keep."""
+    app = Handlers()
+    add_noop(app)
+    egress = Egress.allowing(*settings.http_allow)
+    close = add_http_request(app, HttpOptions(egress=egress, base_url=settings.http_base_url))
+    allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
+    declared = {name: _declared(command) for name, command in commands.items()}
+    add_command(app, CommandOptions(allowed=allowed, commands=declared))
+    add_data_processing(app, DataOptions(directory=settings.data_dir))
+    add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
+    add_create_invoice(app, InvoiceOptions(directory=settings.output_dir))
+    add_generate_pdf(app, PdfOptions(directory=settings.output_dir, service_url=settings.pdf_url))
+    mail = MailOptions(directory=settings.output_dir, url=settings.email_url, sender=settings.mail_from)
+    add_send_email(app, mail)
+    add_compensation(app, StoredRecords(pool))
+    return app, close
+
+
+def load_app(name: str) -> Handlers:
+    """The `Handlers` object at ``package.module:attribute``, looked up from the current directory too."""
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise Misconfigured(f"--app {name!r}: write it as package.module:attribute")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise Misconfigured(f"--app {name}: {error}") from error
+    app = getattr(module, attribute, None)
+    if not isinstance(app, Handlers):
+        raise Misconfigured(f"--app {name}: {attribute!r} in {module_name} is not a qw.Handlers object")
+    return app
+
+
+def _declared(command: Command) -> DeclaredCommand:
+    exit_codes = {code: Exit(meaning) for code, meaning in command.exit_codes.items()}
+    return DeclaredCommand(run=command.run, exit_codes=exit_codes)

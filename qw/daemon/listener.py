@@ -1,0 +1,56 @@
+"""Listens for NOTIFY on a direct connection. A hint only: polling finds everything it misses, a second later.
+
+The connection also holds the worker's session lock, so that the heartbeat's dropping one is not a death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from qw.core.errors import QwError
+from qw.core.task import Lane
+from qw.daemon.loops import backoff_seconds
+from qw.store import listening
+from qw.store.listening import Channel
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """``heard`` is called for lanes that got tasks, ``look`` when anything may have been missed or polling is due."""
+
+    def __init__(
+        self, url: str, *, identity: Callable[[], int], heard: Callable[[list[Lane]], None], look: Callable[[], None]
+    ) -> None:
+        self._url = url
+        self._identity = identity
+        self._heard = heard
+        self._look = look
+        self.listening = asyncio.Event()
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async for channel, payload in listening.notifications(self._url, self._identity()):
+                    failures = 0
+                    self._react(channel, payload)
+            except QwError as error:
+                log.debug("listener lost the database", extra={"error": str(error)})
+            self.listening.clear()
+            failures += 1
+            await asyncio.sleep(backoff_seconds(failures))
+
+    def _react(self, channel: Channel, payload: str) -> None:
+        match channel:
+            case Channel.READY:
+                queue, _, priority = payload.rpartition(" ")
+                if priority.isdigit():
+                    self._heard([Lane(queue, int(priority))])
+            case Channel.LISTENING:
+                self.listening.set()
+                self._look()
+            case Channel.CANCEL:
+                self._look()

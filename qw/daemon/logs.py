@@ -1,0 +1,54 @@
+"""Log lines for people or for machines. Constant text, variable fields, never payloads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from qw.config import LogFormat, Settings
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)}
+
+
+def set_up(settings: Settings) -> None:
+    """Log to standard error in the form that the settings ask for."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _Text())
+    logging.basicConfig(level=settings.log_level.value.upper(), handlers=[handler], force=True)
+    for noisy in ("psycopg.pool", "httpx", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _form(settings: Settings) -> LogFormat:
+    return settings.log_format or (LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
+        text = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip().replace("\n", " ")
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text.translate(_ESCAPES)

@@ -1,0 +1,107 @@
+"""``workflows.yaml``: workflows and commands, read with every fault at its line and column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from qw.core.command import Command
+from qw.core.errors import Fault, Invalid, NotFound
+from qw.core.evaluation import kind
+from qw.core.payload import Json, JsonObject
+from qw.core.shape import mapping, refuse_unknown
+from qw.core.workflow import Workflow, parse_workflow
+from qw.definitions.commands import parse_command
+from qw.definitions.source import MAX_BYTES, Source, read
+
+__all__ = ["Definitions", "load", "loads"]
+
+T = TypeVar("T")
+
+_KEYS = ("version", "workflows", "commands")
+_PLACE = re.compile(r":(\d+):(\d+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definitions:
+    """What a file defines. ``source`` is its name, as faults spell it."""
+
+    workflows: Mapping[str, Workflow]
+    commands: Mapping[str, Command]
+    source: str
+
+
+def load(path: Path | str) -> Definitions:
+    """The definitions in the file at *path*. Raise NotFound, or Invalid with every fault."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except OSError as error:
+        raise Invalid(Fault(path=str(path), message=f"cannot be read: {error.strerror}")) from None
+    if len(content) > MAX_BYTES:
+        raise Invalid(Fault(path=str(path), message=f"is longer than {MAX_BYTES:,} bytes"))
+    try:
+        return loads(content.decode("utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise Invalid(Fault(path=str(path), message=f"not UTF-8 at byte {error.start}")) from None
+
+
+def loads(content: str, name: str = "<text>") -> Definitions:
+    """The definitions in *content*; *name* is what faults call it. Raise Invalid with every fault."""
+    source = read(content, name)
+    faults: list[Fault] = []
+    document = _document(source, faults)
+    definitions = Definitions(
+        workflows=_each(document, "workflows", parse_workflow, source, faults),
+        commands=_each(document, "commands", parse_command, source, faults),
+        source=name,
+    )
+    if faults:
+        raise Invalid(*sorted(faults, key=_line))
+    return definitions
+
+
+def _document(source: Source, faults: list[Fault]) -> JsonObject:
+    if not isinstance(source.value, dict):
+        message = f"must hold version: 1 and workflows: or commands:, not {kind(source.value)}"
+        faults.append(Fault(path=source.where(""), message=message))
+        return {}
+    found: list[Fault] = []
+    refuse_unknown(source.value, _KEYS, "", "a file of definitions", found)
+    if source.value.get("version", 1) != 1:
+        found.append(Fault(path="version", message="this qw reads version 1"))
+    faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
+    return source.value
+
+
+def _each(
+    document: JsonObject,
+    key: str,
+    parse: Callable[[str, Json, Callable[[str], str]], T],
+    source: Source,
+    faults: list[Fault],
+) -> dict[str, T]:
+    found: list[Fault] = []
+    parsed: dict[str, T] = {}
+    for name, one in mapping(document, key, "", found).items():
+        base = f"{key}.{name}"
+
+        def where(path: str, base: str = base) -> str:
+            return source.where(f"{base}.{path}" if path else base)
+
+        try:
+            parsed[name] = parse(name, one, where)
+        except Invalid as error:
+            faults += error.faults
+    faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
+    return parsed
+
+
+def _line(fault: Fault) -> tuple[int, ...]:
+    place = _PLACE.search(fault.path)
+    return tuple(map(int, place.groups())) if place else (0, 0)

@@ -1,0 +1,215 @@
+"""YAML as data with places. Only what JSON can say is read, so that nothing in a file turns out to be something else.
+
+Read from the parser's events rather than its nodes: those need no recursion, know where each key stands, and expand
+no alias before we have counted what that costs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from qw.core.errors import Fault, Invalid
+from qw.core.payload import MAX_DEPTH, Json, JsonObject
+
+MAX_BYTES = 1024 * 1024
+MAX_ALIASED = 5000  # values that aliases may repeat in all
+MAX_PATH = 500  # characters; what lies deeper has the place of what is around it
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,19})")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)\.[0-9]*|(0|[1-9][0-9]*)(?=[eE]))([eE][-+]?[0-9]{1,2})?")
+_WORDS: dict[str, Json] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The value in a file, and the line and column (from 1) of each key and list item by its path."""
+
+    name: str
+    value: Json
+    places: dict[str, tuple[int, int]] = field(repr=False)
+
+    def where(self, path: str) -> str:
+        """``file:line:column`` of *path*, or of the nearest thing around it."""
+        while path and path not in self.places:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        line, column = self.places.get(path, (1, 1))
+        return f"{self.name}:{line}:{column}"
+
+
+def read(content: str, name: str) -> Source:
+    """The single document in *content*. Raise Invalid with every fault and its place."""
+    if len(content) > MAX_BYTES:
+        raise Invalid(Fault(path=name, message=f"{len(content):,} characters; at most {MAX_BYTES:,} are read"))
+    builder = _Builder(name)
+    try:
+        for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except _Stop as stop:
+        builder.refuse(*stop.args)
+    except yaml.MarkedYAMLError as error:
+        builder.refuse(_syntax(error, content), error.problem_mark)
+    except yaml.YAMLError as error:
+        builder.refuse(f"not YAML: {' '.join(str(error).split())}", None)
+    if builder.faults:
+        raise Invalid(*builder.faults)
+    return Source(name=name, value=builder.root, places=builder.places)
+
+
+class _Stop(Exception):
+    """A fault behind which nothing can be read: message and mark."""
+
+
+def _syntax(error: yaml.MarkedYAMLError, content: str) -> str:
+    if error.problem_mark and _is_tab(content, error.problem_mark):
+        return "a tab cannot indent; use spaces"
+    return f"not YAML: {', '.join(part for part in (error.context, error.problem) if part)}"
+
+
+def _is_tab(content: str, mark: yaml.Mark) -> bool:
+    lines = content.split("\n")
+    return mark.line < len(lines) and lines[mark.line].startswith("\t", mark.column)
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A mapping or list that is being read. ``size`` counts the values in it, with those that aliases repeat."""
+
+    value: JsonObject | list[Json]
+    path: str
+    anchor: str | None
+    key: str | None = None
+    size: int = 1
+
+
+class _Builder:
+    """Turns events into a value. Goes on after a fault, so that all are told at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.root: Json = None
+        self.places: dict[str, tuple[int, int]] = {}
+        self.faults: list[Fault] = []
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Json, int]] = {}
+        self._aliased = 0
+        self._documents = 0
+
+    def refuse(self, message: str, mark: Any) -> None:
+        place = f"{self.name}:{mark.line + 1}:{mark.column + 1}" if mark else self.name
+        self.faults.append(Fault(path=place, message=message))
+
+    def take(self, event: Any) -> None:
+        match event:
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    raise _Stop("a second document begins here; one is read", event.start_mark)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._begin(event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                done = self._open.pop()
+                self._add(done.value, done.size, done.anchor)
+            case yaml.ScalarEvent():
+                self._scalar(event)
+            case yaml.AliasEvent():
+                self._alias(event)
+
+    def _begin(self, event: Any) -> None:
+        self._check_tag(event)
+        if len(self._open) >= MAX_DEPTH:
+            raise _Stop(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        if self._wants_key():
+            self.refuse("a key must be a word, not a list or an object", event.start_mark)
+            self._open[-1].key = ""
+        path = self._path(event)
+        value: JsonObject | list[Json] = {} if isinstance(event, yaml.MappingStartEvent) else []
+        self._open.append(_Open(value=value, path=path, anchor=event.anchor))
+
+    def _scalar(self, event: Any) -> None:
+        self._check_tag(event)
+        if self._wants_key():
+            self._key(event)
+            return
+        self._path(event)
+        value = _plain(event.value) if event.implicit[0] else event.value
+        self._add(value, 1, event.anchor)
+
+    def _key(self, event: Any) -> None:
+        within, key = self._open[-1], event.value
+        if key == "<<" and event.implicit[0]:
+            self.refuse("merge keys (<<) are not read; write the keys out", event.start_mark)
+        elif key in within.value:
+            self.refuse(f"the key {key[:60]!r} stands twice in one object", event.start_mark)
+        within.key = key
+        self._note(f"{within.path}.{key}" if within.path else key, event)
+
+    def _alias(self, event: Any) -> None:
+        if self._wants_key():
+            self.refuse("an alias cannot be a key", event.start_mark)
+            self._open[-1].key = ""
+            return
+        self._path(event)
+        if event.anchor not in self._anchors:
+            self.refuse(f"there is no anchor {event.anchor[:60]!r} before this", event.start_mark)
+        value, size = self._anchors.get(event.anchor, (None, 1))
+        self._aliased += size
+        if self._aliased > MAX_ALIASED:
+            raise _Stop(f"aliases repeat more than {MAX_ALIASED:,} values", event.start_mark)
+        self._add(value, size, None)
+
+    def _check_tag(self, event: Any) -> None:
+        if event.tag is not None:
+            self.refuse(f"the tag {event.tag[:60]!r} is not read; there are only JSON's types", event.start_mark)
+
+    def _wants_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
+
+    def _path(self, event: Any) -> str:
+        """The path of the value that begins; the place of a list item is noted, that of a key was."""
+        if not self._open:
+            return ""
+        within = self._open[-1]
+        if isinstance(within.value, dict):
+            path = f"{within.path}.{within.key}" if within.path else within.key or ""
+        else:
+            path = f"{within.path}[{len(within.value)}]"
+            self._note(path, event)
+        return path[:MAX_PATH]
+
+    def _note(self, path: str, event: Any) -> None:
+        if len(path) < MAX_PATH:
+            self.places.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
+
+    def _add(self, value: Json, size: int, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = (value, size)
+        if not self._open:
+            self.root = value
+            return
+        within = self._open[-1]
+        within.size += size
+        if isinstance(within.value, list):
+            within.value.append(value)
+        else:
+            within.value[within.key or ""] = value
+            within.key = None
+
+
+def _plain(word: str) -> Json:
+    """What an unquoted word means: YAML 1.2's null, true, false and numbers; ``no``, ``1:30`` and dates are text.
+
+    A number with zeros in front stays text too: it is a code, not an amount.
+    """
+    if word in _WORDS:
+        return _WORDS[word]
+    if _INT.fullmatch(word):
+        return int(word)
+    return float(word) if _FLOAT.fullmatch(word) else word

@@ -1,0 +1,283 @@
+"""A private PostgreSQL for whoever names no database: one cluster per home, shared by every qw process of its user.
+
+It listens on a unix socket in its own 0700 directory and nowhere else: no port to clash, no password. The proof that it
+runs is that its socket answers; a process id proves nothing (it may be a zombie's, or another program's by now). It is
+started on its own, outlives qw, and only `stop` ends it. ``postmaster.pid`` is PostgreSQL's: never unlinked here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import FileIO
+from pathlib import Path
+from urllib.parse import quote
+
+from qw.core.errors import Conflict, Misconfigured, Unavailable
+from qw.embedded.programs import Owner, Programs, choose, environment, find_owner, reachable, run, user
+
+_DATABASE = "qw"
+_PATIENCE = 60.0  # seconds for a start (recovery after a crash included), a stop, and another process doing either
+_LONGEST_SOCKET_DIRECTORY = 85  # bytes; systems allow 103 to 107 with the socket's own name
+_INITDB = ("--username=qw", "--auth=trust", "--encoding=UTF8", "--no-locale")
+_ALONE = ("--single", "-c", "exit_on_error=on")
+_STATUS = 7  # its line in postmaster.pid, the last one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running private server. ``started``: this call started it. ``pid`` is 0 if it runs in another container."""
+
+    url: str
+    data: Path
+    pid: int
+    started: bool = False
+
+
+def ensure(home: Path, programs: Path | None = None) -> Server:
+    """The private server of *home*, created and started if need be, by *programs* (a directory) or what is found.
+
+    Safe to call from many processes at once: one of them starts it. Blocks: about a second when it does not run yet.
+    Raise Misconfigured if there is no PostgreSQL to run or *home* cannot hold it, Unavailable if it does not come up.
+    """
+    home = home.absolute()
+    if server := running(home):
+        return server
+    _make(home)
+    with _locked(home):
+        return running(home) or _start(home, programs)
+
+
+def running(home: Path) -> Server | None:
+    """The private server of *home* if it accepts connections now. No lock, no subprocess."""
+    data = home.absolute() / "pg"
+    lines = _pid_file(data)
+    if lines[_STATUS:] != ["ready"]:
+        return None
+    port, directory = lines[3], lines[4]
+    pid = _listener(f"{directory}/.s.PGSQL.{port}", int(lines[0]))
+    if pid is None:
+        return None
+    return Server(url=f"postgresql:///{_DATABASE}?host={quote(directory)}&port={port}&user=qw", data=data, pid=pid)
+
+
+def stop(home: Path) -> bool:
+    """Stop the private server of *home*, ending its sessions. False if it was not running. The data stay."""
+    if not running(home):
+        return False
+    with _locked(home):
+        server = running(home)
+        if server:
+            _end(server)
+    return server is not None
+
+
+def _pid_file(data: Path) -> list[str]:
+    """What PostgreSQL keeps there: pid, directory, start, port, socket directory, address, memory key, status."""
+    try:
+        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        raise Misconfigured(
+            f"the private PostgreSQL in {data} belongs to another user; set QW_HOME or DATABASE_URL"
+        ) from None
+
+
+def _listener(path: str, pid: int) -> int | None:
+    """The process behind the socket *path*, None if nobody answers; *pid* where the system cannot tell."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return None
+        if sys.platform == "linux":
+            return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+    return pid
+
+
+def _make(home: Path) -> None:
+    try:
+        if not home.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            home.chmod(0o755 if os.geteuid() == 0 else 0o700)  # root's server is another user's, who must get in
+    except OSError as error:
+        raise Misconfigured(f"cannot create {home} for a private PostgreSQL: {error.strerror}; set QW_HOME") from None
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Alone among the starters and stoppers of *home*. The kernel drops the lock of a process that dies."""
+    try:
+        file = os.open(home / "pg.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Misconfigured(f"cannot write to {home}: {error.strerror}; set QW_HOME or DATABASE_URL") from None
+    try:
+        _await(lambda: _try_lock(file), f"another process is busy with the private PostgreSQL in {home}")
+        yield
+    finally:
+        os.close(file)
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _end(server: Server) -> None:
+    if server.pid == 0:
+        raise Conflict(f"the private PostgreSQL in {server.data} runs in another container; stop it there")
+    before = _pid_file(server.data)[:3]
+    os.kill(server.pid, signal.SIGINT)
+    _await(lambda: _pid_file(server.data)[:3] != before, f"the private PostgreSQL in {server.data} has not stopped")
+
+
+def _await(condition: Callable[[], bool], otherwise: str, patience: float = _PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{otherwise}, for {patience:g} seconds now")
+        time.sleep(0.01)
+
+
+def _start(home: Path, named: Path | None) -> Server:
+    owner = find_owner()
+    programs = reachable(choose(home / "pg", named), home, owner)
+    if not (home / "pg" / "PG_VERSION").exists():
+        _create(home, programs, owner)
+    _let_settle(home)
+    return _launch(home, programs, owner)
+
+
+def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
+    """Make the cluster and its database aside and rename it when whole, so that a killed initdb's is never used."""
+    if (home / "pg").exists():
+        raise Misconfigured(f"{home / 'pg'} is there and is no PostgreSQL data directory; move it away or set QW_HOME")
+    for left in home.glob("pg.tmp.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix="pg.tmp.", dir=home))  # a new name: the initdb of a killed qw may still write
+    try:
+        if owner:
+            os.chown(aside, owner.uid, owner.gid)
+        run([programs.directory / "initdb", *_INITDB, "-D", aside], owner)
+        run(
+            [programs.directory / "postgres", *_ALONE, "-D", aside, "template1"],
+            owner,
+            f"create database {_DATABASE}\n",
+        )
+        aside.rename(home / "pg")
+    except (OSError, subprocess.CalledProcessError) as error:
+        who = f" as the user {owner.name}, who must be able to enter it" if owner else ""
+        said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise Misconfigured(f"cannot create a private PostgreSQL in {home}{who}: {said[-500:]}") from None
+
+
+def _let_settle(home: Path) -> None:
+    """Wait a second for a server that is starting or stopping, which a qw killed meanwhile may have left behind.
+
+    One whose last word was ``ready`` is not waited for: its socket is dead, and so is it.
+    """
+    deadline = time.monotonic() + 1
+    while _pid_file(home / "pg")[_STATUS:] != ["ready"] and (home / "pg" / "postmaster.pid").exists():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
+def _launch(home: Path, programs: Programs, owner: Owner | None) -> Server:
+    """Start the server, as often as it takes: it refuses while backends of a killed one still live."""
+    sockets = _socket_directory(home, owner)
+    command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets)]
+    deadline = time.monotonic() + _PATIENCE
+    said = "still in use"
+    while "still in use" in said and time.monotonic() < deadline:
+        if server := running(home):
+            return server
+        # a killed server's; nobody else's socket is there, and postmaster.pid is the lock that keeps the data safe
+        (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        start = _log(home).stat().st_size
+        with _spawned(command, home, owner) as lifeline:
+            while lifeline.read(1) is None and time.monotonic() < deadline:
+                if server := running(home):
+                    return replace(server, started=True)
+                time.sleep(0.01)
+        said = _log(home).read_bytes()[start:].decode(errors="replace")
+        time.sleep(0.05)
+    raise Unavailable(f"the private PostgreSQL in {home} has not come up, see {_log(home)}: {said.strip()[-500:]}")
+
+
+def _options(sockets: Path) -> list[str]:
+    settings = {"listen_addresses": "", "unix_socket_directories": sockets, "max_connections": 200}
+    return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+
+
+def _socket_directory(home: Path, owner: Owner | None) -> Path:
+    """The data directory; where its path is too long for a socket, one in /tmp that nobody else may enter.
+
+    So too when it has a comma or a quote, which part directories in the setting and hosts in a URL.
+    """
+    data = home / "pg"
+    if len(os.fsencode(data)) <= _LONGEST_SOCKET_DIRECTORY and not set(',"') & set(str(data)):
+        return data
+    directory = Path("/tmp") / f"qw-{sha256(os.fsencode(data)).hexdigest()[:16]}"  # noqa: S108 - checked below
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+        if owner:
+            os.chown(directory, owner.uid, owner.gid)
+    found = directory.lstat()
+    if found.st_uid != (owner.uid if owner else os.geteuid()) or stat.S_IMODE(found.st_mode) != 0o700:
+        raise Misconfigured(f"{directory} is not ours, and no socket can be in {home}; set QW_HOME")
+    return directory
+
+
+@contextmanager
+def _spawned(command: list[str], home: Path, owner: Owner | None) -> Iterator[FileIO]:
+    """Run *command* on its own and yield a file that reads as None while it lives and as empty when it has ended.
+
+    The shell in between leaves at once, so that the server is nobody's child and can be no zombie of ours. It is
+    postgres itself and not pg_ctl, which overwrites PG_GRANDPARENT_PID. After kill -9 the pid in postmaster.pid may be
+    a zombie's (for ever, where process 1 does not reap) or another program's, and PostgreSQL will not start beside it
+    unless that variable names it; its check of the shared memory still refuses while any old backend lives.
+    """
+    previous = next(iter(_pid_file(home / "pg")), "")
+    lifeline, held = os.pipe()
+    os.set_blocking(lifeline, False)
+    with FileIO(lifeline) as ended:
+        try:
+            with _log(home).open("ab") as log:
+                subprocess.run(
+                    ["/bin/sh", "-c", '"$@" &', "sh", *command],
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    env=environment() | {"PG_GRANDPARENT_PID": previous},
+                    start_new_session=True,
+                    pass_fds=[held],
+                    **user(owner),
+                )
+        finally:
+            os.close(held)
+        yield ended
+
+
+def _log(home: Path) -> Path:
+    path = home / "pg.log"
+    path.touch(mode=0o600)
+    return path

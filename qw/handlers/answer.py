@@ -1,0 +1,130 @@
+"""What is kept of an HTTP answer. The body is unpacked in pieces under a cap: no answer fills the memory."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qw.core.errors import Invalid
+from qw.core.payload import Json, JsonObject, clean, clean_text
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_STORED = 128 * 1024  # bytes of a body, also as JSON
+MAX_READ = 10 * 1024 * 1024  # bytes of a body once unpacked; longer fails the attempt
+
+_MAX_HEADERS = 16 * 1024  # bytes of headers kept
+_PIECE = 64 * 1024
+
+
+class ResponseTooLarge(Exception):
+    pass
+
+
+class UnreadableResponse(Exception):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """``headers`` in lower case; ``text`` is the start of the body where ``truncated``."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    truncated: bool
+
+    def stored(self) -> JsonObject:
+        """The task's result; ``response`` is the value where the body is JSON, else text, null when there is none."""
+        try:
+            response, cut = self._json(), False
+        except (ValueError, RecursionError, Invalid):
+            response, cut = _fitting(self.text)
+        result: JsonObject = {"response": response, "status": self.status, "headers": dict(_kept(self.headers))}
+        return {**result, "truncated": True} if cut or self.truncated else result
+
+    def _json(self) -> Json:
+        """The body as JSON. Raise ValueError when it is none, is not whole, or is longer stored than received."""
+        if self.truncated or "json" not in self.headers.get("content-type", ""):
+            raise ValueError("not JSON")
+        value = clean(json.loads(self.text))
+        if _size(value) > MAX_STORED:
+            raise ValueError("too long")
+        return value
+
+
+async def read(response: httpx.Response) -> Answer:
+    """The answer with at most MAX_STORED bytes of its body. Raise ResponseTooLarge past MAX_READ unpacked bytes."""
+    unpack = _unpacker(response.headers.get("content-encoding", ""))
+    kept, total = bytearray(), 0
+    async for packed in response.aiter_raw():
+        for piece in unpack(packed):
+            total += len(piece)
+            if total > MAX_READ:
+                raise ResponseTooLarge(f"the response is longer than {MAX_READ:,} bytes")
+            kept += piece[: MAX_STORED - len(kept)]
+    return Answer(
+        status=response.status_code,
+        headers={name.lower(): value for name, value in response.headers.items()},
+        text=_text(bytes(kept), response.charset_encoding),
+        truncated=total > len(kept),
+    )
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return lambda packed: iter((packed,))
+    if name in ("gzip", "x-gzip", "deflate"):
+        return _Inflate().pieces
+    raise UnreadableResponse(f"the response is encoded as {encoding[:60]!r}, which was not asked for")
+
+
+class _Inflate:
+    """Unpacks gzip and zlib in pieces of bounded size: a small chunk may hold a thousand times its length."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=47)  # 15 bits of window + 32: gzip or zlib, told by the header
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            try:
+                yield self._inflate.decompress(packed, _PIECE)
+            except zlib.error as error:
+                raise UnreadableResponse(f"the response cannot be unpacked: {error}") from None
+            packed = self._inflate.unconsumed_tail
+            if self._inflate.eof:
+                packed = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(wbits=47)
+
+
+def _text(body: bytes, charset: str | None) -> str:
+    try:
+        return body.decode(charset or "utf-8", errors="replace")
+    except LookupError:
+        return body.decode(errors="replace")
+
+
+def _fitting(text: str) -> tuple[Json, bool]:
+    """As much of *text* as fits when written as JSON, where escapes make it longer, and whether some was cut."""
+    whole = clean_text(text)
+    fitting = whole
+    while (size := _size(fitting)) > MAX_STORED:
+        fitting = fitting[: len(fitting) * MAX_STORED // size]
+    return fitting or None, len(fitting) < len(whole)
+
+
+def _kept(headers: dict[str, str]) -> Iterator[tuple[str, Json]]:
+    room = _MAX_HEADERS
+    for name, value in headers.items():
+        room -= len(name) + _size(value)
+        if room > 0:
+            yield name, clean_text(value)
+
+
+def _size(value: Json) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

@@ -1,0 +1,158 @@
+"""A program started for one attempt, watched by `supervise.py`: it can be stopped, and dies with the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+GRACE_SECONDS = 5.0  # between TERM and KILL
+
+_SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What to run. ``executable`` is an absolute path; ``argv[0]`` is the name it gets to see."""
+
+    executable: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a program ended. ``signal`` is 0 unless one killed it."""
+
+    code: int
+    signal: int = 0
+
+    def __str__(self) -> str:
+        return f"killed by {signal_name(self.signal)}" if self.signal else f"exit code {self.code}"
+
+
+def signal_name(number: int) -> str:
+    """``signal 9 (SIGKILL)``"""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+class Child:
+    """A running program, at the other end of *link*."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], link: socket.socket, reader: asyncio.StreamReader) -> None:
+        self._popen = popen
+        self._link = link
+        self._reader = reader
+
+    async def ended(self) -> Ended:
+        """Wait until the program and all that it left running are gone. If this is cancelled, they are stopped first.
+
+        Raise OSError when it could not be started.
+        """
+        try:
+            report = await self._reader.read()
+        except asyncio.CancelledError:
+            await self._stop()
+            raise
+        self._popen.wait()  # its end of the link is closed: it is gone
+        return _ended(report.decode(errors="replace"), self._popen.returncode)
+
+    async def _stop(self) -> None:
+        """TERM, then KILL after GRACE_SECONDS; at once when cancelled again."""
+        self._link.send(b"stop")
+        try:
+            await self._reader.read()
+        except asyncio.CancelledError:
+            _kill(self._popen, self._link)
+            raise
+        self._popen.wait()
+
+
+@asynccontextmanager
+async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIterator[tuple[Child, list[Pipe]]]:
+    """Start *program*, reading *stdin*. Yields it with its stdout and stderr, or with no pipes when not captured.
+
+    Leaving without having waited for its end kills it. Raise OSError when it cannot be started.
+    """
+    with ExitStack() as ends:
+        ours, theirs = socket.socketpair()
+        ends.enter_context(ours)
+        with theirs:
+            popen = _spawn(program, theirs, stdin, subprocess.PIPE if capture else None)
+        ends.callback(_kill, popen, ours)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        ends.callback(writer.close)
+        pipes = [await _pipe(stream) for stream in (popen.stdout, popen.stderr) if stream]
+        for pipe in pipes:
+            ends.callback(pipe.close)
+        yield Child(popen, ours, reader), pipes
+
+
+def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | None) -> subprocess.Popen[bytes]:
+    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(GRACE_SECONDS)]
+    return subprocess.Popen(
+        [*supervisor, program.executable, *program.argv],
+        stdin=stdin,
+        stdout=output,
+        stderr=output,
+        env=dict(program.env),
+        cwd=program.cwd,
+        pass_fds=[link.fileno()],
+        start_new_session=True,
+    )
+
+
+def _kill(popen: subprocess.Popen[bytes], link: socket.socket) -> None:
+    """End it within a second, and wait for that with the loop blocked. Nothing to do when it has ended."""
+    if popen.returncode is None:
+        link.shutdown(socket.SHUT_RDWR)
+        with suppress(subprocess.TimeoutExpired):
+            popen.wait(timeout=GRACE_SECONDS)
+
+
+class Pipe:
+    """The reading end of a program's stdout or stderr."""
+
+    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.ReadTransport) -> None:
+        self._reader = reader
+        self._transport = transport
+
+    async def read(self) -> bytes:
+        """What has come, at least a byte; empty at the end."""
+        return await self._reader.read(64 * 1024)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+async def _pipe(stream: IO[bytes]) -> Pipe:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
+    return Pipe(reader, transport)
+
+
+def _ended(report: str, returncode: int) -> Ended:
+    """How the program ended, by the supervisor's *report*; it ended with the supervisor if that was killed."""
+    said = dict(line.split(" ", 1) for line in report.splitlines())
+    if "failed" in said:
+        raise OSError(said["failed"])
+    if "exit" in said:
+        return Ended(code=int(said["exit"]))
+    if "signal" not in said and "started" in said:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(int(said["started"]), signal.SIGKILL)
+    number = int(said.get("signal", max(-returncode, 0) or signal.SIGKILL))
+    return Ended(code=128 + number, signal=number)

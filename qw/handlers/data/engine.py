@@ -1,0 +1,93 @@
+"""A private, locked-down DuckDB for one task: it sees one dataset, and has no way to other files or the network."""
+
+# ruff: noqa: S608 (names are quoted by `name` and `text`, values are parameters)
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qw.core.errors import guess
+from qw.core.handling import Reject
+from qw.handlers.data.files import FORMATS, find
+
+if TYPE_CHECKING:
+    import duckdb
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "memory_limit": "1GB",
+    "threads": "2",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An opened dataset: the view ``source`` of *connection*, with *columns* and their types.
+
+    *scratch* is the one directory that the connection may write to.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    columns: dict[str, str]
+    directory: Path | None
+    scratch: Path
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self.connection.execute(sql, list(values)).fetchall()
+
+    def value(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """The first column of the first row."""
+        return self.rows(sql, values)[0][0]
+
+
+@contextmanager
+def opened(dataset: str | None, directory: Path | None) -> Iterator[Source]:
+    """The dataset, ready for queries. Raise Reject when there is none, when it cannot be read, or without DuckDB."""
+    try:
+        import duckdb
+    except ImportError:
+        raise Reject("data_processing needs DuckDB: pip install 'qw[data]'") from None
+
+    file = find(dataset, directory)
+    with tempfile.TemporaryDirectory(prefix="qw-data-") as scratch, duckdb.connect(config=_SETTINGS) as connection:
+        _lock(connection, file, scratch)
+        try:
+            connection.execute(
+                f"create view source as select * from {_READERS[FORMATS[file.suffix]]}({text(str(file))})"
+            )
+            columns = {row[0]: row[1] for row in connection.execute("describe source").fetchall()}
+        except duckdb.Error as error:
+            raise Reject(f"dataset: {dataset!r} cannot be read: {str(error).splitlines()[0]}") from error
+        yield Source(connection=connection, columns=columns, directory=directory, scratch=Path(scratch))
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, file: Path, scratch: str) -> None:
+    connection.execute(f"set temp_directory = {text(scratch)}")
+    connection.execute(f"set allowed_paths = [{text(str(file))}]")
+    connection.execute(f"set allowed_directories = [{text(scratch)}]")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+
+
+def text(value: str) -> str:
+    """*value* as a string literal of SQL, for the places that take no parameter."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def name(value: str) -> str:
+    """*value* as a quoted identifier of SQL."""
+    return '"' + value.replace('"', '""') + '"'
+
+
+def known(column: str, columns: dict[str, str] | Sequence[str]) -> str:
+    """*column* as an identifier. Raise Reject when it is not among *columns*."""
+    if column not in columns:
+        raise Reject(f"there is no column {column[:60]!r}; there are {', '.join(columns)}{guess(column, columns)}")
+    return name(column)

@@ -1,0 +1,209 @@
+"""The operations over an opened dataset. Names from the payload are checked and quoted, values are parameters."""
+
+# ruff: noqa: S608 (names are quoted by `name` and `text`, values are parameters)
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qw.core.handling import Reject
+from qw.core.payload import Json, JsonObject, clean
+from qw.handlers.data.engine import Source, known, name, text
+from qw.handlers.data.expressions import translate
+from qw.handlers.data.files import output
+from qw.handlers.data.payload import Condition, DataPayload, Metric, Rule
+
+MAX_ROWS = 1000
+MAX_BYTES = 200 * 1024  # of rows in a result, as JSON
+
+_EXAMPLES = 5
+_SQL_TYPES = {"integer": "double", "number": "double", "text": "varchar"}
+_SEARCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A select, the values of its parameters, and the names of its columns."""
+
+    sql: str
+    columns: list[str]
+    values: list[object] = field(default_factory=list)
+
+
+def transform(source: Source, payload: DataPayload) -> JsonObject:
+    return _table(source, _transformed(source, payload))
+
+
+def aggregate(source: Source, payload: DataPayload) -> JsonObject:
+    return _table(source, _aggregated(source, payload))
+
+
+def convert(source: Source, payload: DataPayload) -> JsonObject:
+    """Write the transformed rows as a file. Its name is the same in every attempt, and it appears when it is whole."""
+    if payload.format is None:
+        raise Reject("format: convert needs one of csv, json and parquet")
+    file = output(payload.output or f"{str(payload.dataset).replace('/', '-')}.{payload.format}", source.directory)
+    written = source.scratch / "written"
+    _materialize(source, _transformed(source, payload))
+    header = ", header true" if payload.format == "csv" else ""
+    source.rows(f"copy answer to {text(str(written))} (format {payload.format}{header})")
+    _put(written.read_bytes(), file)
+    rows = source.value("select count(*) from answer")
+    return {"file": f"{file.parent.name}/{file.name}", "rows": rows, "bytes": file.stat().st_size}
+
+
+def profile(source: Source) -> JsonObject:
+    found = source.connection.execute("select * from (summarize source)")
+    titles = [column[0] for column in found.description or []]
+    columns: list[Json] = [clean(dict(zip(titles, row, strict=True))) for row in found.fetchall()]
+    return {"rows": source.value("select count(*) from source"), "columns": columns}
+
+
+def validate(source: Source, payload: DataPayload) -> JsonObject:
+    """A report: how many rows break which rule, with the first few values that do."""
+    if not payload.rules:
+        raise Reject("rules: validate needs at least one")
+    faults: list[Json] = []
+    for rule in payload.rules:
+        column = known(rule.column, source.columns)
+        for kind, condition, values in _breaches(rule, column):
+            if count := source.value(f"select count(*) from source where {condition}", values):
+                sample = f"select distinct {column} from source where {condition} order by 1 limit {_EXAMPLES}"
+                examples = clean([row[0] for row in source.rows(sample, values)])
+                faults.append({"column": rule.column, "rule": kind, "count": count, "examples": examples})
+    return {"rows": source.value("select count(*) from source"), "valid": not faults, "faults": faults}
+
+
+def _breaches(rule: Rule, column: str) -> list[tuple[str, str, list[object]]]:
+    """The conditions that rows breaking *rule* meet, each with the name of what they break and its values."""
+    found: list[tuple[str, str, list[object]]] = []
+    if rule.required:
+        found.append(("required", f"{column} is null or trim({column}::varchar) = ''", []))
+    if rule.unique:
+        twice = f"select {column} from source where {column} is not null group by 1 having count(*) > 1"
+        found.append(("unique", f"{column} in ({twice})", []))
+    if rule.type:
+        found.append(("type", f"{column} is not null and {_is_no(rule.type, column)}", []))
+    for kind, bound, sign in (("min", rule.min, "<"), ("max", rule.max, ">")):
+        if bound is not None:
+            as_type = "varchar" if isinstance(bound, str) else "double"
+            found.append((kind, f"try_cast({column} as {as_type}) {sign} ?", [bound]))
+    if rule.regex is not None:
+        found.append(("regex", f"not regexp_full_match({column}::varchar, ?)", [rule.regex]))
+    return found
+
+
+def _is_no(type: str, column: str) -> str:
+    cast = f"try_cast({column}::varchar as {_SQL_TYPES.get(type, type)})"
+    broken = f"{cast} <> floor({cast})" if type == "integer" else "false"  # a cast to bigint would round
+    return f"({cast} is null or {broken})"
+
+
+def _transformed(source: Source, payload: DataPayload) -> Query:
+    kept = _kept(source, payload)
+    selected = payload.select or kept.columns
+    for column in (*selected, *payload.rename):
+        known(column, kept.columns)
+    titles = [payload.rename.get(column, column) for column in selected]
+    if len(set(titles)) < len(titles):
+        raise Reject("rename: two columns get the same name")
+    picked = ", ".join(f"{name(column)} as {name(title)}" for column, title in zip(selected, titles, strict=True))
+    order = _order(payload, [*titles, *kept.columns])
+    return Query(sql=f"select {picked} from ({kept.sql}) as kept{order}", columns=titles, values=kept.values)
+
+
+def _aggregated(source: Source, payload: DataPayload) -> Query:
+    kept = _kept(source, payload)
+    groups = [known(column, kept.columns) for column in payload.group_by]
+    metrics = payload.metrics or [Metric(name="count", function="count")]
+    titles = [*payload.group_by, *(metric.name for metric in metrics)]
+    if len(set(titles)) < len(titles):
+        raise Reject("metrics: two columns get the same name")
+    measured = []
+    for metric in metrics:
+        column = known(metric.column, kept.columns) if metric.column else "*"
+        call = f"count(distinct {column})" if metric.function == "count_distinct" else f"{metric.function}({column})"
+        measured.append(f"{call} as {name(metric.name)}")
+    by = f" group by {', '.join(groups)}" if groups else ""
+    order = _order(payload, titles) or (f" order by {', '.join(groups)}" if groups else "")
+    sql = f"select {', '.join([*groups, *measured])} from ({kept.sql}) as kept{by}{order}"
+    return Query(sql=sql, columns=titles, values=kept.values)
+
+
+def _kept(source: Source, payload: DataPayload) -> Query:
+    """The rows with the derived columns, less those that `where` leaves out."""
+    columns, derived, values = list(source.columns), ["*"], list[object]()
+    for title, expression in payload.derive.items():
+        if title in columns:
+            raise Reject(f"derive: there is a column {title!r} already")
+        sql, constants = translate(expression, list(source.columns))
+        derived.append(f"{sql} as {name(title)}")
+        values += constants
+        columns.append(title)
+    conditions = []
+    for condition in payload.where:
+        sql, compared = _condition(condition, known(condition.column, columns))
+        conditions.append(sql)
+        values += compared
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    sql = f"select * from (select {', '.join(derived)} from source) as derived{where}"
+    return Query(sql=sql, columns=columns, values=values)
+
+
+def _condition(condition: Condition, column: str) -> tuple[str, Sequence[object]]:
+    if condition.op == "is_null":
+        return f"{column} is null", ()
+    if condition.op == "not_null":
+        return f"{column} is not null", ()
+    if condition.op in _SEARCH:
+        return f"{_SEARCH[condition.op]}({column}::varchar, ?::varchar)", (condition.value,)
+    if isinstance(condition.value, list):
+        marks = ", ".join("?" for _ in condition.value)
+        inside = f"{column} in ({marks})" if marks else "false"
+        return (f"not ({inside})" if condition.op == "not_in" else inside), condition.value
+    return f"{column} {condition.op} ?", (condition.value,)
+
+
+def _order(payload: DataPayload, columns: Sequence[str]) -> str:
+    terms = []
+    for column in payload.sort:
+        descending = column.startswith("-")
+        terms.append(known(column.removeprefix("-"), columns) + (" desc" if descending else ""))
+    order = f" order by {', '.join(terms)}" if terms else ""
+    return f"{order} limit {payload.limit}" if payload.limit is not None else order
+
+
+def _materialize(source: Source, query: Query) -> None:
+    """Store what *query* finds as the table ``answer``. What DuckDB refuses is the payload's fault: raise Reject."""
+    import duckdb
+
+    try:
+        source.rows(f"create temp table answer as {query.sql}", query.values)
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        raise Reject(f"the query cannot be run: {str(error).splitlines()[0]}") from error
+
+
+def _table(source: Source, query: Query) -> JsonObject:
+    """What *query* finds, ``data`` cut at MAX_ROWS and MAX_BYTES; ``rows`` counts them all."""
+    _materialize(source, query)
+    total = source.value("select count(*) from answer")
+    data: list[Json] = []
+    room = MAX_BYTES
+    for row in source.rows(f"select * from answer limit {MAX_ROWS}"):
+        record = clean(dict(zip(query.columns, row, strict=True)))
+        room -= len(json.dumps(record, ensure_ascii=False).encode()) + 1
+        if room < 0:
+            break
+        data.append(record)
+    result: JsonObject = {"rows": total, "columns": list[Any](query.columns), "data": data}
+    return {**result, "truncated": True} if len(data) < total else result
+
+
+def _put(content: bytes, file: Any) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(file)

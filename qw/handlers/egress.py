@@ -1,0 +1,155 @@
+"""Where handlers may connect to: any public address, and what the operator allows by network, host or URL.
+
+Judged are the addresses a name resolves to, at the moment of connecting, and the connection goes to a judged address:
+there is no second look-up that could answer differently. Redirects are connections like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+from qw.core.errors import Misconfigured
+from qw.core.handling import Reject
+
+if TYPE_CHECKING:
+    import httpx
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+
+_PORTS = {"http": 80, "https": 443, "smtp": 25}
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class Refused(Reject):
+    """The policy forbids this connection."""
+
+
+async def system_resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of *host* as the operating system knows them, in its order. Raise OSError for none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Allows a host by name or a network, on one port or (None) on all."""
+
+    host: str | None = None
+    network: Network | None = None
+    port: int | None = None
+
+    def allows(self, host: str, port: int, address: Address) -> bool:
+        if self.port not in (None, port):
+            return False
+        return address in self.network if self.network else self.host == host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Egress:
+    """The policy. *resolve* turns a host and port into addresses."""
+
+    rules: tuple[Rule, ...] = ()
+    resolve: Resolve = system_resolve
+
+    @classmethod
+    def allowing(cls, *allow: str, resolve: Resolve = system_resolve) -> Egress:
+        """Allow ``10.0.0.0/8``, ``127.0.0.1``, ``intranet``, ``intranet:8080``, ``[::1]:80`` or the host of a URL."""
+        return cls(rules=tuple(map(_rule, allow)), resolve=resolve)
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """Where to connect for *host*, in order. Raise Refused if one address is forbidden, OSError for none."""
+        name = host.rstrip(".").lower()
+        addresses = [_unmapped(ip_address(text)) for text in await self.resolve(host, port)]
+        for address in addresses:
+            if not is_public(address) and not any(rule.allows(name, port, address) for rule in self.rules):
+                raise Refused(f"{host}:{port} is {address}, not a public address; QW_HTTP_ALLOW can allow it")
+        if not addresses:
+            raise OSError(f"{host} has no address")
+        return addresses
+
+
+def is_public(address: Address) -> bool:
+    """Whether *address*, and the IPv4 address it may carry inside, belongs to the open internet."""
+    if isinstance(address, IPv6Address) and (inner := _carried(address)):
+        return is_public(inner)
+    odd = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not odd
+
+
+def redact(url: str) -> str:
+    """*url* as it may stand in an error or a log: no user, no password, and the query only hinted at."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an unreadable URL"
+    host = parts.netloc.rpartition("@")[2]
+    query = "?…" if parts.query else ""
+    return f"{parts.scheme}://{host}{parts.path}{query}" if parts.scheme else f"{host}{parts.path}{query}"
+
+
+def client(egress: Egress) -> httpx.AsyncClient:
+    """A client that connects only where *egress* allows.
+
+    It follows no redirects by itself, keeps no cookies and knows no proxies. Reads and writes wait without limit: set
+    a deadline around the call.
+    """
+    from qw.handlers.transport import checked_client
+
+    return checked_client(egress)
+
+
+class Clients:
+    """One checked client for each event loop, made when it is first wanted."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
+
+    def current(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = client(self._egress)
+        return self._clients[loop]
+
+    async def close(self) -> None:
+        """Close the client of the running loop, if it has one. Safe to repeat."""
+        used = self._clients.pop(asyncio.get_running_loop(), None)
+        if used is not None:
+            await used.aclose()
+
+
+def _rule(text: str) -> Rule:
+    try:
+        return Rule(network=ip_network(text.strip(), strict=False))
+    except ValueError:
+        pass
+    try:
+        parts = urlsplit(text.strip() if "://" in text else f"//{text.strip()}")
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        host, port = None, None
+    if not host or "*" in host or (parts.path and not parts.scheme):
+        raise Misconfigured(f"{redact(text)!r} is not a network, a host, host:port or a URL")
+    try:
+        return Rule(network=ip_network(host), port=port)
+    except ValueError:
+        return Rule(host=host.rstrip("."), port=port)
+
+
+def _unmapped(address: Address) -> Address:
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _carried(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that packets to *address* end up at: mapped, 6to4, Teredo or NAT64."""
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)

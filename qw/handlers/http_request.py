@@ -1,0 +1,192 @@
+"""`http_request`: call a URL; a 2xx answer completes the task, anything else is a failed attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from qw.core.duration import parse_duration
+from qw.core.errors import Invalid
+from qw.core.handling import Context, Reject, Retry
+from qw.core.payload import Json
+from qw.handlers.answer import Answer, read
+from qw.handlers.egress import Clients, Egress, redact
+from qw.handlers.registry import Handlers
+
+if TYPE_CHECKING:
+    import httpx
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_FRAMING = {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+_LOGGED = 2000  # characters of a failed answer
+
+
+class HttpStatusError(Exception):
+    """The answer was not 2xx. ``ClientError`` and ``ServerError`` are there for ``retry_on`` and ``give_up_on``."""
+
+
+class ClientError(HttpStatusError):
+    """4xx"""
+
+
+class ServerError(HttpStatusError):
+    """5xx"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """*egress* is where requests may go; *base_url* is what a relative URL is relative to."""
+
+    egress: Egress = field(default_factory=Egress)
+    base_url: str | None = None
+
+
+def _duration(value: object) -> timedelta:
+    try:
+        return parse_duration(value)
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+
+
+def _header_text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": ["string", "number"]})]
+HeaderText = Annotated[
+    str, BeforeValidator(_header_text), StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=8192)
+]
+Method = Annotated[
+    Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+
+
+class HttpPayload(BaseModel):
+    url: str = Field(min_length=1, max_length=8192)
+    method: Method = "GET"
+    headers: dict[str, HeaderText] = {}
+    body: Any = None
+    timeout: Duration = timedelta(seconds=30)
+
+
+def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaitable[None]]:
+    """Serve `http_request`. Await what this returns, in the loop that ran it, to close the connections it kept."""
+    clients = Clients(options.egress)
+
+    @app.handler("http_request")
+    async def http_request(payload: HttpPayload, context: Context) -> Json:
+        request = _request(clients.current(), options.base_url, payload, context)
+        answer = await _ask(clients.current(), request, payload.timeout)
+        if not 200 <= answer.status < 300:
+            await context.log(f"answered {answer.status}: {answer.text[:_LOGGED]}", level="ERROR")
+            raise _failure(answer)
+        return answer.stored()
+
+    return clients.close
+
+
+def _request(client: httpx.AsyncClient, base_url: str | None, payload: HttpPayload, context: Context) -> httpx.Request:
+    content, content_type = _content(payload)
+    ours: dict[str, str] = {
+        "Accept-Encoding": "gzip, deflate",  # what `answer.read` can unpack piece by piece
+        "Idempotency-Key": context.idempotency_key,
+        **{name: context.headers[name] for name in ("traceparent", "tracestate") if name in context.headers},
+    }
+    if content_type:
+        ours["Content-Type"] = content_type
+    given = {name.lower() for name in payload.headers}
+    kept = {name: value for name, value in ours.items() if name.lower() not in given}
+    raw = [(name.encode(), value.encode()) for name, value in {**kept, **_checked(payload.headers)}.items()]
+    return client.build_request(payload.method, target(payload.url, base_url), headers=raw, content=content)
+
+
+def target(url: str, base_url: str | None) -> httpx.URL:
+    """The whole http(s) URL that *url* means. Raise Reject when there is none."""
+    import httpx
+
+    try:
+        whole = httpx.URL(url)
+        if not whole.scheme:
+            if base_url is None:
+                raise Reject(f"url: {redact(url)!r} is relative; give the whole URL or set QW_HTTP_BASE_URL")
+            whole = httpx.URL(base_url).join(whole)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise Reject(f"url: {redact(url)} is not a URL: {error}") from None
+    if whole.scheme not in ("http", "https") or not whole.host:
+        raise Reject(f"url: {redact(url)} does not start with http:// or https:// and a host")
+    return whole
+
+
+def _checked(headers: dict[str, str]) -> dict[str, str]:
+    for name in headers:
+        if not _TOKEN.fullmatch(name):
+            raise Reject(f"headers: {name[:60]!r} is not a header name")
+        if name.lower() in _FRAMING:
+            raise Reject(f"headers: {name} is set by the connection, not by the task")
+    return headers
+
+
+def _content(payload: HttpPayload) -> tuple[bytes | None, str | None]:
+    """The body and its type. An empty one is not sent with GET and HEAD."""
+    body = payload.body
+    if body is None or (not body and payload.method in ("GET", "HEAD")):
+        return None, None
+    if isinstance(body, str):
+        return body.encode(), "text/plain; charset=utf-8"
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
+
+
+async def _ask(client: httpx.AsyncClient, request: httpx.Request, patience: timedelta) -> Answer:
+    """Send *request* and read the answer, all within *patience*. Errors name the request and keep their class."""
+    import httpx
+
+    from qw.handlers.transport import send
+
+    place = f"{request.method} {redact(str(request.url))}"
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            response = await send(client, request)
+            try:
+                return await read(response)
+            finally:
+                await response.aclose()
+    except TimeoutError:
+        raise TimeoutError(f"{place}: no complete answer within {patience.total_seconds():g} s") from None
+    except httpx.TransportError as error:
+        raise type(error)(f"{place}: {error}") from error
+
+
+def _failure(answer: Answer) -> Exception:
+    text = f"Request failed with status code {answer.status}"
+    if answer.status in (429, 503) and (after := retry_after(answer.headers, datetime.now(UTC))) is not None:
+        return Retry(text, after=after)
+    kinds = {4: ClientError, 5: ServerError}
+    return kinds.get(answer.status // 100, HttpStatusError)(text)
+
+
+def retry_after(headers: dict[str, str], now: datetime) -> timedelta | None:
+    """What Retry-After asks for, in seconds or until a date by the server's own clock; None if it says nothing."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return timedelta(seconds=int(text))
+    until = _date(text)
+    if until is None:
+        return None
+    return max(until - (_date(headers.get("date", "")) or now), timedelta(0))
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

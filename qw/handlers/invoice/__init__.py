@@ -1,0 +1,17 @@
+"""The invoice chain: fetch_orders → create_invoice → generate_pdf → send_email."""
+
+from qw.handlers.invoice.create import InvoiceOptions, add_create_invoice
+from qw.handlers.invoice.mail import MailOptions, add_send_email
+from qw.handlers.invoice.orders import OrdersOptions, add_fetch_orders
+from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
+
+__all__ = [
+    "InvoiceOptions",
+    "MailOptions",
+    "OrdersOptions",
+    "PdfOptions",
+    "add_create_invoice",
+    "add_fetch_orders",
+    "add_generate_pdf",
+    "add_send_email",
+]

@@ -1,0 +1,56 @@
+"""The files of the chain: written whole or not at all, and never read or deleted outside their directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from qw.core.handling import Reject
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put *content* in place in one move, so that a reader, or a crash, never sees half of it. Safe to repeat.
+
+    A symbolic link standing at *path* is replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_file(path: Path, *, limit: int) -> bytes:
+    """The content of the file at *path*, no symbolic link. Raise Reject when it has more than *limit* bytes."""
+    with open(path, "rb", opener=_open_itself) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Reject(f"{path.name} is no regular file")
+        if status.st_size > limit:
+            raise Reject(f"{path.name} has {status.st_size:,} bytes; at most {limit:,} are sent")
+        return file.read(limit)
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open no link, and wait for no one at a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def inside(directory: Path, place: str) -> Path:
+    """The path that *place*, a path or ``file:`` URL, names, provided it lies in *directory*. Else raise Reject."""
+    text = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    folder = Path(os.path.realpath(directory))
+    named = folder / text
+    path = Path(os.path.realpath(named.parent)) / named.name
+    if "\0" in text or path.name in ("", "..") or not path.is_relative_to(folder) or path == folder:
+        raise Reject(f"{place[:200]} is not a file in {directory}")
+    return path

@@ -1,0 +1,133 @@
+"""`send_email`: the mail that brings an invoice to its customer. Its compensating action sends a correction.
+
+Resent after a crash, a mail keeps its Message-ID, which is made of the task's id.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field
+
+from qw.core.handling import Context, Recorded, Reject
+from qw.core.payload import Json, JsonObject
+from qw.handlers.invoice.documents import CAMEL, Id
+from qw.handlers.invoice.money import Amount, Currency, cents, spoken
+from qw.handlers.invoice.post import Mail, MailOptions, Post
+from qw.handlers.registry import Handlers
+
+__all__ = ["MailOptions", "add_send_email"]
+
+MAX_RECIPIENTS = 100
+
+
+class InvoiceNamed(BaseModel):
+    model_config = CAMEL
+
+    id: Id | None = None
+    invoice_number: Id | None = None
+    customer_id: Id | None = None
+    currency: Currency = "USD"
+    grand_total: Amount | None = None
+
+
+class MailWanted(BaseModel):
+    """``to`` is one address, several with commas between, or a list; without it the customer's own is used."""
+
+    model_config = CAMEL
+
+    to: str | list[str] | None = None
+    customer_id: Id | None = None
+    invoice: InvoiceNamed | None = None
+    invoice_id: Id | None = None
+    subject: Annotated[str, Field(max_length=500)] | None = None
+    body: str | None = None
+    pdf_url: Annotated[str, Field(max_length=2048)] | None = None
+
+
+def add_send_email(app: Handlers, options: MailOptions) -> None:
+    """Raise Misconfigured when ``options.url`` is no address to send mail by."""
+    post = Post(options)
+
+    async def correct(context: Context, recorded: Recorded) -> Json:
+        return await post.send(correction(recorded), context)
+
+    @app.handler("send_email", compensate=correct)
+    async def send_email(payload: MailWanted, context: Context) -> Json:
+        return await post.send(compose(payload, key=context.idempotency_key), context)
+
+
+def compose(wanted: MailWanted, *, key: str) -> Mail:
+    """The mail as wanted, or the standard one about its invoice. Raise Reject for what must not be sent."""
+    invoice = wanted.invoice or InvoiceNamed()
+    number = invoice.invoice_number or invoice.id or wanted.invoice_id
+    if number is None and (wanted.subject is None or wanted.body is None):
+        raise Reject("nothing to write about: give an invoice, an invoiceId, or subject and body")
+    total = invoice.grand_total
+    sentence = f"Your invoice {number} is ready."
+    if total is not None:
+        sentence += f" Total: {spoken(cents(total), invoice.currency)}"
+    return Mail(
+        key=key,
+        to=_recipients(wanted),
+        subject=_line("subject", f"Invoice {number}" if wanted.subject is None else wanted.subject),
+        body=sentence if wanted.body is None else wanted.body,
+        pdf_url=wanted.pdf_url,
+    )
+
+
+def correction(recorded: Recorded) -> Mail:
+    """The mail that takes back the one that the task sent."""
+    result = recorded.result if isinstance(recorded.result, dict) else {}
+    if not isinstance(to := result.get("to"), str) or not isinstance(sent := result.get("messageId"), str):
+        raise Reject(f"task {recorded.task_id} has no mail in its result that could be corrected")
+    what = f"invoice {number}" if (number := _number(recorded.payload)) else f"message “{result.get('subject')}”"
+    return Mail(
+        key=f"{recorded.task_id}.correction",
+        to=tuple(to.split(", ")),
+        subject=_line("subject", f"Correction: {what} is void"),
+        body=f"Our {what} is void. Please disregard it.",
+        in_reply_to=sent,
+    )
+
+
+def _number(payload: JsonObject) -> str | None:
+    invoice = payload.get("invoice")
+    named = invoice if isinstance(invoice, dict) else {}
+    number = named.get("invoiceNumber") or named.get("id") or payload.get("invoiceId")
+    return None if number is None else str(number)
+
+
+def _recipients(wanted: MailWanted) -> tuple[str, ...]:
+    if wanted.to is None:
+        addresses = [_address_of_customer(wanted)]
+    else:
+        given = wanted.to.split(",") if isinstance(wanted.to, str) else wanted.to
+        addresses = [_line("recipient", address).strip(" ") for address in given]
+    if not 0 < len(addresses) <= MAX_RECIPIENTS:
+        raise Reject(f"{len(addresses):,} recipients; a mail goes to 1 to {MAX_RECIPIENTS}")
+    for address in addresses:
+        _check_address(address)
+    return tuple(dict.fromkeys(addresses))
+
+
+def _address_of_customer(wanted: MailWanted) -> str:
+    customer = wanted.customer_id or (wanted.invoice.customer_id if wanted.invoice else None)
+    if customer is None:
+        raise Reject("no recipient: give `to` or a customerId")
+    return f"customer-{quote(_line('customerId', customer), safe='')}@example.com"
+
+
+def _line(what: str, text: str) -> str:
+    """*text*, which goes into a header. Raise Reject where it would end the line and begin a header of its own."""
+    if any(ord(char) < 32 or ord(char) == 127 or char in "\x85\u2028\u2029" for char in text):
+        raise Reject(f"the {what} contains a line break or another control character")
+    return text
+
+
+def _check_address(address: str) -> None:
+    name, at, domain = address.partition("@")
+    odd = set('()<>[]:;,\\" ') & set(address)
+    if not (name and at and domain) or "@" in domain or odd or len(name.encode()) > 64 or len(address) > 254:
+        raise Reject(f"{address[:100]!r} is not an e-mail address")

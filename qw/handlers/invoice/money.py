@@ -1,0 +1,57 @@
+"""Money as Decimal: read exactly, rounded half up to cents, written as JSON numbers. Never a float in between."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+CENT = Decimal("0.01")
+FINEST = Decimal("0.000001")  # of a unit price; also where a float's noise ends
+LARGEST = Decimal("999999999999.99")  # a JSON reader with doubles still has every cent of it
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,20})?([eE]-?[0-9]{1,2})?")
+_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+
+
+def exact(value: object) -> Decimal:
+    """The number *value* says, to six decimals: 0.1 + 0.2 is 0.3. Raise ValueError for what is no number."""
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not isinstance(value, (int, float, str, Decimal)) or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    number = Decimal(text)
+    if number.adjusted() > 15:
+        raise ValueError(f"{text[:40]} is too large")
+    return number.quantize(FINEST, ROUND_HALF_UP)
+
+
+def cents(amount: Decimal) -> Decimal:
+    return amount.quantize(CENT, ROUND_HALF_UP)
+
+
+def number(amount: Decimal) -> int | float:
+    """*amount* for JSON: whole ones as integers, so that every reader prints 275 alike."""
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def written(amount: Decimal, currency: str) -> str:
+    """For a document: ``$1,234.50``, ``CHF 12.00``."""
+    return f"{_sign(currency)}{cents(amount):,}"
+
+
+def spoken(amount: Decimal, currency: str) -> str:
+    """For a sentence: ``$275``, ``$1234.50``."""
+    whole = amount == amount.to_integral_value()
+    return f"{_sign(currency)}{int(amount) if whole else cents(amount)}"
+
+
+def _sign(currency: str) -> str:
+    return _SIGNS.get(currency, f"{currency} ")
+
+
+Price: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=1_000_000_000)]
+Quantity: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(gt=0, le=1_000_000)]
+Amount: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=LARGEST)]
+Currency: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]

@@ -1,0 +1,169 @@
+"""`fetch_orders`: the delivered orders of a customer that no invoice covers yet.
+
+They come from a service, from a file of the user's own, or, where neither is named, from the samples that ship with qw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from qw.core.errors import Fault, Invalid
+from qw.core.handling import Context, Reject, Retry
+from qw.core.payload import Json
+from qw.handlers.invoice.documents import CAMEL, Day, Id, Item, Order, at, fitting, written_day
+from qw.handlers.invoice.service import Call, ServiceFailed, answer
+from qw.handlers.registry import Handlers
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "orders.json"
+SAMPLE_DAY = date(2026, 10, 19)
+MAX_SOURCE = 64 * 1024 * 1024  # bytes of a file or an answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdersOptions:
+    """``orders`` is the http(s) URL of a service, or a ``.csv`` or ``.json`` file; None: the samples."""
+
+    orders: str | Path | None = None
+    timeout: timedelta = timedelta(seconds=30)
+
+
+class OrdersWanted(BaseModel):
+    """A day as ``dateTo`` is meant to its end."""
+
+    model_config = CAMEL
+
+    customer_id: Id
+    date_from: Day | None = None
+    date_to: Day | None = None
+
+    @property
+    def end(self) -> datetime:
+        """The last moment wanted."""
+        if self.date_to is None:
+            return datetime.max.replace(tzinfo=UTC)
+        last = at(self.date_to)
+        return last if isinstance(self.date_to, datetime) else last + timedelta(days=1, microseconds=-1)
+
+    @model_validator(mode="after")
+    def _check_range(self) -> OrdersWanted:
+        if self.date_from and self.date_to and at(self.date_from) > self.end:
+            raise ValueError(f"dateFrom {self.date_from} is after dateTo {self.date_to}")
+        return self
+
+    def covers(self, day: date | datetime) -> bool:
+        return (self.date_from is None or at(day) >= at(self.date_from)) and at(day) <= self.end
+
+
+def add_fetch_orders(app: Handlers, options: OrdersOptions) -> None:
+    @app.handler("fetch_orders")
+    async def fetch_orders(payload: OrdersWanted, context: Context) -> Json:
+        orders = [order for order in await _source(payload, options) if _is_due(order, payload)]
+        await context.log(f"{len(orders)} delivered orders to invoice")
+        found = [order.model_copy(update={"customer_id": payload.customer_id}).to_json() for order in orders]
+        return fitting({"orders": found}, "narrow dateFrom and dateTo")
+
+
+def _is_due(order: Order, wanted: OrdersWanted) -> bool:
+    return (
+        order.status == "delivered"
+        and not order.invoiced
+        and order.customer_id in (None, wanted.customer_id)
+        and order.delivery_date is not None
+        and wanted.covers(order.delivery_date)
+    )
+
+
+async def _source(wanted: OrdersWanted, options: OrdersOptions) -> list[Order]:
+    if options.orders is None:
+        return await asyncio.to_thread(sample_orders, wanted)
+    if str(options.orders).startswith(("http://", "https://")):
+        return await _ask_service(str(options.orders), wanted, options.timeout)
+    try:
+        return await asyncio.to_thread(read_orders, Path(options.orders))
+    except Invalid as error:
+        raise Reject(str(error)) from None
+
+
+async def _ask_service(url: str, wanted: OrdersWanted, timeout: timedelta) -> list[Order]:
+    days = {"dateFrom": written_day(wanted.date_from), "dateTo": written_day(wanted.date_to)}
+    query = {"customerId": wanted.customer_id, **{key: day for key, day in days.items() if day}}
+    try:
+        found = await answer(Call(method="GET", url=url, query=query, timeout=timeout, most=MAX_SOURCE))
+        return parse_orders(found, "the answer")
+    except (ServiceFailed, Invalid) as error:
+        raise Retry(f"Fetching orders failed: {error}") from None
+
+
+def read_orders(path: Path) -> list[Order]:
+    """The orders in a CSV or JSON file. Raise Invalid naming the place of every fault."""
+    try:
+        if path.stat().st_size > MAX_SOURCE:
+            raise Invalid(Fault(path=path.name, message=f"more than {MAX_SOURCE:,} bytes"))
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(Fault(path=str(path), message=f"cannot be read: {error}")) from None
+    if path.suffix.lower() == ".csv":
+        from qw.handlers.invoice.table import parse_table
+
+        return parse_table(text, path.name)
+    try:
+        return parse_orders(json.loads(text, parse_float=Decimal), path.name)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise Invalid(Fault(path=path.name, message=f"not JSON: {error}")) from None
+
+
+def parse_orders(value: Any, source: str) -> list[Order]:
+    """The orders in JSON: a list, or an object whose ``orders`` is one. Raise Invalid naming *source* and place."""
+    rows = value.get("orders") if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise Invalid(Fault(path=source, message="must be a list of orders, or an object with the list `orders`"))
+    orders, faults = [], []
+    for index, row in enumerate(rows):
+        try:
+            orders.append(Order.model_validate(row))
+        except ValidationError as error:
+            faults += _faults(error, f"{source}: orders[{index}]")
+        if len(faults) >= 10:
+            break
+    if faults:
+        raise Invalid(*faults[:10])
+    return orders
+
+
+def _faults(error: ValidationError, where: str) -> list[Fault]:
+    return [
+        Fault(path=".".join([where, *map(str, fault["loc"])]), message=fault["msg"])
+        for fault in error.errors(include_url=False)
+    ]
+
+
+def sample_orders(wanted: OrdersWanted) -> list[Order]:
+    """The shipped orders of the customer; for one they do not know, two orders of 250.00 in all.
+
+    Those are delivered on a day in the range wanted, as long as that is not in the future.
+    """
+    samples = read_orders(SAMPLES)
+    if any(order.customer_id == wanted.customer_id for order in samples):
+        return samples
+    day = at(max(SAMPLE_DAY, wanted.date_from or SAMPLE_DAY, key=at))
+    day = min(day, wanted.end)
+    if day > datetime.now(UTC):
+        return []
+    code = sha256(wanted.customer_id.encode(errors="replace")).hexdigest()[:8]
+    product, service = (
+        Item(id=f"{code}-a", name="Product A", price=Decimal(75), quantity=Decimal(2)),
+        Item(id=f"{code}-b", name="Product B", price=Decimal(100)),
+    )
+    return [
+        Order(id=f"ORD-{code}-1", customer_id=wanted.customer_id, items=[product], delivery_date=day),
+        Order(id=f"ORD-{code}-2", customer_id=wanted.customer_id, items=[service], delivery_date=day),
+    ]

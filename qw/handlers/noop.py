@@ -1,0 +1,13 @@
+"""`noop`: takes any payload and does nothing. For measuring, for tests, and as a joint in workflows."""
+
+from __future__ import annotations
+
+from qw.handlers.registry import Handlers
+
+
+def add_noop(app: Handlers) -> None:
+    app.handler("noop")(_noop)
+
+
+async def _noop() -> None:
+    return None

@@ -1,0 +1,108 @@
+"""Runs a plain function in a process of its own, which can be killed and whose crash is nobody else's.
+
+The process is a fresh interpreter for each attempt, not one of a pool and not a fork: a fork of a program with threads
+(the heartbeat is one) can hang on a lock that nobody holds any more, and a pooled process that dies takes its
+neighbours' futures with it. A start costs some 50 ms and the import of the function's module; CPU-bound work is
+longer than that. `supervise.py` stands in between, so the process is stopped with all its children, and dies with
+the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from qw.core.handling import Reject, Retry, Snooze
+from qw.core.payload import Json
+from qw.handlers.child import Ended, Program, started
+
+_RUNNER = str(Path(__file__).with_name("process_child.py"))
+_ON_PURPOSE: Mapping[str, type[Exception]] = {"Reject": Reject, "Retry": Retry, "Snooze": Snooze}
+
+
+class ProcessDied(Exception):
+    """The process ended without an answer."""
+
+
+async def run_in_process(
+    function: Callable[..., Any], kwargs: Mapping[str, Any], *, timeout: timedelta | None = None
+) -> Json:
+    """What *function*, called with *kwargs* in a process of its own, returns, as JSON.
+
+    What it raises is raised here, by a class of the same name and ancestry. Raise ProcessDied when the process crashed,
+    TimeoutError after *timeout*, Reject for what cannot be sent there. Cancelled or timed out, it is killed first.
+    """
+    with tempfile.TemporaryDirectory(prefix="qw-process-") as private, _request(function, kwargs) as request:
+        answer = Path(private, "answer.json")
+        argv = (sys.executable, "-I", _RUNNER, str(answer))
+        program = Program(executable=sys.executable, argv=argv, env=os.environ, cwd=Path.cwd())
+        async with (
+            asyncio.timeout(timeout.total_seconds() if timeout else None),
+            started(program, stdin=request, capture=False) as (child, _),
+        ):
+            ended = await child.ended()
+        return _answer(answer, ended)
+
+
+@contextmanager
+def _request(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Iterator[IO[Any]]:
+    """A file with the import path, then the call: the first is needed to read the second."""
+    with tempfile.TemporaryFile() as file:
+        file.write(pickle.dumps(list(sys.path)))
+        file.write(_call(function, kwargs))
+        file.seek(0)
+        yield file
+
+
+def _call(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
+    name = getattr(function, "__qualname__", repr(function))
+    if "context" in kwargs:
+        raise Reject(f"{name} runs in a process of its own, where there is no context")
+    if getattr(function, "__module__", None) == "__main__":
+        raise Reject(f"{name} stands in the program's main file; process=True needs a module that can be imported")
+    try:
+        return pickle.dumps((function, dict(kwargs)))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise Reject(f"{name} cannot be sent to another process: {error}") from None
+
+
+def _answer(path: Path, ended: Ended) -> Json:
+    if ended.code or not path.exists():
+        raise ProcessDied(f"process died: {ended}")
+    answer = json.loads(path.read_bytes())
+    if "raised" in answer:
+        raise _raised(answer["raised"])
+    result: Json = answer["returned"]
+    return result
+
+
+def _raised(raised: Mapping[str, Any]) -> Exception:
+    """An exception like the one raised there. What handlers raise on purpose is the real class again."""
+    names, text = list(raised["names"]), str(raised["text"])
+    known = next((name for name in names if name in _ON_PURPOSE), None)
+    base = _ON_PURPOSE[known] if known else Exception
+    cls = _subclass(names[: names.index(known)] if known else names, base)
+    if base is Snooze:
+        error: Exception = cls(raised["seconds"], text)
+    elif base is Retry:
+        error = cls(text, after=raised["seconds"])
+    else:
+        error = cls(text)
+    error.add_note(str(raised["traceback"]))
+    return error
+
+
+def _subclass(names: Sequence[str], base: type[Exception]) -> Any:
+    """A class called ``names[0]``, below ``names[1]`` and so on, below *base*: what `retry_on` looks at are names."""
+    for name in reversed(names):
+        base = type(name, (base,), {})
+    return base

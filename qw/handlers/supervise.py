@@ -1,0 +1,183 @@
+"""The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
+
+Run by its path (`python -I -S supervise.py LINK GRACE EXECUTABLE ARGV…`), with the standard library only. LINK is one
+end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is dead, or in a
+hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit 3``,
+``signal 9``, ``failed why``); then we end whatever it left running, and go. Our end closes last.
+
+A process group alone does not hold a command's children: `setsid` leaves it. Here every orphan below us is handed to
+us by the kernel (PR_SET_CHILD_SUBREAPER, which acts on a whole process: so it cannot be the daemon's), and we go on
+until there is no child left. Should we be killed ourselves, the kernel kills the command (PR_SET_PDEATHSIG) and the
+daemon its group.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_LEFTOVER_GRACE = 1.0  # what a finished command left running gets between TERM and KILL
+_ORPHAN_GRACE = 0.3  # the same when the daemon died: its task runs again within 2 s, and two must not run at once
+_GIVE_UP = 2.0  # after KILL, for what we may not kill or the kernel cannot end
+_BEAT = 1.0
+
+
+def main() -> None:
+    link, grace, executable, argv = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:]
+    os.set_inheritable(link, False)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    wake = _wake_on_child()
+    child = _start(executable, argv, link)
+    _tell(link, f"started {child}")
+    status = _watch(child, link, wake)
+    if status is not None:
+        _report(link, status)
+        _clear(None, link, wake, _LEFTOVER_GRACE)
+    else:
+        status = _clear(child, link, wake, grace if _said(link) else _ORPHAN_GRACE)
+        _report(link, status)
+    os._exit(0)
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only; elsewhere escaped children of a command are not found."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _wake_on_child() -> int:
+    """A descriptor that becomes readable when a child ends."""
+    wake, trigger = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(trigger, False)
+    signal.set_wakeup_fd(trigger, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    return wake
+
+
+def _start(executable: str, argv: list[str], link: int) -> int:
+    child = os.fork()
+    if child:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):  # only the command may hold the pipes open
+            os.dup2(nothing, stream)
+        return child
+    try:
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that
+            signal.signal(ignored, signal.SIG_DFL)
+        os.execv(executable, argv)  # noqa: S606 (whoever wants a shell names it)
+    except OSError as error:
+        _tell(link, f"failed cannot run {executable}: {error.strerror}")
+    finally:
+        os._exit(127)
+
+
+def _watch(child: int, link: int, wake: int) -> "int | None":
+    """The wait status of *child*, or None when we are to stop it."""
+    parent = os.getppid()
+    while True:
+        readable = select.select([link, wake], [], [], _BEAT)[0]
+        if wake in readable:
+            os.read(wake, 4096)
+        for pid, status in _reaped():
+            if pid == child:
+                return status
+        if link in readable or os.getppid() != parent:
+            return None
+
+
+def _said(link: int) -> bool:
+    """Whether the daemon wrote something; False when its end is closed."""
+    try:
+        return bool(os.read(link, 100))
+    except OSError:
+        return False
+
+
+def _clear(child: "int | None", link: int, wake: int, grace: float) -> "int | None":
+    """End *child*, its group and all we adopted: TERM, then KILL after *grace* seconds. The status of *child*."""
+    deadline, status, told = time.monotonic() + grace, None, set()
+    links = [link]
+    while True:
+        for pid, ended in _reaped():
+            status = ended if pid == child else status
+        ours = _children([child] if child and status is None else [])
+        now = time.monotonic()
+        if not ours or now > deadline + _GIVE_UP:
+            return status
+        final = now >= deadline
+        for pid in ours:
+            if final or pid not in told:
+                told.add(pid)
+                _send(pid, signal.SIGKILL if final else signal.SIGTERM, group=pid == child)
+        readable = select.select([*links, wake], [], [], 0.02 if final else min(0.05, deadline - now))[0]
+        if wake in readable:
+            os.read(wake, 4096)
+        if links and link in readable and not _said(link):
+            links, deadline = [], min(deadline, now + _ORPHAN_GRACE)
+
+
+def _send(pid: int, signum: int, *, group: bool) -> None:
+    for kill in (os.killpg, os.kill) if group else (os.kill,):  # in its first moment a child leads no group yet
+        try:
+            kill(pid, signum)
+            return
+        except OSError:
+            pass  # gone, or not ours to signal
+
+
+def _reaped() -> "list[tuple[int, int]]":
+    """Children that ended since the last call, with their wait status."""
+    ended = []
+    try:
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(found)
+    except ChildProcessError:
+        pass
+    return ended
+
+
+def _children(known: "list[int]") -> "list[int]":
+    """Our living children; *known* where there is no /proc to ask.
+
+    We are their only reaper, so that none of these numbers can come to mean another process.
+    """
+    me = os.getpid()
+    try:
+        with open(f"/proc/self/task/{me}/children") as listed:
+            return [int(pid) for pid in listed.read().split()]
+    except OSError:
+        pass
+    try:
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(pid) == me]
+    except OSError:
+        return known
+
+
+def _parent(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _report(link: int, status: "int | None") -> None:
+    if status is not None:
+        code = os.waitstatus_to_exitcode(status)
+        _tell(link, f"exit {code}" if code >= 0 else f"signal {-code}")
+
+
+def _tell(link: int, line: str) -> None:
+    with contextlib.suppress(OSError):  # the daemon is gone; we only clean up
+        os.write(link, f"{line}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Claims that wait for a slot, by kind of handler; suspects wait apart, since one runs at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from qw.handlers import Kind
+from qw.services.holdings import Holding, Slots
+
+
+class Backlog:
+    """In the order claimed. Every operation on the hot path costs the same however much waits."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._waiting: dict[Kind, deque[Holding]] = {kind: deque() for kind in slots.sizes}
+        self._suspects: deque[Holding] = deque()
+        self.suspect: Holding | None = None  # the one that runs
+
+    def add(self, holding: Holding) -> None:
+        if holding.is_suspect:
+            self._suspects.append(holding)
+        else:
+            self._waiting[holding.kind].append(holding)
+
+    def startable(self, kind: Kind) -> Iterator[Holding]:
+        """Take what may start in the free slots of *kind*. The caller takes the slot before asking for the next."""
+        if self._suspects and self.suspect is None and self._suspects[0].kind is kind and self._slots.free(kind) > 0:
+            self.suspect = self._suspects.popleft()
+            yield self.suspect
+        waiting = self._waiting[kind]
+        while waiting and self._slots.free(kind) > 0:
+            yield waiting.popleft()
+
+    def remove(self, holdings: list[Holding]) -> None:
+        gone = set(map(id, holdings))
+        for queue in (*self._waiting.values(), self._suspects):
+            kept = [holding for holding in queue if id(holding) not in gone]
+            queue.clear()
+            queue.extend(kept)
+
+    @property
+    def has_suspects(self) -> bool:
+        return bool(self._suspects)
+
+    def __iter__(self) -> Iterator[Holding]:
+        for queue in (*self._waiting.values(), self._suspects):
+            yield from list(queue)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values())) + len(self._suspects)

@@ -1,0 +1,135 @@
+"""The attempt as its handler sees it: implements `qw.core.handling.Context` over the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol, TypeVar, cast
+from uuid import UUID
+
+from qw.core.errors import Invalid
+from qw.core.payload import Json, JsonObject, clean, clean_text
+from qw.core.task import Claim
+from qw.store import tasks
+from qw.store.connection import Connection
+
+T = TypeVar("T")
+
+LINE_LENGTH = 8192  # characters of a log line that are kept
+
+
+class Connections(Protocol):
+    """Where an attempt borrows connections from."""
+
+    def connection(self) -> Any: ...
+
+
+class LogSink(Protocol):
+    """Where log lines (task, attempt, level, message) go."""
+
+    def __call__(self, line: tuple[UUID, int, str, str]) -> Awaitable[None]: ...
+
+
+class AttemptContext:
+    """See `qw.core.handling.Context`."""
+
+    def __init__(self, claim: Claim, pool: Connections, log: LogSink) -> None:
+        self._claim = claim
+        self._pool = pool
+        self._log = log
+        self._transaction = AsyncExitStack()
+        self.has_logged = False
+        self.open_connection: Connection | None = None
+
+    @property
+    def task_id(self) -> UUID:
+        return self._claim.id
+
+    @property
+    def type(self) -> str:
+        return self._claim.type
+
+    @property
+    def payload(self) -> JsonObject:
+        return self._claim.payload
+
+    @property
+    def attempt(self) -> int:
+        return self._claim.attempt
+
+    @property
+    def run_id(self) -> UUID | None:
+        return self._claim.run_id
+
+    @property
+    def step_id(self) -> str | None:
+        return self._claim.step
+
+    @property
+    def parent_id(self) -> UUID | None:
+        return self._claim.parent_id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._claim.headers or {}
+
+    @property
+    def idempotency_key(self) -> str:
+        return str(self._claim.id)
+
+    async def log(self, message: str, *, level: str = "INFO") -> None:
+        self.has_logged = True
+        for line in clean_text(str(message)).splitlines() or [""]:
+            await self._log((self._claim.id, self._claim.attempt, level, line[:LINE_LENGTH]))
+
+    async def progress(self, fraction: float, message: str = "") -> None:
+        if not 0 <= fraction <= 1:
+            raise Invalid(f"progress is a number from 0 to 1, not {fraction}")
+        async with self._pool.connection() as conn:
+            await tasks.write_progress(conn, self._claim.id, fraction, clean_text(message)[:LINE_LENGTH])
+
+    async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
+        async with self._pool.connection() as conn:
+            stored = await tasks.checkpoint(conn, self._claim.id, name)
+        if stored is not None:
+            return cast("T", stored[0])
+        value: Json = clean(await fn())
+        async with self._pool.connection() as conn:
+            await tasks.keep_checkpoint(conn, self._claim.id, name, value)
+        return cast("T", value)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        if self.open_connection is not None:
+            raise Invalid("an attempt has one connection(); this one is open already")
+        conn: Connection = await self._transaction.enter_async_context(self._pool.connection())
+        await self._transaction.enter_async_context(conn.transaction())
+        self.open_connection = conn
+        yield conn
+
+    async def close(self, error: BaseException | None = None) -> None:
+        """Commit what was done on `connection`, or roll it back after *error*."""
+        try:
+            kind = type(error) if error else None
+            await self._transaction.__aexit__(kind, error, None)
+        finally:
+            self.open_connection = None
+
+
+class BlockingContext:
+    """The same for a plain function in a thread: every coroutine method waits for its answer."""
+
+    def __init__(self, context: AttemptContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._context = context
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._context, name)
+        if not asyncio.iscoroutinefunction(value):
+            return value
+
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(value(*args, **kwargs), self._loop).result()
+
+        return wait

@@ -1,0 +1,133 @@
+"""Writes how attempts ended: in batches, under the fence, until the database has taken each or refused it for good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from qw.core.ending import Ending
+from qw.core.errors import QwError, Unavailable
+from qw.core.task import Status
+from qw.services.holdings import Holdings
+from qw.store import claims
+from qw.store.claims import Ended
+from qw.store.connection import Link
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+class Outcomes:
+    """A batch is what gathered while the last one was written; a lone outcome goes at once.
+
+    When the connection breaks, the commit is in doubt: the batch is written again, and what is refused then is looked
+    up by its fence before it counts as lost. A batch refused for what it contains is halved until the culprit stands
+    alone; that task fails with the database's words.
+    """
+
+    name = "outcomes"
+
+    def __init__(
+        self,
+        link: Link,
+        holdings: Holdings,
+        worker: Callable[[], int],
+        *,
+        ended: Callable[[Sequence[Ended]], None] = lambda _: None,
+    ) -> None:
+        self._link = link
+        self._holdings = holdings
+        self._worker = worker
+        self._ended = ended
+        self._pending: deque[Ended] = deque()
+        self._doubtful: set[int] = set()
+        self._in_flight = 0
+        self.bell = asyncio.Event()
+        self.drained = asyncio.Event()
+        self.drained.set()
+
+    def add(self, ended: Ended) -> None:
+        self._pending.append(ended)
+        self.drained.clear()
+        self.bell.set()
+
+    def __len__(self) -> int:
+        return len(self._pending) + self._in_flight
+
+    def patience(self) -> float:
+        return 3600.0  # the bell rings for every outcome
+
+    async def step(self) -> bool:
+        batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+        if not batch:
+            return False
+        self._in_flight = len(batch)
+        try:
+            await self._write(batch)
+        except BaseException as error:
+            # What was stored of it is refused by its fence the next time, and found by the look-up.
+            self._doubtful.update(e.fence for e in batch)
+            self._pending.extendleft(reversed(batch))
+            if not isinstance(error, Unavailable):
+                log.exception("outcome batch failed", extra={"tasks": len(batch)})
+            raise
+        finally:
+            self._in_flight = 0
+            if not self._pending:
+                self.drained.set()
+        return bool(self._pending)
+
+    async def _write(self, batch: Sequence[Ended]) -> None:
+        try:
+            async with self._link.use() as conn:
+                mine = await claims.end(conn, batch)
+        except Unavailable:
+            raise
+        except QwError as error:
+            await self._write_apart(batch, error)
+            return
+        await self._settle_lost([e for e in batch if (e.id, e.fence) not in mine])
+        for ended in batch:
+            self._holdings.discard(ended.fence)
+            self._doubtful.discard(ended.fence)
+        self._ended(batch)
+
+    async def _write_apart(self, batch: Sequence[Ended], error: QwError) -> None:
+        if len(batch) > 1:
+            half = len(batch) // 2
+            await self._write(batch[:half])
+            await self._write(batch[half:])
+            return
+        (refused,) = batch
+        log.error("outcome refused", extra={"task": str(refused.id), "error": str(error)})
+        ending = Ending(
+            status=Status.FAILED,
+            retries=refused.ending.retries,
+            crashes=refused.ending.crashes,
+            error=f"the database refused the outcome: {error}",
+        )
+        if ending.error == refused.ending.error:
+            raise Unavailable(ending.error or "")  # it refuses even that: ask again later
+        await self._write([replace(refused, ending=ending)])
+
+    async def _settle_lost(self, refused: Sequence[Ended]) -> None:
+        if not refused:
+            return
+        async with self._link.use() as conn:
+            doubtful = [e for e in refused if e.fence in self._doubtful]
+            known = await claims.recorded(conn, doubtful) if doubtful else set()
+            lost = [
+                e
+                for e in refused
+                if (e.id, e.fence) not in known
+                and e.seconds is not None
+                and not (e.fence in self._doubtful and e.ending.outcome is None and not e.ending.status.is_final)
+            ]
+            if lost:
+                await claims.record_lost(conn, self._worker(), lost)
+        for ended in lost:
+            log.warning("lease lost", extra={"task": str(ended.id), "fence": ended.fence})

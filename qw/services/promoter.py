@@ -1,0 +1,56 @@
+"""Moves tasks to ready when their time has come, by the database's clock; sleeps exactly until the next known time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from qw.core.task import Lane
+from qw.store import claims
+from qw.store.connection import Link
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+BATCH = 500
+HEALTHY_SECONDS = 0.02
+RESCAN_SHARE = 50  # as in lanes.py: rows can appear behind the cursor, so it is dropped now and then
+
+
+class Promoter:
+    """See the module. ``woken`` is told which lanes got tasks."""
+
+    name = "promoter"
+
+    def __init__(self, link: Link, woken: Callable[[Iterable[Lane]], None]) -> None:
+        self._link = link
+        self._woken = woken
+        self._next: float | None = None
+        self._scanned_at = 0.0
+        self._cost = 0.0
+        self.cursor = LONG_AGO  # nothing is known to wait before it
+        self.bell = asyncio.Event()
+
+    def expect(self, seconds: float | None) -> None:
+        """The next scheduled task is due in *seconds*; None: there is none."""
+        self._next = None if seconds is None else time.monotonic() + seconds
+        if seconds is not None and seconds <= 0:
+            self.bell.set()
+
+    def patience(self) -> float:
+        return 3600.0 if self._next is None else max(0.0, self._next - time.monotonic())
+
+    async def step(self) -> bool:
+        started = time.monotonic()
+        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= max(1.0, RESCAN_SHARE * self._cost):
+            self.cursor = LONG_AGO
+        from_the_start = self.cursor == LONG_AGO
+        async with self._link.use() as conn:
+            moved = await claims.promote(conn, cursor=self.cursor, limit=BATCH)
+        if from_the_start:
+            self._scanned_at, self._cost = started, time.monotonic() - started
+        self._next = None
+        if moved:
+            self.cursor = max(run_at for _, run_at in moved)
+            self._woken({lane for lane, _ in moved})
+        return len(moved) == BATCH

@@ -1,0 +1,61 @@
+"""Keeps the database small: folds the tally, deletes what is past its retention, in bounded batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from qw.store import runs, tasks, workers
+from qw.store.connection import Link
+
+FOLD_SECONDS = 10.0
+BUSY_FOLD_SECONDS = 2.0  # while a thousand rows gather between two folds
+PRUNE_SECONDS = 300.0
+BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long what is kept. ``unhappy``: failed and cancelled tasks."""
+
+    completed: timedelta
+    unhappy: timedelta
+    keys: timedelta
+
+
+class Pruner:
+    """See the module."""
+
+    name = "pruner"
+
+    def __init__(self, link: Link, retention: Retention) -> None:
+        self._link = link
+        self._retention = retention
+        self._pruned_at = time.monotonic()
+        self._pause = FOLD_SECONDS
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return self._pause
+
+    async def step(self) -> bool:
+        async with self._link.use() as conn:
+            folded = await tasks.fold_tally(conn)
+        self._pause = BUSY_FOLD_SECONDS if folded > BATCH else FOLD_SECONDS
+        if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
+            if await self.prune():
+                return True
+            self._pruned_at = time.monotonic()
+        return False
+
+    async def prune(self) -> bool:
+        """One batch of what is past its retention. True: there may be more."""
+        kept = self._retention
+        async with self._link.use() as conn:
+            gone = await tasks.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH)
+            over = await runs.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH // 10)
+            keys = await tasks.prune_keys(conn, age=kept.keys, limit=BATCH)
+            await workers.prune(conn, age=kept.unhappy)
+        return max(gone, keys, over * 10) >= BATCH

@@ -1,0 +1,68 @@
+"""One statement a second asks everything that polling must ask, and wakes whoever the answer concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from qw.services.promoter import Promoter
+from qw.services.service import Service
+from qw.services.worker import Worker
+from qw.store import tasks, workers
+from qw.store.connection import Link
+
+SHARE = 50  # a poll waits at least this many times what the last one cost
+
+
+class Tick:
+    """See the module. ``drain`` is called when somebody asked this worker to drain."""
+
+    name = "tick"
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        identity: Callable[[], int],
+        lease: timedelta,
+        worker: Worker,
+        promoter: Promoter,
+        rescuer: Service,
+        advancer: Service,
+        drain: Callable[[], None],
+        interval: float = 1.0,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._lease = lease
+        self._worker = worker
+        self._promoter = promoter
+        self._rescuer = rescuer
+        self._advancer = advancer
+        self._drain = drain
+        self._interval = interval
+        self._cost = 0.0
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return max(self._interval, SHARE * self._cost)
+
+    async def step(self) -> bool:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with self._link.use() as conn:
+            news = await workers.news(conn, self._identity(), lease=self._lease, cursor=self._promoter.cursor)
+            self._cost = loop.time() - started
+            if news.cancels:
+                await tasks.settle_cancels(conn)
+                self._worker.interrupt(await workers.asked(conn, self._identity()))
+        self._worker.sees(news.lanes)
+        self._promoter.expect(news.due)
+        if news.advance:
+            self._advancer.bell.set()
+        if news.doubts:
+            self._rescuer.bell.set()
+        if news.draining:
+            self._drain()
+        return False

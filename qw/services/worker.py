@@ -1,0 +1,351 @@
+"""Claims tasks and runs them.
+
+The claimer takes what its free slots hold, and ahead of that only what it measured to complete in 200 ms. A claim that
+found no slot within a second goes back to its old place, at no cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from qw.core.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed, end
+from qw.core.ids import millis_of
+from qw.core.task import Backoff, Claim, Lane, Policy
+from qw.handlers import Handlers, Kind
+from qw.services.attempt import attempt
+from qw.services.backlog import Backlog
+from qw.services.context import AttemptContext, Connections
+from qw.services.holdings import Holding, Holdings, Slots, State, Stop
+from qw.services.lanes import Lanes
+from qw.services.lease import Lease
+from qw.services.outcomes import Outcomes
+from qw.services.pace import Pace
+from qw.services.tasklog import TaskLog
+from qw.store import claims, workers
+from qw.store.claims import Ended
+from qw.store.connection import Link
+from qw.store.tasks import backoff_from
+
+log = logging.getLogger(__name__)
+
+STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
+TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
+UNWRITTEN = 2000  # outcomes; with more waiting to be written, nothing is claimed
+PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """What a worker is given. ``worker`` is the current identity, which changes when it was declared dead."""
+
+    handlers: Handlers
+    slots: Slots
+    lanes: Lanes
+    lease: Lease
+    holdings: Holdings
+    outcomes: Outcomes
+    pool: Connections
+    log: TaskLog
+    worker: Callable[[], int]
+
+
+class Worker:
+    """See the module."""
+
+    name = "worker"
+
+    def __init__(self, link: Link, equipment: Equipment, *, queues: Iterable[str] = ()) -> None:
+        self._link = link
+        self._queues = list(queues)
+        self._handlers = equipment.handlers
+        self._slots = equipment.slots
+        self._lanes = equipment.lanes
+        self._lease = equipment.lease
+        self._holdings = equipment.holdings
+        self._outcomes = equipment.outcomes
+        self._pool = equipment.pool
+        self._log = equipment.log
+        self._worker = equipment.worker
+        self._pace = Pace()
+        self._backlog = Backlog(equipment.slots)
+        self._tight: dict[Kind, float] = {}
+        self._wary_until = 0.0
+        self._waits = False
+        self._idle_at = 0.0
+        self._unserved: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+        self.bell = asyncio.Event()
+        self.draining = False
+        self.done = 0  # attempts ended since the start
+
+    def patience(self) -> float:
+        return 0.25 if self._backlog else 1.0
+
+    async def step(self) -> bool:
+        self._return_stale()
+        room = self._room()
+        if self.draining or room <= 0 or not self._lease.holds:
+            return False
+        if self._lanes.is_empty:
+            return await self._wait_for_work()
+        taken = await self._claim(room)
+        if taken and self._waits and time.monotonic() - self._idle_at > 1.0:
+            await self._stop_waiting()
+        return taken > 0 or not self._lanes.is_empty
+
+    def _room(self) -> int:
+        if len(self._outcomes) > UNWRITTEN:
+            return 0
+        ahead = self._pace.ahead(time.monotonic())
+        return max(0, self._slots.free(Kind.ASYNC)) + ahead - len(self._backlog)
+
+    # -- claiming
+
+    async def _claim(self, room: int) -> int:
+        now = time.monotonic()
+        tight = {kind for kind, until in self._tight.items() if until > now}
+        wary = self._wary_until > now
+        if not tight and not wary:
+            return await self._take(room)
+        # Free slots of an overfull kind are filled exactly; past its tasks the others are still found.
+        exact = max([int(wary and self._backlog.suspect is None), *(self._slots.free(kind) for kind in tight)])
+        taken = await self._take(min(exact, room)) if exact else 0
+        return taken + await self._take(room, without=self._types(tight), wary=wary)
+
+    async def _take(self, room: int, *, without: Iterable[str] = (), wary: bool = False) -> int:
+        if room <= 0 or self._lanes.is_empty:
+            return 0
+        started = time.monotonic()
+        shares = self._lanes.shares(room, started)
+        async with self._link.use() as conn:
+            taken = await claims.claim(
+                conn,
+                self._worker(),
+                shares,
+                room=room,
+                without=list(without),
+                below_crashes=SUSPECT_CRASHES if wary else None,
+            )
+        now = time.monotonic()
+        self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now)
+        for claim in taken:
+            self._accept(claim)
+        for kind in self._slots.sizes:
+            self._dispatch(kind)
+        return len(taken)
+
+    def _types(self, kinds: set[Kind]) -> list[str]:
+        return [handler.type for handler in self._handlers if handler.kind in kinds]
+
+    def _accept(self, claim: Claim) -> None:
+        holding = Holding(claim=claim, handler=self._handlers.get(claim.type))
+        if not self._holdings.add(holding):
+            return
+        if claim.cancel_asked:
+            self._end(holding, Cancelled())
+        elif holding.handler is None:
+            self._park(holding)
+        else:
+            self._backlog.add(holding)
+
+    def _park(self, holding: Holding) -> None:
+        """A type that nobody here serves waits for as long as it is old: 5 s, doubling to 10 min."""
+        claim = holding.claim
+        if claim.type not in self._unserved:
+            self._unserved.add(claim.type)
+            log.warning("no handler for this type; its tasks are parked", extra={"type": claim.type})
+        age = timedelta(seconds=time.time() - millis_of(claim.id) / 1000)
+        self._end(holding, Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved"))
+
+    # -- running
+
+    def _dispatch(self, kind: Kind) -> None:
+        """Start what has a free slot, in the order claimed."""
+        if self.draining:
+            return
+        if not self._lease.holds:
+            self.return_unstarted()
+            return
+        for holding in self._backlog.startable(kind):
+            self._start(holding)
+        if self._backlog.has_suspects:
+            self._wary_until = time.monotonic() + TIGHT_SECONDS
+
+    def _start(self, holding: Holding) -> None:
+        self._slots.take(holding.kind)
+        holding.state = State.RUNNING
+        holding.started = time.monotonic()
+        holding.task = self._loop.create_task(self._run(holding))
+
+    async def _run(self, holding: Holding) -> None:
+        context = AttemptContext(holding.claim, self._pool, self._log.add)
+        limit = _policy(holding).timeout
+        timer = self._loop.call_later(
+            limit.total_seconds(), holding.interrupt, Stop.TIMEOUT, f"timed out after {limit}"
+        )
+        try:
+            outcome = await attempt(holding, context)
+        finally:
+            timer.cancel()
+            self._slots.give_back(holding.kind)
+            if self._backlog.suspect is holding:
+                self._backlog.suspect = None
+        if context.has_logged:  # who sees the end must see the last line too
+            await self._log.flushed()
+        if context.open_connection is not None:
+            await self._end_together(holding, outcome, context)
+        else:
+            self._end(holding, outcome)
+        self._pace.completed()
+        self._dispatch(holding.kind)
+        self.bell.set()
+
+    def _end(self, holding: Holding, outcome: Outcome) -> None:
+        holding.state = State.ENDING
+        self.done += 1
+        self._outcomes.add(_ended(holding, outcome))
+
+    async def _end_together(self, holding: Holding, outcome: Outcome, context: AttemptContext) -> None:
+        """End an attempt in the transaction that its handler used, so that both commit or neither does."""
+        ended = _ended(holding, outcome)
+        conn = context.open_connection
+        assert conn is not None
+        if not isinstance(outcome, Completed):
+            await context.close(_RolledBack())
+            self._end(holding, outcome)
+            return
+        try:
+            if await claims.end(conn, [ended]):
+                await context.close()
+                self._holdings.discard(holding.claim.fence)
+                self.done += 1
+                return
+            await context.close(_RolledBack())
+        except Exception as error:
+            # In doubt: the fence decides when the outcome is written again as a failure.
+            await _quietly(context.close(error))
+            outcome = _lost_transaction(error)
+        self._end(holding, outcome)
+
+    # -- giving back
+
+    def _return_stale(self) -> None:
+        now = time.monotonic()
+        stale = [holding for holding in self._backlog if now - holding.since > STALE_SECONDS]
+        self._tight |= {holding.kind: now + TIGHT_SECONDS for holding in stale if not holding.is_suspect}
+        if stale:
+            self._return(stale)
+
+    def _return(self, holdings: list[Holding]) -> None:
+        self._backlog.remove(holdings)
+        for holding in holdings:
+            self._end(holding, HandedBack())
+
+    def return_unstarted(self) -> None:
+        """Hand back everything that has not started: the drain's first act."""
+        self._return(list(self._backlog))
+
+    def interrupt_all(self, stop: Stop, reason: str) -> None:
+        """Tell all running handlers to stop."""
+        for holding in self._holdings:
+            holding.interrupt(stop, reason)
+
+    def interrupt(self, asked: dict[UUID, str]) -> None:
+        """Stop the tasks that somebody asked to cancel, by id with the reason."""
+        waiting = [holding for holding in self._backlog if holding.claim.id in asked]
+        self._backlog.remove(waiting)
+        for holding in waiting:
+            self._end(holding, Cancelled(reason=asked[holding.claim.id]))
+        for holding in self._holdings:
+            if holding.claim.id in asked:
+                holding.interrupt(Stop.CANCEL, asked[holding.claim.id])
+
+    @property
+    def running(self) -> int:
+        return self._slots.taken
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._slots.taken and not self._backlog and not len(self._outcomes)
+
+    # -- waiting
+
+    async def _wait_for_work(self) -> bool:
+        """Say that somebody waits here, then look once more: a task may have come in between."""
+        self._idle_at = time.monotonic()
+        if self._waits:
+            return False
+        async with self._link.use() as conn:
+            await workers.wait(conn, self._worker(), self._queues)
+            self._waits = True
+            self._lanes.add(await claims.lanes(conn))
+        return not self._lanes.is_empty
+
+    async def _stop_waiting(self) -> None:
+        async with self._link.use() as conn:
+            await workers.wake(conn, self._worker())
+            self._waits = False
+
+    def forget_waiting(self) -> None:
+        """The database may have lost our word: say it again before the next wait."""
+        self._waits = False
+
+    def sees(self, lanes: Iterable[Lane]) -> None:
+        """These lanes, and no others, hold tasks as of now."""
+        self._lanes.replace(lanes)
+        if not self._lanes.is_empty:
+            self.bell.set()
+
+    def woken(self, lanes: Iterable[Lane]) -> None:
+        """Somebody says that these lanes hold tasks."""
+        if self._lanes.add(lanes):
+            self.bell.set()
+
+
+class _RolledBack(Exception):
+    """Leaves a transaction without committing it."""
+
+
+def _lost_transaction(error: Exception) -> Outcome:
+    return Failed(error=f"the transaction of the handler did not commit: {error}", names=(type(error).__name__,))
+
+
+async def _quietly(closing: object) -> None:
+    try:
+        await closing  # type: ignore[misc]
+    except Exception as error:
+        log.debug("rollback failed", extra={"error": str(error)})
+
+
+def _policy(holding: Holding) -> Policy:
+    """The task's own policy where it has one, else its type's."""
+    claim, handler = holding.claim, holding.handler
+    policy = handler.policy if handler else Policy()
+    if claim.max_retries is None and claim.timeout is None and claim.backoff is None:
+        return policy
+    backoff: Backoff = policy.backoff if claim.backoff is None else backoff_from(claim.backoff)
+    return Policy(
+        max_retries=claim.max_retries or policy.max_retries, timeout=claim.timeout or policy.timeout, backoff=backoff
+    )
+
+
+def _ended(holding: Holding, outcome: Outcome) -> Ended:
+    claim = holding.claim
+    ran = holding.started is not None
+    ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=_policy(holding), chance=random.random())
+    return Ended(
+        id=claim.id,
+        fence=claim.fence,
+        attempt=claim.attempt if ran else claim.attempt - 1,
+        ending=ending,
+        seconds=time.monotonic() - holding.started if holding.started is not None else None,
+        unique_key=claim.unique_key,
+        run_id=claim.run_id,
+    )

@@ -1,0 +1,30 @@
+"""NOTIFY, heard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+
+from qw.store import workers
+from qw.store.connection import connect, translated
+
+
+class Channel(StrEnum):
+    READY = "qw_ready"  # payload: queue, space, priority
+    CANCEL = "qw_cancel"
+    LISTENING = "listening"  # said once, when the connection listens
+
+
+async def notifications(url: str, worker: int) -> AsyncIterator[tuple[Channel, str]]:
+    """What is notified, for ever. Holds the worker's session lock as well. Raises Unavailable when the line breaks."""
+    conn = await connect(url, name="qw listener")
+    try:
+        with translated():
+            await workers.hold_too(conn, worker)
+            await conn.execute("listen qw_ready")
+            await conn.execute("listen qw_cancel")
+            yield Channel.LISTENING, ""
+            async for notify in conn.notifies():
+                yield Channel(notify.channel), notify.payload
+    finally:
+        await conn.close()

@@ -1,0 +1,74 @@
+"""Connections to share: a pool for programs and daemons, one connection for a command."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from qw.core.errors import Unavailable
+from qw.store.connection import Connection, Link, connect, conninfo, translated
+
+PATIENCE = 10.0  # seconds to wait for a free connection
+
+
+class Pool:
+    """Up to *size* connections, the first opened when it is needed. A context manager."""
+
+    def __init__(self, url: str, *, size: int, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._pool = AsyncConnectionPool(
+            conninfo(url, name),
+            kwargs={"autocommit": True},
+            min_size=0,
+            max_size=size,
+            timeout=PATIENCE,
+            reconnect_timeout=0.0,
+            check=_check,
+            open=False,
+            name=name,
+        )
+
+    async def open(self) -> None:
+        """Raises what is wrong at once, instead of a time-out of the pool."""
+        await (await connect(self._url, name=self._name)).close()
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode. Raises Unavailable when none can be had."""
+        try:
+            with translated():
+                async with self._pool.connection() as conn:
+                    yield conn
+        except PoolTimeout:
+            raise Unavailable("no database connection could be had; it is away, or all are in use") from None
+
+
+class Single:
+    """One connection behind the same face, for commands: opened when first used."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._link = Link(url, name=name, guarded=False)
+        self.connection = self._link.use
+
+    async def open(self) -> None:
+        async with self._link.use():
+            pass
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+async def _check(conn: Connection) -> None:
+    """Ask a connection how it is, but only when its server said something unasked: good-bye, most often."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await conn.execute("select 1")
