@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from uuid import UUID
 
+from qw.client.advancing import advance_new
 from qw.client.coalesce import Coalescer
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, guess
 from qw.core.payload import JsonObject
@@ -294,14 +295,16 @@ class Client:
         return found[0]
 
     async def start_workflow(self, name: str, input: JsonObject | None = None, *, id: UUID | None = None) -> UUID:
-        """Start a run of the newest version. The input is checked against it. Safe to repeat with the same *id*."""
+        """Start a run of the newest version; its first tasks exist when this returns. Safe to repeat by *id*."""
         stored = await self.workflow(name)
         if not stored.is_active:
             raise Conflict(f"workflow {name} is not active; activate it first")
         checked = check_input(parse_workflow(name, stored.document), {} if input is None else input)
         run_id = id or new_id()
-        async with self._pool.connection() as conn:
-            if not await runs.start(conn, run_id, name, checked) and not await runs.get(conn, [run_id]):
+        async with self._pool.connection() as conn, conn.transaction():
+            if await runs.start(conn, run_id, name, checked):
+                await advance_new(conn, run_id)
+            elif not await runs.get(conn, [run_id]):
                 raise Conflict(f"workflow {name} is not active; activate it first")
         return run_id
 

@@ -35,6 +35,10 @@ class Retry(Exception):
         super().__init__(reason)
 
 
+class Failure(Exception):
+    """This attempt failed for a reason that the message tells whole, so no traceback is kept; retried by policy."""
+
+
 class Context(Protocol):
     """An attempt, seen from its handler."""
 

@@ -304,7 +304,8 @@ class Daemon:
 async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
     """Wait until *condition* holds, at most *seconds*, or until *sooner* is set."""
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):
+    # what it waits for is spread over many objects, so it looks instead of being told
+    while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 

@@ -71,7 +71,8 @@ class Child:
 
     async def _stop(self) -> None:
         """TERM, then KILL after GRACE_SECONDS; at once when cancelled again."""
-        self._link.send(b"stop")
+        with suppress(OSError):  # it may be gone already
+            self._link.send(b"stop")
         try:
             await self._reader.read()
         except asyncio.CancelledError:

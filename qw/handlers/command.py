@@ -34,7 +34,7 @@ MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one comes on stdin 
 
 _SHELL = ("/bin/sh", "-eu", "-c")
 _SECRET = re.compile(
-    r"QW_|PG|DB_|DATABASE_URL$|LD_|.*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY)", re.IGNORECASE
+    r"QW_|PG|DB_|DATABASE_URL$|LD_(PRELOAD|AUDIT)$|.*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY)", re.IGNORECASE
 )
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
@@ -202,7 +202,8 @@ async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[Ende
         finally:
             await _finish(followers)
             await output.close()
-    return ended, "" if followers[0].cancelled() else followers[0].result()
+    last = ["" if follower.cancelled() else follower.result() for follower in followers]
+    return ended, last[0]
 
 
 async def _finish(followers: Sequence[asyncio.Task[str]]) -> None:

@@ -43,7 +43,7 @@ class ServerError(HttpStatusError):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """*egress* is where requests may go; *base_url* is what a relative URL is relative to."""
+    """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to."""
 
     egress: Egress = field(default_factory=Egress)
     base_url: str | None = None

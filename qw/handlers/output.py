@@ -59,17 +59,22 @@ class Output:
 
 
 async def follow(pipe: Pipe, output: Output, level: str) -> str:
-    """Log what comes out of *pipe* until its end. Returns the last KEPT characters."""
+    """Log what comes out of *pipe* until its end. Returns the last KEPT characters.
+
+    If logging fails, the pipe is closed, so that the command cannot wait for us for ever.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     unfinished, last = "", ""
-    while chunk := await pipe.read():
-        text = decoder.decode(chunk)
-        last = (last + text)[-KEPT:]
-        lines, unfinished = _lines(unfinished + text)
-        await output.add(lines, level)
-    rest = unfinished + decoder.decode(b"", final=True)
-    if rest:
-        await output.add([rest], level)
+    try:
+        while chunk := await pipe.read():
+            text = decoder.decode(chunk)
+            last = (last + text)[-KEPT:]
+            lines, unfinished = _lines(unfinished + text)
+            await output.add(lines, level)
+        if rest := unfinished + decoder.decode(b"", final=True):
+            await output.add([rest], level)
+    finally:
+        pipe.close()
     return last
 
 

@@ -24,11 +24,13 @@ _LEFTOVER_GRACE = 1.0  # what a finished command left running gets between TERM 
 _ORPHAN_GRACE = 0.3  # the same when the daemon died: its task runs again within 2 s, and two must not run at once
 _GIVE_UP = 2.0  # after KILL, for what we may not kill or the kernel cannot end
 _BEAT = 1.0
+_NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all processes of a service; we listen to the link
 
 
 def main() -> None:
     link, grace, executable, argv = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:]
     os.set_inheritable(link, False)
+    os.set_blocking(link, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_child()
     child = _start(executable, argv, link)
@@ -55,7 +57,8 @@ def _wake_on_child() -> int:
     os.set_blocking(wake, False)
     os.set_blocking(trigger, False)
     signal.set_wakeup_fd(trigger, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    for caught in (signal.SIGCHLD, *_NOT_OURS):
+        signal.signal(caught, lambda signum, frame: None)
     return wake
 
 
@@ -69,8 +72,8 @@ def _start(executable: str, argv: list[str], link: int) -> int:
     try:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that
-            signal.signal(ignored, signal.SIG_DFL)
+        for changed in (*_NOT_OURS, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two, for programs too
+            signal.signal(changed, signal.SIG_DFL)
         os.execv(executable, argv)  # noqa: S606 (whoever wants a shell names it)
     except OSError as error:
         _tell(link, f"failed cannot run {executable}: {error.strerror}")

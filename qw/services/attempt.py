@@ -13,7 +13,7 @@ import orjson
 
 from qw.core.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
 from qw.core.errors import Invalid
-from qw.core.handling import Reject, Retry, Snooze
+from qw.core.handling import Failure, Reject, Retry, Snooze
 from qw.core.payload import MAX_RESULT, Json, clean, clean_error
 from qw.handlers import Handler, Kind
 from qw.services.context import AttemptContext, BlockingContext
@@ -37,7 +37,8 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     except (KeyboardInterrupt, SystemExit, Exception) as error:
         if holding.stop is Stop.TIMEOUT:  # it turned its cancellation into an error of its own
             return _stopped(holding)
-        await _log_traceback(context, error)
+        if not isinstance(error, Failure):
+            await _log_traceback(context, error)
         return Failed(error=_text(error), names=_names(error))
     if holding.stop is Stop.TIMEOUT:  # a thread that came back too late
         return _stopped(holding)

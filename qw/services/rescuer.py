@@ -2,8 +2,8 @@
 
 A worker is dead by lock when two looks half a second apart see neither its session lock nor a newer beat; that is about
 a second after a kill. It is dead by silence when it was not seen for the length of a lease. Losing the database is not
-dying: the lock counts only on the server on which it was taken, silence only after that server was up for a lease; and a
-rescuer that lost contact itself judges nobody for a lease.
+dying: the lock counts only on the server on which it was taken, silence only after that server was up for a lease; and
+a rescuer that lost contact itself judges nobody for a lease.
 """
 
 from __future__ import annotations

@@ -23,15 +23,13 @@ select w.id, w.name, w.is_active, v.document, w.created_at, w.updated_at
  order by w.name
 
 -- name: start
--- No row: the id exists already, or there is no active workflow of that name.
+-- No row: the id exists already, or there is no active workflow of that name. The caller advances it at once.
 with new as (
   insert into qw.run (id, workflow, workflow_id, version, input)
   select %(id)s, w.name, w.id, w.version, %(input)s::jsonb from qw.workflow w
    where w.name = %(workflow)s and w.is_active
   on conflict (id) do nothing
   returning id
-), news as (
-  insert into qw.advance (run_id) select id from new
 )
 select id from new
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qw.core.handling import Reject
@@ -22,6 +25,7 @@ MAX_BYTES = 200 * 1024  # of rows in a result, as JSON
 
 _EXAMPLES = 5
 _SQL_TYPES = {"integer": "double", "number": "double", "text": "varchar"}
+_COPY = {"csv": "format csv, header true", "json": "format json, array true", "parquet": "format parquet"}
 _SEARCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
 
 
@@ -49,9 +53,8 @@ def convert(source: Source, payload: DataPayload) -> JsonObject:
     file = output(payload.output or f"{str(payload.dataset).replace('/', '-')}.{payload.format}", source.directory)
     written = source.scratch / "written"
     _materialize(source, _transformed(source, payload))
-    header = ", header true" if payload.format == "csv" else ""
-    source.rows(f"copy answer to {text(str(written))} (format {payload.format}{header})")
-    _put(written.read_bytes(), file)
+    source.rows(f"copy answer to {text(str(written))} ({_COPY[payload.format]})")
+    _put(written, file)
     rows = source.value("select count(*) from answer")
     return {"file": f"{file.parent.name}/{file.name}", "rows": rows, "bytes": file.stat().st_size}
 
@@ -203,7 +206,9 @@ def _table(source: Source, query: Query) -> JsonObject:
     return {**result, "truncated": True} if len(data) < total else result
 
 
-def _put(content: bytes, file: Any) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(file)
+def _put(written: Path, file: Path) -> None:
+    """Copy, since the scratch directory may be on another disk, then rename, so that no reader sees half of it."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".part", delete=False) as partial:
+        shutil.copyfile(written, partial.name)
+        os.chmod(partial.name, 0o644)
+        os.replace(partial.name, file)

@@ -1,0 +1,484 @@
+"""`command` with real programs: what they get, what their end means, and that nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from qw.core.errors import Invalid
+from qw.core.handling import Reject, Retry
+from qw.handlers import Handlers, Kind
+from qw.handlers.command import (
+    CommandFailed,
+    CommandKilled,
+    CommandOptions,
+    DeclaredCommand,
+    Exit,
+    add_command,
+    exit_code_of,
+)
+from qw.handlers.output import MAX_LINE, MAX_OUTPUT
+from tests.handlers.context import MemoryContext, run
+
+FREE = CommandOptions(allowed=True)
+
+_DAEMON = "import asyncio, sys, tests.handlers.test_command as t; asyncio.run(t.shell(sys.argv[1]))"
+
+
+async def command(
+    payload: dict[str, Any], *, options: CommandOptions = FREE, context: MemoryContext | None = None
+) -> Any:
+    app = Handlers()
+    add_command(app, options)
+    return await run(app, "command", payload, context)
+
+
+async def shell(text: str, context: MemoryContext | None = None, **payload: Any) -> Any:
+    return await command({"run": text, **payload}, context=context)
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pids(*files: Path) -> list[int]:
+    """The numbers in *files*; empty as long as one is missing."""
+    texts = [file.read_text() if file.exists() else "" for file in files]
+    return [int(text) for text in texts] if all(text.endswith("\n") for text in texts) else []
+
+
+def lines(context: MemoryContext, level: str) -> list[str]:
+    return [line for logged, text in context.logs if logged == level for line in text.split("\n")]
+
+
+async def test_the_words_are_passed_as_they_are() -> None:
+    result = await command({"argv": ["printf", "<%s>", "a b", "$(id)", "; ls |", "-x"]})
+
+    assert result == {"exitCode": 0, "stdout": "<a b><$(id)><; ls |><-x>", "executable": "/usr/bin/printf"}
+
+
+async def test_a_shell_text_stops_at_its_first_failure() -> None:
+    with pytest.raises(CommandFailed):
+        await shell("false; echo not reached")
+    with pytest.raises(CommandFailed):
+        await shell("echo $unset_variable")
+
+
+async def test_output_is_logged_by_line_and_stream() -> None:
+    context = MemoryContext()
+
+    await shell("echo one; echo two; echo careful >&2; printf 'no end'", context)
+
+    assert lines(context, "INFO") == ["one", "two", "no end"]
+    assert lines(context, "WARNING") == ["careful"]
+
+
+async def test_output_is_logged_while_the_command_runs() -> None:
+    context = MemoryContext()
+    attempt = asyncio.create_task(shell("echo first; sleep 60", context))
+
+    await until(lambda: context.logs)
+
+    assert context.logs == [("INFO", "first")]
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+
+async def test_the_payload_comes_on_stdin_and_in_the_environment() -> None:
+    context = MemoryContext(attempt=3, headers={"traceparent": "00-1-2-01"})
+
+    text = 'cat; printf "\\n%s" "$QW_PAYLOAD" "$QW_TASK_ID" "$QW_ATTEMPT" "$TRACEPARENT"'
+    result = await shell(text, context, x="ö")
+
+    on_stdin, in_environment, *rest = result["stdout"].splitlines()
+    assert json.loads(on_stdin) == json.loads(in_environment) == context.payload
+    assert rest == [str(context.task_id), "3", "00-1-2-01"]
+
+
+async def test_a_long_payload_comes_on_stdin_only() -> None:
+    result = await shell('wc -c; echo "${QW_PAYLOAD-unset}"', long="x" * 100_000)
+
+    size, variable = result["stdout"].split()
+    assert int(size) > 100_000
+    assert variable == "unset"
+
+
+async def test_input_replaces_the_payload_on_stdin() -> None:
+    assert (await command({"argv": ["cat"], "input": "plain text"}))["stdout"] == "plain text"
+    assert (await command({"argv": ["cat"], "input": {"a": [1]}}))["stdout"] == '{"a": [1]}'
+
+
+async def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
+    assert (await command({"argv": ["true"], "input": "x" * 1_000_000}))["exitCode"] == 0
+
+
+async def test_json_in_qw_result_becomes_the_result() -> None:
+    result = await shell("""echo '{"rows": 3}' > "$QW_RESULT" """)
+
+    assert result["result"] == {"rows": 3}
+
+
+@pytest.mark.parametrize(
+    "write", ['echo "{" > "$QW_RESULT"', 'head -c 300000 /dev/zero > "$QW_RESULT"', 'mkfifo "$QW_RESULT"']
+)
+async def test_a_bad_qw_result_is_a_failure(write: str) -> None:
+    with pytest.raises(Invalid, match="QW_RESULT"):
+        await shell(write)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(75, Retry), (65, Reject), (78, Reject), (1, CommandFailed), (3, CommandFailed)]
+)
+async def test_exit_codes_have_their_meaning(code: int, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        await shell(f"exit {code}")
+
+    assert type(caught.value) is error
+    assert str(caught.value) == f"exit code {code}"
+    assert exit_code_of(str(caught.value)) == code
+
+
+async def test_the_payload_can_change_what_an_exit_code_means() -> None:
+    with pytest.raises(Reject, match="exit code 3"):
+        await shell("exit 3", exit_codes={"3": "reject"})
+    assert (await shell("exit 4", exit_codes={"4": "done"}))["exitCode"] == 4
+
+
+async def test_a_signal_is_named() -> None:
+    with pytest.raises(CommandKilled) as caught:
+        await shell("kill -9 $$")
+
+    assert str(caught.value) == "killed by signal 9 (SIGKILL)"
+    assert caught.value.exit_code == 137
+    assert exit_code_of(str(caught.value)) == 137
+    assert exit_code_of("Request failed with status code 500") is None
+
+
+async def test_a_command_dies_of_a_closed_pipe_as_in_a_shell() -> None:
+    result = await shell("yes | head -n 1")
+
+    assert result["stdout"] == "y\n"
+
+
+async def test_free_commands_need_the_operators_word() -> None:
+    for payload in ({"argv": ["true"]}, {"run": "true"}):
+        with pytest.raises(Reject, match="--allow-commands"):
+            await command(payload, options=CommandOptions())
+
+
+async def test_a_declared_command_runs_without_that_word() -> None:
+    declared = DeclaredCommand(
+        run='echo "$COLOUR $QW_PAYLOAD"', env={"COLOUR": "blue"}, exit_codes={0: Exit.DONE}, cwd="/"
+    )
+
+    result = await command({"command": "paint", "x": 1}, options=CommandOptions(commands={"paint": declared}))
+
+    assert result["stdout"] == 'blue {"command": "paint", "x": 1}\n'
+
+
+@pytest.mark.parametrize("name", ["./paint", "paint; id", "/bin/sh", "pain"])
+async def test_fault_80_only_the_declared_names_are_commands(name: str) -> None:
+    options = CommandOptions(commands={"paint": DeclaredCommand(run=["true"])})
+
+    with pytest.raises(Reject, match="is declared under commands:"):
+        await command({"command": name}, options=options)
+
+
+@pytest.mark.parametrize("more", [{"env": {"PATH": "/tmp"}}, {"cwd": "/tmp"}])
+async def test_fault_80_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
+    options = CommandOptions(commands={"paint": DeclaredCommand(run=["true"])})
+
+    with pytest.raises(Reject, match="stand in its declaration"):
+        await command({"command": "paint", **more}, options=options)
+
+
+async def test_fault_80_the_executable_is_an_absolute_path_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "true"
+    planted.write_text("#!/bin/sh\necho planted\n")
+    planted.chmod(0o755)
+    monkeypatch.setenv("PATH", f".:{os.environ['PATH']}")
+
+    result = await command({"argv": ["true"], "cwd": str(tmp_path)})
+
+    assert result["stdout"] == ""
+    assert os.path.isabs(result["executable"])
+
+
+async def test_fault_80_what_is_not_executable_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("not a program")
+    for name in ("no-such-program", str(tmp_path / "notes"), "./notes", ""):
+        with pytest.raises(Reject, match="is not an executable"):
+            await command({"argv": [name], "cwd": str(tmp_path)})
+
+
+async def test_a_file_the_kernel_cannot_run_is_a_failure(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\x7fELF nonsense")
+    broken.chmod(0o755)
+
+    with pytest.raises(OSError, match="cannot run"):
+        await command({"argv": [str(broken)]})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"argv": []},
+        {"argv": ["true"], "run": "true"},
+        {"argv": "true"},
+        {"run": "true", "env": {"LD_PRELOAD": "x.so"}},
+        {"run": "true", "env": {"QW_TASK_ID": "x"}},
+        {"run": "true", "env": {"A=B": "x"}},
+        {"run": "true", "exit_codes": {"1": "ignore"}},
+        {"run": "true", "cwd": "/no/such/place"},
+    ],
+)
+async def test_a_bad_payload_is_rejected(payload: dict[str, Any]) -> None:
+    with pytest.raises(Reject):
+        await command(payload)
+
+
+async def test_fault_92_secrets_of_the_daemon_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "QW_API_TOKENS": "a",
+        "QW_DATABASE_URL": "b",
+        "PGPASSWORD": "c",
+        "DATABASE_URL": "d",
+        "GITHUB_TOKEN": "e",
+        "AWS_SECRET_ACCESS_KEY": "f",
+        "Smtp_Password": "g",
+        "BROKER": "amqp://me:hunter2@host/",
+        "LD_PRELOAD": "",
+    }
+    for name, value in {**secrets, "HARMLESS": "yes"}.items():
+        monkeypatch.setenv(name, value)
+
+    seen = (await shell("env", env={"MY_TOKEN": "mine"}))["stdout"].splitlines()
+
+    names = {line.partition("=")[0] for line in seen}
+    assert not names & set(secrets)
+    assert {"HARMLESS", "PATH", "QW_TASK_ID"} <= names
+    assert "MY_TOKEN=mine" in seen
+
+
+async def test_the_working_directory_is_private_and_gone_afterwards() -> None:
+    result = await shell('pwd; stat -c %a .; touch "$PWD/mess"')
+
+    place, mode = result["stdout"].split()
+    assert stat.S_IMODE(int(mode, 8)) == 0o700
+    assert not os.access(place, os.F_OK)
+
+
+async def test_a_working_directory_can_be_asked_for(tmp_path: Path) -> None:
+    assert (await shell("pwd", cwd=str(tmp_path)))["stdout"] == f"{tmp_path}\n"
+
+
+async def test_fault_22_cancel_ends_all_that_the_command_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.handlers.child.GRACE_SECONDS", 1.0)
+    plain, escaped, orphan = (tmp_path / name for name in ("plain", "escaped", "orphan"))
+    text = f"""
+        sleep 600 & echo $! > {plain}
+        setsid sh -c 'trap "" TERM HUP; echo $$ > {escaped}; while :; do sleep 0.1; done' &
+        (setsid nohup sh -c 'echo $$ > {orphan}; exec sleep 600' >/dev/null 2>&1 &)
+        wait
+    """
+    attempt = asyncio.create_task(shell(text))
+    await until(lambda: pids(plain, escaped, orphan))
+    started = pids(plain, escaped, orphan)
+    assert all(map(is_alive, started))
+
+    attempt.cancel()
+    begun = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+    assert not any(map(is_alive, started))
+    assert 0.9 < time.monotonic() - begun < 4  # one of them had to be killed
+
+
+async def test_fault_22_term_comes_first(tmp_path: Path) -> None:
+    ready, told = tmp_path / "ready", tmp_path / "told"
+    text = f"trap 'echo bye > {told}; exit 0' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"
+    attempt = asyncio.create_task(shell(text))
+    await until(lambda: pids(ready))
+
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+    assert told.read_text() == "bye\n"
+
+
+async def test_fault_22_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    attempt = asyncio.create_task(shell(f"trap '' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"))
+    await until(lambda: pids(ready))
+    begun = time.monotonic()
+
+    attempt.cancel()
+    await asyncio.sleep(0.1)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+    assert not is_alive(pids(ready)[0])
+    assert time.monotonic() - begun < 3
+
+
+async def test_fault_22_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    begun = time.monotonic()
+
+    wait_for_it = f"while [ ! -s {child} ]; do :; done"
+    result = await shell(f"setsid sh -c 'echo $$ > {child}; exec sleep 600' & {wait_for_it}; echo done")
+
+    assert result["stdout"] == "done\n"
+    assert time.monotonic() - begun < 5
+    assert not is_alive(pids(child)[0])
+
+
+async def test_fault_23_endless_output_is_capped_with_head_and_tail() -> None:
+    context = MemoryContext()
+    tracemalloc.start()
+
+    await shell("echo first; head -c 9900000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo; echo last", context)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    logged = lines(context, "INFO")
+    assert logged[0] == "first"
+    assert logged[-1] == "last"
+    assert sum(map(len, logged)) <= MAX_OUTPUT + MAX_LINE
+    assert "characters left out" in lines(context, "WARNING")[0]
+    assert peak < 16 * 1024 * 1024
+
+
+async def test_fault_23_a_line_without_end_is_split() -> None:
+    context = MemoryContext()
+
+    await shell("head -c 20000 /dev/zero | tr '\\0' x", context)
+
+    assert [len(line) for line in lines(context, "INFO")] == [8192, 8192, 20000 - 2 * 8192]
+
+
+async def test_fault_71_output_that_is_not_utf8_is_logged_all_the_same() -> None:
+    context = MemoryContext()
+
+    await shell("printf '\\377ok \\303\\244\\n'", context)
+
+    assert lines(context, "INFO") == ["\ufffdok ä"]
+
+
+async def test_fault_24_a_command_dies_with_the_daemon(tmp_path: Path) -> None:
+    child, escaped = tmp_path / "child", tmp_path / "escaped"
+    text = f"setsid sh -c 'trap \"\" TERM; echo $$ > {escaped}; sleep 600' & echo $$ > {child}; wait"
+    daemon = subprocess.Popen([sys.executable, "-c", _DAEMON, text])
+    await until(lambda: pids(child, escaped))
+
+    os.kill(daemon.pid, signal.SIGKILL)
+    daemon.wait()
+
+    started = pids(child, escaped)
+    await until(lambda: not any(map(is_alive, started)), seconds=1.5)
+
+
+async def test_fault_24_a_command_dies_with_its_supervisor(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    attempt = asyncio.create_task(shell(f"echo $PPID > {child}; sleep 600"))
+    await until(lambda: pids(child))
+
+    os.kill(pids(child)[0], signal.SIGKILL)
+
+    with pytest.raises(CommandKilled, match=r"killed by signal 9 \(SIGKILL\)"):
+        await asyncio.wait_for(attempt, 5)
+
+
+async def test_no_descriptor_is_left_open() -> None:
+    await shell("true")
+    before = set(os.listdir("/proc/self/fd"))
+
+    for _ in range(3):
+        await shell("true")
+        with pytest.raises(CommandFailed):
+            await shell("exit 1")
+
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+def test_it_works_under_uvloop(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+
+    async def run_and_cancel() -> str:
+        attempt = asyncio.create_task(shell(f"trap '' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"))
+        await until(lambda: pids(ready))
+        attempt.cancel()
+        await asyncio.sleep(0.05)
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        return str((await shell("echo hello"))["stdout"])
+
+    assert uvloop.run(run_and_cancel()) == "hello\n"
+    assert not is_alive(pids(ready)[0])
+
+
+async def test_a_log_that_cannot_be_written_fails_the_attempt_in_time() -> None:
+    class Broken(MemoryContext):
+        async def log(self, message: str, *, level: str = "INFO") -> None:
+            raise ConnectionError("no database")
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(shell("yes", Broken()), 10)
+
+
+async def test_fault_15_signals_to_all_processes_of_the_service_do_not_end_the_watch(tmp_path: Path) -> None:
+    supervisor, go = tmp_path / "supervisor", tmp_path / "go"
+    attempt = asyncio.create_task(
+        shell(f"echo $PPID > {supervisor}; while [ ! -e {go} ]; do sleep 0.05; done; echo done")
+    )
+    await until(lambda: pids(supervisor))
+
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(pids(supervisor)[0], signum)
+    go.touch()
+
+    assert (await attempt)["stdout"] == "done\n"
+
+
+def test_commands_take_process_slots() -> None:
+    app = Handlers()
+    add_command(app, FREE)
+    handler = app.get("command")
+
+    assert handler is not None
+    assert handler.kind is Kind.PROCESS
+    assert asyncio.iscoroutinefunction(handler.function)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pypdf import PdfReader
+
+from qw.core.handling import Recorded, Reject, Retry
+from qw.core.payload import Json
+from qw.handlers import Handlers
+from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
+from tests.handlers.context import MemoryContext, files, new_id, run
+from tests.handlers.local import service
+
+NAMES = "Zoë Müller-Łukasiewicz Ελένη Иван"
+
+
+def invoice(**extra: Any) -> dict[str, Any]:
+    return {
+        "invoiceNumber": "INV-7",
+        "customerId": "c",
+        "items": [{"name": "Pen", "price": 125, "quantity": 2}],
+        "totalAmount": 250,
+        "taxAmount": 25,
+        "grandTotal": 275,
+        **extra,
+    }
+
+
+def printer(directory: Path, service_url: str | None = None) -> Handlers:
+    app = Handlers()
+    add_generate_pdf(app, PdfOptions(directory=directory, service_url=service_url))
+    return app
+
+
+async def generate(directory: Path, given: dict[str, Any], context: MemoryContext | None = None) -> dict[str, Any]:
+    result: dict[str, Any] = await run(printer(directory), "generate_pdf", {"invoice": given}, context)
+    return result
+
+
+def text(path: str) -> str:
+    return "\n".join(page.extract_text() for page in PdfReader(path).pages)
+
+
+async def test_a_pdf_holds_names_items_and_totals(tmp_path: Path) -> None:
+    result = await generate(tmp_path, invoice(customerName=NAMES, currency="EUR"))
+
+    path = tmp_path / "INV-7.pdf"
+    assert result == {"pdfUrl": path.as_uri(), "pdfPath": str(path), "pages": 1}
+    for part in ("Invoice INV-7", NAMES, "Pen", "€125.00", "€250.00", "€25.00", "€275.00"):
+        assert part in text(result["pdfPath"])
+
+
+async def test_a_long_invoice_has_many_pages(tmp_path: Path) -> None:
+    items = [{"name": f"Thing {n}", "price": 1.5} for n in range(600)]
+
+    result = await generate(tmp_path, invoice(items=items))
+
+    reader = PdfReader(result["pdfPath"])
+    assert len(reader.pages) == result["pages"] > 10
+    assert "Thing 0" in reader.pages[0].extract_text()
+    assert "Thing 599" in reader.pages[-1].extract_text()
+    assert all("Quantity" in page.extract_text() for page in reader.pages[:-1])
+
+
+async def test_fault_81_html_in_names_is_text(tmp_path: Path) -> None:
+    name = '<b>Bobby</b> & <img src="file:///etc/passwd"/> <para>'
+
+    result = await generate(tmp_path, invoice(customerName=name, items=[{"name": name, "price": 1}]))
+
+    assert text(result["pdfPath"]).replace("\n", " ").count("<b>Bobby</b> &") == 2
+
+
+@pytest.mark.parametrize("number", ["../../etc/passwd", "/etc/passwd", "..", "a\nb"])
+async def test_fault_81_a_pdf_stays_in_its_directory(tmp_path: Path, number: str) -> None:
+    directory = tmp_path / "deep" / "out"
+
+    result = await generate(directory, invoice(invoiceNumber=number))
+
+    assert Path(result["pdfPath"]).parent == directory
+    assert files(tmp_path) == [Path(result["pdfPath"])]
+
+
+async def test_fault_81_a_link_in_the_way_is_replaced_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    directory = tmp_path / "out"
+    directory.mkdir()
+    (directory / "INV-7.pdf").symlink_to(precious)
+
+    result = await generate(directory, invoice())
+
+    assert precious.read_text() == "kept"
+    assert "Invoice INV-7" in text(result["pdfPath"])
+
+
+async def test_a_retry_writes_the_same_file_again(tmp_path: Path) -> None:
+    first = await generate(tmp_path, invoice())
+    content = (tmp_path / "INV-7.pdf").read_bytes()
+
+    again = await generate(tmp_path, invoice())
+
+    assert again == first
+    assert (tmp_path / "INV-7.pdf").read_bytes() == content
+    assert files(tmp_path) == [tmp_path / "INV-7.pdf"]
+
+
+async def test_characters_that_the_font_lacks_are_warned_of(tmp_path: Path) -> None:
+    context = MemoryContext()
+
+    await generate(tmp_path, invoice(customerName="株式会社 Zoë"), context)
+
+    [warning] = [line for level, line in context.logs if level == "WARNING"]
+    assert set("株式会社") < set(warning)
+    assert "ë" not in warning
+
+
+async def test_control_characters_and_endless_words_are_printed_somehow(tmp_path: Path) -> None:
+    items = [{"name": "\x07\x1b bell\tand\nbreak", "price": 1}, {"name": "W" * 500, "price": "0.0125", "quantity": 3}]
+
+    result = await generate(tmp_path, invoice(items=items))
+
+    assert "bell and break" in text(result["pdfPath"])
+    assert "0.0125 USD" in text(result["pdfPath"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "no invoiceNumber"),
+        ({"id": "x", "items": [{"name": "Pen"}]}, r"items\.0\.price: Field required"),
+        ({"id": "x", "grandTotal": "much"}, "grandTotal"),
+        ({"id": "x", "currency": "dollars"}, "currency"),
+        ({"id": "x", "customerName": "n" * 501}, "customerName"),
+    ],
+)
+async def test_an_invoice_that_cannot_be_printed_is_rejected(
+    tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Reject, match=message):
+        await generate(tmp_path, given)
+
+
+async def test_a_service_gets_the_invoice_as_it_is(tmp_path: Path) -> None:
+    async with service({"pdfUrl": "https://files.example/7.pdf"}) as remote:
+        context = MemoryContext()
+        given = invoice(anything={"else": [1]})
+
+        result = await run(printer(tmp_path, f"{remote.url}/pdf"), "generate_pdf", {"invoice": given}, context)
+
+    [received] = remote.received
+    assert result == {"pdfUrl": "https://files.example/7.pdf"}
+    assert (received.method, received.path, received.body) == ("POST", "/pdf", {"invoice": given})
+    assert received.headers["idempotency-key"] == str(context.task_id)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "reason"),
+    [
+        (500, {"error": "no ink"}, "no ink"),
+        (404, None, "status code 404"),
+        (200, {}, "without a pdfUrl"),
+        (200, {"pdfUrl": 7}, "without a pdfUrl"),
+        (200, b"%PDF-1.4", "not JSON"),
+        (200, b'"' + b"x" * 2_000_000 + b'"', "longer than 1,048,576 bytes"),
+    ],
+)
+async def test_a_failing_service_has_one_error_text_and_its_reason_in_the_log(
+    tmp_path: Path, status: int, answer: Any, reason: str
+) -> None:
+    context = MemoryContext()
+
+    async with service(answer, status=status) as remote:
+        with pytest.raises(Retry, match=r"^PDF generation failed$"):
+            await run(printer(tmp_path, remote.url), "generate_pdf", {"invoice": invoice()}, context)
+
+    assert [level for level, line in context.logs if reason in line] == ["ERROR"]
+
+
+async def test_a_service_that_is_away_is_tried_again(tmp_path: Path) -> None:
+    async with service() as remote:
+        pass
+
+    with pytest.raises(Retry, match=r"^PDF generation failed$"):
+        await run(printer(tmp_path, remote.url), "generate_pdf", {"invoice": invoice()})
+
+
+async def undo(app: Handlers, result: Json) -> Any:
+    handler = app.get("generate_pdf")
+    assert handler is not None
+    assert handler.compensate is not None
+    now = datetime.now(UTC)
+    recorded = Recorded(task_id=new_id(), type="generate_pdf", payload={}, result=result, finished_at=now)
+    return await handler.compensate(MemoryContext(), recorded)
+
+
+async def test_undoing_deletes_the_pdf_and_does_so_twice_without_harm(tmp_path: Path) -> None:
+    result = await generate(tmp_path, invoice())
+
+    assert await undo(printer(tmp_path), result) == {"deleted": result["pdfPath"]}
+    assert await undo(printer(tmp_path), result) == {"deleted": result["pdfPath"]}
+    assert files(tmp_path) == []
+
+
+async def test_undoing_leaves_a_services_pdf_and_says_so(tmp_path: Path) -> None:
+    kept = await undo(printer(tmp_path), {"pdfUrl": "https://files.example/7.pdf"})
+
+    assert kept["kept"] == "https://files.example/7.pdf"
+
+
+async def test_undoing_deletes_nothing_outside_the_directory(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.pdf"
+    precious.write_text("kept")
+
+    for place in (str(precious), f"{tmp_path}/out/../precious.pdf", "..", ""):
+        with pytest.raises(Reject, match="is not a file in"):
+            await undo(printer(tmp_path / "out"), {"pdfPath": place})
+
+    assert precious.exists()

@@ -1,0 +1,199 @@
+"""Plain functions in a process of their own: real processes, which are let crash in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from qw.core.handling import Reject, Retry, Snooze
+from qw.handlers.process import ProcessDied, run_in_process
+from tests.handlers.test_command import is_alive, pids, until
+
+
+class Size(BaseModel):
+    width: int
+
+
+class Picky(ValueError):
+    """Cannot be rebuilt from its arguments, as many exceptions cannot."""
+
+    def __init__(self, name: str, *, code: int) -> None:
+        super().__init__(f"{name}: {code}")
+
+
+def double(number: int) -> int:
+    return number * 2
+
+
+def area(size: Size) -> dict[str, Any]:
+    return {"area": size.width**2, "pid": os.getpid(), "odd": {1, 2}, "nan": float("nan")}
+
+
+def fail(how: str) -> None:
+    errors: dict[str, BaseException] = {
+        "picky": Picky("x", code=3),
+        "reject": Reject("no such customer"),
+        "retry": Retry("busy", after=7),
+        "snooze": Snooze(5, "not yet"),
+        "exit": SystemExit(4),
+    }
+    raise errors[how]
+
+
+def crash(how: str) -> None:
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how == "abort":
+        os.abort()
+    elif how == "exit":
+        os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_stubbornly(file: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(file).write_text(f"{os.getpid()}\n")
+    time.sleep(600)
+
+
+def leave_a_thread() -> str:
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return "done"
+
+
+def exhaust_memory() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+    bytearray(2**30)
+
+
+def nest() -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    return deep
+
+
+async def test_it_returns_what_the_function_returns() -> None:
+    assert await run_in_process(double, {"number": 21}) == 42
+
+
+async def test_models_go_in_and_json_comes_out() -> None:
+    result = await run_in_process(area, {"size": Size(width=3)})
+
+    assert isinstance(result, dict)
+    assert result["area"] == 9
+    assert result["pid"] != os.getpid()
+    assert result["odd"] == [1, 2]
+    assert result["nan"] is None
+
+
+async def test_an_exception_arrives_by_name_with_its_ancestry_and_text() -> None:
+    with pytest.raises(Exception, match="x: 3") as caught:
+        await run_in_process(fail, {"how": "picky"})
+
+    assert str(caught.value) == "x: 3"
+    assert [cls.__name__ for cls in type(caught.value).__mro__][:3] == ["Picky", "ValueError", "Exception"]
+    assert "in fail" in caught.value.__notes__[0]
+
+
+async def test_what_is_raised_on_purpose_means_the_same() -> None:
+    with pytest.raises(Reject, match="no such customer"):
+        await run_in_process(fail, {"how": "reject"})
+    with pytest.raises(Retry, match="busy") as retry:
+        await run_in_process(fail, {"how": "retry"})
+    with pytest.raises(Snooze) as snooze:
+        await run_in_process(fail, {"how": "snooze"})
+
+    assert retry.value.after == timedelta(seconds=7)
+    assert (snooze.value.delay, snooze.value.reason) == (timedelta(seconds=5), "not yet")
+
+
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("segfault", r"killed by signal 11 \(SIGSEGV\)"),
+        ("abort", r"killed by signal 6 \(SIGABRT\)"),
+        ("kill", r"killed by signal 9 \(SIGKILL\)"),
+        ("exit", "exit code 1"),
+    ],
+)
+async def test_fault_11_a_crash_is_a_failure_of_this_attempt_only(how: str, end: str) -> None:
+    with pytest.raises(ProcessDied, match=f"^process died: {end}$"):
+        await run_in_process(crash, {"how": how})
+
+
+async def test_leaving_the_interpreter_is_a_death_too() -> None:
+    with pytest.raises(ProcessDied, match=r"^process died: exit code 4$"):
+        await run_in_process(fail, {"how": "exit"})
+
+
+async def test_fault_12_a_memory_error_is_an_ordinary_failure() -> None:
+    with pytest.raises(Exception, match="MemoryError") as caught:
+        await run_in_process(exhaust_memory, {})
+
+    assert type(caught.value).__name__ == "MemoryError"
+
+
+async def test_fault_25_threads_left_behind_end_with_the_process() -> None:
+    assert await asyncio.wait_for(run_in_process(leave_a_thread, {}), 10) == "done"
+
+
+async def test_fault_73_a_result_too_deep_is_a_failure() -> None:
+    with pytest.raises(Exception, match="nested deeper"):
+        await run_in_process(nest, {})
+
+
+async def test_a_timeout_kills_even_what_ignores_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qw.handlers.child.GRACE_SECONDS", 0.2)
+    file = tmp_path / "pid"
+
+    with pytest.raises(TimeoutError):
+        await run_in_process(sleep_stubbornly, {"file": str(file)}, timeout=timedelta(seconds=1))
+
+    assert not is_alive(pids(file)[0])
+
+
+async def test_a_cancel_kills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qw.handlers.child.GRACE_SECONDS", 0.2)
+    file = tmp_path / "pid"
+    attempt = asyncio.create_task(run_in_process(sleep_stubbornly, {"file": str(file)}))
+    await until(lambda: pids(file))
+
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+    assert not is_alive(pids(file)[0])
+
+
+async def test_fault_24_it_dies_with_the_daemon(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    code = "import asyncio, sys, tests.handlers.test_process as t"
+    call = "asyncio.run(t.run_in_process(t.sleep_stubbornly, {'file': sys.argv[1]}))"
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", f"{code}; {call}", str(file))
+    await until(lambda: pids(file))
+
+    daemon.kill()
+    await daemon.wait()
+
+    await until(lambda: not is_alive(pids(file)[0]), seconds=1.5)
+
+
+async def test_what_cannot_be_sent_there_is_rejected() -> None:
+    with pytest.raises(Reject, match="cannot be sent to another process"):
+        await run_in_process(lambda: None, {})
+    with pytest.raises(Reject, match="there is no context"):
+        await run_in_process(double, {"number": 1, "context": object()})
