@@ -19,10 +19,15 @@ class Exit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A program: a list of words, or a text for the shell. ``exit_codes`` come on top of the usual ones."""
+    """A program: a list of words, or a text for the shell. ``env`` and ``exit_codes`` come on top of the usual ones.
+
+    ``cwd`` None: a private folder that is gone afterwards.
+    """
 
     name: str
     run: tuple[str, ...] | str
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
     timeout: timedelta | None = None
     exit_codes: Mapping[int, Exit] = field(default_factory=dict)
     description: str = ""

@@ -11,8 +11,11 @@ from qw.core.errors import Invalid
 MAX_DURATION = timedelta(days=36_500)
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_SHORT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
-_ISO = re.compile(r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{1,6})?)S)?)?")
+_SHORT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+_ISO = re.compile(
+    r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{1,6})?)S)?)?", re.ASCII
+)
 
 
 def parse_duration(value: object) -> timedelta:
@@ -48,7 +51,7 @@ def _seconds(value: object) -> float | None:
     if not isinstance(value, str) or len(value) > 60:
         return None
     text = value.strip()
-    if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text):
+    if _NUMBER.fullmatch(text):
         return float(text)
     if text and _SHORT.sub("", text) == "":
         return sum(float(count) * _SECONDS[unit] for count, unit in _SHORT.findall(text))

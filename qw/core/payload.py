@@ -75,8 +75,12 @@ def raise_faults(faults: Iterator[Fault]) -> None:
 
 
 def storable_faults(value: object, path: str) -> Iterator[Fault]:
-    """Every place below *value* that cannot be stored as JSON. Walks with a stack: depth cannot hurt it."""
-    stack: list[tuple[str, object, int]] = [(path, value, 1)]
+    """Every place below *value* that cannot be stored as JSON.
+
+    Walks with a stack, so depth cannot hurt it, and spells a place out only for a fault: a long key above 100,000
+    values would otherwise be copied for each of them.
+    """
+    stack: list[tuple[_Place, object, int]] = [((None, path), value, 1)]
     while stack:
         place, item, depth = stack.pop()
         if isinstance(item, (dict, list, tuple)):
@@ -86,12 +90,24 @@ def storable_faults(value: object, path: str) -> Iterator[Fault]:
             if isinstance(item, dict):
                 for key in item:
                     if message := _key_fault(key):
-                        yield Fault(path=place, message=message)
-                stack += [(f"{place}.{key}", below, depth + 1) for key, below in reversed(item.items())]
+                        yield Fault(path=_spelled(place), message=message)
+                stack += [((place, key), below, depth + 1) for key, below in reversed(item.items())]
             else:
-                stack += [(f"{place}[{n}]", item[n], depth + 1) for n in reversed(range(len(item)))]
+                stack += [((place, n), item[n], depth + 1) for n in reversed(range(len(item)))]
         elif message := _leaf_fault(item):
-            yield Fault(path=place, message=message)
+            yield Fault(path=_spelled(place), message=message)
+
+
+_Place: TypeAlias = tuple["_Place | None", object]  # the place above, and the key or index below it
+
+
+def _spelled(place: _Place) -> str:
+    parts: list[str] = []
+    above: _Place | None = place
+    while above is not None:
+        above, key = above
+        parts.append(f"[{key}]" if isinstance(key, int) else f".{str(key)[:60]}")
+    return "".join(reversed(parts))[1:]
 
 
 def _key_fault(key: object) -> str | None:

@@ -1,4 +1,4 @@
-"""A task in its shapes: as asked for (`NewTask`), claimed (`Claim`) and looked at (`Task`); its past tries (`Attempt`)."""
+"""A task in its shapes: asked for (`NewTask`), claimed (`Claim`), looked at (`Task`); its past tries (`Attempt`)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from qw.core.command import Command
 from qw.core.errors import Misconfigured
 from qw.core.handling import Recorded
 from qw.handlers import Handlers
-from qw.handlers.command import CommandOptions, DeclaredCommand, Exit, add_command
+from qw.handlers.command import CommandOptions, add_command
 from qw.handlers.compensation import add_compensation
 from qw.handlers.data import DataOptions, add_data_processing
 from qw.handlers.egress import Egress
@@ -57,8 +57,7 @@ def built_in(
     egress = Egress.allowing(*settings.http_allow)
     close = add_http_request(app, HttpOptions(egress=egress, base_url=settings.http_base_url))
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
-    declared = {name: _declared(command) for name, command in commands.items()}
-    add_command(app, CommandOptions(allowed=allowed, commands=declared))
+    add_command(app, CommandOptions(allowed=allowed, commands=commands))
     add_data_processing(app, DataOptions(directory=settings.data_dir))
     add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
     add_create_invoice(app, InvoiceOptions(directory=settings.output_dir))
@@ -84,8 +83,3 @@ def load_app(name: str) -> Handlers:
     if not isinstance(app, Handlers):
         raise Misconfigured(f"--app {name}: {attribute!r} in {module_name} is not a qw.Handlers object")
     return app
-
-
-def _declared(command: Command) -> DeclaredCommand:
-    exit_codes = {code: Exit(meaning) for code, meaning in command.exit_codes.items()}
-    return DeclaredCommand(run=command.run, exit_codes=exit_codes)

@@ -14,7 +14,8 @@ from qw.core.payload import Json, JsonObject
 from qw.core.shape import hint, mapping, refuse_unknown, string
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEYS = ("argv", "run", "timeout", "exit_codes", "description")
+_VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
+_KEYS = ("argv", "run", "cwd", "env", "timeout", "exit_codes", "description")
 
 
 def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Command:
@@ -37,6 +38,8 @@ def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
     return Command(
         name=name,
         run=_program(document, faults),
+        cwd=string(document, "cwd", "", faults) or None,
+        env=_variables(document, faults),
         timeout=_timeout(document.get("timeout"), faults),
         exit_codes=_exit_codes(document, faults),
         description=string(document, "description", "", faults),
@@ -61,6 +64,16 @@ def _shell_text(run: Json, faults: list[Fault]) -> str:
         return run
     faults.append(Fault(path="run", message="must be the text of a shell command"))
     return ""
+
+
+def _variables(document: JsonObject, faults: list[Fault]) -> dict[str, str]:
+    env = mapping(document, "env", "", faults)
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name):
+            faults.append(Fault(path=f"env.{name[:60]}", message="is not a variable that a command may be given"))
+        elif not isinstance(value, str):
+            faults.append(Fault(path=f"env.{name}", message=f"must be text, not {kind(value)}; put it in quotes"))
+    return {name: value for name, value in env.items() if isinstance(value, str)}
 
 
 def _timeout(value: Json, faults: list[Fault]) -> timedelta | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qw.core.errors import Invalid
+from qw.core.handling import Failure
 from qw.core.payload import Json, JsonObject, clean, clean_text
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ _MAX_HEADERS = 16 * 1024  # bytes of headers kept
 _PIECE = 64 * 1024
 
 
-class ResponseTooLarge(Exception):
+class ResponseTooLarge(Failure):
     pass
 
 
-class UnreadableResponse(Exception):
+class UnreadableResponse(Failure):
     pass
 
 

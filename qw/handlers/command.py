@@ -17,14 +17,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import BaseModel, model_validator
 
+from qw.core.command import Command, Exit
+from qw.core.duration import format_duration
 from qw.core.errors import Invalid, guess
-from qw.core.handling import Context, Reject, Retry
+from qw.core.handling import Context, Failure, Reject, Retry
 from qw.core.payload import MAX_RESULT, Json, JsonObject, parse
 from qw.handlers.child import Ended, Program, started
 from qw.handlers.output import Output, follow
@@ -41,19 +43,10 @@ _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
 _LAST_OUTPUT_SECONDS = 1.0
 
 
-class Exit(StrEnum):
-    """What an exit code means for the task."""
-
-    DONE = "done"
-    RETRY = "retry"
-    REJECT = "reject"
-    FAIL = "fail"  # a failed attempt, retried by policy
-
-
 EXIT_CODES: Mapping[int, Exit] = {0: Exit.DONE, 75: Exit.RETRY, 65: Exit.REJECT, 78: Exit.REJECT}
 
 
-class CommandFailed(Exception):
+class CommandFailed(Failure):
     """The command exited with ``exit_code``; 128 + n where signal n killed it."""
 
     def __init__(self, exit_code: int, message: str) -> None:
@@ -61,18 +54,12 @@ class CommandFailed(Exception):
         super().__init__(message)
 
 
+class CommandTimedOut(CommandFailed):
+    """The command took longer than its declaration allows."""
+
+
 class CommandKilled(CommandFailed):
     """A signal ended the command."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredCommand:
-    """A command the operator wrote down: a list of words, or a text for the shell; ``env`` comes on top of ours."""
-
-    run: Sequence[str] | str
-    cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    exit_codes: Mapping[int, Exit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +67,7 @@ class CommandOptions:
     """*allowed*: also run commands that stand in the payload. *commands*: those declared, by name."""
 
     allowed: bool = False
-    commands: Mapping[str, DeclaredCommand] = field(default_factory=dict)
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
 
 class CommandPayload(BaseModel):
@@ -111,7 +98,7 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             result = Path(private, "result.json")
             program = _program(declared, Path(private), _environment(declared, context, result))
-            ended, stdout = await _run(program, stdin, context)
+            ended, stdout = await _run_in_time(program, stdin, context, declared.timeout)
             _judge(ended, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
             return {"exitCode": ended.code, "stdout": stdout, "executable": program.executable, **_written(result)}
 
@@ -125,7 +112,7 @@ def exit_code_of(error: str) -> int | None:
     return None
 
 
-def _declared(payload: CommandPayload, options: CommandOptions) -> DeclaredCommand:
+def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
     """The command that *payload* means. Raise Reject when it is unknown or not allowed here."""
     if payload.command:
         found = options.commands.get(payload.command)
@@ -137,10 +124,10 @@ def _declared(payload: CommandPayload, options: CommandOptions) -> DeclaredComma
         return found
     if not options.allowed:
         raise Reject("this daemon runs declared commands only; start it with --allow-commands for argv and run")
-    return DeclaredCommand(run=payload.run or payload.argv or [], cwd=payload.cwd, env=payload.env)
+    return Command(name="", run=payload.run or tuple(payload.argv or ()), cwd=payload.cwd, env=payload.env)
 
 
-def _program(declared: DeclaredCommand, private: Path, env: Mapping[str, str]) -> Program:
+def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Program:
     cwd = Path(declared.cwd) if declared.cwd else private
     if not cwd.is_dir():
         raise Reject(f"cwd: {cwd} is not a directory here")
@@ -160,7 +147,7 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     return os.path.abspath(found)
 
 
-def _environment(declared: DeclaredCommand, context: Context, result: Path) -> dict[str, str]:
+def _environment(declared: Command, context: Context, result: Path) -> dict[str, str]:
     """The daemon's environment without what is qw's own or looks secret, then the command's, then what we tell it."""
     inherited = {name: value for name, value in os.environ.items() if not _is_secret(name, value)}
     payload = json.dumps(context.payload, ensure_ascii=False)
@@ -187,6 +174,17 @@ def _stdin(payload: CommandPayload, context: Context) -> Iterator[IO[Any]]:
         file.write(text.encode())
         file.seek(0)
         yield file
+
+
+async def _run_in_time(
+    program: Program, stdin: IO[Any], context: Context, limit: timedelta | None
+) -> tuple[Ended, str]:
+    """Like `_run`, within the command's own *limit*; the attempt's is watched by the worker."""
+    try:
+        async with asyncio.timeout(limit.total_seconds() if limit else None):
+            return await _run(program, stdin, context)
+    except TimeoutError:
+        raise CommandTimedOut(124, f"timed out after {format_duration(limit or timedelta())}") from None
 
 
 async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[Ended, str]:

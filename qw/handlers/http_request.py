@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJ
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Reject, Retry
+from qw.core.handling import Context, Failure, Reject, Retry
 from qw.core.payload import Json
 from qw.handlers.answer import Answer, read
 from qw.handlers.egress import Clients, Egress, redact
@@ -29,7 +29,7 @@ _FRAMING = {"connection", "content-length", "host", "te", "trailer", "transfer-e
 _LOGGED = 2000  # characters of a failed answer
 
 
-class HttpStatusError(Exception):
+class HttpStatusError(Failure):
     """The answer was not 2xx. ``ClientError`` and ``ServerError`` are there for ``retry_on`` and ``give_up_on``."""
 
 

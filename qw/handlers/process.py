@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from qw.core.handling import Reject, Retry, Snooze
+from qw.core.handling import Failure, Reject, Retry, Snooze
 from qw.core.payload import Json
 from qw.handlers.child import Ended, Program, started
 
@@ -29,7 +29,7 @@ _RUNNER = str(Path(__file__).with_name("process_child.py"))
 _ON_PURPOSE: Mapping[str, type[Exception]] = {"Reject": Reject, "Retry": Retry, "Snooze": Snooze}
 
 
-class ProcessDied(Exception):
+class ProcessDied(Failure):
     """The process ended without an answer."""
 
 

@@ -110,9 +110,12 @@ class Handlers:
 
 
 def _kind(function: Callable[..., Any], process: bool) -> Kind:
+    is_async = inspect.iscoroutinefunction(function)
+    if process and not is_async and "context" in inspect.signature(function).parameters:
+        raise Invalid(f"{function.__name__}: a function with process=True runs elsewhere and cannot take a context")
     if process:
         return Kind.PROCESS
-    return Kind.ASYNC if inspect.iscoroutinefunction(function) else Kind.THREAD
+    return Kind.ASYNC if is_async else Kind.THREAD
 
 
 def _binding(type: str, function: Callable[..., Any]) -> tuple[Arguments, JsonObject | None]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
+from qw.core.handling import Failure
 from qw.handlers.egress import Egress, Refused
 
 MAX_REDIRECTS = 5
@@ -25,7 +26,7 @@ _KEPT_ACROSS_ORIGINS = {
 }
 
 
-class TooManyRedirects(Exception):
+class TooManyRedirects(Failure):
     pass
 
 

@@ -112,6 +112,9 @@ select id from asked
 select t.id as task_id, t.type, t.payload, f.result, f.finished_at
   from qw.task t join qw.finished f on f.task_id = t.id
  where t.run_id = %(run_id)s and f.status = 'completed' and t.parent_id is null and t.type <> 'compensation'
+   and not exists (  -- its step's own compensation has undone it
+     select 1 from qw.task u join qw.finished g on g.task_id = u.id
+      where u.run_id = t.run_id and u.parent_id = t.id and g.status = 'completed')
  order by f.finished_at desc, t.id desc
 
 -- name: completed_task

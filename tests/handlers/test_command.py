@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from qw.core.command import Command, Exit
 from qw.core.errors import Invalid
 from qw.core.handling import Reject, Retry
 from qw.handlers import Handlers, Kind
@@ -25,8 +26,6 @@ from qw.handlers.command import (
     CommandFailed,
     CommandKilled,
     CommandOptions,
-    DeclaredCommand,
-    Exit,
     add_command,
     exit_code_of,
 )
@@ -191,8 +190,8 @@ async def test_free_commands_need_the_operators_word() -> None:
 
 
 async def test_a_declared_command_runs_without_that_word() -> None:
-    declared = DeclaredCommand(
-        run='echo "$COLOUR $QW_PAYLOAD"', env={"COLOUR": "blue"}, exit_codes={0: Exit.DONE}, cwd="/"
+    declared = Command(
+        name="paint", run='echo "$COLOUR $QW_PAYLOAD"', env={"COLOUR": "blue"}, exit_codes={0: Exit.DONE}, cwd="/"
     )
 
     result = await command({"command": "paint", "x": 1}, options=CommandOptions(commands={"paint": declared}))
@@ -202,7 +201,7 @@ async def test_a_declared_command_runs_without_that_word() -> None:
 
 @pytest.mark.parametrize("name", ["./paint", "paint; id", "/bin/sh", "pain"])
 async def test_fault_80_only_the_declared_names_are_commands(name: str) -> None:
-    options = CommandOptions(commands={"paint": DeclaredCommand(run=["true"])})
+    options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="is declared under commands:"):
         await command({"command": name}, options=options)
@@ -210,7 +209,7 @@ async def test_fault_80_only_the_declared_names_are_commands(name: str) -> None:
 
 @pytest.mark.parametrize("more", [{"env": {"PATH": "/tmp"}}, {"cwd": "/tmp"}])
 async def test_fault_80_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
-    options = CommandOptions(commands={"paint": DeclaredCommand(run=["true"])})
+    options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="stand in its declaration"):
         await command({"command": "paint", **more}, options=options)

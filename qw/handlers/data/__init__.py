@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qw.core.errors import guess
-from qw.core.handling import Reject
+from qw.core.handling import Failure, Reject
 from qw.core.payload import Json
 from qw.handlers.data.orders import process_order
 from qw.handlers.data.payload import OPERATIONS, DataPayload
@@ -22,7 +22,7 @@ class DataOptions:
     directory: Path | None = None
 
 
-class ForcedFailure(Exception):
+class ForcedFailure(Failure):
     """The payload asked for a failure."""
 
 

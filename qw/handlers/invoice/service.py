@@ -10,8 +10,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from qw.core.handling import Failure
 
-class ServiceFailed(Exception):
+
+class ServiceFailed(Failure):
     """The service could not be reached, or its answer is no use. The text says why and holds no address."""
 
 
