@@ -184,6 +184,28 @@ create view qw.lane as
   select queue, priority from lane
    where not exists (select 1 from qw.queue q where q.name = lane.queue and q.paused_at is not null);
 
+-- What happened, until the broker has it: written by the statement that changes the state, only for wanted types.
+-- A task's (or run's) events always have the same slot, each slot one relaying daemon: so they stay in order.
+create table qw.outbox (
+  id      bigint generated always as identity primary key,
+  slot    smallint not null generated always as
+            (coalesce(get_byte(uuid_send(coalesce(task_id, run_id)), 15) & 15, 0)) stored,
+  event   uuid not null default gen_random_uuid(),  -- stable, however often it is published
+  type    text not null,
+  task_id uuid,
+  run_id  uuid,
+  fence   bigint,
+  attempt integer,
+  at      timestamptz not null default now(),
+  error   text,
+  data    jsonb
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+create index outbox_slot on qw.outbox (slot, id);
+
+create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
+  type text primary key
+);
+
 create table qw.unique_key (  -- held until the task is final, retrying included
   key     text primary key,
   task_id uuid not null
@@ -461,6 +483,8 @@ begin
     perform qw.wake(queue, priority);
   end if;
   insert into qw.tally as y (queue, live) values (queue, 1);
+  insert into qw.outbox as o (type, task_id)
+    select w.type, task from qw.wanted w where w.type = 'task.created';
   return task;
 end
 $$;
@@ -493,6 +517,9 @@ language sql volatile as $$
       select task_id from gone union all select f.task_id from qw.finished f where f.task_id = any(ids)))
   ), news as (
     insert into qw.advance (run_id) select distinct run_id from gone where run_id is not null
+  ), events as (
+    insert into qw.outbox (type, task_id, error)
+      select w.type, g.task_id, g.reason from gone g, qw.wanted w where w.type = 'task.cancelled'
   ), counts as (
     insert into qw.tally (queue, live, cancelled) select queue, -count(*), count(*) from gone group by queue
   )
@@ -576,6 +603,8 @@ begin
   )
   select again || array(select m.task_id from moved m) into again;
 
+  insert into qw.outbox as o (type, task_id, data)
+    select w.type, i, '{"manual": true}' from unnest(again) i, qw.wanted w where w.type = 'task.retrying';
   perform qw.wake(l.queue, l.priority)
      from (select distinct t.queue, t.priority from qw.task t where t.id = any(again)) l;
   return query

@@ -23,6 +23,9 @@ with chosen as materialized (
 ), running as (
   insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
   select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
+), events as (
+  insert into qw.outbox (type, task_id, fence, attempt)
+  select w.type, k.task_id, k.fence, k.attempt from taken k, qw.wanted w where w.type = 'task.started'
 )
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
@@ -51,6 +54,9 @@ with chosen as materialized (
 ), running as (
   insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
   select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
+), events as (
+  insert into qw.outbox (type, task_id, fence, attempt)
+  select w.type, k.task_id, k.fence, k.attempt from taken k, qw.wanted w where w.type = 'task.started'
 )
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
@@ -96,6 +102,12 @@ with gone as materialized (
   delete from qw.cancel_request where task_id = any(array(select task_id from gone where final))
 ), news as (
   insert into qw.advance (run_id) select distinct run_id from gone where final and run_id is not null
+), events as (
+  insert into qw.outbox (type, task_id, fence, attempt, error)
+  select g.event, g.task_id, g.fence, g.attempt, g.error
+    from (select case when outcome = 'worker_died' then 'task.rescued' else 'task.' || status end as event,
+                 task_id, fence, attempt, error from gone) g
+   where g.event = any(array(select type from qw.wanted))
 ), counts as (
   insert into qw.tally (queue, live, completed, failed, cancelled)
   select queue, -count(*), count(*) filter (where status = 'completed'), count(*) filter (where status = 'failed'),

@@ -83,12 +83,22 @@ update qw.run_step s set status = g.status, error = g.error, finished = g.finish
  where s.run_id = g.run_id and s.step = g.step and s.status = 'running'
 
 -- name: update_runs
+with given as (
+  select * from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[],
+                       %(outputs)s::jsonb[]) as g (id, status, detail, error, output)
+), before as materialized (
+  select r.id, r.status from qw.run r where r.id = any(%(ids)s::uuid[])
+), events as (
+  insert into qw.outbox (type, run_id, error)
+  select w.type, g.id, g.error from given g join before b on b.id = g.id
+    join qw.wanted w on w.type = 'workflow.run.' || case when g.status = 'running' then 'started' else g.status end
+   where b.status <> g.status
+)
 update qw.run r
    set status = g.status, detail = g.detail, error = g.error, output = g.output,
        started_at = coalesce(r.started_at, now()),
        finished_at = case when g.status in ('completed', 'failed', 'cancelled') then now() end
-  from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[], %(outputs)s::jsonb[])
-    as g (id, status, detail, error, output)
+  from given g
  where r.id = g.id
 
 -- name: clear_inbox

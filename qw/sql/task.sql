@@ -27,6 +27,8 @@ with given as materialized (
   insert into qw.scheduled (task_id, run_at, queue, priority, reason)
   select id, coalesce(run_at, now() + delay), queue, priority, 'time' from given
    where id in (select id from task) and coalesce(run_at, now() + delay, now()) > now()
+), events as (
+  insert into qw.outbox (type, task_id) select w.type, t.id from task t, qw.wanted w where w.type = 'task.created'
 ), counts as (
   insert into qw.tally (queue, live) select queue, count(*) from task group by queue
 ), woken as (
@@ -55,11 +57,14 @@ copy qw.ready (task_id, queue, priority) from stdin (format binary)
 copy qw.scheduled (task_id, run_at, queue, priority, reason) from stdin (format binary)
 
 -- name: count_enqueued
--- Counts of a COPY, and the wake-up of who waits.
+-- Counts and events of a COPY, and the wake-up of who waits.
 with given as materialized (
   select * from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(counts)s::bigint[]) as g (queue, priority, n)
 ), counts as (
   insert into qw.tally (queue, live) select queue, sum(n) from given group by queue
+), events as (
+  insert into qw.outbox (type, task_id)
+  select w.type, i from qw.wanted w, unnest(%(ids)s::uuid[]) i where w.type = 'task.created'
 )
 select pg_notify('qw_ready', queue || ' ' || priority) from given
  where exists (select 1 from qw.idle i where i.queue in (given.queue, '*'))
@@ -183,8 +188,14 @@ select id, attempt, at, level, message from qw.task_log
  where task_id = %(id)s and id > %(after)s order by id limit %(limit)s
 
 -- name: write_progress
-insert into qw.progress (task_id, fraction, message) values (%(id)s, %(fraction)s, %(message)s)
-on conflict (task_id) do update set fraction = excluded.fraction, message = excluded.message, at = now()
+with kept as (
+  insert into qw.progress (task_id, fraction, message) values (%(id)s, %(fraction)s, %(message)s)
+  on conflict (task_id) do update set fraction = excluded.fraction, message = excluded.message, at = now()
+  returning task_id, fraction, message
+)
+insert into qw.outbox (type, task_id, data)
+select w.type, k.task_id, jsonb_build_object('fraction', k.fraction, 'message', k.message)
+  from kept k, qw.wanted w where w.type = 'task.progressed'
 
 -- name: read_progress
 select fraction, message, at from qw.progress where task_id = %(id)s

@@ -123,6 +123,7 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
         "queues": [queue for queue, _ in lanes],
         "priorities": [priority for _, priority in lanes],
         "counts": list(lanes.values()),
+        "ids": [task.id for task in tasks],
     }
     await execute(conn, _SQL["count_enqueued"], params)
 
