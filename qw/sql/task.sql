@@ -38,6 +38,31 @@ with given as materialized (
 )
 select id, (select count(*) from woken) from task
 
+-- name: enqueue_one
+-- The same for a lone task: without the arrays it takes two thirds of the time. No row: the id exists already.
+with task as (
+  insert into qw.task (
+    id, queue, type, payload, priority, max_retries, timeout, backoff, run_id, step, parent_id, headers)
+  values (
+    %(id)s, %(queue)s, %(type)s, %(payload)s::jsonb, %(priority)s::smallint, %(max_retries)s::smallint,
+    %(timeout)s::interval, %(backoff)s::jsonb, %(run_id)s::uuid, %(step)s::text, %(parent_id)s::uuid,
+    %(headers)s::jsonb)
+  on conflict (id) do nothing
+  returning id, queue, priority, coalesce(%(run_at)s::timestamptz, now() + %(delay)s::interval, now()) as due
+), ready as (
+  insert into qw.ready (task_id, queue, priority) select id, queue, priority from task where due <= now()
+), scheduled as (
+  insert into qw.scheduled (task_id, run_at, queue, priority, reason)
+  select id, due, queue, priority, 'time' from task where due > now()
+), events as (
+  insert into qw.outbox (type, task_id) select w.type, t.id from task t, qw.wanted w where w.type = 'task.created'
+), counts as (
+  insert into qw.tally (queue, live) select queue, 1 from task
+)
+select id, case when exists (select 1 from qw.idle i where i.queue in (%(queue)s, '*'))
+             then pg_notify('qw_ready', queue || ' ' || priority) end
+  from task
+
 -- name: enqueue_keyed
 -- One task with a unique or idempotency key. Returns the id of the task that stands for it, new or not.
 select qw.enqueue_one(

@@ -65,29 +65,22 @@ class QueueStats:
 
 async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
     """Store tasks without keys in one statement, in their order. Returns the ids that are new."""
-    rows = await (await execute(conn, _SQL["enqueue"], _arrays(tasks))).fetchall()
-    return {row[0] for row in rows}
+    if len(tasks) == 1:
+        cursor = await execute(conn, _SQL["enqueue_one"], _scalars(tasks[0]))
+    else:
+        first_of_each_id = list({task.id: task for task in reversed(tasks)}.values())[::-1]
+        cursor = await execute(conn, _SQL["enqueue"], _arrays(first_of_each_id))
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
     """Store one task with keys. Returns the id of the task that now stands for it."""
-    params = {
-        "type": task.type,
-        "payload": to_json(task.payload),
-        "queue": task.queue,
-        "priority": task.priority,
-        "run_at": task.run_at,
-        "delay": task.delay,
-        "max_retries": task.max_retries,
-        "timeout": task.timeout,
+    keys = {
         "unique_key": task.unique_key,
         "idempotency_key": task.idempotency_key,
         "on_conflict": on_conflict,
-        "id": task.id,
-        "headers": to_json(task.headers),
-        "backoff": to_json(backoff_document(task.backoff)),
-        "parent_id": task.parent_id,
     }
+    params = _scalars(task) | keys
     row = await (await execute(conn, _SQL["enqueue_keyed"], params)).fetchone()
     assert row is not None
     return cast("UUID", row[0])
@@ -95,7 +88,7 @@ async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UU
 
 async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
     """Store many tasks without keys in one transaction, by COPY; by `enqueue` when an id exists already."""
-    if len(tasks) < _COPY_FROM or any(task.run_id for task in tasks):
+    if len(tasks) < _COPY_FROM or any(task.run_id or task.parent_id for task in tasks):
         return await enqueue(conn, tasks)
     try:
         async with conn.transaction():
@@ -158,6 +151,25 @@ def _jsonb(value: object) -> Jsonb | None:
 
 def _due(task: NewTask, now: datetime) -> datetime:
     return task.run_at or now + (task.delay or timedelta(0))
+
+
+def _scalars(task: NewTask) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "queue": task.queue,
+        "type": task.type,
+        "payload": to_json(task.payload),
+        "priority": task.priority,
+        "run_at": task.run_at,
+        "delay": task.delay,
+        "max_retries": task.max_retries,
+        "timeout": task.timeout,
+        "backoff": to_json(backoff_document(task.backoff)),
+        "run_id": task.run_id,
+        "step": task.step,
+        "parent_id": task.parent_id,
+        "headers": to_json(task.headers),
+    }
 
 
 def _arrays(tasks: Sequence[NewTask]) -> dict[str, list[Any]]:
