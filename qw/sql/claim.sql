@@ -115,6 +115,29 @@ with gone as materialized (
 )
 select task_id, fence from gone
 
+-- name: complete
+-- The commonest ending with a third of the arrays: completed, with no unique key and no run. The rest stands in running.
+with gone as materialized (
+  delete from qw.running r
+   using unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(seconds)s::float8[], %(results)s::jsonb[])
+     as g (id, fence, seconds, result)
+   where r.task_id = g.id and r.fence = g.fence
+  returning r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.queue, r.worker,
+            now() - make_interval(secs => g.seconds) as started_at, g.result
+), finished as (
+  insert into qw.finished (
+    task_id, status, fence, attempt, retries, crashes, worker, started_at, result)
+  select task_id, 'completed', fence, attempt, retries, crashes, worker, started_at, result from gone
+), requests as (
+  delete from qw.cancel_request where task_id = any(array(select task_id from gone))
+), events as (
+  insert into qw.outbox (type, task_id, fence, attempt)
+  select w.type, g.task_id, g.fence, g.attempt from gone g, qw.wanted w where w.type = 'task.completed'
+), counts as (
+  insert into qw.tally (queue, live, completed) select queue, -count(*), count(*) from gone group by queue
+)
+select task_id, fence from gone
+
 -- name: recorded
 -- Those of the fences that ended: an outcome whose commit was in doubt is looked up here before it counts as lost.
 select task_id, fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from qw import sql
 from qw.core.ending import Ending
-from qw.core.task import Claim, Lane
+from qw.core.task import Claim, Lane, Status
+from qw.store import arrays
 from qw.store.connection import Connection, execute, to_json
 
 _SQL = sql.statements("claim")
@@ -70,26 +71,53 @@ async def claim(
 
 
 async def end(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:
-    """Store how attempts ended, events and all, in one statement. Returns those that were really theirs to end."""
-    ended = sorted(ended, key=lambda e: e.id)
-    endings = [e.ending for e in ended]
-    params = {
-        "ids": [e.id for e in ended],
-        "fences": [e.fence for e in ended],
-        "attempts": [e.attempt for e in ended],
-        "statuses": [e.status.value for e in endings],
-        "retries": [e.retries for e in endings],
-        "crashes": [e.crashes for e in endings],
-        "delays": [e.delay for e in endings],
-        "reasons": [e.reason for e in endings],
-        "results": [to_json(e.result) for e in endings],
-        "errors": [e.error for e in endings],
-        "outcomes": [e.outcome for e in endings],
-        "seconds": [e.seconds for e in ended],
-        "keys": [e.unique_key for e in ended],
-        "runs": [e.run_id for e in ended],
+    """Store how attempts ended, events and all. Returns those that were really theirs to end.
+
+    At most two statements, each whole or not at all; safe to repeat.
+    """
+    ended = sorted(ended, key=lambda e: e.id.int)
+    plain = [e for e in ended if _is_plain(e)]
+    others = ended if not plain else [e for e in ended if not _is_plain(e)]
+    mine: set[Fenced] = set()
+    if plain:
+        mine |= set(await (await execute(conn, _SQL["complete"], _completions(plain))).fetchall())
+    if others:
+        mine |= set(await (await execute(conn, _SQL["end"], _endings(others))).fetchall())
+    return mine
+
+
+def _is_plain(ended: Ended) -> bool:
+    is_completed = ended.ending.status is Status.COMPLETED and ended.seconds is not None
+    return is_completed and ended.run_id is None and ended.unique_key is None
+
+
+def _completions(ended: Sequence[Ended]) -> dict[str, Any]:
+    return {
+        "ids": arrays.uuids(e.id for e in ended),
+        "fences": arrays.bigints(e.fence for e in ended),
+        "seconds": arrays.floats(e.seconds for e in ended),
+        "results": arrays.texts(to_json(e.ending.result) for e in ended),
     }
-    return set(await (await execute(conn, _SQL["end"], params)).fetchall())
+
+
+def _endings(ended: Sequence[Ended]) -> dict[str, Any]:
+    endings = [e.ending for e in ended]
+    return {
+        "ids": arrays.uuids(e.id for e in ended),
+        "fences": arrays.bigints(e.fence for e in ended),
+        "attempts": arrays.integers(e.attempt for e in ended),
+        "statuses": arrays.texts(e.status.value for e in endings),
+        "retries": arrays.smallints(e.retries for e in endings),
+        "crashes": arrays.smallints(e.crashes for e in endings),
+        "delays": [e.delay for e in endings],
+        "reasons": arrays.texts(e.reason for e in endings),
+        "results": arrays.texts(to_json(e.result) for e in endings),
+        "errors": arrays.texts(e.error for e in endings),
+        "outcomes": arrays.texts(e.outcome for e in endings),
+        "seconds": arrays.floats(e.seconds for e in ended),
+        "keys": arrays.texts(e.unique_key for e in ended),
+        "runs": arrays.uuids(e.run_id for e in ended),
+    }
 
 
 async def recorded(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from qw import sql
 from qw.core.payload import Json, JsonObject
 from qw.core.task import Attempt, Backoff, NewTask, Status, Task
+from qw.store import arrays
 from qw.store.connection import Connection, Cursor, execute, query, to_json
 
 _SQL = sql.statements("task")
@@ -116,7 +117,7 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
         "queues": [queue for queue, _ in lanes],
         "priorities": [priority for _, priority in lanes],
         "counts": list(lanes.values()),
-        "ids": [task.id for task in tasks],
+        "ids": arrays.uuids(task.id for task in tasks),
     }
     await execute(conn, _SQL["count_enqueued"], params)
 
@@ -172,22 +173,22 @@ def _scalars(task: NewTask) -> dict[str, Any]:
     }
 
 
-def _arrays(tasks: Sequence[NewTask]) -> dict[str, list[Any]]:
+def _arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
     return {
-        "ids": [t.id for t in tasks],
-        "queues": [t.queue for t in tasks],
-        "types": [t.type for t in tasks],
-        "payloads": [to_json(t.payload) for t in tasks],
-        "priorities": [t.priority for t in tasks],
+        "ids": arrays.uuids(t.id for t in tasks),
+        "queues": arrays.texts(t.queue for t in tasks),
+        "types": arrays.texts(t.type for t in tasks),
+        "payloads": arrays.texts(to_json(t.payload) for t in tasks),
+        "priorities": arrays.smallints(t.priority for t in tasks),
         "run_ats": [t.run_at for t in tasks],
         "delays": [t.delay for t in tasks],
-        "max_retries": [t.max_retries for t in tasks],
+        "max_retries": arrays.smallints(t.max_retries for t in tasks),
         "timeouts": [t.timeout for t in tasks],
-        "backoffs": [to_json(backoff_document(t.backoff)) for t in tasks],
-        "run_ids": [t.run_id for t in tasks],
-        "steps": [t.step for t in tasks],
-        "parents": [t.parent_id for t in tasks],
-        "headers": [to_json(t.headers) for t in tasks],
+        "backoffs": arrays.texts(to_json(backoff_document(t.backoff)) for t in tasks),
+        "run_ids": arrays.uuids(t.run_id for t in tasks),
+        "steps": arrays.texts(t.step for t in tasks),
+        "parents": arrays.uuids(t.parent_id for t in tasks),
+        "headers": arrays.texts(to_json(t.headers) for t in tasks),
     }
 
 
@@ -232,7 +233,26 @@ _TASK_FIELDS = [field.name for field in fields(Task)]
 
 async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUID = LAST_ID) -> list[UUID]:
     """The ids of matching tasks below *before*, the newest first."""
-    params = {
+    rows = await (await query(conn, _SQL[_FINDERS[match.status]], _find_params(match, limit, before))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def count(conn: Connection, match: Filter, *, limit: int) -> int:
+    """How many tasks match; counting ends at *limit*."""
+    statement = f"select count(*) from ({_SQL[_FINDERS[match.status]]}) found"
+    row = await (await query(conn, statement, _find_params(match, limit, LAST_ID))).fetchone()
+    return row[0] if row else 0
+
+
+async def estimate(conn: Connection, match: Filter) -> int:
+    """How many tasks match, as the planner guesses without looking."""
+    statement = f"explain (format json) {_SQL[_FINDERS[match.status]]}"
+    row = await (await conn.execute(statement, _find_params(match, None, LAST_ID), prepare=False)).fetchone()
+    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+
+
+def _find_params(match: Filter, limit: int | None, before: UUID) -> dict[str, Any]:
+    return {
         "type": match.type,
         "queue": match.queue,
         "run_id": match.run_id,
@@ -245,8 +265,6 @@ async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUI
         "status": match.status and match.status.value,
         "retrying": match.status is Status.RETRYING,
     }
-    rows = await (await query(conn, _SQL[_FINDERS[match.status]], params)).fetchall()
-    return [row[0] for row in rows]
 
 
 _FINDERS = {

@@ -1,0 +1,51 @@
+-- What a look from outside asks for: lists, health and metrics. Nothing here counts a big table.
+
+-- name: ping
+select 1
+
+-- name: scheduled
+-- Ids of tasks that wait for their time, the next first.
+select task_id from qw.scheduled where reason = 'time' and retries = 0 order by run_at, task_id limit %(limit)s
+
+-- name: last_errors
+-- Why tasks that wait for another attempt failed the last one.
+select distinct on (task_id) task_id, error from qw.attempt
+ where task_id = any(%(ids)s::uuid[]) and outcome in ('error', 'timed_out', 'worker_died')
+ order by task_id, ended_at desc
+
+-- name: logs
+-- The first lines of the logs of several tasks, task by task, oldest first.
+select l.task_id, l.id, l.attempt, l.at, l.level, l.message
+  from unnest(%(ids)s::uuid[]) as g (id)
+  cross join lateral (
+    select * from qw.task_log where task_id = g.id order by task_log.id limit %(limit)s) l
+ order by l.task_id, l.id
+
+-- name: oldest
+-- Seconds that the task at the head of each queue has been there.
+select l.queue, max(extract(epoch from now() - t.created_at))::float8 as seconds
+  from qw.lane l
+  cross join lateral (
+    select r.task_id from qw.ready r where r.queue = l.queue and r.priority = l.priority
+     order by r.seq limit 1) head
+  join qw.task t on t.id = head.task_id
+ group by l.queue order by l.queue
+
+-- name: paused
+select name from qw.queue where paused_at is not null order by name
+
+-- name: open_runs
+select status, count(*) from (select status from qw.run where finished_at is null limit 10000) r group by status
+
+-- name: outbox
+-- Events that no broker has yet, to 10,000; and seconds since the first of them.
+select count(*) as pending, coalesce(extract(epoch from now() - min(at)), 0)::float8 as seconds
+  from (select at from qw.outbox order by id limit 10000) o
+
+-- name: database
+-- Seconds since the oldest transaction of this database began: what keeps vacuum from its work.
+select coalesce(max(extract(epoch from now() - xact_start)), 0)::float8 as seconds
+  from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()
+
+-- name: dead_rows
+select relname::text, n_dead_tup from pg_stat_user_tables where schemaname = 'qw' order by relname

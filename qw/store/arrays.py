@@ -1,0 +1,102 @@
+"""Array parameters for hot statements, packed here.
+
+psycopg dumps a list element by element in Python: 500 ids take 910 us, packed at once 70. Eight such lists per batch of
+outcomes were a fifth of the worker's time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from uuid import UUID
+
+import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+_NULL = b"\xff\xff\xff\xff"
+_HEADER = struct.Struct("!iIIii")
+_LENGTH = struct.Struct("!i").pack
+_FLOAT = struct.Struct("!id").pack
+_TYPES = psycopg.adapters.types
+
+
+class Array:
+    """A one-dimensional array in PostgreSQL's binary form. One class per element type, since the type goes with it."""
+
+    element = ""
+
+    def __init__(self, items: Iterable[bytes | None]) -> None:
+        """*items*: each element in binary with its length before it; None is null."""
+        packed = [_NULL if item is None else item for item in items]
+        info = _TYPES[self.element]
+        header = _HEADER.pack(1, 1, info.oid, len(packed), 1) if packed else _HEADER.pack(0, 0, info.oid, 0, 0)[:12]
+        self.data = header + b"".join(packed)
+
+
+class UuidArray(Array):
+    element = "uuid"
+
+
+class BigintArray(Array):
+    element = "int8"
+
+
+class IntegerArray(Array):
+    element = "int4"
+
+
+class SmallintArray(Array):
+    element = "int2"
+
+
+class FloatArray(Array):
+    element = "float8"
+
+
+class TextArray(Array):
+    element = "text"
+
+
+def uuids(ids: Iterable[UUID | None]) -> UuidArray:
+    return UuidArray(None if id is None else b"\0\0\0\x10" + id.bytes for id in ids)
+
+
+def bigints(numbers: Iterable[int | None]) -> BigintArray:
+    return BigintArray(None if n is None else b"\0\0\0\x08" + n.to_bytes(8, "big", signed=True) for n in numbers)
+
+
+def integers(numbers: Iterable[int | None]) -> IntegerArray:
+    return IntegerArray(None if n is None else b"\0\0\0\x04" + n.to_bytes(4, "big", signed=True) for n in numbers)
+
+
+def smallints(numbers: Iterable[int | None]) -> SmallintArray:
+    return SmallintArray(None if n is None else b"\0\0\0\x02" + n.to_bytes(2, "big", signed=True) for n in numbers)
+
+
+def floats(numbers: Iterable[float | None]) -> FloatArray:
+    return FloatArray(None if n is None else _FLOAT(8, n) for n in numbers)
+
+
+def texts(lines: Iterable[str | None]) -> TextArray:
+    """Texts; JSON too, for a parameter cast to jsonb[]."""
+    return TextArray(None if line is None else _sized(line.encode()) for line in lines)
+
+
+def _sized(data: bytes) -> bytes:
+    return _LENGTH(len(data)) + data
+
+
+def _register(kind: type[Array]) -> None:
+    class ArrayDumper(Dumper):
+        format = Format.BINARY
+        oid = _TYPES[kind.element].array_oid
+
+        def dump(self, obj: Array) -> Buffer:
+            return obj.data
+
+    psycopg.adapters.register_dumper(kind, ArrayDumper)
+
+
+for _kind in (UuidArray, BigintArray, IntegerArray, SmallintArray, FloatArray, TextArray):
+    _register(_kind)
