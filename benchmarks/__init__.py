@@ -1,0 +1,1 @@
+"""Measures qw on a real PostgreSQL: ``python -m benchmarks`` (or ``make bench``)."""

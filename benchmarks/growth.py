@@ -1,0 +1,104 @@
+"""What a large or a bloated queue does to claims and lists."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import AsyncIterator
+
+from benchmarks.place import Place
+from qw.client import Client
+from qw.core.ending import Ending
+from qw.core.task import Claim, Lane, NewTask, Status
+from qw.services.lanes import Lanes
+from qw.store import claims, tasks, workers
+from qw.store.claims import Ended
+from qw.store.connection import Connection, connect_blocking, connect_guarded, query
+from qw.store.ids import new_ids
+
+DONE = Ending(status=Status.COMPLETED, retries=0, crashes=0)
+FILL = """
+    with new as (
+      insert into qw.task (id, queue, type, payload, priority)
+      select qw.new_id(), 'default', 'noop', '{}', 5 from generate_series(1, %(n)s) returning id
+    )"""
+
+
+async def snapshot(place: Place) -> AsyncIterator[str]:
+    """Claims of 100 while somebody holds a REPEATABLE READ snapshot over 200,000 tasks that come and go."""
+    conn = await connect_guarded(place.url, name="bench")
+    worker = _worker(place)
+    holder = place.connect()
+    async with conn, Client(place.url) as client:
+        await client.enqueue_many(NewTask(type="noop", id=id) for id in new_ids(20_000))
+        lanes = Lanes()
+        before = await _claims(conn, worker, lanes, 50)
+        holder.execute("begin isolation level repeatable read")
+        holder.execute("select count(*) from qw.ready")
+        costs: list[float] = []
+        for _ in range(20):
+            await client.enqueue_many(NewTask(type="noop", id=id) for id in new_ids(10_000))
+            costs += await _claims(conn, worker, lanes, 100)
+    holder.close()
+    first, last = statistics.median(before), statistics.median(costs[-200:])
+    yield f"claim of 100: {first:.2f} ms without, {last:.2f} ms at the end ({last / first:.2f}x), snapshot held"
+
+
+async def million(place: Place) -> AsyncIterator[str]:
+    """The same with a million tasks finished and a million waiting; and lists and counts there."""
+    conn = await connect_guarded(place.url, name="bench")
+    worker = _worker(place)
+    async with conn, Client(place.url) as client:
+        await client.enqueue_many(NewTask(type="noop", id=id) for id in new_ids(20_000))
+        lanes = Lanes()
+        before = await _claims(conn, worker, lanes, 50)
+        for _ in range(10):
+            await query(conn, f"{FILL} insert into qw.ready (task_id, queue, priority) select id, 'default', 5 from new",
+                        {"n": 100_000})  # fmt: skip
+            await query(conn, f"""{FILL}
+                insert into qw.finished (
+                  task_id, status, fence, attempt, retries, crashes, worker, started_at, error)
+                select id, case n % 100 when 0 then 'failed' else 'completed' end, n, 1, 0, 0, 1, now(),
+                       case when n % 100 = 0 then 'it broke' end
+                  from (select id, row_number() over () as n from new) x""", {"n": 100_000})  # fmt: skip
+        after = await _claims(conn, worker, lanes, 50)
+        first, last = statistics.median(before), statistics.median(after)
+        yield f"claim of 100: {first:.2f} ms at 20,000, {last:.2f} ms at 1 M finished and 1 M waiting ({last / first:.2f}x)"
+        for status in (Status.FAILED, Status.PENDING, Status.COMPLETED):
+            cost = await _median(lambda s=status: client.find(tasks.Filter(status=s)))
+            yield f"list of 100 {status} tasks: {cost:.1f} ms"
+        yield f"counts by queue: {await _median(client.stats):.1f} ms"
+
+
+def _worker(place: Place) -> int:
+    conn = connect_blocking(place.url, name="bench")
+    with conn:
+        return workers.register(conn, host="bench", pid=1, version="0", types=["noop"], queues=[], slots={})
+
+
+async def _claims(conn: Connection, worker: int, lanes: Lanes, count: int) -> list[float]:
+    """Claim 100 and end them, *count* times, as the worker does. Returns the milliseconds of each claim."""
+    costs = []
+    for _ in range(count):
+        lanes.add([Lane("default", 5)])
+        started = time.perf_counter()
+        shares = lanes.shares(100, started)
+        taken = await claims.claim(conn, worker, shares, room=100)
+        cost = time.perf_counter() - started
+        lanes.claimed(shares, taken, room=100, cost=cost, now=time.perf_counter())
+        costs.append(cost * 1000)
+        await claims.end(conn, [_ended(claim) for claim in taken])
+    return costs
+
+
+def _ended(claim: Claim) -> Ended:
+    return Ended(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=DONE, seconds=0.001)
+
+
+async def _median(act) -> float:  # type: ignore[no-untyped-def]
+    costs = []
+    for _ in range(9):
+        started = time.perf_counter()
+        await act()
+        costs.append((time.perf_counter() - started) * 1000)
+    return statistics.median(costs)
