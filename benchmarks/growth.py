@@ -17,11 +17,18 @@ from qw.store.connection import Connection, connect_blocking, connect_guarded, q
 from qw.store.ids import new_ids
 
 DONE = Ending(status=Status.COMPLETED, retries=0, crashes=0)
-FILL = """
+_NEW = """
     with new as (
       insert into qw.task (id, queue, type, payload, priority)
       select qw.new_id(), 'default', 'noop', '{}', 5 from generate_series(1, %(n)s) returning id
     )"""
+FILL_READY = f"""{_NEW}
+    insert into qw.ready (task_id, queue, priority) select id, 'default', 5 from new"""
+FILL_FINISHED = f"""{_NEW}
+    insert into qw.finished (task_id, status, fence, attempt, retries, crashes, worker, started_at, error)
+    select id, case n %% 100 when 0 then 'failed' else 'completed' end, n, 1, 0, 0, 1, now(),
+           case n %% 100 when 0 then 'it broke' end
+      from (select id, row_number() over () as n from new) x"""
 
 
 async def snapshot(place: Place) -> AsyncIterator[str]:
@@ -53,17 +60,12 @@ async def million(place: Place) -> AsyncIterator[str]:
         lanes = Lanes()
         before = await _claims(conn, worker, lanes, 50)
         for _ in range(10):
-            await query(conn, f"{FILL} insert into qw.ready (task_id, queue, priority) select id, 'default', 5 from new",
-                        {"n": 100_000})  # fmt: skip
-            await query(conn, f"""{FILL}
-                insert into qw.finished (
-                  task_id, status, fence, attempt, retries, crashes, worker, started_at, error)
-                select id, case n % 100 when 0 then 'failed' else 'completed' end, n, 1, 0, 0, 1, now(),
-                       case when n % 100 = 0 then 'it broke' end
-                  from (select id, row_number() over () as n from new) x""", {"n": 100_000})  # fmt: skip
+            await query(conn, FILL_READY, {"n": 100_000})
+            await query(conn, FILL_FINISHED, {"n": 100_000})
         after = await _claims(conn, worker, lanes, 50)
         first, last = statistics.median(before), statistics.median(after)
-        yield f"claim of 100: {first:.2f} ms at 20,000, {last:.2f} ms at 1 M finished and 1 M waiting ({last / first:.2f}x)"
+        ratio = f"{last / first:.2f}x"
+        yield f"claim of 100: {first:.2f} ms at 20,000, {last:.2f} ms at 1 M finished and 1 M waiting ({ratio})"
         for status in (Status.FAILED, Status.PENDING, Status.COMPLETED):
             cost = await _median(lambda s=status: client.find(tasks.Filter(status=s)))
             yield f"list of 100 {status} tasks: {cost:.1f} ms"

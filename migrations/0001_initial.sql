@@ -148,7 +148,7 @@ create view qw.life as
   )
   select s.id, s.id = any(held.ids) as locked,
          coalesce(w.server = pg_postmaster_start_time(), false) as same,
-         coalesce(w.dead_at is not null or w.stopped_at is not null, true) as gone,
+         w.id is null or w.dead_at is not null or w.stopped_at is not null as gone,
          w.seen_at
     from (select id from holder where id is not null
           union select id from qw.worker where dead_at is null and stopped_at is null) s
@@ -198,8 +198,69 @@ create table qw.outbox (
 create index outbox_slot on qw.outbox (slot, id);
 
 create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
-  type text primary key
+  type    text primary key,
+  seen_at timestamptz not null default now()  -- when a relay last said so
 );
+
+create table qw.relay (  -- how the relaying daemons fare
+  worker integer primary key,
+  pid    integer not null,  -- of the session that holds the slots
+  broker text not null,
+  state  text not null check (state in ('up', 'down', 'held')),
+  error  text,
+  since  timestamptz not null default now()
+);
+
+create table qw.relay_slot (  -- who relays which slot where session locks mean nothing (behind a pooler)
+  slot   smallint primary key check (slot between 0 and 15),
+  worker integer,
+  until  timestamptz not null default '-infinity'
+) with (fillfactor = 50);
+insert into qw.relay_slot (slot) select generate_series(0, 15);
+
+create table qw.event (  -- the event log: what was relayed, for those who come later
+  id      bigint generated always as identity primary key,  -- follows the order of commits, see qw.keep_events
+  event   uuid not null unique,
+  type    text not null,
+  task_id uuid,
+  run_id  uuid,
+  at      timestamptz not null,
+  kept_at timestamptz not null default now(),
+  body    jsonb not null  -- a CloudEvent
+) with (autovacuum_vacuum_insert_scale_factor = 0.1);
+create index event_task on qw.event (task_id, id) where task_id is not null;
+create index event_run on qw.event (run_id, id) where run_id is not null;
+create index event_kept on qw.event using brin (kept_at) with (autosummarize = on, pages_per_range = 32);
+
+-- Keep events in the log and tell who listens. An event that is there already is left alone.
+--
+-- One writer at a time: so ids appear in their own order, and a reader who asks for what comes after the last id it saw
+-- misses nothing.
+create function qw.keep_events(
+  events uuid[], types text[], tasks uuid[], runs uuid[], times timestamptz[], bodies jsonb[]
+) returns bigint
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  last bigint;
+begin
+  perform pg_advisory_xact_lock(7178, 16);
+  with kept as (
+    insert into qw.event as e (event, type, task_id, run_id, at, body)
+      select g.event, g.type, g.task_id, g.run_id, g.at, g.body
+        from unnest(events, types, tasks, runs, times, bodies) with ordinality
+             as g (event, type, task_id, run_id, at, body, place)
+       order by g.place
+      on conflict do nothing
+    returning e.id
+  )
+  select max(k.id) into last from kept k;
+  if last is not null then
+    perform pg_notify('qw_event', last::text);
+  end if;
+  return last;
+end
+$$;
 
 create table qw.unique_key (  -- held until the task is final, retrying included
   key     text primary key,
@@ -272,6 +333,7 @@ create table qw.workflow (
   name       text not null unique,
   version    bigint not null,
   is_active  boolean not null default true,
+  owner      text,  -- the set of files that applied it last; null: nobody applied it
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
@@ -296,6 +358,10 @@ create table qw.run (
   output       jsonb,
   error        text,
   cancel_asked boolean not null default false,
+  key          text,         -- runs with the same one are limited together; null: no limit
+  deadline     timestamptz,
+  parent_id    uuid,         -- the run that started this one in a step of its own
+  depth        smallint not null default 0,
   created_at   timestamptz not null default now(),
   started_at   timestamptz,
   finished_at  timestamptz,
@@ -303,6 +369,7 @@ create table qw.run (
 ) with (fillfactor = 70);
 create index run_workflow on qw.run (workflow, id);
 create index run_open on qw.run (id) where finished_at is null;
+create index run_key on qw.run (key, id) where key is not null and finished_at is null;
 create index run_finished on qw.run using brin (finished_at);
 
 create table qw.run_step (
@@ -310,23 +377,148 @@ create table qw.run_step (
   step        text not null,
   type        text not null,
   status      text not null check (status in ('running', 'completed', 'failed', 'skipped', 'cancelled')),
-  task_id     uuid,  -- null: it never started
+  task_id     uuid,         -- of a plain step that started
+  child_id    uuid,         -- the run that a step of type workflow started, or undoes
+  due_at      timestamptz,  -- when a sleep or the patience of a wait is over
+  items       integer,      -- of a foreach: how many there are; its counts follow
+  started     integer not null default 0,
+  completed   integer not null default 0,
+  failed      integer not null default 0,
+  result      jsonb,        -- of a step without a task; a task's result is with the task
   error       text,
+  cancel_asked boolean not null default false,
   started_at  timestamptz not null default now(),
   finished_at timestamptz,
-  finished    integer,  -- 1 for the step of the run that ended first
+  finished    integer,      -- 1 for the step of the run that ended first
   primary key (run_id, step),
   check ((finished_at is null) = (status = 'running')),
   check ((finished is null) = (status = 'running')),
-  check (status = 'skipped' or task_id is not null or error is not null)
+  check (status <> 'failed' or error is not null or task_id is not null or child_id is not null)
 ) with (fillfactor = 70);
 create index run_step_task on qw.run_step (task_id) where task_id is not null;
 
-create table qw.advance (  -- the inbox of the advancer: which runs have news
+create table qw.run_item (  -- one turn of a foreach
+  run_id  uuid not null,
+  step    text not null,
+  item    integer not null,  -- from 0
+  value   jsonb not null,
+  status  text not null default 'pending' check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
+  task_id uuid,
+  primary key (run_id, step, item)
+) with (fillfactor = 70);
+create index run_item_pending on qw.run_item (run_id, step, item) where status = 'pending';
+create index run_item_running on qw.run_item (run_id, step) where status = 'running';
+
+create table qw.signal (  -- kept until a step waits for it, and with the run
+  id      bigint generated by default as identity primary key,
+  run_id  uuid not null,
+  name    text not null check (length(name) between 1 and 200),
+  payload jsonb,
+  sent_by text,
+  sent_at timestamptz not null default now(),
+  step    text  -- which took it; null: none yet
+);
+create index signal_run on qw.signal (run_id);
+
+create table qw.advance (  -- the inbox of the advancer: which runs have news; with a time to come, a timer
   id     bigint generated by default as identity primary key,
-  run_id uuid not null
+  run_id uuid not null,
+  at     timestamptz not null default '-infinity',
+  ask    text check (ask in ('cancel', 'undo'))  -- what one run asks of another, whose row it must not lock
 );
 create index advance_run on qw.advance (run_id);
+create index advance_at on qw.advance (at);
+
+create table qw.applied (  -- who applied which definitions when
+  id      bigint generated by default as identity primary key,
+  owner   text not null,
+  by      text not null,
+  at      timestamptz not null default now(),
+  changes jsonb not null
+);
+
+create table qw.schedule (
+  id             uuid primary key,
+  name           text not null unique check (name ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$'),
+  cron           text,
+  seconds        boolean not null default false,  -- the expression begins with a second
+  every          interval check (every >= interval '1 second'),
+  at             timestamptz check (isfinite(at)),
+  timezone       text not null default 'UTC',
+  type           text,
+  payload        jsonb check (jsonb_typeof(payload) = 'object'),
+  queue          text not null default 'default',
+  priority       smallint not null default 5 check (priority between 0 and 9),
+  max_retries    smallint check (max_retries >= 1),
+  timeout        interval check (timeout > interval '0'),
+  workflow       text,
+  input          jsonb check (jsonb_typeof(input) = 'object'),
+  misfire        text not null default 'once' check (misfire in ('skip', 'once', 'all')),
+  misfire_window interval default interval '1 hour' check (misfire_window >= interval '0'),  -- null: however late
+  cap            integer not null default 100 check (cap between 1 and 500),
+  overlap        text not null default 'allow' check (overlap in ('allow', 'skip', 'cancel')),
+  jitter         interval not null default interval '0' check (jitter between interval '0' and interval '1 day'),
+  start_at       timestamptz check (isfinite(start_at)),
+  end_at         timestamptz check (isfinite(end_at)),
+  description    text not null default '',
+  paused_at      timestamptz,
+  mark           timestamptz not null default now(),  -- every tick up to it is decided; see schedule_mark_rises
+  next_tick      timestamptz,                         -- null: not worked out yet, or it is over
+  next_at        timestamptz default now(),           -- when a daemon is to look at it; null: never, as it stands
+  last_id        uuid,                                -- the task or run of its last fire
+  broken         text,                                -- why its next tick cannot be worked out
+  created_at     timestamptz not null default now(),
+  updated_at     timestamptz not null default now(),
+  check (num_nonnulls(cron, every, at) = 1),
+  check (num_nonnulls(type, workflow) = 1),
+  check ((type is null) = (payload is null)),
+  check ((workflow is null) = (input is null)),
+  check (paused_at is null or next_at is null)
+) with (fillfactor = 80);
+create index schedule_due on qw.schedule (next_at, id) where next_at is not null;
+
+create function qw.refuse_lower_mark() returns trigger
+language plpgsql as $$
+begin
+  raise exception 'the mark of schedule % cannot go back from % to %', old.name, old.mark, new.mark;
+end
+$$;
+create trigger schedule_mark_rises before update on qw.schedule
+  for each row when (new.mark < old.mark) execute function qw.refuse_lower_mark();
+
+-- What became of each due time. A tick is decided once; a backfill may turn a skip into a fire.
+create table qw.schedule_fire (
+  schedule_id uuid not null,
+  tick        timestamptz not null,
+  cause       text not null default 'tick' check (cause in ('tick', 'backfill', 'trigger')),
+  reason      text check (reason in ('missed', 'overlap', 'paused', 'changed', 'removed', 'refused')),  -- null: it fired
+  detail      text,
+  until       timestamptz,  -- a skip of every tick before that
+  blocker     uuid,         -- the task or run that was not final
+  task_id     uuid,
+  run_id      uuid,
+  decided_at  timestamptz not null default now(),
+  primary key (schedule_id, tick),
+  check ((reason is null) = (num_nonnulls(task_id, run_id) = 1))
+) with (autovacuum_vacuum_insert_scale_factor = 0.1);
+create index schedule_fire_time on qw.schedule_fire using brin (decided_at) with (autosummarize = on, pages_per_range = 32);
+
+-- Events of the outbox with what there is to tell of them. Long payloads and results are left out: cut.
+create view qw.telling as
+  select o.id, o.slot, o.event, o.type, o.at, o.task_id, coalesce(o.run_id, t.run_id) as run_id,
+         case when r.id is null then t.headers ->> 'workflowId' else r.workflow_id::text end as workflow_id,
+         coalesce(t.type, r.workflow) as about, t.queue, t.step, o.attempt, t.created_at, o.error, o.data, t.headers,
+         p.value as payload, e.value as result,
+         o.type = 'task.created' and p.value is null or f.result is not null and e.value is null as cut
+    from qw.outbox o
+    left join qw.task t on t.id = o.task_id
+    left join qw.run r on r.id = coalesce(o.run_id, t.run_id)
+    left join qw.finished f on f.task_id = o.task_id and o.type = 'task.completed' and f.fence = o.fence
+    -- the stored size first: it is known without unpacking the value
+    left join lateral (select t.payload as value where o.type = 'task.created' and case
+                         when pg_column_size(t.payload) <= 32768 then octet_length(t.payload::text) <= 65536 end) p on true
+    left join lateral (select f.result as value where case
+                         when pg_column_size(f.result) <= 32768 then octet_length(f.result::text) <= 65536 end) e on true;
 
 -- Every task with its status, for people and for SQL. One snapshot, so always consistent; fast by id and by status.
 create view qw.tasks as
@@ -357,7 +549,8 @@ create view qw.tasks as
     select task_id, 'cancelled', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error
       from qw.finished where status = 'cancelled'
   )
-  select t.id, t.type, t.queue, t.priority, t.payload, s.status, s.attempt, s.retries, s.crashes, t.max_retries,
+  -- the id is the state's, so that a condition on it reaches each of the tables above
+  select s.task_id as id, t.type, t.queue, t.priority, t.payload, s.status, s.attempt, s.retries, s.crashes, t.max_retries,
          t.timeout, t.unique_key, t.run_id, t.step, t.parent_id, t.headers, t.created_at, s.run_at, s.reason, s.worker,
          s.started_at, s.finished_at, s.result, s.error
     from state s join qw.task t on t.id = s.task_id;
@@ -535,7 +728,13 @@ begin
      where t.id = any(ids) and not exists (select 1 from qw.finished f where f.task_id = t.id)
      order by t.id
     on conflict on constraint cancel_request_pkey do update set running = c.running or excluded.running;
-  taken := array(select qw.settle_cancels(ids));
+  loop  -- what moved while settle_cancels waited for it shows where it is now only to the next statement
+    taken := taken || array(select qw.settle_cancels(ids));
+    exit when not exists (
+      select 1 from qw.cancel_request c where c.task_id = any(ids)
+         and (exists (select 1 from qw.ready r where r.task_id = c.task_id)
+              or exists (select 1 from qw.scheduled s where s.task_id = c.task_id)));
+  end loop;
   if not running then
     delete from qw.cancel_request c where c.task_id = any(ids) and not c.running;
   end if;
@@ -640,5 +839,59 @@ begin
 end
 $$;
 comment on function qw.retry is 'Run a failed, cancelled or retrying task again, now, with a fresh retry budget.';
+
+-- Add a schedule that makes a task of *type* at each tick. A daemon works its first tick out, within a second; an
+-- expression that it cannot read shows as the schedule's ``broken``.
+create function qw.schedule_add(
+  name text, type text, payload jsonb default '{}', cron text default null, every interval default null,
+  at timestamptz default null, timezone text default 'UTC', misfire text default 'once', overlap text default 'allow',
+  queue text default 'default', priority integer default 5
+) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  made uuid := qw.new_id();
+begin
+  if schedule_add.type = 'command' and (payload ? 'argv' or payload ? 'run') then
+    raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
+  elsif num_nonnulls(cron, every, at) <> 1 then
+    raise exception 'a schedule needs one of cron, every and at' using errcode = 'QW003';
+  end if;
+  insert into qw.schedule as s (id, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
+    values (made, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
+    on conflict on constraint schedule_name_key do nothing;
+  if not found then
+    raise exception 'schedule % exists already', name using errcode = 'QW002';
+  end if;
+  return made;
+end
+$$;
+
+create function qw.schedule_remove(name text) returns boolean
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (delete from qw.schedule s where s.name = schedule_remove.name returning 1) select exists (select from gone)
+$$;
+comment on function qw.schedule_remove is 'Remove a schedule; what it made stays. False: there was none.';
+
+create function qw.signal(run uuid, name text, payload jsonb default null, sent_by text default null) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  found text := (select r.status from qw.run r where r.id = signal.run);
+begin
+  if found is null then
+    raise exception 'run % does not exist', run using errcode = 'QW001';
+  elsif found in ('completed', 'failed', 'cancelled') then
+    raise exception 'run % is %; only a run that goes on takes signals', run, found using errcode = 'QW002';
+  elsif name is null or name !~ '^[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}$' then
+    raise exception '% is not a name of a signal: letters, digits and _ . / - (at most 128)', left(name, 60)
+      using errcode = 'QW003';
+  elsif octet_length(payload::text) > 262144 then
+    raise exception 'payload: % bytes; a signal has at most 262144', octet_length(payload::text) using errcode = 'QW003';
+  end if;
+  insert into qw.signal (run_id, name, payload, sent_by) values (run, name, payload, coalesce(sent_by, session_user));
+  insert into qw.advance (run_id) values (run);
+end
+$$;
+comment on function qw.signal is 'Tell a run something that a step of type wait_signal waits for, or will wait for.';
 
 revoke all on all functions in schema qw from public;

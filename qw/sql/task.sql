@@ -125,43 +125,56 @@ select t.id from qw.task t
 
 -- name: find_waiting
 -- Ids that are pending (or retrying, when asked) and match, newest first.
-select t.id from (
-    select r.task_id, r.retries from qw.ready r
-    union all
-    select s.task_id, s.retries from qw.scheduled s
-  ) w join qw.task t on t.id = w.task_id
+select w.task_id
+  from (select r.task_id, r.retries from qw.ready r
+        union all
+        select s.task_id, s.retries from qw.scheduled s) w,
+       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+         select 1 from qw.task t
+          where t.id = w.task_id
+            and (%(type)s::text is null or t.type = %(type)s::text)
+            and (%(queue)s::text is null or t.queue = %(queue)s::text)
+            and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+            and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+            and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+         offset 0) fits
  where (w.retries > 0) = %(retrying)s::boolean
-   and t.id < %(before)s::uuid
-   and (%(type)s::text is null or t.type = %(type)s::text)
-   and (%(queue)s::text is null or t.queue = %(queue)s::text)
-   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
-   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
-   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+   and w.task_id < %(before)s::uuid
    and (%(error)s::text is null or exists (
-     select 1 from qw.attempt a where a.task_id = t.id and strpos(a.error, %(error)s::text) > 0))
+     select 1 from qw.attempt a where a.task_id = w.task_id and strpos(a.error, %(error)s::text) > 0))
  order by w.task_id desc
  limit %(limit)s
 
 -- name: find_running
-select t.id from qw.running r join qw.task t on t.id = r.task_id
- where t.id < %(before)s::uuid
-   and (%(type)s::text is null or t.type = %(type)s::text)
-   and (%(queue)s::text is null or t.queue = %(queue)s::text)
-   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
-   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
-   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+select r.task_id
+  from qw.running r,
+       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+         select 1 from qw.task t
+          where t.id = r.task_id
+            and (%(type)s::text is null or t.type = %(type)s::text)
+            and (%(queue)s::text is null or t.queue = %(queue)s::text)
+            and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+            and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+            and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+         offset 0) fits
+ where r.task_id < %(before)s::uuid
  order by r.task_id desc
  limit %(limit)s
 
 -- name: find_finished
-select f.task_id from qw.finished f join qw.task t on t.id = f.task_id
+select f.task_id
+  from qw.finished f,
+       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+         select 1 from qw.task t
+          where t.id = f.task_id
+            and (%(type)s::text is null or t.type = %(type)s::text)
+            and (%(queue)s::text is null or t.queue = %(queue)s::text)
+            and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+            and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+            and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+         offset 0) fits
  where f.status = %(status)s
    and f.task_id < %(before)s::uuid
-   and (%(type)s::text is null or t.type = %(type)s::text)
-   and (%(queue)s::text is null or t.queue = %(queue)s::text)
-   and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
-   and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
-   and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
    and (%(error)s::text is null or strpos(f.error, %(error)s::text) > 0)
  order by f.task_id desc
  limit %(limit)s
@@ -275,3 +288,24 @@ with gone as (
   select queue, sum(live), sum(completed), sum(failed), sum(cancelled) from gone group by queue
 )
 select count(*) from gone
+
+-- name: requeue
+-- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued, missing, or
+-- its state where that is not final.
+select i.id, case when f.task_id is not null then 'requeued' when t.id is null then 'missing' else 'is not final' end,
+       case when f.task_id is not null then qw.enqueue_one(
+         t.type, t.payload, t.queue, t.priority::integer, null, null, t.max_retries::integer, t.timeout, t.unique_key,
+         null, 'skip', null, t.headers, t.backoff, t.parent_id) end
+  from unnest(%(ids)s::uuid[]) with ordinality as i (id, place)
+  left join qw.task t on t.id = i.id
+  left join qw.finished f on f.task_id = i.id
+ order by i.place
+
+-- name: failures
+-- What failed within a day, by type, of the last 1,000 failed tasks; the most frequent first.
+select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
+       (array_agg(f.error order by f.finished_at desc))[1] as last_error
+  from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit 1000) f
+  join qw.task t on t.id = f.task_id
+ where f.finished_at > now() - interval '1 day'
+ group by t.type order by failed desc, t.type

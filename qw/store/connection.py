@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -20,6 +20,14 @@ from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, Q
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 
+# What every session of qw needs. Workers for a look-up of 100 rows take 10 ms to start and do nothing.
+_SETTINGS = {
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
 # The state tables swing between empty and 100,000 rows; a plan cached at one size is wrong at the other (seq scan or
 # hash join of a bloated table: complete went from 2.8 to 50 ms). With these every hot statement keeps to its index.
 _GUARDS = {
@@ -29,9 +37,6 @@ _GUARDS = {
     "enable_bitmapscan": "off",
     "enable_material": "off",
     "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-    "default_transaction_isolation": "read committed",
-    "idle_in_transaction_session_timeout": "60s",
 }
 
 # A dead machine must be noticed in about 11 s, not in the kernel's two hours.
@@ -48,14 +53,6 @@ class Refused(QwError):
     """PostgreSQL understood the statement and will never take these values."""
 
     code = "refused"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Database:
-    """Where the queue is. ``direct_url`` goes around a pooler, for LISTEN and session locks; None: there is none."""
-
-    url: str
-    direct_url: str | None = None
 
 
 def prepare_json() -> None:
@@ -75,7 +72,9 @@ def to_json(value: object) -> str | None:
 async def connect(url: str, *, name: str = "qw") -> Connection:
     """A plain connection in autocommit mode."""
     with translated():
-        return await psycopg.AsyncConnection.connect(conninfo(url, name), autocommit=True)
+        conn = await psycopg.AsyncConnection.connect(conninfo(url, name), autocommit=True)
+        await settle(conn)
+        return conn
 
 
 def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -85,20 +84,25 @@ def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ..
 
 
 async def connect_guarded(url: str, *, name: str) -> Connection:
-    """A connection for hot statements: planner guards set, statements prepared, writes allowed.
-
-    Behind a pooler in transaction mode neither session settings nor prepared statements hold, so it has none.
-    """
+    """A connection for hot statements: planner guards set, statements prepared, writes allowed."""
     with translated():
         conn = await psycopg.AsyncConnection.connect(
             conninfo(url, name, target_session_attrs="read-write"), autocommit=True
         )
-        if await is_pooled(conn):
-            conn.prepare_threshold = None
-        else:
-            settings = ", ".join(f"set_config('{key}', '{value}', false)" for key, value in _GUARDS.items())
-            await conn.execute(f"select {settings}")
+        await settle(conn, _GUARDS)
         return conn
+
+
+async def settle(conn: Connection, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Set what a session needs. Behind a pooler nothing of a session holds: there `execute` does it anew each time."""
+    if await is_pooled(conn):
+        conn.prepare_threshold = None
+    else:
+        await conn.execute(_set({**_SETTINGS, **more}, local=False))
+
+
+def _set(settings: Mapping[str, str], *, local: bool) -> str:
+    return "select " + ", ".join(f"set_config('{key}', '{value}', {local})" for key, value in settings.items())
 
 
 async def is_pooled(conn: Connection) -> bool:
@@ -115,9 +119,12 @@ def conninfo(url: str, name: str, **more: str) -> str:
 
 
 async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
-    """Run a hot statement: prepared unless a pooler forbids it, results in binary."""
-    prepare = None if conn.prepare_threshold is None else True
-    return await conn.execute(statement, params, prepare=prepare, binary=True)
+    """Run a hot statement, prepared, results in binary; behind a pooler in a transaction that sets the guards."""
+    if conn.prepare_threshold is not None:
+        return await conn.execute(statement, params, prepare=True, binary=True)
+    async with conn.transaction():
+        await conn.execute(_set(_GUARDS, local=True))
+        return await conn.execute(statement, params, prepare=False, binary=True)
 
 
 async def query(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
@@ -204,6 +211,9 @@ _PASSING = (
     pg.IdleInTransactionSessionTimeout,
 )
 
+# To psycopg these are operational errors, but no later try will succeed.
+_LIMITS = (pg.ProgramLimitExceeded, pg.StatementTooComplex, pg.TooManyColumns, pg.TooManyArguments)
+
 _CONSTRAINTS = {
     "task_id_in_the_future": "id: a UUIDv7 more than 5 minutes in the future; ids are made by the clock",
     "task_priority_check": "priority: not between 0 and 9",
@@ -232,6 +242,8 @@ def translate(error: psycopg.Error) -> QwError:
             return Conflict(text, holder=UUID(holder) if (holder := error.diag.message_detail) else None)
         case _ if error.sqlstate == "QW003":
             return Invalid(text)
+        case _ if isinstance(error, _LIMITS):
+            return Refused(text)
         case _ if isinstance(error, _PASSING):
             return Unavailable(f"the database cannot do this now: {text}")
         case psycopg.OperationalError() | psycopg.InterfaceError():

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from qw.core.errors import Unavailable
-from qw.store.connection import Connection, Link, connect, conninfo, translated
+from qw.store.connection import Connection, Link, connect, conninfo, settle, translated
 
 PATIENCE = 10.0  # seconds to wait for a free connection
 
@@ -27,6 +27,7 @@ class Pool:
             max_size=size,
             timeout=PATIENCE,
             reconnect_timeout=0.0,
+            configure=settle,
             check=_check,
             open=False,
             name=name,
