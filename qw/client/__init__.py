@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -24,8 +24,8 @@ from qw.core.payload import JsonObject
 from qw.core.run import RunStatus
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
 from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.store import runs, tasks, workers
-from qw.store.connection import Connection, translated
+from qw.store import runs, tasks, workers, workflows
+from qw.store.connection import Connection, Link, translated
 from qw.store.ids import new_id
 from qw.store.pool import Pool, Single
 from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
@@ -59,17 +59,21 @@ class Client:
     """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
 
     def __init__(self, url: str, *, size: int = 10, name: str = "qw client") -> None:
-        self._pool: Pool | Single = Single(url, name=name) if size == 1 else Pool(url, size=size, name=name)
-        self._coalescer = Coalescer(self._pool)
+        link = Link(url, name=name, guarded=False)
+        self._pool: Pool | Single = Single(link) if size == 1 else Pool(url, size=size, name=name)
+        self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
+        self._stack.push_async_callback(self._coalescer.close)
+        self._stack.push_async_callback(self._pool.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pool.close()
+        await self._stack.aclose()
 
     # -- into the queue
 
@@ -124,15 +128,11 @@ class Client:
             return Enqueued(id=task.id, is_new=task.id in await tasks.enqueue(conn, [task]))
 
     async def _enqueue_keyed(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
-        how = "error" if on_conflict == "replace" else on_conflict
         async with self._connection(conn) as c:
-            try:
-                id = await tasks.enqueue_keyed(c, task, how)
-            except Conflict as conflict:
-                if on_conflict != "replace" or conflict.holder is None:
-                    raise
-                await tasks.cancel(c, [conflict.holder], running=False, reason=f"replaced by {task.id}")
-                id = await tasks.enqueue_keyed(c, task, how)
+            if on_conflict == "replace":
+                id = await _enqueue_replacing(c, task)
+            else:
+                id = await tasks.enqueue_keyed(c, task, on_conflict)
         return Enqueued(id=id, is_new=id == task.id)
 
     async def enqueue_many(self, new: Iterable[NewTask]) -> int:
@@ -184,6 +184,11 @@ class Client:
             ids = await tasks.find(conn, match, limit=min(limit, 1000), before=before)
             found = await tasks.get(conn, ids)
         return [task for task in found if match.status in (None, task.status)]
+
+    async def find_ids(self, match: Filter | None = None, *, limit: int = 1000, before: UUID = LAST_ID) -> list[UUID]:
+        """The ids of matching tasks, the newest first: for many. The next page begins *before* the last one."""
+        async with self._pool.connection() as conn:
+            return await tasks.find(conn, match or Filter(), limit=limit, before=before)
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
         """The id of the one task whose id begins with *text* (at least four hexadecimal digits)."""
@@ -294,8 +299,19 @@ class Client:
             raise NotFound(f"there is no workflow {name!r}{guess(name, known)} Known are: {', '.join(known) or 'none'}")
         return found[0]
 
-    async def start_workflow(self, name: str, input: JsonObject | None = None, *, id: UUID | None = None) -> UUID:
-        """Start a run of the newest version; its first tasks exist when this returns. Safe to repeat by *id*."""
+    async def start_workflow(
+        self,
+        name: str,
+        input: JsonObject | None = None,
+        *,
+        run_at: datetime | None = None,
+        filed_under: UUID | None = None,
+        id: UUID | None = None,
+    ) -> UUID:
+        """Start a run of the newest version; its first tasks exist when this returns. Safe to repeat by *id*.
+
+        The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
+        """
         stored = await self.workflow(name)
         if not stored.is_active:
             raise Conflict(f"workflow {name} is not active; activate it first")
@@ -303,7 +319,9 @@ class Client:
         run_id = id or new_id()
         async with self._pool.connection() as conn, conn.transaction():
             if await runs.start(conn, run_id, name, checked):
-                await advance_new(conn, run_id)
+                await advance_new(conn, run_id, run_at=run_at)
+                if filed_under:
+                    await workflows.file_run(conn, run_id, filed_under)
             elif not await runs.get(conn, [run_id]):
                 raise Conflict(f"workflow {name} is not active; activate it first")
         return run_id
@@ -332,10 +350,10 @@ class Client:
     async def cancel_run(self, id: UUID) -> None:
         """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
         async with self._pool.connection() as conn:
-            if not await runs.cancel(conn, id):
-                raise Conflict(
-                    f"run {id} is {(await self.run(id)).run.status}; only a run that goes on can be cancelled"
-                )
+            asked = await runs.cancel(conn, id)
+        if not asked:  # the connection is given back first: a command has only one
+            status = (await self.run(id)).run.status
+            raise Conflict(f"run {id} is {status}; only a run that goes on can be cancelled")
 
     async def wait_run(self, id: UUID, *, timeout: timedelta | None = None) -> Run:
         """The run once it is final."""
@@ -348,6 +366,12 @@ class Client:
         return run
 
     # -- inside
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection of this client's, in autocommit mode: for `enqueue` within a transaction of the caller's."""
+        async with self._pool.connection() as conn:
+            yield conn
 
     @asynccontextmanager
     async def _connection(self, conn: Connection | None) -> AsyncIterator[Connection]:
@@ -375,6 +399,20 @@ def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
     return Conflict(f"task {id} is {state}; {right}")
 
 
+async def _enqueue_replacing(conn: Connection, task: NewTask) -> UUID:
+    """Store *task* in the place of a waiting holder of its unique key: both that and the cancellation, or neither."""
+    async with conn.transaction():
+        try:
+            with translated():
+                async with conn.transaction():
+                    return await tasks.enqueue_keyed(conn, task, "error")
+        except Conflict as conflict:
+            if conflict.holder is None:
+                raise
+            await tasks.cancel(conn, [conflict.holder], running=False, reason=f"replaced by {task.id}")
+        return await tasks.enqueue_keyed(conn, task, "error")
+
+
 async def _the_task(conn: Connection, id: UUID) -> Task:
     found = await tasks.get(conn, [id])
     if not found:
@@ -387,4 +425,4 @@ def _check_deadline(deadline: float | None, state: str) -> None:
         raise TimedOut(f"timed out waiting: {state}")
 
 
-__all__ = ["Client", "Enqueued", "Filter", "Run", "Status", "explain"]
+__all__ = ["COPY_BATCH", "Client", "Enqueued", "Filter", "Run", "Status", "Task", "explain"]

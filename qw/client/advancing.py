@@ -1,62 +1,38 @@
 """Moves runs on: reads what their steps came to, asks `plan` what is next, stores the answer.
 
-Outcomes, starts and cancels leave a row in the inbox in their own statement. A pass locks the runs with news, those
-nobody else has, then reads inbox and steps in a second statement, so that it sees all that was committed before the
-lock; plans once per run; stores everything and deletes what it read, in one transaction. A crash anywhere repeats the
-pass; a run whose planning fails is failed alone.
+Outcomes, starts, signals, timers and cancels leave a row in the inbox in their own statement. A pass locks the runs
+with news, those nobody else has, then reads inbox and steps in a second statement, so that it sees all that was
+committed before the lock; plans once per run; stores everything and deletes what it read, in one transaction. A crash
+anywhere repeats the pass; a run whose planning fails is failed alone.
+
+Runs tell each other things through the inbox too: a pass that holds one run never waits for the lock of another.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
-import orjson
-
-from qw.core.payload import JsonObject, clean_error
-from qw.core.plan import plan
-from qw.core.run import Action, Cancel, Fail, Finish, Mark, Run, RunStatus, Skip, Start, StepState, StepStatus
-from qw.core.task import Lane, NewTask, Status, check_new
-from qw.core.workflow import Workflow, parse_workflow
-from qw.store import runs, tasks
+from qw.client.deciding import Case, Decision, decide, environment, failed, parsed, task_of
+from qw.core.errors import Invalid
+from qw.core.payload import clean_error
+from qw.core.plan import plan_items
+from qw.core.run import Cancel, Expand, Gather, Hold, Launch, RunStatus, Signal, Start, StartRun, StepStatus
+from qw.core.task import Lane, NewTask
+from qw.core.workflow import check_input, parse_workflow
+from qw.store import advances, runs, tasks
+from qw.store.advances import News, StepRow, Told
 from qw.store.connection import Connection
 from qw.store.ids import new_id
-from qw.store.runs import BegunStep, EndedStep, RunState, StoredRun, StoredStep
+from qw.store.runs import StoredRun, StoredStep
 
 log = logging.getLogger(__name__)
 
-ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as env.NAME
-
-_ENDED = {
-    Status.COMPLETED.value: StepStatus.COMPLETED,
-    Status.FAILED.value: StepStatus.FAILED,
-    Status.CANCELLED.value: StepStatus.CANCELLED,
-}
-
-
-@dataclass(kw_only=True)
-class _Decision:
-    """What is to be stored for a batch of runs."""
-
-    ended: list[EndedStep] = field(default_factory=list)
-    begun: list[BegunStep] = field(default_factory=list)
-    tasks: list[NewTask] = field(default_factory=list)
-    states: list[RunState] = field(default_factory=list)
-    cancels: list[UUID] = field(default_factory=list)
-
-    def __iadd__(self, other: _Decision) -> _Decision:
-        self.ended += other.ended
-        self.begun += other.begun
-        self.tasks += other.tasks
-        self.states += other.states
-        self.cancels += other.cancels
-        return self
+MAX_DEPTH = 10  # runs that start runs
 
 
 async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -> tuple[int, set[Lane]]:
@@ -65,189 +41,214 @@ async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -
     Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead.
     """
     async with conn.transaction():
-        locked = await runs.claim(conn, limit=limit)
+        locked = await advances.claim(conn, limit=limit)
         if not locked:
-            await runs.clear_lost(conn)
+            await advances.clear_lost(conn)
             return 0, set()
         lanes = await _advance(conn, locked, fail_refused=fail_refused)
     return len(locked), lanes
 
 
-async def advance_new(conn: Connection, run_id: UUID) -> None:
-    """Start the first steps of a run in the transaction that started it, so that its tasks exist at once."""
-    await _advance(conn, [run_id], fail_refused=False)
+async def advance_new(conn: Connection, run_id: UUID, *, run_at: datetime | None = None) -> None:
+    """Start the first steps of a run in the transaction that started it, so that its tasks exist at once.
+
+    They wait until *run_at*, where that is given.
+    """
+    await _advance(conn, [run_id], fail_refused=False, run_at=run_at)
 
 
-async def _advance(conn: Connection, locked: Sequence[UUID], *, fail_refused: bool) -> set[Lane]:
-    news = await runs.inbox(conn, locked)
-    stored = await runs.get(conn, locked)
-    steps: dict[UUID, list[StoredStep]] = defaultdict(list)
-    for step in await runs.steps(conn, locked):
-        steps[step.run_id].append(step)
-    documents = await runs.documents(conn, sorted({run.version for run in stored}))
-    decision = _Decision()
-    for run in stored:
-        decision += _decide(run, steps[run.id], documents[run.version])
+async def _advance(
+    conn: Connection, locked: Sequence[UUID], *, fail_refused: bool, run_at: datetime | None = None
+) -> set[Lane]:
+    news = await advances.inbox(conn, locked)
+    cases = await _cases(conn, locked, news)
+    decision = Decision()
+    for case in cases:
+        decision += decide(case)
+    if run_at:
+        decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
     try:
         async with conn.transaction():
-            await _write(conn, decision)
+            await _store(conn, decision)
     except Exception as error:
         if not fail_refused:
             raise
-        log.exception("run refused", extra={"runs": [str(run.id) for run in stored]})
-        decision = _Decision()
-        await runs.update(conn, [_failed(run, f"cannot be stored: {error}") for run in stored])
-    await runs.clear_inbox(conn, news)
+        log.exception("run refused", extra={"runs": [str(case.run.id) for case in cases]})
+        open_runs = [case.run for case in cases if not case.run.status.is_final]
+        await advances.update_runs(conn, [failed(run, f"cannot be stored: {error}") for run in open_runs])
+    await advances.clear_inbox(conn, news)
     return {Lane(task.queue, task.priority) for task in decision.tasks}
 
 
-async def _write(conn: Connection, decision: _Decision) -> None:
-    if decision.ended:
-        await runs.end_steps(conn, decision.ended)
+# -- read
+
+
+async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[News]) -> list[Case]:
+    stored = await runs.get(conn, locked)
+    texts = await runs.texts(conn, sorted({run.version for run in stored}))
+    asks: dict[UUID, set[str]] = defaultdict(set)
+    for one in news:
+        asks[one.run_id].update([one.ask] if one.ask else [])
+    ahead = await _ahead(conn, stored, texts)
+    steps = await _steps(conn, locked)
+    signals = await _signals(conn, stored, texts)
+    return [
+        Case(
+            run=run,
+            text=texts[run.version],
+            steps=steps[run.id],
+            asks=frozenset(asks[run.id]),
+            signals=tuple(signals[run.id]),
+            ahead=ahead.get(run.id, 0),
+        )
+        for run in stored
+    ]
+
+
+async def _ahead(conn: Connection, stored: Sequence[StoredRun], texts: dict[int, str]) -> dict[UUID, int]:
+    """How many runs with the same key each pending run finds before it. Locks the keys of all that have one."""
+    new = [(run.id, key) for run in stored if (key := _new_key(run, texts[run.version])) is not None]
+    keys = [key for _, key in new] + [run.key for run in stored if run.key]
+    if not keys:
+        return {}
+    if new:
+        await advances.set_keys(conn, new)
+    await advances.lock_keys(conn, keys)
+    return await advances.ahead(conn, [run.id for run in stored if run.status is RunStatus.PENDING])
+
+
+def _new_key(run: StoredRun, text: str) -> str | None:
+    if run.status is not RunStatus.PENDING or run.key is not None or '"concurrency"' not in text:
+        return None
+    try:
+        limit = parsed(run.workflow, text).concurrency
+        return limit.key_of(run.workflow, run.input) if limit else None
+    except Invalid:
+        return None  # `decide` meets the same fault and fails the run with it
+
+
+async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[StoredStep]]:
+    found: dict[UUID, list[StoredStep]] = defaultdict(list)
+    for step in await runs.steps(conn, locked):
+        found[step.run_id].append(step)
+    going = [run for run, steps in found.items() if any(_is_going_over_items(step) for step in steps)]
+    if going:
+        settled = {(one.run_id, one.step): one for one in await advances.settle_items(conn, going)}
+        for run in going:
+            found[run] = [
+                replace(step, items_completed=one.completed, items_failed=one.failed, error=one.error)
+                if (one := settled.get((run, step.step)))
+                else step
+                for step in found[run]
+            ]
+    return found
+
+
+def _is_going_over_items(step: StoredStep) -> bool:
+    return step.items is not None and step.status is StepStatus.RUNNING
+
+
+async def _signals(conn: Connection, stored: Sequence[StoredRun], texts: dict[int, str]) -> dict[UUID, list[Signal]]:
+    found: dict[UUID, list[Signal]] = defaultdict(list)
+    waiting = [run.id for run in stored if any(word in texts[run.version] for word in ('"wait_signal"', '"approval"'))]
+    if waiting:
+        for run_id, signal in await advances.signals(conn, waiting):
+            found[run_id].append(signal)
+    return found
+
+
+# -- stored
+
+
+async def _store(conn: Connection, decision: Decision) -> None:
+    for case, action in decision.later:
+        if isinstance(action, StartRun):
+            await _start_child(conn, case, action, decision)
     if decision.tasks:
         await tasks.enqueue(conn, decision.tasks)
-    if decision.begun:
-        await runs.begin_steps(conn, decision.begun)
+    if decision.steps:
+        await advances.put_steps(conn, list(decision.steps.values()))
+    for case, action in decision.later:
+        await _store_later(conn, case, action, decision)
+    if decision.signals:
+        await advances.take_signals(conn, decision.signals)
     if decision.cancels:
         await tasks.cancel(conn, decision.cancels, running=True, reason="the run was cancelled")
-    if decision.states:
-        await runs.update(conn, decision.states)
+    if decision.runs:
+        await advances.update_runs(conn, decision.runs)
+    if decision.told:
+        await advances.tell(conn, decision.told)
 
 
-def _decide(run: StoredRun, steps: Sequence[StoredStep], document: JsonObject) -> _Decision:
-    """What is next for *run*. Never raises: a run that cannot be planned is failed."""
-    if run.status.is_final:
-        return _Decision()
-    try:
-        workflow = _parsed(run.workflow, orjson.dumps(document))
-        ended = _newly_ended(steps)
-        states = _states(steps, ended)
-        value = Run(id=run.id, input=run.input, status=run.status, detail=run.detail, cancel_asked=run.cancel_asked)
-        actions = plan(workflow, value, states, env=_environment())
-        return _as_decision(run, workflow, actions, ended, states)
-    except Exception as error:
-        log.exception("run cannot be planned", extra={"run": str(run.id), "workflow": run.workflow})
-        return _Decision(states=[_failed(run, f"cannot be planned: {error}")])
+async def _store_later(
+    conn: Connection, case: Case, action: Expand | Launch | Gather | StartRun | Cancel | Hold, decision: Decision
+) -> None:
+    run = case.run
+    match action:
+        case Expand(step_id=step_id, items=items):
+            await advances.put_items(conn, run.id, step_id, items)
+        case Launch():
+            decision.tasks += await _launch(conn, case, action, decision)
+        case Gather():
+            place = max([state.finished for state in case.states] + [row.finished or 0 for row in _of(decision, run)])
+            await advances.gather_items(conn, run.id, action, finished=place + 1)
+            decision.told.append(Told(run.id))
+        case Cancel(step_id=step_id):
+            running = await advances.running_items(conn, run.id, step_id)
+            await tasks.cancel(conn, running, running=True, reason="the run was cancelled")
+        case Hold(cancel=count) if count:
+            await advances.cancel_oldest(conn, run.id, count)
 
 
-@lru_cache(maxsize=256)
-def _parsed(name: str, document: bytes) -> Workflow:
-    return parse_workflow(name, orjson.loads(document))
+def _of(decision: Decision, run: StoredRun) -> list[StepRow]:
+    return [row for row in decision.steps.values() if row.run_id == run.id]
 
 
-def _environment() -> dict[str, str]:
-    return {name.removeprefix(ENVIRONMENT): v for name, v in os.environ.items() if name.startswith(ENVIRONMENT)}
-
-
-def _newly_ended(steps: Sequence[StoredStep]) -> list[EndedStep]:
-    """The steps whose tasks became final since the last pass, in the order they did."""
-    place = max((step.finished or 0 for step in steps), default=0)
-    news = [step for step in steps if step.status is StepStatus.RUNNING and step.task_status]
-    news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
-    return [
-        EndedStep(
-            run_id=step.run_id,
-            step=step.step,
-            status=_ENDED[step.task_status or ""],
-            error=step.error,
-            finished=place + n,
-            finished_at=step.task_finished_at or datetime.now(UTC),
-        )
-        for n, step in enumerate(news, start=1)
+async def _launch(conn: Connection, case: Case, launch: Launch, decision: Decision) -> list[NewTask]:
+    """Make tasks of the next items. What a repair found completed is passed over."""
+    run, step_id = case.run, launch.step_id
+    items = await advances.next_items(conn, run.id, step_id, launch.count)
+    starts = plan_items(case.workflow, case.value, case.states, step_id, items, env=environment())
+    new = [
+        (index, task_of(run, start, item=index) if isinstance(start, Start) else None)
+        for (index, _), start in zip(items, starts, strict=True)
     ]
-
-
-def _states(steps: Sequence[StoredStep], ended: Sequence[EndedStep]) -> list[StepState]:
-    news = {step.step: step for step in ended}
-    return [
-        StepState(
-            step_id=step.step,
-            status=news[step.step].status if step.step in news else step.status,
-            task_id=step.task_id,
-            result=step.result,
-            error=step.error,
-            finished=news[step.step].finished if step.step in news else step.finished or 0,
-            cancel_asked=step.cancel_asked,
-        )
-        for step in steps
+    made = [task for _, task in new if task]
+    errors = [
+        clean_error(f"item {index}: {start.error}")
+        for (index, _), start in zip(items, starts, strict=True)
+        if not isinstance(start, Start)
     ]
-
-
-def _as_decision(
-    run: StoredRun,
-    workflow: Workflow,
-    actions: Sequence[Action],
-    ended: list[EndedStep],
-    states: Sequence[StepState],
-) -> _Decision:
-    decision = _Decision(ended=ended)
-    state = RunState(id=run.id, status=RunStatus.RUNNING, detail=run.detail, error=run.error)
-    place = max((step.finished for step in states), default=0)
-    types = {step.id: step.work.type for step in (*workflow.steps, *workflow.on_failure)}
-    for action in actions:
-        match action:
-            case Start():
-                task = _task(run, action)
-                decision.tasks.append(task)
-                decision.begun.append(
-                    BegunStep(
-                        run_id=run.id,
-                        step=action.step_id,
-                        type=action.type,
-                        status=StepStatus.RUNNING,
-                        task_id=task.id,
-                    )
-                )
-            case Skip(step_id=step_id) | Fail(step_id=step_id):
-                place += 1
-                failed = isinstance(action, Fail)
-                decision.begun.append(
-                    BegunStep(
-                        run_id=run.id,
-                        step=step_id,
-                        type=types.get(step_id, "compensation"),
-                        status=StepStatus.FAILED if failed else StepStatus.SKIPPED,
-                        error=clean_error(action.error if isinstance(action, Fail) else action.reason),
-                        finished=place,
-                    )
-                )
-            case Cancel(task_id=task_id):
-                decision.cancels += [task_id] if task_id else []
-            case Mark(detail=detail, error=marked):
-                state = replace(state, detail=detail, error=_clean(marked))
-            case Finish():
-                state = RunState(
-                    id=run.id,
-                    status=action.status,
-                    detail=action.detail,
-                    error=_clean(action.error),
-                    output=action.output,
-                )
-    decision.states.append(state)
-    return decision
-
-
-def _task(run: StoredRun, start: Start) -> NewTask:
-    task = NewTask(
-        id=new_id(),
-        type=start.type,
-        payload=start.payload,
-        queue=start.queue,
-        priority=start.priority,
-        max_retries=start.max_retries,
-        timeout=start.timeout,
-        backoff=start.backoff,
-        run_id=run.id,
-        step=start.step_id,
-        parent_id=start.compensates,
+    if made:
+        await tasks.enqueue(conn, made)
+    await advances.start_items(
+        conn, run.id, step_id, [(index, task and task.id) for index, task in new], next(iter(errors), None)
     )
-    check_new(task)
-    return task
+    if launch.more or errors or len(items) < launch.count:
+        decision.told.append(Told(run.id))
+    return made
 
 
-def _clean(text: str | None) -> str | None:
-    return clean_error(text) if text else None
+async def _start_child(conn: Connection, case: Case, start: StartRun, decision: Decision) -> None:
+    """Start the run that a step asks for. Where it cannot be, the step fails, which the next pass will see."""
+    run, id = case.run, new_id()
+    row = StepRow(run_id=run.id, step=start.step_id, type="workflow", status=StepStatus.RUNNING, child_id=id)
+    try:
+        await _insert_child(conn, id, start, run)
+        decision.told.append(Told(id))
+    except Invalid as error:
+        place = max([state.finished for state in case.states] + [one.finished or 0 for one in _of(decision, run)])
+        row = replace(row, status=StepStatus.FAILED, child_id=None, error=clean_error(str(error)), finished=place + 1)
+        decision.told.append(Told(run.id))
+    decision.steps[run.id, start.step_id] = row
 
 
-def _failed(run: StoredRun, error: str) -> RunState:
-    return RunState(id=run.id, status=RunStatus.FAILED, detail=run.detail, error=clean_error(error))
+async def _insert_child(conn: Connection, id: UUID, start: StartRun, run: StoredRun) -> None:
+    if run.depth >= MAX_DEPTH:
+        raise Invalid(f"workflow {start.workflow}: runs start runs more than {MAX_DEPTH} deep")
+    stored = await runs.workflows(conn, start.workflow)
+    if not stored or not stored[0].is_active:
+        raise Invalid(f"there is no active workflow {start.workflow!r}")
+    given = check_input(parse_workflow(start.workflow, stored[0].document), start.input)
+    if not await advances.start_child(conn, id, start.workflow, given, parent=run.id, depth=run.depth + 1):
+        raise Invalid(f"there is no active workflow {start.workflow!r}")

@@ -14,7 +14,7 @@ from uuid import UUID
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import NewTask
 from qw.store import tasks
-from qw.store.pool import Pool, Single
+from qw.store.connection import Link
 
 BATCH = 500
 
@@ -22,8 +22,8 @@ BATCH = 500
 class Coalescer:
     """Tasks without keys only; a keyed task needs its own statement."""
 
-    def __init__(self, pool: Pool | Single) -> None:
-        self._pool = pool
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._waiting: deque[tuple[NewTask, asyncio.Future[bool]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -35,6 +35,9 @@ class Coalescer:
             self._flusher = asyncio.create_task(self._flush())
         return await answer
 
+    async def close(self) -> None:
+        await self._link.close()
+
     async def _flush(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
@@ -42,7 +45,7 @@ class Coalescer:
 
     async def _write(self, batch: Sequence[tuple[NewTask, asyncio.Future[bool]]]) -> None:
         try:
-            async with self._pool.connection() as conn:
+            async with self._link.use() as conn:
                 new: set[UUID] = await tasks.enqueue(conn, [task for task, _ in batch])
         except Unavailable as error:
             _fail(batch, error)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from qw.core.errors import Fault, Invalid
-from qw.core.payload import Json, JsonObject, storable_faults
+from qw.core.payload import Json, JsonObject, payload_faults, storable_faults
 
 DEFAULT_QUEUE = "default"
 DEFAULT_PRIORITY = 5
@@ -168,7 +168,7 @@ def check_new(task: NewTask) -> None:
         *_range_fault("max_retries", task.max_retries, 1, 32_000),
         *_text_faults("unique_key", task.unique_key),
         *_text_faults("idempotency_key", task.idempotency_key),
-        *_payload_faults(task.payload),
+        *payload_faults(task.payload),
         *_headers_faults(task.headers),
         *_time_faults(task),
     ]
@@ -195,12 +195,6 @@ def _text_faults(path: str, text: str | None) -> list[Fault]:
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
         return [Fault(path=path, message=f"must be text of 1 to {_MAX_KEY} characters")]
     return list(storable_faults(text, path))
-
-
-def _payload_faults(payload: object) -> list[Fault]:
-    if not isinstance(payload, dict):
-        return [Fault(path="payload", message="must be a JSON object")]
-    return list(storable_faults(payload, "payload"))[:10]
 
 
 def _headers_faults(headers: dict[str, str] | None) -> list[Fault]:

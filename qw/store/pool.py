@@ -55,9 +55,9 @@ class Pool:
 class Single:
     """One connection behind the same face, for commands: opened when first used."""
 
-    def __init__(self, url: str, *, name: str) -> None:
-        self._link = Link(url, name=name, guarded=False)
-        self.connection = self._link.use
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.connection = link.use
 
     async def open(self) -> None:
         async with self._link.use():

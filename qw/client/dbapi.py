@@ -1,0 +1,105 @@
+"""`qw.enqueue` for synchronous programs: one function over any DB-API connection to PostgreSQL.
+
+    with psycopg.connect(url) as conn:
+        conn.execute("insert into customer …")
+        qw.enqueue(conn, "send_email", {"customerId": "zoe"})
+
+The connection may be psycopg's, psycopg2's, pg8000's or that of an ORM: parameters are written ``%s``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from qw.core.payload import JsonObject
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
+from qw.store.ids import new_id
+
+# Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
+# because drivers differ in how they send None, text and times.
+_ENQUEUE = """
+select qw.enqueue(
+  type => %s::text, payload => %s::text::jsonb, queue => %s::text, priority => %s::integer,
+  run_at => %s::timestamptz, delay => %s::interval, max_retries => %s::integer, timeout => %s::interval,
+  unique_key => %s::text, idempotency_key => %s::text, on_conflict => %s::text, id => %s::text::uuid,
+  headers => %s::text::jsonb)::text
+"""
+
+
+class Cursor(Protocol):
+    def execute(self, operation: str, parameters: Sequence[Any], /) -> object: ...
+    def fetchone(self) -> Any: ...
+    def close(self) -> object: ...
+
+
+class Connection(Protocol):
+    """A DB-API connection (PEP 249), as far as it is needed."""
+
+    def cursor(self) -> Cursor: ...
+
+
+def enqueue(
+    conn: Connection,
+    type: str,
+    payload: JsonObject | None = None,
+    *,
+    queue: str = DEFAULT_QUEUE,
+    priority: int = DEFAULT_PRIORITY,
+    run_at: datetime | None = None,
+    delay: timedelta | None = None,
+    max_retries: int | None = None,
+    timeout: timedelta | None = None,
+    unique_key: str | None = None,
+    on_conflict: Literal["error", "skip"] = "error",
+    idempotency_key: str | None = None,
+    headers: dict[str, str] | None = None,
+    id: UUID | None = None,
+) -> UUID:
+    """Enqueue a task in the transaction of *conn* and return the id of the task that stands for it.
+
+    Nothing is committed here: if the caller rolls back, there is no task. Raise Invalid for what cannot be stored;
+    what the database refuses (a unique key that is held) raises the driver's own error.
+    """
+    task = NewTask(
+        type=type,
+        id=id or new_id(),
+        payload={} if payload is None else payload,
+        queue=queue,
+        priority=priority,
+        run_at=run_at,
+        delay=delay,
+        max_retries=max_retries,
+        timeout=timeout,
+        unique_key=unique_key,
+        idempotency_key=idempotency_key,
+        headers=headers,
+    )
+    check_new(task)
+    cursor = conn.cursor()
+    try:
+        cursor.execute(_ENQUEUE, _parameters(task, on_conflict))
+        return UUID(cursor.fetchone()[0])
+    finally:
+        cursor.close()
+
+
+def _parameters(task: NewTask, on_conflict: str) -> list[Any]:
+    return [
+        task.type,
+        json.dumps(task.payload),
+        task.queue,
+        task.priority,
+        task.run_at,
+        task.delay,
+        task.max_retries,
+        task.timeout,
+        task.unique_key,
+        task.idempotency_key,
+        on_conflict,
+        str(task.id),
+        None if task.headers is None else json.dumps(task.headers),
+    ]

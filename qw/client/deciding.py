@@ -1,0 +1,338 @@
+"""From what the database says about a run to `plan`, and from what that answers to rows. No I/O."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from uuid import UUID
+
+import orjson
+
+from qw.core.payload import clean_error
+from qw.core.plan import plan
+from qw.core.run import (
+    QUEUED,
+    Action,
+    Cancel,
+    Counts,
+    End,
+    Expand,
+    Fail,
+    Finish,
+    Gather,
+    Hold,
+    Launch,
+    Mark,
+    Run,
+    RunStatus,
+    Signal,
+    Skip,
+    Start,
+    StartRun,
+    StepState,
+    StepStatus,
+    UndoRun,
+    Wait,
+)
+from qw.core.step import Kind
+from qw.core.task import NewTask, Status, check_new
+from qw.core.workflow import Workflow, parse_workflow
+from qw.store.advances import RunRow, StepRow, Told
+from qw.store.ids import new_id
+from qw.store.runs import StoredRun, StoredStep
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as env.NAME
+
+_ENDED = {
+    Status.COMPLETED.value: StepStatus.COMPLETED,
+    Status.FAILED.value: StepStatus.FAILED,
+    Status.CANCELLED.value: StepStatus.CANCELLED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A locked run as it was read: its definition as JSON text, its steps, what it is asked, what it was told."""
+
+    run: StoredRun
+    text: str
+    steps: Sequence[StoredStep]
+    asks: frozenset[str] = frozenset()
+    signals: tuple[Signal, ...] = ()
+    ahead: int = 0
+
+    @cached_property
+    def workflow(self) -> Workflow:
+        return parsed(self.run.workflow, self.text)
+
+    @cached_property
+    def ended(self) -> dict[str, StepRow]:
+        """The steps whose tasks (or runs) became final since the last pass, in the order they did."""
+        place = max((step.finished or 0 for step in self.steps), default=0)
+        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
+        news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
+        return {
+            step.step: replace(
+                _row(step),
+                status=_ENDED[step.task_status or ""],
+                error=None if step.task_status == Status.COMPLETED else step.error,
+                finished=place + n,
+                ended_at=step.task_finished_at,
+            )
+            for n, step in enumerate(news, start=1)
+        }
+
+    @cached_property
+    def value(self) -> Run:
+        run = self.run
+        return Run(
+            id=run.id,
+            input=run.input,
+            status=run.status,
+            detail=run.detail,
+            error=run.error,
+            cancel_asked=run.cancel_asked or "cancel" in self.asks,
+            undo_asked="undo" in self.asks,
+            deadline=run.deadline,
+            ahead=self.ahead,
+            signals=self.signals,
+        )
+
+    @cached_property
+    def states(self) -> list[StepState]:
+        return [_state(step, self.ended.get(step.step)) for step in self.steps]
+
+
+@dataclass(kw_only=True)
+class Decision:
+    """What is to be stored for a batch of runs. ``later``: what needs a look into the database first."""
+
+    steps: dict[tuple[UUID, str], StepRow] = field(default_factory=dict)
+    tasks: list[NewTask] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
+    cancels: list[UUID] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    signals: list[tuple[int, str]] = field(default_factory=list)
+    later: list[tuple[Case, Expand | Launch | Gather | StartRun | Cancel | Hold]] = field(default_factory=list)
+
+    def __iadd__(self, other: Decision) -> Decision:
+        self.steps |= other.steps
+        for name in ("tasks", "runs", "cancels", "told", "signals", "later"):
+            getattr(self, name).extend(getattr(other, name))
+        return self
+
+
+def decide(case: Case) -> Decision:
+    """What is next for a run. Never raises: a run that cannot be planned is failed."""
+    if case.run.status.is_final and "undo" not in case.asks:
+        return Decision()
+    try:
+        actions = plan(case.workflow, case.value, case.states, env=environment(), now=case.run.read_at)
+        return _Rows(case).decision(actions)
+    except Exception as error:
+        log.exception("run cannot be planned", extra={"run": str(case.run.id), "workflow": case.run.workflow})
+        return Decision(runs=[failed(case.run, f"cannot be planned: {error}")])
+
+
+@lru_cache(maxsize=256)
+def parsed(name: str, text: str) -> Workflow:
+    return parse_workflow(name, orjson.loads(text))
+
+
+def environment() -> dict[str, str]:
+    return {name.removeprefix(ENVIRONMENT): v for name, v in os.environ.items() if name.startswith(ENVIRONMENT)}
+
+
+def failed(run: StoredRun, error: str) -> RunRow:
+    return RunRow(
+        id=run.id,
+        status=RunStatus.FAILED,
+        detail=None,
+        error=clean_error(error),
+        cancel_asked=run.cancel_asked,
+        deadline=run.deadline,
+    )
+
+
+def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask:
+    """The task that *start* asks for. Raise Invalid where it cannot be stored."""
+    task = NewTask(
+        id=new_id(),
+        type=start.type,
+        payload=start.payload,
+        queue=start.queue,
+        priority=start.priority,
+        max_retries=start.max_retries,
+        timeout=start.timeout,
+        backoff=start.backoff,
+        run_id=run.id,
+        step=start.step_id if item is None else f"{start.step_id}[{item}]",
+        parent_id=start.compensates,
+    )
+    check_new(task)
+    return task
+
+
+def _row(step: StoredStep) -> StepRow:
+    """The step as it stands."""
+    return StepRow(
+        run_id=step.run_id,
+        step=step.step,
+        type=step.type,
+        status=step.status,
+        task_id=step.task_id,
+        child_id=step.child_id,
+        due=step.due_at,
+        items=step.items,
+        error=step.error,
+        cancel_asked=step.cancel_asked,
+        finished=step.finished,
+    )
+
+
+def _state(step: StoredStep, ended: StepRow | None) -> StepState:
+    counts = None
+    if step.items is not None:
+        counts = Counts(
+            total=step.items, started=step.items_started, completed=step.items_completed, failed=step.items_failed
+        )
+    return StepState(
+        step_id=step.step,
+        status=ended.status if ended else step.status,
+        task_id=step.task_id,
+        result=step.result,
+        error=step.error,
+        finished=(ended.finished if ended else step.finished) or 0,
+        cancel_asked=step.cancel_asked,
+        due=step.due_at,
+        child=step.child_id,
+        items=counts,
+    )
+
+
+class _Rows:
+    """The rows that the actions for one run come to."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._run = case.run
+        self._stored = {step.step: step for step in case.steps}
+        self._decision = Decision(steps={(case.run.id, name): row for name, row in case.ended.items()})
+        self._place = max((state.finished for state in case.states), default=0)
+
+    def decision(self, actions: Sequence[Action]) -> Decision:
+        for action in actions:
+            self._add(action)
+        row = self._state(actions)
+        if _differs(row, self._run):
+            self._decision.runs.append(row)
+        return self._decision
+
+    def _add(self, action: Action) -> None:
+        decision = self._decision
+        match action:
+            case Start():
+                task = task_of(self._run, action)
+                decision.tasks.append(task)
+                self._put(action.step_id, type=action.type, task_id=task.id)
+            case Wait(step_id=id_, until=until):
+                self._put(id_, due=until)
+                decision.told += [Told(self._run.id, at=until)] if until else []
+            case UndoRun(step_id=id_, child=child):
+                self._put(id_, type=Kind.WORKFLOW.value, child_id=child)
+                decision.told.append(Told(child, "undo"))
+            case Skip(step_id=id_, reason=reason):
+                self._end(id_, StepStatus.SKIPPED, error=clean_error(reason))
+            case Fail(step_id=id_, error=error):
+                self._end(id_, StepStatus.FAILED, error=clean_error(error))
+            case End():
+                error = clean_error(action.error) if action.error else None
+                self._end(action.step_id, action.status, error=error, result=action.result)
+                decision.signals += [(action.signal, action.step_id)] if action.signal else []
+            case Cancel():
+                self._cancel(action)
+            case Expand(step_id=id_, items=items):
+                self._put(id_, items=len(items))
+                decision.later.append((self._case, action))
+            case Gather():
+                self._place += 1
+                decision.later.append((self._case, action))
+            case Launch() | StartRun() | Hold():
+                decision.later.append((self._case, action))
+
+    def _cancel(self, cancel: Cancel) -> None:
+        self._put(cancel.step_id, cancel_asked=True)
+        row = self._decision.steps[self._run.id, cancel.step_id]
+        if row.task_id:
+            self._decision.cancels.append(row.task_id)
+        elif row.child_id:
+            self._decision.told.append(Told(row.child_id, "cancel"))
+        else:
+            self._decision.later.append((self._case, cancel))
+
+    def _put(self, step_id: str, **fields: object) -> None:
+        row = self._decision.steps.get((self._run.id, step_id))
+        if row is None and step_id in self._stored:
+            row = _row(self._stored[step_id])
+        if row is None:
+            row = StepRow(run_id=self._run.id, step=step_id, type=self._type(step_id), status=StepStatus.RUNNING)
+        self._decision.steps[self._run.id, step_id] = replace(row, **fields)  # type: ignore[arg-type]
+
+    def _end(self, step_id: str, status: StepStatus, **fields: object) -> None:
+        self._place += 1
+        self._put(step_id, status=status, finished=self._place, **fields)
+
+    def _type(self, step_id: str) -> str:
+        step = self._case.workflow.by_id.get(step_id)
+        return step.work.type if step else "compensation"
+
+    def _state(self, actions: Sequence[Action]) -> RunRow:
+        run, value = self._run, self._case.value
+        held = run.status is RunStatus.PENDING and (
+            any(isinstance(action, Hold) for action in actions) or (run.detail == QUEUED and not actions)
+        )
+        if held:
+            row = RunRow(
+                id=run.id, status=RunStatus.PENDING, detail=QUEUED, error=None, cancel_asked=value.cancel_asked
+            )
+            return replace(row, output=run.output, deadline=run.deadline)
+        row = RunRow(
+            id=run.id,
+            status=RunStatus.RUNNING,
+            detail=None if run.detail == QUEUED else run.detail,
+            error=run.error,
+            output=run.output,
+            cancel_asked=value.cancel_asked,
+            deadline=self._deadline(),
+        )
+        for action in actions:
+            if isinstance(action, Mark):
+                row = replace(row, detail=action.detail, error=_clean(action.error))
+            elif isinstance(action, Finish):
+                row = replace(row, status=action.status, detail=action.detail, error=_clean(action.error))
+                row = replace(row, output=action.output)
+        return row
+
+    def _deadline(self) -> datetime | None:
+        """The end of the run's time, which begins when it leaves the queue."""
+        run, timeout = self._run, self._case.workflow.timeout
+        if run.deadline or not timeout or run.status is not RunStatus.PENDING:
+            return run.deadline
+        deadline = run.read_at + timeout
+        self._decision.told.append(Told(run.id, at=deadline))
+        return deadline
+
+
+def _differs(row: RunRow, run: StoredRun) -> bool:
+    now = (row.status, row.detail, row.error, row.output, row.cancel_asked, row.deadline)
+    return now != (run.status, run.detail, run.error, run.output, run.cancel_asked, run.deadline)
+
+
+def _clean(text: str | None) -> str | None:
+    return clean_error(text) if text else None

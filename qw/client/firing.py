@@ -1,0 +1,153 @@
+"""Fires schedules: from those that are due to their tasks and runs, in the transaction that records the ticks.
+
+Locks, decisions, ticks, tasks and new marks are committed together, so that a death at any point leaves the tick to
+whoever looks next, and nothing is made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+import orjson
+
+from qw.client.advancing import advance_new
+from qw.core.errors import Conflict, Invalid, NotFound, QwError, Unavailable
+from qw.core.firing import Decision, decide
+from qw.core.payload import JsonObject, clean_error
+from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
+from qw.core.task import Lane, NewTask
+from qw.core.workflow import Workflow, check_input, parse_workflow
+from qw.store import runs, schedules, tasks
+from qw.store.connection import Connection, translated
+from qw.store.ids import new_id
+from qw.store.schedules import Decided, Making, StoredSchedule
+
+log = logging.getLogger(__name__)
+
+
+async def fire_due(
+    conn: Connection, *, limit: int, clock: datetime | None = None, skip_refused: bool = False
+) -> tuple[int, set[Lane]]:
+    """Serve up to *limit* schedules that are due. Returns how many, and the lanes that got tasks.
+
+    Raises what the database refuses; with *skip_refused* the ticks of the batch are skipped with it instead.
+    """
+    async with conn.transaction():
+        claimed = await schedules.claim(conn, limit=limit, clock=clock)
+        if not claimed:
+            return 0, set()
+        busy = await _busy(conn, claimed)
+        decisions = [(stored, _decision(stored, busy)) for stored in claimed]
+        made = [Making(stored=s, fire=fire) for s, d in decisions if isinstance(d, Decision) for fire in d.fires]
+        skipped = [(s.id, skip) for s, d in decisions if isinstance(d, Decision) for skip in d.skips]
+        new = await schedules.record(conn, made, skipped)
+        made = [making for making in made if (making.stored.id, making.fire.tick) in new]
+        await _cancel(conn, decisions)
+        lanes = await (_make_or_refuse if skip_refused else make)(conn, [m for m in made if m.stored.starts_task])
+        for making in made:
+            if not making.stored.starts_task:
+                await _make_or_refuse(conn, [making])
+        await schedules.decide(conn, [_decided(stored, decision) for stored, decision in decisions])
+    return len(claimed), lanes
+
+
+async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID]:
+    """What earlier ticks made and is not final, where that matters."""
+    asked = [s.last_id for s in claimed if s.last_id and s.schedule.overlap is not Overlap.ALLOW]
+    return await schedules.busy(conn, asked) if asked else set()
+
+
+def _decision(stored: StoredSchedule, busy: set[UUID]) -> Decision | str:
+    """What is to happen; or why that cannot be known, which must not hold up the schedules beside it."""
+    try:
+        last = stored.last_id if stored.last_id in busy else None
+        return decide(stored.state(last), stored.read_at, iter(new_id, None))
+    except Invalid as error:
+        return str(error)
+    except Exception as error:
+        log.exception("schedule cannot be worked out", extra={"schedule": stored.name})
+        return f"{type(error).__name__}: {error}"
+
+
+def _decided(stored: StoredSchedule, decision: Decision | str) -> Decided:
+    if isinstance(decision, Decision):
+        return schedules.decided(stored, decision)
+    log.warning("schedule is broken", extra={"schedule": stored.name, "error": decision})
+    return Decided(id=stored.id, mark=stored.mark, next_tick=None, next_at=None, broken=clean_error(decision))
+
+
+async def _cancel(conn: Connection, decisions: Sequence[tuple[StoredSchedule, Decision | str]]) -> None:
+    """Cancel what overlapping ticks take the place of."""
+    overtaken: list[UUID] = []
+    for stored, decision in decisions:
+        if isinstance(decision, Decision):
+            for id in decision.cancels:
+                if stored.starts_task:
+                    overtaken.append(id)
+                else:
+                    await runs.cancel(conn, id)
+    if overtaken:
+        await tasks.cancel(conn, overtaken, running=True, reason="the next tick of its schedule came")
+
+
+async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]:
+    """All of *made*, or none: then their ticks count as skipped, with the reason."""
+    try:
+        with translated():
+            async with conn.transaction():
+                return await make(conn, made)
+    except Unavailable:
+        raise
+    except QwError as error:
+        for making in made:
+            await schedules.refuse(conn, making, clean_error(str(error)))
+        return set()
+
+
+async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
+    """Enqueue the tasks and start the runs of recorded fires. Returns the lanes that got tasks, those of runs apart."""
+    new = [_task(making, target) for making in made if isinstance(target := making.stored.schedule.target, TaskTarget)]
+    if new:
+        await tasks.enqueue(conn, new)
+    for making in made:
+        if isinstance(target := making.stored.schedule.target, WorkflowTarget):
+            await _start(conn, making.fire.id, target)
+    return {Lane(task.queue, task.priority) for task in new}
+
+
+def _task(making: Making, target: TaskTarget) -> NewTask:
+    return NewTask(
+        id=making.fire.id,
+        type=target.type,
+        payload=target.payload,
+        queue=target.queue,
+        priority=target.priority,
+        max_retries=target.max_retries,
+        timeout=target.timeout,
+        headers={"schedule": making.stored.name, "tick": making.fire.tick.isoformat()},
+    )
+
+
+async def _start(conn: Connection, run_id: UUID, target: WorkflowTarget) -> None:
+    checked = await checked_input(conn, target)
+    if await runs.start(conn, run_id, target.workflow, checked):
+        await advance_new(conn, run_id)
+
+
+async def checked_input(conn: Connection, target: WorkflowTarget) -> JsonObject:
+    """The input of a run with defaults filled in. Raise NotFound, Conflict or Invalid when none can start."""
+    found = await runs.workflows(conn, target.workflow)
+    if not found:
+        raise NotFound(f"there is no workflow {target.workflow!r}")
+    if not found[0].is_active:
+        raise Conflict(f"workflow {target.workflow} is not active; activate it first")
+    return check_input(_parsed(target.workflow, orjson.dumps(found[0].document)), target.input)
+
+
+@lru_cache(maxsize=64)
+def _parsed(name: str, document: bytes) -> Workflow:
+    return parse_workflow(name, orjson.loads(document))

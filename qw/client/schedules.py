@@ -1,0 +1,240 @@
+"""What people do with schedules. `Client.schedules` is this over the client's connections.
+
+async with Client(url) as client:
+    nightly = parse_schedule("nightly", {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "type": "noop"})
+    await client.schedules.add(nightly)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
+from typing import Literal, NoReturn
+from uuid import UUID
+
+from qw.client.firing import checked_input, make
+from qw.core.duration import format_duration
+from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
+from qw.core.firing import LATE, Fire, Reason, State, first_tick, pass_over
+from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
+from qw.core.timing import Tick, shown
+from qw.store import schedules, workers
+from qw.store.connection import Connection
+from qw.store.ids import new_id
+from qw.store.pool import Pool, Single
+from qw.store.schedules import LAST_TICK, Making, Ref, StoredFire, StoredSchedule
+
+MAX_BACKFILL = 1000  # ticks at once
+_MICROSECOND = timedelta(microseconds=1)
+
+Change = Literal["added", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backfilled:
+    """Ticks of the past that were fired (or would be), and how many of the range had been already."""
+
+    made: list[Fire]
+    known: int
+
+
+class Schedules:
+    """A schedule is named by its name or its id. *clock*, where it can be given, is for tests."""
+
+    def __init__(self, pool: Pool | Single) -> None:
+        self._pool = pool
+
+    # -- looked up
+
+    async def get(self, ref: Ref) -> StoredSchedule:
+        async with self._pool.connection() as conn:
+            return await schedules.get(conn, ref) or await _missing(conn, ref)
+
+    async def page(self, *, after: str = "", limit: int = 1000) -> list[StoredSchedule]:
+        """The schedules in name order, at most 1,000; the next page begins *after* the last one's name."""
+        async with self._pool.connection() as conn:
+            return await schedules.page(conn, after=after, limit=min(limit, 1000))
+
+    async def fires(self, ref: Ref, *, before: datetime = LAST_TICK, limit: int = 100) -> list[StoredFire]:
+        """What became of its ticks before one, the latest first."""
+        async with self._pool.connection() as conn:
+            stored = await schedules.get(conn, ref) or await _missing(conn, ref)
+            return await schedules.fires(conn, stored.id, before=before, limit=min(limit, 1000))
+
+    async def next(self, ref: Ref, *, count: int = 10) -> list[Tick]:
+        """Its next ticks, as if it were not paused; at most 1,000."""
+        stored = await self.get(ref)
+        return upcoming(stored.schedule, stored.created_at, max(stored.mark, stored.read_at), count)
+
+    async def late(self, *, by: timedelta = LATE, limit: int = 100) -> list[tuple[str, timedelta]]:
+        """Schedules that nobody serves: overdue by more than *by*, the longest first, and by how much."""
+        async with self._pool.connection() as conn:
+            return await schedules.late(conn, by=by, limit=limit)
+
+    # -- changed
+
+    async def add(
+        self, schedule: Schedule, *, id: UUID | None = None, replace: bool = False, clock: datetime | None = None
+    ) -> tuple[UUID, Change]:
+        """Store a schedule; its first tick is after now. Safe to repeat by *id*, or with *replace*.
+
+        A name that is taken raises Conflict. With *replace* the schedule of that name is changed instead: it stays
+        paused if it is, and what was due before now will not fire.
+        """
+        async with self._pool.connection() as conn, conn.transaction():
+            known = await schedules.lock(conn, schedule.name, clock=clock)
+            if known is None:
+                return await _add(conn, schedule, id or new_id(), clock)
+            if known.id == id:
+                return known.id, "unchanged"
+            if not replace:
+                raise Conflict(
+                    f"schedule {schedule.name} exists already; replace it (--replace) or choose another name"
+                )
+            return known.id, await _change(conn, known, schedule)
+
+    async def pause(self, ref: Ref) -> None:
+        """No tick fires until it is resumed. Safe to repeat."""
+        async with self._pool.connection() as conn, conn.transaction():
+            stored = await _locked(conn, ref)
+            await schedules.pause(conn, stored.id)
+
+    async def resume(self, ref: Ref, *, clock: datetime | None = None) -> None:
+        """Go on with the first tick after now; those that came meanwhile are recorded as skipped. Safe to repeat."""
+        async with self._pool.connection() as conn, conn.transaction():
+            stored = await _locked(conn, ref, clock)
+            if stored.paused_at is not None:
+                await _pass_over(conn, stored, Reason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
+            if stored.paused_at is not None or stored.broken is not None:
+                await _store(conn, stored, replace(stored.schedule, paused=False))
+
+    async def trigger(self, ref: Ref, *, id: UUID | None = None) -> UUID:
+        """Fire now, whatever its times, pause and overlap say. Returns the id of the task or run.
+
+        Safe to repeat by *id*. Raises what keeps its run from starting.
+        """
+        async with self._pool.connection() as conn, conn.transaction():
+            stored = await _locked(conn, ref)
+            if id is not None and await schedules.has_made(conn, stored.id, id):
+                return id
+            making = Making(stored=stored, fire=Fire(tick=stored.read_at, id=id or new_id()))
+            await schedules.record(conn, [making], [], "trigger")
+            await make(conn, [making])
+            await schedules.fired(conn, stored.id, making.fire.id)
+        return making.fire.id
+
+    async def backfill(
+        self, ref: Ref, since: datetime, until: datetime, *, dry_run: bool = False, clock: datetime | None = None
+    ) -> Backfilled:
+        """Fire the ticks from *since* to *until* that did not, whether skipped or from before the schedule was there.
+
+        At most 1,000 at once, none older than 31 days, none after now; overlap does not count. Safe to repeat.
+        """
+        async with self._pool.connection() as conn, conn.transaction():
+            stored = await _locked(conn, ref, clock)
+            ticks = _past_ticks(stored, since, until)
+            known = await schedules.fired_among(conn, stored.id, ticks)
+            made = [Making(stored=stored, fire=Fire(tick=tick, id=new_id())) for tick in ticks if tick not in known]
+            if not dry_run:
+                await schedules.record_backfill(conn, made)
+                await make(conn, made)
+        return Backfilled(made=[making.fire for making in made], known=len(known))
+
+    async def remove(self, ref: Ref, *, clock: datetime | None = None) -> None:
+        """Delete it. What it made goes on, and what became of its ticks is kept for its time."""
+        async with self._pool.connection() as conn, conn.transaction():
+            stored = await _locked(conn, ref, clock)
+            await _pass_over(conn, stored, Reason.REMOVED, "the schedule was removed")
+            await schedules.remove(conn, stored.id)
+
+
+def upcoming(schedule: Schedule, created_at: datetime, after: datetime, count: int) -> list[Tick]:
+    """The next ticks after an instant, as people want to see them."""
+    when = timing(schedule, created_at)
+    return [shown(when, tick) for tick in islice(ticks_of(schedule, created_at, after), min(count, 1000))]
+
+
+async def _locked(conn: Connection, ref: Ref, clock: datetime | None = None) -> StoredSchedule:
+    return await schedules.lock(conn, ref, clock=clock) or await _missing(conn, ref)
+
+
+async def _missing(conn: Connection, ref: Ref) -> NoReturn:
+    known = await schedules.names(conn)
+    hint = guess(ref, known) if isinstance(ref, str) else ""
+    raise NotFound(f"there is no schedule {str(ref)!r}{hint}")
+
+
+async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime | None) -> tuple[UUID, Change]:
+    await _check_target(conn, schedule)
+    now = await schedules.now(conn, clock=clock)
+    next = _first(schedule, id, created_at=now, mark=now, now=now)
+    if next[0] is None:
+        raise Invalid(Fault(path="at" if schedule.at else "end", message="it never fires: its last time has passed"))
+    if not await schedules.add(conn, id, schedule, now=now, next=(None, None) if schedule.paused else next):
+        raise Conflict(f"schedule {schedule.name} was added by somebody else at this moment")
+    return id, "added"
+
+
+async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -> Change:
+    if replace(known.schedule, paused=False) == replace(schedule, paused=False) and known.broken is None:
+        if schedule.paused and known.paused_at is None:
+            await schedules.pause(conn, known.id)
+            return "changed"
+        return "unchanged"
+    await _check_target(conn, schedule)
+    await _pass_over(conn, known, Reason.CHANGED, "the schedule was changed before it was served")
+    await _store(conn, known, replace(schedule, paused=schedule.paused or known.paused_at is not None))
+    return "changed"
+
+
+async def _check_target(conn: Connection, schedule: Schedule) -> None:
+    """Refuse what could not be made now: an unknown type, a workflow that is not there or wants other input."""
+    if isinstance(schedule.target, WorkflowTarget):
+        await checked_input(conn, schedule.target)
+        return
+    known = await workers.types(conn)
+    if schedule.target.type not in known:
+        hint = guess(schedule.target.type, known)
+        message = f"nobody has ever served {schedule.target.type!r}{hint} Known are: {', '.join(known)}"
+        raise Invalid(Fault(path="type", message=message))
+
+
+async def _pass_over(conn: Connection, stored: StoredSchedule, reason: Reason, detail: str) -> None:
+    """Record the ticks that are due and will not fire. What cannot be worked out has none."""
+    if stored.broken is not None:
+        return
+    try:
+        skips = pass_over(stored.state(), stored.read_at, reason, detail)
+    except Invalid:
+        return
+    await schedules.record(conn, [], [(stored.id, skip) for skip in skips])
+
+
+async def _store(conn: Connection, stored: StoredSchedule, schedule: Schedule) -> None:
+    """Store a locked schedule's new definition with its first tick after now."""
+    now = stored.read_at
+    next = _first(schedule, stored.id, created_at=stored.created_at, mark=stored.mark, now=now)
+    await schedules.change(conn, stored.id, schedule, now=now, next=(None, None) if schedule.paused else next)
+
+
+def _first(
+    schedule: Schedule, id: UUID, *, created_at: datetime, mark: datetime, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    return first_tick(State(id=id, schedule=schedule, created_at=created_at, mark=mark), now)
+
+
+def _past_ticks(stored: StoredSchedule, since: datetime, until: datetime) -> list[datetime]:
+    now = stored.read_at
+    if since < now - BACKFILL_REACH:
+        message = f"is more than {format_duration(BACKFILL_REACH)} ago; what fired before that may be forgotten"
+        raise Invalid(Fault(path="since", message=message))
+    if until < since:
+        raise Invalid(Fault(path="until", message="comes before since"))
+    last = min(until, now, stored.mark) if stored.next_at is not None else min(until, now)
+    found = ticks_of(stored.schedule, stored.created_at, since - _MICROSECOND)
+    ticks = list(islice(takewhile(lambda tick: tick <= last, found), MAX_BACKFILL + 1))
+    if len(ticks) > MAX_BACKFILL:
+        message = f"more than {MAX_BACKFILL:,} ticks; the first {MAX_BACKFILL:,} end at {ticks[-2].isoformat()}"
+        raise Invalid(Fault(path="until", message=message))
+    return ticks
