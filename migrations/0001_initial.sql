@@ -493,7 +493,7 @@ create table qw.schedule_fire (
   cause       text not null default 'tick' check (cause in ('tick', 'backfill', 'trigger')),
   reason      text check (reason in ('missed', 'overlap', 'paused', 'changed', 'removed', 'refused')),  -- null: it fired
   detail      text,
-  until       timestamptz,  -- a skip of every tick before that
+  until       timestamptz,  -- a skip of every tick up to that
   blocker     uuid,         -- the task or run that was not final
   task_id     uuid,
   run_id      uuid,

@@ -1,5 +1,48 @@
 """qw: a durable task queue in the PostgreSQL you already have."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from qw._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.dbapi import enqueue
+    from qw.core.handling import Context, Reject, Retry, Snooze
+    from qw.core.task import Backoff, NewTask
+    from qw.handlers import Handlers
+
+__all__ = [
+    "Backoff",
+    "Client",
+    "Context",
+    "Handlers",
+    "NewTask",
+    "Reject",
+    "Retry",
+    "Snooze",
+    "__version__",
+    "enqueue",
+]
+
+_HOMES = {
+    "Backoff": "qw.core.task",
+    "Client": "qw.client",
+    "Context": "qw.core.handling",
+    "Handlers": "qw.handlers",
+    "NewTask": "qw.core.task",
+    "Reject": "qw.core.handling",
+    "Retry": "qw.core.handling",
+    "Snooze": "qw.core.handling",
+    "enqueue": "qw.client.dbapi",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: the command line starts with none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qw' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

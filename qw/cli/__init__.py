@@ -1,0 +1,15 @@
+"""The command line: shells over the client. typer and rich are used here and nowhere else.
+
+Every command starts with the standard library and typer alone; what it needs besides is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run ``qw`` and end the process with its exit code."""
+    from qw.cli.program import run
+
+    sys.exit(run(sys.argv[1:]))

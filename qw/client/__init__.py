@@ -19,6 +19,7 @@ from uuid import UUID
 
 from qw.client.advancing import advance_new
 from qw.client.coalesce import Coalescer
+from qw.client.schedules import Schedules
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, guess
 from qw.core.payload import JsonObject
 from qw.core.run import RunStatus
@@ -27,7 +28,7 @@ from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import runs, tasks, workers, workflows
 from qw.store.connection import Connection, Link, translated
 from qw.store.ids import new_id
-from qw.store.pool import Pool, Single
+from qw.store.pool import PATIENCE, Pool, Single
 from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
 from qw.store.tasks import LAST_ID, Filter, LogLine, QueueStats
 from qw.store.workers import Worker
@@ -58,11 +59,15 @@ class Run:
 class Client:
     """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
 
-    def __init__(self, url: str, *, size: int = 10, name: str = "qw client") -> None:
+    def __init__(
+        self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE
+    ) -> None:
+        """*patience*: seconds to wait for a free connection before Unavailable is raised."""
         link = Link(url, name=name, guarded=False)
-        self._pool: Pool | Single = Single(link) if size == 1 else Pool(url, size=size, name=name)
+        self._pool: Pool | Single = Single(link) if size == 1 else Pool(url, size=size, name=name, patience=patience)
         self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
         self._stack = AsyncExitStack()
+        self.schedules = Schedules(self._pool)
 
     async def __aenter__(self) -> Self:
         await self._pool.open()

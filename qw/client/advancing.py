@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from qw.client.deciding import Case, Decision, decide, environment, failed, parsed, task_of
+from qw.client.deciding import Case, Decision, decide, environment, failed, parsed, states_after, task_of
 from qw.core.errors import Invalid
 from qw.core.payload import clean_error
 from qw.core.plan import plan_items
@@ -208,22 +208,19 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: Decisi
     """Make tasks of the next items. What a repair found completed is passed over."""
     run, step_id = case.run, launch.step_id
     items = await advances.next_items(conn, run.id, step_id, launch.count)
-    starts = plan_items(case.workflow, case.value, case.states, step_id, items, env=environment())
-    new = [
-        (index, task_of(run, start, item=index) if isinstance(start, Start) else None)
-        for (index, _), start in zip(items, starts, strict=True)
-    ]
-    made = [task for _, task in new if task]
-    errors = [
-        clean_error(f"item {index}: {start.error}")
-        for (index, _), start in zip(items, starts, strict=True)
-        if not isinstance(start, Start)
-    ]
+    starts = plan_items(case.workflow, case.value, states_after(case, decision), step_id, items, env=environment())
+    begun: list[tuple[int, UUID | None]] = []
+    made: list[NewTask] = []
+    errors: list[str] = []
+    for (index, _), start in zip(items, starts, strict=True):
+        if isinstance(start, Start):
+            made.append(task_of(run, start, item=index))
+        else:
+            errors.append(clean_error(f"item {index}: {start.error}"))
+        begun.append((index, made[-1].id if isinstance(start, Start) else None))
     if made:
         await tasks.enqueue(conn, made)
-    await advances.start_items(
-        conn, run.id, step_id, [(index, task and task.id) for index, task in new], next(iter(errors), None)
-    )
+    await advances.start_items(conn, run.id, step_id, begun, errors[0] if errors else None)
     if launch.more or errors or len(items) < launch.count:
         decision.told.append(Told(run.id))
     return made

@@ -160,6 +160,19 @@ def failed(run: StoredRun, error: str) -> RunRow:
     )
 
 
+def states_after(case: Case, decision: Decision) -> list[StepState]:
+    """The steps of a run as they will stand once *decision* is stored."""
+    rows = {row.step: row for row in decision.steps.values() if row.run_id == case.run.id}
+    return [
+        *(state for state in case.states if state.step_id not in rows or state.step_id in case.ended),
+        *(
+            StepState(step_id=row.step, status=row.status, task_id=row.task_id, result=row.result, error=row.error)
+            for row in rows.values()
+            if row.step not in case.ended
+        ),
+    ]
+
+
 def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask:
     """The task that *start* asks for. Raise Invalid where it cannot be stored."""
     task = NewTask(
@@ -252,8 +265,7 @@ class _Rows:
             case Fail(step_id=id_, error=error):
                 self._end(id_, StepStatus.FAILED, error=clean_error(error))
             case End():
-                error = clean_error(action.error) if action.error else None
-                self._end(action.step_id, action.status, error=error, result=action.result)
+                self._end(action.step_id, action.status, error=_clean(action.error), result=action.result)
                 decision.signals += [(action.signal, action.step_id)] if action.signal else []
             case Cancel():
                 self._cancel(action)

@@ -26,12 +26,16 @@ _PIECE = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[{}]""")
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """A checked expression. ``steps`` and ``inputs`` are the names it takes from ``steps.…`` and ``input.…``."""
+    """A checked expression. ``steps`` and ``inputs`` are the names it takes from ``steps.…`` and ``input.…``.
+
+    ``is_of_item``: it has a value in a foreach only.
+    """
 
     source: str
     tree: ast.expr = field(compare=False, repr=False)
     steps: frozenset[str]
     inputs: frozenset[str]
+    is_of_item: bool = False
 
     @classmethod
     def parse(cls, source: str) -> Expression:
@@ -39,7 +43,13 @@ class Expression:
         source = source.strip()
         tree = syntax(source)
         names = check(tree)
-        return cls(source=source, tree=tree, steps=frozenset(names["steps"]), inputs=frozenset(names["input"]))
+        return cls(
+            source=source,
+            tree=tree,
+            steps=frozenset(names["steps"]),
+            inputs=frozenset(names["input"]),
+            is_of_item=bool(names["item"]),
+        )
 
     def value(self, scope: Scope) -> Json:
         value = evaluate(self.tree, scope)
@@ -98,6 +108,11 @@ class Template:
     def inputs(self) -> set[str]:
         """The inputs it refers to by name."""
         return {name for expression in self.expressions for name in expression.inputs}
+
+    @property
+    def is_of_item(self) -> bool:
+        """Whether it has a value in a foreach only."""
+        return any(expression.is_of_item for expression in self.expressions)
 
 
 @dataclass(frozen=True, kw_only=True)

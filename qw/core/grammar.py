@@ -15,6 +15,7 @@ MAX_LENGTH = 4000  # characters of one expression
 MAX_NODES = 500
 MAX_DEPTH = 60
 ROOTS = ("input", "steps", "run", "env")
+ITEM_ROOTS = ("item", "index")  # these have a value in a foreach only
 
 _TOKEN = re.compile(
     r"""(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
@@ -65,14 +66,19 @@ _PLAIN = (ast.BoolOp, ast.IfExp, ast.List, ast.Attribute, ast.Subscript)
 
 
 def check(tree: ast.expr) -> dict[str, set[str]]:
-    """Refuse every node that is not on the list, and return the names taken from ``steps`` and ``input``."""
+    """Refuse every node that is not on the list. Returns the names taken from ``steps`` and ``input``, and the roots
+    of a foreach under ``item``.
+    """
     _measure(tree)
-    names: dict[str, set[str]] = {"steps": set(), "input": set()}
+    names: dict[str, set[str]] = {"steps": set(), "input": set(), "item": set()}
     stack = [tree]
     while stack:
         node = stack.pop()
-        if (member := _member(node)) and member[0] in names:
+        if (member := _member(node)) and member[0] in ("steps", "input"):
             names[member[0]].add(member[1])
+            continue
+        if isinstance(node, ast.Name) and node.id in ITEM_ROOTS:
+            names["item"].add(node.id)
             continue
         _check_node(node)
         stack += node.args if isinstance(node, ast.Call) else _below(node)

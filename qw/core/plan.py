@@ -1,34 +1,43 @@
 """What a run does next: one pure function from its definition and its steps so far to actions.
 
-`plan` says the same for the same state, and says nothing more once its actions are stored, until a task ends or
-someone asks for a cancel. So it may be called at any time, again after a crash, and by any daemon that holds the run.
+`plan` says the same for the same state, and says nothing more once its actions are stored, until a task ends, a signal
+comes, a time is over, or someone asks for a cancel. So it may be called at any time, again after a crash, and by any
+daemon that holds the run.
 
 A run goes through three stretches. Forward: steps start when what they need is completed. Back, after a failure: what
 has not started is skipped, what runs may end, the compensations of completed steps run one by one, the last completed
 first, then the steps of ``on_failure`` one by one. Out, after a cancel: what runs is asked to stop, and that is all; a
-run that is already going back finishes that, since half undone is worse than either.
+run that is already going back finishes that, since half undone is worse than either. Whichever way it went, the steps
+of ``finally`` come last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
 
-from qw.core.errors import Invalid
+from qw.core.beginning import begin, begin_item, compensate, gather, go_on
+from qw.core.concurrency import OnLimit
 from qw.core.evaluation import check_size
-from qw.core.expression import ExpressionError, Scope
+from qw.core.expression import ExpressionError
 from qw.core.payload import Json, JsonObject
 from qw.core.run import (
     CANCELLING,
+    COMPENSATED,
     COMPENSATING,
     COMPENSATION,
+    COMPENSATION_FAILED,
+    FAILING,
+    FINISHING,
+    QUEUED,
+    SKIPPED,
     Action,
-    Begun,
     Cancel,
+    End,
     Fail,
     Finish,
+    Hold,
     Mark,
     Run,
     RunStatus,
@@ -38,169 +47,133 @@ from qw.core.run import (
     StepStatus,
     compensation_id,
 )
-from qw.core.step import Step, Work
+from qw.core.step import Kind, Step
+from qw.core.view import View
 from qw.core.workflow import Workflow
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_BACK = (FAILING, COMPENSATING)
+
+Todo: TypeAlias = tuple[str, Step, Callable[[Step, View], Iterator[Action]]]
 
 
 def plan(
-    workflow: Workflow, run: Run, steps: Iterable[StepState], *, env: Mapping[str, str] | None = None
+    workflow: Workflow,
+    run: Run,
+    steps: Iterable[StepState],
+    *,
+    env: Mapping[str, str] | None = None,
+    now: datetime = _NEVER,
 ) -> list[Action]:
-    """What is to be done now; empty when the run waits for a task, or is over. *env* is what ``env.…`` may read."""
+    """What is to be done now; empty when the run waits, or is over. *env* is what ``env.…`` may read."""
+    view = _view(workflow, run, steps, env, now)
     if run.status.is_final:
-        return []
+        return list(_reopen(view)) if run.undo_asked and run.status is RunStatus.COMPLETED else []
+    return list(_next(view))
+
+
+def plan_items(
+    workflow: Workflow,
+    run: Run,
+    steps: Iterable[StepState],
+    step_id: str,
+    items: Iterable[tuple[int, Json]],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> list[Start | Fail]:
+    """The tasks of these items (index and value) of a foreach, in order; `Fail` for one that has no payload."""
+    view = _view(workflow, run, steps, env, _NEVER)
+    return [begin_item(workflow.by_id[step_id], view, index, value) for index, value in items]
+
+
+def _view(
+    workflow: Workflow, run: Run, steps: Iterable[StepState], env: Mapping[str, str] | None, now: datetime
+) -> View:
     states = {state.step_id: state for state in steps if state.status is not StepStatus.PENDING}
-    view = _View(workflow=workflow, run=run, states=states, env=dict(env or {}))
-    if run.detail == COMPENSATING:
-        return list(_back(view))
-    if run.detail == CANCELLING or (run.cancel_asked and not view.is_done):
-        return list(_out(view))
+    return View(workflow=workflow, run=run, states=states, now=now, env=env or {})
+
+
+def _next(view: View) -> Iterator[Action]:
+    run = view.run
+    if run.detail == CANCELLING or (run.cancel_asked and run.detail not in _BACK and not view.is_done):
+        yield from _out(view)
+    elif run.status is RunStatus.PENDING and (limit := view.workflow.concurrency) and run.ahead >= limit.limit:
+        yield from _hold(view, limit.on_limit, run.ahead - limit.limit + 1)
+    elif run.detail in _BACK or (view.failed is not None and run.detail != FINISHING):
+        yield from _back(view)
+    elif view.is_late and not view.is_done:
+        yield from view.taken([Mark(detail=FAILING, error=view.lateness)])
+        yield from _back(view)
+    else:
+        yield from _forward(view)
+
+
+def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
+    """Other runs with the same key go on."""
+    if on_limit is OnLimit.SKIP:
+        error = f"skipped: as many runs with the key {view.workflow.name!r} allows go on already"
+        yield Finish(status=RunStatus.CANCELLED, detail=SKIPPED, error=error)
+    elif view.run.detail != QUEUED:
+        yield Hold(cancel=excess if on_limit is OnLimit.CANCEL_RUNNING else 0)
+
+
+# -- forward
+
+
+def _forward(view: View) -> Iterator[Action]:
+    """What runs goes on; each step whose needs are met starts, is skipped or fails; then the run may be done."""
+    before = view.copy()
+    actions = [*_going_on(view), *_beginning(view)]
     if view.failed is None:
-        forward = list(_forward(view))
-        failures = [action for action in forward if isinstance(action, Fail)]
-        if not failures:
-            return forward
-        for failure in failures:  # nothing else of this pass is done: it would only be undone
-            view = view.after(failure)
-        return [*failures, *_back(view)]
-    return list(_back(view))
+        yield from actions
+        if view.is_done:
+            yield from _done(view)
+        return
+    for action in actions:  # nothing else of this pass is begun: it would only be undone
+        if not isinstance(action, (Hold, Mark, Finish)) and view.status(action.step_id).is_final:
+            yield from before.taken([action])
+    yield from _back(before)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """A run as it stands, and what expressions see of it."""
-
-    workflow: Workflow
-    run: Run
-    states: dict[str, StepState]
-    env: dict[str, Json] = field(repr=False)
-
-    def status(self, step_id: str) -> StepStatus:
-        state = self.states.get(step_id)
-        return state.status if state else StepStatus.PENDING
-
-    def unstarted(self) -> Iterator[Step]:
-        return (step for step in self.workflow.steps if self.status(step.id) is StepStatus.PENDING)
-
-    def running(self) -> list[StepState]:
-        found = (self.states.get(step.id) for step in self.workflow.steps)
-        return [state for state in found if state and state.status is StepStatus.RUNNING]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every step ended well."""
-        good = (StepStatus.COMPLETED, StepStatus.SKIPPED)
-        return all(self.status(step.id) in good for step in self.workflow.steps)
-
-    @cached_property
-    def failed(self) -> StepState | None:
-        """The step that failed first. One whose task was cancelled counts: it will never be completed."""
-        bad = (StepStatus.FAILED, StepStatus.CANCELLED)
-        found = (self.states.get(step.id) for step in self.workflow.steps)
-        return min(
-            (state for state in found if state and state.status in bad),
-            key=lambda state: state.finished,
-            default=None,
-        )
-
-    @property
-    def error(self) -> str | None:
-        if self.failed is None:
-            return None
-        return f"step {self.failed.step_id}: {self.failed.error or self.failed.status}"
-
-    def after(self, action: Skip | Fail) -> _View:
-        """The run as it will stand once *action* is stored."""
-        state = StepState(
-            step_id=action.step_id,
-            status=_AFTER[type(action)],
-            error=action.error if isinstance(action, Fail) else None,
-            finished=1 + max((state.finished for state in self.states.values()), default=0),
-        )
-        return replace(self, states=self.states | {action.step_id: state})
-
-    def scope(self, names: Iterable[str]) -> Scope:
-        """What expressions may read: of the steps, those in *names* only."""
-        return {
-            "input": self.run.input,
-            "steps": {name: self._seen(name) for name in names},
-            "run": {
-                "id": str(self.run.id),
-                "workflow": self.workflow.name,
-                "error": self.error,
-                "failed": self._failed_seen(),
-            },
-            "env": self.env,
-        }
-
-    def _seen(self, step_id: str) -> JsonObject:
-        state = self.states.get(step_id)
-        if state is None:
-            return {"status": StepStatus.PENDING.value, "result": None, "error": None, "taskId": None}
-        task_id = str(state.task_id) if state.task_id else None
-        return {"status": state.status.value, "result": state.result, "error": state.error, "taskId": task_id}
-
-    def _failed_seen(self) -> Json:
-        if (failed := self.failed) is None:
-            return None
-        type_ = next(step.work.type for step in self.workflow.steps if step.id == failed.step_id)
-        return {"step": failed.step_id, "type": type_, "taskId": str(failed.task_id) if failed.task_id else None}
+def _going_on(view: View) -> Iterator[Action]:
+    for step in view.running():
+        yield from go_on(step, view)
 
 
-def _forward(view: _View) -> Iterator[Action]:
-    """Each step whose needs are met starts, is skipped or fails; when all have ended, so has the run."""
-    status = {step.id: view.status(step.id) for step in view.workflow.steps}
+def _beginning(view: View) -> Iterator[Action]:
     for step in view.workflow.steps:
-        if status[step.id] is StepStatus.PENDING and (action := _next(step, status, view)) is not None:
-            status[step.id] = _AFTER[type(action)]
-            yield action
-    if all(one in (StepStatus.COMPLETED, StepStatus.SKIPPED) for one in status.values()):
-        yield Finish(status=RunStatus.COMPLETED, output=_output(view))
+        if view.status(step.id) is StepStatus.PENDING:
+            skipped = next((need for need in step.needs if view.status(need) is StepStatus.SKIPPED), None)
+            if skipped:
+                yield from view.taken([Skip(step_id=step.id, reason=f"its need {skipped} was skipped")])
+            elif all(view.is_met(need) for need in step.needs):
+                yield from begin(step, view)
 
 
-_AFTER: dict[type[Begun], StepStatus] = {
-    Start: StepStatus.RUNNING,
-    Skip: StepStatus.SKIPPED,
-    Fail: StepStatus.FAILED,
-}
-
-
-def _next(step: Step, status: Mapping[str, StepStatus], view: _View) -> Begun | None:
-    for need in step.needs:
-        if status[need] is StepStatus.SKIPPED:
-            return Skip(step_id=step.id, reason=f"its need {need} was skipped")
-    if any(status[need] is not StepStatus.COMPLETED for need in step.needs):
-        return None
-    return _begin(step, view)
-
-
-def _begin(step: Step, view: _View) -> Begun:
-    """Start *step*, or skip it when its condition says so."""
+def _done(view: View) -> Iterator[Action]:
+    """Every step ended well: ``finally``, and then the run is over."""
     try:
-        if step.condition and not step.condition.holds(view.scope(step.condition.names())):
-            return Skip(step_id=step.id, reason="its condition was false")
+        output = _output(view)
     except ExpressionError as error:
-        return Fail(step_id=step.id, error=f"if: {error}")
-    return _start(
-        step.id,
-        step.work,
-        view,
-        max_retries=step.max_retries,
-        timeout=step.timeout,
-        backoff=step.backoff,
-        queue=step.queue,
-        priority=step.priority,
-    )
+        yield from view.taken([Mark(detail=FAILING, error=str(error))])
+        yield from _back(view)
+        return
+    if not (yield from _one_by_one(view, _finally(view), mark=FINISHING)):
+        return
+    bad = [state for step in view.workflow.at_last if (state := view.states[step.id]).status.is_bad]
+    if bad:
+        wrong = f"step {bad[0].step_id} of finally: {bad[0].error or bad[0].status}"
+        yield Finish(status=RunStatus.FAILED, error=wrong, output=output)
+    else:
+        yield Finish(status=RunStatus.COMPLETED, output=output)
 
 
-def _start(step_id: str, work: Work, view: _View, **policy: Any) -> Start | Fail:
-    try:
-        payload = work.render(view.scope(work.payload.names()))
-    except Invalid as error:
-        return Fail(step_id=step_id, error=str(error))
-    return Start(step_id=step_id, type=work.type, payload=payload, **policy)
+def _output(view: View) -> Json:
+    outputs = view.workflow.outputs
+    return outputs.render(view.scope(outputs.names())) if outputs else _results(view)
 
 
-def _output(view: _View) -> JsonObject | None:
+def _results(view: View) -> JsonObject | None:
     """None when it is too large to be kept: it is a convenience, and each result is still with its task."""
     found = (view.states.get(step_id) for step_id in view.workflow.last)
     output = {s.step_id: s.result for s in found if s and s.status is StepStatus.COMPLETED}
@@ -211,63 +184,110 @@ def _output(view: _View) -> JsonObject | None:
     return output
 
 
-def _out(view: _View) -> Iterator[Action]:
+# -- out
+
+
+def _out(view: View) -> Iterator[Action]:
     """The run was cancelled: nothing new starts."""
-    yield from (Skip(step_id=step.id, reason="the run was cancelled") for step in view.unstarted())
-    running = view.running()
-    if running and view.run.detail != CANCELLING:
-        yield Mark(detail=CANCELLING, error=view.error)
-    yield from (Cancel(step_id=s.step_id, task_id=s.task_id) for s in running if not s.cancel_asked)
-    if not running:
+    reason = "the run was cancelled"
+    yield from view.taken([Skip(step_id=step.id, reason=reason) for step in view.unstarted()])
+    stops = [action for step in view.running() for action in _stop(step, view, reason)]
+    if view.run.detail != CANCELLING and (view.running() or view.workflow.at_last):
+        yield from view.taken([Mark(detail=CANCELLING, error=view.error)])
+    yield from view.taken(stops)
+    if not view.running() and (yield from _one_by_one(view, _finally(view), mark=CANCELLING)):
         yield Finish(status=RunStatus.CANCELLED, error=view.error)
 
 
-def _back(view: _View) -> Iterator[Action]:
-    """A step failed: let the rest end, then undo, then run ``on_failure``, one task at a time."""
-    yield from (Skip(step_id=step.id, reason="the run failed") for step in view.unstarted())
+def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
+    """Ask what the step started to stop, once; what only waits ends at once."""
+    state = view.states[step.id]
+    if step.kind in (Kind.SLEEP, Kind.SIGNAL, Kind.APPROVAL):
+        yield End(step_id=step.id, status=StepStatus.CANCELLED, error=reason)
+    elif state.items and not state.items.running:
+        yield gather(state, state.items)
+    elif not state.cancel_asked:
+        yield Cancel(step_id=step.id, task_id=state.task_id)
+
+
+# -- back
+
+
+def _reopen(view: View) -> Iterator[Action]:
+    yield from view.taken([Mark(detail=COMPENSATING, error="undone: the run that started it goes back")])
+    yield from _back(view)
+
+
+def _back(view: View) -> Iterator[Action]:
+    """It failed: let the rest end, then undo, then ``on_failure`` and ``finally``, one task at a time."""
+    yield from view.taken([Skip(step_id=step.id, reason="the run failed") for step in view.unstarted()])
+    for step in view.running():
+        yield from view.taken([*_stop(step, view, "the run failed")] if _ends_now(step, view) else [])
     if view.running():
         return
-    for step_id, begin in _undoing(view):
-        status = view.status(step_id)
-        if status is StepStatus.RUNNING:
-            return
-        if status is not StepStatus.PENDING:
-            continue
-        action = begin(view)
-        if isinstance(action, Start):
-            if view.run.detail != COMPENSATING:
-                yield Mark(detail=COMPENSATING, error=view.error)
-            yield action
-            return
-        yield action
-        view = view.after(action)
-    yield _failed(view)
+    if not (yield from _one_by_one(view, _undoing(view), mark=COMPENSATING)):
+        return
+    mark = COMPENSATING if view.run.detail == COMPENSATING else FAILING
+    if (yield from _one_by_one(view, _finally(view), mark=mark)):
+        yield _failed(view)
 
 
-def _undoing(view: _View) -> Iterator[tuple[str, Callable[[_View], Begun]]]:
-    """What is done after a failure, in order: the id of each step and how it begins."""
+def _ends_now(step: Step, view: View) -> bool:
+    """Whether a step that runs is not given time to end by itself: it only waits, or the run is too late anyway."""
+    items = view.states[step.id].items
+    return step.kind in (Kind.SLEEP, Kind.SIGNAL, Kind.APPROVAL) or bool(items and not items.running) or view.is_late
+
+
+def _undoing(view: View) -> list[Todo]:
+    """What is done after a failure, in order: the last completed step is undone first."""
     place = {step.id: n for n, step in enumerate(view.workflow.steps)}
-    steps = [step for step in view.workflow.steps if view.status(step.id) is StepStatus.COMPLETED and step.compensate]
+    steps = [step for step in view.workflow.steps if _has_something_to_undo(step, view)]
     steps.sort(key=lambda step: (view.states[step.id].finished, place[step.id]), reverse=True)
-    for step in steps:
-        yield compensation_id(step.id), partial(_compensate, step)
-    for step in view.workflow.on_failure:
-        yield step.id, partial(_begin, step)
+    undo: list[Todo] = [(compensation_id(step.id), step, compensate) for step in steps]
+    return [*undo, *((step.id, step, begin) for step in view.workflow.on_failure)]
 
 
-def _compensate(step: Step, view: _View) -> Start | Fail:
-    assert step.compensate is not None
-    policy = {"queue": step.queue, "priority": step.priority}
-    return _start(compensation_id(step.id), step.compensate, view, compensates=view.states[step.id].task_id, **policy)
+def _has_something_to_undo(step: Step, view: View) -> bool:
+    state = view.states.get(step.id)
+    if state is None or (step.compensate is None and state.child is None):
+        return False
+    return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)
 
 
-def _failed(view: _View) -> Finish:
-    undone = [compensation_id(step.id) for step in view.workflow.steps if step.compensate]
+def _finally(view: View) -> list[Todo]:
+    return [(step.id, step, begin) for step in view.workflow.at_last]
+
+
+def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action, None, bool]:
+    """Do what is to be done in its order, the next when the one before has ended. Returns whether all has ended.
+
+    As soon as something really begins, the run is marked, so that from then on there is no other way for it.
+    """
+    for step_id, step, act in todo:
+        if view.status(step_id) is StepStatus.RUNNING and step_id == step.id:
+            yield from go_on(step, view)
+        elif view.status(step_id) is StepStatus.PENDING:
+            actions = list(act(step, view))
+            if view.run.detail != mark and not all(isinstance(action, (Skip, Fail)) for action in actions):
+                yield from view.taken([Mark(detail=mark, error=view.error)])
+            yield from actions
+        if view.status(step_id) is StepStatus.RUNNING:
+            return False
+    return True
+
+
+def _failed(view: View) -> Finish:
+    undone = [compensation_id(step.id) for step in view.workflow.steps]
     undone += [step.id for step in view.workflow.on_failure if step.work.type == COMPENSATION]
     states = [view.states[step_id] for step_id in undone if step_id in view.states]
-    bad = [state for state in states if state.status in (StepStatus.FAILED, StepStatus.CANCELLED)]
+    bad = [state for state in states if state.status.is_bad]
     if bad:
         left = ", ".join(f"{state.step_id} ({state.error or state.status})" for state in bad)
-        return Finish(status=RunStatus.FAILED, detail="compensation_failed", error=f"{view.error}; not undone: {left}")
+        error = f"{view.error}; not undone: {left}"
+        return Finish(status=RunStatus.FAILED, detail=COMPENSATION_FAILED, error=error)
     is_undone = any(state.status is StepStatus.COMPLETED for state in states)
-    return Finish(status=RunStatus.FAILED, detail="compensated" if is_undone else None, error=view.error)
+    is_reopened = view.run.detail == COMPENSATING and view.failed is None and not view.is_late
+    return Finish(status=RunStatus.FAILED, detail=COMPENSATED if is_undone or is_reopened else None, error=view.error)
+
+
+__all__ = ["plan", "plan_items"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
@@ -12,8 +12,16 @@ from qw.core.payload import Json, JsonObject
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
 
 COMPENSATION = "compensation"  # the type whose steps count as undoing, where ``on_failure`` has one
-COMPENSATING = "compensating"  # detail of a run that goes back
-CANCELLING = "cancelling"  # detail of a cancelled run whose tasks have not all stopped
+
+# Details of a run that goes on. From each there is no way to another, but from FAILING to COMPENSATING.
+QUEUED = "queued"  # it waits for a run with the same key
+CANCELLING = "cancelling"  # it was cancelled, and something has not stopped yet
+FAILING = "failing"  # it failed, and nothing is undone yet
+COMPENSATING = "compensating"  # it goes back
+FINISHING = "finishing"  # all its steps ended well, ``finally`` is at work
+
+COMPENSATED, COMPENSATION_FAILED = "compensated", "compensation_failed"  # details of a failed run
+SKIPPED = "skipped"  # detail of a run that was cancelled because of another with the same key
 
 
 class RunStatus(StrEnum):
@@ -30,7 +38,7 @@ class RunStatus(StrEnum):
 
 class StepStatus(StrEnum):
     PENDING = "pending"  # the same as having no row
-    RUNNING = "running"  # its task is not final
+    RUNNING = "running"  # its task is not final; or it sleeps or waits
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -40,21 +48,63 @@ class StepStatus(StrEnum):
     def is_final(self) -> bool:
         return self not in (StepStatus.PENDING, StepStatus.RUNNING)
 
+    @property
+    def is_bad(self) -> bool:
+        return self in (StepStatus.FAILED, StepStatus.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Something that a run was told from outside, and that no step has taken yet."""
+
+    id: int
+    name: str
+    payload: Json = None
+    sent_by: str | None = None
+    sent_at: datetime | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A start of a workflow. ``detail`` is what `Mark` and `Finish` stored last."""
+    """A start of a workflow. ``detail`` and ``error`` are what `Mark` and `Finish` stored last.
+
+    ``ahead`` counts the runs with the same key that go on or are before it in the queue. ``undo_asked``: the run that
+    this one is a step of goes back.
+    """
 
     id: UUID
     input: JsonObject
     status: RunStatus = RunStatus.RUNNING
     detail: str | None = None
+    error: str | None = None
     cancel_asked: bool = False
+    undo_asked: bool = False
+    deadline: datetime | None = None
+    ahead: int = 0
+    signals: tuple[Signal, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How a foreach stands. ``started`` includes those that ended."""
+
+    total: int
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+
+    @property
+    def running(self) -> int:
+        return self.started - self.completed - self.failed
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepState:
-    """How a step stands. ``finished`` rises with each step that ends in the run; ``result`` is that of its task."""
+    """How a step stands. ``finished`` rises with each step that ends in the run; ``result`` is that of its task.
+
+    ``due`` is when a sleep or a wait is over; ``child`` the run that the step started. While a foreach runs, ``error``
+    is that of the first item that failed.
+    """
 
     step_id: str
     status: StepStatus
@@ -63,6 +113,9 @@ class StepState:
     error: str | None = None
     finished: int = 0
     cancel_asked: bool = False
+    due: datetime | None = None
+    child: UUID | None = None
+    items: Counts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +134,68 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartRun:
+    """Start a run of another workflow as this step."""
+
+    step_id: str
+    workflow: str
+    input: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoRun:
+    """Let a completed run undo what it did, as the step that compensates the one that started it."""
+
+    step_id: str
+    child: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The step sleeps, or waits for a signal, until ``until``; None: as long as it takes."""
+
+    step_id: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expand:
+    """The foreach begins over these items. None of them is started yet."""
+
+    step_id: str
+    items: list[Json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Make tasks of the next ``count`` items of a foreach. ``more``: others are to follow as soon as these are made."""
+
+    step_id: str
+    count: int
+    more: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather:
+    """No item of the foreach runs any more: put the results of all together, in order, and end the step."""
+
+    step_id: str
+    status: StepStatus
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """A step without a task ended. ``signal`` is what it waited for."""
+
+    step_id: str
+    status: StepStatus
+    result: Json = None
+    error: str | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Skip:
     step_id: str
     reason: str
@@ -96,15 +211,22 @@ class Fail:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Ask the step's running task to stop."""
+    """Ask what the step started to stop: its task, its run, or the tasks of its items."""
 
     step_id: str
-    task_id: UUID | None
+    task_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """The run waits for others with the same key; the oldest ``cancel`` of those are asked to stop."""
+
+    cancel: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """The run goes on as ``detail``, from where there is no way to another; ``error`` is known by now."""
+    """The run goes on as ``detail``; ``error`` is known by now."""
 
     detail: str
     error: str | None
@@ -112,18 +234,23 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """The run is over. ``output`` has the results of the steps that no other needs, by step."""
+    """The run is over. ``output`` is what its workflow says, or the results of the steps that no other needs."""
 
     status: RunStatus
     detail: str | None = None
     error: str | None = None
-    output: JsonObject | None = None
+    output: Json = None
 
 
-Begun: TypeAlias = Start | Skip | Fail
-Action: TypeAlias = Start | Skip | Fail | Cancel | Mark | Finish
+Of: TypeAlias = Start | StartRun | UndoRun | Wait | Expand | Launch | Gather | End | Skip | Fail | Cancel
+Action: TypeAlias = Of | Hold | Mark | Finish
 
 
 def compensation_id(step_id: str) -> str:
     """The id of the step that undoes *step_id*; the colon keeps it apart from the ids in definitions."""
     return f"compensate:{step_id}"
+
+
+def approval_name(step_id: str) -> str:
+    """The name of the signal that decides an approval; the colon keeps it apart from the names people choose."""
+    return f"approval:{step_id}"

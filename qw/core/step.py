@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
-from qw.core.duration import parse_duration
-from qw.core.errors import Fault, Invalid
-from qw.core.evaluation import kind, text
-from qw.core.expression import Condition, ExpressionError, Scope, Template, has_expression
-from qw.core.payload import Json, JsonObject, raise_faults, storable_faults
+from qw.core.errors import Fault
+from qw.core.evaluation import kind
+from qw.core.expression import Condition, ExpressionError
+from qw.core.foreach import FOREACH_KEYS, Items, parse_items
+from qw.core.payload import Json, JsonObject
+from qw.core.policy import POLICY_KEYS, duration, parse_policy, type_faults
 from qw.core.shape import below, mapping, names, refuse_unknown
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, NewTask, check_new
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.waiting import KINDS, Kind, check_parameters
+from qw.core.work import COMMAND, WORK_KEYS, Work, parse_work
 
-COMMAND = "command"  # the type that a ``run:`` step becomes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A task's type and the template of its payload. ``is_program``: the document itself says which program runs."""
-
-    type: str
-    payload: Template
-    is_program: bool = False
-
-    def render(self, scope: Scope) -> JsonObject:
-        """The payload over *scope*. Raise ExpressionError, or Invalid where it could not be stored."""
-        payload = self.payload.render(scope)
-        assert isinstance(payload, dict)
-        if self.is_program and isinstance(variables := payload.get("env"), dict):
-            payload["env"] = {name: text(value) for name, value in variables.items()}
-        raise_faults(storable_faults(payload, "with"))
-        return payload
+__all__ = ["COMMAND", "Kind", "Step", "Work", "parse_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A node of a workflow. What is None is left to the policy of its type."""
+    """A node of a workflow. What is None is left to the policy of its type.
+
+    ``timeout`` is that of each attempt of a task; where the step waits, how long it waits.
+    """
 
     id: str
     work: Work
+    kind: Kind = Kind.TASK
     needs: tuple[str, ...] = ()
     condition: Condition | None = None
+    items: Items | None = None
+    continue_on_error: bool = False
     compensate: Work | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
@@ -57,46 +46,78 @@ class Step:
     def works(self) -> list[Work]:
         return [self.work] if self.compensate is None else [self.work, self.compensate]
 
+    @property
+    def tasks(self) -> list[Work]:
+        """Those of its works that become tasks."""
+        return self.works if self.kind is Kind.TASK else self.works[1:]
+
+    def names(self) -> set[str]:
+        """The steps that its own expressions name, those of its compensation excluded."""
+        found = self.work.payload.names() | (self.condition.names() if self.condition else set())
+        return found | (self.items.source.names() if self.items else set())
+
+    def inputs(self) -> set[str]:
+        """The inputs that its expressions name."""
+        found = {name for work in self.works for name in work.payload.inputs()}
+        found |= self.condition.inputs() if self.condition else set()
+        return found | (self.items.source.inputs() if self.items else set())
+
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
-_WORK_KEYS = ("type", "run", "with", "env")
-_LATE_KEYS = ("id", *_WORK_KEYS, "if", "when", "retry", "timeout", "queue", "priority")
-_KEYS = (*_LATE_KEYS, "needs", "depends", "compensate")
-_RETRY_KEYS = ("max_retries", "delay", "backoff", "max_delay", "retry_on", "give_up_on")
 _ALIASES = {"needs": "depends", "if": "when"}
+_ALWAYS = ("id", "type", "with", "if", "when")
+_EARLY = ("needs", "depends", "continue_on_error", "compensate")
+_OF_KIND = {
+    Kind.TASK: ("run", "env", *POLICY_KEYS),
+    Kind.SLEEP: (),
+    Kind.SIGNAL: ("timeout",),
+    Kind.APPROVAL: ("timeout",),
+    Kind.WORKFLOW: (),
+}
 
 
-def parse_step(document: Json, path: str, faults: list[Fault], *, is_late: bool = False) -> Step | None:
+def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
     """The step in *document*, None when it has no usable id. What is wrong goes to *faults*; the rest is still read.
 
-    *is_late*: a step of ``on_failure``. Those run one after another, so ``needs`` means nothing there.
+    *late* names a list whose steps run one after another, ``on_failure`` or ``finally``: ``needs`` means nothing there.
     """
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"a step must be an object, not {kind(document)}"))
         return None
-    what = "a step of on_failure" if is_late else "a step"
-    refuse_unknown(document, _LATE_KEYS if is_late else _KEYS, path, what, faults)
-    _refuse_both(document, path, faults)
+    kind_ = KINDS.get(str(document.get("type")), Kind.TASK)
+    _check_keys(document, kind_, path, faults, late=late)
     id_ = _id(document, path, faults)
-    work = _work(document, path, faults)
+    work = parse_work(document, path, faults)
+    check_parameters(kind_, mapping(document, "with", path, []), below(path, "with"), faults)
     step: dict[str, Any] = {
+        "kind": kind_,
         "needs": names(_either(document, "needs"), below(path, "needs"), faults),
         "condition": _condition(_either(document, "if"), below(path, "if"), faults),
+        "items": parse_items(document, path, faults) if kind_ is Kind.TASK and not late else None,
+        "continue_on_error": _flag(document, "continue_on_error", path, faults),
         "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
-        **_policy(document, work.type, path, faults),
+        **_policy(document, kind_, work.type, path, faults),
     }
-    return Step(id=id_, work=work, **step) if id_ else None
+    if id_ is None:
+        return None
+    found = Step(id=id_, work=work, **step)
+    _check_item(found, path, faults)
+    return found
+
+
+def _check_keys(document: JsonObject, kind_: Kind, path: str, faults: list[Fault], *, late: str) -> None:
+    keys = [*_ALWAYS, *_OF_KIND[kind_]]
+    if not late:
+        keys += [*_EARLY, *(FOREACH_KEYS if kind_ is Kind.TASK else ())]
+    what = f"a step of {late}" if late else "a step" if kind_ is Kind.TASK else f"a step of type {kind_.value}"
+    refuse_unknown(document, keys, path, what, faults)
+    for key, alias in _ALIASES.items():
+        if key in document and alias in document:
+            faults.append(Fault(path=below(path, alias), message=f"{alias!r} means {key!r}; give one of them"))
 
 
 def _either(document: JsonObject, key: str) -> Json:
     return document.get(key, document.get(_ALIASES[key]))
-
-
-def _refuse_both(document: JsonObject, path: str, faults: list[Fault]) -> None:
-    for key, alias in _ALIASES.items():
-        if key in document and alias in document:
-            faults.append(Fault(path=below(path, alias), message=f"{alias!r} means {key!r}; give one of them"))
 
 
 def _id(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
@@ -113,66 +134,11 @@ def _id(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
     return None
 
 
-def _work(document: JsonObject, path: str, faults: list[Fault]) -> Work:
-    given = mapping(document, "with", path, faults)
-    if "run" in document:
-        return _run(document, given, path, faults)
-    type_ = document.get("type")
-    if type_ is None:
-        faults.append(Fault(path=path, message="needs type: (which handler) or run: (a shell command)"))
-    elif not isinstance(type_, str):
-        faults.append(Fault(path=below(path, "type"), message=f"must be the name of a type, not {kind(type_)}"))
-    if "env" in document:
-        faults.append(Fault(path=below(path, "env"), message="goes with run: only; values for a type go under with:"))
-    is_program = type_ == COMMAND and not given.keys().isdisjoint(("run", "argv"))
-    if is_program:
-        faults += _pasted_faults(given.get("run"), below(path, "with.run"))
-    return Work(
-        type=type_ if isinstance(type_, str) else COMMAND,
-        payload=_template(given, below(path, "with"), faults),
-        is_program=is_program,
-    )
-
-
-def _run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> Work:
-    command, variables = document["run"], mapping(document, "env", path, faults)
-    if "type" in document:
-        faults.append(Fault(path=below(path, "run"), message="give type: or run:, not both"))
-    if not isinstance(command, str) or not command.strip():
-        faults.append(Fault(path=below(path, "run"), message="must be the text of a shell command"))
-    pasted = list(_pasted_faults(command, below(path, "run")))
-    faults += [*pasted, *_variable_faults(variables, below(path, "env"))]
-    _template(given, below(path, "with"), faults)
-    _template(variables, below(path, "env"), faults)
-    payload: JsonObject = {"run": "" if pasted else command}
-    if variables:
-        payload["env"] = variables
-    if given:
-        payload["input"] = given
-    return Work(type=COMMAND, payload=_template(payload, path, []), is_program=True)
-
-
-def _pasted_faults(command: Json, path: str) -> Iterator[Fault]:
-    if has_expression(command):
-        message = 'holds an expression, whose value the shell would read as code; put it under env: and use "$NAME"'
-        yield Fault(path=path, message=message)
-
-
-def _variable_faults(variables: JsonObject, path: str) -> Iterator[Fault]:
-    for name, value in variables.items():
-        if not _VARIABLE.fullmatch(name):
-            message = f"{name[:60]!r} cannot be set: letters, digits and _, and not QW_… or LD_…"
-            yield Fault(path=f"{path}.{name}", message=message)
-        elif isinstance(value, (dict, list)):
-            yield Fault(path=f"{path}.{name}", message=f"must be one value, not {kind(value)}")
-
-
-def _template(value: Json, path: str, faults: list[Fault]) -> Template:
-    try:
-        return Template.parse(value, where=path)
-    except ExpressionError as error:
-        faults += error.faults
-        return Template(root={})
+def _flag(document: JsonObject, key: str, path: str, faults: list[Fault]) -> bool:
+    value = document.get(key, False)
+    if not isinstance(value, bool):
+        faults.append(Fault(path=below(path, key), message=f"must be true or false, not {kind(value)}"))
+    return value is True
 
 
 def _condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
@@ -195,62 +161,25 @@ def _compensation(document: Json, path: str, faults: list[Fault]) -> Work | None
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"must be an object with type: and with:, not {kind(document)}"))
         return None
-    refuse_unknown(document, _WORK_KEYS, path, "compensate", faults)
-    work = _work(document, path, faults)
-    faults += _storable_faults(NewTask(type=work.type, id=_NO_ID), path)
+    refuse_unknown(document, WORK_KEYS, path, "compensate", faults)
+    work = parse_work(document, path, faults)
+    faults += type_faults(work.type, path)
+    if work.type in KINDS:
+        faults.append(Fault(path=below(path, "type"), message=f"{work.type} is no task; only a task can undo a step"))
     return work
 
 
-def _policy(document: JsonObject, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
-    retry, retry_path = mapping(document, "retry", path, faults), below(path, "retry")
-    refuse_unknown(retry, _RETRY_KEYS, retry_path, "retry", faults)
-    policy: dict[str, Any] = {
-        "max_retries": retry.get("max_retries"),
-        "timeout": _duration(document, "timeout", path, faults),
-        "queue": document.get("queue", DEFAULT_QUEUE),
-        "priority": document.get("priority", DEFAULT_PRIORITY),
-    }
-    faults += _storable_faults(NewTask(type=type_, id=_NO_ID, **policy), path)
-    return {**policy, "backoff": _backoff(retry, retry_path, faults)}
+def _policy(document: JsonObject, kind_: Kind, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
+    if kind_ is Kind.TASK:
+        return parse_policy(document, type_, path, faults)
+    return {"timeout": duration(document, "timeout", path, faults)}
 
 
-_NO_ID = UUID(int=0)
-
-
-def _storable_faults(task: NewTask, path: str) -> Iterator[Fault]:
-    """What the store would refuse about the task that a step makes: one place has these rules."""
-    try:
-        check_new(task)
-    except Invalid as error:
-        for fault in error.faults:
-            place = "retry.max_retries" if fault.path == "max_retries" else fault.path
-            yield Fault(path=below(path, place), message=fault.message)
-
-
-def _backoff(retry: JsonObject, path: str, faults: list[Fault]) -> Backoff | None:
-    if retry.keys() <= {"max_retries"}:
-        return None
-    usual = Backoff()
-    delay, max_delay = (_duration(retry, key, path, faults) for key in ("delay", "max_delay"))
-    factor = retry.get("backoff", usual.factor)
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 1 <= factor <= 1000:
-        faults.append(Fault(path=below(path, "backoff"), message=f"must be a number from 1 to 1000, not {factor!r}"))
-        factor = usual.factor
-    return Backoff(
-        delay=usual.delay if delay is None else delay,
-        factor=float(factor),
-        max_delay=usual.max_delay if max_delay is None else max_delay,
-        retry_on=names(retry.get("retry_on"), below(path, "retry_on"), faults),
-        give_up_on=names(retry.get("give_up_on"), below(path, "give_up_on"), faults),
-    )
-
-
-def _duration(document: JsonObject, key: str, path: str, faults: list[Fault]) -> timedelta | None:
-    value = document.get(key)
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except Invalid as error:
-        faults += [Fault(path=below(path, key), message=fault.message) for fault in error.faults]
-        return None
+def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
+    """``item`` and ``index`` have a value in the payload of a foreach, and nowhere else."""
+    elsewhere = [step.condition.expression.is_of_item] if step.condition else []
+    elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
+    elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
+    if any(elsewhere):
+        message = "item and index have a value under with: and env: of a step with foreach: only"
+        faults.append(Fault(path=path, message=message))

@@ -9,22 +9,27 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 
+from qw.core.concurrency import Concurrency, parse_concurrency
 from qw.core.errors import Fault, Invalid
 from qw.core.evaluation import kind
+from qw.core.expression import Template
 from qw.core.graph import cycle, order, uncovered
 from qw.core.inputs import Input, check_given, parse_inputs
 from qw.core.payload import Json, JsonObject, storable_faults
-from qw.core.shape import hint, refuse_unknown, string
-from qw.core.step import Step, parse_step
+from qw.core.policy import duration
+from qw.core.shape import hint, mapping, refuse_unknown, string
+from qw.core.step import Kind, Step, parse_step
 from qw.core.transitions import chain
+from qw.core.work import template
 
 MAX_STEPS = 1000
 _MAX_FAULTS = 100
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEYS = ("description", "input", "steps", "on_failure")
+_KEYS = ("description", "input", "outputs", "timeout", "concurrency", "steps", "on_failure", "finally")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,10 @@ class Workflow:
     inputs: Mapping[str, Input]
     steps: tuple[Step, ...]
     on_failure: tuple[Step, ...]
+    at_last: tuple[Step, ...] = ()  # finally
+    outputs: Template | None = None
+    timeout: timedelta | None = None
+    concurrency: Concurrency | None = None
     document: JsonObject = field(repr=False)
 
     @cached_property
@@ -44,15 +53,26 @@ class Workflow:
         needed = {need for step in self.steps for need in step.needs}
         return tuple(step.id for step in self.steps if step.id not in needed)
 
+    @cached_property
+    def by_id(self) -> Mapping[str, Step]:
+        """Its steps, with those of ``on_failure`` and ``finally``."""
+        return {step.id: step for step in (*self.steps, *self.on_failure, *self.at_last)}
+
     @property
     def types(self) -> set[str]:
         """Every task type that a run of it may start."""
-        return {work.type for step in (*self.steps, *self.on_failure) for work in step.works}
+        return {work.type for step in self.by_id.values() for work in step.tasks}
 
     @property
     def programs(self) -> list[str]:
         """The steps that say themselves which program runs (``run:``, ``argv``): only an operator may define those."""
-        return [step.id for step in (*self.steps, *self.on_failure) if any(work.is_program for work in step.works)]
+        return [step.id for step in self.by_id.values() if any(work.is_program for work in step.works)]
+
+    @property
+    def children(self) -> dict[str, str]:
+        """The workflows that it starts, by the step that does."""
+        payloads = {id_: step.work.payload.root for id_, step in self.by_id.items() if step.kind is Kind.WORKFLOW}
+        return {id_: str(root["workflow"]) for id_, root in payloads.items() if isinstance(root, dict)}
 
 
 def check_input(workflow: Workflow, given: JsonObject) -> JsonObject:
@@ -85,10 +105,18 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     description = string(document, "description", "", faults)
     inputs = {} if "initialTask" in document else parse_inputs(document.get("input"), faults)
     placed = _steps(document, faults)
-    late = _late_steps(document, faults)
-    _check_ids([*placed, *late], faults)
+    late = _late_steps(document, "on_failure", faults)
+    at_last = _late_steps(document, "finally", faults)
+    outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
+    timeout = duration(document, "timeout", "", faults)
+    if timeout == timedelta(0):
+        faults.append(Fault(path="timeout", message="must be longer than 0"))
+    concurrency = parse_concurrency(document, faults)
+    _check_ids([*placed, *late, *at_last], faults)
     _check_graph(placed, faults)
-    _check_names(placed, late, inputs, faults)
+    _check_names(placed, [*late, *at_last], inputs, faults)
+    _check_whole("outputs", outputs, {step.id for _, step in placed}, inputs, faults)
+    _check_whole("concurrency.key", concurrency.key if concurrency else None, (), inputs, faults)
     if faults:
         return None
     steps = {step.id: step for _, step in placed}
@@ -98,6 +126,10 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         inputs=inputs,
         steps=tuple(steps[id_] for id_ in order({step.id: step.needs for step in steps.values()})),
         on_failure=tuple(step for _, step in late),
+        at_last=tuple(step for _, step in at_last),
+        outputs=outputs,
+        timeout=timeout,
+        concurrency=concurrency,
         document=document,
     )
 
@@ -119,9 +151,9 @@ def _steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
     return [(path, step) for path, step in parsed if step is not None]
 
 
-def _late_steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
-    documents = _listed(document, "on_failure", faults)
-    parsed = [(path, parse_step(step, path, faults, is_late=True)) for path, step in documents]
+def _late_steps(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[str, Step]]:
+    documents = _listed(document, key, faults)
+    parsed = [(path, parse_step(step, path, faults, late=key)) for path, step in documents]
     return [(path, step) for path, step in parsed if step is not None]
 
 
@@ -168,15 +200,26 @@ def _check_names(
     """What expressions name exists, and has ended by the time they are evaluated."""
     ids = {step.id for _, step in placed}
     for path, step in [*placed, *late]:
-        _check_known(path, _inputs(step), inputs, "an input", faults)
+        _check_known(path, step.inputs(), inputs, "an input", faults)
     for path, step in placed:
-        _check_known(path, _names(step) | _compensation_names(step), ids, "a step", faults)
+        _check_known(path, step.names() | _compensation_names(step), ids, "a step", faults)
     known = set(ids)
     for path, step in late:
-        _check_known(path, _names(step), known, "a step before it", faults)
+        _check_known(path, step.names(), known, "a step before it", faults)
         known.add(step.id)
     if not faults:
         _check_covered(placed, faults)
+
+
+def _check_whole(
+    path: str, template: Template | None, steps: Collection[str], inputs: Collection[str], faults: list[Fault]
+) -> None:
+    """The same for an expression that belongs to no step."""
+    if template is not None:
+        _check_known(path, template.names(), steps, "a step", faults)
+        _check_known(path, template.inputs(), inputs, "an input", faults)
+        if template.is_of_item:
+            faults.append(Fault(path=path, message="item and index have a value in a step with foreach: only"))
 
 
 def _check_known(path: str, names: set[str], known: Collection[str], what: str, faults: list[Fault]) -> None:
@@ -187,7 +230,7 @@ def _check_known(path: str, names: set[str], known: Collection[str], what: str, 
 
 def _check_covered(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
     needs = {step.id: step.needs for _, step in placed}
-    wanted = {step.id: sorted(_names(step) | (_compensation_names(step) - {step.id})) for _, step in placed}
+    wanted = {step.id: sorted(step.names() | (_compensation_names(step) - {step.id})) for _, step in placed}
     paths = {step.id: path for path, step in placed}
     for id_, name in uncovered(needs, wanted):
         if name == id_:
@@ -197,14 +240,5 @@ def _check_covered(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
         faults.append(Fault(path=paths[id_], message=message))
 
 
-def _names(step: Step) -> set[str]:
-    return step.work.payload.names() | (step.condition.names() if step.condition else set())
-
-
 def _compensation_names(step: Step) -> set[str]:
     return step.compensate.payload.names() if step.compensate else set()
-
-
-def _inputs(step: Step) -> set[str]:
-    named = {name for work in step.works for name in work.payload.inputs()}
-    return named | (step.condition.inputs() if step.condition else set())

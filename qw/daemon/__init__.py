@@ -7,6 +7,7 @@ a signal, a request in the database, or the end of the work when it was started 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import Self
 from qw import __version__
 from qw.config import Settings
 from qw.core.ending import HandedBack, end
+from qw.core.errors import QwError, Unavailable
 from qw.core.task import Lane, Policy
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
@@ -37,6 +39,7 @@ from qw.services.outcomes import Outcomes
 from qw.services.promoter import Promoter
 from qw.services.pruner import Pruner, Retention
 from qw.services.rescuer import Rescuer
+from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
@@ -45,7 +48,7 @@ from qw.store import claims, runs, workers
 from qw.store.claims import Ended
 from qw.store.connection import Link
 from qw.store.pool import Pool
-from qw.store.workers import Blocking, Held
+from qw.store.workers import Blocking, Held, Orphan
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +113,8 @@ class Daemon:
         for loop in (*self._loops, *self._extra):
             loop.cancel()
         await asyncio.gather(*self._loops, *self._extra, return_exceptions=True)
+        with contextlib.suppress(QwError):  # the lease runs out by itself
+            await self._return_the_rest()
         await self._stack.aclose()
 
     # -- building
@@ -170,14 +175,16 @@ class Daemon:
         )
         self._worker = Worker(self._link("worker"), equipment, queues=settings.queues)
         self._promoter = Promoter(chores, self._worker.woken)
+        self._scheduler = Scheduler(self._link("scheduler"), self._worker.woken)
         self._advancer = Advancer(self._link("advancer"), self._worker.woken)
-        rescuer = Rescuer(chores, self.identity, settings.lease, locks=direct is not None)
+        rescuer = Rescuer(chores, self.identity, self._lease, locks=direct is not None)
         self._tick = Tick(
             self._link("tick"),
             identity=self.identity,
             lease=settings.lease,
             worker=self._worker,
             promoter=self._promoter,
+            scheduler=self._scheduler,
             rescuer=rescuer,
             advancer=self._advancer,
             drain=self.drain,
@@ -189,7 +196,7 @@ class Daemon:
             keys=settings.idempotency_retention,
         )
         services: list[Service] = [
-            self._worker, self._outcomes, self._promoter, self._advancer, rescuer, self._tick,
+            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, rescuer, self._tick,
             Pruner(chores, retention), self._log, LeaseGuard(self._lease, self._worker),
         ]  # fmt: skip
         self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
@@ -233,22 +240,32 @@ class Daemon:
         log.info("draining", extra={"running": worker.running, "grace": str(self._settings.grace)})
         await _until(lambda: not worker.running, self._settings.grace.total_seconds(), self._hurry)
         worker.interrupt_all(Stop.DRAIN, "the daemon stops")
-        await _until(lambda: not worker.running, STOP_SECONDS)
-        await _until(lambda: not len(self._outcomes), STOP_SECONDS)
+        await _until(lambda: not len(self._holdings), STOP_SECONDS)
+
+    async def _return_the_rest(self) -> None:
+        """Hand back what still runs in this worker's name: a claim that came as the loops ended, a thread that stays."""
+        async with self._pool.connection() as conn:
+            rows = await workers.orphans(conn, [self.identity()])
+            if rows:
+                log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
+                await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
 
     async def _watch_for_the_end(self) -> None:
         """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
         idle = 0
         while idle < 2:
-            async with self._pool.connection() as conn:
-                news = await workers.news(
-                    conn, self.identity(), lease=self._settings.lease, cursor=self._promoter.cursor
-                )
-            overdue = news.due is not None and news.due <= 0
-            busy = news.lanes or news.advance or overdue or not self._worker.is_idle
-            idle = 0 if busy else idle + 1
+            try:
+                idle = 0 if await self._is_busy() else idle + 1
+            except Unavailable:
+                idle = 0
             await asyncio.sleep(0.1)
         self.drain()
+
+    async def _is_busy(self) -> bool:
+        async with self._pool.connection() as conn:
+            news = await workers.news(conn, self.identity(), lease=self._settings.lease, cursor=self._promoter.cursor)
+        overdue = news.due is not None and news.due <= 0
+        return bool(news.lanes or news.advance or overdue or not self._worker.is_idle)
 
     # -- reacting
 
@@ -266,20 +283,7 @@ class Daemon:
             rows = await workers.orphans(conn, [self.identity()])
             strays = [row for row in rows if row.fence in fences and self._holdings.of_fence(row.fence) is None]
             log.warning("claims handed back that never arrived", extra={"tasks": len(strays)})
-            await claims.end(
-                conn,
-                [
-                    Ended(
-                        id=row.task_id,
-                        fence=row.fence,
-                        attempt=row.attempt - 1,
-                        ending=end(HandedBack(), retries=row.retries, crashes=row.crashes, policy=Policy(), chance=0.0),
-                        unique_key=row.unique_key,
-                        run_id=row.run_id,
-                    )
-                    for row in strays
-                ],
-            )
+            await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
 
     def _stop_gone(self, fences: list[int]) -> None:
         for fence in fences:
@@ -299,6 +303,18 @@ class Daemon:
         task = asyncio.ensure_future(work)
         self._extra.add(task)
         task.add_done_callback(self._extra.discard)
+
+
+def _handed_back(row: Orphan, attempt: int) -> Ended:
+    ending = end(HandedBack(), retries=row.retries, crashes=row.crashes, policy=Policy(), chance=0.0)
+    return Ended(
+        id=row.task_id,
+        fence=row.fence,
+        attempt=attempt,
+        ending=ending,
+        unique_key=row.unique_key,
+        run_id=row.run_id,
+    )
 
 
 async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:

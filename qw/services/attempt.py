@@ -7,17 +7,19 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from qw.core.duration import MAX_DURATION
 from qw.core.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
 from qw.core.errors import Invalid
 from qw.core.handling import Failure, Reject, Retry, Snooze
 from qw.core.payload import MAX_RESULT, Json, clean, clean_error
 from qw.handlers import Handler, Kind
 from qw.services.context import AttemptContext, BlockingContext
-from qw.services.holdings import Holding, Stop
+from qw.services.holdings import Holding, State, Stop
 
 
 async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
@@ -29,7 +31,8 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     except asyncio.CancelledError:
         return _stopped(holding)
     except Snooze as snooze:
-        return Snoozed(delay=snooze.delay, reason=clean_error(snooze.reason) or "snoozed")
+        delay = max(timedelta(0), min(snooze.delay, MAX_DURATION))
+        return Snoozed(delay=delay, reason=clean_error(snooze.reason) or "snoozed")
     except Reject as reject:
         return Failed(error=_text(reject), names=("Reject",), final=True)
     except Retry as retry:
@@ -46,6 +49,13 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
 
 
 async def _call(handler: Handler, context: AttemptContext, holding: Holding) -> object:
+    try:
+        return await _called(handler, context, holding)
+    finally:
+        holding.state = State.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
+
+
+async def _called(handler: Handler, context: AttemptContext, holding: Holding) -> object:
     if handler.kind is Kind.ASYNC or inspect.iscoroutinefunction(handler.function):
         return await handler.function(**handler.arguments(context))
     if handler.kind is Kind.THREAD:

@@ -24,9 +24,10 @@ class Backlog:
         else:
             self._waiting[holding.kind].append(holding)
 
-    def startable(self, kind: Kind) -> Iterator[Holding]:
+    def startable(self, kind: Kind, *, suspects: bool) -> Iterator[Holding]:
         """Take what may start in the free slots of *kind*. The caller takes the slot before asking for the next."""
-        if self._suspects and self.suspect is None and self._suspects[0].kind is kind and self._slots.free(kind) > 0:
+        may_start = suspects and self._suspects and self.suspect is None
+        if may_start and self._suspects[0].kind is kind and self._slots.free(kind) > 0:
             self.suspect = self._suspects.popleft()
             yield self.suspect
         waiting = self._waiting[kind]
@@ -43,6 +44,10 @@ class Backlog:
     @property
     def has_suspects(self) -> bool:
         return bool(self._suspects)
+
+    def spare_suspects(self) -> list[Holding]:
+        """The suspects that wait beside another one."""
+        return list(self._suspects)[0 if self.suspect else 1 :]
 
     def __iter__(self) -> Iterator[Holding]:
         for queue in (*self._waiting.values(), self._suspects):

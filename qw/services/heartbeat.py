@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from qw.core.errors import QwError
+from qw.core.errors import QwError, Unavailable
 from qw.services.holdings import Holdings
 from qw.services.lease import Lease
 from qw.store import workers
@@ -132,7 +132,12 @@ class Heartbeat:
 
     def _compare(self, conn: Blocking) -> None:
         known = self._holdings.known()
-        rows = workers.held(conn, self.worker)
+        try:
+            rows = workers.held(conn, self.worker)
+        except Unavailable:
+            if conn.closed:
+                raise
+            return  # somebody holds the table, for longer than a beat may wait
         strangers = {row.fence for row in rows} - known
         strays = [row for row in rows if row.fence in strangers & self._strangers]
         self._strangers = strangers

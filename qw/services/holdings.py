@@ -55,7 +55,12 @@ class Holding:
         if self.stop is None and self.state is State.RUNNING:
             self.stop, self.stop_reason = stop, reason
             if self.task is not None:
-                self.task.cancel()
+                # Not at once: a task that is cancelled before its first step never runs, so it gives nothing back.
+                self.task.get_loop().call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.state is State.RUNNING and self.task is not None:
+            self.task.cancel()
 
 
 class Holdings:

@@ -55,6 +55,10 @@ class Outcomes:
         self.drained.clear()
         self.bell.set()
 
+    def doubt(self, fence: int) -> None:
+        """An end of this fence may be stored already: look it up before calling it lost."""
+        self._doubtful.add(fence)
+
     def __len__(self) -> int:
         return len(self._pending) + self._in_flight
 
@@ -88,6 +92,7 @@ class Outcomes:
         except Unavailable:
             raise
         except QwError as error:
+            self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
             await self._write_apart(batch, error)
             return
         await self._settle_lost([e for e in batch if (e.id, e.fence) not in mine])

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from qw.store import runs, tasks, workers
+from qw.core.schedule import FIRES_KEPT
+from qw.store import runs, schedules, tasks, workers
 from qw.store.connection import Link
 
 FOLD_SECONDS = 10.0
@@ -57,5 +58,6 @@ class Pruner:
             gone = await tasks.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH)
             over = await runs.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH // 10)
             keys = await tasks.prune_keys(conn, age=kept.keys, limit=BATCH)
+            fires = await schedules.prune(conn, age=FIRES_KEPT, limit=BATCH)
             await workers.prune(conn, age=kept.unhappy)
-        return max(gone, keys, over * 10) >= BATCH
+        return max(gone, keys, fires, over * 10) >= BATCH

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from qw.core.ending import WorkerDied, end
 from qw.core.errors import Unavailable
 from qw.core.task import Policy
+from qw.services.lease import Lease
 from qw.store import claims, workers
 from qw.store.claims import Ended
 from qw.store.connection import Connection, Link
@@ -33,7 +34,7 @@ class Rescuer:
 
     name = "rescuer"
 
-    def __init__(self, link: Link, worker: Callable[[], int], lease: timedelta, *, locks: bool) -> None:
+    def __init__(self, link: Link, worker: Callable[[], int], lease: Lease, *, locks: bool) -> None:
         self._link = link
         self._worker = worker
         self._lease = lease
@@ -58,11 +59,11 @@ class Rescuer:
 
     async def _step(self) -> bool:
         async with self._link.use() as conn:
-            looks = await workers.look(conn, worker=self._worker(), lease=self._lease)
+            looks = await workers.look(conn, worker=self._worker(), lease=self._lease.length)
             uptime = await workers.uptime(conn)
             if self._lost_contact:
                 self._lost_contact, self._in_contact_since = False, time.monotonic()
-                self._quiet_until = self._in_contact_since + self._lease.total_seconds()
+                self._quiet_until = self._in_contact_since + self._lease.length.total_seconds()
             gone = [look.id for look in looks if look.gone]
             dead = self._judge([look for look in looks if not look.gone], uptime)
             buried = await workers.bury(conn, dead) if dead else []
@@ -78,8 +79,7 @@ class Rescuer:
         now = time.monotonic()
         if now < self._quiet_until:
             return {}
-        lease = self._lease.total_seconds()
-        silence_counts = uptime >= self._lease and now - self._in_contact_since >= lease
+        silence_counts = uptime >= self._lease.length and self._has_long_been_in_contact(now)
         dead: dict[int, datetime] = {}
         suspects: dict[int, tuple[float, datetime | None]] = {}
         for look in looks:
@@ -97,6 +97,13 @@ class Rescuer:
                     suspects[look.id] = first_at, seen_at
         self._first_looks = suspects
         return dead
+
+    def _has_long_been_in_contact(self, now: float) -> bool:
+        """For a lease, by our own beats. Whoever was frozen himself may be the only one who was."""
+        beating_since = self._lease.beating_since
+        if beating_since is None:
+            return False
+        return now - max(beating_since, self._in_contact_since) >= self._lease.length.total_seconds()
 
     async def _bring_back(self, conn: Connection, orphans: Sequence[Orphan]) -> None:
         ended = [_ended(orphan) for orphan in orphans]

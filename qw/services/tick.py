@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from qw.services.promoter import Promoter
+from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.worker import Worker
 from qw.store import tasks, workers
@@ -28,6 +29,7 @@ class Tick:
         lease: timedelta,
         worker: Worker,
         promoter: Promoter,
+        scheduler: Scheduler,
         rescuer: Service,
         advancer: Service,
         drain: Callable[[], None],
@@ -38,6 +40,7 @@ class Tick:
         self._lease = lease
         self._worker = worker
         self._promoter = promoter
+        self._scheduler = scheduler
         self._rescuer = rescuer
         self._advancer = advancer
         self._drain = drain
@@ -59,6 +62,7 @@ class Tick:
                 self._worker.interrupt(await workers.asked(conn, self._identity()))
         self._worker.sees(news.lanes)
         self._promoter.expect(news.due)
+        self._scheduler.expect(news.schedule)
         if news.advance:
             self._advancer.bell.set()
         if news.doubts:

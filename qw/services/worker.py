@@ -90,12 +90,15 @@ class Worker:
 
     async def step(self) -> bool:
         self._return_stale()
+        if self._backlog.has_suspects:
+            self._dispatch_all()
         room = self._room()
-        if self.draining or room <= 0 or not self._lease.holds:
+        spare = self._spare() if room <= 0 else 0
+        if self.draining or room + spare <= 0 or not self._lease.holds:
             return False
         if self._lanes.is_empty:
             return await self._wait_for_work()
-        taken = await self._claim(room)
+        taken = await (self._claim(room) if room > 0 else self._take(spare, without=self._types({Kind.ASYNC})))
         if taken and self._waits and time.monotonic() - self._idle_at > 1.0:
             await self._stop_waiting()
         return taken > 0 or not self._lanes.is_empty
@@ -106,16 +109,24 @@ class Worker:
         ahead = self._pace.ahead(time.monotonic())
         return max(0, self._slots.free(Kind.ASYNC)) + ahead - len(self._backlog)
 
+    def _spare(self) -> int:
+        """Free slots of the other kinds, where all those of async handlers are taken."""
+        if len(self._outcomes) > UNWRITTEN or self._backlog:
+            return 0
+        served = {handler.kind for handler in self._handlers} - {Kind.ASYNC}
+        return sum(self._slots.free(kind) for kind in served)
+
     # -- claiming
 
     async def _claim(self, room: int) -> int:
         now = time.monotonic()
         tight = {kind for kind, until in self._tight.items() if until > now}
-        wary = self._wary_until > now
+        has_suspect = self._backlog.has_suspects or self._backlog.suspect is not None
+        wary = has_suspect or self._wary_until > now
         if not tight and not wary:
             return await self._take(room)
         # Free slots of an overfull kind are filled exactly; past its tasks the others are still found.
-        exact = max([int(wary and self._backlog.suspect is None), *(self._slots.free(kind) for kind in tight)])
+        exact = max([int(wary and not has_suspect), *(self._slots.free(kind) for kind in tight)])
         taken = await self._take(min(exact, room)) if exact else 0
         return taken + await self._take(room, without=self._types(tight), wary=wary)
 
@@ -137,8 +148,8 @@ class Worker:
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now)
         for claim in taken:
             self._accept(claim)
-        for kind in self._slots.sizes:
-            self._dispatch(kind)
+        self._return(self._backlog.spare_suspects())
+        self._dispatch_all()
         return len(taken)
 
     def _types(self, kinds: set[Kind]) -> list[str]:
@@ -166,17 +177,24 @@ class Worker:
 
     # -- running
 
+    def _dispatch_all(self) -> None:
+        for kind in self._slots.sizes:
+            self._dispatch(kind)
+
     def _dispatch(self, kind: Kind) -> None:
         """Start what has a free slot, in the order claimed."""
-        if self.draining:
-            return
-        if not self._lease.holds:
+        if self.draining or not self._lease.holds:
             self.return_unstarted()
             return
-        for holding in self._backlog.startable(kind):
+        suspects = self._backlog.has_suspects and not self._has_ending_suspects()
+        for holding in self._backlog.startable(kind, suspects=suspects):
             self._start(holding)
         if self._backlog.has_suspects:
             self._wary_until = time.monotonic() + TIGHT_SECONDS
+
+    def _has_ending_suspects(self) -> bool:
+        """Whether a suspect is still held whose end is not written: should the next one kill us, it would pay too."""
+        return any(holding.is_suspect and holding.state is State.ENDING for holding in self._holdings)
 
     def _start(self, holding: Holding) -> None:
         self._slots.take(holding.kind)
@@ -218,7 +236,7 @@ class Worker:
         conn = context.open_connection
         assert conn is not None
         if not isinstance(outcome, Completed):
-            await context.close(_RolledBack())
+            await _quietly(context.close(_RolledBack()))
             self._end(holding, outcome)
             return
         try:
@@ -231,6 +249,7 @@ class Worker:
         except Exception as error:
             # In doubt: the fence decides when the outcome is written again as a failure.
             await _quietly(context.close(error))
+            self._outcomes.doubt(holding.claim.fence)
             outcome = _lost_transaction(error)
         self._end(holding, outcome)
 

@@ -33,14 +33,18 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: claim_some
--- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them.
+-- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them. Looks at the first
+-- 1,000 of a lane only: there may be a million of that type.
 with chosen as materialized (
   select r.ctid
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursors)s::bigint[], %(quotas)s::integer[])
            as l (queue, priority, cursor, quota),
          lateral (
            select ctid from qw.ready r
-            where r.queue = l.queue and r.priority = l.priority and r.seq > l.cursor
+            where r.ctid = any(array(
+                select w.ctid from qw.ready w
+                 where w.queue = l.queue and w.priority = l.priority and w.seq > l.cursor
+                 order by w.seq limit 1000))
               and r.crashes < %(crashes)s::smallint
               and not exists (
                 select 1 from qw.task f where f.id = r.task_id and f.type = any(%(without)s::text[]))

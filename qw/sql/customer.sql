@@ -26,14 +26,14 @@ with own as materialized (
   union
   select t.id from qw.task t where t.run_id = any(array(select run_id from own where run_id is not null))
 )
-select coalesce(
-         (select case when w.name = r.workflow then r.id else r.workflow_id end::text
-            from qw.run r left join qw.workflow w on w.id = r.workflow_id where r.id = s.run_id),
-         s.headers ->> 'workflowId', 'standalone') as filed_under,
+select coalesce(case when w.name = r.workflow then r.id else r.workflow_id end::text, s.headers ->> 'workflowId',
+                'standalone') as filed_under,
        count(*) as total,
        count(*) filter (where s.status = 'completed') as completed,
        count(*) filter (where s.status = 'failed') as failed,
        count(*) filter (where s.status in ('pending', 'retrying')) as pending,
-       count(*) filter (where s.status = 'processing') as processing
-  from qw.tasks s where s.id = any(array(select id from wanted))
+       count(*) filter (where s.status = 'processing') as processing,
+       coalesce(bool_or(r.finished_at is null) filter (where r.id is not null), false) as is_open
+  from qw.tasks s left join qw.run r on r.id = s.run_id left join qw.workflow w on w.id = r.workflow_id
+ where s.id = any(array(select id from wanted))
  group by 1 order by 1

@@ -34,8 +34,8 @@ with new as (
 select id from new
 
 -- name: get
-select id, workflow, workflow_id, version, status, detail, input, output, error, cancel_asked, created_at, started_at,
-       finished_at
+select id, workflow, workflow_id, version, status, detail, input, output, error, cancel_asked, key, deadline, parent_id,
+       depth, created_at, started_at, finished_at, now() as read_at
   from qw.run where id = any(%(ids)s::uuid[])
 
 -- name: find
@@ -47,66 +47,29 @@ select id from qw.run
  order by id desc limit %(limit)s
 
 -- name: steps
--- The steps of runs in the order they began, with how their tasks stand.
-select s.run_id, s.step, s.type, s.status, s.task_id, coalesce(s.error, f.error) as error, s.started_at, s.finished_at,
-       s.finished, f.status as task_status, f.result, f.finished_at as task_finished_at, f.fence as task_fence,
-       exists (select 1 from qw.cancel_request c where c.task_id = s.task_id) as cancel_asked
-  from qw.run_step s left join qw.finished f on f.task_id = s.task_id
+-- The steps of runs in the order they began, with how their tasks stand, or the runs that they started. What a step of
+-- the second kind came to is known once that run is over; as a compensation, once it is over for the second time.
+select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
+       s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
+       coalesce(s.error, f.error, case when c.status = 'failed' then c.error end) as error,
+       coalesce(s.result, f.result, c.output) as result,
+       coalesce(f.status, case
+         when c.finished_at is null then null
+         when s.step not like 'compensate:%%' then c.status
+         when c.detail = 'compensated' then 'completed'
+         when c.status <> 'completed' then 'failed' end) as task_status,
+       coalesce(f.finished_at, c.finished_at) as task_finished_at, f.fence as task_fence
+  from qw.run_step s
+  left join qw.finished f on f.task_id = s.task_id
+  left join qw.run c on c.id = s.child_id
  where s.run_id = any(%(runs)s::uuid[])
  order by s.run_id, s.started_at, s.step
-
--- name: claim
--- Lock runs with news that nobody else is advancing, in id order.
-select r.id from qw.run r
- where r.id = any(array(select distinct a.run_id from qw.advance a limit %(limit)s))
- order by r.id for update skip locked
-
--- name: inbox
--- The news of locked runs. A second statement, so that it sees what was committed while it waited for the lock.
-select id from qw.advance where run_id = any(%(runs)s::uuid[])
 
 -- name: documents
 select id, document from qw.workflow_version where id = any(%(versions)s::bigint[])
 
--- name: begin_steps
-insert into qw.run_step (run_id, step, type, status, task_id, error, finished_at, finished)
-select run_id, step, type, status, task_id, error, case when finished is not null then now() end, finished
-  from unnest(%(runs)s::uuid[], %(steps)s::text[], %(types)s::text[], %(statuses)s::text[], %(tasks)s::uuid[],
-              %(errors)s::text[], %(finished)s::integer[])
-    as g (run_id, step, type, status, task_id, error, finished)
-on conflict do nothing
-
--- name: end_steps
-update qw.run_step s set status = g.status, error = g.error, finished = g.finished, finished_at = g.finished_at
-  from unnest(%(runs)s::uuid[], %(steps)s::text[], %(statuses)s::text[], %(errors)s::text[], %(finished)s::integer[],
-              %(times)s::timestamptz[]) as g (run_id, step, status, error, finished, finished_at)
- where s.run_id = g.run_id and s.step = g.step and s.status = 'running'
-
--- name: update_runs
-with given as (
-  select * from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[],
-                       %(outputs)s::jsonb[]) as g (id, status, detail, error, output)
-), before as materialized (
-  select r.id, r.status from qw.run r where r.id = any(%(ids)s::uuid[])
-), events as (
-  insert into qw.outbox (type, run_id, error)
-  select w.type, g.id, g.error from given g join before b on b.id = g.id
-    join qw.wanted w on w.type = 'workflow.run.' || case when g.status = 'running' then 'started' else g.status end
-   where b.status <> g.status
-)
-update qw.run r
-   set status = g.status, detail = g.detail, error = g.error, output = g.output,
-       started_at = coalesce(r.started_at, now()),
-       finished_at = case when g.status in ('completed', 'failed', 'cancelled') then now() end
-  from given g
- where r.id = g.id
-
--- name: clear_inbox
-delete from qw.advance where id = any(%(ids)s::bigint[])
-
--- name: clear_lost
--- News of runs that are gone.
-delete from qw.advance a where not exists (select 1 from qw.run r where r.id = a.run_id)
+-- name: texts
+select id, document::text from qw.workflow_version where id = any(%(versions)s::bigint[])
 
 -- name: cancel
 -- No row: the run does not exist or is over.
@@ -117,6 +80,22 @@ with asked as (
 )
 select id from asked
 
+-- name: signal
+-- Raises QW001 and QW002 where the run is not there or over.
+select qw.signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
+
+-- name: decide
+-- Approve or reject. The name is not one that qw.signal takes.
+with told as (
+  insert into qw.signal (run_id, name, payload, sent_by)
+  values (%(run)s, %(name)s, %(payload)s::jsonb, %(sent_by)s::text) returning run_id
+)
+insert into qw.advance (run_id) select run_id from told
+
+-- name: signals
+-- What a run was told, the oldest first, with the step that took it.
+select id, name, payload, sent_by, sent_at, step from qw.signal where run_id = %(run)s order by id
+
 -- name: completed_of_run
 -- Completed tasks of a run that are no compensations, the last completed first.
 select t.id as task_id, t.type, t.payload, f.result, f.finished_at
@@ -125,6 +104,10 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
    and not exists (  -- its step's own compensation has undone it
      select 1 from qw.task u join qw.finished g on g.task_id = u.id
       where u.run_id = t.run_id and u.parent_id = t.id and g.status = 'completed')
+   and not exists (  -- the same for an item of a foreach, which is undone as a whole
+     select 1 from qw.run_step u
+      where u.run_id = t.run_id and t.step like '%%[%%' and u.step = 'compensate:' || split_part(t.step, '[', 1)
+        and u.status = 'completed' and u.started_at >= t.created_at)
  order by f.finished_at desc, t.id desc
 
 -- name: completed_task
@@ -135,9 +118,10 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
 -- name: prune
 -- Delete runs past their retention with all their tasks.
 with old as materialized (
-  select id from qw.run
-   where finished_at < now() - %(completed)s::interval
-     and (status = 'completed' or finished_at < now() - %(unhappy)s::interval)
+  select r.id from qw.run r
+   where r.finished_at < now() - %(completed)s::interval
+     and (r.status = 'completed' or r.finished_at < now() - %(unhappy)s::interval)
+     and not exists (select 1 from qw.run p where p.id = r.parent_id and p.finished_at is null)
    limit %(limit)s for update skip locked
 ), task as materialized (
   select t.id, t.queue, f.status from qw.task t join qw.finished f on f.task_id = t.id
@@ -156,6 +140,10 @@ with old as materialized (
   delete from qw.task where id = any(array(select id from task))
 ), steps as (
   delete from qw.run_step where run_id = any(array(select id from old))
+), items as (
+  delete from qw.run_item where run_id = any(array(select id from old))
+), signals as (
+  delete from qw.signal where run_id = any(array(select id from old))
 ), runs as (
   delete from qw.run where id = any(array(select id from old))
 ), counts as (

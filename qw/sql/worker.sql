@@ -88,15 +88,27 @@ select name from qw.type order by name
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains.
+-- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains,
+-- seconds until the next schedule.
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
     where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
-  exists (select 1 from qw.advance) as advance,
+  exists (select 1 from qw.advance a where a.at <= now()) as advance,
   exists (select 1 from qw.cancel_request) as cancels,
   exists (select 1 from qw.life l where l.id <> %(worker)s::integer
              and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
-  coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining
+  coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,
+  (select extract(epoch from s.next_at - now())::float8 from qw.schedule s
+    where s.next_at is not null order by s.next_at, s.id limit 1) as schedule
 from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
         from qw.lane) l
+
+-- name: drain
+-- Ask a worker to drain and stop; its tick sees it. No row: it does not live.
+update qw.worker set draining = true where id = %(worker)s and dead_at is null and stopped_at is null returning id
+
+-- name: tasks
+-- What a worker runs, the longest-running first.
+select r.task_id, t.type, r.attempt, r.claimed_at from qw.running r join qw.task t on t.id = r.task_id
+ where r.worker = %(worker)s order by r.claimed_at, r.task_id limit %(limit)s

@@ -17,7 +17,7 @@ PATIENCE = 10.0  # seconds to wait for a free connection
 class Pool:
     """Up to *size* connections, the first opened when it is needed. A context manager."""
 
-    def __init__(self, url: str, *, size: int, name: str) -> None:
+    def __init__(self, url: str, *, size: int, name: str, patience: float = PATIENCE) -> None:
         self._url = url
         self._name = name
         self._pool = AsyncConnectionPool(
@@ -25,7 +25,7 @@ class Pool:
             kwargs={"autocommit": True},
             min_size=0,
             max_size=size,
-            timeout=PATIENCE,
+            timeout=patience,
             reconnect_timeout=0.0,
             configure=settle,
             check=_check,

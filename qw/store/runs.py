@@ -16,7 +16,7 @@ from qw import sql
 from qw.core.handling import Recorded
 from qw.core.payload import Json, JsonObject
 from qw.core.run import RunStatus, StepStatus
-from qw.store.connection import Connection, query, to_json
+from qw.store.connection import Connection, execute, query, to_json
 from qw.store.tasks import LAST_ID
 
 _SQL = sql.statements("run")
@@ -36,7 +36,7 @@ class StoredWorkflow:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run, pinned to the version of its workflow that it started with."""
+    """A run, pinned to the version of its workflow that it started with. ``read_at`` is the database's time."""
 
     id: UUID
     workflow: str
@@ -48,65 +48,54 @@ class StoredRun:
     output: Json
     error: str | None
     cancel_asked: bool
+    key: str | None
+    deadline: datetime | None
+    parent_id: UUID | None
+    depth: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    read_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredStep:
-    """A step of a run. The ``task_…`` fields are those of its finished task, None while it is not final."""
+    """A step of a run. The ``task_…`` fields are those of its finished task (or of the run that it started), None while
+    that is not final. The ``items…`` are the counts of a foreach.
+    """
 
     run_id: UUID
     step: str
     type: str
     status: StepStatus
     task_id: UUID | None
-    error: str | None
+    child_id: UUID | None
     started_at: datetime
     finished_at: datetime | None
     finished: int | None
-    task_status: str | None
+    due_at: datetime | None
+    cancel_asked: bool
+    items: int | None
+    items_started: int
+    items_completed: int
+    items_failed: int
+    error: str | None
     result: Json
+    task_status: str | None
     task_finished_at: datetime | None
     task_fence: int | None
-    cancel_asked: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class BegunStep:
-    """A step that starts (with its task), is skipped, or fails before it has a task; then ``finished`` is its place."""
+class StoredSignal:
+    """What a run was told. ``step`` took it; None: none yet."""
 
-    run_id: UUID
-    step: str
-    type: str
-    status: StepStatus
-    task_id: UUID | None = None
-    error: str | None = None
-    finished: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedStep:
-    """A step whose task is final; ``finished`` is its place among the steps of the run that ended."""
-
-    run_id: UUID
-    step: str
-    status: StepStatus
-    error: str | None
-    finished: int
-    finished_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunState:
-    """What a run is now. Sets the times by the status."""
-
-    id: UUID
-    status: RunStatus
-    detail: str | None
-    error: str | None
-    output: Json = None
+    id: int
+    name: str
+    payload: Json
+    sent_by: str | None
+    sent_at: datetime
+    step: str | None
 
 
 async def keep_workflow(conn: Connection, name: str, document: JsonObject) -> None:
@@ -135,7 +124,7 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:
     """The runs that exist among *ids*, in that order."""
     async with conn.cursor(row_factory=class_row(StoredRun)) as cursor:
-        await cursor.execute(_SQL["get"], {"ids": list(ids)})
+        await cursor.execute(_SQL["get"], {"ids": list(ids)}, binary=True)
         runs = {run.id: replace(run, status=RunStatus(run.status)) for run in await cursor.fetchall()}
     return [runs[id] for id in ids if id in runs]
 
@@ -156,7 +145,7 @@ async def find(
 async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
     """The steps of *runs* that began, run by run, in the order they began."""
     async with conn.cursor(row_factory=class_row(StoredStep)) as cursor:
-        await cursor.execute(_SQL["steps"], {"runs": list(runs)})
+        await cursor.execute(_SQL["steps"], {"runs": list(runs)}, binary=True)
         return [replace(step, status=StepStatus(step.status)) for step in await cursor.fetchall()]
 
 
@@ -165,23 +154,23 @@ async def cancel(conn: Connection, id: UUID) -> bool:
     return await (await query(conn, _SQL["cancel"], {"id": id})).fetchone() is not None
 
 
-async def claim(conn: Connection, *, limit: int) -> list[UUID]:
-    """Lock runs with news that nobody else is advancing, in id order. Inside a transaction."""
-    return [row[0] for row in await (await query(conn, _SQL["claim"], {"limit": limit})).fetchall()]
+async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_by: str | None) -> None:
+    """Tell a run something. Raise NotFound, or Conflict when it is over."""
+    params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
+    await query(conn, _SQL["signal"], params)
 
 
-async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[int]:
-    """The news of locked runs."""
-    return [row[0] for row in await (await query(conn, _SQL["inbox"], {"runs": list(runs)})).fetchall()]
+async def decide(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
+    """Keep the decision about an approval, whose signal is called *name*."""
+    params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
+    await query(conn, _SQL["decide"], params)
 
 
-async def clear_inbox(conn: Connection, ids: Sequence[int]) -> None:
-    await query(conn, _SQL["clear_inbox"], {"ids": list(ids)})
-
-
-async def clear_lost(conn: Connection) -> None:
-    """Drop news of runs that are gone."""
-    await query(conn, _SQL["clear_lost"])
+async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:
+    """What a run was told, the oldest first."""
+    async with conn.cursor(row_factory=class_row(StoredSignal)) as cursor:
+        await cursor.execute(_SQL["signals"], {"run": run})
+        return await cursor.fetchall()
 
 
 async def documents(conn: Connection, versions: Sequence[int]) -> dict[int, JsonObject]:
@@ -189,43 +178,9 @@ async def documents(conn: Connection, versions: Sequence[int]) -> dict[int, Json
     return dict(await (await query(conn, _SQL["documents"], {"versions": list(versions)})).fetchall())
 
 
-async def begin_steps(conn: Connection, begun: Sequence[BegunStep]) -> None:
-    """Record steps that began. One that did already is left alone."""
-    params = {
-        "runs": [s.run_id for s in begun],
-        "steps": [s.step for s in begun],
-        "types": [s.type for s in begun],
-        "statuses": [s.status.value for s in begun],
-        "tasks": [s.task_id for s in begun],
-        "errors": [s.error for s in begun],
-        "finished": [s.finished for s in begun],
-    }
-    await query(conn, _SQL["begin_steps"], params)
-
-
-async def end_steps(conn: Connection, ended: Sequence[EndedStep]) -> None:
-    """Record steps whose tasks are final. One that ended already is left alone."""
-    params = {
-        "runs": [s.run_id for s in ended],
-        "steps": [s.step for s in ended],
-        "statuses": [s.status.value for s in ended],
-        "errors": [s.error for s in ended],
-        "finished": [s.finished for s in ended],
-        "times": [s.finished_at for s in ended],
-    }
-    await query(conn, _SQL["end_steps"], params)
-
-
-async def update(conn: Connection, states: Sequence[RunState]) -> None:
-    """Record what runs are now."""
-    params = {
-        "ids": [s.id for s in states],
-        "statuses": [s.status.value for s in states],
-        "details": [s.detail for s in states],
-        "errors": [s.error for s in states],
-        "outputs": [to_json(s.output) for s in states],
-    }
-    await query(conn, _SQL["update_runs"], params)
+async def texts(conn: Connection, versions: Sequence[int]) -> dict[int, str]:
+    """The definitions by version, as JSON text."""
+    return dict(await (await execute(conn, _SQL["texts"], {"versions": list(versions)})).fetchall())
 
 
 async def completed_of_run(conn: Connection, run_id: UUID) -> list[Recorded]:

@@ -64,6 +64,16 @@ class QueueStats:
         return self.pending + self.processing + self.retrying + self.completed + self.failed + self.cancelled
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The failed tasks of one type, with the newest of them."""
+
+    type: str
+    failed: int
+    last_at: datetime
+    last_error: str
+
+
 async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
     """Store tasks without keys in one statement, in their order. Returns the ids that are new."""
     if len(tasks) == 1:
@@ -239,7 +249,7 @@ async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUI
 
 async def count(conn: Connection, match: Filter, *, limit: int) -> int:
     """How many tasks match; counting ends at *limit*."""
-    statement = f"select count(*) from ({_SQL[_FINDERS[match.status]]}) found"
+    statement = f"select count(*) from ({_SQL[_FINDERS[match.status]]}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _find_params(match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
 
@@ -307,6 +317,19 @@ async def settle_cancels(conn: Connection) -> int:
 async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Run *ids* again. By id: retried, or why not (see qw.retry_tasks)."""
     return dict(await (await query(conn, _SQL["retry"], {"ids": sorted(ids)})).fetchall())
+
+
+async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Enqueue finished tasks once more, as new tasks. By id: requeued, missing, or why not."""
+    rows = await (await query(conn, _SQL["requeue"], {"ids": sorted(ids)})).fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
+async def failures(conn: Connection) -> list[Failures]:
+    """What failed within a day, by type, the most frequent first; of the last 1,000 failed tasks."""
+    async with conn.cursor(row_factory=class_row(Failures)) as cursor:
+        await cursor.execute(_SQL["failures"])
+        return await cursor.fetchall()
 
 
 async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:

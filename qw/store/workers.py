@@ -72,8 +72,21 @@ class Worker:
     running: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class InHand:
+    """A task that a worker runs."""
+
+    task_id: UUID
+    type: str
+    attempt: int
+    claimed_at: datetime
+
+
 class News(NamedTuple):
-    """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none."""
+    """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
+
+    ``schedule``: how long until the next schedule.
+    """
 
     lanes: list[Lane]
     due: float | None
@@ -81,6 +94,7 @@ class News(NamedTuple):
     cancels: bool
     doubts: bool
     draining: bool
+    schedule: float | None = None
 
 
 def register(
@@ -110,8 +124,9 @@ def beat(conn: Blocking, worker: int) -> bool:
 
 
 def held(conn: Blocking, worker: int) -> set[Held]:
-    """What runs in the worker's name."""
-    with translated():
+    """What runs in the worker's name. Raises Unavailable when the table is locked for longer than a second."""
+    with translated(), conn.transaction():
+        conn.execute("set local lock_timeout = '1s'")
         rows = conn.execute(_SQL["held"], {"worker": worker}).fetchall()
     return {Held._make(row) for row in rows}
 
@@ -175,7 +190,7 @@ async def bury(conn: Connection, seen: Mapping[int, datetime]) -> list[int]:
     return buried
 
 
-async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 1000) -> list[Orphan]:
+async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:
     """What still runs in the names of *workers*, in id order."""
     async with conn.cursor(row_factory=class_row(Orphan)) as cursor:
         await cursor.execute(_SQL["orphans"], {"workers": list(workers), "limit": limit})
@@ -186,6 +201,18 @@ async def living(conn: Connection) -> list[Worker]:
     """The workers that live, the newest first."""
     async with conn.cursor(row_factory=class_row(Worker)) as cursor:
         await cursor.execute(_SQL["list"])
+        return await cursor.fetchall()
+
+
+async def drain(conn: Connection, worker: int) -> bool:
+    """Ask a worker to drain and stop. False: it does not live."""
+    return await (await query(conn, _SQL["drain"], {"worker": worker})).fetchone() is not None
+
+
+async def running_in(conn: Connection, worker: int, *, limit: int = 1000) -> list[InHand]:
+    """What a worker runs, the longest-running first."""
+    async with conn.cursor(row_factory=class_row(InHand)) as cursor:
+        await cursor.execute(_SQL["tasks"], {"worker": worker, "limit": limit})
         return await cursor.fetchall()
 
 

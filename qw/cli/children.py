@@ -1,0 +1,88 @@
+"""``qw daemon --processes N``: one parent keeps N daemons, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qw.config import Settings
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that ended badly is started again
+STEADY = 60.0  # seconds; who lived so long starts with the first pause again
+HOPELESS = (2, 78)  # exit codes that another start would only repeat
+_PR_SET_PDEATHSIG = 1
+
+
+def keep(count: int, words: list[str], settings: Settings) -> int:
+    """Run *count* daemons with the command line *words* until told to stop. Returns the exit code."""
+    from qw.daemon.logs import set_up
+
+    set_up(settings)
+    return asyncio.run(_Children(words).run(count))
+
+
+class _Children:
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+        self._stopping = asyncio.Event()
+        self._living: set[asyncio.subprocess.Process] = set()
+
+    async def run(self, count: int) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop, number)
+        codes = await asyncio.gather(*(self._keep(place) for place in range(count)))
+        return max(codes)
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Each child counts for itself: drain, hurry, the end."""
+        self._stopping.set()
+        for child in self._living:
+            child.send_signal(signal.SIGINT if number is signal.SIGINT else signal.SIGTERM)
+
+    async def _keep(self, place: int) -> int:
+        """Run one child, and another after each that crashed. Returns the last one's exit code."""
+        pause = FIRST_PAUSE
+        while True:
+            started = time.monotonic()
+            code = await self._run_one()
+            if self._stopping.is_set() or code == 0:
+                return max(code, 0) if code >= 0 else 128 - code
+            if code in HOPELESS:
+                self._stop(signal.SIGTERM)
+                return code
+            pause = FIRST_PAUSE if time.monotonic() - started > STEADY else min(pause * 2, LONGEST_PAUSE)
+            log.warning("a daemon ended; it is started again", extra={"place": place, "code": code, "after": pause})
+            if await self._told_to_stop(pause):
+                return 0
+
+    async def _run_one(self) -> int:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "qw", *self._words, start_new_session=True, preexec_fn=_end_with_parent
+        )
+        self._living.add(child)
+        try:
+            return await child.wait()
+        finally:
+            self._living.discard(child)
+
+    async def _told_to_stop(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return False
+
+
+def _end_with_parent() -> None:
+    """Have the kernel drain the child should the parent be killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

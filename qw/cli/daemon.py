@@ -1,0 +1,121 @@
+"""``qw daemon``"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qw.cli.verbs import Verb, verbs
+
+if TYPE_CHECKING:
+    from qw.config import Settings
+    from qw.daemon import Daemon
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw daemon --queues default,mail --concurrency 50 --drain")
+def daemon(
+    queues: Annotated[
+        str | None, typer.Option("--queues", "-q", metavar="NAME,...", help="Serve these only; else all, new ones too.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Async handlers at once.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Plain handlers at once.")] = None,
+    command_slots: Annotated[int | None, typer.Option("--command-slots", help="Commands at once.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Daemons to run, each with its own slots.")] = 1,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is left to do.")] = False,
+    handlers: Annotated[
+        str | None, typer.Option("--app", metavar="MODULE:ATTR", help="Your qw.Handlers object.")
+    ] = None,
+    workflows: Annotated[
+        list[Path] | None, typer.Option("--workflows", metavar="FILE", help="Else workflows.yaml here, or qw's own.")
+    ] = None,
+    allow_commands: Annotated[
+        bool | None, typer.Option(help="Run commands that stand in the database.", show_default=False)
+    ] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
+    lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
+    grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
+) -> None:
+    """Run tasks until told to stop.
+
+    TERM or ^C lets running tasks end; a second one interrupts them, and a third ends the daemon at once.
+    """
+    from qw.cli.session import load_settings
+
+    settings = load_settings(
+        queues=queues,
+        concurrency=concurrency,
+        threads=threads,
+        command_slots=command_slots,
+        allow_commands=allow_commands,
+        lease=lease,
+        grace=grace,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    if processes > 1:
+        from qw.cli.children import keep
+
+        raise typer.Exit(keep(processes, _words_for_a_child(sys.argv[1:]), settings))
+    from qw.daemon.logs import set_up
+
+    set_up(settings)
+    with _runner() as runner:
+        runner.run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate))
+
+
+def _words_for_a_child(words: list[str]) -> list[str]:
+    """This command line without what makes many of one."""
+    kept, skip = [], False
+    for word in words:
+        if skip or word == "--processes":
+            skip = not skip
+        elif not word.startswith("--processes="):
+            kept.append(word)
+    return kept
+
+
+def _runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _run(settings: Settings, handlers: str | None, files: list[Path], *, drain: bool, migrate: bool) -> None:
+    from qw.cli.definitions import of_files, of_start
+    from qw.daemon import Daemon, Options
+    from qw.daemon.database import ready
+
+    given = of_files(files)
+    place = await ready(settings, migrate=migrate)
+    options = Options(app=handlers, definitions=given or await of_start(place.url), until_drained=drain)
+    started = Daemon(settings, place, options)
+    stop_on_signals(started)
+    async with started:
+        await started.run()
+
+
+def stop_on_signals(daemon: Daemon) -> None:
+    """The first signal drains, the second interrupts what runs, the third is the end."""
+    loop = asyncio.get_running_loop()
+    steps: list[Callable[[], Any]] = [daemon.drain, daemon.hurry]
+
+    def stop(number: signal.Signals) -> None:
+        if not steps:
+            os._exit(128 + number)
+        steps.pop(0)()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)

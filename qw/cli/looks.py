@@ -1,0 +1,171 @@
+"""How tasks, runs, queues and workers look in tables and on a page of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from qw.cli.output import Column, Form, dumped, record, show_record
+from qw.cli.text import ago, clock, printable, span
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.core.task import Attempt, Task
+    from qw.store.runs import StoredRun, StoredStep
+    from qw.store.tasks import LogLine
+
+
+def _detail(task: Task) -> str:
+    if task.error:
+        return task.error
+    if task.run_at is not None and not task.status.is_final:
+        return (
+            f"{task.reason}, due {ago(task.run_at)}" if task.reason not in (None, "time") else f"due {ago(task.run_at)}"
+        )
+    return ""
+
+
+TASK_COLUMNS: Sequence[Column] = (
+    Column(title="id", text=lambda task: str(task.id), is_id=True),
+    Column(title="status", text=lambda task: str(task.status), is_status=True),
+    Column(title="type", text=lambda task: task.type, rank=1),
+    Column(title="queue", text=lambda task: task.queue, rank=5),
+    Column(title="attempt", text=lambda task: str(task.attempt), rank=4, right=True),
+    Column(title="created", text=lambda task: ago(task.created_at), rank=2, right=True),
+    Column(title="took", text=lambda task: took(task), rank=6, right=True),
+    Column(title="detail", text=lambda task: _detail(task), rank=3, loose=True),
+)
+
+RUN_COLUMNS: Sequence[Column] = (
+    Column(title="id", text=lambda run: str(run.id), is_id=True),
+    Column(
+        title="status",
+        text=lambda run: f"{run.status} ({run.detail})" if run.detail else str(run.status),
+        is_status=True,
+    ),
+    Column(title="workflow", text=lambda run: run.workflow, rank=1),
+    Column(title="created", text=lambda run: ago(run.created_at), rank=2, right=True),
+    Column(title="took", text=lambda run: took(run), rank=4, right=True),
+    Column(title="error", text=lambda run: run.error or "", rank=3, loose=True),
+)
+
+STEP_COLUMNS: Sequence[Column] = (
+    Column(title="step", text=lambda step: step.step),
+    Column(title="type", text=lambda step: step.type, rank=2),
+    Column(title="status", text=lambda step: str(step.status), is_status=True),
+    Column(title="started", text=lambda step: clock(step.started_at), rank=3),
+    Column(title="took", text=lambda step: took(step), rank=1, right=True),
+    Column(title="task", text=lambda step: str(step.task_id or ""), rank=5, is_id=True),
+    Column(title="error", text=lambda step: step.error or "", rank=4, loose=True),
+)
+
+ATTEMPT_COLUMNS: Sequence[Column] = (
+    Column(title="attempt", text=lambda attempt: str(attempt.attempt), right=True),
+    Column(title="outcome", text=lambda attempt: attempt.outcome),
+    Column(title="worker", text=lambda attempt: "" if attempt.worker is None else str(attempt.worker), rank=2),
+    Column(title="ended", text=lambda attempt: clock(attempt.ended_at), rank=1),
+    Column(title="took", text=lambda attempt: _between(attempt.started_at, attempt.ended_at), rank=3, right=True),
+    Column(title="error", text=lambda attempt: attempt.error or "", loose=True),
+)
+
+
+def took(item: Any) -> str:
+    """How long a task, run or step took, or has been running so far."""
+    if item.started_at is None:
+        return ""
+    return _between(item.started_at, item.finished_at or datetime.now(UTC))
+
+
+def _between(start: datetime | None, end: datetime) -> str:
+    return span(end - start) if start else ""
+
+
+async def show_task(client: Client, word: str, output: Form) -> None:
+    """The page of one task."""
+    id = await client.resolve(word)
+    task, attempts, lines = await client.get(id), await client.attempts(id), await client.logs(id)
+    if output is not Form.TABLE:
+        show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
+        return
+    print_fields(_fields(task))
+    _print_attempts(attempts)
+    _print_log(lines)
+
+
+def _fields(task: Task) -> dict[str, str]:
+    shown = {
+        "task": str(task.id),
+        "status": str(task.status),
+        "type": task.type,
+        "queue": f"{task.queue}, priority {task.priority}",
+        "attempt": f"{task.attempt}, {task.retries} of {task.max_retries} failed"
+        + (f", {task.crashes} crashed" if task.crashes else ""),
+        "timeout": span(task.timeout),
+        "created": _at(task.created_at),
+        "due": _at(task.run_at),
+        "started": _at(task.started_at),
+        "finished": _at(task.finished_at),
+        "took": took(task),
+        "worker": "" if task.worker is None else str(task.worker),
+        "key": task.unique_key or "",
+        "run": f"{task.run_id}, step {task.step}" if task.run_id else "",
+        "undoes": str(task.parent_id) if task.parent_id else "",
+        "waits for": task.reason if task.reason not in (None, "time") else "",
+        "payload": dumped(record(task.payload)),
+        "result": "" if task.result is None else dumped(record(task.result)),
+        "error": task.error or "",
+    }
+    return {name: text for name, text in shown.items() if text}
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{clock(moment)}, {ago(moment)}" if moment else ""
+
+
+def print_fields(fields: dict[str, str]) -> None:
+    """Names and values, one a line; the status in its colour."""
+    from rich.text import Text
+
+    from qw.cli.tables import STYLES, console
+
+    out, width = console(), max(map(len, fields))
+    for name, text in fields.items():
+        style = STYLES.get(text.split(" ")[0], "") if name == "status" else ""
+        out.print(Text.assemble((f"{name:{width}}", "bold"), "  ", (printable(text), style)), soft_wrap=True)
+
+
+def _print_attempts(attempts: Sequence[Attempt]) -> None:
+    from qw.cli.tables import print_table
+
+    if attempts:
+        print()
+        print_table(ATTEMPT_COLUMNS, attempts)
+
+
+def _print_log(lines: Sequence[LogLine]) -> None:
+    from qw.cli.following import print_line
+
+    if lines:
+        print()
+    for line in lines[-20:]:
+        print_line(line)
+
+
+def print_run(run: StoredRun, steps: Sequence[StoredStep]) -> None:
+    """The page of a run."""
+    from qw.cli.tables import print_table
+
+    shown = {
+        "run": str(run.id),
+        "status": f"{run.status} ({run.detail})" if run.detail else str(run.status),
+        "workflow": run.workflow,
+        "created": _at(run.created_at),
+        "finished": _at(run.finished_at),
+        "took": took(run),
+        "input": dumped(record(run.input)),
+        "error": run.error or "",
+    }
+    print_fields({name: text for name, text in shown.items() if text})
+    print()
+    print_table(STEP_COLUMNS, steps)

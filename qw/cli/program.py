@@ -1,0 +1,123 @@
+"""``qw`` itself: what it says of itself, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from qw import __version__
+from qw.cli.text import printable
+from qw.cli.verbs import Verbs
+from qw.core.errors import QwError
+
+DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5
+UNAVAILABLE, TEMPORARY, MISCONFIGURED, TIMED_OUT, INTERRUPTED, BROKEN_PIPE = 69, 75, 78, 124, 130, 141
+
+EXIT_CODES: Mapping[str, int] = {
+    "invalid": USAGE,
+    "not_found": NOT_FOUND,
+    "conflict": CONFLICT,
+    "denied": DENIED,
+    "unavailable": UNAVAILABLE,
+    "read_only": TEMPORARY,
+    "misconfigured": MISCONFIGURED,
+    "timed_out": TIMED_OUT,
+}
+_NEXT: Mapping[str, str] = {
+    "unavailable": "qw doctor looks for the reason",
+    "read_only": "try again when it takes writes",
+    "denied": "its owner can grant the right with: qw db grant",
+}
+
+app = typer.Typer(
+    cls=Verbs,
+    name="qw",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each verb has its own --help, with an example.",
+)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"qw {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _qw(
+    version: Annotated[
+        bool, typer.Option("-V", "--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A durable task queue in the PostgreSQL you already have."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command line in *words*. Returns its exit code; says in one line on stderr what went wrong."""
+    try:
+        code = _run(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except QwError as error:
+        return _fail(_with_next_step(error), EXIT_CODES.get(error.code, FAILED))
+    except OSError as error:
+        return _fail(f"{error.filename or 'input or output'}: {error.strerror}", FAILED)
+    except Exception as error:
+        if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
+            raise
+        return _fail(f"{type(error).__name__}: {error}; this is a fault of qw; QW_LOG_LEVEL=debug shows more", FAILED)
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        code = get_command(app).main(list(words), prog_name="qw", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors; it does not export their class
+            raise
+        return _refuse_usage(error)
+    return code if isinstance(code, int) else DONE
+
+
+def _refuse_usage(error: Exception) -> int:
+    message = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message, file=sys.stderr)
+        return USAGE
+    command = context.command_path if context is not None else "qw"
+    return _fail(f"{message.rstrip('.')}; see: {command} --help", USAGE)
+
+
+def _with_next_step(error: QwError) -> str:
+    step = _NEXT.get(error.code)
+    return f"{error}; {step}" if step else str(error)
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"qw: {printable(message)}", file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Let Python flush what is left into nothing, instead of failing at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)

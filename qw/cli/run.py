@@ -1,0 +1,162 @@
+"""``qw run``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.output import Form, Output, Quiet, say, show_record
+from qw.cli.verbs import Verb, verbs
+from qw.core.errors import Fault, Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from qw.cli.following import Place
+    from qw.client import Client, Task
+    from qw.core.task import NewTask
+
+app = verbs()
+
+
+@app.command(
+    cls=Verb,
+    context_settings={"allow_interspersed_args": False},
+    epilog="Example: qw run --wait -- sh -c 'echo hello; exit 0'",
+)
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The command and its arguments.")],
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Give it this variable of yours.")
+    ] = None,
+    cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; here, unless given.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane it waits in.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first; 5 unless given.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
+    max_retries: Annotated[int | None, typer.Option("--max-retries", help="Attempts in all.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and exit as the command did.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="The same, and show what it prints.")] = False,
+    output: Output = Form.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Run a command as a task, in this directory, and print the task's id."""
+    from qw.cli.session import with_client
+    from qw.cli.wanted import Wanted
+
+    wanted = Wanted(
+        type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
+        timeout=timeout,
+    )  # fmt: skip
+    task = wanted.task({"payload": {"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])}})
+    id = with_client(lambda client: _enqueue(client, task))
+    if not wait and not follow:
+        show_record({"id": id}, output) if output is not Form.TABLE and not quiet else print(id)
+        return
+    if not follow:
+        print(id, flush=True)
+    raise typer.Exit(_stay(id, follow))
+
+
+def _directory(cwd: str | None) -> str:
+    try:
+        return os.path.abspath(cwd or os.getcwd())
+    except FileNotFoundError:
+        raise Invalid("this directory is gone; give the command one with --cwd") from None
+
+
+def _variables(names: Sequence[str]) -> dict[str, str]:
+    """The values of ``NAME=VALUE``, and of ``NAME`` in this process."""
+    found: dict[str, str] = {}
+    for given in names:
+        name, has_value, value = given.partition("=")
+        if not has_value and name not in os.environ:
+            raise Invalid(
+                Fault(path="--env", message=f"{name[:60]!r} is not set here; give it a value with NAME=VALUE")
+            )
+        found[name] = value if has_value else os.environ[name]
+    return found
+
+
+async def _enqueue(client: Client, task: NewTask) -> UUID:
+    done = await client.enqueue(
+        task.type,
+        task.payload,
+        id=task.id,
+        queue=task.queue,
+        priority=task.priority,
+        run_at=task.run_at,
+        delay=task.delay,
+        max_retries=task.max_retries,
+        timeout=task.timeout,
+        unique_key=task.unique_key,
+    )
+    if doubt := await _doubt(client, task.queue):
+        say(f"qw: {doubt}")
+    return done.id
+
+
+async def _doubt(client: Client, queue: str) -> str:
+    """Why no worker that lives would take a command in *queue*; empty when one would."""
+    workers = await client.workers()
+    if not workers:
+        return "no worker is running; the task waits until one is: qw daemon"
+    able = [worker for worker in workers if "command" in worker.types and worker.slots.get("process", 0)]
+    if not able:
+        return "no live worker runs commands; the task waits until one does: qw daemon --allow-commands"
+    if not any(not worker.queues or queue in worker.queues for worker in able):
+        return f"no live worker serves the queue {queue!r}; the task waits until one does: qw daemon --queues {queue}"
+    return ""
+
+
+def _stay(id: UUID, follow: bool) -> int:
+    """Wait for the end of the command. ^C asks what shall become of it. Returns its exit code."""
+    from qw.cli import following
+    from qw.cli.session import with_client
+
+    place = following.Place()
+    while True:
+        try:
+            task = with_client(lambda client: _end(client, id, follow, place))
+        except KeyboardInterrupt:
+            if not _ask_what_to_do(id):
+                return 130
+            continue
+        following.say_end(task) if not follow or task.error else None
+        return following.exit_code(task)
+
+
+async def _end(client: Client, id: UUID, follow: bool, place: Place) -> Task:
+    from qw.cli import following
+
+    return await following.follow(client, id, place, following.print_output if follow else lambda line: None)
+
+
+def _ask_what_to_do(id: UUID) -> bool:
+    """Whether to go on waiting, after an interrupt. Cancels the task where the person says so."""
+    from qw.cli.session import with_client
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(f"the task goes on; to stop it: qw task cancel --running {id}")
+        return False
+    sys.stderr.write("\nCancel the task (c), leave it and go (l), or go on waiting (Enter)? ")
+    sys.stderr.flush()
+    try:
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        answer = "l"
+    if answer.startswith("c"):
+        with_client(lambda client: client.cancel([id], running=True, reason="cancelled by ^C"))
+        return True
+    if answer.startswith("l"):
+        say(f"the task goes on; its log: qw logs -f {id}")
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""``qw status``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from qw.cli.output import Column, Form, Output, record, show_record
+from qw.cli.text import ago, counted, printable, span
+from qw.cli.verbs import Verb, verbs
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.operating import Overview, Queue
+    from qw.store.workers import Worker
+
+app = verbs()
+
+
+def _count(name: str) -> Column:
+    return Column(title=name, text=lambda queue: f"{getattr(queue.stats, name):,}", right=True, rank=_RANKS[name])
+
+
+_RANKS = {"pending": 0, "processing": 1, "retrying": 4, "completed": 5, "failed": 2, "cancelled": 6}
+
+QUEUE_COLUMNS: Sequence[Column] = (
+    Column(title="queue", text=lambda queue: queue.stats.queue),
+    *map(_count, _RANKS),
+    Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=3, right=True),
+    Column(title="state", text=lambda queue: _state(queue), rank=1, loose=True, is_status=True),
+)
+
+WORKER_COLUMNS: Sequence[Column] = (
+    Column(title="worker", text=lambda worker: str(worker.id), right=True),
+    Column(title="host", text=lambda worker: f"{worker.host}:{worker.pid}", rank=2),
+    Column(title="queues", text=lambda worker: ", ".join(worker.queues) or "all", rank=3),
+    Column(title="running", text=lambda worker: f"{worker.running:,}", right=True),
+    Column(title="slots", text=lambda worker: slots_of(worker), rank=4),
+    Column(title="up", text=lambda worker: span(datetime.now(UTC) - worker.started_at), rank=5, right=True),
+    Column(title="seen", text=lambda worker: ago(worker.seen_at), rank=1, right=True),
+    Column(title="state", text=lambda worker: "draining" if worker.draining else "", loose=True, rank=1),
+)
+
+_FAILURE_COLUMNS: Sequence[Column] = (
+    Column(title="type", text=lambda failure: failure.type),
+    Column(title="failed", text=lambda failure: f"{failure.failed:,}", right=True),
+    Column(title="last", text=lambda failure: ago(failure.last_at), rank=2, right=True),
+    Column(title="error", text=lambda failure: failure.last_error, rank=1, loose=True),
+)
+
+
+@app.command(cls=Verb, epilog="Example: qw status")
+def status(output: Output = Form.TABLE) -> None:
+    """Show queues, workers, what waits longest and what failed within a day, in one screen."""
+    from qw.cli.session import with_client
+
+    found = with_client(_overlook)
+    if output is Form.TABLE:
+        _print(found)
+    else:
+        show_record(as_record(found), output)
+
+
+async def _overlook(client: Client) -> Overview:
+    from qw.client.operating import overlook
+
+    return await overlook(client)
+
+
+def as_record(found: Overview) -> dict[str, Any]:
+    """*found* with stable names, for programs."""
+    return {
+        "queues": [queue_record(queue) for queue in found.queues],
+        "workers": record(found.workers),
+        "failures": record(found.failures),
+    }
+
+
+def queue_record(queue: Queue) -> dict[str, Any]:
+    return {
+        **record(queue.stats),
+        "is_paused": queue.pause is not None,
+        "paused_at": record(queue.pause.paused_at) if queue.pause else None,
+        "paused_by": queue.pause.paused_by if queue.pause else None,
+        "oldest_seconds": queue.oldest.total_seconds() if queue.oldest else None,
+    }
+
+
+def slots_of(worker: Worker) -> str:
+    return ", ".join(f"{size} {kind}" for kind, size in worker.slots.items())
+
+
+def _state(queue: Queue) -> str:
+    if queue.pause is None:
+        return ""
+    return f"paused {ago(queue.pause.paused_at)}{f' by {queue.pause.paused_by}' if queue.pause.paused_by else ''}"
+
+
+def _print(found: Overview) -> None:
+    from qw.cli.tables import print_table
+
+    if found.queues:
+        print_table(QUEUE_COLUMNS, found.queues)
+    else:
+        print("no tasks yet; put one in: qw enqueue noop")
+    print()
+    if found.workers:
+        print_table(WORKER_COLUMNS, found.workers)
+    else:
+        print(_lonely(found))
+    if found.failures:
+        print()
+        print_table(_FAILURE_COLUMNS, found.failures)
+
+
+def _lonely(found: Overview) -> str:
+    waiting = sum(queue.stats.pending + queue.stats.retrying for queue in found.queues)
+    waits = f" and {counted(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    return printable(f"no worker is running{waits}; start one: qw daemon")

@@ -1,0 +1,56 @@
+"""``qw why``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.output import Form, Output, record, show_record, show_records
+from qw.cli.text import printable
+from qw.cli.verbs import Verb, verbs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from qw.client import Client
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
+def why(
+    id: Annotated[str, typer.Argument(metavar="ID", help="A task's id or its beginning, or a run's id.")],
+    output: Output = Form.TABLE,
+) -> None:
+    """Say what keeps a task from running, or a run from going on, and what to do about it."""
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_why(client, id, output))
+
+
+async def show_why(client: Client, word: str, output: Form) -> None:
+    """Print the reasons, the strongest first."""
+    from qw.client.operating import why_waits
+
+    id = await client.resolve(word)
+    reasons = await why_waits(client, id)
+    if output is Form.JSON:
+        show_record({"id": id, "reasons": record(reasons)}, output)
+    elif output is Form.JSONL:
+        show_records(record(reasons), output)
+    else:
+        _print(id, [(reason.text, reason.advice) for reason in reasons])
+
+
+def _print(id: UUID, reasons: list[tuple[str, str]]) -> None:
+    from rich.text import Text
+
+    from qw.cli.tables import console
+
+    out = console()
+    out.print(Text(str(id), style="bold"))
+    for text, advice in reasons:
+        out.print(Text(f"- {printable(text)}"))
+        if advice:
+            out.print(Text(f"  {printable(advice)}", style="cyan"))

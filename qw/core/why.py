@@ -1,0 +1,292 @@
+"""Why does a task not run? The facts, and the reasons that follow from them, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from qw.core.duration import format_duration
+from qw.core.ending import SUSPECT_CRASHES
+from qw.core.run import RunStatus, StepStatus
+from qw.core.task import Attempt, Status, Task
+
+MOST_AHEAD = 10_000  # that are counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """``code`` is stable; ``text`` says what is so, ``advice`` what to do about it, if anything."""
+
+    code: str
+    text: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A worker that lives. ``queues`` empty: all. ``slots`` and ``running`` are those of the task's kind."""
+
+    id: int
+    place: str
+    types: frozenset[str]
+    queues: frozenset[str]
+    slots: int
+    running: int
+    draining: bool
+
+    def serves(self, task: Task) -> bool:
+        return task.type in self.types and (not self.queues or task.queue in self.queues)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The worker that runs the task."""
+
+    place: str
+    seen_at: datetime | None
+    draining: bool
+    is_gone: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was found about one task at the moment ``now``."""
+
+    now: datetime
+    task: Task
+    last: Attempt | None = None
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    cancel_reason: str | None = None
+    cancel_at: datetime | None = None
+    ahead: int = 0
+    usual_seconds: float | None = None
+    suspects_running: int = 0
+    servers: Sequence[Server] = ()
+    holder: Holder | None = None
+
+
+def reasons(facts: Facts) -> list[Reason]:
+    """Why the task is not running, or what it does instead: the strongest reason first."""
+    task = facts.task
+    if task.status.is_final:
+        return [_finished(facts)]
+    found = [*_cancelled(facts)]
+    if task.status is Status.PROCESSING:
+        return [*found, *_held(facts)]
+    return [*found, *_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts), *_in_line(facts)]
+
+
+def _finished(facts: Facts) -> Reason:
+    task = facts.task
+    when = f" {_ago(facts.now, task.finished_at)}" if task.finished_at else ""
+    if task.status is Status.COMPLETED:
+        return Reason(code="completed", text=f"it is completed{when}, in attempt {task.attempt}")
+    again = f"run it again: qw task retry {task.id}"
+    if task.status is Status.CANCELLED:
+        return Reason(code="cancelled", text=f"it was cancelled{when}: {task.error}", advice=again)
+    return Reason(
+        code="failed",
+        text=f"it failed{when}, after {task.attempt} {_plural(task.attempt, 'attempt')}: {task.error}",
+        advice=again,
+    )
+
+
+def _cancelled(facts: Facts) -> Iterator[Reason]:
+    if facts.cancel_at is not None:
+        yield Reason(
+            code="cancel_requested",
+            text=f"its cancellation was asked for {_ago(facts.now, facts.cancel_at)}: {facts.cancel_reason}",
+            advice="nothing: it ends when its handler stops",
+        )
+
+
+def _held(facts: Facts) -> Iterator[Reason]:
+    task, holder = facts.task, facts.holder
+    since = f" since {_ago(facts.now, task.started_at)}" if task.started_at else ""
+    where = f"worker {task.worker}" + (f" ({holder.place})" if holder else "")
+    yield Reason(
+        code="running",
+        text=f"it is running: attempt {task.attempt}, held by {where}{since}",
+        advice=f"see what it says: qw logs -f {task.id}; stop it: qw task cancel --running {task.id}",
+    )
+    if holder is None or holder.is_gone:
+        yield Reason(code="worker_gone", text="that worker is gone", advice="a living daemon takes it over in seconds")
+    elif holder.seen_at and facts.now - holder.seen_at > timedelta(seconds=10):
+        yield Reason(
+            code="worker_silent",
+            text=f"that worker was last seen {_ago(facts.now, holder.seen_at)}",
+            advice="if it stays silent its tasks go to another daemon when the lease ends",
+        )
+
+
+def _not_due(facts: Facts) -> Iterator[Reason]:
+    task = facts.task
+    if task.run_at is None:
+        return
+    when = _in(facts.now, task.run_at)
+    if task.status is Status.RETRYING:
+        error = facts.last.error if facts.last and facts.last.error else task.reason
+        yield Reason(
+            code="retrying",
+            text=f"it is tried again {when}, after {task.retries} of {task.max_retries} attempts failed: {error}",
+            advice=f"try it now: qw task retry {task.id}",
+        )
+    elif task.reason == "unserved":
+        yield Reason(
+            code="parked",
+            text=f"a worker took it that does not serve {task.type}; it is looked at again {when}",
+            advice=f"start a daemon that serves {task.type}; it then runs at once",
+        )
+    elif task.reason == "time":
+        yield Reason(
+            code="not_due", text=f"it is not due: it runs {when}", advice="nothing, or wait: qw wait " + str(task.id)
+        )
+    else:
+        yield Reason(code="snoozed", text=f"its handler put it off; it runs {when}: {task.reason}")
+
+
+def _paused(facts: Facts) -> Iterator[Reason]:
+    if facts.paused_at is not None:
+        by = f" by {facts.paused_by}" if facts.paused_by else ""
+        yield Reason(
+            code="queue_paused",
+            text=f"its queue {facts.task.queue} is paused{by}, {_ago(facts.now, facts.paused_at)}",
+            advice=f"resume it: qw queue resume {facts.task.queue}",
+        )
+
+
+def _unserved(facts: Facts) -> Iterator[Reason]:
+    task, servers = facts.task, facts.servers
+    if not servers:
+        yield Reason(code="no_worker", text="no worker is running", advice="start one: qw daemon")
+    elif not any(task.type in server.types for server in servers):
+        yield Reason(
+            code="type_unserved",
+            text=f"none of the {_workers(servers)} serves the type {task.type}",
+            advice="start a daemon that does: qw daemon --app MODULE:ATTR",
+        )
+    elif not any(server.serves(task) for server in servers):
+        yield Reason(
+            code="queue_unserved",
+            text=f"none of the {_workers(servers)} takes {task.type} from the queue {task.queue}",
+            advice=f"start one that does: qw daemon --queues {task.queue}",
+        )
+    elif all(server.draining for server in servers if server.serves(task)):
+        yield Reason(
+            code="draining", text="every worker that takes it is about to stop", advice="start another: qw daemon"
+        )
+
+
+def _suspect(facts: Facts) -> Iterator[Reason]:
+    task = facts.task
+    if task.crashes >= SUSPECT_CRASHES:
+        text = f"{task.crashes} workers died while they ran it, so it runs with no other suspect beside it"
+        busy = f"; {facts.suspects_running} such tasks run now" if facts.suspects_running else ""
+        yield Reason(code="suspect", text=text + busy, advice=f"see why they died: qw logs {task.id}")
+
+
+def _in_line(facts: Facts) -> Iterator[Reason]:
+    """Only for a task that nothing else holds up."""
+    task = facts.task
+    able = [server for server in facts.servers if server.serves(task) and not server.draining]
+    if task.run_at is not None or facts.paused_at is not None or not able:
+        return
+    slots, running = sum(server.slots for server in able), sum(server.running for server in able)
+    line = f"{_count(facts.ahead)} {_plural(facts.ahead, 'task')} ahead of it in {task.queue}"
+    if running >= slots:
+        yield Reason(
+            code="workers_full",
+            text=f"all {slots} slots of the {_workers(able)} are taken; {line}{_expected(facts, slots)}",
+            advice="wait, or start another daemon, or raise --concurrency",
+        )
+    elif facts.ahead:
+        yield Reason(code="in_line", text=f"it is in line, {line}{_expected(facts, slots)}")
+    else:
+        yield Reason(
+            code="next",
+            text="nothing: it is next",
+            advice=f"if it stays so, look at: qw doctor; qw task show {task.id}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What was found about a run. ``needs`` has the steps of its definition, each with those it waits for."""
+
+    id: UUID
+    status: RunStatus
+    detail: str | None
+    error: str | None
+    needs: Mapping[str, Sequence[str]]
+    steps: Mapping[str, tuple[StepStatus, UUID | None]]
+    has_news: bool
+    servers: int
+
+
+def run_reasons(facts: RunFacts) -> list[Reason]:
+    """What a run waits for, step by step; or how it ended."""
+    if facts.status.is_final:
+        detail = f" ({facts.detail})" if facts.detail else ""
+        error = f": {facts.error}" if facts.error else ""
+        return [Reason(code=str(facts.status), text=f"the run is {facts.status}{detail}{error}")]
+    return [*_unplanned(facts), *_running_steps(facts), *_waiting_steps(facts)]
+
+
+def _unplanned(facts: RunFacts) -> Iterator[Reason]:
+    if facts.has_news and not facts.servers:
+        yield Reason(
+            code="no_worker", text="its next steps wait to be planned, and no worker is running", advice="qw daemon"
+        )
+    elif facts.has_news:
+        yield Reason(code="planning", text="its next steps are about to be planned")
+
+
+def _running_steps(facts: RunFacts) -> Iterator[Reason]:
+    for step, (status, task_id) in facts.steps.items():
+        if status is StepStatus.RUNNING:
+            yield Reason(
+                code="step_running", text=f"step {step} has begun", advice=f"qw why {task_id}" if task_id else ""
+            )
+
+
+def _waiting_steps(facts: RunFacts) -> Iterator[Reason]:
+    for step, needs in facts.needs.items():
+        open_needs = [need for need in needs if need not in facts.steps or not facts.steps[need][0].is_final]
+        if step not in facts.steps and open_needs:
+            yield Reason(code="waits_for_steps", text=f"step {step} waits for {', '.join(open_needs)}")
+
+
+def _expected(facts: Facts, slots: int) -> str:
+    if not facts.usual_seconds or not slots:
+        return ""
+    wait = timedelta(seconds=round(facts.ahead * facts.usual_seconds / slots, 1))
+    return f", about {format_duration(wait)}" if wait >= timedelta(seconds=1) else ""
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < MOST_AHEAD else f"{MOST_AHEAD:,} or more"
+
+
+def _workers(servers: Sequence[Server]) -> str:
+    return f"{len(servers)} {_plural(len(servers), 'worker')}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return noun if number == 1 else f"{noun}s"
+
+
+def _ago(now: datetime, moment: datetime | None) -> str:
+    return f"{_lasting(now - moment)} ago" if moment is not None else "some time ago"
+
+
+def _in(now: datetime, moment: datetime) -> str:
+    return f"in {_lasting(moment - now)}" if moment > now else "any moment"
+
+
+def _lasting(duration: timedelta) -> str:
+    seconds = max(duration.total_seconds(), 0)
+    exact = seconds if seconds < 10 else round(seconds) if seconds < 3600 else round(seconds / 60) * 60
+    return format_duration(timedelta(seconds=round(exact, 1)))

@@ -1,0 +1,149 @@
+-- Events on their way from the outbox to a broker, and the event log. Slots: session locks (7178, 0 … 15); every relay
+-- holds (7178, 17) shared, so that relays can count each other. (7178, 16) is the writer's lock of the event log.
+
+-- name: want
+-- These types, and no others, are written to the outbox from now on. The relay that started last decides.
+with gone as (
+  delete from qw.wanted where type <> all(%(types)s::text[])
+)
+insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
+on conflict (type) do update set seen_at = now()
+
+-- name: forget_unwanted
+-- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.
+with gone as (
+  delete from qw.wanted where seen_at < now() - %(age)s::interval
+), left_over as (
+  delete from qw.outbox where id = any(array(
+    select o.id from qw.outbox o
+     where not exists (select 1 from qw.wanted w where w.seen_at >= now() - %(age)s::interval)
+       and o.at < now() - %(age)s::interval
+     order by o.id limit %(limit)s for update skip locked))
+  returning 1
+)
+select count(*) from left_over
+
+-- name: join_relays
+select pg_advisory_lock_shared(7178, 17)
+
+-- name: relays
+select count(*) from pg_locks
+ where locktype = 'advisory' and classid = 7178 and objid = 17 and objsubid = 2 and granted
+   and database = (select oid from pg_database where datname = current_database())
+
+-- name: try_slot
+select pg_try_advisory_lock(7178, %(slot)s::integer)
+
+-- name: leave_slot
+select pg_advisory_unlock(7178, %(slot)s::integer)
+
+-- name: lease_slots
+-- Renew the slots leased by this worker, up to its share; take free ones where it has fewer. Returns those it has.
+with mine as (
+  select slot from qw.relay_slot
+   where worker = %(worker)s::integer or worker is null or until < now()
+   order by (worker = %(worker)s::integer) desc nulls last, slot limit %(share)s for update skip locked
+), rest as (
+  update qw.relay_slot set worker = null, until = '-infinity'
+   where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
+), had as (
+  select slot from mine m join qw.relay_slot s using (slot) where s.worker = %(worker)s::integer
+)
+update qw.relay_slot s set worker = %(worker)s::integer, until = now() + %(lease)s::interval
+ where s.slot = any(array(select slot from mine))
+returning s.slot
+
+-- name: lessees
+select count(distinct worker) from qw.relay_slot where until >= now() and worker <> %(worker)s::integer
+
+-- name: end_dead_relays
+-- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.
+with gone as (
+  delete from qw.relay r using qw.worker w
+   where w.id = r.worker and (w.dead_at is not null or w.stopped_at is not null)
+  returning r.pid
+)
+select pg_terminate_backend(l.pid) from gone join pg_locks l on l.pid = gone.pid
+ where l.locktype = 'advisory' and l.classid = 7178 and l.objid = 17 and l.objsubid = 2 and l.granted
+   and l.pid <> pg_backend_pid()
+
+-- name: read
+-- The first events of each slot after the cursor, without those held back, in order of id. horizon: transactions below
+-- it are over. next: those from it on had not begun when this was read, so their events have higher ids.
+select t.*, pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next
+  from unnest(%(slots)s::smallint[]) s (slot),
+       lateral (
+         select * from qw.telling t
+          where t.slot = s.slot and t.id > %(cursor)s::bigint and t.id <> all(%(held)s::bigint[])
+          order by t.id limit %(limit)s) t
+ order by t.id
+
+-- name: read_held
+select t.*, 0::bigint as horizon, 0::bigint as next from qw.telling t
+ where t.id = any(%(ids)s::bigint[])
+ order by t.id
+
+-- name: forget
+-- What every target has for good.
+delete from qw.outbox where id = any(%(ids)s::bigint[])
+
+-- name: keep
+select qw.keep_events(%(events)s::uuid[], %(types)s::text[], %(tasks)s::uuid[], %(runs)s::uuid[],
+                      %(times)s::timestamptz[], %(bodies)s::jsonb[])
+
+-- name: last
+-- The newest id of the log; 0: it is empty.
+select coalesce(max(id), 0) from qw.event
+
+-- name: first_since
+-- The id before the first event kept since a time; the newest id when there is none.
+select coalesce((select min(id) - 1 from qw.event where kept_at >= %(since)s::timestamptz),
+                (select coalesce(max(id), 0) from qw.event))
+
+-- name: after
+-- Events of the log after an id, in order. *pattern* is a LIKE pattern for the type.
+select id, event, type, task_id, run_id, at, body from qw.event
+ where id > %(id)s::bigint
+   and (%(pattern)s::text is null or type like %(pattern)s::text)
+   and (%(task)s::uuid is null or task_id = %(task)s::uuid)
+   and (%(run)s::uuid is null or run_id = %(run)s::uuid)
+ order by id limit %(limit)s
+
+-- name: replay
+-- Put events of the log after an id into the outbox again, with their old ids. Returns how many, and the last one's id.
+with again as (
+  select id, event, type, task_id, run_id, at, body from qw.event
+   where id > %(id)s::bigint and id <= %(last)s::bigint
+     and (%(pattern)s::text is null or type like %(pattern)s::text)
+     and (%(task)s::uuid is null or task_id = %(task)s::uuid)
+   order by id limit %(limit)s
+), put as (
+  insert into qw.outbox (event, type, task_id, run_id, at, data)
+  select event, type, task_id, case when task_id is null then run_id end, at, jsonb_build_object('replayed', body)
+    from again order by id
+)
+select count(*), coalesce(max(id), 0) from again
+
+-- name: prune
+-- Delete what the log has kept for the age, oldest first.
+with old as (
+  delete from qw.event where id = any(array(
+    select id from qw.event where kept_at < now() - %(age)s::interval order by id limit %(limit)s)) returning 1
+)
+select count(*) from old
+
+-- name: set_state
+insert into qw.relay (worker, pid, broker, state, error) values (%(worker)s, pg_backend_pid(), %(broker)s, %(state)s, %(error)s)
+on conflict (worker) do update
+   set pid = excluded.pid, broker = excluded.broker, state = excluded.state, error = excluded.error,
+       since = case when qw.relay.state = excluded.state then qw.relay.since else now() end
+
+-- name: drop_state
+delete from qw.relay where worker = %(worker)s
+
+-- name: states
+-- How the relays of the living workers fare.
+select r.worker, r.broker, r.state, r.error, r.since
+  from qw.relay r join qw.worker w on w.id = r.worker
+ where w.dead_at is null and w.stopped_at is null order by r.worker

@@ -1,0 +1,39 @@
+-- What keeps a task from running? One round of questions, each answered by an index, at any number of rows.
+
+-- name: facts
+-- One row for a task that exists. ahead: ready tasks that go first in its queue, counted to 10,000.
+-- usual_seconds: what tasks of its type took of late, on average; null: none ended of late.
+select
+  q.paused_at, q.paused_by,
+  c.reason as cancel_reason, c.requested_at as cancel_at,
+  (select count(*) from (
+     (select 1 from qw.ready r where r.queue = t.queue and r.priority < mine.priority limit 10000)
+     union all
+     (select 1 from qw.ready r where r.queue = t.queue and r.priority = mine.priority and r.seq < mine.seq limit 10000)
+   ) ahead) as ahead,
+  (select avg(extract(epoch from f.finished_at - f.started_at))::float8 from (
+     select id from qw.task recent where recent.type = t.type order by recent.id desc limit 50
+   ) recent join qw.finished f on f.task_id = recent.id where f.started_at is not null) as usual_seconds,
+  w.host as worker_host, w.pid as worker_pid, w.seen_at as worker_seen_at, w.draining as worker_draining,
+  (w.dead_at is not null or w.stopped_at is not null) as worker_gone,
+  now() as now
+from qw.task t
+left join qw.ready mine on mine.task_id = t.id
+left join qw.running r on r.task_id = t.id
+left join qw.worker w on w.id = r.worker
+left join qw.queue q on q.name = t.queue and q.paused_at is not null
+left join qw.cancel_request c on c.task_id = t.id
+where t.id = %(id)s
+
+-- name: suspects
+-- Tasks with two crashes that run now: a process runs one of those at a time.
+select count(*) from qw.running where crashes >= 2
+
+-- name: waits_for_advance
+-- Whether news of a run wait for an advancer.
+select exists (select 1 from qw.advance where run_id = %(run_id)s)
+
+-- name: running
+-- How many tasks of each type each worker runs.
+select r.worker, t.type, count(*)::integer as n from qw.running r join qw.task t on t.id = r.task_id
+ group by r.worker, t.type

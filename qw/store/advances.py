@@ -1,0 +1,228 @@
+"""What the advancer reads of locked runs, and how it stores what was decided about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from qw import sql
+from qw.core.evaluation import MAX_SIZE
+from qw.core.payload import Json, JsonObject
+from qw.core.run import Gather, RunStatus, Signal, StepStatus
+from qw.store.connection import Connection, execute, query, to_json
+
+_SQL = sql.statements("advance")
+
+
+class News(NamedTuple):
+    """A row of the inbox. ``ask`` is what another run asks of this one: cancel, undo, or nothing."""
+
+    id: int
+    run_id: UUID
+    ask: str | None
+
+
+class Told(NamedTuple):
+    """News for a run: at once, or when ``at`` has come."""
+
+    run_id: UUID
+    ask: str | None = None
+    at: datetime | None = None
+
+
+class Settled(NamedTuple):
+    """The counts of a foreach of which items ended."""
+
+    run_id: UUID
+    step: str
+    completed: int
+    failed: int
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """How a step is to stand. ``finished`` is its place among the steps of the run that ended; None: it runs."""
+
+    run_id: UUID
+    step: str
+    type: str
+    status: StepStatus
+    task_id: UUID | None = None
+    child_id: UUID | None = None
+    due: datetime | None = None
+    items: int | None = None
+    result: Json = None
+    error: str | None = None
+    cancel_asked: bool = False
+    finished: int | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """What a run is to be. Sets the times by the status."""
+
+    id: UUID
+    status: RunStatus
+    detail: str | None
+    error: str | None
+    output: Json = None
+    cancel_asked: bool = False
+    deadline: datetime | None = None
+
+
+async def claim(conn: Connection, *, limit: int) -> list[UUID]:
+    """Lock runs with news that nobody else is advancing, in id order. Inside a transaction."""
+    return [row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()]
+
+
+async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[News]:
+    """The news of locked runs."""
+    return [News._make(row) for row in await (await execute(conn, _SQL["inbox"], {"runs": list(runs)})).fetchall()]
+
+
+async def clear_inbox(conn: Connection, news: Iterable[News]) -> None:
+    await execute(conn, _SQL["clear_inbox"], {"ids": [one.id for one in news]})
+
+
+async def clear_lost(conn: Connection) -> None:
+    """Drop news of runs that are gone."""
+    await query(conn, _SQL["clear_lost"])
+
+
+async def set_keys(conn: Connection, keys: Sequence[tuple[UUID, str]]) -> None:
+    """Give locked runs the keys that they are limited by."""
+    await query(conn, _SQL["set_keys"], {"ids": [id for id, _ in keys], "keys": [key for _, key in keys]})
+
+
+async def lock_keys(conn: Connection, keys: Iterable[str]) -> None:
+    """Wait until nobody else starts or ends runs with these keys, and keep it so until the end of the transaction."""
+    await query(conn, _SQL["lock_keys"], {"keys": sorted(set(keys))})
+
+
+async def ahead(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many runs with the same key are before each of these. Their keys are locked."""
+    return dict(await (await query(conn, _SQL["ahead"], {"ids": list(ids)})).fetchall())
+
+
+async def cancel_oldest(conn: Connection, id: UUID, count: int) -> None:
+    """Ask the *count* oldest open runs with the same key to stop."""
+    await query(conn, _SQL["cancel_oldest"], {"id": id, "count": count})
+
+
+async def signals(conn: Connection, runs: Sequence[UUID]) -> list[tuple[UUID, Signal]]:
+    """What runs were told and no step has taken yet, the oldest first."""
+    rows = await (await query(conn, _SQL["signals"], {"runs": list(runs)})).fetchall()
+    return [
+        (run_id, Signal(id=id, name=name, payload=payload, sent_by=sent_by, sent_at=sent_at))
+        for run_id, id, name, payload, sent_by, sent_at in rows
+    ]
+
+
+async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> None:
+    """Note which step took which signal."""
+    await query(conn, _SQL["take_signals"], {"ids": [id for id, _ in taken], "steps": [step for _, step in taken]})
+
+
+async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
+    """Store steps that began, changed or ended; at most one row for each. One that ended before is left alone."""
+    params = {
+        "runs": [row.run_id for row in rows],
+        "steps": [row.step for row in rows],
+        "types": [row.type for row in rows],
+        "statuses": [row.status.value for row in rows],
+        "tasks": [row.task_id for row in rows],
+        "children": [row.child_id for row in rows],
+        "dues": [row.due for row in rows],
+        "items": [row.items for row in rows],
+        "results": [to_json(row.result) for row in rows],
+        "errors": [row.error for row in rows],
+        "cancels": [row.cancel_asked for row in rows],
+        "finished": [row.finished for row in rows],
+        "times": [row.ended_at for row in rows],
+    }
+    await execute(conn, _SQL["put_steps"], params)
+
+
+async def put_items(conn: Connection, run: UUID, step: str, items: list[Json]) -> None:
+    """Store the items of a foreach that begins."""
+    await query(conn, _SQL["put_items"], {"run": run, "step": step, "items": to_json(items)})
+
+
+async def next_items(conn: Connection, run: UUID, step: str, count: int) -> list[tuple[int, Json]]:
+    """Index and value of the first items that have not started."""
+    return await (await query(conn, _SQL["next_items"], {"run": run, "step": step, "count": count})).fetchall()
+
+
+async def start_items(
+    conn: Connection, run: UUID, step: str, started: Sequence[tuple[int, UUID | None]], error: str | None
+) -> None:
+    """Store which task each item got; None: it failed before it had any, the first of them with *error*."""
+    params = {
+        "run": run,
+        "step": step,
+        "items": [item for item, _ in started],
+        "tasks": [task for _, task in started],
+        "error": error,
+    }
+    await query(conn, _SQL["start_items"], params)
+
+
+async def settle_items(conn: Connection, runs: Sequence[UUID]) -> list[Settled]:
+    """Note which items have ended. Returns the new counts of the steps that changed."""
+    rows = await (await query(conn, _SQL["settle_items"], {"runs": list(runs)})).fetchall()
+    return [Settled._make(row) for row in rows]
+
+
+async def running_items(conn: Connection, run: UUID, step: str) -> list[UUID]:
+    """The tasks of the items that run."""
+    return [row[0] for row in await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()]
+
+
+async def gather_items(conn: Connection, run: UUID, gather: Gather, *, finished: int) -> None:
+    """End a foreach with the results of its items."""
+    params = {
+        "run": run,
+        "step": gather.step_id,
+        "status": gather.status.value,
+        "error": gather.error,
+        "finished": finished,
+        "most": MAX_SIZE,
+    }
+    await query(conn, _SQL["gather_items"], params)
+
+
+async def start_child(
+    conn: Connection, id: UUID, workflow: str, input: JsonObject, *, parent: UUID, depth: int
+) -> bool:
+    """Start a run as a step of another. False: there is no active workflow of that name."""
+    params = {"id": id, "workflow": workflow, "input": to_json(input), "parent": parent, "depth": depth}
+    return await (await query(conn, _SQL["start_child"], params)).fetchone() is not None
+
+
+async def tell(conn: Connection, news: Sequence[Told]) -> None:
+    """Leave news for runs, which may be locked by others."""
+    params = {
+        "runs": [one.run_id for one in news],
+        "asks": [one.ask for one in news],
+        "times": [one.at for one in news],
+    }
+    await query(conn, _SQL["tell"], params)
+
+
+async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
+    """Store what runs are now; tell whoever waits for one that is over."""
+    params = {
+        "ids": [row.id for row in rows],
+        "statuses": [row.status.value for row in rows],
+        "details": [row.detail for row in rows],
+        "errors": [row.error for row in rows],
+        "outputs": [to_json(row.output) for row in rows],
+        "cancels": [row.cancel_asked for row in rows],
+        "deadlines": [row.deadline for row in rows],
+    }
+    await execute(conn, _SQL["update_runs"], params)

@@ -1,0 +1,90 @@
+"""What `qw doctor` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from qw import sql
+from qw.store import workers
+from qw.store.connection import Connection, connect, is_pooled, query, translated
+from qw.store.workers import Worker
+
+_SQL = sql.statements("doctor")
+_CHANNEL = "qw_doctor"
+_LISTEN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The server and what goes on in the database. ``skew``: how far its clock is ahead of ours."""
+
+    version: int
+    is_writable: bool
+    skew: timedelta
+    oldest_transaction: timedelta
+    bytes: int
+    is_pooled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What waits (queue and type), who works, and which tables have too many dead rows."""
+
+    waiting: Sequence[tuple[str, str]]
+    workers: Sequence[Worker]
+    dead: Sequence[tuple[str, int]]
+
+
+async def server(url: str) -> Server:
+    conn = await connect(url, name="qw doctor")
+    async with conn:
+        with translated():
+            row, skew = await _timed(conn)
+            return Server(
+                version=row["version"],
+                is_writable=not row["is_standby"] and not row["is_read_only"],
+                skew=skew,
+                oldest_transaction=timedelta(seconds=row["transaction_seconds"]),
+                bytes=row["bytes"],
+                is_pooled=await is_pooled(conn),
+            )
+
+
+async def work(url: str) -> Work:
+    """Needs a database with the schema."""
+    conn = await connect(url, name="qw doctor")
+    async with conn:
+        with translated():
+            return Work(
+                waiting=[(row[0], row[1]) for row in await (await query(conn, _SQL["waiting"])).fetchall()],
+                workers=await workers.living(conn),
+                dead=[(row[0], row[1]) for row in await (await query(conn, _SQL["dead"])).fetchall()],
+            )
+
+
+async def hears(url: str) -> bool:
+    """Whether a NOTIFY arrives. It does not behind a pooler."""
+    conn = await connect(url, name="qw doctor")
+    async with conn:
+        with translated():
+            await conn.execute(f"listen {_CHANNEL}")
+            await conn.execute(f"notify {_CHANNEL}")
+            async for _ in conn.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
+                return True
+    return False
+
+
+async def _timed(conn: Connection) -> tuple[dict[str, Any], timedelta]:
+    """The answer, and how far the server's clock is ahead of the middle of the question."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        asked = datetime.now(UTC)
+        await cursor.execute(_SQL["server"])
+        row = await cursor.fetchone()
+    answered = datetime.now(UTC)
+    assert row is not None
+    return row, row["now"] - (asked + (answered - asked) / 2)

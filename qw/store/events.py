@@ -1,0 +1,240 @@
+"""The outbox and the event log: events read for their broker, forgotten once it has them, kept for who comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from qw import sql
+from qw.core.event import Event, Message
+from qw.core.payload import JsonObject
+from qw.store.connection import Connection, execute, query
+
+_SQL = sql.statements("event")
+
+SLOTS = range(16)
+
+
+class Waiting(NamedTuple):
+    """An event of the outbox. ``horizon`` and ``next`` are of the snapshot that it was read in; see event.sql."""
+
+    id: int
+    slot: int
+    event: Event
+    horizon: int
+    next: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedEvent:
+    """An event of the log. ``id`` is its place there; ``body`` the CloudEvent."""
+
+    id: int
+    event: UUID
+    type: str
+    task_id: UUID | None
+    run_id: UUID | None
+    at: datetime
+    body: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayState:
+    """How a relaying daemon fares. ``state``: up; down (``error`` says why); held: the broker refuses some events."""
+
+    worker: int
+    broker: str
+    state: str
+    error: str | None
+    since: datetime
+
+
+async def want(conn: Connection, types: Sequence[str]) -> None:
+    """From now on these event types are written, and no others."""
+    await query(conn, _SQL["want"], {"types": sorted(types)})
+
+
+async def forget_unwanted(conn: Connection, *, age: timedelta, limit: int) -> int:
+    """Stop writing what no relay asked for since *age*, and drop what is older. Returns how many events went."""
+    return int(await _value(conn, "forget_unwanted", {"age": age, "limit": limit}))
+
+
+# -- slots
+
+
+async def join_relays(conn: Connection) -> None:
+    """Be counted among the relays as long as this session lives."""
+    await query(conn, _SQL["join_relays"])
+
+
+async def relays(conn: Connection) -> int:
+    """How many relays there are."""
+    return int(await _value(conn, "relays"))
+
+
+async def try_slot(conn: Connection, slot: int) -> bool:
+    """Take a slot for this session, if nobody has it."""
+    return bool(await _value(conn, "try_slot", {"slot": slot}))
+
+
+async def leave_slot(conn: Connection, slot: int) -> None:
+    await query(conn, _SQL["leave_slot"], {"slot": slot})
+
+
+async def lease_slots(conn: Connection, worker: int, *, share: int, lease: timedelta) -> list[int]:
+    """Renew up to *share* slots, taking free ones; for where session locks mean nothing. Returns those it has."""
+    params = {"worker": worker, "share": share, "lease": lease}
+    return sorted(row[0] for row in await (await query(conn, _SQL["lease_slots"], params)).fetchall())
+
+
+async def lessees(conn: Connection, worker: int) -> int:
+    """How many other workers lease slots."""
+    return int(await _value(conn, "lessees", {"worker": worker}))
+
+
+async def end_dead_relays(conn: Connection) -> int:
+    """Close the sessions of relays whose worker was declared dead. Returns how many."""
+    return len(await (await query(conn, _SQL["end_dead_relays"])).fetchall())
+
+
+# -- the outbox
+
+
+async def read(
+    conn: Connection, slots: Sequence[int], *, cursor: int, held: Sequence[int], limit: int
+) -> list[Waiting]:
+    """The first *limit* events of each slot after *cursor*, without those *held*, in order."""
+    params = {"slots": list(slots), "cursor": cursor, "held": list(held), "limit": limit}
+    return [_waiting(row) for row in await (await execute(conn, _SQL["read"], params)).fetchall()]
+
+
+async def read_held(conn: Connection, ids: Sequence[int]) -> list[Waiting]:
+    """Events by their ids in the outbox; those that are gone are missing."""
+    return [_waiting(row) for row in await (await execute(conn, _SQL["read_held"], {"ids": list(ids)})).fetchall()]
+
+
+def _waiting(row: Sequence[Any]) -> Waiting:
+    (id, slot, event, type, at, task_id, run_id, workflow_id, about, queue, step, attempt, created_at, error, data,
+     headers, payload, result, cut, horizon, next) = row  # fmt: skip
+    told = Event(
+        id=event,
+        type=type,
+        at=at,
+        task_id=task_id,
+        run_id=run_id,
+        workflow_id=workflow_id,
+        about=about,
+        queue=queue,
+        step=step,
+        attempt=attempt,
+        created_at=created_at,
+        error=error,
+        payload=payload,
+        result=result,
+        data=data or {},
+        headers=headers or {},
+        is_shortened=cut or False,
+    )
+    return Waiting(id, slot, told, horizon, next)
+
+
+async def forget(conn: Connection, ids: Sequence[int]) -> None:
+    """Take events out of the outbox."""
+    await execute(conn, _SQL["forget"], {"ids": sorted(ids)})
+
+
+# -- the log
+
+
+class EventLog:
+    """The log as a place to publish to (`qw.brokers.postgres.Notifier`); *connection* opens connections."""
+
+    def __init__(self, connection: Callable[[], AbstractAsyncContextManager[Connection]]) -> None:
+        self._connection = connection
+
+    async def keep(self, messages: Sequence[Message]) -> None:
+        """Store messages, whose bodies are CloudEvents, and notify qw_event. Safe to repeat."""
+        params = {
+            "events": [message.id for message in messages],
+            "types": [message.type for message in messages],
+            "tasks": [message.task_id for message in messages],
+            "runs": [message.run_id for message in messages],
+            "times": [message.at for message in messages],
+            "bodies": [message.body.decode() for message in messages],
+        }
+        async with self._connection() as conn:
+            await query(conn, _SQL["keep"], params)
+
+
+async def last_event(conn: Connection) -> int:
+    """The newest id of the log; 0 when it is empty."""
+    return int(await _value(conn, "last"))
+
+
+async def first_since(conn: Connection, since: datetime) -> int:
+    """The id after which the events are that were kept since then."""
+    return int(await _value(conn, "first_since", {"since": since}))
+
+
+async def events_after(
+    conn: Connection,
+    id: int,
+    *,
+    limit: int = 100,
+    type: str | None = None,
+    task_id: UUID | None = None,
+    run_id: UUID | None = None,
+) -> list[LoggedEvent]:
+    """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
+    params = {"id": id, "limit": limit, "pattern": _like(type), "task": task_id, "run": run_id}
+    rows = await (await query(conn, _SQL["after"], params)).fetchall()
+    names = ("id", "event", "type", "task_id", "run_id", "at", "body")
+    return [LoggedEvent(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def replay(
+    conn: Connection, id: int, last: int, *, limit: int, type: str | None = None, task_id: UUID | None = None
+) -> tuple[int, int]:
+    """Publish events of the log after *id* up to *last* again. Returns how many, and the id to go on after."""
+    params = {"id": id, "last": last, "limit": limit, "pattern": _like(type), "task": task_id}
+    row = await (await query(conn, _SQL["replay"], params)).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def prune(conn: Connection, *, age: timedelta, limit: int) -> int:
+    """Forget what the log has kept for *age*. Returns how many events went."""
+    return int(await _value(conn, "prune", {"age": age, "limit": limit}))
+
+
+def _like(type: str | None) -> str | None:
+    return None if type is None else type.replace("\\", "").replace("_", "\\_").replace("%", "").replace("*", "%")
+
+
+# -- how relays fare
+
+
+async def set_state(conn: Connection, worker: int, *, broker: str, state: str, error: str | None) -> None:
+    """Say how this worker's relay fares; the session that says so is the one that holds its slots."""
+    await query(conn, _SQL["set_state"], {"worker": worker, "broker": broker, "state": state, "error": error})
+
+
+async def drop_state(conn: Connection, worker: int) -> None:
+    await query(conn, _SQL["drop_state"], {"worker": worker})
+
+
+async def states(conn: Connection) -> list[RelayState]:
+    """How the relays of the living workers fare."""
+    rows = await (await query(conn, _SQL["states"])).fetchall()
+    names = ("worker", "broker", "state", "error", "since")
+    return [RelayState(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def _value(conn: Connection, verb: str, params: dict[str, Any] | None = None) -> Any:
+    row = await (await query(conn, _SQL[verb], params)).fetchone()
+    assert row is not None
+    return row[0]

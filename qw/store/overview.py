@@ -1,0 +1,87 @@
+"""What a look from outside asks for: lists, health and metrics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from qw import sql
+from qw.store.connection import Connection, execute, query
+from qw.store.tasks import LogLine
+
+_SQL = sql.statements("overview")
+_SEED = sql.statements("seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauges:
+    """Measures of the whole queue. Ages are in seconds; counts of runs and events are exact to 10,000."""
+
+    oldest: dict[str, float]  # of each queue that has ready tasks
+    paused: list[str]
+    open_runs: dict[str, int]
+    outbox: int
+    outbox_age: float
+    transaction_age: float
+    dead_rows: dict[str, int]
+
+
+async def ping(conn: Connection) -> None:
+    await execute(conn, _SQL["ping"])
+
+
+async def scheduled(conn: Connection, *, limit: int) -> list[UUID]:
+    """The ids of tasks that wait for their time, the next first."""
+    return [row[0] for row in await (await query(conn, _SQL["scheduled"], {"limit": limit})).fetchall()]
+
+
+async def last_errors(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Why the last attempt of each task failed. Tasks without one are left out."""
+    return dict(await (await query(conn, _SQL["last_errors"], {"ids": list(ids)})).fetchall())
+
+
+async def logs(conn: Connection, ids: Sequence[UUID], *, limit: int = 100) -> dict[UUID, list[LogLine]]:
+    """The first *limit* lines of each task's log."""
+    lines: dict[UUID, list[LogLine]] = defaultdict(list)
+    rows = await (await query(conn, _SQL["logs"], {"ids": list(ids), "limit": limit})).fetchall()
+    for task, id, attempt, at, level, message in rows:
+        lines[task].append(LogLine(id=id, attempt=attempt, at=at, level=level, message=message))
+    return lines
+
+
+async def gauges(conn: Connection) -> Gauges:
+    (pending, age), (transaction_age,) = await _one(conn, "outbox"), await _one(conn, "database")
+    return Gauges(
+        oldest=dict(await (await query(conn, _SQL["oldest"])).fetchall()),
+        paused=[row[0] for row in await (await query(conn, _SQL["paused"])).fetchall()],
+        open_runs=dict(await (await query(conn, _SQL["open_runs"])).fetchall()),
+        outbox=int(pending),
+        outbox_age=age,
+        transaction_age=transaction_age,
+        dead_rows=dict(await (await query(conn, _SQL["dead_rows"])).fetchall()),
+    )
+
+
+async def _one(conn: Connection, verb: str) -> tuple[float, ...]:
+    row = await (await query(conn, _SQL[verb])).fetchone()
+    assert row is not None
+    return row
+
+
+async def is_empty(conn: Connection) -> bool:
+    """Whether there is no task at all."""
+    row = await (await query(conn, _SEED["is_empty"])).fetchone()
+    return bool(row and row[0])
+
+
+async def fill(conn: Connection, types: Sequence[str], per_type: int) -> tuple[int, int]:
+    """Add finished sample tasks. Returns how many, and how many log lines."""
+    row = await (await query(conn, _SEED["fill"], {"types": list(types), "per_type": per_type})).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+async def clear(conn: Connection) -> None:
+    """Delete all tasks, workflows and runs."""
+    await query(conn, _SEED["clear"])

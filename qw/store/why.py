@@ -1,0 +1,98 @@
+"""The facts behind `qw.core.why`, from the database: a handful of statements, each answered by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from qw import sql
+from qw.core.why import Facts, Holder, Server
+from qw.store import tasks, workers
+from qw.store.connection import Connection, query
+from qw.store.workers import Worker
+
+_SQL = sql.statements("why")
+
+# Which slots a type takes is known to its daemon only. These two are ours; any other is taken to be async.
+_KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
+
+
+async def facts(conn: Connection, id: UUID) -> Facts | None:
+    """What is to be known about the task, None when it does not exist."""
+    found = await tasks.get(conn, [id])
+    row = await _row(conn, id)
+    if not found or row is None:
+        return None
+    task = found[0]
+    attempts = await tasks.attempts(conn, id)
+    return Facts(
+        now=row["now"],
+        task=task,
+        last=attempts[-1] if attempts else None,
+        paused_at=row["paused_at"],
+        paused_by=row["paused_by"],
+        cancel_reason=row["cancel_reason"],
+        cancel_at=row["cancel_at"],
+        ahead=row["ahead"],
+        usual_seconds=row["usual_seconds"],
+        suspects_running=await _suspects(conn),
+        servers=_servers(await workers.living(conn), await _running(conn), _kind(task.type)),
+        holder=_holder(row) if task.worker is not None else None,
+    )
+
+
+async def waits_for_advance(conn: Connection, run_id: UUID) -> bool:
+    """Whether news of the run wait for somebody to plan its next steps."""
+    row = await (await query(conn, _SQL["waits_for_advance"], {"run_id": run_id})).fetchone()
+    return bool(row and row[0])
+
+
+async def _row(conn: Connection, id: UUID) -> dict[str, Any] | None:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL["facts"], {"id": id})
+        return await cursor.fetchone()
+
+
+async def _suspects(conn: Connection) -> int:
+    row = await (await query(conn, _SQL["suspects"])).fetchone()
+    return row[0] if row else 0
+
+
+async def _running(conn: Connection) -> Sequence[tuple[int, str, int]]:
+    return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["running"])).fetchall()]
+
+
+def _servers(living: Sequence[Worker], running: Sequence[tuple[int, str, int]], kind: str) -> list[Server]:
+    return [
+        Server(
+            id=worker.id,
+            place=f"{worker.host}:{worker.pid}",
+            types=frozenset(worker.types),
+            queues=frozenset(worker.queues),
+            slots=_slots(worker, kind),
+            running=sum(n for id, type, n in running if id == worker.id and _kind(type) == kind),
+            draining=worker.draining,
+        )
+        for worker in living
+    ]
+
+
+def _slots(worker: Worker, kind: str) -> int:
+    size = worker.slots.get(kind, 0)
+    return size if isinstance(size, int) else 0
+
+
+def _kind(type: str) -> str:
+    return _KINDS.get(type, "async")
+
+
+def _holder(row: Mapping[str, Any]) -> Holder:
+    return Holder(
+        place=f"{row['worker_host']}:{row['worker_pid']}",
+        seen_at=row["worker_seen_at"],
+        draining=bool(row["worker_draining"]),
+        is_gone=row["worker_host"] is None or bool(row["worker_gone"]),
+    )

@@ -1,0 +1,177 @@
+"""Workflows as people file them: made, listed, changed, deleted; and the tasks under them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from qw import sql
+from qw.core.payload import JsonObject
+from qw.core.run import RunStatus
+from qw.core.task import Task
+from qw.store.connection import Connection, query
+from qw.store.tasks import LAST_ID, Filter
+
+_SQL = sql.statements("workflow")
+_CUSTOMER = sql.statements("customer")
+
+FILED_UNDER = "workflowId"  # the header by which a task without a run says which workflow it belongs to
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiledWorkflow:
+    """A workflow with its newest version. ``status`` and ``error`` are those of its latest run, if there is one."""
+
+    id: UUID
+    name: str
+    title: str
+    is_active: bool
+    document: JsonObject
+    created_at: datetime
+    updated_at: datetime
+    status: RunStatus | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run that is not over. ``begun``: how many of its steps have begun."""
+
+    id: UUID
+    version: int
+    begun: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerTask:
+    id: UUID
+    type: str
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerCounts:
+    """Counts of the tasks that are filed under a run or a workflow, by its id; or under ``standalone``.
+
+    ``is_open``: a run among them is not over, so that there may be more.
+    """
+
+    filed_under: str
+    total: int
+    completed: int
+    failed: int
+    pending: int
+    processing: int
+    is_open: bool
+
+
+async def create(conn: Connection, id: UUID, *, name: str, title: str, is_active: bool) -> bool:
+    """Make a workflow without a version. False: the name is taken."""
+    params = {"id": id, "name": name, "title": title, "is_active": is_active}
+    return await (await query(conn, _SQL["create"], params)).fetchone() is not None
+
+
+async def find(
+    conn: Connection,
+    *,
+    ids: Sequence[UUID] | None = None,
+    only_active: bool = False,
+    before: UUID = LAST_ID,
+    limit: int = 100,
+) -> list[FiledWorkflow]:
+    """The workflows, the newest first; only those among *ids* where that is given."""
+    params = {"ids": None if ids is None else list(ids), "only_active": only_active, "before": before, "limit": limit}
+    async with conn.cursor(row_factory=class_row(FiledWorkflow)) as cursor:
+        await cursor.execute(_SQL["find"], params)
+        return [replace(one, status=RunStatus(one.status) if one.status else None) for one in await cursor.fetchall()]
+
+
+async def count(conn: Connection, *, only_active: bool = False) -> int:
+    row = await (await query(conn, _SQL["count"], {"only_active": only_active})).fetchone()
+    return row[0] if row else 0
+
+
+async def update(conn: Connection, id: UUID, *, title: str | None, is_active: bool | None) -> str | None:
+    """Change what is not None. The name of the workflow, None when there is none."""
+    row = await (await query(conn, _SQL["update"], {"id": id, "title": title, "is_active": is_active})).fetchone()
+    return row[0] if row else None
+
+
+async def delete(conn: Connection, id: UUID) -> bool:
+    """Delete a workflow; its runs go on. False: there is none."""
+    return await (await query(conn, _SQL["delete"], {"id": id})).fetchone() is not None
+
+
+async def file_run(conn: Connection, run: UUID, workflow: UUID) -> None:
+    """Show *run* under *workflow* instead of the one it is of."""
+    await query(conn, _SQL["file_run"], {"run": run, "workflow": workflow})
+
+
+async def filed_under(conn: Connection, tasks: Sequence[Task]) -> Mapping[UUID, UUID]:
+    """The workflow that each of *tasks* belongs to, by task; those that belong to none are left out."""
+    runs = {task.run_id for task in tasks if task.run_id}
+    of_run: dict[UUID, UUID] = {}
+    if runs:
+        of_run = dict(await (await query(conn, _SQL["of_runs"], {"runs": list(runs)})).fetchall())
+    found = {task.id: of_run.get(task.run_id) if task.run_id else _named(task) for task in tasks}
+    return {task: workflow for task, workflow in found.items() if workflow}
+
+
+def _named(task: Task) -> UUID | None:
+    named = (task.headers or {}).get(FILED_UNDER)
+    return UUID(named) if named else None
+
+
+async def open_runs(conn: Connection, workflow: UUID) -> list[OpenRun]:
+    """The newest thousand runs of a workflow that are not over."""
+    async with conn.cursor(row_factory=class_row(OpenRun)) as cursor:
+        await cursor.execute(_SQL["open_runs"], {"workflow": workflow})
+        return await cursor.fetchall()
+
+
+async def find_tasks(
+    conn: Connection, workflow: UUID, match: Filter, *, limit: int, before: UUID = LAST_ID
+) -> list[UUID]:
+    """The ids of matching tasks under *workflow*, the newest first."""
+    rows = await (await query(conn, _SQL["tasks"], _params(workflow, match, limit, before))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def count_tasks(conn: Connection, workflow: UUID, match: Filter, *, limit: int) -> int:
+    """How many tasks `find_tasks` would find."""
+    statement = f"select count(*) from ({_SQL['tasks']}) found"  # noqa: S608 - all of it is ours
+    row = await (await query(conn, statement, _params(workflow, match, limit, LAST_ID))).fetchone()
+    return row[0] if row else 0
+
+
+def _params(workflow: UUID, match: Filter, limit: int, before: UUID) -> dict[str, object]:
+    return {
+        "workflow": workflow,
+        "type": match.type,
+        "queue": match.queue,
+        "since": match.since,
+        "until": match.until,
+        "status": match.status and match.status.value,
+        "before": before,
+        "limit": limit,
+    }
+
+
+async def of_customer(conn: Connection, customer: str, *, limit: int) -> list[CustomerTask]:
+    """The newest tasks of a customer and of the runs they belong to."""
+    async with conn.cursor(row_factory=class_row(CustomerTask)) as cursor:
+        await cursor.execute(_CUSTOMER["tasks"], {"customer": customer, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def customer_counts(conn: Connection, customer: str) -> list[CustomerCounts]:
+    """The same tasks, counted."""
+    async with conn.cursor(row_factory=class_row(CustomerCounts)) as cursor:
+        await cursor.execute(_CUSTOMER["status"], {"customer": customer})
+        return await cursor.fetchall()

@@ -1,0 +1,80 @@
+"""A migrated, empty database for each test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qw.store.connection import Connection, connect, connect_guarded
+from qw.store.pool import Pool
+from tests.given import empty, migrated, remember
+
+if TYPE_CHECKING:  # pytest wants to be the first to import its plugins
+    from tests.databases import PrivateServer, Server, Template
+
+pytest_plugins = ["tests.databases"]
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server: Server) -> Iterator[Template]:
+    from tests.databases import template
+
+    with template(server, migrated) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _emptied_after_use(migrated_template: Template) -> Iterator[str]:
+    with migrated_template.clone() as url:
+        remember(url)
+        yield url
+
+
+@pytest.fixture
+def url(_emptied_after_use: str) -> Iterator[str]:
+    """A migrated database with nothing in it. The schema is not this test's to change: it is emptied, not dropped."""
+    yield _emptied_after_use
+    empty(_emptied_after_use)
+
+
+@pytest.fixture
+def own_url(migrated_template: Template) -> Iterator[str]:
+    """A migrated database of this test's own, whose schema it may change: half a second dearer."""
+    with migrated_template.clone() as made:
+        yield made
+
+
+@pytest.fixture
+async def conn(url: str) -> AsyncIterator[Connection]:
+    """A connection with the planner guards, as daemons have it."""
+    async with await connect_guarded(url, name="qw test") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[Connection]:
+    """Another session on the same database."""
+    async with await connect(url, name="qw test, the other") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def pool(url: str) -> AsyncIterator[Pool]:
+    opened = Pool(url, size=4, name="qw test")
+    await opened.open()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+def private_url(private_server: PrivateServer) -> Iterator[str]:
+    """A migrated database on a server that may be stopped and killed."""
+    from tests.databases import template
+
+    with template(private_server, migrated) as made, made.clone() as url:
+        yield url
+        private_server.start()

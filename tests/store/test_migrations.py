@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from qw.core.errors import Misconfigured, Unavailable
+from qw.store import migrations
+from qw.store.connection import Connection, connect
+from tests.databases import Server, template
+from tests.given import value
+
+
+@pytest.fixture
+def bare_url(server: Server) -> Iterator[str]:
+    """An empty database."""
+    with template(server, lambda url: None) as made, made.clone() as url:
+        yield url
+
+
+async def test_an_empty_database_gets_everything_and_then_nothing(bare_url: str) -> None:
+    before = await migrations.status(bare_url)
+    first = await migrations.migrate(bare_url)
+    second = await migrations.migrate(bare_url)
+
+    assert [m.applied_at for m in before] == [None] * len(migrations.known())
+    assert first == list(migrations.known())
+    assert second == []
+    assert all(m.applied_at for m in await migrations.status(bare_url))
+    await migrations.check(bare_url)
+
+
+async def test_fault_46_many_who_migrate_at_once_do_it_once(bare_url: str) -> None:
+    done = await asyncio.gather(*(migrations.migrate(bare_url) for _ in range(5)))
+
+    assert sorted(map(len, done)) == [0, 0, 0, 0, len(migrations.known())]
+    await migrations.check(bare_url)
+
+
+async def test_fault_46_a_migration_killed_half_way_leaves_nothing_and_is_done_again(bare_url: str) -> None:
+    async with await connect(bare_url) as killer, await connect(bare_url) as holder:
+        await holder.execute("begin; create schema qw; create table qw.idempotency ()")  # it will wait for this
+        half_way = asyncio.create_task(migrations.migrate(bare_url))
+        pid = await waiting(killer)
+        await killer.execute("select pg_terminate_backend(%s)", [pid])
+        with pytest.raises(Unavailable):
+            await half_way
+        await holder.execute("rollback")
+        assert await value(killer, "select to_regnamespace('qw')") is None
+
+    assert await migrations.migrate(bare_url) == list(migrations.known())
+
+
+async def waiting(conn: Connection) -> int:
+    """The process of a session that waits for a lock."""
+    async with asyncio.timeout(10):
+        while not (pid := await value(conn, "select pid from pg_locks where not granted limit 1")):
+            await asyncio.sleep(0.01)
+    return int(pid)
+
+
+async def test_a_table_that_somebody_holds_is_waited_for(bare_url: str) -> None:
+    async with await connect(bare_url) as holder:
+        await holder.execute("begin; select pg_advisory_xact_lock(7177, 0)")
+        migrating = asyncio.create_task(migrations.migrate(bare_url))
+        async with await connect(bare_url) as watcher:
+            await waiting(watcher)
+        await holder.execute("rollback")
+
+        assert await migrating == list(migrations.known())
+
+
+async def test_an_older_schema_is_named_with_what_to_do(bare_url: str) -> None:
+    with pytest.raises(Misconfigured, match=r"lacks 0001_initial.*; run: qw db migrate"):
+        await migrations.check(bare_url)
+
+
+async def test_fault_36_a_newer_schema_is_refused(own_url: str) -> None:
+    with psycopg.connect(own_url, autocommit=True) as connection:
+        connection.execute("insert into qw.migration (version, name, digest) values (9999, '9999_later', '')")
+
+    for act in (migrations.check, migrations.migrate, migrations.status):
+        with pytest.raises(Misconfigured, match="made by a newer qw"):
+            await act(own_url)
+
+
+async def test_a_migration_that_was_edited_is_noticed(own_url: str) -> None:
+    with psycopg.connect(own_url, autocommit=True) as connection:
+        connection.execute("update qw.migration set digest = 'other' where version = 1")
+
+    with pytest.raises(Misconfigured, match="is not the one of this qw"):
+        await migrations.check(own_url)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from qw.core.ending import Failed, Snoozed
+from qw.core.task import Lane
+from qw.store import claims, tasks, workers
+from qw.store.connection import Connection
+from tests.given import (
+    claimed,
+    column,
+    ended,
+    enqueued,
+    expect_whole,
+    homes,
+    new_task,
+    registered,
+    running,
+    value,
+)
+
+LONG_AGO, HOUR = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=1)
+LEASE = timedelta(seconds=15)
+
+
+async def make_due(conn: Connection) -> None:
+    await conn.execute("update qw.scheduled set run_at = run_at - interval '2 hours'")
+
+
+async def test_what_is_due_becomes_ready_oldest_first(conn: Connection) -> None:
+    second, first = await enqueued(conn, new_task(delay=HOUR), new_task(delay=HOUR / 2, queue="q"))
+    await make_due(conn)
+    [later] = await enqueued(conn, new_task(delay=HOUR))
+
+    moved = await claims.promote(conn, cursor=LONG_AGO, limit=10)
+
+    assert {lane for lane, _ in moved} == {Lane("default", 5), Lane("q", 5)}
+    assert await column(conn, "select task_id from qw.ready order by seq") == [first, second]
+    assert await homes(conn, later) == ["scheduled"]
+    await expect_whole(conn)
+
+
+async def test_a_promotion_is_bounded_and_looks_no_further_back_than_its_cursor(conn: Connection) -> None:
+    old, young, other = await enqueued(conn, *(new_task(delay=HOUR + timedelta(seconds=n)) for n in range(3)))
+    await make_due(conn)
+
+    [(_, run_at)] = await claims.promote(conn, cursor=LONG_AGO, limit=1)
+    assert await homes(conn, old) == ["ready"]
+    assert len(await claims.promote(conn, cursor=run_at + timedelta(seconds=1.5), limit=9)) == 1
+    assert (await homes(conn, young), await homes(conn, other)) == (["scheduled"], ["ready"])
+
+
+async def test_a_promoted_retry_keeps_its_numbers(conn: Connection) -> None:
+    [claim] = await running(conn)
+    await claims.end(conn, [ended(claim, Failed(error="x", after=timedelta(0)))])
+
+    await claims.promote(conn, cursor=LONG_AGO, limit=9)
+
+    [again] = await claimed(conn, await registered(conn))
+    assert (again.attempt, again.retries) == (2, 1)
+
+
+async def test_parked_tasks_come_back_when_their_type_is_served(conn: Connection) -> None:
+    unserved, snoozed, other = await running(conn, new_task("mine"), new_task("mine"), new_task("other"))
+    parked = Snoozed(delay=HOUR, reason="unserved")
+    await claims.end(conn, [
+        ended(unserved, parked), ended(other, parked), ended(snoozed, Snoozed(delay=HOUR, reason="busy")),
+    ])  # fmt: skip
+
+    lanes = await claims.release_unserved(conn, ["mine"])
+
+    assert lanes == [Lane("default", 5)]
+    assert [await homes(conn, c.id) for c in (unserved, snoozed, other)] == [["ready"], ["scheduled"], ["scheduled"]]
+
+
+async def test_a_look_sees_who_holds_a_lock_who_is_silent_and_who_is_gone(conn: Connection, other: Connection) -> None:
+    me, alive, silent, dead, stranger = [await registered(conn) for _ in range(5)]
+    await workers.hold_too(other, alive)
+    await conn.execute("update qw.worker set seen_at = now() - interval '16 s' where id = %s", [silent])
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
+    await running(conn, worker=stranger)
+    await conn.execute("delete from qw.worker where id = %s", [stranger])
+
+    looks = {look.id: look for look in await workers.look(conn, worker=me, lease=LEASE)}
+
+    assert looks.keys() == {alive, silent, stranger}
+    assert (looks[alive].locked, looks[alive].silent, looks[alive].gone) == (True, False, False)
+    assert (looks[silent].locked, looks[silent].silent, looks[silent].same) == (False, True, True)
+    assert (looks[stranger].gone, looks[stranger].seen_at) == (True, None)
+
+
+async def test_a_dead_worker_is_looked_at_as_long_as_it_has_rows(conn: Connection) -> None:
+    me, dead = await registered(conn), await registered(conn)
+    await running(conn, worker=dead)
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
+
+    [look] = await workers.look(conn, worker=me, lease=LEASE)
+
+    assert (look.id, look.gone) == (dead, True)
+
+
+async def test_a_lock_from_before_a_restart_says_nothing(conn: Connection) -> None:
+    me, old = await registered(conn), await registered(conn)
+    await conn.execute("update qw.worker set server = server - interval '1 day' where id = %s", [old])
+
+    [look] = await workers.look(conn, worker=me, lease=LEASE)
+
+    assert (look.locked, look.same) == (False, False)
+
+
+async def test_who_was_seen_again_is_not_buried(conn: Connection) -> None:
+    quiet, moving, stopped = [await registered(conn) for _ in range(3)]
+    seen = {w: await value(conn, "select seen_at from qw.worker where id = %s", w) for w in (quiet, moving, stopped)}
+    await workers.wait(conn, quiet, [])
+    await conn.execute("update qw.worker set seen_at = clock_timestamp() where id = %s", [moving])
+    await conn.execute("update qw.worker set stopped_at = now() where id = %s", [stopped])
+
+    assert await workers.bury(conn, seen) == [quiet]
+
+    assert await column(conn, "select id from qw.worker where dead_at is not null") == [quiet]
+    assert await value(conn, "select count(*) from qw.idle") == 0
+    assert await workers.bury(conn, seen) == []
+
+
+async def test_orphans_are_the_rows_of_the_workers_named(conn: Connection) -> None:
+    dead, alive = await registered(conn), await registered(conn)
+    [theirs] = await running(conn, new_task("command", unique_key="k"), worker=dead)
+    await running(conn, worker=alive)
+
+    [orphan] = await workers.orphans(conn, [dead])
+
+    assert (orphan.task_id, orphan.fence, orphan.worker) == (theirs.id, theirs.fence, dead)
+    assert (orphan.attempt, orphan.unique_key, orphan.type) == (1, "k", "command")
+
+
+async def test_news_tell_everything_that_polling_must_ask(conn: Connection) -> None:
+    worker = await registered(conn)
+
+    async def news() -> workers.News:
+        return await workers.news(conn, worker, lease=LEASE, cursor=LONG_AGO)
+
+    assert await news() == workers.News([], None, False, False, False, False)
+    await enqueued(conn, new_task(queue="q"), new_task(delay=HOUR))
+    await conn.execute("insert into qw.advance (run_id) values (qw.new_id())")
+    await conn.execute("insert into qw.cancel_request (task_id, running) values (qw.new_id(), true)")
+    await conn.execute("update qw.worker set draining = true")
+    await registered(conn)
+
+    told = await news()
+    assert told.lanes == [Lane("q", 5)]
+    assert told.due is not None
+    assert 3590 < told.due <= 3600
+    assert (told.advance, told.cancels, told.doubts, told.draining) == (True, True, True, True)
+
+
+async def test_the_living_are_listed_with_what_they_hold(conn: Connection) -> None:
+    holder, _dead = await registered(conn), await registered(conn)
+    await running(conn, worker=holder)
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", [_dead])
+
+    [alive] = await workers.living(conn)
+
+    assert (alive.id, alive.running, alive.host) == (holder, 1, "here")
+
+
+async def test_workers_that_ended_are_forgotten_when_nothing_runs_in_their_name(conn: Connection) -> None:
+    held, gone, young, alive = [await registered(conn) for _ in range(4)]
+    await running(conn, worker=held)
+    await conn.execute("update qw.worker set dead_at = now() - interval '2 days' where id = any(%s)", [[held, gone]])
+    await conn.execute("update qw.worker set stopped_at = now() where id = %s", [young])
+
+    await workers.prune(conn, age=timedelta(days=1))
+
+    assert await column(conn, "select id from qw.worker order by id") == [held, young, alive]
+
+
+async def test_stop_requests_reach_running_tasks_of_this_worker_only(conn: Connection) -> None:
+    mine, theirs = await registered(conn), await registered(conn)
+    [claim] = await running(conn, worker=mine)
+    [other] = await running(conn, worker=theirs)
+    await tasks.cancel(conn, [claim.id, other.id], running=True, reason="enough")
+
+    assert await workers.asked(conn, mine) == {claim.id: "enough"}

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from qw.core.ending import Failed
+from qw.core.errors import Conflict, Invalid, NotFound, QwError
+from qw.core.ids import millis_of
+from qw.store.connection import Connection, translated
+from qw.store.ids import new_id
+from tests.given import enqueued, expect_whole, finished, homes, new_task, running, status, value
+
+
+async def call(conn: Connection, function: str, *args: object, **named: object) -> Any:
+    params = ", ".join(["%s"] * len(args) + [f"{name} => %s" for name in named])
+    with translated():
+        return await value(conn, f"select {function}({params})", *args, *named.values())
+
+
+async def test_an_enqueue_belongs_to_the_transaction_of_its_caller(conn: Connection, other: Connection) -> None:
+    async with other.transaction(force_rollback=True):
+        await call(other, "qw.enqueue", "noop")
+    async with other.transaction():
+        id = await call(other, "qw.enqueue", "noop", '{"a": 1}', unique_key="k", idempotency_key="i")
+        assert await value(conn, "select count(*) from qw.task") == 0
+
+    assert await homes(conn, id) == ["ready"]
+    assert await value(conn, "select count(*) from qw.task") == 1
+    await expect_whole(conn)
+
+
+async def test_ids_made_in_sql_are_of_now_and_ascend(conn: Connection) -> None:
+    first = await value(conn, "select qw.new_id()")
+    await conn.execute("select pg_sleep(0.002)")
+    second = await value(conn, "select qw.new_id()")
+
+    assert first.version == 7
+    assert first.variant == "specified in RFC 4122"
+    assert first < second
+    assert abs(time.time() * 1000 - millis_of(second)) < 60_000
+
+
+async def test_everything_that_can_be_said_is_stored(conn: Connection) -> None:
+    id = await call(
+        conn, "qw.enqueue", "send_email", '{"a": 1}', "mail", 2, delay="1 hour", max_retries=4, timeout="9 s",
+        unique_key="k", headers='{"x": "y"}', parent_id=new_id(),
+    )  # fmt: skip
+
+    row = await (await conn.execute(
+        "select type, queue, priority, max_retries, timeout::text, unique_key, headers, status from qw.tasks"
+    )).fetchone()  # fmt: skip
+    assert row == ("send_email", "mail", 2, 4, "00:00:09", "k", {"x": "y"}, "pending")
+    assert await homes(conn, id) == ["scheduled"]
+
+
+BAD: list[tuple[dict[str, object], str]] = [
+    ({"type": None}, "must not be null"),
+    ({"payload": None}, "must not be null"),
+    ({"payload": "[1]"}, "payload: must be a JSON object"),
+    ({"payload": json.dumps({"a": "x" * 1_050_000})}, "at most 1048576"),
+    ({"priority": 10}, "priority 10 is not between"),
+    ({"priority": 2**31}, ""),
+    ({"priority": -1}, "priority -1 is not between"),
+    ({"max_retries": 0}, "max_retries 0 is not between"),
+    ({"max_retries": 40_000}, "max_retries 40000 is not between"),
+    ({"timeout": "0 s"}, "check constraint"),
+    ({"type": "no spaces"}, "check constraint"),
+    ({"queue": ""}, "check constraint"),
+    ({"unique_key": ""}, "check constraint"),
+    ({"run_at": "infinity"}, "run_at must be a time"),
+    ({"run_at": "-infinity"}, "run_at must be a time"),
+    ({"on_conflict": "maybe"}, "on_conflict is error or skip"),
+    ({"type": "command", "payload": '{"argv": ["rm"]}'}, "may name a declared command"),
+    ({"type": "command", "payload": '{"run": "rm"}'}, "may name a declared command"),
+]
+
+
+@pytest.mark.parametrize(("fields", "why"), BAD, ids=[f"{next(iter(f))}-{n}" for n, (f, _) in enumerate(BAD)])
+async def test_fault_47_bad_values_are_refused_and_nothing_is_stored(
+    conn: Connection, fields: dict[str, object], why: str
+) -> None:
+    with pytest.raises(QwError) as caught:
+        await call(conn, "qw.enqueue", **{"type": "noop", **fields})
+
+    assert why in str(caught.value)
+    assert await value(conn, "select count(*) from qw.task") == 0
+    await expect_whole(conn)
+
+
+@pytest.mark.parametrize("text", ['{"a": "\\u0000"}', '{"a": NaN}', '{"a": "\\ud800"}', "{"])
+async def test_fault_71_what_jsonb_cannot_hold_is_refused(conn: Connection, text: str) -> None:
+    with pytest.raises(psycopg.Error):
+        await value(conn, "select qw.enqueue('noop', %s)", text)
+
+
+async def test_keys_work_as_in_python(conn: Connection) -> None:
+    first = await call(conn, "qw.enqueue", "noop", unique_key="k")
+
+    with pytest.raises(Conflict) as caught:
+        await call(conn, "qw.enqueue", "noop", unique_key="k")
+    assert caught.value.holder == first
+    assert await call(conn, "qw.enqueue", "noop", unique_key="k", on_conflict="skip") == first
+
+
+async def test_cancel_says_whether_there_was_something_to_cancel(conn: Connection) -> None:
+    [waiting] = await enqueued(conn)
+
+    assert await call(conn, "qw.cancel", waiting) is True
+    assert await call(conn, "qw.cancel", waiting) is False
+    [claim] = await running(conn)
+    assert await call(conn, "qw.cancel", claim.id) is True
+    assert await status(conn, claim.id) == "processing"
+    with pytest.raises(NotFound, match="does not exist"):
+        await call(conn, "qw.cancel", new_id())
+
+
+async def test_retry_says_why_it_cannot(conn: Connection) -> None:
+    [failed] = await finished(conn, Failed(error="x", final=True))
+    await call(conn, "qw.retry", failed)
+    assert await homes(conn, failed) == ["ready"]
+
+    with pytest.raises(Conflict, match="is pending; only failed, cancelled and retrying"):
+        await call(conn, "qw.retry", failed)
+    with pytest.raises(NotFound):
+        await call(conn, "qw.retry", new_id())
+
+
+async def test_public_functions_are_nobodys_until_granted(conn: Connection) -> None:
+    open_to_all = await value(conn, """
+        select array_agg(proname) from pg_proc
+         where pronamespace = 'qw'::regnamespace and has_function_privilege('public', oid, 'execute')""")  # fmt: skip
+    assert open_to_all is None
+
+
+async def test_functions_of_the_owner_cannot_be_led_astray(conn: Connection) -> None:
+    loose = await value(conn, """
+        select array_agg(proname) from pg_proc
+         where pronamespace = 'qw'::regnamespace and prosecdef and not 'search_path=pg_catalog, pg_temp' = any(proconfig)""")  # fmt: skip
+    assert loose is None
+
+
+async def test_the_same_id_in_one_call_after_another_is_one_task(conn: Connection) -> None:
+    id = new_id()
+
+    assert [await call(conn, "qw.enqueue", "noop", id=id) for _ in range(2)] == [id, id]
+    with pytest.raises(Invalid, match="5 minutes in the future"):
+        await call(conn, "qw.enqueue", "noop", id="ffffffff-ffff-7fff-bfff-ffffffffffff")
+    await expect_whole(conn)
+
+
+async def test_the_view_shows_each_task_in_its_state(conn: Connection) -> None:
+    [failed] = await finished(conn, Failed(error="x", final=True))
+    [claim] = await running(conn)
+    [waiting] = await enqueued(conn, new_task())
+
+    rows = await (await conn.execute("select id, status, error from qw.tasks")).fetchall()
+
+    assert set(rows) == {(failed, "failed", "x"), (claim.id, "processing", None), (waiting, "pending", None)}
