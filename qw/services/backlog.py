@@ -41,6 +41,9 @@ class Backlog:
             queue.clear()
             queue.extend(kept)
 
+    def count(self, kind: Kind) -> int:
+        return len(self._waiting[kind])
+
     @property
     def has_suspects(self) -> bool:
         return bool(self._suspects)

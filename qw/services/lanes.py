@@ -72,8 +72,22 @@ class Lanes:
             shares += [Share(lane, self._mark(lane).start(now), quota) for lane in lanes[turn:] + lanes[:turn]]
         return shares[::-1] if self._batch % REVERSE_EVERY == 0 else shares
 
-    def claimed(self, shares: Sequence[Share], claims: Sequence[Claim], *, room: int, cost: float, now: float) -> None:
-        """Learn from a claim: how far each lane went, what its walk cost, and which lanes have run dry."""
+    def claimed(
+        self,
+        shares: Sequence[Share],
+        claims: Sequence[Claim],
+        *,
+        room: int,
+        cost: float,
+        now: float,
+        is_whole: bool = True,
+    ) -> None:
+        """Learn from a claim: how far each lane went, what its walk cost, and which lanes have run dry.
+
+        One that passed tasks by (*is_whole* False) says nothing of that.
+        """
+        if not is_whole:
+            return
         taken: dict[Lane, list[int]] = {share.lane: [] for share in shares}
         for claim in claims:
             taken[Lane(claim.queue, claim.priority)].append(claim.seq)

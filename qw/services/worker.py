@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -92,45 +92,43 @@ class Worker:
         self._return_stale()
         if self._backlog.has_suspects:
             self._dispatch_all()
-        room = self._room()
-        spare = self._spare() if room <= 0 else 0
-        if self.draining or room + spare <= 0 or not self._lease.holds:
+        if self.draining or not self._lease.holds or len(self._outcomes) > UNWRITTEN:
             return False
-        if self._lanes.is_empty:
+        room = self._room()
+        if not any(room.values()):
+            return False
+        if self._lanes.is_empty or not await self._claim(room):
             return await self._wait_for_work()
-        taken = await (self._claim(room) if room > 0 else self._take(spare, without=self._types({Kind.ASYNC})))
-        if taken and self._waits and time.monotonic() - self._idle_at > 1.0:
+        if self._waits and time.monotonic() - self._idle_at > 1.0:
             await self._stop_waiting()
-        return taken > 0 or not self._lanes.is_empty
+        return True
 
-    def _room(self) -> int:
-        if len(self._outcomes) > UNWRITTEN:
-            return 0
+    def _room(self) -> dict[Kind, int]:
+        """How many more tasks of each kind may come; only coroutines are claimed ahead of their slots."""
         ahead = self._pace.ahead(time.monotonic())
-        return max(0, self._slots.free(Kind.ASYNC)) + ahead - len(self._backlog)
-
-    def _spare(self) -> int:
-        """Free slots of the other kinds, where all those of async handlers are taken."""
-        if len(self._outcomes) > UNWRITTEN or self._backlog:
-            return 0
-        served = {handler.kind for handler in self._handlers} - {Kind.ASYNC}
-        return sum(self._slots.free(kind) for kind in served)
+        return {
+            kind: max(0, self._slots.free(kind) + (ahead if kind is Kind.ASYNC else 0) - self._backlog.count(kind))
+            for kind in self._slots.sizes
+        }
 
     # -- claiming
 
-    async def _claim(self, room: int) -> int:
+    async def _claim(self, room: dict[Kind, int]) -> int:
+        """Claim what there is room for. Kinds without room are passed by, so that those behind them are found.
+
+        A claim does not know kinds, so too many of one can come; for a while after that its room is filled exactly.
+        """
         now = time.monotonic()
-        tight = {kind for kind, until in self._tight.items() if until > now}
+        full = {kind for kind, count in room.items() if not count}
+        tight = {kind for kind, until in self._tight.items() if until > now} - full
         has_suspect = self._backlog.has_suspects or self._backlog.suspect is not None
         wary = has_suspect or self._wary_until > now
-        if not tight and not wary:
-            return await self._take(room)
-        # Free slots of an overfull kind are filled exactly; past its tasks the others are still found.
-        exact = max([int(wary and not has_suspect), *(self._slots.free(kind) for kind in tight)])
-        taken = await self._take(min(exact, room)) if exact else 0
-        return taken + await self._take(room, without=self._types(tight), wary=wary)
+        exact = sum(room[kind] for kind in tight) or int(wary and not has_suspect)
+        taken = await self._take(exact, without=self._types(full)) if exact else 0
+        most = max((room[kind] for kind in room if kind not in tight), default=0)
+        return taken + await self._take(most, without=self._types(full | tight), wary=wary)
 
-    async def _take(self, room: int, *, without: Iterable[str] = (), wary: bool = False) -> int:
+    async def _take(self, room: int, *, without: Sequence[str] = (), wary: bool = False) -> int:
         if room <= 0 or self._lanes.is_empty:
             return 0
         started = time.monotonic()
@@ -141,11 +139,12 @@ class Worker:
                 self._worker(),
                 shares,
                 room=room,
-                without=list(without),
+                without=without,
                 below_crashes=SUSPECT_CRASHES if wary else None,
             )
         now = time.monotonic()
-        self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now)
+        is_whole = not without and not wary
+        self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
         for claim in taken:
             self._accept(claim)
         self._return(self._backlog.spare_suspects())
