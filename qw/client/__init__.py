@@ -20,7 +20,7 @@ from uuid import UUID
 from qw.client.advancing import advance_new
 from qw.client.coalesce import Coalescer
 from qw.client.schedules import Schedules
-from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, guess
+from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
 from qw.core.payload import JsonObject
 from qw.core.run import RunStatus
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
@@ -173,7 +173,7 @@ class Client:
         """Raise Invalid for a type that nobody has ever served, naming those that are known."""
         known = await self.types()
         if type not in known:
-            raise Invalid(f"nobody has ever served the type {type!r}{guess(type, known)} Known are: {', '.join(known)}")
+            raise Invalid(f"nobody has ever served the type {type!r}{among(type, known)}")
 
     # -- looked up
 
@@ -240,8 +240,9 @@ class Client:
     async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:
         """The tasks once all of them are final. Raises NotFound, and TimedOut naming what is not final."""
         async with self._pool.connection() as conn:
-            for id in ids:
-                await _the_task(conn, id)
+            known = {task.id for task in await tasks.get(conn, ids)}
+        if missing := [id for id in ids if id not in known]:
+            raise NotFound(f"task {missing[0]} does not exist")
         deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
         left, pause = set(ids), FIRST_PAUSE
         while left:
@@ -301,7 +302,7 @@ class Client:
             found = await runs.workflows(conn, name)
             known = [] if found else [workflow.name for workflow in await runs.workflows(conn)]
         if not found:
-            raise NotFound(f"there is no workflow {name!r}{guess(name, known)} Known are: {', '.join(known) or 'none'}")
+            raise NotFound(f"there is no workflow {name!r}{among(name, known)}")
         return found[0]
 
     async def start_workflow(

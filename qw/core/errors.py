@@ -79,3 +79,10 @@ def guess(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` when *word* looks like one of *known*, else nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def among(word: str, known: Iterable[str]) -> str:
+    """The same, and what is known: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
+    names = ", ".join(known) or "none"
+    hint = guess(word, names.split(", "))
+    return f"{hint} Known are {names}" if hint else f"; known are {names}"

@@ -4,7 +4,8 @@ A lane's dead rows stand before its live ones. While no vacuum can remove them (
 the lane's start walks them all: 45 ms at 200,000. So each lane has a cursor, the highest seq claimed from it. Rows can
 appear behind it, since transactions do not commit in the order of their sequence values and a hand-back keeps its
 place; therefore each lane is claimed from its start again after a pause of RESCAN_SHARE times what that cost, busy or
-idle, and always while it costs next to nothing.
+idle, and always while it costs next to nothing. Finding nothing past the cursor of a lane that is said to hold tasks
+makes it likely that they stand before it: then the pause is shorter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from qw.store.claims import Share
 
 HEALTHY_SECONDS = 0.005  # a claim from the start that costs less than this needs no cursor
 RESCAN_SHARE = 50  # so rescans take at most 2 % of the time
+BEHIND_SHARE = 10
 REVERSE_EVERY = 10  # batches: then the last lanes come first, so that nothing starves
 SECONDS_PER_ROW = 0.00004  # what claiming a row costs anyway, to tell the walk's cost from the work's
 
@@ -27,11 +29,17 @@ class _Mark:
     cursor: int = -1
     scanned_at: float = -math.inf
     cost: float = 0.0
+    is_behind: bool = False  # nothing was found past the cursor
 
     def start(self, now: float) -> int:
-        pause = max(1.0, RESCAN_SHARE * self.cost)
-        is_due = self.cost < HEALTHY_SECONDS or now - self.scanned_at >= pause
-        return -1 if is_due else self.cursor
+        return -1 if self.due_in(now) <= 0 else self.cursor
+
+    def due_in(self, now: float) -> float:
+        """Seconds until the lane may be claimed from its start."""
+        if self.cost < HEALTHY_SECONDS:
+            return 0.0
+        pause = BEHIND_SHARE * self.cost if self.is_behind else max(1.0, RESCAN_SHARE * self.cost)
+        return self.scanned_at + pause - now
 
 
 class Lanes:
@@ -97,9 +105,17 @@ class Lanes:
             if seqs:
                 mark.cursor = max(mark.cursor, *seqs)
             if share.cursor < 0:
-                mark.scanned_at, mark.cost = now, walk
+                mark.scanned_at, mark.cost, mark.is_behind = now, walk, False
+            elif not seqs:
+                mark.is_behind = True
         if len(claims) < room:
-            self._open -= {share.lane for share in shares if len(taken[share.lane]) < share.quota}
+            dry = {share.lane for share in shares if len(taken[share.lane]) < share.quota}
+            self._open -= {lane for lane in dry if not self._mark(lane).is_behind}
+
+    def due_in(self, now: float) -> float:
+        """Seconds until a lane whose tasks stand before its cursor may be claimed from its start; infinite: none."""
+        marks = (self._mark(lane) for lane in self._open)
+        return min((mark.due_in(now) for mark in marks if mark.is_behind), default=math.inf)
 
     def _mark(self, lane: Lane) -> _Mark:
         return self._marks.setdefault(lane, _Mark())

@@ -86,7 +86,8 @@ class Worker:
         self.done = 0  # attempts ended since the start
 
     def patience(self) -> float:
-        return 0.25 if self._backlog else 1.0
+        longest = 0.25 if self._backlog else 1.0
+        return min(longest, max(0.0, self._lanes.due_in(time.monotonic())))
 
     async def step(self) -> bool:
         self._return_stale()
