@@ -122,6 +122,18 @@ async def column(conn: Connection, query: str, *params: object) -> list[Any]:
     return [row[0] for row in await (await conn.execute(query.encode(), params or None)).fetchall()]
 
 
+WAITING = """
+    select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' limit 1"""
+
+
+async def until_somebody_waits(conn: Connection) -> int:
+    """The process of a session of this database that waits for a lock."""
+    async with asyncio.timeout(10):
+        while not (pid := await value(conn, WAITING)):
+            await asyncio.sleep(0.01)
+    return int(pid)
+
+
 async def homes(conn: Connection, id: UUID) -> list[str]:
     """The state tables that have a row of the task: one, whatever happens."""
     return [

@@ -200,8 +200,8 @@ def test_fault_76_keys_are_always_text() -> None:
         ("x: " + "[" * 200 + "]" * 200, "f.yaml:1:103: nested deeper than 100 levels"),
         ("x: " + "[" * 200_000, "f.yaml:1:103: nested deeper than 100 levels"),
         ("x: \x07\n", "f.yaml: not YAML: "),
-        ("[]", "f.yaml:1:1: must hold version: 1 and workflows: or commands:, not a list"),
-        ("", "f.yaml:1:1: must hold version: 1 and workflows: or commands:, not null"),
+        ("[]", "f.yaml:1:1: must hold version: 1 and workflows:, schedules: or commands:, not a list"),
+        ("", "f.yaml:1:1: must hold version: 1 and workflows:, schedules: or commands:, not null"),
         ("just text", "f.yaml:1:1: must hold version: 1"),
         ("workflows: []\n", "f.yaml:1:1: must be an object, not a list"),
         ("version: '1'\n", "f.yaml:1:1: this qw reads version 1"),
@@ -258,7 +258,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbfversion: 1\n")
 
-    assert load(path) == Definitions(workflows={}, commands={}, source=str(path))
+    assert load(path) == Definitions(workflows={}, schedules={}, commands={}, source=str(path))
 
 
 def test_commands_are_read() -> None:

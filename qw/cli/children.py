@@ -40,7 +40,7 @@ class _Children:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop, number)
         codes = await asyncio.gather(*(self._keep(place) for place in range(count)))
-        return max(codes)
+        return next((code for code in codes if code in HOPELESS), max(codes))
 
     def _stop(self, number: signal.Signals) -> None:
         """Each child counts for itself: drain, hurry, the end."""
@@ -55,7 +55,7 @@ class _Children:
             started = time.monotonic()
             code = await self._run_one()
             if self._stopping.is_set() or code == 0:
-                return max(code, 0) if code >= 0 else 128 - code
+                return code if code >= 0 else 128 - code
             if code in HOPELESS:
                 self._stop(signal.SIGTERM)
                 return code

@@ -142,8 +142,11 @@ async def _of_listening(settings: Settings, place: Place, server: Server) -> Fin
 async def _of_schema(place: Place) -> Finding:
     from qw.store import migrations
 
-    missing = [each.name for each in await migrations.status(place.url) if each.applied_at is None]
-    if missing:
+    known = await migrations.status(place.url)
+    missing = [each.name for each in known if each.applied_at is None]
+    if missing and (place.is_private or len(missing) == len(known)):
+        await migrations.migrate(place.url)  # as the first command of any kind does
+    elif missing:
         return Finding(name="schema", text=f"{', '.join(missing)} not applied", fix="qw db migrate")
     return Finding(name="schema", text="up to date")
 

@@ -11,6 +11,8 @@ from qw.cli.verbs import Verb, verbs
 from qw.core.errors import Invalid
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qw.cli.wanted import Wanted
     from qw.client import Client
 
@@ -118,14 +120,16 @@ async def _one(
     return await _to_the_end(client, done.id, output, quiet=quiet, follow=follow)
 
 
-async def _to_the_end(client: Client, id: object, output: Form, *, quiet: bool, follow: bool) -> int:
+async def _to_the_end(client: Client, id: UUID, output: Form, *, quiet: bool, follow: bool) -> int:
     from qw.cli import following
 
-    assert not isinstance(id, str)
     if output is Form.TABLE or quiet:
         print(id, flush=True)
+    task = await client.get(id)
+    if not task.status.is_final:
+        await following.say_if_nobody_takes(client, task.type, task.queue)
     show = following.print_line if follow else lambda line: None
-    task = await following.follow(client, id, following.Place(), show)  # type: ignore[arg-type]
+    task = await following.follow(client, id, following.Place(), show)
     if output is not Form.TABLE and not quiet:
         show_record(task, output)
     elif not quiet and task.result is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.task import Task
     from qw.store.tasks import LogLine
+    from qw.store.workers import Worker
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.3  # seconds between two looks
 
@@ -82,3 +83,23 @@ def exit_code(task: Task) -> int:
 
         return exit_code_of(task.error) or 1
     return 1
+
+
+async def say_if_nobody_takes(client: Client, type: str, queue: str) -> None:
+    """Warn the person who waits when no worker that lives would take such a task."""
+    if doubt := _doubt(await client.workers(), type, queue):
+        say(f"qw: {doubt}")
+
+
+def _doubt(workers: Sequence[Worker], type: str, queue: str) -> str:
+    """Empty when somebody would take it."""
+    if not workers:
+        return "no worker is running; the task waits until one is: qw daemon"
+    able = [worker for worker in workers if type in worker.types and (type != "command" or worker.slots.get("process"))]
+    if not able and type == "command":
+        return "no live worker runs commands; the task waits until one does: qw daemon --allow-commands"
+    if not able:
+        return f"no live worker serves the type {type!r}; the task waits until one does: qw daemon --app MODULE:ATTR"
+    if not any(not worker.queues or queue in worker.queues for worker in able):
+        return f"no live worker serves the queue {queue!r}; the task waits until one does: qw daemon --queues {queue}"
+    return ""

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from qw import __version__
 from qw.cli.text import printable
-from qw.cli.verbs import Verbs
+from qw.cli.verbs import FLAGS, Verbs
 from qw.core.errors import QwError
 
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5
@@ -64,6 +64,7 @@ def _qw(
 
 def run(words: Sequence[str]) -> int:
     """Run the command line in *words*. Returns its exit code; says in one line on stderr what went wrong."""
+    FLAGS.clear()
     try:
         code = _run(words)
         if sys.stdout is not None:
@@ -72,6 +73,11 @@ def run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
+    except SystemExit as end:  # typer's own answer to a broken pipe; and the end of a completion
+        if isinstance(end.__context__, BrokenPipeError):
+            _drop_output()
+            return BROKEN_PIPE
+        return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except QwError as error:
@@ -85,6 +91,10 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    if "_QW_COMPLETE" in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         code = get_command(app).main(list(words), prog_name="qw", standalone_mode=False)
     except typer.Abort:

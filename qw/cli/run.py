@@ -87,6 +87,8 @@ def _variables(names: Sequence[str]) -> dict[str, str]:
 
 
 async def _enqueue(client: Client, task: NewTask) -> UUID:
+    from qw.cli.following import say_if_nobody_takes
+
     done = await client.enqueue(
         task.type,
         task.payload,
@@ -99,22 +101,8 @@ async def _enqueue(client: Client, task: NewTask) -> UUID:
         timeout=task.timeout,
         unique_key=task.unique_key,
     )
-    if doubt := await _doubt(client, task.queue):
-        say(f"qw: {doubt}")
+    await say_if_nobody_takes(client, "command", task.queue)
     return done.id
-
-
-async def _doubt(client: Client, queue: str) -> str:
-    """Why no worker that lives would take a command in *queue*; empty when one would."""
-    workers = await client.workers()
-    if not workers:
-        return "no worker is running; the task waits until one is: qw daemon"
-    able = [worker for worker in workers if "command" in worker.types and worker.slots.get("process", 0)]
-    if not able:
-        return "no live worker runs commands; the task waits until one does: qw daemon --allow-commands"
-    if not any(not worker.queues or queue in worker.queues for worker in able):
-        return f"no live worker serves the queue {queue!r}; the task waits until one does: qw daemon --queues {queue}"
-    return ""
 
 
 def _stay(id: UUID, follow: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,20 +34,23 @@ STYLES: Mapping[str, str] = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """Writes to the terminal there is, in colour if it may; without one, lines are not broken."""
-    stream = sys.stderr if stderr else sys.stdout
-    made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
-    if not stream.isatty():
-        made = Console(
-            file=stream, highlight=False, markup=False, emoji=False, width=100_000, color_system=None, soft_wrap=True
-        )
-    return made
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not is_terminal,
+        width=None if is_terminal else 100_000,
+        color_system="auto" if is_terminal and not os.environ.get("NO_COLOR") else None,
+    )
 
 
-def print_table(columns: Sequence[Column], items: Sequence[Any], *, out: Console | None = None) -> None:
+def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
     """Print a row for each of *items*; with none, only what the columns are called."""
-    out = out or console()
+    out = console()
     rows = [[_cell(column, item) for column in columns] for item in items]
     kept = _fitting(columns, rows, out.width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False, header_style="bold")

@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 
 from qw.cli.output import Column, Form, Output, Quiet, record, say, show_all, show_record
+from qw.cli.steering import add_verbs
 from qw.cli.text import ago, counted
 from qw.cli.verbs import Verb, verbs
 from qw.core.errors import Invalid, NotFound
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from qw.client import Client, Run
 
 app = verbs("Start, follow and check workflows.")
+add_verbs(app)
 
 _COLUMNS: Sequence[Column] = (
     Column(title="name", text=lambda workflow: workflow.name),
@@ -143,7 +145,11 @@ def validate(
             for fault in error.faults:
                 say(str(fault))
         else:
-            parts = [(len(found.workflows), "workflow"), (len(found.commands), "command")]
+            parts = [
+                (len(found.workflows), "workflow"),
+                (len(found.schedules), "schedule"),
+                (len(found.commands), "command"),
+            ]
             print(f"{path}: {' and '.join(counted(number, noun) for number, noun in parts if number) or 'empty'}")
     raise typer.Exit(0 if is_sound else 2)
 

@@ -174,10 +174,10 @@ async def _store(conn: Connection, decision: Decision) -> None:
         await advances.take_signals(conn, decision.signals)
     if decision.cancels:
         await tasks.cancel(conn, decision.cancels, running=True, reason="the run was cancelled")
-    if decision.runs:
-        await advances.update_runs(conn, decision.runs)
     if decision.told:
         await advances.tell(conn, decision.told)
+    if decision.runs:  # after the timers: those of a run that is over are dropped
+        await advances.update_runs(conn, decision.runs)
 
 
 async def _store_later(
@@ -190,18 +190,13 @@ async def _store_later(
         case Launch():
             decision.tasks += await _launch(conn, case, action, decision)
         case Gather():
-            place = max([state.finished for state in case.states] + [row.finished or 0 for row in _of(decision, run)])
-            await advances.gather_items(conn, run.id, action, finished=place + 1)
+            await advances.gather_items(conn, run.id, action, finished=decision.next_place(run.id))
             decision.told.append(Told(run.id))
         case Cancel(step_id=step_id):
             running = await advances.running_items(conn, run.id, step_id)
             await tasks.cancel(conn, running, running=True, reason="the run was cancelled")
         case Hold(cancel=count) if count:
             await advances.cancel_oldest(conn, run.id, count)
-
-
-def _of(decision: Decision, run: StoredRun) -> list[StepRow]:
-    return [row for row in decision.steps.values() if row.run_id == run.id]
 
 
 async def _launch(conn: Connection, case: Case, launch: Launch, decision: Decision) -> list[NewTask]:
@@ -234,8 +229,8 @@ async def _start_child(conn: Connection, case: Case, start: StartRun, decision: 
         await _insert_child(conn, id, start, run)
         decision.told.append(Told(id))
     except Invalid as error:
-        place = max([state.finished for state in case.states] + [one.finished or 0 for one in _of(decision, run)])
-        row = replace(row, status=StepStatus.FAILED, child_id=None, error=clean_error(str(error)), finished=place + 1)
+        place = decision.next_place(run.id)
+        row = replace(row, status=StepStatus.FAILED, child_id=None, error=clean_error(str(error)), finished=place)
         decision.told.append(Told(run.id))
     decision.steps[run.id, start.step_id] = row
 

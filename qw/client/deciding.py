@@ -106,26 +106,35 @@ class Case:
 
     @cached_property
     def states(self) -> list[StepState]:
-        return [_state(step, self.ended.get(step.step)) for step in self.steps]
+        return [state_of(step, self.ended.get(step.step)) for step in self.steps]
 
 
 @dataclass(kw_only=True)
 class Decision:
-    """What is to be stored for a batch of runs. ``later``: what needs a look into the database first."""
+    """What is to be stored for a batch of runs. ``later``: what needs a look into the database first.
+
+    ``places`` has the place of the step that ended last in each run.
+    """
 
     steps: dict[tuple[UUID, str], StepRow] = field(default_factory=dict)
     tasks: list[NewTask] = field(default_factory=list)
     runs: list[RunRow] = field(default_factory=list)
     cancels: list[UUID] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    places: dict[UUID, int] = field(default_factory=dict)
     signals: list[tuple[int, str]] = field(default_factory=list)
     later: list[tuple[Case, Expand | Launch | Gather | StartRun | Cancel | Hold]] = field(default_factory=list)
 
     def __iadd__(self, other: Decision) -> Decision:
         self.steps |= other.steps
+        self.places |= other.places
         for name in ("tasks", "runs", "cancels", "told", "signals", "later"):
             getattr(self, name).extend(getattr(other, name))
         return self
+
+    def next_place(self, run: UUID) -> int:
+        self.places[run] += 1
+        return self.places[run]
 
 
 def decide(case: Case) -> Decision:
@@ -209,7 +218,8 @@ def _row(step: StoredStep) -> StepRow:
     )
 
 
-def _state(step: StoredStep, ended: StepRow | None) -> StepState:
+def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
+    """The step as `plan` sees it, *ended* as told."""
     counts = None
     if step.items is not None:
         counts = Counts(
@@ -236,8 +246,10 @@ class _Rows:
         self._case = case
         self._run = case.run
         self._stored = {step.step: step for step in case.steps}
-        self._decision = Decision(steps={(case.run.id, name): row for name, row in case.ended.items()})
-        self._place = max((state.finished for state in case.states), default=0)
+        self._decision = Decision(
+            steps={(case.run.id, name): row for name, row in case.ended.items()},
+            places={case.run.id: max((state.finished for state in case.states), default=0)},
+        )
 
     def decision(self, actions: Sequence[Action]) -> Decision:
         for action in actions:
@@ -272,10 +284,7 @@ class _Rows:
             case Expand(step_id=id_, items=items):
                 self._put(id_, items=len(items))
                 decision.later.append((self._case, action))
-            case Gather():
-                self._place += 1
-                decision.later.append((self._case, action))
-            case Launch() | StartRun() | Hold():
+            case Launch() | Gather() | StartRun() | Hold():
                 decision.later.append((self._case, action))
 
     def _cancel(self, cancel: Cancel) -> None:
@@ -297,8 +306,7 @@ class _Rows:
         self._decision.steps[self._run.id, step_id] = replace(row, **fields)  # type: ignore[arg-type]
 
     def _end(self, step_id: str, status: StepStatus, **fields: object) -> None:
-        self._place += 1
-        self._put(step_id, status=status, finished=self._place, **fields)
+        self._put(step_id, status=status, finished=self._decision.next_place(self._run.id), **fields)
 
     def _type(self, step_id: str) -> str:
         step = self._case.workflow.by_id.get(step_id)

@@ -22,6 +22,8 @@ from qw.store.workflows import FILED_UNDER, CustomerCounts, CustomerTask, FiledW
 COUNTED = 10_000  # totals are exact up to here
 MOST = 1000  # tasks that are shown with their workflow
 
+SHIPPED = ("invoice",)  # stored when they are first needed, so that nobody else may have the name
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -118,9 +120,9 @@ async def create(client: Client, title: str, document: Json, *, is_active: bool 
     workflow = await _checked(client, _slug(title), document)
     id = new_id()
     async with client.connection() as conn, conn.transaction():
-        name = workflow.name
+        name = _unless_reserved(workflow.name)
         while not await workflows.create(conn, id, name=name, title=title, is_active=is_active):
-            name = f"{workflow.name[:110]}-{new_id().hex[-12:]}"
+            name = _with_suffix(workflow.name)
         await runs.keep_workflow(conn, name, workflow.document)
     return await get_one(client, id)
 
@@ -177,10 +179,16 @@ async def start_shipped(
     client: Client, name: str, input: JsonObject, *, under: UUID | None = None, **when: object
 ) -> UUID:
     """Start a workflow that comes with qw; it is stored first where it is missing."""
-    known = {workflow.name for workflow in await client.workflows()}
-    if name not in known:
-        await client.keep_workflow(_shipped(name))
+    await keep_shipped(client, name)
     return await client.start_workflow(name, input, filed_under=under, **when)  # type: ignore[arg-type]
+
+
+async def keep_shipped(client: Client, name: str) -> None:
+    """Store a workflow that comes with qw where it is missing."""
+    async with client.connection() as conn:
+        is_stored = bool(await runs.workflows(conn, name))
+    if not is_stored:
+        await client.keep_workflow(_shipped(name))
 
 
 def _shipped(name: str) -> Workflow:
@@ -220,6 +228,14 @@ async def _checked(client: Client, name: str, document: Json) -> Workflow:
     if faults:
         raise Invalid(*faults)
     return workflow
+
+
+def _unless_reserved(name: str) -> str:
+    return _with_suffix(name) if name in SHIPPED else name
+
+
+def _with_suffix(name: str) -> str:
+    return f"{name[:110]}-{new_id().hex[-12:]}"
 
 
 def _slug(title: str) -> str:

@@ -21,10 +21,11 @@ from qw.core.payload import JsonObject, clean_error
 from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
 from qw.core.task import Lane, NewTask
 from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.store import runs, schedules, tasks
+from qw.store import runs, schedules, tasks, workflows
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id
 from qw.store.schedules import Decided, Making, StoredSchedule
+from qw.store.workflows import FILED_UNDER
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
         await tasks.enqueue(conn, new)
     for making in made:
         if isinstance(target := making.stored.schedule.target, WorkflowTarget):
-            await _start(conn, making.fire.id, target)
+            await _start(conn, making, target)
     return {Lane(task.queue, task.priority) for task in new}
 
 
@@ -128,14 +129,23 @@ def _task(making: Making, target: TaskTarget) -> NewTask:
         priority=target.priority,
         max_retries=target.max_retries,
         timeout=target.timeout,
-        headers={"schedule": making.stored.name, "tick": making.fire.tick.isoformat()},
+        headers=_headers(making),
     )
 
 
-async def _start(conn: Connection, run_id: UUID, target: WorkflowTarget) -> None:
+def _headers(making: Making) -> dict[str, str]:
+    under = making.stored.schedule.filed_under
+    headers = {"schedule": making.stored.name, "tick": making.fire.tick.isoformat()}
+    return {**headers, FILED_UNDER: str(under)} if under else headers
+
+
+async def _start(conn: Connection, making: Making, target: WorkflowTarget) -> None:
     checked = await checked_input(conn, target)
+    run_id, under = making.fire.id, making.stored.schedule.filed_under
     if await runs.start(conn, run_id, target.workflow, checked):
         await advance_new(conn, run_id)
+        if under:
+            await workflows.file_run(conn, run_id, under)
 
 
 async def checked_input(conn: Connection, target: WorkflowTarget) -> JsonObject:

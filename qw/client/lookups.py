@@ -1,6 +1,6 @@
 """Concurrent lookups of one process, answered together: what was asked for while the last answer was under way.
 
-Planning the statement costs ten times what running it does, so 64 callers get five times the rate, a lone one loses nothing.
+Planning the statement costs ten times what running it does: 64 callers get five times the rate, a lone one the same.
 """
 
 from __future__ import annotations

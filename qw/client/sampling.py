@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from qw.client import Client, filing
+from qw.core.errors import Unavailable
 from qw.core.payload import JsonObject
 from qw.store import overview
 
@@ -33,7 +35,16 @@ async def seed(client: Client, *, per_type: int) -> Sampled:
 
 
 async def clear(client: Client) -> None:
-    """Delete all tasks, workflows and runs."""
+    """Delete all tasks, workflows and runs, while workers may be at work on them."""
+    for pause in (0.05, 0.2, 0.8):
+        try:
+            return await _clear(client)
+        except Unavailable:  # a deadlock with a worker, which locks tables in another order
+            await asyncio.sleep(pause)
+    return await _clear(client)
+
+
+async def _clear(client: Client) -> None:
     async with client.connection() as conn:
         await overview.clear(conn)
 

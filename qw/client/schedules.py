@@ -165,6 +165,14 @@ async def _missing(conn: Connection, ref: Ref) -> NoReturn:
     raise NotFound(f"there is no schedule {str(ref)!r}{hint}")
 
 
+async def put(conn: Connection, schedule: Schedule) -> Change:
+    """Add a schedule, or change the one of its name, in the caller's transaction."""
+    known = await schedules.lock(conn, schedule.name)
+    if known is None:
+        return (await _add(conn, schedule, new_id(), None))[1]
+    return await _change(conn, known, schedule)
+
+
 async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime | None) -> tuple[UUID, Change]:
     await _check_target(conn, schedule)
     now = await schedules.now(conn, clock=clock)

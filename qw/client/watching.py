@@ -7,16 +7,9 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.core.task import Status, Task
-from qw.store import overview, queues, tasks
+from qw.store import overview, tasks
 from qw.store.overview import Gauges
-from qw.store.queues import Pause
 from qw.store.tasks import LogLine
-
-
-async def ping(client: Client) -> None:
-    """Raise Unavailable when the database is away."""
-    async with client.connection() as conn:
-        await overview.ping(conn)
 
 
 async def gauges(client: Client) -> Gauges:
@@ -44,21 +37,3 @@ async def logs(client: Client, ids: Sequence[UUID], *, limit: int = 100) -> dict
     """The first lines of each task's log."""
     async with client.connection() as conn:
         return await overview.logs(conn, ids, limit=limit)
-
-
-async def paused(client: Client) -> list[Pause]:
-    """The queues that are paused, in name order."""
-    async with client.connection() as conn:
-        return await queues.paused(conn)
-
-
-async def pause(client: Client, queue: str, *, by: str) -> None:
-    """Let nothing more be claimed from a queue."""
-    async with client.connection() as conn:
-        await queues.pause(conn, queue, by=by)
-
-
-async def resume(client: Client, queue: str) -> bool:
-    """Let a queue's tasks be claimed again. False: it was not paused."""
-    async with client.connection() as conn:
-        return await queues.resume(conn, queue)

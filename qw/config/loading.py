@@ -119,6 +119,12 @@ def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterat
                 yield each.name, _Given(text, Origin.ENVIRONMENT, variable, Path.cwd())
     if database := _database_of_parts(environ, faults):
         yield "database_url", database
+    for name, scheme, prefix, ending in (
+        ("rabbitmq_url", "amqp", "RABBITMQ", ("VHOST", "/")),
+        ("redis_url", "redis", "REDIS", ("DB", "0")),
+    ):
+        if environ.get(f"{prefix}_HOST"):
+            yield name, _broker_of_parts(environ, scheme, prefix, ending, faults)
     faults += _unknown_variables(environ)
 
 
@@ -160,6 +166,26 @@ def _database_url(host: str, port_text: str, name: str, user: str, password: str
     login = f"{quote(user, safe='')}{secret}@" if user else ""
     query = "" if user or not password else f"?password={quote(password, safe='')}"
     return f"postgresql://{login}{place}{number}/{quote(name, safe='')}{query}"
+
+
+def _broker_of_parts(
+    environ: Mapping[str, str], scheme: str, prefix: str, ending: tuple[str, str], faults: list[Fault]
+) -> _Given:
+    """The broker of ``<prefix>_HOST _PORT _USERNAME _PASSWORD`` and what ends its URL (a vhost, a number)."""
+    part = {name: environ.get(f"{prefix}_{name}", "").strip() for name in ("HOST", "PORT", "USERNAME", "USER")}
+    password = _variable_text(f"{prefix}_PASSWORD", environ, True, faults) or ""
+    place = f"[{part['HOST']}]" if ":" in part["HOST"] else quote(part["HOST"], safe="")
+    if part["PORT"]:
+        try:
+            place += f":{port(part['PORT'])}"
+        except Invalid as error:
+            faults.append(Fault(path=f"{prefix}_PORT", message=str(error)))
+    user = quote(part["USERNAME"] or part["USER"], safe="")
+    secret = f":{quote(password, safe='')}" if password else ""
+    login = f"{user}{secret}@" if user or secret else ""
+    last = environ.get(f"{prefix}_{ending[0]}", "").strip() or ending[1]
+    path = "" if last == "/" else quote(last.removeprefix("/"), safe="")
+    return _Given(f"{scheme}://{login}{place}/{path}", Origin.ENVIRONMENT, f"{prefix}_HOST", Path.cwd())
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from qw.config import values as read
-from qw.config.values import LogFormat, LogLevel, Token
+from qw.config.values import LogFormat, LogLevel, Token, Transport
+from qw.core.event import Format
 
 
 class Origin(StrEnum):
@@ -126,6 +127,46 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         "web origins that may call the API from a browser", read.listed(read.origin), ()
     )
+    broker: Transport | None = _setting(
+        "where events go: none, postgres, rabbitmq, nats or redis; unset: nowhere",
+        read.transport,
+        also=("MESSAGING_TRANSPORT",),
+    )
+    broker_url: str | None = _setting(
+        "URL of the broker; unset: its own variables, else this machine", read.broker_url, secret=True
+    )
+    rabbitmq_url: str | None = _setting(
+        "URL of RabbitMQ, when that is the broker", read.url("amqp", "amqps"), also=("RABBITMQ_URL",), secret=True
+    )
+    rabbitmq_queue: str = _setting(
+        "queue that nest consumers share on RabbitMQ", read.line, "task-queue", also=("RABBITMQ_QUEUE",)
+    )
+    nats_servers: str | None = _setting(
+        "URLs of NATS, with commas, when that is the broker", read.nats_servers, also=("NATS_SERVERS",), secret=True
+    )
+    redis_url: str | None = _setting(
+        "URL of Redis, when that is the broker",
+        read.url("redis", "rediss", "unix"),
+        also=("REDIS_URL",),
+        secret=True,
+    )
+    event_format: Format = _setting(
+        "how events are written: cloudevents, or nest", read.one_of(Format), Format.CLOUDEVENTS
+    )
+    events: tuple[str, ...] = _setting(
+        "event types that are told, such as task.*; unset: all but task.started and task.progressed",
+        read.listed(read.event_types),
+        (),
+    )
+    event_log: timedelta | None = _setting(
+        "how long the event log keeps events, 0: none; unset: a day when postgres is the broker, else none",
+        read.lasting("0s"),
+    )
+    consume: bool = _setting("take commands from the broker", read.switch, False)
+    command_queue: str = _setting(
+        "queue that commands come by", lambda value: read.name(read.line(value)), "qw.commands"
+    )
+
     log_format: LogFormat | None = _setting(
         "text or json; unset: text on a terminal, else json", read.one_of(LogFormat)
     )

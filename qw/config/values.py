@@ -29,6 +29,16 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Transport(StrEnum):
+    """A kind of broker."""
+
+    NONE = "none"
+    POSTGRES = "postgres"
+    RABBITMQ = "rabbitmq"
+    NATS = "nats"
+    REDIS = "redis"
+
+
 class Role(StrEnum):
     """What the bearer of a token may do; each may do what those before it may."""
 
@@ -172,6 +182,33 @@ def url(*schemes: str) -> Callable[[object], str]:
         return str(value)
 
     return read
+
+
+def transport(value: object) -> Transport:
+    """The name of a broker, in any spelling that is in use."""
+    name = str(value).lower()
+    return one_of(Transport)({"rmq": "rabbitmq", "amqp": "rabbitmq", "postgresql": "postgres"}.get(name, name))
+
+
+def broker_url(value: object) -> str:
+    text = str(value)
+    if text.lower().startswith(("nats://", "tls://")):
+        return nats_servers(value)
+    return url("amqp", "amqps", "redis", "rediss", "postgres", "postgresql")(value)
+
+
+def nats_servers(value: object) -> str:
+    """URLs with commas between them; a bare host and port is a URL of NATS."""
+    servers = [server.strip() for server in line(value).split(",")]
+    return ",".join(url("nats", "tls")(server if "://" in server else f"nats://{server}") for server in servers)
+
+
+def event_types(value: str) -> str:
+    """A pattern that names at least one event."""
+    from qw.core.event import select
+
+    select([value], path="")
+    return value
 
 
 def orders(value: object) -> str:

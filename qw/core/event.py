@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -55,6 +56,7 @@ _PATTERNS = {
     "send_email": "send.email",
 }
 OTHER_PATTERN = "task.created"
+REPLAYED = "replayed"  # the place in ``data`` of the CloudEvent that a replayed event was
 
 
 class Format(StrEnum):
@@ -142,7 +144,9 @@ def topic(event: Event) -> str:
 
 
 def cloud_event(event: Event, source: str) -> JsonObject:
-    """CloudEvents 1.0. ``type`` is ``qw.task.completed.v1``, ``subject`` the task or run."""
+    """CloudEvents 1.0. ``type`` is ``qw.task.completed.v1``, ``subject`` the task or run. A replayed one as it was."""
+    if isinstance(replayed := event.data.get(REPLAYED), dict):
+        return replayed
     document: JsonObject = {
         "specversion": "1.0",
         "id": str(event.id),
@@ -193,8 +197,16 @@ def type_of_pattern(pattern: str) -> str | None:
     return next((type for type, known in _PATTERNS.items() if known == pattern), None)
 
 
+def _restored(event: Event) -> Event:
+    """A replayed event with what its CloudEvent said."""
+    replayed = event.data.get(REPLAYED)
+    said: Any = replayed.get("data", {}) if isinstance(replayed, dict) else {}
+    return replace(event, attempt=said.get("attempt"), error=said.get("error"), data={}) if replayed else event
+
+
 def nest_envelope(event: Event, source: str) -> JsonObject:
     """``{"pattern", "data": {taskId, taskType, workflowId?, metadata}}``; the metadata says that it is ours."""
+    event = _restored(event)
     metadata: JsonObject = {
         "createdAt": _iso(event.created_at or event.at),
         "eventId": str(event.id),

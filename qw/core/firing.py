@@ -7,10 +7,9 @@ old tick back. Every due tick comes out exactly once, as a fire or as a skip.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice, takewhile
 from uuid import UUID
 
 from qw.core.duration import format_duration
@@ -82,14 +81,13 @@ def decide(state: State, now: datetime, ids: Iterator[UUID]) -> Decision:
     fresh = [tick for tick in due.ticks if now - _at(state, tick) <= LATE]
     caught_up, missed = _catch_up(state, late, bool(fresh), now)
     fires, blocked, cancels = _overlap(state, sorted([*caught_up, *fresh]), ids)
-    next_tick = _next(state.schedule, state.created_at, due.mark)
     return Decision(
         fires=tuple(fires),
         skips=(*due.lost, *missed, *blocked),
         cancels=cancels,
         mark=due.mark,
-        next_tick=next_tick,
-        next_at=next_tick and _at(state, next_tick),
+        next_tick=due.next_tick,
+        next_at=due.next_tick and _at(state, due.next_tick),
     )
 
 
@@ -101,43 +99,46 @@ def pass_over(state: State, now: datetime, reason: Reason, detail: str) -> tuple
 
 def first_tick(state: State, now: datetime) -> tuple[datetime | None, datetime | None]:
     """The first tick after *now*, and when it is to be acted on. None: there is none."""
-    tick = _next(state.schedule, state.created_at, max(state.mark, now))
+    tick = next(ticks_of(state.schedule, state.created_at, max(state.mark, now)), None)
     return tick, tick and _at(state, tick)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Due:
+    """Ticks that are due and the one after them; ``lost`` tells of those before, when they are too many."""
+
     ticks: Sequence[datetime]
-    lost: tuple[Skip, ...]
+    next_tick: datetime | None
     mark: datetime
+    lost: tuple[Skip, ...] = ()
 
 
 def _due(state: State, now: datetime) -> _Due:
-    """The ticks that are due: the latest MOST at most, found by halving the time that they are looked for in."""
-    since = state.mark
-    lost: tuple[Skip, ...] = ()
-    found = _due_since(state, since, now)
-    first = found[0] if found else since
-    while len(found) > MOST:
+    """What is due: the latest MOST ticks at most, found by halving the time that they are looked for in."""
+    due = _due_since(state, state.mark, now)
+    if len(due.ticks) <= MOST:
+        return due
+    first, since = due.ticks[0], state.mark
+    while len(due.ticks) > MOST:
         since += (now - since) / 2
-        found = _due_since(state, since, now)
-    if since > state.mark:
-        detail = f"{format_duration(_whole(now - first))} late, as were more than {MOST:,} ticks"
-        lost = (Skip(tick=first, reason=Reason.MISSED, detail=detail, until=since),)
-    return _Due(ticks=found, lost=lost, mark=max(since, found[-1]) if found else since)
+        due = _due_since(state, since, now)
+    detail = f"{format_duration(_whole(now - first))} late, as were more than {MOST:,} ticks"
+    return replace(due, lost=(Skip(tick=first, reason=Reason.MISSED, detail=detail, until=since),))
 
 
-def _due_since(state: State, since: datetime, now: datetime) -> list[datetime]:
-    due = takewhile(lambda tick: _at(state, tick) <= now, ticks_of(state.schedule, state.created_at, since))
-    return list(islice(due, MOST + 1))
+def _due_since(state: State, since: datetime, now: datetime) -> _Due:
+    due: list[datetime] = []
+    next_tick = None
+    for tick in ticks_of(state.schedule, state.created_at, since):
+        if len(due) > MOST or _at(state, tick) > now:
+            next_tick = tick
+            break
+        due.append(tick)
+    return _Due(ticks=due, next_tick=next_tick, mark=due[-1] if due else since)
 
 
 def _at(state: State, tick: datetime) -> datetime:
     return due_at(state.id, tick, state.schedule.jitter)
-
-
-def _next(schedule: Schedule, created_at: datetime, after: datetime) -> datetime | None:
-    return next(ticks_of(schedule, created_at, after), None)
 
 
 def _catch_up(

@@ -77,7 +77,7 @@ class Schedule:
     """A schedule as asked for: exactly one of ``cron``, ``every`` and ``at``; see `parse_schedule` for the checks.
 
     ``window`` None: however late. ``cap`` is the most tasks that ``misfire`` all catches up on. ``start`` and ``end``
-    are the first and last instants that may be ticks.
+    are the first and last instants that may be ticks. What it makes is shown under the workflow ``filed_under``.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Schedule:
     end: datetime | None = None
     paused: bool = False
     description: str = ""
+    filed_under: UUID | None = None
 
 
 def timing(schedule: Schedule, created_at: datetime) -> Timing:
@@ -103,7 +104,7 @@ def timing(schedule: Schedule, created_at: datetime) -> Timing:
     if schedule.cron is not None:
         return ByCron(cron=parse_cron(schedule.cron, seconds=schedule.seconds), zone=zone(schedule.timezone))
     if schedule.every is not None:
-        return Every(interval=schedule.every, anchor=schedule.start or created_at)
+        return Every(interval=schedule.every, anchor=schedule.start or created_at.replace(microsecond=0))
     assert schedule.at is not None
     return Once(at=schedule.at)
 

@@ -10,6 +10,7 @@ from qw.core.duration import format_duration
 from qw.core.expression import Scope
 from qw.core.payload import Json, JsonObject
 from qw.core.run import (
+    CANCELLING,
     Action,
     Cancel,
     Counts,
@@ -78,7 +79,7 @@ class View:
 
     @property
     def error(self) -> str | None:
-        if self.run.error:
+        if self.run.error or self.run.detail == CANCELLING:  # what a cancel stops has not failed
             return self.run.error
         failed = self.failed
         return f"step {failed.step_id}: {failed.error or failed.status}" if failed else None
@@ -158,7 +159,7 @@ class View:
     @property
     def _ending(self) -> RunStatus:
         """As what the run will be over, as far as it is known by now."""
-        if self.run.detail == "cancelling":
+        if self.run.detail == CANCELLING:
             return RunStatus.CANCELLED
         if self.error:
             return RunStatus.FAILED

@@ -105,7 +105,7 @@ def _cancelled(facts: Facts) -> Iterator[Reason]:
 
 def _held(facts: Facts) -> Iterator[Reason]:
     task, holder = facts.task, facts.holder
-    since = f" since {_ago(facts.now, task.started_at)}" if task.started_at else ""
+    since = f" for {_lasting(facts.now - task.started_at)}" if task.started_at else ""
     where = f"worker {task.worker}" + (f" ({holder.place})" if holder else "")
     yield Reason(
         code="running",

@@ -19,9 +19,11 @@ from typing import Self
 
 from qw import __version__
 from qw.config import Settings
+from qw.config.values import Transport
 from qw.core.ending import HandedBack, end
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Lane, Policy
+from qw.daemon.brokers import KEPT, declared, inbox, log_age, quieten, targets, webhooks
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
 from qw.daemon.listener import Listener
@@ -30,6 +32,7 @@ from qw.daemon.systemd import keep_watchdog_quiet, notify
 from qw.definitions import Definitions
 from qw.handlers import Handlers, Kind
 from qw.services.advancer import Advancer
+from qw.services.consumer import Consumer
 from qw.services.heartbeat import Heartbeat, Reactions
 from qw.services.holdings import Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
@@ -38,20 +41,24 @@ from qw.services.leaseguard import LeaseGuard
 from qw.services.outcomes import Outcomes
 from qw.services.promoter import Promoter
 from qw.services.pruner import Pruner, Retention
+from qw.services.relay import Relay
 from qw.services.rescuer import Rescuer
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
+from qw.services.slots import LeasedSlots, LockedSlots
 from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
 from qw.services.worker import Equipment, Worker
-from qw.store import claims, runs, workers
+from qw.store import claims, events, runs, workers
 from qw.store.claims import Ended
 from qw.store.connection import Link
+from qw.store.events import EventLog
 from qw.store.pool import Pool
 from qw.store.workers import Blocking, Held, Orphan
 
 log = logging.getLogger(__name__)
 
+RELAY_SECONDS = 5.0  # what the last events get to leave
 STOP_SECONDS = 10.0  # what interrupted handlers get to clean up, and the last outcomes to be written
 
 
@@ -76,9 +83,20 @@ class Daemon:
         self._drain_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
+        self._links: list[Link] = []
+        self._relay: Relay | None = None
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _start(self) -> None:
         settings, url = self._settings, self._place.url
+        quieten()
         direct = await direct_url(self._place)
         if direct is None:
             log.warning("behind a pooler: no LISTEN, no session locks; set QW_LISTEN_URL to a direct address")
@@ -106,15 +124,17 @@ class Daemon:
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
+        self._stack.push_async_callback(self._return_the_rest)
+        await self._relay_events(direct)
         self._build(direct)
-        return self
+        for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
+            async with link.use():
+                pass
 
     async def __aexit__(self, *exc: object) -> None:
         for loop in (*self._loops, *self._extra):
             loop.cancel()
         await asyncio.gather(*self._loops, *self._extra, return_exceptions=True)
-        with contextlib.suppress(QwError):  # the lease runs out by itself
-            await self._return_the_rest()
         await self._stack.aclose()
 
     # -- building
@@ -126,7 +146,8 @@ class Daemon:
 
     def _make_handlers(self) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
         commands = {name: c for d in self._options.definitions for name, c in d.commands.items()}
-        handlers, close = built_in(self._settings, commands, self._pool)
+        hooks = declared(self._options.definitions)
+        handlers, close = built_in(self._settings, commands, self._pool, hooks)
         if self._options.app:
             handlers.include(load_app(self._options.app))
         return handlers, close
@@ -152,8 +173,26 @@ class Daemon:
             slots={kind.value: size for kind, size in self._slots.sizes.items()},
         )
 
-    def _link(self, name: str) -> Link:
-        link = Link(self._place.url, name=f"qw {name}")
+    async def _relay_events(self, direct: str | None) -> None:
+        """Say which events are wanted, and make what relays them, where the settings name somewhere to take them."""
+        settings, pool = self._settings, self._pool
+        async with pool.connection() as conn:
+            source = await events.source(conn)
+            hooks = webhooks(self._options.definitions, pool, source)
+            goals = targets(settings, source, EventLog(pool.connection), hooks)
+            if goals is not None:
+                await events.want(conn, sorted(goals.wanted))
+            elif settings.broker is Transport.NONE:
+                await events.want(conn, [])
+        if goals is not None:
+            slots = LeasedSlots(self.identity) if direct is None else LockedSlots()
+            link = self._link("relay", direct)
+            self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
+            self._stack.push_async_callback(self._relay.stop)
+
+    def _link(self, name: str, url: str | None = None) -> Link:
+        link = Link(url or self._place.url, name=f"qw {name}")
+        self._links.append(link)
         self._stack.push_async_callback(link.close)
         return link
 
@@ -187,6 +226,7 @@ class Daemon:
             scheduler=self._scheduler,
             rescuer=rescuer,
             advancer=self._advancer,
+            relay=self._relay,
             drain=self.drain,
             interval=settings.tick.total_seconds(),
         )
@@ -194,11 +234,17 @@ class Daemon:
             completed=settings.retention_completed,
             unhappy=settings.retention_failed,
             keys=settings.idempotency_retention,
+            events=log_age(settings) or KEPT,
         )
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, rescuer, self._tick,
             Pruner(chores, retention), self._log, LeaseGuard(self._lease, self._worker),
         ]  # fmt: skip
+        services += [self._relay] if self._relay else []
+        if commands := inbox(settings):
+            consumer = Consumer(self._pool, commands)
+            self._stack.push_async_callback(consumer.stop)
+            services.append(consumer)
         self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
         self._loops.append(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
         if direct is not None:
@@ -241,14 +287,19 @@ class Daemon:
         await _until(lambda: not worker.running, self._settings.grace.total_seconds(), self._hurry)
         worker.interrupt_all(Stop.DRAIN, "the daemon stops")
         await _until(lambda: not len(self._holdings), STOP_SECONDS)
+        if relay := self._relay:  # the last events, if their broker takes them
+            relay.is_idle = False
+            relay.bell.set()
+            await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
 
     async def _return_the_rest(self) -> None:
         """Hand back what still runs in this worker's name: a claim that came as the loops ended, a thread that stays."""
-        async with self._pool.connection() as conn:
-            rows = await workers.orphans(conn, [self.identity()])
-            if rows:
-                log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
-                await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
+        with contextlib.suppress(QwError):  # the lease runs out by itself
+            async with self._pool.connection() as conn:
+                rows = await workers.orphans(conn, [self.identity()])
+                if rows:
+                    log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
+                    await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
 
     async def _watch_for_the_end(self) -> None:
         """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
@@ -272,6 +323,8 @@ class Daemon:
     def _ended(self, ended: Iterable[Ended]) -> None:
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
+        if self._relay:
+            self._relay.bell.set()
 
     def _return_strays(self, strays: list[Held]) -> None:
         self._holdings.revoke(stray.fence for stray in strays)

@@ -6,12 +6,14 @@ import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from qw.config import Settings
 from qw.core.command import Command
 from qw.core.errors import Misconfigured
 from qw.core.handling import Recorded
+from qw.core.webhook import Webhook
 from qw.handlers import Handlers
 from qw.handlers.command import CommandOptions, add_command
 from qw.handlers.compensation import add_compensation
@@ -30,6 +32,7 @@ from qw.handlers.invoice import (
 )
 from qw.handlers.noop import add_noop
 from qw.services.context import Connections
+from qw.services.webhooks import signer
 from qw.store import runs
 
 
@@ -49,13 +52,15 @@ class StoredRecords:
 
 
 def built_in(
-    settings: Settings, commands: Mapping[str, Command], pool: Connections
+    settings: Settings, commands: Mapping[str, Command], pool: Connections, webhooks: Sequence[Webhook] = ()
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
     """The handlers that come with qw, and what closes the connections they keep."""
     app = Handlers()
     add_noop(app)
-    egress = Egress.allowing(*settings.http_allow)
-    close = add_http_request(app, HttpOptions(egress=egress, base_url=settings.http_base_url))
+    theirs = [host for hook in webhooks if (host := urlsplit(hook.url).hostname)]  # the operator named them
+    egress = Egress.allowing(*settings.http_allow, *theirs)
+    http = HttpOptions(egress=egress, base_url=settings.http_base_url, sign=signer(webhooks, os.environ))
+    close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
     add_command(app, CommandOptions(allowed=allowed, commands=commands))
     add_data_processing(app, DataOptions(directory=settings.data_dir))

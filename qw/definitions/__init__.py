@@ -1,10 +1,10 @@
-"""``workflows.yaml``: workflows and commands, read with every fault at its line and column."""
+"""``workflows.yaml``: workflows, schedules and commands, read with every fault at its line and column."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,26 +12,33 @@ from qw.core.command import Command
 from qw.core.errors import Fault, Invalid, NotFound
 from qw.core.evaluation import kind
 from qw.core.payload import Json, JsonObject
+from qw.core.schedule import Schedule
+from qw.core.schedule_document import parse_schedule
 from qw.core.shape import mapping, refuse_unknown
+from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow, parse_workflow
 from qw.definitions.commands import parse_command
 from qw.definitions.source import MAX_BYTES, Source, read
+from qw.definitions.webhooks import parse_webhook
 
 __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "workflows", "commands")
+_KEYS = ("version", "workflows", "schedules", "commands", "webhooks")
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definitions:
-    """What a file defines. ``source`` is its name, as faults spell it."""
+    """What a file defines. ``source`` is its name, as faults spell it; ``document`` all that it says."""
 
     workflows: Mapping[str, Workflow]
     commands: Mapping[str, Command]
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)
     source: str
+    document: JsonObject = field(default_factory=dict, repr=False, compare=False)
 
 
 def load(path: Path | str) -> Definitions:
@@ -58,8 +65,11 @@ def loads(content: str, name: str = "<text>") -> Definitions:
     document = _document(source, faults)
     definitions = Definitions(
         workflows=_each(document, "workflows", parse_workflow, source, faults),
+        schedules=_each(document, "schedules", parse_schedule, source, faults),
         commands=_each(document, "commands", parse_command, source, faults),
+        webhooks=_each(document, "webhooks", parse_webhook, source, faults),
         source=name,
+        document=document,
     )
     if faults:
         raise Invalid(*sorted(faults, key=_line))
@@ -68,7 +78,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
 
 def _document(source: Source, faults: list[Fault]) -> JsonObject:
     if not isinstance(source.value, dict):
-        message = f"must hold version: 1 and workflows: or commands:, not {kind(source.value)}"
+        message = f"must hold version: 1 and workflows:, schedules: or commands:, not {kind(source.value)}"
         faults.append(Fault(path=source.where(""), message=message))
         return {}
     found: list[Fault] = []

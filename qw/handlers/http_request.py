@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -43,10 +43,14 @@ class ServerError(HttpStatusError):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to."""
+    """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to.
+
+    *sign* makes more headers for a body, given the headers of its task.
+    """
 
     egress: Egress = field(default_factory=Egress)
     base_url: str | None = None
+    sign: Callable[[Mapping[str, str], bytes], dict[str, str]] = lambda headers, body: {}
 
 
 def _duration(value: object) -> timedelta:
@@ -84,7 +88,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
 
     @app.handler("http_request")
     async def http_request(payload: HttpPayload, context: Context) -> Json:
-        request = _request(clients.current(), options.base_url, payload, context)
+        request = _request(clients.current(), options, payload, context)
         answer = await _ask(clients.current(), request, payload.timeout)
         if not 200 <= answer.status < 300:
             await context.log(f"answered {answer.status}: {answer.text[:_LOGGED]}", level="ERROR")
@@ -94,19 +98,20 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     return clients.close
 
 
-def _request(client: httpx.AsyncClient, base_url: str | None, payload: HttpPayload, context: Context) -> httpx.Request:
+def _request(client: httpx.AsyncClient, options: HttpOptions, payload: HttpPayload, context: Context) -> httpx.Request:
     content, content_type = _content(payload)
     ours: dict[str, str] = {
         "Accept-Encoding": "gzip, deflate",  # what `answer.read` can unpack piece by piece
         "Idempotency-Key": context.idempotency_key,
         **{name: context.headers[name] for name in ("traceparent", "tracestate") if name in context.headers},
+        **options.sign(context.headers, content or b""),
     }
     if content_type:
         ours["Content-Type"] = content_type
     given = {name.lower() for name in payload.headers}
     kept = {name: value for name, value in ours.items() if name.lower() not in given}
     raw = [(name.encode(), value.encode()) for name, value in {**kept, **_checked(payload.headers)}.items()]
-    return client.build_request(payload.method, target(payload.url, base_url), headers=raw, content=content)
+    return client.build_request(payload.method, target(payload.url, options.base_url), headers=raw, content=content)
 
 
 def target(url: str, base_url: str | None) -> httpx.URL:

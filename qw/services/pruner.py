@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qw.core.schedule import FIRES_KEPT
-from qw.store import runs, schedules, tasks, workers
+from qw.store import events, runs, schedules, tasks, workers
 from qw.store.connection import Link
 
 FOLD_SECONDS = 10.0
 BUSY_FOLD_SECONDS = 2.0  # while a thousand rows gather between two folds
 PRUNE_SECONDS = 300.0
 BATCH = 1000
+UNWANTED = timedelta(days=7)  # events that no relay has come for are given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Retention:
     completed: timedelta
     unhappy: timedelta
     keys: timedelta
+    events: timedelta
 
 
 class Pruner:
@@ -59,5 +61,7 @@ class Pruner:
             over = await runs.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH // 10)
             keys = await tasks.prune_keys(conn, age=kept.keys, limit=BATCH)
             fires = await schedules.prune(conn, age=FIRES_KEPT, limit=BATCH)
+            logged = await events.prune(conn, age=kept.events, limit=BATCH)
+            untold = await events.forget_unwanted(conn, age=UNWANTED, limit=BATCH)
             await workers.prune(conn, age=kept.unhappy)
-        return max(gone, keys, fires, over * 10) >= BATCH
+        return max(gone, keys, fires, logged, untold, over * 10) >= BATCH

@@ -3,44 +3,45 @@
 Nothing is locked and no transaction is open while a broker is waited for. A broker that is down or mute costs rows and
 a state that everybody can see, never a task. What a broker refuses is held: with it wait the later events of the same
 task, and nothing else.
-
-**Order.** A task's events are published in the order of their ids, each only when the broker has the one before. Ids are
-given before they are committed, so a lower one may appear after a higher one was read. The cursor, which spares the
-reader the dead rows behind it, therefore stops where a transaction that was open at an earlier reading may still add a
-row: ids up to the highest one read are settled once every transaction that had begun by then is over.
+How a task's events stay in order is in `order.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 from uuid import UUID
 
 from qw.brokers import Broker
 from qw.core.errors import Unavailable
 from qw.core.event import Event, Format, Message, message
-from qw.services.slots import Slots
+from qw.services.order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, Handed, Held, Progress, rounds
+from qw.services.slots import UPKEEP_SECONDS, Slots
 from qw.store import events
-from qw.store.connection import Link
+from qw.store.connection import Connection, Link
 from qw.store.events import Waiting
 
 log = logging.getLogger(__name__)
 
-BATCH = 1024  # events per pass
-HELD_MOST = 10_000  # refused events; with more than this the broker counts as down
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds between tries of a broker in trouble
-RESCAN_SECONDS = 60.0  # whatever the cursor believes, everything is looked at this often
-NOWHERE = 2**63 - 1  # a cursor behind which nothing ever is
+HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
+
+
+class Webhooks(Protocol):
+    types: frozenset[str]
+
+    async def deliver(self, told: Sequence[Event]) -> None:
+        """See to it that those who asked for these events get them. Safe to repeat. Raises Unavailable."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Where events go. ``broker`` takes those of ``types``; ``log`` and ``webhooks`` choose for themselves.
+    """Where events go: those of ``types`` to ``broker``, of ``logged`` to ``log``, of its own choice to ``webhooks``.
 
     ``log`` takes CloudEvents whatever ``format`` the broker gets. ``source`` is who speaks, in every event.
     """
@@ -50,7 +51,13 @@ class Targets:
     format: Format = Format.CLOUDEVENTS
     types: frozenset[str] = frozenset()
     log: Broker | None = None
-    webhooks: Callable[[Sequence[Event]], Awaitable[None]] | None = None
+    logged: frozenset[str] = frozenset()
+    webhooks: Webhooks | None = None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The event types that somebody here takes."""
+        return self.types | self.logged | (self.webhooks.types if self.webhooks else frozenset())
 
     @property
     def name(self) -> str:
@@ -58,7 +65,7 @@ class Targets:
 
 
 class Relay:
-    """See the module. ``relayed`` counts, ``state`` is up, down or held; both for metrics."""
+    """See the module. ``relayed`` counts events; ``state`` is up, down or held."""
 
     name = "relay"
 
@@ -69,48 +76,52 @@ class Relay:
         self._targets = targets
         self._had: tuple[int, ...] = ()
         self._progress = Progress()
-        self._held: dict[int, UUID] = {}  # refused events, and what waits for them, by key
-        self._again: deque[int] = deque()  # of those, what is still to be tried in this round
-        self._retry_at = 0.0
-        self._closed_until = 0.0
+        self._held = Held()
         self._failures = 0
+        self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
+        self.is_idle = False  # the last pass found nothing, and nobody rang since
         self.relayed = 0
         self.state = "up"
         self.bell = asyncio.Event()
 
     @property
     def cursor(self) -> int:
-        """Nothing that is still to be relayed stands before it; whoever looks for news may begin there."""
+        """Nothing that is still to be relayed for the first time stands before it: who looks for news begins there."""
         return self._progress.cursor
 
     def patience(self) -> float:
-        waits = [self._closed_until, self._retry_at] if self._held else [self._closed_until]
-        due = [at - time.monotonic() for at in waits if at]
-        return max(0.0, min([*due, 5.0]))
+        now = time.monotonic()
+        if now < self._not_before:
+            return self._not_before - now
+        return min(max(self._held.retry_at - now, 0.0) if self._held else UPKEEP_SECONDS, UPKEEP_SECONDS)
 
     async def step(self) -> bool:
-        if time.monotonic() < self._closed_until:
+        if time.monotonic() < self._not_before:
             return False
         async with self._link.use() as conn:
             self._notice(await self._slots.have(conn))
-            if not self._had:
-                return False
-            waiting = await self._next(conn)
-        if not waiting:
-            await self._tell("held" if self._held else "up", None)
+            retried, waiting = await self._next(conn) if self._had else ([], [])
+        if not waiting and not retried:
+            await self._tell()
+            self.is_idle = not self.bell.is_set()
             return False
-        try:
-            done = await self._hand_over(waiting)
-        except BrokerTrouble as trouble:
-            await self._back_off(str(trouble))
+        self.is_idle = False
+        handed = await self._hand_over(waiting)
+        if handed.done:
+            async with self._link.use() as conn:
+                await events.forget(conn, handed.done)
+        self.relayed += len(handed.done)
+        self._held.settle(retried, handed)
+        if handed.trouble is not None:
+            await self._back_off(handed.trouble)
             return False
-        async with self._link.use() as conn:
-            if done:
-                await events.forget(conn, done)
-        self.relayed += len(done)
+        if self._failures:
+            log.info("broker is back", extra={"broker": self._targets.name, "failures": self._failures})
         self._failures = 0
-        await self._tell("held" if self._held else "up", None)
+        if not retried:
+            self._progress.went_through(waiting, limit=self._limit)
+        await self._tell()
         return True
 
     async def stop(self) -> None:
@@ -122,79 +133,86 @@ class Relay:
 
     # -- reading
 
+    @property
+    def _limit(self) -> int:
+        """Events per slot and pass."""
+        return max(BATCH // len(self._had), 1)
+
     def _notice(self, slots: tuple[int, ...]) -> None:
         """With other slots everything begins anew: somebody else may have left events anywhere in them."""
         if slots != self._had:
             log.info("relaying", extra={"slots": len(slots), "to": self._targets.name})
-            self._had = slots
-            self._progress = Progress()
-            self._held.clear()
-            self._again.clear()
+            self._had, self._progress, self._held = slots, Progress(), Held()
 
-    async def _next(self, conn: events.Connection) -> list[Waiting]:
-        if self._held and not self._again and time.monotonic() >= self._retry_at:
-            self._again.extend(sorted(self._held))
-        if self._again:
-            ids = [self._again.popleft() for _ in range(min(BATCH, len(self._again)))]
-            waiting = await events.read_held(conn, ids)
-            for id in ids:
-                del self._held[id]
-            return waiting
+    async def _next(self, conn: Connection) -> tuple[list[int], list[Waiting]]:
+        """What to hand over now, after the ids of those that are tried again; of these some may be gone."""
+        if ids := self._held.due(time.monotonic()):
+            return ids, await events.read_held(conn, ids)
         if len(self._held) >= HELD_MOST:
-            return []
-        limit = max(BATCH // len(self._had), 1)
-        waiting = await events.read(conn, self._had, cursor=self.cursor, held=list(self._held), limit=limit)
-        self._progress.read(waiting, time.monotonic())
-        return waiting
+            return [], []
+        self._progress.rescan_when_due(time.monotonic())
+        held, limit = self._held.ids, self._limit
+        return [], await events.read(conn, self._had, cursor=self.cursor, held=held, limit=limit)
 
     # -- handing over
 
-    async def _hand_over(self, waiting: Sequence[Waiting]) -> list[int]:
-        """Give the events to every target. Returns the ids (of the outbox) of those that all of them have."""
-        told = [w.event for w in waiting]
-        try:
-            if self._targets.log:
-                await self._targets.log.publish([self._as_logged(event) for event in told])
-            if self._targets.webhooks:
-                await self._targets.webhooks(told)
-            unsent = await self._publish(waiting)
-        except BaseException:
-            self._hold(w for w in waiting if w.id <= self._progress.cursor and w.horizon == 0)
-            raise
-        self._hold(w for w in waiting if w.id in unsent)
-        return [w.id for w in waiting if w.id not in unsent]
+    async def _hand_over(self, waiting: Sequence[Waiting]) -> Handed:
+        targets = self._targets
+        if targets.log and (logged := [self._logged(w.event) for w in waiting if w.event.type in targets.logged]):
+            await targets.log.publish(logged)
+        if targets.webhooks:
+            await targets.webhooks.deliver([w.event for w in waiting])
+        chosen = [w for w in waiting if w.event.type in targets.types]
+        if targets.broker is None or not chosen:
+            return Handed(done=[w.id for w in waiting], refused=[])
+        return await self._publish(targets.broker, waiting, chosen)
 
-    def _as_logged(self, event: Event) -> Message:
+    def _logged(self, event: Event) -> Message:
         return message(event, Format.CLOUDEVENTS, source=self._targets.source)
 
-    async def _publish(self, waiting: Sequence[Waiting]) -> set[int]:
-        """Publish what the broker is to have. Returns the ids of what it does not have."""
-        broker = self._targets.broker
-        chosen = [w for w in waiting if w.event.type in self._targets.types]
-        if broker is None or not chosen:
-            return set()
-        unsent: set[int] = set()
-        stuck = set(self._held.values())
-        sent_any = False
+    async def _publish(self, broker: Broker, waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> Handed:
+        """Publish *chosen*, in rounds: what comes after a refused event of the same key is refused with it."""
+        missing = {w.id for w in chosen}
+        stuck = self._held.keys_before(chosen)
+        refused: list[Waiting] = []
+        trouble = None
         try:
             await broker.open()
             for batch in rounds(chosen):
-                unsent |= {w.id for w in batch if w.event.key in stuck}
-                messages = {w.id: self._message(w.event, broker) for w in batch if w.event.key not in stuck}
-                if not messages:
-                    continue
-                if not self._slots.are_sure():
-                    raise Unavailable("the slots may be another's by now")
-                confirmed = await broker.publish(list(messages.values()))
-                sent_any = True
-                refused = [w for w in batch if w.id in messages and messages[w.id].id not in confirmed]
-                unsent |= {w.id for w in refused}
-                stuck |= {w.event.key for w in refused}
+                sendable = [w for w in batch if w.event.key not in stuck]
+                confirmed = await self._send(broker, sendable) if sendable else set()
+                missing -= {w.id for w in sendable if w.event.id in confirmed}
+                failed = [w for w in batch if w.id in missing]
+                refused += failed
+                stuck |= {w.event.key for w in failed}
         except Unavailable as error:
-            if not sent_any:
-                raise BrokerTrouble(str(error)) from error
-            ...
-        return unsent
+            trouble = str(error)
+        return Handed(done=[w.id for w in waiting if w.id not in missing], refused=refused, trouble=trouble)
 
-    def _message(self, event: Event, broker: Broker) -> Message:
-        return message(event, self._targets.format, source=self._targets.source, limit=broker.max_bytes)
+    async def _send(self, broker: Broker, batch: Sequence[Waiting]) -> set[UUID]:
+        if not self._slots.are_sure():
+            raise Unavailable("these slots may be another daemon's by now")
+        targets = self._targets
+        return await broker.publish(
+            [message(w.event, targets.format, source=targets.source, limit=broker.max_bytes) for w in batch]
+        )
+
+    # -- how it fares
+
+    async def _back_off(self, trouble: str) -> None:
+        self._failures += 1
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        log.log(level, "broker is away; events wait", extra={"broker": self._targets.name, "error": trouble})
+        await self._tell(trouble)
+
+    async def _tell(self, trouble: str | None = None) -> None:
+        """Write the state where `qw status` finds it, when it is another one."""
+        error = trouble or (f"the broker refuses {len(self._held)} events" if self._held else None)
+        self.state = "down" if trouble else "held" if self._held else "up"
+        state = (self._worker(), self.state, error)
+        if state != self._told:
+            async with self._link.use() as conn:
+                await events.set_state(conn, state[0], broker=self._targets.name, state=self.state, error=error)
+            self._told = state

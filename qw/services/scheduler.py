@@ -31,6 +31,7 @@ class Scheduler:
         self._woken = woken
         self._next: float | None = None
         self._waits_until = 0.0
+        self._was_in_vain = False
         self._doubtful = 0  # schedules left of a batch of which the database refused something
         self.bell = asyncio.Event()
 
@@ -51,6 +52,7 @@ class Scheduler:
         try:
             async with self._link.use() as conn:
                 served, lanes = await fire_due(conn, limit=limit, clock=clock, skip_refused=bool(self._doubtful))
+                asked_at = time.monotonic()
                 due = await schedules.due(conn)
         except Unavailable:
             raise
@@ -60,7 +62,12 @@ class Scheduler:
             self._doubtful = BATCH  # one by one, so that only the culprit's tick is skipped
             return True
         self._doubtful = max(0, self._doubtful - 1) if served else 0
-        self._next = None if due is None else time.monotonic() + (due if served else max(due, HELD_SECONDS))
+        self._next = None if due is None else asked_at + self._wait(due, in_vain=not served)
         if lanes:
             self._woken(lanes)
         return served == limit
+
+    def _wait(self, due: float, *, in_vain: bool) -> float:
+        """In vain for what is overdue, twice in a row: somebody else has it. Once, it was looked for a hair too early."""
+        was_in_vain, self._was_in_vain = self._was_in_vain, in_vain and due <= 0
+        return HELD_SECONDS if was_in_vain and self._was_in_vain else due

@@ -17,7 +17,7 @@ from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
 
-UPKEEP_SECONDS = 5.0  # between two looks at what the others have
+UPKEEP_SECONDS = 10.0  # between two looks at what the others have
 LEASE = timedelta(seconds=30)
 
 

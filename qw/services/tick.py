@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from qw.services.promoter import Promoter
+from qw.services.relay import Relay
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.worker import Worker
@@ -32,6 +33,7 @@ class Tick:
         scheduler: Scheduler,
         rescuer: Service,
         advancer: Service,
+        relay: Relay | None,
         drain: Callable[[], None],
         interval: float = 1.0,
     ) -> None:
@@ -43,6 +45,7 @@ class Tick:
         self._scheduler = scheduler
         self._rescuer = rescuer
         self._advancer = advancer
+        self._relay = relay
         self._drain = drain
         self._interval = interval
         self._cost = 0.0
@@ -55,7 +58,13 @@ class Tick:
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with self._link.use() as conn:
-            news = await workers.news(conn, self._identity(), lease=self._lease, cursor=self._promoter.cursor)
+            news = await workers.news(
+                conn,
+                self._identity(),
+                lease=self._lease,
+                cursor=self._promoter.cursor,
+                outbox=self._relay.cursor if self._relay else workers.NOTHING_BEHIND,
+            )
             self._cost = loop.time() - started
             if news.cancels:
                 await tasks.settle_cancels(conn)
@@ -65,6 +74,8 @@ class Tick:
         self._scheduler.expect(news.schedule)
         if news.advance:
             self._advancer.bell.set()
+        if news.outbox and self._relay:
+            self._relay.bell.set()
         if news.doubts:
             self._rescuer.bell.set()
         if news.draining:

@@ -1,6 +1,9 @@
 -- Events on their way from the outbox to a broker, and the event log. Slots: session locks (7178, 0 … 15); every relay
 -- holds (7178, 17) shared, so that relays can count each other. (7178, 16) is the writer's lock of the event log.
 
+-- name: database
+select current_database()
+
 -- name: want
 -- These types, and no others, are written to the outbox from now on. The relay that started last decides.
 with gone as (
@@ -39,18 +42,17 @@ select pg_advisory_unlock(7178, %(slot)s::integer)
 
 -- name: lease_slots
 -- Renew the slots leased by this worker, up to its share; take free ones where it has fewer. Returns those it has.
-with mine as (
-  select slot from qw.relay_slot
-   where worker = %(worker)s::integer or worker is null or until < now()
-   order by (worker = %(worker)s::integer) desc nulls last, slot limit %(share)s for update skip locked
+with mine as materialized (
+  select g.slot from generate_series(0, 15) g (slot) left join qw.relay_slot s on s.slot = g.slot
+   where s.slot is null or s.worker = %(worker)s::integer or s.until < now()
+   order by (s.worker = %(worker)s::integer) desc nulls last, g.slot limit %(share)s
 ), rest as (
-  update qw.relay_slot set worker = null, until = '-infinity'
-   where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
-), had as (
-  select slot from mine m join qw.relay_slot s using (slot) where s.worker = %(worker)s::integer
+  delete from qw.relay_slot where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
 )
-update qw.relay_slot s set worker = %(worker)s::integer, until = now() + %(lease)s::interval
- where s.slot = any(array(select slot from mine))
+insert into qw.relay_slot as s (slot, worker, until)
+select slot, %(worker)s::integer, now() + %(lease)s::interval from mine order by slot
+on conflict (slot) do update set worker = excluded.worker, until = excluded.until
+   where s.worker = excluded.worker or s.until < now()
 returning s.slot
 
 -- name: lessees

@@ -1,8 +1,5 @@
 -- What a look from outside asks for: lists, health and metrics. Nothing here counts a big table.
 
--- name: ping
-select 1
-
 -- name: scheduled
 -- Ids of tasks that wait for their time, the next first.
 select task_id from qw.scheduled where reason = 'time' and retries = 0 order by run_at, task_id limit %(limit)s

@@ -13,6 +13,17 @@ with workflow as (
 )
 select workflow_id, id from version
 
+-- name: offer_workflow
+-- The same, but no row when this version was there before.
+with workflow as (
+  insert into qw.workflow (name, version) values (%(name)s, 0)
+  on conflict (name) do update set name = excluded.name returning id
+)
+insert into qw.workflow_version (workflow_id, digest, document)
+select id, %(digest)s, %(document)s::jsonb from workflow
+on conflict (workflow_id, digest) do nothing
+returning workflow_id, id
+
 -- name: activate_version
 update qw.workflow set version = %(version)s where id = %(id)s
 
@@ -152,3 +163,32 @@ with old as materialized (
          -count(*) filter (where status = 'cancelled') from task group by queue
 )
 select count(*) from old
+
+-- name: lock
+-- The version of a run, which nobody else advances now. No row: there is no such run.
+select version from qw.run where id = %(id)s for update
+
+-- name: keep_version
+-- Store a definition without making it the newest. Returns its version.
+insert into qw.workflow_version (workflow_id, digest, document)
+select workflow_id, %(digest)s, %(document)s::jsonb from qw.run where id = %(run)s
+on conflict (workflow_id, digest) do update set digest = excluded.digest
+returning id
+
+-- name: newest_version
+-- No row: the run's workflow is gone.
+select w.version from qw.run r join qw.workflow w on w.name = r.workflow where r.id = %(run)s and w.version > 0
+
+-- name: forget_steps
+-- Steps that are to be done again, with decisions that nobody took yet. What their tasks did stays with the tasks.
+with steps as (
+  delete from qw.run_step where run_id = %(run)s::uuid and step = any(%(steps)s::text[])
+)
+delete from qw.signal where run_id = %(run)s::uuid and step is null and name like 'approval:%%'
+
+-- name: reopen
+-- A run that is over begins again, in the queue for its key.
+update qw.run
+   set status = 'pending', detail = null, error = null, output = null, cancel_asked = false, deadline = null,
+       key = null, version = %(version)s, finished_at = null
+ where id = %(run)s

@@ -3,8 +3,8 @@
 -- name: claim
 -- Lock schedules that are due and that nobody else has, the longest due first. The last column is the time.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
-       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, paused_at, mark, next_tick,
-       next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
   from qw.schedule
  where next_at <= coalesce(%(clock)s::timestamptz, now())
  order by next_at, id limit %(limit)s for update skip locked
@@ -31,13 +31,25 @@ update qw.schedule s
 
 -- name: record
 -- What became of ticks. Returns those that were not decided before; the others are left as they are.
-insert into qw.schedule_fire (schedule_id, tick, cause, reason, detail, until, blocker, task_id, run_id)
-select schedule_id, tick, %(cause)s, reason, detail, until, blocker, task_id, run_id
-  from unnest(%(ids)s::uuid[], %(ticks)s::timestamptz[], %(reasons)s::text[], %(details)s::text[],
-              %(untils)s::timestamptz[], %(blockers)s::uuid[], %(tasks)s::uuid[], %(runs)s::uuid[])
-    as g (schedule_id, tick, reason, detail, until, blocker, task_id, run_id)
-on conflict do nothing
-returning schedule_id, tick
+with kept as (
+  insert into qw.schedule_fire (schedule_id, tick, cause, reason, detail, until, blocker, task_id, run_id)
+  select schedule_id, tick, %(cause)s, reason, detail, until, blocker, task_id, run_id
+    from unnest(%(ids)s::uuid[], %(ticks)s::timestamptz[], %(reasons)s::text[], %(details)s::text[],
+                %(untils)s::timestamptz[], %(blockers)s::uuid[], %(tasks)s::uuid[], %(runs)s::uuid[])
+      as g (schedule_id, tick, reason, detail, until, blocker, task_id, run_id)
+  on conflict do nothing
+  returning schedule_id, tick, cause, reason, task_id, run_id
+), events as (
+  -- late: a tick that fired a minute after its time, or more
+  insert into qw.outbox (type, data)
+  select w.type, jsonb_strip_nulls(jsonb_build_object(
+      'scheduleId', k.schedule_id, 'schedule', (select s.name from qw.schedule s where s.id = k.schedule_id),
+      'tick', k.tick, 'cause', k.cause, 'reason', k.reason, 'taskId', k.task_id, 'runId', k.run_id))
+    from kept k, qw.wanted w
+   where w.type = case when k.reason is null then 'schedule.fired' else 'schedule.skipped' end
+      or w.type = 'schedule.late' and k.reason is null and k.tick < now() - interval '1 minute'
+)
+select schedule_id, tick from kept
 
 -- name: record_backfill
 -- The same for ticks of the past, but a tick that was skipped fires after all.
@@ -65,22 +77,22 @@ update qw.schedule_fire set reason = 'refused', detail = %(detail)s, task_id = n
 
 -- name: get
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
-       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, paused_at, mark, next_tick,
-       next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid
 
 -- name: lock
 -- The same, locked against daemons that would fire it. Waits for one that does.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
-       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, paused_at, mark, next_tick,
-       next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, clock_timestamp())
+       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, clock_timestamp())
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid for update
 
 -- name: list
 -- In name order, after a name.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
-       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, paused_at, mark, next_tick,
-       next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
   from qw.schedule where name > %(after)s::text order by name limit %(limit)s
 
 -- name: names
@@ -93,12 +105,12 @@ select coalesce(%(clock)s::timestamptz, clock_timestamp())
 -- No row: the name is taken, or the id.
 insert into qw.schedule (
   id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow, input,
-  misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, paused_at, mark, next_tick, next_at,
-  created_at, updated_at)
+  misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark, next_tick,
+  next_at, created_at, updated_at)
 values (
   %(id)s, %(name)s, %(cron)s, %(seconds)s, %(every)s, %(at)s, %(timezone)s, %(type)s, %(payload)s, %(queue)s,
   %(priority)s, %(max_retries)s, %(timeout)s, %(workflow)s, %(input)s, %(misfire)s, %(window)s, %(cap)s, %(overlap)s,
-  %(jitter)s, %(start)s, %(end)s, %(description)s, case when %(paused)s::boolean then %(now)s::timestamptz end,
+  %(jitter)s, %(start)s, %(end)s, %(description)s, %(filed_under)s, case when %(paused)s::boolean then %(now)s::timestamptz end,
   %(now)s::timestamptz, %(next_tick)s, %(next_at)s, %(now)s::timestamptz, %(now)s::timestamptz)
 on conflict do nothing
 returning id
@@ -110,7 +122,7 @@ update qw.schedule
        payload = %(payload)s, queue = %(queue)s, priority = %(priority)s, max_retries = %(max_retries)s,
        timeout = %(timeout)s, workflow = %(workflow)s, input = %(input)s, misfire = %(misfire)s,
        misfire_window = %(window)s, cap = %(cap)s, overlap = %(overlap)s, jitter = %(jitter)s, start_at = %(start)s,
-       end_at = %(end)s, description = %(description)s,
+       end_at = %(end)s, description = %(description)s, filed_under = %(filed_under)s,
        paused_at = case when %(paused)s::boolean then coalesce(paused_at, %(now)s::timestamptz) end,
        mark = greatest(mark, %(now)s::timestamptz), next_tick = %(next_tick)s, next_at = %(next_at)s, broken = null,
        updated_at = %(now)s::timestamptz

@@ -1,9 +1,16 @@
 -- Workers: who lives, who is dead, who waits.
 
 -- name: register
-insert into qw.worker (host, pid, version, types, queues, slots, server)
-values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s, pg_postmaster_start_time())
-returning id
+with worker as (
+  insert into qw.worker (host, pid, version, types, queues, slots, server)
+  values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s, pg_postmaster_start_time())
+  returning id, host, pid
+), events as (
+  insert into qw.outbox (type, data)
+  select w.type, jsonb_build_object('worker', k.id, 'host', k.host, 'pid', k.pid) from worker k, qw.wanted w
+   where w.type = 'worker.up'
+)
+select id from worker
 
 -- name: hold
 -- The sign of life: a shared session lock on the worker's number, freed by the server the moment the session dies.
@@ -46,11 +53,19 @@ select extract(epoch from now() - pg_postmaster_start_time())::float8
 
 -- name: bury
 -- Declare workers dead, unless they were seen again since the look. Returns those that are.
-update qw.worker set dead_at = now()
- where id = any(array(
-   select w.id from qw.worker w join unnest(%(workers)s::integer[], %(seen)s::timestamptz[]) g (id, seen_at) on g.id = w.id
-    where w.dead_at is null and w.stopped_at is null and w.seen_at <= g.seen_at order by w.id for update of w))
-returning id
+with lost as (
+  update qw.worker set dead_at = now()
+   where id = any(array(
+     select w.id from qw.worker w
+       join unnest(%(workers)s::integer[], %(seen)s::timestamptz[]) g (id, seen_at) on g.id = w.id
+      where w.dead_at is null and w.stopped_at is null and w.seen_at <= g.seen_at order by w.id for update of w))
+  returning id, host, pid
+), events as (
+  insert into qw.outbox (type, data)
+  select w.type, jsonb_build_object('worker', l.id, 'host', l.host, 'pid', l.pid) from lost l, qw.wanted w
+   where w.type = 'worker.lost'
+)
+select id from lost
 
 -- name: unmourn
 delete from qw.idle where worker = any(%(workers)s::integer[])
@@ -88,7 +103,7 @@ select name from qw.type order by name
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains,
+-- overdue; null: none), runs to advance, cancel requests, events to relay, whether another worker may be dead, whether this one drains,
 -- seconds until the next schedule.
 select
   l.queues, l.priorities,
@@ -96,6 +111,7 @@ select
     where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance a where a.at <= now()) as advance,
   exists (select 1 from qw.cancel_request) as cancels,
+  exists (select 1 from qw.outbox o where o.id > %(outbox)s::bigint) as outbox,
   exists (select 1 from qw.life l where l.id <> %(worker)s::integer
              and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
   coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,

@@ -53,6 +53,11 @@ class RelayState:
     since: datetime
 
 
+async def source(conn: Connection) -> str:
+    """What this queue calls itself in every event."""
+    return f"/qw/{await _value(conn, 'database')}"
+
+
 async def want(conn: Connection, types: Sequence[str]) -> None:
     """From now on these event types are written, and no others."""
     await query(conn, _SQL["want"], {"types": sorted(types)})

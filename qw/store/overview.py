@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from qw import sql
-from qw.store.connection import Connection, execute, query
+from qw.store.connection import Connection, query
 from qw.store.tasks import LogLine
 
 _SQL = sql.statements("overview")
@@ -26,10 +26,6 @@ class Gauges:
     outbox_age: float
     transaction_age: float
     dead_rows: dict[str, int]
-
-
-async def ping(conn: Connection) -> None:
-    await execute(conn, _SQL["ping"])
 
 
 async def scheduled(conn: Connection, *, limit: int) -> list[UUID]:

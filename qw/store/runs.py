@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -100,12 +101,28 @@ class StoredSignal:
 
 async def keep_workflow(conn: Connection, name: str, document: JsonObject) -> None:
     """Store a definition as the newest version of its workflow. The same document again changes nothing."""
-    digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    params = {"name": name, "digest": digest, "document": to_json(document)}
+    params = {"name": name, "digest": _digest(document), "document": to_json(document)}
     async with conn.transaction():
         row = await (await query(conn, _SQL["keep_workflow"], params)).fetchone()
         assert row is not None
         await query(conn, _SQL["activate_version"], {"id": row[0], "version": row[1]})
+
+
+async def offer_workflow(conn: Connection, name: str, document: JsonObject) -> bool:
+    """Store a definition as the newest version, unless it was one before. False: it was.
+
+    So two daemons with different files do not take turns: each version becomes the newest at most once.
+    """
+    params = {"name": name, "digest": _digest(document), "document": to_json(document)}
+    async with conn.transaction():
+        row = await (await query(conn, _SQL["offer_workflow"], params)).fetchone()
+        if row is not None:
+            await query(conn, _SQL["activate_version"], {"id": row[0], "version": row[1]})
+    return row is not None
+
+
+def _digest(document: JsonObject) -> str:
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 async def workflows(conn: Connection, name: str | None = None) -> list[StoredWorkflow]:
@@ -152,6 +169,32 @@ async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
 async def cancel(conn: Connection, id: UUID) -> bool:
     """Ask for a run's cancellation. False: it does not exist or is over."""
     return await (await query(conn, _SQL["cancel"], {"id": id})).fetchone() is not None
+
+
+async def lock(conn: Connection, id: UUID) -> int | None:
+    """The version of the run, which nobody else advances until the end of the transaction. None: no such run."""
+    row = await (await query(conn, _SQL["lock"], {"id": id})).fetchone()
+    return row[0] if row else None
+
+
+async def keep_version(conn: Connection, run: UUID, document: JsonObject) -> int:
+    """Store a definition for this run, without making it the newest of its workflow. Returns its version."""
+    params = {"run": run, "digest": _digest(document), "document": to_json(document)}
+    row = await (await query(conn, _SQL["keep_version"], params)).fetchone()
+    assert row is not None
+    return cast("int", row[0])
+
+
+async def newest_version(conn: Connection, run: UUID) -> int | None:
+    """The newest version of the run's workflow. None: the workflow is gone."""
+    row = await (await query(conn, _SQL["newest_version"], {"run": run})).fetchone()
+    return row[0] if row else None
+
+
+async def reopen(conn: Connection, run: UUID, *, version: int, forget: Sequence[str]) -> None:
+    """Let a locked run that is over begin again with *version*, as if the steps in *forget* had never been."""
+    await query(conn, _SQL["forget_steps"], {"run": run, "steps": list(forget)})
+    await query(conn, _SQL["reopen"], {"run": run, "version": version})
 
 
 async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_by: str | None) -> None:

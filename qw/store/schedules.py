@@ -313,6 +313,7 @@ def _columns(schedule: Schedule) -> dict[str, Any]:
         "start": schedule.start,
         "end": schedule.end,
         "description": schedule.description,
+        "filed_under": schedule.filed_under,
         "paused": schedule.paused,
     }
 
@@ -320,8 +321,8 @@ def _columns(schedule: Schedule) -> dict[str, Any]:
 def _stored(row: tuple[Any, ...]) -> StoredSchedule:
     (
         id, name, cron, seconds, every, at, timezone, type_, payload, queue, priority, max_retries, timeout, workflow,
-        input_, misfire, window, cap, overlap, jitter, start, end, description, paused_at, mark, next_tick, next_at,
-        last_id, broken, created_at, updated_at, read_at,
+        input_, misfire, window, cap, overlap, jitter, start, end, description, filed_under, paused_at, mark, next_tick,
+        next_at, last_id, broken, created_at, updated_at, read_at,
     ) = row  # fmt: skip
     target = (
         WorkflowTarget(workflow=workflow, input=input_)
@@ -349,6 +350,7 @@ def _stored(row: tuple[Any, ...]) -> StoredSchedule:
             end=end,
             paused=paused_at is not None,
             description=description,
+            filed_under=filed_under,
         ),
         paused_at=paused_at,
         mark=mark,

@@ -18,6 +18,8 @@ from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("worker")
 
+NOTHING_BEHIND = 2**63 - 1  # the relay's cursor where there is no relay
+
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -92,6 +94,7 @@ class News(NamedTuple):
     due: float | None
     advance: bool
     cancels: bool
+    outbox: bool
     doubts: bool
     draining: bool
     schedule: float | None = None
@@ -158,9 +161,9 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime) -> News:
-    """Everything that polling must ask. *cursor*: the promoter's, before which nothing is known to wait."""
-    params = {"worker": worker, "lease": lease, "cursor": cursor}
+async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime, outbox: int = NOTHING_BEHIND) -> News:
+    """Everything that polling must ask. *cursor*: the promoter's, before which nothing is known to wait; *outbox*: the relay's."""
+    params = {"worker": worker, "lease": lease, "cursor": cursor, "outbox": outbox}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
     queues, priorities, *rest = row

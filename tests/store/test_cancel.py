@@ -22,6 +22,7 @@ from tests.given import (
     registered,
     running,
     status,
+    until_somebody_waits,
     value,
 )
 
@@ -31,12 +32,6 @@ HOUR, LONG_AGO = timedelta(hours=1), datetime(2000, 1, 1, tzinfo=UTC)
 async def cancel(conn: Connection, *ids: UUID, running: bool = False) -> list[str]:
     answers = await tasks.cancel(conn, ids, running=running, reason="not wanted")
     return [answers[id] for id in ids]
-
-
-async def until_somebody_waits(conn: Connection) -> None:
-    async with asyncio.timeout(10):
-        while not await value(conn, "select exists (select 1 from pg_locks where not granted)"):
-            await asyncio.sleep(0.01)
 
 
 async def test_what_waits_is_cancelled_at_once(conn: Connection) -> None:

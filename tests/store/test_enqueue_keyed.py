@@ -21,6 +21,7 @@ from tests.given import (
     registered,
     running,
     status,
+    until_somebody_waits,
     value,
 )
 
@@ -158,9 +159,3 @@ async def test_a_key_whose_first_enqueue_is_rolled_back_is_free(conn: Connection
 
     assert await homes(conn, await second) == ["ready"]
     await expect_whole(conn)
-
-
-async def until_somebody_waits(conn: Connection) -> None:
-    async with asyncio.timeout(10):
-        while not await value(conn, "select exists (select 1 from pg_locks where not granted)"):
-            await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from qw.core.errors import Misconfigured, Unavailable
 from qw.store import migrations
 from qw.store.connection import Connection, connect
 from tests.databases import Server, template
-from tests.given import value
+from tests.given import until_somebody_waits, value
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_fault_46_a_migration_killed_half_way_leaves_nothing_and_is_done_a
     async with await connect(bare_url) as killer, await connect(bare_url) as holder:
         await holder.execute("begin; create schema qw; create table qw.idempotency ()")  # it will wait for this
         half_way = asyncio.create_task(migrations.migrate(bare_url))
-        pid = await waiting(killer)
+        pid = await until_somebody_waits(killer)
         await killer.execute("select pg_terminate_backend(%s)", [pid])
         with pytest.raises(Unavailable):
             await half_way
@@ -53,20 +53,12 @@ async def test_fault_46_a_migration_killed_half_way_leaves_nothing_and_is_done_a
     assert await migrations.migrate(bare_url) == list(migrations.known())
 
 
-async def waiting(conn: Connection) -> int:
-    """The process of a session that waits for a lock."""
-    async with asyncio.timeout(10):
-        while not (pid := await value(conn, "select pid from pg_locks where not granted limit 1")):
-            await asyncio.sleep(0.01)
-    return int(pid)
-
-
 async def test_a_table_that_somebody_holds_is_waited_for(bare_url: str) -> None:
     async with await connect(bare_url) as holder:
         await holder.execute("begin; select pg_advisory_xact_lock(7177, 0)")
         migrating = asyncio.create_task(migrations.migrate(bare_url))
         async with await connect(bare_url) as watcher:
-            await waiting(watcher)
+            await until_somebody_waits(watcher)
         await holder.execute("rollback")
 
         assert await migrating == list(migrations.known())

@@ -1,0 +1,73 @@
+"""Where events go: one provider per broker, all under one contract; and where commands come from.
+
+A provider connects when it must, and again after it lost its broker; waiting and trying again is its caller's business.
+What it says of an error has no password in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from qw.core.event import Message
+
+PATIENCE = 5.0  # seconds that a broker gets to answer
+
+
+class Broker(Protocol):
+    name: str
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The longest body it takes, known once it is open; None: any."""
+        ...
+
+    async def open(self) -> None:
+        """Connect and declare what is published to. Does nothing when that is so. Raises Unavailable."""
+        ...
+
+    async def publish(self, messages: Sequence[Message]) -> set[UUID]:
+        """Hand over *messages*, no two of one key. Returns the ids of those that the broker has for good.
+
+        Raises Unavailable when it has none, or nobody knows which. Opens first where needed. Safe to repeat.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let the connection go. Never raises; the next `open` makes another."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A message from outside. ``id``: what its sender calls it, None: nothing. ``receipt`` is its inbox's own."""
+
+    id: str | None
+    body: bytes
+    receipt: object
+
+
+class Inbox(Protocol):
+    """A queue that commands come in by. What is neither taken nor refused is delivered again."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Connect and declare the queue. Does nothing when that is so. Raises Unavailable."""
+        ...
+
+    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+        """Up to *limit* messages; empty when none came in *patience* seconds. Raises Unavailable."""
+        ...
+
+    async def take(self, delivery: Delivery) -> None:
+        """The message is done with: the broker may forget it."""
+        ...
+
+    async def refuse(self, delivery: Delivery, reason: str) -> None:
+        """Move the message to the dead-letter queue, with the reason."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,154 @@
+"""RabbitMQ: a durable topic exchange for CloudEvents, or the durable queue that ``nest`` consumers share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from qw.brokers import PATIENCE
+from qw.brokers.frames import publish_frames
+from qw.brokers.trouble import unavailable
+from qw.core.errors import Unavailable
+from qw.core.event import Format, Message
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel, AbstractConnection
+    from pamqp.common import FieldTable
+
+EXCHANGE = "qw.events"
+UNROUTED = "qw.unrouted"  # what no queue was bound for when it came
+UNROUTED_LENGTH = 100_000
+DEAD_LETTERS, FAILED = "dlx", "failed"
+
+
+class RabbitBroker:
+    """See the module. Every message is persistent, mandatory and confirmed by the broker.
+
+    The exchange has an alternate, so a message nobody bound a queue for is kept for a day and holds back nothing; a
+    message that comes back all the same tells of a topology that somebody took away, and counts as not published.
+    """
+
+    name = "rabbitmq"
+    max_bytes: int | None = 16 * 1024 * 1024
+
+    def __init__(self, url: str, *, format: Format, queue: str = "task-queue", exchange: str = EXCHANGE) -> None:
+        self._url = url
+        self._is_nest = format is Format.NEST
+        self._queue = queue
+        self._exchange = exchange
+        self._connection: AbstractConnection | None = None
+        self._channel: Any = None  # aiormq's
+        self._blocked: str | None = None
+
+    async def open(self) -> None:
+        if self._channel is not None and not self._channel.is_closed:
+            return
+        await self.close()
+        with self._trouble():
+            async with asyncio.timeout(PATIENCE):
+                self._connection, channel = await connect(self._url)
+                await self._declare(channel)
+                self._channel = await channel.get_underlay_channel()
+
+    async def publish(self, messages: Sequence[Message]) -> set[UUID]:
+        await self.open()
+        with self._trouble():
+            confirmations = await self._send(messages)
+            done, _ = await asyncio.wait(confirmations.values(), timeout=PATIENCE)
+        confirmed = {id for id, future in confirmations.items() if future in done and _is_ack(future)}
+        if len(confirmed) < len(messages):
+            await self.close()  # a late confirm means nothing to the next connection, and that declares everything anew
+        if not confirmed:
+            self._give_up(done)
+        return confirmed
+
+    async def close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.close(), 1.0)
+
+    async def _send(self, messages: Sequence[Message]) -> dict[UUID, asyncio.Future[Any]]:
+        """Write all of them in one go, as `aiormq.Channel.basic_publish` does for one."""
+        from aiormq.abc import ChannelFrame
+
+        channel = self._channel
+        tags = channel.message_id_delivery_tag
+        tags.clear()  # the last batch is settled
+        confirmations: dict[UUID, asyncio.Future[Any]] = {}
+        frames = []
+        async with channel.lock:
+            for message in messages:
+                channel.delivery_tag += 1
+                future = channel.create_future()
+                channel.confirmations[channel.delivery_tag] = future
+                tags[str(message.id)] = channel.delivery_tag  # how it finds what came back
+                confirmations[message.id] = future
+                frames.append(self._frames(channel, message))
+            async with asyncio.timeout(PATIENCE):
+                await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
+        return confirmations
+
+    def _frames(self, channel: Any, message: Message) -> bytes:
+        exchange, key = ("", self._queue) if self._is_nest else (self._exchange, message.topic)
+        return publish_frames(channel.number, exchange, key, message, piece=channel.max_content_size)
+
+    async def _declare(self, channel: AbstractChannel) -> None:
+        if self._is_nest:
+            await declare_with_dead_letters(channel, self._queue)
+            return
+        unrouted = f"{self._exchange}.unrouted" if self._exchange != EXCHANGE else UNROUTED
+        alternate = await channel.declare_exchange(unrouted, "fanout", durable=True)
+        keep: FieldTable = {"x-max-length": UNROUTED_LENGTH, "x-message-ttl": 24 * 3600 * 1000}
+        await (await channel.declare_queue(unrouted, durable=True, arguments=keep)).bind(alternate)
+        await channel.declare_exchange(
+            self._exchange, "topic", durable=True, arguments={"alternate-exchange": unrouted}
+        )
+
+    def _give_up(self, done: set[asyncio.Future[Any]]) -> None:
+        error = next((e for future in done if not future.cancelled() and (e := future.exception())), None)
+        with self._trouble():
+            if isinstance(error, Exception):
+                raise error
+        if any(future.cancelled() for future in done):
+            reason = "closed the connection"
+        elif done:
+            reason = "gives the messages back: their queue or binding is gone"
+        else:
+            reason = "confirms nothing; a memory or disk alarm would do that: rabbitmqctl status"
+        raise Unavailable(f"rabbitmq {reason}")
+
+    def _trouble(self) -> contextlib.AbstractContextManager[None]:
+        from aio_pika.exceptions import AMQPError
+
+        return unavailable("rabbitmq", self._url, AMQPError, RuntimeError)
+
+
+async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
+    """A connection and a channel with confirms on it. What comes back does not raise."""
+    import aio_pika
+
+    connection = await aio_pika.connect(url, timeout=PATIENCE, client_properties={"connection_name": "qw"})
+    try:
+        return connection, await connection.channel(publisher_confirms=True, on_return_raises=False)
+    except BaseException:
+        await connection.close()
+        raise
+
+
+async def declare_with_dead_letters(channel: AbstractChannel, queue: str) -> None:
+    """The shared queue exactly as its consumers declare it, and where its dead letters go, which they only name."""
+    dead_letters = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
+    failed = await channel.declare_queue(f"{queue}.{FAILED}", durable=True)
+    await failed.bind(dead_letters, FAILED)
+    arguments: FieldTable = {"x-dead-letter-exchange": DEAD_LETTERS, "x-dead-letter-routing-key": FAILED}
+    await channel.declare_queue(queue, durable=True, arguments=arguments)
+
+
+def _is_ack(future: asyncio.Future[Any]) -> bool:
+    from pamqp.commands import Basic
+
+    return not future.cancelled() and future.exception() is None and isinstance(future.result(), Basic.Ack)

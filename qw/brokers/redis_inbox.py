@@ -1,0 +1,130 @@
+"""Commands from a stream of Redis, which all daemons read as one consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from qw.brokers import PATIENCE, Delivery
+from qw.brokers.redis import connect
+from qw.brokers.trouble import unavailable
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+GROUP = "qw"
+ABANDONED_MILLIS = 60_000  # a message that its reader held for so long is read by another
+
+
+class RedisInbox:
+    """Stream ``qw.commands``, the message in field ``body``; what is refused goes to ``qw.commands.failed``.
+
+    An entry's field ``id``, where it has one, is the sender's name for it; else the entry's own number serves.
+    """
+
+    name = "redis"
+
+    def __init__(self, url: str, stream: str) -> None:
+        self._url = url
+        self._stream = stream
+        self._consumer = f"{socket.gethostname()}:{os.getpid()}"
+        self._client: Redis | None = None
+        self._has_own = True
+
+    async def open(self) -> None:
+        if self._client is not None:
+            return
+        from redis.exceptions import ResponseError
+
+        with self._trouble():
+            client = connect(self._url, timeout=4 * PATIENCE)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    await client.aclose()
+                    raise
+            except BaseException:
+                await client.aclose()
+                raise
+        self._client, self._has_own = client, True
+
+    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+        await self.open()
+        assert self._client is not None
+        try:
+            with self._trouble():
+                entries = await self._left(self._client, limit) or await self._new(self._client, limit, patience)
+        except BaseException:
+            await self.close()
+            raise
+        return [self._delivery(number, fields) for number, fields in entries]
+
+    async def _left(self, client: Redis, limit: int) -> list[Any]:
+        """What this consumer got before it lost its connection; then what others left behind."""
+        async with asyncio.timeout(PATIENCE):
+            if self._has_own:
+                answer: Any = await client.xreadgroup(GROUP, self._consumer, {self._stream: "0"}, count=limit)
+                if entries := _entries(answer):
+                    return entries
+                self._has_own = False
+            claimed: Any = await client.xautoclaim(
+                self._stream, GROUP, self._consumer, min_idle_time=ABANDONED_MILLIS, count=limit
+            )
+        return [entry for entry in claimed[1] if entry[1]]
+
+    async def _new(self, client: Redis, limit: int, patience: float) -> list[Any]:
+        async with asyncio.timeout(patience + PATIENCE):
+            answer: Any = await client.xreadgroup(
+                GROUP, self._consumer, {self._stream: ">"}, count=limit, block=max(int(patience * 1000), 1)
+            )
+        return _entries(answer)
+
+    def _delivery(self, number: bytes, fields: dict[bytes, bytes]) -> Delivery:
+        own = f"{self._stream}:{number.decode()}"
+        id = fields.get(b"id", b"").decode(errors="replace") or own
+        body = fields.get(b"body") or fields.get(b"data") or b""
+        return Delivery(id=id, body=body, receipt=number)
+
+    async def take(self, delivery: Delivery) -> None:
+        await self.open()
+        assert self._client is not None
+        with self._trouble():
+            async with asyncio.timeout(PATIENCE):
+                await self._client.xack(self._stream, GROUP, self._number(delivery))
+
+    async def refuse(self, delivery: Delivery, reason: str) -> None:
+        await self.open()
+        assert self._client is not None
+        fields: dict[Any, Any] = {"id": delivery.id or "", "body": delivery.body, "reason": reason[:1000]}
+        with self._trouble():
+            async with asyncio.timeout(PATIENCE):
+                await self._client.xadd(f"{self._stream}.failed", fields)
+                await self._client.xack(self._stream, GROUP, self._number(delivery))
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(client.aclose(), 1.0)
+
+    def _number(self, delivery: Delivery) -> Any:
+        return delivery.receipt
+
+    def _trouble(self) -> contextlib.AbstractContextManager[None]:
+        from redis.exceptions import RedisError
+
+        return unavailable("redis", self._url, RedisError)
+
+
+def _entries(answer: Any) -> list[Any]:
+    """The entries of the one stream in an answer of XREADGROUP, which has two shapes (RESP2, RESP3)."""
+    streams = list(answer.values()) if isinstance(answer, dict) else [entries for _, entries in answer or []]
+    flat = [entry for entries in streams for entry in entries]
+    if flat and isinstance(flat[0], list):
+        flat = flat[0]
+    return [entry for entry in flat if entry[1]]

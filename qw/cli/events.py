@@ -1,0 +1,133 @@
+"""``qw events``"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from qw.cli.output import Column, Form, Output, dumped, record, say, show_records
+from qw.cli.text import clock, counted, printable
+from qw.cli.verbs import Verb, verbs
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from qw.client import Client
+    from qw.store.events import LoggedEvent
+
+app = verbs("Look at what happened, and tell it again.")
+
+Type = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Events of this type, such as task.failed or task.*.")
+]
+Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="Events of one task.")]
+
+
+@app.command("tail", cls=Verb, epilog="Example: qw events tail --type 'task.*'")
+def tail(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    type: Type = None,
+    task: Task = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time on, or for so long (10m); an hour if not given.")
+    ] = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """Show the events that the log has kept; it does where QW_BROKER=postgres or QW_EVENT_LOG is set."""
+    from qw.cli.session import with_client
+    from qw.cli.values import past
+
+    begin = past(since or "1h", "--since")
+    assert begin is not None
+    with_client(lambda client: _tail(client, follow, type, task, begin, output))
+
+
+async def _tail(
+    client: Client, follow: bool, type: str | None, task: str | None, since: datetime, output: Form
+) -> None:
+    from qw.client import events
+
+    id = await client.resolve(task, path="--task") if task else None
+    place = await events.place_of(client, since)
+    if follow:
+        async for event in events.follow(client, place, type=type, task_id=id):
+            _print(event, output)
+            sys.stdout.flush()
+    kept = await _kept(client, place, type, id)
+    if output is Form.JSON:
+        show_records([_record(event) for event in kept], output)
+    for event in [] if output is Form.JSON else kept:
+        _print(event, output)
+
+
+async def _kept(client: Client, place: int, type: str | None, id: UUID | None) -> list[LoggedEvent]:
+    from qw.client import events
+
+    kept: list[LoggedEvent] = []
+    while found := await events.events_after(client, place, limit=events.BATCH, type=type, task_id=id):
+        kept += found
+        place = found[-1].id
+    return kept
+
+
+def _print(event: LoggedEvent, output: Form) -> None:
+    if output is not Form.TABLE:
+        print(dumped(_record(event)))
+        return
+    said: Any = event.body.get("data", {})
+    what = said.get("taskType") or said.get("workflow") or ""
+    error = f"  {said['error']}" if said.get("error") else ""
+    subject = event.task_id or event.run_id or ""
+    print(printable(f"{clock(event.at)}  {event.type:22} {subject!s:36}  {what}{error}".rstrip()))
+
+
+def _record(event: LoggedEvent) -> Any:
+    return record({"place": event.id, **event.body})
+
+
+@app.command("replay", cls=Verb, epilog="Example: qw events replay --since 10m --type 'task.*'")
+def replay(
+    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on, or for so long (10m).")],
+    type: Type = None,
+    task: Task = None,
+) -> None:
+    """Publish the log's events once more, under the ids they had."""
+    from qw.cli.session import with_client
+    from qw.cli.values import past
+    from qw.client import events
+
+    begin = past(since, "--since")
+    assert begin is not None
+
+    async def work(client: Client) -> int:
+        id = await client.resolve(task, path="--task") if task else None
+        return await events.replay(client, begin, type=type, task_id=id)
+
+    say(f"{counted(with_client(work), 'event')} on the way again")
+
+
+STATE_COLUMNS = (
+    Column(title="worker", text=lambda state: str(state.worker), right=True),
+    Column(title="broker", text=lambda state: state.broker),
+    Column(title="state", text=lambda state: state.state, is_status=True),
+    Column(title="since", text=lambda state: clock(state.since), rank=1),
+    Column(title="error", text=lambda state: state.error or "", rank=2, loose=True),
+)
+
+
+@app.command("state", cls=Verb, epilog="Example: qw events state")
+def state(output: Output = Form.TABLE) -> None:
+    """Show how the daemons fare that take events to the broker."""
+    from qw.cli.session import with_client
+    from qw.client import events
+
+    found = with_client(events.relay_states)
+    if output is Form.TABLE:
+        from qw.cli.tables import print_table
+
+        print_table(STATE_COLUMNS, found)
+    else:
+        show_records([record(each) for each in found], output)

@@ -1,0 +1,69 @@
+"""Events as people and readers of a stream see them: the log, what it has to replay, and how the relays fare."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
+
+from qw.client import Client
+from qw.core.errors import Conflict
+from qw.store import events
+from qw.store.events import LoggedEvent, RelayState
+
+BATCH = 500
+PAUSE = 0.5  # seconds between two looks at the log
+
+
+async def events_after(
+    client: Client, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
+) -> list[LoggedEvent]:
+    """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
+    async with client.connection() as conn:
+        return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
+
+
+async def last_event(client: Client) -> int:
+    """The id of the newest event in the log; 0 when it is empty."""
+    async with client.connection() as conn:
+        return await events.last_event(conn)
+
+
+async def place_of(client: Client, since: datetime) -> int:
+    """The id after which the events stand that were kept since then."""
+    async with client.connection() as conn:
+        return await events.first_since(conn, since)
+
+
+async def follow(
+    client: Client, after: int, *, type: str | None = None, task_id: UUID | None = None
+) -> AsyncIterator[LoggedEvent]:
+    """Events of the log after an id, for ever."""
+    while True:
+        found = await events_after(client, after, limit=BATCH, type=type, task_id=task_id)
+        for event in found:
+            yield event
+            after = event.id
+        if len(found) < BATCH:
+            await asyncio.sleep(PAUSE)
+
+
+async def replay(client: Client, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
+    """Publish the log's events since then once more, under their old ids. Returns how many."""
+    if not await relay_states(client):
+        raise Conflict("no daemon relays events; start one with a broker: qw daemon, with QW_BROKER set")
+    async with client.connection() as conn:
+        place, last = await events.first_since(conn, since), await events.last_event(conn)
+        total = 0
+        while True:
+            count, place = await events.replay(conn, place, last, limit=BATCH, type=type, task_id=task_id)
+            if not count:
+                return total
+            total += count
+
+
+async def relay_states(client: Client) -> list[RelayState]:
+    """How the relays of the living workers fare; empty: none relays."""
+    async with client.connection() as conn:
+        return await events.states(conn)

@@ -1,0 +1,157 @@
+"""Which broker events go to, and which queue commands come from: by name, or by the scheme of a URL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from qw.brokers import Broker, Inbox
+from qw.brokers.postgres import PostgresBroker
+from qw.config import Settings
+from qw.config.values import Transport
+from qw.core.errors import Fault, Misconfigured
+from qw.core.event import Format, default_types, select
+from qw.core.webhook import Webhook
+from qw.definitions import Definitions
+from qw.services.relay import Targets
+from qw.services.webhooks import Deliveries
+from qw.store.events import EventLog
+
+if TYPE_CHECKING:
+    from qw.services.relay import Webhooks
+    from qw.store.pool import Pool
+
+KEPT = timedelta(hours=24)
+
+_OF_SCHEME = {
+    "amqp": Transport.RABBITMQ,
+    "amqps": Transport.RABBITMQ,
+    "nats": Transport.NATS,
+    "tls": Transport.NATS,
+    "redis": Transport.REDIS,
+    "rediss": Transport.REDIS,
+    "postgres": Transport.POSTGRES,
+    "postgresql": Transport.POSTGRES,
+}
+_ON_THIS_MACHINE = {
+    Transport.RABBITMQ: "amqp://guest:guest@localhost:5672/",
+    Transport.NATS: "nats://localhost:4222",
+    Transport.REDIS: "redis://localhost:6379/0",
+}
+
+
+def transport(settings: Settings) -> Transport:
+    """The broker that *settings* name; `Transport.NONE` where they name none."""
+    if settings.broker_url:
+        found = _OF_SCHEME[urlsplit(settings.broker_url).scheme.lower()]
+        if settings.broker not in (None, found):
+            message = f"is of {found}, and QW_BROKER says {settings.broker}"
+            raise Misconfigured(Fault(path="QW_BROKER_URL", message=message))
+        return found
+    return settings.broker or Transport.NONE
+
+
+def address(settings: Settings, kind: Transport) -> str:
+    """Where the broker is: as named, else by its own documented variables, else on this machine."""
+    own = {
+        Transport.RABBITMQ: settings.rabbitmq_url,
+        Transport.NATS: settings.nats_servers,
+        Transport.REDIS: settings.redis_url,
+    }
+    return settings.broker_url or own[kind] or _ON_THIS_MACHINE[kind]
+
+
+def broker(settings: Settings) -> Broker | None:
+    """A provider for the broker of *settings*, not yet connected. None for PostgreSQL, which is the event log."""
+    kind, format = transport(settings), settings.event_format
+    if kind is Transport.RABBITMQ:
+        from qw.brokers.rabbitmq import RabbitBroker
+
+        return RabbitBroker(address(settings, kind), format=format, queue=settings.rabbitmq_queue)
+    if kind is Transport.NATS:
+        from qw.brokers.nats import NatsBroker
+
+        return NatsBroker(address(settings, kind), format=format)
+    if kind is Transport.REDIS:
+        from qw.brokers.redis import RedisBroker
+
+        return RedisBroker(address(settings, kind), format=format)
+    return None
+
+
+def log_age(settings: Settings) -> timedelta | None:
+    """How long relayed events are kept in the log; None: they are not. PostgreSQL as a broker needs it."""
+    if settings.event_log is None:
+        return KEPT if transport(settings) is Transport.POSTGRES else None
+    return settings.event_log or None
+
+
+def types(settings: Settings) -> frozenset[str]:
+    """The event types that the broker gets."""
+    return select(settings.events, path="QW_EVENTS") if settings.events else default_types(settings.event_format)
+
+
+def targets(settings: Settings, source: str, log: EventLog, webhooks: Webhooks | None = None) -> Targets | None:
+    """Where a daemon's relay takes events; None: nowhere, so there is no relay and nothing is written."""
+    chosen = broker(settings)
+    is_logged = log_age(settings) is not None
+    if chosen is None and not is_logged and webhooks is None:
+        return None
+    return Targets(
+        source=source,
+        broker=chosen,
+        format=settings.event_format,
+        types=types(settings) if chosen else frozenset(),
+        log=PostgresBroker(log) if is_logged else None,
+        logged=_logged(settings) if is_logged else frozenset(),
+        webhooks=webhooks,
+    )
+
+
+def _logged(settings: Settings) -> frozenset[str]:
+    return select(settings.events, path="QW_EVENTS") if settings.events else default_types(Format.CLOUDEVENTS)
+
+
+def webhooks(definitions: Sequence[Definitions], pool: Pool, source: str) -> Webhooks | None:
+    """The webhooks of the files that a daemon loads; None: there are none."""
+    hooks = declared(definitions)
+    return Deliveries(pool, hooks, source=source) if hooks else None
+
+
+def declared(definitions: Sequence[Definitions]) -> list[Webhook]:
+    return [hook for each in definitions for hook in each.webhooks.values()]
+
+
+def inbox(settings: Settings) -> Inbox | None:
+    """Where commands come from; None: from nowhere. Refuses the name that events are published to."""
+    if not settings.consume:
+        return None
+    kind, queue = transport(settings), settings.command_queue
+    if kind not in _ON_THIS_MACHINE:
+        raise Misconfigured(Fault(path="QW_CONSUME", message=f"there are no commands from {kind}; name a QW_BROKER"))
+    if queue in _published_to(settings):
+        raise Misconfigured(Fault(path="QW_COMMAND_QUEUE", message=f"{queue} is where qw publishes to; name another"))
+    make: Callable[..., Inbox]
+    if kind is Transport.RABBITMQ:
+        from qw.brokers.rabbitmq_inbox import RabbitInbox as make
+    elif kind is Transport.NATS:
+        from qw.brokers.nats_inbox import NatsInbox as make
+    else:
+        from qw.brokers.redis_inbox import RedisInbox as make
+    return make(address(settings, kind), queue)
+
+
+def _published_to(settings: Settings) -> set[str]:
+    from qw.brokers import rabbitmq, redis
+
+    names = {rabbitmq.EXCHANGE, rabbitmq.UNROUTED, redis.STREAM, settings.rabbitmq_queue}
+    return names | {f"{settings.rabbitmq_queue}.{rabbitmq.FAILED}"}
+
+
+def quieten() -> None:
+    """Let the broker libraries not log what their errors say as well."""
+    for name in ("aio_pika", "aiormq", "nats", "redis"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

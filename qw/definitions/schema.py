@@ -1,0 +1,221 @@
+"""The JSON Schema of a file of definitions, for editors: what keys there are, what they mean, and what they may hold.
+
+It cannot say all that `loads` checks (names of steps, cycles, expressions); what it refuses, `loads` refuses too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qw.core.concurrency import OnLimit
+from qw.core.foreach import MAX_ITEMS
+from qw.core.inputs import TYPES
+from qw.core.payload import Json, JsonObject
+from qw.core.schedule import Misfire, Overlap
+from qw.core.waiting import Kind
+from qw.core.workflow import MAX_STEPS
+
+EDITOR_LINE = "# yaml-language-server: $schema="
+
+_NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
+_ANYTHING: JsonObject = {}
+_TEXT: JsonObject = {"type": "string"}
+_OBJECT: JsonObject = {"type": "object"}
+_FLAG: JsonObject = {"type": ["boolean", "null"]}
+
+
+def editor_line(place: str) -> str:
+    """The first line of a file that tells editors where its schema is."""
+    return f"{EDITOR_LINE}{place}"
+
+
+def schema() -> JsonObject:
+    """Draft 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "qw: workflows, schedules and commands",
+        **_closed(
+            {
+                "version": {"const": 1},
+                "workflows": _named({"$ref": "#/$defs/workflow"}),
+                "schedules": _named({"$ref": "#/$defs/schedule"}),
+                "commands": _named({"$ref": "#/$defs/command"}),
+            }
+        ),
+        "$defs": {
+            "duration": _about("Such as 30s, 5m, 2h, 1d, PT5M, or seconds", {"type": ["string", "number", "null"]}),
+            "names": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}, {"type": "null"}]},
+            "retry": _retry(),
+            "work": _work(),
+            "step": _step(),
+            "late": _late(),
+            "input": _input(),
+            "concurrency": _concurrency(),
+            "workflow": _workflow(),
+            "schedule": _schedule(),
+            "command": _command(),
+        },
+    }
+
+
+def _workflow() -> JsonObject:
+    late: JsonObject = {"type": ["array", "null"], "items": {"$ref": "#/$defs/late"}, "maxItems": MAX_STEPS}
+    qw: JsonObject = _closed(
+        {
+            "description": _TEXT,
+            "input": _about("What a start is asked for: name: type", _named({"$ref": "#/$defs/input"}, nullable=True)),
+            "outputs": _about("What a run comes to; expressions over its steps", _OBJECT),
+            "timeout": _duration("The longest that a run may take"),
+            "concurrency": {"$ref": "#/$defs/concurrency"},
+            "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 1, "maxItems": MAX_STEPS},
+            "on_failure": _about("Steps that run one by one after a failure", late),
+            "finally": _about("Steps that run one by one at the end, however it ends", late),
+        },
+        required=["steps"],
+    )
+    task = _closed({"type": _TEXT, "payload": {"type": ["object", "null"]}}, required=["type"])
+    chain: JsonObject = _closed(
+        {"initialTask": task, "transitions": {"type": "object", "additionalProperties": task}, "description": _TEXT},
+        required=["initialTask"],
+    )
+    return {"if": {"required": ["initialTask"]}, "then": chain, "else": qw}
+
+
+def _shared() -> JsonObject:
+    condition: JsonObject = _about(
+        "An expression; the step is skipped where it is false", {"type": ["string", "boolean", "null"]}
+    )
+    return {
+        "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"},
+        "type": _about(
+            f"A handler's type, or one of {', '.join(kind for kind in Kind if kind is not Kind.TASK)}", _TEXT
+        ),
+        "run": _about("Text for the shell; values come by env: only", _TEXT),
+        "with": _about("The payload; ${{ }} holds expressions", {"type": ["object", "null"]}),
+        "env": _about("Variables of run:", {"type": ["object", "null"]}),
+        "if": condition,
+        "when": condition,
+        "retry": {"$ref": "#/$defs/retry"},
+        "timeout": _duration("Of an attempt; of a wait"),
+        "queue": _TEXT,
+        "priority": _about("Lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
+    }
+
+
+def _step() -> JsonObject:
+    needs: JsonObject = {"$ref": "#/$defs/names"}
+    return _closed(
+        {
+            **_shared(),
+            "needs": needs,
+            "depends": needs,
+            "continue_on_error": _about("What needs it goes on although it failed", {"type": "boolean"}),
+            "compensate": _about("Undoes the step when the run fails later", {"$ref": "#/$defs/work"}),
+            "foreach": _about("Once for each item of a list", {"type": ["array", "string", "null"]}),
+            "matrix": _about("Once for each combination of lists", {"type": ["object", "null"], "minProperties": 1}),
+            "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
+        },
+        required=["id"],
+    )
+
+
+def _late() -> JsonObject:
+    return _closed(_shared(), required=["id"])
+
+
+def _work() -> JsonObject:
+    shared = _shared()
+    keys = _closed({key: shared[key] for key in ("type", "run", "with", "env")})
+    return {"anyOf": [keys, {"type": "null"}]}
+
+
+def _retry() -> JsonObject:
+    return _closed(
+        {
+            "max_retries": _about("Attempts in all", {"type": ["integer", "null"], "minimum": 1}),
+            "delay": _duration("Before the second attempt"),
+            "backoff": _about("The delay grows by this factor", {"type": "number", "minimum": 1, "maximum": 1000}),
+            "max_delay": _duration("The longest delay"),
+            "retry_on": {"$ref": "#/$defs/names"},
+            "give_up_on": {"$ref": "#/$defs/names"},
+        },
+        nullable=True,
+    )
+
+
+def _input() -> JsonObject:
+    type_: JsonObject = {"enum": list(TYPES)}
+    return {"anyOf": [type_, _closed({"type": type_, "default": _ANYTHING, "description": _TEXT})]}
+
+
+def _concurrency() -> JsonObject:
+    return _closed(
+        {
+            "key": _about("Runs with the same value are limited together", _ANYTHING),
+            "limit": {"type": "integer", "minimum": 1},
+            "on_limit": {"enum": list(OnLimit)},
+        },
+        nullable=True,
+    )
+
+
+def _schedule() -> JsonObject:
+    shared = _shared()
+    return _closed(
+        {
+            "cron": _TEXT,
+            "seconds": _FLAG,
+            "every": _duration("From tick to tick"),
+            "at": _about("Once, at this time", _TEXT),
+            "timezone": _TEXT,
+            "workflow": _TEXT,
+            **{key: shared[key] for key in ("type", "run", "with", "env", "queue", "priority", "timeout")},
+            "max_retries": {"type": ["integer", "null"], "minimum": 1},
+            "misfire": {"enum": list(Misfire)},
+            "window": _duration("How late a tick may still fire"),
+            "cap": {"type": "integer", "minimum": 1},
+            "overlap": {"enum": list(Overlap)},
+            "jitter": _duration("At most so much later, by chance"),
+            "start": {"type": ["string", "null"]},
+            "end": {"type": ["string", "null"]},
+            "paused": {"type": "boolean"},
+            "description": _TEXT,
+        }
+    )
+
+
+def _command() -> JsonObject:
+    return _closed(
+        {
+            "argv": {"type": "array", "items": _TEXT, "minItems": 1},
+            "run": _TEXT,
+            "cwd": _TEXT,
+            "env": {"type": "object", "additionalProperties": _TEXT},
+            "timeout": _duration("Of an attempt"),
+            "exit_codes": {"type": "object", "additionalProperties": {"enum": ["done", "retry", "reject", "fail"]}},
+            "description": _TEXT,
+        }
+    )
+
+
+def _duration(description: str) -> JsonObject:
+    return _about(description, {"$ref": "#/$defs/duration"})
+
+
+def _about(description: str, below: JsonObject) -> JsonObject:
+    return {"description": description, **below}
+
+
+def _named(below: JsonObject, *, nullable: bool = False) -> JsonObject:
+    kinds: Json = ["object", "null"] if nullable else "object"
+    return {"type": kinds, "propertyNames": {"pattern": _NAME}, "additionalProperties": below}
+
+
+def _closed(properties: JsonObject, *, required: Iterable[str] = (), nullable: bool = False) -> JsonObject:
+    kinds: Json = ["object", "null"] if nullable else "object"
+    return {
+        "type": kinds,
+        "properties": properties,
+        "additionalProperties": False,
+        **({"required": list(required)} if required else {}),
+    }

@@ -1,0 +1,94 @@
+"""Takes commands from a broker's queue: each becomes a task, and is acknowledged when that is committed.
+
+A message counts once, by its id (an idempotency key). What cannot be read goes to the dead-letter queue with the
+reason; when the database is away a message stays where it is and is delivered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+from qw.brokers import Delivery, Inbox
+from qw.core import inbound
+from qw.core.errors import Conflict, Invalid, QwError, Unavailable, guess
+from qw.services.context import Connections
+from qw.store import tasks, workers
+from qw.store.connection import Connection, Refused
+from qw.store.ids import new_id
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+WAIT_SECONDS = 5.0  # for a first message
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+
+
+class Consumer:
+    """See the module. ``taken`` and ``refused`` count messages."""
+
+    name = "consumer"
+
+    def __init__(self, pool: Connections, inbox: Inbox) -> None:
+        self._pool = pool
+        self._inbox = inbox
+        self._failures = 0
+        self._not_before = 0.0
+        self.taken = 0
+        self.refused = 0
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return max(0.0, self._not_before - time.monotonic())
+
+    async def step(self) -> bool:
+        """Waits for messages, at most WAIT_SECONDS."""
+        try:
+            deliveries = await self._inbox.receive(BATCH, WAIT_SECONDS)
+            for delivery in deliveries:
+                await self._handle(delivery)
+        except Unavailable as error:
+            await self._back_off(error)
+            return False
+        self._failures = 0
+        return True
+
+    async def stop(self) -> None:
+        await self._inbox.close()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._enqueue(delivery)
+        except (Invalid, Conflict, Refused) as error:
+            log.warning("command refused", extra={"broker": self._inbox.name, "error": str(error)[:500]})
+            await self._inbox.refuse(delivery, str(error))
+            self.refused += 1
+        else:
+            await self._inbox.take(delivery)
+            self.taken += 1
+
+    async def _enqueue(self, delivery: Delivery) -> None:
+        asked = inbound.read(delivery.body, delivery.id)
+        if asked is None:
+            return
+        task = inbound.task_of(asked, new_id())
+        async with self._pool.connection() as conn:
+            await _check_type(conn, task.type)
+            await tasks.enqueue_keyed(conn, task, "skip")
+
+    async def _back_off(self, error: QwError) -> None:
+        """What was received and not taken comes again with the next connection."""
+        self._failures += 1
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        log.log(level, "no commands for now", extra={"broker": self._inbox.name, "error": str(error)})
+        await self._inbox.close()
+
+
+async def _check_type(conn: Connection, type: str) -> None:
+    known = await workers.types(conn)
+    if type not in known:
+        raise Invalid(f"nobody has ever served the type {type!r}{guess(type, known)}")

@@ -1,0 +1,79 @@
+"""Which set of files applied which definitions, when, and who did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg.rows import class_row
+
+from qw import sql
+from qw.core.payload import Json, JsonObject
+from qw.store.connection import Connection, query, to_json
+
+_SQL = sql.statements("apply")
+
+
+class Owned(NamedTuple):
+    """A definition (``kind``: workflow or schedule) and the set of files that applied it last."""
+
+    kind: str
+    name: str
+    owner: str
+    document: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """One time that definitions were applied."""
+
+    id: int
+    owner: str
+    by: str
+    at: datetime
+    changes: Json
+
+
+async def lock(conn: Connection) -> None:
+    """Let nobody else apply until the end of the transaction."""
+    await query(conn, _SQL["lock"])
+
+
+async def owned(conn: Connection) -> list[Owned]:
+    """Every definition that was applied from files."""
+    return [Owned._make(row) for row in await (await query(conn, _SQL["owned"])).fetchall()]
+
+
+async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
+    """These sets of files own these definitions from now on."""
+    params = {
+        "kinds": [one.kind for one in definitions],
+        "names": [one.name for one in definitions],
+        "owners": [one.owner for one in definitions],
+        "documents": [to_json(one.document) for one in definitions],
+    }
+    await query(conn, _SQL["own"], params)
+
+
+async def disown(conn: Connection, definitions: Sequence[Owned]) -> None:
+    params = {"kinds": [one.kind for one in definitions], "names": [one.name for one in definitions]}
+    await query(conn, _SQL["disown"], params)
+
+
+async def remove_workflows(conn: Connection, names: Sequence[str]) -> None:
+    """Delete workflows; their runs go on."""
+    await query(conn, _SQL["remove_workflows"], {"names": list(names)})
+
+
+async def record(conn: Connection, *, owner: str, by: str, changes: Json) -> None:
+    """Keep who applied what."""
+    await query(conn, _SQL["record"], {"owner": owner, "by": by, "changes": to_json(changes)})
+
+
+async def history(conn: Connection, *, limit: int) -> list[Applied]:
+    """What was applied, the newest first."""
+    async with conn.cursor(row_factory=class_row(Applied)) as cursor:
+        await cursor.execute(_SQL["history"], {"limit": limit})
+        return await cursor.fetchall()

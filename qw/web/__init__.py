@@ -1,0 +1,11 @@
+"""The HTTP API: a shell over `Client` that holds no rule of its own.
+
+`application` is made of one table of routes; `serving` listens in the caller's own loop. The caller owns the client:
+give it a pool of its own, so that requests cannot starve the workers.
+"""
+
+from qw.web.application import application
+from qw.web.server import serve, serving
+from qw.web.site import Options, Thresholds
+
+__all__ = ["Options", "Thresholds", "application", "serve", "serving"]

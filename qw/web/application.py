@@ -1,0 +1,70 @@
+"""The application: every route of the table, behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from qw.client import Client
+from qw.config import Settings
+from qw.web import (
+    docs,
+    events,
+    health,
+    invoice,
+    queue_manager,
+    queues,
+    recurring,
+    runs,
+    scheduler,
+    schedules,
+    seeder,
+    tasks,
+    workflows,
+)
+from qw.web.endpoint import Endpoint, problem_response
+from qw.web.errors import not_found
+from qw.web.guard import Guard
+from qw.web.route import Route
+from qw.web.site import Options, Site
+
+TABLE: Sequence[Route] = (  # those asked for most often stand first, since they are tried in this order
+    *tasks.ROUTES,
+    *queue_manager.ROUTES,
+    *scheduler.ROUTES,
+    *invoice.ROUTES,
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *recurring.ROUTES,
+    *schedules.ROUTES,
+    *queues.ROUTES,
+    *events.ROUTES,
+    *health.ROUTES,
+    *docs.ROUTES,
+)
+
+
+def application(client: Client, settings: Settings, options: Options | None = None) -> Starlette:
+    """The HTTP API over *client*, which the caller opens and closes."""
+    options = options or Options()
+    site = Site(client, settings, options, table(settings, options))
+    return Starlette(
+        routes=[StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table],
+        middleware=[Middleware(Guard, settings=settings, access_log=options.access_log)],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+
+
+def table(settings: Settings, options: Options) -> Sequence[Route]:
+    """The routes that are served: samples only where they are wanted, and never where tokens are set."""
+    return (*TABLE, *seeder.ROUTES) if options.seeder and not settings.api_tokens else TABLE
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    return problem_response(not_found(request.method, request.url.path))

@@ -1,0 +1,82 @@
+"""From a request to an answer: who asks, what the request brings, what the handler says, what went wrong."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from qw.config import Role, Token
+from qw.core.errors import QwError
+from qw.web.errors import Problem, problem_of
+from qw.web.json import JsonResponse
+from qw.web.reading import ClientGone, body_of, query_of
+from qw.web.route import Call, Route
+from qw.web.site import Site
+
+log = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+_RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+
+
+class Endpoint:
+    """The ASGI application of one route."""
+
+    def __init__(self, route: Route, site: Site) -> None:
+        self._route = route
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._answer(scope, receive)
+        except ClientGone:
+            return
+        self._site.requests[self._route.method, self._route.path, response.status_code] += 1
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        route = self._route
+        try:
+            if route.role is not None and self._site.settings.api_tokens:
+                authorize(scope, self._site.settings.api_tokens, route.role)
+            query = query_of(scope, route.query) if route.query else None
+            body = await body_of(scope, receive, route.body) if route.body else None
+            call: Call[Any, Any] = Call(site=self._site, scope=scope, body=body, query=query)
+            answer = await route.handler(call)
+        except Problem as problem:
+            return problem_response(problem)
+        except QwError as error:
+            return problem_response(problem_of(error))
+        except Exception:
+            log.exception("request failed", extra={"route": f"{route.method} {route.path}"})
+            return problem_response(Problem(500, "Something went wrong here; the log of the server has the reason"))
+        return answer if isinstance(answer, Response) else JsonResponse(answer, route.status)
+
+
+def problem_response(problem: Problem) -> Response:
+    response = JsonResponse(problem.body(), problem.status, problem.headers)
+    response.headers["Content-Type"] = PROBLEM
+    return response
+
+
+def authorize(scope: Scope, tokens: Sequence[Token], role: Role) -> Token:
+    """The token that the request bears. Raise Problem 401 without a known one, 403 when it may not do this.
+
+    Every token is compared, in time that does not depend on where they differ.
+    """
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    secret = given[0][7:] if len(given) == 1 and given[0].startswith(b"Bearer ") else b""
+    known: Token | None = None
+    for token in tokens:
+        if hmac.compare_digest(token.secret.encode(), secret):
+            known = token
+    if known is None:
+        raise Problem(401, "A valid token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
+    if _RANKS[known.role] < _RANKS[role]:
+        raise Problem(403, f"The token {known.name} has the role {known.role}; this needs {role}")
+    return known

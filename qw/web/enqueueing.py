@@ -1,0 +1,131 @@
+"""How a task comes in by HTTP: what is refused at the door, and what of the request stays with the task."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from qw.client import filing
+from qw.core.errors import Invalid, guess
+from qw.core.payload import JsonObject
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from qw.web.entity import FILED_UNDER, SCHEDULED_AT, stamp
+from qw.web.errors import Problem
+from qw.web.fields import Duration, Form, Moment, Whole
+from qw.web.route import Call
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
+_LONGEST_WAIT = timedelta(seconds=120)
+
+
+class NewTaskForm(Form):
+    """A task as HTTP asks for one."""
+
+    type: Annotated[str, Field(min_length=1)]
+    payload: dict[str, Any]
+    workflow_id: UUID | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both_given(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (value.get("type") in (None, "") or value.get("payload") is None):
+            raise Problem(400, "Task type and payload are required")
+        return value
+
+
+class TaskForm(NewTaskForm):
+    """The same with everything that a task may be told."""
+
+    queue: Annotated[str, Field(min_length=1)] | None = None
+    priority: Whole | None = None
+    scheduled_at: Moment = None
+    delay: Duration = None
+    max_retries: Whole | None = None
+    timeout: Duration = None
+    unique_key: str | None = None
+    id: UUID | None = None
+
+
+async def enqueued(call: Call[Any, Any], form: NewTaskForm, *, run_at: datetime | None = None, **options: Any) -> UUID:
+    """The id of the task that stands for *form*; committed when this returns."""
+    await check(call, form)
+    done = await call.client.enqueue(
+        form.type,
+        form.payload,
+        run_at=run_at,
+        idempotency_key=call.header(b"idempotency-key"),
+        headers=_headers(call, form.workflow_id, run_at),
+        **options,
+    )
+    return done.id
+
+
+async def check(call: Call[Any, Any], form: NewTaskForm) -> None:
+    """Refuse a type that nobody serves, a payload that cannot run, and a workflow that is not there."""
+    await call.site.check_type(form.type)
+    _check_payload(call, form.type, form.payload)
+    if form.workflow_id:
+        await filing.get_one(call.client, form.workflow_id)
+
+
+async def enqueued_task(call: Call[TaskForm, Any]) -> UUID:
+    """The same for a form that says everything."""
+    form = call.body
+    return await enqueued(
+        call,
+        form,
+        run_at=form.scheduled_at,
+        queue=form.queue or DEFAULT_QUEUE,
+        priority=DEFAULT_PRIORITY if form.priority is None else form.priority,
+        delay=form.delay,
+        max_retries=form.max_retries,
+        timeout=form.timeout,
+        unique_key=form.unique_key,
+        id=form.id,
+    )
+
+
+def patience(call: Call[Any, Any]) -> timedelta | None:
+    """How long the caller prefers to wait for the end of its task, at most two minutes."""
+    asked = _WAIT.search(call.header(b"prefer") or "")
+    return min(timedelta(seconds=int(asked[1])), _LONGEST_WAIT) if asked else None
+
+
+def _headers(call: Call[Any, Any], workflow: UUID | None, run_at: datetime | None) -> dict[str, str] | None:
+    headers: dict[str, str] = {}
+    traceparent = call.header(b"traceparent")
+    if traceparent and _TRACEPARENT.fullmatch(traceparent):
+        headers["traceparent"] = traceparent
+        if state := call.header(b"tracestate"):
+            headers["tracestate"] = state[:512]
+    if workflow:
+        headers[FILED_UNDER] = str(workflow)
+    if run_at:
+        headers[SCHEDULED_AT] = stamp(run_at)
+    return headers or None
+
+
+def _check_payload(call: Call[Any, Any], type: str, payload: JsonObject) -> None:
+    """Refuse what cannot run, so that the caller hears of it and not only its task."""
+    if type == "command" and not payload.keys().isdisjoint(("argv", "run")):
+        raise Invalid("HTTP may name a declared command, not bring its own argv or script")
+    if type == "data_processing":
+        _check_operation(payload.get("operation"))
+    if type == "http_request" and not call.site.settings.http_base_url:
+        url = payload.get("url")
+        if isinstance(url, str) and not _SCHEME.match(url):
+            raise Invalid(f"url: {url[:60]!r} is relative; that needs QW_HTTP_BASE_URL on the server")
+
+
+def _check_operation(operation: object) -> None:
+    from qw.handlers.data import OPERATIONS
+
+    if isinstance(operation, str) and operation and operation not in OPERATIONS:
+        hint = guess(operation[:60], OPERATIONS)
+        raise Invalid(f"operation: {operation[:60]!r} is unknown; known are {', '.join(OPERATIONS)}{hint}")

@@ -1,0 +1,86 @@
+"""What went wrong, as HTTP says it: one table from errors to statuses, one form of body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from typing_extensions import TypedDict
+
+from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, TimedOut, Unavailable
+from qw.core.payload import Json, JsonObject
+
+RETRY_AFTER = "2"  # seconds; most restarts of a database take no longer
+
+STATUSES: Mapping[type[QwError], int] = {
+    NotFound: 404,
+    Conflict: 409,
+    Misconfigured: 503,
+    Invalid: 400,
+    Unavailable: 503,
+    Denied: 503,
+    TimedOut: 504,
+    QwError: 400,  # what PostgreSQL understood and will never take
+}
+
+
+class ErrorBody(TypedDict):
+    message: str | list[str]
+    error: str
+    statusCode: int
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Problem(Exception):
+    """An answer that is an error. *message*: a list for faults of validation, text for everything else."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str | list[str],
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: JsonObject | None = None,
+    ) -> None:
+        self.status = status
+        self.message = message
+        self.code = code or HTTPStatus(status).phrase.lower().replace(" ", "_")
+        self.headers = dict(headers or {})
+        self.more = more or {}
+        super().__init__(message)
+
+    def body(self) -> JsonObject:
+        """The documented members, and those of RFC 9457."""
+        phrase = HTTPStatus(self.status).phrase
+        message: Json = list(self.message) if isinstance(self.message, list) else self.message
+        return {
+            "message": message,
+            "error": phrase,
+            "statusCode": self.status,
+            "type": "about:blank",
+            "title": phrase,
+            "status": self.status,
+            "detail": "; ".join(self.message) if isinstance(self.message, list) else self.message,
+            "code": self.code,
+            **self.more,
+        }
+
+
+def problem_of(error: QwError) -> Problem:
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    message: str | list[str] = str(error)
+    if type(error) is Invalid and all(fault.path for fault in error.faults):
+        message = [str(fault) for fault in error.faults]
+    headers = {"Retry-After": RETRY_AFTER} if status == 503 else {}
+    holder = error.holder if isinstance(error, Conflict) else None
+    more: JsonObject = {"holder": str(holder)} if holder else {}
+    return Problem(status, message, code=error.code, headers=headers, more=more)
+
+
+def not_found(method: str, path: str) -> Problem:
+    return Problem(404, f"Cannot {method} {path[:200]}")

@@ -1,0 +1,38 @@
+"""Answers that serve everybody for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Fresh(Generic[T]):
+    """What *make* returns, at most *seconds* old; made once for all who ask meanwhile. Its error is theirs, too."""
+
+    def __init__(self, make: Callable[[], Awaitable[T]], *, seconds: float = 1.0) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._making: asyncio.Task[T] | None = None
+        self._made_at = float("-inf")
+
+    async def get(self) -> T:
+        if self._making is None or (self._making.done() and time.monotonic() - self._made_at > self._seconds):
+            self._making = asyncio.create_task(self._run())
+            self._making.add_done_callback(_looked_at)
+        return await asyncio.shield(self._making)  # others may wait for the same one
+
+    async def _run(self) -> T:
+        try:
+            return await self._make()
+        finally:
+            self._made_at = time.monotonic()
+
+
+def _looked_at(task: asyncio.Task[T]) -> None:
+    """Nobody has to have waited for an error."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,165 @@
+"""The OpenAPI document, made of the table of routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from qw import __version__
+from qw.core.payload import JsonObject
+from qw.web.errors import ErrorBody
+from qw.web.route import Route
+
+_REF = "#/components/schemas/{model}"
+_EVERYWHERE = (400, 401, 403, 503)
+_WITH_BODY = (408, 413, 415)
+
+
+def document(table: Sequence[Route]) -> JsonObject:
+    """OpenAPI 3.1 for *table*."""
+    schemas: JsonObject = {}
+    paths: dict[str, Any] = {}
+    for route in table:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    _schema(ErrorBody, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "qw", "version": __version__, "description": "A durable task queue in PostgreSQL."},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(route: Route, schemas: JsonObject) -> JsonObject:
+    summary, _, more = route.doc.partition("\n")
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "tags": [_tag(route)],
+        "summary": summary.rstrip("."),
+        "responses": _responses(route, schemas),
+    }
+    if more.strip():
+        operation["description"] = more.strip()
+    if parameters := [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)]:
+        operation["parameters"] = parameters
+    if route.body:
+        content = {"application/json": {"schema": _schema(route.body, schemas)}}
+        operation["requestBody"] = {"required": _needs_body(route.body), "content": content}
+    if route.role is not None:
+        operation["security"] = [{}, {"token": []}]
+        operation["x-role"] = route.role.value
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = re.sub(r"[^A-Za-z0-9]+", " ", route.path.removeprefix("/api/")).split()
+    return "_".join([route.method.lower(), *words])
+
+
+def _tag(route: Route) -> str:
+    parts = route.path.strip("/").split("/")
+    return parts[1] if parts[0] == "api" else "service"
+
+
+def _responses(route: Route, schemas: JsonObject) -> JsonObject:
+    content: dict[str, Any] = {media: {"schema": _schema(out, schemas)} for media, out in _media(route)}
+    responses: dict[str, Any] = {str(route.status): {"description": "Done", "content": content}}
+    for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.body else ())}):
+        error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+        if status == 503 and status in route.errors:  # a report of health is one when all is not well, too
+            error |= content
+        responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": error}
+    return responses
+
+
+def _media(route: Route) -> list[tuple[str, Any]]:
+    """What the route answers with, by media type."""
+    return [(route.media, route.out), *([("application/json", route.verbose)] if route.verbose else [])]
+
+
+def _path_parameters(route: Route) -> list[JsonObject]:
+    names = re.findall(r"\{(\w+)\}", route.path)
+    return [{"name": name, "in": "path", "required": True, "schema": _path_schema(name)} for name in names]
+
+
+def _path_schema(name: str) -> JsonObject:
+    if name in ("id", "taskId"):
+        return {"type": "string", "format": "uuid"}
+    if name == "worker":
+        return {"type": "string", "pattern": "^[0-9]{1,9}$"}
+    if name == "name":
+        return {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$"}
+    return {"type": "string", "minLength": 1}
+
+
+def _query_parameters(route: Route, schemas: JsonObject) -> list[JsonObject]:
+    if route.query is None:
+        return []
+    schema = route.query.model_json_schema(ref_template=_REF)
+    for name, definition in schema.get("$defs", {}).items():
+        schemas[name] = definition
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _without_null(field)}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _without_null(field: dict[str, Any]) -> JsonObject:
+    """A query has no null: a parameter that may be null may be left out."""
+    kept = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
+    shown = {key: value for key, value in field.items() if key not in ("anyOf", "default", "title")}
+    return {**shown, **kept[0]} if len(kept) == 1 else {**shown, **({"anyOf": kept} if kept else {})}
+
+
+def _header_parameters(route: Route) -> list[JsonObject]:
+    if route.path not in ("/api/task", "/api/tasks") or route.method != "POST":
+        return []
+    text: JsonObject = {"type": "string", "maxLength": 512}
+    return [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {**text, "minLength": 1, "pattern": "^[A-Za-z0-9_.:-]+$"},
+        },
+        {"name": "Prefer", "in": "header", "schema": {"type": "string", "pattern": "^wait=[0-9]$"}},
+    ]
+
+
+def _needs_body(model: type[BaseModel]) -> bool:
+    return any(field.is_required() or field.validate_default for field in model.model_fields.values())
+
+
+def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation") -> JsonObject:
+    """The schema of *shape*; what it refers to goes to *schemas*."""
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        _, found = models_json_schema([(shape, mode)], ref_template=_REF)
+        schemas.update({name: _required(name, one, shape) for name, one in found.get("$defs", {}).items()})
+        return {"$ref": _REF.format(model=shape.__name__)}
+    schema = TypeAdapter(shape).json_schema(ref_template=_REF, mode=mode)
+    schemas.update(schema.pop("$defs", {}))
+    if schema.get("type") == "object" and isinstance(schema.get("title"), str) and "properties" in schema:
+        schemas[schema["title"]] = schema
+        return {"$ref": _REF.format(model=schema["title"])}
+    return schema
+
+
+def _required(name: str, schema: dict[str, Any], shape: type[BaseModel]) -> JsonObject:
+    """Fields whose absence is told in words of their own have a default for pydantic, but are needed all the same."""
+    if name != shape.__name__:
+        return schema
+    needed = [
+        field.alias or name
+        for name, field in shape.model_fields.items()
+        if field.is_required() or field.validate_default
+    ]
+    for alias in needed:
+        schema["properties"][alias].pop("default", None)
+    return {**schema, "required": [*needed]} if needed else schema

@@ -1,0 +1,104 @@
+"""The table's rows: a route says what it takes and gives; routing, validation and OpenAPI all come from that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+from starlette.types import Scope
+
+from qw.client import Client
+from qw.config import Role
+from qw.core.errors import Invalid
+from qw.core.ids import parse_id
+from qw.web.errors import Problem
+from qw.web.site import Site
+
+Body = TypeVar("Body")
+Query = TypeVar("Query")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call(Generic[Body, Query]):
+    """A request that was let in, with what it brought checked."""
+
+    site: Site
+    scope: Scope
+    body: Body
+    query: Query
+
+    @property
+    def client(self) -> Client:
+        return self.site.client
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """The variable parts of the path by name."""
+        parts: dict[str, str] = self.scope["path_params"]
+        return parts
+
+    def id(self, noun: str = "Task", name: str = "id") -> UUID:
+        """The id in the path. Raise Problem when it is none."""
+        text = self.path[name]
+        if not text.strip():
+            raise Problem(400, f"{noun} ID is required")
+        try:
+            return parse_id(text)
+        except Invalid:
+            raise Problem(400, f"{noun} ID {text[:60]!r} is not a UUID") from None
+
+    def header(self, name: bytes) -> str | None:
+        """The header *name* (in lower case)."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                text: str = value.decode("latin-1")
+                return text
+        return None
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """``out``: what the answer looks like; ``body`` and ``query``: what is taken. ``role`` None: open to everyone.
+
+    ``errors`` are the statuses that it answers with beside those that every route has; ``verbose`` is what it answers
+    instead of ``out``, as JSON, when asked to be verbose.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    out: Any
+    status: int
+    role: Role | None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+    media: str = "application/json"
+    verbose: Any = None
+
+    @property
+    def doc(self) -> str:
+        """What it does, in one line or a few."""
+        return (self.handler.__doc__ or "").strip()
+
+
+def get(path: str, handler: Handler, out: Any, *, role: Role | None = Role.VIEWER, **more: Any) -> Route:
+    return Route(method="GET", path=path, handler=handler, out=out, status=200, role=role, **more)
+
+
+def post(path: str, handler: Handler, out: Any, *, status: int = 201, role: Role = Role.OPERATOR, **more: Any) -> Route:
+    return Route(method="POST", path=path, handler=handler, out=out, status=status, role=role, **more)
+
+
+def put(path: str, handler: Handler, out: Any, *, role: Role = Role.OPERATOR, **more: Any) -> Route:
+    return Route(method="PUT", path=path, handler=handler, out=out, status=200, role=role, **more)
+
+
+def delete(path: str, handler: Handler, out: Any, *, role: Role = Role.OPERATOR, **more: Any) -> Route:
+    return Route(method="DELETE", path=path, handler=handler, out=out, status=200, role=role, **more)

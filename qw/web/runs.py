@@ -1,0 +1,136 @@
+"""Runs of workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from typing_extensions import TypedDict
+
+from qw.client import Run, operating
+from qw.core.errors import NotFound
+from qw.core.run import RunStatus, StepStatus
+from qw.store.runs import StoredRun, StoredStep
+from qw.store.tasks import LAST_ID
+from qw.web.entity import stamp, stamp_or_none
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Limit, Stamp
+from qw.web.route import Call, get, post
+from qw.web.tasks import Message, Reasons, reason_entity
+
+
+class RunQuery(Form):
+    """``workflow`` is the name of one."""
+
+    workflow: str | None = None
+    status: RunStatus | None = None
+    limit: Limit = 100
+    cursor: UUID = LAST_ID
+
+
+class StepEntity(TypedDict):
+    id: str
+    type: str
+    status: StepStatus
+    taskId: Id | None
+    error: str | None
+    result: Any
+    startedAt: Stamp
+    finishedAt: Stamp | None
+
+
+class RunEntity(TypedDict):
+    id: Id
+    workflow: str
+    workflowId: Id
+    status: RunStatus
+    detail: str | None
+    input: dict[str, Any]
+    output: Any
+    error: str | None
+    createdAt: Stamp
+    startedAt: Stamp | None
+    finishedAt: Stamp | None
+
+
+class RunWithSteps(RunEntity):
+    steps: list[StepEntity]
+
+
+class RunPage(TypedDict):
+    runs: list[RunEntity]
+    nextCursor: Id | None
+
+
+async def find(call: Call[None, RunQuery]) -> RunPage:
+    """Runs, the newest first."""
+    query = call.query
+    found = await call.client.runs(workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor)
+    return {
+        "runs": [_run(run) for run in found],
+        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+    }
+
+
+async def show(call: Call[None, None]) -> RunWithSteps:
+    """A run with its steps, in the order they began."""
+    found = await _the_run(call)
+    return {**_run(found.run), "steps": [_step(step) for step in found.steps]}
+
+
+async def why(call: Call[None, None]) -> Reasons:
+    """What keeps a run from going on, the strongest reason first."""
+    found = await _the_run(call)
+    return {"reasons": [reason_entity(reason) for reason in await operating.why_waits(call.client, found.run.id)]}
+
+
+async def cancel(call: Call[None, None]) -> Message:
+    """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+    found = await _the_run(call)
+    await call.client.cancel_run(found.run.id)
+    return {"message": "Run cancellation requested"}
+
+
+async def _the_run(call: Call[None, None]) -> Run:
+    id = call.id("Run")
+    try:
+        return await call.client.run(id)
+    except NotFound:
+        raise Problem(404, f"Run with id {id} not found", code="not_found") from None
+
+
+def _run(run: StoredRun) -> RunEntity:
+    return {
+        "id": str(run.id),
+        "workflow": run.workflow,
+        "workflowId": str(run.workflow_id),
+        "status": run.status,
+        "detail": run.detail,
+        "input": run.input,
+        "output": run.output,
+        "error": run.error,
+        "createdAt": stamp(run.created_at),
+        "startedAt": stamp_or_none(run.started_at),
+        "finishedAt": stamp_or_none(run.finished_at),
+    }
+
+
+def _step(step: StoredStep) -> StepEntity:
+    return {
+        "id": step.step,
+        "type": step.type,
+        "status": step.status,
+        "taskId": str(step.task_id) if step.task_id else None,
+        "error": step.error,
+        "result": step.result,
+        "startedAt": stamp(step.started_at),
+        "finishedAt": stamp_or_none(step.finished_at),
+    }
+
+
+ROUTES = (
+    get("/api/runs", find, RunPage, query=RunQuery),
+    get("/api/runs/{id}", show, RunWithSteps, errors=(404,)),
+    get("/api/runs/{id}/why", why, Reasons, errors=(404,)),
+    post("/api/runs/{id}/cancel", cancel, Message, errors=(404, 409)),
+)

@@ -1,0 +1,136 @@
+"""Listening: uvicorn in the caller's own loop, with deadlines for slow clients and a cap on connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from asyncio import TimerHandle
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from qw.core.errors import Misconfigured
+
+HEADER_SECONDS = 10.0  # for the head of a request to arrive, from its first byte or from the connection
+MAX_HEAD = 64 * 1024  # bytes
+MAX_CONNECTIONS = 2000
+KEEP_ALIVE_SECONDS = 30
+GRACE_SECONDS = 5  # that answers under way get when the server stops
+
+
+class _Server(uvicorn.Server):
+    """Signals are the daemon's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Closes connections whose head is late or too long, and those beyond the cap."""
+
+    _late: TimerHandle | None = None
+    _head = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_complete()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is not None:
+            too_long = self._head > MAX_HEAD  # before this piece, which may hold the end of the head and a body
+            self._head += len(data)
+            if too_long:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        if self._late is None:
+            self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_complete()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head = 0
+        self._late = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _head_is_complete(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
+    """Answer requests until the end of the block; gives the port, which 0 leaves to the system.
+
+    Raise Misconfigured when nobody can listen there.
+    """
+    bound = _bound(host, port)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # at WARNING, every bad request is a line
+    server = _Server(_config(app))
+    task = asyncio.create_task(server.serve(sockets=[bound]), name="http")
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0.005)
+        yield bound.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def serve(app: ASGIApp, host: str, port: int) -> None:
+    """Answer requests until cancelled."""
+    async with serving(app, host, port):
+        await asyncio.Event().wait()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    options: dict[str, Any] = {
+        "http": _Protocol,
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+    return uvicorn.Config(app, **options)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, proto)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(2048)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise Misconfigured(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from None
+    bound.setblocking(False)
+    return bound

@@ -1,0 +1,90 @@
+"""What all requests share: the client, the settings, and what is remembered between two of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qw.client import Client
+from qw.client.events import last_event, relay_states
+from qw.client.lookups import Lookups
+from qw.config import Settings
+from qw.core.errors import Invalid, QwError, guess
+from qw.store.events import RelayState
+from qw.store.workers import Worker
+from qw.web.exposition import exposition
+from qw.web.fresh import Fresh
+
+if TYPE_CHECKING:
+    from qw.web.route import Route
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """From how many tasks on the queue counts as unhealthy, or as overloaded."""
+
+    unhealthy_failed: int = 50
+    unhealthy_pending: int = 500
+    overloaded_failed: int = 20
+    overloaded_pending: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request."""
+
+    seeder: bool = False
+    access_log: bool = False
+    thresholds: Thresholds = Thresholds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """One look at what HTTP depends on. ``error`` says why the database did not answer."""
+
+    error: str | None
+    workers: list[Worker] = field(default_factory=list)
+    relays: list[RelayState] = field(default_factory=list)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.error is None
+
+
+class Site:
+    """What handlers are given. ``table`` is what is served; ``requests`` counts by method, route and status.
+
+    ``readers`` counts those who read events at the moment.
+    """
+
+    def __init__(self, client: Client, settings: Settings, options: Options, table: Sequence[Route]) -> None:
+        self.client = client
+        self.settings = settings
+        self.options = options
+        self.table = table
+        self.lookups = Lookups(client)
+        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.health = Fresh(self._look)
+        self.readers = 0
+        self.newest_event = Fresh(lambda: last_event(client), seconds=0.2)
+        self.metrics = Fresh(lambda: exposition(client, self.requests))
+        self._types: frozenset[str] = frozenset()
+
+    async def check_type(self, type: str) -> None:
+        """Raise Invalid for a type that nobody has ever served. Asks the database only about what is new."""
+        if type in self._types:
+            return
+        self._types = frozenset(await self.client.types())
+        if type not in self._types:
+            known = sorted(self._types)
+            hint = guess(type[:60], known)
+            raise Invalid(f"Unknown task type {type[:60]!r}; known are {', '.join(known)}{hint}")
+
+    async def _look(self) -> Health:
+        try:
+            workers, relays = await self.client.workers(), await relay_states(self.client)
+            return Health(error=None, workers=workers, relays=relays)
+        except QwError as error:
+            return Health(error=str(error))

@@ -1,0 +1,264 @@
+"""Tasks: into the queue, looked up, listed, cancelled, retried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, NotRequired
+from uuid import UUID
+
+from pydantic import ConfigDict, WithJsonSchema
+from typing_extensions import TypedDict
+
+from qw.client import explain, filing, operating
+from qw.core.errors import TimedOut
+from qw.core.task import Status, Task
+from qw.core.why import Reason
+from qw.store.tasks import LAST_ID, Filter
+from qw.web.enqueueing import TaskForm, enqueued_task, patience
+from qw.web.entity import LogEntity, TaskEntity, entities, entity, log_entity, relations
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch
+from qw.web.recurring import entity_of, removed
+from qw.web.route import Call, Route, get, post
+
+NOT_FOUND = "Task with id {} not found"
+
+_PATTERN = {"type": "string", "pattern": "^((workflow|logs)(,(workflow|logs))*)?$"}
+Relations = Annotated[str | None, WithJsonSchema(_PATTERN)]
+
+
+class TaskQuery(Form):
+    status: Status | None = None
+    type: str | None = None
+    workflow_id: UUID | None = None
+    queue: str | None = None
+    since: QueryMoment = None
+    until: QueryMoment = None
+    limit: Limit = 100
+    cursor: UUID = LAST_ID
+    relations: Relations = None
+
+    def filter(self) -> Filter:
+        return Filter(status=self.status, type=self.type, queue=self.queue, since=self.since, until=self.until)
+
+
+class RelationsQuery(Form):
+    relations: Relations = None
+
+
+class CancelQuery(Form):
+    running: bool = False
+
+
+class LogQuery(Form):
+    after: int = 0
+
+
+class BulkFilter(Form):
+    """Which tasks. What is left out is any."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    type: str | None = None
+    queue: str | None = None
+    since: Moment = None
+    until: Moment = None
+    error: str | None = None
+
+
+class BulkForm(Form):
+    """Ids, or a filter. ``dryRun`` only counts; ``running`` also stops what runs."""
+
+    ids: list[UUID] | None = None
+    filter: BulkFilter | None = None
+    dry_run: Switch = False
+    running: Switch = False
+
+
+class Created(TypedDict):
+    message: str
+    taskId: Id
+    type: str
+    status: Status
+
+
+class TaskPage(TypedDict):
+    tasks: list[TaskEntity]
+    total: int
+    totalIsEstimate: NotRequired[bool]
+    nextCursor: Id | None
+
+
+class Message(TypedDict):
+    message: str
+
+
+class MessageWithTask(TypedDict):
+    message: str
+    taskId: Id
+
+
+class Logs(TypedDict):
+    logs: list[LogEntity]
+
+
+class ReasonEntity(TypedDict):
+    code: str
+    text: str
+    advice: str
+
+
+class Reasons(TypedDict):
+    reasons: list[ReasonEntity]
+
+
+class BulkDone(TypedDict):
+    matched: int
+    done: int
+    dryRun: bool
+    taskIds: list[Id]
+
+
+async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
+    """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
+    id = await enqueued_task(call)
+    if (wait := patience(call)) is not None:
+        try:
+            return await entity(call.client, (await call.client.wait([id], timeout=wait))[0])
+        except TimedOut:
+            pass
+    return {
+        "message": "Task created and queued successfully",
+        "taskId": str(id),
+        "type": call.body.type,
+        "status": Status.PENDING,
+    }
+
+
+async def find(call: Call[None, TaskQuery]) -> TaskPage:
+    """Tasks, the newest first; the page after this one begins at ``nextCursor``."""
+    query = call.query
+    wanted = relations(query.relations)
+    found = await filing.find_tasks(
+        call.client, query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
+    )
+    total = await filing.count_tasks(call.client, query.filter(), under=query.workflow_id)
+    page: TaskPage = {
+        "tasks": await entities(call.client, found, wanted),
+        "total": total.count,
+        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+    }
+    if total.is_estimate:
+        page["totalIsEstimate"] = True
+    return page
+
+
+async def show(call: Call[None, RelationsQuery]) -> TaskEntity:
+    """A task; with ``relations=workflow,logs`` also its workflow and the beginning of its log."""
+    wanted, id = relations(call.query.relations), call.id()
+    if task := await call.site.lookups.get(id):
+        return await entity(call.client, task, wanted)
+    if recurring := await entity_of(call, id):
+        return recurring
+    raise Problem(404, NOT_FOUND.format(id), code="not_found")
+
+
+async def retry(call: Call[None, None]) -> Message:
+    """Run a failed, cancelled or retrying task again, with a fresh retry budget."""
+    await retried(call, call.id())
+    return {"message": "Task queued for retry"}
+
+
+async def cancel(call: Call[None, CancelQuery]) -> Message:
+    """Cancel a task that waits; with ``running=true`` also ask one that runs to stop."""
+    id = call.id()
+    answer = (await call.client.cancel([id], running=call.query.running))[id]
+    if answer == "missing" and not await removed(call, id):
+        raise Problem(404, NOT_FOUND.format(id), code="not_found")
+    if answer not in ("cancelled", "asked", "missing"):
+        raise Problem(400, "Only pending tasks can be cancelled", code="conflict")
+    return {"message": "Task cancelled successfully"}
+
+
+async def compensate(call: Call[None, None]) -> MessageWithTask:
+    """Undo a task by a compensation task."""
+    task = await the_task(call, call.id())
+    done = await call.client.compensate(task.id)
+    return {"message": "Compensation task created and queued", "taskId": str(done.id)}
+
+
+async def logs(call: Call[None, LogQuery]) -> Logs:
+    """The lines of a task's log after the line with the id ``after``, oldest first, at most 1,000."""
+    task = await the_task(call, call.id())
+    return {"logs": [log_entity(line) for line in await call.client.logs(task.id, after=call.query.after)]}
+
+
+async def why(call: Call[None, None]) -> Reasons:
+    """What keeps a task from running, the strongest reason first; what it does or did, when nothing does."""
+    task = await the_task(call, call.id())
+    return {"reasons": [reason_entity(reason) for reason in await operating.why_waits(call.client, task.id)]}
+
+
+def reason_entity(reason: Reason) -> ReasonEntity:
+    return {"code": reason.code, "text": reason.text, "advice": reason.advice}
+
+
+async def retry_many(call: Call[BulkForm, None]) -> BulkDone:
+    """Retry tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
+    ids = await _chosen(call, call.body.filter or BulkFilter(status=Status.FAILED))
+    answers = {} if call.body.dry_run else await call.client.retry(ids)
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
+
+
+async def cancel_many(call: Call[BulkForm, None]) -> BulkDone:
+    """Cancel tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
+    ids = await _chosen(call, call.body.filter or BulkFilter(status=Status.PENDING))
+    answers = {} if call.body.dry_run else await call.client.cancel(ids, running=call.body.running)
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
+
+
+async def _chosen(call: Call[BulkForm, None], match: BulkFilter) -> list[UUID]:
+    if (call.body.ids is None) == (call.body.filter is None):
+        raise Problem(400, "Give either ids or filter")
+    if call.body.ids is not None:
+        return call.body.ids[:1000]
+    return [task.id for task in await call.client.find(Filter(**match.model_dump()), limit=1000)]
+
+
+def _done(form: BulkForm, ids: list[UUID], done: list[UUID]) -> BulkDone:
+    shown = ids if form.dry_run else done
+    return {"matched": len(ids), "done": len(done), "dryRun": form.dry_run, "taskIds": [str(id) for id in shown]}
+
+
+async def the_task(call: Call[Any, Any], id: UUID) -> Task:
+    if task := await call.site.lookups.get(id):
+        return task
+    raise Problem(404, NOT_FOUND.format(id), code="not_found")
+
+
+async def retried(call: Call[Any, Any], id: UUID) -> None:
+    answer = (await call.client.retry([id]))[id]
+    if answer == "missing":
+        raise Problem(404, NOT_FOUND.format(id), code="not_found")
+    if refused := explain(id, "retry", answer):
+        raise Problem(400, str(refused), code=refused.code)
+
+
+def _both(route: Route) -> tuple[Route, Route]:
+    """The route, and its other spelling."""
+    return route, replace(route, path=route.path.replace("/api/task", "/api/tasks", 1))
+
+
+ROUTES = (
+    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409))),
+    *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
+    *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm, status=200)),
+    *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm, status=200)),
+    *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
+    *_both(post("/api/task/{id}/retry", retry, Message, errors=(404,))),
+    *_both(post("/api/task/{id}/cancel", cancel, Message, query=CancelQuery, errors=(404,))),
+    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404,))),
+    *_both(get("/api/task/{id}/why", why, Reasons, errors=(404,))),
+    *_both(get("/api/task/{id}/logs", logs, Logs, query=LogQuery, errors=(404,))),
+)

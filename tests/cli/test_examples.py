@@ -1,0 +1,75 @@
+"""The example in the help of each command, run as it stands there, by a shell, on one private database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import all_commands, example
+from tests.cli.program import Qw, environment
+from tests.databases import private_home, wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+COMMANDS = {" ".join(path): example(command) for path, command in all_commands()}
+ALONE = ("daemon", "demo", "db stop", "db grant")  # of these, the first three start or stop what the others use
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qw]:
+    """A folder with ``workflows.yaml`` and orders, a private database, and a daemon on it."""
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copy(CHECKOUT / "workflows.yaml", folder)
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "qw"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qw "$@"\n')
+    program.chmod(0o755)
+    with private_home() as home:
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        qw = Qw(environment(QW_HOME=str(home), HOME=str(folder), PATH=path, QW_HTTP_ALLOW="127.0.0.1"), folder)
+        assert qw.process("db", "start").code == 0
+        with qw.daemon():
+            qw.process("enqueue", "noop", "-q", "mail", "--wait")
+            yield qw
+
+
+def run(qw: Qw, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", line], env=qw.environ, cwd=qw.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+
+
+def is_common(line: str) -> bool:
+    return bool(line) and "example.org" not in line
+
+
+@pytest.mark.parametrize("name", [name for name, line in COMMANDS.items() if name not in ALONE and is_common(line)])
+def test_the_example_in_the_help_works(shell: Qw, name: str) -> None:
+    done = run(shell, COMMANDS[name])
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_examples_that_change_who_serves_work_too(shell: Qw) -> None:
+    granted = run(shell, COMMANDS["db grant"].replace("reader", "qw"))
+    drained = run(shell, COMMANDS["daemon"])
+    shown = run(shell, COMMANDS["demo"])
+
+    assert [done.returncode for done in (granted, drained, shown)] == [0, 0, 0], drained.stderr + shown.stderr
+    assert "INV-" in shown.stdout
+    wait_until(lambda: run(shell, "qw db stop").returncode == 0)
+
+
+def test_every_command_has_an_example_of_itself() -> None:
+    without = [name for name, line in COMMANDS.items() if f"qw {name}" not in line]
+
+    assert len(COMMANDS) > 30
+    about_runs = {f"workflow {verb}" for verb in ("cancel", "signal", "approve", "reject", "retry")}
+    assert set(without) <= {*about_runs, "worker show"}  # whose ids no example can know

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import all_commands
+from tests.cli.program import environment
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "man"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    done = subprocess.run([sys.executable, SCRIPT], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_manual_page_has_every_command_with_its_options(page: str) -> None:
+    for path, command in all_commands():
+        assert f'.SS "qw {" ".join(path)} '.replace("-", "\\-") in page
+        for param in command.params:
+            assert param.opts[0].replace("-", "\\-") in page or param.param_type_name == "argument"
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
+def test_the_manual_page_is_one_that_man_can_show(page: str) -> None:
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "EXIT STATUS" in done.stdout

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import psycopg
+import pytest
+
+from qw import __version__
+from qw.cli.text import counted, printable, printable_json, span
+from tests.cli.commands import all_commands
+from tests.cli.program import QW, Qw, environment
+from tests.databases import Server, url_of
+
+HEAVY = {
+    "rich", "psycopg", "psycopg_pool", "pydantic", "httpx", "orjson", "yaml", "asyncio", "starlette", "reportlab",
+    "qw.client", "qw.store", "qw.handlers", "qw.daemon", "qw.services", "qw.config",
+}  # fmt: skip
+LOADED = """
+import sys
+from qw.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def loaded(*words: str, **environ: str) -> set[str]:
+    """The modules that ``qw`` has loaded when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], env=environment(**environ), capture_output=True, text=True
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    for words in (["--help"], ["--version"], ["enqueue", "--help"], ["task", "list", "--help"]):
+        modules = loaded(*words)
+        assert "typer" in modules
+        assert modules & HEAVY == set()
+
+
+def test_enqueueing_loads_neither_tables_nor_handlers(qw: Qw) -> None:
+    modules = loaded("enqueue", "noop", **{name: qw.environ[name] for name in ("QW_DATABASE_URL", "HOME")})
+
+    assert "psycopg" in modules
+    assert modules & {"rich", "pydantic", "httpx", "starlette", "reportlab", "qw.handlers", "qw.daemon"} == set()
+
+
+def seconds(*command: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def test_help_is_quick() -> None:
+    pairs = [(seconds(sys.executable, "-c", "pass"), seconds(*QW, "--help")) for _ in range(5)]
+
+    extra = median(shown for _, shown in pairs) - median(bare for bare, _ in pairs)
+
+    assert extra < 0.12 * max(1, median(bare for bare, _ in pairs) / 0.02)  # so much slower as the machine is
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import qw, sys; print(*sys.modules)"], env=environment(), capture_output=True, text=True
+    )
+
+    assert set(done.stdout.split()) & (HEAVY | {"typer"}) == set()
+
+
+def test_the_version_is_said(qw: Qw) -> None:
+    assert qw("--version").out == f"qw {__version__}\n"
+
+
+def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
+    for path, _ in all_commands():
+        done = qw(*path, "--help")
+        assert done.code == 0
+        assert done.out.startswith(f"Usage: qw {' '.join(path)}")
+        assert max(map(len, done.out.splitlines())) <= 90
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tsk"], "No such command 'tsk'. Did you mean 'task'?; see: qw --help"),
+        (["task", "lst"], "No such command 'lst'. Did you mean 'list'?; see: qw task --help"),
+        (["task", "list", "--nope"], "No such option: --nope"),
+        (["task", "show"], "Missing argument 'ID'; see: qw task show --help"),
+        (["task", "list", "-o", "xml"], "'xml' is not one of 'table', 'json', 'jsonl'"),
+    ],
+)
+def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: list[str], said: str) -> None:
+    done = qw(*words)
+
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_wrong_settings_are_exit_78(qw: Qw) -> None:
+    done = qw("task", "list", QW_CONCURENCY="3")
+
+    assert done.code == 78
+    assert "did you mean 'QW_CONCURRENCY'?" in done.err
+    assert qw("task", "list", "--database-url", "mysql://x").code == 78
+    assert qw("task", "list", "-c", "none.toml").code == 78
+
+
+def test_a_database_that_is_away_is_exit_69(qw: Qw) -> None:
+    done = qw("task", "list", "--database-url", "postgresql://nobody@127.0.0.1:1/none")
+
+    assert done.code == 69
+    assert re.fullmatch(r"qw: the database cannot be reached: .*; qw doctor looks for the reason\n", done.err)
+
+
+def test_a_role_without_rights_is_exit_5(qw: Qw, url: str, server: Server) -> None:
+    role = f"qw_test_none_{os.getpid()}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f'create role "{role}" login'.encode())
+        try:
+            name = url.rpartition("/")[2].partition("?")[0]
+            theirs = re.sub(r"//[^/@]*@", f"//{role}@", url_of(server, name))
+            done = qw("enqueue", "noop", "--database-url", re.sub(r"user=\w+", f"user={role}", theirs))
+        finally:
+            conn.execute(f'drop role "{role}"'.encode())
+    assert (done.code, done.out) == (5, "")
+    assert "qw db grant" in done.err
+
+
+def test_fault_16_who_reads_only_the_first_line_ends_it_quietly(qw: Qw) -> None:
+    for _ in range(3):
+        qw("enqueue", "noop", "--payload", json.dumps({"long": "x" * 50_000}))
+
+    line = f"{' '.join(QW)} task list -o json | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], env=qw.environ, cwd=qw.folder, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["[", "141"]
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_said_in_one_line(qw: Qw) -> None:
+    qw("enqueue", "noop")
+
+    done = subprocess.run(
+        ["sh", "-c", f"{' '.join(QW)} task list > /dev/full"], env=qw.environ, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "qw: input or output: No space left on device\n"
+
+
+def on_terminal(qw: Qw, columns: int, *words: str, **environ: str) -> str:
+    """What a person sees of ``qw`` on a terminal so wide."""
+    leader, follower = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    given = {name: value for name, value in qw.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        [*QW, *words], env={**given, "TERM": "xterm", **environ}, cwd=qw.folder, stdin=follower, stdout=follower,
+        stderr=follower,
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    while chunk := _chunk(leader):
+        seen += chunk
+    os.close(leader)
+    assert process.wait(20) == 0
+    return seen.decode().replace("\r\n", "\n")
+
+
+def _chunk(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # what Linux says when the other side is closed
+        return b""
+
+
+@pytest.mark.parametrize("columns", [40, 80, 132])
+def test_a_table_fits_the_terminal(qw: Qw, columns: int) -> None:
+    id = str(qw("enqueue", "noop", "-q", "a-queue-with-a-rather-long-name").id)
+
+    seen = on_terminal(qw, columns, "task", "list", NO_COLOR="1")
+
+    header, row, *rest = seen.splitlines()
+    assert rest == []
+    assert max(len(header), len(row)) <= columns
+    assert row.startswith(id if columns > 70 else f"{id[:18]} ")
+    assert "pending" in row
+    assert ("a-queue" in row) == (columns == 132)
+
+
+def test_colour_is_for_terminals_without_no_color(qw: Qw) -> None:
+    qw("enqueue", "noop", "--id", "01890000-0000-7000-8000-000000000001")
+    qw("task", "cancel", "--all", "--yes")
+
+    assert "\x1b[" in on_terminal(qw, 80, "task", "list")
+    assert "\x1b[" not in on_terminal(qw, 80, "task", "list", NO_COLOR="1")
+    assert "\x1b[" not in qw("task", "list").out
+
+
+def test_control_characters_in_data_do_not_reach_the_terminal(qw: Qw) -> None:
+    evil = "a\x1b[31mb\x07\x9bc\u202ed\ne"
+    id = str(qw("enqueue", "noop", "--payload", json.dumps({"evil": evil})).id)
+    qw("task", "cancel", id)
+    failing = str(qw("run", "--max-retries", "1", "--", "sh", "-c", "printf 'x\\033[2Jy'; exit 1").id)
+    qw.drain()
+
+    shown = on_terminal(qw, 80, "task", "show", id, NO_COLOR="1")
+    logged = on_terminal(qw, 80, "logs", failing, NO_COLOR="1")
+    as_json = qw("task", "show", id, "-o", "json")
+
+    assert not set("\x1b\x07\x9b\u202e") & set(shown + logged)
+    assert "x\\x1b[2Jy" in logged
+    assert not set("\x1b\x07\x9b\u202e") & set(as_json.out)
+    assert as_json.json["payload"] == {"evil": evil}
+
+
+def test_wide_characters_keep_the_columns_straight(qw: Qw) -> None:
+    from rich.cells import cell_len
+
+    qw("queue", "pause", "default", "--by", "赤い鳥")
+
+    header, row = on_terminal(qw, 150, "queue", "list", NO_COLOR="1").splitlines()
+
+    assert "赤い鳥" in row
+    assert cell_len(row[: row.index("paused")]) == header.index("state")
+
+
+def test_an_ascii_terminal_gets_ascii(qw: Qw) -> None:
+    id = str(qw("enqueue", "noop", "--payload", '{"name": "Zoë"}').id)
+
+    done = qw.process("task", "show", id, "-o", "json", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+
+    assert done.out.isascii()
+    assert done.json["payload"] == {"name": "Zoë"}
+
+
+def test_text_on_one_line_has_nothing_that_steers() -> None:
+    assert printable("a\tb\r\nc\x00\x1b\x7f\u2028\u2066é") == "a\\tb\\r\\nc\\x00\\x1b\\x7f\\u2028\\u2066é"
+    assert json.loads(printable_json(json.dumps("\x9b\u202e\x7f", ensure_ascii=False))) == "\x9b\u202e\x7f"
+
+
+def test_amounts_read_as_people_say_them() -> None:
+    from datetime import timedelta
+
+    said = [span(timedelta(seconds=n)) for n in (0.012, 2.44, 200, 240, 4000, 86_400, 3 * 86_400)]
+    assert said == ["12 ms", "2.4 s", "3 m 20 s", "4 m", "66 m", "24 h", "3 d"]
+    assert (counted(1, "task"), counted(2000, "task")) == ("1 task", "2,000 tasks")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed(qw: Qw, shell: str) -> None:
+    done = qw("completion", shell)
+
+    assert done.code == 0
+    assert "_QW_COMPLETE" in done.out
+
+
+def test_a_shell_completes_verbs_and_options() -> None:
+    def completed(words: str, place: int) -> list[str]:
+        environ = environment(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(place))
+        return subprocess.run(QW, env=environ, capture_output=True, text=True).stdout.split()
+
+    assert completed("qw enq", 1) == ["enqueue"]
+    assert set(completed("qw task r", 2)) == {"retry", "requeue"}
+    assert "--dry-run" in completed("qw task retry --d", 3)

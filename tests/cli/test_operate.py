@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import psycopg
+import pytest
+
+from tests.cli.program import Qw, lines
+from tests.databases import Server, url_of, wait_until
+
+
+def codes(qw: Qw, id: object) -> list[str]:
+    """The reasons that ``qw why`` gives."""
+    return [reason["code"] for reason in qw("why", str(id), "-o", "json").json["reasons"]]
+
+
+def test_why_finds_each_reason_in_the_database(qw: Qw) -> None:
+    later, waiting = qw("enqueue", "noop", "--in", "1h").id, qw("enqueue", "noop").id
+    behind, elsewhere = qw("enqueue", "noop", "-p", "6").id, qw("enqueue", "noop", "-q", "mail").id
+    qw("queue", "pause", "default", "--by", "zoe")
+
+    assert codes(qw, later) == ["not_due", "queue_paused", "no_worker"]
+    assert codes(qw, waiting) == ["queue_paused", "no_worker"]
+    with qw.daemon("--queues", "default"):
+        assert codes(qw, elsewhere) == ["queue_unserved"]
+        assert codes(qw, behind) == ["queue_paused"]
+        qw("queue", "resume", "default")
+        wait_until(lambda: codes(qw, behind) == ["completed"])
+    assert "its queue" not in qw("why", str(waiting)).out
+
+
+def test_why_counts_who_is_ahead(qw: Qw, url: str) -> None:
+    qw("enqueue", "noop", "--stdin", stdin=lines([{} for _ in range(60)]))
+    last = qw("enqueue", "noop").id
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("""insert into qw.worker (host, pid, version, types, queues, slots, server)
+            values ('here', 1, '0', '{noop}', '{}', '{"async": 1}', pg_postmaster_start_time())""")
+
+    assert codes(qw, last) == ["in_line"]
+    assert "60 tasks ahead of it in default" in qw("why", str(last)).out
+
+
+def test_why_names_the_worker_that_holds_a_task(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        id = qw("run", "--", "sleep", "30").id
+        wait_until(lambda: codes(qw, id) == ["running"])
+        worker = qw("worker", "list", "-o", "json").json[0]
+
+        text = qw("why", str(id)).out
+        shown = qw("worker", "show", str(worker["id"]))
+
+        assert f"held by worker {worker['id']} ({worker['host']}:{worker['pid']})" in text
+        assert str(id) in shown.out
+        qw("task", "cancel", "--running", str(id))
+
+
+def test_why_answers_for_a_run_too(qw: Qw) -> None:
+    with qw.daemon():
+        wait_until(lambda: "invoice" in qw("workflow", "list", "--quiet").out)
+    id = qw("workflow", "start", "invoice", "--input", '{"customerId": "zoe"}').id
+
+    assert codes(qw, id) == ["step_running", "waits_for_steps", "waits_for_steps", "waits_for_steps"]
+    assert qw("why", "01890000-0000-7000-8000-000000000001").code == 3
+
+
+def test_the_status_shows_queues_workers_and_failures(qw: Qw) -> None:
+    empty = qw("status")
+    qw("run", "--max-retries", "1", "--", "false")
+    qw.drain()
+    qw("enqueue", "noop", "-q", "mail")
+
+    shown, found = qw("status"), qw("status", "-o", "json").json
+
+    assert "no tasks yet" in empty.out
+    assert [queue["queue"] for queue in found["queues"]] == ["default", "mail"]
+    assert found["queues"][1]["oldest_seconds"] > 0
+    assert [(each["type"], each["failed"], each["last_error"]) for each in found["failures"]] == [
+        ("command", 1, "exit code 1")
+    ]
+    assert "no worker is running and 1 task waits; start one: qw daemon" in shown.out
+
+
+def test_a_paused_queue_says_who_paused_it_until_it_goes_on(qw: Qw) -> None:
+    qw("queue", "pause", "mail", "--by", "zoe")
+    qw("queue", "pause", "mail", "--by", "ivan")
+
+    paused = qw("queue", "list", "-o", "json").json
+    first, second = qw("queue", "resume", "mail"), qw("queue", "resume", "mail")
+
+    assert [(queue["queue"], queue["is_paused"], queue["paused_by"]) for queue in paused] == [("mail", True, "zoe")]
+    assert (first.err, second.err) == ("queue mail goes on\n", "queue mail was not paused\n")
+    assert qw("queue", "pause", "a b").code == 2
+
+
+def test_a_queue_is_purged_of_what_waits(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "mail")
+    kept = qw("enqueue", "noop").id
+
+    refused, done = qw("queue", "purge", "mail"), qw("queue", "purge", "mail", "--yes")
+
+    assert (refused.code, done.code) == (2, 0)
+    assert qw("task", "list", "--status", "pending", "--quiet").ids == [kept]
+
+
+def test_a_queue_is_drained_when_nothing_is_left_in_it(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "mail")
+
+    early = qw("queue", "drain", "mail", "--timeout", "50ms")
+    qw.drain()
+    late, never = qw("queue", "drain", "mail"), qw("queue", "drain", "none")
+
+    assert (early.code, late.code, never.code) == (124, 0, 3)
+    assert "1 task is left in the queue mail" in early.err
+
+
+def test_a_worker_is_drained_by_its_number(qw: Qw) -> None:
+    with qw.daemon() as daemon:
+        worker = qw("worker", "list", "--quiet").out.strip()
+        done = qw("worker", "drain", worker)
+
+        assert daemon.wait(20) == 0
+    assert done.code == 0
+    assert qw("worker", "drain", worker).code == 3
+    assert qw("worker", "show", worker).code == 3
+
+
+def test_the_doctor_finds_nothing_wrong_where_nothing_is(qw: Qw) -> None:
+    done = qw("doctor", "-o", "json")
+
+    assert done.code == 0
+    assert [each["name"] for each in done.json] == [
+        "qw", "settings", "database", "clock", "transactions", "listen", "schema", "workers",
+    ]  # fmt: skip
+    assert not any(each["is_problem"] for each in done.json)
+
+
+def problems(qw: Qw, **environ: str) -> dict[str, str]:
+    """What the doctor says is wrong, and how it is fixed."""
+    done = qw("doctor", "-o", "json", **environ)
+    assert done.code == 1
+    return {each["name"]: each["fix"] for each in done.json if each["is_problem"]}
+
+
+def test_the_doctor_names_each_problem_with_its_fix(qw: Qw, url: str) -> None:
+    qw("enqueue", "noop", "-q", "mail")
+    assert problems(qw) == {"workers": "qw daemon"}
+
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("""insert into qw.worker (host, pid, version, types, queues, slots, server, seen_at)
+            values ('here', 1, '0', '{x}', '{x}', '{}', pg_postmaster_start_time(), now() - interval '1 minute')""")
+    found = problems(qw)
+    assert found["queues"] == "qw daemon --queues mail"
+    assert found.keys() == {"workers", "types", "queues"}
+
+
+def test_the_doctor_says_why_there_is_no_database(qw: Qw) -> None:
+    away = problems(qw, QW_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    wrong = problems(qw, QW_LEESE="1s")
+
+    assert away == {"database": "start the server, or name another in QW_DATABASE_URL"}
+    assert "settings" in wrong
+
+
+def test_settings_are_shown_with_their_origin_and_without_secrets(qw: Qw) -> None:
+    done = qw("config", "show", "-o", "json", QW_API_TOKENS="ci:admin:s3cret", QW_LEASE="20s")
+
+    found = {each["name"]: (each["value"], each["origin"]) for each in done.json}
+    assert found["lease"] == ("20s", "environment")
+    assert found["api_tokens"] == ("ci:admin:***", "environment")
+    assert found["grace"] == ("30s", "default")
+    assert "s3cret" not in done.out
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(qw: Qw) -> None:
+    (qw.folder / "qw.toml").write_text('port = 1\nhost = "::1"\nhome = "here"\n')
+
+    found = qw("config", "show", "--home", "flagged", "-o", "json", QW_PORT="2").json
+
+    origins = {each["name"]: each["origin"] for each in found}
+    assert (origins["home"], origins["port"], origins["host"]) == ("flag", "environment", "file")
+
+
+# -- the database
+
+
+def test_migrations_are_applied_once_and_shown(qw: Qw) -> None:
+    done, status = qw("db", "migrate"), qw("db", "status", "-o", "json")
+
+    assert (done.code, done.err) == (0, "the schema is up to date\n")
+    assert status.code == 0
+    assert all(each["applied_at"] for each in status.json)
+
+
+def test_an_empty_database_is_migrated_by_the_first_command(qw: Qw, server: Server) -> None:
+    name = f"qw_test_empty_{os.getpid()}"
+    with psycopg.connect(server.url, autocommit=True) as conn:
+        conn.execute(f'create database "{name}"'.encode())
+        try:
+            url = url_of(server, name)
+            assert qw("db", "status", QW_DATABASE_URL=url).code == 1
+            assert qw("enqueue", "noop", QW_DATABASE_URL=url).code == 0
+            assert qw("db", "status", QW_DATABASE_URL=url).code == 0
+        finally:
+            conn.execute(f'drop database "{name}" with (force)'.encode())
+
+
+def test_the_sql_of_all_migrations_is_printed_and_nothing_else(qw: Qw) -> None:
+    done = qw("db", "sql")
+
+    assert (done.code, done.err) == (0, "")
+    assert "create table qw.task (" in done.out
+
+
+def test_a_role_is_granted_what_it_needs_and_no_more(qw: Qw, url: str) -> None:
+    role = f"qw_test_{os.getpid()}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f'create role "{role}"'.encode())
+        try:
+            looked = qw("db", "grant", role, "enqueue", "--dry-run")
+            done = qw("db", "grant", role, "enqueue")
+
+            assert f'grant execute on function qw.enqueue to "{role}";' in looked.out
+            assert done.code == 0
+            conn.execute(f'set role "{role}"'.encode())
+            row = conn.execute("select qw.enqueue('noop')").fetchone()
+            assert row is not None
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("select qw.cancel(%s)", row)
+            conn.execute("reset role")
+        finally:
+            conn.execute("reset role")
+            conn.execute(f'drop owned by "{role}"'.encode())
+            conn.execute(f'drop role "{role}"'.encode())
+    assert qw("db", "grant", role, "enque").code == 2
+
+
+def test_fault_16_a_follower_that_is_interrupted_says_nothing_and_exits_130(qw: Qw) -> None:
+    id = qw("enqueue", "noop", "--in", "1h").id
+    with qw.started("wait", str(id)) as process:
+        wait_until(lambda: _connects(qw, process.pid))
+        process.send_signal(signal.SIGINT)
+        code = process.wait(20)
+
+    assert code == 130
+    assert "Traceback" not in qw.log
+
+
+def _connects(qw: Qw, pid: int) -> bool:
+    with psycopg.connect(qw.environ["QW_DATABASE_URL"], autocommit=True) as conn:
+        row = conn.execute("select count(*) from pg_stat_activity where application_name = 'qw cli'").fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.program import QW, Qw
+from tests.databases import wait_until
+
+
+@pytest.fixture
+def served(qw: Qw) -> Iterator[Qw]:
+    """``qw`` with a daemon that runs commands."""
+    with qw.daemon("--allow-commands"):
+        yield qw
+
+
+def test_a_command_is_a_task_with_its_directory_and_the_variables_named(qw: Qw) -> None:
+    id = qw("run", "--env", "A", "--env", "B=2", "--", "ls", "-l", "--all", A="1", C="3").id
+
+    task = qw("task", "show", str(id), "-o", "json").json
+    assert task["type"] == "command"
+    assert task["payload"] == {"argv": ["ls", "-l", "--all"], "cwd": str(qw.folder), "env": {"A": "1", "B": "2"}}
+
+
+def test_a_variable_that_is_not_set_is_refused(qw: Qw) -> None:
+    done = qw("run", "--env", "NONE", "--", "true")
+
+    assert (done.code, done.out) == (2, "")
+    assert "--env: 'NONE' is not set here" in done.err
+
+
+def test_whoever_runs_a_command_that_nobody_takes_is_warned(qw: Qw) -> None:
+    nobody = qw("run", "--", "true")
+    with qw.daemon("--queues", "other", "--allow-commands"):
+        elsewhere = qw("run", "--", "true")
+
+    assert (nobody.code, elsewhere.code) == (0, 0)
+    assert "no worker is running; the task waits until one is: qw daemon" in nobody.err
+    assert "no live worker serves the queue 'default'" in elsewhere.err
+
+
+def test_following_shows_the_output_and_ends_as_the_command_did(served: Qw) -> None:
+    good = served("run", "-f", "--", "sh", "-c", "echo to stdout; echo to stderr >&2")
+    bad = served("run", "-f", "--max-retries", "1", "--", "sh", "-c", "exit 7")
+    killed = served("run", "--wait", "--max-retries", "1", "--", "sh", "-c", "kill -9 $$")
+
+    assert (good.code, good.out) == (0, "to stdout\n")
+    assert "to stderr" in good.err
+    assert (bad.code, killed.code) == (7, 137)
+    assert "exit code 7" in bad.err
+
+
+def test_logs_are_shown_while_they_grow(served: Qw) -> None:
+    id = served("run", "--", "sh", "-c", "echo one; echo two").id
+
+    followed = served("logs", "-f", str(id))
+    again = served("logs", str(id), "-o", "jsonl")
+
+    assert [line.split("  ")[1] for line in followed.out.splitlines()] == ["one", "two"]
+    assert "completed" in followed.err
+    assert again.out.count('"message"') == 2
+
+
+def test_waiting_for_several_is_good_only_if_all_are(served: Qw) -> None:
+    good, bad = served("run", "--", "true").id, served("run", "--max-retries", "1", "--", "false").id
+
+    assert served("wait", str(good)).code == 0
+    assert served("wait", str(good), str(bad)).code == 1
+    assert served("wait", str(bad), "--quiet").out.split() == [str(bad)]
+
+
+def test_waiting_ends_when_patience_does(qw: Qw) -> None:
+    id = qw("enqueue", "noop", "--in", "1h").id
+
+    done = qw("wait", str(id), "--timeout", "50ms")
+
+    assert done.code == 124
+    assert str(id) in done.err
+
+
+def test_a_task_that_does_not_exist_is_not_waited_for(qw: Qw) -> None:
+    assert qw("wait", "01890000-0000-7000-8000-000000000001").code == 3
+
+
+def answered(qw: Qw, answer: bytes) -> tuple[int, str]:
+    """``qw run --wait`` of a long command on a terminal, interrupted, and then given *answer*."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*QW, "run", "--wait", "--", "sleep", "60"],
+        env=qw.environ, cwd=qw.folder, stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    try:
+        wait_until(lambda: "processing" in qw("task", "list").out)
+        process.send_signal(signal.SIGINT)
+        seen = _read_until(leader, b"go on waiting (Enter)? ")
+        os.write(leader, answer)
+        code = process.wait(20)
+        return code, (seen + _rest(leader)).decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+
+
+def _read_until(leader: int, word: bytes) -> bytes:
+    seen, deadline = b"", time.monotonic() + 20
+    while word not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([leader], [], [], 0.1)[0]:
+            seen += os.read(leader, 4096)
+    return seen
+
+
+def _rest(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:
+        return b""
+
+
+def test_an_interrupt_asks_before_it_cancels(served: Qw) -> None:
+    code, _ = answered(served, b"c\n")
+
+    assert code == 1
+    assert [task["status"] for task in served("task", "list", "-o", "json").json] == ["cancelled"]
+
+
+def test_an_interrupt_may_leave_the_task_running(served: Qw) -> None:
+    code, seen = answered(served, b"l\n")
+
+    assert code == 130
+    assert "the task goes on; its log: qw logs -f" in seen
+    assert [task["status"] for task in served("task", "list", "-o", "json").json] == ["processing"]
+    assert served("task", "cancel", "--all", "--running", "--yes").code == 0

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.cli.program import Qw, lines
+
+
+def statuses(qw: Qw) -> dict[str, int]:
+    """How many tasks there are of each status."""
+    counts: dict[str, int] = {}
+    for task in qw("task", "list", "-n", "1000", "-o", "json").json:
+        counts[task["status"]] = counts.get(task["status"], 0) + 1
+    return counts
+
+
+@pytest.fixture
+def mixed(qw: Qw) -> dict[str, str]:
+    """Four tasks: completed, failed, cancelled and pending. Their ids by status."""
+    completed = qw("enqueue", "noop", "--payload", '{"customerId": "zoe"}').id
+    failed = qw("run", "--max-retries", "1", "-q", "shell", "--", "sh", "-c", "echo oops >&2; exit 3").id
+    qw.drain()
+    cancelled = qw("enqueue", "noop", "-q", "mail").id
+    assert qw("task", "cancel", str(cancelled)).code == 0
+    pending = qw("enqueue", "noop", "--in", "1h").id
+    return {
+        "completed": str(completed),
+        "failed": str(failed),
+        "cancelled": str(cancelled),
+        "pending": str(pending),
+    }
+
+
+def test_tasks_are_listed_by_what_they_are(qw: Qw, mixed: dict[str, str]) -> None:
+    for status, id in mixed.items():
+        assert qw("task", "list", "--status", status, "--quiet").out.split() == [id]
+    assert qw("task", "list", "--type", "command", "--quiet").out.split() == [mixed["failed"]]
+    assert qw("task", "list", "-q", "mail", "--quiet").out.split() == [mixed["cancelled"]]
+    assert qw("task", "list", "--error", "code 3", "--quiet").out.split() == [mixed["failed"]]
+    assert qw("task", "list", "--until", "1h", "--quiet").out == ""
+    assert len(qw("task", "list", "--since", "1h", "--quiet").ids) == 4
+    assert len(qw("task", "list", "-n", "1", "--quiet").ids) == 1
+    assert qw("task", "list", "--run", str(uuid4()), "--quiet").out == ""
+
+
+def test_the_next_page_begins_before_the_last_id(qw: Qw, mixed: dict[str, str]) -> None:
+    first = qw("task", "list", "-n", "2", "--quiet").ids
+    second = qw("task", "list", "-n", "2", "--before", str(first[-1]), "--quiet").ids
+
+    assert sorted(map(str, first + second)) == sorted(mixed.values())
+
+
+def test_a_task_is_shown_with_its_attempts_and_its_log(qw: Qw, mixed: dict[str, str]) -> None:
+    shown = qw("task", "show", mixed["failed"])
+    found = qw("task", "show", mixed["failed"], "-o", "json").json
+
+    assert "exit code 3" in shown.out
+    assert "oops" in shown.out
+    assert [line["message"] for line in found["log"]] == ["oops"]
+    assert found["error"] == "exit code 3"
+
+
+def test_what_is_failed_or_cancelled_is_run_again_by_id(qw: Qw, mixed: dict[str, str]) -> None:
+    done = qw("task", "retry", mixed["failed"], mixed["cancelled"])
+    refused = qw("task", "retry", mixed["completed"])
+
+    assert (done.code, done.err) == (0, "2 tasks retried\n")
+    assert refused.code == 4
+    assert "is completed; only failed, cancelled and retrying tasks can be retried" in refused.err
+    assert statuses(qw) == {"completed": 1, "pending": 3}
+
+
+def test_a_bulk_verb_wants_yes_where_nobody_can_be_asked(qw: Qw, mixed: dict[str, str]) -> None:
+    looked = qw("task", "retry", "--type", "command", "--dry-run")
+    refused = qw("task", "retry", "--type", "command")
+    done = qw("task", "retry", "--type", "command", "--yes", "-o", "jsonl")
+
+    assert (looked.out.split(), looked.err) == ([mixed["failed"]], "1 task would be retried\n")
+    assert refused.code == 2
+    assert "1 task would be changed and nobody can be asked; repeat with --yes" in refused.err
+    assert done.json == {"id": mixed["failed"], "outcome": "retried"}
+
+
+def test_ids_come_from_stdin(qw: Qw, mixed: dict[str, str]) -> None:
+    ids = qw("task", "list", "--status", "pending", "--quiet").out
+
+    done = qw("task", "cancel", "-", "--yes", "--quiet", stdin=ids)
+
+    assert done.out.split() == [mixed["pending"]]
+    assert statuses(qw)["cancelled"] == 2
+
+
+def test_a_bulk_verb_wants_to_know_which_tasks(qw: Qw) -> None:
+    assert "takes ids, filters such as --type, or --all" in qw("task", "cancel").err
+    assert "not both" in qw("task", "cancel", "019abc", "--all").err
+
+
+def test_many_are_cancelled_in_batches_and_again_is_harmless(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "many", "--stdin", stdin=lines([{} for _ in range(1200)]))
+
+    done = qw("task", "cancel", "-q", "many", "--yes")
+    again = qw("task", "cancel", "-q", "many", "--yes")
+
+    assert (done.err, again.err) == ("1,200 tasks cancelled\n", "0 tasks cancelled\n")
+    assert qw("status", "-o", "json").json["queues"][0]["cancelled"] == 1200
+
+
+def test_finished_tasks_are_enqueued_anew_as_new_tasks(qw: Qw, mixed: dict[str, str]) -> None:
+    done = qw("task", "requeue", mixed["completed"])
+    refused = qw("task", "requeue", mixed["pending"])
+
+    waiting = qw("task", "list", "--status", "pending", "-o", "json").json
+    assert (done.code, refused.code) == (0, 4)
+    assert [task["payload"] for task in waiting if task["id"] not in mixed.values()] == [{"customerId": "zoe"}]
+    assert statuses(qw)["completed"] == 1
+
+
+def test_a_completed_task_is_undone_and_no_other(qw: Qw, mixed: dict[str, str]) -> None:
+    done = qw("task", "compensate", mixed["completed"], "--reason", "wrong customer")
+    refused = qw("task", "compensate", mixed["failed"])
+
+    undo = qw("task", "list", "--type", "compensation", "-o", "json").json
+    assert (done.code, refused.code) == (0, 4)
+    assert "is failed; only completed tasks can be undone" in refused.err
+    assert [(task["parent_id"], task["payload"]["reason"]) for task in undo] == [(mixed["completed"], "wrong customer")]
+
+
+def test_an_id_is_given_by_its_beginning(qw: Qw) -> None:
+    id = str(qw("enqueue", "noop").id)
+
+    assert qw("task", "show", id[:18], "-o", "json").json["id"] == id
+    assert qw("task", "show", "00000000").code == 3
+
+
+def test_a_beginning_of_two_ids_is_a_conflict(qw: Qw) -> None:
+    ids = [f"01890000-0000-7000-8000-00000000000{n}" for n in (1, 2)]
+    for id in ids:
+        qw("enqueue", "noop", "--id", id)
+
+    refused = qw("task", "show", "01890000")
+
+    assert refused.code == 4
+    assert all(id in refused.err for id in ids)
+
+
+@pytest.mark.parametrize("id", ["-1", "", "abc", "1;DROP TABLE qw.task", "../1", str(2**63), "%", "01890000\n"])
+@pytest.mark.parametrize("verb", ["show", "cancel"])
+def test_fault_77_what_is_no_id_is_refused(qw: Qw, verb: str, id: str) -> None:
+    done = qw("task", verb, "--", id)
+
+    assert done.code in (2, 3)
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "1001", "1e9", "x"])
+def test_fault_77_a_limit_is_between_1_and_1000(qw: Qw, limit: str) -> None:
+    assert qw("task", "list", f"--limit={limit}").code == 2
+
+
+def test_fault_77_a_cursor_that_was_forged_is_refused(qw: Qw) -> None:
+    assert qw("task", "list", "--before", "zzzz").code == 2
+
+
+@pytest.mark.parametrize("word", ["' OR 1=1 --", "x'; select pg_sleep(5); --", "%s", "\\"])
+def test_fault_78_filters_are_values_and_never_sql(qw: Qw, url: str, word: str) -> None:
+    qw("enqueue", "noop")
+
+    for flag in ("--type", "--queue", "--error"):
+        assert qw("task", "list", flag, word, "--quiet").out == ""
+    assert qw("task", "list", "--status", word).code == 2
+    with psycopg.connect(url) as conn:
+        assert conn.execute("select count(*) from qw.task").fetchone() == (1,)
+
+
+def test_a_record_has_stable_names(qw: Qw) -> None:
+    qw("enqueue", "noop")
+    found: dict[str, Any] = qw("task", "list", "-o", "json").json[0]
+
+    assert list(found) == [
+        "id", "type", "queue", "priority", "payload", "max_retries", "timeout_seconds", "unique_key", "run_id", "step",
+        "parent_id", "headers", "created_at", "status", "attempt", "retries", "crashes", "run_at", "reason", "worker",
+        "started_at", "finished_at", "result", "error",
+    ]  # fmt: skip

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from qw.core.run import RunStatus, StepStatus
+from qw.core.task import Attempt, Status, Task
+from qw.core.why import Facts, Holder, Reason, RunFacts, Server, reasons, run_reasons
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ID = UUID("01890000-0000-7000-8000-000000000001")
+TASK = Task(
+    id=ID, type="noop", queue="default", priority=5, payload={}, max_retries=3, timeout=timedelta(minutes=5),
+    unique_key=None, run_id=None, step=None, parent_id=None, headers=None, created_at=NOW, status=Status.PENDING,
+    attempt=0, retries=0, crashes=0, run_at=None, reason=None, worker=None, started_at=None, finished_at=None,
+    result=None, error=None,
+)  # fmt: skip
+SERVER = Server(
+    id=1, place="here:7", types=frozenset({"noop"}), queues=frozenset(), slots=10, running=0, draining=False
+)
+ERROR = Attempt(
+    task_id=ID, fence=1, attempt=2, outcome="error", worker=1, started_at=NOW, ended_at=NOW, error="boom", result=None
+)
+
+
+def why(task: dict[str, Any] | None = None, **facts: Any) -> list[Reason]:
+    """The reasons for a waiting task that differs as said, with one idle worker."""
+    return reasons(Facts(**{"now": NOW, "task": replace(TASK, **(task or {})), "servers": [SERVER], **facts}))
+
+
+def server(**fields: Any) -> Server:
+    return replace(SERVER, **fields)
+
+
+HOUR = timedelta(hours=1)
+
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
+    ("next", {}, {}, ["next"], "nothing: it is next"),
+    ("in line", {}, {"ahead": 3}, ["in_line"], "3 tasks ahead of it in default"),
+    (
+        "full",
+        {},
+        {"servers": [server(running=10)], "ahead": 200, "usual_seconds": 3.0},
+        ["workers_full"],
+        "all 10 slots of the 1 worker are taken; 200 tasks ahead of it in default, about 1m",
+    ),
+    ("a long line", {}, {"ahead": 10_000}, ["in_line"], "10,000 or more tasks ahead"),
+    ("not due", {"run_at": NOW + HOUR, "reason": "time"}, {}, ["not_due"], "it runs in 1h"),
+    ("due now", {"run_at": NOW, "reason": "time"}, {}, ["not_due"], "it runs any moment"),
+    (
+        "retrying",
+        {"status": Status.RETRYING, "run_at": NOW + timedelta(seconds=4), "reason": "retry", "retries": 2},
+        {"last": ERROR},
+        ["retrying"],
+        "it is tried again in 4s, after 2 of 3 attempts failed: boom",
+    ),
+    ("snoozed", {"run_at": NOW + HOUR, "reason": "no tide"}, {}, ["snoozed"], "put it off; it runs in 1h: no tide"),
+    ("parked", {"run_at": NOW + HOUR, "reason": "unserved"}, {}, ["parked"], "does not serve noop"),
+    (
+        "paused",
+        {},
+        {"paused_at": NOW - HOUR, "paused_by": "zoe"},
+        ["queue_paused"],
+        "its queue default is paused by zoe, 1h ago",
+    ),
+    ("no worker", {}, {"servers": []}, ["no_worker"], "no worker is running"),
+    ("no type", {}, {"servers": [server(types=frozenset({"x"}))]}, ["type_unserved"], "none of the 1 worker serves"),
+    (
+        "no queue",
+        {"queue": "mail"},
+        {"servers": [server(queues=frozenset({"default"}))]},
+        ["queue_unserved"],
+        "takes noop from the queue mail",
+    ),
+    ("draining", {}, {"servers": [server(draining=True)]}, ["draining"], "is about to stop"),
+    (
+        "suspect",
+        {"crashes": 2},
+        {"suspects_running": 1},
+        ["suspect", "next"],
+        "2 workers died while they ran it, so it runs with no other suspect beside it; 1 such tasks run now",
+    ),
+    (
+        "cancel asked",
+        {"status": Status.PROCESSING, "worker": 1, "started_at": NOW - HOUR},
+        {"cancel_at": NOW, "cancel_reason": "too late", "holder": Holder(
+            place="here:7", seen_at=NOW, draining=False, is_gone=False)},
+        ["cancel_requested", "running"],
+        "its cancellation was asked for 0s ago: too late",
+    ),
+    (
+        "running",
+        {"status": Status.PROCESSING, "attempt": 2, "worker": 1, "started_at": NOW - timedelta(seconds=90)},
+        {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=False)},
+        ["running"],
+        "attempt 2, held by worker 1 (here:7) for 1m30s",
+    ),
+    (
+        "held by the silent",
+        {"status": Status.PROCESSING, "worker": 1},
+        {"holder": Holder(place="here:7", seen_at=NOW - timedelta(seconds=12), draining=False, is_gone=False)},
+        ["running", "worker_silent"],
+        "held by worker 1",
+    ),
+    (
+        "held by the dead",
+        {"status": Status.PROCESSING, "worker": 1},
+        {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=True)},
+        ["running", "worker_gone"],
+        "held by worker 1",
+    ),
+    ("completed", {"status": Status.COMPLETED, "finished_at": NOW, "attempt": 1}, {}, ["completed"], "in attempt 1"),
+    (
+        "failed",
+        {"status": Status.FAILED, "finished_at": NOW - HOUR, "attempt": 3, "error": "boom"},
+        {},
+        ["failed"],
+        "it failed 1h ago, after 3 attempts: boom",
+    ),
+    ("cancelled", {"status": Status.CANCELLED, "error": "by zoe"}, {}, ["cancelled"], "it was cancelled: by zoe"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "facts", "codes", "said"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+def test_each_reason_is_named(task: dict[str, Any], facts: dict[str, Any], codes: list[str], said: str) -> None:
+    found = why(task, **facts)
+
+    assert [reason.code for reason in found] == codes
+    assert said in found[0].text
+
+
+def test_all_that_stands_in_the_way_is_said_at_once() -> None:
+    found = why({"run_at": NOW + HOUR, "reason": "time"}, paused_at=NOW, servers=[])
+
+    assert [reason.code for reason in found] == ["not_due", "queue_paused", "no_worker"]
+
+
+def test_a_run_says_which_steps_wait_for_which() -> None:
+    facts = RunFacts(
+        id=ID,
+        status=RunStatus.RUNNING,
+        detail=None,
+        error=None,
+        needs={"a": [], "b": ["a"], "c": ["a", "b"]},
+        steps={"a": (StepStatus.RUNNING, ID)},
+        has_news=True,
+        servers=0,
+    )
+
+    assert [(reason.code, reason.text) for reason in run_reasons(facts)] == [
+        ("no_worker", "its next steps wait to be planned, and no worker is running"),
+        ("step_running", "step a has begun"),
+        ("waits_for_steps", "step b waits for a"),
+        ("waits_for_steps", "step c waits for a, b"),
+    ]
+    assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run is failed: boom"

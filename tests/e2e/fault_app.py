@@ -1,0 +1,69 @@
+"""Handlers that misbehave on request. Each writes a line to the file named in QW_TEST_MARKS when it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from pathlib import Path
+
+from qw import Context, Handlers
+from qw.core.task import Backoff
+
+app = Handlers()
+
+
+def mark(context: Context, word: str) -> None:
+    with Path(os.environ["QW_TEST_MARKS"]).open("a") as marks:
+        marks.write(f"{word} {context.task_id} {context.attempt} {context.idempotency_key} {os.getpid()}\n")
+
+
+@app.handler("nap")
+async def nap(seconds: float, *, context: Context) -> str:
+    """Sleep."""
+    mark(context, "begin")
+    await asyncio.sleep(seconds)
+    mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
+@app.handler("block")
+async def block(seconds: float, *, context: Context) -> str:
+    """Hold the event loop."""
+    mark(context, "begin")
+    time.sleep(seconds)  # noqa: ASYNC251
+    mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
+@app.handler("doze")
+def doze(seconds: float, *, context: Context) -> str:
+    """Sleep in a thread, which nobody can stop."""
+    mark(context, "begin")
+    time.sleep(seconds)
+    mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
+@app.handler("once")
+async def once(seconds: float, *, context: Context) -> str:
+    """Have an effect, then take so long that the first attempt can be killed before its end is stored."""
+    mark(context, "effect")
+    if context.attempt == 1:
+        await asyncio.sleep(seconds)
+    return f"attempt {context.attempt}"
+
+
+@app.handler("die", backoff=Backoff())
+async def die(how: str, *, context: Context) -> None:
+    """Take the process along, once the others that came with it have begun."""
+    mark(context, "begin")
+    await asyncio.sleep(0.2)
+    match how:
+        case "exit":
+            os._exit(1)
+        case "abort":
+            os.abort()
+        case "segfault":
+            ctypes.string_at(0)

@@ -1,0 +1,178 @@
+"""``qw daemon`` as a process: how it is told to stop, how it keeps others, what it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Qw, environment
+from tests.databases import wait_until
+
+APP = """\
+import qw
+
+app = qw.Handlers()
+
+
+@app.handler("greet")
+async def greet(name: str, *, context: qw.Context) -> dict[str, str]:
+    await context.log(f"greeting {name}")
+    return {"greeting": f"hello {name}"}
+"""
+
+
+@pytest.fixture
+def qw(url: str, tmp_path: Path) -> Qw:
+    return Qw(environment(QW_DATABASE_URL=url, HOME=str(tmp_path), QW_TICK="100ms"), tmp_path)
+
+
+def statuses(qw: Qw) -> list[str]:
+    return [task["status"] for task in qw("task", "list", "-o", "json").json]
+
+
+def workers(qw: Qw) -> list[int]:
+    """The processes of those that live."""
+    return [worker["pid"] for worker in qw("worker", "list", "-o", "json").json]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_fault_16_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -> None:
+    with qw.daemon("--allow-commands") as daemon:
+        qw("run", "--", "sleep", "0.7")
+        wait_until(lambda: statuses(qw) == ["processing"])
+        daemon.send_signal(number)
+        code = daemon.wait(20)
+
+    assert code == 0
+    assert statuses(qw) == ["completed"]
+    assert "Traceback" not in qw.log
+
+
+def test_fault_16_a_second_signal_hands_running_tasks_back_at_no_cost(qw: Qw) -> None:
+    with qw.daemon("--allow-commands") as daemon:
+        qw("run", "--", "sleep", "60")
+        wait_until(lambda: statuses(qw) == ["processing"])
+        daemon.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in qw.log)
+        daemon.send_signal(signal.SIGTERM)
+        code = daemon.wait(20)
+
+    task = qw("task", "list", "-o", "json").json[0]
+    assert code == 0
+    assert (task["status"], task["retries"], task["crashes"]) == ("pending", 0, 0)
+
+
+def test_a_drain_ends_when_nothing_is_left(qw: Qw) -> None:
+    for _ in range(3):
+        qw("enqueue", "noop")
+
+    done = qw.process("daemon", "--drain")
+
+    assert done.code == 0
+    assert statuses(qw) == ["completed"] * 3
+
+
+def test_one_parent_keeps_many_daemons(qw: Qw) -> None:
+    with qw.started("daemon", "--processes", "2", "--log-format", "json") as parent:
+        wait_until(lambda: len(workers(qw)) == 2)
+        first = workers(qw)
+        os.kill(first[0], signal.SIGKILL)
+        wait_until(lambda: len(set(workers(qw)) - {first[0]}) == 2)
+        second = workers(qw)
+        parent.send_signal(signal.SIGTERM)
+        code = parent.wait(30)
+
+    assert code == 0
+    assert not any(is_alive(pid) for pid in {*first, *second})
+    assert workers(qw) == []
+
+
+def test_daemons_do_not_outlive_their_parent(qw: Qw) -> None:
+    with qw.started("daemon", "--processes", "2") as parent:
+        wait_until(lambda: len(workers(qw)) == 2)
+        children = workers(qw)
+        parent.kill()
+        wait_until(lambda: not any(is_alive(pid) for pid in children))
+
+
+def test_daemons_that_cannot_start_end_their_parent(qw: Qw) -> None:
+    done = qw.process("daemon", "--processes", "2", "--app", "nothing:app")
+
+    assert done.code == 78
+    assert "No module named 'nothing'" in done.err
+
+
+def test_handlers_of_the_users_own_are_served(qw: Qw) -> None:
+    (qw.folder / "greetings.py").write_text(APP)
+    unknown = qw("enqueue", "greet", "--payload", '{"name": "Zoë"}')
+    with qw.daemon("--app", "greetings:app"):
+        done = qw("enqueue", "greet", "--payload", '{"name": "Zoë"}', "--wait", "--follow")
+
+    assert unknown.code == 2
+    assert done.code == 0
+    assert '"greeting": "hello Zoë"' in done.out
+    assert "greeting Zoë" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--app", "nothing"], 78, "write it as package.module:attribute"),
+        (["--workflows", "none.yaml"], 3, "there is no file none.yaml"),
+        (["--concurrency", "0"], 78, "concurrency"),
+        (["--queues", "a b;c"], 78, "queues"),
+        (["--lease", "1s"], 78, "lease"),
+    ],
+)
+def test_what_a_daemon_cannot_start_with_is_said_in_one_line(qw: Qw, words: list[str], code: int, said: str) -> None:
+    done = qw.process("daemon", *words)
+
+    assert done.code == code
+    assert said in done.err
+    assert done.err.startswith("qw: ")
+
+
+def test_commands_in_a_shared_database_run_only_where_that_is_allowed(qw: Qw) -> None:
+    qw("run", "--max-retries", "1", "--", "touch", "here")
+    refused = qw.process("daemon", "--drain")
+    qw("task", "retry", "--all", "--yes")
+    allowed = qw.process("daemon", "--drain", "--allow-commands")
+
+    assert (refused.code, allowed.code) == (0, 0)
+    assert (qw.folder / "here").exists()
+    assert statuses(qw) == ["completed"]
+
+
+def test_a_following_shell_sees_lines_as_they_come(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        process = subprocess.Popen(
+            ["bash", "-c", 'qw() { "$0" -m qw "$@"; }; qw run -f -- sh -c "echo first; sleep 30"', *_python()],
+            env=qw.environ, cwd=qw.folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        with process.stdout:
+            assert process.stdout.readline() == b"first\n"
+            assert process.poll() is None
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(20) == 130
+        assert statuses(qw) == ["processing"]
+        qw("task", "cancel", "--all", "--running", "--yes")
+        wait_until(lambda: statuses(qw) == ["cancelled"])
+
+
+def _python() -> list[str]:
+    import sys
+
+    return [sys.executable]

@@ -1,0 +1,355 @@
+"""The database goes away, comes back, refuses, or is slow. No task fails for it, and no daemon ends."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+import psycopg
+import pytest
+
+from tests.databases import PrivateServer, wait_until
+from tests.e2e.daemon_process import LEASE, Daemons
+from tests.e2e.queue import SESSIONS, Queue
+
+CROWDED = "too many clients|remaining connection slots"
+@contextmanager
+def opened(url: str) -> Iterator[Queue]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield Queue(connection, url)
+
+
+def test_fault_28_all_sessions_killed_cost_nothing(daemons: Daemons, queue: Queue) -> None:
+    daemon, other = daemons().ready(), daemons("--queues", "other").ready()
+    ids = queue.put("nap", 5, seconds=2)
+    wait_until(lambda: len(daemon.marks("begin")) == 5)
+    assert queue.value(SESSIONS) > 8
+
+    queue.wait_for(ids, "completed")
+    wait_until(lambda: queue.value("select count(*) from pg_stat_activity where application_name = 'qw listener'"
+                                   " and datname = current_database()") == 2)  # fmt: skip
+    queue.wait_for(queue.put("nap", 3, seconds=0), "completed", 3)
+
+    assert queue.value("select count(*) from qw.attempt") == 0
+    assert queue.column("select distinct attempt from qw.finished") == [1]
+    assert daemon.is_alive
+    assert other.is_alive
+    assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
+
+
+def test_fault_32a_sessions_killed_again_and_again_lose_no_outcome(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    ids = queue.put("nap", 300, seconds=0.05)
+    deadline = time.monotonic() + 30
+    while queue.value("select count(*) from qw.finished") < 300:
+        assert time.monotonic() < deadline
+        queue.value(SESSIONS)
+        time.sleep(0.1)
+
+    queue.wait_for(ids, "completed")
+    assert queue.value("select count(*) from qw.attempt where outcome = 'lease_lost'") == 0
+    assert queue.value("select count(*) from qw.finished where crashes + retries > 0") == 0
+    assert daemon.is_alive
+    queue.expect_whole()
+
+
+@pytest.mark.parametrize("mode", ["immediate", pytest.param("fast", marks=pytest.mark.slow)])
+def test_fault_29_a_restart_of_the_server_costs_nothing(
+    private_daemons: Daemons, private_server: PrivateServer, mode: str
+) -> None:
+    one = private_daemons(QW_LEASE="10s").ready()  # a recovery may take some seconds
+    two = private_daemons("--queues", "other", QW_LEASE="10s").ready()
+    with opened(private_daemons.url) as queue:
+        ids = queue.put("nap", 5, seconds=3)
+        wait_until(lambda: len(one.marks("begin")) == 5)
+    private_server.stop(mode)  # type: ignore[arg-type]
+    private_server.start()
+    with opened(private_daemons.url) as queue:
+        queue.wait_for(ids, "completed")
+        queue.wait_for(queue.put("nap", 3, seconds=0), "completed", 5)
+
+        assert queue.value("select count(*) from qw.attempt") == 0
+        assert queue.column("select distinct attempt from qw.finished") == [1]
+        assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
+    assert one.is_alive
+    assert two.is_alive
+
+
+def test_fault_30_results_wait_for_a_database_that_is_long_away(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    daemon = private_daemons(QW_LEASE="30s").ready()
+    with opened(private_daemons.url) as queue:
+        ids = queue.put("nap", 5, seconds=1)
+        wait_until(lambda: len(daemon.marks("begin")) == 5)
+    private_server.stop("immediate")
+    wait_until(lambda: len(daemon.marks("end")) == 5)
+    time.sleep(2)
+    assert daemon.is_alive
+    assert len(daemon.said("waiting for the database")) < 60
+    private_server.start()
+    with opened(private_daemons.url) as queue:
+        queue.wait_for(ids, "completed", 10)
+        assert queue.column("select distinct attempt from qw.finished") == [1]
+        assert queue.value("select count(*) from qw.attempt") == 0
+
+
+@pytest.mark.slow
+def test_fault_30_a_lease_that_ran_out_while_the_database_was_away_costs_nothing_either(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    daemon = private_daemons().ready()
+    with opened(private_daemons.url) as queue:
+        id = queue.put_one("nap", seconds=LEASE + 2)
+        wait_until(lambda: daemon.marks("begin"))
+    private_server.stop("immediate")
+    time.sleep(LEASE + 1)
+    private_server.start()
+    with opened(private_daemons.url) as queue:
+        queue.wait_for([id], "completed")
+        assert queue.value("select (retries, crashes)::text from qw.finished") == "(0,0)"
+        assert queue.value("select count(*) from qw.attempt") == 0
+    assert daemon.is_alive
+
+
+def test_fault_31_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_over(
+    daemons: Daemons, queue: Queue
+) -> None:
+    with hole(queue.url) as proxy:
+        cut_off, other = daemons(url=proxy.url).ready(), daemons("--queues", "other").ready()
+        id = queue.put_one("nap", seconds=60)
+        wait_until(lambda: cut_off.marks("begin"))
+        proxy.swallow()
+        silent_at = time.monotonic()
+
+        queue.wait_for([id], "pending", LEASE + 6)
+        assert LEASE * 0.5 < time.monotonic() - silent_at < LEASE + 4
+        assert queue.outcomes(id) == ["worker_died"]
+        proxy.open()
+        wait_until(lambda: cut_off.said("starting over under a new identity"), 30)
+        wait_until(lambda: len(cut_off.marks("begin")) == 2)
+        assert cut_off.marks("end") == []
+        assert other.is_alive
+        queue.expect_whole()
+
+
+class Hole:
+    """A proxy that runs in a thread, so that the test may wait."""
+
+    def __init__(self, url: str) -> None:
+        import asyncio
+
+        from tests.proxy import Proxy
+
+        self._loop = asyncio.new_event_loop()
+        self._proxy = Proxy(url)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._proxy.__aenter__(), self._loop).result(10)
+        self.url = self._proxy.url
+
+    def swallow(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.swallow)
+
+    def open(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.open)
+
+    def cut(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.cut)
+
+    def close(self) -> None:
+        import asyncio
+
+        asyncio.run_coroutine_threadsafe(self._proxy.__aexit__(None, None, None), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@contextmanager
+def hole(url: str) -> Iterator[Hole]:
+    made = Hole(url)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_fault_33_short_time_outs_of_the_role_are_met_with_another_try(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    with opened(private_server.url) as admin:
+        database = private_daemons.url.split("?")[0].rsplit("/", 1)[1]
+        admin.connection.execute(f'alter database "{database}" set statement_timeout = 50'.encode())
+        admin.connection.execute(f'alter database "{database}" set lock_timeout = 10'.encode())
+    with opened(private_daemons.url) as queue, psycopg.connect(private_daemons.url, autocommit=True) as locker:
+        locker.execute("set statement_timeout = 0")
+        daemon = private_daemons().ready()
+        ids = queue.put("nap", 100, seconds=0)
+        for _ in range(5):
+            with locker.transaction():
+                locker.execute("lock table qw.running")
+                time.sleep(0.2)
+
+        queue.wait_for(ids, "completed", 30)
+        assert queue.value("select count(*) from qw.finished where retries + crashes > 0") == 0
+        assert daemon.said("waiting for the database")
+        assert daemon.is_alive
+        queue.expect_whole()
+
+
+@pytest.mark.parametrize("tables", [
+    "qw.running", pytest.param("qw.task", marks=pytest.mark.slow),
+    pytest.param("qw.finished, qw.ready", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_fault_34_an_admins_lock_is_waited_for_and_kills_nobody(daemons: Daemons, queue: Queue, tables: str) -> None:
+    one, two = daemons().ready(), daemons("--queues", "other").ready()
+    id = queue.put_one("nap", seconds=1)
+    wait_until(lambda: one.marks("begin"))
+    with psycopg.connect(queue.url) as admin:
+        admin.execute(f"lock table {tables} in access exclusive mode".encode())
+        time.sleep(LEASE * 2)
+    queue.wait_for([id], "completed")
+
+    assert (queue.field(id, "attempt"), queue.outcomes(id)) == (1, [])
+    assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
+    assert one.is_alive
+    assert two.is_alive
+
+
+def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_says_what_is_wrong(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    daemon = private_daemons().ready()
+    with ExitStack() as crowd, opened(private_daemons.url) as queue:
+        with pytest.raises(psycopg.OperationalError, match=CROWDED):
+            while True:
+                crowd.enter_context(closing(psycopg.connect(private_server.url)))
+        queue.wait_for(queue.put("nap", 5, seconds=0), "completed", 10)
+        late = private_daemons()
+
+        assert late.exit_code() == 69
+        text = late.log_file.read_text().strip()
+        assert re.search(CROWDED, text)
+        assert len(text.splitlines()) == 1
+    assert daemon.is_alive
+
+
+def test_fault_36_what_is_wrong_with_a_database_is_said_in_one_line(
+    daemons: Daemons, queue: Queue, own_url: str
+) -> None:
+    with psycopg.connect(own_url, autocommit=True) as connection:
+        connection.execute("insert into qw.migration (version, name, digest) values (9999, 'later', '')")
+    nowhere = own_url.rsplit("/", 1)[0] + "/no_such_database"
+    cases = {
+        own_url: (78, "made by a newer qw"),
+        nowhere: (78, "does not exist"),
+        "postgresql://someone:topsecret@127.0.0.1:1/x": (69, "cannot be reached"),
+    }
+    for url, (code, words) in cases.items():
+        daemon = daemons(url=url)
+        text = daemon.exit_code() and daemon.log_file.read_text().strip()
+        assert daemon.exit_code() == code, text
+        assert words in str(text)
+        assert len(str(text).splitlines()) == 1
+        assert "topsecret" not in str(text)
+
+
+def test_fault_38_a_server_that_takes_no_writes_is_waited_for(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    daemon = private_daemons().ready()
+    with opened(private_daemons.url) as queue, opened(private_server.url) as admin:
+        id = queue.put_one("nap", seconds=1)
+        wait_until(lambda: daemon.marks("begin"))
+        admin.connection.execute("alter system set default_transaction_read_only = on")
+        admin.value("select pg_reload_conf()")
+        wait_until(lambda: daemon.said("waiting for the database"))
+        time.sleep(LEASE)
+        assert queue.status(id) == "processing"
+        admin.connection.execute("set default_transaction_read_only = off")
+        admin.connection.execute("alter system reset default_transaction_read_only")
+        admin.value("select pg_reload_conf()")
+
+        queue.wait_for([id], "completed")
+        assert queue.value("select (retries, crashes)::text from qw.finished") == "(0,0)"
+        queue.wait_for(queue.put("nap", 2, seconds=0), "completed")
+    assert daemon.is_alive
+
+
+def test_fault_42_what_no_notification_told_of_is_found_by_looking(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        queue.value("select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                    " where application_name = 'qw listener' and datname = current_database()")  # fmt: skip
+        started = time.monotonic()
+        queue.wait_for(queue.put("nap", seconds=0), "completed", 2)
+        assert time.monotonic() - started < 1.5
+    assert daemon.is_alive
+    assert queue.value("select count(*) from qw.attempt") == 0
+
+
+def test_fault_44_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(daemons: Daemons, queue: Queue) -> None:
+    daemons().ready(), daemons().ready()
+    ids = queue.put("nap", 200, seconds=0.01)
+    program = (
+        "import asyncio, sys\nfrom uuid import UUID\nfrom qw import Client\n"
+        "async def main():\n"
+        "    ids = [UUID(i) for i in sys.stdin.read().split()]\n"
+        "    async with Client(sys.argv[1]) as client:\n"
+        "        for _ in range(10):\n"
+        "            await asyncio.gather(client.cancel(ids), client.retry(ids[::-1]), client.cancel(ids[::-1], running=True))\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, queue.url], input="\n".join(map(str, ids)), text=True, check=True, timeout=60
+    )
+    wait_until(lambda: queue.value("select count(*) from qw.finished") == 200, 30)
+
+    assert set(queue.column("select distinct status from qw.tasks")) <= {"completed", "cancelled"}
+    assert queue.value("select count(*) from qw.cancel_request") == 0
+    queue.expect_whole()
+
+
+def test_fault_21_everything_frozen_together_costs_nothing(
+    private_daemons: Daemons, private_server: PrivateServer
+) -> None:
+    one, two = private_daemons().ready(), private_daemons("--queues", "other").ready()
+    with opened(private_daemons.url) as queue:
+        id = queue.put_one("nap", seconds=3)
+        wait_until(lambda: one.marks("begin"))
+        time.sleep(LEASE + 0.5)  # so that both could judge the other
+    pids = postgres(private_server)
+    for daemon in (one, two):
+        daemon.freeze()
+    signal_all(pids, "STOP")
+    time.sleep(LEASE + 1)
+    signal_all(pids, "CONT")
+    for daemon in (two, one):
+        daemon.thaw()
+    with opened(private_daemons.url) as queue:
+        queue.wait_for([id], "completed")
+        assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
+        assert queue.value("select crashes from qw.finished") == 0
+
+
+def postgres(server: PrivateServer) -> list[int]:
+    """The processes of a server."""
+    from qw import embedded
+
+    running = embedded.running(server.home)
+    assert running is not None
+    children = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=True)
+    return [running.pid, *map(int, children.stdout.split())]
+
+
+def signal_all(pids: list[int], name: str) -> None:
+    subprocess.run(["kill", f"-{name}", *map(str, pids)], check=False, stderr=subprocess.DEVNULL)
+
+

@@ -1,0 +1,221 @@
+"""Daemons that are killed, frozen, told to stop, or taken down by a handler."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import psycopg
+import pytest
+
+from tests.databases import wait_until
+from tests.e2e.daemon_process import LEASE, Daemons
+from tests.e2e.queue import Queue
+from tests.given import WAITING
+
+
+def test_fault_01_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, queue: Queue) -> None:
+    one, two = daemons("--queues", "default").ready(), daemons("--queues", "other").ready()
+    ids = queue.put("nap", 5, seconds=60)
+    wait_until(lambda: len(one.marks("begin")) == 5)
+    one.kill()
+    killed = time.monotonic()
+
+    queue.wait_for(ids, "pending", 5)
+
+    assert time.monotonic() - killed < 2.5  # 2 s, and what this machine shares with others
+    assert [queue.outcomes(id) for id in ids] == [["worker_died"]] * 5
+    assert queue.column("select distinct (attempt, retries, crashes)::text from qw.ready") == ["(1,0,1)"]
+    assert two.is_alive
+    queue.expect_whole()
+
+
+def test_fault_02_and_10_a_daemon_started_again_at_once_finds_its_own_tasks(daemons: Daemons, queue: Queue) -> None:
+    first = daemons().ready()
+    id = queue.put_one("once", seconds=60)
+    wait_until(lambda: first.marks("effect"))
+    first.kill()
+
+    second = daemons().ready()
+    queue.wait_for([id], "completed", 5)
+
+    assert second.worker != first.worker
+    assert queue.field(id, "attempt") == 2
+
+
+def test_fault_03_the_second_attempt_after_an_effect_has_the_same_idempotency_key(
+    daemons: Daemons, queue: Queue
+) -> None:
+    first, second = daemons().ready(), daemons("--queues", "nothing").ready()
+    id = queue.put_one("once", seconds=60)
+    wait_until(lambda: first.marks("effect"))
+    first.kill()
+    second.kill()
+    third = daemons().ready()
+    queue.wait_for([id], "completed")
+
+    effects = third.marks("effect")
+    assert [effect.attempt for effect in effects] == [1, 2]
+    assert len({effect.key for effect in effects}) == 1
+    assert queue.value("select count(*) from qw.finished") == 1
+
+
+def test_fault_04_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused(
+    daemons: Daemons, queue: Queue
+) -> None:
+    zombie = daemons().ready()
+    id = queue.put_one("doze", seconds=1)
+    wait_until(lambda: zombie.marks("begin"))
+    zombie.freeze()
+    other = daemons().ready()
+
+    queue.wait_for([id], "completed", LEASE + 8)
+    assert queue.field(id, "result") == "attempt 2"
+    zombie.thaw()
+    wait_until(lambda: zombie.said("starting over under a new identity"))
+    wait_until(lambda: "lease_lost" in queue.outcomes(id) or len(zombie.marks("end")) == 2)
+
+    assert queue.field(id, "result") == "attempt 2"
+    assert queue.outcomes(id)[0] == "worker_died"
+    fresh = queue.put("nap", 4, seconds=0)
+    queue.wait_for(fresh, "completed")
+    assert other.is_alive
+    queue.expect_whole()
+
+
+def test_fault_04b_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemons: Daemons, queue: Queue) -> None:
+    zombie = daemons().ready()
+    queue.wait_for(queue.put("nap", seconds=0), "completed")  # the claim is prepared now: one message, one answer
+    with psycopg.connect(queue.url) as locker:
+        locker.execute("lock table qw.running in share mode")  # the claim waits for it
+        id = queue.put_one("nap", seconds=0)
+        wait_until(lambda: queue.value(f"select 1 from ({WAITING}) w"))
+        zombie.freeze()
+    wait_until(lambda: queue.value("select exists (select 1 from qw.running)"))
+    fence = queue.value("select fence from qw.running")
+    time.sleep(LEASE + 0.2)
+    zombie.thaw()
+    queue.wait_for([id], "completed")
+
+    assert queue.value("select fence from qw.finished where task_id = %s", id) != fence
+    assert [mark.attempt for mark in zombie.marks("begin") if mark.task == str(id)] == [queue.field(id, "attempt")]
+    queue.expect_whole()
+
+
+def test_fault_05_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue) -> None:
+    one, other = daemons(QW_LEASE="4s").ready(), daemons("--queues", "other", QW_LEASE="4s").ready()
+    id = queue.put_one("nap", seconds=1.5)
+    wait_until(lambda: one.marks("begin"))
+    one.freeze()
+    time.sleep(1.5)
+    one.thaw()
+    queue.wait_for([id], "completed")
+
+    assert (queue.field(id, "attempt"), queue.outcomes(id)) == (1, [])
+    assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
+    assert other.is_alive
+
+
+def test_fault_06_a_task_longer_than_the_lease_runs_once(daemons: Daemons, queue: Queue) -> None:
+    one, _two = daemons().ready(), daemons().ready()
+    ids = [queue.put_one("nap", seconds=LEASE * 2), queue.put_one("doze", seconds=LEASE * 2)]
+
+    queue.wait_for(ids, "completed")
+
+    assert len(one.marks("begin")) == 2
+    assert queue.column("select distinct attempt from qw.finished") == [1]
+
+
+def test_fault_07_a_blocked_loop_costs_no_lease(daemons: Daemons, queue: Queue) -> None:
+    one, _two = daemons().ready(), daemons("--queues", "other").ready()
+    blocked = queue.put_one("block", seconds=LEASE * 2)
+    wait_until(lambda: one.marks("begin"))
+    late = queue.put_one("nap", seconds=0)
+    queue.wait_for([blocked, late], "completed")
+
+    assert [mark.attempt for mark in one.marks("begin")] == [1, 1]
+    assert queue.value("select count(*) from qw.attempt") == 0
+
+
+def test_fault_09_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Queue) -> None:
+    one, two = daemons().ready(), daemons().ready()
+    assert one.worker != two.worker
+    ids = queue.put("nap", 20, seconds=1)
+    queue.wait_for(ids, "completed")
+    one.kill()
+
+    more = queue.put("nap", 5, seconds=0)
+    queue.wait_for(more, "completed")
+    assert queue.value("select count(*) from qw.attempt") == 0
+    assert two.is_alive
+
+
+@pytest.mark.parametrize(
+    "how", ["exit", pytest.param("abort", marks=pytest.mark.slow), pytest.param("segfault", marks=pytest.mark.slow)]
+)
+def test_fault_11_a_poison_task_is_failed_after_three_crashes_and_takes_few_along(
+    daemons: Daemons, queue: Queue, how: str
+) -> None:
+    innocent = queue.put("nap", 3, seconds=1)
+    poison = queue.put("die", 2, how=how)
+    for _ in range(10):
+        daemon = daemons()
+        wait_until(lambda daemon=daemon: not daemon.is_alive or all(s == "failed" for s in map(queue.status, poison)), 30)  # type: ignore[misc]
+        if daemon.is_alive:
+            break
+
+    queue.wait_for(innocent, "completed")
+    assert [queue.status(id) for id in poison] == ["failed", "failed"]
+    assert ["died while it held this task (3 of 3)" in queue.field(id, "error") for id in poison] == [True, True]
+    assert all(queue.field(id, "crashes") <= 2 for id in innocent)
+    queue.expect_whole()
+
+
+def test_fault_15_a_stop_drains_and_gives_back_what_it_does_not_finish(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons(QW_GRACE="1s").ready()
+    short, long = queue.put_one("nap", seconds=0.7), queue.put_one("nap", seconds=60)
+    wait_until(lambda: len(daemon.marks("begin")) == 2)
+    seq = queue.value("select seq from qw.running where task_id = %s", long)
+    daemon.send(signal.SIGTERM)
+    wait_until(lambda: daemon.said("draining"))
+    after = queue.put_one("nap", seconds=0)
+
+    assert daemon.exit_code() == 0
+    assert [queue.status(id) for id in (short, long, after)] == ["completed", "pending", "pending"]
+    assert queue.value("select seq from qw.ready where task_id = %s and retries + crashes = 0", long) == seq
+    assert queue.value("select count(*) from qw.worker where stopped_at is not null and dead_at is null") == 1
+    assert queue.value("select count(*) from qw.attempt") == 0
+    queue.expect_whole()
+
+
+def test_fault_15_a_thread_that_stays_is_given_back_too(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons(QW_GRACE="0s").ready()
+    id = queue.put_one("doze", seconds=60)
+    wait_until(lambda: daemon.marks("begin"))
+    daemon.send(signal.SIGTERM)
+
+    assert daemon.exit_code(20) == 0
+    assert (queue.status(id), queue.field(id, "crashes")) == ("pending", 0)
+
+
+def test_fault_16_a_second_signal_does_not_wait_for_the_grace(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons(QW_GRACE="60s").ready()
+    id = queue.put_one("nap", seconds=60)
+    wait_until(lambda: daemon.marks("begin"))
+    daemon.send(signal.SIGTERM)
+    wait_until(lambda: daemon.said("draining"))
+    assert daemon.is_alive
+    daemon.send(signal.SIGINT)
+
+    assert daemon.exit_code(8) == 0
+    assert queue.status(id) == "pending"
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.5])
+def test_fault_17_a_stop_during_the_start_ends_it_at_once(daemons: Daemons, queue: Queue, moment: float) -> None:
+    daemon = daemons()
+    time.sleep(moment)
+    daemon.send(signal.SIGTERM)
+
+    assert daemon.exit_code(8) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    assert queue.value("select count(*) from qw.worker where stopped_at is null and dead_at is null") == 0

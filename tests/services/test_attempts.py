@@ -1,0 +1,350 @@
+"""What becomes of an attempt, from the claim to the row."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import runpy
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qw.core.handling import Context, Reject, Retry, Snooze
+from qw.core.task import Backoff, Task
+from qw.handlers import Handlers
+from qw.services.holdings import Stop
+from qw.store import tasks
+from tests.given import column, expect_whole, new_task
+from tests.services.workshop import workshop
+
+
+async def outcome_of(url: str, app: Handlers, **fields: Any) -> Task:
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t", **fields))
+        await expect_whole(shop.conn)
+        return task
+
+
+def returning(value: object) -> Handlers:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle() -> object:
+        return value
+
+    return app
+
+
+def raising(error: BaseException, **policy: Any) -> Handlers:
+    app = Handlers()
+
+    @app.handler("t", **policy)
+    async def handle() -> None:
+        raise error
+
+    return app
+
+
+async def test_what_a_handler_returns_is_the_result(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def add(a: int, b: int = 2, *, context: Context) -> dict[str, object]:
+        return {"sum": a + b, "attempt": context.attempt, "key": context.idempotency_key}
+
+    task = await outcome_of(url, app, payload={"a": 1})
+
+    assert (task.status, task.result) == ("completed", {"sum": 3, "attempt": 1, "key": str(task.id)})
+    assert task.started_at is not None
+
+
+async def test_returning_nothing_is_completed_too(url: str) -> None:
+    task = await outcome_of(url, returning(None))
+
+    assert (task.status, task.result) == ("completed", None)
+
+
+async def test_a_failure_costs_one_attempt_and_waits(url: str) -> None:
+    task = await outcome_of(url, raising(RuntimeError("boom")))
+
+    assert (task.status, task.retries, task.attempt, task.reason) == ("retrying", 1, 1, "retry")
+
+
+async def test_the_last_attempt_fails_the_task(url: str) -> None:
+    task = await outcome_of(url, raising(RuntimeError("boom"), max_retries=1))
+
+    assert (task.status, task.retries, task.error) == ("failed", 1, "boom")
+
+
+async def test_the_tasks_own_policy_comes_before_its_types(url: str) -> None:
+    task = await outcome_of(url, raising(RuntimeError("boom"), max_retries=9), max_retries=1)
+
+    assert task.status == "failed"
+
+
+async def test_the_tasks_own_backoff_comes_before_its_types(url: str) -> None:
+    backoff = Backoff(give_up_on=("RuntimeError",))
+
+    task = await outcome_of(url, raising(RuntimeError("boom"), max_retries=9), backoff=backoff)
+
+    assert task.status == "failed"
+
+
+async def test_an_ancestor_of_the_error_can_be_named(url: str) -> None:
+    app = raising(ConnectionResetError("x"), backoff=Backoff(retry_on=("OSError",)))
+
+    assert (await outcome_of(url, app)).status == "retrying"
+
+
+async def test_a_rejected_task_is_failed_whatever_is_left(url: str) -> None:
+    task = await outcome_of(url, raising(Reject("no such customer"), max_retries=9))
+
+    assert (task.status, task.error) == ("failed", "no such customer")
+
+
+async def test_a_snooze_costs_nothing(url: str) -> None:
+    task = await outcome_of(url, raising(Snooze(timedelta(hours=1), "the shop is closed"), max_retries=1))
+
+    assert (task.status, task.retries, task.reason) == ("pending", 0, "the shop is closed")
+    assert task.run_at is not None
+    assert task.run_at - task.created_at > timedelta(minutes=59)
+
+
+async def test_a_retry_knows_better_than_the_backoff(url: str) -> None:
+    task = await outcome_of(url, raising(Retry("busy", after=timedelta(hours=1))))
+
+    assert (task.status, task.retries) == ("retrying", 1)
+    assert task.run_at is not None
+    assert task.run_at - task.created_at > timedelta(minutes=59)
+
+
+@pytest.mark.parametrize("after", [1e9, -5.0])
+async def test_fault_14_a_silly_delay_is_capped(url: str, after: float) -> None:
+    task = await outcome_of(url, raising(Retry("busy", after=after)))
+
+    assert task.status == "retrying"
+    assert task.run_at is not None
+    assert timedelta(seconds=-1) < task.run_at - task.created_at <= timedelta(days=1, seconds=5)
+
+
+@pytest.mark.parametrize("delay", [timedelta.max, timedelta(days=3_000_000), timedelta.min])
+async def test_fault_14_a_silly_snooze_is_capped(url: str, delay: timedelta) -> None:
+    task = await outcome_of(url, raising(Snooze(delay)))
+
+    assert task.status == "pending"
+    assert task.run_at is not None
+    assert timedelta(seconds=-1) < task.run_at - task.created_at <= timedelta(days=36_501)
+
+
+@pytest.mark.parametrize("after", [1e18, float("nan"), float("inf")])
+async def test_fault_14_what_is_no_delay_is_an_ordinary_failure(url: str, after: float) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle() -> None:
+        raise Retry("busy", after=after)
+
+    assert (await outcome_of(url, app)).status == "retrying"
+
+
+DROPPED = {"a": "x\ufffdy", "b": None, "c": [None, None], "d": "\ufffd", "e": str(2**70), "f": "binary \ufffd"}
+
+
+async def test_fault_71_and_72_a_result_that_json_cannot_hold_is_replaced(url: str) -> None:
+    result = {
+        "a": "x\0y", "b": float("nan"), "c": (float("inf"), -float("inf")), "d": "\ud800", "e": 2**70,
+        "f": b"binary \xff",
+    }  # fmt: skip
+
+    task = await outcome_of(url, returning(result))
+
+    assert (task.status, task.result) == ("completed", DROPPED)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 100_000, ""])
+async def test_fault_71_an_error_that_cannot_be_stored_is_replaced(url: str, text: str) -> None:
+    task = await outcome_of(url, raising(Reject(text)))
+
+    assert task.status == "failed"
+    assert task.error
+    assert len(task.error) <= 64 * 1024
+    assert "\0" not in task.error
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+async def test_fault_73_a_result_nested_too_deeply_fails_the_task(url: str) -> None:
+    for depth in (200, 100_000):
+        task = await outcome_of(url, returning(nested(depth)))
+        assert (task.status, "nested deeper than 100" in (task.error or "")) == ("failed", True)
+
+
+async def test_a_result_that_contains_itself_fails_the_task(url: str) -> None:
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+
+    assert (await outcome_of(url, returning(cyclic))).status == "failed"
+
+
+async def test_a_result_that_is_too_large_fails_the_task(url: str) -> None:
+    task = await outcome_of(url, returning("x" * 300 * 1024))
+
+    assert task.status == "failed"
+    assert "return a reference" in (task.error or "")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), MemoryError("12 GB"), RecursionError("deep")])
+async def test_fault_12_even_these_are_ordinary_failures(url: str, error: BaseException) -> None:
+    assert (await outcome_of(url, raising(error))).status == "retrying"
+
+
+async def test_an_attempt_that_takes_too_long_is_timed_out(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t", timeout=0.05, max_retries=2)
+    async def handle() -> None:
+        await asyncio.sleep(60)
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert task.status == "retrying"
+        assert await column(shop.conn, "select outcome from qw.attempt") == ["timed_out"]
+        assert "timed out after 0:00:00.05" in (await tasks.attempts(shop.conn, task.id))[0].error  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("answer", ["raise", "return"])
+async def test_a_time_out_stays_one_whatever_the_handler_makes_of_it(url: str, answer: str) -> None:
+    app = Handlers()
+
+    @app.handler("t", timeout=0.05, max_retries=1)
+    async def handle() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if answer == "raise":
+                raise RuntimeError("another error") from None
+        return "too late"
+
+    task = await outcome_of(url, app)
+
+    assert task.status == "failed"
+    assert task.error == "timed out after 0:00:00.050000"
+
+
+async def test_a_handler_that_cancels_itself_has_failed(url: str) -> None:
+    assert (await outcome_of(url, raising(asyncio.CancelledError()))).status == "retrying"
+
+
+async def test_a_payload_that_does_not_fit_is_rejected(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(n: int) -> None: ...
+
+    task = await outcome_of(url, app, payload={"n": "many"})
+
+    assert task.status == "failed"
+    assert "n: " in (task.error or "")
+
+
+async def test_a_plain_function_runs_in_a_thread(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    def handle(context: Any) -> str:
+        context.log("from a thread")
+        context.progress(0.5, "half")
+        time.sleep(0.05)
+        return str(context.task_id)
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, task.result) == ("completed", str(task.id))
+        assert [line.message for line in await tasks.read_logs(shop.conn, task.id)] == ["from a thread"]
+        assert await tasks.read_progress(shop.conn, task.id) == (0.5, "half")
+
+
+async def test_a_thread_keeps_slot_and_claim_until_it_comes_back_and_is_then_timed_out(url: str) -> None:
+    app = Handlers()
+    back = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @app.handler("t", timeout=0.05, max_retries=1)
+    def handle() -> str:
+        time.sleep(0.3)
+        loop.call_soon_threadsafe(back.set)
+        return "late"
+
+    async with workshop(url, app) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        [holding] = shop.holdings
+        await shop.until(lambda: holding.stop is Stop.TIMEOUT)
+        assert not back.is_set()
+        assert shop.worker.running == 1
+        await shop.settle()
+
+        task = await shop.task(id)
+        assert (task.status, task.error) == ("failed", "timed out after 0:00:00.050000")
+
+
+@pytest.mark.parametrize("error", [StopIteration("odd"), SystemExit(2), ValueError("x")])
+async def test_what_a_thread_raises_is_a_failure(url: str, error: BaseException) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    def handle() -> None:
+        raise error
+
+    assert (await outcome_of(url, app)).status == "retrying"
+
+
+async def test_a_process_runs_elsewhere_and_its_death_is_a_failure(url: str) -> None:
+    app = Handlers()
+    app.handler("t", process=True)(os.getpid)
+    app.handler("dies", process=True)(os.abort)
+
+    async with workshop(url, app) as shop:
+        lived, died = await shop.run(new_task("t"), new_task("dies"))
+
+        assert lived.status == "completed"
+        assert lived.result != os.getpid()
+        assert died.status == "retrying"
+        assert "died" in ((await tasks.attempts(shop.conn, died.id))[0].error or "")
+
+
+async def test_a_process_that_takes_too_long_is_killed(url: str, tmp_path: Path) -> None:
+    program, pid = tmp_path / "program.py", tmp_path / "pid"
+    program.write_text(f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    app = Handlers()
+    app.handler("t", process=True, timeout=2, max_retries=1)(runpy.run_path)
+
+    task = await outcome_of(url, app, payload={"path_name": str(program)})
+
+    assert (task.status, task.error) == ("failed", "timed out after 0:00:02")
+    assert not Path(f"/proc/{pid.read_text()}").exists()
+
+
+async def test_fault_25_what_a_handler_leaves_running_does_not_hold_its_end(url: str) -> None:
+    app = Handlers()
+    strays = []
+
+    @app.handler("t")
+    async def handle() -> str:
+        strays.append(asyncio.create_task(asyncio.sleep(60)))
+        return "done"
+
+    task = await outcome_of(url, app)
+
+    assert (task.status, task.result) == ("completed", "done")
+    strays[0].cancel()

@@ -1,0 +1,202 @@
+"""Promoter, tick, pruner, task log and the supervision of services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from random import random
+
+import pytest
+
+from qw.core.ending import Failed, end
+from qw.core.errors import Unavailable
+from qw.core.task import Lane, Policy
+from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_running
+from qw.services.promoter import LONG_AGO, Promoter
+from qw.services.pruner import Pruner, Retention
+from qw.services.tasklog import BATCH, TaskLog
+from qw.store import claims, tasks
+from qw.store.connection import Connection, Link
+from qw.store.ids import new_id
+from tests.given import column, ended, enqueued, expect_whole, finished, homes, new_task, running, value
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def link(url: str) -> AsyncIterator[Link]:
+    link = Link(url, name="qw test chores")
+    yield link
+    await link.close()
+
+
+class Woken(list[Lane]):
+    def __call__(self, lanes: Iterable[Lane]) -> None:
+        self.extend(lanes)
+
+
+async def make_due(conn: Connection) -> None:
+    await conn.execute("update qw.scheduled set run_at = run_at - interval '2 hours'")
+
+
+async def test_the_promoter_moves_what_is_due_and_wakes_its_lanes(conn: Connection, link: Link) -> None:
+    woken = Woken()
+    promoter = Promoter(link, woken)
+    [due] = await enqueued(conn, new_task(queue="q", delay=HOUR))
+    await make_due(conn)
+    [later] = await enqueued(conn, new_task(delay=HOUR))
+
+    assert await promoter.step() is False
+
+    assert woken == [Lane("q", 5)]
+    assert (await homes(conn, due), await homes(conn, later)) == (["ready"], ["scheduled"])
+
+
+async def test_the_promoter_sleeps_until_the_next_known_time(link: Link) -> None:
+    promoter = Promoter(link, Woken())
+    assert promoter.patience() > 60
+
+    promoter.expect(5.0)
+    assert 4.9 < promoter.patience() <= 5.0
+    assert not promoter.bell.is_set()
+    promoter.expect(-1.0)
+    assert promoter.bell.is_set()
+    promoter.expect(None)
+    assert promoter.patience() > 60
+
+
+async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: Link) -> None:
+    promoter = Promoter(link, Woken())
+    await enqueued(conn, new_task(delay=HOUR))
+    await make_due(conn)
+    await promoter.step()
+    assert promoter.cursor > LONG_AGO
+    [earlier] = await enqueued(conn, new_task(delay=HOUR / 2))
+    await make_due(conn)
+
+    async with asyncio.timeout(10):
+        while await homes(conn, earlier) != ["ready"]:
+            await promoter.step()
+
+
+async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: Link) -> None:
+    pruner = Pruner(link, Retention(completed=HOUR, unhappy=2 * HOUR, keys=HOUR, events=HOUR))
+    [completed] = await finished(conn)
+    [failed] = await finished(conn, Failed(error="x", final=True))
+    await conn.execute("update qw.finished set finished_at = now() - interval '90 min'")
+    await conn.execute("insert into qw.idempotency values ('old', %s, '', now() - interval '90 min')", [new_id()])
+
+    assert await pruner.step() is False
+    assert await value(conn, "select count(*) from qw.tally") == 1
+    assert await value(conn, "select count(*) from qw.finished") == 2
+    pruner._pruned_at -= 3600
+    await pruner.step()
+
+    assert await column(conn, "select task_id from qw.finished") == [failed]
+    assert await tasks.get(conn, [completed]) == []
+    assert await value(conn, "select count(*) from qw.idempotency") == 0
+    await expect_whole(conn)
+
+
+async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: Link) -> None:
+    log, id = TaskLog(link), new_id()
+    for n in range(BATCH + 1):
+        await log.add((id, 1, "INFO", str(n)))
+    flushed = asyncio.create_task(log.flushed())
+
+    assert await log.step()
+    await asyncio.sleep(0)
+    assert not flushed.done()
+    assert not await log.step()
+    await flushed
+
+    assert [line.message for line in await tasks.read_logs(conn, id)] == [str(n) for n in range(BATCH + 1)]
+
+
+async def test_log_lines_wait_while_the_database_is_away(conn: Connection, link: Link) -> None:
+    log, id = TaskLog(link), new_id()
+    await log.add((id, 1, "INFO", "one"))
+    await log.step()
+    await conn.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                       " where application_name = 'qw test chores'")  # fmt: skip
+    await log.add((id, 1, "INFO", "two"))
+
+    with pytest.raises(Unavailable):
+        await log.step()
+    await log.step()
+
+    assert [line.message for line in await tasks.read_logs(conn, id)] == ["one", "two"]
+
+
+class Shaky:
+    """A service that fails as it is told."""
+
+    name = "shaky"
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.steps = 0
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return 3600.0
+
+    async def step(self) -> bool:
+        self.steps += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        return False
+
+
+@contextlib.asynccontextmanager
+async def kept(service: Shaky) -> AsyncIterator[None]:
+    loop = asyncio.create_task(keep_running(service))
+    try:
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def reached(service: Shaky, steps: int) -> None:
+    async with asyncio.timeout(10):
+        while service.steps < steps:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_service_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    service = Shaky(Unavailable("away"), RuntimeError("odd"))
+
+    async with kept(service):
+        await reached(service, 3)
+
+    assert [r.message for r in caplog.records] == ["waiting for the database", "service failed", "service goes on"]
+
+
+async def test_a_bell_wakes_a_patient_service() -> None:
+    service = Shaky()
+    async with kept(service):
+        await reached(service, 1)
+        service.bell.set()
+        await reached(service, 2)
+
+
+def test_pauses_double_and_end_somewhere() -> None:
+    assert FIRST_PAUSE / 2 <= backoff_seconds(1) <= FIRST_PAUSE
+    assert all(LONGEST_PAUSE / 2 <= backoff_seconds(n) <= LONGEST_PAUSE for n in (10, 1000, 10**9))
+
+
+async def test_fault_13_a_storm_of_failures_is_spread_out(conn: Connection) -> None:
+    held = await running(conn, *(new_task() for _ in range(300)))
+    ends = [end(Failed(error="x"), retries=0, crashes=0, policy=Policy(), chance=random()) for _ in held]
+
+    await claims.end(conn, [ended(claim, ending=ending) for claim, ending in zip(held, ends, strict=True)])
+
+    spread = await value(conn, "select count(distinct width_bucket(extract(epoch from run_at - now()), 0, 1, 10)) "
+                               "from qw.scheduled")  # fmt: skip
+    assert spread >= 8

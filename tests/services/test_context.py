@@ -1,0 +1,205 @@
+"""What a handler may do with its attempt: a transaction of its own, checkpoints, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from qw.core.errors import Invalid
+from qw.core.handling import Context, Reject, Retry
+from qw.handlers import Handlers
+from qw.store import tasks
+from qw.store.connection import Connection
+from tests.given import column, expect_whole, homes, new_task, value
+from tests.proxy import Proxy
+from tests.services.workshop import Workshop, workshop
+
+Body = Callable[[Context, Connection], Awaitable[Any]]
+
+
+def in_transaction(body: Body, **policy: Any) -> Handlers:
+    """A handler that inserts a row on its connection, then does *body*."""
+    app = Handlers()
+
+    @app.handler("t", **policy)
+    async def handle(context: Context) -> Any:
+        async with context.connection() as conn:
+            await conn.execute("insert into qw.queue (name) values ('effect')")
+            return await body(context, conn)
+
+    return app
+
+
+async def effects(shop: Workshop) -> int:
+    number: int = await value(shop.conn, "select count(*) from qw.queue")
+    return number
+
+
+async def test_effect_and_completion_commit_together(url: str) -> None:
+    async def done(context: Context, conn: Connection) -> str:
+        return "done"
+
+    async with workshop(url, in_transaction(done)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, task.result, await effects(shop)) == ("completed", "done", 1)
+        await expect_whole(shop.conn)
+
+
+async def test_a_failure_takes_its_effect_back(url: str) -> None:
+    async def boom(context: Context, conn: Connection) -> None:
+        raise RuntimeError("boom")
+
+    async with workshop(url, in_transaction(boom)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, await effects(shop)) == ("retrying", 0)
+
+
+async def test_an_effect_of_a_lost_lease_is_taken_back(url: str) -> None:
+    async def robbed(context: Context, conn: Connection) -> str:
+        await shop.conn.execute("update qw.running set fence = nextval('qw.fence_seq')")
+        return "late"
+
+    async with workshop(url, in_transaction(robbed)) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        await shop.settle()
+
+        assert (await homes(shop.conn, id), await effects(shop)) == (["running"], 0)
+        assert [a.outcome for a in await tasks.attempts(shop.conn, id)] == ["lease_lost"]
+
+
+@pytest.mark.parametrize("then", ["return", "raise"])
+async def test_a_session_killed_in_the_middle_is_one_failed_attempt(url: str, then: str) -> None:
+    async def killed(context: Context, conn: Connection) -> str:
+        await shop.conn.execute("select pg_terminate_backend(%s, 5000)", [conn.info.backend_pid])
+        if then == "raise":
+            raise RuntimeError("boom")
+        return "done"
+
+    async with workshop(url, in_transaction(killed)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, task.retries, await effects(shop)) == ("retrying", 1, 0)
+        assert len(shop.holdings) == 0
+        await expect_whole(shop.conn)
+
+
+async def test_fault_32_a_commit_whose_answer_is_lost_is_looked_up_and_not_called_lost(url: str) -> None:
+    async def done(context: Context, conn: Connection) -> str:
+        return "done"
+
+    async with Proxy(url) as proxy, workshop(url, in_transaction(done), pool_url=proxy.url) as shop:
+        proxy.cut_after = b"COMMIT"
+        task = await shop.run_one(new_task("t"))
+
+        assert proxy.cuts == 1
+        assert (task.status, task.result, await effects(shop)) == ("completed", "done", 1)
+        assert await column(shop.conn, "select count(*) from qw.attempt") == [0]
+
+
+async def test_an_attempt_has_one_connection(url: str) -> None:
+    async def twice(context: Context, conn: Connection) -> None:
+        with pytest.raises(Invalid, match="has one connection"):
+            async with context.connection():
+                pass
+
+    async with workshop(url, in_transaction(twice)) as shop:
+        assert (await shop.run_one(new_task("t"))).status == "completed"
+
+
+async def test_a_time_out_in_a_transaction_takes_it_back_and_gives_the_connection_back(url: str) -> None:
+    async def slow(context: Context, conn: Connection) -> None:
+        await asyncio.sleep(60)
+
+    async with workshop(url, in_transaction(slow, timeout=0.05, max_retries=1)) as shop:
+        for _ in range(6):  # more than the pool has connections
+            assert (await shop.run_one(new_task("t"))).status == "failed"
+        assert await effects(shop) == 0
+
+
+async def test_a_step_is_done_once_across_attempts(url: str) -> None:
+    app = Handlers()
+    charged: list[int] = []
+
+    @app.handler("t")
+    async def handle(context: Context) -> object:
+        async def charge() -> dict[str, object]:
+            charged.append(context.attempt)
+            return {"receipt": 7, "odd": float("nan")}
+
+        receipt = await context.step("charge", charge)
+        if context.attempt == 1:
+            raise Retry("the line broke", after=0)
+        return receipt
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+        await tasks.retry(shop.conn, [task.id])
+        await shop.claim()
+        await shop.settle()
+
+        assert charged == [1]
+        assert (await shop.task(task.id)).result == {"receipt": 7, "odd": None}
+
+
+async def test_a_step_that_failed_is_done_again(url: str) -> None:
+    app = Handlers()
+    tries: list[int] = []
+
+    @app.handler("t")
+    async def handle(context: Context) -> object:
+        async def shaky() -> str | None:
+            tries.append(context.attempt)
+            if context.attempt == 1:
+                raise RuntimeError("not yet")
+            return None
+
+        return await context.step("shaky", shaky)
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+        await tasks.retry(shop.conn, [task.id])
+        await shop.claim()
+        await shop.settle()
+
+        assert tries == [1, 2]
+        assert (await shop.task(task.id)).status == "completed"
+
+
+async def test_progress_is_a_part_of_one(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        await context.progress(0.5, "half\0")
+        for wrong in (1.5, -1, float("nan")):
+            with pytest.raises(Invalid):
+                await context.progress(wrong)
+        raise Reject("enough")
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert task.error == "enough"
+        assert await tasks.read_progress(shop.conn, task.id) == (0.5, "half\ufffd")
+
+
+async def test_fault_71_any_text_can_be_logged(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        await context.log("a\0b \ud800 " + "x" * 20_000, level="WARNING")
+        await context.log("")
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        first, second = await tasks.read_logs(shop.conn, task.id)
+        assert first.message.startswith("a\ufffdb \ufffd xxx")
+        assert (len(first.message), first.level, second.message) == (8192, "WARNING", "")

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from qw.core.task import Claim
+from qw.services.heartbeat import Heartbeat, Reactions
+from qw.services.holdings import Holding, Holdings
+from qw.services.lease import Lease
+from qw.services.leaseguard import LeaseGuard
+from qw.store import workers
+from qw.store.connection import Connection, connect
+from qw.store.workers import Blocking
+from tests.given import column, homes, new_task, running, value
+from tests.proxy import Proxy
+from tests.services.test_worker import Gate
+from tests.services.workshop import workshop
+
+BEAT = timedelta(milliseconds=50)
+
+
+class Beating:
+    """A heartbeat with what it acts on, and what it told the loop."""
+
+    def __init__(self, url: str, *, lease: timedelta = timedelta(seconds=30)) -> None:
+        self.lease = Lease(lease)
+        self.holdings = Holdings()
+        self.strays: list[workers.Held] = []
+        self.gone: list[int] = []
+        self.deaths = 0
+        self.heartbeat = Heartbeat(
+            url,
+            register=self._register,
+            lease=self.lease,
+            holdings=self.holdings,
+            interval=BEAT,
+            reactions=Reactions(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
+        )
+
+    def _register(self, conn: Blocking) -> int:
+        return workers.register(conn, host="here", pid=1, version="0", types=[], queues=[], slots={})
+
+    def _died(self) -> None:
+        self.deaths += 1
+
+    @property
+    def worker(self) -> int:
+        return self.heartbeat.worker
+
+
+@asynccontextmanager
+async def beating(url: str, **settings: Any) -> AsyncIterator[Beating]:
+    made = Beating(url, **settings)
+    async with made.heartbeat:
+        yield made
+
+
+async def comes_true(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def is_locked(conn: Connection, worker: int) -> bool:
+    looks = await workers.look(conn, worker=0, lease=timedelta(seconds=30))
+    return next(look.locked for look in looks if look.id == worker)
+
+
+async def kill(conn: Connection) -> None:
+    await conn.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'qw heartbeat'"
+    )
+
+
+async def test_a_worker_is_there_locked_and_seen_and_leaves_in_peace(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        first = await value(conn, "select seen_at from qw.worker")
+        assert made.lease.holds
+        assert await is_locked(conn, made.worker)
+        await workers.wait(conn, made.worker, [])
+        async with asyncio.timeout(10):
+            while await value(conn, "select seen_at from qw.worker") == first:
+                await asyncio.sleep(0.01)
+
+    assert await column(conn, "select stopped_at is not null and dead_at is null from qw.worker") == [True]
+    assert await value(conn, "select count(*) from qw.idle") == 0
+    assert await workers.look(conn, worker=0, lease=timedelta(seconds=30)) == []
+
+
+async def test_fault_07_a_blocked_loop_costs_no_lease(url: str, conn: Connection) -> None:
+    async with beating(url, lease=timedelta(seconds=0.5)) as made:
+        time.sleep(1.2)
+
+        assert made.lease.holds
+        assert not await value(conn, "select seen_at < now() - interval '0.5 s' from qw.worker")
+
+
+async def test_a_killed_session_is_replaced_under_the_same_identity(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        first = made.worker
+        await kill(conn)
+        await comes_true(lambda: made.heartbeat.in_contact_since is None)
+        await comes_true(lambda: made.heartbeat.in_contact_since is not None)
+
+        assert made.worker == first
+        assert made.deaths == 0
+        assert await is_locked(conn, first)
+
+
+async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        first = made.worker
+        await conn.execute("update qw.worker set dead_at = now()")
+        await comes_true(lambda: made.deaths == 1 and made.worker != first and made.lease.holds)
+
+        assert await is_locked(conn, made.worker)
+        assert await column(conn, "select id from qw.worker where dead_at is null") == [made.worker]
+
+
+async def test_a_stray_claim_is_told_at_its_second_beat_only(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        [claim] = await running(conn, worker=made.worker)
+        await comes_true(lambda: made.strays)
+
+        assert made.strays[0] == (claim.id, claim.fence)
+
+
+async def test_what_the_process_holds_is_no_stray(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        claims = await running(conn, new_task(), new_task(), worker=made.worker)
+        for claim in claims:
+            made.holdings.add(Holding(claim=claim, handler=None))
+        await a_few_beats(conn, made.worker)
+
+        assert made.strays == [] or {held.fence for held in made.strays}.isdisjoint(made.holdings.known())
+        assert made.gone == []
+
+
+async def a_few_beats(conn: Connection, worker: int) -> None:
+    async with asyncio.timeout(10):
+        for _ in range(4):
+            seen = await value(conn, "select seen_at from qw.worker where id = %s", worker)
+            while await value(conn, "select seen_at from qw.worker where id = %s", worker) == seen:
+                await asyncio.sleep(0.005)
+
+
+async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        [claim] = await running(conn, worker=made.worker)
+        made.holdings.add(Holding(claim=claim, handler=None))
+        await conn.execute("update qw.running set fence = fence + 1000000")
+        await comes_true(lambda: claim.fence in made.gone)
+
+
+async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: Connection) -> None:
+    async with beating(url) as made, await connect(url) as admin:
+        await admin.execute("begin; lock table qw.running, qw.ready, qw.task, qw.finished")
+        await a_few_beats(conn, made.worker)
+        await admin.execute("rollback")
+
+        assert made.heartbeat.in_contact_since is not None
+        assert made.lease.holds
+
+
+async def test_fault_31_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock(url: str, conn: Connection) -> None:
+    async with Proxy(url) as proxy, beating(proxy.url, lease=timedelta(seconds=0.6)) as made:
+        proxy.swallow()
+        started = time.monotonic()
+        await comes_true(lambda: not made.lease.holds)
+        assert time.monotonic() - started < 1.5
+        proxy.open()
+        await comes_true(lambda: made.lease.holds)
+
+
+def test_a_lease_counts_from_before_the_beat() -> None:
+    lease = Lease(timedelta(seconds=10))
+    assert not lease.holds
+
+    lease.renew(time.monotonic() - 9)
+    assert lease.holds
+    lease.renew(time.monotonic() - 11)
+    assert not lease.holds
+    lease.renew(time.monotonic())
+    lease.revoke()
+    assert not lease.holds
+
+
+def test_fault_21_beats_that_stopped_for_long_begin_anew() -> None:
+    lease = Lease(timedelta(seconds=10))
+    assert lease.beating_since is None
+    now = time.monotonic()
+
+    for ago in (40, 36, 32, 28):
+        lease.renew(now - ago)
+    assert lease.beating_since is None
+    for ago in (8, 4, 0):
+        lease.renew(now - ago)
+    assert lease.beating_since == now - 8
+
+
+async def test_without_a_lease_handlers_are_stopped_and_their_tasks_go_back(url: str) -> None:
+    gate = Gate()
+    async with workshop(url, gate.app) as shop:
+        guard = LeaseGuard(shop.lease, shop.worker)
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        await shop.until(lambda: gate.inside)
+        await guard.step()
+        assert await homes(shop.conn, id) == ["running"]
+
+        shop.lease.revoke()
+        await guard.step()
+        await shop.settle()
+
+        assert await homes(shop.conn, id) == ["ready"]
+        assert await column(shop.conn, "select (attempt, retries, crashes)::text from qw.ready") == ["(1,0,0)"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_revoked_fence_is_refused_once_and_a_known_one_not_at_all(late: bool) -> None:
+    holdings = Holdings()
+    claim = Claim(*[None] * len(Claim._fields))._replace(fence=7)  # type: ignore[arg-type]
+    if late:
+        holdings.revoke([7])
+        assert not holdings.add(Holding(claim=claim, handler=None))
+    assert holdings.add(Holding(claim=claim, handler=None))
+    holdings.revoke([7])
+    assert holdings.known() == {7}

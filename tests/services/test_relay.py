@@ -1,0 +1,372 @@
+"""The relay, on a real database and a broker that remembers what it was given and refuses what it is told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from qw.core.errors import Unavailable
+from qw.core.event import LOUD, TYPES, Format, Message
+from qw.services import order, slots
+from qw.services.relay import Relay, Targets
+from qw.services.slots import LeasedSlots, LockedSlots
+from qw.store import events
+from qw.store.connection import Connection, Link
+from tests.brokers_services import until
+from tests.given import column, enqueued, finished, new_task, registered, value
+
+QUIET = frozenset(TYPES) - LOUD
+
+
+@dataclass
+class MemoryBroker:
+    """Has what it confirmed. ``refused``: keys it says no to. ``is_down``: it answers nothing."""
+
+    name: str = "memory"
+    max_bytes: int | None = None
+    is_down: bool = False
+    refused: set[UUID | None] = field(default_factory=set)
+    got: list[Message] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    async def open(self) -> None:
+        if self.is_down:
+            raise Unavailable("memory is down")
+
+    async def publish(self, messages: Sequence[Message]) -> set[UUID]:
+        await self.open()
+        keys = [message.task_id for message in messages if message.task_id]
+        assert len(keys) == len(set(keys))
+        self.batches.append(len(messages))
+        taken = [message for message in messages if message.task_id not in self.refused]
+        self.got += taken
+        return {message.id for message in taken}
+
+    async def close(self) -> None:
+        return None
+
+    def types_of(self, task: UUID) -> list[str]:
+        return [message.type for message in self.got if message.task_id == task]
+
+
+class Relays:
+    """Makes relays that are closed in the end."""
+
+    def __init__(self, url: str, conn: Connection) -> None:
+        self._url = url
+        self._conn = conn
+        self._links: list[Link] = []
+
+    async def make(self, broker: MemoryBroker, *, leased: bool = False, **targets: object) -> Relay:
+        worker = await registered(self._conn)
+        link = Link(self._url, name="qw test relay")
+        self._links.append(link)
+        await events.want(self._conn, sorted(QUIET))
+        return Relay(
+            link,
+            worker=lambda: worker,
+            slots=LeasedSlots(lambda: worker) if leased else LockedSlots(),
+            targets=Targets(**{"source": "/qw/test", "broker": broker, "types": QUIET, **targets}),  # type: ignore[arg-type]
+        )
+
+    async def close(self) -> None:
+        for link in self._links:
+            await link.close()
+
+
+@pytest.fixture
+async def relays(url: str, conn: Connection) -> AsyncIterator[Relays]:
+    made = Relays(url, conn)
+    yield made
+    await made.close()
+
+
+async def drained(relay: Relay) -> None:
+    """Step until nothing is left to do now."""
+    while await relay.step():
+        pass
+
+
+async def outbox(conn: Connection) -> int:
+    return int(await value(conn, "select count(*) from qw.outbox"))
+
+
+async def happened(conn: Connection, *types: str, task: UUID | None = None) -> UUID:
+    """Events of one task, in the outbox."""
+    task = task or uuid4()
+    for type in types:
+        await conn.execute("insert into qw.outbox (type, task_id) values (%s, %s)", (type, task))
+    return task
+
+
+async def test_nothing_is_written_where_nobody_wants_it(conn: Connection) -> None:
+    await enqueued(conn)
+
+    assert await outbox(conn) == 0
+
+
+async def test_what_happens_to_a_task_is_told_in_order_and_leaves_the_outbox(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    (task,) = await finished(conn, None, new_task(payload={"n": 1}))
+
+    await drained(relay)
+
+    assert broker.types_of(task) == ["task.created", "task.completed"]
+    assert await outbox(conn) == 0
+    assert relay.relayed == 2
+    assert b'"payload":{"n":1}' in broker.got[0].body
+    assert broker.got[0].topic == "task.created.noop"
+
+
+async def test_types_that_nobody_chose_are_not_published(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker, types=frozenset({"task.failed"}))
+    task = await happened(conn, "task.created", "task.failed", "task.completed")
+
+    await drained(relay)
+
+    assert broker.types_of(task) == ["task.failed"]
+    assert await outbox(conn) == 0
+
+
+async def test_fault_49_a_broker_that_is_down_costs_rows_and_a_state(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.services.relay.FIRST_PAUSE", 0.0)
+    broker = MemoryBroker(is_down=True)
+    relay = await relays.make(broker)
+    task = await happened(conn, "task.created", "task.completed")
+
+    await drained(relay)
+    down = await events.states(conn)
+    broker.is_down = False
+    await drained(relay)
+    up = await events.states(conn)
+
+    assert [(state.state, state.error, state.broker) for state in down] == [("down", "memory is down", "memory")]
+    assert [(state.state, state.error) for state in up] == [("up", None)]
+    assert broker.types_of(task) == ["task.created", "task.completed"]
+
+
+async def test_a_refused_event_holds_back_its_own_task_only(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.services.order.FIRST_PAUSE", 0.05)
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    bad = await happened(conn, "task.created", "task.completed")
+    good = await happened(conn, "task.created", "task.completed")
+    broker.refused = {bad}
+
+    await drained(relay)
+    late = await happened(conn, "task.created")
+    await happened(conn, "task.cancelled", task=bad)
+    await drained(relay)
+
+    assert broker.types_of(good) == ["task.created", "task.completed"]
+    assert broker.types_of(late) == ["task.created"]
+    assert broker.types_of(bad) == []
+    assert [(s.state, s.error) for s in await events.states(conn)] == [("held", "the broker refuses 3 events")]
+
+    broker.refused = set()
+    time.sleep(0.06)
+    await drained(relay)
+
+    assert broker.types_of(bad) == ["task.created", "task.completed", "task.cancelled"]
+    assert await outbox(conn) == 0
+    assert relay.state == "up"
+
+
+async def test_held_events_that_somebody_deleted_are_forgotten(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.services.order.FIRST_PAUSE", 0.0)
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    broker.refused = {await happened(conn, "task.created")}
+    await relay.step()
+
+    await conn.execute("delete from qw.outbox")
+    await drained(relay)
+
+    assert relay.state == "up"
+
+
+async def test_fault_54_a_relay_that_dies_between_confirm_and_delete_makes_one_duplicate(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    task = await happened(conn, "task.created")
+
+    async def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "forget", die)
+        with pytest.raises(KeyboardInterrupt):
+            await relay.step()
+    await relay._link.close()
+    await drained(await relays.make(broker))
+
+    assert broker.types_of(task) == ["task.created"] * 2
+    assert len({message.id for message in broker.got}) == 1
+    assert await outbox(conn) == 0
+
+
+async def test_fault_55_two_relays_share_the_slots_and_publish_nothing_twice(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "UPKEEP_SECONDS", 0.0)
+    broker = MemoryBroker()
+    first, second = await relays.make(broker), await relays.make(broker)
+    for relay in (first, second, first, second):
+        await relay.step()
+    for _ in range(200):
+        await happened(conn, "task.created")
+
+    for _ in range(20):
+        await first.step()
+        await second.step()
+
+    assert (len(first._had), len(second._had)) == (8, 8)
+    assert set(first._had) | set(second._had) == set(events.SLOTS)
+    assert len(broker.got) == len({message.id for message in broker.got}) == 200
+    assert min(first.relayed, second.relayed) > 50
+
+
+async def test_fault_55_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "UPKEEP_SECONDS", 0.0)
+    broker = MemoryBroker()
+    frozen = await relays.make(broker)
+    await frozen.step()
+    heir = await relays.make(broker)
+
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", (frozen._worker(),))
+    await heir.step()
+    task = await happened(conn, "task.created")
+    for _ in range(3):
+        await heir.step()
+    with pytest.raises(Unavailable):
+        await frozen.step()
+
+    assert len(heir._had) == 16
+    assert broker.types_of(task) == ["task.created"]
+
+
+async def test_slots_are_leased_where_session_locks_mean_nothing(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    first = await relays.make(broker, leased=True)
+    second = await relays.make(broker, leased=True)
+
+    await first.step()
+    await second.step()
+    taken = len(second._had)
+    await conn.execute("update qw.relay_slot set until = now() - interval '1 second'")
+    second._slots._looked_at = None  # type: ignore[attr-defined]
+    await second.step()
+
+    assert (len(first._had), taken, len(second._had)) == (16, 0, 16)
+
+
+async def test_fault_56_an_event_that_commits_late_is_published_and_in_order(
+    relays: Relays, conn: Connection, other: Connection
+) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    late = uuid4()
+
+    async with other.transaction():
+        await happened(other, "task.created", task=late)
+        for _ in range(20):
+            await happened(conn, "task.created")
+            await drained(relay)
+    await happened(conn, "task.completed", task=late)
+    await drained(relay)
+
+    assert len(broker.got) == 22
+    assert broker.types_of(late) == ["task.created", "task.completed"]
+    assert await outbox(conn) == 0
+
+
+async def test_the_cursor_follows_once_no_older_transaction_is_open(relays: Relays, conn: Connection) -> None:
+    relay = await relays.make(MemoryBroker())
+    await happened(conn, "task.created")
+    await drained(relay)
+    first = await value(conn, "select last_value from qw.outbox_id_seq")
+
+    async def follows() -> bool:
+        await happened(conn, "task.created")
+        await drained(relay)
+        return relay.cursor >= first
+
+    await until(follows, 30)  # of all databases of the server, so of other tests too
+
+
+async def test_fault_57_a_message_that_is_too_long_is_shortened(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker(max_bytes=4000)
+    relay = await relays.make(broker)
+    (long,) = await enqueued(conn, new_task(payload={"text": "x" * 10_000}))
+    (huge,) = await enqueued(conn, new_task(payload={"text": "y" * 900_000}))
+
+    await drained(relay)
+
+    assert {message.task_id for message in broker.got} == {long, huge}
+    assert all(len(message.body) < 4000 and b'"shortened":true' in message.body for message in broker.got)
+
+
+async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    await conn.execute("insert into qw.outbox (type, task_id) select 'task.created', gen_random_uuid()"
+                       " from generate_series(1, 5000)")  # fmt: skip
+
+    await drained(relay)
+
+    assert len(broker.got) == 5000
+    assert max(broker.batches) <= order.BATCH
+    assert await outbox(conn) == 0
+
+
+async def test_the_nest_format_tells_only_of_work_to_do(relays: Relays, conn: Connection) -> None:
+    from qw.core.event import default_types
+
+    broker = MemoryBroker()
+    relay = await relays.make(broker, format=Format.NEST, types=default_types(Format.NEST))
+    (task,) = await finished(conn, None, new_task("http_request", payload={"url": "http://x"}))
+
+    await drained(relay)
+
+    (message,) = broker.got
+    assert message.topic == "http.request"
+    assert f'"taskId":"{task}","taskType":"http_request"'.encode() in message.body
+
+
+async def test_the_relay_started_last_says_what_is_wanted(conn: Connection) -> None:
+    await events.want(conn, ["task.created", "task.failed"])
+    await events.want(conn, ["task.failed", "worker.up"])
+
+    assert await column(conn, "select type from qw.wanted order by 1") == ["task.failed", "worker.up"]
+
+
+async def test_events_that_no_relay_comes_for_are_given_up_after_a_week(conn: Connection) -> None:
+    from datetime import timedelta
+
+    await events.want(conn, ["task.created"])
+    await enqueued(conn)
+    week = timedelta(days=7)
+    await conn.execute("update qw.outbox set at = now() - interval '8 days'")
+
+    kept = await events.forget_unwanted(conn, age=week, limit=100)
+    await conn.execute("update qw.wanted set seen_at = now() - interval '8 days'")
+    gone = await events.forget_unwanted(conn, age=week, limit=100)
+    await enqueued(conn)
+
+    assert (kept, gone, await outbox(conn)) == (0, 1, 0)

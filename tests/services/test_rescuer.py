@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from qw.core.errors import Unavailable
+from qw.services.lease import Lease
+from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
+from qw.store import claims, tasks, workers
+from qw.store.connection import Connection, Link, connect
+from qw.store.ids import new_id
+from tests.given import claimed, column, ended, expect_whole, homes, new_task, registered, running, until_somebody_waits, value
+
+LEASE, SHORT = timedelta(seconds=3), timedelta(seconds=0.6)
+
+
+class Rescue:
+    """A rescuer that has been in contact for longer than a lease, beside a session to look on."""
+
+    def __init__(self, link: Link, worker: int, *, locks: bool = True, lease: timedelta = LEASE) -> None:
+        self.lease = Lease(lease)
+        now = time.monotonic()
+        for beats in range(12, -1, -1):
+            self.lease.renew(now - beats * lease.total_seconds() / 3)
+        self.rescuer = Rescuer(link, lambda: worker, self.lease, locks=locks)
+        self.rescuer._in_contact_since -= 60
+
+    async def look(self) -> None:
+        self.lease.renew(time.monotonic())
+        await self.rescuer.step()
+
+    async def look_twice(self) -> None:
+        await self.look()
+        await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+        await self.look()
+
+
+@pytest.fixture
+async def link(url: str) -> AsyncIterator[Link]:
+    link = Link(url, name="qw test rescuer")
+    yield link
+    await link.close()
+
+
+@pytest.fixture
+async def rescue(link: Link, conn: Connection) -> Rescue:
+    return Rescue(link, await registered(conn))
+
+
+async def test_a_worker_without_its_lock_at_two_looks_is_dead_and_its_tasks_come_back(
+    conn: Connection, rescue: Rescue
+) -> None:
+    [claim] = await running(conn)
+
+    await rescue.look()
+    assert await homes(conn, claim.id) == ["running"]
+    assert rescue.rescuer.patience() < 1
+    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["ready"]
+    row = await (await conn.execute("select seq, attempt, retries, crashes from qw.ready")).fetchone()
+    assert row == (claim.seq, 1, 0, 1)
+    [died] = await tasks.attempts(conn, claim.id)
+    assert (died.outcome, died.error) == ("worker_died", f"worker {died.worker} died while it held this task (1 of 3)")
+    assert rescue.rescuer.rescued == 1
+    await expect_whole(conn)
+
+
+async def test_a_worker_that_beats_between_two_looks_lives(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn)
+    await rescue.look()
+    await conn.execute("update qw.worker set seen_at = clock_timestamp()")
+    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["running"]
+    assert await value(conn, "select count(*) from qw.worker where dead_at is not null") == 0
+
+
+async def test_who_holds_its_lock_is_dead_only_by_silence(conn: Connection, other: Connection, rescue: Rescue) -> None:
+    worker = await registered(conn)
+    [claim] = await running(conn, worker=worker)
+    await workers.hold_too(other, worker)
+    await rescue.look_twice()
+    assert await homes(conn, claim.id) == ["running"]
+
+    await conn.execute("update qw.worker set seen_at = now() - interval '10 s' where id = %s", [worker])
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_behind_a_pooler_a_missing_lock_says_nothing(conn: Connection, link: Link) -> None:
+    rescue = Rescue(link, await registered(conn), locks=False)
+    worker = await registered(conn)
+    [claim] = await running(conn, worker=worker)
+    await rescue.look()
+    await conn.execute("update qw.worker set seen_at = clock_timestamp()")
+    await rescue.look_twice()
+    assert await homes(conn, claim.id) == ["running"]
+    await conn.execute("update qw.worker set seen_at = now() - interval '10 s' where id = %s", [worker])
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_fault_29_a_lock_that_a_restart_took_away_kills_nobody(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn)
+    await conn.execute("update qw.worker set server = server - interval '1 hour', seen_at = now() + interval '1 min'")
+
+    await rescue.look_twice()
+
+    assert await homes(conn, claim.id) == ["running"]
+
+
+async def test_who_lost_contact_himself_judges_nobody_for_a_lease(conn: Connection, link: Link) -> None:
+    rescue = Rescue(link, await registered(conn), lease=SHORT)
+    [claim] = await running(conn)
+    await conn.execute("update qw.worker set seen_at = now() - interval '10 s'")
+    async with link.use() as own:
+        pid = await value(own, "select pg_backend_pid()")
+    await conn.execute("select pg_terminate_backend(%s, 5000)", [pid])
+
+    with pytest.raises(Unavailable):
+        await rescue.look()
+    await rescue.look()
+    assert await homes(conn, claim.id) == ["running"]
+    async with asyncio.timeout(10):
+        while await homes(conn, claim.id) == ["running"]:
+            await asyncio.sleep(0.05)
+            await rescue.look()
+
+
+async def test_fault_21_who_was_frozen_himself_judges_nobody_for_a_lease(conn: Connection, link: Link) -> None:
+    rescue = Rescue(link, await registered(conn), lease=SHORT)
+    [claim] = await running(conn)
+    await conn.execute("update qw.worker set seen_at = now() - interval '10 s', server = server - interval '1 h'")
+    rescue.lease._beat_at -= 30
+
+    await rescue.rescuer.step()
+    await rescue.look()
+    assert await homes(conn, claim.id) == ["running"]
+    async with asyncio.timeout(10):
+        while await homes(conn, claim.id) == ["running"]:
+            await asyncio.sleep(0.05)
+            await rescue.look()
+
+
+async def test_the_claim_of_a_worker_that_nobody_knows_is_rescued(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn)
+    await conn.execute("delete from qw.worker where id = (select worker from qw.running)")
+
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_a_late_claim_of_a_dead_worker_is_rescued(conn: Connection, rescue: Rescue) -> None:
+    worker = await registered(conn)
+    [claim] = await running(conn, worker=worker)
+    await conn.execute("update qw.worker set dead_at = now() - interval '1 h' where id = %s", [worker])
+
+    await rescue.look()
+
+    assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_the_third_crash_ends_a_task_and_frees_what_it_holds(conn: Connection, rescue: Rescue) -> None:
+    run = new_id()
+    [claim] = await running(conn, new_task(unique_key="k"))
+    await conn.execute("update qw.running set crashes = 2")
+    await conn.execute("update qw.task set run_id = %s", [run])
+    await rescue.look_twice()
+
+    [task] = await tasks.get(conn, [claim.id])
+    assert (task.status, task.crashes, task.retries) == ("failed", 3, 0)
+    assert "(3 of 3)" in (task.error or "")
+    assert await column(conn, "select run_id from qw.advance") == [run]
+    await expect_whole(conn)
+
+
+async def test_retries_and_crashes_are_counted_apart(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn, new_task(max_retries=1))
+    await rescue.look_twice()
+
+    [again] = await claimed(conn, await registered(conn))
+    assert (again.id, again.retries, again.crashes) == (claim.id, 0, 1)
+
+
+async def test_an_end_that_came_first_wins(conn: Connection, rescue: Rescue, url: str) -> None:
+    [claim] = await running(conn)
+    await rescue.look()
+    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    async with await connect(url) as late:
+        await late.execute("begin")
+        await claims.end(late, [ended(claim)])
+        looking = asyncio.create_task(rescue.look())
+        await until_somebody_waits(conn)
+        await late.execute("commit")
+        await looking
+
+    assert await homes(conn, claim.id) == ["finished"]
+    assert rescue.rescuer.rescued == 0
+    await expect_whole(conn)
+
+
+async def test_two_rescuers_bring_a_task_back_once(conn: Connection, url: str, link: Link) -> None:
+    held = await running(conn, *(new_task() for _ in range(50)))
+    me = await registered(conn)
+    other_link = Link(url, name="qw test rescuer 2")
+    pair = [Rescue(link, me), Rescue(other_link, me)]
+    await asyncio.gather(*(rescue.look_twice() for rescue in pair))
+    await other_link.close()
+
+    assert sum(rescue.rescuer.rescued for rescue in pair) == 50
+    assert await column(conn, "select distinct crashes from qw.ready") == [1]
+    assert len(held) == 50
+    await expect_whole(conn)
+
+
+async def test_a_full_batch_says_that_there_is_more(conn: Connection, rescue: Rescue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qw.services.rescuer.BATCH", 2)
+    await running(conn, *(new_task() for _ in range(3)))
+    await conn.execute("update qw.worker set dead_at = now() where id = (select max(worker) from qw.running)")
+
+    assert await rescue.rescuer.step()
+    assert not await rescue.rescuer.step()
+    assert await column(conn, "select count(*) from qw.ready") == [3]
+
+
+async def test_a_dead_worker_waits_for_nothing(conn: Connection, rescue: Rescue) -> None:
+    await workers.wait(conn, await registered(conn), [])
+    await rescue.look_twice()
+
+    assert await value(conn, "select count(*) from qw.idle") == 0

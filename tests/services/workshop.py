@@ -1,0 +1,119 @@
+"""A worker with all that it needs, on a real database, moved by hand: nothing runs between two steps but handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from qw.core.task import NewTask, Task
+from qw.handlers import Handlers, Kind
+from qw.services.holdings import Holdings, Slots
+from qw.services.lanes import Lanes
+from qw.services.lease import Lease
+from qw.services.outcomes import Outcomes
+from qw.services.tasklog import TaskLog
+from qw.services.worker import Equipment, Worker
+from qw.store import claims, tasks
+from qw.store.connection import Connection, Link, connect
+from qw.store.pool import Pool
+from tests.given import enqueued, registered
+
+SLOTS = {Kind.ASYNC: 100, Kind.THREAD: 4, Kind.PROCESS: 2}
+PATIENCE = 10.0  # seconds; a test that waits longer has failed
+
+
+class Workshop:
+    """See the module. ``conn`` is a session of its own for looking on; ``number`` is the worker's."""
+
+    def __init__(
+        self, url: str, app: Handlers, conn: Connection, number: int, slots: dict[Kind, int], pool_url: str
+    ) -> None:
+        self.url = url
+        self.conn = conn
+        self.number = number
+        self.pool = Pool(pool_url, size=4, name="qw test pool")
+        self.links = {name: Link(url, name=f"qw test {name}") for name in ("worker", "outcomes", "log")}
+        self.holdings = Holdings()
+        self.slots = Slots(slots)
+        self.lease = Lease(timedelta(minutes=1))
+        self.lease.renew(time.monotonic())
+        self.lanes = Lanes()
+        self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number)
+        self.log = TaskLog(self.links["log"])
+        equipment = Equipment(
+            handlers=app,
+            slots=self.slots,
+            lanes=self.lanes,
+            lease=self.lease,
+            holdings=self.holdings,
+            outcomes=self.outcomes,
+            pool=self.pool,
+            log=self.log,
+            worker=lambda: self.number,
+        )
+        self.worker = Worker(self.links["worker"], equipment)
+
+    async def enqueue(self, *new: NewTask) -> list[UUID]:
+        return await enqueued(self.conn, *new)
+
+    async def claim(self) -> None:
+        """One look at the lanes, and a claim of what is in them."""
+        self.worker.sees(await claims.lanes(self.conn))
+        await self.worker.step()
+
+    async def settle(self) -> None:
+        """Go on until nothing runs, nothing waits for a slot and every outcome is written."""
+        await self.until(lambda: not len(self.holdings))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Write outcomes and log lines until *condition* is true."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await self.outcomes.step()
+                await self.log.step()
+                await asyncio.sleep(0.001)
+
+    async def run(self, *new: NewTask) -> list[Task]:
+        """What became of new tasks after one claim."""
+        ids = await self.enqueue(*new)
+        await self.claim()
+        await self.settle()
+        return await tasks.get(self.conn, ids)
+
+    async def run_one(self, new: NewTask) -> Task:
+        return (await self.run(new))[0]
+
+    async def kill_session(self, name: str) -> None:
+        """End the worker's session of that name from outside, as a restart of the server would."""
+        await self.conn.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where application_name = %s and datname = current_database()",
+            [f"qw test {name}"],
+        )
+
+    async def task(self, id: UUID) -> Task:
+        return (await tasks.get(self.conn, [id]))[0]
+
+
+@asynccontextmanager
+async def workshop(
+    url: str, app: Handlers, slots: dict[Kind, int] | None = None, *, pool_url: str | None = None
+) -> AsyncIterator[Workshop]:
+    async with await connect(url, name="qw test watcher") as conn:
+        shop = Workshop(url, app, conn, await registered(conn), slots or SLOTS, pool_url or url)
+        await shop.pool.open()
+        try:
+            yield shop
+        finally:
+            for holding in shop.holdings:
+                if holding.task is not None:
+                    holding.task.cancel()
+            for link in shop.links.values():
+                await link.close()
+            await shop.pool.close()
+
+

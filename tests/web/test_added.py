@@ -1,0 +1,315 @@
+"""What qw adds to the documented API."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from qw import __version__
+from qw.web import Options, Thresholds
+from tests.web.live import Live, live, until
+
+if TYPE_CHECKING:
+    from tests.databases import PrivateServer
+
+TASK = {"type": "noop", "payload": {}}
+LATER = "2031-05-06T07:08:09Z"
+
+
+def test_prefer_wait_answers_with_the_final_task(server_with_daemon: Live) -> None:
+    answer = server_with_daemon.api.post("/api/task", json=TASK, headers={"Prefer": "respond-async, wait=10"})
+
+    assert answer.status_code == 201
+    assert answer.json()["status"] == "completed"
+
+
+def test_prefer_wait_answers_as_ever_when_the_task_is_not_done_in_time(server_shared: Live) -> None:
+    started = time.monotonic()
+
+    answer = server_shared.post("/api/task", TASK, headers={"Prefer": "wait=1"})
+
+    assert answer["message"] == "Task created and queued successfully"
+    assert 0.9 < time.monotonic() - started < 5
+
+
+def test_an_idempotency_key_stands_for_one_task(server_shared: Live) -> None:
+    api, key = server_shared.api, {"Idempotency-Key": uuid4().hex}
+
+    first, again = (api.post("/api/task", json=TASK, headers=key) for _ in range(2))
+    other = api.post("/api/task", json={"type": "noop", "payload": {"n": 1}}, headers=key)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["taskId"] == again.json()["taskId"]
+    assert (other.status_code, other.json()["holder"]) == (409, first.json()["taskId"])
+    assert api.post("/api/task", json=TASK, headers={"Idempotency-Key": "k" * 600}).status_code == 400
+
+
+def test_a_unique_key_that_is_held_is_a_409_naming_the_holder(server_shared: Live) -> None:
+    holder = server_shared.task(uniqueKey="only one")
+
+    answer = server_shared.api.post("/api/task", json={**TASK, "uniqueKey": "only one"})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["holder"]) == (409, "conflict", holder)
+
+
+def test_a_task_with_a_known_id_is_not_made_again(server_shared: Live) -> None:
+    id = server_shared.task()
+
+    again = server_shared.task(id=id, payload={"n": 2})
+
+    assert again == id
+    assert server_shared.get(f"/api/task/{id}")["payload"] == {}
+
+
+def test_the_trace_of_a_request_goes_to_its_task(server_shared: Live, url: str) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with live(url) as started:
+        id = started.post("/api/task", TASK, headers={"Traceparent": trace, "Tracestate": "a=1"})["taskId"]
+        bad = started.post("/api/task", TASK, headers={"Traceparent": "nonsense"})["taskId"]
+
+        with psycopg.connect(url) as connection:
+            headers: dict[str, object] = dict(connection.execute("select id::text, headers from qw.task").fetchall())
+    assert headers[id] == {"traceparent": trace, "tracestate": "a=1"}
+    assert headers[bad] is None
+
+
+def test_logs_are_read_on_from_a_line(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    id = live.task("http_request", {"url": f"{live.base}/nope"}, maxRetries=1)
+    live.final(id)
+
+    lines = live.get(f"/api/task/{id}/logs")["logs"]
+
+    assert lines
+    assert {"id", "attempt", "createdAt", "level", "message"} <= lines[0].keys()
+    assert live.get(f"/api/task/{id}/logs?after={lines[0]['id']}")["logs"] == lines[1:]
+    assert live.get(f"/api/task/{id}?relations=logs")["logs"] == lines
+
+
+def test_many_are_cancelled_and_retried_by_filter_after_a_dry_run(server_shared: Live) -> None:
+    api = server_shared.api
+    ids = sorted(server_shared.task(queue="bulk") for _ in range(3))
+    body = {"filter": {"queue": "bulk", "status": "pending"}}
+
+    dry = api.post("/api/task/cancel", json={**body, "dryRun": True}).json()
+    done = api.post("/api/tasks/cancel", json=body).json()
+    again = api.post("/api/task/cancel", json=body).json()
+    retried = api.post("/api/task/retry", json={"ids": ids}).json()
+
+    assert (dry["matched"], dry["done"], sorted(dry["taskIds"])) == (3, 0, ids)
+    assert (done["matched"], done["done"], sorted(done["taskIds"])) == (3, 3, ids)
+    assert (again["matched"], again["done"]) == (0, 0)
+    assert retried["done"] == 3
+
+
+def test_a_running_task_is_asked_to_stop(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    silent = _Silent()
+    id = live.task("http_request", {"url": silent.url}, maxRetries=1)
+    until(lambda: live.get(f"/api/task/{id}")["status"] == "processing")
+
+    refused = live.api.post(f"/api/task/{id}/cancel")
+    asked = live.api.post(f"/api/task/{id}/cancel?running=true")
+
+    assert (refused.status_code, asked.status_code) == (400, 201)
+    assert live.final(id)["status"] == "cancelled"
+    silent.close()
+
+
+class _Silent:
+    """A server that takes connections and never says a word."""
+
+    def __init__(self) -> None:
+        import socket
+
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_a_paused_queue_waits_until_it_is_resumed(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    assert live.api.post("/api/queues/slow/pause").json() == {"message": "Queue slow paused"}
+    id = live.task(queue="slow")
+
+    paused = {queue["name"]: queue for queue in live.get("/api/queues")["queues"]}["slow"]
+    assert (paused["pending"], paused["pausedBy"]) == (1, "http")
+    assert paused["pausedAt"]
+    assert live.get(f"/api/task/{id}")["status"] == "pending"
+
+    assert live.api.post("/api/queues/slow/resume").json() == {"message": "Queue slow resumed"}
+    assert live.final(id)["status"] == "completed"
+    assert live.api.post("/api/queues/a;b/pause").status_code == 400
+
+
+def test_why_says_what_keeps_a_task_and_a_run(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    body = {"customerId": "zoe", "scheduledAt": LATER}
+    id = live.post("/api/invoice/workflow/scheduled", body)["taskId"]
+    run = live.get(f"/api/task/{id}")["runId"]
+
+    waits = live.get(f"/api/task/{id}/why")["reasons"]
+    goes_on = live.get(f"/api/runs/{run}/why")["reasons"]
+
+    assert waits[0].keys() == {"code", "text", "advice"}
+    assert "not due" in waits[0]["text"]
+    assert goes_on
+    assert live.api.get(f"/api/task/{run}/why").status_code == 404
+
+
+def test_a_worker_that_does_not_live_cannot_be_drained(server_shared: Live) -> None:
+    statuses = [server_shared.api.post(f"/api/workers/{id}/drain").status_code for id in ("4711", "x", "-1")]
+
+    assert statuses == [404, 400, 400]
+
+
+def test_a_run_is_cancelled(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    body = {"customerId": "zoe", "scheduledAt": LATER}
+    task = live.post("/api/invoice/workflow/scheduled", body)["taskId"]
+    run = live.get(f"/api/task/{task}")["runId"]
+
+    answer = live.post(f"/api/runs/{run}/cancel")
+
+    assert answer == {"message": "Run cancellation requested"}
+    until(lambda: live.get(f"/api/runs/{run}")["status"] == "cancelled")
+    assert live.get(f"/api/task/{task}")["status"] == "cancelled"
+    assert live.api.post(f"/api/runs/{run}/cancel").status_code == 409
+
+
+def test_head_is_answered_wherever_get_is(server_shared: Live) -> None:
+    for path in ("/api/task", "/api/health", "/openapi.json", "/livez"):
+        answer = server_shared.api.head(path)
+        assert answer.status_code == server_shared.api.get(path).status_code
+        assert answer.content == b""
+
+
+def test_metrics_count_tasks_and_requests_without_an_id(server_alone: Live) -> None:
+    id = server_alone.task(queue="counted")
+    server_alone.get(f"/api/task/{id}")
+
+    answer = server_alone.api.get("/metrics")
+
+    text = answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    for line in (
+        'qw_queue_tasks{queue="counted",state="pending"} 1.0',
+        'qw_http_requests_total{method="GET",route="/api/task/{id}",status="200"} 1.0',
+        f'qw_build_info{{version="{__version__}"}} 1.0',
+        "qw_dead_tasks 0.0",
+        "qw_workers 0.0",
+    ):
+        assert line in text.splitlines()
+    assert "qw_queue_oldest_runnable_seconds" in text
+    assert id not in text
+
+
+def test_the_dashboard_asks_only_for_metrics_that_there_are(server_with_daemon: Live) -> None:
+    dashboard = (Path(__file__).parents[2] / "deploy" / "grafana.json").read_text()
+    live = server_with_daemon
+    live.post("/api/invoice/workflow/scheduled", {"customerId": "zoe", "scheduledAt": LATER})
+
+    there = set(re.findall(r"^# TYPE (\w+) ", live.api.get("/metrics").text, re.MULTILINE))
+
+    asked = set(re.findall(r"\bqw_\w+", dashboard))
+    assert len(asked) >= 10
+    assert asked <= there
+
+
+def test_overload_and_health_of_the_queue_follow_the_thresholds(url: str) -> None:
+    limits = Thresholds(unhealthy_pending=2, overloaded_pending=2)
+    with live(url, options=Options(thresholds=limits)) as started:
+        for _ in range(2):
+            started.task(scheduledAt=LATER)
+        status = started.get("/api/queue-manager/status")
+        calm = started.get("/api/queue-manager/overloaded")
+        started.task()
+        busy = started.get("/api/queue-manager/overloaded")
+
+    assert (status["pending"], status["total"], status["isHealthy"]) == (2, 2, False)
+    assert calm == {"isOverloaded": False, "message": "Queue is operating normally"}
+    assert busy == {"isOverloaded": True, "message": "Queue is overloaded"}
+
+
+def test_samples_are_sown_once_and_cleared(server_alone: Live, url: str) -> None:
+    api = server_alone.api
+
+    seeded = api.post("/api/seeder/seed", json={"tasksPerType": 2})
+    again = api.post("/api/seeder/seed").json()
+    reset = api.post("/api/seeder/reset").json()
+    status = server_alone.get("/api/queue-manager/status")
+    cleared = api.delete("/api/seeder/clear")
+
+    assert (seeded.status_code, seeded.json()["message"]) == (200, "Database seeded successfully")
+    assert seeded.json()["result"] == {"workflows": 4, "tasks": 14, "taskLogs": 14}
+    assert again["result"] == {"workflows": 0, "tasks": 0, "taskLogs": 0}
+    assert reset["result"] == {"workflows": 4, "tasks": 70, "taskLogs": 70}
+    assert status["completed"] + status["failed"] == status["total"] == 70
+    assert (cleared.status_code, cleared.json()["message"]) == (200, "Database cleared successfully")
+    assert server_alone.get("/api/task")["total"] == 0
+    assert _filled_tables(url) <= {"migration", "type", "wanted", "relay", "relay_slot"}
+
+
+def _filled_tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        names = connection.execute("select tablename from pg_tables where schemaname = 'qw'").fetchall()
+        return {name for (name,) in names if connection.execute(f"select 1 from qw.{name} limit 1".encode()).fetchone()}
+
+
+def test_totals_beyond_ten_thousand_are_estimates_and_say_so(
+    server_alone: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.client.filing.COUNTED", 2)
+    for _ in range(4):
+        server_alone.task()
+
+    counted = server_alone.get("/api/task?type=noop&limit=1")
+    tallied = server_alone.get("/api/task?status=pending&queue=default&limit=1")
+
+    assert counted["totalIsEstimate"] is True
+    assert counted["total"] >= 3
+    assert (tallied["total"], "totalIsEstimate" in tallied) == (4, False)
+
+
+def test_many_callers_at_once_each_get_their_own_task(server_shared: Live) -> None:
+    ids = [server_shared.task(payload={"n": n}) for n in range(40)]
+    seen: dict[str, object] = {}
+
+    def look(id: str) -> None:
+        seen[id] = server_shared.get(f"/api/task/{id}")["payload"]
+
+    threads = [threading.Thread(target=look, args=[id]) for id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert seen == {id: {"n": n} for n, id in enumerate(ids)}
+
+
+def test_without_the_database_everything_but_livez_is_503(private_url: str, private_server: PrivateServer) -> None:
+    with live(private_url) as started:
+        started.task()
+        private_server.stop("immediate")
+
+        for path in ("/readyz", "/api/health", "/api/task"):
+            answer = started.api.get(path)
+            assert answer.status_code == 503, path
+            if path != "/api/health":
+                assert int(answer.headers["retry-after"]) >= 1
+        refused = started.api.post("/api/task", json=TASK)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert started.api.get("/livez").text == "ok"
+
+        private_server.start()
+        until(lambda: started.api.post("/api/task", json=TASK).status_code == 201)
+        until(lambda: started.api.get("/readyz").status_code == 200)

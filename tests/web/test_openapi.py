@@ -1,0 +1,70 @@
+"""The document about the API says what the API does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from qw.config import Settings
+from qw.web import Options
+from qw.web.application import table
+from qw.web.openapi import document
+from tests.web.live import Live
+
+ROUTES = table(Settings(), Options(seeder=True))
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_every_route_is_in_the_document_once_with_an_id_of_its_own() -> None:
+    paths = document(ROUTES)["paths"]
+    assert isinstance(paths, dict)
+    operations: list[Any] = [one for path in paths.values() if isinstance(path, dict) for one in path.values()]
+
+    assert len(operations) == len(ROUTES)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] for operation in operations)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found: Any = document(ROUTES)
+
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(found)}
+
+    assert names
+    assert names <= found["components"]["schemas"].keys()
+
+
+def test_every_task_route_has_both_spellings() -> None:
+    paths = {(route.method, route.path) for route in ROUTES}
+
+    for method, path in paths:
+        if re.match(r"/api/tasks?(/|$)", path):
+            assert (method, re.sub(r"^/api/tasks?", "/api/task", path)) in paths
+            assert (method, re.sub(r"^/api/tasks?", "/api/tasks", path)) in paths
+
+
+@pytest.mark.parametrize(
+    "route", [r for r in ROUTES if r.out is not str], ids=lambda route: f"{route.method} {route.path}"
+)
+def test_what_a_route_gives_has_a_schema(route: Any) -> None:
+    assert TypeAdapter(route.out).json_schema()
+
+
+def test_an_answer_has_exactly_the_members_that_the_document_names(server_shared: Live) -> None:
+    found = server_shared.get("/openapi.json")["components"]["schemas"]
+    id = server_shared.task()
+
+    task = server_shared.get(f"/api/task/{id}?relations=workflow,logs")
+    problem = server_shared.api.get("/api/nope").json()
+
+    assert task.keys() == found["TaskEntity"]["properties"].keys()
+    assert problem.keys() == found["ErrorBody"]["properties"].keys()

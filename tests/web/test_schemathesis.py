@@ -1,0 +1,30 @@
+"""Requests made up from the OpenAPI document: no undocumented status, no 500, no answer that its schema forbids."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.web.live import Live
+
+CHECKS = (
+    "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
+    "response_headers_conformance", "negative_data_rejection", "ignored_auth",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_no_made_up_request_is_answered_against_the_document(server_with_daemon: Live, tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"), "run", f"{server_with_daemon.base}/openapi.json",
+        "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-examples", "15", "--continue-on-failure",
+        "--seed", "5", "--exclude-path", "/api/events", "--generation-database", "none", "--no-color",
+    ]  # fmt: skip
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
