@@ -863,6 +863,8 @@ begin
     raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
   elsif num_nonnulls(cron, every, at) <> 1 then
     raise exception 'a schedule needs one of cron, every and at' using errcode = 'QW003';
+  elsif at <= now() then
+    raise exception 'it never fires: % has passed', at using errcode = 'QW003';
   end if;
   insert into qw.schedule as s (id, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     values (made, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)

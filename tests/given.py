@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -42,13 +42,14 @@ _END_SESSIONS = """
      where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"""
 _EMPTY = """
     do $$ declare used regclass; is_used boolean; begin
-      for used in select c.oid from pg_class c
-                   where c.relnamespace = 'qw'::regnamespace and c.relkind = 'r' and c.relname not in ('migration', 'type')
+      for used in select c.oid from pg_class c where c.relnamespace = 'qw'::regnamespace and c.relkind = 'r'
+                     and c.relname not in ('migration', 'type')
       loop
         execute format('select exists (select 1 from %s)', used) into is_used;
         if is_used then execute format('delete from %s', used); end if;
       end loop;
-      if (select jsonb_agg(t order by name) from qw.type t) <> (select jsonb_agg(t order by name) from first_types t) then
+      if (select jsonb_agg(t order by name) from qw.type t)
+         <> (select jsonb_agg(t order by name) from first_types t) then
         delete from qw.type;
         insert into qw.type select * from first_types;
       end if;
@@ -126,12 +127,17 @@ WAITING = """
     select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' limit 1"""
 
 
+async def comes_true(condition: Callable[[], Awaitable[object]], seconds: float = 15) -> None:
+    """Come back when *condition* is true. TimeoutError when it takes longer."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 (the database has no events to wait for)
+            await asyncio.sleep(0.01)
+
+
 async def until_somebody_waits(conn: Connection) -> int:
     """The process of a session of this database that waits for a lock."""
-    async with asyncio.timeout(10):
-        while not (pid := await value(conn, WAITING)):
-            await asyncio.sleep(0.01)
-    return int(pid)
+    await comes_true(lambda: value(conn, WAITING))
+    return int(await value(conn, WAITING))
 
 
 async def homes(conn: Connection, id: UUID) -> list[str]:
@@ -157,13 +163,14 @@ async def expect_whole(conn: Connection) -> None:
         " or task_id not in (select id from qw.task)")  # fmt: skip
     tally = await column(conn, """
         select queue from (
-          select queue, sum(live) as live, sum(completed) as completed, sum(failed) as failed, sum(cancelled) as cancelled
-            from qw.tally group by queue) t
+          select queue, sum(live) as live, sum(completed) as completed, sum(failed) as failed,
+                 sum(cancelled) as cancelled from qw.tally group by queue) t
           full join (
           select queue, count(*) filter (where status not in ('completed', 'failed', 'cancelled')) as live,
                  count(*) filter (where status = 'completed') as completed,
                  count(*) filter (where status = 'failed') as failed,
                  count(*) filter (where status = 'cancelled') as cancelled from qw.tasks group by queue) r using (queue)
          where (coalesce(t.live, 0), coalesce(t.completed, 0), coalesce(t.failed, 0), coalesce(t.cancelled, 0))
-            <> (coalesce(r.live, 0), coalesce(r.completed, 0), coalesce(r.failed, 0), coalesce(r.cancelled, 0))""")  # fmt: skip
+            <> (coalesce(r.live, 0), coalesce(r.completed, 0), coalesce(r.failed, 0), coalesce(r.cancelled, 0))
+    """)  # fmt: skip
     assert (homeless, strays, loose, tally) == ([], [], [], [])

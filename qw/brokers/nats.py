@@ -79,9 +79,7 @@ class NatsBroker:
 
     async def _send(self, jetstream: JetStreamContext, message: Message) -> asyncio.Future[Any]:
         headers = {"Nats-Msg-Id": str(message.id), "content-type": message.content_type}
-        return await jetstream.publish_async(
-            f"{self._prefix}{message.topic}", message.body, wait_stall=PATIENCE, headers=headers
-        )
+        return await jetstream.publish_async(f"{self._prefix}{message.topic}", message.body, headers=headers)
 
     async def _wait(self, futures: Collection[asyncio.Future[Any]]) -> None:
         """Until all are done, the connection is lost (which no future is told of) or the patience is over."""

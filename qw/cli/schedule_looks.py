@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.firing import Fire
     from qw.core.timing import Tick
-    from qw.store.schedules import StoredFire, StoredSchedule
+    from qw.store.fires import StoredFire
+    from qw.store.schedules import StoredSchedule
 
 
 def _when(stored: StoredSchedule) -> str:

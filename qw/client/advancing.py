@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from qw.client.deciding import Case, Decision, decide, environment, failed, parsed, states_after, task_of
+from qw.client.deciding import Case, Decision, decide, environment, failed, states_after, task_of
 from qw.core.errors import Invalid
 from qw.core.payload import clean_error
 from qw.core.plan import plan_items
 from qw.core.run import Cancel, Expand, Gather, Hold, Launch, RunStatus, Signal, Start, StartRun, StepStatus
 from qw.core.task import Lane, NewTask
-from qw.core.workflow import check_input, parse_workflow
+from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import advances, runs, tasks
 from qw.store.advances import News, StepRow, Told
 from qw.store.connection import Connection
@@ -62,22 +62,28 @@ async def _advance(
 ) -> set[Lane]:
     news = await advances.inbox(conn, locked)
     cases = await _cases(conn, locked, news)
-    decision = Decision()
+    decision, env = Decision(), environment()
     for case in cases:
-        decision += decide(case)
+        decision += decide(case, env)
     if run_at:
         decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
+    if not fail_refused:
+        await _store(conn, decision)
+    else:
+        await _store_or_fail(conn, decision, cases)
+    await advances.clear_inbox(conn, news)
+    return {Lane(task.queue, task.priority) for task in decision.tasks}
+
+
+async def _store_or_fail(conn: Connection, decision: Decision, cases: Sequence[Case]) -> None:
     try:
         async with conn.transaction():
             await _store(conn, decision)
     except Exception as error:
-        if not fail_refused:
-            raise
         log.exception("run refused", extra={"runs": [str(case.run.id) for case in cases]})
         open_runs = [case.run for case in cases if not case.run.status.is_final]
         await advances.update_runs(conn, [failed(run, f"cannot be stored: {error}") for run in open_runs])
-    await advances.clear_inbox(conn, news)
-    return {Lane(task.queue, task.priority) for task in decision.tasks}
+        decision.tasks.clear()
 
 
 # -- read
@@ -85,17 +91,17 @@ async def _advance(
 
 async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[News]) -> list[Case]:
     stored = await runs.get(conn, locked)
-    texts = await runs.texts(conn, sorted({run.version for run in stored}))
+    workflows = await _workflows(conn, stored)
     asks: dict[UUID, set[str]] = defaultdict(set)
     for one in news:
         asks[one.run_id].update([one.ask] if one.ask else [])
-    ahead = await _ahead(conn, stored, texts)
+    ahead = await _ahead(conn, stored, workflows)
     steps = await _steps(conn, locked)
-    signals = await _signals(conn, stored, texts)
+    signals = await _signals(conn, stored, workflows)
     return [
         Case(
             run=run,
-            text=texts[run.version],
+            definition=workflows[run.version],
             steps=steps[run.id],
             asks=frozenset(asks[run.id]),
             signals=tuple(signals[run.id]),
@@ -105,9 +111,36 @@ async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[News])
     ]
 
 
-async def _ahead(conn: Connection, stored: Sequence[StoredRun], texts: dict[int, str]) -> dict[UUID, int]:
+_known: dict[tuple[str, str], Workflow] = {}  # what this process has read, by name and digest of the document
+_MOST_KNOWN = 256
+
+
+async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int, Workflow | Exception]:
+    """The definitions by version; where one cannot be read, why not."""
+    found: dict[int, Workflow | Exception] = {}
+    for run in stored:
+        if workflow := _known.get((run.workflow, run.digest)):
+            found[run.version] = workflow
+    missing = {run.version: run for run in stored if run.version not in found}
+    if missing:
+        for version, document in (await runs.documents(conn, sorted(missing))).items():
+            run = missing[version]
+            try:
+                workflow = parse_workflow(run.workflow, document)
+            except Exception as error:
+                found[version] = error
+                continue
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            found[version] = _known[run.workflow, run.digest] = workflow
+    return found
+
+
+async def _ahead(
+    conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
+) -> dict[UUID, int]:
     """How many runs with the same key each pending run finds before it. Locks the keys of all that have one."""
-    new = [(run.id, key) for run in stored if (key := _new_key(run, texts[run.version])) is not None]
+    new = [(run.id, key) for run in stored if (key := _new_key(run, workflows[run.version])) is not None]
     keys = [key for _, key in new] + [run.key for run in stored if run.key]
     if not keys:
         return {}
@@ -117,14 +150,15 @@ async def _ahead(conn: Connection, stored: Sequence[StoredRun], texts: dict[int,
     return await advances.ahead(conn, [run.id for run in stored if run.status is RunStatus.PENDING])
 
 
-def _new_key(run: StoredRun, text: str) -> str | None:
-    if run.status is not RunStatus.PENDING or run.key is not None or '"concurrency"' not in text:
+def _new_key(run: StoredRun, workflow: Workflow | Exception) -> str | None:
+    if run.status is not RunStatus.PENDING or run.key is not None or isinstance(workflow, Exception):
+        return None
+    if workflow.concurrency is None:
         return None
     try:
-        limit = parsed(run.workflow, text).concurrency
-        return limit.key_of(run.workflow, run.input) if limit else None
+        return workflow.concurrency.key_of(run.workflow, run.input)
     except Invalid:
-        return None  # `decide` meets the same fault and fails the run with it
+        return None
 
 
 async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[StoredStep]]:
@@ -148,13 +182,19 @@ def _is_going_over_items(step: StoredStep) -> bool:
     return step.items is not None and step.status is StepStatus.RUNNING
 
 
-async def _signals(conn: Connection, stored: Sequence[StoredRun], texts: dict[int, str]) -> dict[UUID, list[Signal]]:
+async def _signals(
+    conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
+) -> dict[UUID, list[Signal]]:
     found: dict[UUID, list[Signal]] = defaultdict(list)
-    waiting = [run.id for run in stored if any(word in texts[run.version] for word in ('"wait_signal"', '"approval"'))]
+    waiting = [run.id for run in stored if _waits(workflows[run.version])]
     if waiting:
         for run_id, signal in await advances.signals(conn, waiting):
             found[run_id].append(signal)
     return found
+
+
+def _waits(workflow: Workflow | Exception) -> bool:
+    return not isinstance(workflow, Exception) and workflow.waits
 
 
 # -- stored

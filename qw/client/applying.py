@@ -120,7 +120,7 @@ async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
     for name, schedule in wanted.schedules.items():
         known = await schedules.get(conn, name)
         said = owned.get(("schedule", name))
-        before: Json = said.document if known and said else known and {}
+        before: Json = None if known is None else said.document if said else {}
         if known and replace(known.schedule, paused=False) == replace(schedule, paused=False):
             before = wanted.documents["schedule", name]
         changes.append(_compared("schedule", name, before, wanted.documents["schedule", name]))

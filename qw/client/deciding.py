@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import Any
 from uuid import UUID
-
-import orjson
 
 from qw.core.payload import clean_error
 from qw.core.plan import plan
@@ -40,7 +39,7 @@ from qw.core.run import (
 )
 from qw.core.step import Kind
 from qw.core.task import NewTask, Status, check_new
-from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow import Workflow
 from qw.store.advances import RunRow, StepRow, Told
 from qw.store.ids import new_id
 from qw.store.runs import StoredRun, StoredStep
@@ -58,18 +57,21 @@ _ENDED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A locked run as it was read: its definition as JSON text, its steps, what it is asked, what it was told."""
+    """A locked run as it was read: its definition (or what is wrong with it), its steps, what it is asked and told."""
 
     run: StoredRun
-    text: str
+    definition: Workflow | Exception
     steps: Sequence[StoredStep]
     asks: frozenset[str] = frozenset()
     signals: tuple[Signal, ...] = ()
     ahead: int = 0
 
-    @cached_property
+    @property
     def workflow(self) -> Workflow:
-        return parsed(self.run.workflow, self.text)
+        """Raises what is wrong with it."""
+        if isinstance(self.definition, Exception):
+            raise self.definition
+        return self.definition
 
     @cached_property
     def ended(self) -> dict[str, StepRow]:
@@ -137,24 +139,20 @@ class Decision:
         return self.places[run]
 
 
-def decide(case: Case) -> Decision:
+def decide(case: Case, env: Mapping[str, str]) -> Decision:
     """What is next for a run. Never raises: a run that cannot be planned is failed."""
     if case.run.status.is_final and "undo" not in case.asks:
         return Decision()
     try:
-        actions = plan(case.workflow, case.value, case.states, env=environment(), now=case.run.read_at)
+        actions = plan(case.workflow, case.value, case.states, env=env, now=case.run.read_at)
         return _Rows(case).decision(actions)
     except Exception as error:
         log.exception("run cannot be planned", extra={"run": str(case.run.id), "workflow": case.run.workflow})
         return Decision(runs=[failed(case.run, f"cannot be planned: {error}")])
 
 
-@lru_cache(maxsize=256)
-def parsed(name: str, text: str) -> Workflow:
-    return parse_workflow(name, orjson.loads(text))
-
-
 def environment() -> dict[str, str]:
+    """What ``env.…`` reads: once per pass, since it goes through all variables of the process."""
     return {name.removeprefix(ENVIRONMENT): v for name, v in os.environ.items() if name.startswith(ENVIRONMENT)}
 
 
@@ -302,8 +300,10 @@ class _Rows:
         if row is None and step_id in self._stored:
             row = _row(self._stored[step_id])
         if row is None:
-            row = StepRow(run_id=self._run.id, step=step_id, type=self._type(step_id), status=StepStatus.RUNNING)
-        self._decision.steps[self._run.id, step_id] = replace(row, **fields)  # type: ignore[arg-type]
+            new: dict[str, Any] = {"type": self._type(step_id), "status": StepStatus.RUNNING, **fields}
+            self._decision.steps[self._run.id, step_id] = StepRow(run_id=self._run.id, step=step_id, **new)
+        else:
+            self._decision.steps[self._run.id, step_id] = replace(row, **fields)  # type: ignore[arg-type]
 
     def _end(self, step_id: str, status: StepStatus, **fields: object) -> None:
         self._put(step_id, status=status, finished=self._decision.next_place(self._run.id), **fields)

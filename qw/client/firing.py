@@ -21,10 +21,11 @@ from qw.core.payload import JsonObject, clean_error
 from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
 from qw.core.task import Lane, NewTask
 from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.store import runs, schedules, tasks, workflows
+from qw.store import fires, runs, schedules, tasks, workflows
 from qw.store.connection import Connection, translated
+from qw.store.fires import Making
 from qw.store.ids import new_id
-from qw.store.schedules import Decided, Making, StoredSchedule
+from qw.store.schedules import Decided, StoredSchedule
 from qw.store.workflows import FILED_UNDER
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ async def fire_due(
         decisions = [(stored, _decision(stored, busy)) for stored in claimed]
         made = [Making(stored=s, fire=fire) for s, d in decisions if isinstance(d, Decision) for fire in d.fires]
         skipped = [(s.id, skip) for s, d in decisions if isinstance(d, Decision) for skip in d.skips]
-        new = await schedules.record(conn, made, skipped)
+        new = await fires.record(conn, made, skipped)
         made = [making for making in made if (making.stored.id, making.fire.tick) in new]
         await _cancel(conn, decisions)
         lanes = await (_make_or_refuse if skip_refused else make)(conn, [m for m in made if m.stored.starts_task])
@@ -105,7 +106,7 @@ async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]
         raise
     except QwError as error:
         for making in made:
-            await schedules.refuse(conn, making, clean_error(str(error)))
+            await fires.refuse(conn, making, clean_error(str(error)))
         return set()
 
 

@@ -19,11 +19,12 @@ from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
 from qw.core.firing import LATE, Fire, Reason, State, first_tick, pass_over
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
 from qw.core.timing import Tick, shown
-from qw.store import schedules, workers
+from qw.store import fires, schedules, workers
 from qw.store.connection import Connection
+from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
 from qw.store.pool import Pool, Single
-from qw.store.schedules import LAST_TICK, Making, Ref, StoredFire, StoredSchedule
+from qw.store.schedules import Ref, StoredSchedule
 
 MAX_BACKFILL = 1000  # ticks at once
 _MICROSECOND = timedelta(microseconds=1)
@@ -60,7 +61,7 @@ class Schedules:
         """What became of its ticks before one, the latest first."""
         async with self._pool.connection() as conn:
             stored = await schedules.get(conn, ref) or await _missing(conn, ref)
-            return await schedules.fires(conn, stored.id, before=before, limit=min(limit, 1000))
+            return await fires.of_schedule(conn, stored.id, before=before, limit=min(limit, 1000))
 
     async def next(self, ref: Ref, *, count: int = 10) -> list[Tick]:
         """Its next ticks, as if it were not paused; at most 1,000."""
@@ -116,10 +117,10 @@ class Schedules:
         """
         async with self._pool.connection() as conn, conn.transaction():
             stored = await _locked(conn, ref)
-            if id is not None and await schedules.has_made(conn, stored.id, id):
+            if id is not None and await fires.has_made(conn, stored.id, id):
                 return id
             making = Making(stored=stored, fire=Fire(tick=stored.read_at, id=id or new_id()))
-            await schedules.record(conn, [making], [], "trigger")
+            await fires.record(conn, [making], [], "trigger")
             await make(conn, [making])
             await schedules.fired(conn, stored.id, making.fire.id)
         return making.fire.id
@@ -134,10 +135,10 @@ class Schedules:
         async with self._pool.connection() as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             ticks = _past_ticks(stored, since, until)
-            known = await schedules.fired_among(conn, stored.id, ticks)
+            known = await fires.fired_among(conn, stored.id, ticks)
             made = [Making(stored=stored, fire=Fire(tick=tick, id=new_id())) for tick in ticks if tick not in known]
             if not dry_run:
-                await schedules.record_backfill(conn, made)
+                await fires.record_backfill(conn, made)
                 await make(conn, made)
         return Backfilled(made=[making.fire for making in made], known=len(known))
 
@@ -216,7 +217,7 @@ async def _pass_over(conn: Connection, stored: StoredSchedule, reason: Reason, d
         skips = pass_over(stored.state(), stored.read_at, reason, detail)
     except Invalid:
         return
-    await schedules.record(conn, [], [(stored.id, skip) for skip in skips])
+    await fires.record(conn, [], [(stored.id, skip) for skip in skips])
 
 
 async def _store(conn: Connection, stored: StoredSchedule, schedule: Schedule) -> None:

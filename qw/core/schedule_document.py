@@ -246,7 +246,8 @@ def _choice(document: JsonObject, key: str, default: E, faults: list[Fault]) -> 
     choices = type(default)
     if value in list(choices):
         return choices(value)
-    message = f"{str(value)[:60]!r} is not one of {', '.join(choices)}{hint(str(value), [choice.value for choice in choices], faults)}"
+    known = [choice.value for choice in choices]
+    message = f"{str(value)[:60]!r} is not one of {', '.join(known)}{hint(str(value), known, faults)}"
     faults.append(Fault(path=key, message=message))
     return default
 

@@ -58,6 +58,11 @@ class Workflow:
         """Its steps, with those of ``on_failure`` and ``finally``."""
         return {step.id: step for step in (*self.steps, *self.on_failure, *self.at_last)}
 
+    @cached_property
+    def waits(self) -> bool:
+        """Whether any step waits for a signal or an approval."""
+        return any(step.kind in (Kind.SIGNAL, Kind.APPROVAL) for step in self.by_id.values())
+
     @property
     def types(self) -> set[str]:
         """Every task type that a run of it may start."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qw.core.schedule import FIRES_KEPT
-from qw.store import events, runs, schedules, tasks, workers
+from qw.store import events, fires, runs, tasks, workers
 from qw.store.connection import Link
 
 FOLD_SECONDS = 10.0
@@ -60,8 +60,8 @@ class Pruner:
             gone = await tasks.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH)
             over = await runs.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH // 10)
             keys = await tasks.prune_keys(conn, age=kept.keys, limit=BATCH)
-            fires = await schedules.prune(conn, age=FIRES_KEPT, limit=BATCH)
+            ticks = await fires.prune(conn, age=FIRES_KEPT, limit=BATCH)
             logged = await events.prune(conn, age=kept.events, limit=BATCH)
             untold = await events.forget_unwanted(conn, age=UNWANTED, limit=BATCH)
             await workers.prune(conn, age=kept.unhappy)
-        return max(gone, keys, fires, logged, untold, over * 10) >= BATCH
+        return max(gone, keys, ticks, logged, untold, over * 10) >= BATCH

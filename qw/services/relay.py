@@ -61,7 +61,7 @@ class Targets:
 
     @property
     def name(self) -> str:
-        return self.broker.name if self.broker else "log" if self.log else "webhooks"
+        return self.broker.name if self.broker else self.log.name if self.log else "webhooks"
 
 
 class Relay:

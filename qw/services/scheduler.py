@@ -68,6 +68,6 @@ class Scheduler:
         return served == limit
 
     def _wait(self, due: float, *, in_vain: bool) -> float:
-        """In vain for what is overdue, twice in a row: somebody else has it. Once, it was looked for a hair too early."""
+        """In vain for what is overdue, twice in a row: somebody else has it. Once, the look was a hair too early."""
         was_in_vain, self._was_in_vain = self._was_in_vain, in_vain and due <= 0
         return HELD_SECONDS if was_in_vain and self._was_in_vain else due

@@ -45,9 +45,11 @@ with new as (
 select id from new
 
 -- name: get
-select id, workflow, workflow_id, version, status, detail, input, output, error, cancel_asked, key, deadline, parent_id,
-       depth, created_at, started_at, finished_at, now() as read_at
-  from qw.run where id = any(%(ids)s::uuid[])
+select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail, r.input, r.output, r.error,
+       r.cancel_asked, r.key, r.deadline, r.parent_id, r.depth, r.created_at, r.started_at, r.finished_at,
+       now() as read_at
+  from qw.run r join qw.workflow_version v on v.id = r.version
+ where r.id = any(%(ids)s::uuid[])
 
 -- name: find
 -- Ids of runs, the newest first.
@@ -78,9 +80,6 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
 
 -- name: documents
 select id, document from qw.workflow_version where id = any(%(versions)s::bigint[])
-
--- name: texts
-select id, document::text from qw.workflow_version where id = any(%(versions)s::bigint[])
 
 -- name: cancel
 -- No row: the run does not exist or is over.

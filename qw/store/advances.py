@@ -12,6 +12,7 @@ from qw import sql
 from qw.core.evaluation import MAX_SIZE
 from qw.core.payload import Json, JsonObject
 from qw.core.run import Gather, RunStatus, Signal, StepStatus
+from qw.store import arrays
 from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("advance")
@@ -82,11 +83,13 @@ async def claim(conn: Connection, *, limit: int) -> list[UUID]:
 
 async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[News]:
     """The news of locked runs."""
-    return [News._make(row) for row in await (await execute(conn, _SQL["inbox"], {"runs": list(runs)})).fetchall()]
+    return [
+        News._make(row) for row in await (await execute(conn, _SQL["inbox"], {"runs": arrays.uuids(runs)})).fetchall()
+    ]
 
 
 async def clear_inbox(conn: Connection, news: Iterable[News]) -> None:
-    await execute(conn, _SQL["clear_inbox"], {"ids": [one.id for one in news]})
+    await execute(conn, _SQL["clear_inbox"], {"ids": arrays.bigints(one.id for one in news)})
 
 
 async def clear_lost(conn: Connection) -> None:
@@ -131,18 +134,18 @@ async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> No
 async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
     """Store steps that began, changed or ended; at most one row for each. One that ended before is left alone."""
     params = {
-        "runs": [row.run_id for row in rows],
-        "steps": [row.step for row in rows],
-        "types": [row.type for row in rows],
-        "statuses": [row.status.value for row in rows],
-        "tasks": [row.task_id for row in rows],
-        "children": [row.child_id for row in rows],
+        "runs": arrays.uuids(row.run_id for row in rows),
+        "steps": arrays.texts(row.step for row in rows),
+        "types": arrays.texts(row.type for row in rows),
+        "statuses": arrays.texts(row.status.value for row in rows),
+        "tasks": arrays.uuids(row.task_id for row in rows),
+        "children": arrays.uuids(row.child_id for row in rows),
         "dues": [row.due for row in rows],
-        "items": [row.items for row in rows],
-        "results": [to_json(row.result) for row in rows],
-        "errors": [row.error for row in rows],
+        "items": arrays.integers(row.items for row in rows),
+        "results": arrays.texts(to_json(row.result) for row in rows),
+        "errors": arrays.texts(row.error for row in rows),
         "cancels": [row.cancel_asked for row in rows],
-        "finished": [row.finished for row in rows],
+        "finished": arrays.integers(row.finished for row in rows),
         "times": [row.ended_at for row in rows],
     }
     await execute(conn, _SQL["put_steps"], params)
@@ -217,11 +220,11 @@ async def tell(conn: Connection, news: Sequence[Told]) -> None:
 async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
     """Store what runs are now; tell whoever waits for one that is over."""
     params = {
-        "ids": [row.id for row in rows],
-        "statuses": [row.status.value for row in rows],
-        "details": [row.detail for row in rows],
-        "errors": [row.error for row in rows],
-        "outputs": [to_json(row.output) for row in rows],
+        "ids": arrays.uuids(row.id for row in rows),
+        "statuses": arrays.texts(row.status.value for row in rows),
+        "details": arrays.texts(row.detail for row in rows),
+        "errors": arrays.texts(row.error for row in rows),
+        "outputs": arrays.texts(to_json(row.output) for row in rows),
         "cancels": [row.cancel_asked for row in rows],
         "deadlines": [row.deadline for row in rows],
     }

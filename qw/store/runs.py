@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from psycopg.rows import class_row
+from psycopg.rows import class_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
 from qw.core.handling import Recorded
 from qw.core.payload import Json, JsonObject
 from qw.core.run import RunStatus, StepStatus
-from qw.store.connection import Connection, execute, query, to_json
+from qw.store.connection import Connection, query, to_json
 from qw.store.tasks import LAST_ID
 
 _SQL = sql.statements("run")
@@ -37,12 +37,16 @@ class StoredWorkflow:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run, pinned to the version of its workflow that it started with. ``read_at`` is the database's time."""
+    """A run, pinned to the version of its workflow that it started with; ``digest`` is that of the definition.
+
+    ``read_at`` is the database's time.
+    """
 
     id: UUID
     workflow: str
     workflow_id: UUID
     version: int
+    digest: str
     status: RunStatus
     detail: str | None
     input: JsonObject
@@ -140,10 +144,14 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:
     """The runs that exist among *ids*, in that order."""
-    async with conn.cursor(row_factory=class_row(StoredRun)) as cursor:
+    async with conn.cursor(row_factory=kwargs_row(_run)) as cursor:
         await cursor.execute(_SQL["get"], {"ids": list(ids)}, binary=True)
-        runs = {run.id: replace(run, status=RunStatus(run.status)) for run in await cursor.fetchall()}
+        runs = {run.id: run for run in await cursor.fetchall()}
     return [runs[id] for id in ids if id in runs]
+
+
+def _run(*, status: str, **columns: Any) -> StoredRun:
+    return StoredRun(status=RunStatus(status), **columns)
 
 
 async def find(
@@ -161,9 +169,13 @@ async def find(
 
 async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
     """The steps of *runs* that began, run by run, in the order they began."""
-    async with conn.cursor(row_factory=class_row(StoredStep)) as cursor:
+    async with conn.cursor(row_factory=kwargs_row(_step)) as cursor:
         await cursor.execute(_SQL["steps"], {"runs": list(runs)}, binary=True)
-        return [replace(step, status=StepStatus(step.status)) for step in await cursor.fetchall()]
+        return await cursor.fetchall()
+
+
+def _step(*, status: str, **columns: Any) -> StoredStep:
+    return StoredStep(status=StepStatus(status), **columns)
 
 
 async def cancel(conn: Connection, id: UUID) -> bool:
@@ -219,11 +231,6 @@ async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:
 async def documents(conn: Connection, versions: Sequence[int]) -> dict[int, JsonObject]:
     """The definitions by version."""
     return dict(await (await query(conn, _SQL["documents"], {"versions": list(versions)})).fetchall())
-
-
-async def texts(conn: Connection, versions: Sequence[int]) -> dict[int, str]:
-    """The definitions by version, as JSON text."""
-    return dict(await (await execute(conn, _SQL["texts"], {"versions": list(versions)})).fetchall())
 
 
 async def completed_of_run(conn: Connection, run_id: UUID) -> list[Recorded]:

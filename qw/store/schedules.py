@@ -1,4 +1,4 @@
-"""Schedules: stored, claimed when due, and what became of their ticks.
+"""Schedules: stored, claimed when due, moved on. What became of their ticks is in `qw.store.fires`.
 
 Only the database's clock counts. *clock* stands in for it in tests.
 """
@@ -7,24 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from qw import sql
-from qw.core.firing import Decision, Fire, Reason, Skip, State
+from qw.core.firing import Decision, State
 from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
 from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("schedule")
 
-LAST_TICK = datetime(9999, 1, 1, tzinfo=UTC)
-
 Ref: TypeAlias = str | UUID  # a schedule's name or its id
-Cause: TypeAlias = Literal["tick", "trigger"]
-Tick: TypeAlias = tuple[UUID, datetime]  # a schedule and one of its ticks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +54,6 @@ class StoredSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredFire:
-    """What became of a tick: a task or a run, or the ``reason`` why neither. ``until``: so too for all up to that."""
-
-    tick: datetime
-    cause: str
-    reason: Reason | None
-    detail: str | None
-    until: datetime | None
-    blocker: UUID | None
-    task_id: UUID | None
-    run_id: UUID | None
-    decided_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decided:
     """Where a schedule stands after its due ticks."""
 
@@ -84,14 +63,6 @@ class Decided:
     next_at: datetime | None
     last_id: UUID | None = None
     broken: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Making:
-    """A fire that is to make what its schedule starts."""
-
-    stored: StoredSchedule
-    fire: Fire
 
 
 async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) -> list[StoredSchedule]:
@@ -122,54 +93,6 @@ async def decide(conn: Connection, decided: Sequence[Decided]) -> None:
         "broken": [d.broken for d in decided],
     }
     await execute(conn, _SQL["decide"], params)
-
-
-async def record(
-    conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, Skip]], cause: Cause = "tick"
-) -> set[Tick]:
-    """Write down what becomes of ticks. Returns those that were not decided before: only these may make something."""
-    if not made and not skipped:
-        return set()
-    params = {
-        "cause": cause,
-        "ids": [m.stored.id for m in made] + [id for id, _ in skipped],
-        "ticks": [m.fire.tick for m in made] + [skip.tick for _, skip in skipped],
-        "reasons": [None] * len(made) + [skip.reason.value for _, skip in skipped],
-        "details": [None] * len(made) + [skip.detail for _, skip in skipped],
-        "untils": [None] * len(made) + [skip.until for _, skip in skipped],
-        "blockers": [None] * len(made) + [skip.blocker for _, skip in skipped],
-        "tasks": [_task_id(m) for m in made] + [None] * len(skipped),
-        "runs": [_run_id(m) for m in made] + [None] * len(skipped),
-    }
-    return set(await (await execute(conn, _SQL["record"], params)).fetchall())
-
-
-async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]:
-    """The same for ticks of the past; one that was skipped fires after all, one that fired is left out."""
-    params = {
-        "ids": [m.stored.id for m in made],
-        "ticks": [m.fire.tick for m in made],
-        "tasks": [_task_id(m) for m in made],
-        "runs": [_run_id(m) for m in made],
-    }
-    return set(await (await query(conn, _SQL["record_backfill"], params)).fetchall())
-
-
-async def fired_among(conn: Connection, id: UUID, ticks: Sequence[datetime]) -> set[datetime]:
-    """Those of the ticks that fired."""
-    rows = await (await query(conn, _SQL["fired_among"], {"id": id, "ticks": list(ticks)})).fetchall()
-    return {row[0] for row in rows}
-
-
-async def has_made(conn: Connection, id: UUID, made: UUID) -> bool:
-    """Whether the schedule made this task or run."""
-    return await (await query(conn, _SQL["has_made"], {"id": id, "made": made})).fetchone() is not None
-
-
-async def refuse(conn: Connection, making: Making, detail: str) -> None:
-    """A recorded fire could not make what it should: it counts as skipped."""
-    params = {"id": making.stored.id, "tick": making.fire.tick, "detail": detail}
-    await query(conn, _SQL["refuse"], params)
 
 
 async def get(conn: Connection, ref: Ref, *, clock: datetime | None = None) -> StoredSchedule | None:
@@ -248,23 +171,10 @@ async def remove(conn: Connection, id: UUID) -> None:
     await query(conn, _SQL["remove"], {"id": id})
 
 
-async def fires(conn: Connection, id: UUID, *, before: datetime = LAST_TICK, limit: int = 100) -> list[StoredFire]:
-    """What became of the schedule's ticks before one, the latest first."""
-    async with conn.cursor(row_factory=class_row(StoredFire)) as cursor:
-        await cursor.execute(_SQL["fires"], {"id": id, "before": before, "limit": limit})
-        return await cursor.fetchall()
-
-
 async def late(conn: Connection, *, by: timedelta, limit: int = 100) -> list[tuple[str, timedelta]]:
     """Schedules that are overdue by more than *by*, the longest first, and by how much."""
     rows = await (await query(conn, _SQL["late"], {"by": by, "limit": limit})).fetchall()
     return [(name, timedelta(seconds=seconds)) for name, seconds in rows]
-
-
-async def prune(conn: Connection, *, age: timedelta, limit: int) -> int:
-    """Forget up to *limit* ticks that were decided longer ago than *age*. Returns how many."""
-    row = await (await query(conn, _SQL["prune"], {"age": age, "limit": limit})).fetchone()
-    return row[0] if row else 0
 
 
 def decided(stored: StoredSchedule, decision: Decision) -> Decided:
@@ -276,14 +186,6 @@ def decided(stored: StoredSchedule, decision: Decision) -> Decided:
         next_at=decision.next_at,
         last_id=decision.fires[-1].id if decision.fires else None,
     )
-
-
-def _task_id(making: Making) -> UUID | None:
-    return making.fire.id if making.stored.starts_task else None
-
-
-def _run_id(making: Making) -> UUID | None:
-    return None if making.stored.starts_task else making.fire.id
 
 
 def _columns(schedule: Schedule) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -34,7 +32,7 @@ from qw.web.guard import Guard
 from qw.web.route import Route
 from qw.web.site import Options, Site
 
-TABLE: Sequence[Route] = (  # those asked for most often stand first, since they are tried in this order
+TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since they are tried in this order
     *tasks.ROUTES,
     *queue_manager.ROUTES,
     *scheduler.ROUTES,
@@ -51,17 +49,22 @@ TABLE: Sequence[Route] = (  # those asked for most often stand first, since they
 
 
 def application(client: Client, settings: Settings, options: Options | None = None) -> Starlette:
-    """The HTTP API over *client*, which the caller opens and closes."""
+    """The HTTP API over *client*, which the caller opens and closes.
+
+    Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
+    """
     options = options or Options()
     site = Site(client, settings, options, table(settings, options))
-    return Starlette(
+    app = Starlette(
         routes=[StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table],
         middleware=[Middleware(Guard, settings=settings, access_log=options.access_log)],
         exception_handlers={HTTPException: _no_such_route},
     )
+    app.state.closing = site.closing
+    return app
 
 
-def table(settings: Settings, options: Options) -> Sequence[Route]:
+def table(settings: Settings, options: Options) -> tuple[Route, ...]:
     """The routes that are served: samples only where they are wanted, and never where tokens are set."""
     return (*TABLE, *seeder.ROUTES) if options.seeder and not settings.api_tokens else TABLE
 

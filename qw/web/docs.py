@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from html import escape
 from typing import Any
 
@@ -23,7 +24,7 @@ _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-ur
 
 async def openapi(call: Call[None, None]) -> Any:
     """This API as an OpenAPI document."""
-    return document(call.site.table)
+    return await asyncio.to_thread(document, call.site.table)
 
 
 async def page(call: Call[None, None]) -> Response:
@@ -37,7 +38,7 @@ async def style(call: Call[None, None]) -> Response:
     return Response(_STYLE, media_type="text/css")
 
 
-def _page(table: tuple[Route, ...] | Any) -> str:
+def _page(table: tuple[Route, ...]) -> str:
     groups: dict[str, list[Route]] = {}
     for route in table:
         groups.setdefault(_group(route), []).append(route)

@@ -57,7 +57,7 @@ async def _frames(call: Call[None, EventQuery], place: int) -> AsyncIterator[byt
     try:
         yield b"retry: 2000\n\n"
         told = time.monotonic()
-        while True:
+        while not call.site.closing.is_set():
             found = await _news(call, place)
             for event in found:
                 yield _frame(event)
@@ -66,7 +66,7 @@ async def _frames(call: Call[None, EventQuery], place: int) -> AsyncIterator[byt
                 told = time.monotonic()
                 yield b": here\n\n"
             if len(found) < BATCH:
-                await asyncio.sleep(PAUSE)
+                await call.site.unless_closing(asyncio.sleep(PAUSE))
     finally:
         call.site.readers -= 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -20,8 +20,9 @@ _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
 
 
-def document(table: Sequence[Route]) -> JsonObject:
-    """OpenAPI 3.1 for *table*."""
+@lru_cache(maxsize=8)
+def document(table: tuple[Route, ...]) -> JsonObject:
+    """OpenAPI 3.1 for *table*. Takes a third of a second the first time."""
     schemas: JsonObject = {}
     paths: dict[str, Any] = {}
     for route in table:

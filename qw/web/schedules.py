@@ -12,7 +12,8 @@ from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget
 from qw.core.schedule_describe import describe
 from qw.core.schedule_document import parse_schedule
 from qw.core.timing import Tick
-from qw.store.schedules import LAST_TICK, StoredFire, StoredSchedule
+from qw.store.fires import LAST_TICK, StoredFire
+from qw.store.schedules import StoredSchedule
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Stamp, Switch, Text, Whole

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qw.core.errors import Misconfigured
@@ -77,7 +77,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
+async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     """Answer requests until the end of the block; gives the port, which 0 leaves to the system.
 
     Raise Misconfigured when nobody can listen there.
@@ -92,17 +92,18 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
             await asyncio.sleep(0.005)
         yield bound.getsockname()[1]
     finally:
+        app.state.closing.set()
         server.should_exit = True
         await task
 
 
-async def serve(app: ASGIApp, host: str, port: int) -> None:
+async def serve(app: Starlette, host: str, port: int) -> None:
     """Answer requests until cancelled."""
     async with serving(app, host, port):
         await asyncio.Event().wait()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: Starlette) -> uvicorn.Config:
     options: dict[str, Any] = {
         "http": _Protocol,
         "ws": "none",

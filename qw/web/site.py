@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qw.client import Client
 from qw.client.events import last_event, relay_states
@@ -19,6 +20,9 @@ from qw.web.fresh import Fresh
 
 if TYPE_CHECKING:
     from qw.web.route import Route
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +60,10 @@ class Health:
 class Site:
     """What handlers are given. ``table`` is what is served; ``requests`` counts by method, route and status.
 
-    ``readers`` counts those who read events at the moment.
+    ``readers`` counts those who read events at the moment; ``closing`` is set when the server is about to stop.
     """
 
-    def __init__(self, client: Client, settings: Settings, options: Options, table: Sequence[Route]) -> None:
+    def __init__(self, client: Client, settings: Settings, options: Options, table: tuple[Route, ...]) -> None:
         self.client = client
         self.settings = settings
         self.options = options
@@ -68,6 +72,7 @@ class Site:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.health = Fresh(self._look)
         self.readers = 0
+        self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: last_event(client), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, self.requests))
         self._types: frozenset[str] = frozenset()
@@ -81,6 +86,16 @@ class Site:
             known = sorted(self._types)
             hint = guess(type[:60], known)
             raise Invalid(f"Unknown task type {type[:60]!r}; known are {', '.join(known)}{hint}")
+
+    async def unless_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What *work* returns; None when the server is about to stop before that."""
+        working, closing = asyncio.create_task(work), asyncio.create_task(self.closing.wait())
+        try:
+            await asyncio.wait((working, closing), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            closing.cancel()
+            working.cancel()
 
     async def _look(self) -> Health:
         try:

@@ -125,9 +125,11 @@ async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
     id = await enqueued_task(call)
     if (wait := patience(call)) is not None:
         try:
-            return await entity(call.client, (await call.client.wait([id], timeout=wait))[0])
+            ended = await call.site.unless_closing(call.client.wait([id], timeout=wait))
         except TimedOut:
-            pass
+            ended = None
+        if ended:
+            return await entity(call.client, ended[0])
     return {
         "message": "Task created and queued successfully",
         "taskId": str(id),

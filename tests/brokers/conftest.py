@@ -16,10 +16,16 @@ NETWORKED = ("rabbitmq", "nats", "redis")
 
 async def started(kind: str, request: pytest.FixtureRequest) -> Place:
     name = f"qw-test-{os.urandom(5).hex()}"
-    if kind == "postgres":
-        return PostgresPlace(request.getfixturevalue("pool"))
-    url = request.getfixturevalue(f"{kind}_url")
-    place = {"rabbitmq": RabbitPlace, "nats": NatsPlace, "redis": RedisPlace}[kind](url, name)
+    place: Place
+    match kind:
+        case "rabbitmq":
+            place = RabbitPlace(request.getfixturevalue("rabbitmq_url"), name)
+        case "nats":
+            place = NatsPlace(request.getfixturevalue("nats_url"), name)
+        case "redis":
+            place = RedisPlace(request.getfixturevalue("redis_url"), name)
+        case _:
+            place = PostgresPlace(request.getfixturevalue("pool"))
     await place.start()
     return place
 

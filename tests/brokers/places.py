@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -30,6 +30,12 @@ def told(type: str = "task.completed", *, about: str = "noop", size: int = 0, **
 
 class Place(Protocol):
     """A broker with names of this test's own."""
+
+    url: str
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        ...
 
     def broker(self, url: str | None = None) -> Broker:
         """A provider that publishes there, by way of *url* where that is given."""
@@ -107,10 +113,8 @@ class NatsPlace:
     async def close(self) -> None:
         from nats.js.errors import NotFoundError
 
-        try:
+        with contextlib.suppress(NotFoundError):
             await self._jetstream.delete_stream(self.name)
-        except NotFoundError:
-            pass
         await self._client.close()
 
 
@@ -128,7 +132,7 @@ class RedisPlace:
         self._client = Redis.from_url(self.url)
 
     async def got(self) -> list[dict[str, Any]]:
-        entries = await self._client.xrange(self.stream)
+        entries: Any = await self._client.xrange(self.stream)
         return [json.loads(fields[b"body"]) for _, fields in entries]
 
     async def close(self) -> None:
@@ -139,6 +143,10 @@ class RedisPlace:
 @dataclass
 class PostgresPlace:
     pool: Pool
+    url: str = ""
+
+    async def start(self) -> None:
+        return None
 
     def broker(self, url: str | None = None) -> PostgresBroker:
         return PostgresBroker(EventLog(self.pool.connection))
@@ -154,6 +162,3 @@ class PostgresPlace:
 
 def ids(bodies: list[dict[str, Any]]) -> list[UUID]:
     return [UUID(body["id"]) for body in bodies]
-
-
-Start = Callable[[str], Place]

@@ -165,5 +165,3 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def got(place: Place, count: int) -> bool:
     return len(await place.got()) >= count
-
-

@@ -23,5 +23,5 @@ def all_commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tu
 
 def example(command: Any) -> str:
     """The shell command line in the help of *command*, empty where there is none."""
-    found = re.fullmatch(r"Example: (qw .+)", command.epilog or "")
+    found = re.fullmatch(r"Example: (.+)", command.epilog or "")
     return found[1] if found else ""

@@ -26,16 +26,21 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qw]:
     folder = tmp_path_factory.mktemp("examples")
     shutil.copy(CHECKOUT / "workflows.yaml", folder)
     (folder / "bin").mkdir()
-    program = folder / "bin" / "qw"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qw "$@"\n')
-    program.chmod(0o755)
+    _program(folder / "bin" / "qw", f'exec "{sys.executable}" -m qw "$@"')
+    _program(folder / "bin" / "tar", "exit 0")  # the examples make backups of what is not here
+    _program(folder / "bin" / "crontab", "echo '0 4 * * * true'")
     with private_home() as home:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        qw = Qw(environment(QW_HOME=str(home), HOME=str(folder), PATH=path, QW_HTTP_ALLOW="127.0.0.1"), folder)
+        qw = Qw(environment(QW_HOME=str(home), HOME=str(folder), PATH=path, QW_BROKER="postgres"), folder)
         assert qw.process("db", "start").code == 0
         with qw.daemon():
             qw.process("enqueue", "noop", "-q", "mail", "--wait")
             yield qw
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 def run(qw: Qw, line: str) -> subprocess.CompletedProcess[str]:

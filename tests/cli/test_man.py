@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -32,4 +33,4 @@ def test_the_manual_page_is_one_that_man_can_show(page: str) -> None:
     done = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "EXIT STATUS" in done.stdout
+    assert "EXIT STATUS" in re.sub(".\x08", "", done.stdout)  # bold is written by striking twice

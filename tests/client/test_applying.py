@@ -9,6 +9,7 @@ import pytest
 from qw.client import Client, applying
 from qw.client.applying import How
 from qw.core.errors import Invalid
+from qw.core.payload import JsonObject
 from qw.definitions import Definitions, loads
 from qw.store import runs, workers
 from qw.store.connection import Connection
@@ -113,7 +114,8 @@ async def test_a_type_that_nobody_serves_yet_is_a_warning(client: Client, conn: 
 
 
 async def test_a_daemons_file_never_brings_back_what_was_there_before(client: Client, conn: Connection) -> None:
-    old, new = ({"steps": [{"id": id, "type": "noop"}]} for id in ("old", "new"))
+    old: JsonObject = {"steps": [{"id": "old", "type": "noop"}]}
+    new: JsonObject = {"steps": [{"id": "new", "type": "noop"}]}
 
     assert await runs.offer_workflow(conn, "w", old)
     assert await runs.offer_workflow(conn, "w", new)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from qw.client.advancing import advance
 from qw.core.ending import Cancelled, Completed, Failed, Outcome
-from qw.core.payload import JsonObject
+from qw.core.payload import Json, JsonObject
 from qw.core.run import StepStatus, approval_name, compensation_id
 from qw.core.task import Claim
 from qw.core.waiting import Kind
@@ -124,9 +124,9 @@ def documents(draw: st.DrawFn) -> JsonObject:
     for n, id in enumerate(ids):
         needs = draw(st.lists(st.sampled_from(ids[:n]), unique=True, max_size=2)) if n else []
         steps.append(_step(draw, id, needs))
-    late = [step("f0")] if draw(st.booleans()) else []
-    at_last = [step("z0")] if draw(st.booleans()) else []
-    more = {"timeout": "1h"} if draw(st.integers(0, 3)) == 0 else {}
+    late: list[Json] = [step("f0")] if draw(st.booleans()) else []
+    at_last: list[Json] = [step("z0")] if draw(st.booleans()) else []
+    more: JsonObject = {"timeout": "1h"} if draw(st.integers(0, 3)) == 0 else {}
     return {"steps": draw(st.permutations(steps)), "on_failure": late, "finally": at_last, **more}
 
 

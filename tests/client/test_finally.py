@@ -79,7 +79,7 @@ async def test_a_failure_in_finally_fails_the_run_but_undoes_nothing(conn: Conne
 
 
 async def test_outputs_say_what_a_run_comes_to(conn: Connection) -> None:
-    outputs = {"n": "${{ steps.a.result.n + 1 }}", "text": "n is ${{ steps.a.result.n }}"}
+    outputs: Any = {"n": "${{ steps.a.result.n + 1 }}", "text": "n is ${{ steps.a.result.n }}"}
     await kept(conn, step("a", **{"with": {"n": 1}}), step("b"), outputs=outputs)
     id = await begun(conn)
 

@@ -17,7 +17,7 @@ from tests.given import column, value
 AFTER = step("after", "wait", **{"with": {"got": "${{ steps.wait.result }}"}})
 
 
-def wait(type: str = "wait_signal", **more: Any) -> Any:
+def wait(type: Any = "wait_signal", **more: Any) -> Any:
     return {"id": "wait", "type": type, **more}
 
 
@@ -77,10 +77,8 @@ async def test_a_signal_that_comes_before_its_wait_is_kept(conn: Connection) -> 
 
 
 async def test_two_signals_of_one_name_go_to_two_waits_in_order(conn: Connection) -> None:
-    first, second = (
-        {"id": id, "type": "wait_signal", "with": {"signal": "s"}, "needs": needs}
-        for id, needs in [("a", []), ("b", "a")]
-    )
+    first: Any = {"id": "a", "type": "wait_signal", "with": {"signal": "s"}}
+    second: Any = {**first, "id": "b", "needs": "a"}
     await kept(conn, first, second, step("c", "b", **{"with": {"x": "${{ [steps.a.result, steps.b.result] }}"}}))
     id = await begun(conn)
 

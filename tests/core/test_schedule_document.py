@@ -134,7 +134,10 @@ def test_fault_20_the_year_2038_is_a_year_like_others() -> None:
             ["type: 'no op' is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"],
         ),
         ({"every": "5m", "type": "noop", "priority": 11}, ["priority: 11 is not a whole number from 0 to 9"]),
-        ({"every": "5m", "type": "noop", "with": {"a": "\0"}}, ["with.a: contains NUL (\\u0000), which PostgreSQL cannot store"]),
+        (
+            {"every": "5m", "type": "noop", "with": {"a": "\0"}},
+            ["with.a: contains NUL (\\u0000), which PostgreSQL cannot store"],
+        ),
         (
             {"every": "5m", "workflow": "w", "queue": "q"},
             ["queue: goes with type: or run:; the steps of a workflow have their own"],

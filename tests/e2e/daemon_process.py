@@ -16,7 +16,13 @@ from tests.databases import wait_until
 
 ROOT = Path(__file__).parents[2]
 LEASE = 2.0  # seconds, the shortest that qw takes
-QUICK = {"QW_LEASE": "2s", "QW_HEARTBEAT": "400ms", "QW_TICK": "100ms", "QW_LOG_FORMAT": "json", "QW_LOG_LEVEL": "debug"}
+QUICK = {
+    "QW_LEASE": "2s",
+    "QW_HEARTBEAT": "400ms",
+    "QW_TICK": "100ms",
+    "QW_LOG_FORMAT": "json",
+    "QW_LOG_LEVEL": "debug",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,9 @@ class Daemon:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self, *args: str, **environment: str) -> Daemon:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("QW_", "PG", "DB_", "DATABASE_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("QW_", "PG", "DB_", "DATABASE_"))
+        }
         env = {
             **kept, **QUICK, "QW_DATABASE_URL": self.url, "QW_HOME": str(self.directory),
             "QW_TEST_MARKS": str(self.directory / "marks"), **environment,

@@ -32,7 +32,7 @@ async def nap(seconds: float, *, context: Context) -> str:
 async def block(seconds: float, *, context: Context) -> str:
     """Hold the event loop."""
     mark(context, "begin")
-    time.sleep(seconds)  # noqa: ASYNC251
+    time.sleep(seconds)
     mark(context, "end")
     return f"attempt {context.attempt}"
 

@@ -12,9 +12,10 @@ import psycopg
 from tests.databases import wait_until
 from tests.given import HOMES
 
+# Ends the sessions of all daemons.
 SESSIONS = """
     select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
-     where datname = current_database() and pid <> pg_backend_pid() and application_name like 'qw %'"""  # ends those of all daemons
+     where datname = current_database() and pid <> pg_backend_pid() and application_name like 'qw %'"""
 
 
 class Queue:
@@ -26,7 +27,7 @@ class Queue:
         return [self.value("select qw.enqueue(%s, %s)", type, json.dumps(payload)) for _ in range(count)]
 
     def put_one(self, type: str, **payload: object) -> UUID:
-        return self.put(type, **payload)[0]
+        return self.put(type, 1, **payload)[0]
 
     def value(self, query: str, *params: object) -> Any:
         row = self.connection.execute(query.encode(), params or None).fetchone()

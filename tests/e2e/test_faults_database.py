@@ -18,6 +18,8 @@ from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import SESSIONS, Queue
 
 CROWDED = "too many clients|remaining connection slots"
+
+
 @contextmanager
 def opened(url: str) -> Iterator[Queue]:
     with psycopg.connect(url, autocommit=True) as connection:
@@ -180,6 +182,7 @@ def hole(url: str) -> Iterator[Hole]:
         made.close()
 
 
+@pytest.mark.slow
 def test_fault_33_short_time_outs_of_the_role_are_met_with_another_try(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
@@ -228,8 +231,7 @@ def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_says_what
     daemon = private_daemons().ready()
     with ExitStack() as crowd, opened(private_daemons.url) as queue:
         with pytest.raises(psycopg.OperationalError, match=CROWDED):
-            while True:
-                crowd.enter_context(closing(psycopg.connect(private_server.url)))
+            fill(crowd, private_server.url)
         queue.wait_for(queue.put("nap", 5, seconds=0), "completed", 10)
         late = private_daemons()
 
@@ -238,6 +240,12 @@ def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_says_what
         assert re.search(CROWDED, text)
         assert len(text.splitlines()) == 1
     assert daemon.is_alive
+
+
+def fill(crowd: ExitStack, url: str) -> None:
+    """Open sessions until there are no more to be had."""
+    while True:
+        crowd.enter_context(closing(psycopg.connect(url)))
 
 
 def test_fault_36_what_is_wrong_with_a_database_is_said_in_one_line(
@@ -282,6 +290,7 @@ def test_fault_38_a_server_that_takes_no_writes_is_waited_for(
     assert daemon.is_alive
 
 
+@pytest.mark.slow
 def test_fault_42_what_no_notification_told_of_is_found_by_looking(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     deadline = time.monotonic() + 5
@@ -304,7 +313,8 @@ def test_fault_44_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(d
         "    ids = [UUID(i) for i in sys.stdin.read().split()]\n"
         "    async with Client(sys.argv[1]) as client:\n"
         "        for _ in range(10):\n"
-        "            await asyncio.gather(client.cancel(ids), client.retry(ids[::-1]), client.cancel(ids[::-1], running=True))\n"
+        "            back = ids[::-1]\n"
+        "            await asyncio.gather(client.cancel(ids), client.retry(back), client.cancel(back, running=True))\n"
         "asyncio.run(main())\n"
     )
     subprocess.run(
@@ -317,6 +327,7 @@ def test_fault_44_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(d
     queue.expect_whole()
 
 
+@pytest.mark.slow
 def test_fault_21_everything_frozen_together_costs_nothing(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
@@ -351,5 +362,3 @@ def postgres(server: PrivateServer) -> list[int]:
 
 def signal_all(pids: list[int], name: str) -> None:
     subprocess.run(["kill", f"-{name}", *map(str, pids)], check=False, stderr=subprocess.DEVNULL)
-
-

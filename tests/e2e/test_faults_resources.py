@@ -1,4 +1,4 @@
-"""Too little of something: descriptors, disk, patience of the planner. And commands that must not outlive their daemon."""
+"""Too little of something: descriptors, disk, patience of the planner. And commands that must not outlive a daemon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -16,10 +17,14 @@ import pytest
 
 from qw import embedded
 from qw.client import Client
+from qw.core.task import Status
+from qw.store import tasks
+from qw.store.connection import connect, connect_guarded
+from qw.store.tasks import Filter
 from tests.databases import PrivateServer, private_home, wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import SESSIONS, Queue
-from tests.given import migrated
+from tests.given import claimed, migrated, registered
 
 
 def enqueue_command(url: str, *argv: str) -> UUID:
@@ -113,9 +118,8 @@ def test_fault_37_a_full_disk_is_waited_for(small_disk: PrivateServer, tmp_path:
         queue = Queue(connection, small_disk.url)
         queue.wait_for(queue.put("nap", 2, seconds=0), "completed")
         subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False, stderr=subprocess.DEVNULL)
-        with pytest.raises(psycopg.Error, match="No space left|closed the connection|terminating"):
-            for _ in range(2000):
-                queue.put("nap", seconds=0, text="x" * 100_000)
+        with pytest.raises(psycopg.Error, match=r"No space left|closed the connection|terminating"):
+            queue.put("noop", 2000, text="x" * 100_000)
     assert daemon.is_alive
     filler.unlink()
     small_disk.start()  # it may have stopped itself
@@ -165,20 +169,13 @@ def test_fault_41_many_rows_slow_neither_claims_nor_lists(url: str, queue: Queue
     queue.connection.execute("analyze")
 
     async def look() -> list[float]:
-        from qw.core.task import Status
-        from qw.store import tasks
-        from qw.store.connection import connect, connect_guarded
-        from qw.store.tasks import Filter
-        from tests.given import claimed, registered
-
-        times = []
+        times: list[float] = []
         async with await connect_guarded(url, name="qw test") as hot, await connect(url) as cold:
             worker = await registered(hot)
-            for act in (
-                lambda: claimed(hot, worker, room=100),
-                *(lambda status=status: tasks.find(cold, Filter(status=status), limit=50) for status in Status),
-                lambda: tasks.stats(cold),
-            ):
+            acts: list[Callable[[], Awaitable[object]]] = [lambda: claimed(hot, worker, room=100)]
+            acts += [partial(tasks.find, cold, Filter(status=status), limit=50) for status in Status]
+            acts += [lambda: tasks.stats(cold)]
+            for act in acts:
                 await act()
                 started = time.monotonic()
                 await act()

@@ -21,7 +21,7 @@ from qw.services.tasklog import BATCH, TaskLog
 from qw.store import claims, tasks
 from qw.store.connection import Connection, Link
 from qw.store.ids import new_id
-from tests.given import column, ended, enqueued, expect_whole, finished, homes, new_task, running, value
+from tests.given import column, comes_true, ended, enqueued, expect_whole, finished, homes, new_task, running, value
 
 HOUR = timedelta(hours=1)
 
@@ -163,9 +163,10 @@ async def kept(service: Shaky) -> AsyncIterator[None]:
 
 
 async def reached(service: Shaky, steps: int) -> None:
-    async with asyncio.timeout(10):
-        while service.steps < steps:
-            await asyncio.sleep(0.01)
+    async def has_come() -> bool:
+        return service.steps >= steps
+
+    await comes_true(has_come)
 
 
 async def test_a_service_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:

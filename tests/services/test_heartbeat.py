@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from qw.services.leaseguard import LeaseGuard
 from qw.store import workers
 from qw.store.connection import Connection, connect
 from qw.store.workers import Blocking
-from tests.given import column, homes, new_task, running, value
+from tests.given import column, comes_true, homes, new_task, running, value
 from tests.proxy import Proxy
 from tests.services.test_worker import Gate
 from tests.services.workshop import workshop
@@ -61,10 +61,11 @@ async def beating(url: str, **settings: Any) -> AsyncIterator[Beating]:
         yield made
 
 
-async def comes_true(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
+async def soon(condition: Callable[[], object]) -> None:
+    async def is_so() -> object:
+        return condition()
+
+    await comes_true(is_so)
 
 
 async def is_locked(conn: Connection, worker: int) -> bool:
@@ -84,9 +85,7 @@ async def test_a_worker_is_there_locked_and_seen_and_leaves_in_peace(url: str, c
         assert made.lease.holds
         assert await is_locked(conn, made.worker)
         await workers.wait(conn, made.worker, [])
-        async with asyncio.timeout(10):
-            while await value(conn, "select seen_at from qw.worker") == first:
-                await asyncio.sleep(0.01)
+        await comes_true(lambda: value(conn, "select seen_at > %s from qw.worker", first))
 
     assert await column(conn, "select stopped_at is not null and dead_at is null from qw.worker") == [True]
     assert await value(conn, "select count(*) from qw.idle") == 0
@@ -105,8 +104,8 @@ async def test_a_killed_session_is_replaced_under_the_same_identity(url: str, co
     async with beating(url) as made:
         first = made.worker
         await kill(conn)
-        await comes_true(lambda: made.heartbeat.in_contact_since is None)
-        await comes_true(lambda: made.heartbeat.in_contact_since is not None)
+        await soon(lambda: made.heartbeat.in_contact_since is None)
+        await soon(lambda: made.heartbeat.in_contact_since is not None)
 
         assert made.worker == first
         assert made.deaths == 0
@@ -117,7 +116,7 @@ async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Con
     async with beating(url) as made:
         first = made.worker
         await conn.execute("update qw.worker set dead_at = now()")
-        await comes_true(lambda: made.deaths == 1 and made.worker != first and made.lease.holds)
+        await soon(lambda: made.deaths == 1 and made.worker != first and made.lease.holds)
 
         assert await is_locked(conn, made.worker)
         assert await column(conn, "select id from qw.worker where dead_at is null") == [made.worker]
@@ -126,7 +125,7 @@ async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Con
 async def test_a_stray_claim_is_told_at_its_second_beat_only(url: str, conn: Connection) -> None:
     async with beating(url) as made:
         [claim] = await running(conn, worker=made.worker)
-        await comes_true(lambda: made.strays)
+        await soon(lambda: made.strays)
 
         assert made.strays[0] == (claim.id, claim.fence)
 
@@ -143,11 +142,9 @@ async def test_what_the_process_holds_is_no_stray(url: str, conn: Connection) ->
 
 
 async def a_few_beats(conn: Connection, worker: int) -> None:
-    async with asyncio.timeout(10):
-        for _ in range(4):
-            seen = await value(conn, "select seen_at from qw.worker where id = %s", worker)
-            while await value(conn, "select seen_at from qw.worker where id = %s", worker) == seen:
-                await asyncio.sleep(0.005)
+    for _ in range(4):
+        seen = await value(conn, "select seen_at from qw.worker where id = %s", worker)
+        await comes_true(partial(value, conn, "select seen_at > %s from qw.worker where id = %s", seen, worker))
 
 
 async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> None:
@@ -155,7 +152,7 @@ async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> 
         [claim] = await running(conn, worker=made.worker)
         made.holdings.add(Holding(claim=claim, handler=None))
         await conn.execute("update qw.running set fence = fence + 1000000")
-        await comes_true(lambda: claim.fence in made.gone)
+        await soon(lambda: claim.fence in made.gone)
 
 
 async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: Connection) -> None:
@@ -172,10 +169,10 @@ async def test_fault_31_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock
     async with Proxy(url) as proxy, beating(proxy.url, lease=timedelta(seconds=0.6)) as made:
         proxy.swallow()
         started = time.monotonic()
-        await comes_true(lambda: not made.lease.holds)
+        await soon(lambda: not made.lease.holds)
         assert time.monotonic() - started < 1.5
         proxy.open()
-        await comes_true(lambda: made.lease.holds)
+        await soon(lambda: made.lease.holds)
 
 
 def test_a_lease_counts_from_before_the_beat() -> None:

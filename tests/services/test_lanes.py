@@ -25,7 +25,9 @@ def claim(lane: Lane, seq: int) -> Claim:
     )  # fmt: skip
 
 
-def learn(lanes: Lanes, shares: list[Share], *taken: Claim, room: int = 100, cost: float = 0.0, now: float = 0.0) -> None:
+def learn(
+    lanes: Lanes, shares: list[Share], *taken: Claim, room: int = 100, cost: float = 0.0, now: float = 0.0
+) -> None:
     lanes.claimed(shares, list(taken), room=room, cost=cost, now=now)
 
 

@@ -17,7 +17,18 @@ from qw.store import claims, tasks
 from qw.store.claims import Ended
 from qw.store.connection import connect
 from qw.store.ids import new_id
-from tests.given import claimed, column, ended, expect_whole, homes, new_task, registered, status, until_somebody_waits, value
+from tests.given import (
+    claimed,
+    column,
+    ended,
+    expect_whole,
+    homes,
+    new_task,
+    registered,
+    status,
+    until_somebody_waits,
+    value,
+)
 from tests.services.workshop import Workshop, workshop
 
 
@@ -90,7 +101,7 @@ async def test_what_never_ran_loses_nothing_with_its_lease(shop: Workshop) -> No
 
 
 IN_DOUBT: list[Outcome] = [
-    Completed(result="x"), Failed(error="x"), Failed(error="x", final=True), 
+    Completed(result="x"), Failed(error="x"), Failed(error="x", final=True),
     Snoozed(delay=timedelta(hours=1)), HandedBack(),
 ]  # fmt: skip
 

@@ -305,7 +305,7 @@ async def test_the_cursor_follows_once_no_older_transaction_is_open(relays: Rela
     async def follows() -> bool:
         await happened(conn, "task.created")
         await drained(relay)
-        return relay.cursor >= first
+        return relay.cursor >= int(first)
 
     await until(follows, 30)  # of all databases of the server, so of other tests too
 

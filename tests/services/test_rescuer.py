@@ -13,7 +13,18 @@ from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, Link, connect
 from qw.store.ids import new_id
-from tests.given import claimed, column, ended, expect_whole, homes, new_task, registered, running, until_somebody_waits, value
+from tests.given import (
+    claimed,
+    column,
+    ended,
+    expect_whole,
+    homes,
+    new_task,
+    registered,
+    running,
+    until_somebody_waits,
+    value,
+)
 
 LEASE, SHORT = timedelta(seconds=3), timedelta(seconds=0.6)
 
@@ -223,7 +234,9 @@ async def test_two_rescuers_bring_a_task_back_once(conn: Connection, url: str, l
     await expect_whole(conn)
 
 
-async def test_a_full_batch_says_that_there_is_more(conn: Connection, rescue: Rescue, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_batch_says_that_there_is_more(
+    conn: Connection, rescue: Rescue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("qw.services.rescuer.BATCH", 2)
     await running(conn, *(new_task() for _ in range(3)))
     await conn.execute("update qw.worker set dead_at = now() where id = (select max(worker) from qw.running)")

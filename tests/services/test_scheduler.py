@@ -18,7 +18,7 @@ from qw.core.task import Lane
 from qw.core.workflow import parse_workflow
 from qw.services.scheduler import Scheduler
 from qw.store.connection import Connection, Link
-from qw.store.schedules import StoredFire
+from qw.store.fires import StoredFire, of_schedule
 from tests.given import column, expect_whole, status, value
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -384,10 +384,8 @@ async def test_a_removed_schedule_fires_no_more_and_tells_what_it_left(client: C
 
     with pytest.raises(NotFound, match="there is no schedule 's'"):
         await client.schedules.get("s")
-    from qw.store import schedules
-
     async with client.connection() as conn:
-        assert told(await schedules.fires(conn, id)) == ["12:01 removed"]
+        assert told(await of_schedule(conn, id)) == ["12:01 removed"]
 
 
 async def test_fault_60_people_and_daemons_at_once_decide_each_tick_once(

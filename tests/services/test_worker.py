@@ -46,7 +46,7 @@ async def inside(shop: Workshop, gate: Gate, count: int) -> None:
 
 async def test_no_more_is_claimed_than_can_start(url: str) -> None:
     gate = Gate()
-    async with workshop(url, gate.app, {**SLOTS, Kind.ASYNC: 2}) as shop:
+    async with workshop(url, gate.app, dict.fromkeys(Kind, 2)) as shop:
         ids = await shop.enqueue(*(new_task("t") for _ in range(5)))
         await shop.claim()
         await inside(shop, gate, 2)
@@ -106,7 +106,7 @@ async def test_while_one_kind_is_full_the_others_are_still_found_behind_it(url: 
 
 async def test_a_full_kind_does_not_keep_the_others_from_their_slots(url: str) -> None:
     gate = Gate()
-    async with workshop(url, gate.app, {**SLOTS, Kind.ASYNC: 1}) as shop:
+    async with workshop(url, gate.app, dict.fromkeys(Kind, 1)) as shop:
         await shop.enqueue(new_task("t"), new_task("t"))
         await shop.claim()
         [behind] = await shop.enqueue(new_task("thread"))

@@ -115,5 +115,3 @@ async def workshop(
             for link in shop.links.values():
                 await link.close()
             await shop.pool.close()
-
-

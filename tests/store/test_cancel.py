@@ -60,7 +60,8 @@ async def test_a_retrying_task_is_cancelled_with_its_numbers(conn: Connection) -
 
 
 @pytest.mark.parametrize(
-    ("outcome", "answer"), [(None, "completed"), (Failed(error="x", final=True), "failed"), (Cancelled(), "was_cancelled")]
+    ("outcome", "answer"),
+    [(None, "completed"), (Failed(error="x", final=True), "failed"), (Cancelled(), "was_cancelled")],
 )
 async def test_what_is_final_stays_so(conn: Connection, outcome: Failed | Cancelled | None, answer: str) -> None:
     [id] = await finished(conn, outcome)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 from qw.core.task import Lane
 from qw.store import claims, tasks
@@ -70,17 +71,17 @@ async def test_rows_that_another_claims_are_passed_over(conn: Connection, other:
 async def test_many_claimers_at_once_take_every_task_once(url: str, conn: Connection) -> None:
     ids = await enqueued(conn, *(new_task(priority=n % 3) for n in range(300)))
 
-    async def take() -> list[object]:
+    async def take() -> list[UUID]:
         async with await connect_guarded(url, name="qw test") as own:
             worker = await registered(own)
-            taken: list[object] = []
+            taken: list[UUID] = []
             while held := await claimed(own, worker, room=7):
                 taken += [c.id for c in held]
             return taken
 
     taken = await asyncio.gather(*(take() for _ in range(4)))
 
-    assert sorted(sum(taken, [])) == sorted(ids)  # type: ignore[type-var]
+    assert sorted(id for some in taken for id in some) == sorted(ids)
     await expect_whole(conn)
 
 
@@ -157,8 +158,8 @@ async def test_fault_40_a_claim_stays_quick_while_a_snapshot_is_held(conn: Conne
     held = await claims.claim(conn, worker, [Share(DEFAULT, -1, 2500)], room=2500)
 
     plan = await value(
-        conn, "explain (analyze, buffers, format json) select ctid from qw.ready where queue = 'default' and priority = 5"
-        " and seq > %s order by seq limit 10", held[-1].seq)  # fmt: skip
+        conn, "explain (analyze, buffers, format json) select ctid from qw.ready where queue = 'default'"
+        " and priority = 5 and seq > %s order by seq limit 10", held[-1].seq)  # fmt: skip
     await other.execute("rollback")
 
     assert len(held) == 2500

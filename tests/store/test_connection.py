@@ -60,7 +60,7 @@ def test_every_error_has_its_kind(error: psycopg.Error, kind: type[QwError]) -> 
 
 @pytest.mark.parametrize(("code", "kind"), [("QW001", NotFound), ("QW002", Conflict), ("QW003", Invalid)])
 async def test_errors_raised_in_sql_have_theirs(conn: Connection, code: str, kind: type[QwError]) -> None:
-    with pytest.raises(kind, match="^so it is$"), translated():
+    with pytest.raises(kind, match=r"^so it is$"), translated():
         await conn.execute(f"do $$ begin raise exception 'so it is' using errcode = '{code}'; end $$")
 
 
@@ -135,7 +135,10 @@ async def test_a_link_serves_one_user_at_a_time_and_forgives_a_cancelled_one(url
 
 
 async def test_a_server_that_cannot_be_reached_is_unavailable_at_once() -> None:
-    for opener in (Pool("postgresql://127.0.0.1:1/x", size=2, name="x"), Single("postgresql://127.0.0.1:1/x", name="x")):
+    for opener in (
+        Pool("postgresql://127.0.0.1:1/x", size=2, name="x"),
+        Single(Link("postgresql://127.0.0.1:1/x", name="x")),
+    ):
         with pytest.raises(Unavailable, match="cannot be reached"):
             await opener.open()
         await opener.close()

@@ -14,10 +14,25 @@ from qw.store.connection import Connection, connect
 from qw.store.ids import new_id
 from tests.given import claimed, ended, registered, running, status, value
 
-TASK = "insert into qw.task (id, queue, type, payload, priority, max_retries, timeout, unique_key) values (qw.new_id(), {})"
-RUN = "insert into qw.run (id, workflow, workflow_id, version, status, input, finished_at) values (qw.new_id(), 'w', qw.new_id(), 1, {})"
-STEP = "insert into qw.run_step (run_id, step, type, status, task_id, error, finished_at, finished) values (qw.new_id(), 's', 't', {})"
+TASK = (
+    "insert into qw.task (id, queue, type, payload, priority, max_retries, timeout, unique_key)"
+    " values (qw.new_id(), {})"
+)
+RUN = (
+    "insert into qw.run (id, workflow, workflow_id, version, status, input, finished_at)"
+    " values (qw.new_id(), 'w', qw.new_id(), 1, {})"
+)
+STEP = (
+    "insert into qw.run_step (run_id, step, type, status, task_id, error, finished_at, finished)"
+    " values (qw.new_id(), 's', 't', {})"
+)
 FINISHED = "insert into qw.finished (task_id, status, fence, attempt, retries, crashes, error) values (qw.new_id(), {})"
+FUTURE = "insert into qw.task (id, queue, type, payload, priority) values ('ffffffff-ffff-7fff-bfff-ffffffffffff', {})"
+RUNNING = (
+    "insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)"
+    " values (qw.new_id(), {})"
+)
+SCHEDULED = "insert into qw.scheduled (task_id, run_at, queue, priority, reason) values (qw.new_id(), {})"
 
 WRONG = [
     TASK.format("'q', null, '{}', 5, 1, null, null"),
@@ -33,14 +48,13 @@ WRONG = [
     TASK.format("'q', 't', '{}', 5, 0, null, null"),
     TASK.format("'q', 't', '{}', 5, 1, '0 s', null"),
     TASK.format("'q', 't', '{}', 5, 1, null, ''"),
-    "insert into qw.task (id, queue, type, payload, priority) values ('ffffffff-ffff-7fff-bfff-ffffffffffff', 'q', 't', '{}', 5)",
+    FUTURE.format("'q', 't', '{}', 5"),
     FINISHED.format("'succeeded', 1, 1, 0, 0, null"),
     FINISHED.format("'failed', 1, 1, 0, 0, null"),
     FINISHED.format("'cancelled', 1, 1, 0, 0, null"),
     FINISHED.format("'completed', 1, 1, 0, 0, 'but an error'"),
-    "insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)"
-    " values (qw.new_id(), 1, 0, 0, 0, 1, 'q', 5, 1)",
-    "insert into qw.scheduled (task_id, run_at, queue, priority, reason) values (qw.new_id(), 'infinity', 'q', 5, 'time')",
+    RUNNING.format("1, 0, 0, 0, 1, 'q', 5, 1"),
+    SCHEDULED.format("'infinity', 'q', 5, 'time'"),
     "insert into qw.attempt (task_id, fence, outcome, attempt) values (qw.new_id(), 1, 'forgotten', 1)",
     "insert into qw.progress (task_id, fraction, message) values (qw.new_id(), 1.5, '')",
     RUN.format("'succeeded', '{}', null"),

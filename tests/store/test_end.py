@@ -26,7 +26,7 @@ from tests.given import (
 )
 
 SOON, LONG_AGO = timedelta(minutes=1), datetime(2000, 1, 1, tzinfo=UTC)
-ALL = [
+ALL: list[tuple[Outcome, str, str, str | None]] = [
     (Completed(result={"a": 1}), "finished", "completed", None),
     (Failed(error="boom"), "scheduled", "retrying", "error"),
     (Failed(error="too slow", outcome="timed_out"), "scheduled", "retrying", "timed_out"),
@@ -89,7 +89,9 @@ async def test_a_failure_waits_for_its_backoff_and_counts(conn: Connection) -> N
 
     await claims.end(conn, [ended(claim, Failed(error="boom", after=SOON))])
 
-    row = await (await conn.execute("select run_at - now(), attempt, retries, crashes, reason from qw.scheduled")).fetchone()
+    row = await (
+        await conn.execute("select run_at - now(), attempt, retries, crashes, reason from qw.scheduled")
+    ).fetchone()
     assert row is not None
     assert SOON - timedelta(seconds=5) < row[0] <= SOON
     assert row[1:] == (1, 1, 0, "retry")
@@ -106,7 +108,7 @@ async def test_a_hand_back_keeps_the_old_place_and_a_retry_gets_a_new_one(conn: 
 
     again = await claimed(conn, await registered(conn))
     assert [c.id for c in again] == [first.id, third, second.id]
-    assert [c.seq for c in again][0] == first.seq
+    assert again[0].seq == first.seq
 
 
 async def test_what_never_ran_spends_no_attempt(conn: Connection) -> None:
@@ -218,10 +220,13 @@ async def test_a_lost_result_is_kept_in_the_history_once(conn: Connection) -> No
     await claims.record_lost(conn, 7, [late, ended(claim._replace(id=new_id()))])
 
     [attempt] = await tasks.attempts(conn, claim.id)
-    assert (attempt.outcome, attempt.result, attempt.worker, attempt.fence) == ("lease_lost", {"late": True}, 7, claim.fence)
+    assert (attempt.outcome, attempt.result, attempt.worker, attempt.fence) == (
+        "lease_lost",
+        {"late": True},
+        7,
+        claim.fence,
+    )
     assert await homes(conn, claim.id) == ["running"]
-
-
 
 
 async def test_the_third_crash_is_the_last(conn: Connection) -> None:

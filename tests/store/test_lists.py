@@ -23,7 +23,9 @@ async def one_of_each(conn: Connection) -> dict[str, Any]:
     [failed] = await finished(conn, Failed(error="could not connect", final=True), new_task("b"))
     [cancelled] = await finished(conn, Cancelled(), new_task("a"))
     [processing, again, soon] = await running(conn, new_task("a"), new_task("b"), new_task("a"))
-    await claims.end(conn, [ended(again, Failed(error="again", after=HOUR)), ended(soon, Failed(error="x", after=ZERO))])
+    await claims.end(
+        conn, [ended(again, Failed(error="again", after=HOUR)), ended(soon, Failed(error="x", after=ZERO))]
+    )
     await claims.promote(conn, cursor=datetime(2000, 1, 1, tzinfo=UTC), limit=9)
     pending, later = await enqueued(conn, new_task("a"), new_task("b", queue="q", delay=HOUR))
     return {

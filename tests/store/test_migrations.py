@@ -8,7 +8,7 @@ import pytest
 
 from qw.core.errors import Misconfigured, Unavailable
 from qw.store import migrations
-from qw.store.connection import Connection, connect
+from qw.store.connection import connect
 from tests.databases import Server, template
 from tests.given import until_somebody_waits, value
 

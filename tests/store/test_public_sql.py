@@ -139,7 +139,8 @@ async def test_public_functions_are_nobodys_until_granted(conn: Connection) -> N
 async def test_functions_of_the_owner_cannot_be_led_astray(conn: Connection) -> None:
     loose = await value(conn, """
         select array_agg(proname) from pg_proc
-         where pronamespace = 'qw'::regnamespace and prosecdef and not 'search_path=pg_catalog, pg_temp' = any(proconfig)""")  # fmt: skip
+         where pronamespace = 'qw'::regnamespace and prosecdef
+           and not 'search_path=pg_catalog, pg_temp' = any(proconfig)""")  # fmt: skip
     assert loose is None
 
 

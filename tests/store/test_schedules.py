@@ -8,10 +8,11 @@ import pytest
 
 from qw.core.firing import Fire, Reason, Skip, first_tick
 from qw.core.schedule import FIRES_KEPT, Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
-from qw.store import schedules
+from qw.store import fires, schedules
 from qw.store.connection import Connection
+from qw.store.fires import Making
 from qw.store.ids import new_id
-from qw.store.schedules import Decided, Making, StoredSchedule
+from qw.store.schedules import Decided, StoredSchedule
 from tests.given import finished, running, value
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -133,22 +134,22 @@ async def test_a_tick_is_recorded_once(conn: Connection) -> None:
     first, again = (Making(stored=found, fire=Fire(tick=NOW, id=new_id())) for _ in range(2))
     skip = Skip(tick=NOW, reason=Reason.MISSED, detail="late")
 
-    assert await schedules.record(conn, [first], []) == {(found.id, NOW)}
-    assert await schedules.record(conn, [again], []) == set()
-    assert await schedules.record(conn, [], [(found.id, skip)]) == set()
-    (fire,) = await schedules.fires(conn, found.id)
+    assert await fires.record(conn, [first], []) == {(found.id, NOW)}
+    assert await fires.record(conn, [again], []) == set()
+    assert await fires.record(conn, [], [(found.id, skip)]) == set()
+    (fire,) = await fires.of_schedule(conn, found.id)
     assert (fire.task_id, fire.run_id, fire.reason) == (first.fire.id, None, None)
 
 
 async def test_a_backfill_fires_what_was_skipped_and_leaves_what_fired(conn: Connection) -> None:
     found = await stored(conn)
     done, late = (Making(stored=found, fire=Fire(tick=NOW + n * MINUTE, id=new_id())) for n in range(2))
-    await schedules.record(conn, [done], [(found.id, Skip(tick=NOW + MINUTE, reason=Reason.MISSED, detail="late"))])
+    await fires.record(conn, [done], [(found.id, Skip(tick=NOW + MINUTE, reason=Reason.MISSED, detail="late"))])
     again = Making(stored=found, fire=Fire(tick=NOW, id=new_id()))
 
-    assert await schedules.record_backfill(conn, [again, late]) == {(found.id, NOW + MINUTE)}
-    assert await schedules.fired_among(conn, found.id, [NOW, NOW + MINUTE]) == {NOW, NOW + MINUTE}
-    assert [(f.cause, f.reason, f.task_id) for f in await schedules.fires(conn, found.id)] == [
+    assert await fires.record_backfill(conn, [again, late]) == {(found.id, NOW + MINUTE)}
+    assert await fires.fired_among(conn, found.id, [NOW, NOW + MINUTE]) == {NOW, NOW + MINUTE}
+    assert [(f.cause, f.reason, f.task_id) for f in await fires.of_schedule(conn, found.id)] == [
         ("backfill", None, late.fire.id),
         ("tick", None, done.fire.id),
     ]
@@ -189,14 +190,14 @@ async def test_late_schedules_are_those_that_nobody_serves(conn: Connection) -> 
 async def test_what_became_of_ticks_is_kept_longer_than_a_backfill_reaches(conn: Connection) -> None:
     found = await stored(conn)
     for n in range(3):
-        await schedules.record(conn, [Making(stored=found, fire=Fire(tick=NOW + n * MINUTE, id=new_id()))], [])
+        await fires.record(conn, [Making(stored=found, fire=Fire(tick=NOW + n * MINUTE, id=new_id()))], [])
     await conn.execute(
         "update qw.schedule_fire set decided_at = now() - %s where tick > %s", (FIRES_KEPT + MINUTE, NOW)
     )
 
-    assert await schedules.prune(conn, age=FIRES_KEPT, limit=1) == 1
-    assert await schedules.prune(conn, age=FIRES_KEPT, limit=10) == 1
-    assert len(await schedules.fires(conn, found.id)) == 1
+    assert await fires.prune(conn, age=FIRES_KEPT, limit=1) == 1
+    assert await fires.prune(conn, age=FIRES_KEPT, limit=10) == 1
+    assert len(await fires.of_schedule(conn, found.id)) == 1
 
 
 async def test_a_hundred_thousand_schedules_cost_nothing_while_they_are_not_due(conn: Connection) -> None:
@@ -238,6 +239,7 @@ async def test_sql_refuses_a_schedule_with_a_program_of_its_own(conn: Connection
         "'s', 'command', '{\"run\": \"id\"}', cron => '@daily'",
         "'s', 'noop'",
         "'s', 'noop', at => 'infinity'",
+        "'s', 'noop', at => '2026-01-01'",
     ):
         with pytest.raises(psycopg.Error):
             await conn.execute(f"select qw.schedule_add({arguments})".encode())

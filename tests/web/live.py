@@ -86,8 +86,8 @@ def live(
     try:
         yield started
     finally:
-        started.api.close()
         thread.stop()
+        started.api.close()
     if thread.error is not None:
         raise thread.error
 

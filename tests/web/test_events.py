@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from qw.web import events
 from tests.web.live import Live, live, until
+
+TASK = {"type": "noop", "payload": {}}
 
 
 @pytest.fixture
@@ -76,12 +80,30 @@ def test_a_place_that_is_none_is_a_400(server_shared: Live, place: str) -> None:
 def test_readers_beyond_the_cap_come_back_later(server_alone: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MOST_READERS", 1)
     with server_alone.api.stream("GET", "/api/events") as first:
-        assert next(first.iter_raw()).startswith(b"retry:")
+        chunks = first.iter_raw()  # closed with its last reference
+        assert next(chunks).startswith(b"retry:")
 
-        refused = server_alone.api.get("/api/events")
-
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+        assert _status(server_alone) == 503
     until(lambda: _status(server_alone) == 200)
+
+
+def test_a_server_that_stops_waits_for_no_reader(url: str) -> None:
+    with live(url) as started:
+        api = started.api
+        reader = api.send(api.build_request("GET", "/api/events"), stream=True)
+        chunks = reader.iter_raw()
+        next(chunks)
+        waiter = threading.Thread(
+            target=lambda: answers.append(started.post("/api/task", TASK, headers={"Prefer": "wait=60"}))
+        )
+        answers: list[Any] = []
+        waiter.start()
+        until(lambda: started.get("/api/task")["total"] == 1)
+        asked = time.monotonic()
+    waiter.join()
+
+    assert time.monotonic() - asked < 4
+    assert [answer["status"] for answer in answers] == ["pending"]
 
 
 def _status(live: Live) -> int:

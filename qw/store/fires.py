@@ -1,0 +1,117 @@
+"""What became of the ticks of schedules: each one has a row, that of a task, a run, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from qw import sql
+from qw.core.firing import Fire, Reason, Skip
+from qw.store.connection import Connection, execute, query
+from qw.store.schedules import StoredSchedule
+
+_SQL = sql.statements("fire")
+
+LAST_TICK = datetime(9999, 1, 1, tzinfo=UTC)
+
+Cause: TypeAlias = Literal["tick", "trigger"]
+Tick: TypeAlias = tuple[UUID, datetime]  # a schedule and one of its ticks
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFire:
+    """What became of a tick: a task or a run, or the ``reason`` why neither. ``until``: so too for all up to that."""
+
+    tick: datetime
+    cause: str
+    reason: Reason | None
+    detail: str | None
+    until: datetime | None
+    blocker: UUID | None
+    task_id: UUID | None
+    run_id: UUID | None
+    decided_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """A fire that is to make what its schedule starts."""
+
+    stored: StoredSchedule
+    fire: Fire
+
+
+async def record(
+    conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, Skip]], cause: Cause = "tick"
+) -> set[Tick]:
+    """Write down what becomes of ticks. Returns those that were not decided before: only these may make something."""
+    if not made and not skipped:
+        return set()
+    params = {
+        "cause": cause,
+        "ids": [m.stored.id for m in made] + [id for id, _ in skipped],
+        "ticks": [m.fire.tick for m in made] + [skip.tick for _, skip in skipped],
+        "reasons": [None] * len(made) + [skip.reason.value for _, skip in skipped],
+        "details": [None] * len(made) + [skip.detail for _, skip in skipped],
+        "untils": [None] * len(made) + [skip.until for _, skip in skipped],
+        "blockers": [None] * len(made) + [skip.blocker for _, skip in skipped],
+        "tasks": [_task_id(m) for m in made] + [None] * len(skipped),
+        "runs": [_run_id(m) for m in made] + [None] * len(skipped),
+    }
+    return set(await (await execute(conn, _SQL["record"], params)).fetchall())
+
+
+async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]:
+    """The same for ticks of the past; one that was skipped fires after all, one that fired is left out."""
+    params = {
+        "ids": [m.stored.id for m in made],
+        "ticks": [m.fire.tick for m in made],
+        "tasks": [_task_id(m) for m in made],
+        "runs": [_run_id(m) for m in made],
+    }
+    return set(await (await query(conn, _SQL["record_backfill"], params)).fetchall())
+
+
+async def fired_among(conn: Connection, id: UUID, ticks: Sequence[datetime]) -> set[datetime]:
+    """Those of the ticks that fired."""
+    rows = await (await query(conn, _SQL["fired_among"], {"id": id, "ticks": list(ticks)})).fetchall()
+    return {row[0] for row in rows}
+
+
+async def has_made(conn: Connection, id: UUID, made: UUID) -> bool:
+    """Whether the schedule made this task or run."""
+    return await (await query(conn, _SQL["has_made"], {"id": id, "made": made})).fetchone() is not None
+
+
+async def refuse(conn: Connection, making: Making, detail: str) -> None:
+    """A recorded fire could not make what it should: it counts as skipped."""
+    params = {"id": making.stored.id, "tick": making.fire.tick, "detail": detail}
+    await query(conn, _SQL["refuse"], params)
+
+
+async def of_schedule(
+    conn: Connection, id: UUID, *, before: datetime = LAST_TICK, limit: int = 100
+) -> list[StoredFire]:
+    """What became of the schedule's ticks before one, the latest first."""
+    async with conn.cursor(row_factory=class_row(StoredFire)) as cursor:
+        await cursor.execute(_SQL["of_schedule"], {"id": id, "before": before, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def prune(conn: Connection, *, age: timedelta, limit: int) -> int:
+    """Forget up to *limit* ticks that were decided longer ago than *age*. Returns how many."""
+    row = await (await query(conn, _SQL["prune"], {"age": age, "limit": limit})).fetchone()
+    return row[0] if row else 0
+
+
+def _task_id(making: Making) -> UUID | None:
+    return making.fire.id if making.stored.starts_task else None
+
+
+def _run_id(making: Making) -> UUID | None:
+    return None if making.stored.starts_task else making.fire.id
