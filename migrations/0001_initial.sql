@@ -235,9 +235,7 @@ create index event_kept on qw.event using brin (kept_at) with (autosummarize = o
 --
 -- One writer at a time: so ids appear in their own order, and a reader who asks for what comes after the last id it saw
 -- misses nothing.
-create function qw.keep_events(
-  events uuid[], types text[], tasks uuid[], runs uuid[], times timestamptz[], bodies jsonb[]
-) returns bigint
+create function qw.keep_events(messages jsonb) returns bigint
 language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -246,9 +244,9 @@ begin
   perform pg_advisory_xact_lock(7178, 16);
   with kept as (
     insert into qw.event as e (event, type, task_id, run_id, at, body)
-      select g.event, g.type, g.task_id, g.run_id, g.at, g.body
-        from unnest(events, types, tasks, runs, times, bodies) with ordinality
-             as g (event, type, task_id, run_id, at, body, place)
+      select (m ->> 'event')::uuid, m ->> 'type', (m ->> 'task')::uuid, (m ->> 'run')::uuid, (m ->> 'at')::timestamptz,
+             m -> 'body'
+        from jsonb_array_elements(messages) with ordinality as g (m, place)
        order by g.place
       on conflict do nothing
     returning e.id

@@ -40,6 +40,12 @@ def daemon(
     allow_commands: Annotated[
         bool | None, typer.Option(help="Run commands that stand in the database.", show_default=False)
     ] = None,
+    http: Annotated[
+        bool | None,
+        typer.Option("--http/--no-http", help="Serve HTTP; else unless the port is taken.", show_default=False),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
     lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
     grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
@@ -62,7 +68,11 @@ def daemon(
         grace=grace,
         log_format=log_format,
         log_level=log_level,
+        host=host,
+        port=port,
     )
+    if http is None and (port is not None or "port" in settings.origins):
+        http = True  # who names a port means it
     if processes > 1:
         from qw.cli.children import keep
 
@@ -70,8 +80,8 @@ def daemon(
     from qw.daemon.logs import set_up
 
     set_up(settings)
-    with _runner() as runner:
-        runner.run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate))
+    with loop_runner() as runner:
+        runner.run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
 
 
 def _words_for_a_child(words: list[str]) -> list[str]:
@@ -85,7 +95,7 @@ def _words_for_a_child(words: list[str]) -> list[str]:
     return kept
 
 
-def _runner() -> asyncio.Runner:
+def loop_runner() -> asyncio.Runner:
     try:
         import uvloop
     except ImportError:
@@ -93,14 +103,16 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def _run(settings: Settings, handlers: str | None, files: list[Path], *, drain: bool, migrate: bool) -> None:
+async def _run(
+    settings: Settings, handlers: str | None, files: list[Path], *, drain: bool, migrate: bool, http: bool | None
+) -> None:
     from qw.cli.definitions import of_files, of_start
     from qw.daemon import Daemon, Options
     from qw.daemon.database import ready
 
     given = of_files(files)
     place = await ready(settings, migrate=migrate)
-    options = Options(app=handlers, definitions=given or await of_start(place.url), until_drained=drain)
+    options = Options(app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http)
     started = Daemon(settings, place, options)
     stop_on_signals(started)
     async with started:

@@ -122,7 +122,7 @@ async def _daemon(settings: Settings, place: Place) -> AsyncIterator[None]:
     from qw.cli.definitions import of_start
     from qw.daemon import Daemon, Options
 
-    async with Daemon(settings, place, Options(definitions=await of_start(place.url))) as daemon:
+    async with Daemon(settings, place, Options(definitions=await of_start(place.url), http=False)) as daemon:
         serving = asyncio.create_task(daemon.run())
         try:
             yield

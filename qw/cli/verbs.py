@@ -16,6 +16,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "enqueue": "Put tasks into the queue.",
         "run": "Run a shell command as a task.",
         "daemon": "Run tasks until told to stop.",
+        "api": "Serve HTTP alone, and run no tasks.",
         "status": "Show queues, workers and failures in one screen.",
         "logs": "Show what a task said.",
         "why": "Say what keeps a task from running.",

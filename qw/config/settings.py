@@ -127,6 +127,12 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         "web origins that may call the API from a browser", read.listed(read.origin), ()
     )
+    access_log: bool = _setting("log a line per HTTP request", read.switch, False)
+    seeder: bool = _setting("serve the routes that fill and empty the database, for demonstrations", read.switch, False)
+    unhealthy_failed: int = _setting("failed tasks from which the queue is unhealthy", read.whole(1, 10**9), 50)
+    unhealthy_pending: int = _setting("pending tasks from which the queue is unhealthy", read.whole(1, 10**9), 500)
+    overloaded_failed: int = _setting("failed tasks above which the queue is overloaded", read.whole(0, 10**9), 20)
+    overloaded_pending: int = _setting("pending tasks above which the queue is overloaded", read.whole(0, 10**9), 200)
     broker: Transport | None = _setting(
         "where events go: none, postgres, rabbitmq, nats or redis; unset: nowhere",
         read.transport,

@@ -41,7 +41,7 @@ def parse(text: str | bytes, *, path: str = "payload") -> Json:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value: Json = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_int)
+        value: Json = _decoder.decode(text)
     except UnicodeDecodeError as error:
         raise Invalid(Fault(path=path, message=f"not UTF-8 at byte {error.start}")) from None
     except json.JSONDecodeError as error:
@@ -235,6 +235,9 @@ def _int(digits: str) -> int:
     if len(digits) > 20:
         raise _Refused("an integer outside -2^63 … 2^64-1")
     return int(digits)
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_int)
 
 
 def _kind(value: object) -> str:

@@ -26,6 +26,7 @@ from qw.core.task import Lane, Policy
 from qw.daemon.brokers import KEPT, declared, inbox, log_age, quieten, targets, webhooks
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
+from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.loops import keep_running
 from qw.daemon.systemd import keep_watchdog_quiet, notify
@@ -69,6 +70,7 @@ class Options:
     app: str | None = None
     definitions: Sequence[Definitions] = ()
     until_drained: bool = False
+    http: bool | None = None  # None: unless another daemon of this machine has the port
 
 
 class Daemon:
@@ -127,6 +129,9 @@ class Daemon:
         self._stack.push_async_callback(self._return_the_rest)
         await self._relay_events(direct)
         self._build(direct)
+        if self._options.http is not False:
+            required = self._options.http is True
+            await self._stack.enter_async_context(serving(settings, url, required=required))
         for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
             async with link.use():
                 pass
@@ -324,7 +329,7 @@ class Daemon:
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
         if self._relay:
-            self._relay.bell.set()
+            self._relay.ended(len(ended))
 
     def _return_strays(self, strays: list[Held]) -> None:
         self._holdings.revoke(stray.fence for stray in strays)

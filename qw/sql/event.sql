@@ -91,8 +91,7 @@ select t.*, 0::bigint as horizon, 0::bigint as next from qw.telling t
 delete from qw.outbox where id = any(%(ids)s::bigint[])
 
 -- name: keep
-select qw.keep_events(%(events)s::uuid[], %(types)s::text[], %(tasks)s::uuid[], %(runs)s::uuid[],
-                      %(times)s::timestamptz[], %(bodies)s::jsonb[])
+select qw.keep_events(%(messages)s::jsonb)
 
 -- name: last
 -- The newest id of the log; 0: it is empty.

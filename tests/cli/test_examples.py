@@ -31,7 +31,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qw]:
     _program(folder / "bin" / "crontab", "echo '0 4 * * * true'")
     with private_home() as home:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        qw = Qw(environment(QW_HOME=str(home), HOME=str(folder), PATH=path, QW_BROKER="postgres"), folder)
+        qw = Qw(
+            environment(QW_HOME=str(home), HOME=str(folder), PATH=path, QW_BROKER="postgres", QW_EVENT_LOG="1h"), folder
+        )
         assert qw.process("db", "start").code == 0
         with qw.daemon():
             qw.process("enqueue", "noop", "-q", "mail", "--wait")

@@ -1,0 +1,55 @@
+"""HTTP beside the work, or alone: the settings turned into what `qw.web` wants."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from qw import web
+from qw.client import Client
+from qw.config import Settings, check_listening
+from qw.core.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 8  # to the database; a pool of its own, so that requests cannot starve the workers
+PATIENCE = 2.0  # seconds a request waits for one of them
+
+
+@asynccontextmanager
+async def serving(settings: Settings, url: str, *, required: bool) -> AsyncIterator[None]:
+    """Serve HTTP while the context lasts.
+
+    When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
+    """
+    check_listening(settings)
+    async with Client(url, size=CONNECTIONS, name="qw http", patience=PATIENCE) as client:
+        app = web.application(client, settings, _options(settings))
+        listening = web.serving(app, settings.host, settings.port)
+        try:
+            port = await listening.__aenter__()
+        except Misconfigured as error:
+            if required:
+                raise
+            log.warning("HTTP is not served here", extra={"reason": str(error)})
+            yield
+            return
+        log.info("HTTP is served", extra={"address": f"http://{settings.host}:{port}"})
+        try:
+            yield
+        finally:
+            await listening.__aexit__(None, None, None)
+
+
+def _options(settings: Settings) -> web.Options:
+    return web.Options(
+        seeder=settings.seeder and not settings.api_tokens,
+        access_log=settings.access_log,
+        thresholds=web.Thresholds(
+            unhealthy_failed=settings.unhealthy_failed,
+            unhealthy_pending=settings.unhealthy_pending,
+            overloaded_failed=settings.overloaded_failed,
+            overloaded_pending=settings.overloaded_pending,
+        ),
+    )
