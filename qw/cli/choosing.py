@@ -135,7 +135,7 @@ async def change(client: Client, wanted: Change, asked: Asked) -> int:
 
 
 def confirm(question: str, *, count: str) -> None:
-    """Ask on the terminal. Raise Abort for no, Invalid where nobody can be asked."""
+    """Ask on the terminal. Raise Exit for no, Invalid where nobody can be asked."""
     try:
         terminal = open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None  # noqa: SIM115 (closed below)
     except OSError:
@@ -146,7 +146,7 @@ def confirm(question: str, *, count: str) -> None:
         terminal.write(f"{question} [y/N] ".encode())
         answer = terminal.readline().strip().lower()
     if answer not in (b"y", b"yes"):
-        raise typer.Abort
+        raise typer.Exit(1)
 
 
 async def _chosen(client: Client, wanted: Change, asked: Asked) -> list[UUID]:

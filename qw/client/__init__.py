@@ -13,25 +13,29 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
-from qw.client.advancing import advance_new
 from qw.client.coalesce import Coalescer
-from qw.client.schedules import Schedules
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
 from qw.core.payload import JsonObject
-from qw.core.run import RunStatus
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
-from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.store import runs, tasks, workers, workflows
+from qw.store import tasks
 from qw.store.connection import Connection, Link, translated
 from qw.store.ids import new_id
 from qw.store.pool import PATIENCE, Pool, Single
-from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
 from qw.store.tasks import LAST_ID, Filter, LogLine, QueueStats
-from qw.store.workers import Worker
+
+if TYPE_CHECKING:
+    from qw.client.schedules import Schedules
+    from qw.core.run import RunStatus
+    from qw.core.workflow import Workflow
+    from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
+    from qw.store.workers import Worker
+
+# What workflows and schedules need is imported by the methods that do, so that a lone enqueue does not wait for it.
 
 COPY_BATCH = 5000
 ID_BATCH = 1000
@@ -59,15 +63,19 @@ class Run:
 class Client:
     """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
 
-    def __init__(
-        self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE
-    ) -> None:
+    def __init__(self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE) -> None:
         """*patience*: seconds to wait for a free connection before Unavailable is raised."""
         link = Link(url, name=name, guarded=False)
         self._pool: Pool | Single = Single(link) if size == 1 else Pool(url, size=size, name=name, patience=patience)
         self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
         self._stack = AsyncExitStack()
-        self.schedules = Schedules(self._pool)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """The schedules, with verbs of their own."""
+        from qw.client.schedules import Schedules
+
+        return Schedules(self._pool)
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
@@ -166,6 +174,8 @@ class Client:
 
     async def types(self) -> list[str]:
         """The types that somebody has served."""
+        from qw.store import workers
+
         async with self._pool.connection() as conn:
             return await workers.types(conn)
 
@@ -234,6 +244,8 @@ class Client:
 
     async def workers(self) -> list[Worker]:
         """The workers that live, the newest first."""
+        from qw.store import workers
+
         async with self._pool.connection() as conn:
             return await workers.living(conn)
 
@@ -289,15 +301,21 @@ class Client:
 
     async def keep_workflow(self, workflow: Workflow) -> None:
         """Store a definition as the newest version; runs that started keep theirs."""
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             await runs.keep_workflow(conn, workflow.name, workflow.document)
 
     async def workflows(self) -> list[StoredWorkflow]:
         """The stored workflows, in name order."""
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             return await runs.workflows(conn)
 
     async def workflow(self, name: str) -> StoredWorkflow:
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             found = await runs.workflows(conn, name)
             known = [] if found else [workflow.name for workflow in await runs.workflows(conn)]
@@ -318,6 +336,10 @@ class Client:
 
         The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
         """
+        from qw.client.advancing import advance_new
+        from qw.core.workflow import check_input, parse_workflow
+        from qw.store import runs, workflows
+
         stored = await self.workflow(name)
         if not stored.is_active:
             raise Conflict(f"workflow {name} is not active; activate it first")
@@ -334,6 +356,8 @@ class Client:
 
     async def run(self, id: UUID) -> Run:
         """A run with its steps."""
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             found = await runs.get(conn, [id])
             if not found:
@@ -349,12 +373,16 @@ class Client:
         before: UUID = LAST_ID,
     ) -> list[StoredRun]:
         """Matching runs, the newest first."""
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             ids = await runs.find(conn, workflow=workflow, status=status, limit=min(limit, 1000), before=before)
             return await runs.get(conn, ids)
 
     async def cancel_run(self, id: UUID) -> None:
         """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+        from qw.store import runs
+
         async with self._pool.connection() as conn:
             asked = await runs.cancel(conn, id)
         if not asked:  # the connection is given back first: a command has only one
