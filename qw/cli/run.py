@@ -41,7 +41,7 @@ def run(
     delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
-    max_retries: Annotated[int | None, typer.Option("--max-retries", help="Attempts in all.")] = None,
+    max_retries: Annotated[int, typer.Option("--max-retries", help="Attempts in all; one, unless given.")] = 1,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and exit as the command did.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="The same, and show what it prints.")] = False,

@@ -325,7 +325,7 @@ class Daemon:
 
     # -- reacting
 
-    def _ended(self, ended: Iterable[Ended]) -> None:
+    def _ended(self, ended: Sequence[Ended]) -> None:
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
         if self._relay:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -73,6 +75,10 @@ async def is_locked(conn: Connection, worker: int) -> bool:
     return next(look.locked for look in looks if look.id == worker)
 
 
+SESSION = """
+    select pid from pg_stat_activity where application_name = 'qw heartbeat' and datname = current_database()"""
+
+
 async def kill(conn: Connection) -> None:
     await conn.execute(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'qw heartbeat'"
@@ -122,12 +128,21 @@ async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Con
         assert await column(conn, "select id from qw.worker where dead_at is null") == [made.worker]
 
 
-async def test_a_stray_claim_is_told_at_its_second_beat_only(url: str, conn: Connection) -> None:
-    async with beating(url) as made:
+async def test_a_claim_that_never_arrived_is_told_at_its_second_beat(url: str, conn: Connection) -> None:
+    """At the first its answer may still be on the way."""
+    made = Beating(url)
+    await asyncio.to_thread(made.heartbeat._open)
+    line = made.heartbeat._conn
+    assert line is not None
+    with contextlib.closing(line):
         [claim] = await running(conn, worker=made.worker)
+        await asyncio.to_thread(made.heartbeat._compare, line)
+        await asyncio.sleep(0.01)
+        assert made.strays == []
+        await asyncio.to_thread(made.heartbeat._compare, line)
         await soon(lambda: made.strays)
 
-        assert made.strays[0] == (claim.id, claim.fence)
+    assert made.strays == [(claim.id, claim.fence)]
 
 
 async def test_what_the_process_holds_is_no_stray(url: str, conn: Connection) -> None:
@@ -157,10 +172,12 @@ async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> 
 
 async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: Connection) -> None:
     async with beating(url) as made, await connect(url) as admin:
+        session = await value(conn, SESSION)
         await admin.execute("begin; lock table qw.running, qw.ready, qw.task, qw.finished")
         await a_few_beats(conn, made.worker)
         await admin.execute("rollback")
 
+        assert await value(conn, SESSION) == session
         assert made.heartbeat.in_contact_since is not None
         assert made.lease.holds
 
