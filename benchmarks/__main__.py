@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import enqueueing, growth, running
+from benchmarks import enqueueing, growth, running, workflows
 from benchmarks.place import Place, named_server, private_server
 
 MEASURES = {
@@ -24,6 +24,8 @@ MEASURES = {
     "drain": running.drain,
     "pickup": running.pickup,
     "idle": running.idle,
+    "steps": workflows.steps,
+    "handover": workflows.hand_over,
     "snapshot": growth.snapshot,
     "million": growth.million,
 }

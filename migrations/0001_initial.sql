@@ -794,10 +794,15 @@ begin
   with waiting as (
     delete from qw.scheduled s where s.task_id = any(array(
       select s.task_id from qw.scheduled s where s.task_id = any(ids) and s.retries > 0 order by 1 for update))
-    returning *
+    returning s.task_id, s.queue, s.priority, s.attempt
+  ), due as (  -- promoted already, but on a spent budget
+    delete from qw.ready r where r.ctid = any(array(
+      select r.ctid from qw.ready r where r.task_id = any(ids) and r.retries > 0 order by r.task_id for update))
+    returning r.task_id, r.queue, r.priority, r.attempt
   ), moved as (
     insert into qw.ready as r (task_id, queue, priority, attempt)
-      select w.task_id, w.queue, w.priority, w.attempt from waiting w order by w.task_id
+      select w.task_id, w.queue, w.priority, w.attempt from (select * from waiting union all select * from due) w
+       order by w.task_id
     returning r.task_id
   )
   select again || array(select m.task_id from moved m) into again;

@@ -57,6 +57,7 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Up and answering. Does nothing when it is."""
         if self.process is None:
             with open(self.directory / "log", "ab") as log:
                 self.process = subprocess.Popen(
@@ -132,12 +133,13 @@ MAKERS: dict[str, Callable[[Path, int], Server]] = {"rabbitmq": _rabbitmq, "nats
 
 
 @contextmanager
-def private(name: str) -> Iterator[Server]:
-    """A running server of our own. Skips where its program is missing."""
+def private(name: str, *more: str) -> Iterator[Server]:
+    """A running server of our own, started with *more* arguments. Skips where its program is missing."""
     with tempfile.TemporaryDirectory(prefix=f"qw-test-{name}-", ignore_cleanup_errors=True) as made:
         server = MAKERS[name](Path(made), free_port())
         if shutil.which(server.command[0]) is None:
             missing(name)
+        server.command += more
         server.start()
         try:
             yield server

@@ -130,7 +130,7 @@ WAITING = """
 async def comes_true(condition: Callable[[], Awaitable[object]], seconds: float = 15) -> None:
     """Come back when *condition* is true. TimeoutError when it takes longer."""
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 (the database has no events to wait for)
+        while not await condition():
             await asyncio.sleep(0.01)
 
 

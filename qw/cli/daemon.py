@@ -49,6 +49,9 @@ def daemon(
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
     lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
     grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where events go: postgres, rabbitmq, nats, redis or none.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
 ) -> None:
@@ -59,6 +62,7 @@ def daemon(
     from qw.cli.session import load_settings
 
     settings = load_settings(
+        broker=broker,
         queues=queues,
         concurrency=concurrency,
         threads=threads,

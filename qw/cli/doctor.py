@@ -165,6 +165,11 @@ def _of_work(work: Work, lease: timedelta) -> Iterator[Finding]:
         yield Finding(name="workers", text="tasks wait and no worker is running", fix="qw daemon")
     if work.workers:
         yield from _of_waiting(work)
+    if work.late:
+        name, late = work.late[0]
+        others = f", and {counted(len(work.late) - 1, 'other')}" if len(work.late) > 1 else ""
+        fix = "see in the logs of the daemons what holds them up" if work.workers else "qw daemon"
+        yield Finding(name="schedules", text=f"{name} is {span(late)} late{others}", fix=fix)
     for name, dead in work.dead:
         yield Finding(
             name="vacuum",

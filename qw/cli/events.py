@@ -102,11 +102,15 @@ def replay(
     begin = past(since, "--since")
     assert begin is not None
 
-    async def work(client: Client) -> int:
+    async def work(client: Client) -> None:
         id = await client.resolve(task, path="--task") if task else None
-        return await events.replay(client, begin, type=type, task_id=id)
+        count = await events.replay(client, begin, type=type, task_id=id)
+        if count and not await events.relay_states(client):
+            say(f"{counted(count, 'event')} wait for a daemon that relays events: qw daemon, with QW_BROKER set")
+        else:
+            say(f"{counted(count, 'event')} on the way again")
 
-    say(f"{counted(with_client(work), 'event')} on the way again")
+    with_client(work)
 
 
 STATE_COLUMNS = (

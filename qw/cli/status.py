@@ -50,9 +50,15 @@ _FAILURE_COLUMNS: Sequence[Column] = (
 )
 
 
+_LATE_COLUMNS: Sequence[Column] = (
+    Column(title="schedule", text=lambda late: late[0]),
+    Column(title="late", text=lambda late: span(late[1]), right=True),
+)
+
+
 @app.command(cls=Verb, epilog="Example: qw status")
 def status(output: Output = Form.TABLE) -> None:
-    """Show queues, workers, what waits longest and what failed within a day, in one screen."""
+    """Show queues, workers, what waits longest, what failed within a day and schedules that are late, in one screen."""
     from qw.cli.session import with_client
 
     found = with_client(_overlook)
@@ -74,6 +80,7 @@ def as_record(found: Overview) -> dict[str, Any]:
         "queues": [queue_record(queue) for queue in found.queues],
         "workers": record(found.workers),
         "failures": record(found.failures),
+        "late_schedules": [{"schedule": name, "late_seconds": late.total_seconds()} for name, late in found.late],
     }
 
 
@@ -112,6 +119,9 @@ def _print(found: Overview) -> None:
     if found.failures:
         print()
         print_table(_FAILURE_COLUMNS, found.failures)
+    if found.late:
+        print()
+        print_table(_LATE_COLUMNS, found.late)
 
 
 def _lonely(found: Overview) -> str:

@@ -336,22 +336,11 @@ class Client:
 
         The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
         """
-        from qw.client.advancing import advance_new
-        from qw.core.workflow import check_input, parse_workflow
-        from qw.store import runs, workflows
+        from qw.client.starting import start_run
 
-        stored = await self.workflow(name)
-        if not stored.is_active:
-            raise Conflict(f"workflow {name} is not active; activate it first")
-        checked = check_input(parse_workflow(name, stored.document), {} if input is None else input)
         run_id = id or new_id()
         async with self._pool.connection() as conn, conn.transaction():
-            if await runs.start(conn, run_id, name, checked):
-                await advance_new(conn, run_id, run_at=run_at)
-                if filed_under:
-                    await workflows.file_run(conn, run_id, filed_under)
-            elif not await runs.get(conn, [run_id]):
-                raise Conflict(f"workflow {name} is not active; activate it first")
+            await start_run(conn, run_id, name, {} if input is None else input, run_at=run_at, filed_under=filed_under)
         return run_id
 
     async def run(self, id: UUID) -> Run:

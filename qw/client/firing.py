@@ -7,21 +7,18 @@ whoever looks next, and nothing is made twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
 from uuid import UUID
 
-import orjson
-
-from qw.client.advancing import advance_new
-from qw.core.errors import Conflict, Invalid, NotFound, QwError, Unavailable
+from qw.client.starting import start_run
+from qw.core.errors import Invalid, QwError, Unavailable
 from qw.core.firing import Decision, decide
-from qw.core.payload import JsonObject, clean_error
+from qw.core.payload import clean_error
 from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
 from qw.core.task import Lane, NewTask
-from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.store import fires, runs, schedules, tasks, workflows
+from qw.store import fires, runs, schedules, tasks
 from qw.store.connection import Connection, translated
 from qw.store.fires import Making
 from qw.store.ids import new_id
@@ -29,6 +26,10 @@ from qw.store.schedules import Decided, StoredSchedule
 from qw.store.workflows import FILED_UNDER
 
 log = logging.getLogger(__name__)
+
+DECIDING_SECONDS = (
+    0.25  # in which nothing else of this process moves; long after an outage, a schedule may take that alone
+)
 
 
 async def fire_due(
@@ -43,7 +44,7 @@ async def fire_due(
         if not claimed:
             return 0, set()
         busy = await _busy(conn, claimed)
-        decisions = [(stored, _decision(stored, busy)) for stored in claimed]
+        decisions = list(_decisions(claimed, busy))
         made = [Making(stored=s, fire=fire) for s, d in decisions if isinstance(d, Decision) for fire in d.fires]
         skipped = [(s.id, skip) for s, d in decisions if isinstance(d, Decision) for skip in d.skips]
         new = await fires.record(conn, made, skipped)
@@ -61,6 +62,15 @@ async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID
     """What earlier ticks made and is not final, where that matters."""
     asked = [s.last_id for s in claimed if s.last_id and s.schedule.overlap is not Overlap.ALLOW]
     return await schedules.busy(conn, asked) if asked else set()
+
+
+def _decisions(claimed: Sequence[StoredSchedule], busy: set[UUID]) -> Iterator[tuple[StoredSchedule, Decision | str]]:
+    """What is to happen; what comes after DECIDING_SECONDS is left as it is, and still due."""
+    ends_at = time.monotonic() + DECIDING_SECONDS
+    for stored in claimed:
+        yield stored, _decision(stored, busy)
+        if time.monotonic() > ends_at:
+            return
 
 
 def _decision(stored: StoredSchedule, busy: set[UUID]) -> Decision | str:
@@ -117,7 +127,8 @@ async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
         await tasks.enqueue(conn, new)
     for making in made:
         if isinstance(target := making.stored.schedule.target, WorkflowTarget):
-            await _start(conn, making, target)
+            under = making.stored.schedule.filed_under
+            await start_run(conn, making.fire.id, target.workflow, target.input, filed_under=under)
     return {Lane(task.queue, task.priority) for task in new}
 
 
@@ -138,27 +149,3 @@ def _headers(making: Making) -> dict[str, str]:
     under = making.stored.schedule.filed_under
     headers = {"schedule": making.stored.name, "tick": making.fire.tick.isoformat()}
     return {**headers, FILED_UNDER: str(under)} if under else headers
-
-
-async def _start(conn: Connection, making: Making, target: WorkflowTarget) -> None:
-    checked = await checked_input(conn, target)
-    run_id, under = making.fire.id, making.stored.schedule.filed_under
-    if await runs.start(conn, run_id, target.workflow, checked):
-        await advance_new(conn, run_id)
-        if under:
-            await workflows.file_run(conn, run_id, under)
-
-
-async def checked_input(conn: Connection, target: WorkflowTarget) -> JsonObject:
-    """The input of a run with defaults filled in. Raise NotFound, Conflict or Invalid when none can start."""
-    found = await runs.workflows(conn, target.workflow)
-    if not found:
-        raise NotFound(f"there is no workflow {target.workflow!r}")
-    if not found[0].is_active:
-        raise Conflict(f"workflow {target.workflow} is not active; activate it first")
-    return check_input(_parsed(target.workflow, orjson.dumps(found[0].document)), target.input)
-
-
-@lru_cache(maxsize=64)
-def _parsed(name: str, document: bytes) -> Workflow:
-    return parse_workflow(name, orjson.loads(document))

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.core.errors import Invalid, NotFound, guess
+from qw.core.firing import LATE
 from qw.core.task import NewTask, check_new
 from qw.core.why import Reason, RunFacts, reasons, run_reasons
 from qw.core.workflow import parse_workflow
-from qw.store import grants, queues, runs, tasks, why, workers
+from qw.store import grants, queues, runs, schedules, tasks, why, workers
 from qw.store.grants import Right
 from qw.store.ids import new_id
 from qw.store.queues import Pause
@@ -36,13 +37,19 @@ class Overview:
     queues: list[Queue]
     workers: list[Worker]
     failures: list[Failures]
+    late: list[tuple[str, timedelta]]  # schedules that nobody serves, the longest overdue first
 
 
 async def overlook(client: Client) -> Overview:
-    """Queues, workers and failures by type. Counts no big table."""
+    """Queues, workers, failures by type and late schedules. Counts no big table."""
     found = await list_queues(client)
     async with client.connection() as conn:
-        return Overview(queues=found, workers=await workers.living(conn), failures=await tasks.failures(conn))
+        return Overview(
+            queues=found,
+            workers=await workers.living(conn),
+            failures=await tasks.failures(conn),
+            late=await schedules.late(conn, by=LATE),
+        )
 
 
 async def list_queues(client: Client) -> list[Queue]:

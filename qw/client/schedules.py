@@ -13,7 +13,8 @@ from itertools import islice, takewhile
 from typing import Literal, NoReturn
 from uuid import UUID
 
-from qw.client.firing import checked_input, make
+from qw.client.firing import make
+from qw.client.starting import checked_input
 from qw.core.duration import format_duration
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
 from qw.core.firing import LATE, Fire, Reason, State, first_tick, pass_over
@@ -200,7 +201,7 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
 async def _check_target(conn: Connection, schedule: Schedule) -> None:
     """Refuse what could not be made now: an unknown type, a workflow that is not there or wants other input."""
     if isinstance(schedule.target, WorkflowTarget):
-        await checked_input(conn, schedule.target)
+        await checked_input(conn, schedule.target.workflow, schedule.target.input)
         return
     known = await workers.types(conn)
     if schedule.target.type not in known:

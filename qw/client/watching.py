@@ -7,14 +7,21 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.core.task import Status, Task
-from qw.store import overview, tasks
+from qw.store import overview, schedules, tasks
 from qw.store.overview import Gauges
+from qw.store.schedules import Measures
 from qw.store.tasks import LogLine
 
 
 async def gauges(client: Client) -> Gauges:
     async with client.connection() as conn:
         return await overview.gauges(conn)
+
+
+async def schedule_measures(client: Client) -> list[Measures]:
+    """Those of the first 1,000 schedules, in name order."""
+    async with client.connection() as conn:
+        return await schedules.measures(conn)
 
 
 async def scheduled(client: Client, *, limit: int = 1000) -> list[Task]:

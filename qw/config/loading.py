@@ -177,7 +177,7 @@ def _broker_of_parts(
     place = f"[{part['HOST']}]" if ":" in part["HOST"] else quote(part["HOST"], safe="")
     if part["PORT"]:
         try:
-            place += f":{port(part['PORT'])}"
+            place += f":{port(part['PORT'].rpartition(':')[2])}"  # Kubernetes sets tcp://address:port
         except Invalid as error:
             faults.append(Fault(path=f"{prefix}_PORT", message=str(error)))
     user = quote(part["USERNAME"] or part["USER"], safe="")

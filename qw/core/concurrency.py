@@ -60,6 +60,8 @@ def _on_limit(value: Json, faults: list[Fault]) -> OnLimit:
     if isinstance(value, str) and value in list(OnLimit):
         return OnLimit(value)
     shown = repr(value[:60]) if isinstance(value, str) else kind(value)
-    message = f"must be one of {', '.join(OnLimit)}, not {shown}{hint(str(value), OnLimit, faults)}"
+    message = (
+        f"must be one of {', '.join(OnLimit)}, not {shown}{hint(str(value), [one.value for one in OnLimit], faults)}"
+    )
     faults.append(Fault(path=below("concurrency", "on_limit"), message=message))
     return OnLimit.QUEUE

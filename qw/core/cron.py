@@ -1,28 +1,33 @@
-"""Cron expressions: read with every fault named by its field, and walked over naive local time.
+"""Cron expressions: read with every fault named by its field, and walked by croniter over naive local time.
 
-The fields are sets of numbers, so that the next match is a handful of look-ups: 5 µs, where a general cron library
-takes 130; ten thousand schedules may be due in the same minute. What local time means in a zone is not known here.
+croniter by itself takes more than we promise (H, R, W, ?, years, a second at the end, ranges that wrap round) and reads
+``5-5`` as the whole field. So it only sees what was checked here, spelled in numbers. What local time means in a zone
+is not known here: croniter's own answer fires a fixed time twice when clocks are put back.
+
+A step of it takes 70 µs, the first reading of an expression 200. Steps are remembered, since many schedules share an
+expression: after a weekend without daemons each schedule of every minute is 3,000 steps behind.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from functools import cached_property, lru_cache
+from datetime import datetime, time, timedelta
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING
 
 from qw.core.errors import Fault, Invalid, guess
+
+if TYPE_CHECKING:
+    from croniter import croniter
 
 MAX_TEXT = 256  # characters
 MAX_YEARS = 50  # an expression that matches no day in them never does
 
 _SECOND = timedelta(seconds=1)
 _ANY_TIME = datetime(2024, 1, 1)  # noqa: DTZ001 (on the wall)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 MACROS = {
     "@hourly": "0 * * * *",
@@ -44,14 +49,8 @@ class Cron:
 
     text: str
     fields: tuple[str, ...]
-    seconds: tuple[int, ...]
-    minutes: tuple[int, ...]
-    hours: tuple[int, ...]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]  # 0 is Sunday
-    is_last_day: bool = False
-    nth_weekdays: frozenset[tuple[int, int]] = frozenset()  # (weekday, n); n -1: the last of the month
+    spelled: str  # for croniter; without the second where that was not given
+    has_seconds: bool
 
     @property
     def follows_elapsed_time(self) -> bool:
@@ -60,63 +59,42 @@ class Cron:
 
     def after(self, wall: datetime) -> datetime | None:
         """The first match after *wall*; None when there is none for MAX_YEARS."""
-        wall = wall.replace(microsecond=0) + _SECOND
-        day = wall.date()
-        if self._matches(day) and (found := self._time_from(wall.hour, wall.minute, wall.second)):
-            return datetime.combine(day, found)
-        next_day = self._day_after(day)
-        return datetime.combine(next_day, self._first_time) if next_day else None
-
-    @cached_property
-    def _first_time(self) -> time:
-        return time(self.hours[0], self.minutes[0], self.seconds[0])
+        start = wall.replace(microsecond=0) if self.has_seconds else wall.replace(second=0, microsecond=0)
+        return _next(self.spelled, start)
 
     def matches(self, wall: datetime) -> bool:
         return self.after(wall - _SECOND) == wall
 
-    def _time_from(self, hour: int, minute: int, second: int) -> time | None:
-        """The first match of a day at or after the given time."""
-        for h in self.hours[bisect_left(self.hours, hour) :]:
-            if h > hour:
-                return time(h, self.minutes[0], self.seconds[0])
-            for m in self.minutes[bisect_left(self.minutes, minute) :]:
-                if m > minute:
-                    return time(h, m, self.seconds[0])
-                if (place := bisect_left(self.seconds, second)) < len(self.seconds):
-                    return time(h, m, self.seconds[place])
+    def times(self) -> Iterator[time]:
+        """The times of a day that match; none where hour, minute or second may be any."""
+        minutes, hours, _, _, _, *rest = _walker(self.spelled).expanded
+        seconds = rest[0] if rest else [0]
+        if "*" not in (*hours, *minutes, *seconds):
+            yield from (time(*each) for each in product(hours, minutes, seconds))
+
+
+@lru_cache(maxsize=16_384)
+def _next(spelled: str, wall: datetime) -> datetime | None:
+    from croniter import CroniterBadDateError
+
+    try:
+        found: datetime = _walker(spelled).get_next(datetime, start_time=wall)
+    except CroniterBadDateError:
         return None
+    return found
 
-    def _day_after(self, day: date) -> date | None:
-        from_day = day.day + 1
-        for months in range(12 * MAX_YEARS + 1):
-            years, month = divmod(day.month - 1 + months, 12)
-            year, month = day.year + years, month + 1
-            if month in self.months:
-                for n in range(from_day, monthrange(year, month)[1] + 1):
-                    if self._matches(date(year, month, n)):
-                        return date(year, month, n)
-            from_day = 1
-        return None
 
-    def _matches(self, day: date) -> bool:
-        if day.month not in self.months:
-            return False
-        in_month, in_week = self._matches_month(day), self._matches_week(day)
-        if self.fields[3].startswith("*") or self.fields[5].startswith("*"):
-            return in_month and in_week
-        return in_month or in_week
+@lru_cache(maxsize=16_384)  # 2 kB each
+def _walker(spelled: str) -> croniter:
+    from croniter import croniter
 
-    def _matches_month(self, day: date) -> bool:
-        return day.day in self.days or (self.is_last_day and day.day == monthrange(day.year, day.month)[1])
-
-    def _matches_week(self, day: date) -> bool:
-        weekday = day.isoweekday() % 7
-        if weekday in self.weekdays:
-            return True
-        if not self.nth_weekdays:
-            return False
-        is_last = day.day + 7 > monthrange(day.year, day.month)[1]
-        return (weekday, (day.day + 6) // 7) in self.nth_weekdays or (is_last and (weekday, -1) in self.nth_weekdays)
+    return croniter(
+        spelled,
+        _ANY_TIME,
+        max_years_between_matches=MAX_YEARS,
+        implement_cron_bug=True,  # what Cron says of a day field that begins with *
+        second_at_beginning=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,77 +107,57 @@ class _Kind:
     names: tuple[str, ...] = ()
 
 
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAY = _Kind(name="day of month", low=1, high=31)
+_WEEKDAY = _Kind(name="day of week", low=0, high=7, names=("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
 _KINDS = (
     _Kind(name="second", low=0, high=59),
     _Kind(name="minute", low=0, high=59),
     _Kind(name="hour", low=0, high=23),
-    _Kind(name="day of month", low=1, high=31),
+    _DAY,
     _Kind(name="month", low=1, high=12, names=_MONTHS),
-    _Kind(name="day of week", low=0, high=7, names=_DAYS),
+    _WEEKDAY,
 )
 
 _ITEM = re.compile(r"(\*|\w{1,4})(?:-(\w{1,4}))?(?:/(\d{1,4}))?", re.ASCII)
 _NTH = re.compile(r"(\w{1,4})#([1-5])|(\w{1,4})L", re.ASCII | re.IGNORECASE)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def parse_cron(text: str, *, seconds: bool = False, path: str = "cron") -> Cron:
     """The expression in *text*: five fields or a macro; with *seconds* also six, the first being the second.
 
     Raise Invalid naming *path* and each field that is wrong, or that it never matches.
     """
     faults: list[str] = []
-    cron = _parse(text, seconds, faults)
-    if cron is not None and not faults and cron.after(_ANY_TIME) is None:
-        faults.append(f"{text!r} never fires: no such day comes in {MAX_YEARS} years")
-    if cron is None or faults:
+    fields = _fields(text.strip(), seconds, faults)
+    spelled = [_spelled(field, kind, faults) for field, kind in zip(fields, _KINDS[-len(fields) :], strict=False)]
+    cron = Cron(
+        text=text.strip(),
+        fields=("0", *fields)[-len(_KINDS) :],
+        spelled=" ".join(spelled),
+        has_seconds=len(fields) == len(_KINDS),
+    )
+    if not faults:
+        faults += _unwalkable(cron)
+    if faults:
         raise Invalid(*(Fault(path=path, message=message) for message in faults))
     return cron
 
 
-def _parse(text: str, seconds: bool, faults: list[str]) -> Cron | None:
+def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
+    """Five texts, or six; none after a fault."""
     if len(text) > MAX_TEXT:
         faults.append(f"{len(text):,} characters; an expression has at most {MAX_TEXT}")
-        return None
-    fields = _fields(text.strip(), seconds, faults)
-    if not fields:
-        return None
-    second, minute, hour, month = (_numbers(fields[n], _KINDS[n], faults) for n in (0, 1, 2, 4))
-    day_items = fields[3].split(",")
-    days = _numbers(",".join(item for item in day_items if item.upper() != "L"), _KINDS[3], faults)
-    week_items = fields[5].split(",")
-    nth = _nth(week_items, faults)
-    weekdays = _numbers(",".join(item for item in week_items if not _NTH.fullmatch(item)), _KINDS[5], faults)
-    return (
-        Cron(
-            text=text.strip(),
-            fields=tuple(fields),
-            seconds=tuple(sorted(second)),
-            minutes=tuple(sorted(minute)),
-            hours=tuple(sorted(hour)),
-            days=frozenset(days),
-            months=frozenset(month),
-            weekdays=frozenset(day % 7 for day in weekdays),
-            is_last_day=any(item.upper() == "L" for item in day_items),
-            nth_weekdays=frozenset(nth),
-        )
-        if not faults
-        else None
-    )
-
-
-def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
-    """Six texts, the second being 0 where it is not given; empty after a fault."""
+        return []
     if text.startswith("@"):
         if text.lower() in MACROS:
-            return ["0", *MACROS[text.lower()].split()]
+            return MACROS[text.lower()].split()
         known = (*MACROS, "@every 5m")
         faults.append(f"{text[:60]!r} is not one of {', '.join(known)}{guess(text[:60], known)}")
         return []
     fields = text.split()
-    if len(fields) == 5:
-        return ["0", *fields]
-    if len(fields) == 6 and seconds:
+    if len(fields) == 5 or (len(fields) == 6 and seconds):
         return fields
     if len(fields) == 6:
         faults.append("six fields begin with a second, which must be asked for with seconds: true")
@@ -210,42 +168,52 @@ def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
     return []
 
 
-def _numbers(field: str, kind: _Kind, faults: list[str]) -> set[int]:
-    """The numbers that *field* stands for; none where it is empty."""
-    numbers: set[int] = set()
-    for item in field.split(",") if field else ():
+def _spelled(field: str, kind: _Kind, faults: list[str]) -> str:
+    """*field* for croniter."""
+    items = []
+    for item in field.split(","):
         try:
-            numbers |= _item(item, kind)
+            items.append(_item(item, kind))
         except ValueError as error:
             faults.append(f"{kind.name}: {error}")
-    return numbers
+    return ",".join(items)
 
 
-def _item(item: str, kind: _Kind) -> set[int]:
-    match = _ITEM.fullmatch(item)
-    if match is None:
+def _item(item: str, kind: _Kind) -> str:
+    if kind is _DAY and item.upper() == "L":
+        return "L"
+    if kind is _WEEKDAY and (match := _NTH.fullmatch(item)):
+        day, n, last = match.groups()
+        return f"{_number(day, kind)}#{n}" if day else f"L{_number(last, kind)}"
+    if (match := _ITEM.fullmatch(item)) is None:
         raise ValueError(
             f"{item[:30]!r} is not a number, a range such as {kind.low}-{kind.high}, * or a step such as */2"
         )
     first, last, step = match.groups()
-    if first == "*" and last:
-        raise ValueError(f"{item[:30]!r}: * is the whole range already")
-    low = kind.low if first == "*" else _number(first, kind)
-    high = _number(last, kind) if last else _open_end(kind) if first == "*" or step else low
-    if low > high:
-        raise ValueError(f"{item[:30]!r} goes backwards; write two ranges with a comma between them")
     if step and not 1 <= int(step) <= kind.high:
         raise ValueError(f"{item[:30]!r}: a step of {int(step)} is not between 1 and {kind.high}")
-    return set(range(low, high + 1, int(step or 1)))
+    if first == "*" and last:
+        raise ValueError(f"{item[:30]!r}: * is the whole range already")
+    if first == "*":
+        return f"*/{int(step)}" if step else "*"
+    return _range(item, kind, first, last, step)
+
+
+def _range(item: str, kind: _Kind, first: str, last: str | None, step: str | None) -> str:
+    low = _number(first, kind)
+    high = _number(last, kind) if last else _open_end(kind) if step else low
+    if low > high:
+        raise ValueError(f"{item[:30]!r} goes backwards; write two ranges with a comma between them")
+    return str(low) if low == high else f"{low}-{high}/{int(step or 1)}"
 
 
 def _open_end(kind: _Kind) -> int:
-    return 6 if kind.names is _DAYS else kind.high  # 7 is Sunday once more
+    return 6 if kind is _WEEKDAY else kind.high  # 7 is Sunday once more
 
 
 def _number(text: str, kind: _Kind) -> int:
     if text.lower() in kind.names:
-        return kind.names.index(text.lower()) + (0 if kind.names is _DAYS else 1)
+        return kind.names.index(text.lower()) + (0 if kind is _WEEKDAY else 1)
     if not text.isdecimal():
         raise ValueError(
             f"{text!r} is not a number{' or a name' if kind.names else ''}{guess(text.lower(), kind.names)}"
@@ -260,12 +228,11 @@ def field_number(text: str, field: str) -> int:
     return _number(text, next(kind for kind in _KINDS if kind.name == field))
 
 
-def _nth(items: list[str], faults: list[str]) -> Iterator[tuple[int, int]]:
-    """Weekdays of the month: ``mon#2`` is the second Monday, ``5L`` the last Friday."""
-    for item in items:
-        if match := _NTH.fullmatch(item):
-            day, n, last = match.groups()
-            try:
-                yield _number(day or last, _KINDS[5]) % 7, int(n) if n else -1
-            except ValueError as error:
-                faults.append(f"{_KINDS[5].name}: {error}")
+def _unwalkable(cron: Cron) -> Iterator[str]:
+    week = cron.fields[5].split(",")
+    nth = [item for item in week if _NTH.fullmatch(item)]
+    if nth and (len(nth) < len(week) or not cron.fields[3].startswith("*")):
+        # croniter refuses it beside weekdays, and takes no notice of the days of the month beside it
+        yield f"day of week: {nth[0]!r} goes with no other days, of week or month; make two schedules"
+    elif cron.after(_ANY_TIME) is None:
+        yield f"{cron.text!r} never fires: no such day comes in {MAX_YEARS} years"

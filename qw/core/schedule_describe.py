@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import islice
 
 from qw.core.cron import Cron, field_number, parse_cron
 from qw.core.duration import format_duration
@@ -45,10 +45,10 @@ def describe_cron(cron: Cron) -> str:
 
 def _clock_times(cron: Cron) -> str:
     """The times of day where they are few and fixed, else nothing."""
-    times = list(product(cron.hours, cron.minutes, cron.seconds))
-    if cron.follows_elapsed_time or len(times) > _MOST_TIMES:
+    times = list(islice(cron.times(), _MOST_TIMES + 1))
+    if cron.follows_elapsed_time or not times or len(times) > _MOST_TIMES:
         return ""
-    return _and([f"{h:02}:{m:02}:{s:02}" if s else f"{h:02}:{m:02}" for h, m, s in times])
+    return _and([f"{each:%H:%M:%S}" if each.second else f"{each:%H:%M}" for each in times])
 
 
 def _rhythms(cron: Cron) -> str:

@@ -23,7 +23,7 @@ from qw.config.values import Transport
 from qw.core.ending import HandedBack, end
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Lane, Policy
-from qw.daemon.brokers import KEPT, declared, inbox, log_age, quieten, targets, webhooks
+from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets, webhooks
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
 from qw.daemon.http import serving
@@ -32,6 +32,7 @@ from qw.daemon.loops import keep_running
 from qw.daemon.systemd import keep_watchdog_quiet, notify
 from qw.definitions import Definitions
 from qw.handlers import Handlers, Kind
+from qw.handlers.remote import add_remote
 from qw.services.advancer import Advancer
 from qw.services.consumer import Consumer
 from qw.services.heartbeat import Heartbeat, Reactions
@@ -153,6 +154,12 @@ class Daemon:
         commands = {name: c for d in self._options.definitions for name, c in d.commands.items()}
         hooks = declared(self._options.definitions)
         handlers, close = built_in(self._settings, commands, self._pool, hooks)
+        remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
+        if remotes:
+            calls = caller(self._settings)
+            add_remote(handlers, remotes, calls.call if calls else None)
+            if calls:
+                self._stack.push_async_callback(calls.close)
         if self._options.app:
             handlers.include(load_app(self._options.app))
         return handlers, close
@@ -298,7 +305,7 @@ class Daemon:
             await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
 
     async def _return_the_rest(self) -> None:
-        """Hand back what still runs in this worker's name: a claim that came as the loops ended, a thread that stays."""
+        """Hand back what still runs in this name: a claim that came as the loops ended, a thread that stays."""
         with contextlib.suppress(QwError):  # the lease runs out by itself
             async with self._pool.connection() as conn:
                 rows = await workers.orphans(conn, [self.identity()])

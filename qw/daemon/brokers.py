@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from qw.brokers import Broker, Inbox
+from qw.brokers.calls import Caller
 from qw.brokers.postgres import PostgresBroker
 from qw.config import Settings
 from qw.config.values import Transport
@@ -142,6 +143,21 @@ def inbox(settings: Settings) -> Inbox | None:
     else:
         from qw.brokers.redis_inbox import RedisInbox as make
     return make(address(settings, kind), queue)
+
+
+def caller(settings: Settings) -> Caller | None:
+    """What dispatches remote types; None: the settings name no broker that could."""
+    from qw.brokers import calls
+
+    kind = transport(settings)
+    if kind not in _ON_THIS_MACHINE:
+        return None
+    makers: dict[Transport, Callable[[str], Caller]] = {
+        Transport.RABBITMQ: calls.RabbitCaller,
+        Transport.NATS: calls.NatsCaller,
+        Transport.REDIS: calls.RedisCaller,
+    }
+    return makers[kind](address(settings, kind))
 
 
 def _published_to(settings: Settings) -> set[str]:

@@ -12,12 +12,14 @@ from qw.core.command import Command
 from qw.core.errors import Fault, Invalid, NotFound
 from qw.core.evaluation import kind
 from qw.core.payload import Json, JsonObject
+from qw.core.remote import Remote
 from qw.core.schedule import Schedule
 from qw.core.schedule_document import parse_schedule
 from qw.core.shape import mapping, refuse_unknown
 from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow, parse_workflow
 from qw.definitions.commands import parse_command
+from qw.definitions.remotes import parse_remote
 from qw.definitions.source import MAX_BYTES, Source, read
 from qw.definitions.webhooks import parse_webhook
 
@@ -25,7 +27,7 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "workflows", "schedules", "commands", "webhooks")
+_KEYS = ("version", "workflows", "schedules", "commands", "webhooks", "remote")
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
@@ -37,6 +39,7 @@ class Definitions:
     commands: Mapping[str, Command]
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
+    remotes: Mapping[str, Remote] = field(default_factory=dict)
     source: str
     document: JsonObject = field(default_factory=dict, repr=False, compare=False)
 
@@ -68,6 +71,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
         schedules=_each(document, "schedules", parse_schedule, source, faults),
         commands=_each(document, "commands", parse_command, source, faults),
         webhooks=_each(document, "webhooks", parse_webhook, source, faults),
+        remotes=_each(document, "remote", parse_remote, source, faults),
         source=name,
         document=document,
     )

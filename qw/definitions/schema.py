@@ -33,13 +33,15 @@ def schema() -> JsonObject:
     """Draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "qw: workflows, schedules and commands",
+        "title": "qw: workflows, schedules, commands, webhooks",
         **_closed(
             {
                 "version": {"const": 1},
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
                 "commands": _named({"$ref": "#/$defs/command"}),
+                "webhooks": _named({"$ref": "#/$defs/webhook"}),
+                "remote": {"type": "object", "additionalProperties": {"$ref": "#/$defs/remote"}},
             }
         ),
         "$defs": {
@@ -54,6 +56,8 @@ def schema() -> JsonObject:
             "workflow": _workflow(),
             "schedule": _schedule(),
             "command": _command(),
+            "webhook": _webhook(),
+            "remote": _remote(),
         },
     }
 
@@ -193,6 +197,34 @@ def _command() -> JsonObject:
             "env": {"type": "object", "additionalProperties": _TEXT},
             "timeout": _duration("Of an attempt"),
             "exit_codes": {"type": "object", "additionalProperties": {"enum": ["done", "retry", "reject", "fail"]}},
+            "description": _TEXT,
+        }
+    )
+
+
+def _webhook() -> JsonObject:
+    return _closed(
+        {
+            "url": {"type": "string", "pattern": "^https?://"},
+            "events": {"$ref": "#/$defs/names"},
+            "types": {"$ref": "#/$defs/names"},
+            "queues": {"$ref": "#/$defs/names"},
+            "headers": {"type": "object", "additionalProperties": _TEXT},
+            "secret_env": _about("The variable of the daemon that has the key of the signature", _TEXT),
+            "max_retries": {"type": "integer", "minimum": 1, "maximum": 100},
+            "description": _TEXT,
+        },
+        required=["url"],
+    )
+
+
+def _remote() -> JsonObject:
+    return _closed(
+        {
+            "queue": _TEXT,
+            "url": {"type": "string", "pattern": "^https?://"},
+            "timeout": _duration("Of an attempt"),
+            "max_retries": {"type": "integer", "minimum": 1},
             "description": _TEXT,
         }
     )

@@ -10,7 +10,7 @@ from qw.core.errors import QwError, Unavailable
 from qw.core.task import Lane
 from qw.store.connection import Link
 
-BATCH = 150
+BATCH = 50
 
 
 class Advancer:

@@ -20,6 +20,8 @@ from qw.store.claims import Share
 HEALTHY_SECONDS = 0.005  # a claim from the start that costs less than this needs no cursor
 RESCAN_SHARE = 50  # so rescans take at most 2 % of the time
 BEHIND_SHARE = 10
+MARKS = 10_000  # lanes remembered; queues may come and go
+DEAREST_SECONDS = 0.2  # what took longer did not walk, it waited: for a lock, or frozen
 REVERSE_EVERY = 10  # batches: then the last lanes come first, so that nothing starves
 SECONDS_PER_ROW = 0.00004  # what claiming a row costs anyway, to tell the walk's cost from the work's
 
@@ -38,7 +40,8 @@ class _Mark:
         """Seconds until the lane may be claimed from its start."""
         if self.cost < HEALTHY_SECONDS:
             return 0.0
-        pause = BEHIND_SHARE * self.cost if self.is_behind else max(1.0, RESCAN_SHARE * self.cost)
+        cost = min(self.cost, DEAREST_SECONDS)
+        pause = BEHIND_SHARE * cost if self.is_behind else max(1.0, RESCAN_SHARE * cost)
         return self.scanned_at + pause - now
 
 
@@ -51,15 +54,12 @@ class Lanes:
         self._marks: dict[Lane, _Mark] = {}
         self._batch = 0
 
-    def replace(self, lanes: Iterable[Lane]) -> None:
-        """These, and no others, hold tasks as of now."""
-        self._open = {lane for lane in lanes if self._serves(lane)}
-        self._marks = {lane: mark for lane, mark in self._marks.items() if lane in self._open or mark.cursor >= 0}
-
     def add(self, lanes: Iterable[Lane]) -> bool:
-        """These hold tasks too. True when one of them is served here."""
+        """These hold tasks. True when one of them is served here. A lane closes again when a claim finds it dry."""
         served = {lane for lane in lanes if self._serves(lane)}
         self._open |= served
+        if len(self._marks) > MARKS:
+            self._marks = {lane: mark for lane, mark in self._marks.items() if lane in self._open}
         return bool(served)
 
     def _serves(self, lane: Lane) -> bool:

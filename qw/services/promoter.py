@@ -13,7 +13,9 @@ from qw.store.connection import Link
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 500
+EARLIER_SECONDS = 0.02  # two clocks never agree by less
 HEALTHY_SECONDS = 0.02
+DEAREST_SECONDS = 0.2
 RESCAN_SHARE = 50  # as in lanes.py: rows can appear behind the cursor, so it is dropped now and then
 
 
@@ -26,30 +28,34 @@ class Promoter:
         self._link = link
         self._woken = woken
         self._next: float | None = None
+        self._waits_until = 0.0
         self._scanned_at = 0.0
         self._cost = 0.0
         self.cursor = LONG_AGO  # nothing is known to wait before it
         self.bell = asyncio.Event()
 
     def expect(self, seconds: float | None) -> None:
-        """The next scheduled task is due in *seconds*; None: there is none."""
+        """The next scheduled task is due in *seconds*; None: there is none. Rings when that is before the wait ends."""
         self._next = None if seconds is None else time.monotonic() + seconds
-        if seconds is not None and seconds <= 0:
+        if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
 
     def patience(self) -> float:
-        return 3600.0 if self._next is None else max(0.0, self._next - time.monotonic())
+        now = time.monotonic()
+        self._waits_until = now + 3600.0 if self._next is None else max(now, self._next)
+        return self._waits_until - now
 
     async def step(self) -> bool:
         started = time.monotonic()
-        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= max(1.0, RESCAN_SHARE * self._cost):
+        pause = max(1.0, RESCAN_SHARE * min(self._cost, DEAREST_SECONDS))
+        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= pause:
             self.cursor = LONG_AGO
         from_the_start = self.cursor == LONG_AGO
+        self._next = None  # before the look: what is heard of during it counts
         async with self._link.use() as conn:
             moved = await claims.promote(conn, cursor=self.cursor, limit=BATCH)
         if from_the_start:
             self._scanned_at, self._cost = started, time.monotonic() - started
-        self._next = None
         if moved:
             self.cursor = max(run_at for _, run_at in moved)
             self._woken({lane for lane, _ in moved})

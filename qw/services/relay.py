@@ -9,6 +9,7 @@ How a task's events stay in order is in `order.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -18,7 +19,7 @@ from typing import Protocol
 from uuid import UUID
 
 from qw.brokers import Broker
-from qw.core.errors import Unavailable
+from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
 from qw.services.order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, Handed, Held, Progress, rounds
 from qw.services.pace import Pace
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to the worker for most of the time
 BUSY_RATE = 3000  # events per second meanwhile: a fifth of the loop
+RENEW_SECONDS = 3600.0
 HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
 
 
@@ -84,6 +86,7 @@ class Relay:
         self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
         self._pace = Pace()
+        self._renewed_at: float | None = None
         self.is_idle = False  # the last pass found nothing, and nobody rang since
         self.relayed = 0
         self.state = "up"
@@ -104,6 +107,7 @@ class Relay:
         if time.monotonic() < self._not_before:
             return False
         async with self._link.use() as conn:
+            await self._renew(conn)
             self._notice(await self._slots.have(conn))
             retried, waiting = await self._next(conn) if self._had else ([], [])
         if not waiting and not retried:
@@ -140,8 +144,16 @@ class Relay:
         """Let the broker go, and say no more how it fares."""
         if self._targets.broker:
             await self._targets.broker.close()
-        async with self._link.use() as conn:
-            await events.drop_state(conn, self._worker())
+        with contextlib.suppress(QwError):  # without the database, it will see that this worker is dead
+            async with self._link.use() as conn:
+                await events.drop_state(conn, self._worker())
+
+    async def _renew(self, conn: Connection) -> None:
+        """Say now and then that somebody comes for the events, or they would be given up."""
+        now = time.monotonic()
+        if self._renewed_at is None or now - self._renewed_at >= RENEW_SECONDS:
+            await events.still_want(conn)
+            self._renewed_at = now
 
     # -- reading
 

@@ -15,6 +15,7 @@ from qw.store import tasks, workers
 from qw.store.connection import Link
 
 SHARE = 50  # a poll waits at least this many times what the last one cost
+LONGEST_SECONDS = 5.0  # but no longer: what cost more than a tenth of a second waited for a lock
 
 
 class Tick:
@@ -52,7 +53,7 @@ class Tick:
         self.bell = asyncio.Event()
 
     def patience(self) -> float:
-        return max(self._interval, SHARE * self._cost)
+        return max(self._interval, min(SHARE * self._cost, LONGEST_SECONDS))
 
     async def step(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -69,7 +70,7 @@ class Tick:
             if news.cancels:
                 await tasks.settle_cancels(conn)
                 self._worker.interrupt(await workers.asked(conn, self._identity()))
-        self._worker.sees(news.lanes)
+        self._worker.woken(news.lanes)
         self._promoter.expect(news.due)
         self._scheduler.expect(news.schedule)
         if news.advance:

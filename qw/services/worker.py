@@ -126,7 +126,8 @@ class Worker:
         wary = has_suspect or self._wary_until > now
         exact = sum(room[kind] for kind in tight) or int(wary and not has_suspect)
         taken = await self._take(exact, without=self._types(full)) if exact else 0
-        most = max((room[kind] for kind in room if kind not in tight), default=0)
+        others = {kind: count for kind, count in room.items() if kind not in tight}
+        most = others.get(Kind.ASYNC) or max(others.values(), default=0)
         return taken + await self._take(most, without=self._types(full | tight), wary=wary)
 
     async def _take(self, room: int, *, without: Sequence[str] = (), wary: bool = False) -> int:
@@ -315,12 +316,6 @@ class Worker:
     def forget_waiting(self) -> None:
         """The database may have lost our word: say it again before the next wait."""
         self._waits = False
-
-    def sees(self, lanes: Iterable[Lane]) -> None:
-        """These lanes, and no others, hold tasks as of now."""
-        self._lanes.replace(lanes)
-        if not self._lanes.is_empty:
-            self.bell.set()
 
     def woken(self, lanes: Iterable[Lane]) -> None:
         """Somebody says that these lanes hold tasks."""

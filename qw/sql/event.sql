@@ -12,6 +12,9 @@ with gone as (
 insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
 on conflict (type) do update set seen_at = now()
 
+-- name: still_want
+update qw.wanted set seen_at = now()
+
 -- name: forget_unwanted
 -- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.
 with gone as (

@@ -21,12 +21,13 @@ select i from unnest(%(ids)s::uuid[]) i
     or exists (select 1 from qw.task t where t.id = i) and not exists (select 1 from qw.finished f where f.task_id = i)
 
 -- name: decide
--- Store where locked schedules stand now. The mark never goes back.
+-- Store where locked schedules stand now, and what they missed since. The mark never goes back.
 update qw.schedule s
    set mark = greatest(s.mark, g.mark), next_tick = g.next_tick, next_at = g.next_at,
-       last_id = coalesce(g.last_id, s.last_id), broken = g.broken
+       last_id = coalesce(g.last_id, s.last_id), broken = g.broken, missed = s.missed + g.missed
   from unnest(%(ids)s::uuid[], %(marks)s::timestamptz[], %(ticks)s::timestamptz[], %(times)s::timestamptz[],
-              %(lasts)s::uuid[], %(broken)s::text[]) as g (id, mark, next_tick, next_at, last_id, broken)
+              %(lasts)s::uuid[], %(broken)s::text[], %(missed)s::bigint[])
+    as g (id, mark, next_tick, next_at, last_id, broken, missed)
  where s.id = g.id
 
 -- name: get
@@ -97,3 +98,18 @@ delete from qw.schedule where id = %(id)s
 -- Schedules that are overdue by more than some time, the longest first.
 select name, extract(epoch from now() - next_at)::float8 from qw.schedule
  where next_at < now() - %(by)s::interval order by next_at, id limit %(limit)s
+
+-- name: measures
+-- The first 1,000 schedules in name order, with when the latest of the tasks and runs of the last 1,000 ticks that
+-- completed did so.
+select s.name, s.next_tick, s.missed, done.at
+  from (select id, name, next_tick, missed from qw.schedule order by name limit 1000) s
+  left join lateral (
+    select c.at
+      from (select tick, task_id, run_id from qw.schedule_fire where schedule_id = s.id order by tick desc limit 1000) f
+      cross join lateral (
+        select finished_at from qw.finished where task_id = f.task_id and status = 'completed'
+        union all
+        select finished_at from qw.run where id = f.run_id and status = 'completed') c (at)
+     order by f.tick desc limit 1) done on true
+ order by s.name

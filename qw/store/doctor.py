@@ -10,7 +10,8 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.store import workers
+from qw.core.firing import LATE
+from qw.store import schedules, workers
 from qw.store.connection import Connection, connect, is_pooled, query, translated
 from qw.store.workers import Worker
 
@@ -33,10 +34,11 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What waits (queue and type), who works, and which tables have too many dead rows."""
+    """What waits (queue and type), who works, which schedules are late and which tables have too many dead rows."""
 
     waiting: Sequence[tuple[str, str]]
     workers: Sequence[Worker]
+    late: Sequence[tuple[str, timedelta]]
     dead: Sequence[tuple[str, int]]
 
 
@@ -63,6 +65,7 @@ async def work(url: str) -> Work:
             return Work(
                 waiting=[(row[0], row[1]) for row in await (await query(conn, _SQL["waiting"])).fetchall()],
                 workers=await workers.living(conn),
+                late=await schedules.late(conn, by=LATE),
                 dead=[(row[0], row[1]) for row in await (await query(conn, _SQL["dead"])).fetchall()],
             )
 

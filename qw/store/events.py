@@ -65,6 +65,11 @@ async def want(conn: Connection, types: Sequence[str]) -> None:
     await query(conn, _SQL["want"], {"types": sorted(types)})
 
 
+async def still_want(conn: Connection) -> None:
+    """There is a relay that comes for what is wanted; to be said within `forget_unwanted`'s age."""
+    await query(conn, _SQL["still_want"])
+
+
 async def forget_unwanted(conn: Connection, *, age: timedelta, limit: int) -> int:
     """Stop writing what no relay asked for since *age*, and drop what is older. Returns how many events went."""
     return int(await _value(conn, "forget_unwanted", {"age": age, "limit": limit}))

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from qw import sql
-from qw.core.firing import Decision, State
+from qw.core.firing import Decision, Reason, State
 from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
 from qw.store.connection import Connection, execute, query, to_json
 
@@ -55,7 +55,7 @@ class StoredSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """Where a schedule stands after its due ticks."""
+    """Where a schedule stands after its due ticks, and how many more it missed."""
 
     id: UUID
     mark: datetime
@@ -63,6 +63,17 @@ class Decided:
     next_at: datetime | None
     last_id: UUID | None = None
     broken: str | None = None
+    missed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """What a schedule is watched by. ``succeeded_at``: when the task or run of the latest tick that completed did."""
+
+    name: str
+    next_tick: datetime | None
+    missed: int
+    succeeded_at: datetime | None
 
 
 async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) -> list[StoredSchedule]:
@@ -91,6 +102,7 @@ async def decide(conn: Connection, decided: Sequence[Decided]) -> None:
         "times": [d.next_at for d in decided],
         "lasts": [d.last_id for d in decided],
         "broken": [d.broken for d in decided],
+        "missed": [d.missed for d in decided],
     }
     await execute(conn, _SQL["decide"], params)
 
@@ -177,6 +189,14 @@ async def late(conn: Connection, *, by: timedelta, limit: int = 100) -> list[tup
     return [(name, timedelta(seconds=seconds)) for name, seconds in rows]
 
 
+async def measures(conn: Connection) -> list[Measures]:
+    """Those of the first 1,000 schedules, in name order."""
+    return [
+        Measures(name=name, next_tick=next_tick, missed=missed, succeeded_at=succeeded_at)
+        for name, next_tick, missed, succeeded_at in await (await query(conn, _SQL["measures"])).fetchall()
+    ]
+
+
 def decided(stored: StoredSchedule, decision: Decision) -> Decided:
     """What *decision* makes of where the schedule stands."""
     return Decided(
@@ -185,6 +205,7 @@ def decided(stored: StoredSchedule, decision: Decision) -> Decided:
         next_tick=decision.next_tick,
         next_at=decision.next_at,
         last_id=decision.fires[-1].id if decision.fires else None,
+        missed=sum(skip.reason is Reason.MISSED for skip in decision.skips),
     )
 
 

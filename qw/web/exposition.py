@@ -12,6 +12,7 @@ from qw import __version__
 from qw.client import Client, watching
 from qw.core.task import Status
 from qw.store.overview import Gauges
+from qw.store.schedules import Measures
 from qw.store.tasks import QueueStats
 from qw.store.workers import Worker
 
@@ -25,6 +26,7 @@ async def exposition(client: Client, requests: Requests) -> bytes:
         *_queues(await client.stats()),
         *_workers(await client.workers()),
         *_gauges(await watching.gauges(client)),
+        *_schedules(await watching.schedule_measures(client)),
         *_http(requests),
     ]
     registry = CollectorRegistry()
@@ -98,6 +100,21 @@ def _gauges(found: Gauges) -> Iterator[Metric]:
         family = _gauge(name, about)
         family.add_metric([], value)
         yield family
+
+
+def _schedules(measures: list[Measures]) -> Iterator[Metric]:
+    success = _gauge(
+        "qw_schedule_last_success_timestamp_seconds", "When what a schedule made last completed.", "schedule"
+    )
+    following = _gauge("qw_schedule_next_timestamp_seconds", "The next tick of a schedule; past: late.", "schedule")
+    missed = CounterMetricFamily("qw_schedule_missed", "Ticks skipped because nobody was in time.", labels=["schedule"])
+    for each in measures:
+        if each.succeeded_at:
+            success.add_metric([each.name], each.succeeded_at.timestamp())
+        if each.next_tick:
+            following.add_metric([each.name], each.next_tick.timestamp())
+        missed.add_metric([each.name], each.missed)
+    yield from (success, following, missed)
 
 
 def _http(requests: Requests) -> Iterator[Metric]:

@@ -45,6 +45,10 @@ class Place(Protocol):
         """The bodies that are there, in order, duplicates and all."""
         ...
 
+    async def destroy(self) -> None:
+        """Take away what is published to, while somebody publishes."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -74,6 +78,9 @@ class RabbitPlace:
             assert incoming.app_id == "qw"
             self._bodies.append(json.loads(incoming.body))
         return self._bodies
+
+    async def destroy(self) -> None:
+        await self._channel.exchange_delete(self.exchange)
 
     async def close(self) -> None:
         for name in (self.exchange, f"{self.exchange}.unrouted"):
@@ -110,6 +117,9 @@ class NatsPlace:
             bodies.append(json.loads(stored.data))
         return bodies
 
+    async def destroy(self) -> None:
+        await self._jetstream.delete_stream(self.name)
+
     async def close(self) -> None:
         from nats.js.errors import NotFoundError
 
@@ -135,6 +145,9 @@ class RedisPlace:
         entries: Any = await self._client.xrange(self.stream)
         return [json.loads(fields[b"body"]) for _, fields in entries]
 
+    async def destroy(self) -> None:
+        await self._client.delete(self.stream)
+
     async def close(self) -> None:
         await self._client.delete(self.stream)
         await self._client.aclose()
@@ -155,6 +168,9 @@ class PostgresPlace:
         async with self.pool.connection() as conn:
             rows = await (await conn.execute("select body from qw.event order by id")).fetchall()
         return [row[0] for row in rows]
+
+    async def destroy(self) -> None:
+        return None
 
     async def close(self) -> None:
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import psycopg
@@ -154,6 +155,19 @@ def test_the_doctor_names_each_problem_with_its_fix(qw: Qw, url: str) -> None:
     assert found.keys() == {"workers", "types", "queues"}
 
 
+def test_a_schedule_that_nobody_serves_is_seen(qw: Qw, url: str) -> None:
+    qw("schedule", "add", "nightly", "--every", "1h", "--type", "noop")
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("update qw.schedule set next_at = now() - interval '5 minutes 2 seconds'")
+
+    shown, found = qw("status"), qw("status", "-o", "json").json
+
+    assert re.search(r"nightly +5 m", shown.out)
+    assert [each["schedule"] for each in found["late_schedules"]] == ["nightly"]
+    assert 300 < found["late_schedules"][0]["late_seconds"] < 400
+    assert problems(qw)["schedules"] == "qw daemon"
+
+
 def test_the_doctor_says_why_there_is_no_database(qw: Qw) -> None:
     away = problems(qw, QW_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     wrong = problems(qw, QW_LEESE="1s")
@@ -233,6 +247,13 @@ def test_a_role_is_granted_what_it_needs_and_no_more(qw: Qw, url: str) -> None:
             conn.execute(f'drop owned by "{role}"'.encode())
             conn.execute(f'drop role "{role}"'.encode())
     assert qw("db", "grant", role, "enque").code == 2
+
+
+def test_an_operator_may_add_and_remove_schedules(qw: Qw) -> None:
+    given = qw("db", "grant", "zoe", "operate", "--dry-run").out
+
+    for function in ("enqueue", "cancel", "retry", "schedule_add", "schedule_remove"):
+        assert f'grant execute on function qw.{function} to "zoe";' in given
 
 
 def test_fault_16_a_follower_that_is_interrupted_says_nothing_and_exits_130(qw: Qw) -> None:

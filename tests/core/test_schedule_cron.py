@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -56,6 +58,28 @@ def test_the_next_match_is_the_first_one_after(expression: str, start: str, expe
     assert after(expression, start) == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "minutes"),
+    [("5-5 * * * *", [5, 65]), ("59/15 * * * *", [59, 119]), ("50/5 * * * *", [50, 55]), ("0-59/45 * * * *", [45, 60])],
+)
+def test_a_range_of_one_number_is_that_number(expression: str, minutes: list[int]) -> None:
+    hour = wall("2026-11-24 10:00")
+
+    found = list(islice(walk(expression, "2026-11-24 10:00:01"), 2))
+
+    assert [(tick - hour).total_seconds() / 60 for tick in found] == minutes
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [("7", [7]), ("sun-sun", [7]), ("7-7", [7]), ("fri-7", [5, 6, 7]), ("0-7/3", [3, 6, 7]), ("6/2", [6])],
+)
+def test_seven_is_sunday_in_ranges_too(field: str, days: list[int]) -> None:
+    found = islice(walk(f"0 0 * * {field}", "2026-11-23"), len(days) * 2)
+
+    assert [day.isoweekday() for day in found] == days * 2
+
+
 def test_a_second_comes_first_where_it_was_asked_for() -> None:
     assert after("*/10 * * * * *", "2026-11-24 10:00:05", seconds=True) == "2026-11-24 10:00:10"
     assert after("30 5 * * * *", "2026-11-24 10:05:30", seconds=True) == "2026-11-24 11:05:30"
@@ -92,6 +116,8 @@ def walk(expression: str, start: str):  # type: ignore[no-untyped-def]
         ("5-2 * * * *", "cron: minute: '5-2' goes backwards; write two ranges with a comma between them"),
         ("* * * jann *", "cron: month: 'jann' is not a number or a name; did you mean 'jan'?"),
         ("0 0 * * 1#6", "cron: day of week: '1#6' is not a number, a range such as 0-7, * or a step such as */2"),
+        ("0 0 * * mon#2,5", "cron: day of week: 'mon#2' goes with no other days, of week or month; make two schedules"),
+        ("0 0 13 * 5L", "cron: day of week: '5L' goes with no other days, of week or month; make two schedules"),
         ("x" * 10_000, "cron: 10,000 characters; an expression has at most 256"),
     ],
 )
@@ -99,7 +125,13 @@ def test_fault_61_a_bad_expression_is_refused_with_its_field(expression: str, ex
     assert refusal(expression) == expected
 
 
-@pytest.mark.parametrize("expression", ["@reboot", "@every", "@", "1-1000000000 * * * *", "٣ * * * *", "1,, * * * *"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("@reboot", "@every", "@", "1-1000000000 * * * *", "٣ * * * *", "1,, * * * *", "-1 * * * *"),
+        *("h * * * *", "R * * * *", "0 0 ? * 1", "0 0 15w * *", "0 0 * * l5", "* * * * * * *", "0 22-4 * * *"),
+    ],
+)
 def test_fault_61_what_only_looks_like_an_expression_is_refused(expression: str) -> None:
     assert refusal(expression).startswith("cron: ")
 
@@ -181,6 +213,15 @@ def test_fault_62_ticks_are_those_of_debian_cron_through_both_changes(zone: Zone
         assert found == expected, expression
 
 
+@pytest.mark.parametrize(
+    "days", ["L * *", "L,15 * *", "L feb *", "* * mon#2", "* * 5L", "* 2,3 mon#1,fri#5", "*/2 * 0L"]
+)
+def test_last_and_nth_days_are_those_of_cronsim(days: str) -> None:
+    expected = list(islice(CronSim(f"30 6 {days}", wall("2026-01-15")), 20))
+
+    assert list(islice(walk(f"30 6 {days}", "2026-01-15"), 20)) == expected
+
+
 def test_the_walk_over_local_time_is_that_of_croniter_too() -> None:
     for expression in expressions(11, 100):
         try:
@@ -225,3 +266,9 @@ def test_seconds_can_be_said_in_words() -> None:
 
 def test_each_macro_is_an_expression() -> None:
     assert all(parse_cron(macro).after(wall("2026-11-24")) for macro in MACROS)
+
+
+def test_what_walks_is_loaded_when_there_is_an_expression_to_walk() -> None:
+    program = "import sys, qw.core.schedule_document; sys.exit('croniter' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

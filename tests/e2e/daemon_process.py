@@ -53,7 +53,7 @@ class Daemon:
             **kept, **QUICK, "QW_DATABASE_URL": self.url, "QW_HOME": str(self.directory),
             "QW_TEST_MARKS": str(self.directory / "marks"), **environment,
         }  # fmt: skip
-        command = [sys.executable, "-m", "qw", "daemon", "--app", "tests.e2e.fault_app:app", *args]
+        command = [sys.executable, "-m", "qw", "daemon", "--no-http", "--app", "tests.e2e.fault_app:app", *args]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log)
         return self

@@ -139,3 +139,28 @@ async def outlives(url: str, daemons: Daemons, server: Server, part: int) -> Non
     assert second.is_alive
     second.send(signal.SIGTERM)
     assert await asyncio.to_thread(second.exit_code) == 0
+
+
+@pytest.mark.slow
+async def test_fault_55_a_frozen_relay_is_inherited_from_and_harms_nothing_when_it_thaws(
+    url: str, daemons: Daemons, running: Server
+) -> None:
+    settings = {"QW_BROKER_URL": running.url, "QW_EVENTS": "task.created task.completed"}
+    frozen, heir = daemons(**settings).ready(), daemons(**settings).ready()
+    ids = await enqueue(url, 200)
+    async with Client(url, size=1) as client:
+        await client.wait(ids)
+
+        frozen.freeze()
+        ids += await enqueue(url, 200)
+        await client.wait(ids)
+        await until(lambda: all_told(running, ids), 60)
+        frozen.thaw()
+        ids += await enqueue(url, 200)
+        await client.wait(ids)
+        await until(lambda: all_told(running, ids), 60)
+
+    told = first_seen(await arrived(running))
+    assert [id for id in ids if told[id] != ["task.created", "task.completed"]] == []
+    assert frozen.is_alive
+    assert heir.is_alive

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from random import random
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_ru
 from qw.services.promoter import LONG_AGO, Promoter
 from qw.services.pruner import Pruner, Retention
 from qw.services.tasklog import BATCH, TaskLog
+from qw.services.tick import Tick
 from qw.store import claims, tasks
 from qw.store.connection import Connection, Link
 from qw.store.ids import new_id
@@ -61,11 +63,40 @@ async def test_the_promoter_sleeps_until_the_next_known_time(link: Link) -> None
 
     promoter.expect(5.0)
     assert 4.9 < promoter.patience() <= 5.0
-    assert not promoter.bell.is_set()
-    promoter.expect(-1.0)
-    assert promoter.bell.is_set()
     promoter.expect(None)
     assert promoter.patience() > 60
+
+
+async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: Link) -> None:
+    promoter = Promoter(link, Woken())
+    promoter.patience()
+
+    promoter.expect(5.0)
+
+    assert promoter.bell.is_set()
+
+
+async def test_the_promoter_is_not_woken_by_what_it_waits_for_anyway(link: Link) -> None:
+    promoter = Promoter(link, Woken())
+    promoter.expect(5.0)
+    promoter.patience()
+    promoter.bell.clear()
+
+    promoter.expect(5.0)
+    promoter.expect(None)
+
+    assert not promoter.bell.is_set()
+
+
+async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Link) -> None:
+    promoter = Promoter(link, Woken())
+    looking = asyncio.create_task(promoter.step())
+    await asyncio.sleep(0)
+
+    promoter.expect(0.5)
+
+    await looking
+    assert promoter.patience() <= 0.5
 
 
 async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: Link) -> None:
@@ -201,3 +232,15 @@ async def test_fault_13_a_storm_of_failures_is_spread_out(conn: Connection) -> N
     spread = await value(conn, "select count(distinct width_bucket(extract(epoch from run_at - now()), 0, 1, 10)) "
                                "from qw.scheduled")  # fmt: skip
     assert spread >= 8
+
+
+async def test_a_poll_that_was_dear_is_not_repeated_soon_nor_put_off_for_long() -> None:
+    tick: Any = Tick.__new__(Tick)
+    tick._interval = 1.0
+
+    tick._cost = 0.001
+    assert tick.patience() == 1.0
+    tick._cost = 0.05
+    assert tick.patience() == 2.5
+    tick._cost = 60.0
+    assert tick.patience() == 5.0

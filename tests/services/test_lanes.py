@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from qw.core.task import Claim, Lane
-from qw.services.lanes import HEALTHY_SECONDS, RESCAN_SHARE, REVERSE_EVERY, Lanes
+from qw.services.lanes import DEAREST_SECONDS, HEALTHY_SECONDS, RESCAN_SHARE, REVERSE_EVERY, Lanes
 from qw.services.pace import MOST, Pace
 from qw.store.claims import Share
 
@@ -13,7 +13,7 @@ A, B, C = Lane("a", 5), Lane("b", 5), Lane("a", 1)
 
 def opened(*lanes: Lane, queues: Any = ()) -> Lanes:
     made = Lanes(queues)
-    made.replace(lanes)
+    made.add(lanes)
     return made
 
 
@@ -99,6 +99,14 @@ def test_a_lane_that_is_dear_is_claimed_from_its_cursor_until_the_next_rescan() 
     assert lanes.shares(1, 10 + RESCAN_SHARE * dear + 0.1)[0].cursor == -1
 
 
+def test_a_claim_that_waited_for_a_lock_does_not_put_the_next_rescan_off_for_minutes() -> None:
+    lanes = opened(A)
+    learn(lanes, lanes.shares(1, 10), claim(A, 7), room=1, cost=60.0, now=10)
+
+    assert lanes.shares(1, 10 + RESCAN_SHARE * DEAREST_SECONDS - 0.1)[0].cursor == 7
+    assert lanes.shares(1, 10 + RESCAN_SHARE * DEAREST_SECONDS + 0.1)[0].cursor == -1
+
+
 def test_a_cursor_only_rises_and_what_lies_behind_it_costs_no_rescan() -> None:
     lanes = opened(A)
     learn(lanes, lanes.shares(1, 0), claim(A, 9), room=1, cost=0.1, now=0)
@@ -111,8 +119,9 @@ def test_a_cursor_only_rises_and_what_lies_behind_it_costs_no_rescan() -> None:
 def test_the_cursor_outlives_a_lane_that_was_dry() -> None:
     lanes = opened(A)
     learn(lanes, lanes.shares(1, 0), claim(A, 9), room=1, cost=0.1, now=0)
-    lanes.replace([])
-    lanes.replace([A])
+    learn(lanes, [Share(A, -1, 1)], room=1, cost=0.1, now=0)
+    assert lanes.is_empty
+    lanes.add([A])
 
     assert lanes.shares(1, 0.5)[0].cursor == 9
 

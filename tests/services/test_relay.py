@@ -335,6 +335,28 @@ async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: 
     assert await outbox(conn) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_fault_58_a_million_events_leave_with_flat_memory(relays: Relays, conn: Connection) -> None:
+    from resource import RUSAGE_SELF, getrusage
+
+    class Counter(MemoryBroker):
+        async def publish(self, messages: Sequence[Message]) -> set[UUID]:
+            return {message.id for message in messages}
+
+    relay = await relays.make(Counter())
+    await conn.execute("insert into qw.outbox (type, task_id) select 'task.created', gen_random_uuid()"
+                       " from generate_series(1, 1000000)")  # fmt: skip
+    for _ in range(50):
+        await relay.step()
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+
+    await drained(relay)
+
+    assert relay.relayed == 1_000_000
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
 async def test_the_nest_format_tells_only_of_work_to_do(relays: Relays, conn: Connection) -> None:
     from qw.core.event import default_types
 
@@ -354,6 +376,15 @@ async def test_the_relay_started_last_says_what_is_wanted(conn: Connection) -> N
     await events.want(conn, ["task.failed", "worker.up"])
 
     assert await column(conn, "select type from qw.wanted order by 1") == ["task.failed", "worker.up"]
+
+
+async def test_a_relay_says_that_events_are_still_wanted(relays: Relays, conn: Connection) -> None:
+    relay = await relays.make(MemoryBroker())
+    await conn.execute("update qw.wanted set seen_at = now() - interval '8 days'")
+
+    await relay.step()
+
+    assert await value(conn, "select min(seen_at) > now() - interval '1 minute' from qw.wanted")
 
 
 async def test_events_that_no_relay_comes_for_are_given_up_after_a_week(conn: Connection) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from qw.client import Client
+from qw.client import Client, firing, watching
 from qw.client.firing import fire_due
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.firing import Reason
@@ -137,7 +137,11 @@ async def test_a_run_that_cannot_start_is_a_skip_that_says_why(
     await daemons.start().step(clock=NOW + MINUTE)
 
     (fire,) = await fires(client, "broken")
-    assert (fire.reason, fire.detail, fire.run_id) == (Reason.REFUSED, "there is no workflow 'hello'", None)
+    assert (fire.reason, fire.detail, fire.run_id) == (
+        Reason.REFUSED,
+        "there is no workflow 'hello'; known are none",
+        None,
+    )
     assert told(await fires(client, "whole")) == ["12:01 fired"]
 
 
@@ -323,7 +327,7 @@ async def test_a_pause_while_a_tick_fires_waits_for_it(client: Client, conn: Con
         await fire_due(other, limit=10, clock=NOW + MINUTE)
         pause = asyncio.create_task(client.schedules.pause("s"))
         async with asyncio.timeout(5):
-            while not await value(conn, WAITS):  # noqa: ASYNC110 (only the database knows)
+            while not await value(conn, WAITS):
                 await asyncio.sleep(0.01)
     await pause
 
@@ -557,6 +561,31 @@ async def test_a_missing_schedule_gets_a_guess(client: Client) -> None:
         await client.schedules.pause("nightyl")
 
 
+# -- watched
+
+
+async def test_what_was_missed_and_what_succeeded_is_measured(
+    client: Client, daemons: Daemons, conn: Connection
+) -> None:
+    await add(client, "nightly", misfire="skip")
+    await add(client, "never", paused=True)
+    await daemons.start().step(clock=NOW + 3 * MINUTE)
+    [task] = await column(conn, "select id from qw.task")
+    started = await watching.schedule_measures(client)
+
+    await conn.execute("delete from qw.ready")
+    await conn.execute(
+        "insert into qw.finished (task_id, status, fence, attempt, retries, crashes, finished_at)"
+        " values (%s, 'completed', 1, 1, 0, 0, %s)",
+        (task, NOW),
+    )
+
+    never, nightly = await watching.schedule_measures(client)
+    assert (never.next_tick, never.missed, never.succeeded_at) == (None, 0, None)
+    assert (nightly.next_tick, nightly.missed, nightly.succeeded_at) == (NOW + 4 * MINUTE, 2, NOW)
+    assert [each.succeeded_at for each in started] == [None, None]
+
+
 # -- the sleep
 
 
@@ -612,6 +641,23 @@ async def test_ten_thousand_schedules_of_the_same_minute_fire_in_five_seconds(
     assert await value(conn, "select count(*) from qw.task") == 10_000
     shared = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # with whoever else works on this machine
     assert loop.time() - started < 5 * shared
+
+
+async def test_a_pass_that_takes_long_leaves_the_rest_to_the_next(
+    client: Client, daemons: Daemons, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "DECIDING_SECONDS", 0.0)
+    for name in ("a", "b", "c"):
+        await add(client, name)
+    scheduler = daemons.start()
+
+    made = []
+    for _ in range(4):
+        await scheduler.step(clock=NOW + MINUTE)
+        made.append(await value(conn, "select count(*) from qw.task"))
+
+    assert made == [1, 2, 3, 3]
+    await expect_whole(conn)
 
 
 async def test_it_looks_again_at_once_but_does_not_spin_on_what_another_daemon_holds(

@@ -62,7 +62,7 @@ class Workshop:
 
     async def claim(self) -> None:
         """One look at the lanes, and a claim of what is in them."""
-        self.worker.sees(await claims.lanes(self.conn))
+        self.worker.woken(await claims.lanes(self.conn))
         await self.worker.step()
 
     async def settle(self) -> None:

@@ -213,6 +213,16 @@ def test_metrics_count_tasks_and_requests_without_an_id(server_alone: Live) -> N
     assert id not in text
 
 
+def test_metrics_tell_of_each_schedule_by_its_name(server_alone: Live) -> None:
+    server_alone.post("/api/schedules", {"name": "nightly", "cron": "0 3 * * *", "type": "noop"})
+
+    text = server_alone.api.get("/metrics").text
+
+    assert 'qw_schedule_missed_total{schedule="nightly"} 0.0' in text
+    assert 'qw_schedule_next_timestamp_seconds{schedule="nightly"}' in text
+    assert "# TYPE qw_schedule_last_success_timestamp_seconds gauge" in text
+
+
 def test_the_dashboard_asks_only_for_metrics_that_there_are(server_with_daemon: Live) -> None:
     dashboard = (Path(__file__).parents[2] / "deploy" / "grafana.json").read_text()
     live = server_with_daemon

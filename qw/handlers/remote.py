@@ -1,0 +1,58 @@
+"""Remote types: the handler sends the task to a worker elsewhere and waits for its answer.
+
+The daemon keeps the claim all the while, so lease, fence, retries and time-out are those of any other task; a worker
+that never answers is timed out, and when the daemon dies the task is dispatched again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from qw.core.errors import Unavailable
+from qw.core.handling import Context, Failure, Retry, Snooze
+from qw.core.payload import Json
+from qw.core.remote import Remote, request, result_of
+from qw.handlers.registry import Handlers
+
+Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # the queue and the request; raises Unavailable
+
+BROKER_AWAY_SECONDS = 5.0
+
+
+def add_remote(app: Handlers, remotes: Sequence[Remote], call: Call | None) -> None:
+    """Serve *remotes*; those with a queue by way of *call*."""
+    for remote in remotes:
+        _add(app, remote, call)
+
+
+def _add(app: Handlers, remote: Remote, call: Call | None) -> None:
+    @app.handler(remote.type, max_retries=remote.max_retries, timeout=remote.timeout)
+    async def dispatch(payload: dict[str, Json], context: Context) -> Json:
+        if remote.url is not None:
+            return result_of(await _post(remote.url, remote, context))
+        if remote.queue is None or call is None:
+            raise Snooze(BROKER_AWAY_SECONDS, "no broker to dispatch it by")
+        try:
+            answer = await call(remote.queue, request(context))
+        except Unavailable as error:
+            await context.log(f"not dispatched: {error}", level="WARNING")
+            raise Snooze(BROKER_AWAY_SECONDS, "the broker is away") from error
+        return result_of(answer)
+
+
+async def _post(url: str, remote: Remote, context: Context) -> bytes:
+    """A 2xx answer; 429 and 503 ask for a later try, any other is a failure."""
+    import httpx
+
+    headers = {"Content-Type": "application/json", "Idempotency-Key": context.idempotency_key}
+    async with httpx.AsyncClient(timeout=remote.timeout.total_seconds()) as client:
+        try:
+            response = await client.post(url, content=request(context), headers=headers)
+        except httpx.TransportError as error:
+            raise Failure(f"the worker cannot be reached: {error or type(error).__name__}") from None
+    if response.status_code in (429, 503):
+        raise Retry(f"the worker answered {response.status_code}")
+    if not 200 <= response.status_code < 300:
+        raise Failure(f"the worker answered {response.status_code}: {response.text[:500]}")
+    return response.content

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import aio_pika
+import pytest
+from pamqp import frame
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from qw.brokers import rabbitmq
+from qw.brokers.frames import publish_frames
+from qw.brokers.rabbitmq import RabbitBroker
+from qw.core.errors import Unavailable
+from qw.core.event import Format
+from tests.brokers.places import told
+from tests.brokers_services import Server, private
+
+
+def test_frames_made_by_hand_are_those_of_the_library() -> None:
+    message = told(size=3000)
+    written = publish_frames(7, "qw.events", message.topic, message, piece=1000)
+
+    frames = []
+    while written:
+        size, channel, decoded = frame.unmarshal(written)
+        assert channel == 7
+        frames.append(decoded)
+        written = written[size:]
+
+    publish, header, *bodies = frames
+    pieces = [body.value for body in bodies if isinstance(body, ContentBody)]
+    assert isinstance(publish, Basic.Publish)
+    assert (publish.exchange, publish.routing_key, publish.mandatory) == ("qw.events", message.topic, True)
+    assert isinstance(header, ContentHeader)
+    assert header.body_size == len(message.body)
+    properties = header.properties
+    assert properties.message_id == str(message.id)
+    assert (properties.delivery_mode, properties.app_id, properties.message_type) == (2, "qw", message.type)
+    assert properties.content_type == "application/cloudevents+json; charset=UTF-8"
+    assert b"".join(pieces) == message.body
+    assert len(pieces) == -(-len(message.body) // 1000)
+
+
+async def test_fault_52_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
+    name = f"qw-test-{os.urandom(5).hex()}"
+    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    await broker.open()
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(f"{name}.unrouted")  # now nobody takes anything
+
+        with pytest.raises(Unavailable, match="their queue or binding is gone"):
+            await broker.publish([told()])
+        message = told()
+        confirmed = await broker.publish([message])  # the topology was declared again
+        await broker.close()
+
+        await channel.queue_delete(f"{name}.unrouted")
+        for exchange in (name, f"{name}.unrouted"):
+            await channel.exchange_delete(exchange)
+    assert confirmed == {message.id}
+
+
+async def test_fault_59_a_queue_with_other_arguments_is_told(rabbitmq_url: str) -> None:
+    name = f"qw-test-{os.urandom(5).hex()}"
+    broker = RabbitBroker(rabbitmq_url, format=Format.NEST, queue=name)
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue(name, durable=True)
+
+        with pytest.raises(Unavailable, match="PRECONDITION_FAILED"):
+            await broker.publish([told()])
+        await broker.close()
+
+        for queue in (name, f"{name}.failed"):
+            await channel.queue_delete(queue)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with private("rabbitmq") as made:
+        yield made
+
+
+@pytest.mark.slow
+async def test_fault_53_a_memory_alarm_is_a_reason_that_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = RabbitBroker(server.url, format=Format.CLOUDEVENTS)
+    await broker.publish([told()])
+
+    control(server, "set_vm_memory_high_watermark", "0.000001")
+    monkeypatch.setattr(rabbitmq, "PATIENCE", 2.0)
+    with pytest.raises(Unavailable, match="memory or disk alarm"):
+        await broker.publish([told()])
+    control(server, "set_vm_memory_high_watermark", "0.4")
+    message = told()
+    confirmed = await broker.publish([message])
+    await broker.close()
+
+    assert confirmed == {message.id}
+
+
+def control(server: Server, *words: str) -> None:
+    program = server.command[0].replace("rabbitmq-server", "rabbitmqctl")
+    node = server.environment["RABBITMQ_NODENAME"]
+    subprocess.run(
+        [program, "-n", node, *words], check=True, capture_output=True, env={**os.environ, **server.environment}
+    )

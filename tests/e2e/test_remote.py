@@ -1,0 +1,144 @@
+"""Workers in other languages: the examples, run as they stand, on a broker of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.brokers_services import found, missing, private
+from tests.databases import wait_until
+from tests.e2e.daemon_process import Daemons
+from tests.e2e.queue import Queue
+
+FOLDER = Path(__file__).parents[2] / "examples" / "remote"
+
+
+def has_module(name: str) -> bool:
+    if shutil.which("node") is None:
+        return False
+    return subprocess.run(["node", "-e", f"require('{name}')"], capture_output=True, cwd=FOLDER).returncode == 0
+
+
+@contextmanager
+def worker(directory: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    log = directory / "worker.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=FOLDER, stdout=file, stderr=file, env={**os.environ, **environment})
+    try:
+        wait_until(lambda: "ready" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def expect_shouting(queue: Queue) -> None:
+    """Good tasks come back in capitals, bad ones are final at once."""
+    good = [queue.put_one("shout", text=f"word {n}") for n in range(5)]
+    bad = queue.put_one("shout", text=7)
+
+    queue.wait_for(good, "completed")
+    queue.wait_for([bad], "failed")
+
+    assert queue.field(good[3], "result") == {"text": "WORD 3", "attempt": 1}
+    assert queue.field(bad, "error") == "text must be a string"
+    assert queue.field(bad, "attempt") == 1
+
+
+def test_a_worker_in_bash_serves_a_type_over_redis(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    for program in ("redis-cli", "jq"):
+        if shutil.which(program) is None:
+            missing(program)
+    with private("redis") as server, worker(tmp_path, "./worker-redis.sh", REDIS_URL=server.url):
+        daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=server.url).ready()
+
+        expect_shouting(queue)
+
+
+def test_a_worker_in_node_serves_a_type_over_nats(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    if not has_module("nats"):
+        pytest.skip("no node, or no npm package nats")
+    with private("nats") as server, worker(tmp_path, "node", "worker-nats.cjs", NATS_SERVERS=server.url):
+        daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=server.url).ready()
+
+        expect_shouting(queue)
+
+
+def test_a_worker_in_node_serves_a_type_over_rabbitmq(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    if not has_module("amqplib"):
+        pytest.skip("no node, or no npm package amqplib")
+    with found("rabbitmq") as url, worker(tmp_path, "node", "worker-amqp.cjs", RABBITMQ_URL=url):
+        daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=url, QW_EVENTS="worker.lost").ready()
+
+        expect_shouting(queue)
+
+
+def test_a_task_whose_remote_worker_never_answers_is_timed_out(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    file = tmp_path / "workflows.yaml"
+    file.write_text("version: 1\nremote:\n  shout: {timeout: 300ms, max_retries: 1}\n")
+    with private("redis") as server:
+        daemons("--workflows", str(file), QW_BROKER_URL=server.url).ready()
+        task = queue.put_one("shout", text="anybody?")
+
+        queue.wait_for([task], "failed")
+
+        left = subprocess.run(["redis-cli", "-u", server.url, "llen", "qw.remote.shout"], capture_output=True)
+    assert "timed out" in queue.field(task, "error")
+    assert left.stdout == b"0\n"
+
+
+def test_a_killed_daemon_dispatches_again_and_the_late_answer_counts_for_nothing(
+    queue: Queue, daemons: Daemons, tmp_path: Path
+) -> None:
+    file = FOLDER / "workflows.yaml"
+    with private("redis") as server:
+        first = daemons("--workflows", str(file), QW_BROKER_URL=server.url).ready()
+        task = queue.put_one("shout", text="hello")
+        queue.wait_for([task], "processing")
+        first.kill()
+        daemons("--workflows", str(file), QW_BROKER_URL=server.url).ready()
+        queue.wait_for([task], "processing")
+        wait_until(lambda: queue.field(task, "attempt") == 2)
+        with worker(tmp_path, "./worker-redis.sh", REDIS_URL=server.url):
+            queue.wait_for([task], "completed")
+
+    assert queue.field(task, "result") == {"text": "HELLO", "attempt": 2}
+
+
+class _Worker(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        task = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["idempotency-key"] == task["taskId"]
+        answer = json.dumps({"result": {"text": task["payload"]["text"].upper()}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+
+def test_a_worker_behind_a_url_serves_a_type(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Worker) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        file = tmp_path / "workflows.yaml"
+        file.write_text(f"version: 1\nremote:\n  shout: {{url: 'http://127.0.0.1:{server.server_port}/'}}\n")
+        daemons("--workflows", str(file)).ready()
+        task = queue.put_one("shout", text="hello")
+
+        queue.wait_for([task], "completed")
+        server.shutdown()
+
+    assert queue.field(task, "result") == {"text": "HELLO"}
