@@ -61,11 +61,10 @@ def test_a_delivery_has_one_id_however_often_it_is_made() -> None:
 
 
 def test_a_signature_is_that_of_the_specification() -> None:
-    # python3 -c 'import hmac,base64; print(base64.b64encode(hmac.digest(b"secret", b"msg_1.1700000000.{}", "sha256")))'
-    expected = "v1,2ABxy+g1tptFqILZtsvEsjlZMBVbB8+UQXGkEh1RPhI="
-
-    assert len(expected) == len(signature("secret", id="msg_1", timestamp=1_700_000_000, body=b"{}"))
-    assert signature("secret", id="a", timestamp=1, body=b"{}") != signature("secret", id="a", timestamp=2, body=b"{}")
+    # made with: printf msg_1.1700000000.{} | openssl dgst -sha256 -hmac secret -binary | base64
+    assert signature("secret", id="msg_1", timestamp=1_700_000_000, body=b"{}") == (
+        "v1,A5oIrJxXPB/PkULSoVu0e4khvPiqpF9vljmhkSKg0FI="
+    )
 
 
 def test_a_remote_type_is_read() -> None:
@@ -79,15 +78,15 @@ def test_a_remote_type_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("webhooks: {a: {}}", "url: must be a URL"),
-        ("webhooks: {a: {url: 'ftp://x'}}", "url: must be a URL"),
+        ("webhooks: {a: {}}", "must be a URL"),
+        ("webhooks: {a: {url: 'ftp://x'}}", "must be a URL"),
         ("webhooks: {a: {url: 'http://x', events: [task.complete]}}", "did you mean 'task.completed'"),
         ("webhooks: {a: {url: 'http://x', event: []}}", "did you mean 'events'"),
         ("webhooks: {a: {url: 'http://x', max_retries: 0}}", "whole number from 1 to 100"),
         ("webhooks: {a: {url: 'http://x', headers: {n: 1}}}", "must be text"),
         ("remote: {a: {url: 'http://x', queue: q}}", "not both"),
         ("remote: {a: {url: x}}", "must be a URL"),
-        ("remote: {a: {timeout: soon}}", "timeout"),
+        ("remote: {a: {timeout: soon}}", "not a duration"),
         ("remote: {'a b': {}}", "not the name of a type"),
         ("remote: {a: [1]}", "must be an object"),
     ],

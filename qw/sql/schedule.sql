@@ -100,13 +100,13 @@ select name, extract(epoch from now() - next_at)::float8 from qw.schedule
  where next_at < now() - %(by)s::interval order by next_at, id limit %(limit)s
 
 -- name: measures
--- The first 1,000 schedules in name order, with when the latest of the tasks and runs of the last 1,000 ticks that
+-- The first 1,000 schedules in name order, with when the latest of the tasks and runs of the last 200 ticks that
 -- completed did so.
 select s.name, s.next_tick, s.missed, done.at
   from (select id, name, next_tick, missed from qw.schedule order by name limit 1000) s
   left join lateral (
     select c.at
-      from (select tick, task_id, run_id from qw.schedule_fire where schedule_id = s.id order by tick desc limit 1000) f
+      from (select tick, task_id, run_id from qw.schedule_fire where schedule_id = s.id order by tick desc limit 200) f
       cross join lateral (
         select finished_at from qw.finished where task_id = f.task_id and status = 'completed'
         union all

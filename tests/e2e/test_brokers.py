@@ -49,14 +49,15 @@ async def _of_redis(url: str) -> list[dict[str, Any]]:
 
 async def _of_nats(url: str) -> list[dict[str, Any]]:
     import nats
+    import nats.js.errors
 
     client = await nats.connect(url)
-    subscription = await client.jetstream().subscribe("qw.>", ordered_consumer=True)
     found = []
     try:
+        subscription = await client.jetstream().subscribe("qw.>", ordered_consumer=True)
         while True:
             found.append(json.loads((await subscription.next_msg(0.5)).data))
-    except nats.errors.TimeoutError:
+    except (nats.errors.TimeoutError, nats.js.errors.NotFoundError):  # that was all, or there is no stream yet
         await client.close()
         return found
 
