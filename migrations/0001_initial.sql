@@ -21,8 +21,9 @@ $$;
 
 create table qw.task (
   id          uuid primary key,
-  queue       text not null check (queue ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$'),
-  type        text not null check (type ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$'),
+  -- the length apart: with {0,127} in the pattern each check takes 5 us, two of them half of a bulk enqueue
+  queue       text not null check (octet_length(queue) <= 128 and queue ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'),
+  type        text not null check (octet_length(type) <= 128 and type ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'),
   payload     jsonb not null check (jsonb_typeof(payload) = 'object'),
   priority    smallint not null check (priority between 0 and 9),  -- lower runs first
   max_retries smallint check (max_retries >= 1),                   -- null: as its type says
