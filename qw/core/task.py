@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from qw.core.errors import Fault, Invalid
@@ -47,6 +47,27 @@ class Backoff:
     max_delay: timedelta = timedelta(minutes=10)
     retry_on: tuple[str, ...] = ()
     give_up_on: tuple[str, ...] = ()
+
+    def document(self) -> JsonObject:
+        """As it is stored with a task: seconds as numbers."""
+        return {
+            "delay": self.delay.total_seconds(),
+            "factor": self.factor,
+            "max_delay": self.max_delay.total_seconds(),
+            "retry_on": list(self.retry_on),
+            "give_up_on": list(self.give_up_on),
+        }
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Backoff:
+        """What `document` made."""
+        return cls(
+            delay=timedelta(seconds=document.get("delay", 1)),
+            factor=document.get("factor", 2),
+            max_delay=timedelta(seconds=document.get("max_delay", 600)),
+            retry_on=tuple(document.get("retry_on", ())),
+            give_up_on=tuple(document.get("give_up_on", ())),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,6 @@ from qw.services.tasklog import TaskLog
 from qw.store import claims, workers
 from qw.store.claims import Ended
 from qw.store.connection import Link
-from qw.store.tasks import backoff_from
 
 log = logging.getLogger(__name__)
 
@@ -344,7 +343,7 @@ def _policy(holding: Holding) -> Policy:
     policy = handler.policy if handler else Policy()
     if claim.max_retries is None and claim.timeout is None and claim.backoff is None:
         return policy
-    backoff: Backoff = policy.backoff if claim.backoff is None else backoff_from(claim.backoff)
+    backoff: Backoff = policy.backoff if claim.backoff is None else Backoff.of(claim.backoff)
     return Policy(
         max_retries=claim.max_retries or policy.max_retries, timeout=claim.timeout or policy.timeout, backoff=backoff
     )

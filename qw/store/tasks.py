@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -14,10 +14,10 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
-from qw.core.payload import Json, JsonObject
-from qw.core.task import Attempt, Backoff, NewTask, Status, Task
-from qw.store import arrays
-from qw.store.connection import Connection, Cursor, execute, query, to_json
+from qw.core.payload import Json
+from qw.core.task import Attempt, NewTask, Status, Task
+from qw.store import arrays, copying
+from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("task")
 _COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
@@ -116,12 +116,12 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
         now = row[0] if row else None
     due = {task.id: at for task in tasks if now and (at := _due(task, now)) > now}
     async with conn.cursor() as cursor:
-        await _copy_rows(cursor, "copy_tasks", _TASK_TYPES, map(_task_row, tasks))
-        ready = ((t.id, t.queue, t.priority) for t in tasks if t.id not in due)
-        await _copy_rows(cursor, "copy_ready", ["uuid", "text", "int2"], ready)
-        later = ((t.id, due[t.id], t.queue, t.priority, "time") for t in tasks if t.id in due)
+        await copying.copy(cursor, _SQL["copy_tasks"], copying.task_rows(tasks))
+        ready = tasks if not due else [t for t in tasks if t.id not in due]
+        await copying.copy(cursor, _SQL["copy_ready"], copying.ready_rows(ready))
         if due:
-            await _copy_rows(cursor, "copy_scheduled", ["uuid", "timestamptz", "text", "int2", "text"], later)
+            later = ((t, due[t.id]) for t in tasks if t.id in due)
+            await copying.copy(cursor, _SQL["copy_scheduled"], copying.scheduled_rows(later))
     lanes = Counter((t.queue, t.priority) for t in tasks)
     params = {
         "queues": [queue for queue, _ in lanes],
@@ -130,34 +130,6 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
         "ids": arrays.uuids(task.id for task in tasks),
     }
     await execute(conn, _SQL["count_enqueued"], params)
-
-
-_TASK_TYPES = ["uuid", "text", "text", "jsonb", "int2", "int2", "interval", "jsonb", "jsonb"]
-
-
-def _task_row(task: NewTask) -> tuple[Any, ...]:
-    return (
-        task.id,
-        task.queue,
-        task.type,
-        _jsonb(task.payload),
-        task.priority,
-        task.max_retries,
-        task.timeout,
-        _jsonb(backoff_document(task.backoff)),
-        _jsonb(task.headers),
-    )
-
-
-async def _copy_rows(cursor: Cursor, statement: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    async with cursor.copy(_SQL[statement]) as copy:
-        copy.set_types(types)
-        for row in rows:
-            await copy.write_row(row)
-
-
-def _jsonb(value: object) -> Jsonb | None:
-    return None if value is None else Jsonb(value)
 
 
 def _due(task: NewTask, now: datetime) -> datetime:
@@ -175,7 +147,7 @@ def _scalars(task: NewTask) -> dict[str, Any]:
         "delay": task.delay,
         "max_retries": task.max_retries,
         "timeout": task.timeout,
-        "backoff": to_json(backoff_document(task.backoff)),
+        "backoff": to_json(task.backoff and task.backoff.document()),
         "run_id": task.run_id,
         "step": task.step,
         "parent_id": task.parent_id,
@@ -194,36 +166,12 @@ def _arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
         "delays": [t.delay for t in tasks],
         "max_retries": arrays.smallints(t.max_retries for t in tasks),
         "timeouts": [t.timeout for t in tasks],
-        "backoffs": arrays.texts(to_json(backoff_document(t.backoff)) for t in tasks),
+        "backoffs": arrays.texts(to_json(t.backoff and t.backoff.document()) for t in tasks),
         "run_ids": arrays.uuids(t.run_id for t in tasks),
         "steps": arrays.texts(t.step for t in tasks),
         "parents": arrays.uuids(t.parent_id for t in tasks),
         "headers": arrays.texts(to_json(t.headers) for t in tasks),
     }
-
-
-def backoff_document(backoff: Backoff | None) -> JsonObject | None:
-    """*backoff* as it is stored with a task: seconds as numbers."""
-    if backoff is None:
-        return None
-    return {
-        "delay": backoff.delay.total_seconds(),
-        "factor": backoff.factor,
-        "max_delay": backoff.max_delay.total_seconds(),
-        "retry_on": list(backoff.retry_on),
-        "give_up_on": list(backoff.give_up_on),
-    }
-
-
-def backoff_from(document: dict[str, Any]) -> Backoff:
-    """What `backoff_document` stored."""
-    return Backoff(
-        delay=timedelta(seconds=document.get("delay", 1)),
-        factor=document.get("factor", 2),
-        max_delay=timedelta(seconds=document.get("max_delay", 600)),
-        retry_on=tuple(document.get("retry_on", ())),
-        give_up_on=tuple(document.get("give_up_on", ())),
-    )
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:

@@ -161,8 +161,10 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime, outbox: int = NOTHING_BEHIND) -> News:
-    """Everything that polling must ask. *cursor*: the promoter's, before which nothing is known to wait; *outbox*: the relay's."""
+async def news(
+    conn: Connection, worker: int, *, lease: timedelta, cursor: datetime, outbox: int = NOTHING_BEHIND
+) -> News:
+    """Everything that polling must ask. *cursor* is the promoter's, *outbox* the relay's: nothing waits before them."""
     params = {"worker": worker, "lease": lease, "cursor": cursor, "outbox": outbox}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None

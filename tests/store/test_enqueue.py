@@ -35,7 +35,7 @@ async def test_a_task_is_stored_as_it_was_asked_for(conn: Connection) -> None:
     assert (stored.payload, stored.headers) == ({"customerId": "zoë", "n": 2**63}, {"traceparent": "00-ab"})
     assert (stored.max_retries, stored.timeout) == (7, timedelta(seconds=9))
     assert (stored.parent_id, stored.run_id, stored.step) == (parent, run, "first")
-    assert tasks.backoff_from(await value(conn, "select backoff from qw.task")) == backoff
+    assert Backoff.of(await value(conn, "select backoff from qw.task")) == backoff
     await expect_whole(conn)
 
 
@@ -137,7 +137,7 @@ async def test_many_tasks_keep_all_they_were_asked_for(conn: Connection) -> None
         ("send_email", "mail", 2, 4, HOUR, parent)
     }
     assert stored[0].headers == {"a": "b"}
-    assert tasks.backoff_from(await value(conn, "select backoff from qw.task limit 1")) == Backoff(factor=4)
+    assert Backoff.of(await value(conn, "select backoff from qw.task limit 1")) == Backoff(factor=4)
 
 
 async def test_many_tasks_of_which_some_are_known_are_stored_all_the_same(conn: Connection) -> None:
