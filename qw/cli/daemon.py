@@ -16,7 +16,7 @@ from qw.cli.verbs import Verb, verbs
 
 if TYPE_CHECKING:
     from qw.config import Settings
-    from qw.daemon import Daemon
+    from qw.daemon.daemon import Daemon
 
 app = verbs()
 
@@ -111,7 +111,7 @@ async def _run(
     settings: Settings, handlers: str | None, files: list[Path], *, drain: bool, migrate: bool, http: bool | None
 ) -> None:
     from qw.cli.definitions import of_files, of_start
-    from qw.daemon import Daemon, Options
+    from qw.daemon.daemon import Daemon, Options
     from qw.daemon.database import ready
 
     given = of_files(files)

@@ -120,7 +120,7 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, patience: time
 async def _daemon(settings: Settings, place: Place) -> AsyncIterator[None]:
     """A daemon in this process."""
     from qw.cli.definitions import of_start
-    from qw.daemon import Daemon, Options
+    from qw.daemon.daemon import Daemon, Options
 
     async with Daemon(settings, place, Options(definitions=await of_start(place.url), http=False)) as daemon:
         serving = asyncio.create_task(daemon.run())

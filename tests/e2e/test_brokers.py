@@ -68,8 +68,11 @@ async def _of_rabbitmq(url: str) -> list[dict[str, Any]]:
 
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
-        queue = await channel.get_queue("qw.unrouted")
-        found = []
+        found: list[dict[str, Any]] = []
+        try:
+            queue = await channel.get_queue("qw.unrouted")
+        except aio_pika.exceptions.ChannelNotFoundEntity:  # nothing was published yet
+            return found
         while (incoming := await queue.get(fail=False)) is not None:  # given back when the channel closes
             found.append(json.loads(incoming.body))
         return found

@@ -13,8 +13,8 @@ import httpx
 
 from qw.client import Client
 from qw.config import Settings, load
-from qw.daemon import Daemon
-from qw.daemon import Options as DaemonOptions
+from qw.daemon.daemon import Daemon
+from qw.daemon.daemon import Options as DaemonOptions
 from qw.daemon.database import Place
 from qw.definitions import loads
 from qw.web import Options, application, serving

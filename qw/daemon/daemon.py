@@ -1,0 +1,390 @@
+"""`Daemon`: builds the services from the settings, supervises them, drains.
+
+The main coroutine opens what is open (pool, heartbeat, listener), starts a loop per service and then waits for a stop:
+a signal, a request in the database, or the end of the work when it was started to drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from qw import __version__
+from qw.config import Settings
+from qw.config.values import Transport
+from qw.core.ending import HandedBack, end
+from qw.core.errors import QwError, Unavailable
+from qw.core.task import Policy
+from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets, webhooks
+from qw.daemon.database import Place, direct_url
+from qw.daemon.handlers import built_in, load_app
+from qw.daemon.http import serving
+from qw.daemon.listener import Listener
+from qw.daemon.loops import keep_running
+from qw.daemon.systemd import keep_watchdog_quiet, notify
+from qw.definitions import Definitions
+from qw.handlers import Handlers, Kind
+from qw.handlers.remote import add_remote
+from qw.services.advancer import Advancer
+from qw.services.consumer import Consumer
+from qw.services.heartbeat import Heartbeat, Reactions
+from qw.services.holdings import Holdings, Slots, State, Stop
+from qw.services.lanes import Lanes
+from qw.services.lease import Lease
+from qw.services.leaseguard import LeaseGuard
+from qw.services.outcomes import Outcomes
+from qw.services.promoter import Promoter
+from qw.services.pruner import Pruner, Retention
+from qw.services.relay import Relay
+from qw.services.rescuer import Rescuer
+from qw.services.scheduler import Scheduler
+from qw.services.service import Service
+from qw.services.slots import LeasedSlots, LockedSlots
+from qw.services.tasklog import TaskLog
+from qw.services.tick import Tick
+from qw.services.worker import Equipment, Worker
+from qw.store import claims, events, runs, workers
+from qw.store.claims import Ended
+from qw.store.connection import Link
+from qw.store.events import EventLog
+from qw.store.pool import Pool
+from qw.store.workers import Blocking, Held, Orphan
+
+log = logging.getLogger(__name__)
+
+RELAY_SECONDS = 5.0  # what the last events get to leave
+STOP_SECONDS = 10.0  # what interrupted handlers get to clean up, and the last outcomes to be written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a start of the daemon says beside its settings. ``until_drained``: stop when nothing is left to do."""
+
+    app: str | None = None
+    definitions: Sequence[Definitions] = ()
+    until_drained: bool = False
+    http: bool | None = None  # None: unless another daemon of this machine has the port
+
+
+class Daemon:
+    """A context manager: entering starts everything, `run` waits for the stop, leaving closes everything."""
+
+    def __init__(self, settings: Settings, place: Place, options: Options) -> None:
+        self._settings = settings
+        self._place = place
+        self._options = options
+        self._stack = AsyncExitStack()
+        self._loops: list[asyncio.Task[None]] = []
+        self._drain_asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._extra: set[asyncio.Task[None]] = set()
+        self._links: list[Link] = []
+        self._relay: Relay | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        settings, url = self._settings, self._place.url
+        quieten()
+        direct = await direct_url(self._place)
+        if direct is None:
+            log.warning("behind a pooler: no LISTEN, no session locks; set QW_LISTEN_URL to a direct address")
+        self._pool = await self._open(Pool(url, size=10, name="qw daemon"))
+        self._handlers, close = self._make_handlers()
+        self._stack.push_async_callback(close)
+        self._holdings = Holdings()
+        self._lease = Lease(settings.lease)
+        self._slots = Slots(
+            {
+                Kind.ASYNC: settings.concurrency,
+                Kind.THREAD: settings.threads,
+                Kind.PROCESS: settings.command_slots,
+            }
+        )
+        await self._serve()
+        reactions = Reactions(strays=self._return_strays, gone=self._stop_gone, died=self._start_over)
+        self._heartbeat = Heartbeat(
+            direct or url,
+            register=self._register,
+            lease=self._lease,
+            holdings=self._holdings,
+            interval=min(settings.heartbeat, settings.lease / 3),
+            reactions=reactions,
+            locks=direct is not None,
+        )
+        await self._stack.enter_async_context(self._heartbeat)
+        self._stack.push_async_callback(self._return_the_rest)
+        await self._relay_events(direct)
+        self._build(direct)
+        if self._options.http is not False:
+            required = self._options.http is True
+            await self._stack.enter_async_context(serving(settings, url, required=required))
+        for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
+            async with link.use():
+                pass
+
+    async def __aexit__(self, *exc: object) -> None:
+        for loop in (*self._loops, *self._extra):
+            loop.cancel()
+        await asyncio.gather(*self._loops, *self._extra, return_exceptions=True)
+        await self._stack.aclose()
+
+    # -- building
+
+    async def _open(self, pool: Pool) -> Pool:
+        await pool.open()
+        self._stack.push_async_callback(pool.close)
+        return pool
+
+    def _make_handlers(self) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
+        commands = {name: c for d in self._options.definitions for name, c in d.commands.items()}
+        hooks = declared(self._options.definitions)
+        handlers, close = built_in(self._settings, commands, self._pool, hooks)
+        remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
+        if remotes:
+            calls = caller(self._settings)
+            add_remote(handlers, remotes, calls.call if calls else None)
+            if calls:
+                self._stack.push_async_callback(calls.close)
+        if self._options.app:
+            handlers.include(load_app(self._options.app))
+        return handlers, close
+
+    async def _serve(self) -> None:
+        """Register what this daemon serves: types first, so that their parked tasks can come back."""
+        types = {handler.type: (handler.schema, handler.policy) for handler in self._handlers}
+        async with self._pool.connection() as conn:
+            await workers.serve(conn, types)
+            await claims.release_unserved(conn, sorted(types))
+            for definitions in self._options.definitions:
+                for name, workflow in definitions.workflows.items():
+                    await runs.keep_workflow(conn, name, workflow.document)
+
+    def _register(self, conn: Blocking) -> int:
+        return workers.register(
+            conn,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            types=sorted(handler.type for handler in self._handlers),
+            queues=self._settings.queues,
+            slots={kind.value: size for kind, size in self._slots.sizes.items()},
+        )
+
+    async def _relay_events(self, direct: str | None) -> None:
+        """Say which events are wanted, and make what relays them, where the settings name somewhere to take them."""
+        settings, pool = self._settings, self._pool
+        async with pool.connection() as conn:
+            source = await events.source(conn)
+            hooks = webhooks(self._options.definitions, pool, source)
+            goals = targets(settings, source, EventLog(pool.connection), hooks)
+            if goals is not None:
+                await events.want(conn, sorted(goals.wanted))
+            elif settings.broker is Transport.NONE:
+                await events.want(conn, [])
+        if goals is not None:
+            slots = LeasedSlots(self.identity) if direct is None else LockedSlots()
+            link = self._link("relay", direct)
+            self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
+            self._stack.push_async_callback(self._relay.stop)
+
+    def _link(self, name: str, url: str | None = None) -> Link:
+        link = Link(url or self._place.url, name=f"qw {name}")
+        self._links.append(link)
+        self._stack.push_async_callback(link.close)
+        return link
+
+    def _build(self, direct: str | None) -> None:
+        settings = self._settings
+        chores = self._link("chores")  # promoter, rescuer, pruner and log take turns
+        self._outcomes = Outcomes(self._link("outcomes"), self._holdings, self.identity, ended=self._ended)
+        self._log = TaskLog(chores)
+        equipment = Equipment(
+            handlers=self._handlers,
+            slots=self._slots,
+            lanes=Lanes(settings.queues),
+            lease=self._lease,
+            holdings=self._holdings,
+            outcomes=self._outcomes,
+            pool=self._pool,
+            log=self._log,
+            worker=self.identity,
+        )
+        self._worker = Worker(self._link("worker"), equipment, queues=settings.queues)
+        self._promoter = Promoter(chores, self._worker.woken)
+        self._scheduler = Scheduler(self._link("scheduler"), self._worker.woken)
+        self._advancer = Advancer(self._link("advancer"), self._worker.woken)
+        rescuer = Rescuer(chores, self.identity, self._lease, locks=direct is not None)
+        self._tick = Tick(
+            self._link("tick"),
+            identity=self.identity,
+            lease=settings.lease,
+            worker=self._worker,
+            promoter=self._promoter,
+            scheduler=self._scheduler,
+            rescuer=rescuer,
+            advancer=self._advancer,
+            relay=self._relay,
+            drain=self.drain,
+            interval=settings.tick.total_seconds(),
+        )
+        retention = Retention(
+            completed=settings.retention_completed,
+            unhappy=settings.retention_failed,
+            keys=settings.idempotency_retention,
+            events=log_age(settings) or KEPT,
+        )
+        services: list[Service] = [
+            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, rescuer, self._tick,
+            Pruner(chores, retention), self._log, LeaseGuard(self._lease, self._worker),
+        ]  # fmt: skip
+        services += [self._relay] if self._relay else []
+        if commands := inbox(settings):
+            consumer = Consumer(self._pool, commands)
+            self._stack.push_async_callback(consumer.stop)
+            services.append(consumer)
+        self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
+        self._loops.append(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
+        if direct is not None:
+            listener = Listener(direct, identity=self.identity, heard=self._worker.woken, look=self._tick.bell.set)
+            self._loops.append(asyncio.create_task(listener.run(), name="listener"))
+
+    def identity(self) -> int:
+        """The worker's current number."""
+        return self._heartbeat.worker
+
+    # -- running
+
+    async def run(self) -> None:
+        """Work until asked to drain, then drain."""
+        notify("READY=1")
+        log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slots.sizes})
+        if self._options.until_drained:
+            self._later(self._watch_for_the_end())
+        await self._drain_asked.wait()
+        notify("STOPPING=1")
+        await self._drain()
+        log.info("daemon stopped", extra={"worker": self.identity(), "tasks": self._worker.done})
+
+    def drain(self) -> None:
+        """Stop claiming, let running tasks end within the grace. Asked again: interrupt them now."""
+        if self._drain_asked.is_set():
+            return
+        self._drain_asked.set()
+
+    def hurry(self) -> None:
+        """Interrupt running tasks now."""
+        self._drain_asked.set()
+        self._hurry.set()
+
+    async def _drain(self) -> None:
+        worker = self._worker
+        worker.draining = True
+        worker.return_unstarted()
+        log.info("draining", extra={"running": worker.running, "grace": str(self._settings.grace)})
+        await _until(lambda: not worker.running, self._settings.grace.total_seconds(), self._hurry)
+        worker.interrupt_all(Stop.DRAIN, "the daemon stops")
+        await _until(lambda: not len(self._holdings), STOP_SECONDS)
+        if relay := self._relay:  # the last events, if their broker takes them
+            relay.is_idle = False
+            relay.bell.set()
+            await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
+
+    async def _return_the_rest(self) -> None:
+        """Hand back what still runs in this name: a claim that came as the loops ended, a thread that stays."""
+        with contextlib.suppress(QwError):  # the lease runs out by itself
+            async with self._pool.connection() as conn:
+                rows = await workers.orphans(conn, [self.identity()])
+                if rows:
+                    log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
+                    await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
+
+    async def _watch_for_the_end(self) -> None:
+        """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
+        idle = 0
+        while idle < 2:
+            try:
+                idle = 0 if await self._is_busy() else idle + 1
+            except Unavailable:
+                idle = 0
+            await asyncio.sleep(0.1)
+        self.drain()
+
+    async def _is_busy(self) -> bool:
+        async with self._pool.connection() as conn:
+            news = await workers.news(conn, self.identity(), lease=self._settings.lease, cursor=self._promoter.cursor)
+        overdue = news.due is not None and news.due <= 0
+        return bool(news.lanes or news.advance or overdue or not self._worker.is_idle)
+
+    # -- reacting
+
+    def _ended(self, ended: Sequence[Ended]) -> None:
+        if any(e.run_id for e in ended):
+            self._advancer.bell.set()
+        if self._relay:
+            self._relay.ended(len(ended))
+
+    def _return_strays(self, strays: list[Held]) -> None:
+        self._holdings.revoke(stray.fence for stray in strays)
+        self._later(self._hand_back({stray.fence for stray in strays}))
+
+    async def _hand_back(self, fences: set[int]) -> None:
+        """End claims that this process never heard of, so that somebody can run them."""
+        async with self._pool.connection() as conn:
+            rows = await workers.orphans(conn, [self.identity()])
+            strays = [row for row in rows if row.fence in fences and self._holdings.of_fence(row.fence) is None]
+            log.warning("claims handed back that never arrived", extra={"tasks": len(strays)})
+            await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
+
+    def _stop_gone(self, fences: list[int]) -> None:
+        for fence in fences:
+            holding = self._holdings.of_fence(fence)
+            if holding is not None and holding.state is State.RUNNING:
+                log.warning("claim is gone; its handler is stopped", extra={"task": str(holding.claim.id)})
+                holding.interrupt(Stop.LEASE, "the claim is gone")
+
+    def _start_over(self) -> None:
+        """This worker was declared dead: what it holds belongs to others."""
+        self._worker.interrupt_all(Stop.LEASE, "the worker was declared dead")
+        self._worker.return_unstarted()
+        self._worker.forget_waiting()
+        self._tick.bell.set()
+
+    def _later(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._extra.add(task)
+        task.add_done_callback(self._extra.discard)
+
+
+def _handed_back(row: Orphan, attempt: int) -> Ended:
+    ending = end(HandedBack(), retries=row.retries, crashes=row.crashes, policy=Policy(), chance=0.0)
+    return Ended(
+        id=row.task_id,
+        fence=row.fence,
+        attempt=attempt,
+        ending=ending,
+        unique_key=row.unique_key,
+        run_id=row.run_id,
+    )
+
+
+async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
+    """Wait until *condition* holds, at most *seconds*, or until *sooner* is set."""
+    deadline = time.monotonic() + seconds
+    # what it waits for is spread over many objects, so it looks instead of being told
+    while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
