@@ -201,7 +201,8 @@ create index outbox_slot on qw.outbox (slot, id);
 
 create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
   type    text primary key,
-  seen_at timestamptz not null default now()  -- when a relay last said so
+  seen_at timestamptz not null default now(), -- when somebody last said so
+  read_at timestamptz                         -- when a reader of the event log last did; null: a relay wants it
 );
 
 create table qw.relay (  -- how the relaying daemons fare

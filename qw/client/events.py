@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
 from qw.client import Client
+from qw.core.event import Format, default_types
 from qw.store import events
 from qw.store.events import LoggedEvent, RelayState
 
 BATCH = 500
+LISTEN_SECONDS = 3600.0  # between two words that somebody reads
 PAUSE = 0.5  # seconds between two looks at the log
 
 
@@ -21,6 +25,12 @@ async def events_after(
     """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
     async with client.connection() as conn:
         return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
+
+
+async def listen(client: Client) -> None:
+    """Have events written to the log for the next day, where no setting does. To be said again while reading."""
+    async with client.connection() as conn:
+        await events.want_to_read(conn, sorted(default_types(Format.CLOUDEVENTS)))
 
 
 async def last_event(client: Client) -> int:
@@ -39,7 +49,11 @@ async def follow(
     client: Client, after: int, *, type: str | None = None, task_id: UUID | None = None
 ) -> AsyncIterator[LoggedEvent]:
     """Events of the log after an id, for ever."""
+    listened = -math.inf
     while True:
+        if time.monotonic() - listened > LISTEN_SECONDS:
+            await listen(client)
+            listened = time.monotonic()
         found = await events_after(client, after, limit=BATCH, type=type, task_id=task_id)
         for event in found:
             yield event

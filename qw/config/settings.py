@@ -165,7 +165,7 @@ class Settings:
         (),
     )
     event_log: timedelta | None = _setting(
-        "how long the event log keeps events, 0: none; unset: a day when postgres is the broker, else none",
+        "how long the event log keeps events, 0: none; unset: a day, while somebody reads it or postgres is the broker",
         read.lasting("0s"),
     )
     consume: bool = _setting("take commands from the broker", read.switch, False)

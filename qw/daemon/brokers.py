@@ -95,10 +95,16 @@ def types(settings: Settings) -> frozenset[str]:
     return select(settings.events, path="QW_EVENTS") if settings.events else default_types(settings.event_format)
 
 
-def targets(settings: Settings, source: str, log: EventLog, webhooks: Webhooks | None = None) -> Targets | None:
-    """Where a daemon's relay takes events; None: nowhere, so there is no relay and nothing is written."""
+def targets(
+    settings: Settings, source: str, log: EventLog, webhooks: Webhooks | None = None, *, has_readers: bool = False
+) -> Targets | None:
+    """Where a daemon's relay takes events; None: nowhere, so there is no relay and nothing is written.
+
+    With *has_readers* (HTTP is served) and no setting that says otherwise, the log is kept while somebody reads it.
+    """
     chosen = broker(settings)
-    is_logged = log_age(settings) is not None
+    on_demand = has_readers and settings.event_log is None and log_age(settings) is None
+    is_logged = on_demand or log_age(settings) is not None
     if chosen is None and not is_logged and webhooks is None:
         return None
     return Targets(
@@ -109,6 +115,7 @@ def targets(settings: Settings, source: str, log: EventLog, webhooks: Webhooks |
         log=PostgresBroker(log) if is_logged else None,
         logged=_logged(settings) if is_logged else frozenset(),
         webhooks=webhooks,
+        log_on_demand=on_demand,
     )
 
 

@@ -191,7 +191,8 @@ class Daemon:
         async with pool.connection() as conn:
             source = await events.source(conn)
             hooks = webhooks(self._options.definitions, pool, source)
-            goals = targets(settings, source, EventLog(pool.connection), hooks)
+            has_readers = self._options.http is not False
+            goals = targets(settings, source, EventLog(pool.connection), hooks, has_readers=has_readers)
             if goals is not None:
                 await events.want(conn, sorted(goals.wanted))
             elif settings.broker is Transport.NONE:

@@ -58,11 +58,13 @@ class Targets:
     log: Broker | None = None
     logged: frozenset[str] = frozenset()
     webhooks: Webhooks | None = None
+    log_on_demand: bool = False  # the log takes what readers had written; it asks for nothing itself
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The event types that somebody here takes."""
-        return self.types | self.logged | (self.webhooks.types if self.webhooks else frozenset())
+        """The event types that are to be written for these targets."""
+        logged = frozenset() if self.log_on_demand else self.logged
+        return self.types | logged | (self.webhooks.types if self.webhooks else frozenset())
 
     @property
     def name(self) -> str:
@@ -152,7 +154,7 @@ class Relay:
         """Say now and then that somebody comes for the events, or they would be given up."""
         now = time.monotonic()
         if self._renewed_at is None or now - self._renewed_at >= RENEW_SECONDS:
-            await events.still_want(conn)
+            await events.still_want(conn, sorted(self._targets.wanted))
             self._renewed_at = now
 
     # -- reading

@@ -1,24 +1,30 @@
 -- Events on their way from the outbox to a broker, and the event log. Slots: session locks (7178, 0 … 15); every relay
 -- holds (7178, 17) shared, so that relays can count each other. (7178, 16) is the writer's lock of the event log.
 
--- name: database
+-- name: source
 select current_database()
 
 -- name: want
--- These types, and no others, are written to the outbox from now on. The relay that started last decides.
+-- These types, and what readers of the event log want, are written to the outbox from now on; no others. The relay that
+-- started last decides.
 with gone as (
-  delete from qw.wanted where type <> all(%(types)s::text[])
+  delete from qw.wanted where type <> all(%(types)s::text[]) and read_at is null
 )
 insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
 on conflict (type) do update set seen_at = now()
 
 -- name: still_want
-update qw.wanted set seen_at = now()
+update qw.wanted set seen_at = now() where type = any(%(types)s::text[])
+
+-- name: want_to_read
+-- Somebody reads the event log: its types are written for a day after this was last said.
+insert into qw.wanted (type, read_at) select t, now() from unnest(%(types)s::text[]) t order by t
+on conflict (type) do update set seen_at = now(), read_at = now() where wanted.read_at is not null
 
 -- name: forget_unwanted
 -- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.
 with gone as (
-  delete from qw.wanted where seen_at < now() - %(age)s::interval
+  delete from qw.wanted where seen_at < now() - %(age)s::interval or read_at < now() - interval '1 day'
 ), left_over as (
   delete from qw.outbox where id = any(array(
     select o.id from qw.outbox o

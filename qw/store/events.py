@@ -57,7 +57,8 @@ class RelayState:
 
 async def source(conn: Connection) -> str:
     """What this queue calls itself in every event."""
-    return f"/qw/{await _value(conn, 'database')}"
+    name = await _value(conn, "source")
+    return f"/qw/{name}"
 
 
 async def want(conn: Connection, types: Sequence[str]) -> None:
@@ -65,9 +66,14 @@ async def want(conn: Connection, types: Sequence[str]) -> None:
     await query(conn, _SQL["want"], {"types": sorted(types)})
 
 
-async def still_want(conn: Connection) -> None:
-    """There is a relay that comes for what is wanted; to be said within `forget_unwanted`'s age."""
-    await query(conn, _SQL["still_want"])
+async def still_want(conn: Connection, types: Sequence[str]) -> None:
+    """There is a relay that comes for these; to be said within `forget_unwanted`'s age."""
+    await query(conn, _SQL["still_want"], {"types": sorted(types)})
+
+
+async def want_to_read(conn: Connection, types: Sequence[str]) -> None:
+    """Somebody reads the event log: have these written for a day. To be said again while the reading goes on."""
+    await query(conn, _SQL["want_to_read"], {"types": sorted(types)})
 
 
 async def forget_unwanted(conn: Connection, *, age: timedelta, limit: int) -> int:

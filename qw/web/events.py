@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -10,7 +12,7 @@ from uuid import UUID
 import orjson
 from starlette.responses import Response, StreamingResponse
 
-from qw.client.events import events_after, last_event
+from qw.client.events import LISTEN_SECONDS, events_after, last_event, listen
 from qw.core.errors import Unavailable
 from qw.store.events import LoggedEvent
 from qw.web.errors import Problem
@@ -56,8 +58,11 @@ async def _frames(call: Call[None, EventQuery], place: int) -> AsyncIterator[byt
     call.site.readers += 1
     try:
         yield b"retry: 2000\n\n"
-        told = time.monotonic()
+        told, listened = time.monotonic(), -math.inf
         while not call.site.closing.is_set():
+            if time.monotonic() - listened > LISTEN_SECONDS:
+                await _listen(call)
+                listened = time.monotonic()
             found = await _news(call, place)
             for event in found:
                 yield _frame(event)
@@ -69,6 +74,11 @@ async def _frames(call: Call[None, EventQuery], place: int) -> AsyncIterator[byt
                 await call.site.unless_closing(asyncio.sleep(PAUSE))
     finally:
         call.site.readers -= 1
+
+
+async def _listen(call: Call[None, EventQuery]) -> None:
+    with contextlib.suppress(Unavailable):  # the next look waits for the database too
+        await listen(call.client)
 
 
 async def _news(call: Call[None, EventQuery], place: int) -> list[LoggedEvent]:

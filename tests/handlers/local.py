@@ -53,7 +53,7 @@ async def service(answer: Any = None, *, status: int = 200) -> AsyncIterator[Ser
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
-        while not server.started:  # noqa: ASYNC110 — it offers no event
+        while not server.started:
             await asyncio.sleep(0.005)
     app.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -401,3 +402,16 @@ async def test_events_that_no_relay_comes_for_are_given_up_after_a_week(conn: Co
     await enqueued(conn)
 
     assert (kept, gone, await outbox(conn)) == (0, 1, 0)
+
+
+async def test_what_readers_want_outlives_the_start_of_a_relay_and_ends_a_day_after_them(conn: Connection) -> None:
+    await events.want_to_read(conn, ["task.completed", "task.failed"])
+
+    await events.want(conn, ["task.created"])
+    await events.still_want(conn, ["task.created"])
+    kept = await column(conn, "select type from qw.wanted order by 1")
+    await conn.execute("update qw.wanted set read_at = now() - interval '25 hours' where read_at is not null")
+    await events.forget_unwanted(conn, age=timedelta(days=7), limit=100)
+
+    assert kept == ["task.completed", "task.created", "task.failed"]
+    assert await column(conn, "select type from qw.wanted") == ["task.created"]
