@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from qw.core.payload import Json
 from qw.core.task import Backoff, Policy, Status
@@ -61,11 +61,10 @@ class WorkerDied:
 Outcome: TypeAlias = Completed | Failed | Snoozed | Cancelled | HandedBack | WorkerDied
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
+class Ending(NamedTuple):
     """Where the task goes. Final: to finished. Else after ``delay``, or at once in its old place when that is None.
 
-    ``outcome`` is what the history calls this attempt; None leaves no row there.
+    ``outcome`` is what the history calls this attempt; None leaves no row there. A tuple for speed, like `Claim`.
     """
 
     status: Status

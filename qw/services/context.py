@@ -38,7 +38,7 @@ class AttemptContext:
         self._claim = claim
         self._pool = pool
         self._log = log
-        self._transaction = AsyncExitStack()
+        self._transaction: AsyncExitStack | None = None
         self.has_logged = False
         self.open_connection: Connection | None = None
 
@@ -103,6 +103,7 @@ class AttemptContext:
     async def connection(self) -> AsyncIterator[Connection]:
         if self.open_connection is not None:
             raise Invalid("an attempt has one connection(); this one is open already")
+        self._transaction = AsyncExitStack()
         conn: Connection = await self._transaction.enter_async_context(self._pool.connection())
         await self._transaction.enter_async_context(conn.transaction())
         self.open_connection = conn
@@ -110,6 +111,8 @@ class AttemptContext:
 
     async def close(self, error: BaseException | None = None) -> None:
         """Commit what was done on `connection`, or roll it back after *error*."""
+        if self._transaction is None:
+            return
         try:
             kind = type(error) if error else None
             await self._transaction.__aexit__(kind, error, None)

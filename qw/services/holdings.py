@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -38,6 +39,8 @@ class Holding:
     since: float = field(default_factory=time.monotonic)
     state: State = State.WAITING
     started: float | None = None
+    limit: timedelta | None = None
+    deadline: float = float("inf")  # monotonic; while it runs
     task: asyncio.Task[None] | None = None
     stop: Stop | None = None
     stop_reason: str = ""

@@ -97,8 +97,11 @@ class Lanes:
         if not is_whole:
             return
         taken: dict[Lane, list[int]] = {share.lane: [] for share in shares}
-        for claim in claims:
-            taken[Lane(claim.queue, claim.priority)].append(claim.seq)
+        if len(shares) == 1:
+            taken[shares[0].lane] = [claim.seq for claim in claims]
+        else:
+            for claim in claims:
+                taken[Lane(claim.queue, claim.priority)].append(claim.seq)
         walk = max(0.0, cost - SECONDS_PER_ROW * len(claims)) / max(1, len(shares))
         for share in shares:
             mark, seqs = self._mark(share.lane), taken[share.lane]

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from qw.core.ending import Ending
 from qw.core.errors import QwError, Unavailable
@@ -95,7 +94,7 @@ class Outcomes:
             self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
             await self._write_apart(batch, error)
             return
-        await self._settle_lost([e for e in batch if (e.id, e.fence) not in mine])
+        await self._settle_lost([e for e in batch if e.fence not in mine])
         for ended in batch:
             self._holdings.discard(ended.fence)
             self._doubtful.discard(ended.fence)
@@ -117,7 +116,7 @@ class Outcomes:
         )
         if ending.error == refused.ending.error:
             raise Unavailable(ending.error or "")  # it refuses even that: ask again later
-        await self._write([replace(refused, ending=ending)])
+        await self._write([refused._replace(ending=ending)])
 
     async def _settle_lost(self, refused: Sequence[Ended]) -> None:
         if not refused:
@@ -128,7 +127,7 @@ class Outcomes:
             lost = [
                 e
                 for e in refused
-                if (e.id, e.fence) not in known
+                if e.fence not in known
                 and e.seconds is not None
                 and not (e.fence in self._doubtful and e.ending.outcome is None and not e.ending.status.is_final)
             ]

@@ -22,6 +22,7 @@ from qw.handlers import Handlers, Kind
 from qw.services.attempt import attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
+from qw.services.deadlines import Deadlines
 from qw.services.holdings import Holding, Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
@@ -74,6 +75,7 @@ class Worker:
         self._worker = equipment.worker
         self._pace = Pace()
         self._backlog = Backlog(equipment.slots)
+        self._deadlines = Deadlines(equipment.holdings)
         self._tight: dict[Kind, float] = {}
         self._wary_until = 0.0
         self._waits = False
@@ -204,14 +206,10 @@ class Worker:
 
     async def _run(self, holding: Holding) -> None:
         context = AttemptContext(holding.claim, self._pool, self._log.add)
-        limit = _policy(holding).timeout
-        timer = self._loop.call_later(
-            limit.total_seconds(), holding.interrupt, Stop.TIMEOUT, f"timed out after {limit}"
-        )
+        self._deadlines.watch(holding, _policy(holding).timeout)
         try:
             outcome = await attempt(holding, context)
         finally:
-            timer.cancel()
             self._slots.give_back(holding.kind)
             if self._backlog.suspect is holding:
                 self._backlog.suspect = None

@@ -68,7 +68,7 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: end
--- Store how attempts ended; arrays of equal length in id order. Returns the ids and fences that were really theirs: one
+-- Store how attempts ended; arrays of equal length in id order. Returns the fences that were really theirs: one
 -- that is missing lost its lease, and nothing of it was written.
 --
 -- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq.
@@ -117,7 +117,7 @@ with gone as materialized (
   select queue, -count(*), count(*) filter (where status = 'completed'), count(*) filter (where status = 'failed'),
          count(*) filter (where status = 'cancelled') from gone where final group by queue
 )
-select task_id, fence from gone
+select fence from gone
 
 -- name: complete
 -- The commonest ending with a third of the arrays: completed, with no unique key and no run. The rest stands in running.
@@ -140,13 +140,13 @@ with gone as materialized (
 ), counts as (
   insert into qw.tally (queue, live, completed) select queue, -count(*), count(*) from gone group by queue
 )
-select task_id, fence from gone
+select fence from gone
 
 -- name: recorded
 -- Those of the fences that ended: an outcome whose commit was in doubt is looked up here before it counts as lost.
-select task_id, fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])
+select fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])
 union
-select task_id, fence from qw.attempt a where a.task_id = any(%(ids)s::uuid[]) and a.fence = any(%(fences)s::bigint[])
+select fence from qw.attempt a where a.task_id = any(%(ids)s::uuid[]) and a.fence = any(%(fences)s::bigint[])
    and a.outcome in ('error', 'timed_out', 'superseded')
 
 -- name: record_lost

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from qw import sql
@@ -16,8 +16,6 @@ from qw.store.connection import Connection, execute, to_json
 
 _SQL = sql.statements("claim")
 
-Fenced: TypeAlias = tuple[UUID, int]
-
 
 class Share(NamedTuple):
     """How much to take of a lane: tasks with a seq above ``cursor``, at most ``quota``."""
@@ -27,9 +25,11 @@ class Share(NamedTuple):
     quota: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """An attempt that ended, as the `end` statement wants it. ``seconds``: how long its handler ran, if it did."""
+class Ended(NamedTuple):
+    """An attempt that ended, as the `end` statement wants it. ``seconds``: how long its handler ran, if it did.
+
+    A tuple for speed, like `Claim`.
+    """
 
     id: UUID
     fence: int
@@ -64,25 +64,27 @@ async def claim(
         params |= {"without": list(without), "crashes": 32_000 if below_crashes is None else below_crashes}
     rows = await (await execute(conn, statement, params)).fetchall()
     claims = [Claim._make(row) for row in rows]
-    if len(claims) > 1:
+    if len(shares) == 1:
+        claims.sort(key=attrgetter("seq"))
+    elif len(claims) > 1:
         place = {share.lane: n for n, share in enumerate(shares)}
         claims.sort(key=lambda claim: (place[Lane(claim.queue, claim.priority)], claim.seq))
     return claims
 
 
-async def end(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:
-    """Store how attempts ended, events and all. Returns those that were really theirs to end.
+async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
+    """Store how attempts ended, events and all. Returns the fences of those that were really theirs to end.
 
     At most two statements, each whole or not at all; safe to repeat.
     """
     ended = sorted(ended, key=lambda e: e.id.int)
     plain = [e for e in ended if _is_plain(e)]
     others = ended if not plain else [e for e in ended if not _is_plain(e)]
-    mine: set[Fenced] = set()
+    mine: set[int] = set()
     if plain:
-        mine |= set(await (await execute(conn, _SQL["complete"], _completions(plain))).fetchall())
+        mine.update(row[0] for row in await (await execute(conn, _SQL["complete"], _completions(plain))).fetchall())
     if others:
-        mine |= set(await (await execute(conn, _SQL["end"], _endings(others))).fetchall())
+        mine.update(row[0] for row in await (await execute(conn, _SQL["end"], _endings(others))).fetchall())
     return mine
 
 
@@ -120,10 +122,10 @@ def _endings(ended: Sequence[Ended]) -> dict[str, Any]:
     }
 
 
-async def recorded(conn: Connection, ended: Sequence[Ended]) -> set[Fenced]:
-    """Those attempts whose end the database knows: for outcomes whose commit was in doubt."""
+async def recorded(conn: Connection, ended: Sequence[Ended]) -> set[int]:
+    """The fences of those attempts whose end the database knows: for outcomes whose commit was in doubt."""
     params = {"ids": [e.id for e in ended], "fences": [e.fence for e in ended]}
-    return set(await (await execute(conn, _SQL["recorded"], params)).fetchall())
+    return {row[0] for row in await (await execute(conn, _SQL["recorded"], params)).fetchall()}
 
 
 async def record_lost(conn: Connection, worker: int, ended: Sequence[Ended]) -> None:

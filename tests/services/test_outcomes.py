@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import orjson
@@ -175,7 +174,7 @@ WRONG = Ending(status=Status.FAILED, retries=1, crashes=0)  # without an error: 
 async def test_one_refused_outcome_fails_alone(shop: Workshop, place: int) -> None:
     held = await holdings(shop, 7)
     ends = [ended(claim, Completed(result=n)) for n, claim in enumerate(held)]
-    ends[place] = replace(ends[place], ending=WRONG)
+    ends[place] = ends[place]._replace(ending=WRONG)
 
     await write(shop, *ends)
 
@@ -193,7 +192,7 @@ async def test_plain_completions_beside_a_refused_end_are_not_called_lost(shop: 
     await shop.enqueue(*(new_task() for _ in range(4)))
     held = await claimed(shop.conn, shop.number)
     ends = [ended(claim) for claim in held]
-    ends[1] = replace(ends[1], ending=WRONG)
+    ends[1] = ends[1]._replace(ending=WRONG)
 
     await write(shop, *ends)
 

@@ -48,7 +48,7 @@ async def test_each_ending_has_its_table(
     mine = await claims.end(conn, [ended(claim, outcome)])
 
     final = home == "finished"
-    assert mine == {(claim.id, claim.fence)}
+    assert mine == {claim.fence}
     assert (await homes(conn, claim.id), await status(conn, claim.id)) == ([home], now)
     assert await column(conn, "select outcome from qw.attempt") == ([history] if history else [])
     assert await value(conn, "select count(*) from qw.unique_key") == (0 if final else 1)
@@ -180,7 +180,7 @@ async def test_one_end_that_is_refused_writes_nothing_of_its_statement(conn: Con
     wrong = Ending(status=Status.FAILED, retries=0, crashes=0)  # a failure without an error
 
     with pytest.raises(Invalid, match="check constraint"), translated():
-        await claims.end(conn, [ended(plain), ended(good), replace(ended(bad), ending=wrong)])
+        await claims.end(conn, [ended(plain), ended(good), ended(bad)._replace(ending=wrong)])
 
     assert [await homes(conn, claim.id) for claim in (good, bad)] == [["running"], ["running"]]
     await expect_whole(conn)
@@ -201,7 +201,7 @@ async def test_the_own_end_of_a_fence_is_found_again(conn: Connection, outcome: 
     [claim] = await running(conn)
     await claims.end(conn, [ended(claim, outcome)])
 
-    assert await claims.recorded(conn, [ended(claim)]) == ({(claim.id, claim.fence)} if known else set())
+    assert await claims.recorded(conn, [ended(claim)]) == ({claim.fence} if known else set())
 
 
 async def test_the_end_of_a_task_retried_since_is_found_too(conn: Connection) -> None:
@@ -209,7 +209,7 @@ async def test_the_end_of_a_task_retried_since_is_found_too(conn: Connection) ->
     await claims.end(conn, [ended(claim, Failed(error="x", final=True))])
     await tasks.retry(conn, [claim.id])
 
-    assert await claims.recorded(conn, [ended(claim)]) == {(claim.id, claim.fence)}
+    assert await claims.recorded(conn, [ended(claim)]) == {claim.fence}
 
 
 async def test_a_lost_result_is_kept_in_the_history_once(conn: Connection) -> None:

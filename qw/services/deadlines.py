@@ -1,0 +1,46 @@
+"""One timer for all running attempts, armed for the earliest deadline: a timer each takes 3 us of a no-op's 30."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from qw.services.holdings import Holding, Stop
+
+
+class Deadlines:
+    """Interrupts those of the *holdings* whose time is up."""
+
+    def __init__(self, holdings: Iterable[Holding]) -> None:
+        self._holdings = holdings
+        self._loop = asyncio.get_running_loop()
+        self._armed_for = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, holding: Holding, limit: timedelta) -> None:
+        """Interrupt *holding* once it has run for *limit*."""
+        assert holding.started is not None
+        holding.limit = limit
+        holding.deadline = holding.started + limit.total_seconds()
+        if holding.deadline < self._armed_for:
+            self._arm(holding.deadline)
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._ring)
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        self._armed_for, self._timer = float("inf"), None
+        earliest = float("inf")
+        for holding in self._holdings:
+            if holding.stop is None and holding.deadline <= now:
+                holding.interrupt(Stop.TIMEOUT, f"timed out after {holding.limit}")
+            elif holding.stop is None:
+                earliest = min(earliest, holding.deadline)
+        if earliest < float("inf"):
+            self._arm(earliest)
