@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -120,7 +121,15 @@ async def _run(
     started = Daemon(settings, place, options)
     stop_on_signals(started)
     async with started:
+        calm_collector()
         await started.run()
+
+
+def calm_collector() -> None:
+    """Look for cycles less often: a task leaves none, and looking takes an eighth of the time of a no-op."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def stop_on_signals(daemon: Daemon) -> None:
