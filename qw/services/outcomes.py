@@ -17,7 +17,7 @@ from qw.store.connection import Link
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 1000
 
 
 class Outcomes:

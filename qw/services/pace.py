@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_SECONDS = 0.2
-MOST = 500
+MOST = 1000
 
 
 class Pace:
