@@ -26,8 +26,8 @@ SPAN = """
 HAND_OVER = """
     select percentile_cont(%s) within group (order by extract(epoch from n.started_at - f.finished_at) * 1000)
       from qw.task t join qw.finished f on f.task_id = t.id
-      join qw.task u on u.run_id = t.run_id and u.step = case t.step when 'orders' then 'invoice' when 'invoice' then 'pdf'
-                                                              when 'pdf' then 'email' end
+      join qw.task u on u.run_id = t.run_id
+       and (t.step, u.step) in (('orders', 'invoice'), ('invoice', 'pdf'), ('pdf', 'email'))
       join qw.finished n on n.task_id = u.id"""
 
 

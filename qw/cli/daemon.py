@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from qw.cli.verbs import Verb, verbs
 if TYPE_CHECKING:
     from qw.config import Settings
     from qw.daemon.daemon import Daemon
+
+log = logging.getLogger(__name__)
 
 app = verbs()
 
@@ -58,7 +61,8 @@ def daemon(
 ) -> None:
     """Run tasks until told to stop.
 
-    TERM or ^C lets running tasks end; a second one interrupts them, and a third ends the daemon at once.
+    TERM or ^C lets running tasks end; a second one interrupts them, and a third ends the daemon at once. HUP reads the
+    workflow files again.
     """
     from qw.cli.session import load_settings
 
@@ -121,6 +125,7 @@ async def _run(
     started = Daemon(settings, place, options)
     stop_on_signals(started)
     async with started:
+        reload_on_hangup(started, files)
         calm_collector()
         await started.run()
 
@@ -142,5 +147,26 @@ def stop_on_signals(daemon: Daemon) -> None:
             os._exit(128 + number)
         steps.pop(0)()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+
+
+def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
+    """HUP has the files read again; one that is wrong changes nothing."""
+    from qw.cli.definitions import of_files
+    from qw.core.errors import QwError
+
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await daemon.offer(of_files(files))
+        except QwError as error:
+            log.error("workflows not reloaded", extra={"error": str(error)})
+
+    def start() -> None:
+        task = asyncio.get_running_loop().create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start)

@@ -17,7 +17,8 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from qw.client.deciding import Case, Decision, decide, environment, failed, states_after, task_of
+from qw.client.cases import Case
+from qw.client.deciding import Decision, decide, environment, failed, states_after, task_of
 from qw.core.errors import Invalid
 from qw.core.payload import clean_error
 from qw.core.plan import plan_items

@@ -6,18 +6,17 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from qw.client.cases import Case, row_of
 from qw.core.payload import clean_error
 from qw.core.plan import plan
 from qw.core.run import (
     QUEUED,
     Action,
     Cancel,
-    Counts,
     End,
     Expand,
     Fail,
@@ -26,9 +25,7 @@ from qw.core.run import (
     Hold,
     Launch,
     Mark,
-    Run,
     RunStatus,
-    Signal,
     Skip,
     Start,
     StartRun,
@@ -38,77 +35,14 @@ from qw.core.run import (
     Wait,
 )
 from qw.core.step import Kind
-from qw.core.task import NewTask, Status, check_new
-from qw.core.workflow import Workflow
+from qw.core.task import NewTask, check_new
 from qw.store.advances import RunRow, StepRow, Told
 from qw.store.ids import new_id
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as env.NAME
-
-_ENDED = {
-    Status.COMPLETED.value: StepStatus.COMPLETED,
-    Status.FAILED.value: StepStatus.FAILED,
-    Status.CANCELLED.value: StepStatus.CANCELLED,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A locked run as it was read: its definition (or what is wrong with it), its steps, what it is asked and told."""
-
-    run: StoredRun
-    definition: Workflow | Exception
-    steps: Sequence[StoredStep]
-    asks: frozenset[str] = frozenset()
-    signals: tuple[Signal, ...] = ()
-    ahead: int = 0
-
-    @property
-    def workflow(self) -> Workflow:
-        """Raises what is wrong with it."""
-        if isinstance(self.definition, Exception):
-            raise self.definition
-        return self.definition
-
-    @cached_property
-    def ended(self) -> dict[str, StepRow]:
-        """The steps whose tasks (or runs) became final since the last pass, in the order they did."""
-        place = max((step.finished or 0 for step in self.steps), default=0)
-        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
-        news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
-        return {
-            step.step: replace(
-                _row(step),
-                status=_ENDED[step.task_status or ""],
-                error=None if step.task_status == Status.COMPLETED else step.error,
-                finished=place + n,
-                ended_at=step.task_finished_at,
-            )
-            for n, step in enumerate(news, start=1)
-        }
-
-    @cached_property
-    def value(self) -> Run:
-        run = self.run
-        return Run(
-            id=run.id,
-            input=run.input,
-            status=run.status,
-            detail=run.detail,
-            error=run.error,
-            cancel_asked=run.cancel_asked or "cancel" in self.asks,
-            undo_asked="undo" in self.asks,
-            deadline=run.deadline,
-            ahead=self.ahead,
-            signals=self.signals,
-        )
-
-    @cached_property
-    def states(self) -> list[StepState]:
-        return [state_of(step, self.ended.get(step.step)) for step in self.steps]
 
 
 @dataclass(kw_only=True)
@@ -199,44 +133,6 @@ def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask
     return task
 
 
-def _row(step: StoredStep) -> StepRow:
-    """The step as it stands."""
-    return StepRow(
-        run_id=step.run_id,
-        step=step.step,
-        type=step.type,
-        status=step.status,
-        task_id=step.task_id,
-        child_id=step.child_id,
-        due=step.due_at,
-        items=step.items,
-        error=step.error,
-        cancel_asked=step.cancel_asked,
-        finished=step.finished,
-    )
-
-
-def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
-    """The step as `plan` sees it, *ended* as told."""
-    counts = None
-    if step.items is not None:
-        counts = Counts(
-            total=step.items, started=step.items_started, completed=step.items_completed, failed=step.items_failed
-        )
-    return StepState(
-        step_id=step.step,
-        status=ended.status if ended else step.status,
-        task_id=step.task_id,
-        result=step.result,
-        error=step.error,
-        finished=(ended.finished if ended else step.finished) or 0,
-        cancel_asked=step.cancel_asked,
-        due=step.due_at,
-        child=step.child_id,
-        items=counts,
-    )
-
-
 class _Rows:
     """The rows that the actions for one run come to."""
 
@@ -265,7 +161,7 @@ class _Rows:
                 decision.tasks.append(task)
                 self._put(action.step_id, type=action.type, task_id=task.id)
             case Wait(step_id=id_, until=until):
-                self._put(id_, due=until)
+                self._put(id_, due=until, result=action.shown)
                 decision.told += [Told(self._run.id, at=until)] if until else []
             case UndoRun(step_id=id_, child=child):
                 self._put(id_, type=Kind.WORKFLOW.value, child_id=child)
@@ -298,7 +194,7 @@ class _Rows:
     def _put(self, step_id: str, **fields: object) -> None:
         row = self._decision.steps.get((self._run.id, step_id))
         if row is None and step_id in self._stored:
-            row = _row(self._stored[step_id])
+            row = row_of(self._stored[step_id])
         if row is None:
             new: dict[str, Any] = {"type": self._type(step_id), "status": StepStatus.RUNNING, **fields}
             self._decision.steps[self._run.id, step_id] = StepRow(run_id=self._run.id, step=step_id, **new)

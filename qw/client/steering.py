@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.client.advancing import advance_new
-from qw.client.deciding import state_of
+from qw.client.cases import state_of
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.core.repair import to_redo

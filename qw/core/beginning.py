@@ -61,7 +61,8 @@ def _first(step: Step, view: View) -> Of:
                 return Wait(step_id=step.id, until=sleep_end(payload, view.now))
             case Kind.SIGNAL | Kind.APPROVAL:
                 _awaited(step, payload)
-                return Wait(step_id=step.id, until=view.now + step.timeout if step.timeout else None)
+                until = view.now + step.timeout if step.timeout else None
+                return Wait(step_id=step.id, until=until, shown=payload if step.kind is Kind.APPROVAL else None)
             case Kind.WORKFLOW:
                 return _child(step, payload)
     except Invalid as error:

@@ -152,10 +152,14 @@ class UndoRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """The step sleeps, or waits for a signal, until ``until``; None: as long as it takes."""
+    """The step sleeps, or waits for a signal, until ``until``; None: as long as it takes.
+
+    ``shown`` stands in the place of its result meanwhile: what somebody is asked.
+    """
 
     step_id: str
     until: datetime | None
+    shown: Json = None
 
 
 @dataclass(frozen=True, kw_only=True)

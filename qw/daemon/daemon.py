@@ -170,9 +170,15 @@ class Daemon:
         async with self._pool.connection() as conn:
             await workers.serve(conn, types)
             await claims.release_unserved(conn, sorted(types))
-            for definitions in self._options.definitions:
-                for name, workflow in definitions.workflows.items():
-                    await runs.keep_workflow(conn, name, workflow.document)
+        await self.offer(self._options.definitions)
+
+    async def offer(self, definitions: Sequence[Definitions]) -> None:
+        """Store workflows, each version once: it becomes the newest unless it was that before."""
+        async with self._pool.connection() as conn:
+            for each in definitions:
+                for name, workflow in each.workflows.items():
+                    if await runs.offer_workflow(conn, name, workflow.document):
+                        log.info("workflow stored", extra={"workflow": name})
 
     def _register(self, conn: Blocking) -> int:
         return workers.register(

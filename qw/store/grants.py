@@ -21,7 +21,7 @@ class Right(StrEnum):
 _FUNCTIONS: Mapping[Right, Sequence[str]] = {
     Right.READ: (),
     Right.ENQUEUE: ("enqueue",),
-    Right.OPERATE: ("cancel", "retry", "schedule_add", "schedule_remove"),
+    Right.OPERATE: ("cancel", "retry", "signal", "schedule_add", "schedule_remove"),
 }
 
 

@@ -157,6 +157,7 @@ async def test_an_approval_knows_who_and_when(conn: Connection, client: Client) 
     id = await begun(conn)
     driver = Driver(conn=conn)
     await driver.settle()
+    assert (await driver.steps(id))["ok"].result == {"message": "really?"}
 
     assert await steering.approve(client, id, by="zoe", comment="fine") == "ok"
     run = await driver.finish(id)

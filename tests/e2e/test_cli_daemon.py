@@ -47,7 +47,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_fault_16_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -> None:
     with qw.daemon("--allow-commands") as daemon:
         qw("run", "--", "sleep", "0.7")
@@ -72,6 +72,23 @@ def test_fault_16_a_second_signal_hands_running_tasks_back_at_no_cost(qw: Qw) ->
     task = qw("task", "list", "-o", "json").json[0]
     assert code == 0
     assert (task["status"], task["retries"], task["crashes"]) == ("pending", 0, 0)
+
+
+def test_a_hangup_has_the_workflow_files_read_again(qw: Qw) -> None:
+    def names() -> list[str]:
+        return [workflow["name"] for workflow in qw("workflow", "list", "-o", "json").json]
+
+    file = qw.folder / "flows.yaml"
+    file.write_text("version: 1\nworkflows: { before: { steps: [ { id: a, type: noop } ] } }\n")
+    with qw.daemon("--workflows", "flows.yaml") as daemon:
+        file.write_text("version: 1\nworkflows: { after: { steps: [ { id: a, type: noop } ] } }\n")
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: "after" in names())
+        file.write_text("workflows: [\n")
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: "workflows not reloaded" in qw.log)
+
+    assert {"before", "after"} <= set(names())
 
 
 def test_a_drain_ends_when_nothing_is_left(qw: Qw) -> None:
