@@ -16,9 +16,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between tries of a service that
 
 
 async def keep_running(service: Service) -> None:
-    """Step *service* for ever: at once while there is more, else when its bell rings or its patience ends."""
+    """Step *service* until cancelled: at once while there is more, else when its bell rings or its patience ends."""
     failures = 0
-    while True:
+    task = asyncio.current_task()
+    assert task is not None
+    while not task.cancelling():  # some libraries raise an error of their own where they should let a cancel through
         service.bell.clear()
         try:
             more = await service.step()

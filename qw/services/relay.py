@@ -31,7 +31,7 @@ from qw.store.events import Waiting
 log = logging.getLogger(__name__)
 
 BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to the worker for most of the time
-BUSY_RATE = 2000  # events per second meanwhile: a seventh of the loop
+BUSY_RATE = 1000  # events per second meanwhile: less than a tenth of the loop
 RENEW_SECONDS = 3600.0
 HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
 
