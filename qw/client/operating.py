@@ -11,12 +11,13 @@ from qw.client import Client
 from qw.core.errors import Invalid, NotFound, guess
 from qw.core.firing import LATE
 from qw.core.task import NewTask, check_new
-from qw.core.why import Reason, RunFacts, reasons, run_reasons
+from qw.core.why import Reason, RunFacts, StepFacts, reasons, run_reasons
 from qw.core.workflow import parse_workflow
 from qw.store import grants, queues, runs, schedules, tasks, why, workers
 from qw.store.grants import Right
 from qw.store.ids import new_id
 from qw.store.queues import Pause
+from qw.store.runs import StoredStep
 from qw.store.tasks import Failures, QueueStats
 from qw.store.workers import InHand, Worker
 
@@ -121,6 +122,12 @@ async def why_waits(client: Client, id: UUID) -> list[Reason]:
         raise NotFound(f"neither a task nor a run has the id {id}") from None
 
 
+def _step_facts(step: StoredStep) -> StepFacts:
+    return StepFacts(
+        status=step.status, type=step.type, task_id=step.task_id, child_id=step.child_id, due_at=step.due_at
+    )
+
+
 async def _run_facts(client: Client, id: UUID) -> RunFacts:
     found = await client.run(id)
     run = found.run
@@ -134,7 +141,7 @@ async def _run_facts(client: Client, id: UUID) -> RunFacts:
         detail=run.detail,
         error=run.error,
         needs={step.id: step.needs for step in workflow.steps},
-        steps={step.step: (step.status, step.task_id) for step in found.steps},
+        steps={step.step: _step_facts(step) for step in found.steps},
         has_news=has_news,
         servers=len(living),
     )

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from qw.core.duration import format_duration
 from qw.core.ending import SUSPECT_CRASHES
-from qw.core.run import RunStatus, StepStatus
+from qw.core.run import QUEUED, RunStatus, StepStatus
 from qw.core.task import Attempt, Status, Task
+from qw.core.waiting import Kind
 
 MOST_AHEAD = 10_000  # that are counted
 
@@ -213,6 +214,17 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepFacts:
+    """How a step of a run that began stands. ``child_id`` is the run it started, ``due_at`` when it waits no longer."""
+
+    status: StepStatus
+    type: str
+    task_id: UUID | None = None
+    child_id: UUID | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What was found about a run. ``needs`` has the steps of its definition, each with those it waits for."""
 
@@ -221,7 +233,7 @@ class RunFacts:
     detail: str | None
     error: str | None
     needs: Mapping[str, Sequence[str]]
-    steps: Mapping[str, tuple[StepStatus, UUID | None]]
+    steps: Mapping[str, StepFacts]
     has_news: bool
     servers: int
 
@@ -245,16 +257,31 @@ def _unplanned(facts: RunFacts) -> Iterator[Reason]:
 
 
 def _running_steps(facts: RunFacts) -> Iterator[Reason]:
-    for step, (status, task_id) in facts.steps.items():
-        if status is StepStatus.RUNNING:
-            yield Reason(
-                code="step_running", text=f"step {step} has begun", advice=f"qw why {task_id}" if task_id else ""
-            )
+    if facts.detail == QUEUED:
+        yield Reason(code="queued", text="other runs with its concurrency key go first", advice="qw workflow runs")
+    for step, found in facts.steps.items():
+        if found.status is StepStatus.RUNNING:
+            yield _running(facts.id, step, found)
+
+
+def _running(run: UUID, step: str, found: StepFacts) -> Reason:
+    until = f" until {found.due_at:%Y-%m-%d %H:%M:%SZ}" if found.due_at else ""
+    match found.type:
+        case Kind.SLEEP:
+            return Reason(code="sleeps", text=f"step {step} sleeps{until}")
+        case Kind.SIGNAL:
+            text = f"step {step} waits for a signal{until}"
+            return Reason(code="waits_for_signal", text=text, advice=f"qw workflow signal {run} NAME")
+        case Kind.APPROVAL:
+            text = f"step {step} waits for somebody's approval{until}"
+            return Reason(code="waits_for_approval", text=text, advice=f"qw workflow approve {run} {step}")
+    about = found.child_id or found.task_id
+    return Reason(code="step_running", text=f"step {step} has begun", advice=f"qw why {about}" if about else "")
 
 
 def _waiting_steps(facts: RunFacts) -> Iterator[Reason]:
     for step, needs in facts.needs.items():
-        open_needs = [need for need in needs if need not in facts.steps or not facts.steps[need][0].is_final]
+        open_needs = [need for need in needs if need not in facts.steps or not facts.steps[need].status.is_final]
         if step not in facts.steps and open_needs:
             yield Reason(code="waits_for_steps", text=f"step {step} waits for {', '.join(open_needs)}")
 

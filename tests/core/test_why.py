@@ -9,7 +9,7 @@ import pytest
 
 from qw.core.run import RunStatus, StepStatus
 from qw.core.task import Attempt, Status, Task
-from qw.core.why import Facts, Holder, Reason, RunFacts, Server, reasons, run_reasons
+from qw.core.why import Facts, Holder, Reason, RunFacts, Server, StepFacts, reasons, run_reasons
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -146,7 +146,7 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         detail=None,
         error=None,
         needs={"a": [], "b": ["a"], "c": ["a", "b"]},
-        steps={"a": (StepStatus.RUNNING, ID)},
+        steps={"a": StepFacts(status=StepStatus.RUNNING, type="noop", task_id=ID)},
         has_news=True,
         servers=0,
     )
@@ -158,3 +158,31 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         ("waits_for_steps", "step c waits for a, b"),
     ]
     assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run is failed: boom"
+
+
+@pytest.mark.parametrize(
+    ("type_", "code", "said"),
+    [
+        ("sleep", "sleeps", "step a sleeps until 2026-"),
+        ("wait_signal", "waits_for_signal", "step a waits for a signal until"),
+        ("approval", "waits_for_approval", "step a waits for somebody's approval"),
+        ("workflow", "step_running", "step a has begun"),
+    ],
+)
+def test_a_run_says_what_a_step_without_a_task_waits_for(type_: str, code: str, said: str) -> None:
+    facts = RunFacts(
+        id=ID,
+        status=RunStatus.RUNNING,
+        detail="queued",
+        error=None,
+        needs={"a": []},
+        steps={"a": StepFacts(status=StepStatus.RUNNING, type=type_, child_id=ID, due_at=NOW)},
+        has_news=False,
+        servers=1,
+    )
+
+    first, second = run_reasons(facts)
+
+    assert first.code == "queued"
+    assert second.code == code
+    assert second.text.startswith(said)
