@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.commands import all_commands, example
@@ -17,7 +20,7 @@ from tests.databases import private_home, wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 COMMANDS = {" ".join(path): example(command) for path, command in all_commands()}
-ALONE = ("daemon", "demo", "db stop", "db grant")  # of these, the first three start or stop what the others use
+ALONE = ("api", "daemon", "demo", "db stop", "db grant")  # they serve for ever, or start or stop what others use
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,27 @@ def test_the_example_in_the_help_works(shell: Qw, name: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_example_of_api_serves_until_it_is_told_to_stop(shell: Qw) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = COMMANDS["api"].replace("8080", port).split()
+    serving = subprocess.Popen(words, env=shell.environ, cwd=shell.folder, stderr=subprocess.DEVNULL)
+
+    def is_ready() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        return False
+
+    try:
+        wait_until(is_ready)
+    finally:
+        serving.terminate()
+        code = serving.wait(20)
+
+    assert code == 0
 
 
 def test_the_examples_that_change_who_serves_work_too(shell: Qw) -> None:
