@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
 TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
+BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be told of more
 UNWRITTEN = 2000  # outcomes; with more waiting to be written, nothing is claimed
 PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
 
@@ -79,7 +80,7 @@ class Worker:
         self._tight: dict[Kind, float] = {}
         self._wary_until = 0.0
         self._waits = False
-        self._idle_at = 0.0
+        self._busy_since: float | None = None
         self._unserved: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self.bell = asyncio.Event()
@@ -101,7 +102,9 @@ class Worker:
             return False
         if self._lanes.is_empty or not await self._claim(room):
             return await self._wait_for_work()
-        if self._waits and time.monotonic() - self._idle_at > 1.0:
+        now = time.monotonic()
+        self._busy_since = self._busy_since or now
+        if self._waits and now - self._busy_since > BUSY_SECONDS:
             await self._stop_waiting()
         return True
 
@@ -296,7 +299,7 @@ class Worker:
 
     async def _wait_for_work(self) -> bool:
         """Say that somebody waits here, then look once more: a task may have come in between."""
-        self._idle_at = time.monotonic()
+        self._busy_since = None
         if self._waits:
             return False
         async with self._link.use() as conn:

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from qw import Context, Handlers
@@ -33,6 +34,27 @@ async def block(seconds: float, *, context: Context) -> str:
     """Hold the event loop."""
     mark(context, "begin")
     time.sleep(seconds)
+    mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
+@app.handler("clutch")
+async def clutch(seconds: float, *, context: Context) -> str:
+    """Hold the interpreter's lock in C, on the first attempt only."""
+    mark(context, "begin")
+    if context.attempt == 1:
+        ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
+@app.handler("flaky", backoff=Backoff(delay=timedelta(milliseconds=50)))
+async def flaky(n: int, *, context: Context) -> str:
+    """Fail at the first attempt of every third task."""
+    mark(context, "begin")
+    await asyncio.sleep(0.01)
+    if n % 3 == 0 and context.attempt == 1:
+        raise ValueError("the first attempt fails")
     mark(context, "end")
     return f"attempt {context.attempt}"
 

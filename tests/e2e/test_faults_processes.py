@@ -141,6 +141,21 @@ def test_fault_07_a_blocked_loop_costs_no_lease(daemons: Daemons, queue: Queue) 
 
 
 @pytest.mark.slow
+def test_fault_08_a_lock_held_in_c_beyond_the_lease_loses_it(daemons: Daemons, queue: Queue) -> None:
+    holder = daemons("--queues", "default").ready()
+    id = queue.put_one("clutch", seconds=LEASE + 3)
+    wait_until(lambda: holder.marks("begin"))
+    daemons().ready()
+
+    queue.wait_for([id], "completed", LEASE + 12)
+    wait_until(lambda: len(holder.marks("end")) == 2)
+
+    assert queue.field(id, "result") == "attempt 2"
+    assert queue.field(id, "crashes") == 1
+    assert queue.outcomes(id)[0] == "worker_died"
+    queue.expect_whole()
+
+
 def test_fault_09_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Queue) -> None:
     one, two = daemons().ready(), daemons().ready()
     assert one.worker != two.worker
