@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qw.config import Settings
     from qw.daemon.database import Place
     from qw.handlers.invoice.documents import Order
-    from qw.store.runs import StoredStep
 
 app = verbs()
 
@@ -187,17 +186,12 @@ def _show_invoice(done: Done) -> None:
 def _show_failure(done: Done) -> None:
     from qw.cli.text import printable
 
-    failed = next((step for step in done.run.steps if step.status == "failed"), None)
-    where = f"the step {failed.step} ({failed.type}) failed: " if failed else ""
-    print(printable(f"The run is {done.run.run.status}: {where}{done.run.run.error or _error(failed)}"))
+    run = done.run.run
+    print(printable(f"The run is {run.status}: {run.error or 'it says not why'}"))
     for entry in done.undone:
         print(printable(f"  {entry.get('type')}: {entry.get('action')}"))
     if not done.undone:
         print("  nothing had to be undone")
-
-
-def _error(step: StoredStep | None) -> str:
-    return (step.error if step else None) or "no reason is known"
 
 
 def _show_next(done: Done, settings: Settings) -> None:

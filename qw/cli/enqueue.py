@@ -98,20 +98,7 @@ async def _one(
     quiet, wait, follow = how
     task = wanted.task({"payload": payload})
     await check_served(client, task.type)
-    done = await client.enqueue(
-        task.type,
-        task.payload,
-        id=task.id,
-        queue=task.queue,
-        priority=task.priority,
-        run_at=task.run_at,
-        delay=task.delay,
-        max_retries=task.max_retries,
-        timeout=task.timeout,
-        unique_key=task.unique_key,
-        idempotency_key=task.idempotency_key,
-        on_conflict=on_conflict,  # type: ignore[arg-type]
-    )
+    done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
     if not (wait or follow):
         show_record(done, output) if output is not Form.TABLE and not quiet else print(done.id)
         if not done.is_new:

@@ -36,7 +36,7 @@ def tail(
     ] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Show the events that the log has kept; it does where QW_BROKER=postgres or QW_EVENT_LOG is set."""
+    """Show the events that the log has kept: while somebody read it, or as QW_EVENT_LOG or QW_BROKER=postgres say."""
     from qw.cli.session import with_client
     from qw.cli.values import past
 
@@ -57,6 +57,8 @@ async def _tail(
             _print(event, output)
             sys.stdout.flush()
     kept = await _kept(client, place, type, id)
+    if not kept:
+        say("the log has none of these; it is kept while somebody reads it (--follow), or as QW_EVENT_LOG says")
     if output is Form.JSON:
         show_records([_record(event) for event in kept], output)
     for event in [] if output is Form.JSON else kept:

@@ -89,18 +89,7 @@ def _variables(names: Sequence[str]) -> dict[str, str]:
 async def _enqueue(client: Client, task: NewTask) -> UUID:
     from qw.cli.following import say_if_nobody_takes
 
-    done = await client.enqueue(
-        task.type,
-        task.payload,
-        id=task.id,
-        queue=task.queue,
-        priority=task.priority,
-        run_at=task.run_at,
-        delay=task.delay,
-        max_retries=task.max_retries,
-        timeout=task.timeout,
-        unique_key=task.unique_key,
-    )
+    done = await client.enqueue_task(task)
     await say_if_nobody_takes(client, "command", task.queue)
     return done.id
 

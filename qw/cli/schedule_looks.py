@@ -11,6 +11,7 @@ from qw.cli.text import ago, clock, span
 from qw.core.errors import Invalid
 from qw.core.schedule import Schedule, TaskTarget
 from qw.core.schedule_describe import describe, describe_target
+from qw.core.zones import zone
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -41,7 +42,8 @@ def in_words(stored: StoredSchedule) -> str:
     """When it is due, and next."""
     if stored.next_at is None:
         return f"{_when(stored)}; {_state(stored)}"
-    return f"{_when(stored)}; next {clock(stored.next_at)}, {ago(stored.next_at)}"
+    local = stored.next_at.astimezone(zone(stored.schedule.timezone))
+    return f"{_when(stored)}; next {local:%Y-%m-%d %H:%M %Z}, {ago(stored.next_at)}"
 
 
 SCHEDULE_COLUMNS: Sequence[Column] = (

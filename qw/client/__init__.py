@@ -132,8 +132,14 @@ class Client:
             headers=headers,
             parent_id=parent_id,
         )
+        return await self.enqueue_task(task, on_conflict=on_conflict, conn=conn)
+
+    async def enqueue_task(
+        self, task: NewTask, *, on_conflict: OnConflict = "error", conn: Connection | None = None
+    ) -> Enqueued:
+        """The same for a task that is a value already."""
         check_new(task)
-        if unique_key or idempotency_key:
+        if task.unique_key or task.idempotency_key:
             return await self._enqueue_keyed(task, on_conflict, conn)
         if conn is None:
             return Enqueued(id=task.id, is_new=await self._coalescer.enqueue(task))

@@ -37,7 +37,7 @@ _UNSTORABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
 def parse(text: str | bytes, *, path: str = "payload") -> Json:
     """The JSON in *text*. Refuses what is malformed, too long, too deep, repeated or not storable, with its place."""
     if len(text) > MAX_PAYLOAD:
-        raise Invalid(Fault(path=path, message=f"{len(text):,} bytes; at most {MAX_PAYLOAD:,} are stored"))
+        raise Invalid(Fault(path=path, message=f"too long: at most {MAX_PAYLOAD:,} bytes are stored"))
     try:
         if isinstance(text, bytes):
             text = text.decode()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
+from qw.core.duration import format_duration
 from qw.services.holdings import Holding, Stop
 
 
@@ -39,7 +40,7 @@ class Deadlines:
         earliest = float("inf")
         for holding in self._holdings:
             if holding.stop is None and holding.deadline <= now:
-                holding.interrupt(Stop.TIMEOUT, f"timed out after {holding.limit}")
+                holding.interrupt(Stop.TIMEOUT, f"timed out after {format_duration(holding.limit or timedelta())}")
             elif holding.stop is None:
                 earliest = min(earliest, holding.deadline)
         if earliest < float("inf"):

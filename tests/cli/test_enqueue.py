@@ -124,7 +124,7 @@ def test_what_cannot_be_meant_is_said_in_one_line_and_nothing_is_stored(
         ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
         ("[" * 200 + "]" * 200, "nested deeper than 100 levels"),
         ('{"a":' * 101 + "1" + "}" * 101, "nested deeper than 100 levels"),
-        ('{"a": "' + "x" * 2**21 + '"}', "at most 1,048,576 are stored"),
+        ('{"a": "' + "x" * 2**21 + '"}', "at most 1,048,576 bytes are stored"),
     ],
     ids=lambda value: value[:24],
 )

@@ -74,7 +74,7 @@ def test_json_is_read_as_it_was_written(value: Any) -> None:
         ("9" * 5000, r"an integer outside -2\^63"),
         ("[" * 101 + "]" * 101, "nested deeper than 100 levels"),
         ("[" * 100_000, "nested deeper than 100 levels"),
-        ('"' + "x" * MAX_PAYLOAD + '"', "at most 1,048,576 are stored"),
+        ('"' + "x" * MAX_PAYLOAD + '"', "at most 1,048,576 bytes are stored"),
     ],
 )
 def test_json_that_cannot_be_stored_is_refused_with_its_place(text: str | bytes, message: str) -> None:

@@ -88,7 +88,7 @@ def test_when_a_service_fails_the_demo_says_where_and_what_was_undone(qw: Qw) ->
     done = qw.process("demo", PDF_PROCESSOR_URL="http://127.0.0.1:9/pdf")
 
     assert (done.code, done.err) == (1, "")
-    assert "The run is failed: the step pdf (generate_pdf) failed" in done.out
+    assert "The run is failed: step pdf: PDF generation failed" in done.out
     assert "PDF generation failed" in done.out
     assert "create_invoice: undone" in done.out
     failed = qw("task", "list", "--status", "failed", "--type", "generate_pdf", "-o", "json").json[0]

@@ -218,7 +218,7 @@ async def test_an_attempt_that_takes_too_long_is_timed_out(url: str) -> None:
 
         assert task.status == "retrying"
         assert await column(shop.conn, "select outcome from qw.attempt") == ["timed_out"]
-        assert "timed out after 0:00:00.05" in (await tasks.attempts(shop.conn, task.id))[0].error  # type: ignore[operator]
+        assert "timed out after 50ms" in (await tasks.attempts(shop.conn, task.id))[0].error  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("answer", ["raise", "return"])
@@ -237,7 +237,7 @@ async def test_a_time_out_stays_one_whatever_the_handler_makes_of_it(url: str, a
     task = await outcome_of(url, app)
 
     assert task.status == "failed"
-    assert task.error == "timed out after 0:00:00.050000"
+    assert task.error == "timed out after 50ms"
 
 
 async def test_a_handler_that_cancels_itself_has_failed(url: str) -> None:
@@ -295,7 +295,7 @@ async def test_a_thread_keeps_slot_and_claim_until_it_comes_back_and_is_then_tim
         await shop.settle()
 
         task = await shop.task(id)
-        assert (task.status, task.error) == ("failed", "timed out after 0:00:00.050000")
+        assert (task.status, task.error) == ("failed", "timed out after 50ms")
 
 
 @pytest.mark.parametrize("error", [StopIteration("odd"), SystemExit(2), ValueError("x")])
@@ -331,7 +331,7 @@ async def test_a_process_that_takes_too_long_is_killed(url: str, tmp_path: Path)
 
     task = await outcome_of(url, app, payload={"path_name": str(program)})
 
-    assert (task.status, task.error) == ("failed", "timed out after 0:00:02")
+    assert (task.status, task.error) == ("failed", "timed out after 2s")
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
