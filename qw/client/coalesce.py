@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
-from qw.core.errors import QwError, Unavailable
+from qw.core.errors import Unavailable
 from qw.core.task import NewTask
 from qw.store import tasks
 from qw.store.connection import Link
@@ -39,20 +39,24 @@ class Coalescer:
         await self._link.close()
 
     async def _flush(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            await self._write(batch)
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                await self._write(batch)
+        except BaseException as error:  # cancelled: nobody must wait for ever
+            _fail([*self._waiting], error)
+            self._waiting.clear()
+            raise
 
     async def _write(self, batch: Sequence[tuple[NewTask, asyncio.Future[bool]]]) -> None:
         try:
             async with self._link.use() as conn:
                 new: set[UUID] = await tasks.enqueue(conn, [task for task, _ in batch])
-        except Unavailable as error:
-            _fail(batch, error)
-        except QwError as error:
-            if len(batch) == 1:
+        except Exception as error:
+            if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
-            for one in batch if len(batch) > 1 else ():
+                return
+            for one in batch:  # only the culprit's caller is told
                 await self._write([one])
         except BaseException as error:
             _fail(batch, error)
