@@ -17,7 +17,7 @@ from qw.store.connection import Link
 
 log = logging.getLogger(__name__)
 
-BATCH = 1000
+BATCH = 2000
 
 
 class Outcomes:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
 TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
 BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be told of more
-UNWRITTEN = 2000  # outcomes; with more waiting to be written, nothing is claimed
+UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
 PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
 
 
