@@ -23,6 +23,7 @@ from qw.services.attempt import attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
+from qw.services.elsewhere import Elsewhere
 from qw.services.holdings import Holding, Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
@@ -77,6 +78,7 @@ class Worker:
         self._pace = Pace()
         self._backlog = Backlog(equipment.slots)
         self._deadlines = Deadlines(equipment.holdings)
+        self._elsewhere = Elsewhere(link, equipment.worker)
         self._tight: dict[Kind, float] = {}
         self._wary_until = 0.0
         self._waits = False
@@ -100,6 +102,7 @@ class Worker:
         room = self._room()
         if not any(room.values()):
             return False
+        await self._elsewhere.look_again()
         if self._lanes.is_empty or not await self._claim(room):
             return await self._wait_for_work()
         now = time.monotonic()
@@ -151,25 +154,42 @@ class Worker:
         now = time.monotonic()
         is_whole = not without and not wary
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
-        for claim in taken:
-            self._accept(claim)
+        strangers = [holding for holding in map(self._accept, taken) if holding]
+        if strangers:
+            await self._part_with(strangers)
         self._return(self._backlog.spare_suspects())
         self._dispatch_all()
         return len(taken)
 
     def _types(self, kinds: set[Kind]) -> list[str]:
-        return [handler.type for handler in self._handlers if handler.kind in kinds]
+        """What a claim is to leave in the lanes: the types of these kinds, and those that others are there for."""
+        return [*(handler.type for handler in self._handlers if handler.kind in kinds), *self._elsewhere.types]
 
-    def _accept(self, claim: Claim) -> None:
+    def _accept(self, claim: Claim) -> Holding | None:
+        """Take a claim in. Returned, it has a type that nothing here serves."""
         holding = Holding(claim=claim, handler=self._handlers.get(claim.type))
         if not self._holdings.add(holding):
-            return
+            return None
         if claim.cancel_asked:
             self._end(holding, Cancelled())
         elif holding.handler is None:
-            self._park(holding)
+            return holding
         else:
             self._backlog.add(holding)
+        return None
+
+    async def _part_with(self, strangers: Sequence[Holding]) -> None:
+        """Give back what another worker serves; park what nobody does."""
+        elsewhere: frozenset[str] = frozenset(holding.claim.type for holding in strangers)
+        try:
+            await self._elsewhere.meet(elsewhere)
+            elsewhere = self._elsewhere.types
+        finally:
+            for holding in strangers:
+                if holding.claim.type in elsewhere:
+                    self._end(holding, HandedBack())
+                else:
+                    self._park(holding)
 
     def _park(self, holding: Holding) -> None:
         """A type that nobody here serves waits for as long as it is old: 5 s, doubling to 10 min."""

@@ -71,7 +71,8 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
 -- Store how attempts ended; arrays of equal length in id order. Returns the fences that were really theirs: one
 -- that is missing lost its lease, and nothing of it was written.
 --
--- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq.
+-- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq,
+-- and whoever waits for that lane is told.
 with gone as materialized (
   delete from qw.running r
    using unnest(
@@ -116,8 +117,12 @@ with gone as materialized (
   insert into qw.tally (queue, live, completed, failed, cancelled)
   select queue, -count(*), count(*) filter (where status = 'completed'), count(*) filter (where status = 'failed'),
          count(*) filter (where status = 'cancelled') from gone where final group by queue
+), woken as (
+  select pg_notify('qw_ready', l.queue || ' ' || l.priority)
+    from (select distinct queue, priority from gone where not final and delay is null) l
+   where exists (select 1 from qw.idle i where i.queue in (l.queue, '*'))
 )
-select fence from gone
+select fence, (select count(*) from woken) from gone
 
 -- name: complete
 -- The commonest ending with a third of the arrays: completed, with no unique key and no run. The rest stands in running.

@@ -98,6 +98,12 @@ select * from unnest(%(names)s::text[], %(schemas)s::jsonb[], %(max_retries)s::s
 on conflict (name) do update
    set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = now()
 
+-- name: served_elsewhere
+-- Those of the types that another living worker serves.
+select distinct s.type from qw.worker w, unnest(w.types) as s (type)
+ where w.id <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null and not w.draining
+   and s.type = any(%(types)s::text[])
+
 -- name: types
 select name from qw.type order by name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -236,6 +236,12 @@ async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, P
         "timeouts": [types[name][1].timeout for name in names],
     }
     await query(conn, _SQL["serve"], params)
+
+
+async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:
+    """Those of *types* that another living worker serves."""
+    rows = await execute(conn, _SQL["served_elsewhere"], {"worker": worker, "types": list(types)})
+    return frozenset(row[0] for row in await rows.fetchall())
 
 
 async def types(conn: Connection) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cli.program import Qw, environment
@@ -141,6 +142,18 @@ def test_handlers_of_the_users_own_are_served(qw: Qw) -> None:
     assert done.code == 0
     assert '"greeting": "hello Zoë"' in done.out
     assert "greeting Zoë" in done.out
+
+
+def test_a_daemon_leaves_to_another_what_only_that_one_serves(qw: Qw) -> None:
+    (qw.folder / "greetings.py").write_text(APP)
+    with qw.daemon("--app", "greetings:app"), qw.daemon():
+        wait_until(lambda: qw.log.count("daemon is ready") == 2)
+        for name in ("Ada", "Grace", "Edsger", "Barbara", "Tony"):
+            done = qw("enqueue", "greet", "--payload", f'{{"name": "{name}"}}', "--wait")
+            assert f'"greeting": "hello {name}"' in done.out
+    with psycopg.connect(qw.environ["QW_DATABASE_URL"]) as conn:
+        waits = conn.execute("select max(started_at - created_at) < interval '4 seconds' from qw.tasks").fetchone()
+    assert waits == (True,)  # parked, they would have waited for five
 
 
 @pytest.mark.parametrize(

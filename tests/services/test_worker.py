@@ -9,8 +9,10 @@ import pytest
 
 from qw.core.handling import Context
 from qw.handlers import Handlers, Kind
+from qw.services import elsewhere
 from qw.services.holdings import State, Stop
 from qw.store import claims, tasks
+from qw.store.connection import connect
 from tests.given import column, expect_whole, homes, new_task, registered, status, until_somebody_waits, value
 from tests.services.workshop import SLOTS, Workshop, workshop
 
@@ -132,6 +134,48 @@ async def test_a_type_that_nobody_serves_is_parked_without_cost_and_said_once(
         assert await column(shop.conn, "select count(*) from qw.attempt") == [0]
         await claims.release_unserved(shop.conn, ["unknown"])
         assert await homes(shop.conn, one.id) == ["ready"]
+
+
+async def test_a_type_that_another_worker_serves_is_left_to_it_while_it_lives(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    async with workshop(url, gate.app) as shop:
+        other = await registered(shop.conn)
+        await shop.conn.execute("update qw.worker set types = '{foreign}' where id = %s", [other])
+        foreign, *_ = await shop.enqueue(*(new_task("foreign") for _ in range(3)))
+        await shop.claim()
+        await shop.until(lambda: not len(shop.outcomes))
+        assert await homes(shop.conn, foreign) == ["ready"]
+        assert await column(shop.conn, "select distinct (attempt, retries, crashes)::text from qw.ready") == ["(0,0,0)"]
+
+        [mine] = await shop.enqueue(new_task("t"))
+        await shop.claim()  # of the lane that the others stand in
+        assert await status(shop.conn, mine) == "processing"
+        assert await column(shop.conn, "select count(*) from qw.running") == [1]
+
+        await shop.conn.execute("update qw.worker set stopped_at = now() where id = %s", [other])
+        monkeypatch.setattr(elsewhere, "LOOK_SECONDS", 0.0)
+        async with asyncio.timeout(10):  # the first looks may be past the cursor
+            while await homes(shop.conn, foreign) != ["scheduled"]:
+                await shop.claim()
+                await shop.until(lambda: not len(shop.outcomes))
+        gate.let_go()
+        await shop.settle()
+
+
+async def test_what_is_handed_back_wakes_who_waits_for_its_lane(url: str) -> None:
+    async with workshop(url, Handlers()) as shop, await connect(url) as ear:
+        await shop.conn.execute("update qw.worker set types = '{foreign}' where id = %s", [await registered(shop.conn)])
+        await ear.execute("listen qw_ready")
+        await shop.enqueue(new_task("foreign"))
+        await shop.conn.execute("insert into qw.idle (queue, worker) values ('*', %s)", [shop.number])
+
+        await shop.claim()
+        await shop.settle()
+
+        told = [notify.payload async for notify in ear.notifies(timeout=10, stop_after=1)]
+        assert told == ["default 5"]
 
 
 async def test_an_old_task_of_an_unserved_type_is_parked_for_longer(url: str) -> None:
