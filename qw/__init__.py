@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qw.core.handling import Context, Reject, Retry, Snooze
     from qw.core.task import Backoff, NewTask
     from qw.handlers import Handlers
+    from qw.store.ids import new_id
 
 __all__ = [
     "Backoff",
@@ -25,6 +26,7 @@ __all__ = [
     "Snooze",
     "__version__",
     "enqueue",
+    "new_id",
 ]
 
 _HOMES = {
@@ -37,6 +39,7 @@ _HOMES = {
     "Retry": "qw.core.handling",
     "Snooze": "qw.core.handling",
     "enqueue": "qw.client.dbapi",
+    "new_id": "qw.store.ids",
 }
 
 

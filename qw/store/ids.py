@@ -10,6 +10,7 @@ from qw.core.ids import uuid7
 
 
 def new_id() -> UUID:
+    """A UUIDv7 for a new task, run or schedule."""
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
