@@ -85,7 +85,7 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
     waiting = Status.RETRYING if retries else Status.PENDING
     match outcome:
         case Completed(result=result):
-            return Ending(status=Status.COMPLETED, retries=retries, crashes=crashes, result=result)
+            return Ending(Status.COMPLETED, retries, crashes, result=result)
         case Cancelled(reason=reason):
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
         case Snoozed(delay=delay, reason=reason):

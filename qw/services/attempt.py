@@ -27,7 +27,13 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     handler = holding.handler
     assert handler is not None
     try:
-        result = await _call(handler, context, holding)
+        try:
+            if handler.kind is Kind.ASYNC:
+                result = await handler.function(**handler.arguments(context))
+            else:
+                result = await _off_the_loop(handler, context, holding)
+        finally:
+            holding.state = State.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
     except asyncio.CancelledError:
         return _stopped(holding)
     except Snooze as snooze:
@@ -48,15 +54,8 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     return _completed(result)
 
 
-async def _call(handler: Handler, context: AttemptContext, holding: Holding) -> object:
-    try:
-        return await _called(handler, context, holding)
-    finally:
-        holding.state = State.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
-
-
-async def _called(handler: Handler, context: AttemptContext, holding: Holding) -> object:
-    if handler.kind is Kind.ASYNC or inspect.iscoroutinefunction(handler.function):
+async def _off_the_loop(handler: Handler, context: AttemptContext, holding: Holding) -> object:
+    if inspect.iscoroutinefunction(handler.function):  # one that minds its own process
         return await handler.function(**handler.arguments(context))
     if handler.kind is Kind.THREAD:
         loop = asyncio.get_running_loop()

@@ -34,6 +34,8 @@ class LogSink(Protocol):
 class AttemptContext:
     """See `qw.core.handling.Context`."""
 
+    __slots__ = ("_claim", "_log", "_pool", "_transaction", "has_logged", "open_connection")
+
     def __init__(self, claim: Claim, pool: Connections, log: LogSink) -> None:
         self._claim = claim
         self._pool = pool

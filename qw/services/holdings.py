@@ -11,8 +11,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from qw.core.ending import SUSPECT_CRASHES
-from qw.core.task import Claim
+from qw.core.task import Claim, Policy
 from qw.handlers import Handler, Kind
+
+DEFAULT_POLICY = Policy()
 
 
 class State(StrEnum):
@@ -36,6 +38,7 @@ class Holding:
 
     claim: Claim
     handler: Handler | None
+    policy: Policy = DEFAULT_POLICY
     since: float = field(default_factory=time.monotonic)
     state: State = State.WAITING
     started: float | None = None

@@ -97,7 +97,8 @@ class Outcomes:
         await self._settle_lost([e for e in batch if e.fence not in mine])
         for ended in batch:
             self._holdings.discard(ended.fence)
-            self._doubtful.discard(ended.fence)
+        if self._doubtful:
+            self._doubtful.difference_update(ended.fence for ended in batch)
         self._ended(batch)
 
     async def _write_apart(self, batch: Sequence[Ended], error: QwError) -> None:

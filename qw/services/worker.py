@@ -18,13 +18,13 @@ from uuid import UUID
 from qw.core.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed, end
 from qw.core.ids import millis_of
 from qw.core.task import Backoff, Claim, Lane, Policy
-from qw.handlers import Handlers, Kind
+from qw.handlers import Handler, Handlers, Kind
 from qw.services.attempt import attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
 from qw.services.elsewhere import Elsewhere
-from qw.services.holdings import Holding, Holdings, Slots, State, Stop
+from qw.services.holdings import DEFAULT_POLICY, Holding, Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.outcomes import Outcomes
@@ -88,6 +88,7 @@ class Worker:
         self.bell = asyncio.Event()
         self.draining = False
         self.done = 0  # attempts ended since the start
+        self._ended_since = 0  # the last follow-up
 
     def patience(self) -> float:
         longest = 0.25 if self._backlog else 1.0
@@ -154,7 +155,7 @@ class Worker:
         now = time.monotonic()
         is_whole = not without and not wary
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
-        strangers = [holding for holding in map(self._accept, taken) if holding]
+        strangers = [holding for claim in taken if (holding := self._accept(claim, now))]
         if strangers:
             await self._part_with(strangers)
         self._return(self._backlog.spare_suspects())
@@ -165,14 +166,15 @@ class Worker:
         """What a claim is to leave in the lanes: the types of these kinds, and those that others are there for."""
         return [*(handler.type for handler in self._handlers if handler.kind in kinds), *self._elsewhere.types]
 
-    def _accept(self, claim: Claim) -> Holding | None:
+    def _accept(self, claim: Claim, now: float) -> Holding | None:
         """Take a claim in. Returned, it has a type that nothing here serves."""
-        holding = Holding(claim=claim, handler=self._handlers.get(claim.type))
+        handler = self._handlers.get(claim.type)
+        holding = Holding(claim=claim, handler=handler, policy=_policy(claim, handler), since=now)
         if not self._holdings.add(holding):
             return None
         if claim.cancel_asked:
             self._end(holding, Cancelled())
-        elif holding.handler is None:
+        elif handler is None:
             return holding
         else:
             self._backlog.add(holding)
@@ -229,7 +231,7 @@ class Worker:
 
     async def _run(self, holding: Holding) -> None:
         context = AttemptContext(holding.claim, self._pool, self._log.add)
-        self._deadlines.watch(holding, _policy(holding).timeout)
+        self._deadlines.watch(holding, holding.policy.timeout)
         try:
             outcome = await attempt(holding, context)
         finally:
@@ -242,8 +244,15 @@ class Worker:
             await self._end_together(holding, outcome, context)
         else:
             self._end(holding, outcome)
-        self._pace.completed()
-        self._dispatch(holding.kind)
+        self._ended_since += 1
+        if self._ended_since == 1:  # those that end in the same turn of the loop are followed up together
+            self._loop.call_soon(self._follow_up)
+
+    def _follow_up(self) -> None:
+        """Some have ended: start others in their slots, and look for more."""
+        self._pace.completed(self._ended_since)
+        self._ended_since = 0
+        self._dispatch_all()
         self.bell.set()
 
     def _end(self, holding: Holding, outcome: Outcome) -> None:
@@ -358,10 +367,9 @@ async def _quietly(closing: object) -> None:
         log.debug("rollback failed", extra={"error": str(error)})
 
 
-def _policy(holding: Holding) -> Policy:
+def _policy(claim: Claim, handler: Handler | None) -> Policy:
     """The task's own policy where it has one, else its type's."""
-    claim, handler = holding.claim, holding.handler
-    policy = handler.policy if handler else Policy()
+    policy = handler.policy if handler else DEFAULT_POLICY
     if claim.max_retries is None and claim.timeout is None and claim.backoff is None:
         return policy
     backoff: Backoff = policy.backoff if claim.backoff is None else Backoff.of(claim.backoff)
@@ -371,15 +379,14 @@ def _policy(holding: Holding) -> Policy:
 
 
 def _ended(holding: Holding, outcome: Outcome) -> Ended:
-    claim = holding.claim
-    ran = holding.started is not None
-    ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=_policy(holding), chance=random.random())
+    claim, started = holding.claim, holding.started
+    ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=holding.policy, chance=random.random())
     return Ended(
-        id=claim.id,
-        fence=claim.fence,
-        attempt=claim.attempt if ran else claim.attempt - 1,
-        ending=ending,
-        seconds=time.monotonic() - holding.started if holding.started is not None else None,
-        unique_key=claim.unique_key,
-        run_id=claim.run_id,
+        claim.id,
+        claim.fence,
+        claim.attempt if started is not None else claim.attempt - 1,
+        ending,
+        time.monotonic() - started if started is not None else None,
+        claim.unique_key,
+        claim.run_id,
     )

@@ -78,8 +78,10 @@ async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
     At most two statements, each whole or not at all; safe to repeat.
     """
     ended = sorted(ended, key=lambda e: e.id.int)
-    plain = [e for e in ended if _is_plain(e)]
-    others = ended if not plain else [e for e in ended if not _is_plain(e)]
+    plain: list[Ended] = []
+    others: list[Ended] = []
+    for e in ended:
+        (plain if _is_plain(e) else others).append(e)
     mine: set[int] = set()
     if plain:
         mine.update(row[0] for row in await (await execute(conn, _SQL["complete"], _completions(plain))).fetchall())
@@ -89,8 +91,8 @@ async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
 
 
 def _is_plain(ended: Ended) -> bool:
-    is_completed = ended.ending.status is Status.COMPLETED and ended.seconds is not None
-    return is_completed and ended.run_id is None and ended.unique_key is None
+    _, _, _, ending, seconds, unique_key, run_id = ended
+    return run_id is None and unique_key is None and seconds is not None and ending.status is Status.COMPLETED
 
 
 def _completions(ended: Sequence[Ended]) -> dict[str, Any]:
