@@ -197,7 +197,6 @@ create table qw.outbox (
   error   text,
   data    jsonb
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
-create index outbox_slot on qw.outbox (slot, id);
 
 create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
   type    text primary key,
@@ -514,16 +513,17 @@ create table qw.schedule_fire (
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index schedule_fire_time on qw.schedule_fire using brin (decided_at) with (autosummarize = on, pages_per_range = 32);
 
--- Events of the outbox with what there is to tell of them. Long payloads and results are left out: cut.
+-- Events of the outbox with what there is to tell of them, in the order of qw.core.event.Event. Long payloads and
+-- results are left out: cut.
 --
 -- The limits keep each look-up apart, so that it goes by key: joined plainly, under a plan made while these tables were
 -- empty, PostgreSQL walks a whole index for every event.
 create view qw.telling as
   select o.id, o.slot, o.event, o.type, o.at, o.task_id, coalesce(o.run_id, t.run_id) as run_id,
          case when r.id is null then t.headers ->> 'workflowId' else r.workflow_id::text end as workflow_id,
-         coalesce(t.type, r.workflow) as about, t.queue, t.step, o.attempt, t.created_at, o.error, o.data, t.headers,
-         p.value as payload, e.value as result,
-         o.type = 'task.created' and p.value is null or f.result is not null and e.value is null as cut
+         coalesce(t.type, r.workflow) as about, t.queue, t.step, o.attempt, t.created_at, o.error,
+         p.value as payload, e.value as result, o.data, t.headers,
+         (o.type = 'task.created' and p.value is null or f.result is not null and e.value is null) is true as cut
     from qw.outbox o
     left join lateral (select * from qw.task t where t.id = o.task_id limit 1) t on true
     left join lateral (select * from qw.run r where r.id = coalesce(o.run_id, t.run_id) limit 1) r on true

@@ -34,7 +34,7 @@ class Webhook:
     def wants(self, event: Event) -> bool:
         return (
             event.type in self.events
-            and HEADER not in event.headers
+            and HEADER not in (event.headers or {})
             and (not self.types or event.about in self.types)
             and (not self.queues or event.queue in self.queues)
         )

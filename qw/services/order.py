@@ -40,20 +40,13 @@ class Progress:
         self._marks: deque[tuple[int, int]] = deque()  # once transactions below the first are over, ids to the second
         self._scanned_at = time.monotonic()
 
-    def went_through(self, waiting: Sequence[Waiting], *, limit: int) -> None:
-        """All of *waiting*, read with *limit* per slot after the cursor, are done with, or held."""
+    def went_through(self, waiting: Sequence[Waiting]) -> None:
+        """All of *waiting*, which are the first after the cursor, are done with, or held."""
         while self._marks and self._marks[0][0] <= waiting[0].horizon:
             self.cursor = max(self.cursor, self._marks.popleft()[1])
-        last_of_slot: dict[int, int] = {}
-        counts: Counter[int] = Counter()
-        for w in waiting:
-            last_of_slot[w.slot] = w.id
-            counts[w.slot] += 1
-        full = [last for slot, last in last_of_slot.items() if counts[slot] == limit]
-        last = min(full) if full else waiting[-1].id
         if len(self._marks) == MOST_MARKS:
             self._marks.pop()
-        self._marks.append((waiting[0].next, last))
+        self._marks.append((waiting[0].next, waiting[-1].id))
 
     def rescan_when_due(self, now: float) -> None:
         if now - self._scanned_at >= RESCAN_SECONDS:
@@ -109,13 +102,14 @@ class Held:
             self.retry_at = time.monotonic() + self._pause
 
 
-def rounds(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+def rounds(waiting: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:
     """The first event of every key, then the second of every key, and so on."""
     made: list[list[Waiting]] = []
-    seen: Counter[UUID] = Counter()
+    seen: Counter[int] = Counter()
     for w in waiting:
-        number = seen[w.event.key]
-        seen[w.event.key] += 1
+        key = w.event.key.int  # the hash of a UUID is computed in Python
+        number = seen[key]
+        seen[key] += 1
         if number == len(made):
             made.append([])
         made[number].append(w)

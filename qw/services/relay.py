@@ -130,7 +130,7 @@ class Relay:
             log.info("broker is back", extra={"broker": self._targets.name, "failures": self._failures})
         self._failures = 0
         if not retried:
-            self._progress.went_through(waiting, limit=self._limit)
+            self._progress.went_through(waiting)
         await self._tell()
         if self._pace.ahead(time.monotonic()) < BUSY:
             return True
@@ -159,11 +159,6 @@ class Relay:
 
     # -- reading
 
-    @property
-    def _limit(self) -> int:
-        """Events per slot and pass."""
-        return max(BATCH // len(self._had), 1)
-
     def _notice(self, slots: tuple[int, ...]) -> None:
         """With other slots everything begins anew: somebody else may have left events anywhere in them."""
         if slots != self._had:
@@ -177,8 +172,7 @@ class Relay:
         if len(self._held) >= HELD_MOST:
             return [], []
         self._progress.rescan_when_due(time.monotonic())
-        held, limit = self._held.ids, self._limit
-        return [], await events.read(conn, self._had, cursor=self.cursor, held=held, limit=limit)
+        return [], await events.read(conn, self._had, cursor=self.cursor, held=self._held.ids, limit=BATCH)
 
     # -- handing over
 

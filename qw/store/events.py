@@ -25,7 +25,6 @@ class Waiting(NamedTuple):
     """An event of the outbox. ``horizon`` and ``next`` are of the snapshot that it was read in; see event.sql."""
 
     id: int
-    slot: int
     event: Event
     horizon: int
     next: int
@@ -125,7 +124,7 @@ async def end_dead_relays(conn: Connection) -> int:
 async def read(
     conn: Connection, slots: Sequence[int], *, cursor: int, held: Sequence[int], limit: int
 ) -> list[Waiting]:
-    """The first *limit* events of each slot after *cursor*, without those *held*, in order."""
+    """The first *limit* events of these slots after *cursor*, without those *held*, in order."""
     params = {"slots": list(slots), "cursor": cursor, "held": list(held), "limit": limit}
     return [_waiting(row) for row in await (await execute(conn, _SQL["read"], params)).fetchall()]
 
@@ -136,28 +135,9 @@ async def read_held(conn: Connection, ids: Sequence[int]) -> list[Waiting]:
 
 
 def _waiting(row: Sequence[Any]) -> Waiting:
-    (id, slot, event, type, at, task_id, run_id, workflow_id, about, queue, step, attempt, created_at, error, data,
-     headers, payload, result, cut, horizon, next) = row  # fmt: skip
-    told = Event(
-        id=event,
-        type=type,
-        at=at,
-        task_id=task_id,
-        run_id=run_id,
-        workflow_id=workflow_id,
-        about=about,
-        queue=queue,
-        step=step,
-        attempt=attempt,
-        created_at=created_at,
-        error=error,
-        payload=payload,
-        result=result,
-        data=data or {},
-        headers=headers or {},
-        is_shortened=cut or False,
-    )
-    return Waiting(id, slot, told, horizon, next)
+    """A row of `qw.telling`, whose columns have the order of `Event`'s fields, with what the statement adds."""
+    id, _, *fields, horizon, next = row
+    return Waiting(id, Event(*fields), horizon, next)
 
 
 async def forget(conn: Connection, ids: Sequence[int]) -> None:
