@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import orjson
+
 from qw.brokers import PATIENCE
+from qw.brokers.batch import Batch
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
 from qw.core.event import TYPES, Format, Message, nest_patterns
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
 STREAM = "QW"
@@ -37,7 +41,9 @@ class NatsBroker:
         self._prefix = "" if self._is_nest else f"{prefix}."
         self._lost = asyncio.Event()
         self._client: Client | None = None
-        self._jetstream: JetStreamContext | None = None
+        self._replies = ""  # what answers are sent to, before the number of their message
+        self._sent = 0
+        self._unanswered: dict[int, tuple[Batch, UUID]] = {}
 
     @property
     def max_bytes(self) -> int | None:
@@ -51,45 +57,57 @@ class NatsBroker:
             async with asyncio.timeout(PATIENCE):
                 self._lost = asyncio.Event()
                 self._client = await connect(self._servers, self._lost)
-                self._jetstream = self._client.jetstream(timeout=PATIENCE, publish_async_max_pending=10_000)
-                await self._declare(self._jetstream)
+                await self._declare(self._client.jetstream(timeout=PATIENCE))
+                self._replies = self._client.new_inbox()
+                await self._client.subscribe(f"{self._replies}.*", cb=self._answered)
 
     async def publish(self, messages: Sequence[Message]) -> set[UUID]:
         await self.open()
-        jetstream = self._jetstream
-        assert jetstream is not None
+        assert self._client is not None
+        batch = Batch(len(messages), asyncio.get_running_loop().create_future())
         with self._trouble():
             async with asyncio.timeout(PATIENCE):
-                futures = {message.id: await self._send(jetstream, message) for message in messages}
-            await self._wait(futures.values())
-        done = {future for future in futures.values() if future.done() and not future.cancelled()}
-        confirmed = {id for id, future in futures.items() if future in done and future.exception() is None}
-        if len(confirmed) < len(messages):
-            for future in futures.values():
-                future.cancel()
+                for message in messages:
+                    await self._send(self._client, message, batch)
+            await self._wait(batch)
+        self._unanswered.clear()
+        if len(batch.confirmed) < len(messages):
             await self.close()
-        if not confirmed:
-            self._give_up(done)
-        return confirmed
+        if not batch.confirmed:
+            self._give_up(batch)
+        return batch.confirmed
 
     async def close(self) -> None:
-        client, self._client, self._jetstream = self._client, None, None
+        client, self._client = self._client, None
         if client is not None:
             await drop(client)
 
-    async def _send(self, jetstream: JetStreamContext, message: Message) -> asyncio.Future[Any]:
+    async def _send(self, client: Client, message: Message, batch: Batch) -> None:
+        self._sent += 1
+        self._unanswered[self._sent] = batch, message.id
         headers = {"Nats-Msg-Id": str(message.id), "content-type": message.content_type}
-        return await jetstream.publish_async(f"{self._prefix}{message.topic}", message.body, headers=headers)
+        subject = f"{self._prefix}{message.topic}"
+        await client.publish(subject, message.body, reply=f"{self._replies}.{self._sent}", headers=headers)
 
-    async def _wait(self, futures: Collection[asyncio.Future[Any]]) -> None:
-        """Until all are done, the connection is lost (which no future is told of) or the patience is over."""
+    async def _answered(self, answer: Msg) -> None:
+        """JetStream stored a message, or says why not; where no stream listens, the server says so by a header."""
+        batch, id = self._unanswered.pop(int(answer.subject.rpartition(".")[2]), (None, None))
+        if batch is None or id is None:
+            return
+        said = orjson.loads(answer.data) if answer.data else {"error": {"description": "no stream takes this subject"}}
+        if error := said.get("error"):
+            batch.refuse(Unavailable(f"nats: {error.get('description', error)}"))
+        else:
+            batch.confirm(id)
+
+    async def _wait(self, batch: Batch) -> None:
+        """Until all is answered, the connection is lost (which nobody is told of) or the patience is over."""
         lost = asyncio.ensure_future(self._lost.wait())
-        acknowledged = asyncio.ensure_future(asyncio.wait(futures))
+        either: set[asyncio.Future[Any]] = {lost, batch.settled}
         try:
-            await asyncio.wait({lost, acknowledged}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
-            acknowledged.cancel()
 
     async def _declare(self, jetstream: JetStreamContext) -> None:
         """The stream, unless somebody made it before us: then its limits are theirs, and its subjects must be ours."""
@@ -110,11 +128,9 @@ class NatsBroker:
             info.config.subjects = [*(info.config.subjects or []), *missing]
             await jetstream.update_stream(info.config)
 
-    def _give_up(self, done: set[asyncio.Future[Any]]) -> None:
-        error = next((e for future in done if not future.cancelled() and (e := future.exception())), None)
-        with self._trouble():
-            if isinstance(error, Exception):
-                raise error
+    def _give_up(self, batch: Batch) -> None:
+        if batch.error is not None:
+            raise batch.error
         raise Unavailable("nats: the connection broke" if self._lost.is_set() else "nats acknowledges nothing")
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from qw.brokers import PATIENCE
+from qw.brokers.batch import Batch
 from qw.brokers.frames import publish_frames
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
@@ -56,14 +57,15 @@ class RabbitBroker:
     async def publish(self, messages: Sequence[Message]) -> set[UUID]:
         await self.open()
         with self._trouble():
-            confirmations = await self._send(messages)
-            done, _ = await asyncio.wait(confirmations.values(), timeout=PATIENCE)
-        confirmed = {id for id, future in confirmations.items() if future in done and _is_ack(future)}
-        if len(confirmed) < len(messages):
-            await self.close()  # a late confirm means nothing to the next connection, and that declares everything anew
-        if not confirmed:
-            self._give_up(done)
-        return confirmed
+            batch = await self._send(messages)
+            await asyncio.wait([batch.settled], timeout=PATIENCE)
+        try:
+            if not batch.confirmed:
+                self._give_up(batch)
+        finally:
+            if len(batch.confirmed) < len(messages):
+                await self.close()  # a late confirm means nothing to the next connection, which declares all anew
+        return batch.confirmed
 
     async def close(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
@@ -71,26 +73,24 @@ class RabbitBroker:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.close(), 1.0)
 
-    async def _send(self, messages: Sequence[Message]) -> dict[UUID, asyncio.Future[Any]]:
+    async def _send(self, messages: Sequence[Message]) -> Batch:
         """Write all of them in one go, as `aiormq.Channel.basic_publish` does for one."""
         from aiormq.abc import ChannelFrame
 
         channel = self._channel
         tags = channel.message_id_delivery_tag
         tags.clear()  # the last batch is settled
-        confirmations: dict[UUID, asyncio.Future[Any]] = {}
+        batch = Batch(len(messages), channel.create_future())
         frames = []
         async with channel.lock:
             for message in messages:
                 channel.delivery_tag += 1
-                future = channel.create_future()
-                channel.confirmations[channel.delivery_tag] = future
+                channel.confirmations[channel.delivery_tag] = _Confirmation(batch, message.id)
                 tags[str(message.id)] = channel.delivery_tag  # how it finds what came back
-                confirmations[message.id] = future
                 frames.append(self._frames(channel, message))
             async with asyncio.timeout(PATIENCE):
                 await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
-        return confirmations
+        return batch
 
     def _frames(self, channel: Any, message: Message) -> bytes:
         exchange, key = ("", self._queue) if self._is_nest else (self._exchange, message.topic)
@@ -102,20 +102,21 @@ class RabbitBroker:
             return
         unrouted = f"{self._exchange}.unrouted" if self._exchange != EXCHANGE else UNROUTED
         alternate = await channel.declare_exchange(unrouted, "fanout", durable=True)
-        keep: FieldTable = {"x-max-length": UNROUTED_LENGTH, "x-message-ttl": 24 * 3600 * 1000}
+        keep: FieldTable = {"x-queue-version": 2, "x-max-length": UNROUTED_LENGTH, "x-message-ttl": 24 * 3600 * 1000}
         await (await channel.declare_queue(unrouted, durable=True, arguments=keep)).bind(alternate)
         await channel.declare_exchange(
             self._exchange, "topic", durable=True, arguments={"alternate-exchange": unrouted}
         )
 
-    def _give_up(self, done: set[asyncio.Future[Any]]) -> None:
-        error = next((e for future in done if not future.cancelled() and (e := future.exception())), None)
+    def _give_up(self, batch: Batch) -> None:
+        settled = batch.settled
+        error = settled.exception() if settled.done() and not settled.cancelled() else None
         with self._trouble():
-            if isinstance(error, Exception):
-                raise error
-        if any(future.cancelled() for future in done):
+            if found := error or batch.error:
+                raise found
+        if settled.cancelled():
             reason = "closed the connection"
-        elif done:
+        elif settled.done():
             reason = "gives the messages back: their queue or binding is gone"
         else:
             reason = "confirms nothing; a memory or disk alarm would do that: rabbitmqctl status"
@@ -125,6 +126,31 @@ class RabbitBroker:
         from aio_pika.exceptions import AMQPError
 
         return unavailable("rabbitmq", self._url, AMQPError, RuntimeError)
+
+
+class _Confirmation:
+    """Stands where aiormq keeps a future for each message."""
+
+    __slots__ = ("_batch", "_id")
+
+    def __init__(self, batch: Batch, id: UUID) -> None:
+        self._batch = batch
+        self._id = id
+
+    def done(self) -> bool:
+        return False  # aiormq forgets what it has answered
+
+    def set_result(self, answer: object) -> None:
+        """An acknowledgement, or the message that came back."""
+        from pamqp.commands import Basic
+
+        if isinstance(answer, Basic.Ack):
+            self._batch.confirm(self._id)
+        else:
+            self._batch.refuse()
+
+    def set_exception(self, error: Exception) -> None:
+        self._batch.refuse(error)
 
 
 async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
@@ -146,9 +172,3 @@ async def declare_with_dead_letters(channel: AbstractChannel, queue: str) -> Non
     await failed.bind(dead_letters, FAILED)
     arguments: FieldTable = {"x-dead-letter-exchange": DEAD_LETTERS, "x-dead-letter-routing-key": FAILED}
     await channel.declare_queue(queue, durable=True, arguments=arguments)
-
-
-def _is_ack(future: asyncio.Future[Any]) -> bool:
-    from pamqp.commands import Basic
-
-    return not future.cancelled() and future.exception() is None and isinstance(future.result(), Basic.Ack)
