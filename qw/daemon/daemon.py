@@ -343,7 +343,7 @@ class Daemon:
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
         if self._relay:
-            self._relay.ended(len(ended))
+            self._relay.ended(len(ended), is_behind=self._worker.is_behind)
 
     def _return_strays(self, strays: list[Held]) -> None:
         self._holdings.revoke(stray.fence for stray in strays)

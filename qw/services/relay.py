@@ -30,8 +30,8 @@ from qw.store.events import Waiting
 
 log = logging.getLogger(__name__)
 
-BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to the worker for most of the time
-BUSY_RATE = 1000  # events per second meanwhile: less than a tenth of the loop
+BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to a worker that is behind
+BUSY_RATE = 1000  # events per second meanwhile: a thirtieth of the loop
 RENEW_SECONDS = 3600.0
 HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
 
@@ -88,6 +88,7 @@ class Relay:
         self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
         self._pace = Pace()
+        self._worker_is_behind = False
         self._renewed_at: float | None = None
         self.is_idle = False  # the last pass found nothing, and nobody rang since
         self.relayed = 0
@@ -132,14 +133,15 @@ class Relay:
         if not retried:
             self._progress.went_through(waiting)
         await self._tell()
-        if self._pace.ahead(time.monotonic()) < BUSY:
+        if self._pace.ahead(time.monotonic()) < BUSY or not self._worker_is_behind:
             return True
         self._not_before = time.monotonic() + len(waiting) / BUSY_RATE
         return False
 
-    def ended(self, count: int) -> None:
-        """So many tasks ended in this process: there are events, and the loop has other work than to relay them."""
+    def ended(self, count: int, *, is_behind: bool = False) -> None:
+        """So many tasks ended in this process, so there are events. *is_behind*: its worker has more than it can do."""
         self._pace.completed(count)
+        self._worker_is_behind = is_behind
         self.bell.set()
 
     async def stop(self) -> None:

@@ -87,6 +87,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self.bell = asyncio.Event()
         self.draining = False
+        self.is_behind = False  # the last claim left tasks where they were
         self.done = 0  # attempts ended since the start
         self._ended_since = 0  # the last follow-up
 
@@ -154,6 +155,7 @@ class Worker:
             )
         now = time.monotonic()
         is_whole = not without and not wary
+        self.is_behind = len(taken) >= room
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
         strangers = [holding for claim in taken if (holding := self._accept(claim, now))]
         if strangers:
@@ -329,6 +331,7 @@ class Worker:
     async def _wait_for_work(self) -> bool:
         """Say that somebody waits here, then look once more: a task may have come in between."""
         self._busy_since = None
+        self.is_behind = False
         if self._waits:
             return False
         async with self._link.use() as conn:

@@ -358,6 +358,23 @@ async def test_fault_58_a_million_events_leave_with_flat_memory(relays: Relays, 
     assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
+@pytest.mark.parametrize("is_behind", [True, False])
+async def test_a_relay_gives_way_to_a_worker_that_is_behind_and_to_no_other(
+    relays: Relays, conn: Connection, is_behind: bool
+) -> None:
+    relay = await relays.make(MemoryBroker())
+    for _ in range(2):
+        await happened(conn, *["task.created"] * 500)
+        await relay.step()
+        relay.ended(100_000, is_behind=is_behind)
+    await happened(conn, "task.created")
+
+    goes_on = await relay.step()
+
+    assert goes_on is not is_behind
+    assert await outbox(conn) == is_behind
+
+
 async def test_the_nest_format_tells_only_of_work_to_do(relays: Relays, conn: Connection) -> None:
     from qw.core.event import default_types
 
