@@ -331,7 +331,7 @@ async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: 
 
     await drained(relay)
 
-    assert len(broker.got) == 5000
+    assert len({message.id for message in broker.got}) == 5000
     assert max(broker.batches) <= order.BATCH
     assert await outbox(conn) == 0
 
