@@ -219,6 +219,15 @@ create table qw.relay_slot (  -- who relays which slot where session locks mean 
   until  timestamptz not null
 ) with (fillfactor = 50);
 
+create table qw.consumer (  -- how the daemons fare that take commands from a broker
+  worker integer primary key,
+  broker text not null,
+  queue  text not null,
+  state  text not null check (state in ('up', 'down')),
+  error  text,
+  since  timestamptz not null default now()
+);
+
 create table qw.event (  -- the event log: what was relayed, for those who come later
   id      bigint generated always as identity primary key,  -- follows the order of commits, see qw.keep_events
   event   uuid not null unique,

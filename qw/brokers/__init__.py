@@ -53,6 +53,7 @@ class Inbox(Protocol):
     """A queue that commands come in by. What is neither taken nor refused is delivered again."""
 
     name: str
+    queue: str  # what its broker calls it
 
     async def open(self) -> None:
         """Connect and declare the queue. Does nothing when that is so. Raises Unavailable."""

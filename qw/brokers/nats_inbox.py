@@ -27,7 +27,7 @@ class NatsInbox:
 
     def __init__(self, servers: str, subject: str) -> None:
         self._servers = servers
-        self._subject = subject
+        self.queue = subject
         self._stream = re.sub(r"[^A-Za-z0-9_-]", "_", subject).upper()
         self._lost = asyncio.Event()
         self._client: Client | None = None
@@ -53,10 +53,10 @@ class NatsInbox:
         try:
             await jetstream.stream_info(self._stream)
         except NotFoundError:
-            subjects = [self._subject, f"{self._subject}.failed"]
+            subjects = [self.queue, f"{self.queue}.failed"]
             await jetstream.add_stream(StreamConfig(name=self._stream, subjects=subjects))
-        config = ConsumerConfig(ack_wait=ACK_SECONDS, filter_subject=self._subject)
-        return await jetstream.pull_subscribe(self._subject, durable=CONSUMER, stream=self._stream, config=config)
+        config = ConsumerConfig(ack_wait=ACK_SECONDS, filter_subject=self.queue)
+        return await jetstream.pull_subscribe(self.queue, durable=CONSUMER, stream=self._stream, config=config)
 
     async def receive(self, limit: int, patience: float) -> list[Delivery]:
         await self.open()
@@ -95,7 +95,7 @@ class NatsInbox:
             raise Unavailable("nats: the connection is gone")
         headers = {"reason": re.sub(r"\s+", " ", reason)[:1000]}
         with self._trouble():
-            await self._jetstream.publish(f"{self._subject}.failed", delivery.body, headers=headers)
+            await self._jetstream.publish(f"{self.queue}.failed", delivery.body, headers=headers)
             await self._message(delivery).ack_sync(timeout=PATIENCE)
 
     async def close(self) -> None:

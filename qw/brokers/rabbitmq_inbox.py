@@ -24,7 +24,7 @@ class RabbitInbox:
 
     def __init__(self, url: str, queue: str) -> None:
         self._url = url
-        self._queue = queue
+        self.queue = queue
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._arrived: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
@@ -37,8 +37,8 @@ class RabbitInbox:
             async with asyncio.timeout(PATIENCE):
                 self._connection, self._channel = await connect(self._url)
                 await self._channel.set_qos(prefetch_count=PREFETCH)
-                await self._channel.declare_queue(f"{self._queue}.{FAILED}", durable=True)
-                queue = await self._channel.declare_queue(self._queue, durable=True)
+                await self._channel.declare_queue(f"{self.queue}.{FAILED}", durable=True)
+                queue = await self._channel.declare_queue(self.queue, durable=True)
                 arrived = self._arrived = asyncio.Queue[Any]()
                 self._connection.close_callbacks.add(lambda *_: arrived.put_nowait(None))
                 await queue.consume(arrived.put)
@@ -74,7 +74,7 @@ class RabbitInbox:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )  # fmt: skip
         with self._trouble():
-            await channel.default_exchange.publish(copy, f"{self._queue}.{FAILED}", timeout=PATIENCE)
+            await channel.default_exchange.publish(copy, f"{self.queue}.{FAILED}", timeout=PATIENCE)
             await message.ack()
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ class RedisInbox:
 
     def __init__(self, url: str, stream: str) -> None:
         self._url = url
-        self._stream = stream
+        self.queue = stream
         self._consumer = f"{socket.gethostname()}:{os.getpid()}"
         self._client: Redis | None = None
         self._has_own = True
@@ -43,7 +43,7 @@ class RedisInbox:
             client = connect(self._url, timeout=4 * PATIENCE)
             try:
                 async with asyncio.timeout(PATIENCE):
-                    await client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+                    await client.xgroup_create(self.queue, GROUP, id="0", mkstream=True)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     await client.aclose()
@@ -68,24 +68,24 @@ class RedisInbox:
         """What this consumer got before it lost its connection; then what others left behind."""
         async with asyncio.timeout(PATIENCE):
             if self._has_own:
-                answer: Any = await client.xreadgroup(GROUP, self._consumer, {self._stream: "0"}, count=limit)
+                answer: Any = await client.xreadgroup(GROUP, self._consumer, {self.queue: "0"}, count=limit)
                 if entries := _entries(answer):
                     return entries
                 self._has_own = False
             claimed: Any = await client.xautoclaim(
-                self._stream, GROUP, self._consumer, min_idle_time=ABANDONED_MILLIS, count=limit
+                self.queue, GROUP, self._consumer, min_idle_time=ABANDONED_MILLIS, count=limit
             )
         return [entry for entry in claimed[1] if entry[1]]
 
     async def _new(self, client: Redis, limit: int, patience: float) -> list[Any]:
         async with asyncio.timeout(patience + PATIENCE):
             answer: Any = await client.xreadgroup(
-                GROUP, self._consumer, {self._stream: ">"}, count=limit, block=max(int(patience * 1000), 1)
+                GROUP, self._consumer, {self.queue: ">"}, count=limit, block=max(int(patience * 1000), 1)
             )
         return _entries(answer)
 
     def _delivery(self, number: bytes, fields: dict[bytes, bytes]) -> Delivery:
-        own = f"{self._stream}:{number.decode()}"
+        own = f"{self.queue}:{number.decode()}"
         id = fields.get(b"id", b"").decode(errors="replace") or own
         body = fields.get(b"body") or fields.get(b"data") or b""
         return Delivery(id=id, body=body, receipt=number)
@@ -95,7 +95,7 @@ class RedisInbox:
         assert self._client is not None
         with self._trouble():
             async with asyncio.timeout(PATIENCE):
-                await self._client.xack(self._stream, GROUP, self._number(delivery))
+                await self._client.xack(self.queue, GROUP, self._number(delivery))
 
     async def refuse(self, delivery: Delivery, reason: str) -> None:
         await self.open()
@@ -103,8 +103,8 @@ class RedisInbox:
         fields: dict[Any, Any] = {"id": delivery.id or "", "body": delivery.body, "reason": reason[:1000]}
         with self._trouble():
             async with asyncio.timeout(PATIENCE):
-                await self._client.xadd(f"{self._stream}.failed", fields)
-                await self._client.xack(self._stream, GROUP, self._number(delivery))
+                await self._client.xadd(f"{self.queue}.failed", fields)
+                await self._client.xack(self.queue, GROUP, self._number(delivery))
 
     async def close(self) -> None:
         client, self._client = self._client, None

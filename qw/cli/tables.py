@@ -30,6 +30,9 @@ STYLES: Mapping[str, str] = {
     "retrying": "yellow",
     "paused": "yellow",
     "problem": "red",
+    "down": "red",
+    "held": "yellow",
+    "up": "green",
     "ok": "green",
 }
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from qw.client import Client
 from qw.core.event import Format, default_types
 from qw.store import events
-from qw.store.events import LoggedEvent, RelayState
+from qw.store.events import ConsumerState, Lag, LoggedEvent, RelayState
 
 BATCH = 500
 LISTEN_SECONDS = 3600.0  # between two words that somebody reads
@@ -78,3 +78,15 @@ async def relay_states(client: Client) -> list[RelayState]:
     """How the relays of the living workers fare; empty: none relays."""
     async with client.connection() as conn:
         return await events.states(conn)
+
+
+async def relay_lags(client: Client) -> dict[int, Lag]:
+    """How far each relay is behind, by its worker."""
+    async with client.connection() as conn:
+        return await events.lags(conn)
+
+
+async def consumer_states(client: Client) -> list[ConsumerState]:
+    """How the consumers of the living workers fare; empty: none takes commands from a broker."""
+    async with client.connection() as conn:
+        return await events.consumers(conn)

@@ -261,7 +261,7 @@ class Daemon:
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):
-            consumer = Consumer(self._pool, commands)
+            consumer = Consumer(self._pool, commands, self.identity)
             self._stack.push_async_callback(consumer.stop)
             services.append(consumer)
         self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]

@@ -7,15 +7,17 @@ reason; when the database is away a message stays where it is and is delivered a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from qw.brokers import Delivery, Inbox
 from qw.core import inbound
 from qw.core.errors import Conflict, Invalid, QwError, Unavailable, guess
 from qw.services.context import Connections
-from qw.store import tasks, workers
+from qw.store import events, tasks, workers
 from qw.store.connection import Connection, Refused
 from qw.store.ids import new_id
 
@@ -31,9 +33,11 @@ class Consumer:
 
     name = "consumer"
 
-    def __init__(self, pool: Connections, inbox: Inbox) -> None:
+    def __init__(self, pool: Connections, inbox: Inbox, worker: Callable[[], int]) -> None:
         self._pool = pool
         self._inbox = inbox
+        self._worker = worker
+        self._told: tuple[int, str | None] | None = None
         self._failures = 0
         self._not_before = 0.0
         self.taken = 0
@@ -46,6 +50,8 @@ class Consumer:
     async def step(self) -> bool:
         """Waits for messages, at most WAIT_SECONDS."""
         try:
+            await self._inbox.open()
+            await self._tell(None)
             deliveries = await self._inbox.receive(BATCH, WAIT_SECONDS)
             for delivery in deliveries:
                 await self._handle(delivery)
@@ -86,6 +92,19 @@ class Consumer:
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "no commands for now", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
+        with contextlib.suppress(QwError):  # it may be the database that is away; then its next word will do
+            await self._tell(str(error))
+
+    async def _tell(self, error: str | None) -> None:
+        """Write the state where `qw events state` finds it, when it is another one."""
+        state = (self._worker(), error)
+        if state != self._told:
+            async with self._pool.connection() as conn:
+                await events.set_consumer(
+                    conn, state[0], broker=self._inbox.name, queue=self._inbox.queue,
+                    state="down" if error else "up", error=error,
+                )  # fmt: skip
+            self._told = state
 
 
 async def _check_type(conn: Connection, type: str) -> None:

@@ -87,6 +87,7 @@ class Relay:
         self._failures = 0
         self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
+        self._conn: Connection | None = None
         self._pace = Pace()
         self._worker_is_behind = False
         self._renewed_at: float | None = None
@@ -110,12 +111,13 @@ class Relay:
         if time.monotonic() < self._not_before:
             return False
         async with self._link.use() as conn:
+            if conn is not self._conn:  # the state names the session that holds the slots
+                self._conn, self._told = conn, None
             await self._renew(conn)
             self._notice(await self._slots.have(conn))
             retried, waiting = await self._next(conn) if self._had else ([], [])
         if not waiting and not retried:
-            await self._tell()
-            self.is_idle = not self.bell.is_set()
+            await self._look_after_broker()
             return False
         self.is_idle = False
         handed = await self._hand_over(waiting)
@@ -127,12 +129,9 @@ class Relay:
         if handed.trouble is not None:
             await self._back_off(handed.trouble)
             return False
-        if self._failures:
-            log.info("broker is back", extra={"broker": self._targets.name, "failures": self._failures})
-        self._failures = 0
         if not retried:
             self._progress.went_through(waiting)
-        await self._tell()
+        await self._say_all_is_well()
         if self._pace.ahead(time.monotonic()) < BUSY or not self._worker_is_behind:
             return True
         self._not_before = time.monotonic() + len(waiting) / BUSY_RATE
@@ -220,6 +219,23 @@ class Relay:
         )
 
     # -- how it fares
+
+    async def _look_after_broker(self) -> None:
+        """Nothing is to be told. Whoever looks is to see all the same whether it could be."""
+        try:
+            if self._targets.broker:
+                await self._targets.broker.open()
+        except Unavailable as error:
+            await self._back_off(str(error))
+        else:
+            await self._say_all_is_well()
+            self.is_idle = not self.bell.is_set()
+
+    async def _say_all_is_well(self) -> None:
+        if self._failures:
+            log.info("broker is back", extra={"broker": self._targets.name, "failures": self._failures})
+        self._failures = 0
+        await self._tell()
 
     async def _back_off(self, trouble: str) -> None:
         self._failures += 1

@@ -156,3 +156,39 @@ delete from qw.relay where worker = %(worker)s
 select r.worker, r.broker, r.state, r.error, r.since
   from qw.relay r join qw.worker w on w.id = r.worker
  where w.dead_at is null and w.stopped_at is null order by r.worker
+
+-- name: lags
+-- What each relay has still to hand over, to 10,000, and when the first of it happened. Its slots are its session's
+-- locks, or behind a pooler its leases.
+with owned as (
+  select r.worker, array_agg(l.objid::int::smallint) as slots
+    from qw.relay r
+    join pg_locks l on l.pid = r.pid and l.locktype = 'advisory' and l.classid = 7178 and l.objsubid = 2 and l.granted
+   where l.objid::int < 16 and l.database = (select oid from pg_database where datname = current_database())
+   group by r.worker
+  union all
+  select worker, array_agg(slot) from qw.relay_slot where until >= now() group by worker
+)
+select o.worker, w.pending, w.oldest
+  from owned o,
+       lateral (
+         select count(*) as pending, min(t.at) as oldest
+           from (select at from qw.telling t where t.slot = any(o.slots) order by t.id limit 10000) t) w
+
+-- name: set_consumer
+-- Also forgets the consumers of workers that are gone.
+with gone as (
+  delete from qw.consumer c using qw.worker w
+   where w.id = c.worker and c.worker <> %(worker)s::integer and (w.dead_at is not null or w.stopped_at is not null)
+)
+insert into qw.consumer as c (worker, broker, queue, state, error)
+values (%(worker)s::integer, %(broker)s, %(queue)s, %(state)s, %(error)s)
+on conflict (worker) do update
+   set broker = excluded.broker, queue = excluded.queue, state = excluded.state, error = excluded.error,
+       since = case when c.state = excluded.state then c.since else now() end
+
+-- name: consumers
+-- How the consumers of the living workers fare.
+select c.worker, c.broker, c.queue, c.state, c.error, c.since
+  from qw.consumer c join qw.worker w on w.id = c.worker
+ where w.dead_at is null and w.stopped_at is null order by c.worker

@@ -54,6 +54,26 @@ class RelayState:
     since: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lag:
+    """What a relay has still to hand over: how many events, exact to 10,000, and when the first of them happened."""
+
+    pending: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerState:
+    """How a daemon fares that takes commands from *queue*. ``state``: up, or down (``error`` says why)."""
+
+    worker: int
+    broker: str
+    queue: str
+    state: str
+    error: str | None
+    since: datetime
+
+
 async def source(conn: Connection) -> str:
     """What this queue calls itself in every event."""
     name = await _value(conn, "source")
@@ -217,7 +237,7 @@ def _like(type: str | None) -> str | None:
     return None if type is None else type.replace("\\", "").replace("_", "\\_").replace("%", "").replace("*", "%")
 
 
-# -- how relays fare
+# -- how relays and consumers fare
 
 
 async def set_state(conn: Connection, worker: int, *, broker: str, state: str, error: str | None) -> None:
@@ -234,6 +254,27 @@ async def states(conn: Connection) -> list[RelayState]:
     rows = await (await query(conn, _SQL["states"])).fetchall()
     names = ("worker", "broker", "state", "error", "since")
     return [RelayState(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def lags(conn: Connection) -> dict[int, Lag]:
+    """How far each relay is behind, by its worker. Asks for up to 10,000 events of each."""
+    rows = await (await query(conn, _SQL["lags"])).fetchall()
+    return {worker: Lag(pending=pending, oldest=oldest) for worker, pending, oldest in rows}
+
+
+async def set_consumer(
+    conn: Connection, worker: int, *, broker: str, queue: str, state: str, error: str | None
+) -> None:
+    """Say how this worker's consumer fares."""
+    params = {"worker": worker, "broker": broker, "queue": queue, "state": state, "error": error}
+    await query(conn, _SQL["set_consumer"], params)
+
+
+async def consumers(conn: Connection) -> list[ConsumerState]:
+    """How the consumers of the living workers fare."""
+    rows = await (await query(conn, _SQL["consumers"])).fetchall()
+    names = ("worker", "broker", "queue", "state", "error", "since")
+    return [ConsumerState(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 async def _value(conn: Connection, verb: str, params: dict[str, Any] | None = None) -> Any:

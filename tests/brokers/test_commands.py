@@ -19,9 +19,10 @@ from qw.core.errors import Unavailable
 from qw.services import consumer
 from qw.services.consumer import Consumer
 from qw.store.connection import Connection
+from qw.store.events import consumers as states
 from qw.store.pool import Pool
 from tests.brokers_services import Mood, proxied
-from tests.given import column, value
+from tests.given import column, registered, value
 
 
 @dataclass
@@ -120,14 +121,14 @@ def command(id: str | None = None, **payload: object) -> bytes:
 
 
 async def test_a_command_becomes_a_task_and_is_gone(post: Post, pool: Pool, conn: Connection) -> None:
-    taking = Consumer(pool, post.inbox(None))
+    taking = Consumer(pool, post.inbox(None), lambda: 1)
     await post.send(command(n=1), None)
     await post.send(command(n=2), None)
 
     while taking.taken < 2:
         await taking.step()
     await taking.stop()
-    again = Consumer(pool, post.inbox(None))
+    again = Consumer(pool, post.inbox(None), lambda: 1)
     await again.step()
     await again.stop()
 
@@ -136,7 +137,7 @@ async def test_a_command_becomes_a_task_and_is_gone(post: Post, pool: Pool, conn
 
 
 async def test_a_command_that_comes_twice_makes_one_task(post: Post, pool: Pool, conn: Connection) -> None:
-    taking = Consumer(pool, post.inbox(None))
+    taking = Consumer(pool, post.inbox(None), lambda: 1)
     document = {"specversion": "1.0", "id": "order-7", "source": "/shop", "type": "x",
                 "data": {"taskType": "noop", "payload": {}}}  # fmt: skip
     for _ in range(2):
@@ -152,7 +153,7 @@ async def test_a_command_that_comes_twice_makes_one_task(post: Post, pool: Pool,
 async def test_what_cannot_be_read_goes_to_the_dead_letters_with_the_reason(
     post: Post, pool: Pool, conn: Connection
 ) -> None:
-    taking = Consumer(pool, post.inbox(None))
+    taking = Consumer(pool, post.inbox(None), lambda: 1)
     unknown = command().replace(b"noop", b"nop")
     for body in (b"{not json", unknown):
         await post.send(body, None)
@@ -170,7 +171,7 @@ async def test_what_cannot_be_read_goes_to_the_dead_letters_with_the_reason(
 
 
 async def test_own_messages_are_skipped(post: Post, pool: Pool, conn: Connection) -> None:
-    taking = Consumer(pool, post.inbox(None))
+    taking = Consumer(pool, post.inbox(None), lambda: 1)
     own = {"specversion": "1.0", "id": "1", "source": "/qw/shop", "type": "qw.task.created.v1",
            "data": {"taskType": "noop"}}  # fmt: skip
     await post.send(json.dumps(own).encode(), "1")
@@ -186,7 +187,7 @@ async def test_while_the_database_is_away_a_command_stays(
     post: Post, pool: Pool, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "FIRST_PAUSE", 0.0)
-    taking = Consumer(pool, post.inbox(None))
+    taking = Consumer(pool, post.inbox(None), lambda: 1)
     await post.send(command(n=1), "m-1")
 
     async def away(*_: object) -> None:
@@ -209,18 +210,23 @@ async def test_a_lost_broker_is_waited_for(
 ) -> None:
     monkeypatch.setattr(consumer, "FIRST_PAUSE", 0.01)
     async with proxied(post.url) as proxy:
-        taking = Consumer(pool, post.inbox(proxy.url))
+        worker = await registered(conn)
+        taking = Consumer(pool, post.inbox(proxy.url), lambda: worker)
         await taking.step()
 
         proxy.mood = Mood.DOWN
         while taking._failures < 2:
             await asyncio.sleep(taking.patience())
             await taking.step()
+        (down,) = await states(conn)
         await post.send(command(n=1), "m-1")
         proxy.mood = Mood.OPEN
         while not taking.taken:
             await asyncio.sleep(taking.patience())
             await taking.step()
+        (up,) = await states(conn)
         await taking.stop()
 
     assert await value(conn, "select count(*) from qw.task") == 1
+    assert (down.state, down.queue, up.state, up.error) == ("down", taking._inbox.queue, "up", None)
+    assert taking._inbox.name in str(down.error)

@@ -47,3 +47,21 @@ def test_what_is_replayed_waits_for_a_relay(qw: Qw) -> None:
 
     assert replayed.code == 0
     assert "2 events wait for a daemon that relays events" in replayed.err
+
+
+def test_the_state_names_each_broker_its_error_and_how_much_waits_for_it(qw: Qw) -> None:
+    qw.environ.update(QW_BROKER_URL="redis://127.0.0.1:1/0", QW_CONSUME="1", QW_COMMAND_QUEUE="orders.in")
+    with qw.daemon():
+        wait_until(lambda: [part["state"] for part in qw("events", "state", "-o", "json").json] == ["down", "down"])
+        qw("enqueue", "noop", "--wait")
+
+        relay, consumer = qw("events", "state", "-o", "json").json
+        shown = qw("events", "state").out
+
+    assert (relay["role"], relay["broker"], relay["queue"]) == ("events", "redis", None)
+    assert relay["pending"] >= 2
+    assert relay["oldest"] is not None
+    assert "refused" in relay["error"]
+    assert (consumer["role"], consumer["queue"], consumer["pending"]) == ("commands", "orders.in", None)
+    assert "refused" in consumer["error"]
+    assert "commands from orders.in" in shown

@@ -154,6 +154,14 @@ async def test_fault_49_a_broker_that_is_down_costs_rows_and_a_state(
     assert broker.types_of(task) == ["task.created", "task.completed"]
 
 
+async def test_a_broker_that_is_down_is_seen_before_there_is_anything_to_tell(relays: Relays, conn: Connection) -> None:
+    relay = await relays.make(MemoryBroker(is_down=True))
+
+    await relay.step()
+
+    assert [(state.state, state.error) for state in await events.states(conn)] == [("down", "memory is down")]
+
+
 async def test_a_refused_event_holds_back_its_own_task_only(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +268,37 @@ async def test_fault_55_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_on
 
     assert len(heir._had) == 16
     assert broker.types_of(task) == ["task.created"]
+
+
+async def test_a_relay_that_had_to_connect_again_names_the_session_that_holds_its_slots(
+    relays: Relays, conn: Connection
+) -> None:
+    relay = await relays.make(MemoryBroker())
+    await relay.step()
+    pid = await value(conn, "select pid from qw.relay")
+
+    await relay._link.close()
+    await relay.step()
+
+    holder = "select pid from pg_locks where locktype = 'advisory' and classid = 7178 and objid = 0 and database = ("
+    holders = await column(conn, f"{holder} select oid from pg_database where datname = current_database())")
+    assert await column(conn, "select pid from qw.relay") == holders != [pid]
+
+
+@pytest.mark.parametrize("leased", [False, True])
+async def test_a_relay_is_behind_by_what_its_own_slots_hold(relays: Relays, conn: Connection, leased: bool) -> None:
+    relay = await relays.make(MemoryBroker(is_down=True), leased=leased)
+    await relay.step()
+    for _ in range(3):
+        await happened(conn, "task.created")
+
+    lags = await events.lags(conn)
+    await relay._link.close()
+    await conn.execute("delete from qw.relay_slot")
+
+    assert [(worker, lag.pending) for worker, lag in lags.items()] == [(relay._worker(), 3)]
+    assert lags[relay._worker()].oldest is not None
+    assert await events.lags(conn) == {}
 
 
 async def test_slots_are_leased_where_session_locks_mean_nothing(relays: Relays, conn: Connection) -> None:
