@@ -133,13 +133,18 @@ MAKERS: dict[str, Callable[[Path, int], Server]] = {"rabbitmq": _rabbitmq, "nats
 
 
 @contextmanager
-def private(name: str, *more: str) -> Iterator[Server]:
-    """A running server of our own, started with *more* arguments. Skips where its program is missing."""
+def private(name: str, *more: str, configure: Callable[[Path], None] | None = None) -> Iterator[Server]:
+    """A running server of our own, started with *more* arguments, after *configure* saw its directory.
+
+    Skips where its program is missing.
+    """
     with tempfile.TemporaryDirectory(prefix=f"qw-test-{name}-", ignore_cleanup_errors=True) as made:
         server = MAKERS[name](Path(made), free_port())
         if shutil.which(server.command[0]) is None:
             missing(name)
         server.command += more
+        if configure:
+            configure(server.directory)
         server.start()
         try:
             yield server

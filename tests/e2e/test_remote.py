@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.brokers_services import found, missing, private
+from tests.brokers_services import found, free_port, missing, private
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
@@ -23,10 +23,26 @@ from tests.e2e.queue import Queue
 FOLDER = Path(__file__).parents[2] / "examples" / "remote"
 
 
-def has_module(name: str) -> bool:
-    if shutil.which("node") is None:
-        return False
-    return subprocess.run(["node", "-e", f"require('{name}')"], capture_output=True, cwd=FOLDER).returncode == 0
+@pytest.fixture(scope="session")
+def node_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where node finds what the examples require: with it, or installed for this run.
+
+    Without npm or its registry these tests are skipped, in CI too: the examples are all that needs them.
+    """
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("no node and npm: the workers in Node were not tried")
+    wanted = "require('nats'); require('amqplib')"
+    if subprocess.run(["node", "-e", wanted], capture_output=True, cwd=FOLDER).returncode == 0:
+        return os.environ.get("NODE_PATH", "")
+    folder = tmp_path_factory.mktemp("node")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "nats@2", "amqplib@0"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm install took more than a minute: the workers in Node were not tried")
+    if done.returncode != 0:
+        pytest.skip(f"npm install failed, the workers in Node were not tried: {done.stderr[-300:]}")
+    return str(folder / "node_modules")
 
 
 @contextmanager
@@ -35,7 +51,7 @@ def worker(directory: Path, *command: str, **environment: str) -> Iterator[subpr
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=FOLDER, stdout=file, stderr=file, env={**os.environ, **environment})
     try:
-        wait_until(lambda: "ready" in log.read_text() or process.poll() is not None)
+        wait_until(lambda: "ready" in log.read_text() or process.poll() is not None, 60)
         assert process.poll() is None, log.read_text()
         yield process
     finally:
@@ -48,8 +64,8 @@ def expect_shouting(queue: Queue) -> None:
     good = [queue.put_one("shout", text=f"word {n}") for n in range(5)]
     bad = queue.put_one("shout", text=7)
 
-    queue.wait_for(good, "completed")
-    queue.wait_for([bad], "failed")
+    queue.wait_for(good, "completed", 60)
+    queue.wait_for([bad], "failed", 60)
 
     assert queue.field(good[3], "result") == {"text": "WORD 3", "attempt": 1}
     assert queue.field(bad, "error") == "text must be a string"
@@ -66,19 +82,46 @@ def test_a_worker_in_bash_serves_a_type_over_redis(queue: Queue, daemons: Daemon
         expect_shouting(queue)
 
 
-def test_a_worker_in_node_serves_a_type_over_nats(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
-    if not has_module("nats"):
-        pytest.skip("no node, or no npm package nats")
-    with private("nats") as server, worker(tmp_path, "node", "worker-nats.cjs", NATS_SERVERS=server.url):
+def test_a_worker_in_bash_serves_a_type_over_http(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
+    for program in ("curl", "jq"):
+        if shutil.which(program) is None:
+            missing(program)
+    port = free_port()
+
+    def with_management(directory: Path) -> None:
+        (directory / "plugins").write_text("[rabbitmq_management].\n")
+        with (directory / "rabbitmq.conf").open("a") as file:
+            file.write(f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n")
+
+    api = f"http://guest:guest@127.0.0.1:{port}"
+    with (
+        private("rabbitmq", configure=with_management) as server,
+        worker(tmp_path, "./worker-curl.sh", RABBITMQ_API=api),
+    ):
         daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=server.url).ready()
 
         expect_shouting(queue)
 
 
-def test_a_worker_in_node_serves_a_type_over_rabbitmq(queue: Queue, daemons: Daemons, tmp_path: Path) -> None:
-    if not has_module("amqplib"):
-        pytest.skip("no node, or no npm package amqplib")
-    with found("rabbitmq") as url, worker(tmp_path, "node", "worker-amqp.cjs", RABBITMQ_URL=url):
+def test_a_worker_in_node_serves_a_type_over_nats(
+    queue: Queue, daemons: Daemons, tmp_path: Path, node_path: str
+) -> None:
+    with (
+        private("nats") as server,
+        worker(tmp_path, "node", "worker-nats.cjs", NATS_SERVERS=server.url, NODE_PATH=node_path),
+    ):
+        daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=server.url).ready()
+
+        expect_shouting(queue)
+
+
+def test_a_worker_in_node_serves_a_type_over_rabbitmq(
+    queue: Queue, daemons: Daemons, tmp_path: Path, node_path: str
+) -> None:
+    with (
+        found("rabbitmq") as url,
+        worker(tmp_path, "node", "worker-amqp.cjs", RABBITMQ_URL=url, NODE_PATH=node_path),
+    ):
         daemons("--workflows", str(FOLDER / "workflows.yaml"), QW_BROKER_URL=url, QW_EVENTS="worker.lost").ready()
 
         expect_shouting(queue)
