@@ -15,7 +15,7 @@ from qw.core.errors import QwError
 from qw.web.errors import Problem, problem_of
 from qw.web.json import JsonResponse
 from qw.web.reading import ClientGone, body_of, query_of
-from qw.web.route import Call, Route
+from qw.web.route import ANYBODY, Call, Route
 from qw.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self._route
         try:
+            caller = ANYBODY
             if route.role is not None and self._site.settings.api_tokens:
-                authorize(scope, self._site.settings.api_tokens, route.role)
+                caller = authorize(scope, self._site.settings.api_tokens, route.role).name
             query = query_of(scope, route.query) if route.query else None
-            body = await body_of(scope, receive, route.body) if route.body else None
-            call: Call[Any, Any] = Call(site=self._site, scope=scope, body=body, query=query)
+            body = await body_of(scope, receive, route.body) if route.takes_body else None
+            call: Call[Any, Any] = Call(site=self._site, scope=scope, body=body, query=query, caller=caller)
             answer = await route.handler(call)
         except Problem as problem:
             return problem_response(problem)

@@ -49,12 +49,12 @@ class TaskEntity(TypedDict):
     deletedAt: None
     type: str
     payload: dict[str, Any]
-    result: Any
     status: Status
     retries: int
     maxRetries: int
     error: str | None
     scheduledAt: Stamp | None
+    result: Any
     queue: str
     priority: int
     attempt: int
@@ -113,12 +113,12 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEnti
         "deletedAt": None,
         "type": task.type,
         "payload": _merged(task.payload, task.result),
-        "result": task.result,
         "status": task.status,
         "retries": task.retries,
         "maxRetries": task.max_retries,
         "error": task.error or last_error,
         "scheduledAt": _scheduled_at(task),
+        "result": task.result,
         "queue": task.queue,
         "priority": task.priority,
         "attempt": task.attempt,

@@ -23,6 +23,13 @@ STATUSES: Mapping[type[QwError], int] = {
     QwError: 400,  # what PostgreSQL understood and will never take
 }
 
+_FIELDS = {  # what HTTP calls otherwise than Python and SQL
+    "run_at": "scheduledAt",
+    "max_retries": "maxRetries",
+    "unique_key": "uniqueKey",
+    "idempotency_key": "Idempotency-Key",
+}
+
 
 class ErrorBody(TypedDict):
     message: str | list[str]
@@ -75,7 +82,7 @@ def problem_of(error: QwError) -> Problem:
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     message: str | list[str] = str(error)
     if type(error) is Invalid and all(fault.path for fault in error.faults):
-        message = [str(fault) for fault in error.faults]
+        message = [f"{_FIELDS.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
     headers = {"Retry-After": RETRY_AFTER} if status == 503 else {}
     holder = error.holder if isinstance(error, Conflict) else None
     more: JsonObject = {"holder": str(holder)} if holder else {}

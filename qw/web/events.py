@@ -24,6 +24,7 @@ PAUSE = 0.25  # seconds between two looks for what is new, of which there is one
 SILENCE = 15.0  # seconds after which a comment says that the connection is alive
 MOST_READERS = 100
 
+_MEDIA = "text/event-stream"
 _HEADERS = {"X-Accel-Buffering": "no"}  # proxies must not hold events back
 
 
@@ -40,9 +41,11 @@ async def stream(call: Call[None, EventQuery]) -> Response:
     if call.site.readers >= MOST_READERS:
         raise Problem(503, f"{MOST_READERS} readers are here already", headers={"Retry-After": "10"})
     place = _asked_place(call)
+    if call.scope["method"] == "HEAD":  # the frames would go nowhere, for ever
+        return Response(media_type=_MEDIA, headers=_HEADERS)
     if place is None:
         place = await last_event(call.client)
-    return StreamingResponse(_frames(call, place), media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(_frames(call, place), media_type=_MEDIA, headers=_HEADERS)
 
 
 def _asked_place(call: Call[None, EventQuery]) -> int | None:
@@ -97,4 +100,4 @@ def _frame(event: LoggedEvent) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), orjson.dumps(event.body))
 
 
-ROUTES = (get("/api/events", stream, str, query=EventQuery, media="text/event-stream"),)
+ROUTES = (get("/api/events", stream, str, query=EventQuery, media=_MEDIA),)

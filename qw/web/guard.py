@@ -60,6 +60,8 @@ class Guard:
 
         if scope["method"] == "OPTIONS":
             await _no_content(allowed)(scope, receive, dressed)
+        elif "\0" in scope["path"]:
+            await problem_response(Problem(400, "The path must not contain NUL"))(scope, receive, dressed)
         elif refused := self._refused(host, origin, site, mode):
             await problem_response(refused)(scope, receive, dressed)
         else:

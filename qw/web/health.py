@@ -86,7 +86,7 @@ def _report(health: Health) -> Response:
         "error": down,
         "details": details,
     }
-    return JsonResponse(body, 503 if down else 200)
+    return JsonResponse(body, 503 if down else 200, {"Retry-After": RETRY_AFTER} if down else {})
 
 
 def _indicators(health: Health) -> dict[str, Indicator]:

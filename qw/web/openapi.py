@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from qw import __version__
 from qw.core.payload import JsonObject
 from qw.web.errors import ErrorBody
-from qw.web.route import Route
+from qw.web.route import Nothing, Route
 
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
@@ -51,7 +51,7 @@ def _operation(route: Route, schemas: JsonObject) -> JsonObject:
         operation["description"] = more.strip()
     if parameters := [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)]:
         operation["parameters"] = parameters
-    if route.body:
+    if route.body is not Nothing:
         content = {"application/json": {"schema": _schema(route.body, schemas)}}
         operation["requestBody"] = {"required": _needs_body(route.body), "content": content}
     if route.role is not None:
@@ -73,7 +73,7 @@ def _tag(route: Route) -> str:
 def _responses(route: Route, schemas: JsonObject) -> JsonObject:
     content: dict[str, Any] = {media: {"schema": _schema(out, schemas)} for media, out in _media(route)}
     responses: dict[str, Any] = {str(route.status): {"description": "Done", "content": content}}
-    for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.body else ())}):
+    for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.takes_body else ())}):
         error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
         if status == 503 and status in route.errors:  # a report of health is one when all is not well, too
             error |= content

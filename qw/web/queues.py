@@ -58,7 +58,7 @@ async def find(call: Call[None, None]) -> Queues:
 
 async def pause(call: Call[None, None]) -> Message:
     """Let nothing more be claimed from a queue; what runs goes on."""
-    await operating.pause_queue(call.client, call.path["name"], by="http")
+    await operating.pause_queue(call.client, call.path["name"], by=call.caller)
     return {"message": f"Queue {call.path['name']} paused"}
 
 
@@ -117,8 +117,8 @@ def _worker(worker: Worker) -> WorkerEntity:
 
 ROUTES = (
     get("/api/queues", find, Queues),
-    post("/api/queues/{name}/pause", pause, Message, status=200),
-    post("/api/queues/{name}/resume", resume, Message, status=200),
+    post("/api/queues/{name}/pause", pause, Message),
+    post("/api/queues/{name}/resume", resume, Message),
     get("/api/workers", workers, Workers),
-    post("/api/workers/{worker}/drain", drain, Message, status=200, errors=(404,)),
+    post("/api/workers/{worker}/drain", drain, Message, errors=(404,)),
 )

@@ -15,7 +15,10 @@ from qw.config import Role
 from qw.core.errors import Invalid
 from qw.core.ids import parse_id
 from qw.web.errors import Problem
+from qw.web.fields import Form
 from qw.web.site import Site
+
+ANYBODY = "http"  # who calls where no tokens are set
 
 Body = TypeVar("Body")
 Query = TypeVar("Query")
@@ -29,6 +32,7 @@ class Call(Generic[Body, Query]):
     scope: Scope
     body: Body
     query: Query
+    caller: str  # the name of the token that was given, where tokens are set
 
     @property
     def client(self) -> Client:
@@ -59,6 +63,10 @@ class Call(Generic[Body, Query]):
         return None
 
 
+class Nothing(Form):
+    """Of a body that nothing is wanted of."""
+
+
 Handler = Callable[[Call[Any, Any]], Awaitable[Any]]
 
 
@@ -76,11 +84,16 @@ class Route:
     out: Any
     status: int
     role: Role | None
-    body: type[BaseModel] | None = None
+    body: type[BaseModel] = Nothing
     query: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
     media: str = "application/json"
     verbose: Any = None
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body is read, and refused when it is too large or no JSON, even if nothing in it is wanted."""
+        return self.method != "GET"
 
     @property
     def doc(self) -> str:

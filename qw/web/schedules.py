@@ -289,8 +289,8 @@ ROUTES = (
     delete("/api/schedules/{name}", remove, Message, errors=(404,)),
     get("/api/schedules/{name}/next", next_ticks, Ticks, query=NextQuery, errors=(404,)),
     get("/api/schedules/{name}/fires", fires, Fires, query=FiresQuery, errors=(404,)),
-    post("/api/schedules/{name}/pause", pause, Message, status=200, errors=(404,)),
-    post("/api/schedules/{name}/resume", resume, Message, status=200, errors=(404,)),
+    post("/api/schedules/{name}/pause", pause, Message, errors=(404,)),
+    post("/api/schedules/{name}/resume", resume, Message, errors=(404,)),
     post("/api/schedules/{name}/trigger", trigger, Triggered, errors=(404, 409)),
     post("/api/schedules/{name}/backfill", backfill, Filled, body=BackfillForm, errors=(404, 409)),
 )

@@ -145,6 +145,8 @@ async def find(call: Call[None, TaskQuery]) -> TaskPage:
     found = await filing.find_tasks(
         call.client, query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
     )
+    if query.type is not None and not found:  # of a type that only SQL ever enqueued there may be tasks
+        await call.site.check_type(query.type)
     total = await filing.count_tasks(call.client, query.filter(), under=query.workflow_id)
     page: TaskPage = {
         "tasks": await entities(call.client, found, wanted),
@@ -255,8 +257,8 @@ def _both(route: Route) -> tuple[Route, Route]:
 ROUTES = (
     *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409))),
     *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
-    *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm, status=200)),
-    *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm, status=200)),
+    *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm)),
+    *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm)),
     *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
     *_both(post("/api/task/{id}/retry", retry, Message, errors=(404,))),
     *_both(post("/api/task/{id}/cancel", cancel, Message, query=CancelQuery, errors=(404,))),

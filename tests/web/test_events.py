@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -104,6 +105,17 @@ def test_a_server_that_stops_waits_for_no_reader(url: str) -> None:
 
     assert time.monotonic() - asked < 4
     assert [answer["status"] for answer in answers] == ["pending"]
+
+
+def test_a_head_of_the_stream_ends_and_leaves_the_connection_usable(server_shared: Live) -> None:
+    with socket.create_connection(("127.0.0.1", server_shared.port), timeout=10) as connection:
+        connection.sendall(b"HEAD /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert b"text/event-stream" in answers
+    assert answers.endswith(b"ok")
 
 
 def _status(live: Live) -> int:

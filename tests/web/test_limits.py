@@ -19,7 +19,7 @@ from tests.web.live import Live, live, until
 HEAD = b"POST /api/task HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 PROBES = ("/readyz", "/healthz", "/livez", "/api/health") * 5
 LOOKS = """select query_start from pg_stat_activity
-            where application_name = 'qw http' and query like '%qw.worker%'"""
+            where datname = current_database() and application_name = 'qw http' and query like '%qw.worker%'"""
 LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -93,6 +93,18 @@ def test_a_body_that_is_not_called_json_is_refused(server_shared: Live, media: s
     answer = server_shared.api.post("/api/task", content=b'{"type":"noop"}', headers={"Content-Type": media})
 
     assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "compensate"])
+def test_a_body_is_checked_even_where_nothing_in_it_is_wanted(server_shared: Live, verb: str) -> None:
+    path = f"/api/task/{server_shared.task()}/{verb}"
+    json_type, form = "application/json", "application/x-www-form-urlencoded"
+    cases = ((b"{bad", json_type), (b"a=b", form), (b"[]", json_type), (b" " * (MAX_BODY + 1), json_type))
+
+    answers = [server_shared.api.post(path, content=body, headers={"Content-Type": media}) for body, media in cases]
+
+    assert [answer.status_code for answer in answers] == [400, 415, 400, 413]
+    assert server_shared.get("/api/task?type=compensation")["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -180,7 +192,7 @@ def test_fault_99_a_filter_by_error_is_text_and_no_pattern(server_shared: Live) 
 
     answer = server_shared.api.post("/api/task/retry", json=body)
 
-    assert (answer.status_code, answer.json()["matched"]) == (200, 0)
+    assert (answer.status_code, answer.json()["matched"]) == (201, 0)
 
 
 def test_fault_96_half_a_head_is_hung_up_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,9 +120,9 @@ def test_a_schedule_goes_its_way_over_http(server_shared: Live) -> None:
         "at 02:30 every day, Europe/Berlin", {"a": 1}, "skip",
     )  # fmt: skip
     assert len(server_shared.get(f"{path}/next?count=3")["ticks"]) == 3
-    assert server_shared.api.post(f"{path}/pause").status_code == 200
+    assert server_shared.api.post(f"{path}/pause").status_code == 201
     assert (server_shared.get(path)["paused"], server_shared.get(path)["nextTick"]) == (True, None)
-    assert server_shared.api.post(f"{path}/resume").status_code == 200
+    assert server_shared.api.post(f"{path}/resume").status_code == 201
     id = server_shared.post(f"{path}/trigger")["id"]
     assert server_shared.get(f"/api/task/{id}")["payload"] == {"a": 1}
     assert [fire["taskId"] for fire in server_shared.get(f"{path}/fires")["fires"]] == [id]
