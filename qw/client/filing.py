@@ -117,7 +117,7 @@ async def get_one(client: Client, id: UUID) -> FiledWorkflow:
 
 async def create(client: Client, title: str, document: Json, *, is_active: bool = True) -> FiledWorkflow:
     """Store a workflow under a name made of *title*, which others may have too. Raise Invalid with every fault."""
-    workflow = await _checked(client, _slug(title), document)
+    workflow = await checked(client, _slug(title), document)
     id = new_id()
     async with client.connection() as conn, conn.transaction():
         name = _unless_reserved(workflow.name)
@@ -132,7 +132,7 @@ async def update(
 ) -> FiledWorkflow:
     """Change what is not None. A new document is a new version; runs that started keep theirs."""
     stored = await get_one(client, id)
-    workflow = None if document is None else await _checked(client, stored.name, document)
+    workflow = None if document is None else await checked(client, stored.name, document)
     async with client.connection() as conn, conn.transaction():
         name = await workflows.update(conn, id, title=title, is_active=is_active)
         if name and workflow:
@@ -211,7 +211,7 @@ async def customer_counts(client: Client, customer: str) -> list[CustomerCounts]
         return await workflows.customer_counts(conn, customer)
 
 
-async def _checked(client: Client, name: str, document: Json) -> Workflow:
+async def checked(client: Client, name: str, document: Json) -> Workflow:
     """The workflow in *document*, as one who may not choose programs may define it."""
     workflow = parse_workflow(name, document, lambda path: f"definition.{path}" if path else "definition")
     known = await client.types()

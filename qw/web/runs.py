@@ -7,14 +7,14 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import Run, operating
+from qw.client import Run, filing, operating, steering
 from qw.core.errors import NotFound
 from qw.core.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.store.tasks import LAST_ID
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.errors import Problem
-from qw.web.fields import Form, Id, Limit, Stamp
+from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
 from qw.web.route import Call, get, post
 from qw.web.tasks import Message, Reasons, reason_entity
 
@@ -26,6 +26,31 @@ class RunQuery(Form):
     status: RunStatus | None = None
     limit: Limit = 100
     cursor: UUID = LAST_ID
+
+
+class SignalForm(Form):
+    """``payload`` goes with it, whatever it is. ``by`` counts only where no tokens are set."""
+
+    name: Text
+    payload: Any = None
+    by: str | None = None
+
+
+class DecisionForm(Form):
+    """``step`` may be left out when only one approval waits. ``by`` counts only where no tokens are set."""
+
+    step: str | None = None
+    comment: str = ""
+    by: str | None = None
+
+
+class RetryForm(Form):
+    """From what failed; or from ``step``, whatever it came to. With the definition it started with, the newest one
+    (``latest``), or a ``definition`` for this run only, which may not bring programs."""
+
+    step: str | None = None
+    latest: Switch = False
+    definition: dict[str, Any] | None = None
 
 
 class StepEntity(TypedDict):
@@ -57,6 +82,11 @@ class RunWithSteps(RunEntity):
     steps: list[StepEntity]
 
 
+class Decided(TypedDict):
+    message: str
+    step: str
+
+
 class RunPage(TypedDict):
     runs: list[RunEntity]
     nextCursor: Id | None
@@ -84,6 +114,44 @@ async def why(call: Call[None, None]) -> Reasons:
     return {"reasons": [reason_entity(reason) for reason in await operating.why_waits(call.client, found.run.id)]}
 
 
+async def signal(call: Call[SignalForm, None]) -> Message:
+    """Tell a run something that one of its steps waits for, or will wait for."""
+    found, form = await _the_run(call), call.body
+    await steering.signal(call.client, found.run.id, form.name, form.payload, by=_who(call))
+    return {"message": f"Signal {form.name} sent"}
+
+
+async def approve(call: Call[DecisionForm, None]) -> Decided:
+    """Let an approval succeed, and the run go on."""
+    found, form = await _the_run(call), call.body
+    step = await steering.approve(call.client, found.run.id, form.step, by=_who(call), comment=form.comment)
+    return {"message": f"Step {step} approved", "step": step}
+
+
+async def reject(call: Call[DecisionForm, None]) -> Decided:
+    """Let an approval fail, and the run with it, unless it bears that."""
+    found, form = await _the_run(call), call.body
+    step = await steering.reject(call.client, found.run.id, form.step, by=_who(call), comment=form.comment)
+    return {"message": f"Step {step} rejected", "step": step}
+
+
+async def retry(call: Call[RetryForm, None]) -> Message:
+    """Let a run that is over go on; what is finished is kept."""
+    found, form = await _the_run(call), call.body
+    if form.latest and form.definition is not None:
+        raise Problem(400, "latest and definition say different things; give one of them")
+    document = None
+    if form.definition is not None:
+        document = (await filing.checked(call.client, found.run.workflow, form.definition)).document
+    await steering.retry(call.client, found.run.id, step=form.step, latest=form.latest, document=document)
+    return {"message": "Run queued for retry"}
+
+
+def _who(call: Call[Any, None]) -> str:
+    """Whose name records show: that of the token, which nobody can make up; else what was said."""
+    return call.caller if call.site.settings.api_tokens else call.body.by or call.caller
+
+
 async def cancel(call: Call[None, None]) -> Message:
     """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
     found = await _the_run(call)
@@ -91,7 +159,7 @@ async def cancel(call: Call[None, None]) -> Message:
     return {"message": "Run cancellation requested"}
 
 
-async def _the_run(call: Call[None, None]) -> Run:
+async def _the_run(call: Call[Any, None]) -> Run:
     id = call.id("Run")
     try:
         return await call.client.run(id)
@@ -132,5 +200,9 @@ ROUTES = (
     get("/api/runs", find, RunPage, query=RunQuery),
     get("/api/runs/{id}", show, RunWithSteps, errors=(404,)),
     get("/api/runs/{id}/why", why, Reasons, errors=(404,)),
+    post("/api/runs/{id}/signal", signal, Message, body=SignalForm, errors=(404, 409)),
+    post("/api/runs/{id}/approve", approve, Decided, body=DecisionForm, errors=(404, 409)),
+    post("/api/runs/{id}/reject", reject, Decided, body=DecisionForm, errors=(404, 409)),
+    post("/api/runs/{id}/retry", retry, Message, body=RetryForm, errors=(404, 409)),
     post("/api/runs/{id}/cancel", cancel, Message, errors=(404, 409)),
 )

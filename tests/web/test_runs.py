@@ -1,0 +1,160 @@
+"""What people do to runs over HTTP: signal, approve, reject, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.web.live import Live, live, until
+
+DEFINITIONS = """
+version: 1
+workflows:
+  release:
+    steps:
+      - { id: ok, type: approval }
+      - { id: paid, type: wait_signal, needs: ok }
+  fragile:
+    steps:
+      - { id: first, type: noop }
+      - { id: second, type: data_processing, needs: first, with: { forceFailure: true }, retry: { max_retries: 1 } }
+"""
+WHOLE = {"steps": [{"id": "first", "type": "noop"}, {"id": "second", "type": "noop", "needs": "first"}]}
+TOKENS = "vera:viewer:v-secret, olga:operator:o-secret"
+
+
+@pytest.fixture
+def at_work(url: str) -> Iterator[Live]:
+    with live(url, daemon=True, definitions=DEFINITIONS) as started:
+        yield started
+
+
+def begin(live: Live, name: str, status: str) -> str:
+    """The path of a new run of the workflow *name*, once it has *status*."""
+    id = {one["name"]: one["id"] for one in live.get("/api/workflows")["workflows"]}[name]
+    path = f"/api/runs/{live.post(f'/api/workflows/{id}/start')['runId']}"
+    waits_for(live, path, status)
+    return path
+
+
+def waits_for(live: Live, path: str, status: str) -> Any:
+    return until(lambda: live.get(path), lambda run: run["status"] == status)
+
+
+def test_a_run_goes_on_when_it_is_approved_and_told(at_work: Live) -> None:
+    run = begin(at_work, "release", "running")
+
+    approved = at_work.post(f"{run}/approve", {"comment": "fine", "by": "ann"})
+    told = at_work.post(f"{run}/signal", {"name": "paid", "payload": {"amount": 3}})
+
+    assert approved == {"message": "Step ok approved", "step": "ok"}
+    assert told == {"message": "Signal paid sent"}
+    steps = {step["id"]: step for step in waits_for(at_work, run, "completed")["steps"]}
+    assert steps["ok"]["result"]["by"] == "ann"
+    assert steps["paid"]["result"] == {"amount": 3}
+
+
+def test_a_rejected_run_fails_and_nobody_decides_again(at_work: Live) -> None:
+    run = begin(at_work, "release", "running")
+
+    rejected = at_work.post(f"{run}/reject", {"step": "ok"})
+    over = waits_for(at_work, run, "failed")
+    again = at_work.api.post(f"{run}/approve", json={"step": "ok"})
+    late = at_work.api.post(f"{run}/signal", json={"name": "paid"})
+
+    assert rejected["step"] == "ok"
+    assert "http" in over["error"]
+    assert [answer.status_code for answer in (again, late)] == [409, 409]
+    assert again.json()["code"] == "conflict"
+
+
+def test_a_failed_run_is_retried_from_what_failed(at_work: Live) -> None:
+    run = begin(at_work, "fragile", "failed")
+    first = at_work.get(run)["steps"][0]["taskId"]
+
+    assert at_work.post(f"{run}/retry", {"definition": WHOLE}) == {"message": "Run queued for retry"}
+
+    over = waits_for(at_work, run, "completed")
+    assert {step["id"]: step["taskId"] for step in over["steps"]}["first"] == first
+    assert at_work.api.post(f"{run}/retry").status_code == 409
+    assert at_work.api.post(f"{run}/retry", json={"step": "first"}).status_code == 201
+    again = waits_for(at_work, run, "completed")
+    assert {step["id"]: step["taskId"] for step in again["steps"]}["first"] != first
+
+
+def test_a_run_is_retried_with_the_newest_definition(at_work: Live) -> None:
+    run = begin(at_work, "fragile", "failed")
+    workflow = at_work.get(run)["workflowId"]
+    assert at_work.api.put(f"/api/workflows/{workflow}", json={"definition": WHOLE}).status_code == 200
+
+    at_work.post(f"{run}/retry", {"latest": True})
+
+    assert waits_for(at_work, run, "completed")
+
+
+@pytest.mark.parametrize(
+    ("step", "word"),
+    [
+        ({"id": "second", "run": "touch /tmp/owned"}, "qw apply"),
+        ({"id": "second", "type": "command", "with": {"argv": ["ls"]}}, "qw apply"),
+        ({"id": "second", "type": "bogus"}, "'bogus'"),
+    ],
+)
+def test_a_retry_brings_in_no_program_and_no_unknown_type(at_work: Live, step: Any, word: str) -> None:
+    run = begin(at_work, "fragile", "failed")
+
+    answer = at_work.api.post(f"{run}/retry", json={"definition": {"steps": [{"id": "first", "type": "noop"}, step]}})
+
+    assert answer.status_code == 400
+    assert word in str(answer.json()["message"])
+    assert at_work.get(run)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status"),
+    [
+        ("signal", {}, 400), ("signal", {"name": 1.5, "payload": 1}, 201), ("signal", {"name": "x" * 201}, 400),
+        ("signal", {"name": "approval:ok"}, 400), ("approve", {"step": "paid"}, 400), ("approve", {"step": 5}, 400),
+        ("approve", {"comment": None}, 400), ("retry", {}, 409), ("retry", {"latest": 1}, 400),
+        ("retry", {"definition": []}, 400), ("retry", {"definition": WHOLE, "latest": True}, 400),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_to_a_run_is_told(at_work: Live, verb: str, body: Any, status: int) -> None:
+    run = begin(at_work, "release", "running")
+
+    answer = at_work.api.post(f"{run}/{verb}", json=body)
+
+    assert answer.status_code == status, answer.text
+    assert at_work.get(run)["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"), [("signal", {"name": "x"}), ("approve", {}), ("reject", {}), ("retry", {}), ("cancel", {})]
+)
+def test_a_run_that_is_not_there_is_a_404(server_shared: Live, verb: str, body: Any) -> None:
+    nobody = "00000000-0000-7000-8000-000000000000"
+
+    answer = server_shared.api.post(f"/api/runs/{nobody}/{verb}", json=body)
+    nonsense = server_shared.api.post(f"/api/runs/abc/{verb}", json=body)
+
+    assert (answer.status_code, answer.json()["message"]) == (404, f"Run with id {nobody} not found")
+    assert nonsense.status_code == 400
+
+
+def test_where_tokens_are_set_the_token_says_who_decides(url: str) -> None:
+    olga, vera = ({"Authorization": f"Bearer {secret}"} for secret in ("o-secret", "v-secret"))
+    with live(url, {"QW_API_TOKENS": TOKENS}, daemon=True, definitions=DEFINITIONS) as started:
+        started.api.headers.update(olga)
+        run = begin(started, "release", "running")
+
+        seen = started.api.post(f"{run}/approve", json={}, headers=vera)
+        started.post(f"{run}/approve", {"by": "somebody else"})
+        started.post("/api/queues/mail/pause")
+
+    assert seen.status_code == 403
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select sent_by from qw.signal").fetchall() == [("olga",)]
+        assert connection.execute("select paused_by from qw.queue").fetchall() == [("olga",)]
