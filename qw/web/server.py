@@ -1,10 +1,16 @@
-"""Listening: uvicorn in the caller's own loop, with deadlines for slow clients and a cap on connections."""
+"""Listening: uvicorn in the caller's own loop, with deadlines for slow clients and a cap on connections.
+
+A client that asks and does not read makes the answer wait in the kernel, then here, up to uvicorn's high-water mark or
+the size of one answer; whoever produces it waits too. `_drop_who_does_not_read` ends that.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import struct
 from asyncio import TimerHandle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +26,8 @@ HEADER_SECONDS = 10.0  # for the head of a request to arrive, from its first byt
 MAX_HEAD = 64 * 1024  # bytes
 MAX_CONNECTIONS = 2000
 KEEP_ALIVE_SECONDS = 30
+READ_SECONDS = 20.0  # in which a client takes at least LEAST_READ of what waits for it, or is hung up on
+LEAST_READ = 64 * 1024  # bytes
 GRACE_SECONDS = 5  # that answers under way get when the server stops
 
 
@@ -87,6 +95,7 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # at WARNING, every bad request is a line
     server = _Server(_config(app))
     task = asyncio.create_task(server.serve(sockets=[bound]), name="http")
+    watch = asyncio.create_task(_drop_who_does_not_read(server), name="http readers")
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.005)
@@ -94,7 +103,28 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     finally:
         app.state.closing.set()
         server.should_exit = True
+        watch.cancel()
         await task
+
+
+async def _drop_who_does_not_read(server: uvicorn.Server) -> None:
+    """Look at every connection now and then: one that has hardly taken anything since the last look is cut."""
+    before: dict[Any, int] = {}
+    while True:
+        await asyncio.sleep(READ_SECONDS)
+        unread = {one: one.transport.get_write_buffer_size() for one in server.server_state.connections}
+        for connection, size in unread.items():
+            if size and before.get(connection, 0) and before[connection] - size < LEAST_READ:
+                _cut(connection.transport)
+        before = unread
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """End a connection with a reset, so that the kernel does not keep what nobody reads either."""
+    fileno: int = transport.get_extra_info("socket").fileno()
+    with socket.socket(fileno=os.dup(fileno)) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def serve(app: Starlette, host: str, port: int) -> None:
