@@ -52,7 +52,8 @@ create table qw.ready (
   priority smallint not null,
   attempt  integer not null default 0,
   retries  smallint not null default 0,
-  crashes  smallint not null default 0
+  crashes  smallint not null default 0,
+  at       timestamptz not null default now()        -- since when it has been here
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
 create index ready_lane on qw.ready (queue, priority, seq);
@@ -333,8 +334,17 @@ create table qw.tally (
   live      bigint not null default 0,  -- ready, scheduled and running together
   completed bigint not null default 0,
   failed    bigint not null default 0,
-  cancelled bigint not null default 0
+  cancelled bigint not null default 0,
+  pruned    bigint not null default 0   -- with the others: all that were ever enqueued
 );
+
+create table qw.measure (  -- what daemons measured: counters, and histograms with a count per bucket
+  name   text not null,
+  labels text[] not null,
+  counts bigint[] not null,
+  total  float8 not null,
+  primary key (name, labels)
+) with (fillfactor = 50);
 
 create table qw.workflow (
   id         uuid primary key default qw.new_id(),

@@ -70,7 +70,7 @@ async def list_queues(client: Client) -> list[Queue]:
 
 
 def _nothing(name: str) -> QueueStats:
-    return QueueStats(queue=name, pending=0, processing=0, retrying=0, completed=0, failed=0, cancelled=0)
+    return QueueStats(queue=name, pending=0, processing=0, retrying=0, completed=0, failed=0, cancelled=0, enqueued=0)
 
 
 async def pause_queue(client: Client, name: str, *, by: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from qw.client import Client
+from qw.core.measure import Measure
 from qw.core.task import Status, Task
-from qw.store import overview, schedules, tasks
+from qw.store import measures, overview, schedules, tasks
 from qw.store.overview import Gauges
 from qw.store.schedules import Measures
 from qw.store.tasks import LogLine
@@ -16,6 +17,12 @@ from qw.store.tasks import LogLine
 async def gauges(client: Client) -> Gauges:
     async with client.connection() as conn:
         return await overview.gauges(conn)
+
+
+async def attempt_measures(client: Client) -> list[Measure]:
+    """What all daemons measured since the database was made."""
+    async with client.connection() as conn:
+        return await measures.find(conn)
 
 
 async def schedule_measures(client: Client) -> list[Measures]:

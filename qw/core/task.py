@@ -133,6 +133,7 @@ class Claim(NamedTuple):
     parent_id: UUID | None
     headers: dict[str, str] | None
     cancel_asked: bool
+    waited: float  # seconds, since it could have been claimed
 
 
 @dataclass(frozen=True, kw_only=True)

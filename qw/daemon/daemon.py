@@ -40,6 +40,7 @@ from qw.services.holdings import Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.leaseguard import LeaseGuard
+from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
 from qw.services.promoter import Promoter
 from qw.services.pruner import Pruner, Retention
@@ -217,8 +218,11 @@ class Daemon:
 
     def _build(self, direct: str | None) -> None:
         settings = self._settings
-        chores = self._link("chores")  # promoter, rescuer, pruner and log take turns
-        self._outcomes = Outcomes(self._link("outcomes"), self._holdings, self.identity, ended=self._ended)
+        chores = self._link("chores")  # promoter, rescuer, pruner, log and measures take turns
+        measures = Measures(chores)
+        self._stack.push_async_callback(measures.stop)
+        outcomes = self._link("outcomes")
+        self._outcomes = Outcomes(outcomes, self._holdings, self.identity, measures, ended=self._ended)
         self._log = TaskLog(chores)
         equipment = Equipment(
             handlers=self._handlers,
@@ -227,6 +231,7 @@ class Daemon:
             lease=self._lease,
             holdings=self._holdings,
             outcomes=self._outcomes,
+            measures=measures,
             pool=self._pool,
             log=self._log,
             worker=self.identity,
@@ -235,7 +240,7 @@ class Daemon:
         self._promoter = Promoter(chores, self._worker.woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._worker.woken)
         self._advancer = Advancer(self._link("advancer"), self._worker.woken)
-        rescuer = Rescuer(chores, self.identity, self._lease, locks=direct is not None)
+        rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None)
         self._tick = Tick(
             self._link("tick"),
             identity=self.identity,
@@ -257,7 +262,7 @@ class Daemon:
         )
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, rescuer, self._tick,
-            Pruner(chores, retention), self._log, LeaseGuard(self._lease, self._worker),
+            Pruner(chores, retention), self._log, measures, LeaseGuard(self._lease, self._worker),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):

@@ -85,8 +85,8 @@ class Holdings:
         self._by_fence[fence] = holding
         return True
 
-    def discard(self, fence: int) -> None:
-        self._by_fence.pop(fence, None)
+    def pop(self, fence: int) -> Holding | None:
+        return self._by_fence.pop(fence, None)
 
     def revoke(self, fences: Iterable[int]) -> None:
         """Refuse these fences should their claim turn up late."""

@@ -11,6 +11,7 @@ from qw.core.ending import Ending
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status
 from qw.services.holdings import Holdings
+from qw.services.measures import Measures
 from qw.store import claims
 from qw.store.claims import Ended
 from qw.store.connection import Link
@@ -35,12 +36,14 @@ class Outcomes:
         link: Link,
         holdings: Holdings,
         worker: Callable[[], int],
+        measures: Measures,
         *,
         ended: Callable[[Sequence[Ended]], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._holdings = holdings
         self._worker = worker
+        self._measures = measures
         self._ended = ended
         self._pending: deque[Ended] = deque()
         self._doubtful: set[int] = set()
@@ -94,11 +97,9 @@ class Outcomes:
             self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
             await self._write_apart(batch, error)
             return
-        await self._settle_lost([e for e in batch if e.fence not in mine])
-        for ended in batch:
-            self._holdings.discard(ended.fence)
-        if self._doubtful:
-            self._doubtful.difference_update(ended.fence for ended in batch)
+        lost = await self._settle_lost([e for e in batch if e.fence not in mine])
+        self._measures.attempts([(self._holdings.pop(e.fence), e) for e in batch], lost=lost)
+        self._doubtful.difference_update(e.fence for e in batch)
         self._ended(batch)
 
     async def _write_apart(self, batch: Sequence[Ended], error: QwError) -> None:
@@ -119,9 +120,10 @@ class Outcomes:
             raise Unavailable(ending.error or "")  # it refuses even that: ask again later
         await self._write([refused._replace(ending=ending)])
 
-    async def _settle_lost(self, refused: Sequence[Ended]) -> None:
+    async def _settle_lost(self, refused: Sequence[Ended]) -> set[int]:
+        """Record those that lost their lease. Returns their fences."""
         if not refused:
-            return
+            return set()
         async with self._link.use() as conn:
             doubtful = [e for e in refused if e.fence in self._doubtful]
             known = await claims.recorded(conn, doubtful) if doubtful else set()
@@ -136,3 +138,4 @@ class Outcomes:
                 await claims.record_lost(conn, self._worker(), lost)
         for ended in lost:
             log.warning("lease lost", extra={"task": str(ended.id), "fence": ended.fence})
+        return {ended.fence for ended in lost}

@@ -18,6 +18,7 @@ from qw.core.ending import WorkerDied, end
 from qw.core.errors import Unavailable
 from qw.core.task import Policy
 from qw.services.lease import Lease
+from qw.services.measures import Measures
 from qw.store import claims, workers
 from qw.store.claims import Ended
 from qw.store.connection import Connection, Link
@@ -34,10 +35,11 @@ class Rescuer:
 
     name = "rescuer"
 
-    def __init__(self, link: Link, worker: Callable[[], int], lease: Lease, *, locks: bool) -> None:
+    def __init__(self, link: Link, worker: Callable[[], int], lease: Lease, measures: Measures, *, locks: bool) -> None:
         self._link = link
         self._worker = worker
         self._lease = lease
+        self._measures = measures
         self._locks = locks
         self._first_looks: dict[int, tuple[float, datetime | None]] = {}
         self._in_contact_since = time.monotonic()
@@ -109,6 +111,7 @@ class Rescuer:
         ended = [_ended(orphan) for orphan in orphans]
         mine = await claims.end(conn, ended)
         self.rescued += len(mine)
+        self._measures.rescued([orphan.type for orphan in orphans if orphan.fence in mine])
         log.warning("tasks rescued", extra={"tasks": len(mine), "workers": sorted({o.worker for o in orphans})})
 
 

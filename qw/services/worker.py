@@ -27,6 +27,7 @@ from qw.services.elsewhere import Elsewhere
 from qw.services.holdings import DEFAULT_POLICY, Holding, Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
+from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
 from qw.services.pace import Pace
 from qw.services.tasklog import TaskLog
@@ -53,6 +54,7 @@ class Equipment:
     lease: Lease
     holdings: Holdings
     outcomes: Outcomes
+    measures: Measures
     pool: Connections
     log: TaskLog
     worker: Callable[[], int]
@@ -72,6 +74,7 @@ class Worker:
         self._lease = equipment.lease
         self._holdings = equipment.holdings
         self._outcomes = equipment.outcomes
+        self._measures = equipment.measures
         self._pool = equipment.pool
         self._log = equipment.log
         self._worker = equipment.worker
@@ -274,7 +277,7 @@ class Worker:
         try:
             if await claims.end(conn, [ended]):
                 await context.close()
-                self._holdings.discard(holding.claim.fence)
+                self._measures.attempts([(self._holdings.pop(holding.claim.fence), ended)])
                 self.done += 1
                 return
             await context.close(_RolledBack())

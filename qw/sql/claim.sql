@@ -19,7 +19,8 @@ with chosen as materialized (
    limit %(room)s::integer
 ), taken as materialized (
   delete from qw.ready where ctid = any(array(select ctid from chosen))
-  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, nextval('qw.fence_seq') as fence
+  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, at,
+            nextval('qw.fence_seq') as fence
 ), running as (
   insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
   select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
@@ -29,7 +30,8 @@ with chosen as materialized (
 )
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
-       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked
+       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked,
+       extract(epoch from now() - k.at)::float8 as waited
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: claim_some
@@ -54,7 +56,8 @@ with chosen as materialized (
    limit %(room)s::integer
 ), taken as materialized (
   delete from qw.ready where ctid = any(array(select ctid from chosen))
-  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, nextval('qw.fence_seq') as fence
+  returning task_id, seq, queue, priority, attempt + 1 as attempt, retries, crashes, at,
+            nextval('qw.fence_seq') as fence
 ), running as (
   insert into qw.running (task_id, fence, attempt, retries, crashes, seq, queue, priority, worker)
   select task_id, fence, attempt, retries, crashes, seq, queue, priority, %(worker)s::integer from taken
@@ -64,7 +67,8 @@ with chosen as materialized (
 )
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
-       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked
+       exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked,
+       extract(epoch from now() - k.at)::float8 as waited
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: end

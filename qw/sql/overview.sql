@@ -20,12 +20,11 @@ select l.task_id, l.id, l.attempt, l.at, l.level, l.message
 
 -- name: oldest
 -- Seconds that the task at the head of each queue has been there.
-select l.queue, max(extract(epoch from now() - t.created_at))::float8 as seconds
+select l.queue, max(extract(epoch from now() - head.at))::float8 as seconds
   from qw.lane l
   cross join lateral (
-    select r.task_id from qw.ready r where r.queue = l.queue and r.priority = l.priority
+    select r.at from qw.ready r where r.queue = l.queue and r.priority = l.priority
      order by r.seq limit 1) head
-  join qw.task t on t.id = head.task_id
  group by l.queue order by l.queue
 
 -- name: paused

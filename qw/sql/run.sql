@@ -157,9 +157,9 @@ with old as materialized (
 ), runs as (
   delete from qw.run where id = any(array(select id from old))
 ), counts as (
-  insert into qw.tally (queue, completed, failed, cancelled)
+  insert into qw.tally (queue, completed, failed, cancelled, pruned)
   select queue, -count(*) filter (where status = 'completed'), -count(*) filter (where status = 'failed'),
-         -count(*) filter (where status = 'cancelled') from task group by queue
+         -count(*) filter (where status = 'cancelled'), count(*) from task group by queue
 )
 select count(*) from old
 

@@ -201,7 +201,7 @@ select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])
 -- Totals by queue. processing and retrying are counted from narrow tables, the rest comes from the tally.
 with live as (
   select queue, sum(live)::bigint as live, sum(completed)::bigint as completed, sum(failed)::bigint as failed,
-         sum(cancelled)::bigint as cancelled
+         sum(cancelled)::bigint as cancelled, sum(live + completed + failed + cancelled + pruned)::bigint as enqueued
     from qw.tally group by queue
 ), running as (
   select queue, count(*) as n from qw.running group by queue
@@ -212,7 +212,8 @@ with live as (
 )
 select l.queue,
        greatest(l.live - coalesce(r.n, 0) - coalesce(w.n, 0), 0) as pending,
-       coalesce(r.n, 0) as processing, coalesce(w.n, 0) as retrying, l.completed, l.failed, l.cancelled
+       coalesce(r.n, 0) as processing, coalesce(w.n, 0) as retrying, l.completed, l.failed, l.cancelled,
+       l.enqueued
   from live l left join running r on r.queue = l.queue left join retrying w on w.queue = l.queue
  order by l.queue
 
@@ -266,9 +267,9 @@ with old as materialized (
 ), tasks as (
   delete from qw.task where id = any(array(select task_id from old))
 ), counts as (
-  insert into qw.tally (queue, completed, failed, cancelled)
+  insert into qw.tally (queue, completed, failed, cancelled, pruned)
   select queue, -count(*) filter (where status = 'completed'), -count(*) filter (where status = 'failed'),
-         -count(*) filter (where status = 'cancelled') from old group by queue
+         -count(*) filter (where status = 'cancelled'), count(*) from old group by queue
 )
 select count(*) from old
 
@@ -284,8 +285,8 @@ select count(*) from old
 with gone as (
   delete from qw.tally where ctid = any(array(select ctid from qw.tally limit 50000 for update skip locked)) returning *
 ), sums as (
-  insert into qw.tally (queue, live, completed, failed, cancelled)
-  select queue, sum(live), sum(completed), sum(failed), sum(cancelled) from gone group by queue
+  insert into qw.tally (queue, live, completed, failed, cancelled, pruned)
+  select queue, sum(live), sum(completed), sum(failed), sum(cancelled), sum(pruned) from gone group by queue
 )
 select count(*) from gone
 

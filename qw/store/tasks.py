@@ -49,7 +49,10 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueStats:
-    """Tasks of one queue by status. ``retrying`` is exact to 10,000; ``pending`` includes what waits for its time."""
+    """Tasks of one queue by status. ``retrying`` is exact to 10,000; ``pending`` includes what waits for its time.
+
+    ``enqueued``: all that there ever were.
+    """
 
     queue: str
     pending: int
@@ -58,6 +61,7 @@ class QueueStats:
     completed: int
     failed: int
     cancelled: int
+    enqueued: int
 
     @property
     def total(self) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from qw import __version__
 from qw.client import Client, watching
+from qw.core import measure
+from qw.core.measure import BOUNDS, Measure
 from qw.core.task import Status
 from qw.store.overview import Gauges
 from qw.store.schedules import Measures
@@ -17,6 +20,8 @@ from qw.store.tasks import QueueStats
 from qw.store.workers import Worker
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+_FINAL = [status.value for status in Status if status.is_final]
 
 Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 
@@ -26,6 +31,7 @@ async def exposition(client: Client, requests: Requests) -> bytes:
         *_queues(await client.stats()),
         *_workers(await client.workers()),
         *_gauges(await watching.gauges(client)),
+        *_attempts(await watching.attempt_measures(client)),
         *_schedules(await watching.schedule_measures(client)),
         *_http(requests),
     ]
@@ -57,6 +63,42 @@ def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
     dead = _gauge("qw_dead_tasks", "Tasks that failed for good.")
     dead.add_metric([], sum(queue.failed for queue in stats))
     yield dead
+    enqueued = _counter("tasks_enqueued", "Tasks that came in.", "queue")
+    for queue in stats:
+        enqueued.add_metric([queue.queue], queue.enqueued)
+    yield enqueued
+
+
+def _attempts(measures: list[Measure]) -> Iterator[Metric]:
+    """What daemons measured. Those who count by outcome of tasks need the final ones among the attempts only."""
+    waited = _histogram(measure.WAIT, "Seconds from when a task could run until its handler started.")
+    ran = _histogram(measure.RUN, "Seconds that a handler ran.")
+    attempts = _counter(measure.ATTEMPTS, "Attempts that ended.", "queue", "type", "result")
+    completed = _counter("tasks_completed", "Tasks whose last attempt ended.", "queue", "type", "outcome")
+    rescued = _counter(measure.RESCUED, "Tasks brought back from dead workers.", "type")
+    for each in measures:
+        if each.name in (measure.WAIT, measure.RUN):
+            (waited if each.name == measure.WAIT else ran).add_metric(each.labels, _buckets(each), each.total)
+        elif each.name == measure.RESCUED:
+            rescued.add_metric(each.labels, each.counts[0])
+        elif each.name == measure.ATTEMPTS:
+            attempts.add_metric(each.labels, each.counts[0])
+            if each.labels[-1] in _FINAL:
+                completed.add_metric(each.labels, each.counts[0])
+    yield from (waited, ran, attempts, completed, rescued)
+
+
+def _buckets(histogram: Measure) -> list[tuple[str, float]]:
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
+
+
+def _histogram(name: str, about: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(f"qw_{name}", about, labels=("queue", "type"))
+
+
+def _counter(name: str, about: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"qw_{name}", about, labels=labels)
 
 
 def _workers(workers: list[Worker]) -> Iterator[Metric]:
@@ -107,7 +149,7 @@ def _schedules(measures: list[Measures]) -> Iterator[Metric]:
         "qw_schedule_last_success_timestamp_seconds", "When what a schedule made last completed.", "schedule"
     )
     following = _gauge("qw_schedule_next_timestamp_seconds", "The next tick of a schedule; past: late.", "schedule")
-    missed = CounterMetricFamily("qw_schedule_missed", "Ticks skipped because nobody was in time.", labels=["schedule"])
+    missed = _counter("schedule_missed", "Ticks skipped because nobody was in time.", "schedule")
     for each in measures:
         if each.succeeded_at:
             success.add_metric([each.name], each.succeeded_at.timestamp())
@@ -118,7 +160,7 @@ def _schedules(measures: list[Measures]) -> Iterator[Metric]:
 
 
 def _http(requests: Requests) -> Iterator[Metric]:
-    answered = CounterMetricFamily("qw_http_requests", "Requests answered.", labels=["method", "route", "status"])
+    answered = _counter("http_requests", "Requests answered.", "method", "route", "status")
     for (method, route, status), count in sorted(requests.items()):
         answered.add_metric([method, route, str(status)], count)
     yield answered

@@ -21,7 +21,7 @@ def claim(lane: Lane, seq: int) -> Claim:
     return Claim(
         id=UUID(int=seq), fence=seq, attempt=1, retries=0, crashes=0, seq=seq, queue=lane.queue, priority=lane.priority,
         type="t", payload={}, max_retries=None, timeout=None, backoff=None, unique_key=None, run_id=None, step=None,
-        parent_id=None, headers=None, cancel_asked=False,
+        parent_id=None, headers=None, cancel_asked=False, waited=0.0,
     )  # fmt: skip
 
 

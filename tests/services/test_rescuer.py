@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from qw.core.errors import Unavailable
+from qw.core.measure import Measure
 from qw.services.lease import Lease
+from qw.services.measures import Measures
 from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
-from qw.store import claims, tasks, workers
+from qw.store import claims, measures, tasks, workers
 from qw.store.connection import Connection, Link, connect
 from qw.store.ids import new_id
 from tests.given import (
@@ -37,7 +39,8 @@ class Rescue:
         now = time.monotonic()
         for beats in range(12, -1, -1):
             self.lease.renew(now - beats * lease.total_seconds() / 3)
-        self.rescuer = Rescuer(link, lambda: worker, self.lease, locks=locks)
+        self.measures = Measures(link)
+        self.rescuer = Rescuer(link, lambda: worker, self.lease, self.measures, locks=locks)
         self.rescuer._in_contact_since -= 60
 
     async def look(self) -> None:
@@ -79,6 +82,8 @@ async def test_a_worker_without_its_lock_at_two_looks_is_dead_and_its_tasks_come
     [died] = await tasks.attempts(conn, claim.id)
     assert (died.outcome, died.error) == ("worker_died", f"worker {died.worker} died while it held this task (1 of 3)")
     assert rescue.rescuer.rescued == 1
+    await rescue.measures.step()
+    assert await measures.find(conn) == [Measure("tasks_rescued", ("noop",), (1,))]
     await expect_whole(conn)
 
 

@@ -14,6 +14,7 @@ from qw.handlers import Handlers, Kind
 from qw.services.holdings import Holdings, Slots
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
+from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
 from qw.services.tasklog import TaskLog
 from qw.services.worker import Equipment, Worker
@@ -36,13 +37,14 @@ class Workshop:
         self.conn = conn
         self.number = number
         self.pool = Pool(pool_url, size=4, name="qw test pool")
-        self.links = {name: Link(url, name=f"qw test {name}") for name in ("worker", "outcomes", "log")}
+        self.links = {name: Link(url, name=f"qw test {name}") for name in ("worker", "outcomes", "log", "measures")}
         self.holdings = Holdings()
         self.slots = Slots(slots)
         self.lease = Lease(timedelta(minutes=1))
         self.lease.renew(time.monotonic())
         self.lanes = Lanes()
-        self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number)
+        self.measures = Measures(self.links["measures"])
+        self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number, self.measures)
         self.log = TaskLog(self.links["log"])
         equipment = Equipment(
             handlers=app,
@@ -51,6 +53,7 @@ class Workshop:
             lease=self.lease,
             holdings=self.holdings,
             outcomes=self.outcomes,
+            measures=self.measures,
             pool=self.pool,
             log=self.log,
             worker=lambda: self.number,

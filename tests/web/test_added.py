@@ -228,11 +228,30 @@ def test_the_dashboard_asks_only_for_metrics_that_there_are(server_with_daemon: 
     live = server_with_daemon
     live.post("/api/invoice/workflow/scheduled", {"customerId": "zoe", "scheduledAt": LATER})
 
-    there = set(re.findall(r"^# TYPE (\w+) ", live.api.get("/metrics").text, re.MULTILINE))
+    types = dict(re.findall(r"^# TYPE (\w+) (\w+)", live.api.get("/metrics").text, re.MULTILINE))
+    there = {f"{name}_bucket" if kind == "histogram" else name for name, kind in types.items()}
 
     asked = set(re.findall(r"\bqw_\w+", dashboard))
-    assert len(asked) >= 10
+    assert len(asked) >= 15
     assert asked <= there
+
+
+def test_metrics_tell_how_long_tasks_wait_and_run_and_what_became_of_them(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    for payload in ({}, {}, {"forceFailure": True}):
+        live.final(live.task("data_processing", payload, queue="measured", maxRetries=1))
+
+    where = 'queue="measured",type="data_processing"'
+    all_three = f"qw_task_run_seconds_count{{{where}}} 3.0"
+    lines = until(lambda: live.api.get("/metrics").text.splitlines(), lambda lines: all_three in lines)
+
+    for line in (
+        f'qw_task_wait_seconds_bucket{{le="+Inf",{where}}} 3.0',
+        'qw_task_attempts_total{queue="measured",result="completed",type="data_processing"} 2.0',
+        'qw_tasks_completed_total{outcome="failed",queue="measured",type="data_processing"} 1.0',
+        'qw_tasks_enqueued_total{queue="measured"} 3.0',
+    ):
+        assert line in lines
 
 
 def test_overload_and_health_of_the_queue_follow_the_thresholds(url: str) -> None:

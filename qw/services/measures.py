@@ -1,0 +1,99 @@
+"""Measures attempts, for nearly nothing each, and adds what came together to the sums in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from qw.core import measure
+from qw.core.errors import QwError, Unavailable
+from qw.core.measure import Measure, bucketed, result_of
+from qw.services.holdings import Holding
+from qw.store import measures
+from qw.store.claims import Ended
+from qw.store.connection import Link
+
+SECONDS = 5.0  # between two writes
+MOST = 10_000  # attempts of a queue and type that are kept one by one
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The attempts of one queue and type since the last fold, one element of each list per attempt."""
+
+    waits: list[float] = field(default_factory=list)
+    runs: list[float] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+
+class Measures:
+    """An attempt costs three appends; buckets are counted when thousands have come, or at the next write.
+
+    A write whose commit is in doubt is repeated, so that after a broken connection a few attempts may count twice.
+    """
+
+    name = "measures"
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._sums: dict[tuple[str, tuple[str, ...]], Measure] = {}
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return SECONDS
+
+    def attempts(self, ended: Iterable[tuple[Holding | None, Ended]], *, lost: Collection[int] = ()) -> None:
+        """Attempts that ended, as far as a handler ran; those with the fences *lost* ended for nobody."""
+        for holding, end in ended:
+            if holding is None or holding.started is None or end.seconds is None:
+                continue
+            claim = holding.claim
+            seen = self._seen.get((claim.queue, claim.type))
+            if seen is None:
+                seen = self._seen[claim.queue, claim.type] = _Seen()
+            seen.waits.append(claim.waited + holding.started - holding.since)
+            seen.runs.append(end.seconds)
+            seen.results.append(measure.LOST if end.fence in lost else result_of(end.ending))
+            if len(seen.runs) >= MOST:
+                self._fold(claim.queue, claim.type)
+
+    def rescued(self, types: Sequence[str]) -> None:
+        """Tasks of these types were brought back from dead workers."""
+        for type, count in Counter(types).items():
+            self._add(Measure(measure.RESCUED, (type,), (count,)))
+
+    async def step(self) -> bool:
+        for labels in list(self._seen):
+            self._fold(*labels)
+        found, self._sums = list(self._sums.values()), {}
+        if found:
+            try:
+                async with self._link.use() as conn:
+                    await measures.add(conn, found)
+            except Unavailable:
+                for each in found:
+                    self._add(each)
+                raise
+        return False
+
+    async def stop(self) -> None:
+        """Write the last ones, if the database takes them."""
+        with contextlib.suppress(QwError):
+            await self.step()
+
+    def _fold(self, queue: str, type: str) -> None:
+        labels = queue, type
+        seen = self._seen.pop(labels)
+        self._add(Measure(measure.WAIT, labels, bucketed(seen.waits), sum(seen.waits)))
+        self._add(Measure(measure.RUN, labels, bucketed(seen.runs), sum(seen.runs)))
+        for result, count in Counter(seen.results).items():
+            self._add(Measure(measure.ATTEMPTS, (*labels, result), (count,)))
+
+    def _add(self, new: Measure) -> None:
+        key = new.name, new.labels
+        known = self._sums.get(key)
+        self._sums[key] = known.plus(new) if known else new

@@ -1,0 +1,24 @@
+"""What daemons measured: added to and read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg.types.json import Jsonb
+
+from qw import sql
+from qw.core.measure import Measure
+from qw.store.connection import Connection, query
+
+_SQL = sql.statements("measure")
+
+
+async def add(conn: Connection, measures: Sequence[Measure]) -> None:
+    """Add to what is stored under the same names and labels, each of which comes once."""
+    await query(conn, _SQL["add"], {"measures": Jsonb([measure._asdict() for measure in measures])})
+
+
+async def find(conn: Connection) -> list[Measure]:
+    """All of them, by name and labels."""
+    rows = await (await query(conn, _SQL["find"])).fetchall()
+    return [Measure(name, tuple(labels), tuple(counts), total) for name, labels, counts, total in rows]
