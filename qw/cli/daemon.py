@@ -33,6 +33,7 @@ def daemon(
     concurrency: Annotated[int | None, typer.Option(help="Async handlers at once.")] = None,
     threads: Annotated[int | None, typer.Option(help="Plain handlers at once.")] = None,
     command_slots: Annotated[int | None, typer.Option("--command-slots", help="Commands at once.")] = None,
+    sibling: Annotated[bool, typer.Option("--sibling", hidden=True)] = False,
     processes: Annotated[int, typer.Option(min=1, max=256, help="Daemons to run, each with its own slots.")] = 1,
     drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is left to do.")] = False,
     handlers: Annotated[
@@ -84,8 +85,13 @@ def daemon(
         http = True  # who names a port means it
     if processes > 1:
         from qw.cli.children import keep
+        from qw.web import check_free
 
-        raise typer.Exit(keep(processes, _words_for_a_child(sys.argv[1:]), settings))
+        if http:
+            check_free(settings.host, settings.port)
+        raise typer.Exit(keep(processes, [*_words_for_a_child(sys.argv[1:]), "--sibling"], settings))
+    if sibling and http:
+        http = None  # one of them has the port
     from qw.daemon.logs import set_up
 
     set_up(settings)

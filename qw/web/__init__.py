@@ -5,7 +5,7 @@ give it a pool of its own, so that requests cannot starve the workers.
 """
 
 from qw.web.application import application
-from qw.web.server import serve, serving
+from qw.web.server import check_free, serve, serving
 from qw.web.site import Options, Thresholds
 
-__all__ = ["Options", "Thresholds", "application", "serve", "serving"]
+__all__ = ["Options", "Thresholds", "application", "check_free", "serve", "serving"]

@@ -133,6 +133,11 @@ async def serve(app: Starlette, host: str, port: int) -> None:
         await asyncio.Event().wait()
 
 
+def check_free(host: str, port: int) -> None:
+    """Raise Misconfigured when nobody can listen there now."""
+    _bound(host, port).close()
+
+
 def _config(app: Starlette) -> uvicorn.Config:
     options: dict[str, Any] = {
         "http": _Protocol,

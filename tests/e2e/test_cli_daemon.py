@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -115,6 +118,45 @@ def test_one_parent_keeps_many_daemons(qw: Qw) -> None:
     assert code == 0
     assert not any(is_alive(pid) for pid in {*first, *second})
     assert workers(qw) == []
+
+
+def test_many_daemons_tell_what_all_of_them_did(qw: Qw, url: str) -> None:
+    port = free_port()
+    served = f"http://127.0.0.1:{port}"
+    enqueued = 0
+    with qw.started("daemon", "--processes", "2", "--port", str(port)), psycopg.connect(url, autocommit=True) as conn:
+        wait_until(lambda: len(workers(qw)) == 2 and answers(f"{served}/readyz"))
+
+        while conn.execute("select count(distinct worker) from qw.finished").fetchone() != (2,):
+            conn.execute("select qw.enqueue('noop') from generate_series(1, 1000)")
+            enqueued += 1000
+            wait_until(lambda: conn.execute("select count(*) from qw.finished").fetchone() == (enqueued,))  # noqa: B023
+
+        line = f'qw_task_attempts_total{{queue="default",result="completed",type="noop"}} {enqueued}.0'
+        wait_until(lambda: line in httpx.get(f"{served}/metrics").text.splitlines())
+
+
+def test_many_daemons_need_the_port_that_was_named(qw: Qw) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        done = qw.process("daemon", "--processes", "2", "--port", port)
+
+    assert done.code == 78
+    assert port in done.err
+
+
+def answers(address: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(address).status_code == 200
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def test_daemons_do_not_outlive_their_parent(qw: Qw) -> None:
