@@ -1,4 +1,7 @@
-"""Requests made up from the OpenAPI document: no undocumented status, no 500, no answer that its schema forbids."""
+"""Requests made up from the OpenAPI document: no undocumented status, no 500, no answer that its schema forbids.
+
+The seed is fixed, and the other spelling of the task routes is left out: some fifteen seconds on an idle machine.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ CHECKS = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_no_made_up_request_is_answered_against_the_document(server_with_daemon: Live, tmp_path: Path) -> None:
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{server_with_daemon.base}/openapi.json",
-        "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-examples", "15", "--continue-on-failure",
-        "--seed", "5", "--exclude-path", "/api/events", "--generation-database", "none", "--no-color",
+        "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-examples", "5", "--continue-on-failure",
+        "--exclude-path", "/api/events", "--exclude-path-regex", "^/api/tasks",
+        "--seed", "5", "--generation-database", "none", "--no-color",
     ]  # fmt: skip
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=140)
 
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
