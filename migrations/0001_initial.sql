@@ -417,12 +417,13 @@ create table qw.run_step (
 create index run_step_task on qw.run_step (task_id) where task_id is not null;
 
 create table qw.run_item (  -- one turn of a foreach
-  run_id  uuid not null,
-  step    text not null,
-  item    integer not null,  -- from 0
-  value   jsonb not null,
-  status  text not null default 'pending' check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
-  task_id uuid,
+  run_id   uuid not null,
+  step     text not null,
+  item     integer not null,  -- from 0
+  value    jsonb not null,
+  status   text not null default 'pending' check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
+  task_id  uuid,
+  child_id uuid,  -- the run that it started, or undoes
   primary key (run_id, step, item)
 ) with (fillfactor = 70);
 create index run_item_pending on qw.run_item (run_id, step, item) where status = 'pending';

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qw.core.workflow import Workflow
 
 _RUN = typer.Argument(metavar="RUN", help="The run's id.")
-_BY = typer.Option("--by", metavar="NAME", help="Who decides; you, unless given.")
+_BY = typer.Option("--by", metavar="NAME", help="Who says so; you, unless given.")
 _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Why.")
 _STEP = typer.Argument(metavar="[STEP]", help="The approval; the only one that waits, unless given.")
 
@@ -154,6 +154,7 @@ def retry(
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="With the newest definition of its workflow.")] = False,
     edit: Annotated[bool, typer.Option("--edit", help="Edit its definition first, for this run only.")] = False,
+    by: Annotated[str | None, _BY] = None,
 ) -> None:
     """Let a run that is over go on; what is finished is kept."""
     from qw.cli.session import with_client
@@ -166,7 +167,8 @@ def retry(
         raise Invalid("--latest and --edit say different things; give one of them")
     run_id = parse_id(id)
     document = _edited(with_client(lambda client: steering.detailed(client, run_id))) if edit else None
-    with_client(lambda client: steering.retry(client, run_id, step=step, latest=latest, document=document))
+    who = by or myself()
+    with_client(lambda client: steering.retry(client, run_id, step=step, latest=latest, document=document, by=who))
     say(f"run {run_id} goes on")
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from qw.cli.output import Column, Form, Output, Quiet, record, say, show_all, show_record
-from qw.cli.steering import add_verbs
+from qw.cli.steering import add_verbs, myself
 from qw.cli.text import ago, counted
 from qw.cli.verbs import Verb, verbs
 from qw.core.errors import Invalid, NotFound
@@ -122,7 +122,7 @@ def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id."
     from qw.core.ids import parse_id
 
     run_id = parse_id(id)
-    with_client(lambda client: client.cancel_run(run_id))
+    with_client(lambda client: client.cancel_run(run_id, by=myself()))
     say(f"run {run_id} is asked to stop")
 
 

@@ -374,12 +374,12 @@ class Client:
             ids = await runs.find(conn, workflow=workflow, status=status, limit=min(limit, 1000), before=before)
             return await runs.get(conn, ids)
 
-    async def cancel_run(self, id: UUID) -> None:
-        """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+    async def cancel_run(self, id: UUID, *, by: str | None = None) -> None:
+        """Ask for the end of a run: nothing new starts, what runs is asked to stop. *by* is kept with the run."""
         from qw.store import runs
 
         async with self._pool.connection() as conn:
-            asked = await runs.cancel(conn, id)
+            asked = await runs.cancel(conn, id, by=by)
         if not asked:  # the connection is given back first: a command has only one
             status = (await self.run(id)).run.status
             raise Conflict(f"run {id} is {status}; only a run that goes on can be cancelled")

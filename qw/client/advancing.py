@@ -18,15 +18,30 @@ from datetime import datetime
 from uuid import UUID
 
 from qw.client.cases import Case
-from qw.client.deciding import Decision, decide, environment, failed, states_after, task_of
+from qw.client.deciding import Decision, Later, decide, environment, failed, states_after, task_of
 from qw.core.errors import Invalid
-from qw.core.payload import clean_error
+from qw.core.payload import JsonObject, clean_error
 from qw.core.plan import plan_items
-from qw.core.run import Cancel, Expand, Gather, Hold, Launch, RunStatus, Signal, Start, StartRun, StepStatus
+from qw.core.run import (
+    Cancel,
+    Expand,
+    Fail,
+    Gather,
+    Hold,
+    Launch,
+    RunStatus,
+    Signal,
+    Start,
+    StartRun,
+    StepStatus,
+    UndoRun,
+    UndoRuns,
+)
+from qw.core.step import Kind
 from qw.core.task import Lane, NewTask
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import advances, runs, tasks
-from qw.store.advances import News, StepRow, Told
+from qw.store.advances import Begun, News, StepRow, Told
 from qw.store.connection import Connection
 from qw.store.ids import new_id
 from qw.store.runs import StoredRun, StoredStep
@@ -214,46 +229,63 @@ async def _store(conn: Connection, decision: Decision) -> None:
     if decision.signals:
         await advances.take_signals(conn, decision.signals)
     if decision.cancels:
-        await tasks.cancel(conn, decision.cancels, running=True, reason="the run was cancelled")
+        await advances.ask_to_stop(conn, decision.cancels)
+        await tasks.cancel(conn, list(decision.cancels), running=True, reason="the run stopped it")
     if decision.told:
         await advances.tell(conn, decision.told)
     if decision.runs:  # after the timers: those of a run that is over are dropped
         await advances.update_runs(conn, decision.runs)
 
 
-async def _store_later(
-    conn: Connection, case: Case, action: Expand | Launch | Gather | StartRun | Cancel | Hold, decision: Decision
-) -> None:
+async def _store_later(conn: Connection, case: Case, action: Later, decision: Decision) -> None:
     run = case.run
     match action:
         case Expand(step_id=step_id, items=items):
             await advances.put_items(conn, run.id, step_id, items)
+        case UndoRuns(step_id=step_id, of=of):
+            await advances.put_undone(conn, run.id, step_id, of=of)
+            decision.told.append(Told(run.id))
         case Launch():
             decision.tasks += await _launch(conn, case, action, decision)
         case Gather():
             await advances.gather_items(conn, run.id, action, finished=decision.next_place(run.id))
             decision.told.append(Told(run.id))
-        case Cancel(step_id=step_id):
+        case Cancel(step_id=step_id, reason=reason):
             running = await advances.running_items(conn, run.id, step_id)
-            await tasks.cancel(conn, running, running=True, reason="the run was cancelled")
+            decision.cancels |= {one.task_id: reason for one in running if one.task_id}
+            decision.told += [Told(one.child_id, "cancel") for one in running if one.child_id]
         case Hold(cancel=count) if count:
             await advances.cancel_oldest(conn, run.id, count)
 
 
 async def _launch(conn: Connection, case: Case, launch: Launch, decision: Decision) -> list[NewTask]:
-    """Make tasks of the next items. What a repair found completed is passed over."""
+    """Start the next items; what a repair found completed is passed over. Returns the tasks, which are stored."""
     run, step_id = case.run, launch.step_id
     items = await advances.next_items(conn, run.id, step_id, launch.count)
     starts = plan_items(case.workflow, case.value, states_after(case, decision), step_id, items, env=environment())
-    begun: list[tuple[int, UUID | None]] = []
+    children = iter(await _start_runs(conn, run, [start for start in starts if isinstance(start, StartRun)]))
+    begun: list[Begun] = []
     made: list[NewTask] = []
     errors: list[str] = []
     for (index, _), start in zip(items, starts, strict=True):
-        if isinstance(start, Start):
-            made.append(task_of(run, start, item=index))
+        got: UUID | str
+        match start:
+            case Start():
+                made.append(task_of(run, start, item=index))
+                begun.append(Begun(index, task_id=made[-1].id))
+                continue
+            case StartRun():
+                got, ask = next(children), None
+            case UndoRun(child=child):
+                got, ask = child, "undo"
+            case Fail(error=error):
+                got, ask = error, None
+        if isinstance(got, UUID):
+            decision.told.append(Told(got, ask))
+            begun.append(Begun(index, child_id=got))
         else:
-            errors.append(clean_error(f"item {index}: {start.error}"))
-        begun.append((index, made[-1].id if isinstance(start, Start) else None))
+            errors.append(clean_error(f"item {index}: {got}"))
+            begun.append(Begun(index))
     if made:
         await tasks.enqueue(conn, made)
     await advances.start_items(conn, run.id, step_id, begun, errors[0] if errors else None)
@@ -264,24 +296,39 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: Decisi
 
 async def _start_child(conn: Connection, case: Case, start: StartRun, decision: Decision) -> None:
     """Start the run that a step asks for. Where it cannot be, the step fails, which the next pass will see."""
-    run, id = case.run, new_id()
-    row = StepRow(run_id=run.id, step=start.step_id, type="workflow", status=StepStatus.RUNNING, child_id=id)
-    try:
-        await _insert_child(conn, id, start, run)
-        decision.told.append(Told(id))
-    except Invalid as error:
+    run = case.run
+    row = StepRow(run_id=run.id, step=start.step_id, type=Kind.WORKFLOW.value, status=StepStatus.RUNNING)
+    (got,) = await _start_runs(conn, run, [start])
+    if isinstance(got, UUID):
+        row = replace(row, child_id=got)
+        decision.told.append(Told(got))
+    else:
         place = decision.next_place(run.id)
-        row = replace(row, status=StepStatus.FAILED, child_id=None, error=clean_error(str(error)), finished=place)
+        row = replace(row, status=StepStatus.FAILED, error=clean_error(got), finished=place)
         decision.told.append(Told(run.id))
     decision.steps[run.id, start.step_id] = row
 
 
-async def _insert_child(conn: Connection, id: UUID, start: StartRun, run: StoredRun) -> None:
+async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRun]) -> list[UUID | str]:
+    """Start the runs that one step of *run* asks for, all of one workflow. Of each its id, or why it cannot be."""
+    if not starts:
+        return []
+    name = starts[0].workflow
     if run.depth >= MAX_DEPTH:
-        raise Invalid(f"workflow {start.workflow}: runs start runs more than {MAX_DEPTH} deep")
-    stored = await runs.workflows(conn, start.workflow)
+        return [f"workflow {name}: runs start runs more than {MAX_DEPTH} deep"] * len(starts)
+    missing: list[UUID | str] = [f"there is no active workflow {name!r}"] * len(starts)
+    stored = await runs.workflows(conn, name)
     if not stored or not stored[0].is_active:
-        raise Invalid(f"there is no active workflow {start.workflow!r}")
-    given = check_input(parse_workflow(start.workflow, stored[0].document), start.input)
-    if not await advances.start_child(conn, id, start.workflow, given, parent=run.id, depth=run.depth + 1):
-        raise Invalid(f"there is no active workflow {start.workflow!r}")
+        return missing
+    found: list[UUID | str] = []
+    inputs: dict[UUID, JsonObject] = {}
+    workflow = parse_workflow(name, stored[0].document)
+    for start in starts:
+        id = new_id()
+        try:
+            inputs[id] = check_input(workflow, start.input)
+            found.append(id)
+        except Invalid as error:
+            found.append(str(error))
+    made = await advances.start_children(conn, name, inputs, parent=run.id, depth=run.depth + 1)
+    return found if len(made) == len(inputs) else missing

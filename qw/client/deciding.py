@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from qw.client.cases import Case, row_of
@@ -32,6 +32,7 @@ from qw.core.run import (
     StepState,
     StepStatus,
     UndoRun,
+    UndoRuns,
     Wait,
 )
 from qw.core.step import Kind
@@ -42,6 +43,8 @@ from qw.store.runs import StoredRun
 
 log = logging.getLogger(__name__)
 
+Later: TypeAlias = Expand | Launch | Gather | StartRun | UndoRuns | Cancel | Hold
+
 ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as env.NAME
 
 
@@ -49,22 +52,24 @@ ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as
 class Decision:
     """What is to be stored for a batch of runs. ``later``: what needs a look into the database first.
 
-    ``places`` has the place of the step that ended last in each run.
+    ``cancels`` has the tasks that are to stop, with the reason why; ``places`` the
+    place of the step that ended last in each run.
     """
 
     steps: dict[tuple[UUID, str], StepRow] = field(default_factory=dict)
     tasks: list[NewTask] = field(default_factory=list)
     runs: list[RunRow] = field(default_factory=list)
-    cancels: list[UUID] = field(default_factory=list)
+    cancels: dict[UUID, str] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     places: dict[UUID, int] = field(default_factory=dict)
     signals: list[tuple[int, str]] = field(default_factory=list)
-    later: list[tuple[Case, Expand | Launch | Gather | StartRun | Cancel | Hold]] = field(default_factory=list)
+    later: list[tuple[Case, Later]] = field(default_factory=list)
 
     def __iadd__(self, other: Decision) -> Decision:
         self.steps |= other.steps
         self.places |= other.places
-        for name in ("tasks", "runs", "cancels", "told", "signals", "later"):
+        self.cancels |= other.cancels
+        for name in ("tasks", "runs", "told", "signals", "later"):
             getattr(self, name).extend(getattr(other, name))
         return self
 
@@ -75,8 +80,9 @@ class Decision:
 
 def decide(case: Case, env: Mapping[str, str]) -> Decision:
     """What is next for a run. Never raises: a run that cannot be planned is failed."""
-    if case.run.status.is_final and "undo" not in case.asks:
-        return Decision()
+    run = case.run
+    if run.status.is_final and ("undo" not in case.asks or run.status is RunStatus.FAILED):
+        return Decision(told=[Told(run.parent_id)] if "undo" in case.asks and run.parent_id else [])
     try:
         actions = plan(case.workflow, case.value, case.states, env=env, now=case.run.read_at)
         return _Rows(case).decision(actions)
@@ -166,6 +172,9 @@ class _Rows:
             case UndoRun(step_id=id_, child=child):
                 self._put(id_, type=Kind.WORKFLOW.value, child_id=child)
                 decision.told.append(Told(child, "undo"))
+            case UndoRuns(step_id=id_):
+                self._put(id_, type=Kind.WORKFLOW.value, items=0)
+                decision.later.append((self._case, action))
             case Skip(step_id=id_, reason=reason):
                 self._end(id_, StepStatus.SKIPPED, error=clean_error(reason))
             case Fail(step_id=id_, error=error):
@@ -185,7 +194,7 @@ class _Rows:
         self._put(cancel.step_id, cancel_asked=True)
         row = self._decision.steps[self._run.id, cancel.step_id]
         if row.task_id:
-            self._decision.cancels.append(row.task_id)
+            self._decision.cancels[row.task_id] = cancel.reason
         elif row.child_id:
             self._decision.told.append(Told(row.child_id, "cancel"))
         else:

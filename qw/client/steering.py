@@ -11,7 +11,7 @@ from qw.client.cases import state_of
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.core.repair import to_redo
-from qw.core.run import StepStatus, approval_name
+from qw.core.run import RETRY_TOLD, StepStatus, approval_name
 from qw.core.step import Kind
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import runs
@@ -40,7 +40,7 @@ async def signal(client: Client, run_id: UUID, name: str, payload: Json = None, 
 
     Raise Conflict when the run is over.
     """
-    raise_faults(storable_faults(payload, "payload"))
+    raise_faults(storable_faults({"payload": payload, "by": by}, ""))
     async with client.connection() as conn:
         await runs.signal(conn, run_id, name, payload, sent_by=by)
 
@@ -63,7 +63,7 @@ async def _decide(client: Client, run_id: UUID, step: str | None, approved: bool
         found = await _detailed(conn, run_id)
         step = _approval(found, step)
         payload: JsonObject = {"approved": approved, "comment": comment or None}
-        await runs.decide(conn, run_id, approval_name(step), payload, sent_by=by)
+        await runs.tell(conn, run_id, approval_name(step), payload, sent_by=by)
     return step
 
 
@@ -97,12 +97,15 @@ async def retry(
     step: str | None = None,
     latest: bool = False,
     document: JsonObject | None = None,
+    by: str | None = None,
 ) -> None:
     """Let a run that is over go on: from what failed, or from *step* again. What is finished and stands is kept.
 
     With the definition it started with; or the newest (*latest*); or *document*, which is for this run only. Its tasks
-    exist when this returns. Raise Conflict when it is not over, or nothing failed.
+    exist when this returns. *by* is kept with what the run was told. Raise NotFound; Conflict when it is not over, or
+    nothing failed; Invalid for a step or a definition that is none, or that cannot take the run's input.
     """
+    raise_faults(storable_faults(by, "by"))
     async with client.connection() as conn, conn.transaction():
         version = await runs.lock(conn, run_id)
         if version is None:
@@ -122,7 +125,9 @@ async def retry(
             again = to_redo(workflow, run.status, states, step=step)
         except Conflict as conflict:
             raise Conflict(f"run {run_id}: {conflict}") from None
-        await runs.reopen(conn, run_id, version=version, forget=sorted(again))
+        await runs.reopen(conn, run_id, version=version, redo=again)
+        told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
+        await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
         await advance_new(conn, run_id)
 
 

@@ -26,6 +26,7 @@ from qw.core.run import (
     StepState,
     StepStatus,
     UndoRun,
+    UndoRuns,
     Wait,
     approval_name,
     compensation_id,
@@ -89,13 +90,13 @@ def _child(step: Step, payload: JsonObject) -> StartRun:
     return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given)
 
 
-def begin_item(step: Step, view: View, index: int, value: Json) -> Start | Fail:
-    """The task of one item of a foreach. `Fail`: it has no payload."""
+def begin_item(step: Step, view: View, index: int, value: Json) -> Start | StartRun | Fail:
+    """The task or the run of one item of a foreach. `Fail`: it has no payload."""
     try:
         payload = step.work.render(view.scope(step.work.payload.names(), item=value, index=index))
+        return _child(step, payload) if step.kind is Kind.WORKFLOW else _task(step, payload)
     except Invalid as error:
         return Fail(step_id=step.id, error=str(error))
-    return _task(step, payload)
 
 
 def go_on(step: Step, view: View) -> Iterator[Action]:
@@ -128,6 +129,14 @@ def gather(state: StepState, items: Counts) -> Gather:
         error = f"stopped after {items.completed:,} of {items.total:,} items"
         return Gather(step_id=state.step_id, status=StepStatus.CANCELLED, error=error)
     return Gather(step_id=state.step_id, status=StepStatus.COMPLETED)
+
+
+def undo_next(step_id: str, view: View) -> Iterator[Action]:
+    """Of the runs that a compensation undoes, the next one, once the one before is over."""
+    state = view.states[step_id]
+    if (items := state.items) and not items.running:
+        is_last = items.started == items.total
+        yield from view.taken([gather(state, items) if is_last else Launch(step_id=step_id, count=1)])
 
 
 def _heard(step: Step, state: StepState, view: View) -> Iterator[Of]:
@@ -168,12 +177,14 @@ def _decided(step: Step, signal: Signal) -> End:
 
 
 def compensate(step: Step, view: View) -> Iterator[Action]:
-    """Undo what *step* did: by the task it declares, or as a whole where it was a run of its own."""
+    """Undo what *step* did: by the task it declares, or as a whole where it started runs of their own."""
     state, step_id = view.states[step.id], compensation_id(step.id)
     action: Of
     if step.compensate is not None:
         policy: dict[str, Any] = {"queue": step.queue, "priority": step.priority, "compensates": state.task_id}
         action = _start(step_id, step.compensate, view, **policy)
+    elif state.items:
+        action = UndoRuns(step_id=step_id, of=step.id)
     else:
         assert state.child is not None
         action = UndoRun(step_id=step_id, child=state.child)

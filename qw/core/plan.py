@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
+from uuid import UUID
 
-from qw.core.beginning import begin, begin_item, compensate, gather, go_on
+from qw.core.beginning import begin, begin_item, compensate, gather, go_on, undo_next
 from qw.core.concurrency import OnLimit
 from qw.core.evaluation import check_size
 from qw.core.expression import ExpressionError
@@ -43,8 +44,10 @@ from qw.core.run import (
     RunStatus,
     Skip,
     Start,
+    StartRun,
     StepState,
     StepStatus,
+    UndoRun,
     compensation_id,
 )
 from qw.core.step import Kind, Step
@@ -67,9 +70,9 @@ def plan(
 ) -> list[Action]:
     """What is to be done now; empty when the run waits, or is over. *env* is what ``env.…`` may read."""
     view = _view(workflow, run, steps, env, now)
-    if run.status.is_final:
-        return list(_reopen(view)) if run.undo_asked and run.status is RunStatus.COMPLETED else []
-    return list(_next(view))
+    if run.undo_asked and run.detail not in _BACK:
+        return list(_reopen(view)) if run.status is not RunStatus.FAILED else []
+    return [] if run.status.is_final else list(_next(view))
 
 
 def plan_items(
@@ -80,8 +83,10 @@ def plan_items(
     items: Iterable[tuple[int, Json]],
     *,
     env: Mapping[str, str] | None = None,
-) -> list[Start | Fail]:
-    """The tasks of these items (index and value) of a foreach, in order; `Fail` for one that has no payload."""
+) -> list[Start | StartRun | UndoRun | Fail]:
+    """What these items (index and value) of a foreach start, in order; `Fail` for one that has no payload."""
+    if step_id not in workflow.by_id:  # a compensation; its items are the runs that it undoes
+        return [UndoRun(step_id=step_id, child=UUID(str(value))) for _, value in items]
     view = _view(workflow, run, steps, env, _NEVER)
     return [begin_item(workflow.by_id[step_id], view, index, value) for index, value in items]
 
@@ -207,7 +212,7 @@ def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
     elif state.items and not state.items.running:
         yield gather(state, state.items)
     elif not state.cancel_asked:
-        yield Cancel(step_id=step.id, task_id=state.task_id)
+        yield Cancel(step_id=step.id, task_id=state.task_id, reason=reason)
 
 
 # -- back
@@ -221,8 +226,9 @@ def _reopen(view: View) -> Iterator[Action]:
 def _back(view: View) -> Iterator[Action]:
     """It failed: let the rest end, then undo, then ``on_failure`` and ``finally``, one task at a time."""
     yield from view.taken([Skip(step_id=step.id, reason="the run failed") for step in view.unstarted()])
+    reason = view.lateness if view.is_late else "the run failed"
     for step in view.running():
-        yield from view.taken([*_stop(step, view, "the run failed")] if _ends_now(step, view) else [])
+        yield from view.taken([*_stop(step, view, reason)] if _ends_now(step, view) else [])
     if view.running():
         return
     if not (yield from _one_by_one(view, _undoing(view), mark=COMPENSATING)):
@@ -249,8 +255,10 @@ def _undoing(view: View) -> list[Todo]:
 
 def _has_something_to_undo(step: Step, view: View) -> bool:
     state = view.states.get(step.id)
-    if state is None or (step.compensate is None and state.child is None):
+    if state is None or (step.compensate is None and step.kind is not Kind.WORKFLOW):
         return False
+    if state.status is StepStatus.CANCELLED and step.compensate is None:
+        return state.child is not None or state.items is not None  # what was stopped half-way has undone nothing yet
     return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)
 
 
@@ -264,8 +272,8 @@ def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action,
     As soon as something really begins, the run is marked, so that from then on there is no other way for it.
     """
     for step_id, step, act in todo:
-        if view.status(step_id) is StepStatus.RUNNING and step_id == step.id:
-            yield from go_on(step, view)
+        if view.status(step_id) is StepStatus.RUNNING:
+            yield from go_on(step, view) if step_id == step.id else undo_next(step_id, view)
         elif view.status(step_id) is StepStatus.PENDING:
             actions = list(act(step, view))
             if view.run.detail != mark and not all(isinstance(action, (Skip, Fail)) for action in actions):

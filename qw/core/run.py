@@ -144,10 +144,18 @@ class StartRun:
 
 @dataclass(frozen=True, kw_only=True)
 class UndoRun:
-    """Let a completed run undo what it did, as the step that compensates the one that started it."""
+    """Let a run that is over undo what it did, as the step that compensates the one that started it."""
 
     step_id: str
     child: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoRuns:
+    """The same for the runs that the items of a foreach started: one at a time, the one that ended last first."""
+
+    step_id: str
+    of: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +180,7 @@ class Expand:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Make tasks of the next ``count`` items of a foreach. ``more``: others are to follow as soon as these are made."""
+    """Make tasks or runs of the next ``count`` items of a foreach. ``more``: others follow once these are made."""
 
     step_id: str
     count: int
@@ -215,9 +223,10 @@ class Fail:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Ask what the step started to stop: its task, its run, or the tasks of its items."""
+    """Ask what the step started to stop: its task, its run, or what its items started. ``reason`` is told to tasks."""
 
     step_id: str
+    reason: str
     task_id: UUID | None = None
 
 
@@ -246,13 +255,16 @@ class Finish:
     output: Json = None
 
 
-Of: TypeAlias = Start | StartRun | UndoRun | Wait | Expand | Launch | Gather | End | Skip | Fail | Cancel
+Of: TypeAlias = Start | StartRun | UndoRun | UndoRuns | Wait | Expand | Launch | Gather | End | Skip | Fail | Cancel
 Action: TypeAlias = Of | Hold | Mark | Finish
 
 
 def compensation_id(step_id: str) -> str:
     """The id of the step that undoes *step_id*; the colon keeps it apart from the ids in definitions."""
     return f"compensate:{step_id}"
+
+
+RETRY_TOLD, CANCEL_TOLD = "run:retry", "run:cancel"  # kept with the signals: who asked for that, and when
 
 
 def approval_name(step_id: str) -> str:

@@ -74,6 +74,7 @@ _OF_KIND = {
     Kind.APPROVAL: ("timeout",),
     Kind.WORKFLOW: (),
 }
+_REPEATABLE = (Kind.TASK, Kind.WORKFLOW)
 
 
 def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
@@ -93,7 +94,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
         "kind": kind_,
         "needs": names(_either(document, "needs"), below(path, "needs"), faults),
         "condition": _condition(_either(document, "if"), below(path, "if"), faults),
-        "items": parse_items(document, path, faults) if kind_ is Kind.TASK and not late else None,
+        "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
         "continue_on_error": _flag(document, "continue_on_error", path, faults),
         "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
         **_policy(document, kind_, work.type, path, faults),
@@ -108,7 +109,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
 def _check_keys(document: JsonObject, kind_: Kind, path: str, faults: list[Fault], *, late: str) -> None:
     keys = [*_ALWAYS, *_OF_KIND[kind_]]
     if not late:
-        keys += [*_EARLY, *(FOREACH_KEYS if kind_ is Kind.TASK else ())]
+        keys += [*_EARLY, *(FOREACH_KEYS if kind_ in _REPEATABLE else ())]
     what = f"a step of {late}" if late else "a step" if kind_ is Kind.TASK else f"a step of type {kind_.value}"
     refuse_unknown(document, keys, path, what, faults)
     for key, alias in _ALIASES.items():

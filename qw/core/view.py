@@ -27,6 +27,7 @@ from qw.core.run import (
     StepState,
     StepStatus,
     UndoRun,
+    UndoRuns,
     Wait,
 )
 from qw.core.step import Step
@@ -99,7 +100,7 @@ class View:
 
     def take(self, action: Action) -> None:
         match action:
-            case Start(step_id=id_) | StartRun(step_id=id_):
+            case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
             case UndoRun(step_id=id_, child=child):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING, child=child))

@@ -40,10 +40,16 @@ insert into qw.advance (run_id, ask)
 select o.id, 'cancel' from qw.run r join qw.run o on o.key = r.key and o.finished_at is null and o.id <> r.id
  where r.id = %(id)s order by o.id limit %(count)s
 
+-- name: ask_to_stop
+-- The reasons for which tasks are cancelled; qw.cancel_tasks, which follows for all of them at once, keeps them.
+insert into qw.cancel_request (task_id, running, reason)
+select id, true, reason from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as g (id, reason) order by id
+on conflict do nothing
+
 -- name: signals
 -- What locked runs were told and no step has taken yet, the oldest first.
 select run_id, id, name, payload, sent_by, sent_at from qw.signal
- where run_id = any(%(runs)s::uuid[]) and step is null order by id
+ where run_id = any(%(runs)s::uuid[]) and step is null and name not like 'run:%%' order by id
 
 -- name: take_signals
 update qw.signal s set step = g.step
@@ -88,26 +94,39 @@ select item, value from qw.run_item
  where run_id = %(run)s and step = %(step)s and status = 'pending' order by item limit %(count)s
 
 -- name: start_items
--- Items that got a task, or (without one) failed before they had any. All exist: an insert that always conflicts looks
+-- Items that got a task or a run, or (with neither) failed before they had any. All exist: an insert that always conflicts looks
 -- each up by its key, where an update would compare every item with every given one (1.1 s for 500 of 10,000).
 with begun as (
-  insert into qw.run_item as i (run_id, step, item, value, task_id, status)
-  select %(run)s::uuid, %(step)s::text, item, 'null', task_id, case when task_id is null then 'failed' else 'running' end
-    from unnest(%(items)s::integer[], %(tasks)s::uuid[]) as g (item, task_id)
-  on conflict (run_id, step, item) do update set task_id = excluded.task_id, status = excluded.status
-  returning task_id
+  insert into qw.run_item as i (run_id, step, item, value, task_id, child_id, status)
+  select %(run)s::uuid, %(step)s::text, item, 'null', task_id, child_id,
+         case when coalesce(task_id, child_id) is null then 'failed' else 'running' end
+    from unnest(%(items)s::integer[], %(tasks)s::uuid[], %(children)s::uuid[]) as g (item, task_id, child_id)
+  on conflict (run_id, step, item) do update
+     set task_id = excluded.task_id, child_id = excluded.child_id, status = excluded.status
+  returning i.status
 )
 update qw.run_step set started = started + n, failed = failed + bad, error = coalesce(error, %(error)s::text)
-  from (select count(*) as n, count(*) filter (where task_id is null) as bad from begun) b
+  from (select count(*) as n, count(*) filter (where status = 'failed') as bad from begun) b
  where run_id = %(run)s::uuid and step = %(step)s::text
 
 -- name: settle_items
--- Note which running items of these runs have a final task by now. Returns the counts of the steps that changed.
-with ended as (
+-- Note which running items of these runs have a final task (or run) by now; where the run is undone, once it is over
+-- again, which makes it failed. Returns the counts of the steps that changed.
+with ended_tasks as (
   update qw.run_item i set status = f.status
     from qw.finished f
    where i.run_id = any(%(runs)s::uuid[]) and i.status = 'running' and f.task_id = i.task_id
-  returning i.run_id, i.step, i.item, f.status, f.error
+  returning i.run_id, i.step, i.item, i.status, f.error
+), ended_runs as (
+  update qw.run_item i
+     set status = case when i.step not like 'compensate:%%' then c.status
+                       when c.detail = 'compensation_failed' then 'failed' else 'completed' end
+    from qw.run c
+   where i.run_id = any(%(runs)s::uuid[]) and i.status = 'running' and c.id = i.child_id and c.finished_at is not null
+     and (i.step not like 'compensate:%%' or c.status = 'failed')
+  returning i.run_id, i.step, i.item, i.status, coalesce(c.error, c.status) as error
+), ended as (
+  select * from ended_tasks union all select * from ended_runs
 ), counts as (
   select run_id, step, count(*) filter (where status = 'completed') as good,
          count(*) filter (where status <> 'completed') as bad,
@@ -120,15 +139,27 @@ update qw.run_step s
 returning s.run_id, s.step, s.completed, s.failed, s.error
 
 -- name: running_items
-select task_id from qw.run_item
- where run_id = %(run)s and step = %(step)s and status = 'running' order by task_id
+select item, task_id, child_id from qw.run_item
+ where run_id = %(run)s and step = %(step)s and status = 'running' order by task_id, child_id
+
+-- name: put_undone
+-- The runs that the items of a foreach started, and that have not undone what they did, become items of the step that
+-- undoes them, the one that ended last first.
+with undone as (
+  insert into qw.run_item (run_id, step, item, value)
+  select %(run)s::uuid, %(step)s::text, row_number() over (order by c.finished_at desc, c.id desc) - 1, to_jsonb(c.id)
+    from qw.run_item i join qw.run c on c.id = i.child_id
+   where i.run_id = %(run)s::uuid and i.step = %(of)s::text and c.status in ('completed', 'cancelled')
+  returning item
+)
+update qw.run_step set items = (select count(*) from undone) where run_id = %(run)s::uuid and step = %(step)s::text
 
 -- name: gather_items
 -- End a foreach with the results of its items in order, null for one that has none. Results are measured one at a time
 -- before they are put together; more than *most* bytes fail the step.
 with size as materialized (
-  select coalesce(sum(octet_length(f.result::text)), 0) as bytes
-    from qw.run_item i join qw.finished f on f.task_id = i.task_id
+  select coalesce(sum(octet_length(coalesce(f.result, c.output)::text)), 0) as bytes
+    from qw.run_item i left join qw.finished f on f.task_id = i.task_id left join qw.run c on c.id = i.child_id
    where i.run_id = %(run)s::uuid and i.step = %(step)s::text and i.status = 'completed'
 )
 update qw.run_step s
@@ -137,18 +168,20 @@ update qw.run_step s
          then format('the results of its %%s items have %%s bytes; at most %%s are kept', s.items, bytes, %(most)s::bigint)
          else %(error)s::text end,
        result = case when bytes <= %(most)s::bigint then (
-         select coalesce(jsonb_agg(f.result order by i.item), '[]')
+         select coalesce(jsonb_agg(coalesce(f.result, c.output) order by i.item), '[]')
            from qw.run_item i left join qw.finished f on f.task_id = i.task_id and i.status = 'completed'
+           left join qw.run c on c.id = i.child_id and i.status = 'completed'
           where i.run_id = s.run_id and i.step = s.step) end,
        finished = %(finished)s::integer, finished_at = now()
   from size
  where s.run_id = %(run)s::uuid and s.step = %(step)s::text and s.status = 'running'
 
--- name: start_child
+-- name: start_children
 -- No row: there is no active workflow of that name.
 insert into qw.run (id, workflow, workflow_id, version, input, parent_id, depth)
-select %(id)s::uuid, w.name, w.id, w.version, %(input)s::jsonb, %(parent)s::uuid, %(depth)s::smallint
-  from qw.workflow w where w.name = %(workflow)s and w.is_active
+select g.id, w.name, w.id, w.version, g.input, %(parent)s::uuid, %(depth)s::smallint
+  from qw.workflow w, unnest(%(ids)s::uuid[], %(inputs)s::jsonb[]) as g (id, input)
+ where w.name = %(workflow)s and w.is_active
 returning id
 
 -- name: tell

@@ -61,7 +61,8 @@ select id from qw.run
 
 -- name: steps
 -- The steps of runs in the order they began, with how their tasks stand, or the runs that they started. What a step of
--- the second kind came to is known once that run is over; as a compensation, once it is over for the second time.
+-- the second kind came to is known once that run is over; as a compensation, once it is over for the second time, which
+-- makes it failed.
 select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
        s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
        coalesce(s.error, f.error, case when c.status = 'failed' then c.error end) as error,
@@ -69,8 +70,8 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
        coalesce(f.status, case
          when c.finished_at is null then null
          when s.step not like 'compensate:%%' then c.status
-         when c.detail = 'compensated' then 'completed'
-         when c.status <> 'completed' then 'failed' end) as task_status,
+         when c.status <> 'failed' then null
+         when c.detail = 'compensation_failed' then 'failed' else 'completed' end) as task_status,
        coalesce(f.finished_at, c.finished_at) as task_finished_at, f.fence as task_fence
   from qw.run_step s
   left join qw.finished f on f.task_id = s.task_id
@@ -87,6 +88,8 @@ with asked as (
   update qw.run set cancel_asked = true where id = %(id)s and finished_at is null returning id
 ), news as (
   insert into qw.advance (run_id) select id from asked
+), told as (
+  insert into qw.signal (run_id, name, sent_by) select id, 'run:cancel', %(by)s::text from asked
 )
 select id from asked
 
@@ -94,8 +97,8 @@ select id from asked
 -- Raises QW001 and QW002 where the run is not there or over.
 select qw.signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
 
--- name: decide
--- Approve or reject. The name is not one that qw.signal takes.
+-- name: tell
+-- What somebody decided about a run: approve, reject, retry. The name is not one that qw.signal takes.
 with told as (
   insert into qw.signal (run_id, name, payload, sent_by)
   values (%(run)s, %(name)s, %(payload)s::jsonb, %(sent_by)s::text) returning run_id
@@ -179,9 +182,12 @@ returning id
 select w.version from qw.run r join qw.workflow w on w.name = r.workflow where r.id = %(run)s and w.version > 0
 
 -- name: forget_steps
--- Steps that are to be done again, with decisions that nobody took yet. What their tasks did stays with the tasks.
+-- Steps that are to be done again, *whole* those of which no item is kept; with decisions that nobody took yet. What
+-- their tasks did stays with the tasks.
 with steps as (
   delete from qw.run_step where run_id = %(run)s::uuid and step = any(%(steps)s::text[])
+), items as (
+  delete from qw.run_item where run_id = %(run)s::uuid and step = any(%(whole)s::text[])
 )
 delete from qw.signal where run_id = %(run)s::uuid and step is null and name like 'approval:%%'
 

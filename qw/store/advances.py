@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -32,6 +32,14 @@ class Told(NamedTuple):
     run_id: UUID
     ask: str | None = None
     at: datetime | None = None
+
+
+class Begun(NamedTuple):
+    """What an item of a foreach got: a task, or a run; neither: it failed before it had any."""
+
+    item: int
+    task_id: UUID | None = None
+    child_id: UUID | None = None
 
 
 class Settled(NamedTuple):
@@ -126,6 +134,12 @@ async def signals(conn: Connection, runs: Sequence[UUID]) -> list[tuple[UUID, Si
     ]
 
 
+async def ask_to_stop(conn: Connection, reasons: Mapping[UUID, str]) -> None:
+    """Write down that these tasks are to be cancelled, and why."""
+    ids = sorted(reasons)
+    await query(conn, _SQL["ask_to_stop"], {"ids": ids, "reasons": [reasons[id] for id in ids]})
+
+
 async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> None:
     """Note which step took which signal."""
     await query(conn, _SQL["take_signals"], {"ids": [id for id, _ in taken], "steps": [step for _, step in taken]})
@@ -161,15 +175,14 @@ async def next_items(conn: Connection, run: UUID, step: str, count: int) -> list
     return await (await query(conn, _SQL["next_items"], {"run": run, "step": step, "count": count})).fetchall()
 
 
-async def start_items(
-    conn: Connection, run: UUID, step: str, started: Sequence[tuple[int, UUID | None]], error: str | None
-) -> None:
-    """Store which task each item got; None: it failed before it had any, the first of them with *error*."""
+async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[Begun], error: str | None) -> None:
+    """Store what each item got. *error* is that of the first which failed before."""
     params = {
         "run": run,
         "step": step,
-        "items": [item for item, _ in started],
-        "tasks": [task for _, task in started],
+        "items": [one.item for one in started],
+        "tasks": [one.task_id for one in started],
+        "children": [one.child_id for one in started],
         "error": error,
     }
     await query(conn, _SQL["start_items"], params)
@@ -181,9 +194,15 @@ async def settle_items(conn: Connection, runs: Sequence[UUID]) -> list[Settled]:
     return [Settled._make(row) for row in rows]
 
 
-async def running_items(conn: Connection, run: UUID, step: str) -> list[UUID]:
-    """The tasks of the items that run."""
-    return [row[0] for row in await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()]
+async def running_items(conn: Connection, run: UUID, step: str) -> list[Begun]:
+    """The items that run."""
+    rows = await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()
+    return [Begun._make(row) for row in rows]
+
+
+async def put_undone(conn: Connection, run: UUID, step: str, *, of: str) -> None:
+    """Make items of *step*: the runs that the items of the foreach *of* started, and that have something to undo."""
+    await query(conn, _SQL["put_undone"], {"run": run, "step": step, "of": of})
 
 
 async def gather_items(conn: Connection, run: UUID, gather: Gather, *, finished: int) -> None:
@@ -199,12 +218,18 @@ async def gather_items(conn: Connection, run: UUID, gather: Gather, *, finished:
     await query(conn, _SQL["gather_items"], params)
 
 
-async def start_child(
-    conn: Connection, id: UUID, workflow: str, input: JsonObject, *, parent: UUID, depth: int
-) -> bool:
-    """Start a run as a step of another. False: there is no active workflow of that name."""
-    params = {"id": id, "workflow": workflow, "input": to_json(input), "parent": parent, "depth": depth}
-    return await (await query(conn, _SQL["start_child"], params)).fetchone() is not None
+async def start_children(
+    conn: Connection, workflow: str, inputs: Mapping[UUID, JsonObject], *, parent: UUID, depth: int
+) -> set[UUID]:
+    """Start runs, by their ids, as a step of another. Returns those that are: none without an active workflow."""
+    params = {
+        "ids": list(inputs),
+        "inputs": [to_json(input) for input in inputs.values()],
+        "workflow": workflow,
+        "parent": parent,
+        "depth": depth,
+    }
+    return {row[0] for row in await (await query(conn, _SQL["start_children"], params)).fetchall()}
 
 
 async def tell(conn: Connection, news: Sequence[Told]) -> None:

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from qw import sql
 from qw.core.handling import Recorded
 from qw.core.payload import Json, JsonObject
+from qw.core.repair import Redo
 from qw.core.run import RunStatus, StepStatus
 from qw.store.connection import Connection, query, to_json
 from qw.store.tasks import LAST_ID
@@ -178,9 +179,9 @@ def _step(*, status: str, **columns: Any) -> StoredStep:
     return StoredStep(status=StepStatus(status), **columns)
 
 
-async def cancel(conn: Connection, id: UUID) -> bool:
+async def cancel(conn: Connection, id: UUID, *, by: str | None = None) -> bool:
     """Ask for a run's cancellation. False: it does not exist or is over."""
-    return await (await query(conn, _SQL["cancel"], {"id": id})).fetchone() is not None
+    return await (await query(conn, _SQL["cancel"], {"id": id, "by": by})).fetchone() is not None
 
 
 async def lock(conn: Connection, id: UUID) -> int | None:
@@ -203,9 +204,9 @@ async def newest_version(conn: Connection, run: UUID) -> int | None:
     return row[0] if row else None
 
 
-async def reopen(conn: Connection, run: UUID, *, version: int, forget: Sequence[str]) -> None:
-    """Let a locked run that is over begin again with *version*, as if the steps in *forget* had never been."""
-    await query(conn, _SQL["forget_steps"], {"run": run, "steps": list(forget)})
+async def reopen(conn: Connection, run: UUID, *, version: int, redo: Redo) -> None:
+    """Let a locked run that is over begin again with *version*, as if the steps to be done again had never been."""
+    await query(conn, _SQL["forget_steps"], {"run": run, "steps": sorted(redo.steps), "whole": sorted(redo.whole)})
     await query(conn, _SQL["reopen"], {"run": run, "version": version})
 
 
@@ -215,10 +216,10 @@ async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_
     await query(conn, _SQL["signal"], params)
 
 
-async def decide(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
-    """Keep the decision about an approval, whose signal is called *name*."""
+async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
+    """Keep what somebody decided about a run: *name* is what `approval_name` says, or RETRY_TOLD."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
-    await query(conn, _SQL["decide"], params)
+    await query(conn, _SQL["tell"], params)
 
 
 async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from qw.client.advancing import advance
 from qw.core.payload import Json
 from qw.core.task import Claim
 from qw.store import runs
 from qw.store.connection import Connection
 from tests.client.driving import Driver, begun, inbox, kept, step
-from tests.given import column, value
+from tests.given import column, expect_whole, value
 
 
 def child(*needs: str, **input: Json) -> Any:
@@ -123,6 +127,169 @@ async def test_a_compensation_that_fails_below_is_told_above(conn: Connection) -
 
     assert run.detail == "compensation_failed"
     assert "not undone: compensate:child (undone: the run that started it goes back; not undone" in str(run.error)
+
+
+async def test_a_run_that_was_stopped_half_way_is_undone_too(conn: Connection) -> None:
+    await inner(conn, {"id": "wait", "type": "wait_signal", "needs": ["x"]})
+    await kept(conn, child(n=1), timeout="1h")
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.settle()
+
+    await driver.pass_time(timedelta(hours=2))
+    run = await driver.finish(id)
+
+    assert driver.done == ["x", "compensate:x"]
+    assert (run.detail, run.error) == ("compensated", "the run took longer than 1h")
+    assert await column(conn, "select detail from qw.run") == ["compensated", "compensated"]
+    assert await inbox(conn) == 0
+
+
+async def test_a_cancel_that_goes_down_undoes_nothing(conn: Connection) -> None:
+    await inner(conn, {"id": "wait", "type": "wait_signal", "needs": ["x"]})
+    await kept(conn, child(n=1))
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.settle()
+
+    await runs.cancel(conn, id)
+    run = await driver.finish(id)
+
+    assert (run.status, driver.done) == ("cancelled", ["x"])
+
+
+@pytest.mark.parametrize("more", [{}, {"foreach": [1]}])
+async def test_a_run_that_has_not_begun_to_undo_is_waited_for(conn: Connection, more: Any) -> None:
+    await inner(conn)
+    await kept(conn, {**child(n=1), **more}, step("bad", "child"))
+    id = await begun(conn)
+    driver = Driver(conn=conn, act=lambda claim: 1 / 0 if claim.step == "bad" else claim.payload)
+    while not await value(conn, "select exists (select 1 from qw.advance where ask = 'undo')"):
+        await driver.work()
+        await advance(conn, limit=50)
+
+    await conn.execute("update qw.advance set at = now() + interval '1h' where ask = 'undo'")
+    await conn.execute("insert into qw.advance (run_id) values (%s)", (id,))
+    await driver.settle()
+
+    assert (await driver.statuses(id))["compensate:child"] == "running"
+    await driver.pass_time(timedelta(hours=2))
+    assert (await driver.finish(id)).detail == "compensated"
+
+
+# -- one for each item
+
+
+def each(items: Json, **more: Any) -> Any:
+    return {**child(n="${{ item }}"), "id": "each", "foreach": items, **more}
+
+
+async def test_a_foreach_starts_a_run_for_each_item_and_gathers_their_outputs_in_order(conn: Connection) -> None:
+    await inner(conn, outputs={"twice": "${{ steps.x.result.n * 2 }}"})
+    total = {"with": {"n": "${{ sum([steps.each.result[0].twice, steps.each.result[2].twice]) }}"}}
+    await kept(conn, each([1, 2, 3]), step("sum", "each", **total))
+    id = await begun(conn)
+
+    run = await Driver(conn=conn).finish(id)
+
+    assert (await Driver(conn=conn).steps(id))["each"].result == [{"twice": 2}, {"twice": 4}, {"twice": 6}]
+    assert run.output == {"sum": {"n": 8}}
+    assert await column(conn, "select parent_id from qw.run where workflow = 'inner'") == [id] * 3
+    assert await inbox(conn) == 0
+    await expect_whole(conn)
+
+
+async def test_no_more_than_max_parallel_runs_go_on_at_a_time(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, each(list(range(5)), max_parallel=2))
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+
+    await driver.finish(id)
+
+    assert (driver.busy, len(driver.done)) == (2, 5)
+
+
+async def test_a_run_that_fails_or_cannot_start_is_a_failed_item(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, each([1, "two", 13], continue_on_error=True), step("after", "each"))
+    id = await begun(conn)
+
+    def act(claim: Claim) -> Json:
+        if claim.payload.get("n") == 13:
+            raise ValueError("unlucky")
+        return claim.payload
+
+    run = await Driver(conn=conn, act=act).finish(id)
+
+    failed = (await Driver(conn=conn).steps(id))["each"]
+    assert run.status == "completed"
+    assert failed.result == [{"x": {"n": 1}}, None, None]
+    assert str(failed.error).startswith("2 of 3 items failed: item 1: input.n: must be a whole number")
+
+
+async def test_a_foreach_of_a_missing_workflow_fails_every_item(conn: Connection) -> None:
+    await kept(conn, each([1, 2]))
+    id = await begun(conn)
+
+    run = await Driver(conn=conn).finish(id)
+
+    assert run.error == "step each: 2 of 2 items failed: item 0: there is no active workflow 'inner'"
+
+
+async def test_a_cancel_reaches_the_runs_of_the_items(conn: Connection) -> None:
+    await inner(conn, {"id": "wait", "type": "wait_signal"})
+    await kept(conn, each([1, 2, 3], max_parallel=2))
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.settle()
+
+    await runs.cancel(conn, id)
+    run = await driver.finish(id)
+
+    assert run.status == "cancelled"
+    assert await column(conn, "select status from qw.run where workflow = 'inner'") == ["cancelled"] * 2
+    assert await inbox(conn) == 0
+
+
+async def test_the_runs_of_the_items_are_undone_one_by_one_the_last_that_ended_first(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, each([5, 6, 7], max_parallel=1), step("bad", "each"))
+    id = await begun(conn)
+    undone: list[Json] = []
+
+    def act(claim: Claim) -> Json:
+        if claim.step == "bad":
+            raise ValueError("boom")
+        undone.extend([claim.payload["undo"]] if "undo" in claim.payload else [])
+        return claim.payload
+
+    driver = Driver(conn=conn, act=act)
+    run = await driver.finish(id)
+
+    assert (run.status, run.detail, undone) == ("failed", "compensated", [7, 6, 5])
+    assert await column(conn, "select detail from qw.run where workflow = 'inner'") == ["compensated"] * 3
+    assert driver.busy == 1
+    assert await inbox(conn) == 0
+    await expect_whole(conn)
+
+
+async def test_items_of_which_one_cannot_be_undone_are_undone_all_the_same(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, each([5, 6], max_parallel=1), step("bad", "each"))
+    id = await begun(conn)
+
+    def act(claim: Claim) -> Json:
+        if claim.step == "bad" or claim.payload.get("undo") == 6:
+            raise ValueError("no")
+        return claim.payload
+
+    run = await Driver(conn=conn, act=act).finish(id)
+
+    assert run.detail == "compensation_failed"
+    assert "not undone: compensate:each (1 of 2 items failed" in str(run.error)
+    details = await column(conn, "select detail from qw.run where workflow = 'inner' order by input ->> 'n'")
+    assert details == ["compensated", "compensation_failed"]
 
 
 async def test_a_step_may_say_itself_how_its_sub_workflow_is_undone(conn: Connection) -> None:

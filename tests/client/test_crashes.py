@@ -131,7 +131,9 @@ def documents(draw: st.DrawFn) -> JsonObject:
 
 
 def _step(draw: st.DrawFn, id: str, needs: list[str]) -> Any:
-    kind = draw(st.sampled_from(["task", "task", "task", "each", "sleep", "wait_signal", "approval", "workflow"]))
+    kind = draw(
+        st.sampled_from(["task", "task", "task", "each", "sleep", "wait_signal", "approval", "workflow", "fan"])
+    )
     more: dict[str, Any] = {"needs": needs}
     if draw(st.integers(0, 4)) == 0:
         more["continue_on_error"] = True
@@ -145,6 +147,9 @@ def _step(draw: st.DrawFn, id: str, needs: list[str]) -> Any:
             more |= {"type": kind, "with": {"for": draw(st.sampled_from(["0s", "10m"]))}}
         case "workflow":
             more |= {"type": kind, "with": {"workflow": "inner"}}
+        case "fan":
+            more |= {"type": "workflow", "with": {"workflow": "inner"}, "foreach": ["a", "b", "c"]}
+            more["max_parallel"] = draw(st.integers(1, 3))
         case "task":
             more |= {"type": "noop", **({"if": "false"} if draw(st.integers(0, 6)) == 0 else {})}
         case _:
@@ -184,7 +189,7 @@ async def drive(url: str, document: JsonObject, choose: Callable[[st.SearchStrat
             else:
                 for one in waiting:
                     signal = approval_name(one.id) if one.kind is Kind.APPROVAL else one.id
-                    await runs.decide(conn, id, signal, {"approved": what != "reject"}, sent_by="me")
+                    await runs.tell(conn, id, signal, {"approved": what != "reject"}, sent_by="me")
 
         world = World(conn=conn, workflow=workflow, id=id, outcome=outcome, crash_at=crash_at, driver=driver)
         run = await world.finish(nudge)
@@ -210,6 +215,11 @@ async def check(world: World, run: StoredRun) -> None:
         ]
         assert [one.step for one in undone] == expected, "exactly what was done is undone, the last first"
         assert all(steps[one.id].status.is_final for one in (*workflow.on_failure, *workflow.at_last))
+        for one in workflow.steps:
+            if one.compensate is None:
+                assert set(await column(conn, _CHILDREN, *[world.id, one.id] * 2)) <= {"failed"}, (
+                    "each run below is undone"
+                )
     else:
         assert undone == []
     await world.advance()
@@ -217,10 +227,19 @@ async def check(world: World, run: StoredRun) -> None:
     await expect_whole(conn)
 
 
+_CHILDREN = """
+select c.status from qw.run_step s join qw.run c on c.id = s.child_id where s.run_id = %s and s.step = %s
+union all
+select c.status from qw.run_item i join qw.run c on c.id = i.child_id where (i.run_id, i.step) = (%s, %s)
+"""
+
+
 def _is_undone(workflow: Workflow, step_id: str, steps: Mapping[str, Any]) -> bool:
     one, state = workflow.by_id[step_id], steps[step_id]
-    if one not in workflow.steps or (one.compensate is None and state.child_id is None):
+    if one not in workflow.steps or (one.compensate is None and one.kind is not Kind.WORKFLOW):
         return False
+    if one.compensate is None and state.status is StepStatus.CANCELLED:
+        return state.child_id is not None or state.items is not None
     return state.status is StepStatus.COMPLETED or bool(state.items_completed)
 
 
@@ -248,7 +267,8 @@ def test_fault_66_a_crash_at_every_statement_of_a_pass_loses_and_doubles_nothing
             step("a", compensate=undo),
             step("each", "a", foreach=[1, 2, 3], max_parallel=2, compensate=undo),
             {"id": "child", "type": "workflow", "with": {"workflow": "inner"}, "needs": ["a"]},
-            {"id": "ok", "type": "approval", "needs": ["each", "child"]},
+            {"id": "fan", "type": "workflow", "with": {"workflow": "inner"}, "foreach": [1, 2], "needs": ["a"]},
+            {"id": "ok", "type": "approval", "needs": ["each", "child", "fan"]},
             step("last", "ok"),
         ],
         "on_failure": [step("f0")],

@@ -67,6 +67,44 @@ async def test_a_step_that_was_undone_is_done_again(conn: Connection, client: Cl
     assert sorted(driver.done) == ["a", "b", "c", "d"]
 
 
+async def test_who_retried_and_who_cancelled_is_kept(conn: Connection, client: Client) -> None:
+    await kept(conn, *CHAIN)
+    id = await failed(conn, "b")
+
+    await steering.retry(client, id, step="a", by="zoe")
+    await client.cancel_run(id, by="max")
+
+    told = [(one.name, one.sent_by, one.payload) for one in await runs.signals(conn, id)]
+    retried = {"step": "a", "latest": False, "edited": False}
+    assert told == [("run:retry", "zoe", retried), ("run:cancel", "max", None)]
+
+
+EACH = step("each", foreach=[1, 2], **{"with": {"n": "${{ item }}"}}, max_parallel=1)
+
+
+async def test_items_that_were_undone_are_done_again(conn: Connection, client: Client) -> None:
+    await kept(conn, {**EACH, "compensate": {"type": "noop"}}, step("b", "each"))
+    id = await failed(conn, "b")
+
+    await steering.retry(client, id)
+    driver = Driver(conn=conn)
+    run = await driver.finish(id)
+
+    assert (run.status, driver.done) == ("completed", ["each[0]", "each[1]", "b"])
+
+
+async def test_a_retry_from_a_foreach_does_all_its_items_again(conn: Connection, client: Client) -> None:
+    await kept(conn, step("a"), {**EACH, "needs": ["a"]})
+    id = await failed(conn)
+
+    for step_id, done in (("each", ["each[0]", "each[1]"]), ("a", ["a", "each[0]", "each[1]"])):
+        await steering.retry(client, id, step=step_id)
+        driver = Driver(conn=conn)
+        await driver.finish(id)
+
+        assert driver.done == done
+
+
 async def test_a_retry_from_a_step_does_it_and_what_needs_it_again(conn: Connection, client: Client) -> None:
     await kept(conn, *CHAIN, step("x", "a"))
     id = await failed(conn)

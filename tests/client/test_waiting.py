@@ -180,6 +180,7 @@ async def test_a_run_that_takes_too_long_asks_its_tasks_to_stop(conn: Connection
     run = await driver.run(id)
     assert (run.status, run.error) == ("failed", "the run took longer than 1h")
     assert await driver.statuses(id) == {"a": "cancelled", "b": "skipped"}
+    assert (await driver.steps(id))["a"].error == "the run took longer than 1h"
 
 
 async def test_a_run_in_time_forgets_its_timer(conn: Connection) -> None:

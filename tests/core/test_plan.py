@@ -298,7 +298,7 @@ def test_fault_68_after_a_cancel_nothing_starts_and_what_runs_is_asked_to_stop()
         Skip(step_id="x", reason="the run was cancelled"),
         Skip(step_id="c", reason="the run was cancelled"),
         Mark(detail="cancelling", error=None),
-        Cancel(step_id="b", task_id=task("b")),
+        Cancel(step_id="b", task_id=task("b"), reason="the run was cancelled"),
     ]
 
 
