@@ -449,8 +449,8 @@ create table qw.advance (  -- the inbox of the advancer: which runs have news; w
 create index advance_run on qw.advance (run_id);
 create index advance_at on qw.advance (at);
 
-create table qw.owned (  -- which set of files applied a definition last, and what it said
-  kind     text not null check (kind in ('workflow', 'schedule')),
+create table qw.owned (  -- which set of files applied a definition last, and what it said; webhooks and commands live here
+  kind     text not null check (kind in ('workflow', 'schedule', 'queue', 'webhook', 'command')),
   name     text not null,
   owner    text not null,
   document jsonb not null,

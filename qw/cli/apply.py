@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.output import Form, Output, say, show_record
-from qw.cli.text import counted, printable
+from qw.cli.output import Column, Form, Output, say, show_all, show_record
+from qw.cli.text import ago, counted, printable
 from qw.cli.verbs import Verb, verbs
 
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what this set applied before and does not define any more.")
 ]
 
+_HISTORY: Sequence[Column] = (
+    Column(title="applied", text=lambda entry: ago(entry.at), right=True),
+    Column(title="by", text=lambda entry: entry.by, rank=2),
+    Column(title="set", text=lambda entry: entry.owner, rank=1),
+    Column(title="changes", text=lambda entry: _summary(entry.changes), rank=3, loose=True),
+)
+
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "left": "!"}
 
 
@@ -40,14 +47,18 @@ def apply(
     owner: Owner = None,
     prune: Prune = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Only show who applied what, and when.")] = False,
     output: Output = Form.TABLE,
 ) -> None:
-    """Make the database's workflows and schedules what files say, in one transaction."""
+    """Make the database what files say, in one transaction: workflows, schedules, queues, commands, webhooks."""
     from qw.cli.choosing import confirm
     from qw.cli.session import with_client
     from qw.cli.steering import myself
     from qw.client import applying
 
+    if history:
+        show_all(with_client(lambda client: applying.history(client)), _HISTORY, output)
+        return
     read = read_files(files)
     name = owner or name_of(read)
     if prune and not yes:
@@ -89,6 +100,11 @@ def show_changes(found: Changes, output: Form, *, with_text: bool) -> None:
             if with_text and change.how != "left":
                 for line in _lines(change):
                     print(printable(f"    {line}"))
+
+
+def _summary(changes: Any) -> str:
+    said = [f"{_SIGNS[one['how']]} {one['kind']} {one['name']}" for one in changes if one["how"] in _SIGNS]
+    return ", ".join(said)
 
 
 def _lines(change: Change) -> Iterator[str]:

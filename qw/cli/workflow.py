@@ -148,7 +148,9 @@ def validate(
             parts = [
                 (len(found.workflows), "workflow"),
                 (len(found.schedules), "schedule"),
+                (len(found.queues), "queue"),
                 (len(found.commands), "command"),
+                (len(found.webhooks), "webhook"),
             ]
             print(f"{path}: {' and '.join(counted(number, noun) for number, noun in parts if number) or 'empty'}")
     raise typer.Exit(0 if is_sound else 2)

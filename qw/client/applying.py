@@ -1,23 +1,24 @@
 """Definitions from files into the database: what would change, and the change, whole or not at all.
 
 A set of files has a name, its owner. What it applied before and does not define any more is only removed when asked
-for, and only while no other set has applied it since.
+for, and only while no other set has applied it since. What each kind of definition is there: `qw.client.sections`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from qw.client import Client
-from qw.client.schedules import put
+from qw.client.sections import SECTIONS, Section, Wanted
 from qw.core.errors import Invalid, guess
 from qw.core.payload import Json, JsonObject
 from qw.core.schedule import Schedule, WorkflowTarget
+from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow
 from qw.definitions import Definitions
-from qw.store import applied, runs, schedules, workers
+from qw.store import applied, events, runs, workers
 from qw.store.applied import Applied, Owned
 from qw.store.connection import Connection
 
@@ -68,9 +69,10 @@ async def apply(client: Client, files: Sequence[Definitions], *, owner: str, by:
     async with client.connection() as conn, conn.transaction():
         await applied.lock(conn)
         found = await _changes(conn, wanted, prune=prune)
-        for change in found.changes:
-            await _make(conn, change, wanted)
-        await applied.own(conn, [Owned(kind, name, owner, one) for (kind, name), one in wanted.documents.items()])
+        for section in SECTIONS:
+            for change in (one for one in found.changes if one.kind == section.kind):
+                await _make(conn, section, change, wanted, by)
+        await applied.own(conn, wanted.owned)
         if not found.is_empty:
             said: Json = [{"kind": one.kind, "name": one.name, "how": one.how.value} for one in found.changes]
             await applied.record(conn, owner=owner, by=by, changes=said)
@@ -85,52 +87,69 @@ async def history(client: Client, *, limit: int = 20) -> list[Applied]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    """What a set of files defines, by name."""
+    """What a set of files defines, by kind."""
 
     owner: str
-    workflows: Mapping[str, Workflow]
-    schedules: Mapping[str, Schedule]
-    documents: Mapping[tuple[str, str], JsonObject]
+    of_kind: Mapping[str, Wanted]
+    left_out: Sequence[str]
 
     @classmethod
     def of(cls, files: Sequence[Definitions], owner: str) -> _Set:
         """Raise Invalid for a name that two files define."""
-        workflows: dict[str, Workflow] = {}
-        known: dict[str, Schedule] = {}
-        documents: dict[tuple[str, str], JsonObject] = {}
-        for file in files:
-            workflows |= file.workflows
-            known |= file.schedules
-            for kind, names in (("workflow", file.workflows), ("schedule", file.schedules)):
-                for name in names:
-                    if (kind, name) in documents:
-                        raise Invalid(f"{file.source}: the {kind} {name} is defined in another of these files too")
-                    said = file.document[f"{kind}s"]
-                    assert isinstance(said, dict)
-                    document = said[name]
-                    assert isinstance(document, dict)
-                    documents[kind, name] = document
-        return cls(owner=owner, workflows=workflows, schedules=known, documents=documents)
+        found = {section.kind: _wanted(section, files) for section in SECTIONS}
+        return cls(owner=owner, of_kind=found, left_out=[file.source for file in files if file.remotes])
+
+    @property
+    def workflows(self) -> Mapping[str, Workflow]:
+        return self.of_kind["workflow"].values
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        return self.of_kind["schedule"].values
+
+    @property
+    def webhooks(self) -> Mapping[str, Webhook]:
+        return self.of_kind["webhook"].values
+
+    @property
+    def owned(self) -> list[Owned]:
+        return [
+            Owned(kind, name, self.owner, document)
+            for kind, wanted in self.of_kind.items()
+            for name, document in wanted.documents.items()
+        ]
+
+
+def _wanted(section: Section, files: Sequence[Definitions]) -> Wanted:
+    documents: dict[str, JsonObject] = {}
+    values: dict[str, object] = {}
+    for file in files:
+        said = file.document.get(section.key) or {}
+        assert isinstance(said, dict)
+        for name, document in said.items():
+            if name in documents:
+                raise Invalid(f"{file.source}: the {section.kind} {name} is defined in another of these files too")
+            documents[name] = document if isinstance(document, dict) else {}
+        values |= getattr(file, section.key)
+    return Wanted(values=values, documents=documents)
 
 
 async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
-    stored: dict[str, JsonObject] = {one.name: one.document for one in await runs.workflows(conn)}
-    owned = {(one.kind, one.name): one for one in await applied.owned(conn)}
-    changes = [_compared("workflow", name, stored.get(name), one.document) for name, one in wanted.workflows.items()]
-    for name, schedule in wanted.schedules.items():
-        known = await schedules.get(conn, name)
-        said = owned.get(("schedule", name))
-        before: Json = None if known is None else said.document if said else {}
-        if known and replace(known.schedule, paused=False) == replace(schedule, paused=False):
-            before = wanted.documents["schedule", name]
-        changes.append(_compared("schedule", name, before, wanted.documents["schedule", name]))
-    for key, one in owned.items():
-        if one.owner == wanted.owner and key not in wanted.documents:
-            how = How.REMOVED if prune else How.LEFT
-            changes.append(Change(kind=one.kind, name=one.name, how=how, before=one.document))
-    changes.sort(key=lambda change: (change.kind != "workflow", change.name))
-    gone = {change.name for change in changes if change.how is How.REMOVED and change.kind == "workflow"}
-    _check_children(wanted, (set(stored) | set(wanted.workflows)) - gone)
+    owned = await applied.owned(conn)
+    changes: list[Change] = []
+    for section in SECTIONS:
+        one = wanted.of_kind[section.kind]
+        ours = {each.name: each for each in owned if each.kind == section.kind}
+        known = await section.known(conn, one, {name: each.document for name, each in ours.items()})
+        found = [_compared(section.kind, name, known.get(name), after) for name, after in one.documents.items()]
+        how = How.REMOVED if prune else How.LEFT
+        found += [
+            Change(kind=section.kind, name=name, how=how, before=each.document)
+            for name, each in ours.items()
+            if each.owner == wanted.owner and name not in one.documents
+        ]
+        changes += sorted(found, key=lambda change: change.name)
+    await _check_children(conn, wanted, changes)
     return Changes(changes=changes, warnings=await _warnings(conn, wanted))
 
 
@@ -139,8 +158,10 @@ def _compared(kind: str, name: str, before: Json, after: Json) -> Change:
     return Change(kind=kind, name=name, how=how, before=before, after=after)
 
 
-def _check_children(wanted: _Set, known: set[str]) -> None:
+async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Change]) -> None:
     """Every workflow that a step or a schedule starts is there once all is applied."""
+    gone = {change.name for change in changes if change.how is How.REMOVED and change.kind == "workflow"}
+    known = ({one.name for one in await runs.workflows(conn)} | set(wanted.workflows)) - gone
     faults = [
         f"step {step} of workflow {name} starts {child!r}, which is not a workflow{guess(child, known)}"
         for name, one in wanted.workflows.items()
@@ -158,26 +179,24 @@ def _check_children(wanted: _Set, known: set[str]) -> None:
 
 async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
     served = await workers.types(conn)
-    return [
+    found = [
         f"workflow {name}: nobody has ever served the type {type!r}{guess(type, served)}"
         for name, one in wanted.workflows.items()
         for type in sorted(one.types.difference(served))
     ]
+    if wanted.webhooks and not await events.states(conn):
+        found.append("webhooks: no running daemon hands over events; one that starts from now on will")
+    found += [f"{source}: remote: is not applied; each daemon reads it from its own file" for source in wanted.left_out]
+    return found
 
 
-async def _make(conn: Connection, change: Change, wanted: _Set) -> None:
-    match change.kind, change.how:
-        case "workflow", How.ADDED | How.CHANGED:
-            await runs.keep_workflow(conn, change.name, wanted.workflows[change.name].document)
-        case "schedule", How.ADDED | How.CHANGED:
-            await put(conn, wanted.schedules[change.name])
-        case "workflow", How.REMOVED:
-            await applied.remove_workflows(conn, [change.name])
-            await applied.disown(conn, [Owned(change.kind, change.name, wanted.owner, {})])
-        case "schedule", How.REMOVED:
-            if known := await schedules.lock(conn, change.name):
-                await schedules.remove(conn, known.id)
-            await applied.disown(conn, [Owned(change.kind, change.name, wanted.owner, {})])
+async def _make(conn: Connection, section: Section, change: Change, wanted: _Set, by: str) -> None:
+    if change.how in (How.ADDED, How.CHANGED):
+        await section.put(conn, wanted.of_kind[section.kind].values[change.name], by)
+    elif change.how is How.REMOVED:
+        assert isinstance(change.before, dict)
+        await section.remove(conn, change.name, change.before)
+        await applied.disown(conn, section.kind, change.name)
 
 
 __all__ = ["Change", "Changes", "How", "apply", "diff", "history"]

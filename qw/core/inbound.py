@@ -18,6 +18,7 @@ from qw.core.event import type_of_pattern
 from qw.core.ids import parse_id
 from qw.core.payload import Json, JsonObject, parse_object
 from qw.core.task import NewTask, check_new
+from qw.core.webhook import HEADER, KEY_HEADER
 
 OWN = "/qw/"  # the sources of qw's own messages begin so
 
@@ -116,4 +117,5 @@ def _moment(value: Json) -> datetime:
 def _headers(value: Json) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("must be an object")
-    return {str(name): str(text) for name, text in value.items()}
+    ours = (HEADER, KEY_HEADER)  # a message must not have its request signed as a webhook
+    return {str(name): str(text) for name, text in value.items() if str(name).lower() not in ours}

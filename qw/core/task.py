@@ -184,8 +184,8 @@ class Attempt:
 def check_new(task: NewTask) -> None:
     """Refuse a task that cannot be stored, listing every fault."""
     faults = [
-        *_name_faults("type", task.type),
-        *_name_faults("queue", task.queue),
+        *name_faults("type", task.type),
+        *name_faults("queue", task.queue),
         *_range_fault("priority", task.priority, 0, 9),
         *_range_fault("max_retries", task.max_retries, 1, 32_000),
         *_text_faults("unique_key", task.unique_key),
@@ -198,7 +198,8 @@ def check_new(task: NewTask) -> None:
         raise Invalid(*faults[:10])
 
 
-def _name_faults(path: str, name: object) -> list[Fault]:
+def name_faults(path: str, name: object) -> list[Fault]:
+    """What is wrong with *name* as that of a type or a queue."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return []
     message = f"{str(name)[:60]!r} is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"

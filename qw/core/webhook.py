@@ -16,6 +16,7 @@ from qw.core.ids import uuid7
 
 QUEUE = "webhooks"
 HEADER = "qw-webhook"  # on the tasks that deliver; what happens to these is told to no webhook
+KEY_HEADER = "qw-webhook-key"  # the variable that has the key of the signature, if there is one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,10 @@ from qw.core.event import Format, default_types, select
 from qw.core.webhook import Webhook
 from qw.definitions import Definitions
 from qw.services.relay import Targets
-from qw.services.webhooks import Deliveries
 from qw.store.events import EventLog
 
 if TYPE_CHECKING:
     from qw.services.relay import Webhooks
-    from qw.store.pool import Pool
 
 KEPT = timedelta(hours=24)
 
@@ -105,7 +103,7 @@ def targets(
     chosen = broker(settings)
     on_demand = has_readers and settings.event_log is None and log_age(settings) is None
     is_logged = on_demand or log_age(settings) is not None
-    if chosen is None and not is_logged and webhooks is None:
+    if chosen is None and not is_logged and not (webhooks and webhooks.types):
         return None
     return Targets(
         source=source,
@@ -121,12 +119,6 @@ def targets(
 
 def _logged(settings: Settings) -> frozenset[str]:
     return select(settings.events, path="QW_EVENTS") if settings.events else default_types(Format.CLOUDEVENTS)
-
-
-def webhooks(definitions: Sequence[Definitions], pool: Pool, source: str) -> Webhooks | None:
-    """The webhooks of the files that a daemon loads; None: there are none."""
-    hooks = declared(definitions)
-    return Deliveries(pool, hooks, source=source) if hooks else None
 
 
 def declared(definitions: Sequence[Definitions]) -> list[Webhook]:

@@ -23,7 +23,7 @@ from qw.config.values import Transport
 from qw.core.ending import HandedBack, end
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Policy
-from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets, webhooks
+from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
 from qw.daemon.http import serving
@@ -51,8 +51,9 @@ from qw.services.service import Service
 from qw.services.slots import LeasedSlots, LockedSlots
 from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
+from qw.services.webhooks import Deliveries
 from qw.services.worker import Equipment, Worker
-from qw.store import claims, events, runs, workers
+from qw.store import applied, claims, events, runs, workers
 from qw.store.claims import Ended
 from qw.store.connection import Link
 from qw.store.events import EventLog
@@ -174,11 +175,20 @@ class Daemon:
         await self.offer(self._options.definitions)
 
     async def offer(self, definitions: Sequence[Definitions]) -> None:
-        """Store workflows, each version once: it becomes the newest unless it was that before."""
+        """Store workflows, each version once: it becomes the newest unless it was that before.
+
+        Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`.
+        """
         async with self._pool.connection() as conn:
+            kept = await applied.of_kind(conn, "workflow")
             for each in definitions:
+                if each.schedules or each.queues:
+                    log.warning("schedules and queues need qw apply", extra={"file": each.source})
                 for name, workflow in each.workflows.items():
-                    if await runs.offer_workflow(conn, name, workflow.document):
+                    if name in kept:
+                        if kept[name] != workflow.document:
+                            log.warning("workflow left as applied", extra={"workflow": name, "file": each.source})
+                    elif await runs.offer_workflow(conn, name, workflow.document):
                         log.info("workflow stored", extra={"workflow": name})
 
     def _register(self, conn: Blocking) -> int:
@@ -197,7 +207,8 @@ class Daemon:
         settings, pool = self._settings, self._pool
         async with pool.connection() as conn:
             source = await events.source(conn)
-            hooks = webhooks(self._options.definitions, pool, source)
+            hooks = Deliveries(pool, declared(self._options.definitions), source=source)
+            await hooks.refresh(conn)
             has_readers = self._options.http is not False
             goals = targets(settings, source, EventLog(pool.connection), hooks, has_readers=has_readers)
             if goals is not None:

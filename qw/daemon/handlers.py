@@ -14,6 +14,7 @@ from qw.core.command import Command
 from qw.core.errors import Misconfigured
 from qw.core.handling import Recorded
 from qw.core.webhook import Webhook
+from qw.definitions.commands import parse_command
 from qw.handlers import Handlers
 from qw.handlers.command import CommandOptions, add_command
 from qw.handlers.compensation import add_compensation
@@ -33,7 +34,7 @@ from qw.handlers.invoice import (
 from qw.handlers.noop import add_noop
 from qw.services.context import Connections
 from qw.services.webhooks import signer
-from qw.store import runs
+from qw.store import applied, runs
 
 
 class StoredRecords:
@@ -51,6 +52,17 @@ class StoredRecords:
             return await runs.completed_task(conn, task_id)
 
 
+def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | None]]:
+    """What looks up the commands that were applied, by their names."""
+
+    async def look_up(name: str) -> Command | None:
+        async with pool.connection() as conn:
+            document = await applied.one(conn, "command", name)
+        return parse_command(name, document, lambda path: f"commands.{name}.{path}") if document is not None else None
+
+    return look_up
+
+
 def built_in(
     settings: Settings, commands: Mapping[str, Command], pool: Connections, webhooks: Sequence[Webhook] = ()
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
@@ -62,7 +74,7 @@ def built_in(
     http = HttpOptions(egress=egress, base_url=settings.http_base_url, sign=signer(webhooks, os.environ))
     close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
-    add_command(app, CommandOptions(allowed=allowed, commands=commands))
+    add_command(app, CommandOptions(allowed=allowed, commands=commands, stored=stored_commands(pool)))
     add_data_processing(app, DataOptions(directory=settings.data_dir))
     add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
     add_create_invoice(app, InvoiceOptions(directory=settings.output_dir))

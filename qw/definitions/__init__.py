@@ -1,4 +1,4 @@
-"""``workflows.yaml``: workflows, schedules and commands, read with every fault at its line and column."""
+"""``workflows.yaml``: what it may hold, read with every fault at its line and column."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qw.core.command import Command
 from qw.core.errors import Fault, Invalid, NotFound
 from qw.core.evaluation import kind
 from qw.core.payload import Json, JsonObject
+from qw.core.queue import Queue
 from qw.core.remote import Remote
 from qw.core.schedule import Schedule
 from qw.core.schedule_document import parse_schedule
@@ -19,6 +20,7 @@ from qw.core.shape import mapping, refuse_unknown
 from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow, parse_workflow
 from qw.definitions.commands import parse_command
+from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
 from qw.definitions.source import MAX_BYTES, Source, read
 from qw.definitions.webhooks import parse_webhook
@@ -27,7 +29,7 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "workflows", "schedules", "commands", "webhooks", "remote")
+_KEYS = ("version", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
@@ -38,6 +40,7 @@ class Definitions:
     workflows: Mapping[str, Workflow]
     commands: Mapping[str, Command]
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    queues: Mapping[str, Queue] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     source: str
@@ -69,6 +72,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
     definitions = Definitions(
         workflows=_each(document, "workflows", parse_workflow, source, faults),
         schedules=_each(document, "schedules", parse_schedule, source, faults),
+        queues=_each(document, "queues", parse_queue, source, faults),
         commands=_each(document, "commands", parse_command, source, faults),
         webhooks=_each(document, "webhooks", parse_webhook, source, faults),
         remotes=_each(document, "remote", parse_remote, source, faults),

@@ -33,12 +33,13 @@ def schema() -> JsonObject:
     """Draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "qw: workflows, schedules, commands, webhooks",
+        "title": "qw: workflows, schedules, queues, commands, webhooks",
         **_closed(
             {
                 "version": {"const": 1},
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
+                "queues": {"type": "object", "additionalProperties": {"$ref": "#/$defs/queue"}},
                 "commands": _named({"$ref": "#/$defs/command"}),
                 "webhooks": _named({"$ref": "#/$defs/webhook"}),
                 "remote": {"type": "object", "additionalProperties": {"$ref": "#/$defs/remote"}},
@@ -55,6 +56,7 @@ def schema() -> JsonObject:
             "concurrency": _concurrency(),
             "workflow": _workflow(),
             "schedule": _schedule(),
+            "queue": _queue(),
             "command": _command(),
             "webhook": _webhook(),
             "remote": _remote(),
@@ -188,6 +190,11 @@ def _schedule() -> JsonObject:
     )
 
 
+def _queue() -> JsonObject:
+    paused = _about("Nothing is claimed from it; left out: as operators left it", _FLAG)
+    return _closed({"paused": paused}, nullable=True)
+
+
 def _command() -> JsonObject:
     return _closed(
         {
@@ -210,7 +217,9 @@ def _webhook() -> JsonObject:
             "types": {"$ref": "#/$defs/names"},
             "queues": {"$ref": "#/$defs/names"},
             "headers": {"type": "object", "additionalProperties": _TEXT},
-            "secret_env": _about("The variable of the daemon that has the key of the signature", _TEXT),
+            "secret_env": _about(
+                "The variable of the daemons that has the key of the signature, or as NAME_FILE its file", _TEXT
+            ),
             "max_retries": {"type": "integer", "minimum": 1, "maximum": 100},
             "description": _TEXT,
         },

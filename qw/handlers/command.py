@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,12 +62,20 @@ class CommandKilled(CommandFailed):
     """A signal ended the command."""
 
 
+async def _none_stored(name: str) -> Command | None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
-    """*allowed*: also run commands that stand in the payload. *commands*: those declared, by name."""
+    """*commands*: those that the operator declared for this daemon, by name.
+
+    *allowed*: also run what stands in the database, in a payload or *stored* by its name.
+    """
 
     allowed: bool = False
     commands: Mapping[str, Command] = field(default_factory=dict)
+    stored: Callable[[str], Awaitable[Command | None]] = _none_stored
 
 
 class CommandPayload(BaseModel):
@@ -94,7 +102,7 @@ class CommandPayload(BaseModel):
 def add_command(app: Handlers, options: CommandOptions) -> None:
     @app.handler("command", process=True)
     async def command(payload: CommandPayload, context: Context) -> Json:
-        declared = _declared(payload, options)
+        declared = await _declared(payload, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             result = Path(private, "result.json")
             program = _program(declared, Path(private), _environment(declared, context, result))
@@ -112,19 +120,26 @@ def exit_code_of(error: str) -> int | None:
     return None
 
 
-def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
+async def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
     """The command that *payload* means. Raise Reject when it is unknown or not allowed here."""
     if payload.command:
         found = options.commands.get(payload.command)
+        if found is None and options.allowed:
+            found = await options.stored(payload.command)
         if found is None:
-            hint = guess(payload.command, options.commands)
-            raise Reject(f"no command {payload.command[:60]!r} is declared under commands:{hint}")
+            raise Reject(_unknown(payload.command, options))
         if payload.env or payload.cwd:
             raise Reject(f"the command {payload.command!r} is declared: env and cwd stand in its declaration")
         return found
     if not options.allowed:
         raise Reject("this daemon runs declared commands only; start it with --allow-commands for argv and run")
     return Command(name="", run=payload.run or tuple(payload.argv or ()), cwd=payload.cwd, env=payload.env)
+
+
+def _unknown(name: str, options: CommandOptions) -> str:
+    hint = guess(name, options.commands)
+    applied = "nor applied" if options.allowed else "(applied ones run with --allow-commands only)"
+    return f"no command {name[:60]!r} is declared under commands: in a file of this daemon, {applied}{hint}"
 
 
 def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Program:

@@ -37,7 +37,12 @@ HELD_MOST = 10_000  # refused events; with more, nothing new is read until some 
 
 
 class Webhooks(Protocol):
-    types: frozenset[str]
+    @property
+    def types(self) -> frozenset[str]: ...
+
+    async def refresh(self, conn: Connection) -> bool:
+        """Look what webhooks there are now, if it is time to. Returns whether others than before."""
+        ...
 
     async def deliver(self, told: Sequence[Event]) -> None:
         """See to it that those who asked for these events get them. Safe to repeat. Raises Unavailable."""
@@ -114,6 +119,8 @@ class Relay:
             if conn is not self._conn:  # the state names the session that holds the slots
                 self._conn, self._told = conn, None
             await self._renew(conn)
+            if (hooks := self._targets.webhooks) and await hooks.refresh(conn):
+                await events.also_want(conn, sorted(hooks.types))
             self._notice(await self._slots.have(conn))
             retried, waiting = await self._next(conn) if self._had else ([], [])
         if not waiting and not retried:

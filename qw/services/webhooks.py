@@ -1,37 +1,68 @@
 """Webhooks: a task of type http_request for every event that a rule names, in the queue ``webhooks``.
 
 So they have what tasks have: retries, a log, and failed ones that can be looked at and retried. The signature is made
-when a request is sent, because its receivers take only a fresh one.
+when a request is sent, because its receivers take only a fresh one. A task names the variable with the key, never the
+key: that is with the daemons that send.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
-from qw.core.errors import Fault, Misconfigured
+from qw.core.errors import Fault, Invalid, Misconfigured
 from qw.core.event import Event, cloud_event
+from qw.core.handling import Retry
 from qw.core.payload import JsonObject
 from qw.core.task import Backoff, NewTask
-from qw.core.webhook import HEADER, QUEUE, Webhook, delivery_id, signature
+from qw.core.webhook import HEADER, KEY_HEADER, QUEUE, Webhook, delivery_id, signature
+from qw.definitions.webhooks import parse_webhook
 from qw.services.context import Connections
-from qw.store import tasks
+from qw.store import applied, tasks
+from qw.store.connection import Connection
+
+log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(delay=timedelta(seconds=5), factor=3, max_delay=timedelta(hours=1))
+LOOK_SECONDS = 2.0  # between two looks at what is applied
 
 
 class Deliveries:
-    """The webhooks of a daemon, as its relay sees them."""
+    """The webhooks that a daemon's relay sees to: those of its own files, and those applied to the database, which win.
+
+    ``types`` are the event types that they want.
+    """
 
     def __init__(self, pool: Connections, hooks: Sequence[Webhook], *, source: str) -> None:
         self._pool = pool
-        self._hooks = hooks
+        self._own = {hook.name: hook for hook in hooks}
+        self._hooks = self._own
+        self._documents: Mapping[str, JsonObject] = {}
         self._source = source
-        self.types = frozenset(type for hook in hooks for type in hook.events)
+        self._looked_at: float | None = None
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(type for hook in self._hooks.values() for type in hook.events)
+
+    async def refresh(self, conn: Connection) -> bool:
+        """Look, at most every LOOK_SECONDS, at what is applied. Returns whether that has changed."""
+        now = time.monotonic()
+        if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        documents = await applied.of_kind(conn, "webhook")
+        if documents == self._documents:
+            return False
+        self._documents = documents
+        self._hooks = {**self._own, **_read(documents)}
+        return True
 
     async def deliver(self, told: Sequence[Event]) -> None:
-        new = [self._task(event, hook) for event in told for hook in self._hooks if hook.wants(event)]
+        new = [self._task(event, hook) for event in told for hook in self._hooks.values() if hook.wants(event)]
         if new:
             async with self._pool.connection() as conn:
                 await tasks.enqueue(conn, new)
@@ -43,6 +74,7 @@ class Deliveries:
             "headers": {**hook.headers, "Content-Type": "application/cloudevents+json"},
             "body": cloud_event(event, self._source),
         }
+        signed = {KEY_HEADER: hook.secret_env} if hook.secret_env else {}
         return NewTask(
             id=delivery_id(event, hook.name),
             type="http_request",
@@ -50,27 +82,52 @@ class Deliveries:
             payload=payload,
             max_retries=hook.max_retries,
             backoff=BACKOFF,
-            headers={HEADER: hook.name, "qw-event": str(event.id)},
+            headers={HEADER: hook.name, "qw-event": str(event.id), **signed},
         )
+
+
+def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
+    found = {}
+    for name, document in documents.items():
+        try:
+            found[name] = parse_webhook(name, document, lambda path: path)
+        except Invalid as error:  # a newer qw applied it
+            log.warning("webhook not understood", extra={"webhook": name, "error": str(error)})
+    return found
 
 
 def signer(
     hooks: Sequence[Webhook], environ: Mapping[str, str]
 ) -> Callable[[Mapping[str, str], bytes], dict[str, str]]:
-    """What makes the headers that sign a body, given those of its task. Raise Misconfigured for a missing secret."""
-    secrets = {hook.name: environ.get(hook.secret_env, "") for hook in hooks if hook.secret_env}
-    if missing := sorted(name for name, secret in secrets.items() if not secret):
+    """What makes the headers that sign a body, given those of its task. Raise Misconfigured for a missing secret.
+
+    What it returns raises Retry where a task names a variable that is not set here: another daemon may have it.
+    """
+    missing = sorted(hook.name for hook in hooks if hook.secret_env and _secret(hook.secret_env, environ) is None)
+    if missing:
         faults = [Fault(path=f"webhooks.{name}.secret_env", message="this variable is not set") for name in missing]
         raise Misconfigured(*faults)
 
     def sign(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        name = headers.get(HEADER)
-        if name is None:
+        if HEADER not in headers:
             return {}
         id, timestamp = headers.get("qw-event", ""), int(time.time())
         signed = {"webhook-id": id, "webhook-timestamp": str(timestamp)}
-        if secret := secrets.get(name):
+        if variable := headers.get(KEY_HEADER):
+            secret = _secret(variable, environ)
+            if secret is None:
+                raise Retry(f"the variable {variable}, with the key of webhook {headers[HEADER]}, is not set here")
             signed["webhook-signature"] = signature(secret, id=id, timestamp=timestamp, body=body)
         return signed
 
     return sign
+
+
+def _secret(variable: str, environ: Mapping[str, str]) -> str | None:
+    """The value of the variable, or what stands in the file that ``<variable>_FILE`` names."""
+    if value := environ.get(variable):
+        return value
+    try:
+        return Path(environ[f"{variable}_FILE"]).read_text().strip() or None
+    except (KeyError, OSError, UnicodeDecodeError):
+        return None

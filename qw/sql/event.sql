@@ -13,6 +13,10 @@ with gone as (
 insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
 on conflict (type) do update set seen_at = now()
 
+-- name: also_want
+insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
+on conflict (type) do update set seen_at = now(), read_at = null
+
 -- name: still_want
 update qw.wanted set seen_at = now() where type = any(%(types)s::text[])
 

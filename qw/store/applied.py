@@ -17,7 +17,7 @@ _SQL = sql.statements("apply")
 
 
 class Owned(NamedTuple):
-    """A definition (``kind``: workflow or schedule) and the set of files that applied it last."""
+    """A definition and the set of files that applied it last. Kinds: workflow, schedule, queue, webhook, command."""
 
     kind: str
     name: str
@@ -46,6 +46,17 @@ async def owned(conn: Connection) -> list[Owned]:
     return [Owned._make(row) for row in await (await query(conn, _SQL["owned"])).fetchall()]
 
 
+async def of_kind(conn: Connection, kind: str) -> dict[str, JsonObject]:
+    """The documents of what was applied, by name."""
+    return dict(await (await query(conn, _SQL["of_kind"], {"kind": kind})).fetchall())
+
+
+async def one(conn: Connection, kind: str, name: str) -> JsonObject | None:
+    """The document of one definition. None: nobody applied it."""
+    row = await (await query(conn, _SQL["one"], {"kind": kind, "name": name})).fetchone()
+    return row[0] if row else None
+
+
 async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
     """These sets of files own these definitions from now on."""
     params = {
@@ -57,14 +68,14 @@ async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
     await query(conn, _SQL["own"], params)
 
 
-async def disown(conn: Connection, definitions: Sequence[Owned]) -> None:
-    params = {"kinds": [one.kind for one in definitions], "names": [one.name for one in definitions]}
-    await query(conn, _SQL["disown"], params)
+async def disown(conn: Connection, kind: str, name: str) -> None:
+    """Forget a definition; of webhooks and commands that is all there is."""
+    await query(conn, _SQL["disown"], {"kind": kind, "name": name})
 
 
-async def remove_workflows(conn: Connection, names: Sequence[str]) -> None:
-    """Delete workflows; their runs go on."""
-    await query(conn, _SQL["remove_workflows"], {"names": list(names)})
+async def remove_workflow(conn: Connection, name: str) -> None:
+    """Delete a workflow; its runs go on."""
+    await query(conn, _SQL["remove_workflow"], {"name": name})
 
 
 async def record(conn: Connection, *, owner: str, by: str, changes: Json) -> None:

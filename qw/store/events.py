@@ -85,6 +85,11 @@ async def want(conn: Connection, types: Sequence[str]) -> None:
     await query(conn, _SQL["want"], {"types": sorted(types)})
 
 
+async def also_want(conn: Connection, types: Sequence[str]) -> None:
+    """These event types are written too from now on."""
+    await query(conn, _SQL["also_want"], {"types": sorted(types)})
+
+
 async def still_want(conn: Connection, types: Sequence[str]) -> None:
     """There is a relay that comes for these; to be said within `forget_unwanted`'s age."""
     await query(conn, _SQL["still_want"], {"types": sorted(types)})

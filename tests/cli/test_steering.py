@@ -47,6 +47,19 @@ def test_apply_says_what_it_did_and_diff_what_it_would_do(ready: Qw) -> None:
     assert ready("workflow", "list", "--quiet").out.split() == ["release"]
 
 
+def test_who_applied_what_is_shown(ready: Qw) -> None:
+    (ready.folder / "workflows.yaml").write_text("queues: {mail: {paused: true}}\n")
+    assert ready("apply").code == 0
+
+    shown = ready("apply", "--history")
+    last = ready("apply", "--history", "-o", "json").json[0]
+
+    assert "+ queue mail" in shown.out
+    assert "@" in last["by"]
+    assert last["owner"] == "workflows.yaml"
+    assert {"kind": "queue", "name": "mail", "how": "added"} in last["changes"]
+
+
 def test_what_is_pruned_is_asked_for_first(ready: Qw) -> None:
     (ready.folder / "workflows.yaml").write_text(FILE.split("schedules:")[0])
 

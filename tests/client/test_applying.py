@@ -11,7 +11,8 @@ from qw.client.applying import How
 from qw.core.errors import Invalid
 from qw.core.payload import JsonObject
 from qw.definitions import Definitions, loads
-from qw.store import runs, workers
+from qw.store import queues, runs, workers
+from qw.store.applied import of_kind
 from qw.store.connection import Connection
 from tests.client.driving import Driver, begun
 from tests.given import column, value
@@ -122,3 +123,69 @@ async def test_a_daemons_file_never_brings_back_what_was_there_before(client: Cl
     assert not await runs.offer_workflow(conn, "w", old)
 
     assert (await client.workflow("w")).document == new
+
+
+REST = """
+queues: {reports: {paused: true}, mail: {}}
+commands: {backup: {argv: [pg_dump]}}
+webhooks: {billing: {url: "http://x/hook", secret_env: BILLING}}
+"""
+
+
+async def test_queues_commands_and_webhooks_are_applied_with_the_rest(client: Client, conn: Connection) -> None:
+    first = await applied(client, loads(REST))
+    again = await applied(client, loads(REST))
+
+    added = ["queue mail", "queue reports", "command backup", "webhook billing"]
+    assert first == dict.fromkeys(added, "added")
+    assert again == dict.fromkeys(added, "unchanged")
+    (paused,) = await queues.paused(conn)
+    assert (paused.name, paused.paused_by) == ("reports", "zoe")
+    assert await of_kind(conn, "command") == {"backup": {"argv": ["pg_dump"]}}
+    assert await of_kind(conn, "webhook") == {"billing": {"url": "http://x/hook", "secret_env": "BILLING"}}
+
+
+async def test_a_queue_that_somebody_resumed_is_paused_again(client: Client, conn: Connection) -> None:
+    await applied(client, loads(REST))
+    await queues.resume(conn, "reports")
+
+    found = await applying.diff(client, [loads(REST)], owner="ours")
+    (change,) = [one for one in found.changes if one.how is How.CHANGED]
+    assert (change.name, change.before, change.after) == ("reports", {"paused": False}, {"paused": True})
+    await applied(client, loads(REST))
+
+    assert [one.name for one in await queues.paused(conn)] == ["reports"]
+
+
+async def test_a_file_that_does_not_say_whether_a_queue_is_paused_leaves_it(client: Client, conn: Connection) -> None:
+    await applied(client, loads(REST))
+    await queues.pause(conn, "mail", by="max")
+
+    changed = await applied(client, loads(REST.replace("{paused: true}", "{}")))
+
+    assert changed == {
+        "queue mail": "unchanged",
+        "queue reports": "changed",
+        "command backup": "unchanged",
+        "webhook billing": "unchanged",
+    }
+    assert {one.name for one in await queues.paused(conn)} == {"mail", "reports"}
+
+
+async def test_what_is_pruned_of_the_rest_is_gone_and_a_queue_runs_again(client: Client, conn: Connection) -> None:
+    await applied(client, loads("webhooks: {theirs: {url: 'http://y'}}"), owner="theirs")
+    await applied(client, loads(REST))
+
+    await applied(client, loads("queues: {mail: {}}"), prune=True)
+
+    assert await queues.paused(conn) == []
+    assert await column(conn, "select kind || ' ' || name from qw.owned order by 1") == ["queue mail", "webhook theirs"]
+
+
+async def test_what_only_daemons_read_is_said(client: Client) -> None:
+    found = await applying.diff(client, [loads(REST + "remote: {ocr: }", "f.yaml")], owner="ours")
+
+    assert found.warnings == [
+        "webhooks: no running daemon hands over events; one that starts from now on will",
+        "f.yaml: remote: is not applied; each daemon reads it from its own file",
+    ]
