@@ -166,7 +166,7 @@ def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
 
     async def reload() -> None:
         try:
-            await daemon.offer(of_files(files))
+            await daemon.reload(of_files(files))
         except QwError as error:
             log.error("workflows not reloaded", extra={"error": str(error)})
 

@@ -20,6 +20,7 @@ from typing import Self
 from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
+from qw.core.command import Command
 from qw.core.ending import HandedBack, end
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Policy
@@ -51,7 +52,7 @@ from qw.services.service import Service
 from qw.services.slots import LeasedSlots, LockedSlots
 from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
-from qw.services.webhooks import Deliveries
+from qw.services.webhooks import Deliveries, signer
 from qw.services.worker import Equipment, Worker
 from qw.store import applied, claims, events, runs, workers
 from qw.store.claims import Ended
@@ -153,9 +154,9 @@ class Daemon:
         return pool
 
     def _make_handlers(self) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
-        commands = {name: c for d in self._options.definitions for name, c in d.commands.items()}
+        self._commands = _commands(self._options.definitions)
         hooks = declared(self._options.definitions)
-        handlers, close = built_in(self._settings, commands, self._pool, hooks)
+        handlers, close = built_in(self._settings, self._commands, self._pool, hooks)
         remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
         if remotes:
             calls = caller(self._settings)
@@ -191,6 +192,15 @@ class Daemon:
                     elif await runs.offer_workflow(conn, name, workflow.document):
                         log.info("workflow stored", extra={"workflow": name})
 
+    async def reload(self, definitions: Sequence[Definitions]) -> None:
+        """Take what the files say now: workflows, commands, webhooks. Raise Misconfigured, and change nothing."""
+        hooks = declared(definitions)
+        signer(hooks, os.environ)
+        await self.offer(definitions)
+        self._commands.clear()
+        self._commands.update(_commands(definitions))
+        self._hooks.replace(hooks)
+
     def _register(self, conn: Blocking) -> int:
         return workers.register(
             conn,
@@ -207,7 +217,7 @@ class Daemon:
         settings, pool = self._settings, self._pool
         async with pool.connection() as conn:
             source = await events.source(conn)
-            hooks = Deliveries(pool, declared(self._options.definitions), source=source)
+            self._hooks = hooks = Deliveries(pool, declared(self._options.definitions), source=source)
             await hooks.refresh(conn)
             has_readers = self._options.http is not False
             goals = targets(settings, source, EventLog(pool.connection), hooks, has_readers=has_readers)
@@ -391,6 +401,10 @@ class Daemon:
         task = asyncio.ensure_future(work)
         self._extra.add(task)
         task.add_done_callback(self._extra.discard)
+
+
+def _commands(definitions: Sequence[Definitions]) -> dict[str, Command]:
+    return {name: command for each in definitions for name, command in each.commands.items()}
 
 
 def _handed_back(row: Orphan, attempt: int) -> Ended:

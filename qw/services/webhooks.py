@@ -40,7 +40,7 @@ class Deliveries:
         self._pool = pool
         self._own = {hook.name: hook for hook in hooks}
         self._hooks = self._own
-        self._documents: Mapping[str, JsonObject] = {}
+        self._documents: Mapping[str, JsonObject] | None = None
         self._source = source
         self._looked_at: float | None = None
 
@@ -60,6 +60,11 @@ class Deliveries:
         self._documents = documents
         self._hooks = {**self._own, **_read(documents)}
         return True
+
+    def replace(self, hooks: Sequence[Webhook]) -> None:
+        """From now on the daemon's own files say this. The next `refresh` takes it in."""
+        self._own = {hook.name: hook for hook in hooks}
+        self._documents, self._looked_at = None, None
 
     async def deliver(self, told: Sequence[Event]) -> None:
         new = [self._task(event, hook) for event in told for hook in self._hooks.values() if hook.wants(event)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import signal
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
@@ -97,6 +98,29 @@ def test_a_daemons_own_command_stands_before_the_applied_one(
     queue.wait_for([done], "completed")
 
     assert queue.field(done, "result")["stdout"] == "own\n"
+
+
+def test_a_file_that_is_read_again_changes_workflows_commands_and_webhooks(
+    queue: Queue, daemons: Daemons, receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("commands: {greet: {argv: [echo, one]}}\n")
+    daemon = daemons("--workflows", str(file), QW_EVENT_LOG="1h", QW_HTTP_ALLOW="127.0.0.1").ready()
+
+    file.write_text(
+        f"webhooks: {{all: {{url: '{receiver.url}', events: [task.completed]}}}}\n"
+        "commands: {greet: {argv: [echo, two]}}\nworkflows: {new: {steps: [{id: a, type: noop}]}}\n"
+    )
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: queue.value("select exists (select 1 from qw.workflow where name = 'new')"))
+
+    def greeted() -> bool:
+        task = queue.put_one("command", command="greet")
+        queue.wait_for([task], "completed")
+        return bool(queue.field(task, "result")["stdout"] == "two\n")
+
+    wait_until(greeted)
+    wait_until(lambda: queue.put("noop") and len(receiver.got) > 0)
 
 
 def test_daemons_with_other_files_leave_a_workflow_as_it_was_applied(
