@@ -155,7 +155,7 @@ def _show(done: Done, settings: Settings) -> None:
     from qw.cli.tables import print_table
 
     print()
-    print_table([column for column in STEP_COLUMNS if column.title != "task"], done.run.steps)
+    print_table(STEP_COLUMNS, done.run.steps)
     print()
     (_show_invoice if done.is_good else _show_failure)(done)
     print()

@@ -12,7 +12,6 @@ from qw.cli.text import ago, clock, printable, span
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.task import Attempt, Task
-    from qw.store.runs import StoredRun, StoredStep
     from qw.store.tasks import LogLine
 
 
@@ -56,7 +55,6 @@ STEP_COLUMNS: Sequence[Column] = (
     Column(title="status", text=lambda step: str(step.status), is_status=True),
     Column(title="started", text=lambda step: clock(step.started_at), rank=3),
     Column(title="took", text=lambda step: took(step), rank=1, right=True),
-    Column(title="task", text=lambda step: str(step.task_id or ""), rank=5, is_id=True),
     Column(title="error", text=lambda step: step.error or "", rank=4, loose=True),
 )
 
@@ -102,10 +100,10 @@ def _fields(task: Task) -> dict[str, str]:
         "attempt": f"{task.attempt}, {task.retries} of {task.max_retries} failed"
         + (f", {task.crashes} crashed" if task.crashes else ""),
         "timeout": span(task.timeout),
-        "created": _at(task.created_at),
-        "due": _at(task.run_at),
-        "started": _at(task.started_at),
-        "finished": _at(task.finished_at),
+        "created": at(task.created_at),
+        "due": at(task.run_at),
+        "started": at(task.started_at),
+        "finished": at(task.finished_at),
         "took": took(task),
         "worker": "" if task.worker is None else str(task.worker),
         "key": task.unique_key or "",
@@ -119,7 +117,7 @@ def _fields(task: Task) -> dict[str, str]:
     return {name: text for name, text in shown.items() if text}
 
 
-def _at(moment: datetime | None) -> str:
+def at(moment: datetime | None) -> str:
     return f"{clock(moment)}, {ago(moment)}" if moment else ""
 
 
@@ -150,22 +148,3 @@ def _print_log(lines: Sequence[LogLine]) -> None:
         print()
     for line in lines[-20:]:
         print_line(line)
-
-
-def print_run(run: StoredRun, steps: Sequence[StoredStep]) -> None:
-    """The page of a run."""
-    from qw.cli.tables import print_table
-
-    shown = {
-        "run": str(run.id),
-        "status": f"{run.status} ({run.detail})" if run.detail else str(run.status),
-        "workflow": run.workflow,
-        "created": _at(run.created_at),
-        "finished": _at(run.finished_at),
-        "took": took(run),
-        "input": dumped(record(run.input)),
-        "error": run.error or "",
-    }
-    print_fields({name: text for name, text in shown.items() if text})
-    print()
-    print_table(STEP_COLUMNS, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,8 @@ def _qw(
 def run(words: Sequence[str]) -> int:
     """Run the command line in *words*. Returns its exit code; says in one line on stderr what went wrong."""
     FLAGS.clear()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the locale cannot show is a ?, not the end
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = _run(words)
         if sys.stdout is not None:

@@ -9,14 +9,15 @@ from uuid import UUID
 
 import typer
 
-from qw.cli.output import Column, Form, Output, Quiet, record, say, show_all, show_record
+from qw.cli.output import Column, Form, Output, Quiet, say, show_all, show_record
 from qw.cli.steering import add_verbs, myself
 from qw.cli.text import ago, counted
 from qw.cli.verbs import Verb, verbs
 from qw.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
-    from qw.client import Client, Run
+    from qw.client import Client
+    from qw.client.showing import ShownRun
 
 app = verbs("Start, follow and check workflows.")
 add_verbs(app)
@@ -79,13 +80,16 @@ def start(
     given, run_id = json_object(input, "--input"), parse_id(id, path="--id") if id else None
     patience = duration(timeout, "--timeout")
 
-    async def begin(client: Client) -> Run | UUID:
+    async def begin(client: Client) -> ShownRun | UUID:
+        from qw.client.showing import shown
+
         started = await client.start_workflow(name, given, id=run_id)
         if not wait:
             return started
         if output is Form.TABLE or quiet:
             print(started, flush=True)
-        return await client.wait_run(started, timeout=patience)
+        await client.wait_run(started, timeout=patience)
+        return await shown(client, started)
 
     done = with_client(begin)
     if isinstance(done, UUID):
@@ -101,7 +105,7 @@ def show(
     id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run's id, or the name of a workflow.")],
     output: Output = Form.TABLE,
 ) -> None:
-    """Show a run with its steps, or a workflow as it is stored."""
+    """Show a run as a tree of its steps, or a workflow as it is stored."""
     from qw.cli.session import with_client
 
     found = with_client(lambda client: _run_or_workflow(client, id))
@@ -157,6 +161,7 @@ def validate(
 
 
 async def _run_or_workflow(client: Client, word: str) -> Any:
+    from qw.client.showing import shown
     from qw.core.ids import parse_id
 
     try:
@@ -164,21 +169,21 @@ async def _run_or_workflow(client: Client, word: str) -> Any:
     except Invalid:
         return await client.workflow(word)
     try:
-        return await client.run(id)
+        return await shown(client, id)
     except NotFound:
         return await client.workflow(word)
 
 
-def _show_run(found: Run, output: Form) -> None:
+def _show_run(found: ShownRun, output: Form) -> None:
+    from qw.cli.tree import as_record, print_run
+
     if output is Form.TABLE:
-        from qw.cli.looks import print_run
-
-        print_run(found.run, found.steps)
+        print_run(found)
     else:
-        show_record({**record(found.run), "steps": record(found.steps)}, output)
+        show_record(as_record(found), output)
 
 
-def _exit_code(found: Run) -> int:
+def _exit_code(found: ShownRun) -> int:
     from qw.core.run import RunStatus
 
     return 0 if found.run.status is RunStatus.COMPLETED else 1

@@ -65,7 +65,7 @@ select id from qw.run
 -- makes it failed.
 select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
        s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
-       coalesce(s.error, f.error, case when c.status = 'failed' then c.error end) as error,
+       coalesce(s.error, f.error, case when c.status = 'failed' and s.status <> 'completed' then c.error end) as error,
        coalesce(s.result, f.result, c.output) as result,
        coalesce(f.status, case
          when c.finished_at is null then null
@@ -78,6 +78,13 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
   left join qw.run c on c.id = s.child_id
  where s.run_id = any(%(runs)s::uuid[])
  order by s.run_id, s.started_at, s.step
+
+-- name: notable_items
+-- The first items of a foreach that failed or were stopped, then those that run.
+select i.item, i.status, i.task_id, i.child_id, coalesce(f.error, c.error) as error
+  from qw.run_item i left join qw.finished f on f.task_id = i.task_id left join qw.run c on c.id = i.child_id
+ where i.run_id = %(run)s and i.step = %(step)s and i.status in ('failed', 'cancelled', 'running')
+ order by i.status = 'running', i.item limit %(limit)s
 
 -- name: documents
 select id, document from qw.workflow_version where id = any(%(versions)s::bigint[])

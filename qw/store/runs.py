@@ -93,6 +93,17 @@ class StoredStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredItem:
+    """An item of a foreach, with the task or the run that it started."""
+
+    item: int
+    status: str
+    task_id: UUID | None
+    child_id: UUID | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredSignal:
     """What a run was told. ``step`` took it; None: none yet."""
 
@@ -226,6 +237,13 @@ async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:
     """What a run was told, the oldest first."""
     async with conn.cursor(row_factory=class_row(StoredSignal)) as cursor:
         await cursor.execute(_SQL["signals"], {"run": run})
+        return await cursor.fetchall()
+
+
+async def notable_items(conn: Connection, run: UUID, step: str, *, limit: int) -> list[StoredItem]:
+    """The first items of a foreach that failed or were stopped, then those that run."""
+    async with conn.cursor(row_factory=class_row(StoredItem)) as cursor:
+        await cursor.execute(_SQL["notable_items"], {"run": run, "step": step, "limit": limit})
         return await cursor.fetchall()
 
 

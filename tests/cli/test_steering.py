@@ -121,7 +121,7 @@ def test_a_rejected_run_is_retried_with_an_edited_definition(ready: Qw) -> None:
     assert "at least one step" in bad.err
     assert (good.code, good.err) == (0, f"run {run} goes on\n")
     statuses = {step["step"]: step["status"] for step in ready("workflow", "show", run, "-o", "json").json["steps"]}
-    assert statuses == {"build": "completed", "ok": "completed", "paid": "running"}
+    assert statuses == {"build": "completed", "ok": "completed", "paid": "running", "ship": "pending"}
 
 
 @pytest.mark.parametrize(("format", "start"), [("mermaid", "flowchart TD"), ("dot", "digraph"), ("svg", "<svg")])
