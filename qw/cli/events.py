@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from qw.cli.output import Column, Form, Output, dumped, record, say, show_records
-from qw.cli.text import ago, clock, counted, printable
+from qw.cli.output import Column, Form, Output, dumped, record, say, show_record, show_records
+from qw.cli.text import ago, clock, counted, printable, span
 from qw.cli.verbs import Verb, verbs
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.store.events import ConsumerState, Lag, LoggedEvent, RelayState
+    from qw.client.events import Relay, Relaying
+    from qw.store.events import ConsumerState, LoggedEvent
 
 app = verbs("Look at what happened, and tell it again.")
 
@@ -115,65 +115,61 @@ def replay(
     with_client(work)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A daemon's relay, or its consumer of *queue*. ``pending`` and ``oldest`` are of events that wait for a relay."""
-
-    worker: int
-    role: str
-    broker: str
-    queue: str | None
-    state: str
-    since: datetime
-    pending: int | None
-    oldest: datetime | None
-    error: str | None
-
-    @classmethod
-    def relay(cls, state: RelayState, lag: Lag | None) -> Part:
-        pending, oldest = (lag.pending, lag.oldest) if lag else (0, None)
-        return cls(worker=state.worker, role="events", broker=state.broker, queue=None, state=state.state,
-                   since=state.since, pending=pending, oldest=oldest, error=state.error)  # fmt: skip
-
-    @classmethod
-    def consumer(cls, state: ConsumerState) -> Part:
-        return cls(worker=state.worker, role="commands", broker=state.broker, queue=state.queue, state=state.state,
-                   since=state.since, pending=None, oldest=None, error=state.error)  # fmt: skip
-
-
 STATE_COLUMNS = (
     Column(title="worker", text=lambda part: str(part.worker), right=True),
-    Column(title="takes", text=lambda part: part.role if part.queue is None else f"{part.role} from {part.queue}"),
+    Column(title="takes", text=lambda part: _role(part)),
     Column(title="broker", text=lambda part: part.broker),
     Column(title="state", text=lambda part: part.state, is_status=True),
     Column(title="since", text=lambda part: clock(part.since), rank=2),
-    Column(title="waiting", text=lambda part: _pending(part.pending), right=True),
-    Column(title="oldest", text=lambda part: ago(part.oldest) if part.oldest else "", rank=1),
+    Column(title="waiting", text=lambda part: _pending(part), right=True),
+    Column(title="oldest", text=lambda part: _oldest(part), rank=1, right=True),
     Column(title="error", text=lambda part: part.error or "", rank=3, loose=True),
 )
 
 
-def _pending(count: int | None) -> str:
-    return "" if count is None else "10000+" if count >= 10_000 else str(count)
+def _role(part: Relay | ConsumerState) -> str:
+    return f"commands from {part.queue}" if hasattr(part, "queue") else "events"
+
+
+def _pending(part: Relay | ConsumerState) -> str:
+    count: int | None = getattr(part, "pending", None)
+    return "" if count is None else "10,000+" if count >= 10_000 else f"{count:,}"
+
+
+def _oldest(part: Relay | ConsumerState) -> str:
+    oldest: datetime | None = getattr(part, "oldest", None)
+    return "" if oldest is None else ago(oldest)
 
 
 @app.command("state", cls=Verb, epilog="Example: qw events state")
 def state(output: Output = Form.TABLE) -> None:
     """Show how the daemons fare that take events to the broker, how far behind they are, and who takes commands."""
     from qw.cli.session import with_client
-
-    parts = with_client(_parts)
-    if output is Form.TABLE:
-        from qw.cli.tables import print_table
-
-        print_table(STATE_COLUMNS, parts)
-    else:
-        show_records([record(each) for each in parts], output)
-
-
-async def _parts(client: Client) -> list[Part]:
     from qw.client import events
 
-    lags = await events.relay_lags(client)
-    relays = [Part.relay(state, lags.get(state.worker)) for state in await events.relay_states(client)]
-    return relays + [Part.consumer(state) for state in await events.consumer_states(client)]
+    found = with_client(events.relaying)
+    if output is Form.TABLE:
+        print_relaying(found)
+    else:
+        show_record(relaying_record(found), output)
+
+
+def relaying_record(found: Relaying) -> dict[str, Any]:
+    return {
+        "relays": record(found.relays),
+        "consumers": record(found.consumers),
+        "unpublished": found.unpublished,
+        "oldest_seconds": found.oldest.total_seconds() if found.oldest else None,
+    }
+
+
+def print_relaying(found: Relaying) -> None:
+    """A row for each daemon that takes events or commands, and what has not gone out yet."""
+    from qw.cli.tables import print_table
+
+    if found.relays or found.consumers:
+        print_table(STATE_COLUMNS, [*found.relays, *found.consumers])
+    if found.oldest:
+        print(f"{counted(found.unpublished, 'event')} not published yet, the oldest {span(found.oldest)} old")
+    if not found.relays:
+        print("no daemon relays events; one that does: qw daemon, with QW_BROKER set")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from qw.cli.events import print_relaying, relaying_record
 from qw.cli.output import Column, Form, Output, record, show_record
 from qw.cli.text import ago, counted, printable, span
 from qw.cli.verbs import Verb, verbs
@@ -58,7 +59,7 @@ _LATE_COLUMNS: Sequence[Column] = (
 
 @app.command(cls=Verb, epilog="Example: qw status")
 def status(output: Output = Form.TABLE) -> None:
-    """Show queues, workers, what waits longest, what failed within a day and schedules that are late, in one screen."""
+    """Show queues, workers, what failed within a day, late schedules and the broker, in one screen."""
     from qw.cli.session import with_client
 
     found = with_client(_overlook)
@@ -81,6 +82,7 @@ def as_record(found: Overview) -> dict[str, Any]:
         "workers": record(found.workers),
         "failures": record(found.failures),
         "late_schedules": [{"schedule": name, "late_seconds": late.total_seconds()} for name, late in found.late],
+        "events": relaying_record(found.relaying),
     }
 
 
@@ -106,6 +108,7 @@ def _state(queue: Queue) -> str:
 
 def _print(found: Overview) -> None:
     from qw.cli.tables import print_table
+    from qw.store.tasks import MOST_FAILURES
 
     if found.queues:
         print_table(QUEUE_COLUMNS, found.queues)
@@ -119,9 +122,14 @@ def _print(found: Overview) -> None:
     if found.failures:
         print()
         print_table(_FAILURE_COLUMNS, found.failures)
+        if sum(failure.failed for failure in found.failures) == MOST_FAILURES:
+            print(f"only the last {MOST_FAILURES:,} that failed are counted here")
     if found.late:
         print()
         print_table(_LATE_COLUMNS, found.late)
+    if found.relaying.relays or found.relaying.unpublished:
+        print()
+        print_relaying(found.relaying)
 
 
 def _lonely(found: Overview) -> str:

@@ -31,7 +31,7 @@ def why(
 
 async def show_why(client: Client, word: str, output: Form) -> None:
     """Print the reasons, the strongest first."""
-    from qw.client.operating import why_waits
+    from qw.client.why import why_waits
 
     id = await client.resolve(word)
     reasons = await why_waits(client, id)

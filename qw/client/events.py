@@ -6,12 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from qw.client import Client
 from qw.core.event import Format, default_types
-from qw.store import events
+from qw.store import events, overview
 from qw.store.events import ConsumerState, Lag, LoggedEvent, RelayState
 
 BATCH = 500
@@ -74,19 +75,35 @@ async def replay(client: Client, since: datetime, *, type: str | None = None, ta
             total += count
 
 
+@dataclass(frozen=True, kw_only=True)
+class Relay(RelayState, Lag):
+    """A daemon that takes events to the broker: how it fares, and how far it is behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relaying:
+    """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age."""
+
+    relays: list[Relay]
+    consumers: list[ConsumerState]
+    unpublished: int
+    oldest: timedelta | None
+
+
 async def relay_states(client: Client) -> list[RelayState]:
     """How the relays of the living workers fare; empty: none relays."""
     async with client.connection() as conn:
         return await events.states(conn)
 
 
-async def relay_lags(client: Client) -> dict[int, Lag]:
-    """How far each relay is behind, by its worker."""
+async def relaying(client: Client) -> Relaying:
+    """The relays and consumers of the living workers, and what has not been published yet."""
     async with client.connection() as conn:
-        return await events.lags(conn)
+        lags = await events.lags(conn)
+        relays = [Relay(**vars(state), **vars(lags.get(state.worker, _NOTHING))) for state in await events.states(conn)]
+        consumers = await events.consumers(conn)
+        unpublished, oldest = await overview.outbox(conn)
+    return Relaying(relays=relays, consumers=consumers, unpublished=unpublished, oldest=oldest if unpublished else None)
 
 
-async def consumer_states(client: Client) -> list[ConsumerState]:
-    """How the consumers of the living workers fare; empty: none takes commands from a broker."""
-    async with client.connection() as conn:
-        return await events.consumers(conn)
+_NOTHING = Lag(pending=0, oldest=None)

@@ -1,4 +1,4 @@
-"""What operators ask and do, over a client: why a task waits, pausing queues, draining workers, mending in bulk."""
+"""What operators ask and do, over a client: one look at all, pausing queues, draining workers, mending in bulk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from qw.client import Client
+from qw.client import Client, events
+from qw.client.events import Relaying
 from qw.core.errors import Invalid, NotFound, guess
 from qw.core.firing import LATE
 from qw.core.task import NewTask, check_new
-from qw.core.why import Reason, RunFacts, StepFacts, reasons, run_reasons
-from qw.core.workflow import parse_workflow
-from qw.store import grants, queues, runs, schedules, tasks, why, workers
+from qw.store import grants, queues, schedules, tasks, workers
 from qw.store.grants import Right
 from qw.store.ids import new_id
 from qw.store.queues import Pause
-from qw.store.runs import StoredStep
 from qw.store.tasks import Failures, QueueStats
 from qw.store.workers import InHand, Worker
 
@@ -39,17 +37,19 @@ class Overview:
     workers: list[Worker]
     failures: list[Failures]
     late: list[tuple[str, timedelta]]  # schedules that nobody serves, the longest overdue first
+    relaying: Relaying
 
 
 async def overlook(client: Client) -> Overview:
-    """Queues, workers, failures by type and late schedules. Counts no big table."""
-    found = await list_queues(client)
+    """Queues, workers, failures by type, late schedules and the broker. Counts no big table."""
+    found, relaying = await list_queues(client), await events.relaying(client)
     async with client.connection() as conn:
         return Overview(
             queues=found,
             workers=await workers.living(conn),
             failures=await tasks.failures(conn),
             late=await schedules.late(conn, by=LATE),
+            relaying=relaying,
         )
 
 
@@ -108,43 +108,6 @@ async def requeue(client: Client, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Enqueue finished tasks once more, as new tasks, in one transaction. Says by id what happened."""
     async with client.connection() as conn:
         return await tasks.requeue(conn, ids)
-
-
-async def why_waits(client: Client, id: UUID) -> list[Reason]:
-    """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
-    async with client.connection() as conn:
-        facts = await why.facts(conn, id)
-    if facts is not None:
-        return reasons(facts)
-    try:
-        return run_reasons(await _run_facts(client, id))
-    except NotFound:
-        raise NotFound(f"neither a task nor a run has the id {id}") from None
-
-
-def _step_facts(step: StoredStep) -> StepFacts:
-    return StepFacts(
-        status=step.status, type=step.type, task_id=step.task_id, child_id=step.child_id, due_at=step.due_at
-    )
-
-
-async def _run_facts(client: Client, id: UUID) -> RunFacts:
-    found = await client.run(id)
-    run = found.run
-    async with client.connection() as conn:
-        documents = await runs.documents(conn, [run.version])
-        has_news, living = await why.waits_for_advance(conn, id), await workers.living(conn)
-    workflow = parse_workflow(run.workflow, documents[run.version])
-    return RunFacts(
-        id=id,
-        status=run.status,
-        detail=run.detail,
-        error=run.error,
-        needs={step.id: step.needs for step in workflow.steps},
-        steps={step.step: _step_facts(step) for step in found.steps},
-        has_news=has_news,
-        servers=len(living),
-    )
 
 
 async def grant(client: Client, role: str, right: str, *, dry_run: bool = False) -> list[str]:

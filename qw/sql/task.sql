@@ -303,10 +303,10 @@ select i.id, case when f.task_id is not null then 'requeued' when t.id is null t
  order by i.place
 
 -- name: failures
--- What failed within a day, by type, of the last 1,000 failed tasks; the most frequent first.
+-- What failed within a day, by type, of the last failed tasks; the most frequent first.
 select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
        (array_agg(f.error order by f.finished_at desc))[1] as last_error
-  from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit 1000) f
+  from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit %(most)s) f
   join qw.task t on t.id = f.task_id
  where f.finished_at > now() - interval '1 day'
  group by t.type order by failed desc, t.type

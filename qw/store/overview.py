@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from qw import sql
@@ -47,14 +48,20 @@ async def logs(conn: Connection, ids: Sequence[UUID], *, limit: int = 100) -> di
     return lines
 
 
+async def outbox(conn: Connection) -> tuple[int, timedelta]:
+    """How many events no broker has yet, counted to 10,000; and how long the first has waited."""
+    pending, seconds = await _one(conn, "outbox")
+    return int(pending), timedelta(seconds=seconds)
+
+
 async def gauges(conn: Connection) -> Gauges:
-    (pending, age), (transaction_age,) = await _one(conn, "outbox"), await _one(conn, "database")
+    (pending, age), (transaction_age,) = await outbox(conn), await _one(conn, "database")
     return Gauges(
         oldest=dict(await (await query(conn, _SQL["oldest"])).fetchall()),
         paused=[row[0] for row in await (await query(conn, _SQL["paused"])).fetchall()],
         open_runs=dict(await (await query(conn, _SQL["open_runs"])).fetchall()),
-        outbox=int(pending),
-        outbox_age=age,
+        outbox=pending,
+        outbox_age=age.total_seconds(),
         transaction_age=transaction_age,
         dead_rows=dict(await (await query(conn, _SQL["dead_rows"])).fetchall()),
     )

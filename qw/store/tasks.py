@@ -22,6 +22,7 @@ from qw.store.connection import Connection, execute, query, to_json
 _SQL = sql.statements("task")
 _COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
 LAST_ID = UUID(int=2**128 - 1)
+MOST_FAILURES = 1000  # failed tasks that `failures` looks at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +279,9 @@ async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 async def failures(conn: Connection) -> list[Failures]:
-    """What failed within a day, by type, the most frequent first; of the last 1,000 failed tasks."""
+    """What failed within a day, by type, the most frequent first; of the last MOST_FAILURES failed tasks."""
     async with conn.cursor(row_factory=class_row(Failures)) as cursor:
-        await cursor.execute(_SQL["failures"])
+        await cursor.execute(_SQL["failures"], {"most": MOST_FAILURES})
         return await cursor.fetchall()
 
 

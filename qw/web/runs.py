@@ -7,7 +7,8 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import Run, filing, operating, steering
+from qw.client import Run, filing, steering
+from qw.client.why import why_waits
 from qw.core.errors import NotFound
 from qw.core.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
@@ -111,7 +112,7 @@ async def show(call: Call[None, None]) -> RunWithSteps:
 async def why(call: Call[None, None]) -> Reasons:
     """What keeps a run from going on, the strongest reason first."""
     found = await _the_run(call)
-    return {"reasons": [reason_entity(reason) for reason in await operating.why_waits(call.client, found.run.id)]}
+    return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, found.run.id)]}
 
 
 async def signal(call: Call[SignalForm, None]) -> Message:

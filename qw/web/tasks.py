@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import ConfigDict, WithJsonSchema
 from typing_extensions import TypedDict
 
-from qw.client import explain, filing, operating
+from qw.client import explain, filing
+from qw.client.why import why_waits
 from qw.core.errors import TimedOut
 from qw.core.task import Status, Task
 from qw.core.why import Reason
@@ -201,7 +202,7 @@ async def logs(call: Call[None, LogQuery]) -> Logs:
 async def why(call: Call[None, None]) -> Reasons:
     """What keeps a task from running, the strongest reason first; what it does or did, when nothing does."""
     task = await the_task(call, call.id())
-    return {"reasons": [reason_entity(reason) for reason in await operating.why_waits(call.client, task.id)]}
+    return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, task.id)]}
 
 
 def reason_entity(reason: Reason) -> ReasonEntity:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.cli.program import Qw
 from tests.databases import wait_until
@@ -19,7 +20,7 @@ def types(qw: Qw, *words: str) -> list[object]:
 def test_events_of_a_task_are_kept_shown_and_replayed(qw: Qw) -> None:
     qw.environ.update(KEPT)
     with qw.daemon():
-        wait_until(lambda: qw("events", "state", "-o", "json").json)
+        wait_until(lambda: qw("events", "state", "-o", "json").json["relays"])
         task, other = qw("enqueue", "noop").id, qw("enqueue", "noop").id
         qw("queue", "pause", "mail")
         wait_until(lambda: len(tailed(qw, "--type", "task.completed")) == 2)
@@ -30,7 +31,7 @@ def test_events_of_a_task_are_kept_shown_and_replayed(qw: Qw) -> None:
         assert types(qw, "--since", "0s") == []
         shown = qw("events", "tail").out
         assert f"task.completed         {task}  noop" in shown
-        state = qw("events", "state", "-o", "json").json
+        state = qw("events", "state", "-o", "json").json["relays"]
         assert [(each["broker"], each["state"], each["error"]) for each in state] == [("postgres", "up", None)]
         replayed = qw("events", "replay", "--since", "1h", "--task", str(other))
         assert "2 events on the way again" in replayed.err
@@ -52,16 +53,54 @@ def test_what_is_replayed_waits_for_a_relay(qw: Qw) -> None:
 def test_the_state_names_each_broker_its_error_and_how_much_waits_for_it(qw: Qw) -> None:
     qw.environ.update(QW_BROKER_URL="redis://127.0.0.1:1/0", QW_CONSUME="1", QW_COMMAND_QUEUE="orders.in")
     with qw.daemon():
-        wait_until(lambda: [part["state"] for part in qw("events", "state", "-o", "json").json] == ["down", "down"])
+        wait_until(lambda: states(qw) == ["down", "down"])
         qw("enqueue", "noop", "--wait")
 
-        relay, consumer = qw("events", "state", "-o", "json").json
+        found = qw("events", "state", "-o", "json").json
         shown = qw("events", "state").out
 
-    assert (relay["role"], relay["broker"], relay["queue"]) == ("events", "redis", None)
+    [relay], [consumer] = found["relays"], found["consumers"]
+    assert relay["broker"] == "redis"
     assert relay["pending"] >= 2
     assert relay["oldest"] is not None
     assert "refused" in relay["error"]
-    assert (consumer["role"], consumer["queue"], consumer["pending"]) == ("commands", "orders.in", None)
+    assert consumer["queue"] == "orders.in"
     assert "refused" in consumer["error"]
     assert "commands from orders.in" in shown
+
+
+def states(qw: Qw) -> list[str]:
+    found = qw("events", "state", "-o", "json").json
+    return [each["state"] for each in (*found["relays"], *found["consumers"])]
+
+
+def test_the_status_says_which_broker_is_away_since_when_and_what_waits_for_it(qw: Qw) -> None:
+    qw.environ.update(QW_BROKER="nats", QW_NATS_SERVERS="nats://127.0.0.1:1")
+    with qw.daemon("--no-http"):
+        qw("enqueue", "noop")
+        wait_until(lambda: relays(qw) == ["down"])
+        shown, found = qw("status").out, qw("status", "-o", "json").json["events"]
+        alone = qw("events", "state").out
+
+    assert re.search(r"^ +\d+  events  nats    down   \d\d:\d\d:\d\d +\d+  ", shown, re.MULTILINE)
+    assert "not published yet, the oldest" in shown
+    assert found["unpublished"] > 0
+    assert found["oldest_seconds"] > 0
+    assert found["relays"][0].keys() == {"worker", "broker", "state", "error", "since", "pending", "oldest"}
+    assert alone.splitlines()[:2] == shown.splitlines()[-3:-1]
+
+
+def relays(qw: Qw) -> list[str]:
+    return [each["state"] for each in qw("status", "-o", "json").json["events"]["relays"]]
+
+
+def test_events_that_no_daemon_relays_are_seen(qw: Qw) -> None:
+    quiet = qw("status").out
+    qw.environ.update(QW_BROKER="nats", QW_NATS_SERVERS="nats://127.0.0.1:1")
+    with qw.daemon("--no-http"):
+        qw("enqueue", "noop")
+        wait_until(lambda: relays(qw) == ["down"])
+
+    assert "publish" not in quiet
+    assert "not published yet" in qw("status").out
+    assert "no daemon relays events; one that does: qw daemon, with QW_BROKER set" in qw("status").out

@@ -1,0 +1,50 @@
+"""Why a task does not run, or a run does not go on: the facts, fetched; `qw.core.why` has the reasons."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from qw.client import Client
+from qw.core.errors import NotFound
+from qw.core.why import Reason, RunFacts, StepFacts, reasons, run_reasons
+from qw.store import runs, why, workers
+from qw.store.runs import StoredStep
+
+
+async def why_waits(client: Client, id: UUID) -> list[Reason]:
+    """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
+    async with client.connection() as conn:
+        facts = await why.facts(conn, id)
+    if facts is not None:
+        return reasons(facts)
+    try:
+        return run_reasons(await _run_facts(client, id))
+    except NotFound:
+        raise NotFound(f"neither a task nor a run has the id {id}") from None
+
+
+def _step_facts(step: StoredStep) -> StepFacts:
+    return StepFacts(
+        status=step.status, type=step.type, task_id=step.task_id, child_id=step.child_id, due_at=step.due_at
+    )
+
+
+async def _run_facts(client: Client, id: UUID) -> RunFacts:
+    from qw.core.workflow import parse_workflow  # a task's reasons need none of it
+
+    found = await client.run(id)
+    run = found.run
+    async with client.connection() as conn:
+        documents = await runs.documents(conn, [run.version])
+        has_news, living = await why.waits_for_advance(conn, id), await workers.living(conn)
+    workflow = parse_workflow(run.workflow, documents[run.version])
+    return RunFacts(
+        id=id,
+        status=run.status,
+        detail=run.detail,
+        error=run.error,
+        needs={step.id: step.needs for step in workflow.steps},
+        steps={step.step: _step_facts(step) for step in found.steps},
+        has_news=has_news,
+        servers=len(living),
+    )
