@@ -58,25 +58,31 @@ STEP_COLUMNS: Sequence[Column] = (
     Column(title="error", text=lambda step: step.error or "", rank=4, loose=True),
 )
 
+# Of attempts that are over, and of a task for its last one.
 ATTEMPT_COLUMNS: Sequence[Column] = (
     Column(title="attempt", text=lambda attempt: str(attempt.attempt), right=True),
-    Column(title="outcome", text=lambda attempt: attempt.outcome),
-    Column(title="worker", text=lambda attempt: "" if attempt.worker is None else str(attempt.worker), rank=2),
-    Column(title="ended", text=lambda attempt: clock(attempt.ended_at), rank=1),
-    Column(title="took", text=lambda attempt: _between(attempt.started_at, attempt.ended_at), rank=3, right=True),
+    Column(title="outcome", text=lambda attempt: _outcome(attempt), is_status=True),
+    Column(title="worker", text=lambda attempt: _number(attempt.worker), rank=2, right=True),
+    Column(title="started", text=lambda attempt: clock(attempt.started_at) if attempt.started_at else "", rank=1),
+    Column(title="took", text=lambda attempt: took(attempt), rank=3, right=True),
     Column(title="error", text=lambda attempt: attempt.error or "", loose=True),
 )
 
 
 def took(item: Any) -> str:
-    """How long a task, run or step took, or has been running so far."""
+    """How long a task, attempt, run or step took, or has been running so far."""
     if item.started_at is None:
         return ""
-    return _between(item.started_at, item.finished_at or datetime.now(UTC))
+    end = item.ended_at if hasattr(item, "ended_at") else item.finished_at
+    return span((end or datetime.now(UTC)) - item.started_at)
 
 
-def _between(start: datetime | None, end: datetime) -> str:
-    return span(end - start) if start else ""
+def _outcome(attempt: Any) -> str:
+    return str(attempt.outcome if hasattr(attempt, "outcome") else attempt.status)
+
+
+def _number(worker: int | None) -> str:
+    return "" if worker is None else str(worker)
 
 
 async def show_task(client: Client, word: str, output: Form) -> None:
@@ -87,7 +93,7 @@ async def show_task(client: Client, word: str, output: Form) -> None:
         show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
         return
     print_fields(_fields(task))
-    _print_attempts(attempts)
+    _print_attempts(task, attempts)
     _print_log(lines)
 
 
@@ -97,7 +103,7 @@ def _fields(task: Task) -> dict[str, str]:
         "status": str(task.status),
         "type": task.type,
         "queue": f"{task.queue}, priority {task.priority}",
-        "attempt": f"{task.attempt}, {task.retries} of {task.max_retries} failed"
+        "attempt": f"{task.attempt}, {task.retries} failed of at most {task.max_retries}"
         + (f", {task.crashes} crashed" if task.crashes else ""),
         "timeout": span(task.timeout),
         "created": at(task.created_at),
@@ -105,7 +111,7 @@ def _fields(task: Task) -> dict[str, str]:
         "started": at(task.started_at),
         "finished": at(task.finished_at),
         "took": took(task),
-        "worker": "" if task.worker is None else str(task.worker),
+        "worker": _number(task.worker),
         "key": task.unique_key or "",
         "run": f"{task.run_id}, step {task.step}" if task.run_id else "",
         "undoes": str(task.parent_id) if task.parent_id else "",
@@ -122,23 +128,23 @@ def at(moment: datetime | None) -> str:
 
 
 def print_fields(fields: dict[str, str]) -> None:
-    """Names and values, one a line; the status in its colour."""
+    """Names and values; the status in its colour."""
     from rich.text import Text
 
-    from qw.cli.tables import STYLES, console
+    from qw.cli.tables import STYLES, print_value
 
-    out, width = console(), max(map(len, fields))
+    width = max(map(len, fields))
     for name, text in fields.items():
         style = STYLES.get(text.split(" ")[0], "") if name == "status" else ""
-        out.print(Text.assemble((f"{name:{width}}", "bold"), "  ", (printable(text), style)), soft_wrap=True)
+        print_value(Text(f"{name:{width}}  ", style="bold"), Text(printable(text), style=style))
 
 
-def _print_attempts(attempts: Sequence[Attempt]) -> None:
+def _print_attempts(task: Task, earlier: Sequence[Attempt]) -> None:
     from qw.cli.tables import print_table
 
-    if attempts:
+    if earlier:
         print()
-        print_table(ATTEMPT_COLUMNS, attempts)
+        print_table(ATTEMPT_COLUMNS, [*earlier, *([task] if task.started_at else [])])
 
 
 def _print_log(lines: Sequence[LogLine]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.containers import Lines
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ GAP = 2
 SHORT_ID = 18  # of a UUIDv7: its time and 12 bits of chance; `qw` takes it for the whole
 LEAST = 12  # cells that a loose column keeps
 LONGEST = 200  # characters of a cell where no width is given
+LONGEST_VALUE = 4000  # characters of a field, on a terminal
 
 STYLES: Mapping[str, str] = {
     "completed": "green",
@@ -71,6 +73,21 @@ def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
     with out.capture() as written:
         out.print(table)
     out.file.write("".join(f"{line.rstrip()}\n" for line in written.get().splitlines()))
+
+
+def print_value(title: Text, value: Text) -> None:
+    """*value* behind *title*. On a terminal it is broken into lines below each other, and cut in the end."""
+    out = console()
+    lines = Lines([value]) if out.soft_wrap else _wrapped(value, out, max(out.width - title.cell_len, LEAST))
+    for number, line in enumerate(lines):
+        out.print(Text.assemble(" " * title.cell_len if number else title, line), soft_wrap=True)
+
+
+def _wrapped(value: Text, out: Console, width: int) -> Lines:
+    if len(value) > LONGEST_VALUE:
+        rest = len(value) - LONGEST_VALUE
+        value = Text.assemble(value[:LONGEST_VALUE], (f"… and {rest:,} characters; -o json has all", "italic"))
+    return value.wrap(out, width, overflow="fold")
 
 
 def _cell(column: Column, item: Any) -> str:

@@ -46,11 +46,10 @@ async def show_why(client: Client, word: str, output: Form) -> None:
 def _print(id: UUID, reasons: list[tuple[str, str]]) -> None:
     from rich.text import Text
 
-    from qw.cli.tables import console
+    from qw.cli.tables import print_value
 
-    out = console()
-    out.print(Text(str(id), style="bold"))
+    print_value(Text(), Text(str(id), style="bold"))
     for text, advice in reasons:
-        out.print(Text(f"- {printable(text)}"))
+        print_value(Text("- "), Text(printable(text)))
         if advice:
-            out.print(Text(f"  {printable(advice)}", style="cyan"))
+            print_value(Text("  "), Text(printable(advice), style="cyan"))

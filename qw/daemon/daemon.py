@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from qw import __version__
 from qw.config import Settings
@@ -209,7 +209,7 @@ class Daemon:
             version=__version__,
             types=sorted(handler.type for handler in self._handlers),
             queues=self._settings.queues,
-            slots={kind.value: size for kind, size in self._slots.sizes.items()},
+            slots=self._slot_sizes,
         )
 
     async def _relay_events(self, direct: str | None) -> None:
@@ -302,10 +302,14 @@ class Daemon:
 
     # -- running
 
+    @property
+    def _slot_sizes(self) -> dict[str, Any]:
+        return {kind.value: size for kind, size in self._slots.sizes.items()}
+
     async def run(self) -> None:
         """Work until asked to drain, then drain."""
         notify("READY=1")
-        log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slots.sizes})
+        log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
         if self._options.until_drained:
             self._later(self._watch_for_the_end())
         await self._drain_asked.wait()
