@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from qw.cli.text import printable
 GAP = 2
 SHORT_ID = 18  # of a UUIDv7: its time and 12 bits of chance; `qw` takes it for the whole
 LEAST = 12  # cells that a loose column keeps
+_TRAILING = re.compile(r" +((?:\x1b\[[\d;]*m)*)$", re.MULTILINE)  # spaces, also where a colour ends after them
 LONGEST = 200  # characters of a cell where no width is given
 LONGEST_VALUE = 4000  # characters of a field, on a terminal
 
@@ -72,7 +74,7 @@ def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
         table.add_row(*(_styled(columns[index], row[index], out.width) for index in kept))
     with out.capture() as written:
         out.print(table)
-    out.file.write("".join(f"{line.rstrip()}\n" for line in written.get().splitlines()))
+    out.file.write(_TRAILING.sub(r"\1", written.get()))
 
 
 def print_value(title: Text, value: Text) -> None:
