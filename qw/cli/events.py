@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -115,6 +115,8 @@ def replay(
     with_client(work)
 
 
+LATE = timedelta(seconds=1)  # events that are younger are on their way
+
 STATE_COLUMNS = (
     Column(title="worker", text=lambda part: str(part.worker), right=True),
     Column(title="takes", text=lambda part: _role(part)),
@@ -164,12 +166,12 @@ def relaying_record(found: Relaying) -> dict[str, Any]:
 
 
 def print_relaying(found: Relaying) -> None:
-    """A row for each daemon that takes events or commands, and what has not gone out yet."""
+    """A row for each daemon that takes events or commands, and what has not gone out though it should have."""
     from qw.cli.tables import print_table
 
     if found.relays or found.consumers:
         print_table(STATE_COLUMNS, [*found.relays, *found.consumers])
-    if found.oldest:
+    if found.oldest and (found.oldest > LATE or not found.relays):
         print(f"{counted(found.unpublished, 'event')} not published yet, the oldest {span(found.oldest)} old")
     if not found.relays:
         print("no daemon relays events; one that does: qw daemon, with QW_BROKER set")

@@ -103,7 +103,8 @@ def slots_of(worker: Worker) -> str:
 def _state(queue: Queue) -> str:
     if queue.pause is None:
         return ""
-    return f"paused {ago(queue.pause.paused_at)}{f' by {queue.pause.paused_by}' if queue.pause.paused_by else ''}"
+    by = f" by {queue.pause.paused_by}," if queue.pause.paused_by else ""
+    return f"paused{by} {ago(queue.pause.paused_at)}"
 
 
 def _print(found: Overview) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.containers import Lines
-from rich.table import Table
 from rich.text import Text
 
 from qw.cli.output import Column
@@ -20,7 +17,7 @@ from qw.cli.text import printable
 GAP = 2
 SHORT_ID = 18  # of a UUIDv7: its time and 12 bits of chance; `qw` takes it for the whole
 LEAST = 12  # cells that a loose column keeps
-_TRAILING = re.compile(r" +((?:\x1b\[[\d;]*m)*)$", re.MULTILINE)  # spaces, also where a colour ends after them
+NARROW = 70  # cells; a terminal that is narrower gets short ids
 LONGEST = 200  # characters of a cell where no width is given
 LONGEST_VALUE = 4000  # characters of a field, on a terminal
 
@@ -56,25 +53,18 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
-    """Print a row for each of *items*; with none, only what the columns are called."""
+    """Print a row for each of *items*, in the columns that have room and text; with none, the titles of the columns."""
     out = console()
-    rows = [[_cell(column, item) for column in columns] for item in items]
-    kept = _fitting(columns, rows, out.width)
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    for index in kept:
-        column = columns[index]
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.loose else _width(columns, rows, index, out.width),
-        )
-    for row in rows:
-        table.add_row(*(_styled(columns[index], row[index], out.width) for index in kept))
-    with out.capture() as written:
-        out.print(table)
-    out.file.write(_TRAILING.sub(r"\1", written.get()))
+    rows = [[_shown(column, item, out.width) for column in columns] for item in items]
+    titles = [Text(column.title, style="bold") for column in columns]
+    widths = _widths(columns, titles, rows, out.width)
+    lines = [
+        Text(" " * GAP).join(_aligned(columns[index], row[index], width) for index, width in widths.items())
+        for row in (titles, *rows)
+    ]
+    for line in lines:
+        line.rstrip()
+    out.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def print_value(title: Text, value: Text) -> None:
@@ -92,34 +82,38 @@ def _wrapped(value: Text, out: Console, width: int) -> Lines:
     return value.wrap(out, width, overflow="fold")
 
 
-def _cell(column: Column, item: Any) -> str:
+def _shown(column: Column, item: Any, width: int) -> Text:
     text = printable(column.text(item))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def _is_narrow(width: int) -> bool:
-    return width < 70
-
-
-def _short(column: Column, text: str, width: int) -> str:
-    return text[:SHORT_ID] if column.is_id and _is_narrow(width) else text
-
-
-def _styled(column: Column, text: str, width: int) -> Text:
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     style = STYLES.get(text.split(" ")[0], "") if column.is_status else ""
-    return Text(_short(column, text, width), style=style)
+    return Text(text[:SHORT_ID] if column.is_id and width < NARROW else text, style=style)
 
 
-def _width(columns: Sequence[Column], rows: Sequence[Sequence[str]], index: int, width: int) -> int:
-    column = columns[index]
-    cells = [column.title, *(_short(column, row[index], width) for row in rows)]
-    widest = max(map(cell_len, cells))
-    return min(widest, LEAST) if column.loose else widest
+def _aligned(column: Column, text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    text.align("right" if column.right else "left", width)
+    return text
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The columns that have room beside each other: the least important are left out, and loose ones without text."""
-    kept = [index for index, column in enumerate(columns) if not column.loose or any(row[index] for row in rows)]
-    while len(kept) > 1 and sum(_width(columns, rows, index, width) + GAP for index in kept) - GAP > width:
-        kept.remove(max(kept, key=lambda index: (columns[index].rank, index)))
-    return kept
+def _widths(
+    columns: Sequence[Column], titles: Sequence[Text], rows: Sequence[Sequence[Text]], width: int
+) -> dict[int, int]:
+    """The columns that have room beside each other, and how much: the least important are left out.
+
+    So are those without text, where there are rows. Loose columns share what is left, the first take first.
+    """
+    whole = {index: max(row[index].cell_len for row in (titles, *rows)) for index in range(len(columns))}
+    least = {
+        index: min(widest, LEAST) if columns[index].loose else widest
+        for index, widest in whole.items()
+        if not rows or any(row[index] for row in rows)
+    }
+    while len(least) > 1 and _line(least) > width:
+        del least[max(least, key=lambda index: (columns[index].rank, index))]
+    for index in least:
+        least[index] += max(min(whole[index] - least[index], width - _line(least)), 0)
+    return least
+
+
+def _line(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)

@@ -87,7 +87,7 @@ def test_the_status_says_which_broker_is_away_since_when_and_what_waits_for_it(q
     assert found["unpublished"] > 0
     assert found["oldest_seconds"] > 0
     assert found["relays"][0].keys() == {"worker", "broker", "state", "error", "since", "pending", "oldest"}
-    assert alone.splitlines()[:2] == shown.splitlines()[-3:-1]
+    assert alone.splitlines()[0] in shown
 
 
 def relays(qw: Qw) -> list[str]:

@@ -31,26 +31,31 @@ class Terminal:
 
     def type(self, line: str, *, seconds: float = 60) -> list[str]:
         """Type a command. Returns the lines that are seen until the next prompt, without the one that was typed."""
+        return visible(self.output(line, seconds=seconds)).split("\n")[:-1]
+
+    def output(self, line: str, *, seconds: float = 60) -> str:
+        """The same as it comes: with colours, and with all that moves the cursor."""
         os.write(self._leader, f"{line}\n".encode())
-        typed, *shown = visible(self.until(_READY + PROMPT, seconds=seconds)).split("\n")
+        typed, _, shown = self.until(_READY + PROMPT, seconds=seconds).partition("\r\n")
         assert typed == line
-        return shown[:-1]
+        return shown
 
     def start(self, line: str, *, until: str) -> None:
         """Type a command that does not end; come back when it says *until*."""
         os.write(self._leader, f"{line}\n".encode())
-        self.until(until)
+        self.until(until, unless=_READY + PROMPT)
 
     def interrupt(self) -> str:
         """Press ^C. Returns what is seen until the next prompt."""
         os.write(self._leader, b"\x03")
         return visible(self.until(_READY + PROMPT))
 
-    def until(self, word: str, *, seconds: float = 60) -> str:
-        """What comes up to *word*, which was not there yet."""
+    def until(self, word: str, *, unless: str | None = None, seconds: float = 60) -> str:
+        """What comes up to *word*; fails when *unless* comes first, or neither."""
         end, deadline = word.encode(), time.monotonic() + seconds
         while end not in self._got:
             assert time.monotonic() < deadline, self._got.decode(errors="replace")
+            assert unless is None or unless.encode() not in self._got, self._got.decode(errors="replace")
             if select.select([self._leader], [], [], 0.1)[0]:
                 self._got += os.read(self._leader, 65536)
         seen, _, self._got = self._got.partition(end)
@@ -63,10 +68,10 @@ def visible(output: str) -> str:
 
 
 @contextmanager
-def terminal(environ: Mapping[str, str], folder: Path) -> Iterator[Terminal]:
+def terminal(environ: Mapping[str, str], folder: Path, *, columns: int = COLUMNS) -> Iterator[Terminal]:
     """A shell that is ready for the first command. What still runs in it at the end is hung up."""
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     name = os.ttyname(follower)
     given = {k: v for k, v in environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
     shell = subprocess.Popen(  # by its name, so that it becomes the terminal of the new session
