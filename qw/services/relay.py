@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to a worker that is behind
 BUSY_RATE = 1000  # events per second meanwhile: a thirtieth of the loop
+NOTHING_SECONDS = 0.1  # after a pass that found nothing, while the worker is behind: every batch of outcomes rings
 RENEW_SECONDS = 3600.0
 HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
 
@@ -125,6 +126,8 @@ class Relay:
             retried, waiting = await self._next(conn) if self._had else ([], [])
         if not waiting and not retried:
             await self._look_after_broker()
+            if self._worker_is_behind:
+                self._not_before = time.monotonic() + NOTHING_SECONDS
             return False
         self.is_idle = False
         handed = await self._hand_over(waiting)
