@@ -69,6 +69,21 @@ class PrivateServer:
         self._signal(signal.SIGKILL)
         wait_until(lambda: embedded.running(self.home) is None)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stopped: connections stay, nobody answers."""
+        server = embedded.running(self.home)
+        assert server is not None
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        pids = [server.pid, *map(int, children)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def _signal(self, number: signal.Signals) -> None:
         if server := embedded.running(self.home):
             os.kill(server.pid, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Sequence
@@ -12,13 +13,15 @@ from starlette.types import Receive, Scope, Send
 
 from qw.config import Role, Token
 from qw.core.errors import QwError
-from qw.web.errors import Problem, problem_of
+from qw.web.errors import RETRY_AFTER, Problem, problem_of
 from qw.web.json import JsonResponse
 from qw.web.reading import ClientGone, body_of, query_of
 from qw.web.route import ANYBODY, Call, Route
 from qw.web.site import Site
 
 log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 15.0  # for a handler, unless its route takes longer by its nature
 
 PROBLEM = "application/problem+json"
 _RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
@@ -48,7 +51,7 @@ class Endpoint:
             query = query_of(scope, route.query) if route.query else None
             body = await body_of(scope, receive, route.body) if route.takes_body else None
             call: Call[Any, Any] = Call(site=self._site, scope=scope, body=body, query=query, caller=caller)
-            answer = await route.handler(call)
+            answer = await _in_time(route, call)
         except Problem as problem:
             return problem_response(problem)
         except QwError as error:
@@ -57,6 +60,20 @@ class Endpoint:
             log.exception("request failed", extra={"route": f"{route.method} {route.path}"})
             return problem_response(Problem(500, "Something went wrong here; the log of the server has the reason"))
         return answer if isinstance(answer, Response) else JsonResponse(answer, route.status)
+
+
+async def _in_time(route: Route, call: Call[Any, Any]) -> Any:
+    """What the handler answers. Raise Problem 503 when the database keeps it waiting: it may be frozen, or cut off.
+
+    A statement that was sent is cancelled, which takes up to ten seconds more; whether it was done nobody knows.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds(call)) as limit:
+            return await route.handler(call)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Problem(503, "The database did not answer in time", headers={"Retry-After": RETRY_AFTER}) from None
 
 
 def problem_response(problem: Problem) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from qw.web.route import Call
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
-_LONGEST_WAIT = timedelta(seconds=120)
+_LONGEST_WAIT = 120.0  # seconds
 
 
 class NewTaskForm(Form):
@@ -91,10 +91,10 @@ async def enqueued_task(call: Call[TaskForm, Any]) -> UUID:
     )
 
 
-def patience(call: Call[Any, Any]) -> timedelta | None:
-    """How long the caller prefers to wait for the end of its task, at most two minutes."""
+def patience(call: Call[Any, Any]) -> float:
+    """How many seconds the caller prefers to wait for the end of its task, at most two minutes."""
     asked = _WAIT.search(call.header(b"prefer") or "")
-    return min(timedelta(seconds=int(asked[1])), _LONGEST_WAIT) if asked else None
+    return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
 
 
 def _headers(call: Call[Any, Any], workflow: UUID | None, run_at: datetime | None) -> dict[str, str] | None:

@@ -75,7 +75,7 @@ class Route:
     """``out``: what the answer looks like; ``body`` and ``query``: what is taken. ``role`` None: open to everyone.
 
     ``errors`` are the statuses that it answers with beside those that every route has; ``verbose`` is what it answers
-    instead of ``out``, as JSON, when asked to be verbose.
+    instead of ``out``, as JSON, when asked to be verbose. ``extra_seconds``: how much longer than others it may take.
     """
 
     method: str
@@ -89,6 +89,7 @@ class Route:
     errors: tuple[int, ...] = ()
     media: str = "application/json"
     verbose: Any = None
+    extra_seconds: Callable[[Call[Any, Any]], float] = lambda _: 0.0
 
     @property
     def takes_body(self) -> bool:

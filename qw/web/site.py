@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qw.web.route import Route
 
 
+LOOK_SECONDS = 3.0  # for the database to answer; then it counts as away
+
 T = TypeVar("T")
 
 
@@ -98,6 +100,15 @@ class Site:
             working.cancel()
 
     async def _look(self) -> Health:
+        """A look that ends in time, whatever the database does; what is left of a late one is cleared away behind."""
+        looking = asyncio.create_task(self._looked())
+        done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
+        if not done:
+            looking.cancel()
+            return Health(error="the database does not answer")
+        return looking.result()
+
+    async def _looked(self) -> Health:
         try:
             workers, relays = await self.client.workers(), await relay_states(self.client)
             return Health(error=None, workers=workers, relays=relays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
@@ -124,9 +125,9 @@ class BulkDone(TypedDict):
 async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
     """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
     id = await enqueued_task(call)
-    if (wait := patience(call)) is not None:
+    if (wait := patience(call)) > 0:
         try:
-            ended = await call.site.unless_closing(call.client.wait([id], timeout=wait))
+            ended = await call.site.unless_closing(call.client.wait([id], timeout=timedelta(seconds=wait)))
         except TimedOut:
             ended = None
         if ended:
@@ -256,7 +257,7 @@ def _both(route: Route) -> tuple[Route, Route]:
 
 
 ROUTES = (
-    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409))),
+    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409), extra_seconds=patience)),
     *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
     *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm)),
     *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm)),

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from qw import __version__
-from qw.web import Options, Thresholds
+from qw.web import Options, Thresholds, endpoint
 from tests.web.live import Live, live, until
 
 if TYPE_CHECKING:
@@ -339,5 +339,21 @@ def test_without_the_database_everything_but_livez_is_503(private_url: str, priv
         assert started.api.get("/livez").text == "ok"
 
         private_server.start()
+        until(lambda: started.api.post("/api/task", json=TASK).status_code == 201)
+        until(lambda: started.api.get("/readyz").status_code == 200)
+
+
+def test_a_database_that_is_frozen_is_away(
+    private_url: str, private_server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "ANSWER_SECONDS", 1.0)
+    with live(private_url) as started:
+        started.task()
+        with private_server.frozen():
+            answers = [started.api.get(path) for path in ("/readyz", "/api/health", "/api/task")]
+            refused = started.api.post("/api/task", json=TASK)
+
+        assert [answer.status_code for answer in (*answers, refused)] == [503] * 4
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in (*answers, refused))
         until(lambda: started.api.post("/api/task", json=TASK).status_code == 201)
         until(lambda: started.api.get("/readyz").status_code == 200)
