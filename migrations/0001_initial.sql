@@ -278,8 +278,8 @@ create table qw.unique_key (  -- held until the task is final, retrying included
 
 create table qw.idempotency (  -- outlives the task
   key        text primary key,
-  task_id    uuid not null,
-  digest     text not null,  -- md5 of type and payload
+  task_id    uuid not null,  -- or that of a run
+  digest     text not null,  -- md5 of type and payload, or of workflow and input
   created_at timestamptz not null default now()
 );
 create index idempotency_time on qw.idempotency using brin (created_at);

@@ -337,17 +337,26 @@ class Client:
         run_at: datetime | None = None,
         filed_under: UUID | None = None,
         id: UUID | None = None,
+        idempotency_key: str | None = None,
     ) -> UUID:
-        """Start a run of the newest version; its first tasks exist when this returns. Safe to repeat by *id*.
+        """Start a run of the newest version; its first tasks exist when this returns.
+
+        Safe to repeat by *id* or *idempotency_key*, which raises Conflict when workflow or input are others.
 
         The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
         """
         from qw.client.starting import start_run
 
-        run_id = id or new_id()
         async with self._pool.connection() as conn, conn.transaction():
-            await start_run(conn, run_id, name, {} if input is None else input, run_at=run_at, filed_under=filed_under)
-        return run_id
+            return await start_run(
+                conn,
+                id or new_id(),
+                name,
+                {} if input is None else input,
+                run_at=run_at,
+                filed_under=filed_under,
+                idempotency_key=idempotency_key,
+            )
 
     async def run(self, id: UUID) -> Run:
         """A run with its steps."""

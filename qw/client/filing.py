@@ -147,12 +147,14 @@ async def delete(client: Client, id: UUID) -> None:
             raise NotFound(f"Workflow with ID {id} not found")
 
 
-async def start(client: Client, id: UUID, input: JsonObject | None = None) -> UUID:
+async def start(
+    client: Client, id: UUID, input: JsonObject | None = None, *, idempotency_key: str | None = None
+) -> UUID:
     """Start a run. Raise Conflict when the workflow is not active."""
     stored = await get_one(client, id)
     if not stored.is_active:
         raise Conflict("Cannot start inactive workflow")
-    return await client.start_workflow(stored.name, input)
+    return await client.start_workflow(stored.name, input, idempotency_key=idempotency_key)
 
 
 async def progress(client: Client, id: UUID) -> Progress:

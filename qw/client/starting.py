@@ -10,7 +10,8 @@ import orjson
 
 from qw.client.advancing import advance_new
 from qw.core.errors import Conflict, NotFound, among
-from qw.core.payload import JsonObject
+from qw.core.payload import JsonObject, raise_faults
+from qw.core.task import key_faults
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import runs, workflows
 from qw.store.connection import Connection
@@ -24,18 +25,26 @@ async def start_run(
     *,
     run_at: datetime | None = None,
     filed_under: UUID | None = None,
-) -> None:
-    """Start a run of the newest version. Safe to repeat by *id*. Raise as `checked_input` does when none can start.
+    idempotency_key: str | None = None,
+) -> UUID:
+    """Start a run of the newest version; its id, or that of the run for which the key stands already.
 
-    The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
+    Safe to repeat by *id* or *idempotency_key*. Raise as `checked_input` does when none can start. The first tasks wait
+    until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
     """
     checked = await checked_input(conn, workflow, input)
+    if idempotency_key is not None:
+        raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
+        holder = await runs.take_key(conn, idempotency_key, id, workflow, checked)
+        if holder != id:
+            return holder
     if await runs.start(conn, id, workflow, checked):
         await advance_new(conn, id, run_at=run_at)
         if filed_under:
             await workflows.file_run(conn, id, filed_under)
     elif not await runs.get(conn, [id]):
         raise _inactive(workflow)
+    return id
 
 
 async def checked_input(conn: Connection, workflow: str, input: JsonObject) -> JsonObject:

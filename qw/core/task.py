@@ -188,8 +188,8 @@ def check_new(task: NewTask) -> None:
         *name_faults("queue", task.queue),
         *_range_fault("priority", task.priority, 0, 9),
         *_range_fault("max_retries", task.max_retries, 1, 32_000),
-        *_text_faults("unique_key", task.unique_key),
-        *_text_faults("idempotency_key", task.idempotency_key),
+        *key_faults("unique_key", task.unique_key),
+        *key_faults("idempotency_key", task.idempotency_key),
         *payload_faults(task.payload),
         *_headers_faults(task.headers),
         *_time_faults(task),
@@ -212,7 +212,8 @@ def _range_fault(path: str, number: int | None, low: int, high: int) -> list[Fau
     return [Fault(path=path, message=f"{number!r} is not a whole number from {low} to {high}")]
 
 
-def _text_faults(path: str, text: str | None) -> list[Fault]:
+def key_faults(path: str, text: str | None) -> list[Fault]:
+    """What is wrong with a unique or an idempotency key."""
     if text is None:
         return []
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:

@@ -44,6 +44,13 @@ with new as (
 )
 select id from new
 
+-- name: take_key
+-- The key of a start: the run or task that has it now, and whether that was started with the same.
+insert into qw.idempotency as i (key, task_id, digest)
+values (%(key)s::text, %(id)s::uuid, md5('run ' || %(workflow)s::text || ' ' || %(input)s::jsonb::text))
+on conflict (key) do update set key = excluded.key
+returning i.task_id, i.digest = md5('run ' || %(workflow)s::text || ' ' || %(input)s::jsonb::text)
+
 -- name: get
 select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail, r.input, r.output, r.error,
        r.cancel_asked, r.key, r.deadline, r.parent_id, r.depth, r.created_at, r.started_at, r.finished_at,

@@ -14,6 +14,7 @@ from psycopg.rows import class_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
+from qw.core.errors import Conflict
 from qw.core.handling import Recorded
 from qw.core.payload import Json, JsonObject
 from qw.core.repair import Redo
@@ -152,6 +153,20 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
     """Start a run of the newest version. False: the id exists already, or the workflow is not there or not active."""
     params = {"id": id, "workflow": workflow, "input": Jsonb(input)}
     return await (await query(conn, _SQL["start"], params)).fetchone() is not None
+
+
+async def take_key(conn: Connection, key: str, id: UUID, workflow: str, input: JsonObject) -> UUID:
+    """Let the idempotency *key* stand for the run *id*. Returns the run that it stood for already, or *id*.
+
+    Raise Conflict when that was started otherwise.
+    """
+    params = {"key": key, "id": id, "workflow": workflow, "input": Jsonb(input)}
+    row = await (await query(conn, _SQL["take_key"], params)).fetchone()
+    assert row is not None
+    holder: UUID = row[0]
+    if not row[1]:
+        raise Conflict(f"idempotency key {key} belongs to {holder}, which was started otherwise", holder=holder)
+    return holder
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:

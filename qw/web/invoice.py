@@ -150,7 +150,10 @@ async def _start(call: Call[Any, None], form: InvoiceForm, *, run_at: datetime |
     if form.workflow_id:
         await filing.get_one(call.client, form.workflow_id)
     input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}
-    run_id = await filing.start_shipped(call.client, WORKFLOW, input, under=form.workflow_id, run_at=run_at)
+    key = call.header(b"idempotency-key")
+    run_id = await filing.start_shipped(
+        call.client, WORKFLOW, input, under=form.workflow_id, run_at=run_at, idempotency_key=key
+    )
     steps = (await call.client.run(run_id)).steps
     return str(next(step.task_id for step in steps if step.task_id))
 

@@ -166,9 +166,12 @@ async def remove(call: Call[None, None]) -> Message:
 async def start(call: Call[StartForm, None]) -> WorkflowStarted:
     """Start a run of a workflow."""
     id = call.id("Workflow")
+    key = call.header(b"idempotency-key")
     try:
-        run_id = await filing.start(call.client, id, call.body.input)
-    except Conflict:
+        run_id = await filing.start(call.client, id, call.body.input, idempotency_key=key)
+    except Conflict as conflict:
+        if conflict.holder:
+            raise
         raise Problem(400, "Cannot start inactive workflow", code="conflict") from None
     return {"message": "Workflow started successfully", "workflowId": str(id), "runId": str(run_id)}
 
@@ -231,7 +234,7 @@ ROUTES = (
     delete(_ONE, remove, Message, errors=(404,)),
     put(f"{_ONE}/activate", activate, OneWorkflow, errors=(404,)),
     put(f"{_ONE}/deactivate", deactivate, OneWorkflow, errors=(404,)),
-    post(f"{_ONE}/start", start, WorkflowStarted, body=StartForm, errors=(404,)),
+    post(f"{_ONE}/start", start, WorkflowStarted, body=StartForm, errors=(404, 409)),
     get(f"{_ONE}/status", status, WorkflowStatus, errors=(404,)),
     get(f"{_ONE}/with-tasks", with_tasks, OneWorkflowWithTasks, errors=(404,)),
 )

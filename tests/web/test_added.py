@@ -51,6 +51,26 @@ def test_an_idempotency_key_stands_for_one_task(server_shared: Live) -> None:
     assert api.post("/api/task", json=TASK, headers={"Idempotency-Key": "k" * 600}).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/api/invoice/workflow/start", "/api/workflows/{id}/start"])
+def test_an_idempotency_key_stands_for_one_run(server_shared: Live, path: str) -> None:
+    api, key = server_shared.api, {"Idempotency-Key": uuid4().hex}
+    workflow = {"name": "keyed", "definition": {"initialTask": {"type": "noop", "payload": {}}}}
+    id = server_shared.post("/api/workflows", workflow)["workflow"]["id"]
+    path, body = path.format(id=id), {"customerId": "zoe", "input": {}}
+
+    first, again = (server_shared.post(path, body, headers=key) for _ in range(2))
+    other = api.post(path, json={"customerId": "amy", "input": {"n": 1}}, headers=key)
+    task = api.post("/api/task", json=TASK, headers=key)
+    wrong = api.post(path, json=body, headers={"Idempotency-Key": "k" * 600})
+
+    assert first == again
+    assert (other.status_code, task.status_code) == (400 if "/workflows/" in path else 409, 409)
+    assert (wrong.status_code, wrong.json()["message"]) == (
+        400,
+        ["Idempotency-Key: must be text of 1 to 512 characters"],
+    )
+
+
 def test_a_unique_key_that_is_held_is_a_409_naming_the_holder(server_shared: Live) -> None:
     holder = server_shared.task(uniqueKey="only one")
 
