@@ -18,6 +18,8 @@ from qw.web.route import Nothing, Route
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
+_WAITING = ("/task", "/tasks", "/enqueue")
+_KEYED = (*_WAITING, "/tasks/scheduled", "/workflow/start", "/workflow/scheduled", "/email/scheduled", "{id}/start")
 
 
 @lru_cache(maxsize=8)
@@ -121,17 +123,14 @@ def _without_null(field: dict[str, Any]) -> JsonObject:
 
 
 def _header_parameters(route: Route) -> list[JsonObject]:
-    if route.path not in ("/api/task", "/api/tasks") or route.method != "POST":
+    """Of routes where tasks or runs come in: those that take a key, and those that can wait."""
+    if route.method != "POST" or not route.path.endswith(_KEYED):
         return []
-    text: JsonObject = {"type": "string", "maxLength": 512}
-    return [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {**text, "minLength": 1, "pattern": "^[A-Za-z0-9_.:-]+$"},
-        },
-        {"name": "Prefer", "in": "header", "schema": {"type": "string", "pattern": "^wait=[0-9]$"}},
-    ]
+    key: JsonObject = {"type": "string", "minLength": 1, "maxLength": 512}
+    headers: list[JsonObject] = [{"name": "Idempotency-Key", "in": "header", "schema": key}]
+    if route.path.endswith(_WAITING):
+        headers.append({"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=10"]}})
+    return headers
 
 
 def _needs_body(model: type[BaseModel]) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from qw.web.enqueueing import NewTaskForm, enqueued
+from qw.web.enqueueing import NewTaskForm, enqueued, patience
+from qw.web.entity import TaskEntity
 from qw.web.route import Call, get, post
-from qw.web.tasks import Message, MessageWithTask, retried
+from qw.web.tasks import Message, MessageWithTask, ended_in_time, retried
 
 
 class QueueStatus(TypedDict):
@@ -85,9 +86,12 @@ async def pending_count(call: Call[None, None]) -> PendingCount:
     return {"pendingTasks": (await _counts(call)).pending}
 
 
-async def enqueue(call: Call[NewTaskForm, None]) -> MessageWithTask:
-    """Create a task."""
-    return {"taskId": str(await enqueued(call, call.body)), "message": "Task enqueued successfully"}
+async def enqueue(call: Call[NewTaskForm, None]) -> MessageWithTask | TaskEntity:
+    """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
+    id = await enqueued(call, call.body)
+    if ended := await ended_in_time(call, id):
+        return ended
+    return {"taskId": str(id), "message": "Task enqueued successfully"}
 
 
 async def retry(call: Call[None, None]) -> Message:
@@ -101,6 +105,13 @@ ROUTES = (
     get("/api/queue-manager/overloaded", overloaded, Overload),
     get("/api/queue-manager/failed-count", failed_count, FailedCount),
     get("/api/queue-manager/pending-count", pending_count, PendingCount),
-    post("/api/queue-manager/enqueue", enqueue, MessageWithTask, body=NewTaskForm, errors=(404, 409)),
+    post(
+        "/api/queue-manager/enqueue",
+        enqueue,
+        MessageWithTask | TaskEntity,
+        body=NewTaskForm,
+        errors=(404, 409),
+        extra_seconds=patience,
+    ),
     post("/api/queue-manager/retry/{taskId}", retry, Message, errors=(404,)),
 )

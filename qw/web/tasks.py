@@ -125,19 +125,25 @@ class BulkDone(TypedDict):
 async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
     """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
     id = await enqueued_task(call)
-    if (wait := patience(call)) > 0:
-        try:
-            ended = await call.site.unless_closing(call.client.wait([id], timeout=timedelta(seconds=wait)))
-        except TimedOut:
-            ended = None
-        if ended:
-            return await entity(call.client, ended[0])
+    if ended := await ended_in_time(call, id):
+        return ended
     return {
         "message": "Task created and queued successfully",
         "taskId": str(id),
         "type": call.body.type,
         "status": Status.PENDING,
     }
+
+
+async def ended_in_time(call: Call[Any, Any], id: UUID) -> TaskEntity | None:
+    """The task once it is final, if the caller prefers to wait and it ends by then."""
+    if (wait := patience(call)) <= 0:
+        return None
+    try:
+        ended = await call.site.unless_closing(call.client.wait([id], timeout=timedelta(seconds=wait)))
+    except TimedOut:
+        return None
+    return await entity(call.client, ended[0]) if ended else None
 
 
 async def find(call: Call[None, TaskQuery]) -> TaskPage:

@@ -23,8 +23,9 @@ TASK = {"type": "noop", "payload": {}}
 LATER = "2031-05-06T07:08:09Z"
 
 
-def test_prefer_wait_answers_with_the_final_task(server_with_daemon: Live) -> None:
-    answer = server_with_daemon.api.post("/api/task", json=TASK, headers={"Prefer": "respond-async, wait=10"})
+@pytest.mark.parametrize("path", ["/api/task", "/api/queue-manager/enqueue"])
+def test_prefer_wait_answers_with_the_final_task(server_with_daemon: Live, path: str) -> None:
+    answer = server_with_daemon.api.post(path, json=TASK, headers={"Prefer": "respond-async, wait=10"})
 
     assert answer.status_code == 201
     assert answer.json()["status"] == "completed"
