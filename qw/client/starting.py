@@ -11,7 +11,7 @@ import orjson
 from qw.client.advancing import advance_new
 from qw.core.errors import Conflict, NotFound, among
 from qw.core.payload import JsonObject, raise_faults
-from qw.core.task import key_faults
+from qw.core.task import key_faults, run_at_faults
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import runs, workflows
 from qw.store.connection import Connection
@@ -32,9 +32,9 @@ async def start_run(
     Safe to repeat by *id* or *idempotency_key*. Raise as `checked_input` does when none can start. The first tasks wait
     until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
     """
+    raise_faults(iter([*run_at_faults(run_at), *key_faults("idempotency_key", idempotency_key)]))
     checked = await checked_input(conn, workflow, input)
     if idempotency_key is not None:
-        raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
         holder = await runs.take_key(conn, idempotency_key, id, workflow, checked)
         if holder != id:
             return holder

@@ -229,15 +229,21 @@ def _headers_faults(headers: dict[str, str] | None) -> list[Fault]:
     return list(storable_faults(headers, "headers"))[:10]
 
 
+def run_at_faults(at: datetime | None) -> list[Fault]:
+    """What is wrong with a time to run at."""
+    if at is None:
+        return []
+    if at.tzinfo is None:
+        return [Fault(path="run_at", message="needs a time zone, such as a final Z")]
+    if not 1970 <= at.year <= 2200:
+        return [Fault(path="run_at", message=f"the year {at.year} is not between 1970 and 2200")]
+    return []
+
+
 def _time_faults(task: NewTask) -> list[Fault]:
-    faults = []
-    if task.run_at is not None:
-        if task.run_at.tzinfo is None:
-            faults.append(Fault(path="run_at", message="needs a time zone, such as a final Z"))
-        elif not 1970 <= task.run_at.year <= 2200:
-            faults.append(Fault(path="run_at", message=f"the year {task.run_at.year} is not between 1970 and 2200"))
-        if task.delay is not None:
-            faults.append(Fault(path="delay", message="give run_at or delay, not both"))
+    faults = run_at_faults(task.run_at)
+    if task.run_at is not None and task.delay is not None:
+        faults.append(Fault(path="delay", message="give run_at or delay, not both"))
     for path, value in (("delay", task.delay), ("timeout", task.timeout)):
         if value is not None and value < timedelta(0):
             faults.append(Fault(path=path, message="must not be negative"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from qw.web.errors import Problem
 from qw.web.fields import Duration, Form, Moment, Whole
 from qw.web.route import Call
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
@@ -58,12 +59,17 @@ async def enqueued(call: Call[Any, Any], form: NewTaskForm, *, run_at: datetime 
     done = await call.client.enqueue(
         form.type,
         form.payload,
-        run_at=run_at,
+        run_at=due(run_at),
         idempotency_key=call.header(b"idempotency-key"),
         headers=_headers(call, form.workflow_id, run_at),
         **options,
     )
     return done.id
+
+
+def due(at: datetime | None) -> datetime | None:
+    """When a task for *at* runs: what has passed runs at once, however long ago it was."""
+    return max(at, _LONG_AGO) if at else None
 
 
 async def check(call: Call[Any, Any], form: NewTaskForm) -> None:
@@ -126,6 +132,7 @@ def _check_payload(call: Call[Any, Any], type: str, payload: JsonObject) -> None
 def _check_operation(operation: object) -> None:
     from qw.handlers.data import OPERATIONS
 
-    if isinstance(operation, str) and operation and operation not in OPERATIONS:
-        hint = guess(operation[:60], OPERATIONS)
-        raise Invalid(f"operation: {operation[:60]!r} is unknown; known are {', '.join(OPERATIONS)}{hint}")
+    if operation is None or operation in ("", *OPERATIONS):
+        return
+    shown = str(operation)[:60]
+    raise Invalid(f"operation: {shown!r} is unknown; known are {', '.join(OPERATIONS)}{guess(shown, OPERATIONS)}")

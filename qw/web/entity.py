@@ -131,8 +131,8 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEnti
 
 
 def _merged(payload: JsonObject, result: Json) -> JsonObject:
-    """What was sent stays as it was; the result adds to it."""
-    return {**result, **payload} if isinstance(result, dict) else payload
+    """What was sent stays as it was, and first; the result adds to it."""
+    return {**payload, **result, **payload} if isinstance(result, dict) else payload
 
 
 def _scheduled_at(task: Task) -> str | None:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from qw.client import filing
 from qw.core.payload import JsonObject
 from qw.core.task import Status
-from qw.web.enqueueing import NewTaskForm, enqueued
+from qw.web.enqueueing import NewTaskForm, due, enqueued
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.fields import Date, Form, Id, NeededDate, Stamp, Text, moment
 from qw.web.route import Call, get, post
@@ -91,7 +91,7 @@ async def schedule(call: Call[ScheduledInvoiceForm, None]) -> ScheduledStart:
     at = moment(call.body.scheduled_at)
     return {
         "message": "Scheduled invoice workflow created",
-        "taskId": await _start(call, call.body, run_at=at),
+        "taskId": await _start(call, call.body, run_at=due(at)),
         "scheduledAt": call.body.scheduled_at,
     }
 

@@ -69,6 +69,7 @@ CASES: list[tuple[str, str, Any, int, Any]] = [
     ("POST", "/api/task", {**TASK, "scheduledAt": "soon"}, 400, {"message": NO_DATE}),
     ("POST", "/api/task", {**TASK, "scheduledAt": LATER, "delay": 1}, 400, {"message": lambda texts: "not both" in texts[0]}),
     ("POST", "/api/task", {"type": "data_processing", "payload": {"operation": "explode"}}, 400, {"message": lambda text: "explode" in text and "transform" in text}),
+    ("POST", "/api/task", {"type": "data_processing", "payload": {"operation": 5}}, 400, {"message": lambda text: "'5'" in text and "transform" in text}),
     ("POST", "/api/task", {"type": "http_request", "payload": {"url": "/api/health"}}, 400, {"message": lambda text: "QW_HTTP_BASE_URL" in text}),
     ("POST", "/api/task", {"type": "command", "payload": {"argv": ["ls"]}}, 400, {"message": lambda text: "argv" in text}),
     ("GET", "/api/task", None, 200, {"tasks": lambda tasks: isinstance(tasks, list), "total": is_count}),
@@ -114,6 +115,14 @@ CASES: list[tuple[str, str, Any, int, Any]] = [
     ("POST", "/api/invoice/workflow/start", {"customerId": "zoe", "dateFrom": "x", "dateTo": 5}, 400, {"message": ["dateFrom must be a valid ISO 8601 date string", "dateTo must be a valid ISO 8601 date string"]}),
     ("POST", "/api/invoice/workflow/start", {"customerId": "zoe", "workflowId": NOBODY}, 404, {"message": f"Workflow with ID {NOBODY} not found"}),
     ("POST", "/api/invoice/workflow/scheduled", {"customerId": "zoe", "scheduledAt": LATER}, 201, {"message": "Scheduled invoice workflow created", "taskId": is_id, "scheduledAt": LATER}),
+    *[
+        ("POST", path, {**TASK, "customerId": "zoe", "invoiceId": "7", "scheduledAt": at}, status, wanted)
+        for path in ("/api/scheduler/tasks/scheduled", "/api/invoice/workflow/scheduled", "/api/invoice/email/scheduled")
+        for at, status, wanted in (
+            ("1960-01-01T00:00:00Z", 201, {}),
+            ("9999-12-31T23:59:59Z", 400, {"message": ["scheduledAt: the year 9999 is not between 1970 and 2200"]}),
+        )
+    ],
     ("POST", "/api/invoice/workflow/scheduled", {}, 400, {"message": [*CUSTOMER, *DATE]}),
     ("POST", "/api/invoice/email/scheduled", {"customerId": "zoe", "invoiceId": "INV-7", "scheduledAt": LATER}, 201, {"message": "Scheduled email workflow created", "taskId": is_id, "scheduledAt": "2031-05-06T07:08:09.000Z"}),
     ("POST", "/api/invoice/email/scheduled", {}, 400, {"message": [*CUSTOMER, *INVOICE, *DATE]}),
