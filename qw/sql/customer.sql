@@ -4,7 +4,8 @@
 -- The newest first.
 with own as materialized (
   select t.id, t.run_id from qw.task t
-   where t.payload ? 'customerId' and t.payload ->> 'customerId' = %(customer)s::text
+   where t.payload ? 'customerId' and left(t.payload ->> 'customerId', 128) = left(%(customer)s::text, 128)
+     and t.payload ->> 'customerId' = %(customer)s::text
    order by t.id desc limit 10000
 ), wanted as (
   select id from own
@@ -19,7 +20,8 @@ select s.id, s.type, s.status, s.created_at, s.finished_at
 -- Counts by what a task is filed under: its run (or the workflow that the run is shown under), a workflow, or nothing.
 with own as materialized (
   select t.id, t.run_id from qw.task t
-   where t.payload ? 'customerId' and t.payload ->> 'customerId' = %(customer)s::text
+   where t.payload ? 'customerId' and left(t.payload ->> 'customerId', 128) = left(%(customer)s::text, 128)
+     and t.payload ->> 'customerId' = %(customer)s::text
    order by t.id desc limit 10000
 ), wanted as (
   select id from own

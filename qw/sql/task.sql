@@ -115,7 +115,9 @@ select t.id from qw.task t
    and (%(type)s::text is null or t.type = %(type)s::text)
    and (%(queue)s::text is null or t.queue = %(queue)s::text)
    and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
-   and (%(customer)s::text is null or (t.payload ? 'customerId' and t.payload ->> 'customerId' = %(customer)s::text))
+   and (%(customer)s::text is null
+        or (t.payload ? 'customerId' and left(t.payload ->> 'customerId', 128) = left(%(customer)s::text, 128)
+            and t.payload ->> 'customerId' = %(customer)s::text))
    and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
    and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
    and (%(error)s::text is null or exists (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import time
@@ -53,6 +54,16 @@ def test_fault_74_a_payload_of_nearly_a_mebibyte_is_taken(server_alone: Live) ->
     id = server_alone.task(payload={"text": text})
 
     assert server_alone.get(f"/api/task/{id}")["payload"] == {"text": text}
+
+
+def test_a_long_name_of_a_customer_is_found_like_any_other(server_alone: Live) -> None:
+    name = "".join(hashlib.sha512(bytes([n])).hexdigest() for n in range(40))  # too long for an index, if whole
+    id = server_alone.task(payload={"customerId": name})
+    server_alone.task(payload={"customerId": name[:-1] + "-"})
+
+    found = server_alone.get(f"/api/invoice/tasks/{name}")["tasks"]
+
+    assert [task["id"] for task in found] == [id]
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, 10 * MAX_BODY, 100 * MAX_BODY])
