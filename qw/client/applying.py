@@ -15,6 +15,7 @@ from qw.client.sections import SECTIONS, Section, Wanted
 from qw.core.errors import Invalid, guess
 from qw.core.payload import Json, JsonObject
 from qw.core.schedule import Schedule, WorkflowTarget
+from qw.core.waiting import KINDS
 from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow
 from qw.definitions import Definitions
@@ -180,7 +181,7 @@ async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Chan
 async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
     served = await workers.types(conn)
     found = [
-        f"workflow {name}: nobody has ever served the type {type!r}{guess(type, served)}"
+        f"workflow {name}: nobody has ever served the type {type!r}{guess(type, [*served, *KINDS])}"
         for name, one in wanted.workflows.items()
         for type in sorted(one.types.difference(served))
     ]

@@ -116,7 +116,7 @@ def _next(view: View) -> Iterator[Action]:
 def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
     """Other runs with the same key go on."""
     if on_limit is OnLimit.SKIP:
-        error = f"skipped: as many runs with the key {view.workflow.name!r} allows go on already"
+        error = f"skipped: as many runs with its key go on already as workflow {view.workflow.name} allows"
         yield Finish(status=RunStatus.CANCELLED, detail=SKIPPED, error=error)
     elif view.run.detail != QUEUED:
         yield Hold(cancel=excess if on_limit is OnLimit.CANCEL_RUNNING else 0)

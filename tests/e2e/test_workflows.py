@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from qw.client import Client
+from qw.client import Client, steering
 from qw.core.payload import JsonObject
 from qw.core.workflow import parse_workflow
 from tests.databases import wait_until
@@ -59,4 +59,51 @@ def test_two_hundred_runs_end_right_although_their_daemon_is_killed_twice(daemon
         "select array_agg(step order by finished) from qw.run_step where step like 'compensate:%' group by run_id"
     )
     assert all(steps[-1] == "compensate:a" for steps in order)
+    queue.expect_whole()
+
+
+INNER: JsonObject = {"steps": [nap("x", **UNDO), nap("y", "x", **UNDO)]}
+DEEP: JsonObject = {
+    "input": {"fail": "boolean"},
+    "steps": [
+        {"id": "fan", "type": "workflow", "foreach": [1, 2], "with": {"workflow": "inner"}},
+        {"id": "sleep", "type": "sleep", "with": {"for": "1s"}, "needs": ["fan"]},
+        {"id": "go", "type": "wait_signal", "needs": ["sleep"]},
+        {"id": "end", "type": "noop", "needs": ["go"], "with": {"is": "${{ 1 / (0 if input.fail else 1) }}"}},
+    ],
+}
+
+
+async def start_deep(url: str, count: int) -> None:
+    async with Client(url) as client:
+        await client.keep_workflow(parse_workflow("inner", INNER))
+        await client.keep_workflow(parse_workflow("deep", DEEP))
+        for n in range(count):
+            run = await client.start_workflow("deep", {"fail": n % 2 == 0})
+            await steering.signal(client, run, "go", {"n": n})
+
+
+def test_sleeps_signals_and_runs_below_live_through_two_kills(daemons: Daemons, queue: Queue) -> None:
+    asyncio.run(start_deep(queue.url, 20))
+    steps = "select count(*) from qw.run_step where status = 'completed' and step = %s"
+    for step, count in (("y", 15), ("sleep", 5)):
+        daemon = daemons().ready()
+        wait_until(lambda step=step, count=count: queue.value(steps, step) >= count)  # type: ignore[misc]
+        daemon.kill()
+    daemons().ready()
+
+    wait_until(lambda: queue.value(OPEN) == 0, 60)
+
+    ends = queue.connection.execute(
+        "select workflow, status, detail, count(*) from qw.run group by 1, 2, 3 order by 1, 2"
+    ).fetchall()
+    assert ends == [
+        ("deep", "completed", None, 10),
+        ("deep", "failed", "compensated", 10),
+        ("inner", "completed", None, 20),
+        ("inner", "failed", "compensated", 20),
+    ]
+    tasks = Counter(queue.column("select step from qw.task"))
+    assert tasks == {"x": 40, "y": 40, "compensate:x": 20, "compensate:y": 20, "end": 10}
+    assert queue.value("select min(finished_at - started_at) >= interval '1s' from qw.run_step where step = 'sleep'")
     queue.expect_whole()
