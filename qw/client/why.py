@@ -25,7 +25,13 @@ async def why_waits(client: Client, id: UUID) -> list[Reason]:
 
 def _step_facts(step: StoredStep) -> StepFacts:
     return StepFacts(
-        status=step.status, type=step.type, task_id=step.task_id, child_id=step.child_id, due_at=step.due_at
+        status=step.status,
+        type=step.type,
+        task_id=step.task_id,
+        child_id=step.child_id,
+        due_at=step.due_at,
+        items=step.items,
+        ended=step.items_completed + step.items_failed,
     )
 
 

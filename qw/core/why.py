@@ -215,13 +215,18 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFacts:
-    """How a step of a run that began stands. ``child_id`` is the run it started, ``due_at`` when it waits no longer."""
+    """How a step of a run that began stands. ``child_id`` is the run it started, ``due_at`` when it waits no longer.
+
+    ``items`` are those of a foreach, of which ``ended`` have ended.
+    """
 
     status: StepStatus
     type: str
     task_id: UUID | None = None
     child_id: UUID | None = None
     due_at: datetime | None = None
+    items: int | None = None
+    ended: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +271,9 @@ def _running_steps(facts: RunFacts) -> Iterator[Reason]:
 
 def _running(run: UUID, step: str, found: StepFacts) -> Reason:
     until = f" until {found.due_at:%Y-%m-%d %H:%M:%SZ}" if found.due_at else ""
+    if found.items is not None:
+        text = f"step {step} goes on: {found.ended:,} of {found.items:,} items have ended"
+        return Reason(code="step_running", text=text, advice=f"qw workflow show {run}")
     match found.type:
         case Kind.SLEEP:
             return Reason(code="sleeps", text=f"step {step} sleeps{until}")

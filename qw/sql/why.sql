@@ -30,8 +30,8 @@ where t.id = %(id)s
 select count(*) from qw.running where crashes >= 2
 
 -- name: waits_for_advance
--- Whether news of a run wait for an advancer.
-select exists (select 1 from qw.advance where run_id = %(run_id)s)
+-- Whether news of a run wait for an advancer; timers that are not due are none.
+select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= now())
 
 -- name: running
 -- How many tasks of each type each worker runs.

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from qw.client import Client
+from qw.client.operating import why_waits
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.store import runs
 from qw.store.connection import Connection, translated
@@ -202,3 +204,11 @@ async def test_the_tick_sees_a_timer_only_when_it_is_due(conn: Connection) -> No
     await Driver(conn=conn).pass_time(timedelta(hours=2))
     assert await value(conn, due) is True
     assert await column(conn, "select status from qw.run") == ["running"]
+
+
+async def test_a_run_that_sleeps_says_so_and_nothing_else(conn: Connection, url: str) -> None:
+    await kept(conn, wait("sleep", **{"with": {"for": "1h"}}))
+    id = await begun(conn)
+
+    async with Client(url, size=2) as client:
+        assert [reason.code for reason in await why_waits(client, id)] == ["sleeps"]

@@ -158,6 +158,8 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         ("waits_for_steps", "step c waits for a, b"),
     ]
     assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run is failed: boom"
+    each = StepFacts(status=StepStatus.RUNNING, type="noop", items=1000, ended=20)
+    assert run_reasons(replace(facts, steps={"a": each}))[1].text == "step a goes on: 20 of 1,000 items have ended"
 
 
 @pytest.mark.parametrize(
