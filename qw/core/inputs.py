@@ -9,7 +9,7 @@ from datetime import datetime
 
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.evaluation import kind
-from qw.core.payload import Json, JsonObject, storable_faults
+from qw.core.payload import Json, JsonObject, payload_faults
 from qw.core.shape import refuse_unknown, string
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -91,7 +91,7 @@ _KEYS = ("type", "default", "description")
 
 def check_given(inputs: Mapping[str, Input], given: JsonObject) -> JsonObject:
     """*given* with defaults filled in. Raise Invalid with every fault: missing, unknown, of another type."""
-    faults = [fault for fault, _ in zip(storable_faults(given, "input"), range(10), strict=False)]
+    faults = payload_faults(given, path="input")
     known = ", ".join(inputs) or "none"
     for name in given:
         if name not in inputs:

@@ -423,3 +423,10 @@ def test_fault_75_a_workflow_with_wrong_parts_is_invalid(parts: list[JsonObject]
         workflow = parse_workflow("w", document)
 
         assert parse_workflow("w", workflow.document) == workflow
+
+
+def test_an_input_of_more_than_one_mib_is_refused() -> None:
+    workflow = parse_workflow("w", {"input": {"x": "string"}, "steps": [step("a")]})
+
+    with pytest.raises(Invalid, match="input: 1,100,008 bytes; at most 1,048,576 are stored"):
+        check_input(workflow, {"x": "x" * 1_100_000})
