@@ -52,3 +52,26 @@ async def test_without_jetstream_the_reason_is_said() -> None:
         with pytest.raises(Unavailable, match="nats"):
             await made.publish([told()])
         await made.close()
+
+
+async def test_a_stream_that_is_full_refuses_what_is_too_much_and_says_why() -> None:
+    import nats
+    from nats.js.api import DiscardPolicy, StreamConfig
+
+    with private("nats") as server:
+        client = await nats.connect(server.url)
+        subjects = ["qw.task.>", "qw.workflow.>", "qw.schedule.>", "qw.queue.>", "qw.worker.>"]
+        config = StreamConfig(name="QW", subjects=subjects, max_msgs=1, discard=DiscardPolicy.NEW)
+        await client.jetstream().add_stream(config)
+        made = broker(server.url)
+        first, second = told(), told()
+
+        confirmed = await made.publish([first, second])
+        with pytest.raises(Unavailable, match="maximum messages exceeded"):
+            await made.publish([second])
+        await client.jetstream().purge_stream("QW")
+        again = await made.publish([second])
+        await made.close()
+        await client.close()
+
+    assert (confirmed, again) == ({first.id}, {second.id})

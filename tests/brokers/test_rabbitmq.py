@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import aio_pika
 import pytest
@@ -17,7 +18,7 @@ from qw.brokers.rabbitmq import RabbitBroker
 from qw.core.errors import Unavailable
 from qw.core.event import Format
 from tests.brokers.places import told
-from tests.brokers_services import Server, private
+from tests.brokers_services import Server, private, until
 
 
 def test_frames_made_by_hand_are_those_of_the_library() -> None:
@@ -63,6 +64,34 @@ async def test_fault_52_what_comes_back_is_not_published(rabbitmq_url: str) -> N
         for exchange in (name, f"{name}.unrouted"):
             await channel.exchange_delete(exchange)
     assert confirmed == {message.id}
+
+
+async def test_fault_52_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> None:
+    name = f"qw-test-{os.urandom(5).hex()}"
+    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    await broker.open()
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        arguments: Any = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        queue = await channel.declare_queue(f"{name}.full", exclusive=True, arguments=arguments)
+        await queue.bind(name, "task.completed.full")
+        await broker.publish([told(about="full")])
+        await until(lambda: is_full(channel, queue.name))
+
+        free, full = told(about="other"), told(about="full")
+        confirmed = await broker.publish([free, full])
+        with pytest.raises(Unavailable):
+            await broker.publish([full])
+        await broker.close()
+
+        await channel.queue_delete(f"{name}.unrouted")
+        for exchange in (name, f"{name}.unrouted"):
+            await channel.exchange_delete(exchange)
+    assert confirmed == {free.id}
+
+
+async def is_full(channel: aio_pika.abc.AbstractChannel, queue: str) -> bool:
+    return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count == 1
 
 
 async def test_fault_59_a_queue_with_other_arguments_is_told(rabbitmq_url: str) -> None:
