@@ -145,8 +145,8 @@ def private(name: str, *more: str, configure: Callable[[Path], None] | None = No
         server.command += more
         if configure:
             configure(server.directory)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()
