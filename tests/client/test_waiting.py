@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qw.client import Client
-from qw.client.operating import why_waits
+from qw.client.why import why_waits
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.store import runs
 from qw.store.connection import Connection, translated
