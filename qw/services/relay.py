@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to a worker that is behind
 BUSY_RATE = 1000  # events per second meanwhile: a thirtieth of the loop
 NOTHING_SECONDS = 0.1  # after a pass that found nothing, while the worker is behind: every batch of outcomes rings
+GATHER_SECONDS = 0.03  # between two passes, unless there is a whole batch: each costs as much as fifty events
 RENEW_SECONDS = 3600.0
 HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
 
@@ -142,10 +143,15 @@ class Relay:
         if not retried:
             self._progress.went_through(waiting)
         await self._say_all_is_well()
-        if self._pace.ahead(time.monotonic()) < BUSY or not self._worker_is_behind:
-            return True
-        self._not_before = time.monotonic() + len(waiting) / BUSY_RATE
-        return False
+        if pause := self._pause_after(len(waiting)):
+            self._not_before = time.monotonic() + pause
+        return not pause
+
+    def _pause_after(self, count: int) -> float:
+        """Seconds until the next pass, after one of *count* events."""
+        if self._pace.ahead(time.monotonic()) >= BUSY and self._worker_is_behind:
+            return count / BUSY_RATE
+        return 0.0 if count >= BATCH else GATHER_SECONDS
 
     def ended(self, count: int, *, is_behind: bool = False) -> None:
         """So many tasks ended in this process, so there are events. *is_behind*: its worker has more than it can do."""

@@ -80,7 +80,8 @@ class Relays:
 
 
 @pytest.fixture
-async def relays(url: str, conn: Connection) -> AsyncIterator[Relays]:
+async def relays(url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relays]:
+    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 0.0)
     made = Relays(url, conn)
     yield made
     await made.close()
@@ -395,6 +396,21 @@ async def test_fault_58_a_million_events_leave_with_flat_memory(relays: Relays, 
 
     assert relay.relayed == 1_000_000
     assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+async def test_what_comes_right_after_a_pass_is_gathered_for_the_next(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 3600.0)
+
+    for _ in range(3):
+        await happened(conn, "task.created")
+        await relay.step()
+
+    assert broker.batches == [1]
+    assert relay.patience() > 3000
 
 
 @pytest.mark.parametrize("is_behind", [True, False])
