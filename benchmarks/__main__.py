@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import enqueueing, growth, running, workflows
+from benchmarks import enqueueing, growth, relaying, running, workflows
 from benchmarks.place import Place, named_server, private_server
 
 MEASURES = {
@@ -24,6 +24,7 @@ MEASURES = {
     "drain": running.drain,
     "pickup": running.pickup,
     "idle": running.idle,
+    "events": relaying.events,
     "steps": workflows.steps,
     "handover": workflows.hand_over,
     "snapshot": growth.snapshot,

@@ -37,6 +37,12 @@ def private_server(home: Path) -> Iterator[str]:
         embedded.stop(home)
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, to a hundredth."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A migrated database. ``url`` is a libpq connection string."""

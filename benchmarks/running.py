@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from benchmarks.place import Place
+from benchmarks.place import Place, cpu_seconds
 from qw.client import Client
 from qw.core.task import NewTask
 from qw.store.ids import new_ids
@@ -55,20 +55,15 @@ async def idle(place: Place) -> AsyncIterator[str]:
     async with place.daemon() as process:
         await asyncio.sleep(8)
         with place.connect() as conn:  # one connection, so that the measuring adds nothing
-            before = _one(conn, count), _cpu_seconds(process.pid)
+            before = _one(conn, count), cpu_seconds(process.pid)
             await asyncio.sleep(20)
-            after = _one(conn, count), _cpu_seconds(process.pid)
+            after = _one(conn, count), cpu_seconds(process.pid)
     transactions, cpu = (after[0] - before[0]) / 20, (after[1] - before[1]) / 20
     yield f"{transactions:.1f} transactions/s, {cpu:.1%} of a core"
 
 
 def _one(conn, sql: str) -> float:  # type: ignore[no-untyped-def]
     return float(conn.execute(sql).fetchone()[0])
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def _status(pid: int, key: str) -> float:
