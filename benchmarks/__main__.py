@@ -29,6 +29,8 @@ MEASURES = {
     "handover": workflows.hand_over,
     "snapshot": growth.snapshot,
     "million": growth.million,
+    "looks": growth.looks,
+    "verbs": growth.bulk_verbs,
 }
 
 

@@ -80,12 +80,16 @@ def _status(text: str | None) -> Status | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a verb does to tasks. ``act`` says by id how it went; what is not in ``good`` was refused."""
+    """What a verb does to tasks. ``act`` says by id how it went; what is neither ``good`` nor ``repeated`` was refused.
+
+    Each batch is a transaction of its own, so a verb that was stopped goes on where it was when it is called again.
+    """
 
     verb: str
     done: str
     statuses: Sequence[str]  # of the tasks it applies to, for filters that name none
     good: frozenset[str]
+    repeated: str = ""  # the answer for a task to which the same was done before
     act: Callable[[Client, Sequence[UUID]], Awaitable[dict[UUID, str]]]
 
 
@@ -170,7 +174,7 @@ async def _matching(client: Client, wanted: Change, filters: Filters) -> list[UU
 
     match = filters.match()
     statuses = [match.status] if match.status else [Status(status) for status in wanted.statuses]
-    return [id for status in statuses for id in await all_ids(client, replace(match, status=status))]
+    return sorted([id for status in statuses for id in await all_ids(client, replace(match, status=status))])
 
 
 async def all_ids(client: Client, match: Filter) -> list[UUID]:
@@ -185,10 +189,15 @@ async def _in_batches(client: Client, wanted: Change, ids: Sequence[UUID]) -> di
     from qw.cli.progress import Progress
 
     answers: dict[UUID, str] = {}
-    with Progress(wanted.done, len(ids)) as progress:
-        for start in range(0, len(ids), BATCH):
-            answers |= await wanted.act(client, ids[start : start + BATCH])
-            progress.at(len(answers))
+    try:
+        with Progress(wanted.done, len(ids)) as progress:
+            for start in range(0, len(ids), BATCH):
+                answers |= await wanted.act(client, ids[start : start + BATCH])
+                progress.at(len(answers))
+    except BaseException:
+        if answers:
+            say(f"{len(answers):,} of {counted(len(ids), 'task')} {wanted.done}; the same command does the rest")
+        raise
     return answers
 
 
@@ -201,7 +210,11 @@ def _report(wanted: Change, asked: Asked, answers: dict[UUID, str]) -> int:
         raise refused[0]
     _show(asked, answers, good)
     if not asked.quiet and asked.output is Form.TABLE:
-        say(f"{counted(len(good), 'task')} {wanted.done}{f', {len(refused):,} not' if refused else ''}")
+        before = sum(answer == wanted.repeated for answer in answers.values())
+        say(
+            f"{counted(len(good), 'task')} {wanted.done}"
+            f"{f', {before:,} were before' if before else ''}{f', {len(refused):,} not' if refused else ''}"
+        )
     for error in refused[:_SHOWN]:
         say(f"qw: {error}")
     if len(refused) > _SHOWN:
@@ -221,7 +234,7 @@ def _show(asked: Asked, answers: dict[UUID, str], good: Sequence[UUID]) -> None:
 def _refusal(wanted: Change, id: UUID, answer: str) -> QwError | None:
     from qw.client import explain
 
-    if answer in wanted.good:
+    if answer in wanted.good or answer == wanted.repeated:
         return None
     if wanted.verb in ("cancel", "retry"):
         return explain(id, wanted.verb, answer)

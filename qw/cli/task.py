@@ -183,7 +183,7 @@ def requeue(
     output: Output = Form.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Enqueue finished tasks once more, as new tasks; the old ones stay as they are."""
+    """Enqueue finished tasks once more, as new tasks; the old ones stay as they are. Each is enqueued anew once."""
     from qw.client.operating import requeue as requeue_all
 
     _change(
@@ -192,6 +192,7 @@ def requeue(
             done="enqueued anew",
             statuses=["failed", "cancelled"],
             good=frozenset({"requeued"}),
+            repeated="was_requeued",
             act=requeue_all,
         ),
         ctx,

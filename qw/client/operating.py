@@ -105,7 +105,7 @@ async def in_hand(client: Client, worker: int) -> list[InHand]:
 
 
 async def requeue(client: Client, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Enqueue finished tasks once more, as new tasks, in one transaction. Says by id what happened."""
+    """Enqueue finished tasks once more, as new tasks, in one transaction. Says by id what happened. Safe to repeat."""
     async with client.connection() as conn:
         return await tasks.requeue(conn, ids)
 

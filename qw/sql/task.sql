@@ -293,15 +293,18 @@ with gone as (
 select count(*) from gone
 
 -- name: requeue
--- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued, missing, or
--- its state where that is not final.
-select i.id, case when f.task_id is not null then 'requeued' when t.id is null then 'missing' else 'is not final' end,
-       case when f.task_id is not null then qw.enqueue_one(
+-- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued, missing, its
+-- state where that is not final, or was_requeued: an idempotency key for each end of a task makes repeating harmless.
+select i.id,
+       case when t.id is null then 'missing' when f.task_id is null then 'is not final'
+            when k.key is not null then 'was_requeued' else 'requeued' end,
+       case when f.task_id is not null and k.key is null then qw.enqueue_one(
          t.type, t.payload, t.queue, t.priority::integer, null, null, t.max_retries::integer, t.timeout, t.unique_key,
-         null, 'skip', null, t.headers, t.backoff, t.parent_id) end
+         'requeue ' || f.task_id || ' ' || f.fence, 'skip', null, t.headers, t.backoff, t.parent_id) end
   from unnest(%(ids)s::uuid[]) with ordinality as i (id, place)
-  left join qw.task t on t.id = i.id
-  left join qw.finished f on f.task_id = i.id
+  left join lateral (select * from qw.task t where t.id = i.id offset 0) t on true
+  left join lateral (select task_id, fence from qw.finished f where f.task_id = i.id offset 0) f on true
+  left join qw.idempotency k on k.key = 'requeue ' || f.task_id || ' ' || f.fence
  order by i.place
 
 -- name: failures
@@ -309,6 +312,6 @@ select i.id, case when f.task_id is not null then 'requeued' when t.id is null t
 select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
        (array_agg(f.error order by f.finished_at desc))[1] as last_error
   from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit %(most)s) f
-  join qw.task t on t.id = f.task_id
+  cross join lateral (select type from qw.task where id = f.task_id offset 0) t
  where f.finished_at > now() - interval '1 day'
  group by t.type order by failed desc, t.type

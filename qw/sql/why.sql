@@ -1,19 +1,17 @@
 -- What keeps a task from running? One round of questions, each answered by an index, at any number of rows.
 
 -- name: facts
--- One row for a task that exists. ahead: ready tasks that go first in its queue, counted to 10,000.
+-- One row for a task that exists. ahead: ready tasks that go first in its queue, counted to *most*.
 -- usual_seconds: what tasks of its type took of late, on average; null: none ended of late.
 select
   q.paused_at, q.paused_by,
   c.reason as cancel_reason, c.requested_at as cancel_at,
-  (select count(*) from (
-     (select 1 from qw.ready r where r.queue = t.queue and r.priority < mine.priority limit 10000)
-     union all
-     (select 1 from qw.ready r where r.queue = t.queue and r.priority = mine.priority and r.seq < mine.seq limit 10000)
-   ) ahead) as ahead,
+  qw.ahead(t.queue, mine.priority, mine.seq, %(most)s::integer) as ahead,
   (select avg(extract(epoch from f.finished_at - f.started_at))::float8 from (
      select id from qw.task recent where recent.type = t.type order by recent.id desc limit 50
-   ) recent join qw.finished f on f.task_id = recent.id where f.started_at is not null) as usual_seconds,
+   ) recent cross join lateral (
+     select started_at, finished_at from qw.finished where task_id = recent.id and started_at is not null offset 0
+   ) f) as usual_seconds,
   w.host as worker_host, w.pid as worker_pid, w.seen_at as worker_seen_at, w.draining as worker_draining,
   (w.dead_at is not null or w.stopped_at is not null) as worker_gone,
   now() as now
@@ -35,5 +33,6 @@ select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= now(
 
 -- name: running
 -- How many tasks of each type each worker runs.
-select r.worker, t.type, count(*)::integer as n from qw.running r join qw.task t on t.id = r.task_id
+select r.worker, t.type, count(*)::integer as n
+  from qw.running r cross join lateral (select type from qw.task where id = r.task_id offset 0) t
  group by r.worker, t.type

@@ -273,7 +273,7 @@ async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Enqueue finished tasks once more, as new tasks. By id: requeued, missing, or why not."""
+    """Enqueue finished tasks once more, as new tasks. By id: requeued, was_requeued, missing, or why not."""
     rows = await (await query(conn, _SQL["requeue"], {"ids": sorted(ids)})).fetchall()
     return {row[0]: row[1] for row in rows}
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.core.why import Facts, Holder, Server
+from qw.core.why import MOST_AHEAD, Facts, Holder, Server
 from qw.store import tasks, workers
 from qw.store.connection import Connection, query
 from qw.store.workers import Worker
@@ -52,7 +52,7 @@ async def waits_for_advance(conn: Connection, run_id: UUID) -> bool:
 
 async def _row(conn: Connection, id: UUID) -> dict[str, Any] | None:
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_SQL["facts"], {"id": id})
+        await cursor.execute(_SQL["facts"], {"id": id, "most": MOST_AHEAD})
         return await cursor.fetchone()
 
 

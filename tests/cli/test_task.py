@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from typing import Any
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.cli.program import Qw, lines
+from tests.databases import wait_until
 
 
 def statuses(qw: Qw) -> dict[str, int]:
@@ -106,6 +108,50 @@ def test_many_are_cancelled_in_batches_and_again_is_harmless(qw: Qw) -> None:
 
     assert (done.err, again.err) == ("1,200 tasks cancelled\n", "0 tasks cancelled\n")
     assert qw("status", "-o", "json").json["queues"][0]["cancelled"] == 1200
+
+
+HOLD = {  # what a transaction does so that whoever changes the task waits for it
+    "cancel": "select from qw.ready where task_id = %s for update",
+    "retry": "select from qw.finished where task_id = %s for update",
+    "requeue": """insert into qw.idempotency (key, task_id, digest)
+        select 'requeue ' || task_id || ' ' || fence, task_id, '' from qw.finished where task_id = %s""",
+}
+WAITS = """
+    select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [
+        ("cancel", "700 tasks cancelled\n"),
+        ("retry", "700 tasks retried\n"),
+        ("requeue", "700 tasks enqueued anew, 500 were before\n"),
+    ],
+)
+def test_a_bulk_verb_that_was_stopped_goes_on_with_the_rest(
+    qw: Qw, url: str, verb: str, rest: str, number: signal.Signals
+) -> None:
+    qw("enqueue", "noop", "--stdin", stdin=lines([{} for _ in range(1200)]))
+    ids = sorted(qw("task", "cancel", "--all", "--dry-run").ids)
+    words = ["task", verb, "--type", "noop", "--yes"]
+    if verb != "cancel":
+        qw("task", "cancel", "--all", "--yes")
+        words += ["--status", "cancelled"]
+
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as conn:
+        holder.execute(HOLD[verb], [ids[700]])
+        with qw.started(*words) as process:
+            wait_until(lambda: conn.execute(WAITS).fetchone())
+            process.send_signal(number)
+            code = process.wait(20)
+        conn.execute(f"select pg_terminate_backend(pid, 5000) from ({WAITS}) w".encode())
+        holder.rollback()
+    again = qw(*words)
+
+    assert code == (130 if number == signal.SIGINT else -number)
+    assert again.err == rest
+    assert ("500 of 1,200 tasks" in qw.log) == (number == signal.SIGINT)
 
 
 def test_finished_tasks_are_enqueued_anew_as_new_tasks(qw: Qw, mixed: dict[str, str]) -> None:
