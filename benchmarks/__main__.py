@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import enqueueing, growth, relaying, running, workflows
+from benchmarks import commands, enqueueing, growth, relaying, running, workflows
 from benchmarks.place import Place, named_server, private_server
 
 MEASURES = {
@@ -29,8 +29,8 @@ MEASURES = {
     "handover": workflows.hand_over,
     "snapshot": growth.snapshot,
     "million": growth.million,
-    "looks": growth.looks,
-    "verbs": growth.bulk_verbs,
+    "looks": commands.looks,
+    "verbs": commands.bulk_verbs,
 }
 
 

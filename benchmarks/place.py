@@ -72,12 +72,17 @@ class Place:
         assert row is not None
         return float(str(row[0]))
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """For commands that shall use it."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("QW_", "PG"))}
+        return {**kept, "QW_DATABASE_URL": self.url}
+
     @asynccontextmanager
     async def daemon(self, *flags: str) -> AsyncIterator[subprocess.Popen[bytes]]:
         """A daemon with default settings, ready when this yields; drained at the end."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("QW_", "PG"))}
         with tempfile.TemporaryDirectory(prefix="qw-bench-home-") as home:
-            environ = {**kept, "QW_DATABASE_URL": self.url, "QW_HOME": home}
+            environ = {**self.environ, "QW_HOME": home}
             process = subprocess.Popen(
                 [sys.executable, "-m", "qw", "daemon", *flags], env=environ, stderr=subprocess.DEVNULL
             )
