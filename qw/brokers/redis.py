@@ -23,7 +23,8 @@ STREAM = "qw:events"
 MAX_LENGTH = 1_000_000
 
 # One command for a batch: packing two for every event and reading their answers takes 40 us of the relay's time. Who
-# hears a PUBLISH is nobody's business. Answers with the numbers of what was not stored, after what Redis said to it.
+# hears a PUBLISH, or whether we may, is nobody's business. It answers with the numbers of what was not stored, after
+# what Redis said to the first of them.
 _PUBLISH = """
     local refused = {}
     for i = 2, #ARGV, 4 do
@@ -33,7 +34,7 @@ _PUBLISH = """
         if #refused == 0 then refused[1] = added.err end
         refused[#refused + 1] = (i - 2) / 4
       else
-        redis.call('PUBLISH', ARGV[i + 2], ARGV[i + 3])
+        redis.pcall('PUBLISH', ARGV[i + 2], ARGV[i + 3])
       end
     end
     return refused"""

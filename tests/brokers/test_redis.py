@@ -42,6 +42,23 @@ async def test_what_is_in_the_place_of_the_stream_is_told() -> None:
         await broker.close()
 
 
+async def test_a_user_who_may_not_publish_on_channels_stores_each_event_once() -> None:
+    with private("redis") as server:
+        broker = RedisBroker(server.url.replace("//", "//qw:pw@"), format=Format.CLOUDEVENTS)
+        async with Redis.from_url(server.url) as client:
+            rights = ["+@connection", "+evalsha", "+script|load", "+xadd", "+publish"]
+            await client.acl_setuser("qw", enabled=True, passwords=["+pw"], keys=["qw:events"], commands=rights)
+            await client.acl_setuser("qw", enabled=True, reset_channels=True)
+            messages = [told(), told()]
+
+            confirmed = await broker.publish(messages)
+            stored = await client.xlen("qw:events")
+        await broker.close()
+
+    assert confirmed == {message.id for message in messages}
+    assert stored == 2
+
+
 async def test_who_listens_on_the_channel_hears_what_is_stored() -> None:
     with private("redis") as server:
         broker, message = RedisBroker(server.url, format=Format.CLOUDEVENTS), told(about="resize")

@@ -65,6 +65,22 @@ async def test_no_more_is_claimed_than_can_start(url: str) -> None:
         assert gate.inside == 5
 
 
+async def test_a_worker_is_behind_while_its_claims_leave_tasks_behind(url: str) -> None:
+    gate = Gate()
+    gate.let_go()
+    async with workshop(url, gate.app, dict.fromkeys(Kind, 2)) as shop:
+        await shop.enqueue(*(new_task("t") for _ in range(3)))
+
+        await shop.claim()
+        with_more = shop.worker.is_behind
+        await shop.settle()
+        await shop.claim()
+        with_the_last = shop.worker.is_behind
+        await shop.settle()
+
+    assert (with_more, with_the_last) == (True, False)
+
+
 async def test_a_claim_that_found_no_slot_in_a_second_goes_back_to_its_place_at_no_cost(url: str) -> None:
     gate = Gate()
     async with workshop(url, gate.app) as shop:
