@@ -143,12 +143,13 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
  where t.id = %(id)s and f.status = 'completed'
 
 -- name: prune
--- Delete runs past their retention with all their tasks.
+-- Delete runs past their retention with all their tasks. One that another started stays as long as that one, which may
+-- still read its output, or be retried.
 with old as materialized (
   select r.id from qw.run r
    where r.finished_at < now() - %(completed)s::interval
      and (r.status = 'completed' or r.finished_at < now() - %(unhappy)s::interval)
-     and not exists (select 1 from qw.run p where p.id = r.parent_id and p.finished_at is null)
+     and not exists (select 1 from qw.run p where p.id = r.parent_id)
    limit %(limit)s for update skip locked
 ), task as materialized (
   select t.id, t.queue, f.status from qw.task t join qw.finished f on f.task_id = t.id

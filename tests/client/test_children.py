@@ -308,3 +308,18 @@ async def test_a_step_may_say_itself_how_its_sub_workflow_is_undone(conn: Connec
     assert run.detail == "compensated"
     assert driver.done == ["x", "bad", "compensate:child"]
     assert await column(conn, "select status from qw.run order by workflow") == ["completed", "failed"]
+
+
+async def test_a_run_below_is_kept_as_long_as_the_one_that_started_it(conn: Connection) -> None:
+    await inner(conn, outputs={"n": 7})
+    await kept(conn, {**child(n=1), "compensate": {"type": "noop"}}, step("bad", "child"))
+    id = await begun(conn)
+    await Driver(conn=conn, act=lambda claim: 1 / 0 if claim.step == "bad" else claim.payload).finish(id)
+    no, long = timedelta(0), timedelta(hours=1)
+
+    assert await runs.prune(conn, completed=no, unhappy=long, limit=10) == 0
+    assert (await Driver(conn=conn).steps(id))["child"].result == {"n": 7}
+
+    assert await runs.prune(conn, completed=no, unhappy=no, limit=10) == 1
+    assert await runs.prune(conn, completed=no, unhappy=no, limit=10) == 1
+    assert await value(conn, "select count(*) from qw.task") == 0
