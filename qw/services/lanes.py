@@ -51,6 +51,7 @@ class Lanes:
     def __init__(self, queues: Collection[str] = ()) -> None:
         self._queues = frozenset(queues)
         self._open: set[Lane] = set()
+        self._heard: set[Lane] = set()  # of while a claim was under way, which may have looked too early
         self._marks: dict[Lane, _Mark] = {}
         self._batch = 0
 
@@ -58,6 +59,7 @@ class Lanes:
         """These hold tasks. True when one of them is served here. A lane closes again when a claim finds it dry."""
         served = {lane for lane in lanes if self._serves(lane)}
         self._open |= served
+        self._heard |= served
         if len(self._marks) > MARKS:
             self._marks = {lane: mark for lane, mark in self._marks.items() if lane in self._open}
         return bool(served)
@@ -72,6 +74,7 @@ class Lanes:
     def shares(self, room: int, now: float) -> list[Share]:
         """What to claim for *room* tasks: by priority, queues of one priority in turn and with equal quotas."""
         self._batch += 1
+        self._heard.clear()
         shares: list[Share] = []
         for priority in sorted({lane.priority for lane in self._open}):
             lanes = sorted(lane for lane in self._open if lane.priority == priority)
@@ -113,7 +116,7 @@ class Lanes:
                 mark.is_behind = True
         if len(claims) < room:
             dry = {share.lane for share in shares if len(taken[share.lane]) < share.quota}
-            self._open -= {lane for lane in dry if not self._mark(lane).is_behind}
+            self._open -= {lane for lane in dry - self._heard if not self._mark(lane).is_behind}
 
     def due_in(self, now: float) -> float:
         """Seconds until a lane whose tasks stand before its cursor may be claimed from its start; infinite: none."""

@@ -169,3 +169,13 @@ def test_a_pause_ends_the_claiming_ahead() -> None:
     pace.ahead(60.0)
 
     assert pace.ahead(60.3) == 0
+
+
+def test_a_lane_heard_of_during_a_claim_that_found_nothing_stays_open() -> None:
+    lanes = opened(A, B)
+    shares = lanes.shares(10, 0)
+
+    lanes.add([A])
+    learn(lanes, shares, room=10)
+
+    assert [share.lane for share in lanes.shares(10, 0)] == [A]
