@@ -16,7 +16,7 @@ from qw.store.claims import Ended, Share
 from qw.store.connection import Connection
 from qw.store.ids import new_id
 
-HOMES = ("ready", "scheduled", "running", "finished")
+HOMES = ("ready", "scheduled", "held", "running", "finished")
 
 
 def migrated(url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -11,6 +11,8 @@ from qw.client import Client, events
 from qw.client.events import Relaying
 from qw.core.errors import Invalid, NotFound, guess
 from qw.core.firing import LATE
+from qw.core.limits import Limits, limits_of
+from qw.core.payload import Json
 from qw.core.task import NewTask, check_new
 from qw.store import grants, queues, schedules, tasks, workers
 from qw.store.grants import Right
@@ -19,13 +21,16 @@ from qw.store.queues import Pause
 from qw.store.tasks import Failures, QueueStats
 from qw.store.workers import InHand, Worker
 
+STRAYS = 1000  # tasks that change their place at a time when limits change
+
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """A queue: what is in it, whether it is paused, how long the task at its head has been there."""
+    """A queue: what is in it, whether it is paused or limited, how long the task at its head has been there."""
 
     stats: QueueStats
     pause: Pause | None
+    limits: Limits | None
     oldest: timedelta | None
 
 
@@ -54,18 +59,20 @@ async def overlook(client: Client) -> Overview:
 
 
 async def list_queues(client: Client) -> list[Queue]:
-    """The queues that have or had tasks, and those that are paused, in name order."""
+    """The queues that have or had tasks, and those that are paused or limited, in name order."""
     async with client.connection() as conn:
         stats = {each.queue: each for each in await tasks.stats(conn)}
         pauses = {each.name: each for each in await queues.paused(conn)}
+        limits = await queues.limits(conn)
         oldest = await queues.oldest(conn)
     return [
         Queue(
             stats=stats.get(name) or _nothing(name),
             pause=pauses.get(name),
+            limits=limits.get(name),
             oldest=oldest.get(name),
         )
-        for name in sorted({*stats, *pauses})
+        for name in sorted({*stats, *pauses, *limits})
     ]
 
 
@@ -85,6 +92,36 @@ async def resume_queue(client: Client, name: str) -> bool:
     _check_queue(name)
     async with client.connection() as conn:
         return await queues.resume(conn, name)
+
+
+async def limit_queue(client: Client, name: str, limits: Limits) -> None:
+    """Limit a queue, in place of the limits that it had. What runs goes on and counts. Safe to repeat."""
+    _check_queue(name)
+    async with client.connection() as conn:
+        await queues.set_limits(conn, name, limits)
+        while await queues.hold(conn, name, limit=STRAYS):
+            pass
+
+
+async def amend_limits(client: Client, name: str, given: Mapping[str, Json]) -> Limits:
+    """Set the limits in *given*, leave those that it does not name. Returns what now stands."""
+    async with client.connection() as conn:
+        before = (await queues.limits(conn)).get(name)
+    found = limits_of({**(before.document() if before else {}), **given})
+    await limit_queue(client, name, found)
+    return found
+
+
+async def unlimit_queue(client: Client, name: str) -> bool:
+    """Let all that waits in a queue go, without limits. False: it had none."""
+    _check_queue(name)
+    async with client.connection() as conn:
+        was_limited = name in await queues.limits(conn)
+        if was_limited:
+            await queues.set_limits(conn, name, None)
+        while await queues.release(conn, name, limit=STRAYS):
+            pass
+    return was_limited
 
 
 def _check_queue(name: str) -> None:

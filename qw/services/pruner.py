@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qw.core.schedule import FIRES_KEPT
-from qw.store import events, fires, runs, tasks, workers
+from qw.store import events, fires, queues, runs, tasks, workers
 from qw.store.connection import Link
 
 FOLD_SECONDS = 10.0
@@ -64,4 +64,5 @@ class Pruner:
             logged = await events.prune(conn, age=kept.events, limit=BATCH)
             untold = await events.forget_unwanted(conn, age=UNWANTED, limit=BATCH)
             await workers.prune(conn, age=kept.unhappy)
+            await queues.prune_rates(conn)
         return max(gone, keys, ticks, logged, untold, over * 10) >= BATCH

@@ -14,12 +14,19 @@ select relname::text as name, n_dead_tup as dead from pg_stat_user_tables
  where schemaname = 'qw' and n_dead_tup > 200000 and n_dead_tup > 2 * n_live_tup order by n_dead_tup desc
 
 -- name: waiting
--- Queues and types of what waits to be claimed: of the first 100 tasks of each lane, and of those nobody served.
+-- Queues and types of what waits to be claimed: of the first 100 tasks of each lane and of each limited queue, and of
+-- those nobody served.
 select l.queue, t.type
   from qw.lane l
   cross join lateral (
     select r.task_id from qw.ready r where r.queue = l.queue and r.priority = l.priority order by r.seq limit 100) head
   join qw.task t on t.id = head.task_id
+union
+select q.name, t.type
+  from qw.queue q
+  cross join lateral (select h.task_id from qw.held h where h.queue = q.name order by h.seq limit 100) head
+  join qw.task t on t.id = head.task_id
+ where q.is_limited
 union
 select s.queue, t.type
   from (select task_id, queue from qw.scheduled where reason = 'unserved' limit 1000) s join qw.task t on t.id = s.task_id

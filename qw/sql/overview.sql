@@ -19,13 +19,18 @@ select l.task_id, l.id, l.attempt, l.at, l.level, l.message
  order by l.task_id, l.id
 
 -- name: oldest
--- Seconds that the task at the head of each queue has been there.
-select l.queue, max(extract(epoch from now() - head.at))::float8 as seconds
-  from qw.lane l
-  cross join lateral (
-    select r.at from qw.ready r where r.queue = l.queue and r.priority = l.priority
-     order by r.seq limit 1) head
- group by l.queue order by l.queue
+-- Seconds that the task at the head of each queue has been there, held back by a limit or not.
+select h.queue, max(extract(epoch from now() - h.at))::float8 as seconds
+  from (
+    select l.queue, head.at from qw.lane l
+      cross join lateral (
+        select r.at from qw.ready r where r.queue = l.queue and r.priority = l.priority
+         order by r.seq limit 1) head
+    union all
+    select q.name, head.at from qw.queue q
+      cross join lateral (select h.at from qw.held h where h.queue = q.name order by h.seq limit 1) head
+     where q.is_limited and q.paused_at is null) h
+ group by h.queue order by h.queue
 
 -- name: paused
 select name from qw.queue where paused_at is not null order by name

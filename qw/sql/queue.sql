@@ -1,4 +1,4 @@
--- Queues: paused and resumed. What is in them is counted by task.stats.
+-- Queues: paused, resumed and limited. What is in them is counted by task.stats.
 
 -- name: paused
 -- In name order.
@@ -29,3 +29,38 @@ select name from resumed
 -- name: wake
 -- Tell who waits for tasks that there are some in this queue.
 select qw.wake(l.queue, l.priority) from qw.lane l where l.queue = %(name)s
+
+-- name: limits
+-- Limited queues with their limits, in name order.
+select name, concurrency, rate, rate_period, key, per_key, key_rate, key_rate_period
+  from qw.queue where is_limited order by name
+
+-- name: set_limits
+select qw.set_limits(%(name)s::text, %(concurrency)s::integer, %(rate)s::integer, %(rate_period)s::interval, %(key)s::text,
+                     %(per_key)s::integer, %(key_rate)s::integer, %(key_rate_period)s::interval)
+
+-- name: hold
+select qw.hold(%(name)s::text, %(limit)s::integer)
+
+-- name: release
+select qw.release(%(name)s::text, %(limit)s::integer)
+
+-- name: admit
+select moved, priorities, next_place, more, seconds, has_held from qw.admit(%(name)s::text, %(limit)s::integer, %(place)s::text)
+
+-- name: held
+-- Queues that are limited, or that tasks are held in all the same; and whether any is.
+with recursive line (queue) as (
+  (select queue from qw.held order by queue limit 1)
+  union all
+  select next.queue from line,
+    lateral (select h.queue from qw.held h where h.queue > line.queue order by h.queue limit 1) next
+)
+select q.name, true as is_limited, exists (select 1 from qw.held h where h.queue = q.name) as has_held
+  from qw.queue q where q.is_limited
+union all
+select l.queue, false, true from line l where not exists (select 1 from qw.queue q where q.name = l.queue and q.is_limited)
+
+-- name: prune_rates
+-- Forget buckets that are full again.
+delete from qw.rate where full_at < now()

@@ -130,7 +130,9 @@ select t.id from qw.task t
 select w.task_id
   from (select r.task_id, r.retries from qw.ready r
         union all
-        select s.task_id, s.retries from qw.scheduled s) w,
+        select s.task_id, s.retries from qw.scheduled s
+        union all
+        select h.task_id, h.retries from qw.held h) w,
        lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
          select 1 from qw.task t
           where t.id = w.task_id
@@ -210,7 +212,8 @@ with live as (
 ), retrying as (
   select queue, count(*) as n from (
     (select queue from qw.ready where retries > 0 limit 10000)
-    union all (select queue from qw.scheduled where retries > 0 limit 10000)) w group by queue
+    union all (select queue from qw.scheduled where retries > 0 limit 10000)
+    union all (select queue from qw.held where retries > 0 limit 10000)) w group by queue
 )
 select l.queue,
        greatest(l.live - coalesce(r.n, 0) - coalesce(w.n, 0), 0) as pending,

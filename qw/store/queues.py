@@ -1,14 +1,18 @@
-"""Queues as operators handle them: paused and resumed."""
+"""Queues as operators handle them: paused, resumed and limited; and what an admitter asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from qw import sql
-from qw.store.connection import Connection, query
+from qw.core.limits import Limits, Rate
+from qw.core.task import Lane
+from qw.store.connection import Connection, execute, query
 
 _SQL = sql.statements("queue")
 _OVERVIEW = sql.statements("overview")
@@ -47,3 +51,93 @@ async def oldest(conn: Connection) -> dict[str, timedelta]:
     """How long the task at the head of each queue has been there. Queues with nothing to claim are left out."""
     rows = await (await query(conn, _OVERVIEW["oldest"])).fetchall()
     return {queue: timedelta(seconds=seconds) for queue, seconds in rows}
+
+
+class Limited(NamedTuple):
+    """A queue that an admitter looks after; not ``is_limited``: it was, and tasks are still held."""
+
+    queue: str
+    is_limited: bool
+    has_held: bool
+
+
+class Admitted(NamedTuple):
+    """What an admitter let through; see qw.admit. ``seconds``: until a rate that is in the way lets more through."""
+
+    moved: int
+    lanes: list[Lane]
+    next_place: str
+    more: bool
+    seconds: float | None
+    has_held: bool
+
+
+async def limits(conn: Connection) -> dict[str, Limits]:
+    """The limits of the queues that have some, in name order."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL["limits"])
+        return {row["name"]: limits_of_row(row) for row in await cursor.fetchall()}
+
+
+def limits_of_row(row: Mapping[str, Any]) -> Limits:
+    """The limits in a row of qw.queue."""
+    return Limits(
+        concurrency=row["concurrency"],
+        rate=_rate(row["rate"], row["rate_period"]),
+        key=row["key"],
+        per_key=row["per_key"],
+        per_key_rate=_rate(row["key_rate"], row["key_rate_period"]),
+    )
+
+
+def _rate(count: int | None, period: timedelta | None) -> Rate | None:
+    return None if count is None or period is None else Rate(count=count, period=period)
+
+
+async def set_limits(conn: Connection, name: str, given: Limits | None) -> None:
+    """Set the limits of a queue, None: none. What waits and runs follows by `hold` and `release`. Safe to repeat."""
+    found = given or Limits()
+    params = {
+        "name": name,
+        "concurrency": found.concurrency,
+        "rate": found.rate and found.rate.count,
+        "rate_period": found.rate and found.rate.period,
+        "key": found.key,
+        "per_key": found.per_key,
+        "key_rate": found.per_key_rate and found.per_key_rate.count,
+        "key_rate_period": found.per_key_rate and found.per_key_rate.period,
+    }
+    await query(conn, _SQL["set_limits"], params)
+
+
+async def hold(conn: Connection, name: str, *, limit: int) -> int:
+    """Bring up to *limit* tasks that wait outside a limited queue's limits under them. Returns how many; 0: no more."""
+    return await _moved(conn, "hold", name, limit)
+
+
+async def release(conn: Connection, name: str, *, limit: int) -> int:
+    """Let up to *limit* held tasks of a queue without limits go. Returns how many; 0: no more."""
+    return await _moved(conn, "release", name, limit)
+
+
+async def _moved(conn: Connection, verb: str, name: str, limit: int) -> int:
+    row = await (await execute(conn, _SQL[verb], {"name": name, "limit": limit})).fetchone()
+    return row[0] if row else 0
+
+
+async def held(conn: Connection) -> list[Limited]:
+    """The queues that an admitter looks after."""
+    return [Limited._make(row) for row in await (await execute(conn, _SQL["held"])).fetchall()]
+
+
+async def admit(conn: Connection, name: str, *, limit: int, place: str) -> Admitted:
+    """Let through what the limits of a queue allow, up to *limit*, going round its keys from *place* on."""
+    row = await (await execute(conn, _SQL["admit"], {"name": name, "limit": limit, "place": place})).fetchone()
+    assert row is not None
+    moved, priorities, *rest = row
+    return Admitted(moved, [Lane(name, priority) for priority in priorities or ()], *rest)
+
+
+async def prune_rates(conn: Connection) -> None:
+    """Forget what is known of rates that nobody uses up."""
+    await query(conn, _SQL["prune_rates"])
