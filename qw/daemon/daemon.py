@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,7 +23,7 @@ from qw.config.values import Transport
 from qw.core.command import Command
 from qw.core.ending import HandedBack, end
 from qw.core.errors import QwError, Unavailable
-from qw.core.task import Policy
+from qw.core.task import Lane, Policy
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
@@ -34,6 +34,7 @@ from qw.daemon.systemd import keep_watchdog_quiet, notify
 from qw.definitions import Definitions
 from qw.handlers import Handlers, Kind
 from qw.handlers.remote import add_remote
+from qw.services.admitter import Admitter
 from qw.services.advancer import Advancer
 from qw.services.consumer import Consumer
 from qw.services.heartbeat import Heartbeat, Reactions
@@ -232,8 +233,13 @@ class Daemon:
             self._stack.push_async_callback(self._relay.stop)
 
     def _link(self, name: str, url: str | None = None) -> Link:
-        link = Link(url or self._place.url, name=f"qw {name}")
+        link = self._lazy_link(name, url)
         self._links.append(link)
+        return link
+
+    def _lazy_link(self, name: str, url: str | None = None) -> Link:
+        """One that is opened when first used, if it ever is."""
+        link = Link(url or self._place.url, name=f"qw {name}")
         self._stack.push_async_callback(link.close)
         return link
 
@@ -258,9 +264,10 @@ class Daemon:
             worker=self.identity,
         )
         self._worker = Worker(self._link("worker"), equipment, queues=settings.queues)
-        self._promoter = Promoter(chores, self._worker.woken)
-        self._scheduler = Scheduler(self._link("scheduler"), self._worker.woken)
-        self._advancer = Advancer(self._link("advancer"), self._worker.woken)
+        self._admitter = Admitter(self._lazy_link("admitter"), self._worker.woken, settings.queues)
+        self._promoter = Promoter(chores, self._woken)
+        self._scheduler = Scheduler(self._link("scheduler"), self._woken)
+        self._advancer = Advancer(self._link("advancer"), self._woken)
         rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None)
         self._tick = Tick(
             self._link("tick"),
@@ -271,6 +278,7 @@ class Daemon:
             scheduler=self._scheduler,
             rescuer=rescuer,
             advancer=self._advancer,
+            admitter=self._admitter,
             relay=self._relay,
             drain=self.drain,
             interval=settings.tick.total_seconds(),
@@ -282,8 +290,8 @@ class Daemon:
             events=log_age(settings) or KEPT,
         )
         services: list[Service] = [
-            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, rescuer, self._tick,
-            Pruner(chores, retention), self._log, measures, LeaseGuard(self._lease, self._worker),
+            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
+            self._tick, Pruner(chores, retention), self._log, measures, LeaseGuard(self._lease, self._worker),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):
@@ -293,7 +301,7 @@ class Daemon:
         self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
         self._loops.append(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
         if direct is not None:
-            listener = Listener(direct, identity=self.identity, heard=self._worker.woken, look=self._tick.bell.set)
+            listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
             self._loops.append(asyncio.create_task(listener.run(), name="listener"))
 
     def identity(self) -> int:
@@ -365,11 +373,17 @@ class Daemon:
         async with self._pool.connection() as conn:
             news = await workers.news(conn, self.identity(), lease=self._settings.lease, cursor=self._promoter.cursor)
         overdue = news.due is not None and news.due <= 0
-        return bool(news.lanes or news.advance or overdue or not self._worker.is_idle)
+        return bool(news.lanes or news.held or news.advance or overdue or not self._worker.is_idle)
 
     # -- reacting
 
+    def _woken(self, lanes: Iterable[Lane]) -> None:
+        lanes = list(lanes)
+        self._worker.woken(lanes)
+        self._admitter.ask(lane.queue for lane in lanes)
+
     def _ended(self, ended: Sequence[Ended]) -> None:
+        self._admitter.ask(e.queue for e in ended)
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
         if self._relay:

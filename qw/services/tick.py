@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
+from qw.services.admitter import Admitter
 from qw.services.promoter import Promoter
 from qw.services.relay import Relay
 from qw.services.scheduler import Scheduler
@@ -34,6 +35,7 @@ class Tick:
         scheduler: Scheduler,
         rescuer: Service,
         advancer: Service,
+        admitter: Admitter,
         relay: Relay | None,
         drain: Callable[[], None],
         interval: float = 1.0,
@@ -46,6 +48,7 @@ class Tick:
         self._scheduler = scheduler
         self._rescuer = rescuer
         self._advancer = advancer
+        self._admitter = admitter
         self._relay = relay
         self._drain = drain
         self._interval = interval
@@ -75,6 +78,7 @@ class Tick:
         self._scheduler.expect(news.schedule)
         if news.advance:
             self._advancer.bell.set()
+        self._admitter.told(news.limits)
         if news.outbox and self._relay:
             self._relay.bell.set()
         if news.doubts:

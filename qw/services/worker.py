@@ -395,4 +395,5 @@ def _ended(holding: Holding, outcome: Outcome) -> Ended:
         time.monotonic() - started if started is not None else None,
         claim.unique_key,
         claim.run_id,
+        claim.queue,
     )

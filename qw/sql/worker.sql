@@ -110,7 +110,8 @@ select name from qw.type order by name
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
 -- overdue; null: none), runs to advance, cancel requests, events to relay, whether another worker may be dead, whether this one drains,
--- seconds until the next schedule.
+-- seconds until the next schedule, whether there are limits (or were, and tasks are still held), whether tasks are held
+-- by limits that let them go on.
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
@@ -122,7 +123,10 @@ select
              and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
   coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,
   (select extract(epoch from s.next_at - now())::float8 from qw.schedule s
-    where s.next_at is not null order by s.next_at, s.id limit 1) as schedule
+    where s.next_at is not null order by s.next_at, s.id limit 1) as schedule,
+  exists (select 1 from qw.queue q where q.is_limited) or exists (select 1 from qw.held) as limits,
+  exists (select 1 from qw.queue q where q.is_limited and q.paused_at is null
+             and exists (select 1 from qw.held h where h.queue = q.name)) as held
 from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
         from qw.lane) l
 

@@ -38,6 +38,7 @@ class Ended(NamedTuple):
     seconds: float | None = None
     unique_key: str | None = None
     run_id: UUID | None = None
+    queue: str = ""
 
 
 async def claim(
@@ -91,7 +92,7 @@ async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
 
 
 def _is_plain(ended: Ended) -> bool:
-    _, _, _, ending, seconds, unique_key, run_id = ended
+    _, _, _, ending, seconds, unique_key, run_id, _ = ended
     return run_id is None and unique_key is None and seconds is not None and ending.status is Status.COMPLETED
 
 

@@ -87,7 +87,8 @@ class InHand:
 class News(NamedTuple):
     """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
 
-    ``schedule``: how long until the next schedule.
+    ``schedule``: how long until the next schedule. ``limits``: an admitter has something to look at. ``held``: tasks
+    wait for one.
     """
 
     lanes: list[Lane]
@@ -98,6 +99,8 @@ class News(NamedTuple):
     doubts: bool
     draining: bool
     schedule: float | None = None
+    limits: bool = False
+    held: bool = False
 
 
 def register(
