@@ -9,6 +9,7 @@ from uuid import UUID
 
 from qw.core.duration import format_duration
 from qw.core.ending import SUSPECT_CRASHES
+from qw.core.limits import Limits, Rate
 from qw.core.run import QUEUED, RunStatus, StepStatus
 from qw.core.task import Attempt, Status, Task
 from qw.core.waiting import Kind
@@ -52,6 +53,23 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """By limits of its queue. ``value``: of its key. ``running``, ``key_running``: slots taken in all, and by its key;
+    ``holders``: some of the tasks that have them. ``ahead``: tasks of its key that go first. ``rate_at``,
+    ``key_rate_at``: when a rate lets the next one through.
+    """
+
+    limits: Limits
+    value: str
+    running: int
+    key_running: int
+    holders: Sequence[UUID]
+    ahead: int
+    rate_at: datetime | None = None
+    key_rate_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What was found about one task at the moment ``now``."""
 
@@ -67,6 +85,7 @@ class Facts:
     suspects_running: int = 0
     servers: Sequence[Server] = ()
     holder: Holder | None = None
+    held_back: HeldBack | None = None
 
 
 def reasons(facts: Facts) -> list[Reason]:
@@ -77,7 +96,8 @@ def reasons(facts: Facts) -> list[Reason]:
     found = [*_cancelled(facts)]
     if task.status is Status.PROCESSING:
         return [*found, *_held(facts)]
-    return [*found, *_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts), *_in_line(facts)]
+    found += [*_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts)]
+    return [*found, *(_in_line(facts) if facts.held_back is None else _held_back(facts, facts.held_back))]
 
 
 def _finished(facts: Facts) -> Reason:
@@ -187,6 +207,54 @@ def _suspect(facts: Facts) -> Iterator[Reason]:
         text = f"{task.crashes} workers died while they ran it, so it runs with no other suspect beside it"
         busy = f"; {facts.suspects_running} such tasks run now" if facts.suspects_running else ""
         yield Reason(code="suspect", text=text + busy, advice=f"see why they died: qw logs {task.id}")
+
+
+def _held_back(facts: Facts, held: HeldBack) -> Iterator[Reason]:
+    queue, limits = facts.task.queue, held.limits
+    of_key = f"its queue {queue} per {limits.key}, here {held.value!r}"
+    found = [
+        *_slots_taken(held, f"its queue {queue}", limits.concurrency, held.running, f"{queue} --concurrency"),
+        *_slots_taken(held, of_key, limits.per_key, held.key_running, f"{queue} --per-key"),
+        *_rate_reached(facts, held, f"its queue {queue}", limits.rate, held.rate_at, f"{queue} --rate"),
+        *_rate_reached(facts, held, of_key, limits.per_key_rate, held.key_rate_at, f"{queue} --per-key-rate"),
+    ]
+    yield from found
+    if not found:
+        yield Reason(
+            code="held",
+            text=f"its queue {queue} is limited ({limits}); {_ahead(held)}, and a slot is free",
+            advice="a daemon that takes this queue lets it through within a second",
+        )
+
+
+def _slots_taken(held: HeldBack, of: str, limit: int | None, taken: int, flag: str) -> Iterator[Reason]:
+    if limit is not None and taken >= limit:
+        by = _some(held.holders, taken)
+        yield Reason(
+            code="limit_reached",
+            text=f"the limit of {of} is reached: {taken} of {limit} go on ({by}); {_ahead(held)}",
+            advice=f"nothing: it goes on when one of them ends; or raise it: qw queue limit {flag} N",
+        )
+
+
+def _rate_reached(
+    facts: Facts, held: HeldBack, of: str, rate: Rate | None, at: datetime | None, flag: str
+) -> Iterator[Reason]:
+    if rate is not None and at is not None and at > facts.now:
+        yield Reason(
+            code="rate_limited",
+            text=f"the rate of {of}, {rate}, lets the next one through {_in(facts.now, at)}; {_ahead(held)}",
+            advice=f"nothing, or raise it: qw queue limit {flag} N/PERIOD",
+        )
+
+
+def _ahead(held: HeldBack) -> str:
+    return f"{_count(held.ahead)} {_plural(held.ahead, 'task')} ahead of it" if held.ahead else "it is the next"
+
+
+def _some(holders: Sequence[UUID], taken: int) -> str:
+    more = taken - len(holders)
+    return ", ".join(map(str, holders)) + (f" and {more} more" if more > 0 else "")
 
 
 def _in_line(facts: Facts) -> Iterator[Reason]:

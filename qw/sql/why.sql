@@ -36,3 +36,25 @@ select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= now(
 select r.worker, t.type, count(*)::integer as n
   from qw.running r cross join lateral (select type from qw.task where id = r.task_id offset 0) t
  group by r.worker, t.type
+
+-- name: limited
+-- The limits of a held task's queue, who has the slots, and how many of its key go first, counted to 10,000. rate_at,
+-- key_rate_at: when a bucket lets the next one through. No row: no limit holds it.
+select q.concurrency, q.rate, q.rate_period, q.key, q.per_key, q.key_rate, q.key_rate_period, h.key as value,
+       slots.running, slots.key_running, slots.holders[:3] as holders,
+       (select count(*) from (
+          select 1 from qw.held w
+           where w.queue = h.queue and w.key = h.key and (w.priority, w.seq) < (h.priority, h.seq) limit 10000) w) as ahead,
+       (select r.full_at - q.rate_period + q.rate_period / q.rate from qw.rate r
+         where r.queue = h.queue and not r.is_of_key) as rate_at,
+       (select r.full_at - q.key_rate_period + q.key_rate_period / q.key_rate from qw.rate r
+         where r.queue = h.queue and r.is_of_key and r.key = h.key) as key_rate_at
+  from qw.held h
+  join qw.queue q on q.name = h.queue and q.is_limited
+  cross join lateral (
+    select count(*) as running, count(*) filter (where a.key = h.key) as key_running,
+           array_agg(a.task_id order by a.key <> h.key, a.task_id) as holders
+      from qw.admitted a
+     where a.queue = h.queue and (exists (select 1 from qw.ready r where r.task_id = a.task_id)
+                                  or exists (select 1 from qw.running r where r.task_id = a.task_id))) slots
+ where h.task_id = %(id)s

@@ -9,9 +9,10 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.core.why import MOST_AHEAD, Facts, Holder, Server
+from qw.core.why import MOST_AHEAD, Facts, HeldBack, Holder, Server
 from qw.store import tasks, workers
 from qw.store.connection import Connection, query
+from qw.store.queues import limits_of_row
 from qw.store.workers import Worker
 
 _SQL = sql.statements("why")
@@ -41,6 +42,7 @@ async def facts(conn: Connection, id: UUID) -> Facts | None:
         suspects_running=await _suspects(conn),
         servers=_servers(await workers.living(conn), await _running(conn), _kind(task.type)),
         holder=_holder(row) if task.worker is not None else None,
+        held_back=await _held_back(conn, id),
     )
 
 
@@ -54,6 +56,24 @@ async def _row(conn: Connection, id: UUID) -> dict[str, Any] | None:
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL["facts"], {"id": id, "most": MOST_AHEAD})
         return await cursor.fetchone()
+
+
+async def _held_back(conn: Connection, id: UUID) -> HeldBack | None:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL["limited"], {"id": id})
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    return HeldBack(
+        limits=limits_of_row(row),
+        value=row["value"],
+        running=row["running"],
+        key_running=row["key_running"],
+        holders=row["holders"] or (),
+        ahead=row["ahead"],
+        rate_at=row["rate_at"],
+        key_rate_at=row["key_rate_at"],
+    )
 
 
 async def _suspects(conn: Connection) -> int:

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 
+from qw.core.limits import limits_of
 from qw.core.run import RunStatus, StepStatus
 from qw.core.task import Attempt, Status, Task
-from qw.core.why import Facts, Holder, Reason, RunFacts, Server, StepFacts, reasons, run_reasons
+from qw.core.why import Facts, HeldBack, Holder, Reason, RunFacts, Server, StepFacts, reasons, run_reasons
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -131,6 +132,58 @@ def test_each_reason_is_named(task: dict[str, Any], facts: dict[str, Any], codes
 
     assert [reason.code for reason in found] == codes
     assert said in found[0].text
+
+
+def held_back(limits: dict[str, Any], **fields: Any) -> HeldBack:
+    return HeldBack(
+        **{
+            "limits": limits_of({"concurrency": 9, **limits}), "value": "zoe", "running": 1, "key_running": 1,
+            "holders": [ID], "ahead": 0, **fields,
+        }
+    )  # fmt: skip
+
+
+OF_KEY = {"key": "payload.customerId"}
+SOON = NOW + timedelta(seconds=5)
+
+LIMITED: list[tuple[HeldBack, list[str], str, str]] = [
+    (
+        held_back({}, running=9, holders=[ID, ID], ahead=1),
+        ["limit_reached"],
+        f"the limit of its queue default is reached: 9 of 9 go on ({ID}, {ID} and 7 more); 1 task ahead of it",
+        "qw queue limit default --concurrency N",
+    ),
+    (
+        held_back({**OF_KEY, "per_key": 1}),
+        ["limit_reached"],
+        f"its queue default per payload.customerId, here 'zoe' is reached: 1 of 1 go on ({ID}); it is the next",
+        "qw queue limit default --per-key N",
+    ),
+    (
+        held_back({"rate": "9/m"}, rate_at=SOON, ahead=2),
+        ["rate_limited"],
+        "the rate of its queue default, 9/m, lets the next one through in 5s; 2 tasks ahead of it",
+        "qw queue limit default --rate N/PERIOD",
+    ),
+    (
+        held_back({**OF_KEY, "per_key_rate": "9/m"}, key_rate_at=SOON, running=9),
+        ["limit_reached", "rate_limited"],
+        "the limit of its queue default is reached",
+        "--concurrency N",
+    ),
+    (held_back({"rate": "9/m"}, rate_at=NOW), ["held"], "a slot is free", "lets it through within a second"),
+]
+
+
+@pytest.mark.parametrize(("held", "codes", "said", "advice"), LIMITED)
+def test_a_task_held_back_by_a_limit_learns_by_which_who_has_the_slots_and_what_to_do(
+    held: HeldBack, codes: list[str], said: str, advice: str
+) -> None:
+    found = why(held_back=held, ahead=50)
+
+    assert [reason.code for reason in found] == codes
+    assert said in found[0].text
+    assert advice in found[0].advice
 
 
 def test_all_that_stands_in_the_way_is_said_at_once() -> None:
