@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +12,15 @@ import typer
 from qw.cli.output import Form, Output, Quiet, dumped, print_lines, say, show_records
 from qw.cli.text import counted
 from qw.cli.verbs import Verb, verbs
-from qw.core.errors import NotFound, TimedOut
+from qw.core.errors import Invalid, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.client.operating import Queue
+    from qw.core.limits import Limits
+    from qw.core.payload import Json
 
-app = verbs("Look at queues; pause, drain and empty them.")
+app = verbs("Look at queues; pause, limit, drain and empty them.")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE")]
 LOOK_SECONDS = 0.3
@@ -63,6 +66,33 @@ def resume(name: Name) -> None:
     say(f"queue {name} {'goes on' if was_paused else 'was not paused'}")
 
 
+@app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
+def limit(
+    name: Name,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="N/TIME", help="Tasks that begin in a time: 100/m, 5/s.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Limit per value of it as well: payload.customerId.")
+    ] = None,
+    per_key: Annotated[int | None, typer.Option("--per-key", metavar="N", help="Tasks at once per value.")] = None,
+    per_key_rate: Annotated[
+        str | None, typer.Option("--per-key-rate", metavar="N/TIME", help="Tasks that begin in a time per value.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Drop the limits that the queue has.")] = False,
+) -> None:
+    """Limit how many tasks of a queue run at once, or begin in a time. Limits that are not named stay as they are."""
+    from qw.cli.session import with_client
+
+    given: dict[str, Json] = {
+        "concurrency": concurrency, "rate": rate, "key": key, "per_key": per_key, "per_key_rate": per_key_rate,
+    }  # fmt: skip
+    wanted = {field: value for field, value in given.items() if value is not None}
+    if not wanted and not none:
+        raise Invalid("give a limit, such as --concurrency 10 or --rate 100/m; or --none")
+    limits = with_client(lambda client: _limit(client, name, wanted, none))
+    say(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits")
+
+
 @app.command("purge", cls=Verb, epilog="Example: qw queue purge mail --yes")
 def purge(
     name: Name,
@@ -104,6 +134,20 @@ def drain(
         say(f"queue {name} is empty")
     else:
         print(dumped({"queue": name, "is_empty": True}))
+
+
+async def _limit(client: Client, name: str, wanted: Mapping[str, Json], none: bool) -> Limits | None:
+    from qw.client.operating import amend_limits, limit_queue, unlimit_queue
+    from qw.core.limits import limits_of
+
+    if not none:
+        return await amend_limits(client, name, wanted)
+    if not wanted:
+        await unlimit_queue(client, name)
+        return None
+    limits = limits_of(wanted)
+    await limit_queue(client, name, limits)
+    return limits
 
 
 async def _list(client: Client) -> list[Queue]:

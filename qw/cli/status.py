@@ -29,6 +29,7 @@ QUEUE_COLUMNS: Sequence[Column] = (
     Column(title="queue", text=lambda queue: queue.stats.queue),
     *map(_count, _RANKS),
     Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=3, right=True),
+    Column(title="limits", text=lambda queue: str(queue.limits or ""), rank=7, loose=True),
     Column(title="state", text=lambda queue: _state(queue), rank=1, loose=True, is_status=True),
 )
 
@@ -92,6 +93,7 @@ def queue_record(queue: Queue) -> dict[str, Any]:
         "is_paused": queue.pause is not None,
         "paused_at": record(queue.pause.paused_at) if queue.pause else None,
         "paused_by": queue.pause.paused_by if queue.pause else None,
+        "limits": queue.limits.document() if queue.limits else None,
         "oldest_seconds": queue.oldest.total_seconds() if queue.oldest else None,
     }
 

@@ -1,19 +1,45 @@
-"""Queues, paused and resumed; and the workers that serve them."""
+"""Queues, paused, resumed and limited; and the workers that serve them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from qw.client import operating
 from qw.client.operating import Queue
+from qw.core.errors import Fault, Invalid
+from qw.core.limits import Limits, limits_of
 from qw.store.workers import Worker
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.errors import Problem
-from qw.web.fields import Stamp
-from qw.web.route import Call, get, post
+from qw.web.fields import Form, Stamp, Whole
+from qw.web.route import Call, delete, get, post, put
 from qw.web.tasks import Message
+
+Count = Annotated[Whole | None, Field(ge=1, le=1_000_000)]
+
+
+class LimitsForm(Form):
+    """Whole: what is left out is not limited. ``key`` is a path such as ``payload.customerId``, a rate ``100/m``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    concurrency: Count = None
+    rate: str | None = None
+    key: str | None = None
+    per_key: Count = None
+    per_key_rate: str | None = None
+
+
+class LimitsEntity(TypedDict):
+    concurrency: int | None
+    rate: str | None
+    key: str | None
+    perKey: int | None
+    perKeyRate: str | None
 
 
 class QueueEntity(TypedDict):
@@ -27,6 +53,7 @@ class QueueEntity(TypedDict):
     failed: int
     cancelled: int
     oldestSeconds: float | None
+    limits: LimitsEntity | None
 
 
 class Queues(TypedDict):
@@ -52,7 +79,7 @@ class Workers(TypedDict):
 
 
 async def find(call: Call[None, None]) -> Queues:
-    """The queues that had a task or are paused, by name."""
+    """The queues that had a task, are paused or are limited, by name."""
     return {"queues": [_queue(queue) for queue in await operating.list_queues(call.client)]}
 
 
@@ -67,6 +94,23 @@ async def resume(call: Call[None, None]) -> Message:
     name = call.path["name"]
     was_paused = await operating.resume_queue(call.client, name)
     return {"message": f"Queue {name} resumed" if was_paused else f"Queue {name} was not paused"}
+
+
+async def limit(call: Call[LimitsForm, None]) -> LimitsEntity:
+    """Limit how many tasks of a queue run at once or begin in a time, in place of the limits that it had."""
+    try:
+        limits = limits_of(call.body.model_dump())
+    except Invalid as error:
+        raise Invalid(*[Fault(path=to_camel(fault.path), message=fault.message) for fault in error.faults]) from None
+    await operating.limit_queue(call.client, call.path["name"], limits)
+    return _limits(limits)
+
+
+async def unlimit(call: Call[None, None]) -> Message:
+    """Drop the limits of a queue."""
+    name = call.path["name"]
+    was_limited = await operating.unlimit_queue(call.client, name)
+    return {"message": f"Queue {name} has no limits any more" if was_limited else f"Queue {name} was not limited"}
 
 
 async def workers(call: Call[None, None]) -> Workers:
@@ -96,6 +140,17 @@ def _queue(queue: Queue) -> QueueEntity:
         "failed": stats.failed,
         "cancelled": stats.cancelled,
         "oldestSeconds": queue.oldest.total_seconds() if queue.oldest is not None else None,
+        "limits": _limits(queue.limits) if queue.limits else None,
+    }
+
+
+def _limits(limits: Limits) -> LimitsEntity:
+    return {
+        "concurrency": limits.concurrency,
+        "rate": str(limits.rate) if limits.rate else None,
+        "key": limits.key,
+        "perKey": limits.per_key,
+        "perKeyRate": str(limits.per_key_rate) if limits.per_key_rate else None,
     }
 
 
@@ -119,6 +174,8 @@ ROUTES = (
     get("/api/queues", find, Queues),
     post("/api/queues/{name}/pause", pause, Message),
     post("/api/queues/{name}/resume", resume, Message),
+    put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm),
+    delete("/api/queues/{name}/limits", unlimit, Message),
     get("/api/workers", workers, Workers),
     post("/api/workers/{worker}/drain", drain, Message, errors=(404,)),
 )

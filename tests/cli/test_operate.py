@@ -94,6 +94,60 @@ def test_a_paused_queue_says_who_paused_it_until_it_goes_on(qw: Qw) -> None:
     assert qw("queue", "pause", "a b").code == 2
 
 
+def test_a_queue_is_limited_amended_shown_and_set_free(qw: Qw) -> None:
+    first = qw("queue", "limit", "mail", "--concurrency", "2", "--rate", "100/m")
+    second = qw("queue", "limit", "mail", "--concurrency", "5", "--key", "payload.to", "--per-key", "1")
+    shown, listed = qw("queue", "list"), qw("queue", "list", "-o", "json").json
+    over = qw("queue", "limit", "mail", "--none", "--rate", "1/s")
+    none = qw("queue", "limit", "mail", "--none")
+
+    assert first.err == "queue mail is limited: 2 at once, 100/m\n"
+    assert second.err == "queue mail is limited: 5 at once, 100/m, 1 at once per to\n"
+    assert "1 at once per to" in shown.out
+    assert [(queue["queue"], queue["limits"]) for queue in listed] == [
+        ("mail", {"concurrency": 5, "rate": "100/m", "key": "payload.to", "per_key": 1})
+    ]
+    assert (over.err, none.err) == ("queue mail is limited: 1/s\n", "queue mail has no limits\n")
+
+
+def test_a_limit_that_is_none_is_refused_with_one_that_is(qw: Qw) -> None:
+    refused = {
+        words: qw("queue", "limit", "mail", *words.split())
+        for words in ("", "--rate fast", "--concurrency 0", "--per-key 1", "--key to --per-key 1")
+    }
+
+    assert {done.code for done in refused.values()} == {2}
+    assert "or --none" in refused[""].err
+    assert "'fast' is not a rate such as 100/m" in refused["--rate fast"].err
+    assert "key: is missing" in refused["--per-key 1"].err
+    assert qw("queue", "list", "-o", "json").json == []
+
+
+def test_why_names_the_limit_and_who_has_the_slots(qw: Qw) -> None:
+    qw("queue", "limit", "default", "--concurrency", "1", "--rate", "2/h")
+    with qw.daemon("--allow-commands"):
+        running = qw("run", "--", "sleep", "60").id
+        wait_until(lambda: codes(qw, running) == ["running"])
+        waiting, last = qw("enqueue", "noop").id, qw("enqueue", "noop").id
+
+        assert codes(qw, waiting) == ["limit_reached"]
+        assert f"1 of 1 go on ({running}); 1 task ahead of it" in qw("why", str(last)).out
+        qw("task", "cancel", "--running", str(running))
+        wait_until(lambda: codes(qw, last) == ["rate_limited"])
+        assert codes(qw, waiting) == ["completed"]
+        qw("queue", "limit", "default", "--none")
+        wait_until(lambda: codes(qw, last) == ["completed"])
+
+
+def test_a_daemon_that_drains_ends_when_nothing_is_held(qw: Qw) -> None:
+    qw("queue", "limit", "default", "--concurrency", "1")
+    qw("enqueue", "noop", "--stdin", stdin=lines([{} for _ in range(30)]))
+
+    qw.drain()
+
+    assert len(qw("task", "list", "--status", "completed", "--quiet").ids) == 30
+
+
 def test_a_queue_is_purged_of_what_waits(qw: Qw) -> None:
     qw("enqueue", "noop", "-q", "mail")
     kept = qw("enqueue", "noop").id

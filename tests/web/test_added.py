@@ -172,6 +172,44 @@ def test_a_paused_queue_waits_until_it_is_resumed(server_with_daemon: Live) -> N
     assert live.api.post("/api/queues/a;b/pause").status_code == 400
 
 
+def test_a_queue_is_limited_and_set_free(server_with_daemon: Live) -> None:
+    live, limits = (
+        server_with_daemon,
+        {"concurrency": None, "rate": "1/h", "key": None, "perKey": None, "perKeyRate": None},
+    )
+    assert live.api.put("/api/queues/limited/limits", json={"concurrency": 1}).json()["concurrency"] == 1
+    answer = live.api.put("/api/queues/limited/limits", json={"rate": "1/h"})
+    first, second = live.task(queue="limited"), live.task(queue="limited")
+
+    assert (answer.status_code, answer.json()) == (200, limits)
+    assert {queue["name"]: queue for queue in live.get("/api/queues")["queues"]}["limited"]["limits"] == limits
+    assert live.final(first)["status"] == "completed"
+    until(lambda: [each["code"] for each in live.get(f"/api/task/{second}/why")["reasons"]] == ["rate_limited"])
+
+    done, again = (live.api.delete("/api/queues/limited/limits").json()["message"] for _ in range(2))
+    assert (done, again) == ("Queue limited has no limits any more", "Queue limited was not limited")
+    assert live.final(second)["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"perKey": 1}, "key: is missing"),
+        ({"perKeyRate": "fast", "key": "payload.a"}, "perKeyRate: 'fast' is not a rate"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"concurency": 1}, "concurency should not exist"),
+        ({}, "limits nothing"),
+        ([], "body"),
+    ],
+)
+def test_a_limit_that_is_none_is_a_400_that_says_why(server_shared: Live, body: object, message: str) -> None:
+    answer = server_shared.api.put("/api/queues/q/limits", json=body)
+
+    assert answer.status_code == 400
+    assert message in answer.json()["detail"]
+    assert server_shared.api.put("/api/queues/a;b/limits", json={"concurrency": 1}).status_code == 400
+
+
 def test_why_says_what_keeps_a_task_and_a_run(server_with_daemon: Live) -> None:
     live = server_with_daemon
     body = {"customerId": "zoe", "scheduledAt": LATER}
