@@ -59,6 +59,19 @@ async def flaky(n: int, *, context: Context) -> str:
     return f"attempt {context.attempt}"
 
 
+@app.handler("counted", backoff=Backoff(delay=timedelta(milliseconds=50)))
+async def counted(n: int, *, context: Context) -> str:
+    """Like flaky, but say too when an attempt ends without success."""
+    mark(context, "begin")
+    try:
+        await asyncio.sleep(0.01)
+        if n % 3 == 0 and context.attempt == 1:
+            raise ValueError("the first attempt fails")
+    finally:
+        mark(context, "end")
+    return f"attempt {context.attempt}"
+
+
 @app.handler("doze")
 def doze(seconds: float, *, context: Context) -> str:
     """Sleep in a thread, which nobody can stop."""
