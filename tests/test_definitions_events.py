@@ -86,6 +86,8 @@ def test_a_remote_type_is_read() -> None:
         ("webhooks: {a: {url: 'http://x', headers: {n: 1}}}", "must be text"),
         ("queues: {a: {pausd: true}}", r"1:14: 'pausd' is not a key of a queue; did you mean 'paused'"),
         ("queues: {a: {paused: yes please}}", "1:14: must be true or false, not a string"),
+        ("queues: {a: {concurrency: 0}}", "1:14: must be a whole number from 1 to 1,000,000, not 0"),
+        ("queues: {a: {per_key: 2}}", "1:10: is missing: what is limited per key needs a path"),
         ("queues: {'a b': {}}", "1:10: 'a b' is not a name"),
         ("queues: {a: [1]}", "1:10: a queue must be an object"),
         ("remote: {a: {url: 'http://x', queue: q}}", "not both"),

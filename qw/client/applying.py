@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from qw.client import Client
+from qw.client import Client, operating
 from qw.client.sections import SECTIONS, Section, Wanted
 from qw.core.errors import Invalid, guess
 from qw.core.payload import Json, JsonObject
@@ -77,6 +77,9 @@ async def apply(client: Client, files: Sequence[Definitions], *, owner: str, by:
         if not found.is_empty:
             said: Json = [{"kind": one.kind, "name": one.name, "how": one.how.value} for one in found.changes]
             await applied.record(conn, owner=owner, by=by, changes=said)
+    for change in found.changes:
+        if change.kind == "queue" and change.how in (How.ADDED, How.CHANGED, How.REMOVED):
+            await operating.follow_limits(client, change.name)
     return found
 
 

@@ -99,8 +99,7 @@ async def limit_queue(client: Client, name: str, limits: Limits) -> None:
     _check_queue(name)
     async with client.connection() as conn:
         await queues.set_limits(conn, name, limits)
-        while await queues.hold(conn, name, limit=STRAYS):
-            pass
+    await follow_limits(client, name)
 
 
 async def amend_limits(client: Client, name: str, given: Mapping[str, Json]) -> Limits:
@@ -119,9 +118,15 @@ async def unlimit_queue(client: Client, name: str) -> bool:
         was_limited = name in await queues.limits(conn)
         if was_limited:
             await queues.set_limits(conn, name, None)
-        while await queues.release(conn, name, limit=STRAYS):
-            pass
+    await follow_limits(client, name)
     return was_limited
+
+
+async def follow_limits(client: Client, name: str) -> None:
+    """Bring what waits in a queue to where its limits, or their absence, have it wait. Safe to repeat."""
+    async with client.connection() as conn:
+        while await queues.hold(conn, name, limit=STRAYS) or await queues.release(conn, name, limit=STRAYS):
+            pass
 
 
 def _check_queue(name: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from qw.client.schedules import put as put_schedule
+from qw.core.limits import FIELDS, Limits
 from qw.core.payload import Json, JsonObject
 from qw.core.queue import Queue
 from qw.core.schedule import Schedule
@@ -74,12 +75,22 @@ async def _remove_schedule(conn: Connection, name: str, document: JsonObject) ->
 
 async def _known_queues(conn: Connection, wanted: Wanted, owned: Mapping[str, JsonObject]) -> Documents:
     """Of those that were applied: how what the files say of them stands now."""
-    paused = {one.name for one in await queues.paused(conn)}
+    paused, limits = {one.name for one in await queues.paused(conn)}, await queues.limits(conn)
     return {
-        name: {key: name in paused if key == "paused" else value for key, value in (document | owned[name]).items()}
+        name: _standing(wanted.values[name], document, owned[name], name in paused, limits.get(name))
         for name, document in wanted.documents.items()
         if name in owned
     }
+
+
+def _standing(
+    queue: Queue, document: JsonObject, owned: JsonObject, is_paused: bool, limits: Limits | None
+) -> JsonObject:
+    said = document | owned
+    found = {key: is_paused if key == "paused" else value for key, value in said.items() if key not in FIELDS}
+    if queue.limits is not None and queue.limits == limits:  # however they are written
+        return found | {key: value for key, value in document.items() if key in FIELDS}
+    return found | (limits.document() if limits and not said.keys().isdisjoint(FIELDS) else {})
 
 
 async def _put_queue(conn: Connection, queue: Queue, by: str) -> None:
@@ -87,11 +98,15 @@ async def _put_queue(conn: Connection, queue: Queue, by: str) -> None:
         await queues.pause(conn, queue.name, by=by)
     elif queue.paused is False:
         await queues.resume(conn, queue.name)
+    if queue.limits is not None:
+        await queues.set_limits(conn, queue.name, queue.limits)
 
 
 async def _remove_queue(conn: Connection, name: str, document: JsonObject) -> None:
     if document.get("paused"):
         await queues.resume(conn, name)
+    if not document.keys().isdisjoint(FIELDS):
+        await queues.set_limits(conn, name, None)
 
 
 def _kept(kind: str, key: str) -> Section:

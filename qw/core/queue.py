@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qw.core.limits import Limits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """``paused`` None: the file leaves that to the operator."""
+    """``paused``, ``limits`` None: the file leaves that to the operator."""
 
     name: str
     paused: bool | None = None
+    limits: Limits | None = None

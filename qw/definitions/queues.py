@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from qw.core.errors import Fault, Invalid
 from qw.core.evaluation import kind
+from qw.core.limits import FIELDS, Limits, parse_limits
 from qw.core.payload import Json, JsonObject
 from qw.core.queue import Queue
 from qw.core.shape import refuse_unknown
 from qw.core.task import name_faults
 
-_KEYS = ("paused",)
+_KEYS = ("paused", *FIELDS)
 
 
 def parse_queue(name: str, document: Json, where: Callable[[str], str]) -> Queue:
@@ -30,7 +31,7 @@ def _queue(name: str, document: Json, faults: list[Fault]) -> Queue | None:
         )
         return None
     refuse_unknown(document, _KEYS, "", "a queue", faults)
-    return Queue(name=name, paused=_paused(document, faults))
+    return Queue(name=name, paused=_paused(document, faults), limits=_limits(document, faults))
 
 
 def _paused(document: JsonObject, faults: list[Fault]) -> bool | None:
@@ -39,3 +40,8 @@ def _paused(document: JsonObject, faults: list[Fault]) -> bool | None:
         return value
     faults.append(Fault(path="paused", message=f"must be true or false, not {kind(value)}"))
     return None
+
+
+def _limits(document: JsonObject, faults: list[Fault]) -> Limits | None:
+    said = {field: document[field] for field in FIELDS if field in document}
+    return parse_limits(said, "", faults) if said else None

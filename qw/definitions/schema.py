@@ -192,7 +192,22 @@ def _schedule() -> JsonObject:
 
 def _queue() -> JsonObject:
     paused = _about("Nothing is claimed from it; left out: as operators left it", _FLAG)
-    return _closed({"paused": paused}, nullable=True)
+    count: JsonObject = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
+    rate: JsonObject = {"type": "string", "pattern": r"^\d+\s*/\s*\S+$"}
+    return _closed(
+        {
+            "paused": paused,
+            "concurrency": _about("How many of its tasks may go on at once", count),
+            "rate": _about("How many may begin in a time: 100/m, 5/s, 10/30s", rate),
+            "key": _about(
+                "A path into the payload; what follows is for each of its values",
+                {"type": "string", "pattern": "^payload\\."},
+            ),
+            "per_key": _about("How many of one value of the key may go on at once", count),
+            "per_key_rate": _about("How many of one value of the key may begin in a time", rate),
+        },
+        nullable=True,
+    )
 
 
 def _command() -> JsonObject:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from qw.client import Client, applying
+from qw.client import Client, applying, operating
 from qw.client.applying import How
 from qw.core.errors import Invalid
+from qw.core.limits import Limits
 from qw.core.payload import JsonObject
 from qw.definitions import Definitions, loads
 from qw.store import queues, runs, workers
@@ -155,6 +156,38 @@ async def test_a_queue_that_somebody_resumed_is_paused_again(client: Client, con
     await applied(client, loads(REST))
 
     assert [one.name for one in await queues.paused(conn)] == ["reports"]
+
+
+LIMITED = "queues: {reports: {concurrency: 2, key: payload.customer, per_key: 1, rate: 60/1m}}"
+
+
+async def test_limits_are_applied_to_what_waits_already(client: Client, conn: Connection) -> None:
+    for _ in range(3):
+        await client.enqueue("noop", {"customer": "zoe"}, queue="reports")
+
+    first, again = await applied(client, loads(LIMITED)), await applied(client, loads(LIMITED))
+
+    assert (first, again) == ({"queue reports": "added"}, {"queue reports": "unchanged"})
+    assert {name: str(one) for name, one in (await queues.limits(conn)).items()} == {
+        "reports": "2 at once, 60/m, 1 at once per customer"
+    }
+    assert await column(conn, "select count(*) from qw.held") == [3]
+    await operating.limit_queue(client, "reports", Limits(concurrency=9))
+    found = await applying.diff(client, [loads(LIMITED)], owner="ours")
+    assert [(one.how, one.before) for one in found.changes] == [(How.CHANGED, {"concurrency": 9})]
+
+    await applied(client, loads("queues: {}"), prune=True)
+
+    assert await queues.limits(conn) == {}
+    assert await column(conn, "select count(*) from qw.ready") == [3]
+
+
+async def test_limits_that_a_file_does_not_name_are_left(client: Client, conn: Connection) -> None:
+    await operating.limit_queue(client, "mail", Limits(concurrency=9))
+
+    await applied(client, loads(REST))
+
+    assert (await queues.limits(conn))["mail"] == Limits(concurrency=9)
 
 
 async def test_a_file_that_does_not_say_whether_a_queue_is_paused_leaves_it(client: Client, conn: Connection) -> None:
