@@ -402,6 +402,7 @@ def test_without_the_database_everything_but_livez_is_503(private_url: str, priv
         until(lambda: started.api.get("/readyz").status_code == 200)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_database_that_is_frozen_is_away(
     private_url: str, private_server: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
