@@ -156,6 +156,7 @@ async def outlives(url: str, queue: Queue, daemons: Daemons, server: Server, cou
 
 
 @pytest.mark.parametrize("broker", ["redis", "nats", pytest.param("rabbitmq", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.timeout(300)  # reads all that the test before it left at the broker
 async def test_fault_54_a_relay_killed_between_confirm_and_delete_tells_again_under_the_same_ids(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
