@@ -158,10 +158,11 @@ def stop_on_signals(daemon: Daemon) -> None:
 
 
 def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
-    """HUP has the files read again; one that is wrong changes nothing."""
+    """HUP has the files read again; one that is wrong changes nothing. When the terminal is closed, it is the end."""
     from qw.cli.definitions import of_files
     from qw.core.errors import QwError
 
+    had_terminal = os.isatty(2)
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
@@ -171,6 +172,9 @@ def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
             log.error("workflows not reloaded", extra={"error": str(error)})
 
     def start() -> None:
+        if had_terminal and not os.isatty(2):
+            daemon.drain()
+            return
         task = asyncio.get_running_loop().create_task(reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)

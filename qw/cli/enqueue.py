@@ -96,7 +96,7 @@ async def _one(
     client: Client, wanted: Wanted, payload: object, on_conflict: str, output: Form, how: tuple[bool, bool, bool]
 ) -> int:
     quiet, wait, follow = how
-    task = wanted.task({"payload": payload})
+    task = wanted.one(payload)
     await check_served(client, task.type)
     done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
     if not (wait or follow):

@@ -110,7 +110,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _refuse_usage(error: Exception) -> int:
-    message = error.format_message()  # type: ignore[attr-defined]
+    message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(message, file=sys.stderr)

@@ -56,7 +56,7 @@ def run(
         type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
         timeout=timeout,
     )  # fmt: skip
-    task = wanted.task({"payload": {"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])}})
+    task = wanted.one({"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])})
     id = with_client(lambda client: _enqueue(client, task))
     if not wait and not follow:
         show_record({"id": id}, output) if output is not Form.TABLE and not quiet else print(id)
@@ -107,6 +107,9 @@ def _stay(id: UUID, follow: bool) -> int:
             if not _ask_what_to_do(id):
                 return 130
             continue
+        except BrokenPipeError:
+            _say_how_to_stop(id)
+            raise
         following.say_end(task) if not follow or task.error else None
         return following.exit_code(task)
 
@@ -117,12 +120,16 @@ async def _end(client: Client, id: UUID, follow: bool, place: Place) -> Task:
     return await following.follow(client, id, place, following.print_output if follow else lambda line: None)
 
 
+def _say_how_to_stop(id: UUID) -> None:
+    say(f"the task goes on; to stop it: qw task cancel --running {id}")
+
+
 def _ask_what_to_do(id: UUID) -> bool:
     """Whether to go on waiting, after an interrupt. Cancels the task where the person says so."""
     from qw.cli.session import with_client
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        say(f"the task goes on; to stop it: qw task cancel --running {id}")
+        _say_how_to_stop(id)
         return False
     sys.stderr.write("\nCancel the task (c), leave it and go (l), or go on waiting (Enter)? ")
     sys.stderr.flush()

@@ -60,6 +60,11 @@ class Noun(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _plain(super().get_params(ctx))
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (verb.help or "").partition("\n")[0]) for name, verb in verbs if verb])
+
 
 def _plain(params: list[Any]) -> list[Any]:
     for param in params:

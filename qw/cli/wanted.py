@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,15 @@ class Wanted:
     max_retries: int | None = None
     timeout: str | None = None
     id: str | None = None
+
+    def one(self, payload: object) -> NewTask:
+        """The task with *payload*. Raise Invalid that names the flags."""
+        if self.delay is not None and self.at is not None:
+            raise Invalid("give --in or --at, not both")
+        try:
+            return self.task({"payload": payload})
+        except Invalid as error:
+            raise Invalid(*(replace(each, path=_FLAGS.get(each.path, each.path)) for each in error.faults)) from None
 
     def task(self, line: dict[str, Any]) -> NewTask:
         """The task that *line* asks for, where it is silent as the options say. Raise Invalid with every fault."""
@@ -59,6 +68,10 @@ class Wanted:
 
 
 _FIELDS = {"in": "delay"}
+_FLAGS = {
+    **{key: f"--{key.replace('_', '-')}" for key in KEYS if key != "type"},
+    "unique_key": "--key", "delay": "--in", "run_at": "--at",
+}  # fmt: skip
 
 
 def _text(value: object, path: str) -> str | None:

@@ -234,6 +234,8 @@ def translate(error: psycopg.Error) -> QwError:
             return Denied(text)
         case pg.UndefinedTable() | pg.UndefinedFunction() | pg.UndefinedColumn() | pg.InvalidSchemaName():
             return Misconfigured(f"the database has no schema of this qw: {text}; run: qw db migrate")
+        case pg.UndefinedObject():
+            return NotFound(text)
         case pg.CheckViolation():
             return Invalid(_CONSTRAINTS.get(error.diag.constraint_name or "", text))
         case _ if error.sqlstate == "QW001":

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 
 from tests.cli.program import Qw, environment
 from tests.databases import wait_until
+from tests.e2e.terminal import terminal
 
 APP = """\
 import qw
@@ -93,6 +95,15 @@ def test_a_hangup_has_the_workflow_files_read_again(qw: Qw) -> None:
         wait_until(lambda: "workflows not reloaded" in qw.log)
 
     assert {"before", "after"} <= set(names())
+
+
+def test_a_daemon_ends_with_its_terminal(qw: Qw) -> None:
+    with terminal(qw.environ, qw.folder) as screen:
+        screen.start(f"{sys.executable} -m qw daemon --no-http", until="daemon is ready")
+        [process] = workers(qw)
+
+    wait_until(lambda: not is_alive(process))
+    assert workers(qw) == []
 
 
 def test_a_drain_ends_when_nothing_is_left(qw: Qw) -> None:
@@ -244,7 +255,16 @@ def test_a_following_shell_sees_lines_as_they_come(qw: Qw) -> None:
         wait_until(lambda: statuses(qw) == ["cancelled"])
 
 
-def _python() -> list[str]:
-    import sys
+def test_a_command_whose_reader_is_gone_goes_on_and_says_how_it_is_stopped(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        line = f"{sys.executable} -m qw run -f -- sh -c 'echo one; echo two; sleep 0.3; echo three; sleep 60' | head -1"
+        done = subprocess.run(["bash", "-c", line], env=qw.environ, cwd=qw.folder, capture_output=True, text=True)
 
+        assert done.stdout == "one\n"
+        stop = done.stderr.strip().partition("to stop it: qw ")[2]
+        assert qw(*stop.split()).code == 0
+        wait_until(lambda: statuses(qw) == ["cancelled"])
+
+
+def _python() -> list[str]:
     return [sys.executable]
