@@ -198,11 +198,12 @@ def _of_waiting(work: Work) -> Iterator[Finding]:
 def _print(findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
-    from qw.cli.tables import STYLES, console
+    from qw.cli.tables import STYLES, print_value
 
-    out, width = console(), max(len(each.name) for each in findings)
+    width = max(len(each.name) for each in findings)
     for each in findings:
         state = "problem" if each.is_problem else "ok"
-        out.print(Text.assemble((f"{state:7}", STYLES[state]), f"  {each.name:{width}}  {printable(each.text)}"))
+        title = Text.assemble((f"{state:7}", STYLES[state]), f"  {each.name:{width}}  ")
+        print_value(title, Text(printable(each.text)))
         if each.fix:
-            out.print(Text(f"{'':9}{'':{width}}  {printable(each.fix)}", style="cyan"))
+            print_value(Text(" " * len(title)), Text(printable(each.fix), style="cyan"))

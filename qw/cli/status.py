@@ -23,7 +23,7 @@ def _count(name: str) -> Column:
     return Column(title=name, text=lambda queue: f"{getattr(queue.stats, name):,}", right=True, rank=_RANKS[name])
 
 
-_RANKS = {"pending": 0, "processing": 1, "retrying": 4, "completed": 5, "failed": 2, "cancelled": 6}
+_RANKS = {"pending": 0, "processing": 2, "retrying": 4, "completed": 5, "failed": 1, "cancelled": 6}
 
 QUEUE_COLUMNS: Sequence[Column] = (
     Column(title="queue", text=lambda queue: queue.stats.queue),

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -267,6 +268,28 @@ def test_completion_scripts_are_printed(qw: Qw, shell: str) -> None:
 
     assert done.code == 0
     assert "_QW_COMPLETE" in done.out
+
+
+def test_bash_completes_what_it_has_sourced(qw: Qw) -> None:
+    (qw.folder / "qw").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qw "$@"\n')
+    (qw.folder / "qw").chmod(0o755)
+    script = 'eval "$(qw completion bash)"; COMP_WORDS=(qw task sh) COMP_CWORD=2; $(complete -p qw | sed "s/.*-F //") '
+
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f'{script}; echo "${{COMPREPLY[@]}}"'],
+        env={**qw.environ, "PATH": f"{qw.folder}:{os.environ['PATH']}"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (done.stdout, done.stderr) == ("show\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_read_its_completion_script(qw: Qw, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (qw.folder / "script").write_text(qw("completion", shell).out)
+
+    subprocess.run([shell, "-n", qw.folder / "script"], check=True)
 
 
 def test_a_shell_completes_verbs_and_options() -> None:

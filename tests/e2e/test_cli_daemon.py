@@ -97,7 +97,7 @@ def test_a_hangup_has_the_workflow_files_read_again(qw: Qw) -> None:
     assert {"before", "after"} <= set(names())
 
 
-def test_a_daemon_ends_with_its_terminal(qw: Qw) -> None:
+def test_fault_16_a_daemon_ends_with_its_terminal(qw: Qw) -> None:
     with terminal(qw.environ, qw.folder) as screen:
         screen.start(f"{sys.executable} -m qw daemon --no-http", until="daemon is ready")
         [process] = workers(qw)
