@@ -82,13 +82,13 @@ class ShownRun:
 async def shown(client: Client, run_id: UUID) -> ShownRun:
     """Raise NotFound when there is no such run."""
     async with client.connection() as conn, conn.transaction():
-        found = await _Shower(conn).run(run_id)
+        found = await _Reader(conn).run(run_id)
     if found is None:
         raise NotFound(f"run {run_id} does not exist")
     return found
 
 
-class _Shower:
+class _Reader:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._left = MOST_RUNS

@@ -40,7 +40,8 @@ async def signal(client: Client, run_id: UUID, name: str, payload: Json = None, 
 
     Raise Conflict when the run is over.
     """
-    raise_faults(storable_faults({"payload": payload, "by": by}, ""))
+    raise_faults(storable_faults(payload, "payload"))
+    raise_faults(storable_faults(by, "by"))
     async with client.connection() as conn:
         await runs.signal(conn, run_id, name, payload, sent_by=by)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qw.core.errors import Fault
 from qw.core.evaluation import kind, text
 from qw.core.expression import ExpressionError, Scope, Template, has_expression
-from qw.core.payload import Json, JsonObject, raise_faults, storable_faults
+from qw.core.payload import Json, JsonObject, payload_faults, raise_faults
 from qw.core.shape import below, mapping
 
 COMMAND = "command"  # the type that a ``run:`` step becomes
@@ -32,7 +32,7 @@ class Work:
         assert isinstance(payload, dict)
         if self.is_program and isinstance(variables := payload.get("env"), dict):
             payload["env"] = {name: text(value) for name, value in variables.items()}
-        raise_faults(storable_faults(payload, "with"))
+        raise_faults(iter(payload_faults(payload, path="with")))
         return payload
 
 

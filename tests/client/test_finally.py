@@ -78,6 +78,19 @@ async def test_a_failure_in_finally_fails_the_run_but_undoes_nothing(conn: Conne
     assert driver.done == ["a", "tidy"]
 
 
+@pytest.mark.parametrize("more", [{}, {"foreach": [1]}])
+async def test_a_payload_too_large_to_be_stored_fails_its_step_only(conn: Connection, more: Any) -> None:
+    twice: Any = {"with": {"x": "${{ [input.x, input.x] }}"}}
+    await kept(conn, step("a", compensate={"type": "noop"}), step("b", "a", **twice, **more), input={"x": "string"})
+    id = await begun(conn, given={"x": "é" * 300_000})
+    driver = Driver(conn=conn)
+
+    run = await driver.finish(id)
+
+    assert "with: 1,200,013 bytes; at most 1,048,576 are stored" in str(run.error)
+    assert (run.detail, driver.done) == ("compensated", ["a", "compensate:a"])
+
+
 async def test_outputs_say_what_a_run_comes_to(conn: Connection) -> None:
     outputs: Any = {"n": "${{ steps.a.result.n + 1 }}", "text": "n is ${{ steps.a.result.n }}"}
     await kept(conn, step("a", **{"with": {"n": 1}}), step("b"), outputs=outputs)
