@@ -33,6 +33,7 @@ async def test_parallel_map_sub_workflow_and_shell(client: Client) -> None:
         diamond = await ran(client, "diamond")
         lengths = await ran(client, "word-lengths")
         order = await ran(client, "order-with-shipping")
+        orders = await ran(client, "ship-all")
         lines = await ran(client, "count-lines", {"text": "$(echo pasted)\n; rm -rf /\n"})
 
     assert [step.step for step in diamond.steps] == ["begin", "left", "right", "end"]
@@ -40,6 +41,7 @@ async def test_parallel_map_sub_workflow_and_shell(client: Client) -> None:
     measured = next(step.result for step in lengths.steps if step.step == "measure")
     assert [one["result"] for one in measured] == [7, 4, 5, 2, 10]  # type: ignore[index,union-attr,call-overload]
     assert order.run.output == {"sent": "parcel of 4711"}
+    assert orders.run.output == {"last": "parcel of 4713"}
     assert lines.run.output == {"lines": 2}
 
 
