@@ -47,11 +47,13 @@ class DecisionForm(Form):
 
 class RetryForm(Form):
     """From what failed; or from ``step``, whatever it came to. With the definition it started with, the newest one
-    (``latest``), or a ``definition`` for this run only, which may not bring programs."""
+    (``latest``), or a ``definition`` for this run only, which may not bring programs. ``by`` counts only
+    where no tokens are set."""
 
     step: str | None = None
     latest: Switch = False
     definition: dict[str, Any] | None = None
+    by: str | None = None
 
 
 class StepEntity(TypedDict):
@@ -144,7 +146,9 @@ async def retry(call: Call[RetryForm, None]) -> Message:
     document = None
     if form.definition is not None:
         document = (await filing.checked(call.client, found.run.workflow, form.definition)).document
-    await steering.retry(call.client, found.run.id, step=form.step, latest=form.latest, document=document)
+    await steering.retry(
+        call.client, found.run.id, step=form.step, latest=form.latest, document=document, by=_who(call)
+    )
     return {"message": "Run queued for retry"}
 
 
@@ -156,7 +160,7 @@ def _who(call: Call[Any, None]) -> str:
 async def cancel(call: Call[None, None]) -> Message:
     """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
     found = await _the_run(call)
-    await call.client.cancel_run(found.run.id)
+    await call.client.cancel_run(found.run.id, by=call.caller)
     return {"message": "Run cancellation requested"}
 
 

@@ -153,8 +153,16 @@ def test_where_tokens_are_set_the_token_says_who_decides(url: str) -> None:
         seen = started.api.post(f"{run}/approve", json={}, headers=vera)
         started.post(f"{run}/approve", {"by": "somebody else"})
         started.post("/api/queues/mail/pause")
+        second = begin(started, "release", "running")
+        started.post(f"{second}/cancel")
+        waits_for(started, second, "cancelled")
+        started.post(f"{second}/retry", {"by": "somebody else"})
 
     assert seen.status_code == 403
     with psycopg.connect(url) as connection:
-        assert connection.execute("select sent_by from qw.signal").fetchall() == [("olga",)]
+        assert connection.execute("select name, sent_by from qw.signal order by id").fetchall() == [
+            ("approval:ok", "olga"),
+            ("run:cancel", "olga"),
+            ("run:retry", "olga"),
+        ]
         assert connection.execute("select paused_by from qw.queue").fetchall() == [("olga",)]
