@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
@@ -44,9 +44,9 @@ class Column:
 def record(value: Any) -> Any:
     """*value* as JSON has it: ids and times as text, durations as numbers named ``…_seconds``."""
     if is_dataclass(value) and not isinstance(value, type):
-        return record({field.name: getattr(value, field.name) for field in fields(value)})
+        return {_name(field): record(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {_name(key, below): record(below) for key, below in value.items()}
+        return {key: record(below) for key, below in value.items()}
     if isinstance(value, (list, tuple)):
         return [record(item) for item in value]
     if isinstance(value, datetime):
@@ -56,8 +56,9 @@ def record(value: Any) -> Any:
     return str(value) if isinstance(value, (UUID, StrEnum)) else value
 
 
-def _name(key: str, value: object) -> str:
-    return f"{key}_seconds" if isinstance(value, timedelta) else key
+def _name(field: Field[Any]) -> str:
+    """By the type, so that it is the same where there is no value."""
+    return f"{field.name}_seconds" if "timedelta" in str(field.type) else field.name
 
 
 def show_all(items: Sequence[Any], columns: Sequence[Column], form: Form, *, quiet: bool = False) -> None:

@@ -300,3 +300,13 @@ def test_a_shell_completes_verbs_and_options() -> None:
     assert completed("qw enq", 1) == ["enqueue"]
     assert set(completed("qw task r", 2)) == {"retry", "requeue"}
     assert "--dry-run" in completed("qw task retry --d", 3)
+
+
+def test_a_duration_has_the_same_name_where_there_is_none(qw: Qw) -> None:
+    qw("schedule", "add", "nightly", "--cron", "0 2 * * *", "--type", "noop")
+    qw("schedule", "add", "often", "--every", "90s", "--type", "noop")
+
+    found = {each["name"]: each for each in qw("schedule", "list", "-o", "json").json}
+
+    assert found["nightly"].keys() == found["often"].keys()
+    assert (found["nightly"]["every_seconds"], found["often"]["every_seconds"]) == (None, 90.0)
