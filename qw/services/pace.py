@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_SECONDS = 0.2
-MOST = 2500
+MOST = 3500
 
 
 class Pace:

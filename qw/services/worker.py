@@ -117,12 +117,16 @@ class Worker:
         return True
 
     def _room(self) -> dict[Kind, int]:
-        """How many more tasks of each kind may come; only coroutines are claimed ahead of their slots."""
+        """How many more tasks of each kind may come.
+
+        Only coroutines are claimed ahead of their slots, and only once half of what may wait has begun: many small
+        claims cost more than a few large ones.
+        """
+        room = {kind: self._slots.free(kind) - self._backlog.count(kind) for kind in self._slots.sizes}
         ahead = self._pace.ahead(time.monotonic())
-        return {
-            kind: max(0, self._slots.free(kind) + (ahead if kind is Kind.ASYNC else 0) - self._backlog.count(kind))
-            for kind in self._slots.sizes
-        }
+        if -room[Kind.ASYNC] <= ahead / 2:
+            room[Kind.ASYNC] += ahead
+        return {kind: max(0, count) for kind, count in room.items()}
 
     # -- claiming
 
