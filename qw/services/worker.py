@@ -104,7 +104,10 @@ class Worker:
             self._dispatch_all()
         if self.draining or not self._lease.holds or len(self._outcomes) > UNWRITTEN:
             return False
-        room = self._room()
+        ahead = self._pace.ahead(time.monotonic())
+        if 0 < ahead < 2 * self._backlog.count(Kind.ASYNC):
+            return False  # many small claims cost more than a few large ones: let half of what waits here begin first
+        room = self._room(ahead)
         if not any(room.values()):
             return False
         await self._elsewhere.look_again()
@@ -116,17 +119,12 @@ class Worker:
             await self._stop_waiting()
         return True
 
-    def _room(self) -> dict[Kind, int]:
-        """How many more tasks of each kind may come.
-
-        Only coroutines are claimed ahead of their slots, and only once half of what may wait has begun: many small
-        claims cost more than a few large ones.
-        """
-        room = {kind: self._slots.free(kind) - self._backlog.count(kind) for kind in self._slots.sizes}
-        ahead = self._pace.ahead(time.monotonic())
-        if -room[Kind.ASYNC] <= ahead / 2:
-            room[Kind.ASYNC] += ahead
-        return {kind: max(0, count) for kind, count in room.items()}
+    def _room(self, ahead: int) -> dict[Kind, int]:
+        """How many more tasks of each kind may come; only coroutines are claimed *ahead* of their slots."""
+        return {
+            kind: max(0, self._slots.free(kind) + (ahead if kind is Kind.ASYNC else 0) - self._backlog.count(kind))
+            for kind in self._slots.sizes
+        }
 
     # -- claiming
 
