@@ -92,7 +92,11 @@ class Daemon:
         self.process.wait(10)
 
     def freeze(self) -> None:
+        """Stop the process; it has stopped when this returns."""
         self.send(signal.SIGSTOP)
+        state = Path(f"/proc/{self.process.pid}/stat")
+        if state.exists():  # elsewhere the signal has to do
+            wait_until(lambda: state.read_text().rpartition(") ")[2].startswith("T"))
 
     def thaw(self) -> None:
         self.send(signal.SIGCONT)
