@@ -12,24 +12,22 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
-from qw.core.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed, end
-from qw.core.ids import millis_of
+from qw.core.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, end
 from qw.core.task import Backoff, Claim, Lane, Policy
 from qw.handlers import Handler, Handlers, Kind
 from qw.services.attempt import attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
-from qw.services.elsewhere import Elsewhere
 from qw.services.holdings import DEFAULT_POLICY, Holding, Holdings, Slots, State, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
 from qw.services.pace import Pace
+from qw.services.strangers import Strangers
 from qw.services.tasklog import TaskLog
 from qw.store import claims, workers
 from qw.store.claims import Ended
@@ -41,7 +39,6 @@ STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
 TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
 BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be told of more
 UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
-PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +78,11 @@ class Worker:
         self._pace = Pace()
         self._backlog = Backlog(equipment.slots)
         self._deadlines = Deadlines(equipment.holdings)
-        self._elsewhere = Elsewhere(link, equipment.worker)
+        self._strangers = Strangers(link, equipment.worker, self._end)
         self._tight: dict[Kind, float] = {}
         self._wary_until = 0.0
         self._waits = False
         self._busy_since: float | None = None
-        self._unserved: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self.bell = asyncio.Event()
         self.draining = False
@@ -110,7 +106,7 @@ class Worker:
         room = self._room(ahead)
         if not any(room.values()):
             return False
-        await self._elsewhere.look_again()
+        await self._strangers.look_again()
         if self._lanes.is_empty or not await self._claim(room):
             return await self._wait_for_work()
         now = time.monotonic()
@@ -164,14 +160,17 @@ class Worker:
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
         strangers = [holding for claim in taken if (holding := self._accept(claim, now))]
         if strangers:
-            await self._part_with(strangers)
+            await self._strangers.part_with(strangers)
         self._return(self._backlog.spare_suspects())
         self._dispatch_all()
         return len(taken)
 
     def _types(self, kinds: set[Kind]) -> list[str]:
         """What a claim is to leave in the lanes: the types of these kinds, and those that others are there for."""
-        return [*(handler.type for handler in self._handlers if handler.kind in kinds), *self._elsewhere.types]
+        return [
+            *(handler.type for handler in self._handlers if handler.kind in kinds),
+            *self._strangers.served_elsewhere,
+        ]
 
     def _accept(self, claim: Claim, now: float) -> Holding | None:
         """Take a claim in. Returned, it has a type that nothing here serves."""
@@ -186,28 +185,6 @@ class Worker:
         else:
             self._backlog.add(holding)
         return None
-
-    async def _part_with(self, strangers: Sequence[Holding]) -> None:
-        """Give back what another worker serves; park what nobody does."""
-        elsewhere: frozenset[str] = frozenset(holding.claim.type for holding in strangers)
-        try:
-            await self._elsewhere.meet(elsewhere)
-            elsewhere = self._elsewhere.types
-        finally:
-            for holding in strangers:
-                if holding.claim.type in elsewhere:
-                    self._end(holding, HandedBack())
-                else:
-                    self._park(holding)
-
-    def _park(self, holding: Holding) -> None:
-        """A type that nobody here serves waits for as long as it is old: 5 s, doubling to 10 min."""
-        claim = holding.claim
-        if claim.type not in self._unserved:
-            self._unserved.add(claim.type)
-            log.warning("no handler for this type; its tasks are parked", extra={"type": claim.type})
-        age = timedelta(seconds=time.time() - millis_of(claim.id) / 1000)
-        self._end(holding, Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved"))
 
     # -- running
 

@@ -9,7 +9,7 @@ import pytest
 
 from qw.core.handling import Context
 from qw.handlers import Handlers, Kind
-from qw.services import elsewhere
+from qw.services import strangers
 from qw.services.holdings import State, Stop
 from qw.store import claims, tasks
 from qw.store.connection import connect
@@ -171,7 +171,7 @@ async def test_a_type_that_another_worker_serves_is_left_to_it_while_it_lives(
         assert await column(shop.conn, "select count(*) from qw.running") == [1]
 
         await shop.conn.execute("update qw.worker set stopped_at = now() where id = %s", [other])
-        monkeypatch.setattr(elsewhere, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(strangers, "LOOK_SECONDS", 0.0)
         async with asyncio.timeout(10):  # the first looks may be past the cursor
             while await homes(shop.conn, foreign) != ["scheduled"]:
                 await shop.claim()
