@@ -171,6 +171,22 @@ def test_fault_09_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Que
     assert two.is_alive
 
 
+def test_fault_10_a_daemon_that_is_started_again_at_once_inherits_no_lease(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    dead = daemon.worker
+    ids = queue.put("nap", 3, seconds=60)
+    wait_until(lambda: len(daemon.marks("begin")) == 3)
+
+    daemon.kill()
+    daemon.start()
+
+    wait_until(lambda: len(daemon.marks("begin")) == 6)
+    assert daemon.worker != dead
+    assert queue.value("select dead_at is not null from qw.worker where id = %s", dead)
+    assert queue.column("select distinct worker from qw.running") == [daemon.worker]
+    assert [queue.outcomes(id) for id in ids] == [["worker_died"]] * 3
+
+
 @pytest.mark.parametrize(
     "how", ["exit", pytest.param("abort", marks=pytest.mark.slow), pytest.param("segfault", marks=pytest.mark.slow)]
 )
