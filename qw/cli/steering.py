@@ -6,7 +6,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ import typer
 from qw.cli.output import say
 from qw.cli.verbs import Verb
 from qw.core.errors import Invalid
+from qw.core.picture import PictureForm, drawn
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -27,13 +27,6 @@ _RUN = typer.Argument(metavar="RUN", help="The run's id.")
 _BY = typer.Option("--by", metavar="NAME", help="Who says so; you, unless given.")
 _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Why.")
 _STEP = typer.Argument(metavar="[STEP]", help="The approval; the only one that waits, unless given.")
-
-
-class Drawing(StrEnum):
-    ASCII = "ascii"
-    MERMAID = "mermaid"
-    DOT = "dot"
-    SVG = "svg"
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -49,22 +42,14 @@ def add_verbs(app: typer.Typer) -> None:
 
 def graph(
     id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run's id, or the name of a workflow.")],
-    format: Annotated[Drawing, typer.Option("--format", help="ascii, mermaid, dot or svg.")] = Drawing.ASCII,
+    format: Annotated[PictureForm, typer.Option("--format", help="ascii, mermaid, dot or svg.")] = PictureForm.ASCII,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Draw what this file defines; no database.")
     ] = None,
 ) -> None:
     """Draw a workflow; with a run's id, as it stands."""
-    from qw.core import diagram, drawing
-
     workflow, statuses = _of_file(file, id) if file else _of_database(id)
-    draw = {
-        Drawing.ASCII: diagram.as_text,
-        Drawing.MERMAID: diagram.as_mermaid,
-        Drawing.DOT: diagram.as_dot,
-        Drawing.SVG: drawing.as_svg,
-    }[format]
-    print(draw(workflow, statuses))
+    print(drawn(workflow, statuses, format))
 
 
 def _of_file(file: Path, name: str) -> tuple[Workflow, Mapping[str, StepStatus]]:

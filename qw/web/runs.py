@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from qw.client import Run, filing, steering
 from qw.client.why import why_waits
 from qw.core.errors import NotFound
+from qw.core.picture import drawn
 from qw.core.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.store.tasks import LAST_ID
@@ -18,6 +19,7 @@ from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
 from qw.web.route import Call, get, post
 from qw.web.tasks import Message, Reasons, reason_entity
+from qw.web.workflows import Graph, GraphQuery
 
 
 class RunQuery(Form):
@@ -117,6 +119,14 @@ async def why(call: Call[None, None]) -> Reasons:
     return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, found.run.id)]}
 
 
+async def graph(call: Call[None, GraphQuery]) -> Graph:
+    """A run drawn as it stands, as text, Mermaid, Graphviz or SVG."""
+    run = (await _the_run(call)).run
+    found = await steering.detailed(call.client, run.id)
+    statuses = {step.step: step.status for step in found.steps}
+    return {"format": call.query.format, "graph": drawn(found.workflow, statuses, call.query.format)}
+
+
 async def signal(call: Call[SignalForm, None]) -> Message:
     """Tell a run something that one of its steps waits for, or will wait for."""
     found, form = await _the_run(call), call.body
@@ -164,7 +174,7 @@ async def cancel(call: Call[None, None]) -> Message:
     return {"message": "Run cancellation requested"}
 
 
-async def _the_run(call: Call[Any, None]) -> Run:
+async def _the_run(call: Call[Any, Any]) -> Run:
     id = call.id("Run")
     try:
         return await call.client.run(id)
@@ -204,6 +214,7 @@ def _step(step: StoredStep) -> StepEntity:
 ROUTES = (
     get("/api/runs", find, RunPage, query=RunQuery),
     get("/api/runs/{id}", show, RunWithSteps, errors=(404,)),
+    get("/api/runs/{id}/graph", graph, Graph, query=GraphQuery, errors=(404,)),
     get("/api/runs/{id}/why", why, Reasons, errors=(404,)),
     post("/api/runs/{id}/signal", signal, Message, body=SignalForm, errors=(404, 409)),
     post("/api/runs/{id}/approve", approve, Decided, body=DecisionForm, errors=(404, 409)),

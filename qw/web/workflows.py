@@ -11,7 +11,10 @@ from typing_extensions import TypedDict
 from qw.client import filing
 from qw.client.filing import Progress
 from qw.core.errors import Conflict
+from qw.core.picture import PictureForm, drawn
 from qw.core.task import Status
+from qw.core.workflow import parse_workflow
+from qw.definitions import schema as schemas
 from qw.store.tasks import LAST_ID
 from qw.web.entity import TaskEntity, WorkflowEntity, entities, stamp, stamp_or_none, workflow_entity
 from qw.web.errors import Problem
@@ -43,6 +46,20 @@ class StartForm(Form):
     @classmethod
     def _null_is_empty(cls, value: Any) -> Any:
         return {**value, "input": {}} if isinstance(value, dict) and value.get("input") is None else value
+
+
+class ValidateForm(Form):
+    definition: dict[str, Any]
+    name: Annotated[Text, Field(max_length=255)] = "workflow"
+
+
+class GraphQuery(Form):
+    format: PictureForm = PictureForm.ASCII
+
+
+class Graph(TypedDict):
+    format: PictureForm
+    graph: str
 
 
 class WorkflowQuery(Form):
@@ -223,18 +240,39 @@ async def with_tasks(call: Call[None, None]) -> OneWorkflowWithTasks:
     }
 
 
+async def graph(call: Call[None, GraphQuery]) -> Graph:
+    """A workflow drawn as text, Mermaid, Graphviz or SVG."""
+    found = await filing.get_one(call.client, call.id("Workflow"))
+    format = call.query.format
+    return {"format": format, "graph": drawn(parse_workflow(found.name, found.document), {}, format)}
+
+
+async def validate(call: Call[ValidateForm, None]) -> Message:
+    """Check a definition, and store nothing."""
+    await filing.checked(call.client, call.body.name, call.body.definition)
+    return {"message": "Workflow definition is valid"}
+
+
+async def schema(call: Call[None, None]) -> dict[str, Any]:
+    """The JSON Schema of a file of workflows, for editors."""
+    return schemas.schema()
+
+
 _ONE = "/api/workflows/{id}"
 
 ROUTES = (
     post("/api/workflows", create, OneWorkflow, body=WorkflowForm),
     get("/api/workflows", find, WorkflowList, query=WorkflowQuery),
     get("/api/workflows/active", find_active, WorkflowList, query=WorkflowQuery),
+    post("/api/workflows/validate", validate, Message, body=ValidateForm),
+    get("/api/workflows/schema", schema, dict[str, Any]),
     get(_ONE, show, OneWorkflow, errors=(404,)),
     put(_ONE, change, OneWorkflow, body=WorkflowChange, errors=(404,)),
     delete(_ONE, remove, Message, errors=(404,)),
     put(f"{_ONE}/activate", activate, OneWorkflow, errors=(404,)),
     put(f"{_ONE}/deactivate", deactivate, OneWorkflow, errors=(404,)),
     post(f"{_ONE}/start", start, WorkflowStarted, body=StartForm, errors=(404, 409)),
+    get(f"{_ONE}/graph", graph, Graph, query=GraphQuery, errors=(404,)),
     get(f"{_ONE}/status", status, WorkflowStatus, errors=(404,)),
     get(f"{_ONE}/with-tasks", with_tasks, OneWorkflowWithTasks, errors=(404,)),
 )

@@ -166,3 +166,35 @@ def test_where_tokens_are_set_the_token_says_who_decides(url: str) -> None:
             ("run:retry", "olga"),
         ]
         assert connection.execute("select paused_by from qw.queue").fetchall() == [("olga",)]
+
+
+def test_a_workflow_and_a_run_are_drawn(at_work: Live) -> None:
+    run = begin(at_work, "release", "running")
+    id = at_work.get(run)["workflowId"]
+
+    drawn = at_work.get(f"/api/workflows/{id}/graph?format=mermaid")
+    standing = at_work.get(f"{run}/graph")
+
+    assert drawn["format"] == "mermaid"
+    assert "-->" in drawn["graph"]
+    assert at_work.get(f"/api/workflows/{id}/graph?format=svg")["graph"].startswith("<svg")
+    assert standing["format"] == "ascii"
+    assert "◐ ok" in standing["graph"]
+    assert at_work.api.get(f"{run}/graph?format=gif").status_code == 400
+
+
+def test_a_definition_is_checked_and_not_stored(at_work: Live) -> None:
+    before = at_work.get("/api/workflows")["total"]
+    cycle = {"steps": [{"id": "a", "type": "noop", "needs": "b"}, {"id": "b", "type": "noop", "needs": "a"}]}
+
+    sound = at_work.post("/api/workflows/validate", {"definition": WHOLE})
+    unsound = at_work.api.post("/api/workflows/validate", json={"definition": cycle})
+
+    assert sound == {"message": "Workflow definition is valid"}
+    assert unsound.status_code == 400
+    assert "a → b → a" in unsound.json()["message"][0]
+    assert at_work.get("/api/workflows")["total"] == before
+
+
+def test_the_schema_of_workflow_files_is_served(at_work: Live) -> None:
+    assert "workflows" in at_work.get("/api/workflows/schema")["properties"]
