@@ -209,9 +209,9 @@ async def test_a_hundred_thousand_schedules_cost_nothing_while_they_are_not_due(
     await conn.execute("analyze qw.schedule")
 
     async def buffers(statement: str) -> int:
-        plan = await value(conn, f"explain (analyze, buffers, format json) {statement}")
-        top = plan[0]["Plan"]
-        return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+        """The least of three: when the table was analyzed meanwhile, a run reads the catalog anew."""
+        plans = [await value(conn, f"explain (analyze, buffers, format json) {statement}") for _ in range(3)]
+        return min(int(p[0]["Plan"]["Shared Hit Blocks"] + p[0]["Plan"]["Shared Read Blocks"]) for p in plans)
 
     assert await buffers("select next_at from qw.schedule where next_at is not null order by next_at, id limit 1") < 10
     assert (
