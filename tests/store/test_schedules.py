@@ -9,7 +9,7 @@ import pytest
 from qw.core.firing import Fire, Reason, Skip, first_tick
 from qw.core.schedule import FIRES_KEPT, Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
 from qw.store import fires, schedules
-from qw.store.connection import Connection
+from qw.store.connection import Connection, connect_guarded
 from qw.store.fires import Making
 from qw.store.ids import new_id
 from qw.store.schedules import Decided, StoredSchedule
@@ -200,26 +200,22 @@ async def test_what_became_of_ticks_is_kept_longer_than_a_backfill_reaches(conn:
     assert len(await fires.of_schedule(conn, found.id)) == 1
 
 
-async def test_a_hundred_thousand_schedules_cost_nothing_while_they_are_not_due(conn: Connection) -> None:
-    await conn.execute("""
-        insert into qw.schedule (id, name, cron, type, payload, mark, next_tick, next_at)
-        select qw.new_id(), 's' || n, '0 0 1 1 *', 'noop', '{}', now(), now() + n * interval '1 second' + interval '1h',
-               now() + n * interval '1 second' + interval '1h'
-          from generate_series(1, 100000) n""")
-    await conn.execute("analyze qw.schedule")
+async def test_a_hundred_thousand_schedules_cost_nothing_while_they_are_not_due(own_url: str) -> None:
+    """In a database of its own: what other tests deleted stands in the index before what is counted here."""
+    async with await connect_guarded(own_url, name="qw test") as conn:
+        await conn.execute("""
+            insert into qw.schedule (id, name, cron, type, payload, mark, next_tick, next_at)
+            select qw.new_id(), 's' || n, '0 0 1 1 *', 'noop', '{}', now(),
+                   now() + n * interval '1 second' + interval '1h', now() + n * interval '1 second' + interval '1h'
+              from generate_series(1, 100000) n""")
+        await conn.execute("analyze qw.schedule")
 
-    async def buffers(statement: str) -> int:
-        """The least of three: when the table was analyzed meanwhile, a run reads the catalog anew."""
-        plans = [await value(conn, f"explain (analyze, buffers, format json) {statement}") for _ in range(3)]
-        return min(int(p[0]["Plan"]["Shared Hit Blocks"] + p[0]["Plan"]["Shared Read Blocks"]) for p in plans)
-
-    assert await buffers("select next_at from qw.schedule where next_at is not null order by next_at, id limit 1") < 10
-    assert (
-        await buffers(
-            "select * from qw.schedule where next_at <= now() order by next_at, id limit 250 for update skip locked"
-        )
-        < 10
-    )
+        for statement in (
+            "select next_at from qw.schedule where next_at is not null order by next_at, id limit 1",
+            "select * from qw.schedule where next_at <= now() order by next_at, id limit 250 for update skip locked",
+        ):
+            (top,) = await value(conn, f"explain (analyze, buffers, format json) {statement}")
+            assert top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"] < 10
 
 
 async def test_sql_can_add_a_schedule_that_a_daemon_works_out(conn: Connection) -> None:
