@@ -36,6 +36,7 @@ def api(
 
 
 async def _serve(settings: Settings, *, migrate: bool) -> None:
+    from qw.cli.daemon import calm_collector
     from qw.daemon.database import ready
     from qw.daemon.http import serving
 
@@ -44,4 +45,5 @@ async def _serve(settings: Settings, *, migrate: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with serving(settings, place.url, required=True):
+        calm_collector()
         await stopped.wait()
