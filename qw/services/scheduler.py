@@ -53,7 +53,7 @@ class Scheduler:
             async with self._link.use() as conn:
                 served, lanes = await fire_due(conn, limit=limit, clock=clock, skip_refused=bool(self._doubtful))
                 asked_at = time.monotonic()
-                due = await schedules.due(conn)
+                due = await schedules.due(conn, clock=clock)
         except Unavailable:
             raise
         except QwError:

@@ -11,7 +11,7 @@ select id, name, cron, seconds, every, at, timezone, type, payload, queue, prior
 
 -- name: due
 -- Seconds until the next schedule is due; negative: overdue. No row: none will ever be.
-select extract(epoch from next_at - clock_timestamp())::float8 from qw.schedule
+select extract(epoch from next_at - coalesce(%(clock)s::timestamptz, clock_timestamp()))::float8 from qw.schedule
  where next_at is not null order by next_at, id limit 1
 
 -- name: busy

@@ -82,9 +82,9 @@ async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) 
     return [_stored(row) for row in rows]
 
 
-async def due(conn: Connection) -> float | None:
+async def due(conn: Connection, *, clock: datetime | None = None) -> float | None:
     """Seconds until the next schedule is due, negative when it is overdue; None: there is none."""
-    row = await (await execute(conn, _SQL["due"])).fetchone()
+    row = await (await execute(conn, _SQL["due"], {"clock": clock})).fetchone()
     return row[0] if row else None
 
 
