@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -149,10 +148,8 @@ def compensate(
     output: Output = Form.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Undo completed tasks by what their types declare: each gets a compensation task."""
-
-    async def act(client: Client, some: Sequence[UUID]) -> dict[UUID, str]:
-        return {id: await _undo(client, id, reason) for id in some}
+    """Undo completed tasks by what their types declare: each gets a compensation task, once."""
+    from qw.client.operating import compensate as compensate_all
 
     _change(
         Change(
@@ -160,7 +157,8 @@ def compensate(
             done="to be undone",
             statuses=["completed"],
             good=frozenset({"compensating"}),
-            act=act,
+            repeated="was_compensated",
+            act=lambda client, some: compensate_all(client, some, reason=reason),
         ),
         ctx,
     )
@@ -226,17 +224,3 @@ def _change(wanted: Change, ctx: typer.Context) -> None:
 
     asked = asked_for(ctx.params)
     raise typer.Exit(with_client(lambda client: change(client, wanted, asked)))
-
-
-async def _undo(client: Client, id: UUID, reason: str) -> str:
-    from qw.client import Status
-    from qw.core.errors import NotFound
-
-    try:
-        task = await client.get(id)
-    except NotFound:
-        return "missing"
-    if task.status is not Status.COMPLETED:
-        return f"is {task.status}; only completed tasks can be undone"
-    await client.compensate(id, reason=reason)
-    return "compensating"

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from qw.client.coalesce import Coalescer
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
-from qw.core.payload import JsonObject
+from qw.core.payload import JsonObject, raise_faults, storable_faults
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
 from qw.store import tasks
 from qw.store.connection import Connection, Link, translated
@@ -291,17 +291,17 @@ class Client:
                 answers |= await act(conn, ordered[start : start + ID_BATCH])
         return answers
 
-    async def compensate(self, id: UUID, *, reason: str = "") -> Enqueued:
-        """Enqueue the compensation of a completed task: the action that its type declares, for instance voiding."""
-        task = await self.get(id)
-        payload: JsonObject = {
-            "originalTaskId": str(task.id),
-            "originalTaskType": task.type,
-            "compensationAction": "rollback",
-            **({"reason": reason} if reason else {}),
-            **({"customerId": task.payload["customerId"]} if "customerId" in task.payload else {}),
-        }
-        return await self.enqueue("compensation", payload, parent_id=task.id, queue=task.queue)
+    async def compensate(self, id: UUID, *, reason: str = "") -> UUID:
+        """Enqueue the undoing of a task: the action that its type declares, for instance voiding. Returns its id.
+
+        Whatever became of the task, and even if it was undone before; `qw.client.operating.compensate` is careful.
+        """
+        raise_faults(storable_faults(reason, "reason"))
+        async with self._pool.connection() as conn:
+            _, new = (await tasks.compensate(conn, [id], reason=reason, anew=True))[id]
+        if new is None:
+            raise NotFound(f"task {id} does not exist")
+        return new
 
     # -- workflows
 

@@ -12,7 +12,7 @@ from qw.client.events import Relaying
 from qw.core.errors import Invalid, NotFound, guess
 from qw.core.firing import LATE
 from qw.core.limits import Limits, limits_of
-from qw.core.payload import Json
+from qw.core.payload import Json, raise_faults, storable_faults
 from qw.core.task import NewTask, check_new
 from qw.store import grants, queues, schedules, tasks, workers
 from qw.store.grants import Right
@@ -150,6 +150,14 @@ async def requeue(client: Client, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Enqueue finished tasks once more, as new tasks, in one transaction. Says by id what happened. Safe to repeat."""
     async with client.connection() as conn:
         return await tasks.requeue(conn, ids)
+
+
+async def compensate(client: Client, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
+    """Enqueue the undoing of completed tasks, in one transaction. Says by id what happened. Safe to repeat."""
+    raise_faults(storable_faults(reason, "reason"))
+    async with client.connection() as conn:
+        done = await tasks.compensate(conn, ids, reason=reason)
+    return {id: answer for id, (answer, _) in done.items()}
 
 
 async def grant(client: Client, role: str, right: str, *, dry_run: bool = False) -> list[str]:

@@ -310,6 +310,29 @@ select i.id,
   left join qw.idempotency k on k.key = 'requeue ' || f.task_id || ' ' || f.fence
  order by i.place
 
+-- name: compensate
+-- Enqueue the undoing of completed tasks, in id order. One row per id: compensating and the new task's id, or missing,
+-- its state, or was_compensated: an idempotency key for each end of a task makes repeating harmless. *anew*: whatever
+-- became of the task, and even if it was undone before.
+select i.id,
+       case when t.id is null then 'missing' when given.anew then 'compensating'
+            when t.status is distinct from 'completed' then
+              'is ' || coalesce(t.status, 'not final') || '; only completed tasks can be undone'
+            when k.key is not null then 'was_compensated' else 'compensating' end,
+       case when t.id is not null and (given.anew or t.status = 'completed' and k.key is null) then qw.enqueue_one(
+         'compensation', jsonb_strip_nulls(jsonb_build_object(
+           'originalTaskId', t.id, 'originalTaskType', t.type, 'compensationAction', 'rollback',
+           'reason', nullif(%(reason)s::text, ''), 'customerId', t.payload -> 'customerId')),
+         t.queue, 5, null, null, null, null, null, case when not given.anew then t.ending end, 'skip', null, null, null,
+         t.id) end
+  from (select %(anew)s::boolean as anew) given
+ cross join unnest(%(ids)s::uuid[]) with ordinality as i (id, place)
+  left join lateral (
+    select t.id, t.type, t.queue, t.payload, f.status, 'compensate ' || f.task_id || ' ' || f.fence as ending
+      from qw.task t left join qw.finished f on f.task_id = t.id where t.id = i.id offset 0) t on true
+  left join qw.idempotency k on k.key = t.ending
+ order by i.place
+
 -- name: failures
 -- What failed within a day, by type, of the last failed tasks; the most frequent first.
 select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,

@@ -278,6 +278,18 @@ async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     return {row[0]: row[1] for row in rows}
 
 
+async def compensate(
+    conn: Connection, ids: Sequence[UUID], *, reason: str, anew: bool = False
+) -> dict[UUID, tuple[str, UUID | None]]:
+    """Enqueue the undoing of completed tasks. By id: compensating and the new task, was_compensated, missing, why not.
+
+    With *anew* whatever became of them, and even if they were undone before.
+    """
+    params = {"ids": sorted(ids), "reason": reason, "anew": anew}
+    rows = await (await query(conn, _SQL["compensate"], params)).fetchall()
+    return {id: (answer, new) for id, answer, new in rows}
+
+
 async def failures(conn: Connection) -> list[Failures]:
     """What failed within a day, by type, the most frequent first; of the last MOST_FAILURES failed tasks."""
     async with conn.cursor(row_factory=class_row(Failures)) as cursor:

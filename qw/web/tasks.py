@@ -196,8 +196,8 @@ async def cancel(call: Call[None, CancelQuery]) -> Message:
 async def compensate(call: Call[None, None]) -> MessageWithTask:
     """Undo a task by a compensation task."""
     task = await the_task(call, call.id())
-    done = await call.client.compensate(task.id)
-    return {"message": "Compensation task created and queued", "taskId": str(done.id)}
+    new = await call.client.compensate(task.id)
+    return {"message": "Compensation task created and queued", "taskId": str(new)}
 
 
 async def logs(call: Call[None, LogQuery]) -> Logs:

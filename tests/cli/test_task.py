@@ -110,11 +110,14 @@ def test_many_are_cancelled_in_batches_and_again_is_harmless(qw: Qw) -> None:
     assert qw("status", "-o", "json").json["queues"][0]["cancelled"] == 1200
 
 
+TAKE_KEY = """
+    insert into qw.idempotency (key, task_id, digest)
+    select '{verb} ' || task_id || ' ' || fence, task_id, '' from qw.finished where task_id = %s"""
 HOLD = {  # what a transaction does so that whoever changes the task waits for it
     "cancel": "select from qw.ready where task_id = %s for update",
     "retry": "select from qw.finished where task_id = %s for update",
-    "requeue": """insert into qw.idempotency (key, task_id, digest)
-        select 'requeue ' || task_id || ' ' || fence, task_id, '' from qw.finished where task_id = %s""",
+    "requeue": TAKE_KEY.format(verb="requeue"),
+    "compensate": TAKE_KEY.format(verb="compensate"),
 }
 WAITS = """
     select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"""
@@ -127,6 +130,7 @@ WAITS = """
         ("cancel", "700 tasks cancelled\n"),
         ("retry", "700 tasks retried\n"),
         ("requeue", "700 tasks enqueued anew, 500 were before\n"),
+        ("compensate", "700 tasks to be undone, 500 were before\n"),
     ],
 )
 def test_a_bulk_verb_that_was_stopped_goes_on_with_the_rest(
@@ -135,7 +139,9 @@ def test_a_bulk_verb_that_was_stopped_goes_on_with_the_rest(
     qw("enqueue", "noop", "--stdin", stdin=lines([{} for _ in range(1200)]))
     ids = sorted(qw("task", "cancel", "--all", "--dry-run").ids)
     words = ["task", verb, "--type", "noop", "--yes"]
-    if verb != "cancel":
+    if verb == "compensate":
+        qw.drain()
+    elif verb != "cancel":
         qw("task", "cancel", "--all", "--yes")
         words += ["--status", "cancelled"]
 
@@ -166,12 +172,19 @@ def test_finished_tasks_are_enqueued_anew_as_new_tasks(qw: Qw, mixed: dict[str, 
 
 def test_a_completed_task_is_undone_and_no_other(qw: Qw, mixed: dict[str, str]) -> None:
     done = qw("task", "compensate", mixed["completed"], "--reason", "wrong customer")
-    refused = qw("task", "compensate", mixed["failed"])
+    again = qw("task", "compensate", mixed["completed"], "--reason", "once more")
+    refused = {status: qw("task", "compensate", mixed[status]) for status in ("failed", "pending")}
 
     undo = qw("task", "list", "--type", "compensation", "-o", "json").json
-    assert (done.code, refused.code) == (0, 4)
-    assert "is failed; only completed tasks can be undone" in refused.err
-    assert [(task["parent_id"], task["payload"]["reason"]) for task in undo] == [(mixed["completed"], "wrong customer")]
+    assert (done.err, again.err) == ("1 task to be undone\n", "0 tasks to be undone, 1 were before\n")
+    assert [done.code, again.code, *(each.code for each in refused.values())] == [0, 0, 4, 4]
+    assert "is failed; only completed tasks can be undone" in refused["failed"].err
+    assert "is not final; only completed tasks can be undone" in refused["pending"].err
+    assert [task["parent_id"] for task in undo] == [mixed["completed"]]
+    assert undo[0]["payload"] == {
+        "originalTaskId": mixed["completed"], "originalTaskType": "noop", "compensationAction": "rollback",
+        "reason": "wrong customer", "customerId": "zoe",
+    }  # fmt: skip
 
 
 def test_an_id_is_given_by_its_beginning(qw: Qw) -> None:

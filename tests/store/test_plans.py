@@ -88,6 +88,10 @@ CHANGES: dict[str, tuple[str, Act]] = {
     "retry": ("select task_id from qw.finished where status = 'failed'", tasks.retry),
     "cancel": ("select task_id from qw.ready", lambda c, ids: tasks.cancel(c, ids, running=False, reason="test")),
     "requeue": ("select task_id from qw.finished", tasks.requeue),
+    "compensate": (
+        "select task_id from qw.finished where status = 'completed'",
+        lambda c, ids: tasks.compensate(c, ids, reason="test"),
+    ),
 }
 
 
