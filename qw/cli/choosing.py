@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 BATCH = 500  # tasks in one transaction
 _SHOWN = 10  # errors, of many
 
+
+def _statuses() -> list[str]:
+    from qw.client import Status
+
+    return list(Status)
+
+
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids or their beginnings; - is stdin.")]
 Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only of this queue.")]
 Type = Annotated[str | None, typer.Option("--type", "-t", help="Only of this type.")]
-State = Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.")]
+State = Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=_statuses)]
 Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h, 2026-11-24T18:00Z.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before.")]
 Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this in their error.")]
