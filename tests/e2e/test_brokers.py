@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from qw.client import Client
+from qw.core.errors import Unavailable
 from qw.store.ids import new_id
 from tests.brokers_services import Server, private, until
 from tests.databases import PrivateServer
@@ -189,15 +191,33 @@ DELETES = """
                       and wait_event_type = 'Lock' and query like '%delete from qw.outbox%')"""
 
 
-async def test_fault_49_events_in_postgresql_itself_outlive_its_death(
-    private_url: str, private_server: PrivateServer, private_daemons: Daemons
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+async def test_fault_49_events_in_postgresql_itself_outlive_its_troubles(
+    private_url: str, private_server: PrivateServer, private_daemons: Daemons, count: int
 ) -> None:
     private_daemons(QW_BROKER="postgres", **SETTINGS).ready()
-    ids = await enqueue(private_url, 500)
 
-    private_server.kill()
-    private_server.start()
-    ids += await enqueue(private_url, 500)
+    def stopped() -> None:
+        private_server.stop()
+        private_server.start()
+
+    def killed() -> None:
+        private_server.kill()
+        private_server.start()
+
+    def frozen() -> None:
+        with private_server.frozen():
+            time.sleep(3)  # longer than the daemon's lease
+
+    ids: list[UUID] = []
+    async with Client(private_url, size=1) as client:
+        for trouble in (stopped, killed, frozen):
+            new = [new_id() for _ in range(count // 3)]
+            working = asyncio.create_task(insist(client, new))
+            await asyncio.to_thread(trouble)
+            await working
+            ids += new
     await completed(private_url, ids)
 
     with psycopg.connect(private_url, autocommit=True) as connection:
@@ -207,6 +227,18 @@ async def test_fault_49_events_in_postgresql_itself_outlive_its_death(
     told = first_seen(bodies)
     assert [id for id in ids if told[id] != LIFE] == []
     assert len({body["id"] for body in bodies}) == len(bodies)
+
+
+async def insist(client: Client, ids: list[UUID]) -> None:
+    """Enqueue under these ids, ten at a time, however often it takes."""
+    for start in range(0, len(ids), 10):
+        batch = [new_task(id=id) for id in ids[start : start + 10]]
+        while True:
+            try:
+                await client.enqueue_many(batch)
+                break
+            except Unavailable:
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.slow
