@@ -127,8 +127,8 @@ class Heartbeat:
             workers.hold(conn, self.worker)
         self._strangers.clear()
         sent_at = time.monotonic()
-        if workers.beat(conn, self.worker):
-            self._lease.renew(sent_at)
+        if workers.beat(conn, self.worker):  # in the loop: once it has let go of what the dead one held
+            self._loop.call_soon_threadsafe(self._lease.renew, sent_at)
 
     def _compare(self, conn: Blocking) -> None:
         known = self._holdings.known()

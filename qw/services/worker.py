@@ -145,15 +145,18 @@ class Worker:
             return 0
         started = time.monotonic()
         shares = self._lanes.shares(room, started)
+        claimant = self._worker()
         async with self._link.use() as conn:
             taken = await claims.claim(
                 conn,
-                self._worker(),
+                claimant,
                 shares,
                 room=room,
                 without=without,
                 below_crashes=SUSPECT_CRASHES if wary else None,
             )
+        if self._worker() != claimant:
+            return 0  # declared dead on the way: they belong to whoever rescues them
         now = time.monotonic()
         is_whole = not without and not wary
         self.is_behind = len(taken) >= room

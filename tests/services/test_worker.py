@@ -277,6 +277,20 @@ async def test_fault_04b_a_claim_whose_lease_ran_out_before_the_start_goes_back(
         assert await column(shop.conn, "select (attempt, crashes)::text from qw.ready") == ["(0,0)"]
 
 
+async def test_fault_04b_a_claim_made_under_an_identity_that_died_is_not_started_under_the_next(url: str) -> None:
+    gate = Gate()
+    async with workshop(url, gate.app) as shop, await_lock(shop) as unlock:
+        [id] = await shop.enqueue(new_task("t"))
+        claiming = asyncio.create_task(shop.claim())
+        await until_somebody_waits(shop.conn)
+        shop.number = await registered(shop.conn)
+        await unlock()
+        await claiming
+
+        assert await homes(shop.conn, id) == ["running"]  # until somebody rescues it
+        assert (len(shop.holdings), gate.inside) == (0, 0)
+
+
 async def test_a_claim_that_arrives_during_the_drain_goes_back(url: str) -> None:
     gate = Gate()
     async with workshop(url, gate.app) as shop, await_lock(shop) as unlock:
