@@ -173,16 +173,17 @@ async def test_fault_54_a_relay_killed_between_confirm_and_delete_tells_again_un
         first.kill()
         queue.value(SESSIONS)  # or the server would finish what a dead client asked for
     before = [body["id"] for body in await arrived(running)]
-    left = queue.column("select event from qw.telling")
+    left = {str(event) for event in queue.column("select event from qw.telling")}
     daemons(QW_BROKER_URL=running.url, **SETTINGS).ready()
     await until(lambda: is_empty(queue), 60)
     after = [body["id"] for body in await arrived(running)]
 
     assert len(left) == 100
-    assert {str(id) for id in left} <= set(before)
-    assert set(after) == set(before)
+    confirmed = left & set(before)  # of one pass or of two
+    assert confirmed
+    assert set(after) == set(before) | left
     if running.name != "nats":  # which drops what comes again so soon
-        assert all(after.count(str(id)) > before.count(str(id)) for id in left)
+        assert all(after.count(id) > before.count(id) for id in confirmed)
     await expect_all_told(running, ids)
 
 
