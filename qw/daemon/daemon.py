@@ -7,7 +7,6 @@ a signal, a request in the database, or the end of the work when it was started 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -20,16 +19,16 @@ from typing import Any, Self
 from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
-from qw.core.command import Command
-from qw.core.ending import HandedBack, end
-from qw.core.errors import QwError, Unavailable
-from qw.core.task import Lane, Policy
+from qw.core.errors import Unavailable
+from qw.core.task import Lane
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
 from qw.daemon.database import Place, direct_url
 from qw.daemon.handlers import built_in, load_app
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.loops import keep_running
+from qw.daemon.offers import commands_of, offer_types, offer_workflows
+from qw.daemon.strays import return_strays, return_the_rest
 from qw.daemon.systemd import keep_watchdog_quiet, notify
 from qw.definitions import Definitions
 from qw.handlers import Handlers, Kind
@@ -55,12 +54,12 @@ from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
 from qw.services.webhooks import Deliveries, signer
 from qw.services.worker import Equipment, Worker
-from qw.store import applied, claims, events, runs, workers
+from qw.store import events, workers
 from qw.store.claims import Ended
 from qw.store.connection import Link
 from qw.store.events import EventLog
 from qw.store.pool import Pool
-from qw.store.workers import Blocking, Held, Orphan
+from qw.store.workers import Blocking, Held
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +118,9 @@ class Daemon:
                 Kind.PROCESS: settings.command_slots,
             }
         )
-        await self._serve()
+        async with self._pool.connection() as conn:
+            await offer_types(conn, self._handlers)  # first, so that their parked tasks can come back
+            await offer_workflows(conn, self._options.definitions)
         reactions = Reactions(strays=self._return_strays, gone=self._stop_gone, died=self._start_over)
         self._heartbeat = Heartbeat(
             direct or url,
@@ -131,7 +132,7 @@ class Daemon:
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
-        self._stack.push_async_callback(self._return_the_rest)
+        self._stack.push_async_callback(lambda: return_the_rest(self._pool, self.identity()))
         await self._relay_events(direct)
         self._build(direct)
         if self._options.http is not False:
@@ -155,7 +156,7 @@ class Daemon:
         return pool
 
     def _make_handlers(self) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
-        self._commands = _commands(self._options.definitions)
+        self._commands = commands_of(self._options.definitions)
         hooks = declared(self._options.definitions)
         handlers, close = built_in(self._settings, self._commands, self._pool, hooks)
         remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
@@ -168,38 +169,14 @@ class Daemon:
             handlers.include(load_app(self._options.app))
         return handlers, close
 
-    async def _serve(self) -> None:
-        """Register what this daemon serves: types first, so that their parked tasks can come back."""
-        types = {handler.type: (handler.schema, handler.policy) for handler in self._handlers}
-        async with self._pool.connection() as conn:
-            await workers.serve(conn, types)
-            await claims.release_unserved(conn, sorted(types))
-        await self.offer(self._options.definitions)
-
-    async def offer(self, definitions: Sequence[Definitions]) -> None:
-        """Store workflows, each version once: it becomes the newest unless it was that before.
-
-        Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`.
-        """
-        async with self._pool.connection() as conn:
-            kept = await applied.of_kind(conn, "workflow")
-            for each in definitions:
-                if each.schedules or each.queues:
-                    log.warning("schedules and queues need qw apply", extra={"file": each.source})
-                for name, workflow in each.workflows.items():
-                    if name in kept:
-                        if kept[name] != workflow.document:
-                            log.warning("workflow left as applied", extra={"workflow": name, "file": each.source})
-                    elif await runs.offer_workflow(conn, name, workflow.document):
-                        log.info("workflow stored", extra={"workflow": name})
-
     async def reload(self, definitions: Sequence[Definitions]) -> None:
         """Take what the files say now: workflows, commands, webhooks. Raise Misconfigured, and change nothing."""
         hooks = declared(definitions)
         signer(hooks, os.environ)
-        await self.offer(definitions)
+        async with self._pool.connection() as conn:
+            await offer_workflows(conn, definitions)
         self._commands.clear()
-        self._commands.update(_commands(definitions))
+        self._commands.update(commands_of(definitions))
         self._hooks.replace(hooks)
 
     def _register(self, conn: Blocking) -> int:
@@ -349,15 +326,6 @@ class Daemon:
             relay.bell.set()
             await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
 
-    async def _return_the_rest(self) -> None:
-        """Hand back what still runs in this name: a claim that came as the loops ended, a thread that stays."""
-        with contextlib.suppress(QwError):  # the lease runs out by itself
-            async with self._pool.connection() as conn:
-                rows = await workers.orphans(conn, [self.identity()])
-                if rows:
-                    log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
-                    await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
-
     async def _watch_for_the_end(self) -> None:
         """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
         idle = 0
@@ -391,15 +359,8 @@ class Daemon:
 
     def _return_strays(self, strays: list[Held]) -> None:
         self._holdings.revoke(stray.fence for stray in strays)
-        self._later(self._hand_back({stray.fence for stray in strays}))
-
-    async def _hand_back(self, fences: set[int]) -> None:
-        """End claims that this process never heard of, so that somebody can run them."""
-        async with self._pool.connection() as conn:
-            rows = await workers.orphans(conn, [self.identity()])
-            strays = [row for row in rows if row.fence in fences and self._holdings.of_fence(row.fence) is None]
-            log.warning("claims handed back that never arrived", extra={"tasks": len(strays)})
-            await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
+        fences = {stray.fence for stray in strays}
+        self._later(return_strays(self._pool, self.identity(), self._holdings, fences))
 
     def _stop_gone(self, fences: list[int]) -> None:
         for fence in fences:
@@ -419,22 +380,6 @@ class Daemon:
         task = asyncio.ensure_future(work)
         self._extra.add(task)
         task.add_done_callback(self._extra.discard)
-
-
-def _commands(definitions: Sequence[Definitions]) -> dict[str, Command]:
-    return {name: command for each in definitions for name, command in each.commands.items()}
-
-
-def _handed_back(row: Orphan, attempt: int) -> Ended:
-    ending = end(HandedBack(), retries=row.retries, crashes=row.crashes, policy=Policy(), chance=0.0)
-    return Ended(
-        id=row.task_id,
-        fence=row.fence,
-        attempt=attempt,
-        ending=ending,
-        unique_key=row.unique_key,
-        run_id=row.run_id,
-    )
 
 
 async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
