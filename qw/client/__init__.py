@@ -180,10 +180,10 @@ class Client:
 
     async def types(self) -> list[str]:
         """The types that somebody has served."""
-        from qw.store import workers
+        from qw.store import types
 
         async with self._pool.connection() as conn:
-            return await workers.types(conn)
+            return await types.names(conn)
 
     async def check_type(self, type: str) -> None:
         """Raise Invalid for a type that nobody has ever served, naming those that are known."""

@@ -19,7 +19,7 @@ from qw.core.waiting import KINDS
 from qw.core.webhook import Webhook
 from qw.core.workflow import Workflow
 from qw.definitions import Definitions
-from qw.store import applied, events, runs, workers
+from qw.store import applied, events, runs, types
 from qw.store.applied import Applied, Owned
 from qw.store.connection import Connection
 
@@ -182,7 +182,7 @@ async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Chan
 
 
 async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
-    served = await workers.types(conn)
+    served = await types.names(conn)
     found = [
         f"workflow {name}: nobody has ever served the type {type!r}{guess(type, [*served, *KINDS])}"
         for name, one in wanted.workflows.items()

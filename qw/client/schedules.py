@@ -20,7 +20,7 @@ from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
 from qw.core.firing import LATE, Fire, Reason, State, first_tick, pass_over
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
 from qw.core.timing import Tick, shown
-from qw.store import fires, schedules, workers
+from qw.store import fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
@@ -203,7 +203,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
     if isinstance(schedule.target, WorkflowTarget):
         await checked_input(conn, schedule.target.workflow, schedule.target.input)
         return
-    known = await workers.types(conn)
+    known = await types.names(conn)
     if schedule.target.type not in known:
         hint = guess(schedule.target.type, known)
         message = f"nobody has ever served {schedule.target.type!r}{hint} Known are: {', '.join(known)}"

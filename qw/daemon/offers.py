@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qw.core.command import Command
 from qw.definitions import Definitions
 from qw.handlers import Handlers
-from qw.store import applied, claims, runs, workers
+from qw.store import applied, claims, runs, types
 from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 async def offer_types(conn: Connection, handlers: Handlers) -> None:
     """Register the types that these serve, and let their parked tasks come back."""
-    types = {handler.type: (handler.schema, handler.policy) for handler in handlers}
-    await workers.serve(conn, types)
-    await claims.release_unserved(conn, sorted(types))
+    served = {handler.type: (handler.schema, handler.policy) for handler in handlers}
+    await types.serve(conn, served)
+    await claims.release_unserved(conn, sorted(served))
 
 
 async def offer_workflows(conn: Connection, definitions: Sequence[Definitions]) -> None:

@@ -17,7 +17,7 @@ from qw.brokers import Delivery, Inbox
 from qw.core import inbound
 from qw.core.errors import Conflict, Invalid, QwError, Unavailable, guess
 from qw.services.context import Connections
-from qw.store import events, tasks, workers
+from qw.store import events, tasks, types
 from qw.store.connection import Connection, Refused
 from qw.store.ids import new_id
 
@@ -108,6 +108,6 @@ class Consumer:
 
 
 async def _check_type(conn: Connection, type: str) -> None:
-    known = await workers.types(conn)
+    known = await types.names(conn)
     if type not in known:
         raise Invalid(f"nobody has ever served the type {type!r}{guess(type, known)}")

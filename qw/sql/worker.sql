@@ -90,22 +90,11 @@ with old as (
 )
 select count(*) from old
 
--- name: serve
--- Register the types of a daemon, in name order.
-insert into qw.type (name, schema, max_retries, timeout)
-select * from unnest(%(names)s::text[], %(schemas)s::jsonb[], %(max_retries)s::smallint[], %(timeouts)s::interval[])
-    as g (name, schema, max_retries, timeout) order by name
-on conflict (name) do update
-   set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = now()
-
 -- name: served_elsewhere
 -- Those of the types that another living worker serves.
 select distinct s.type from qw.worker w, unnest(w.types) as s (type)
  where w.id <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null and not w.draining
    and s.type = any(%(types)s::text[])
-
--- name: types
-select name from qw.type order by name
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from qw import sql
 from qw.core.payload import JsonObject
-from qw.core.task import Lane, Policy
+from qw.core.task import Lane
 from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("worker")
@@ -229,24 +229,7 @@ async def prune(conn: Connection, *, age: timedelta) -> None:
     await query(conn, _SQL["prune"], {"age": age})
 
 
-async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, Policy]]) -> None:
-    """Register types with their payload schema and policy."""
-    names = sorted(types)
-    params = {
-        "names": names,
-        "schemas": [to_json(types[name][0]) for name in names],
-        "max_retries": [types[name][1].max_retries for name in names],
-        "timeouts": [types[name][1].timeout for name in names],
-    }
-    await query(conn, _SQL["serve"], params)
-
-
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:
     """Those of *types* that another living worker serves."""
     rows = await execute(conn, _SQL["served_elsewhere"], {"worker": worker, "types": list(types)})
     return frozenset(row[0] for row in await rows.fetchall())
-
-
-async def types(conn: Connection) -> list[str]:
-    """The types that somebody has served."""
-    return [row[0] for row in await (await query(conn, _SQL["types"])).fetchall()]

@@ -12,7 +12,7 @@ from qw.core.errors import Invalid
 from qw.core.limits import Limits
 from qw.core.payload import JsonObject
 from qw.definitions import Definitions, loads
-from qw.store import queues, runs, workers
+from qw.store import queues, runs, types
 from qw.store.applied import of_kind
 from qw.store.connection import Connection
 from tests.client.driving import Driver, begun
@@ -112,7 +112,7 @@ async def test_a_type_that_nobody_serves_yet_is_a_warning(client: Client, conn: 
     found = await applying.apply(client, [file("a", type="resize")], owner="o", by="me")
 
     assert found.warnings == ["workflow a: nobody has ever served the type 'resize'"]
-    await workers.serve(conn, {})
+    await types.serve(conn, {})
 
 
 async def test_a_daemons_file_never_brings_back_what_was_there_before(client: Client, conn: Connection) -> None:

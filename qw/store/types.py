@@ -1,0 +1,29 @@
+"""The types that daemons serve, or served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qw import sql
+from qw.core.payload import JsonObject
+from qw.core.task import Policy
+from qw.store.connection import Connection, query, to_json
+
+_SQL = sql.statements("type")
+
+
+async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, Policy]]) -> None:
+    """Register types with their payload schema and policy."""
+    names = sorted(types)
+    params = {
+        "names": names,
+        "schemas": [to_json(types[name][0]) for name in names],
+        "max_retries": [types[name][1].max_retries for name in names],
+        "timeouts": [types[name][1].timeout for name in names],
+    }
+    await query(conn, _SQL["serve"], params)
+
+
+async def names(conn: Connection) -> list[str]:
+    """The types that somebody has served."""
+    return [row[0] for row in await (await query(conn, _SQL["names"])).fetchall()]
