@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -43,7 +43,7 @@ class Wanted:
         """The task that *line* asks for, where it is silent as the options say. Raise Invalid with every fault."""
         if unknown := [key for key in line if key not in KEYS]:
             raise Invalid(*(f"{key[:60]!r} is not a key of a task{guess(key, KEYS)}" for key in unknown[:10]))
-        asked = {name: value for name, value in asdict(self).items() if value is not None}
+        asked = {name: value for name, value in vars(self).items() if value is not None}
         if "in" in line or "at" in line:
             asked.pop("delay", None)
             asked.pop("at", None)
