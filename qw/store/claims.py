@@ -53,10 +53,10 @@ async def claim(
     """Take up to *room* tasks, in the order they are to run. Empty too when the worker was declared dead."""
     params: dict[str, Any] = {
         "worker": worker,
-        "queues": [share.lane.queue for share in shares],
-        "priorities": [share.lane.priority for share in shares],
-        "cursors": [share.cursor for share in shares],
-        "quotas": [share.quota for share in shares],
+        "queues": arrays.texts(share.lane.queue for share in shares),
+        "priorities": arrays.smallints(share.lane.priority for share in shares),
+        "cursors": arrays.bigints(share.cursor for share in shares),  # of one type, so that it is prepared once
+        "quotas": arrays.integers(share.quota for share in shares),
         "room": room,
     }
     statement = _SQL["claim"]

@@ -57,6 +57,15 @@ async def test_a_claim_begins_behind_its_cursor(conn: Connection) -> None:
     assert [c.id for c in held] == ids[1:]
 
 
+async def test_a_claim_is_prepared_once_however_far_its_cursor_is(conn: Connection) -> None:
+    worker = await registered(conn)
+    for cursor in (-1, 2**15, 2**31, 2**62):
+        await claims.claim(conn, worker, [Share(DEFAULT, cursor, 10)], room=10)
+
+    prepared = "select count(*) from pg_prepared_statements where statement like '%insert into qw.running%'"
+    assert await value(conn, prepared) == 1
+
+
 async def test_rows_that_another_claims_are_passed_over(conn: Connection, other: Connection) -> None:
     ids = await enqueued(conn, *(new_task() for _ in range(4)))
     async with other.transaction():
