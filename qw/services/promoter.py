@@ -42,13 +42,19 @@ class Promoter:
 
     def patience(self) -> float:
         now = time.monotonic()
-        self._waits_until = now + 3600.0 if self._next is None else max(now, self._next)
+        until = now + 3600.0 if self._next is None else self._next
+        if self.cursor != LONG_AGO:  # what appears behind it, nobody else sees
+            until = min(until, self._scanned_at + self._pause)
+        self._waits_until = max(now, until)
         return self._waits_until - now
+
+    @property
+    def _pause(self) -> float:
+        return max(1.0, RESCAN_SHARE * min(self._cost, DEAREST_SECONDS))
 
     async def step(self) -> bool:
         started = time.monotonic()
-        pause = max(1.0, RESCAN_SHARE * min(self._cost, DEAREST_SECONDS))
-        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= pause:
+        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= self._pause:
             self.cursor = LONG_AGO
         from_the_start = self.cursor == LONG_AGO
         self._next = None  # before the look: what is heard of during it counts
@@ -59,4 +65,7 @@ class Promoter:
         if moved:
             self.cursor = max(run_at for _, run_at in moved)
             self._woken({lane for lane, _ in moved})
-        return len(moved) == BATCH
+        is_full = len(moved) == BATCH
+        if not is_full and self._cost < HEALTHY_SECONDS:
+            self.cursor = LONG_AGO  # a look from the start costs nothing, and ticks look from the cursor too
+        return is_full

@@ -20,7 +20,7 @@ from qw.services.promoter import LONG_AGO, Promoter
 from qw.services.pruner import Pruner, Retention
 from qw.services.tasklog import BATCH, TaskLog
 from qw.services.tick import Tick
-from qw.store import claims, tasks
+from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, Link
 from qw.store.ids import new_id
 from tests.given import column, comes_true, ended, enqueued, expect_whole, finished, homes, new_task, running, value
@@ -99,7 +99,39 @@ async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Link) -> No
     assert promoter.patience() <= 0.5
 
 
-async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: Link) -> None:
+async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hide(
+    conn: Connection, other: Connection, link: Link
+) -> None:
+    promoter = Promoter(link, Woken())
+    async with other.transaction():
+        [late] = await enqueued(other, new_task(delay=HOUR))
+        await other.execute("update qw.scheduled set run_at = now() - interval '1 minute'")
+        await enqueued(conn, new_task(delay=HOUR))
+        await conn.execute("update qw.scheduled set run_at = now() where run_at > now()")
+        await promoter.step()
+
+    news = await workers.news(conn, 0, lease=HOUR, cursor=promoter.cursor)
+    assert news.due is not None  # so the tick sees it
+    assert news.due < 0
+    await promoter.step()
+    assert await homes(conn, late) == ["ready"]
+
+
+async def test_a_dear_look_is_repeated_by_itself(conn: Connection, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qw.services.promoter.HEALTHY_SECONDS", 0.0)
+    promoter = Promoter(link, Woken())
+    await enqueued(conn, new_task(delay=HOUR))
+    await make_due(conn)
+    await promoter.step()
+
+    assert promoter.cursor > LONG_AGO
+    assert promoter.patience() <= 10
+
+
+async def test_a_row_behind_the_promoters_cursor_is_found(
+    conn: Connection, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qw.services.promoter.HEALTHY_SECONDS", 0.0)
     promoter = Promoter(link, Woken())
     await enqueued(conn, new_task(delay=HOUR))
     await make_due(conn)
