@@ -21,6 +21,8 @@ from qw.handlers import Handler, Kind
 from qw.services.context import AttemptContext, BlockingContext
 from qw.services.holdings import Holding, State, Stop
 
+_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a future cannot carry these from a thread as they are
+
 
 async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
@@ -43,7 +45,9 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
         return Failed(error=_text(reject), names=("Reject",), final=True)
     except Retry as retry:
         return Failed(error=_text(retry), names=_names(retry), after=retry.after)
-    except (KeyboardInterrupt, SystemExit, Exception) as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # libraries raise some of their own, a panic in Rust for one
         if holding.stop is Stop.TIMEOUT:  # it turned its cancellation into an error of its own
             return _stopped(holding)
         if not isinstance(error, Failure):
@@ -84,7 +88,7 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
         try:
             result = function(**arguments)
         except BaseException as raised:
-            error = RuntimeError("StopIteration") if isinstance(raised, StopIteration) else raised
+            error = RuntimeError(type(raised).__name__) if isinstance(raised, _OF_THE_LOOP) else raised
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
@@ -126,7 +130,10 @@ def _stopped(holding: Holding) -> Outcome:
 
 
 def _text(error: BaseException) -> str:
-    return clean_error(str(error)) or type(error).__name__
+    try:
+        return clean_error(str(error)) or type(error).__name__
+    except Exception:  # one that cannot say what it is
+        return type(error).__name__
 
 
 def _names(error: BaseException) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import runpy
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -349,3 +350,41 @@ async def test_fault_25_what_a_handler_leaves_running_does_not_hold_its_end(url:
 
     assert (task.status, task.result) == ("completed", "done")
     strays[0].cancel()
+
+
+class _Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class _Panic(BaseException):
+    """As a library of Rust raises."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(_Speechless(), "_Speechless"), (_Panic("index out of range"), "index out of range")]
+)
+async def test_what_no_handler_should_raise_is_an_outcome_too(url: str, error: BaseException, text: str) -> None:
+    task = await outcome_of(url, raising(error, max_retries=1))
+
+    assert (task.status, task.error) == ("failed", text)
+
+
+async def test_a_thread_that_raises_a_cancellation_of_its_own_after_its_time_out_ends(url: str) -> None:
+    app = Handlers()
+    go = threading.Event()
+
+    @app.handler("t", timeout=timedelta(seconds=0.05), max_retries=1)
+    def handle() -> None:
+        go.wait(10)
+        raise asyncio.CancelledError
+
+    async with workshop(url, app) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        [holding] = shop.holdings
+        await shop.until(lambda: holding.stop is Stop.TIMEOUT)
+        go.set()
+        await shop.settle()
+
+        assert (await shop.task(id)).status == "failed"
