@@ -114,7 +114,8 @@ with gone as materialized (
 ), events as (
   insert into qw.outbox (type, task_id, fence, attempt, error)
   select g.event, g.task_id, g.fence, g.attempt, g.error
-    from (select case when outcome = 'worker_died' then 'task.rescued' else 'task.' || status end as event,
+    from (select case when outcome = 'worker_died' then 'task.rescued'
+                      when final or outcome is not null then 'task.' || status end as event,  -- handed back: none
                  task_id, fence, attempt, error from gone) g
    where g.event = any(array(select type from qw.wanted))
 ), counts as (

@@ -56,6 +56,27 @@ async def test_each_ending_has_its_table(
     await expect_whole(conn)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (HandedBack(), []),
+        (Snoozed(delay=SOON), []),
+        (Failed(error="boom"), ["task.retrying"]),
+        (WorkerDied(worker=7), ["task.rescued"]),
+        (Failed(error="boom", final=True), ["task.failed"]),
+    ],
+)
+async def test_a_task_that_is_handed_back_is_not_told_of_as_another_try(
+    conn: Connection, outcome: Outcome, told: list[str]
+) -> None:
+    [claim] = await running(conn, new_task())
+    await conn.execute("insert into qw.wanted (type) select unnest('{task.retrying,task.rescued,task.failed}'::text[])")
+
+    await claims.end(conn, [ended(claim._replace(retries=1), outcome)])
+
+    assert await column(conn, "select type from qw.outbox") == told
+
+
 async def test_many_ends_of_all_kinds_in_one_statement(conn: Connection) -> None:
     held = await running(conn, *(new_task(queue=f"q{n}") for n in range(len(ALL))))
     rows = [ended(claim, outcome) for claim, (outcome, *_) in zip(held, ALL, strict=True)]
