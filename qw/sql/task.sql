@@ -297,17 +297,21 @@ select count(*) from gone
 
 -- name: requeue
 -- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued, missing, its
--- state where that is not final, or was_requeued: an idempotency key for each end of a task makes repeating harmless.
+-- state where that is not final, who has its unique key, or was_requeued: an idempotency key for each end of a task makes
+-- repeating harmless.
 select i.id,
        case when t.id is null then 'missing' when f.task_id is null then 'is not final'
-            when k.key is not null then 'was_requeued' else 'requeued' end,
-       case when f.task_id is not null and k.key is null then qw.enqueue_one(
+            when k.key is not null then 'was_requeued'
+            when u.key is not null then 'cannot be enqueued anew: task ' || u.task_id || ' has its unique key'
+            else 'requeued' end,
+       case when f.task_id is not null and k.key is null and u.key is null then qw.enqueue_one(
          t.type, t.payload, t.queue, t.priority::integer, null, null, t.max_retries::integer, t.timeout, t.unique_key,
          'requeue ' || f.task_id || ' ' || f.fence, 'skip', null, t.headers, t.backoff, t.parent_id) end
   from unnest(%(ids)s::uuid[]) with ordinality as i (id, place)
   left join lateral (select * from qw.task t where t.id = i.id offset 0) t on true
   left join lateral (select task_id, fence from qw.finished f where f.task_id = i.id offset 0) f on true
   left join qw.idempotency k on k.key = 'requeue ' || f.task_id || ' ' || f.fence
+  left join qw.unique_key u on u.key = t.unique_key
  order by i.place
 
 -- name: compensate

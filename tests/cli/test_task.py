@@ -170,6 +170,20 @@ def test_finished_tasks_are_enqueued_anew_as_new_tasks(qw: Qw, mixed: dict[str, 
     assert statuses(qw)["completed"] == 1
 
 
+def test_a_task_whose_unique_key_another_has_is_not_enqueued_anew_until_it_is_free(qw: Qw) -> None:
+    first = str(qw("enqueue", "noop", "--key", "k").id)
+    qw("task", "cancel", first)
+    second = str(qw("enqueue", "noop", "--key", "k").id)
+
+    refused = qw("task", "requeue", first)
+    qw("task", "cancel", second)
+    done = qw("task", "requeue", first)
+
+    assert (refused.code, done.code) == (4, 0)
+    assert f"task {second} has its unique key" in refused.err
+    assert done.err == "1 task enqueued anew\n"
+
+
 def test_a_completed_task_is_undone_and_no_other(qw: Qw, mixed: dict[str, str]) -> None:
     done = qw("task", "compensate", mixed["completed"], "--reason", "wrong customer")
     again = qw("task", "compensate", mixed["completed"], "--reason", "once more")
