@@ -60,15 +60,14 @@ with lost as (
        join unnest(%(workers)s::integer[], %(seen)s::timestamptz[]) g (id, seen_at) on g.id = w.id
       where w.dead_at is null and w.stopped_at is null and w.seen_at <= g.seen_at order by w.id for update of w))
   returning id, host, pid
+), unmourned as (
+  delete from qw.idle where worker = any(array(select id from lost))
 ), events as (
   insert into qw.outbox (type, data)
   select w.type, jsonb_build_object('worker', l.id, 'host', l.host, 'pid', l.pid) from lost l, qw.wanted w
    where w.type = 'worker.lost'
 )
 select id from lost
-
--- name: unmourn
-delete from qw.idle where worker = any(%(workers)s::integer[])
 
 -- name: orphans
 -- What still runs in the names of dead workers, in id order.
@@ -84,7 +83,11 @@ select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at,
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
 
 -- name: prune
-with old as (
+-- Workers that are gone long since; and whom a dying one left waiting for a NOTIFY, which each enqueue would pay for.
+with idle as (
+  delete from qw.idle i
+   where not exists (select 1 from qw.worker w where w.id = i.worker and w.dead_at is null and w.stopped_at is null)
+), old as (
   delete from qw.worker where coalesce(dead_at, stopped_at) < now() - %(age)s::interval
      and not exists (select 1 from qw.running r where r.worker = qw.worker.id) returning 1
 )

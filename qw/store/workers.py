@@ -192,10 +192,7 @@ async def uptime(conn: Connection) -> timedelta:
 async def bury(conn: Connection, seen: Mapping[int, datetime]) -> list[int]:
     """Declare workers dead that were not seen since the given times. Returns those that are."""
     params = {"workers": list(seen), "seen": list(seen.values())}
-    buried = [row[0] for row in await (await query(conn, _SQL["bury"], params)).fetchall()]
-    if buried:
-        await query(conn, _SQL["unmourn"], {"workers": buried})
-    return buried
+    return [row[0] for row in await (await query(conn, _SQL["bury"], params)).fetchall()]
 
 
 async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:

@@ -251,6 +251,17 @@ async def test_a_full_batch_says_that_there_is_more(
     assert await column(conn, "select count(*) from qw.ready") == [3]
 
 
+async def test_who_waits_without_living_is_forgotten(conn: Connection) -> None:
+    living, dead = await registered(conn), await registered(conn)
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
+    for worker in (living, dead, 2**31 - 1):
+        await workers.wait(conn, worker, [])
+
+    await workers.prune(conn, age=timedelta(days=1))
+
+    assert await column(conn, "select worker from qw.idle") == [living]
+
+
 async def test_a_dead_worker_waits_for_nothing(conn: Connection, rescue: Rescue) -> None:
     await workers.wait(conn, await registered(conn), [])
     await rescue.look_twice()
