@@ -973,6 +973,57 @@ begin
 end
 $$;
 
+-- What SQL brings in, programs must be able to load: one value that they cannot would hold up all that is read with it.
+create function qw.check_json(what text, value jsonb) returns void
+language plpgsql immutable as $$
+begin
+  if value @? 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")' then
+    raise exception '%: nested deeper than 100 levels', what using errcode = 'QW003';
+  elsif value @? 'strict $.** ? (@.type() == "number" && (@ > 1.7e308 || @ < -1.7e308))' then
+    raise exception '%: a number is beyond 1.7e308', what using errcode = 'QW003';
+  end if;
+end
+$$;
+
+create function qw.check_backoff(value jsonb) returns void
+language plpgsql immutable as $$
+begin
+  if jsonb_typeof(value) <> 'object' then
+    raise exception 'backoff must be an object, not %', jsonb_typeof(value) using errcode = 'QW003';
+  elsif exists (
+    select 1 from jsonb_each(value) b
+     where case when b.key in ('delay', 'factor', 'max_delay') then
+                  jsonb_typeof(b.value) <> 'number' or b.value not between '0' and '3153600000'
+                when b.key in ('retry_on', 'give_up_on') then
+                  jsonb_typeof(b.value) <> 'array' or b.value @? 'strict $[*] ? (@.type() != "string")'
+                else true end)
+  then
+    raise exception 'backoff has delay and max_delay (seconds), factor (numbers), retry_on and give_up_on (arrays of text), not %',
+      left(value::text, 200) using errcode = 'QW003';
+  end if;
+end
+$$;
+
+create function qw.check_interval(what text, value interval) returns void
+language plpgsql immutable as $$
+begin
+  if value not between interval '0' and interval '36500 days' then
+    raise exception '% is not between 0 and 36500 days: %', what, value using errcode = 'QW003';
+  end if;
+end
+$$;
+
+create function qw.check_time(what text, value timestamptz) returns void
+language plpgsql immutable as $$
+begin
+  if not isfinite(value) then
+    raise exception '% must be a time, not %', what, value using errcode = 'QW003';
+  elsif value not between timestamptz '0001-01-02 00:00:00+00' and timestamptz '9999-12-30 00:00:00+00' then
+    raise exception '% is not between the years 1 and 9999: %', what, value using errcode = 'QW003';
+  end if;
+end
+$$;
+
 -- Enqueue one task in the caller's own transaction and return its id.
 --
 -- The same id again makes no second task. The same idempotency_key within its retention returns the first task, or
@@ -1001,6 +1052,8 @@ begin
   if enqueue.type = 'command' and (payload ? 'argv' or payload ? 'run') then
     raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
   end if;
+  perform qw.check_json('payload', payload), qw.check_backoff(backoff), qw.check_interval('delay', delay), qw.check_interval('timeout', timeout),
+          qw.check_time('run_at', run_at);
   return qw.enqueue_one(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key,
                         idempotency_key, on_conflict, id, headers, backoff, parent_id);
 end
@@ -1302,6 +1355,7 @@ begin
   elsif at <= now() then
     raise exception 'it never fires: % has passed', at using errcode = 'QW003';
   end if;
+  perform qw.check_json('payload', payload), qw.check_interval('every', every), qw.check_time('at', at);
   insert into qw.schedule as s (id, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     values (made, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     on conflict on constraint schedule_name_key do nothing;
@@ -1333,6 +1387,7 @@ begin
   elsif octet_length(payload::text) > 262144 then
     raise exception 'payload: % bytes; a signal has at most 262144', octet_length(payload::text) using errcode = 'QW003';
   end if;
+  perform qw.check_json('payload', payload);
   insert into qw.signal (run_id, name, payload, sent_by) values (run, name, payload, coalesce(sent_by, session_user));
   insert into qw.advance (run_id) values (run);
 end

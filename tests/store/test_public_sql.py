@@ -10,6 +10,7 @@ import pytest
 from qw.core.ending import Failed
 from qw.core.errors import Conflict, Invalid, NotFound, QwError
 from qw.core.ids import millis_of
+from qw.store import tasks
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id
 from tests.given import enqueued, expect_whole, finished, homes, new_task, running, status, value
@@ -73,6 +74,15 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"unique_key": ""}, "check constraint"),
     ({"run_at": "infinity"}, "run_at must be a time"),
     ({"run_at": "-infinity"}, "run_at must be a time"),
+    ({"run_at": "20000-01-01"}, "between the years 1 and 9999"),
+    ({"timeout": "3000000 years"}, "timeout is not between 0 and 36500 days"),
+    ({"delay": "-1 s"}, "delay is not between 0 and 36500 days"),
+    ({"payload": '{"n": [1e400]}'}, "payload: a number is beyond 1.7e308"),
+    ({"payload": '{"n": -1e400}'}, "payload: a number is beyond 1.7e308"),
+    ({"payload": '{"n":' * 101 + "1" + "}" * 101}, "payload: nested deeper than 100 levels"),
+    ({"backoff": "5"}, "backoff must be an object"),
+    ({"backoff": '{"delay": null}'}, "backoff has delay"),
+    ({"backoff": '{"retry_on": [1]}'}, "backoff has delay"),
     ({"on_conflict": "maybe"}, "on_conflict is error or skip"),
     ({"type": "command", "payload": '{"argv": ["rm"]}'}, "may name a declared command"),
     ({"type": "command", "payload": '{"run": "rm"}'}, "may name a declared command"),
@@ -89,6 +99,33 @@ async def test_fault_47_bad_values_are_refused_and_nothing_is_stored(
     assert why in str(caught.value)
     assert await value(conn, "select count(*) from qw.task") == 0
     await expect_whole(conn)
+
+
+async def test_what_is_just_good_enough_can_be_loaded(conn: Connection) -> None:
+    payload = '{"n":' * 100 + "1.6e308" + "}" * 100
+    backoff = {"delay": 1.5, "factor": 3, "max_delay": 60, "retry_on": ["OSError"], "give_up_on": []}
+
+    id = await call(
+        conn, "qw.enqueue", "noop", payload, timeout="36500 days", run_at="9999-12-29", backoff=json.dumps(backoff)
+    )
+
+    [task] = await tasks.get(conn, [id])
+    assert json.dumps(task.payload).count("{") == 100
+
+
+@pytest.mark.parametrize(
+    ("call_", "why"),
+    [
+        ("qw.schedule_add('s', 'noop', at => '20000-01-01')", "between the years 1 and 9999"),
+        ("qw.schedule_add('s', 'noop', every => '200 years')", "every is not between"),
+        ("qw.schedule_add('s', 'noop', '{\"n\": 1e400}', every => '1 h')", "beyond 1.7e308"),
+    ],
+)
+async def test_a_schedule_that_no_daemon_could_load_is_refused(conn: Connection, call_: str, why: str) -> None:
+    with pytest.raises(Invalid, match=why), translated():
+        await conn.execute(f"select {call_}".encode())
+
+    assert await value(conn, "select count(*) from qw.schedule") == 0
 
 
 @pytest.mark.parametrize("text", ['{"a": "\\u0000"}', '{"a": NaN}', '{"a": "\\ud800"}', "{"])
