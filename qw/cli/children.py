@@ -37,16 +37,20 @@ class _Children:
 
     async def run(self, count: int) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)  # they know what to make of it
         codes = await asyncio.gather(*(self._keep(place) for place in range(count)))
         return next((code for code in codes if code in HOPELESS), max(codes))
 
     def _stop(self, number: signal.Signals) -> None:
         """Each child counts for itself: drain, hurry, the end."""
         self._stopping.set()
+        self._send(number)
+
+    def _send(self, number: signal.Signals) -> None:
         for child in self._living:
-            child.send_signal(signal.SIGINT if number is signal.SIGINT else signal.SIGTERM)
+            child.send_signal(number)
 
     async def _keep(self, place: int) -> int:
         """Run one child, and another after each that crashed. Returns the last one's exit code."""
