@@ -93,7 +93,7 @@ def grant(
     right: Annotated[str, typer.Argument(metavar="read|enqueue|operate", help="Each includes those before it.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")] = False,
 ) -> None:
-    """Let a role use qw's SQL: look at qw.tasks, call qw.enqueue, call qw.cancel and qw.retry."""
+    """Let a role use qw's SQL: look at qw.tasks; enqueue; cancel, retry, signal and change schedules."""
     from qw.cli.session import with_client
 
     given = with_client(lambda client: _grant(client, role, right, dry_run))

@@ -20,7 +20,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "status": "Show queues, workers and failures in one screen.",
         "logs": "Show what a task said.",
         "why": "Say what keeps a task from running.",
-        "wait": "Wait until tasks or runs are final.",
+        "wait": "Wait until tasks are final.",
         "demo": "Make an invoice from real orders, on a database of its own.",
     },
     "Things": {

@@ -155,7 +155,7 @@ def network(value: str) -> str:
 def origin(value: str) -> str:
     if value != "*" and not re.fullmatch(r"https?://[^/\s?#@]+", value):
         raise Invalid(f"{value[:60]!r} is not an origin such as https://example.org, nor *")
-    return value
+    return value.lower()
 
 
 def token(value: str) -> Token:

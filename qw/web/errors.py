@@ -42,6 +42,11 @@ class ErrorBody(TypedDict):
     code: str
 
 
+def phrase(status: int) -> str:
+    """What a status is called, whatever this Python calls it."""
+    return {413: "Payload Too Large"}.get(status) or HTTPStatus(status).phrase
+
+
 class Problem(Exception):
     """An answer that is an error. *message*: a list for faults of validation, text for everything else."""
 
@@ -56,21 +61,21 @@ class Problem(Exception):
     ) -> None:
         self.status = status
         self.message = message
-        self.code = code or HTTPStatus(status).phrase.lower().replace(" ", "_")
+        self.code = code or phrase(status).lower().replace(" ", "_")
         self.headers = dict(headers or {})
         self.more = more or {}
         super().__init__(message)
 
     def body(self) -> JsonObject:
         """The documented members, and those of RFC 9457."""
-        phrase = HTTPStatus(self.status).phrase
+        title = phrase(self.status)
         message: Json = list(self.message) if isinstance(self.message, list) else self.message
         return {
             "message": message,
-            "error": phrase,
+            "error": title,
             "statusCode": self.status,
             "type": "about:blank",
-            "title": phrase,
+            "title": title,
             "status": self.status,
             "detail": "; ".join(self.message) if isinstance(self.message, list) else self.message,
             "code": self.code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, Literal
 
 from starlette.responses import PlainTextResponse, Response
@@ -40,7 +41,7 @@ class Version(TypedDict):
 
 async def report(call: Call[None, None]) -> Response:
     """The database, the broker and the workers; nothing outside is called."""
-    return _report(await call.site.health.get())
+    return _report(await call.site.health.get(), needs={"database", "worker"})
 
 
 async def live(call: Call[None, None]) -> Response:
@@ -54,9 +55,9 @@ async def ready(call: Call[None, None]) -> Response:
 
 
 async def health(call: Call[None, VerboseQuery]) -> Response:
-    """The same; with ``verbose`` as a report."""
+    """The same; with ``verbose`` as a report on the broker and the workers too."""
     found = await call.site.health.get()
-    return _short(found) if call.query.verbose is None else _report(found)
+    return _short(found) if call.query.verbose is None else _report(found, needs={"database"})
 
 
 async def metrics(call: Call[None, None]) -> Response:
@@ -75,14 +76,15 @@ def _short(health: Health) -> Response:
     return PlainTextResponse("the database is away", status_code=503, headers={"Retry-After": RETRY_AFTER})
 
 
-def _report(health: Health) -> Response:
+def _report(health: Health, *, needs: Set[str]) -> Response:
+    """An error when one of *needs* is down; what else is, the details show."""
     details = _indicators(health)
-    down = {name: one for name, one in details.items() if one["status"] == "down" and name != "broker"}
+    down = {name: one for name, one in details.items() if one["status"] == "down" and name in needs}
     if health.error is not None:
         down = details
     body: HealthReport = {
         "status": "error" if down else "ok",
-        "info": {name: one for name, one in details.items() if name not in down},
+        "info": {name: one for name, one in details.items() if one["status"] == "up"},
         "error": down,
         "details": details,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -12,7 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from qw import __version__
 from qw.core.payload import JsonObject
-from qw.web.errors import ErrorBody
+from qw.web.errors import ErrorBody, phrase
 from qw.web.route import Nothing, Route
 
 _REF = "#/components/schemas/{model}"
@@ -79,7 +78,7 @@ def _responses(route: Route, schemas: JsonObject) -> JsonObject:
         error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
         if status == 503 and status in route.errors:  # a report of health is one when all is not well, too
             error |= content
-        responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": error}
+        responses[str(status)] = {"description": phrase(status), "content": error}
     return responses
 
 

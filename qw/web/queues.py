@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from qw.client import operating
 from qw.client.operating import Queue
+from qw.config.values import Role
 from qw.core.errors import Fault, Invalid
 from qw.core.limits import Limits, limits_of
 from qw.store.workers import Worker
@@ -174,8 +175,8 @@ ROUTES = (
     get("/api/queues", find, Queues),
     post("/api/queues/{name}/pause", pause, Message),
     post("/api/queues/{name}/resume", resume, Message),
-    put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm),
-    delete("/api/queues/{name}/limits", unlimit, Message),
+    put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm, role=Role.ADMIN),
+    delete("/api/queues/{name}/limits", unlimit, Message, role=Role.ADMIN),
     get("/api/workers", workers, Workers),
-    post("/api/workers/{worker}/drain", drain, Message, errors=(404,)),
+    post("/api/workers/{worker}/drain", drain, Message, role=Role.ADMIN, errors=(404,)),
 )

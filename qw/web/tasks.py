@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
-from pydantic import ConfigDict, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from qw.client import explain, filing
@@ -24,6 +24,7 @@ from qw.web.recurring import entity_of, removed
 from qw.web.route import Call, Route, get, post
 
 NOT_FOUND = "Task with id {} not found"
+MOST_AT_ONCE = 1000  # tasks that one request changes
 
 _PATTERN = {"type": "string", "pattern": "^((workflow|logs)(,(workflow|logs))*)?$"}
 Relations = Annotated[str | None, WithJsonSchema(_PATTERN)]
@@ -57,7 +58,7 @@ class LogQuery(Form):
 
 
 class BulkFilter(Form):
-    """Which tasks. What is left out is any."""
+    """Which tasks. What is left out is any; without ``status``, all to which the verb applies."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,7 +73,7 @@ class BulkFilter(Form):
 class BulkForm(Form):
     """Ids, or a filter. ``dryRun`` only counts; ``running`` also stops what runs."""
 
-    ids: list[UUID] | None = None
+    ids: list[UUID] | None = Field(default=None, max_length=MOST_AT_ONCE)
     filter: BulkFilter | None = None
     dry_run: Switch = False
     running: Switch = False
@@ -217,25 +218,30 @@ def reason_entity(reason: Reason) -> ReasonEntity:
 
 
 async def retry_many(call: Call[BulkForm, None]) -> BulkDone:
-    """Retry tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
-    ids = await _chosen(call, call.body.filter or BulkFilter(status=Status.FAILED))
+    """Retry tasks by ids, or the failed ones by filter, at most 1,000 at a time: repeat until none is matched."""
+    ids = await _chosen(call, Status.FAILED)
     answers = {} if call.body.dry_run else await call.client.retry(ids)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
 
 
 async def cancel_many(call: Call[BulkForm, None]) -> BulkDone:
     """Cancel tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
-    ids = await _chosen(call, call.body.filter or BulkFilter(status=Status.PENDING))
+    ids = await _chosen(call, Status.PENDING, Status.RETRYING, *([Status.PROCESSING] if call.body.running else []))
     answers = {} if call.body.dry_run else await call.client.cancel(ids, running=call.body.running)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
 
 
-async def _chosen(call: Call[BulkForm, None], match: BulkFilter) -> list[UUID]:
-    if (call.body.ids is None) == (call.body.filter is None):
+async def _chosen(call: Call[BulkForm, None], *statuses: Status) -> list[UUID]:
+    """Those named, or the newest of those that match; of these statuses, where the filter names none."""
+    if call.body.ids is not None and call.body.filter is None:
+        return call.body.ids
+    if call.body.filter is None or call.body.ids is not None:
         raise Problem(400, "Give either ids or filter")
-    if call.body.ids is not None:
-        return call.body.ids[:1000]
-    return [task.id for task in await call.client.find(Filter(**match.model_dump()), limit=1000)]
+    match = Filter(**call.body.filter.model_dump())
+    ids: list[UUID] = []
+    for status in [match.status] if match.status else statuses:
+        ids += await call.client.find_ids(replace(match, status=status), limit=MOST_AT_ONCE - len(ids))
+    return ids
 
 
 def _done(form: BulkForm, ids: list[UUID], done: list[UUID]) -> BulkDone:

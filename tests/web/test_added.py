@@ -130,6 +130,27 @@ def test_many_are_cancelled_and_retried_by_filter_after_a_dry_run(server_shared:
     assert retried["done"] == 3
 
 
+def test_a_filter_without_a_status_means_what_the_verb_applies_to(server_shared: Live) -> None:
+    api = server_shared.api
+    pending = server_shared.task(queue="verbs")
+    cancelled = server_shared.task(queue="verbs")
+    api.post("/api/task/cancel", json={"ids": [cancelled]})
+
+    body = {"filter": {"queue": "verbs"}, "dryRun": True}
+    assert api.post("/api/task/cancel", json=body).json()["taskIds"] == [pending]
+    assert api.post("/api/task/retry", json=body).json()["taskIds"] == []
+
+
+def test_more_than_a_thousand_ids_are_refused_and_none_is_changed(server_shared: Live) -> None:
+    id = server_shared.task(queue="verbs")
+
+    answer = server_shared.api.post("/api/task/cancel", json={"ids": [id] * 1001})
+
+    assert answer.status_code == 400
+    assert "1000" in str(answer.json()["message"])
+    assert server_shared.get(f"/api/task/{id}")["status"] == "pending"
+
+
 def test_a_running_task_is_asked_to_stop(server_with_daemon: Live) -> None:
     live = server_with_daemon
     silent = _Silent()
