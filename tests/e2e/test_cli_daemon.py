@@ -131,6 +131,20 @@ def test_one_parent_keeps_many_daemons(qw: Qw) -> None:
     assert workers(qw) == []
 
 
+def test_a_hangup_reaches_all_daemons_of_a_parent_and_ends_none(qw: Qw) -> None:
+    flows = "version: 1\nworkflows: {{ {}: {{ steps: [ {{ id: a, type: noop }} ] }} }}\n"
+    (qw.folder / "flows.yaml").write_text(flows.format("before"))
+    with qw.started("daemon", "--processes", "2", "--workflows", "flows.yaml", "--log-format", "json") as parent:
+        wait_until(lambda: len(workers(qw)) == 2)
+        before = workers(qw)
+        (qw.folder / "flows.yaml").write_text(flows.format("after"))
+        parent.send_signal(signal.SIGHUP)
+        wait_until(lambda: "after" in qw("workflow", "list", "-o", "json").out)
+
+        assert workers(qw) == before
+        assert parent.poll() is None
+
+
 def test_many_daemons_tell_what_all_of_them_did(qw: Qw, url: str) -> None:
     port = free_port()
     served = f"http://127.0.0.1:{port}"
