@@ -63,7 +63,9 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
 
     first = await claim_one(conn, worker)  # → Claim
     assert await homes(conn, task.id) == ["running"]
-    outcome = await attempt(Holding(claim=first, handler=handler), AttemptContext(first, pool, no_log))  # → Outcome
+    outcome = await attempt(
+        Holding(claim=first, handler=handler), AttemptContext(first, pool, pool, no_log)
+    )  # → Outcome
     assert outcome == Failed(error="nobody at home", names=("Retry", "Exception", "BaseException"), after=timedelta(0))
 
     failed = as_ended(first, outcome, handler.policy)  # → Ending
@@ -74,7 +76,7 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
 
     second = await claim_one(conn, worker)
     assert (second.attempt, second.retries, second.fence != first.fence) == (2, 1, True)
-    outcome = await attempt(Holding(claim=second, handler=handler), AttemptContext(second, pool, no_log))
+    outcome = await attempt(Holding(claim=second, handler=handler), AttemptContext(second, pool, pool, no_log))
     assert outcome == Completed(result={"said": "Hello Zoë"})
     await claims.end(conn, [as_ended(second, outcome, handler.policy)])
 

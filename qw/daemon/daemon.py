@@ -19,6 +19,7 @@ from typing import Any, Self
 from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
+from qw.core.duration import MAX_DURATION
 from qw.core.errors import Unavailable
 from qw.core.task import Lane
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
@@ -91,6 +92,7 @@ class Daemon:
         self._extra: set[asyncio.Task[None]] = set()
         self._links: list[Link] = []
         self._relay: Relay | None = None
+        self._listener: Listener | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -107,6 +109,8 @@ class Daemon:
         if direct is None:
             log.warning("behind a pooler: no LISTEN, no session locks; set QW_LISTEN_URL to a direct address")
         self._pool = await self._open(Pool(url, size=10, name="qw daemon"))
+        patience = MAX_DURATION.total_seconds()  # a handler waits for its transaction as long as it may run
+        self._transactions = await self._open(Pool(url, size=10, name="qw handlers", patience=patience))
         self._handlers, close = self._make_handlers()
         self._stack.push_async_callback(close)
         self._holdings = Holdings()
@@ -237,6 +241,7 @@ class Daemon:
             outcomes=self._outcomes,
             measures=measures,
             pool=self._pool,
+            transactions=self._transactions,
             log=self._log,
             worker=self.identity,
         )
@@ -278,8 +283,8 @@ class Daemon:
         self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
         self._loops.append(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
         if direct is not None:
-            listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
-            self._loops.append(asyncio.create_task(listener.run(), name="listener"))
+            self._listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
+            self._loops.append(asyncio.create_task(self._listener.run(), name="listener"))
 
     def identity(self) -> int:
         """The worker's current number."""
@@ -375,6 +380,8 @@ class Daemon:
         self._worker.return_unstarted()
         self._worker.forget_waiting()
         self._tick.bell.set()
+        if self._listener:
+            self._listener.renew()
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

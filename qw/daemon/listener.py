@@ -28,17 +28,27 @@ class Listener:
         self._identity = identity
         self._heard = heard
         self._look = look
+        self._line: asyncio.Timeout | None = None
         self.listening = asyncio.Event()
+
+    def renew(self) -> None:
+        """Connect anew: the worker has another number, and so another lock."""
+        if self._line is not None and not self._line.expired():
+            self._line.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         failures = 0
         while True:
             try:
-                async for channel, payload in listening.notifications(self._url, self._identity()):
-                    failures = 0
-                    self._react(channel, payload)
+                async with asyncio.timeout(None) as self._line:
+                    async for channel, payload in listening.notifications(self._url, self._identity()):
+                        failures = 0
+                        self._react(channel, payload)
+            except TimeoutError:
+                failures = 0  # renewed
             except QwError as error:
                 log.debug("listener lost the database", extra={"error": str(error)})
+            self._line = None
             self.listening.clear()
             failures += 1
             await asyncio.sleep(backoff_seconds(failures))

@@ -32,13 +32,17 @@ class LogSink(Protocol):
 
 
 class AttemptContext:
-    """See `qw.core.handling.Context`."""
+    """See `qw.core.handling.Context`.
 
-    __slots__ = ("_claim", "_log", "_pool", "_transaction", "has_logged", "open_connection")
+    What handlers hold for as long as they run comes from *transactions*, so that it keeps nobody from *pool*.
+    """
 
-    def __init__(self, claim: Claim, pool: Connections, log: LogSink) -> None:
+    __slots__ = ("_claim", "_log", "_pool", "_transaction", "_transactions", "has_logged", "open_connection")
+
+    def __init__(self, claim: Claim, pool: Connections, transactions: Connections, log: LogSink) -> None:
         self._claim = claim
         self._pool = pool
+        self._transactions = transactions
         self._log = log
         self._transaction: AsyncExitStack | None = None
         self.has_logged = False
@@ -106,7 +110,7 @@ class AttemptContext:
         if self.open_connection is not None:
             raise Invalid("an attempt has one connection(); this one is open already")
         self._transaction = AsyncExitStack()
-        conn: Connection = await self._transaction.enter_async_context(self._pool.connection())
+        conn: Connection = await self._transaction.enter_async_context(self._transactions.connection())
         await self._transaction.enter_async_context(conn.transaction())
         self.open_connection = conn
         yield conn

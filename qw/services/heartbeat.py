@@ -121,8 +121,8 @@ class Heartbeat:
     def _be_reborn(self, conn: Blocking) -> None:
         log.warning("declared dead; starting over under a new identity", extra={"worker": self.worker})
         self._lease.revoke()
-        self._loop.call_soon_threadsafe(self._reactions.died)
         self.worker = self._register(conn)
+        self._loop.call_soon_threadsafe(self._reactions.died)
         if self._locks:
             workers.hold(conn, self.worker)
         self._strangers.clear()

@@ -53,6 +53,7 @@ class Equipment:
     outcomes: Outcomes
     measures: Measures
     pool: Connections
+    transactions: Connections
     log: TaskLog
     worker: Callable[[], int]
 
@@ -73,6 +74,7 @@ class Worker:
         self._outcomes = equipment.outcomes
         self._measures = equipment.measures
         self._pool = equipment.pool
+        self._transactions = equipment.transactions
         self._log = equipment.log
         self._worker = equipment.worker
         self._pace = Pace()
@@ -217,7 +219,7 @@ class Worker:
         holding.task = self._loop.create_task(self._run(holding))
 
     async def _run(self, holding: Holding) -> None:
-        context = AttemptContext(holding.claim, self._pool, self._log.add)
+        context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add)
         self._deadlines.watch(holding, holding.policy.timeout)
         try:
             outcome = await attempt(holding, context)

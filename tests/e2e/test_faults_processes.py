@@ -107,6 +107,22 @@ def test_fault_04b_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemo
     queue.expect_whole()
 
 
+def test_fault_04_who_starts_over_holds_its_new_lock_twice(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    holders = """
+        select count(*) from pg_locks join pg_stat_activity a using (pid)
+         where locktype = 'advisory' and granted and a.datname = current_database()
+           and a.application_name in ('qw heartbeat', 'qw listener')
+           and objid::integer = (select max(id) from qw.worker)"""
+    wait_until(lambda: queue.value(holders) == 2)
+
+    queue.value("update qw.worker set dead_at = now() returning 1")
+    wait_until(lambda: daemon.said("declared dead"))
+
+    wait_until(lambda: queue.value("select count(*) from qw.worker") == 2 and queue.value(holders) == 2)
+    queue.wait_for(queue.put("nap", seconds=0), "completed")
+
+
 @pytest.mark.slow
 def test_fault_05_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue) -> None:
     one, other = daemons(QW_LEASE="4s").ready(), daemons("--queues", "other", QW_LEASE="4s").ready()

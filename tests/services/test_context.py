@@ -203,3 +203,20 @@ async def test_fault_71_any_text_can_be_logged(url: str) -> None:
         first, second = await tasks.read_logs(shop.conn, task.id)
         assert first.message.startswith("a\ufffdb \ufffd xxx")
         assert (len(first.message), first.level, second.message) == (8192, "WARNING", "")
+
+
+async def test_handlers_in_transactions_keep_no_connection_from_the_rest(url: str) -> None:
+    """The workshop has two of the one kind and four of the other."""
+
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        async with context.connection():
+            await context.progress(0.5)
+
+    async with workshop(url, app) as shop:
+        done = await shop.run(*(new_task("t") for _ in range(20)))
+
+        assert {task.status for task in done} == {"completed"}
+        assert await column(shop.conn, "select count(*) from qw.attempt") == [0]

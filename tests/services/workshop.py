@@ -37,6 +37,7 @@ class Workshop:
         self.conn = conn
         self.number = number
         self.pool = Pool(pool_url, size=4, name="qw test pool")
+        self.transactions = Pool(pool_url, size=2, name="qw test transactions")
         self.links = {name: Link(url, name=f"qw test {name}") for name in ("worker", "outcomes", "log", "measures")}
         self.holdings = Holdings()
         self.slots = Slots(slots)
@@ -55,6 +56,7 @@ class Workshop:
             outcomes=self.outcomes,
             measures=self.measures,
             pool=self.pool,
+            transactions=self.transactions,
             log=self.log,
             worker=lambda: self.number,
         )
@@ -109,6 +111,7 @@ async def workshop(
     async with await connect(url, name="qw test watcher") as conn:
         shop = Workshop(url, app, conn, await registered(conn), slots or SLOTS, pool_url or url)
         await shop.pool.open()
+        await shop.transactions.open()
         try:
             yield shop
         finally:
@@ -118,3 +121,4 @@ async def workshop(
             for link in shop.links.values():
                 await link.close()
             await shop.pool.close()
+            await shop.transactions.close()
