@@ -21,7 +21,17 @@ from uuid import UUID
 from qw.client.coalesce import Coalescer
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
 from qw.core.payload import JsonObject, raise_faults, storable_faults
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new
+from qw.core.task import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    Attempt,
+    Backoff,
+    NewTask,
+    Status,
+    Task,
+    check_new,
+    key_faults,
+)
 from qw.store import tasks
 from qw.store.connection import Connection, Link, translated
 from qw.store.ids import new_id
@@ -291,14 +301,16 @@ class Client:
                 answers |= await act(conn, ordered[start : start + ID_BATCH])
         return answers
 
-    async def compensate(self, id: UUID, *, reason: str = "") -> UUID:
+    async def compensate(self, id: UUID, *, reason: str = "", idempotency_key: str | None = None) -> UUID:
         """Enqueue the undoing of a task: the action that its type declares, for instance voiding. Returns its id.
 
         Whatever became of the task, and even if it was undone before; `qw.client.operating.compensate` is careful.
         """
         raise_faults(storable_faults(reason, "reason"))
+        raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
         async with self._pool.connection() as conn:
-            _, new = (await tasks.compensate(conn, [id], reason=reason, anew=True))[id]
+            done = await tasks.compensate(conn, [id], reason=reason, anew=True, key=idempotency_key)
+        _, new = done[id]
         if new is None:
             raise NotFound(f"task {id} does not exist")
         return new

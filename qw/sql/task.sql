@@ -317,7 +317,7 @@ select i.id,
 -- name: compensate
 -- Enqueue the undoing of completed tasks, in id order. One row per id: compensating and the new task's id, or missing,
 -- its state, or was_compensated: an idempotency key for each end of a task makes repeating harmless. *anew*: whatever
--- became of the task, and even if it was undone before.
+-- became of the task, and even if it was undone before; once for each *key* that is given.
 select i.id,
        case when t.id is null then 'missing' when given.anew then 'compensating'
             when t.status is distinct from 'completed' then
@@ -327,7 +327,7 @@ select i.id,
          'compensation', jsonb_strip_nulls(jsonb_build_object(
            'originalTaskId', t.id, 'originalTaskType', t.type, 'compensationAction', 'rollback',
            'reason', nullif(%(reason)s::text, ''), 'customerId', t.payload -> 'customerId')),
-         t.queue, 5, null, null, null, null, null, case when not given.anew then t.ending end, 'skip', null, null, null,
+         t.queue, 5, null, null, null, null, null, case when given.anew then %(key)s::text else t.ending end, 'skip', null, null, null,
          t.id) end
   from (select %(anew)s::boolean as anew) given
  cross join unnest(%(ids)s::uuid[]) with ordinality as i (id, place)

@@ -279,13 +279,13 @@ async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 async def compensate(
-    conn: Connection, ids: Sequence[UUID], *, reason: str, anew: bool = False
+    conn: Connection, ids: Sequence[UUID], *, reason: str, anew: bool = False, key: str | None = None
 ) -> dict[UUID, tuple[str, UUID | None]]:
     """Enqueue the undoing of completed tasks. By id: compensating and the new task, was_compensated, missing, why not.
 
-    With *anew* whatever became of them, and even if they were undone before.
+    With *anew* whatever became of them, and even if they were undone before; once for each idempotency *key*.
     """
-    params = {"ids": sorted(ids), "reason": reason, "anew": anew}
+    params = {"ids": sorted(ids), "reason": reason, "anew": anew, "key": key}
     rows = await (await query(conn, _SQL["compensate"], params)).fetchall()
     return {id: (answer, new) for id, answer, new in rows}
 

@@ -18,7 +18,10 @@ _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
 _WAITING = ("/task", "/tasks", "/enqueue")
-_KEYED = (*_WAITING, "/tasks/scheduled", "/workflow/start", "/workflow/scheduled", "/email/scheduled", "{id}/start")
+_KEYED = (
+    *_WAITING, "/compensate", "/tasks/scheduled", "/workflow/start", "/workflow/scheduled", "/email/scheduled",
+    "{id}/start",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=8)

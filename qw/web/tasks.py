@@ -197,7 +197,7 @@ async def cancel(call: Call[None, CancelQuery]) -> Message:
 async def compensate(call: Call[None, None]) -> MessageWithTask:
     """Undo a task by a compensation task."""
     task = await the_task(call, call.id())
-    new = await call.client.compensate(task.id)
+    new = await call.client.compensate(task.id, idempotency_key=call.header(b"idempotency-key"))
     return {"message": "Compensation task created and queued", "taskId": str(new)}
 
 
@@ -276,7 +276,7 @@ ROUTES = (
     *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
     *_both(post("/api/task/{id}/retry", retry, Message, errors=(404,))),
     *_both(post("/api/task/{id}/cancel", cancel, Message, query=CancelQuery, errors=(404,))),
-    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404,))),
+    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409))),
     *_both(get("/api/task/{id}/why", why, Reasons, errors=(404,))),
     *_both(get("/api/task/{id}/logs", logs, Logs, query=LogQuery, errors=(404,))),
 )

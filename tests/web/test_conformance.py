@@ -252,6 +252,19 @@ def test_a_compensation_names_the_task_it_undoes(server_with_daemon: Live) -> No
     assert holds(payload, {"originalTaskId": id, "originalTaskType": "noop", "compensationAction": "rollback"})
 
 
+def test_a_compensation_that_is_sent_again_with_its_key_is_one(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    one, other = live.task(), live.task()
+
+    def compensated(id: str) -> Any:
+        return live.api.post(f"/api/task/{id}/compensate", headers={"Idempotency-Key": "undo-1"})
+
+    first, again, wrong = compensated(one), compensated(one), compensated(other)
+
+    assert first.json()["taskId"] == again.json()["taskId"]
+    assert wrong.status_code == 409
+
+
 def test_pages_of_tasks_meet_without_a_gap(server_with_daemon: Live) -> None:
     live = server_with_daemon
     ids = [live.task(queue="pages") for _ in range(5)]
