@@ -117,17 +117,6 @@ async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hi
     assert await homes(conn, late) == ["ready"]
 
 
-async def test_a_dear_look_is_repeated_by_itself(conn: Connection, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qw.services.promoter.HEALTHY_SECONDS", 0.0)
-    promoter = Promoter(link, Woken())
-    await enqueued(conn, new_task(delay=HOUR))
-    await make_due(conn)
-    await promoter.step()
-
-    assert promoter.cursor > LONG_AGO
-    assert promoter.patience() <= 10
-
-
 async def test_a_row_behind_the_promoters_cursor_is_found(
     conn: Connection, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +126,7 @@ async def test_a_row_behind_the_promoters_cursor_is_found(
     await make_due(conn)
     await promoter.step()
     assert promoter.cursor > LONG_AGO
+    assert promoter.patience() <= 10  # it looks again by itself
     [earlier] = await enqueued(conn, new_task(delay=HOUR / 2))
     await make_due(conn)
 
