@@ -998,7 +998,7 @@ begin
                   jsonb_typeof(b.value) <> 'array' or b.value @? 'strict $[*] ? (@.type() != "string")'
                 else true end)
   then
-    raise exception 'backoff has delay and max_delay (seconds), factor (numbers), retry_on and give_up_on (arrays of text), not %',
+    raise exception 'backoff has delay, max_delay (seconds), factor, retry_on and give_up_on (arrays of text), not %',
       left(value::text, 200) using errcode = 'QW003';
   end if;
 end
@@ -1052,8 +1052,8 @@ begin
   if enqueue.type = 'command' and (payload ? 'argv' or payload ? 'run') then
     raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
   end if;
-  perform qw.check_json('payload', payload), qw.check_backoff(backoff), qw.check_interval('delay', delay), qw.check_interval('timeout', timeout),
-          qw.check_time('run_at', run_at);
+  perform qw.check_json('payload', payload), qw.check_backoff(backoff), qw.check_time('run_at', run_at),
+          qw.check_interval('delay', delay), qw.check_interval('timeout', timeout);
   return qw.enqueue_one(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key,
                         idempotency_key, on_conflict, id, headers, backoff, parent_id);
 end
