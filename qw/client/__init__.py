@@ -424,6 +424,13 @@ class Client:
             yield conn
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A connection for several looks at one and the same moment; it writes nothing."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute("set transaction isolation level repeatable read, read only")
+            yield conn
+
+    @asynccontextmanager
     async def _connection(self, conn: Connection | None) -> AsyncIterator[Connection]:
         if conn is None:
             async with self._pool.connection() as own:

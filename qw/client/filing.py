@@ -160,7 +160,7 @@ async def start(
 async def progress(client: Client, id: UUID) -> Progress:
     """How the runs of a workflow are getting on, with its newest thousand tasks."""
     stored = await get_one(client, id)
-    async with client.connection() as conn:
+    async with client.snapshot() as conn:
         counts = {
             status: await workflows.count_tasks(conn, id, Filter(status=status), limit=COUNTED) for status in Status
         }

@@ -81,7 +81,7 @@ class ShownRun:
 
 async def shown(client: Client, run_id: UUID) -> ShownRun:
     """Raise NotFound when there is no such run."""
-    async with client.connection() as conn, conn.transaction():
+    async with client.snapshot() as conn:
         found = await _Reader(conn).run(run_id)
     if found is None:
         raise NotFound(f"run {run_id} does not exist")
