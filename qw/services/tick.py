@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from qw.services.admitter import Admitter
@@ -15,8 +16,14 @@ from qw.services.worker import Worker
 from qw.store import tasks, workers
 from qw.store.connection import Link
 
-SHARE = 50  # a poll waits at least this many times what the last one cost
-LONGEST_SECONDS = 5.0  # but no longer: what cost more than a tenth of a second waited for a lock
+SHARE = 50  # a poll waits at least this many times what polls cost
+LONGEST_SECONDS = 2.0  # but no longer: it is how the death of others is seen
+COSTS = 3  # of the last polls the cheapest counts: a machine that is busy, or a lock, made the others dear
+
+
+def pause(interval: float, costs: Iterable[float]) -> float:
+    """Seconds until the next poll, when the last few took *costs*."""
+    return max(interval, min(SHARE * min(costs), LONGEST_SECONDS))
 
 
 class Tick:
@@ -52,11 +59,11 @@ class Tick:
         self._relay = relay
         self._drain = drain
         self._interval = interval
-        self._cost = 0.0
+        self._costs: deque[float] = deque([0.0], maxlen=COSTS)
         self.bell = asyncio.Event()
 
     def patience(self) -> float:
-        return max(self._interval, min(SHARE * self._cost, LONGEST_SECONDS))
+        return pause(self._interval, self._costs)
 
     async def step(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -69,7 +76,7 @@ class Tick:
                 cursor=self._promoter.cursor,
                 outbox=self._relay.cursor if self._relay else workers.NOTHING_BEHIND,
             )
-            self._cost = loop.time() - started
+            self._costs.append(loop.time() - started)
             if news.cancels:
                 await tasks.settle_cancels(conn)
                 self._worker.interrupt(await workers.asked(conn, self._identity()))
