@@ -11,8 +11,8 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
-from qw.core.payload import Json, JsonObject
-from qw.core.task import Status, Task
+from qw.core.payload import Json, JsonObject, raise_faults
+from qw.core.task import Status, Task, key_faults
 from qw.core.workflow import Workflow, parse_workflow
 from qw.store import runs, tasks, workflows
 from qw.store.ids import new_id
@@ -110,16 +110,31 @@ async def get(client: Client, ids: Collection[UUID]) -> dict[UUID, FiledWorkflow
 
 async def get_one(client: Client, id: UUID) -> FiledWorkflow:
     """Raise NotFound when there is none."""
-    if found := (await get(client, [id])).get(id):
-        return found
-    raise NotFound(f"Workflow with ID {id} not found")
+    async with client.connection() as conn:
+        return _only(await workflows.find(conn, ids=[id]), id)
 
 
-async def create(client: Client, title: str, document: Json, *, is_active: bool = True) -> FiledWorkflow:
-    """Store a workflow under a name made of *title*, which others may have too. Raise Invalid with every fault."""
+def _only(found: Sequence[FiledWorkflow], id: UUID) -> FiledWorkflow:
+    if not found:
+        raise NotFound(f"Workflow with ID {id} not found")
+    return found[0]
+
+
+async def create(
+    client: Client, title: str, document: Json, *, is_active: bool = True, idempotency_key: str | None = None
+) -> FiledWorkflow:
+    """Store a workflow under a name made of *title*, which others may have too. Raise Invalid with every fault.
+
+    Safe to repeat by *idempotency_key*.
+    """
+    raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
     workflow = await checked(client, _slug(title), document)
     id = new_id()
     async with client.connection() as conn, conn.transaction():
+        if idempotency_key is not None:
+            holder = await runs.take_key(conn, idempotency_key, id, f"workflow {title}", workflow.document)
+            if holder != id:
+                return _only(await workflows.find(conn, ids=[holder]), holder)
         name = _unless_reserved(workflow.name)
         while not await workflows.create(conn, id, name=name, title=title, is_active=is_active):
             name = _with_suffix(workflow.name)

@@ -87,9 +87,14 @@ class Schedules:
         async with self._pool.connection() as conn, conn.transaction():
             known = await schedules.lock(conn, schedule.name, clock=clock)
             if known is None:
-                return await _add(conn, schedule, id or new_id(), clock)
-            if known.id == id:
+                new = id or new_id()
+                if await _add(conn, schedule, new, clock):
+                    return new, "added"
+                known = await _added_meanwhile(conn, schedule.name, new, clock)
+            if known.id == id and _is_same(known, schedule):
                 return known.id, "unchanged"
+            if known.id == id and not replace:
+                raise Conflict(f"schedule {schedule.name} exists already, and was asked for otherwise")
             if not replace:
                 raise Conflict(
                     f"schedule {schedule.name} exists already; replace it (--replace) or choose another name"
@@ -171,23 +176,36 @@ async def put(conn: Connection, schedule: Schedule) -> Change:
     """Add a schedule, or change the one of its name, in the caller's transaction."""
     known = await schedules.lock(conn, schedule.name)
     if known is None:
-        return (await _add(conn, schedule, new_id(), None))[1]
+        id = new_id()
+        if await _add(conn, schedule, id, None):
+            return "added"
+        known = await _added_meanwhile(conn, schedule.name, id, None)
     return await _change(conn, known, schedule)
 
 
-async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime | None) -> tuple[UUID, Change]:
+async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime | None) -> bool:
+    """False: somebody added one of this name, or with this id, at this moment."""
     await _check_target(conn, schedule)
     now = await schedules.now(conn, clock=clock)
     next = _first(schedule, id, created_at=now, mark=now, now=now)
     if next[0] is None:
         raise Invalid(Fault(path="at" if schedule.at else "end", message="it never fires: its last time has passed"))
-    if not await schedules.add(conn, id, schedule, now=now, next=(None, None) if schedule.paused else next):
-        raise Conflict(f"schedule {schedule.name} was added by somebody else at this moment")
-    return id, "added"
+    return await schedules.add(conn, id, schedule, now=now, next=(None, None) if schedule.paused else next)
+
+
+async def _added_meanwhile(conn: Connection, name: str, id: UUID, clock: datetime | None) -> StoredSchedule:
+    if found := await schedules.lock(conn, name, clock=clock):
+        return found
+    raise Conflict(f"{id} is another schedule than {name}")
+
+
+def _is_same(known: StoredSchedule, schedule: Schedule) -> bool:
+    """Paused or not."""
+    return replace(known.schedule, paused=False) == replace(schedule, paused=False)
 
 
 async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -> Change:
-    if replace(known.schedule, paused=False) == replace(schedule, paused=False) and known.broken is None:
+    if _is_same(known, schedule) and known.broken is None:
         if schedule.paused and known.paused_at is None:
             await schedules.pause(conn, known.id)
             return "changed"

@@ -35,7 +35,7 @@ async def start_run(
     raise_faults(iter([*run_at_faults(run_at), *key_faults("idempotency_key", idempotency_key)]))
     checked = await checked_input(conn, workflow, input)
     if idempotency_key is not None:
-        holder = await runs.take_key(conn, idempotency_key, id, workflow, checked)
+        holder = await runs.take_key(conn, idempotency_key, id, f"run {workflow}", checked)
         if holder != id:
             return holder
     if await runs.start(conn, id, workflow, checked):

@@ -45,11 +45,11 @@ with new as (
 select id from new
 
 -- name: take_key
--- The key of a start: the run or task that has it now, and whether that was started with the same.
+-- What an idempotency key stands for now, and whether that was asked for in the same words.
 insert into qw.idempotency as i (key, task_id, digest)
-values (%(key)s::text, %(id)s::uuid, md5('run ' || %(workflow)s::text || ' ' || %(input)s::jsonb::text))
+values (%(key)s::text, %(id)s::uuid, md5(%(what)s::text || ' ' || %(given)s::jsonb::text))
 on conflict (key) do update set key = excluded.key
-returning i.task_id, i.digest = md5('run ' || %(workflow)s::text || ' ' || %(input)s::jsonb::text)
+returning i.task_id, i.digest = md5(%(what)s::text || ' ' || %(given)s::jsonb::text)
 
 -- name: get
 select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail, r.input, r.output, r.error,

@@ -155,17 +155,17 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
     return await (await query(conn, _SQL["start"], params)).fetchone() is not None
 
 
-async def take_key(conn: Connection, key: str, id: UUID, workflow: str, input: JsonObject) -> UUID:
-    """Let the idempotency *key* stand for the run *id*. Returns the run that it stood for already, or *id*.
+async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonObject) -> UUID:
+    """Let the idempotency *key* stand for *id*, made as *what* was *given*. Returns what it stood for already, or *id*.
 
-    Raise Conflict when that was started otherwise.
+    Raise Conflict when that was something else.
     """
-    params = {"key": key, "id": id, "workflow": workflow, "input": Jsonb(input)}
+    params = {"key": key, "id": id, "what": what, "given": Jsonb(given)}
     row = await (await query(conn, _SQL["take_key"], params)).fetchone()
     assert row is not None
     holder: UUID = row[0]
     if not row[1]:
-        raise Conflict(f"idempotency key {key} belongs to {holder}, which was started otherwise", holder=holder)
+        raise Conflict(f"idempotency key {key} belongs to {holder}, which was asked for otherwise", holder=holder)
     return holder
 
 

@@ -68,7 +68,8 @@ async def _in_time(route: Route, call: Call[Any, Any]) -> Any:
     A statement that was sent is cancelled, which takes up to ten seconds more; whether it was done nobody knows.
     """
     try:
-        async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds(call)) as limit:
+        patience = call.patience if route.waits else 0.0
+        async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds + patience) as limit:
             return await route.handler(call)
     except TimeoutError:
         if not limit.expired():

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import Field, model_validator
 
 from qw.client import filing
 from qw.core.errors import Invalid, guess
-from qw.core.payload import JsonObject
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from qw.core.payload import JsonObject, raise_faults
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, key_faults
+from qw.store.ids import new_id
 from qw.web.entity import FILED_UNDER, SCHEDULED_AT, stamp
 from qw.web.errors import Problem
 from qw.web.fields import Duration, Form, Moment, Whole
@@ -21,8 +22,7 @@ from qw.web.route import Call
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
-_LONGEST_WAIT = 120.0  # seconds
+_KEYS = UUID("5b2c4c1e-6a7e-4d0e-9d54-0f3a5c7e9b11")  # the namespace of their ids
 
 
 class NewTaskForm(Form):
@@ -97,10 +97,11 @@ async def enqueued_task(call: Call[TaskForm, Any]) -> UUID:
     )
 
 
-def patience(call: Call[Any, Any]) -> float:
-    """How many seconds the caller prefers to wait for the end of its task, at most two minutes."""
-    asked = _WAIT.search(call.header(b"prefer") or "")
-    return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
+def id_of_key(call: Call[Any, Any]) -> UUID:
+    """The id of what a request makes: with an ``Idempotency-Key`` the same each time."""
+    key = call.header(b"idempotency-key")
+    raise_faults(iter(key_faults("idempotency_key", key)))
+    return uuid5(_KEYS, key) if key else new_id()
 
 
 def _headers(call: Call[Any, Any], workflow: UUID | None, run_at: datetime | None) -> dict[str, str] | None:

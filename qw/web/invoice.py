@@ -15,6 +15,7 @@ from qw.web.enqueueing import NewTaskForm, due, enqueued
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.fields import Date, Form, Id, NeededDate, Stamp, Text, moment
 from qw.web.route import Call, get, post
+from qw.web.run_entity import RunWithSteps, ended_in_time
 
 WORKFLOW = "invoice"
 
@@ -78,9 +79,15 @@ class CustomerStatus(TypedDict):
     workflows: dict[str, WorkflowCounts]
 
 
-async def start(call: Call[InvoiceForm, None]) -> Started:
-    """Start the invoice workflow for a customer. ``taskId`` is its first task, which exists at once."""
-    started: Started = {"message": "Invoice workflow started", "taskId": await _start(call, call.body)}
+async def start(call: Call[InvoiceForm, None]) -> Started | RunWithSteps:
+    """Start the invoice workflow for a customer. ``taskId`` is its first task, which exists at once.
+
+    With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds.
+    """
+    run_id, task_id = await _start(call, call.body)
+    if ended := await ended_in_time(call, run_id):
+        return ended
+    started: Started = {"message": "Invoice workflow started", "taskId": str(task_id)}
     if call.body.workflow_id:
         started["workflowId"] = str(call.body.workflow_id)
     return started
@@ -89,9 +96,10 @@ async def start(call: Call[InvoiceForm, None]) -> Started:
 async def schedule(call: Call[ScheduledInvoiceForm, None]) -> ScheduledStart:
     """Start the invoice workflow at a time."""
     at = moment(call.body.scheduled_at)
+    _, task_id = await _start(call, call.body, run_at=due(at))
     return {
         "message": "Scheduled invoice workflow created",
-        "taskId": await _start(call, call.body, run_at=due(at)),
+        "taskId": str(task_id),
         "scheduledAt": call.body.scheduled_at,
     }
 
@@ -146,7 +154,8 @@ async def status(call: Call[None, None]) -> CustomerStatus:
     }
 
 
-async def _start(call: Call[Any, None], form: InvoiceForm, *, run_at: datetime | None = None) -> str:
+async def _start(call: Call[Any, None], form: InvoiceForm, *, run_at: datetime | None = None) -> tuple[UUID, UUID]:
+    """The new run, and its first task."""
     if form.workflow_id:
         await filing.get_one(call.client, form.workflow_id)
     input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}
@@ -155,13 +164,35 @@ async def _start(call: Call[Any, None], form: InvoiceForm, *, run_at: datetime |
         call.client, WORKFLOW, input, under=form.workflow_id, run_at=run_at, idempotency_key=key
     )
     steps = (await call.client.run(run_id)).steps
-    return str(next(step.task_id for step in steps if step.task_id))
+    return run_id, next(step.task_id for step in steps if step.task_id)
 
 
 ROUTES = (
-    post("/api/invoice/workflow/start", start, Started, body=InvoiceForm, errors=(404, 409)),
-    post("/api/invoice/workflow/scheduled", schedule, ScheduledStart, body=ScheduledInvoiceForm, errors=(404, 409)),
-    post("/api/invoice/email/scheduled", schedule_email, ScheduledStart, body=ScheduledEmailForm, errors=(409,)),
+    post(
+        "/api/invoice/workflow/start",
+        start,
+        Started | RunWithSteps,
+        body=InvoiceForm,
+        errors=(404, 409),
+        keyed=True,
+        waits=True,
+    ),
+    post(
+        "/api/invoice/workflow/scheduled",
+        schedule,
+        ScheduledStart,
+        body=ScheduledInvoiceForm,
+        errors=(404, 409),
+        keyed=True,
+    ),
+    post(
+        "/api/invoice/email/scheduled",
+        schedule_email,
+        ScheduledStart,
+        body=ScheduledEmailForm,
+        errors=(409,),
+        keyed=True,
+    ),
     get("/api/invoice/tasks/{customerId}", tasks, CustomerTasks),
     get("/api/invoice/status/{customerId}", status, CustomerStatus),
 )

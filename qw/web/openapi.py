@@ -17,11 +17,6 @@ from qw.web.route import Nothing, Route
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
-_WAITING = ("/task", "/tasks", "/enqueue")
-_KEYED = (
-    *_WAITING, "/compensate", "/tasks/scheduled", "/workflow/start", "/workflow/scheduled", "/email/scheduled",
-    "{id}/start",
-)  # fmt: skip
 
 
 @lru_cache(maxsize=8)
@@ -125,12 +120,11 @@ def _without_null(field: dict[str, Any]) -> JsonObject:
 
 
 def _header_parameters(route: Route) -> list[JsonObject]:
-    """Of routes where tasks or runs come in: those that take a key, and those that can wait."""
-    if route.method != "POST" or not route.path.endswith(_KEYED):
-        return []
     key: JsonObject = {"type": "string", "minLength": 1, "maxLength": 512}
-    headers: list[JsonObject] = [{"name": "Idempotency-Key", "in": "header", "schema": key}]
-    if route.path.endswith(_WAITING):
+    headers: list[JsonObject] = []
+    if route.keyed:
+        headers.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    if route.waits:
         headers.append({"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=10"]}})
     return headers
 

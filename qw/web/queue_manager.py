@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from qw.web.enqueueing import NewTaskForm, enqueued, patience
+from qw.web.enqueueing import NewTaskForm, enqueued
 from qw.web.entity import TaskEntity
 from qw.web.route import Call, get, post
 from qw.web.tasks import Message, MessageWithTask, ended_in_time, retried
@@ -111,7 +111,8 @@ ROUTES = (
         MessageWithTask | TaskEntity,
         body=NewTaskForm,
         errors=(404, 409),
-        extra_seconds=patience,
+        keyed=True,
+        waits=True,
     ),
     post("/api/queue-manager/retry/{taskId}", retry, Message, errors=(404,)),
 )

@@ -14,9 +14,8 @@ from qw.core.errors import Invalid, NotFound
 from qw.core.payload import JsonObject
 from qw.core.schedule import Schedule, Target, TaskTarget, WorkflowTarget
 from qw.core.task import Status
-from qw.store.ids import new_id
 from qw.store.schedules import StoredSchedule
-from qw.web.enqueueing import NewTaskForm, check
+from qw.web.enqueueing import NewTaskForm, check, id_of_key
 from qw.web.entity import TaskEntity, stamp
 from qw.web.fields import Id, wrong
 from qw.web.invoice import WORKFLOW, InvoiceForm
@@ -100,7 +99,7 @@ async def removed(call: Call[Any, Any], id: UUID) -> bool:
 
 
 async def _add(call: Call[Any, Any], target: Target) -> UUID:
-    id = new_id()
+    id = id_of_key(call)
     schedule = Schedule(name=str(id), cron=call.body.cron_expression, target=target, filed_under=call.body.workflow_id)
     await call.client.schedules.add(schedule, id=id)
     return id
@@ -133,7 +132,9 @@ def _entity(stored: StoredSchedule) -> TaskEntity:
     }
 
 
+_INVOICE = "/api/invoice/workflow/recurring"
+
 ROUTES = (
-    post("/api/scheduler/tasks/recurring", create, TaskEntity, body=RecurringTaskForm, errors=(404,)),
-    post("/api/invoice/workflow/recurring", create_invoice, RecurringStart, body=RecurringInvoiceForm, errors=(404,)),
+    post("/api/scheduler/tasks/recurring", create, TaskEntity, body=RecurringTaskForm, errors=(404, 409), keyed=True),
+    post(_INVOICE, create_invoice, RecurringStart, body=RecurringInvoiceForm, errors=(404, 409), keyed=True),
 )

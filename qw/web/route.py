@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,9 @@ from qw.web.fields import Form
 from qw.web.site import Site
 
 ANYBODY = "http"  # who calls where no tokens are set
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
+_LONGEST_WAIT = 120.0  # seconds
 
 Body = TypeVar("Body")
 Query = TypeVar("Query")
@@ -62,6 +66,12 @@ class Call(Generic[Body, Query]):
                 return text
         return None
 
+    @property
+    def patience(self) -> float:
+        """How many seconds the caller prefers to wait for the end of what it starts, at most two minutes."""
+        asked = _WAIT.search(self.header(b"prefer") or "")
+        return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
+
 
 class Nothing(Form):
     """Of a body that nothing is wanted of."""
@@ -75,7 +85,8 @@ class Route:
     """``out``: what the answer looks like; ``body`` and ``query``: what is taken. ``role`` None: open to everyone.
 
     ``errors`` are the statuses that it answers with beside those that every route has; ``verbose`` is what it answers
-    instead of ``out``, as JSON, when asked to be verbose. ``extra_seconds``: how much longer than others it may take.
+    instead of ``out``, as JSON, when asked to be verbose. ``keyed``: heeds ``Idempotency-Key``; ``waits``: also heeds
+    ``Prefer: wait=N``; ``extra_seconds``: how much longer than others it may take anyway.
     """
 
     method: str
@@ -89,7 +100,9 @@ class Route:
     errors: tuple[int, ...] = ()
     media: str = "application/json"
     verbose: Any = None
-    extra_seconds: Callable[[Call[Any, Any]], float] = lambda _: 0.0
+    keyed: bool = False
+    waits: bool = False
+    extra_seconds: float = 0.0
 
     @property
     def takes_body(self) -> bool:

@@ -11,13 +11,12 @@ from qw.client import Run, filing, steering
 from qw.client.why import why_waits
 from qw.core.errors import NotFound
 from qw.core.picture import drawn
-from qw.core.run import RunStatus, StepStatus
-from qw.store.runs import StoredRun, StoredStep
+from qw.core.run import RunStatus
 from qw.store.tasks import LAST_ID
-from qw.web.entity import stamp, stamp_or_none
 from qw.web.errors import Problem
-from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
+from qw.web.fields import Form, Id, Limit, Switch, Text
 from qw.web.route import Call, get, post
+from qw.web.run_entity import RunEntity, RunWithSteps, run_entity, with_steps
 from qw.web.tasks import Message, Reasons, reason_entity
 from qw.web.workflows import Graph, GraphQuery
 
@@ -58,35 +57,6 @@ class RetryForm(Form):
     by: str | None = None
 
 
-class StepEntity(TypedDict):
-    id: str
-    type: str
-    status: StepStatus
-    taskId: Id | None
-    error: str | None
-    result: Any
-    startedAt: Stamp
-    finishedAt: Stamp | None
-
-
-class RunEntity(TypedDict):
-    id: Id
-    workflow: str
-    workflowId: Id
-    status: RunStatus
-    detail: str | None
-    input: dict[str, Any]
-    output: Any
-    error: str | None
-    createdAt: Stamp
-    startedAt: Stamp | None
-    finishedAt: Stamp | None
-
-
-class RunWithSteps(RunEntity):
-    steps: list[StepEntity]
-
-
 class Decided(TypedDict):
     message: str
     step: str
@@ -102,15 +72,14 @@ async def find(call: Call[None, RunQuery]) -> RunPage:
     query = call.query
     found = await call.client.runs(workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor)
     return {
-        "runs": [_run(run) for run in found],
+        "runs": [run_entity(run) for run in found],
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
     }
 
 
 async def show(call: Call[None, None]) -> RunWithSteps:
     """A run with its steps, in the order they began."""
-    found = await _the_run(call)
-    return {**_run(found.run), "steps": [_step(step) for step in found.steps]}
+    return with_steps(await _the_run(call))
 
 
 async def why(call: Call[None, None]) -> Reasons:
@@ -180,35 +149,6 @@ async def _the_run(call: Call[Any, Any]) -> Run:
         return await call.client.run(id)
     except NotFound:
         raise Problem(404, f"Run with id {id} not found", code="not_found") from None
-
-
-def _run(run: StoredRun) -> RunEntity:
-    return {
-        "id": str(run.id),
-        "workflow": run.workflow,
-        "workflowId": str(run.workflow_id),
-        "status": run.status,
-        "detail": run.detail,
-        "input": run.input,
-        "output": run.output,
-        "error": run.error,
-        "createdAt": stamp(run.created_at),
-        "startedAt": stamp_or_none(run.started_at),
-        "finishedAt": stamp_or_none(run.finished_at),
-    }
-
-
-def _step(step: StoredStep) -> StepEntity:
-    return {
-        "id": step.step,
-        "type": step.type,
-        "status": step.status,
-        "taskId": str(step.task_id) if step.task_id else None,
-        "error": step.error,
-        "result": step.result,
-        "startedAt": stamp(step.started_at),
-        "finishedAt": stamp_or_none(step.finished_at),
-    }
 
 
 ROUTES = (

@@ -26,6 +26,6 @@ async def scheduled(call: Call[None, None]) -> list[TaskEntity]:
 
 
 ROUTES = (
-    post("/api/scheduler/tasks/scheduled", schedule, TaskEntity, body=ScheduledTaskForm, errors=(404, 409)),
+    post("/api/scheduler/tasks/scheduled", schedule, TaskEntity, body=ScheduledTaskForm, errors=(404, 409), keyed=True),
     get("/api/scheduler/tasks/scheduled", scheduled, list[TaskEntity]),
 )

@@ -14,6 +14,7 @@ from qw.core.schedule_document import parse_schedule
 from qw.core.timing import Tick
 from qw.store.fires import LAST_TICK, StoredFire
 from qw.store.schedules import StoredSchedule
+from qw.web.enqueueing import id_of_key
 from qw.web.entity import stamp, stamp_or_none
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Stamp, Switch, Text, Whole
@@ -153,7 +154,7 @@ async def create(call: Call[ScheduleForm, None]) -> ScheduleEntity:
     schedule = parse_schedule(call.body.name, {_DOCUMENT.get(key, key): value for key, value in given.items()})
     if isinstance(schedule.target, TaskTarget) and schedule.target.is_program:
         raise Problem(400, "HTTP may name a declared command, not bring its own argv or script")
-    id, _ = await call.client.schedules.add(schedule, replace=call.body.replace)
+    id, _ = await call.client.schedules.add(schedule, id=id_of_key(call), replace=call.body.replace)
     return _entity(await call.client.schedules.get(id))
 
 
@@ -283,7 +284,7 @@ def _fire(fire: StoredFire) -> FireEntity:
 
 
 ROUTES = (
-    post("/api/schedules", create, ScheduleEntity, body=ScheduleForm, errors=(404, 409)),
+    post("/api/schedules", create, ScheduleEntity, body=ScheduleForm, errors=(404, 409), keyed=True),
     get("/api/schedules", find, SchedulePage, query=PageQuery),
     get("/api/schedules/{name}", show, ScheduleEntity, errors=(404,)),
     delete("/api/schedules/{name}", remove, Message, errors=(404,)),

@@ -57,7 +57,7 @@ def _said(message: str, done: Sampled) -> Seeded:
 
 
 ROUTES = (
-    post("/api/seeder/seed", seed, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=lambda _: 300.0),
-    post("/api/seeder/reset", reset, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=lambda _: 300.0),
+    post("/api/seeder/seed", seed, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=300.0),
+    post("/api/seeder/reset", reset, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=300.0),
     delete("/api/seeder/clear", clear, Seeded, role=Role.ADMIN),
 )

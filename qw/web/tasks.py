@@ -16,7 +16,7 @@ from qw.core.errors import TimedOut
 from qw.core.task import Status, Task
 from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
-from qw.web.enqueueing import TaskForm, enqueued_task, patience
+from qw.web.enqueueing import TaskForm, enqueued_task
 from qw.web.entity import LogEntity, TaskEntity, entities, entity, log_entity, relations
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch
@@ -138,7 +138,7 @@ async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
 
 async def ended_in_time(call: Call[Any, Any], id: UUID) -> TaskEntity | None:
     """The task once it is final, if the caller prefers to wait and it ends by then."""
-    if (wait := patience(call)) <= 0:
+    if (wait := call.patience) <= 0:
         return None
     try:
         ended = await call.site.unless_closing(call.client.wait([id], timeout=timedelta(seconds=wait)))
@@ -269,14 +269,14 @@ def _both(route: Route) -> tuple[Route, Route]:
 
 
 ROUTES = (
-    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409), extra_seconds=patience)),
+    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409), keyed=True, waits=True)),
     *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
     *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm)),
     *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm)),
     *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
     *_both(post("/api/task/{id}/retry", retry, Message, errors=(404,))),
     *_both(post("/api/task/{id}/cancel", cancel, Message, query=CancelQuery, errors=(404,))),
-    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409))),
+    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409), keyed=True)),
     *_both(get("/api/task/{id}/why", why, Reasons, errors=(404,))),
     *_both(get("/api/task/{id}/logs", logs, Logs, query=LogQuery, errors=(404,))),
 )

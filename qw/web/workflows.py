@@ -20,6 +20,7 @@ from qw.web.entity import TaskEntity, WorkflowEntity, entities, stamp, stamp_or_
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
 from qw.web.route import Call, delete, get, post, put
+from qw.web.run_entity import RunWithSteps, ended_in_time
 from qw.web.tasks import Message
 
 
@@ -122,7 +123,10 @@ class OneWorkflowWithTasks(TypedDict):
 async def create(call: Call[WorkflowForm, None]) -> OneWorkflow:
     """File a workflow, given as ``{initialTask, transitions}`` or as ``{steps}``."""
     form = call.body
-    workflow = await filing.create(call.client, form.name, form.definition, is_active=form.is_active)
+    key = call.header(b"idempotency-key")
+    workflow = await filing.create(
+        call.client, form.name, form.definition, is_active=form.is_active, idempotency_key=key
+    )
     return {"message": "Workflow created successfully", "workflow": workflow_entity(workflow)}
 
 
@@ -180,8 +184,8 @@ async def remove(call: Call[None, None]) -> Message:
     return {"message": "Workflow deleted successfully"}
 
 
-async def start(call: Call[StartForm, None]) -> WorkflowStarted:
-    """Start a run of a workflow."""
+async def start(call: Call[StartForm, None]) -> WorkflowStarted | RunWithSteps:
+    """Start a run of a workflow. With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds."""
     id = call.id("Workflow")
     key = call.header(b"idempotency-key")
     try:
@@ -190,6 +194,8 @@ async def start(call: Call[StartForm, None]) -> WorkflowStarted:
         if conflict.holder:
             raise
         raise Problem(400, "Cannot start inactive workflow", code="conflict") from None
+    if ended := await ended_in_time(call, run_id):
+        return ended
     return {"message": "Workflow started successfully", "workflowId": str(id), "runId": str(run_id)}
 
 
@@ -261,7 +267,7 @@ async def schema(call: Call[None, None]) -> dict[str, Any]:
 _ONE = "/api/workflows/{id}"
 
 ROUTES = (
-    post("/api/workflows", create, OneWorkflow, body=WorkflowForm),
+    post("/api/workflows", create, OneWorkflow, body=WorkflowForm, errors=(404, 409), keyed=True),
     get("/api/workflows", find, WorkflowList, query=WorkflowQuery),
     get("/api/workflows/active", find_active, WorkflowList, query=WorkflowQuery),
     post("/api/workflows/validate", validate, Message, body=ValidateForm),
@@ -271,7 +277,15 @@ ROUTES = (
     delete(_ONE, remove, Message, errors=(404,)),
     put(f"{_ONE}/activate", activate, OneWorkflow, errors=(404,)),
     put(f"{_ONE}/deactivate", deactivate, OneWorkflow, errors=(404,)),
-    post(f"{_ONE}/start", start, WorkflowStarted, body=StartForm, errors=(404, 409)),
+    post(
+        f"{_ONE}/start",
+        start,
+        WorkflowStarted | RunWithSteps,
+        body=StartForm,
+        errors=(404, 409),
+        keyed=True,
+        waits=True,
+    ),
     get(f"{_ONE}/graph", graph, Graph, query=GraphQuery, errors=(404,)),
     get(f"{_ONE}/status", status, WorkflowStatus, errors=(404,)),
     get(f"{_ONE}/with-tasks", with_tasks, OneWorkflowWithTasks, errors=(404,)),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
@@ -70,6 +71,52 @@ def test_an_idempotency_key_stands_for_one_run(server_shared: Live, path: str) -
         400,
         ["Idempotency-Key: must be text of 1 to 512 characters"],
     )
+
+
+RECURRING = {"cronExpression": "0 3 1 1 *", "customerId": "zoe", **TASK}
+FILED = {"name": "filed once", "definition": {"initialTask": TASK}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "other"),
+    [
+        ("/api/workflows", FILED, {"name": "filed twice"}),
+        ("/api/schedules", {"name": "kept-once", "cron": "0 3 1 1 *", **TASK}, {"cron": "0 4 1 1 *"}),
+        ("/api/scheduler/tasks/recurring", RECURRING, {"payload": {"n": 1}}),
+        ("/api/invoice/workflow/recurring", RECURRING, {"customerId": "amy"}),
+    ],
+)
+def test_an_idempotency_key_stands_for_one_definition(
+    server_shared: Live, path: str, body: dict[str, object], other: dict[str, object]
+) -> None:
+    api, key = server_shared.api, {"Idempotency-Key": uuid4().hex}
+
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(lambda _: server_shared.post(path, body, headers=key), range(4)))
+    differs = api.post(path, json={**body, **other}, headers=key)
+    wrong = api.post(path, json=body, headers={"Idempotency-Key": "k" * 600})
+
+    assert [answer for answer in answers if answer != answers[0]] == []
+    assert (differs.status_code, "otherwise" in differs.json()["message"]) == (409, True)
+    assert (wrong.status_code, wrong.json()["message"]) == (
+        400,
+        ["Idempotency-Key: must be text of 1 to 512 characters"],
+    )
+
+
+@pytest.mark.parametrize("path", ["/api/invoice/workflow/start", "/api/workflows/{id}/start"])
+def test_prefer_wait_answers_with_the_run_that_is_over(
+    server_shared: Live, server_with_daemon: Live, path: str
+) -> None:
+    def started(live: Live, wait: str) -> Any:
+        id = live.post("/api/workflows", {"name": "awaited", "definition": {"initialTask": TASK}})["workflow"]["id"]
+        return live.post(path.format(id=id), {"customerId": "zoe"}, headers={"Prefer": f"wait={wait}"})
+
+    over, not_over = started(server_with_daemon, "20"), started(server_shared, "1")
+
+    assert over["status"] in ("completed", "failed")  # an invoice has no orders to be had here
+    assert {step["status"] for step in over["steps"]} <= {"completed", "failed", "skipped"}
+    assert "started" in not_over["message"]
 
 
 def test_a_unique_key_that_is_held_is_a_409_naming_the_holder(server_shared: Live) -> None:
