@@ -20,13 +20,17 @@ RESCAN_SHARE = 50  # as in lanes.py: rows can appear behind the cursor, so it is
 
 
 class Promoter:
-    """See the module. ``woken`` is told which lanes got tasks."""
+    """See the module. ``woken`` is told which lanes got tasks; a look that costs less than
+    ``healthy_seconds`` needs no cursor."""
 
     name = "promoter"
 
-    def __init__(self, link: Link, woken: Callable[[Iterable[Lane]], None]) -> None:
+    def __init__(
+        self, link: Link, woken: Callable[[Iterable[Lane]], None], *, healthy_seconds: float = HEALTHY_SECONDS
+    ) -> None:
         self._link = link
         self._woken = woken
+        self._healthy_seconds = healthy_seconds
         self._next: float | None = None
         self._waits_until = 0.0
         self._scanned_at = 0.0
@@ -54,7 +58,7 @@ class Promoter:
 
     async def step(self) -> bool:
         started = time.monotonic()
-        if self._cost < HEALTHY_SECONDS or started - self._scanned_at >= self._pause:
+        if self._cost < self._healthy_seconds or started - self._scanned_at >= self._pause:
             self.cursor = LONG_AGO
         from_the_start = self.cursor == LONG_AGO
         self._next = None  # before the look: what is heard of during it counts
@@ -66,6 +70,6 @@ class Promoter:
             self.cursor = max(run_at for _, run_at in moved)
             self._woken({lane for lane, _ in moved})
         is_full = len(moved) == BATCH
-        if not is_full and self._cost < HEALTHY_SECONDS:
+        if not is_full and self._cost < self._healthy_seconds:
             self.cursor = LONG_AGO  # a look from the start costs nothing, and ticks look from the cursor too
         return is_full

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from starlette.types import Scope
 
 from qw.client import Client
 from qw.config import Role
-from qw.core.errors import Invalid
+from qw.core.errors import Invalid, TimedOut
 from qw.core.ids import parse_id
 from qw.web.errors import Problem
 from qw.web.fields import Form
@@ -26,6 +27,7 @@ _LONGEST_WAIT = 120.0  # seconds
 
 Body = TypeVar("Body")
 Query = TypeVar("Query")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,15 @@ class Call(Generic[Body, Query]):
         """How many seconds the caller prefers to wait for the end of what it starts, at most two minutes."""
         asked = _WAIT.search(self.header(b"prefer") or "")
         return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
+
+    async def in_time(self, wait: Callable[[timedelta], Coroutine[Any, Any, T]]) -> T | None:
+        """What *wait* returns within the time that the caller prefers to wait; None when it takes longer than that."""
+        if self.patience <= 0:
+            return None
+        try:
+            return await self.site.unless_closing(wait(timedelta(seconds=self.patience)))
+        except TimedOut:
+            return None
 
 
 class Nothing(Form):

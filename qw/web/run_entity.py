@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from typing_extensions import TypedDict
 
 from qw.client import Run
-from qw.core.errors import TimedOut
 from qw.core.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.web.entity import stamp, stamp_or_none
@@ -81,10 +79,5 @@ def _step(step: StoredStep) -> StepEntity:
 
 async def ended_in_time(call: Call[Any, Any], id: UUID) -> RunWithSteps | None:
     """The run once it is over, if the caller prefers to wait and it ends by then."""
-    if (wait := call.patience) <= 0:
-        return None
-    try:
-        ended = await call.site.unless_closing(call.client.wait_run(id, timeout=timedelta(seconds=wait)))
-    except TimedOut:
-        return None
+    ended = await call.in_time(lambda longest: call.client.wait_run(id, timeout=longest))
     return with_steps(ended) if ended else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from typing_extensions import TypedDict
 
 from qw.client import explain, filing
 from qw.client.why import why_waits
-from qw.core.errors import TimedOut
 from qw.core.task import Status, Task
 from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
@@ -138,12 +136,7 @@ async def create(call: Call[TaskForm, None]) -> Created | TaskEntity:
 
 async def ended_in_time(call: Call[Any, Any], id: UUID) -> TaskEntity | None:
     """The task once it is final, if the caller prefers to wait and it ends by then."""
-    if (wait := call.patience) <= 0:
-        return None
-    try:
-        ended = await call.site.unless_closing(call.client.wait([id], timeout=timedelta(seconds=wait)))
-    except TimedOut:
-        return None
+    ended = await call.in_time(lambda longest: call.client.wait([id], timeout=longest))
     return await entity(call.client, ended[0]) if ended else None
 
 

@@ -23,7 +23,7 @@ class Deaf:
         self.steps += 1
         self.began.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()  # until it is cancelled
         except asyncio.CancelledError:
             raise Unavailable("the connection broke") from None
         return True

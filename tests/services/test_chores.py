@@ -99,10 +99,9 @@ async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Link) -> No
 
 
 async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hide(
-    conn: Connection, other: Connection, link: Link, monkeypatch: pytest.MonkeyPatch
+    conn: Connection, other: Connection, link: Link
 ) -> None:
-    monkeypatch.setattr("qw.services.promoter.HEALTHY_SECONDS", 60.0)  # however busy the machine is
-    promoter = Promoter(link, Woken())
+    promoter = Promoter(link, Woken(), healthy_seconds=60.0)  # however busy the machine is
     async with other.transaction():
         [late] = await enqueued(other, new_task(delay=HOUR))
         await other.execute("update qw.scheduled set run_at = now() - interval '1 minute'")
@@ -117,11 +116,8 @@ async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hi
     assert await homes(conn, late) == ["ready"]
 
 
-async def test_a_row_behind_the_promoters_cursor_is_found(
-    conn: Connection, link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qw.services.promoter.HEALTHY_SECONDS", 0.0)
-    promoter = Promoter(link, Woken())
+async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: Link) -> None:
+    promoter = Promoter(link, Woken(), healthy_seconds=0.0)
     await enqueued(conn, new_task(delay=HOUR))
     await make_due(conn)
     await promoter.step()
