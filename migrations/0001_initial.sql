@@ -549,7 +549,7 @@ create table qw.advance (  -- the inbox of the advancer: which runs have news; w
   ask    text check (ask in ('cancel', 'undo'))  -- what one run asks of another, whose row it must not lock
 );
 create index advance_run on qw.advance (run_id);
-create index advance_at on qw.advance (at);
+create index advance_at on qw.advance (at, run_id);  -- the advancer walks the runs that have news at once
 
 create table qw.owned (  -- which set of files applied a definition last, and what it said; webhooks and commands live here
   kind     text not null check (kind in ('workflow', 'schedule', 'queue', 'webhook', 'command')),

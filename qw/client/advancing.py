@@ -42,7 +42,7 @@ from qw.core.task import Lane, NewTask
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.store import advances, runs, tasks
 from qw.store.advances import Begun, News, StepRow, Told
-from qw.store.connection import Connection
+from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id
 from qw.store.runs import StoredRun, StoredStep
 
@@ -54,7 +54,8 @@ MAX_DEPTH = 10  # runs that start runs
 async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -> tuple[int, set[Lane]]:
     """Move on up to *limit* runs that have news. Returns how many, and the lanes that got tasks.
 
-    Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead.
+    Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead, where it is
+    these values that it refuses (see `blames_data`).
     """
     async with conn.transaction():
         locked = await advances.claim(conn, limit=limit)
@@ -96,6 +97,8 @@ async def _store_or_fail(conn: Connection, decision: Decision, cases: Sequence[C
         async with conn.transaction():
             await _store(conn, decision)
     except Exception as error:
+        if not blames_data(error):
+            raise
         log.exception("run refused", extra={"runs": [str(case.run.id) for case in cases]})
         open_runs = [case.run for case in cases if not case.run.status.is_final]
         await advances.update_runs(conn, [failed(run, f"cannot be stored: {error}") for run in open_runs])

@@ -13,13 +13,13 @@ from datetime import datetime
 from uuid import UUID
 
 from qw.client.starting import start_run
-from qw.core.errors import Invalid, QwError, Unavailable
+from qw.core.errors import Invalid, QwError
 from qw.core.firing import Decision, decide
 from qw.core.payload import clean_error
 from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
 from qw.core.task import Lane, NewTask
 from qw.store import fires, runs, schedules, tasks
-from qw.store.connection import Connection, translated
+from qw.store.connection import Connection, blames_data, translated
 from qw.store.fires import Making
 from qw.store.ids import new_id
 from qw.store.schedules import Decided, StoredSchedule
@@ -112,9 +112,9 @@ async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]
         with translated():
             async with conn.transaction():
                 return await make(conn, made)
-    except Unavailable:
-        raise
     except QwError as error:
+        if not blames_data(error):
+            raise
         for making in made:
             await fires.refuse(conn, making, clean_error(str(error)))
         return set()

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from qw.client.advancing import advance
-from qw.core.errors import QwError, Unavailable
+from qw.core.errors import QwError
 from qw.core.task import Lane
-from qw.store.connection import Link
+from qw.store.connection import Link, blames_data
 
 BATCH = 50
 
@@ -30,9 +30,9 @@ class Advancer:
         try:
             async with self._link.use() as conn:
                 advanced, lanes = await advance(conn, limit=BATCH)
-        except Unavailable:
-            raise
-        except QwError:
+        except QwError as error:
+            if not blames_data(error):
+                raise
             # The database refuses something of this batch: one by one, so that only the culprit is failed.
             async with self._link.use() as conn:
                 advanced, lanes = await advance(conn, limit=1, fail_refused=True)

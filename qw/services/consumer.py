@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from qw.brokers import Delivery, Inbox
 from qw.core import inbound
-from qw.core.errors import Conflict, Invalid, QwError, Unavailable, guess
+from qw.core.errors import Invalid, QwError, guess
 from qw.services.context import Connections
 from qw.store import events, tasks, types
-from qw.store.connection import Connection, Refused
+from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Consumer:
             deliveries = await self._inbox.receive(BATCH, WAIT_SECONDS)
             for delivery in deliveries:
                 await self._handle(delivery)
-        except Unavailable as error:
+        except QwError as error:  # the broker's or the database's; no message is to blame
             await self._back_off(error)
             return False
         self._failures = 0
@@ -67,7 +67,9 @@ class Consumer:
     async def _handle(self, delivery: Delivery) -> None:
         try:
             await self._enqueue(delivery)
-        except (Invalid, Conflict, Refused) as error:
+        except QwError as error:
+            if not blames_data(error):
+                raise
             log.warning("command refused", extra={"broker": self._inbox.name, "error": str(error)[:500]})
             await self._inbox.refuse(delivery, str(error))
             self.refused += 1

@@ -14,7 +14,7 @@ from qw.services.holdings import Holdings
 from qw.services.measures import Measures
 from qw.store import claims
 from qw.store.claims import Ended
-from qw.store.connection import Link
+from qw.store.connection import Link, blames_data
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ class Outcomes:
         try:
             async with self._link.use() as conn:
                 mine = await claims.end(conn, batch)
-        except Unavailable:
-            raise
         except QwError as error:
+            if not blames_data(error):
+                raise
             self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
             await self._write_apart(batch, error)
             return

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from qw.client.firing import fire_due
-from qw.core.errors import QwError, Unavailable
+from qw.core.errors import QwError
 from qw.core.task import Lane
 from qw.store import schedules
-from qw.store.connection import Link
+from qw.store.connection import Link, blames_data
 
 BATCH = 250  # schedules; 40 ms of decisions where no two share an expression
 HELD_SECONDS = 0.05  # between two looks at schedules that are due and that somebody else has
@@ -54,10 +54,8 @@ class Scheduler:
                 served, lanes = await fire_due(conn, limit=limit, clock=clock, skip_refused=bool(self._doubtful))
                 asked_at = time.monotonic()
                 due = await schedules.due(conn, clock=clock)
-        except Unavailable:
-            raise
-        except QwError:
-            if self._doubtful:
+        except QwError as error:
+            if self._doubtful or not blames_data(error):
                 raise
             self._doubtful = BATCH  # one by one, so that only the culprit's tick is skipped
             return True

@@ -1,10 +1,23 @@
 -- What the advancer does to runs. Runs are locked first, then keys, then tasks; each kind in one order.
 
 -- name: claim
--- Lock runs with news that nobody else is advancing, in id order.
-select r.id from qw.run r
- where r.id = any(array(select distinct a.run_id from qw.advance a where a.at <= now() limit %(limit)s))
- order by r.id for update skip locked
+-- Lock runs with news that nobody else is advancing: those whose timers are due, then the others in id order. A run may
+-- come twice.
+--
+-- The limit counts runs that were locked, so that a second advancer passes over all that the first one holds. The walk
+-- is one probe per run with news, however much news a run has and however many timers are yet to come.
+with recursive walk (run_id) as (
+  (select a.run_id from qw.advance a where a.at = '-infinity' order by a.run_id limit 1)
+  union all
+  select (select a.run_id from qw.advance a where a.at = '-infinity' and a.run_id > walk.run_id order by a.run_id limit 1)
+    from walk where walk.run_id is not null
+), due as (
+  (select distinct a.run_id from qw.advance a where a.at > '-infinity' and a.at <= statement_timestamp())
+  union all
+  select run_id from walk where run_id is not null
+)
+select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id for update skip locked) r
+ limit %(limit)s
 
 -- name: inbox
 -- The news of locked runs. A second statement, so that it sees what was committed while it waited for the lock.

@@ -85,8 +85,8 @@ class RunRow:
 
 
 async def claim(conn: Connection, *, limit: int) -> list[UUID]:
-    """Lock runs with news that nobody else is advancing, in id order. Inside a transaction."""
-    return [row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()]
+    """Lock runs with news that nobody else is advancing. Returns them in id order. Inside a transaction."""
+    return sorted({row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()})
 
 
 async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[News]:

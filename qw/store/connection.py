@@ -15,7 +15,8 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
-from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, Unavailable
+from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, TimedOut, Unavailable
+from qw.store.faults import Cause, cause_of
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -196,24 +197,6 @@ class translated:
             raise translate(error) from error
 
 
-# Errors of the moment: the same statement may succeed later, and no task is to blame.
-_PASSING = (
-    pg.ReadOnlySqlTransaction,
-    pg.LockNotAvailable,
-    pg.QueryCanceled,
-    pg.SerializationFailure,
-    pg.DeadlockDetected,
-    pg.InsufficientResources,
-    pg.OperatorIntervention,
-    pg.ObjectInUse,
-    pg.InFailedSqlTransaction,
-    pg.SystemError,
-    pg.IdleInTransactionSessionTimeout,
-)
-
-# To psycopg these are operational errors, but no later try will succeed.
-_LIMITS = (pg.ProgramLimitExceeded, pg.StatementTooComplex, pg.TooManyColumns, pg.TooManyArguments)
-
 _CONSTRAINTS = {
     "task_id_in_the_future": "id: a UUIDv7 more than 5 minutes in the future; ids are made by the clock",
     "task_priority_check": "priority: not between 0 and 9",
@@ -244,14 +227,28 @@ def translate(error: psycopg.Error) -> QwError:
             return Conflict(text, holder=UUID(holder) if (holder := error.diag.message_detail) else None)
         case _ if error.sqlstate == "QW003":
             return Invalid(text)
-        case _ if isinstance(error, _LIMITS):
-            return Refused(text)
-        case _ if isinstance(error, _PASSING):
+    match cause_of(error):
+        case Cause.CONTACT:
+            return _unreachable(text)
+        case Cause.PASSING:
             return Unavailable(f"the database cannot do this now: {text}")
-        case psycopg.OperationalError() | psycopg.InterfaceError():
+        case Cause.SETUP if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return _unreachable(text)
         case _:
             return Refused(text)
+
+
+def blames_data(error: BaseException) -> bool:
+    """Whether *error* comes from the values that were to be stored, so that no later try succeeds.
+
+    What a service makes of several tasks, runs or schedules may fail one of them only for such an error; every other
+    one (contact lost, a deadlock, a full disk, a missing right) is retried and blames nobody.
+    """
+    if isinstance(error, psycopg.Error):
+        return cause_of(error) is Cause.DATA
+    if isinstance(error, QwError):
+        return not isinstance(error, Unavailable | Denied | Misconfigured | TimedOut)
+    return not isinstance(error, OSError | MemoryError | TimeoutError | asyncio.CancelledError)
 
 
 def _unreachable(text: str) -> QwError:

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from qw.client import Client
-from qw.core.errors import Unavailable
+from qw.client.advancing import advance
+from qw.core.errors import QwError, Unavailable
 from qw.core.payload import Json
 from qw.core.task import Lane
 from qw.core.workflow import parse_workflow
 from qw.services.advancer import Advancer
-from qw.store import claims
-from qw.store.connection import Connection, Link
+from qw.store import advances, claims
+from qw.store.connection import Connection, Link, connect_guarded, translated
 from tests.given import claimed, column, ended, expect_whole, registered, value
 
 TWO: Json = {"steps": [{"id": "first", "type": "noop"}, {"id": "second", "type": "noop", "needs": ["first"]}]}
@@ -86,3 +87,62 @@ async def test_two_advancers_start_a_step_once(url: str, conn: Connection, link:
 
     assert await value(conn, "select count(*) from qw.task") == 2
     await expect_whole(conn)
+
+
+RAISES = """
+    create sequence qw.stored;
+    create function qw.refuse() returns trigger language plpgsql as $$ begin
+      if nextval('qw.stored') = 1 then
+        raise exception 'one value of the batch is refused' using errcode = '22023';
+      end if;
+      raise exception 'not now' using errcode = '{}';
+    end $$;
+    create trigger refuse before insert on qw.run_step for each row execute function qw.refuse()"""
+
+
+@pytest.mark.parametrize("state", ["40P01", "55P03", "40001", "57014", "53100", "53200", "53300", "42501", "0A000"])
+async def test_an_error_that_no_run_caused_fails_no_run(own_url: str, state: str) -> None:
+    link = Link(own_url, name="qw test advancer")
+    async with await connect_guarded(own_url, name="qw test") as conn:
+        await run_of_two(own_url)
+        await finish_what_waits(conn)
+        await conn.execute(RAISES.format(state).encode())
+        advancer = Advancer(link, Woken())
+
+        with pytest.raises(QwError, match="not now"):
+            await advancer.step()
+        assert await column(conn, "select status from qw.run") == ["running"]
+        await conn.execute("drop trigger refuse on qw.run_step")
+        await advancer.step()
+
+        assert await column(conn, "select step from qw.run_step order by step") == ["first", "second"]
+        await link.close()
+
+
+async def test_a_second_advancer_takes_what_the_first_has_no_hands_for(url: str, conn: Connection, link: Link) -> None:
+    for _ in range(3):
+        await run_of_two(url)
+    await finish_what_waits(conn)
+
+    async with await connect_guarded(url, name="qw test, the first") as first, first.transaction():
+        held = await advances.claim(first, limit=2)
+        with translated():
+            await advance(conn, limit=2)
+
+        moved = await column(conn, "select run_id from qw.run_step where step = 'second'")
+    assert len(held) == 2
+    assert len(moved) == 1
+    assert moved[0] not in held
+
+
+async def test_a_timer_counts_when_its_time_has_come_and_not_before(url: str, conn: Connection, link: Link) -> None:
+    await run_of_two(url)
+    await Advancer(link, Woken()).step()
+    [run] = await column(conn, "select id from qw.run")
+    await conn.execute("insert into qw.advance (run_id, at) values (%s, now() + interval '1 hour')", [run])
+
+    async with conn.transaction():
+        assert await advances.claim(conn, limit=2) == []
+    await conn.execute("update qw.advance set at = now() - interval '1 second'")
+    async with conn.transaction():
+        assert await advances.claim(conn, limit=2) == [run]

@@ -12,6 +12,7 @@ from qw.store.connection import (
     Link,
     ReadOnly,
     Refused,
+    blames_data,
     connect,
     conninfo,
     is_pooled,
@@ -33,6 +34,25 @@ PASSING: list[type[psycopg.Error]] = [
 @pytest.mark.parametrize("kind", PASSING)
 def test_an_error_of_the_moment_is_unavailable(kind: type[psycopg.Error]) -> None:
     assert type(translate(kind("x"))) is Unavailable
+
+
+BLAMELESS: list[type[psycopg.Error]] = [
+    *PASSING, pg.ReadOnlySqlTransaction, pg.InternalError_, pg.FeatureNotSupported, pg.InsufficientPrivilege,
+    pg.UndefinedColumn, pg.InvalidSqlStatementName,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BLAMELESS)
+def test_an_error_of_the_moment_or_of_the_setup_blames_no_value(kind: type[psycopg.Error]) -> None:
+    assert not blames_data(kind("x"))
+    assert not blames_data(translate(kind("x")))
+
+
+@pytest.mark.parametrize("kind", [pg.NumericValueOutOfRange, pg.CheckViolation, pg.UniqueViolation, psycopg.DataError,
+                                  pg.ProgramLimitExceeded, pg.RaiseException])  # fmt: skip
+def test_an_error_of_the_values_blames_them(kind: type[psycopg.Error]) -> None:
+    assert blames_data(kind("x"))
+    assert blames_data(translate(kind("x")))
 
 
 KINDS: list[tuple[psycopg.Error, type[QwError]]] = [

@@ -1,0 +1,62 @@
+"""What an error of PostgreSQL says about its cause, by SQLSTATE: one table for everybody who decides by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import psycopg
+
+
+class Cause(StrEnum):
+    """``CONTACT``: the connection is gone, or was never there; what was sent may have been committed.
+
+    ``PASSING``: the server could not do it at that moment; the same statement may succeed later. ``DATA``: the values
+    are at fault; it will never succeed. ``SETUP``: rights, schema or configuration; it succeeds once somebody changes
+    them.
+    """
+
+    CONTACT = "contact"
+    PASSING = "passing"
+    DATA = "data"
+    SETUP = "setup"
+
+
+_CLASSES: Mapping[str, Cause] = {
+    "08": Cause.CONTACT,  # connection exceptions
+    "21": Cause.DATA,  # cardinality violations
+    "22": Cause.DATA,  # data exceptions
+    "23": Cause.DATA,  # constraints
+    "25": Cause.PASSING,  # transaction state: read-only, in a failed transaction
+    "26": Cause.PASSING,  # a prepared statement that a pooler gave to somebody else
+    "2D": Cause.PASSING,  # the transaction was ended from elsewhere
+    "40": Cause.PASSING,  # serialization failures, deadlocks
+    "44": Cause.DATA,  # with check option
+    "53": Cause.PASSING,  # no memory, disk or connection left
+    "54": Cause.DATA,  # limits of the program: too many columns, too deep
+    "55": Cause.PASSING,  # an object in use, a lock that could not be had
+    "57": Cause.PASSING,  # time-outs and operators
+    "58": Cause.PASSING,  # input and output
+    "72": Cause.PASSING,  # snapshot too old
+    "P0": Cause.DATA,  # raised by a trigger or function
+    "QW": Cause.DATA,  # raised by qw's own functions
+    "XX": Cause.PASSING,  # internal: mostly a concurrent change of the schema
+}
+
+_STATES: Mapping[str, Cause] = {
+    "0A000": Cause.PASSING,  # "cached plan must not change result type": a prepared statement outlived a migration
+    "25P03": Cause.CONTACT,  # idle in transaction for too long: the server hung up
+    "42P05": Cause.PASSING,  # a pooler's session has that prepared statement already
+    "57P01": Cause.CONTACT,  # shutdown
+    "57P02": Cause.CONTACT,
+    "57P03": Cause.CONTACT,  # starting up
+    "57P05": Cause.CONTACT,  # idle for too long
+}
+
+
+def cause_of(error: psycopg.Error) -> Cause:
+    """The cause behind *error*, whoever raised it: the server, or psycopg before anything was sent."""
+    if not error.sqlstate:
+        is_contact = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return Cause.CONTACT if is_contact else Cause.DATA  # the others: a value that cannot be sent
+    return _STATES.get(error.sqlstate) or _CLASSES.get(error.sqlstate[:2], Cause.SETUP)
