@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
@@ -75,12 +74,20 @@ class Client:
 
     def __init__(self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE) -> None:
         """*patience*: seconds to wait for a free connection before Unavailable is raised."""
-        link = Link(url, name=name, guarded=False)
-        self._pool: Pool | Single = Single(link) if size == 1 else Pool(url, size=size, name=name, patience=patience)
+        self._url, self._size, self._name, self._patience = url, size, name, patience
+        self._make()
+
+    def _make(self) -> None:
+        link = Link(self._url, name=self._name, guarded=False)
+        self._pool: Pool | Single = (
+            Single(link)
+            if self._size == 1
+            else Pool(self._url, size=self._size, name=self._name, patience=self._patience)
+        )
         self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
         self._stack = AsyncExitStack()
 
-    @cached_property
+    @property
     def schedules(self) -> Schedules:
         """The schedules, with verbs of their own."""
         from qw.client.schedules import Schedules
@@ -88,14 +95,16 @@ class Client:
         return Schedules(self._pool)
 
     async def __aenter__(self) -> Self:
+        self._make()  # anew: it may have been open before, under another event loop
         await self._pool.open()
-        self._stack.push_async_callback(self._coalescer.close)
         self._stack.push_async_callback(self._pool.close)
+        self._stack.push_async_callback(self._coalescer.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Enqueues under way get a few seconds to be stored; later calls raise Unavailable."""
         await self._stack.aclose()
 
     # -- into the queue

@@ -15,8 +15,11 @@ from qw.core.errors import Unavailable
 from qw.core.task import NewTask
 from qw.store import tasks
 from qw.store.connection import Link
+from qw.store.pool import not_open
 
 BATCH = 500
+CLOSE_SECONDS = 5.0  # what enqueues under way get to be stored when the client is closed
+_UNKNOWN = "this Client was closed before the database answered: the task may be stored or not; repeat it with its id"
 
 
 class Coalescer:
@@ -26,9 +29,13 @@ class Coalescer:
         self._link = link
         self._waiting: deque[tuple[NewTask, asyncio.Future[bool]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
+        self._in_flight: Sequence[tuple[NewTask, asyncio.Future[bool]]] = ()
+        self._is_open = True
 
     async def enqueue(self, task: NewTask) -> bool:
         """Store *task*; committed when this returns. False: its id existed already."""
+        if not self._is_open:
+            raise Unavailable(not_open(self._link.name))
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((task, answer))
         if self._flusher is None or self._flusher.done():
@@ -36,12 +43,25 @@ class Coalescer:
         return await answer
 
     async def close(self) -> None:
+        """Wait for what is being stored, a few seconds at most, and close the connection."""
+        self._is_open = False
+        if self._flusher is not None:
+            await asyncio.wait({self._flusher}, timeout=CLOSE_SECONDS)
+            if not self._flusher.done():
+                self._fail_all(Unavailable(_UNKNOWN))
+                self._flusher.cancel()
+                await asyncio.wait({self._flusher})
         await self._link.close()
+
+    def _fail_all(self, error: Exception) -> None:
+        _fail([*self._in_flight, *self._waiting], error)
+        self._waiting.clear()
 
     async def _flush(self) -> None:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._in_flight = batch
                 await self._write(batch)
         except BaseException as error:  # cancelled: nobody must wait for ever
             _fail([*self._waiting], error)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import select
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from qw.core.errors import Unavailable
 from qw.store.connection import Connection, Link, connect, conninfo, settle, translated
 
 PATIENCE = 10.0  # seconds to wait for a free connection
+
+
+def not_open(name: str) -> str:
+    return f"the client {name!r} is not open; use it inside: async with Client(…) as client"
 
 
 class Pool:
@@ -44,12 +48,14 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit mode. Raises Unavailable when none can be had."""
-        try:
-            with translated():
+        with translated():
+            try:
                 async with self._pool.connection() as conn:
                     yield conn
-        except PoolTimeout:
-            raise Unavailable("no database connection could be had; it is away, or all are in use") from None
+            except PoolClosed:
+                raise Unavailable(not_open(self._name)) from None
+            except PoolTimeout:
+                raise Unavailable("no database connection could be had; it is away, or all are in use") from None
 
 
 class Single:
@@ -57,14 +63,21 @@ class Single:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self.connection = link.use
+        self._is_open = False
 
     async def open(self) -> None:
+        self._is_open = True
         async with self._link.use():
             pass
 
     async def close(self) -> None:
+        self._is_open = False
         await self._link.close()
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        if not self._is_open:
+            raise Unavailable(not_open(self._link.name))
+        return self._link.use()
 
 
 async def _check(conn: Connection) -> None:
