@@ -33,7 +33,7 @@ create table qw.task (
   run_id      uuid,
   step        text,
   parent_id   uuid,                                                -- what a compensation undoes
-  headers     jsonb,
+  headers     jsonb check (jsonb_typeof(headers) = 'object'),
   created_at  timestamptz not null default now(),
   constraint task_id_in_the_future check (  -- spelled out: a function in a check is parsed anew by each statement, +25 %
     substring(id::text from 15 for 1) <> '7'
@@ -975,7 +975,7 @@ $$;
 
 -- What SQL brings in, programs must be able to load: one value that they cannot would hold up all that is read with it.
 create function qw.check_json(what text, value jsonb) returns void
-language plpgsql immutable as $$
+language plpgsql immutable strict as $$
 begin
   if value @? 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")' then
     raise exception '%: nested deeper than 100 levels', what using errcode = 'QW003';
@@ -986,7 +986,7 @@ end
 $$;
 
 create function qw.check_backoff(value jsonb) returns void
-language plpgsql immutable as $$
+language plpgsql immutable strict as $$
 begin
   if jsonb_typeof(value) <> 'object' then
     raise exception 'backoff must be an object, not %', jsonb_typeof(value) using errcode = 'QW003';
@@ -1005,7 +1005,7 @@ end
 $$;
 
 create function qw.check_interval(what text, value interval) returns void
-language plpgsql immutable as $$
+language plpgsql immutable strict as $$
 begin
   if value not between interval '0' and interval '36500 days' then
     raise exception '% is not between 0 and 36500 days: %', what, value using errcode = 'QW003';
@@ -1014,7 +1014,7 @@ end
 $$;
 
 create function qw.check_time(what text, value timestamptz) returns void
-language plpgsql immutable as $$
+language plpgsql immutable strict as $$
 begin
   if not isfinite(value) then
     raise exception '% must be a time, not %', what, value using errcode = 'QW003';
@@ -1024,11 +1024,97 @@ begin
 end
 $$;
 
+create function qw.check_name(what text, value text) returns void
+language plpgsql immutable strict as $$
+begin
+  if octet_length(value) > 128 or value !~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$' then
+    raise exception '%: % is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)',
+      what, quote_literal(left(value, 60)) using errcode = 'QW003';
+  end if;
+end
+$$;
+
+create function qw.check_key(what text, value text) returns void
+language plpgsql immutable strict as $$
+begin
+  if length(value) not between 1 and 512 then
+    raise exception '% must be text of 1 to 512 characters', what using errcode = 'QW003';
+  elsif what = 'idempotency_key' and value ~ '^(requeue|compensate) ' then
+    raise exception 'idempotency keys that begin with "requeue " or "compensate " are set by qw itself'
+      using errcode = 'QW003';
+  end if;
+end
+$$;
+
+-- Headers are read by programs that expect texts. Those that begin with qw- say what qw itself says of a task.
+create function qw.check_headers(value jsonb) returns void
+language plpgsql immutable strict as $$
+declare
+  bad text;
+begin
+  if jsonb_typeof(value) <> 'object' then
+    raise exception 'headers must be an object of texts, not %', jsonb_typeof(value) using errcode = 'QW003';
+  elsif (select count(*) from jsonb_object_keys(value)) > 50 then
+    raise exception 'headers: at most 50' using errcode = 'QW003';
+  end if;
+  select h.key into bad from jsonb_each(value) h
+   where jsonb_typeof(h.value) <> 'string' or length(h.value #>> '{}') > 4096 or length(h.key) not between 1 and 128 limit 1;
+  if found then
+    raise exception 'headers.%: must be text of at most 4096 characters under a name of 1 to 128', left(bad, 60)
+      using errcode = 'QW003';
+  end if;
+  select k into bad from jsonb_object_keys(value) k where lower(k) like 'qw-%' limit 1;
+  if found then
+    raise exception 'headers.%: headers that begin with qw- are set by qw itself', left(bad, 60) using errcode = 'QW003';
+  elsif value ->> 'workflowId' !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+    raise exception 'headers.workflowId: must be the id of a workflow' using errcode = 'QW003';
+  end if;
+end
+$$;
+
+-- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.check_new. What is null is not checked.
+create function qw.check_task(
+  type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
+  timeout interval, unique_key text, idempotency_key text, on_conflict text, headers jsonb, backoff jsonb
+) returns void
+language plpgsql immutable as $$
+begin
+  perform qw.check_name('type', type), qw.check_name('queue', queue), qw.check_key('unique_key', unique_key),
+          qw.check_key('idempotency_key', idempotency_key), qw.check_json('payload', payload),
+          qw.check_headers(headers), qw.check_backoff(backoff), qw.check_time('run_at', run_at),
+          qw.check_interval('delay', delay), qw.check_interval('timeout', timeout);
+  if jsonb_typeof(payload) <> 'object' then
+    raise exception 'payload: must be a JSON object, not %', jsonb_typeof(payload) using errcode = 'QW003';
+  elsif octet_length(payload::text) > 1048576 then
+    raise exception 'payload: % bytes; at most 1048576 are stored', octet_length(payload::text) using errcode = 'QW003';
+  elsif priority not between 0 and 9 then
+    raise exception 'priority % is not between 0 and 9', priority using errcode = 'QW003';
+  elsif max_retries not between 1 and 32000 then
+    raise exception 'max_retries % is not between 1 and 32000', max_retries using errcode = 'QW003';
+  elsif timeout = interval '0' then
+    raise exception 'timeout must be longer than 0' using errcode = 'QW003';
+  elsif run_at is not null and delay is not null then
+    raise exception 'give run_at or delay, not both' using errcode = 'QW003';
+  elsif on_conflict is null or on_conflict not in ('error', 'skip') then
+    raise exception 'on_conflict is error or skip, not %', coalesce(on_conflict, 'null') using errcode = 'QW003';
+  elsif type = 'command' and (payload ? 'argv' or payload ? 'run') then
+    raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
+  end if;
+end
+$$;
+
+-- Who calls a function of qw's owner: the role that was SET, or else the one that logged in. Not a name that the caller
+-- could choose.
+create function qw.acting_role() returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when current_setting('role') = 'none' then session_user::text else current_setting('role') end
+$$;
+
 -- Enqueue one task in the caller's own transaction and return its id.
 --
 -- The same id again makes no second task. The same idempotency_key within its retention returns the first task, or
 -- raises QW002 when type or payload differ. A unique_key held by a live task raises QW002; with on_conflict => 'skip'
--- the holder's id is returned.
+-- the holder's id is returned. The task's header qw-role says who called, unless that was the owner.
 create function qw.enqueue(
   type text,
   payload jsonb default '{}',
@@ -1048,16 +1134,60 @@ create function qw.enqueue(
 ) returns uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+declare
+  caller text := qw.acting_role();
 begin
-  if enqueue.type = 'command' and (payload ? 'argv' or payload ? 'run') then
-    raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
+  perform qw.check_task(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key, idempotency_key,
+                        on_conflict, headers, backoff);
+  if caller <> current_user then
+    headers := coalesce(headers, '{}') || jsonb_build_object('qw-role', caller);
   end if;
-  perform qw.check_json('payload', payload), qw.check_backoff(backoff), qw.check_time('run_at', run_at),
-          qw.check_interval('delay', delay), qw.check_interval('timeout', timeout);
   return qw.enqueue_one(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key,
                         idempotency_key, on_conflict, id, headers, backoff, parent_id);
 end
 $$;
+comment on function qw.enqueue is 'Enqueue a task in this transaction; it runs once that commits. Returns its id.';
+
+-- Enqueue the tasks of a JSON array, each an object with the parameters of qw.enqueue. In order: the id of the task that
+-- stands for each, and whether it is new.
+create function qw.enqueue_many(tasks jsonb) returns table (id uuid, is_new boolean)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  task jsonb;
+  n record;
+  unknown text;
+  is_known boolean;
+begin
+  if jsonb_typeof(tasks) is distinct from 'array' then
+    raise exception 'tasks must be an array of objects' using errcode = 'QW003';
+  end if;
+  for task in select t from jsonb_array_elements(tasks) t loop
+    if jsonb_typeof(task) <> 'object' then
+      raise exception 'tasks must be an array of objects' using errcode = 'QW003';
+    end if;
+    select k into unknown from jsonb_object_keys(task) k
+     where k not in ('type', 'payload', 'queue', 'priority', 'run_at', 'delay', 'max_retries', 'timeout', 'unique_key',
+                     'idempotency_key', 'on_conflict', 'id', 'headers', 'backoff', 'parent_id') limit 1;
+    if found then
+      raise exception 'tasks: % is not a parameter of qw.enqueue', left(unknown, 60) using errcode = 'QW003';
+    end if;
+    select * into n from jsonb_to_record(task) as r (
+      type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
+      timeout interval, unique_key text, idempotency_key text, on_conflict text, id uuid, headers jsonb, backoff jsonb,
+      parent_id uuid);
+    n.id := coalesce(n.id, qw.new_id());
+    is_known := exists (select 1 from qw.task t where t.id = n.id);
+    enqueue_many.id := qw.enqueue(
+      n.type, coalesce(n.payload, '{}'), coalesce(n.queue, 'default'), coalesce(n.priority, 5), n.run_at, n.delay,
+      n.max_retries, n.timeout, n.unique_key, n.idempotency_key, coalesce(n.on_conflict, 'error'), n.id, n.headers,
+      n.backoff, n.parent_id);
+    enqueue_many.is_new := enqueue_many.id = n.id and not is_known;
+    return next;
+  end loop;
+end
+$$;
+comment on function qw.enqueue_many is 'Enqueue the tasks of a JSON array of objects with the parameters of qw.enqueue.';
 
 create function qw.enqueue_one(
   type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
@@ -1311,7 +1441,10 @@ $$;
 create function qw.cancel(id uuid) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  answer text := (select outcome from qw.cancel_tasks(array[cancel.id], true));
+  caller text := qw.acting_role();
+  answer text := (
+    select outcome from qw.cancel_tasks(
+      array[cancel.id], true, 'cancelled' || case when caller <> current_user then ' by ' || caller else '' end));
 begin
   if answer = 'missing' then
     raise exception 'task % does not exist', id using errcode = 'QW001';
@@ -1348,14 +1481,18 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
   made uuid := qw.new_id();
 begin
-  if schedule_add.type = 'command' and (payload ? 'argv' or payload ? 'run') then
-    raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
+  if name is null or name !~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$' then
+    raise exception '% is not a name of a schedule: letters, digits and _ . - (at most 128)', quote_literal(left(name, 60))
+      using errcode = 'QW003';
+  elsif type is null or payload is null or queue is null or priority is null or timezone is null then
+    raise exception 'type, payload, queue, priority and timezone must not be null' using errcode = 'QW003';
   elsif num_nonnulls(cron, every, at) <> 1 then
     raise exception 'a schedule needs one of cron, every and at' using errcode = 'QW003';
   elsif at <= now() then
     raise exception 'it never fires: % has passed', at using errcode = 'QW003';
   end if;
-  perform qw.check_json('payload', payload), qw.check_interval('every', every), qw.check_time('at', at);
+  perform qw.check_task(type, payload, queue, priority, null, null, null, null, null, null, 'error', null, null),
+          qw.check_interval('every', every), qw.check_time('at', at);
   insert into qw.schedule as s (id, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     values (made, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     on conflict on constraint schedule_name_key do nothing;
@@ -1372,10 +1509,11 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 comment on function qw.schedule_remove is 'Remove a schedule; what it made stays. False: there was none.';
 
-create function qw.signal(run uuid, name text, payload jsonb default null, sent_by text default null) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+-- Tell a run something, in the name of *sent_by*. Raises QW001 and QW002 where the run is not there or over.
+create function qw.put_signal(run uuid, name text, payload jsonb, sent_by text) returns void
+language plpgsql volatile as $$
 declare
-  found text := (select r.status from qw.run r where r.id = signal.run);
+  found text := (select r.status from qw.run r where r.id = put_signal.run);
 begin
   if found is null then
     raise exception 'run % does not exist', run using errcode = 'QW001';
@@ -1388,10 +1526,16 @@ begin
     raise exception 'payload: % bytes; a signal has at most 262144', octet_length(payload::text) using errcode = 'QW003';
   end if;
   perform qw.check_json('payload', payload);
-  insert into qw.signal (run_id, name, payload, sent_by) values (run, name, payload, coalesce(sent_by, session_user));
+  insert into qw.signal (run_id, name, payload, sent_by) values (run, name, payload, sent_by);
   insert into qw.advance (run_id) values (run);
 end
 $$;
-comment on function qw.signal is 'Tell a run something that a step of type wait_signal waits for, or will wait for.';
+
+create function qw.signal(run uuid, name text, payload jsonb default null) returns void
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select qw.put_signal(run, name, payload, qw.acting_role())
+$$;
+comment on function qw.signal is
+  'Tell a run something that a step of type wait_signal waits for, or will wait for. The sender is the calling role.';
 
 revoke all on all functions in schema qw from public;

@@ -12,12 +12,12 @@ from uuid import UUID
 from qw.client import Client
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
 from qw.core.payload import Json, JsonObject, raise_faults
-from qw.core.task import Status, Task, key_faults
+from qw.core.task import FILED_UNDER, Status, Task, key_faults
 from qw.core.workflow import Workflow, parse_workflow
 from qw.store import runs, tasks, workflows
 from qw.store.ids import new_id
 from qw.store.tasks import LAST_ID, Filter
-from qw.store.workflows import FILED_UNDER, CustomerCounts, CustomerTask, FiledWorkflow
+from qw.store.workflows import CustomerCounts, CustomerTask, FiledWorkflow
 
 COUNTED = 10_000  # totals are exact up to here
 MOST = 1000  # tasks that are shown with their workflow

@@ -17,13 +17,12 @@ from qw.core.errors import Invalid, QwError
 from qw.core.firing import Decision, decide
 from qw.core.payload import clean_error
 from qw.core.schedule import Overlap, TaskTarget, WorkflowTarget
-from qw.core.task import Lane, NewTask
+from qw.core.task import FILED_UNDER, Lane, NewTask
 from qw.store import fires, runs, schedules, tasks
 from qw.store.connection import Connection, blames_data, translated
 from qw.store.fires import Making
 from qw.store.ids import new_id
 from qw.store.schedules import Decided, StoredSchedule
-from qw.store.workflows import FILED_UNDER
 
 log = logging.getLogger(__name__)
 

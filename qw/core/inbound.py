@@ -17,8 +17,7 @@ from qw.core.errors import Fault, Invalid
 from qw.core.event import type_of_pattern
 from qw.core.ids import parse_id
 from qw.core.payload import Json, JsonObject, parse_object
-from qw.core.task import NewTask, check_new
-from qw.core.webhook import HEADER, KEY_HEADER
+from qw.core.task import RESERVED_HEADERS, NewTask, check_new
 
 OWN = "/qw/"  # the sources of qw's own messages begin so
 
@@ -117,5 +116,4 @@ def _moment(value: Json) -> datetime:
 def _headers(value: Json) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("must be an object")
-    ours = (HEADER, KEY_HEADER)  # a message must not have its request signed as a webhook
-    return {str(name): str(text) for name, text in value.items() if str(name).lower() not in ours}
+    return {str(name): str(text) for name, text in value.items() if not str(name).lower().startswith(RESERVED_HEADERS)}

@@ -18,7 +18,11 @@ PRIORITIES = range(10)  # lower runs first
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 _MAX_KEY = 512  # characters
+_RESERVED_KEYS = ("requeue ", "compensate ")
 _MAX_HEADERS = 50
+
+RESERVED_HEADERS = "qw-"  # what qw says of its own tasks: the webhook they deliver, the role that enqueued them
+FILED_UNDER = "workflowId"  # the header by which a task without a run says which workflow it belongs to
 
 
 class Status(StrEnum):
@@ -218,15 +222,40 @@ def key_faults(path: str, text: str | None) -> list[Fault]:
         return []
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
         return [Fault(path=path, message=f"must be text of 1 to {_MAX_KEY} characters")]
+    if path == "idempotency_key" and text.startswith(_RESERVED_KEYS):
+        return [Fault(path=path, message="keys that begin with 'requeue ' or 'compensate ' are set by qw itself")]
     return list(storable_faults(text, path))
 
 
 def _headers_faults(headers: dict[str, str] | None) -> list[Fault]:
     if headers is None:
         return []
+    if not isinstance(headers, dict):
+        return [Fault(path="headers", message="must be an object of texts")]
     if len(headers) > _MAX_HEADERS or any(not isinstance(v, str) or len(v) > 4096 for v in headers.values()):
         return [Fault(path="headers", message=f"at most {_MAX_HEADERS} headers of text up to 4,096 characters")]
-    return list(storable_faults(headers, "headers"))[:10]
+    faults = list(storable_faults(headers, "headers"))[:10]
+    for name in headers:
+        if message := _header_fault(str(name), headers[name]):
+            faults.append(Fault(path=f"headers.{str(name)[:60]}", message=message))
+    return faults
+
+
+def _header_fault(name: str, text: str) -> str | None:
+    if not 0 < len(name) <= 128:
+        return "a name of a header has 1 to 128 characters"
+    if name.lower().startswith(RESERVED_HEADERS):
+        return f"headers that begin with {RESERVED_HEADERS} are set by qw itself"
+    if name == FILED_UNDER and not _is_uuid(text):
+        return "must be the id of a workflow"
+    return None
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
 
 
 def run_at_faults(at: datetime | None) -> list[Fault]:

@@ -15,8 +15,8 @@ from qw.core.event import Event
 from qw.core.ids import uuid7
 
 QUEUE = "webhooks"
-HEADER = "qw-webhook"  # on the tasks that deliver; what happens to these is told to no webhook
-KEY_HEADER = "qw-webhook-key"  # the variable that has the key of the signature, if there is one
+HEADER = "qw-webhook"  # on the tasks that deliver: the rule; what happens to these is told to no webhook
+KEY_HEADER = "qw-webhook-key"  # the secret_env of the rule, if it has one
 
 
 @dataclass(frozen=True, kw_only=True)

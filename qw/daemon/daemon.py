@@ -53,7 +53,7 @@ from qw.services.service import Service
 from qw.services.slots import LeasedSlots, LockedSlots
 from qw.services.tasklog import TaskLog
 from qw.services.tick import Tick
-from qw.services.webhooks import Deliveries, signer
+from qw.services.webhooks import Deliveries, check_secrets
 from qw.services.worker import Equipment, Worker
 from qw.store import events, workers
 from qw.store.claims import Ended
@@ -162,7 +162,9 @@ class Daemon:
     def _make_handlers(self) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
         self._commands = commands_of(self._options.definitions)
         hooks = declared(self._options.definitions)
-        handlers, close = built_in(self._settings, self._commands, self._pool, hooks)
+        check_secrets(hooks, os.environ)
+        self._webhooks = {hook.name: hook for hook in hooks}
+        handlers, close = built_in(self._settings, self._commands, self._pool, self._webhooks)
         remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
         if remotes:
             calls = caller(self._settings)
@@ -176,11 +178,13 @@ class Daemon:
     async def reload(self, definitions: Sequence[Definitions]) -> None:
         """Take what the files say now: workflows, commands, webhooks. Raise Misconfigured, and change nothing."""
         hooks = declared(definitions)
-        signer(hooks, os.environ)
+        check_secrets(hooks, os.environ)
         async with self._pool.connection() as conn:
             await offer_workflows(conn, definitions)
         self._commands.clear()
         self._commands.update(commands_of(definitions))
+        self._webhooks.clear()
+        self._webhooks.update({hook.name: hook for hook in hooks})
         self._hooks.replace(hooks)
 
     def _register(self, conn: Blocking) -> int:

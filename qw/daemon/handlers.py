@@ -15,6 +15,7 @@ from qw.core.errors import Misconfigured
 from qw.core.handling import Recorded
 from qw.core.webhook import Webhook
 from qw.definitions.commands import parse_command
+from qw.definitions.webhooks import parse_webhook
 from qw.handlers import Handlers
 from qw.handlers.command import CommandOptions, add_command
 from qw.handlers.compensation import add_compensation
@@ -33,7 +34,7 @@ from qw.handlers.invoice import (
 )
 from qw.handlers.noop import add_noop
 from qw.services.context import Connections
-from qw.services.webhooks import signer
+from qw.services.webhooks import Signer
 from qw.store import applied, runs
 
 
@@ -63,15 +64,27 @@ def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | No
     return look_up
 
 
+def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | None]]:
+    """What looks up the webhooks that were applied, by their names."""
+
+    async def look_up(name: str) -> Webhook | None:
+        async with pool.connection() as conn:
+            document = await applied.one(conn, "webhook", name)
+        return parse_webhook(name, document, lambda path: f"webhooks.{name}.{path}") if document is not None else None
+
+    return look_up
+
+
 def built_in(
-    settings: Settings, commands: Mapping[str, Command], pool: Connections, webhooks: Sequence[Webhook] = ()
+    settings: Settings, commands: Mapping[str, Command], pool: Connections, webhooks: Mapping[str, Webhook]
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
     """The handlers that come with qw, and what closes the connections they keep."""
     app = Handlers()
     add_noop(app)
-    theirs = [host for hook in webhooks if (host := urlsplit(hook.url).hostname)]  # the operator named them
+    theirs = [host for hook in webhooks.values() if (host := urlsplit(hook.url).hostname)]  # the operator named them
     egress = Egress.allowing(*settings.http_allow, *theirs)
-    http = HttpOptions(egress=egress, base_url=settings.http_base_url, sign=signer(webhooks, os.environ))
+    sign = Signer(webhooks, os.environ, stored_webhooks(pool))
+    http = HttpOptions(egress=egress, base_url=settings.http_base_url, sign=sign)
     close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
     add_command(app, CommandOptions(allowed=allowed, commands=commands, stored=stored_commands(pool)))

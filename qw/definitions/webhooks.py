@@ -14,6 +14,7 @@ from qw.core.shape import mapping, names, refuse_unknown, string
 from qw.core.webhook import Webhook
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_VARIABLE = re.compile(r"(?!QW_|PG|DB_|LD_|DATABASE_URL$)[A-Za-z_][A-Za-z0-9_]{0,127}")
 _KEYS = ("url", "events", "types", "queues", "headers", "secret_env", "max_retries", "description")
 
 
@@ -42,9 +43,18 @@ def _webhook(name: str, document: Json, faults: list[Fault]) -> Webhook | None:
         types=frozenset(names(document.get("types"), "types", faults)),
         queues=frozenset(names(document.get("queues"), "queues", faults)),
         headers=_headers(document, faults),
-        secret_env=string(document, "secret_env", "", faults) or None,
+        secret_env=_secret_env(document, faults),
         max_retries=_max_retries(document.get("max_retries", 10), faults),
     )
+
+
+def _secret_env(document: JsonObject, faults: list[Fault]) -> str | None:
+    """Not a variable that qw or PostgreSQL reads: a receiver could test guesses at its value against signatures."""
+    name = string(document, "secret_env", "", faults)
+    if name and not _VARIABLE.fullmatch(name):
+        message = f"{name[:60]!r} is no variable for a webhook's secret; it cannot begin with QW_, PG, DB_ or LD_"
+        faults.append(Fault(path="secret_env", message=message))
+    return name or None
 
 
 def _url(document: JsonObject, faults: list[Fault]) -> str:

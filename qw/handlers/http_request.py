@@ -41,16 +41,20 @@ class ServerError(HttpStatusError):
     """5xx"""
 
 
+async def _unsigned(headers: Mapping[str, str], url: str, body: bytes) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
     """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to.
 
-    *sign* makes more headers for a body, given the headers of its task.
+    *sign* makes more headers for a request, given the headers of its task, its URL and its body.
     """
 
     egress: Egress = field(default_factory=Egress)
     base_url: str | None = None
-    sign: Callable[[Mapping[str, str], bytes], dict[str, str]] = lambda headers, body: {}
+    sign: Callable[[Mapping[str, str], str, bytes], Awaitable[dict[str, str]]] = _unsigned
 
 
 def _duration(value: object) -> timedelta:
@@ -88,7 +92,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
 
     @app.handler("http_request")
     async def http_request(payload: HttpPayload, context: Context) -> Json:
-        request = _request(clients.current(), options, payload, context)
+        request = await _request(clients.current(), options, payload, context)
         answer = await _ask(clients.current(), request, payload.timeout)
         if not 200 <= answer.status < 300:
             await context.log(f"answered {answer.status}: {answer.text[:_LOGGED]}", level="ERROR")
@@ -98,13 +102,15 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     return clients.close
 
 
-def _request(client: httpx.AsyncClient, options: HttpOptions, payload: HttpPayload, context: Context) -> httpx.Request:
+async def _request(
+    client: httpx.AsyncClient, options: HttpOptions, payload: HttpPayload, context: Context
+) -> httpx.Request:
     content, content_type = _content(payload)
     ours: dict[str, str] = {
         "Accept-Encoding": "gzip, deflate",  # what `answer.read` can unpack piece by piece
         "Idempotency-Key": context.idempotency_key,
         **{name: context.headers[name] for name in ("traceparent", "tracestate") if name in context.headers},
-        **options.sign(context.headers, content or b""),
+        **await options.sign(context.headers, payload.url, content or b""),
     }
     if content_type:
         ours["Content-Type"] = content_type

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,31 +101,51 @@ def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
     return found
 
 
-def signer(
-    hooks: Sequence[Webhook], environ: Mapping[str, str]
-) -> Callable[[Mapping[str, str], bytes], dict[str, str]]:
-    """What makes the headers that sign a body, given those of its task. Raise Misconfigured for a missing secret.
-
-    What it returns raises Retry where a task names a variable that is not set here: another daemon may have it.
-    """
+def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:
+    """Raise Misconfigured, naming every rule whose secret is missing here."""
     missing = sorted(hook.name for hook in hooks if hook.secret_env and _secret(hook.secret_env, environ) is None)
     if missing:
         faults = [Fault(path=f"webhooks.{name}.secret_env", message="this variable is not set") for name in missing]
         raise Misconfigured(*faults)
 
-    def sign(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        if HEADER not in headers:
+
+class Signer:
+    """Makes the headers that sign a webhook's request, given the headers of its task, its URL and its body.
+
+    A task only names a rule. What it signs with and where it may go is read from the rule itself: a daemon's own
+    (*hooks*) or one applied to the database (*stored*). So whoever enqueues a task chooses neither key nor receiver.
+    """
+
+    def __init__(
+        self,
+        hooks: Mapping[str, Webhook],
+        environ: Mapping[str, str],
+        stored: Callable[[str], Awaitable[Webhook | None]],
+    ) -> None:
+        self._hooks = hooks
+        self._environ = environ
+        self._stored = stored
+
+    async def __call__(self, headers: Mapping[str, str], url: str, body: bytes) -> dict[str, str]:
+        """Raise Retry where the rule or its secret is not known here: another daemon may have it."""
+        name = headers.get(HEADER)
+        if name is None:
             return {}
         id, timestamp = headers.get("qw-event", ""), int(time.time())
         signed = {"webhook-id": id, "webhook-timestamp": str(timestamp)}
         if variable := headers.get(KEY_HEADER):
-            secret = _secret(variable, environ)
+            await self._check_rule(name, url, variable)
+            secret = _secret(variable, self._environ)
             if secret is None:
-                raise Retry(f"the variable {variable}, with the key of webhook {headers[HEADER]}, is not set here")
+                raise Retry(f"the variable {variable}, with the key of webhook {name}, is not set here")
             signed["webhook-signature"] = signature(secret, id=id, timestamp=timestamp, body=body)
         return signed
 
-    return sign
+    async def _check_rule(self, name: str, url: str, variable: str) -> None:
+        for rule in (self._hooks.get(name), await self._stored(name)):
+            if rule is not None and (rule.url, rule.secret_env) == (url, variable):
+                return
+        raise Retry(f"no webhook {name[:60]!r} with this URL and secret_env {variable[:60]!r} is declared here")
 
 
 def _secret(variable: str, environ: Mapping[str, str]) -> str | None:

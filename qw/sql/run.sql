@@ -109,7 +109,7 @@ select id from asked
 
 -- name: signal
 -- Raises QW001 and QW002 where the run is not there or over.
-select qw.signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
+select qw.put_signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
 
 -- name: tell
 -- What somebody decided about a run: approve, reject, retry. The name is not one that qw.signal takes.

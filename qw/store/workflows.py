@@ -12,14 +12,12 @@ from psycopg.rows import class_row
 from qw import sql
 from qw.core.payload import JsonObject
 from qw.core.run import RunStatus
-from qw.core.task import Task
+from qw.core.task import FILED_UNDER, Task
 from qw.store.connection import Connection, query
 from qw.store.tasks import LAST_ID, Filter
 
 _SQL = sql.statements("workflow")
 _CUSTOMER = sql.statements("customer")
-
-FILED_UNDER = "workflowId"  # the header by which a task without a run says which workflow it belongs to
 
 
 @dataclass(frozen=True, kw_only=True)

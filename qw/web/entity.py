@@ -12,9 +12,9 @@ from typing_extensions import TypedDict
 from qw.client import Client, filing, watching
 from qw.core.payload import Json, JsonObject
 from qw.core.run import RunStatus
-from qw.core.task import Status, Task
+from qw.core.task import FILED_UNDER, Status, Task
 from qw.store.tasks import LogLine
-from qw.store.workflows import FILED_UNDER, FiledWorkflow
+from qw.store.workflows import FiledWorkflow
 from qw.web.errors import Problem
 from qw.web.fields import Id, Stamp
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg.errors import UndefinedFunction
 
 from qw.client import Client
 from qw.client.why import why_waits
@@ -212,3 +213,14 @@ async def test_a_run_that_sleeps_says_so_and_nothing_else(conn: Connection, url:
 
     async with Client(url, size=2) as client:
         assert [reason.code for reason in await why_waits(client, id)] == ["sleeps"]
+
+
+async def test_sql_names_the_calling_role_as_the_sender_of_a_signal(conn: Connection) -> None:
+    await kept(conn, wait(), AFTER)
+    id = await begun(conn)
+
+    await conn.execute("select qw.signal(%s, 'wait')", (id,))
+
+    assert [one.sent_by for one in await runs.signals(conn, id)] == [conn.info.user]
+    with pytest.raises(UndefinedFunction):
+        await conn.execute("select qw.signal(%s, 'wait', null, 'the boss')", (id,))

@@ -64,6 +64,11 @@ def test_a_good_task_is_accepted(more: dict[str, Any]) -> None:
         ({"headers": {"a": 1}}, "headers", "at most 50 headers of text"),
         ({"headers": {str(n): "" for n in range(51)}}, "headers", "at most 50 headers"),
         ({"headers": {"a": "\ud800"}}, "headers.a", "lone surrogate"),
+        ({"headers": {"Qw-Webhook-Key": "HOME"}}, "headers.Qw-Webhook-Key", "are set by qw itself"),
+        ({"headers": {"": "a"}}, "headers.", "1 to 128 characters"),
+        ({"headers": {"workflowId": "mine"}}, "headers.workflowId", "must be the id of a workflow"),
+        ({"headers": [1]}, "headers", "must be an object of texts"),
+        ({"idempotency_key": "compensate x"}, "idempotency_key", "are set by qw itself"),
         ({"run_at": datetime(2026, 1, 1)}, "run_at", "needs a time zone"),  # noqa: DTZ001
         ({"run_at": datetime(9999, 1, 1, tzinfo=UTC)}, "run_at", "the year 9999 is not between"),
         ({"run_at": datetime(2026, 1, 1, tzinfo=UTC), "delay": timedelta(1)}, "delay", "run_at or delay, not both"),
