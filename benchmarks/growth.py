@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 from benchmarks.place import Place
 from qw.client import Client
-from qw.core.ending import Ending
 from qw.core.task import Claim, Lane, NewTask, Status
+from qw.core.task.ending import Ending
 from qw.services.lanes import Lanes
 from qw.store import claims, tasks, workers
-from qw.store.claims import Ended
+from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, connect_blocking, connect_guarded, query
 from qw.store.ids import new_ids
 
@@ -93,8 +93,8 @@ async def _claims(conn: Connection, worker: int, lanes: Lanes, count: int) -> li
     return costs
 
 
-def _ended(claim: Claim) -> Ended:
-    return Ended(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=DONE, seconds=0.001)
+def _ended(claim: Claim) -> EndedAttempt:
+    return EndedAttempt(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=DONE, seconds=0.001)
 
 
 async def median_ms(act) -> float:  # type: ignore[no-untyped-def]

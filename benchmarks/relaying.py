@@ -18,9 +18,9 @@ from qw.brokers.redis import RedisBroker
 from qw.client import Client
 from qw.core.event import Format
 from qw.core.task import NewTask
+from qw.services.partitions import LockedSlots
 from qw.services.relay import Relay, Targets
-from qw.services.slots import LockedSlots
-from qw.store.connection import Link
+from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog, want
 from qw.store.ids import new_ids
 from qw.store.pool import Pool
@@ -48,7 +48,7 @@ async def events(place: Place) -> AsyncIterator[str]:
 
 
 async def _relayed(place: Place, kind: str, broker: Broker | None) -> str:
-    pool, link = Pool(place.url, size=1, name="qw bench"), Link(place.url, name="qw bench relay")
+    pool, link = Pool(place.url, size=1, name="qw bench"), ReconnectingConnection(place.url, name="qw bench relay")
     await pool.open()
     await _fill(place, pool)
     log = PostgresBroker(EventLog(pool.connection))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from benchmarks.place import Place
 from qw.client import Client
-from qw.core.payload import JsonObject
+from qw.core.task.payload import JsonObject
 from qw.core.workflow import parse_workflow
 
 RUNS = 1000

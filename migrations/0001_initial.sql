@@ -635,7 +635,7 @@ create table qw.schedule_fire (
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index schedule_fire_time on qw.schedule_fire using brin (decided_at) with (autosummarize = on, pages_per_range = 32);
 
--- Events of the outbox with what there is to tell of them, in the order of qw.core.event.Event. Long payloads and
+-- Events of the outbox with what there is to tell of them, in the order of qw.core.event.event.Event. Long payloads and
 -- results are left out: cut. An event's id is the same however often it is read. A task's (or run's) events always have
 -- the same slot, each slot one relaying daemon: so they stay in order.
 --
@@ -1072,7 +1072,7 @@ begin
 end
 $$;
 
--- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.check_new. What is null is not checked.
+-- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.task.check_new. What is null is not checked.
 create function qw.check_task(
   type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
   timeout interval, unique_key text, idempotency_key text, on_conflict text, headers jsonb, backoff jsonb

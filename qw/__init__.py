@@ -10,8 +10,8 @@ from qw._version import __version__
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.client.dbapi import enqueue
-    from qw.core.handling import Context, Reject, Retry, Snooze
     from qw.core.task import Backoff, NewTask
+    from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.handlers import Handlers
     from qw.store.ids import new_id
 
@@ -32,12 +32,12 @@ __all__ = [
 _HOMES = {
     "Backoff": "qw.core.task",
     "Client": "qw.client",
-    "Context": "qw.core.handling",
+    "Context": "qw.core.task.handler_api",
     "Handlers": "qw.handlers",
     "NewTask": "qw.core.task",
-    "Reject": "qw.core.handling",
-    "Retry": "qw.core.handling",
-    "Snooze": "qw.core.handling",
+    "Reject": "qw.core.task.handler_api",
+    "Retry": "qw.core.task.handler_api",
+    "Snooze": "qw.core.task.handler_api",
     "enqueue": "qw.client.dbapi",
     "new_id": "qw.store.ids",
 }

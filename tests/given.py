@@ -9,10 +9,10 @@ from uuid import UUID
 
 import psycopg
 
-from qw.core.ending import Completed, Outcome, end
 from qw.core.task import Claim, Lane, NewTask, Policy
+from qw.core.task.ending import Completed, Outcome, end
 from qw.store import claims, migrations, tasks
-from qw.store.claims import Ended, Share
+from qw.store.claims import EndedAttempt, Share
 from qw.store.connection import Connection
 from qw.store.ids import new_id
 
@@ -90,10 +90,10 @@ async def running(conn: Connection, *new: NewTask, worker: int | None = None) ->
     return await claimed(conn, worker or await registered(conn))
 
 
-def ended(claim: Claim, outcome: Outcome | None = None, **fields: Any) -> Ended:
+def ended(claim: Claim, outcome: Outcome | None = None, **fields: Any) -> EndedAttempt:
     """The end of *claim*: completed, unless *outcome* says something else."""
     ending = end(outcome or Completed(), retries=claim.retries, crashes=claim.crashes, policy=Policy(), chance=0.5)
-    return Ended(
+    return EndedAttempt(
         **{
             "id": claim.id,
             "fence": claim.fence,

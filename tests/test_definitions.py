@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qw.core.command import Command, Exit
 from qw.core.errors import Invalid, NotFound
-from qw.core.payload import Json
-from qw.core.plan import plan
-from qw.core.run import Finish, Run, RunStatus, Skip, Start, StepState, StepStatus
+from qw.core.task.command import Command, Exit
+from qw.core.task.payload import Json
 from qw.core.workflow import check_input, parse_workflow
+from qw.core.workflow.plan import plan
+from qw.core.workflow.run import Finish, Run, RunStatus, Skip, Start, StepState, StepStatus
 from qw.definitions import Definitions, load, loads
 from qw.definitions.source import read
 

@@ -9,7 +9,7 @@ import pytest
 
 from qw.core.errors import Invalid
 from qw.core.event import LOUD, TYPES, Event
-from qw.core.webhook import HEADER, delivery_id, signature
+from qw.core.event.webhook import HEADER, delivery_id, signature
 from qw.definitions import loads
 
 

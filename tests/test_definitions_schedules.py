@@ -7,7 +7,7 @@ import pytest
 
 from qw.core.errors import Invalid
 from qw.core.schedule import WorkflowTarget
-from qw.core.schedule_describe import describe
+from qw.core.schedule.describe import describe
 from qw.definitions import load, loads
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "schedules.yaml"

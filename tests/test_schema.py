@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from qw import definitions
-from qw.core import schedule_document, step
 from qw.core.errors import Invalid
-from qw.core.foreach import FOREACH_KEYS
-from qw.core.policy import POLICY_KEYS
-from qw.core.work import WORK_KEYS
+from qw.core.schedule import document
 from qw.core.workflow import _KEYS as WORKFLOW_KEYS
+from qw.core.workflow import step
+from qw.core.workflow.foreach import FOREACH_KEYS
+from qw.core.workflow.retry_policy import POLICY_KEYS
+from qw.core.workflow.task_template import WORK_KEYS
 from qw.definitions import commands, loads, remotes, webhooks
 from qw.definitions.schema import editor_line, schema
 from qw.definitions.source import read
@@ -33,7 +34,7 @@ def keys(name: str) -> set[str]:
         ("workflow", WORKFLOW_KEYS),
         ("step", {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS}),
         ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS}),
-        ("schedule", schedule_document._KEYS),
+        ("schedule", document._KEYS),
         ("command", commands._KEYS),
         ("webhook", webhooks._KEYS),
         ("remote", remotes._KEYS),

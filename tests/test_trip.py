@@ -7,17 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from qw.core.ending import Completed, Failed, end
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Retry
-from qw.core.payload import parse_object
 from qw.core.task import Claim, NewTask, Policy, Status, check_new
+from qw.core.task.ending import Completed, Failed, end
+from qw.core.task.handler_api import Context, Retry
+from qw.core.task.payload import parse_object
 from qw.handlers import Handlers
 from qw.services.attempt import attempt
 from qw.services.context import AttemptContext
-from qw.services.holdings import Holding
+from qw.services.in_flight import ClaimInFlight
 from qw.store import claims, tasks
-from qw.store.claims import Ended, Share
+from qw.store.claims import EndedAttempt, Share
 from qw.store.connection import Connection
 from qw.store.ids import new_id
 from qw.store.pool import Pool
@@ -46,9 +46,9 @@ async def claim_one(conn: Connection, worker: int) -> Claim:
     return claim
 
 
-def as_ended(claim: Claim, outcome: Completed | Failed, policy: Policy) -> Ended:
+def as_ended(claim: Claim, outcome: Completed | Failed, policy: Policy) -> EndedAttempt:
     ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=policy, chance=random.random())
-    return Ended(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=ending, seconds=0.01)
+    return EndedAttempt(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=ending, seconds=0.01)
 
 
 async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
@@ -64,7 +64,7 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
     first = await claim_one(conn, worker)  # → Claim
     assert await homes(conn, task.id) == ["running"]
     outcome = await attempt(
-        Holding(claim=first, handler=handler), AttemptContext(first, pool, pool, no_log)
+        ClaimInFlight(claim=first, handler=handler), AttemptContext(first, pool, pool, no_log)
     )  # → Outcome
     assert outcome == Failed(error="nobody at home", names=("Retry", "Exception", "BaseException"), after=timedelta(0))
 
@@ -76,7 +76,7 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
 
     second = await claim_one(conn, worker)
     assert (second.attempt, second.retries, second.fence != first.fence) == (2, 1, True)
-    outcome = await attempt(Holding(claim=second, handler=handler), AttemptContext(second, pool, pool, no_log))
+    outcome = await attempt(ClaimInFlight(claim=second, handler=handler), AttemptContext(second, pool, pool, no_log))
     assert outcome == Completed(result={"said": "Hello Zoë"})
     await claims.end(conn, [as_ended(second, outcome, handler.policy)])
 

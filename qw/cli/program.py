@@ -13,8 +13,8 @@ import typer
 from typer.main import get_command
 
 from qw import __version__
-from qw.cli.text import printable
-from qw.cli.verbs import FLAGS, Verbs
+from qw.cli.command import FLAGS, Verbs
+from qw.cli.output.text import printable
 from qw.core.errors import QwError
 
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5

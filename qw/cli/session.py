@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qw.cli.verbs import FLAGS
+from qw.cli.command import FLAGS
 from qw.core.errors import Misconfigured
 
 if TYPE_CHECKING:

@@ -19,30 +19,20 @@ from uuid import UUID
 
 from qw.client.coalesce import Coalescer
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
-from qw.core.payload import JsonObject, raise_faults, storable_faults
-from qw.core.task import (
-    DEFAULT_PRIORITY,
-    DEFAULT_QUEUE,
-    Attempt,
-    Backoff,
-    NewTask,
-    Status,
-    Task,
-    check_new,
-    key_faults,
-)
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new, key_faults
+from qw.core.task.payload import JsonObject, raise_faults, storable_faults
 from qw.store import tasks
-from qw.store.connection import Connection, Link, translated
+from qw.store.connection import Connection, ReconnectingConnection, translated
 from qw.store.ids import new_id
 from qw.store.pool import PATIENCE, Pool, Single
 from qw.store.tasks import LAST_ID, Filter, LogLine, QueueStats
 
 if TYPE_CHECKING:
     from qw.client.schedules import Schedules
-    from qw.core.run import RunStatus
     from qw.core.workflow import Workflow
+    from qw.core.workflow.run import RunStatus
     from qw.store.runs import StoredRun, StoredStep, StoredWorkflow
-    from qw.store.workers import Worker
+    from qw.store.workers import WorkerRow
 
 # What workflows and schedules need is imported by the methods that do, so that a lone enqueue does not wait for it.
 
@@ -62,7 +52,7 @@ class Enqueued:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunDetails:
     """A run with its steps, in the order they began."""
 
     run: StoredRun
@@ -78,7 +68,7 @@ class Client:
         self._make()
 
     def _make(self) -> None:
-        link = Link(self._url, name=self._name, guarded=False)
+        link = ReconnectingConnection(self._url, name=self._name, guarded=False)
         self._pool: Pool | Single = (
             Single(link)
             if self._size == 1
@@ -267,7 +257,7 @@ class Client:
         async with self._pool.connection() as conn:
             return await tasks.stats(conn)
 
-    async def workers(self) -> list[Worker]:
+    async def workers(self) -> list[WorkerRow]:
         """The workers that live, the newest first."""
         from qw.store import workers
 
@@ -313,7 +303,7 @@ class Client:
     async def compensate(self, id: UUID, *, reason: str = "", idempotency_key: str | None = None) -> UUID:
         """Enqueue the undoing of a task: the action that its type declares, for instance voiding. Returns its id.
 
-        Whatever became of the task, and even if it was undone before; `qw.client.operating.compensate` is careful.
+        Whatever became of the task, and even if it was undone before; `qw.client.admin.compensate` is careful.
         """
         raise_faults(storable_faults(reason, "reason"))
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
@@ -366,7 +356,7 @@ class Client:
 
         The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
         """
-        from qw.client.starting import start_run
+        from qw.engine.start import start_run
 
         async with self._pool.connection() as conn, conn.transaction():
             return await start_run(
@@ -379,7 +369,7 @@ class Client:
                 idempotency_key=idempotency_key,
             )
 
-    async def run(self, id: UUID) -> Run:
+    async def run(self, id: UUID) -> RunDetails:
         """A run with its steps."""
         from qw.store import runs
 
@@ -387,7 +377,7 @@ class Client:
             found = await runs.get(conn, [id])
             if not found:
                 raise NotFound(f"run {id} does not exist")
-            return Run(run=found[0], steps=await runs.steps(conn, [id]))
+            return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
 
     async def runs(
         self,
@@ -414,7 +404,7 @@ class Client:
             status = (await self.run(id)).run.status
             raise Conflict(f"run {id} is {status}; only a run that goes on can be cancelled")
 
-    async def wait_run(self, id: UUID, *, timeout: timedelta | None = None) -> Run:
+    async def wait_run(self, id: UUID, *, timeout: timedelta | None = None) -> RunDetails:
         """The run once it is final."""
         deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
         pause = FIRST_PAUSE
@@ -491,4 +481,4 @@ def _check_deadline(deadline: float | None, state: str) -> None:
         raise TimedOut(f"timed out waiting: {state}")
 
 
-__all__ = ["COPY_BATCH", "Client", "Enqueued", "Filter", "Run", "Status", "Task", "explain"]
+__all__ = ["COPY_BATCH", "Client", "Enqueued", "Filter", "RunDetails", "Status", "Task", "explain"]

@@ -14,7 +14,7 @@ from uuid import UUID
 from qw.core.errors import Unavailable
 from qw.core.task import NewTask
 from qw.store import tasks
-from qw.store.connection import Link
+from qw.store.connection import ReconnectingConnection
 from qw.store.pool import not_open
 
 BATCH = 500
@@ -25,7 +25,7 @@ _UNKNOWN = "this Client was closed before the database answered: the task may be
 class Coalescer:
     """Tasks without keys only; a keyed task needs its own statement."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
         self._waiting: deque[tuple[NewTask, asyncio.Future[bool]]] = deque()
         self._flusher: asyncio.Task[None] | None = None

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from qw.core.payload import JsonObject
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
+from qw.core.task.payload import JsonObject
 from qw.store.ids import new_id
 
 # Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,

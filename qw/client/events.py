@@ -76,7 +76,7 @@ async def replay(client: Client, since: datetime, *, type: str | None = None, ta
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relay(RelayState, Lag):
+class RelayOverview(RelayState, Lag):
     """A daemon that takes events to the broker: how it fares, and how far it is behind."""
 
 
@@ -84,7 +84,7 @@ class Relay(RelayState, Lag):
 class Relaying:
     """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age."""
 
-    relays: list[Relay]
+    relays: list[RelayOverview]
     consumers: list[ConsumerState]
     unpublished: int
     oldest: timedelta | None
@@ -100,7 +100,10 @@ async def relaying(client: Client) -> Relaying:
     """The relays and consumers of the living workers, and what has not been published yet."""
     async with client.connection() as conn:
         lags = await events.lags(conn)
-        relays = [Relay(**vars(state), **vars(lags.get(state.worker, _NOTHING))) for state in await events.states(conn)]
+        relays = [
+            RelayOverview(**vars(state), **vars(lags.get(state.worker, _NOTHING)))
+            for state in await events.states(conn)
+        ]
         consumers = await events.consumers(conn)
         unpublished, oldest = await overview.outbox(conn)
     return Relaying(relays=relays, consumers=consumers, unpublished=unpublished, oldest=oldest if unpublished else None)

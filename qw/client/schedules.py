@@ -13,13 +13,13 @@ from itertools import islice, takewhile
 from typing import Literal, NoReturn
 from uuid import UUID
 
-from qw.client.firing import make
-from qw.client.starting import checked_input
 from qw.core.duration import format_duration
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
-from qw.core.firing import LATE, Fire, Reason, State, first_tick, pass_over
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
-from qw.core.timing import Tick, shown
+from qw.core.schedule.fire_decision import LATE, Fire, ScheduleState, SkipReason, first_tick, pass_over
+from qw.core.schedule.timing import Tick, shown
+from qw.engine.fire import make
+from qw.engine.start import checked_input
 from qw.store import fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
@@ -112,7 +112,7 @@ class Schedules:
         async with self._pool.connection() as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             if stored.paused_at is not None:
-                await _pass_over(conn, stored, Reason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
+                await _pass_over(conn, stored, SkipReason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
             if stored.paused_at is not None or stored.broken is not None:
                 await _store(conn, stored, replace(stored.schedule, paused=False))
 
@@ -152,7 +152,7 @@ class Schedules:
         """Delete it. What it made goes on, and what became of its ticks is kept for its time."""
         async with self._pool.connection() as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
-            await _pass_over(conn, stored, Reason.REMOVED, "the schedule was removed")
+            await _pass_over(conn, stored, SkipReason.REMOVED, "the schedule was removed")
             await schedules.remove(conn, stored.id)
 
 
@@ -211,7 +211,7 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
             return "changed"
         return "unchanged"
     await _check_target(conn, schedule)
-    await _pass_over(conn, known, Reason.CHANGED, "the schedule was changed before it was served")
+    await _pass_over(conn, known, SkipReason.CHANGED, "the schedule was changed before it was served")
     await _store(conn, known, replace(schedule, paused=schedule.paused or known.paused_at is not None))
     return "changed"
 
@@ -228,7 +228,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
         raise Invalid(Fault(path="type", message=message))
 
 
-async def _pass_over(conn: Connection, stored: StoredSchedule, reason: Reason, detail: str) -> None:
+async def _pass_over(conn: Connection, stored: StoredSchedule, reason: SkipReason, detail: str) -> None:
     """Record the ticks that are due and will not fire. What cannot be worked out has none."""
     if stored.broken is not None:
         return
@@ -249,7 +249,7 @@ async def _store(conn: Connection, stored: StoredSchedule, schedule: Schedule) -
 def _first(
     schedule: Schedule, id: UUID, *, created_at: datetime, mark: datetime, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    return first_tick(State(id=id, schedule=schedule, created_at=created_at, mark=mark), now)
+    return first_tick(ScheduleState(id=id, schedule=schedule, created_at=created_at, mark=mark), now)
 
 
 def _past_ticks(stored: StoredSchedule, since: datetime, until: datetime) -> list[datetime]:

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from qw.core.duration import format_duration
-from qw.core.ending import SUSPECT_CRASHES
-from qw.core.limits import Limits, Rate
-from qw.core.run import QUEUED, RunStatus, StepStatus
+from qw.core.queue.limits import Limits, Rate
 from qw.core.task import Attempt, Status, Task
-from qw.core.waiting import Kind
+from qw.core.task.ending import SUSPECT_CRASHES
+from qw.core.workflow.run import QUEUED, RunStatus, StepStatus
+from qw.core.workflow.step_kinds import StepKind
 
 MOST_AHEAD = 10_000  # that are counted
 
@@ -27,7 +27,7 @@ class Reason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class ServerState:
     """A worker that lives. ``queues`` empty: all. ``slots`` and ``running`` are those of the task's kind."""
 
     id: int
@@ -83,7 +83,7 @@ class Facts:
     ahead: int = 0
     usual_seconds: float | None = None
     suspects_running: int = 0
-    servers: Sequence[Server] = ()
+    servers: Sequence[ServerState] = ()
     holder: Holder | None = None
     held_back: HeldBack | None = None
 
@@ -343,12 +343,12 @@ def _running(run: UUID, step: str, found: StepFacts) -> Reason:
         text = f"step {step} goes on: {found.ended:,} of {found.items:,} items have ended"
         return Reason(code="step_running", text=text, advice=f"qw workflow show {run}")
     match found.type:
-        case Kind.SLEEP:
+        case StepKind.SLEEP:
             return Reason(code="sleeps", text=f"step {step} sleeps{until}")
-        case Kind.SIGNAL:
+        case StepKind.SIGNAL:
             text = f"step {step} waits for a signal{until}"
             return Reason(code="waits_for_signal", text=text, advice=f"qw workflow signal {run} NAME")
-        case Kind.APPROVAL:
+        case StepKind.APPROVAL:
             text = f"step {step} waits for somebody's approval{until}"
             return Reason(code="waits_for_approval", text=text, advice=f"qw workflow approve {run} {step}")
     about = found.child_id or found.task_id
@@ -373,7 +373,7 @@ def _count(number: int) -> str:
     return f"{number:,}" if number < MOST_AHEAD else f"{MOST_AHEAD:,} or more"
 
 
-def _workers(servers: Sequence[Server]) -> str:
+def _workers(servers: Sequence[ServerState]) -> str:
     return f"{len(servers)} {_plural(len(servers), 'worker')}"
 
 

@@ -15,7 +15,7 @@ from qw.config import Settings
 from qw.config.values import Transport
 from qw.core.errors import Fault, Misconfigured
 from qw.core.event import Format, default_types, select
-from qw.core.webhook import Webhook
+from qw.core.event.webhook import Webhook
 from qw.definitions import Definitions
 from qw.services.relay import Targets
 from qw.store.events import EventLog

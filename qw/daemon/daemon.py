@@ -23,44 +23,44 @@ from qw.core.duration import MAX_DURATION
 from qw.core.errors import Unavailable
 from qw.core.task import Lane
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
-from qw.daemon.database import Place, direct_url
+from qw.daemon.database import Database, direct_url
 from qw.daemon.handlers import built_in, load_app
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.loops import keep_running
-from qw.daemon.offers import commands_of, offer_types, offer_workflows
-from qw.daemon.strays import return_strays, return_the_rest
+from qw.daemon.lost_claims import return_strays, return_the_rest
+from qw.daemon.registration import commands_of, offer_types, offer_workflows
 from qw.daemon.systemd import keep_watchdog_quiet, notify
 from qw.definitions import Definitions
-from qw.handlers import Handlers, Kind
+from qw.handlers import HandlerKind, Handlers
 from qw.handlers.remote import add_remote
 from qw.services.admitter import Admitter
 from qw.services.advancer import Advancer
 from qw.services.consumer import Consumer
-from qw.services.heartbeat import Heartbeat, Reactions
-from qw.services.holdings import Holdings, Slots, State, Stop
+from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.in_flight import ClaimState, HandlerSlots, InFlight, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
-from qw.services.leaseguard import LeaseGuard
+from qw.services.lease_guard import LeaseGuard
 from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
+from qw.services.partitions import LeasedSlots, LockedSlots
+from qw.services.poller import Poller
 from qw.services.promoter import Promoter
 from qw.services.pruner import Pruner, Retention
 from qw.services.relay import Relay
 from qw.services.rescuer import Rescuer
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
-from qw.services.slots import LeasedSlots, LockedSlots
-from qw.services.tasklog import TaskLog
-from qw.services.tick import Tick
+from qw.services.task_log import TaskLog
 from qw.services.webhooks import Deliveries, check_secrets
-from qw.services.worker import Equipment, Worker
+from qw.services.worker import Worker, WorkerDeps
 from qw.store import events, workers
-from qw.store.claims import Ended
-from qw.store.connection import Link
+from qw.store.claims import EndedAttempt
+from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog
 from qw.store.pool import Pool
-from qw.store.workers import Blocking, Held
+from qw.store.workers import Blocking, HeldClaim
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ STOP_SECONDS = 10.0  # what interrupted handlers get to clean up, and the last o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class DaemonOptions:
     """What a start of the daemon says beside its settings. ``until_drained``: stop when nothing is left to do."""
 
     app: str | None = None
@@ -81,7 +81,7 @@ class Options:
 class Daemon:
     """A context manager: entering starts everything, `run` waits for the stop, leaving closes everything."""
 
-    def __init__(self, settings: Settings, place: Place, options: Options) -> None:
+    def __init__(self, settings: Settings, place: Database, options: DaemonOptions) -> None:
         self._settings = settings
         self._place = place
         self._options = options
@@ -90,7 +90,7 @@ class Daemon:
         self._drain_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
-        self._links: list[Link] = []
+        self._links: list[ReconnectingConnection] = []
         self._relay: Relay | None = None
         self._listener: Listener | None = None
 
@@ -113,19 +113,19 @@ class Daemon:
         self._transactions = await self._open(Pool(url, size=10, name="qw handlers", patience=patience))
         self._handlers, close = self._make_handlers()
         self._stack.push_async_callback(close)
-        self._holdings = Holdings()
+        self._holdings = InFlight()
         self._lease = Lease(settings.lease)
-        self._slots = Slots(
+        self._slots = HandlerSlots(
             {
-                Kind.ASYNC: settings.concurrency,
-                Kind.THREAD: settings.threads,
-                Kind.PROCESS: settings.command_slots,
+                HandlerKind.ASYNC: settings.concurrency,
+                HandlerKind.THREAD: settings.threads,
+                HandlerKind.PROCESS: settings.command_slots,
             }
         )
         async with self._pool.connection() as conn:
             await offer_types(conn, self._handlers)  # first, so that their parked tasks can come back
             await offer_workflows(conn, self._options.definitions)
-        reactions = Reactions(strays=self._return_strays, gone=self._stop_gone, died=self._start_over)
+        reactions = HeartbeatCallbacks(strays=self._return_strays, gone=self._stop_gone, died=self._start_over)
         self._heartbeat = Heartbeat(
             direct or url,
             register=self._register,
@@ -217,14 +217,14 @@ class Daemon:
             self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
             self._stack.push_async_callback(self._relay.stop)
 
-    def _link(self, name: str, url: str | None = None) -> Link:
+    def _link(self, name: str, url: str | None = None) -> ReconnectingConnection:
         link = self._lazy_link(name, url)
         self._links.append(link)
         return link
 
-    def _lazy_link(self, name: str, url: str | None = None) -> Link:
+    def _lazy_link(self, name: str, url: str | None = None) -> ReconnectingConnection:
         """One that is opened when first used, if it ever is."""
-        link = Link(url or self._place.url, name=f"qw {name}")
+        link = ReconnectingConnection(url or self._place.url, name=f"qw {name}")
         self._stack.push_async_callback(link.close)
         return link
 
@@ -236,7 +236,7 @@ class Daemon:
         outcomes = self._link("outcomes")
         self._outcomes = Outcomes(outcomes, self._holdings, self.identity, measures, ended=self._ended)
         self._log = TaskLog(chores)
-        equipment = Equipment(
+        equipment = WorkerDeps(
             handlers=self._handlers,
             slots=self._slots,
             lanes=Lanes(settings.queues),
@@ -255,7 +255,7 @@ class Daemon:
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
         rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None)
-        self._tick = Tick(
+        self._tick = Poller(
             self._link("tick"),
             identity=self.identity,
             lease=settings.lease,
@@ -359,14 +359,14 @@ class Daemon:
         self._worker.woken(lanes)
         self._admitter.ask(lane.queue for lane in lanes)
 
-    def _ended(self, ended: Sequence[Ended]) -> None:
+    def _ended(self, ended: Sequence[EndedAttempt]) -> None:
         self._admitter.ask(e.queue for e in ended)
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
         if self._relay:
             self._relay.ended(len(ended), is_behind=self._worker.is_behind)
 
-    def _return_strays(self, strays: list[Held]) -> None:
+    def _return_strays(self, strays: list[HeldClaim]) -> None:
         self._holdings.revoke(stray.fence for stray in strays)
         fences = {stray.fence for stray in strays}
         self._later(return_strays(self._pool, self.identity(), self._holdings, fences))
@@ -374,7 +374,7 @@ class Daemon:
     def _stop_gone(self, fences: list[int]) -> None:
         for fence in fences:
             holding = self._holdings.of_fence(fence)
-            if holding is not None and holding.state is State.RUNNING:
+            if holding is not None and holding.state is ClaimState.RUNNING:
                 log.warning("claim is gone; its handler is stopped", extra={"task": str(holding.claim.id)})
                 holding.interrupt(Stop.LEASE, "the claim is gone")
 

@@ -12,7 +12,7 @@ from qw.store.connection import connect, is_pooled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Database:
     """Where the queue is. ``started``: the private server was down. ``direct_url``: for LISTEN and locks."""
 
     url: str
@@ -21,15 +21,15 @@ class Place:
     started: bool = False
 
 
-async def find(settings: Settings) -> Place:
+async def find(settings: Settings) -> Database:
     """The database of *settings*; starts the private server where none is named."""
     if settings.database_url is not None:
-        return Place(url=settings.database_url, direct_url=settings.listen_url)
+        return Database(url=settings.database_url, direct_url=settings.listen_url)
     server = await asyncio.to_thread(embedded.ensure, settings.home, settings.pg_bin)
-    return Place(url=server.url, direct_url=server.url, is_private=True, started=server.started)
+    return Database(url=server.url, direct_url=server.url, is_private=True, started=server.started)
 
 
-async def ready(settings: Settings, *, migrate: bool = False) -> Place:
+async def ready(settings: Settings, *, migrate: bool = False) -> Database:
     """The same with its schema. A private or an empty database is migrated; an older one elsewhere only when asked.
 
     Raises Misconfigured, naming ``qw db migrate``.
@@ -44,7 +44,7 @@ async def ready(settings: Settings, *, migrate: bool = False) -> Place:
     return place
 
 
-async def direct_url(place: Place) -> str | None:
+async def direct_url(place: Database) -> str | None:
     """A URL on which session locks and LISTEN work; None where there is only a pooler."""
     if place.direct_url is not None:
         return place.direct_url

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from qw.config import Settings
-from qw.core.command import Command
 from qw.core.errors import Misconfigured
-from qw.core.handling import Recorded
-from qw.core.webhook import Webhook
+from qw.core.event.webhook import Webhook
+from qw.core.task.command import Command
+from qw.core.task.handler_api import Recorded
 from qw.definitions.commands import parse_command
 from qw.definitions.webhooks import parse_webhook
 from qw.handlers import Handlers
@@ -39,7 +39,7 @@ from qw.store import applied, runs
 
 
 class StoredRecords:
-    """`qw.core.handling.Records`, from the database."""
+    """`qw.core.task.handler_api.Records`, from the database."""
 
     def __init__(self, pool: Connections) -> None:
         self._pool = pool

@@ -42,8 +42,8 @@ async def serving(settings: Settings, url: str, *, required: bool) -> AsyncItera
             await listening.__aexit__(None, None, None)
 
 
-def _options(settings: Settings) -> web.Options:
-    return web.Options(
+def _options(settings: Settings) -> web.WebOptions:
+    return web.WebOptions(
         seeder=settings.seeder and not settings.api_tokens,
         access_log=settings.access_log,
         thresholds=web.Thresholds(

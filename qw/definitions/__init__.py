@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from qw.core.command import Command
 from qw.core.errors import Fault, Invalid, NotFound
-from qw.core.evaluation import kind
-from qw.core.payload import Json, JsonObject
+from qw.core.event.webhook import Webhook
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import mapping, refuse_unknown
 from qw.core.queue import Queue
-from qw.core.remote import Remote
 from qw.core.schedule import Schedule
-from qw.core.schedule_document import parse_schedule
-from qw.core.shape import mapping, refuse_unknown
-from qw.core.webhook import Webhook
+from qw.core.schedule.document import parse_schedule
+from qw.core.task.command import Command
+from qw.core.task.payload import Json, JsonObject
+from qw.core.task.remote import Remote
 from qw.core.workflow import Workflow, parse_workflow
 from qw.definitions.commands import parse_command
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
-from qw.definitions.source import MAX_BYTES, Source, read
+from qw.definitions.source import MAX_BYTES, YamlSource, read
 from qw.definitions.webhooks import parse_webhook
 
 __all__ = ["Definitions", "load", "loads"]
@@ -84,7 +84,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
     return definitions
 
 
-def _document(source: Source, faults: list[Fault]) -> JsonObject:
+def _document(source: YamlSource, faults: list[Fault]) -> JsonObject:
     if not isinstance(source.value, dict):
         message = f"must hold version: 1 and workflows:, schedules: or commands:, not {kind(source.value)}"
         faults.append(Fault(path=source.where(""), message=message))
@@ -101,7 +101,7 @@ def _each(
     document: JsonObject,
     key: str,
     parse: Callable[[str, Json, Callable[[str], str]], T],
-    source: Source,
+    source: YamlSource,
     faults: list[Fault],
 ) -> dict[str, T]:
     found: list[Fault] = []

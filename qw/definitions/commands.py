@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-from qw.core.command import Command, Exit
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
-from qw.core.evaluation import kind
-from qw.core.payload import Json, JsonObject
-from qw.core.shape import hint, mapping, refuse_unknown, string
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import hint, mapping, refuse_unknown, string
+from qw.core.task.command import Command, Exit
+from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qw.core.errors import Fault, Invalid
-from qw.core.evaluation import kind
-from qw.core.limits import FIELDS, Limits, parse_limits
-from qw.core.payload import Json, JsonObject
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import refuse_unknown
 from qw.core.queue import Queue
-from qw.core.shape import refuse_unknown
+from qw.core.queue.limits import FIELDS, Limits, parse_limits
 from qw.core.task import name_faults
+from qw.core.task.payload import Json, JsonObject
 
 _KEYS = ("paused", *FIELDS)
 

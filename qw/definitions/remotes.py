@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
-from qw.core.evaluation import kind
-from qw.core.payload import Json, JsonObject
-from qw.core.remote import Remote
-from qw.core.shape import refuse_unknown, string
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import refuse_unknown, string
+from qw.core.task.payload import Json, JsonObject
+from qw.core.task.remote import Remote
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 _KEYS = ("queue", "url", "timeout", "max_retries", "description")

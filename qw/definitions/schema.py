@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qw.core.concurrency import OnLimit
-from qw.core.foreach import MAX_ITEMS
-from qw.core.inputs import TYPES
-from qw.core.payload import Json, JsonObject
 from qw.core.schedule import Misfire, Overlap
-from qw.core.waiting import Kind
+from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import MAX_STEPS
+from qw.core.workflow.concurrency import OnLimit
+from qw.core.workflow.foreach import MAX_ITEMS
+from qw.core.workflow.inputs import TYPES
+from qw.core.workflow.step_kinds import StepKind
 
 EDITOR_LINE = "# yaml-language-server: $schema="
 
@@ -94,7 +94,7 @@ def _shared() -> JsonObject:
     return {
         "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"},
         "type": _about(
-            f"A handler's type, or one of {', '.join(kind for kind in Kind if kind is not Kind.TASK)}", _TEXT
+            f"A handler's type, or one of {', '.join(kind for kind in StepKind if kind is not StepKind.TASK)}", _TEXT
         ),
         "run": _about("Text for the shell; values come by env: only", _TEXT),
         "with": _about("The payload; ${{ }} holds expressions", {"type": ["object", "null"]}),

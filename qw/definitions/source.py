@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from qw.core.errors import Fault, Invalid
-from qw.core.payload import MAX_DEPTH, Json, JsonObject
+from qw.core.task.payload import MAX_DEPTH, Json, JsonObject
 
 MAX_BYTES = 1024 * 1024
 MAX_ALIASED = 5000  # values that aliases may repeat in all
@@ -29,7 +29,7 @@ _WORDS: dict[str, Json] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class YamlSource:
     """The value in a file, and the line and column (from 1) of each key and list item by its path."""
 
     name: str
@@ -44,7 +44,7 @@ class Source:
         return f"{self.name}:{line}:{column}"
 
 
-def read(content: str, name: str) -> Source:
+def read(content: str, name: str) -> YamlSource:
     """The single document in *content*. Raise Invalid with every fault and its place."""
     if len(content) > MAX_BYTES:
         raise Invalid(Fault(path=name, message=f"{len(content):,} characters; at most {MAX_BYTES:,} are read"))
@@ -60,7 +60,7 @@ def read(content: str, name: str) -> Source:
         builder.refuse(f"not YAML: {' '.join(str(error).split())}", None)
     if builder.faults:
         raise Invalid(*builder.faults)
-    return Source(name=name, value=builder.root, places=builder.places)
+    return YamlSource(name=name, value=builder.root, places=builder.places)
 
 
 class _Stop(Exception):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from qw.core.errors import Fault, Invalid
-from qw.core.evaluation import kind
 from qw.core.event import LOUD, TYPES, select
-from qw.core.payload import Json, JsonObject
-from qw.core.shape import mapping, names, refuse_unknown, string
-from qw.core.webhook import Webhook
+from qw.core.event.webhook import Webhook
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import mapping, names, refuse_unknown, string
+from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"(?!QW_|PG|DB_|LD_|DATABASE_URL$)[A-Za-z_][A-Za-z0-9_]{0,127}")

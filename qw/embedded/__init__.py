@@ -37,7 +37,7 @@ _STATUS = 7  # its line in postmaster.pid, the last one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class PrivateServer:
     """A running private server. ``started``: this call started it. ``pid`` is 0 if it runs in another container."""
 
     url: str
@@ -46,7 +46,7 @@ class Server:
     started: bool = False
 
 
-def ensure(home: Path, programs: Path | None = None) -> Server:
+def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
     """The private server of *home*, created and started if need be, by *programs* (a directory) or what is found.
 
     Safe to call from many processes at once: one of them starts it. Blocks: about a second when it does not run yet.
@@ -60,7 +60,7 @@ def ensure(home: Path, programs: Path | None = None) -> Server:
         return running(home) or _start(home, programs)
 
 
-def running(home: Path) -> Server | None:
+def running(home: Path) -> PrivateServer | None:
     """The private server of *home* if it accepts connections now. No lock, no subprocess."""
     data = home.absolute() / "pg"
     lines = _pid_file(data)
@@ -70,7 +70,9 @@ def running(home: Path) -> Server | None:
     pid = _listener(f"{directory}/.s.PGSQL.{port}", int(lines[0]))
     if pid is None:
         return None
-    return Server(url=f"postgresql:///{_DATABASE}?host={quote(directory)}&port={port}&user=qw", data=data, pid=pid)
+    return PrivateServer(
+        url=f"postgresql:///{_DATABASE}?host={quote(directory)}&port={port}&user=qw", data=data, pid=pid
+    )
 
 
 def stop(home: Path) -> bool:
@@ -139,7 +141,7 @@ def _try_lock(file: int) -> bool:
     return True
 
 
-def _end(server: Server) -> None:
+def _end(server: PrivateServer) -> None:
     if server.pid == 0:
         raise Conflict(f"the private PostgreSQL in {server.data} runs in another container; stop it there")
     before = _pid_file(server.data)[:3]
@@ -155,7 +157,7 @@ def _await(condition: Callable[[], bool], otherwise: str, patience: float = _PAT
         time.sleep(0.01)
 
 
-def _start(home: Path, named: Path | None) -> Server:
+def _start(home: Path, named: Path | None) -> PrivateServer:
     owner = find_owner()
     programs = reachable(choose(home / "pg", named), home, owner)
     if not (home / "pg" / "PG_VERSION").exists():
@@ -199,7 +201,7 @@ def _let_settle(home: Path) -> None:
         time.sleep(0.01)
 
 
-def _launch(home: Path, programs: Programs, owner: Owner | None) -> Server:
+def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServer:
     """Start the server, as often as it takes: it refuses while backends of a killed one still live."""
     sockets = _socket_directory(home, owner)
     command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets)]

@@ -1,5 +1,5 @@
 """What runs the types that come with qw, and the `Handlers` object for your own."""
 
-from qw.handlers.registry import Handler, Handlers, Kind
+from qw.handlers.registry import Handler, HandlerKind, Handlers
 
-__all__ = ["Handler", "Handlers", "Kind"]
+__all__ = ["Handler", "HandlerKind", "Handlers"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qw.core.errors import Invalid
-from qw.core.handling import Failure
-from qw.core.payload import Json, JsonObject, clean, clean_text
+from qw.core.task.handler_api import Failure
+from qw.core.task.payload import Json, JsonObject, clean, clean_text
 
 if TYPE_CHECKING:
     import httpx

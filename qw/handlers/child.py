@@ -30,7 +30,7 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class ExitStatus:
     """How a program ended. ``signal`` is 0 unless one killed it."""
 
     code: int
@@ -56,7 +56,7 @@ class Child:
         self._link = link
         self._reader = reader
 
-    async def ended(self) -> Ended:
+    async def ended(self) -> ExitStatus:
         """Wait until the program and all that it left running are gone. If this is cancelled, they are stopped first.
 
         Raise OSError when it could not be started.
@@ -145,15 +145,15 @@ async def _pipe(stream: IO[bytes]) -> Pipe:
     return Pipe(reader, transport)
 
 
-def _ended(report: str, returncode: int) -> Ended:
+def _ended(report: str, returncode: int) -> ExitStatus:
     """How the program ended, by the supervisor's *report*; it ended with the supervisor if that was killed."""
     said = dict(line.split(" ", 1) for line in report.splitlines())
     if "failed" in said:
         raise OSError(said["failed"])
     if "exit" in said:
-        return Ended(code=int(said["exit"]))
+        return ExitStatus(code=int(said["exit"]))
     if "signal" not in said and "started" in said:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(int(said["started"]), signal.SIGKILL)
     number = int(said.get("signal", max(-returncode, 0) or signal.SIGKILL))
-    return Ended(code=128 + number, signal=number)
+    return ExitStatus(code=128 + number, signal=number)

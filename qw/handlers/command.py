@@ -23,12 +23,12 @@ from typing import IO, Any
 
 from pydantic import BaseModel, model_validator
 
-from qw.core.command import Command, Exit
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid, guess
-from qw.core.handling import Context, Failure, Reject, Retry
-from qw.core.payload import MAX_RESULT, Json, JsonObject, parse
-from qw.handlers.child import Ended, Program, started
+from qw.core.task.command import Command, Exit
+from qw.core.task.handler_api import Context, Failure, Reject, Retry
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, parse
+from qw.handlers.child import ExitStatus, Program, started
 from qw.handlers.output import Output, follow
 from qw.handlers.registry import Handlers
 
@@ -193,7 +193,7 @@ def _stdin(payload: CommandPayload, context: Context) -> Iterator[IO[Any]]:
 
 async def _run_in_time(
     program: Program, stdin: IO[Any], context: Context, limit: timedelta | None
-) -> tuple[Ended, str]:
+) -> tuple[ExitStatus, str]:
     """Like `_run`, within the command's own *limit*; the attempt's is watched by the worker."""
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
@@ -202,7 +202,7 @@ async def _run_in_time(
         raise CommandTimedOut(124, f"timed out after {format_duration(limit or timedelta())}") from None
 
 
-async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[Ended, str]:
+async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[ExitStatus, str]:
     """Run *program* to its end, its output into the log. Returns how it ended and the last of its stdout."""
     output = Output(context)
     async with started(program, stdin=stdin, capture=True) as (child, (stdout, stderr)):
@@ -227,7 +227,7 @@ async def _finish(followers: Sequence[asyncio.Task[str]]) -> None:
     await asyncio.gather(*followers, return_exceptions=True)
 
 
-def _judge(ended: Ended, meaning: Mapping[int, Exit]) -> None:
+def _judge(ended: ExitStatus, meaning: Mapping[int, Exit]) -> None:
     """Return when the task is done, else raise what it means."""
     match meaning.get(ended.code, Exit.FAIL):
         case Exit.DONE:

@@ -12,8 +12,8 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from qw.core.handling import Context, Recorded, Records, Reject, Retry, Snooze
-from qw.core.payload import Json, JsonObject, clean
+from qw.core.task.handler_api import Context, Recorded, Records, Reject, Retry, Snooze
+from qw.core.task.payload import Json, JsonObject, clean
 from qw.handlers.registry import Handlers
 
 NOTHING = "nothing to undo"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from qw.core.errors import Misconfigured
-from qw.core.handling import Reject
+from qw.core.task.handler_api import Reject
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +28,7 @@ _PORTS = {"http": 80, "https": 443, "smtp": 25}
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class Refused(Reject):
+class EgressRefused(Reject):
     """The policy forbids this connection."""
 
 
@@ -39,7 +39,7 @@ async def system_resolve(host: str, port: int) -> Sequence[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class EgressRule:
     """Allows a host by name or a network, on one port or (None) on all."""
 
     host: str | None = None
@@ -56,7 +56,7 @@ class Rule:
 class Egress:
     """The policy. *resolve* turns a host and port into addresses."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[EgressRule, ...] = ()
     resolve: Resolve = system_resolve
 
     @classmethod
@@ -70,7 +70,7 @@ class Egress:
         addresses = [_unmapped(ip_address(text)) for text in await self.resolve(host, port)]
         for address in addresses:
             if not is_public(address) and not any(rule.allows(name, port, address) for rule in self.rules):
-                raise Refused(f"{host}:{port} is {address}, not a public address; QW_HTTP_ALLOW can allow it")
+                raise EgressRefused(f"{host}:{port} is {address}, not a public address; QW_HTTP_ALLOW can allow it")
         if not addresses:
             raise OSError(f"{host} has no address")
         return addresses
@@ -126,9 +126,9 @@ class Clients:
             await used.aclose()
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str) -> EgressRule:
     try:
-        return Rule(network=ip_network(text.strip(), strict=False))
+        return EgressRule(network=ip_network(text.strip(), strict=False))
     except ValueError:
         pass
     try:
@@ -139,9 +139,9 @@ def _rule(text: str) -> Rule:
     if not host or "*" in host or (parts.path and not parts.scheme):
         raise Misconfigured(f"{redact(text)!r} is not a network, a host, host:port or a URL")
     try:
-        return Rule(network=ip_network(host), port=port)
+        return EgressRule(network=ip_network(host), port=port)
     except ValueError:
-        return Rule(host=host.rstrip("."), port=port)
+        return EgressRule(host=host.rstrip("."), port=port)
 
 
 def _unmapped(address: Address) -> Address:

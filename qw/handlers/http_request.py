@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJ
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Failure, Reject, Retry
-from qw.core.payload import Json
+from qw.core.task.handler_api import Context, Failure, Reject, Retry
+from qw.core.task.payload import Json
 from qw.handlers.answer import Answer, read
 from qw.handlers.egress import Clients, Egress, redact
 from qw.handlers.registry import Handlers

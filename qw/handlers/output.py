@@ -6,7 +6,7 @@ import codecs
 from collections import deque
 from collections.abc import Sequence
 
-from qw.core.handling import Context
+from qw.core.task.handler_api import Context
 from qw.handlers.child import Pipe
 
 MAX_OUTPUT = 1024 * 1024  # characters logged of an attempt, stdout and stderr together: half head, half tail

@@ -21,9 +21,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from qw.core.handling import Failure, Reject, Retry, Snooze
-from qw.core.payload import Json
-from qw.handlers.child import Ended, Program, started
+from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
+from qw.core.task.payload import Json
+from qw.handlers.child import ExitStatus, Program, started
 
 _RUNNER = str(Path(__file__).with_name("process_child.py"))
 _ON_PURPOSE: Mapping[str, type[Exception]] = {"Reject": Reject, "Retry": Retry, "Snooze": Snooze}
@@ -75,7 +75,7 @@ def _call(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
         raise Reject(f"{name} cannot be sent to another process: {error}") from None
 
 
-def _answer(path: Path, ended: Ended) -> Json:
+def _answer(path: Path, ended: ExitStatus) -> Json:
     if ended.code or not path.exists():
         raise ProcessDied(f"process died: {ended}")
     answer = json.loads(path.read_bytes())

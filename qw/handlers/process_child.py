@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def _answer(call: bytes) -> "dict[str, Any]":
-    from qw.core.payload import clean
+    from qw.core.task.payload import clean
 
     try:
         function, kwargs = pickle.loads(call)  # noqa: S301
@@ -34,7 +34,7 @@ def _answer(call: bytes) -> "dict[str, Any]":
 
 def _told(error: Exception) -> "dict[str, Any]":
     """What `process` needs to raise a like exception; ``seconds`` is what a Retry or Snooze carries."""
-    from qw.core.payload import clean_error
+    from qw.core.task.payload import clean_error
 
     pause = getattr(error, "after", getattr(error, "delay", None))
     total_seconds = getattr(pause, "total_seconds", None)

@@ -24,16 +24,16 @@ from typing import Any, TypeAlias, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Recorded, Reject
-from qw.core.payload import Json, JsonObject
 from qw.core.task import Backoff, Policy
+from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.task.payload import Json, JsonObject
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Arguments: TypeAlias = Callable[[Context], dict[str, Any]]
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
 
 
-class Kind(StrEnum):
+class HandlerKind(StrEnum):
     """Where a handler runs, and so which slots it takes."""
 
     ASYNC = "async"
@@ -51,7 +51,7 @@ class Handler:
     type: str
     function: Callable[..., Any]
     arguments: Arguments
-    kind: Kind
+    kind: HandlerKind
     policy: Policy
     schema: JsonObject | None
     compensate: Compensation | None
@@ -109,13 +109,13 @@ class Handlers:
         return len(self._handlers)
 
 
-def _kind(function: Callable[..., Any], process: bool) -> Kind:
+def _kind(function: Callable[..., Any], process: bool) -> HandlerKind:
     is_async = inspect.iscoroutinefunction(function)
     if process and not is_async and "context" in inspect.signature(function).parameters:
         raise Invalid(f"{function.__name__}: a function with process=True runs elsewhere and cannot take a context")
     if process:
-        return Kind.PROCESS
-    return Kind.ASYNC if is_async else Kind.THREAD
+        return HandlerKind.PROCESS
+    return HandlerKind.ASYNC if is_async else HandlerKind.THREAD
 
 
 def _binding(type: str, function: Callable[..., Any]) -> tuple[Arguments, JsonObject | None]:

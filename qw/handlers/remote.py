@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from qw.core.errors import Unavailable
-from qw.core.handling import Context, Failure, Retry, Snooze
-from qw.core.payload import Json
-from qw.core.remote import Remote, request, result_of
+from qw.core.task.handler_api import Context, Failure, Retry, Snooze
+from qw.core.task.payload import Json
+from qw.core.task.remote import Remote, request, result_of
 from qw.handlers.registry import Handlers
 
 Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # the queue and the request; raises Unavailable

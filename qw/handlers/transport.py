@@ -14,8 +14,8 @@ from typing import Any, cast
 import httpcore
 import httpx
 
-from qw.core.handling import Failure
-from qw.handlers.egress import Egress, Refused
+from qw.core.task.handler_api import Failure
+from qw.handlers.egress import Egress, EgressRefused
 
 MAX_REDIRECTS = 5
 
@@ -53,7 +53,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
 
 def _next_hop(request: httpx.Request, following: httpx.Request) -> httpx.Request:
     if request.url.scheme == "https" and following.url.scheme != "https":
-        raise Refused("a redirect from https to http")
+        raise EgressRefused("a redirect from https to http")
     if _origin(request.url) != _origin(following.url):
         for name in set(following.headers) - _KEPT_ACROSS_ORIGINS:
             del following.headers[name]  # any of them may be a credential

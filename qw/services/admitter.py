@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from qw.core.task import Lane
 from qw.store import queues
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 
 BATCH = 500
 STRAYS = 1000  # brought under a new limit at a time
@@ -28,7 +28,9 @@ class Admitter:
 
     name = "admitter"
 
-    def __init__(self, link: Link, woken: Callable[[Iterable[Lane]], None], served: Collection[str] = ()) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, woken: Callable[[Iterable[Lane]], None], served: Collection[str] = ()
+    ) -> None:
         self._link = link
         self._woken = woken
         self._served = frozenset(served)

@@ -1,14 +1,14 @@
-"""Moves runs on as soon as they have news; see `qw.client.advancing`."""
+"""Moves runs on as soon as they have news; see `qw.engine.advance`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 
-from qw.client.advancing import advance
 from qw.core.errors import QwError
 from qw.core.task import Lane
-from qw.store.connection import Link, blames_data
+from qw.engine.advance import advance
+from qw.store.connection import ReconnectingConnection, blames_data
 
 BATCH = 50
 
@@ -18,7 +18,7 @@ class Advancer:
 
     name = "advancer"
 
-    def __init__(self, link: Link, woken: Callable[[Iterable[Lane]], None]) -> None:
+    def __init__(self, link: ReconnectingConnection, woken: Callable[[Iterable[Lane]], None]) -> None:
         self._link = link
         self._woken = woken
         self.bell = asyncio.Event()

@@ -13,29 +13,31 @@ from typing import Any
 import orjson
 
 from qw.core.duration import MAX_DURATION
-from qw.core.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
 from qw.core.errors import Invalid
-from qw.core.handling import Failure, Reject, Retry, Snooze
-from qw.core.payload import MAX_RESULT, Json, clean, clean_error
-from qw.handlers import Handler, Kind
+from qw.core.task.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
+from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
+from qw.core.task.payload import MAX_RESULT, Json, clean, clean_error
+from qw.handlers import Handler, HandlerKind
 from qw.services.context import AttemptContext, BlockingContext
-from qw.services.holdings import Holding, State, Stop
+from qw.services.in_flight import ClaimInFlight, ClaimState, Stop
 
 _OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a future cannot carry these from a thread as they are
 
 
-async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
+async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
     handler = holding.handler
     assert handler is not None
     try:
         try:
-            if handler.kind is Kind.ASYNC:
+            if handler.kind is HandlerKind.ASYNC:
                 result = await handler.function(**handler.arguments(context))
             else:
                 result = await _off_the_loop(handler, context, holding)
         finally:
-            holding.state = State.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
+            holding.state = (
+                ClaimState.ENDING
+            )  # from here on nobody can tell it to stop, so that its outcome is not lost
     except asyncio.CancelledError:
         return _stopped(holding)
     except Snooze as snooze:
@@ -58,10 +60,10 @@ async def attempt(holding: Holding, context: AttemptContext) -> Outcome:
     return _completed(result)
 
 
-async def _off_the_loop(handler: Handler, context: AttemptContext, holding: Holding) -> object:
+async def _off_the_loop(handler: Handler, context: AttemptContext, holding: ClaimInFlight) -> object:
     if inspect.iscoroutinefunction(handler.function):  # one that minds its own process
         return await handler.function(**handler.arguments(context))
-    if handler.kind is Kind.THREAD:
+    if handler.kind is HandlerKind.THREAD:
         loop = asyncio.get_running_loop()
         arguments = handler.arguments(BlockingContext(context, loop))
         return await _in_thread(handler.function, arguments, holding)
@@ -70,7 +72,7 @@ async def _off_the_loop(handler: Handler, context: AttemptContext, holding: Hold
     return await run_in_process(handler.function, handler.arguments(context))
 
 
-async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: Holding) -> object:
+async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
     """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[object] = loop.create_future()
@@ -117,7 +119,7 @@ def _completed(result: object) -> Outcome:
     return Completed(result=value)
 
 
-def _stopped(holding: Holding) -> Outcome:
+def _stopped(holding: ClaimInFlight) -> Outcome:
     match holding.stop:
         case Stop.TIMEOUT:
             return Failed(error=holding.stop_reason, names=("TimeoutError",), outcome="timed_out")

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 from qw.brokers import Delivery, Inbox
-from qw.core import inbound
 from qw.core.errors import Invalid, QwError, guess
+from qw.core.task import inbound
 from qw.services.context import Connections
 from qw.store import events, tasks, types
 from qw.store.connection import Connection, blames_data

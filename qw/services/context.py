@@ -1,4 +1,4 @@
-"""The attempt as its handler sees it: implements `qw.core.handling.Context` over the store."""
+"""The attempt as its handler sees it: implements `qw.core.task.handler_api.Context` over the store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
 from qw.core.errors import Invalid
-from qw.core.payload import Json, JsonObject, clean, clean_text
 from qw.core.task import Claim
+from qw.core.task.payload import Json, JsonObject, clean, clean_text
 from qw.store import tasks
 from qw.store.connection import Connection
 
@@ -32,7 +32,7 @@ class LogSink(Protocol):
 
 
 class AttemptContext:
-    """See `qw.core.handling.Context`.
+    """See `qw.core.task.handler_api.Context`.
 
     What handlers hold for as long as they run comes from *transactions*, so that it keeps nobody from *pool*.
     """

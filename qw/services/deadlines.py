@@ -8,19 +8,19 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from qw.core.duration import format_duration
-from qw.services.holdings import Holding, Stop
+from qw.services.in_flight import ClaimInFlight, Stop
 
 
 class Deadlines:
     """Interrupts those of the *holdings* whose time is up."""
 
-    def __init__(self, holdings: Iterable[Holding]) -> None:
+    def __init__(self, holdings: Iterable[ClaimInFlight]) -> None:
         self._holdings = holdings
         self._loop = asyncio.get_running_loop()
         self._armed_for = float("inf")
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, holding: Holding, limit: timedelta) -> None:
+    def watch(self, holding: ClaimInFlight, limit: timedelta) -> None:
         """Interrupt *holding* once it has run for *limit*."""
         assert holding.started is not None
         holding.limit = limit

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qw.core.errors import QwError, Unavailable
-from qw.services.holdings import Holdings
+from qw.services.in_flight import InFlight
 from qw.services.lease import Lease
 from qw.store import workers
 from qw.store.connection import connect_blocking
-from qw.store.workers import Blocking, Held
+from qw.store.workers import Blocking, HeldClaim
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ RETRY_SECONDS = 0.3  # between tries to reach the database again, with jitter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reactions:
+class HeartbeatCallbacks:
     """What the event loop does about what the thread found. Each is called in the loop."""
 
-    strays: Callable[[list[Held]], None]
+    strays: Callable[[list[HeldClaim]], None]
     gone: Callable[[list[int]], None]
     died: Callable[[], None]
 
@@ -51,9 +51,9 @@ class Heartbeat:
         *,
         register: Callable[[Blocking], int],
         lease: Lease,
-        holdings: Holdings,
+        holdings: InFlight,
         interval: timedelta,
-        reactions: Reactions,
+        reactions: HeartbeatCallbacks,
         locks: bool = True,
     ) -> None:
         self._url = url

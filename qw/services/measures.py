@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from qw.core import measure
 from qw.core.errors import QwError, Unavailable
-from qw.core.measure import Measure, bucketed, result_of
-from qw.services.holdings import Holding
+from qw.core.task import measure
+from qw.core.task.measure import Measure, bucketed, result_of
+from qw.services.in_flight import ClaimInFlight
 from qw.store import measures
-from qw.store.claims import Ended
-from qw.store.connection import Link
+from qw.store.claims import EndedAttempt
+from qw.store.connection import ReconnectingConnection
 
 SECONDS = 5.0  # between two writes
 MOST = 10_000  # attempts of a queue and type that are kept one by one
@@ -37,7 +37,7 @@ class Measures:
 
     name = "measures"
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._sums: dict[tuple[str, tuple[str, ...]], Measure] = {}
@@ -46,7 +46,9 @@ class Measures:
     def patience(self) -> float:
         return SECONDS
 
-    def attempts(self, ended: Iterable[tuple[Holding | None, Ended]], *, lost: Collection[int] = ()) -> None:
+    def attempts(
+        self, ended: Iterable[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
+    ) -> None:
         """Attempts that ended, as far as a handler ran; those with the fences *lost* ended for nobody."""
         for holding, end in ended:
             if holding is None or holding.started is None or end.seconds is None:

@@ -7,14 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from qw.core.ending import Ending
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status
-from qw.services.holdings import Holdings
+from qw.core.task.ending import Ending
+from qw.services.in_flight import InFlight
 from qw.services.measures import Measures
 from qw.store import claims
-from qw.store.claims import Ended
-from qw.store.connection import Link, blames_data
+from qw.store.claims import EndedAttempt
+from qw.store.connection import ReconnectingConnection, blames_data
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +33,26 @@ class Outcomes:
 
     def __init__(
         self,
-        link: Link,
-        holdings: Holdings,
+        link: ReconnectingConnection,
+        holdings: InFlight,
         worker: Callable[[], int],
         measures: Measures,
         *,
-        ended: Callable[[Sequence[Ended]], None] = lambda _: None,
+        ended: Callable[[Sequence[EndedAttempt]], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._holdings = holdings
         self._worker = worker
         self._measures = measures
         self._ended = ended
-        self._pending: deque[Ended] = deque()
+        self._pending: deque[EndedAttempt] = deque()
         self._doubtful: set[int] = set()
         self._in_flight = 0
         self.bell = asyncio.Event()
         self.drained = asyncio.Event()
         self.drained.set()
 
-    def add(self, ended: Ended) -> None:
+    def add(self, ended: EndedAttempt) -> None:
         self._pending.append(ended)
         self.drained.clear()
         self.bell.set()
@@ -87,7 +87,7 @@ class Outcomes:
                 self.drained.set()
         return bool(self._pending)
 
-    async def _write(self, batch: Sequence[Ended]) -> None:
+    async def _write(self, batch: Sequence[EndedAttempt]) -> None:
         try:
             async with self._link.use() as conn:
                 mine = await claims.end(conn, batch)
@@ -102,7 +102,7 @@ class Outcomes:
         self._doubtful.difference_update(e.fence for e in batch)
         self._ended(batch)
 
-    async def _write_apart(self, batch: Sequence[Ended], error: QwError) -> None:
+    async def _write_apart(self, batch: Sequence[EndedAttempt], error: QwError) -> None:
         if len(batch) > 1:
             half = len(batch) // 2
             await self._write(batch[:half])
@@ -120,7 +120,7 @@ class Outcomes:
             raise Unavailable(ending.error or "")  # it refuses even that: ask again later
         await self._write([refused._replace(ending=ending)])
 
-    async def _settle_lost(self, refused: Sequence[Ended]) -> set[int]:
+    async def _settle_lost(self, refused: Sequence[EndedAttempt]) -> set[int]:
         """Record those that lost their lease. Returns their fences."""
         if not refused:
             return set()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from qw.core.task import Lane
 from qw.store import claims
-from qw.store.connection import Link
+from qw.store.connection import ReconnectingConnection
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 500
@@ -26,7 +26,11 @@ class Promoter:
     name = "promoter"
 
     def __init__(
-        self, link: Link, woken: Callable[[Iterable[Lane]], None], *, healthy_seconds: float = HEALTHY_SECONDS
+        self,
+        link: ReconnectingConnection,
+        woken: Callable[[Iterable[Lane]], None],
+        *,
+        healthy_seconds: float = HEALTHY_SECONDS,
     ) -> None:
         self._link = link
         self._woken = woken

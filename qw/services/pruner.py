@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from qw.core.schedule import FIRES_KEPT
 from qw.store import events, fires, queues, runs, tasks, workers
-from qw.store.connection import Link
+from qw.store.connection import ReconnectingConnection
 
 FOLD_SECONDS = 10.0
 BUSY_FOLD_SECONDS = 2.0  # while a thousand rows gather between two folds
@@ -33,7 +33,7 @@ class Pruner:
 
     name = "pruner"
 
-    def __init__(self, link: Link, retention: Retention) -> None:
+    def __init__(self, link: ReconnectingConnection, retention: Retention) -> None:
         self._link = link
         self._retention = retention
         self._pruned_at = time.monotonic()

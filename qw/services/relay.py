@@ -21,11 +21,11 @@ from uuid import UUID
 from qw.brokers import Broker
 from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
-from qw.services.order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, Handed, Held, Progress, rounds
-from qw.services.pace import Pace
-from qw.services.slots import UPKEEP_SECONDS, Slots
+from qw.services.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, Handed, HeldEvents, ReadCursor, rounds
+from qw.services.partitions import UPKEEP_SECONDS, OutboxPartitions
+from qw.services.prefetch import Prefetch
 from qw.store import events
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.events import Waiting
 
 log = logging.getLogger(__name__)
@@ -83,19 +83,21 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, link: Link, *, worker: Callable[[], int], slots: Slots, targets: Targets) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, *, worker: Callable[[], int], slots: OutboxPartitions, targets: Targets
+    ) -> None:
         self._link = link
         self._worker = worker
         self._slots = slots
         self._targets = targets
         self._had: tuple[int, ...] = ()
-        self._progress = Progress()
-        self._held = Held()
+        self._progress = ReadCursor()
+        self._held = HeldEvents()
         self._failures = 0
         self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
         self._conn: Connection | None = None
-        self._pace = Pace()
+        self._pace = Prefetch()
         self._worker_is_behind = False
         self._renewed_at: float | None = None
         self.is_idle = False  # the last pass found nothing, and nobody rang since
@@ -180,7 +182,7 @@ class Relay:
         """With other slots everything begins anew: somebody else may have left events anywhere in them."""
         if slots != self._had:
             log.info("relaying", extra={"slots": len(slots), "to": self._targets.name})
-            self._had, self._progress, self._held = slots, Progress(), Held()
+            self._had, self._progress, self._held = slots, ReadCursor(), HeldEvents()
 
     async def _next(self, conn: Connection) -> tuple[list[int], list[Waiting]]:
         """What to hand over now, after the ids of those that are tried again; of these some may be gone."""

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from qw.core.ending import WorkerDied, end
 from qw.core.errors import Unavailable
 from qw.core.task import Policy
+from qw.core.task.ending import WorkerDied, end
 from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.store import claims, workers
-from qw.store.claims import Ended
-from qw.store.connection import Connection, Link
+from qw.store.claims import EndedAttempt
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.workers import Look, Orphan
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class Rescuer:
 
     name = "rescuer"
 
-    def __init__(self, link: Link, worker: Callable[[], int], lease: Lease, measures: Measures, *, locks: bool) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, worker: Callable[[], int], lease: Lease, measures: Measures, *, locks: bool
+    ) -> None:
         self._link = link
         self._worker = worker
         self._lease = lease
@@ -115,10 +117,10 @@ class Rescuer:
         log.warning("tasks rescued", extra={"tasks": len(mine), "workers": sorted({o.worker for o in orphans})})
 
 
-def _ended(orphan: Orphan) -> Ended:
+def _ended(orphan: Orphan) -> EndedAttempt:
     died = WorkerDied(worker=orphan.worker)
     ending = end(died, retries=orphan.retries, crashes=orphan.crashes, policy=Policy(), chance=0.0)
-    return Ended(
+    return EndedAttempt(
         id=orphan.task_id,
         fence=orphan.fence,
         attempt=orphan.attempt,

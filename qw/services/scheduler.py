@@ -1,6 +1,6 @@
 """Fires schedules when their time has come, by the database's clock; sleeps exactly until the next known time.
 
-No leader: each daemon claims due schedules that nobody else has. See `qw.client.firing` for what is done with them.
+No leader: each daemon claims due schedules that nobody else has. See `qw.engine.fire` for what is done with them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from qw.client.firing import fire_due
 from qw.core.errors import QwError
 from qw.core.task import Lane
+from qw.engine.fire import fire_due
 from qw.store import schedules
-from qw.store.connection import Link, blames_data
+from qw.store.connection import ReconnectingConnection, blames_data
 
 BATCH = 250  # schedules; 40 ms of decisions where no two share an expression
 HELD_SECONDS = 0.05  # between two looks at schedules that are due and that somebody else has
@@ -26,7 +26,7 @@ class Scheduler:
 
     name = "scheduler"
 
-    def __init__(self, link: Link, woken: Callable[[Iterable[Lane]], None]) -> None:
+    def __init__(self, link: ReconnectingConnection, woken: Callable[[Iterable[Lane]], None]) -> None:
         self._link = link
         self._woken = woken
         self._next: float | None = None

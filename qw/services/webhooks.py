@@ -15,10 +15,10 @@ from pathlib import Path
 
 from qw.core.errors import Fault, Invalid, Misconfigured
 from qw.core.event import Event, cloud_event
-from qw.core.handling import Retry
-from qw.core.payload import JsonObject
+from qw.core.event.webhook import HEADER, KEY_HEADER, QUEUE, Webhook, delivery_id, signature
 from qw.core.task import Backoff, NewTask
-from qw.core.webhook import HEADER, KEY_HEADER, QUEUE, Webhook, delivery_id, signature
+from qw.core.task.handler_api import Retry
+from qw.core.task.payload import JsonObject
 from qw.definitions.webhooks import parse_webhook
 from qw.services.context import Connections
 from qw.store import applied, tasks

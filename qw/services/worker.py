@@ -14,24 +14,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qw.core.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, end
 from qw.core.task import Backoff, Claim, Lane, Policy
-from qw.handlers import Handler, Handlers, Kind
+from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, end
+from qw.handlers import Handler, HandlerKind, Handlers
 from qw.services.attempt import attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
-from qw.services.holdings import DEFAULT_POLICY, Holding, Holdings, Slots, State, Stop
+from qw.services.in_flight import DEFAULT_POLICY, ClaimInFlight, ClaimState, HandlerSlots, InFlight, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
-from qw.services.pace import Pace
-from qw.services.strangers import Strangers
-from qw.services.tasklog import TaskLog
+from qw.services.prefetch import Prefetch
+from qw.services.task_log import TaskLog
+from qw.services.unserved import Unserved
 from qw.store import claims, workers
-from qw.store.claims import Ended
-from qw.store.connection import Link
+from qw.store.claims import EndedAttempt
+from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equipment:
+class WorkerDeps:
     """What a worker is given. ``worker`` is the current identity, which changes when it was declared dead."""
 
     handlers: Handlers
-    slots: Slots
+    slots: HandlerSlots
     lanes: Lanes
     lease: Lease
-    holdings: Holdings
+    holdings: InFlight
     outcomes: Outcomes
     measures: Measures
     pool: Connections
@@ -63,7 +63,7 @@ class Worker:
 
     name = "worker"
 
-    def __init__(self, link: Link, equipment: Equipment, *, queues: Iterable[str] = ()) -> None:
+    def __init__(self, link: ReconnectingConnection, equipment: WorkerDeps, *, queues: Iterable[str] = ()) -> None:
         self._link = link
         self._queues = list(queues)
         self._handlers = equipment.handlers
@@ -77,11 +77,11 @@ class Worker:
         self._transactions = equipment.transactions
         self._log = equipment.log
         self._worker = equipment.worker
-        self._pace = Pace()
+        self._pace = Prefetch()
         self._backlog = Backlog(equipment.slots)
         self._deadlines = Deadlines(equipment.holdings)
-        self._strangers = Strangers(link, equipment.worker, self._end)
-        self._tight: dict[Kind, float] = {}
+        self._strangers = Unserved(link, equipment.worker, self._end)
+        self._tight: dict[HandlerKind, float] = {}
         self._wary_until = 0.0
         self._waits = False
         self._busy_since: float | None = None
@@ -103,7 +103,7 @@ class Worker:
         if self.draining or not self._lease.holds or len(self._outcomes) > UNWRITTEN:
             return False
         ahead = self._pace.ahead(time.monotonic())
-        if 0 < ahead < 2 * self._backlog.count(Kind.ASYNC):
+        if 0 < ahead < 2 * self._backlog.count(HandlerKind.ASYNC):
             return False  # many small claims cost more than a few large ones: let half of what waits here begin first
         room = self._room(ahead)
         if not any(room.values()):
@@ -117,16 +117,18 @@ class Worker:
             await self._stop_waiting()
         return True
 
-    def _room(self, ahead: int) -> dict[Kind, int]:
+    def _room(self, ahead: int) -> dict[HandlerKind, int]:
         """How many more tasks of each kind may come; only coroutines are claimed *ahead* of their slots."""
         return {
-            kind: max(0, self._slots.free(kind) + (ahead if kind is Kind.ASYNC else 0) - self._backlog.count(kind))
+            kind: max(
+                0, self._slots.free(kind) + (ahead if kind is HandlerKind.ASYNC else 0) - self._backlog.count(kind)
+            )
             for kind in self._slots.sizes
         }
 
     # -- claiming
 
-    async def _claim(self, room: dict[Kind, int]) -> int:
+    async def _claim(self, room: dict[HandlerKind, int]) -> int:
         """Claim what there is room for. Kinds without room are passed by, so that those behind them are found.
 
         A claim does not know kinds, so too many of one can come; for a while after that its room is filled exactly.
@@ -139,7 +141,7 @@ class Worker:
         exact = sum(room[kind] for kind in tight) or int(wary and not has_suspect)
         taken = await self._take(exact, without=self._types(full)) if exact else 0
         others = {kind: count for kind, count in room.items() if kind not in tight}
-        most = others.get(Kind.ASYNC) or max(others.values(), default=0)
+        most = others.get(HandlerKind.ASYNC) or max(others.values(), default=0)
         return taken + await self._take(most, without=self._types(full | tight), wary=wary)
 
     async def _take(self, room: int, *, without: Sequence[str] = (), wary: bool = False) -> int:
@@ -170,17 +172,17 @@ class Worker:
         self._dispatch_all()
         return len(taken)
 
-    def _types(self, kinds: set[Kind]) -> list[str]:
+    def _types(self, kinds: set[HandlerKind]) -> list[str]:
         """What a claim is to leave in the lanes: the types of these kinds, and those that others are there for."""
         return [
             *(handler.type for handler in self._handlers if handler.kind in kinds),
             *self._strangers.served_elsewhere,
         ]
 
-    def _accept(self, claim: Claim, now: float) -> Holding | None:
+    def _accept(self, claim: Claim, now: float) -> ClaimInFlight | None:
         """Take a claim in. Returned, it has a type that nothing here serves."""
         handler = self._handlers.get(claim.type)
-        holding = Holding(claim=claim, handler=handler, policy=_policy(claim, handler), since=now)
+        holding = ClaimInFlight(claim=claim, handler=handler, policy=_policy(claim, handler), since=now)
         if not self._holdings.add(holding):
             return None
         if claim.cancel_asked:
@@ -197,7 +199,7 @@ class Worker:
         for kind in self._slots.sizes:
             self._dispatch(kind)
 
-    def _dispatch(self, kind: Kind) -> None:
+    def _dispatch(self, kind: HandlerKind) -> None:
         """Start what has a free slot, in the order claimed."""
         if self.draining or not self._lease.holds:
             self.return_unstarted()
@@ -210,15 +212,15 @@ class Worker:
 
     def _has_ending_suspects(self) -> bool:
         """Whether a suspect is still held whose end is not written: should the next one kill us, it would pay too."""
-        return any(holding.is_suspect and holding.state is State.ENDING for holding in self._holdings)
+        return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._holdings)
 
-    def _start(self, holding: Holding) -> None:
+    def _start(self, holding: ClaimInFlight) -> None:
         self._slots.take(holding.kind)
-        holding.state = State.RUNNING
+        holding.state = ClaimState.RUNNING
         holding.started = time.monotonic()
         holding.task = self._loop.create_task(self._run(holding))
 
-    async def _run(self, holding: Holding) -> None:
+    async def _run(self, holding: ClaimInFlight) -> None:
         context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add)
         self._deadlines.watch(holding, holding.policy.timeout)
         try:
@@ -244,12 +246,12 @@ class Worker:
         self._dispatch_all()
         self.bell.set()
 
-    def _end(self, holding: Holding, outcome: Outcome) -> None:
-        holding.state = State.ENDING
+    def _end(self, holding: ClaimInFlight, outcome: Outcome) -> None:
+        holding.state = ClaimState.ENDING
         self.done += 1
         self._outcomes.add(_ended(holding, outcome))
 
-    async def _end_together(self, holding: Holding, outcome: Outcome, context: AttemptContext) -> None:
+    async def _end_together(self, holding: ClaimInFlight, outcome: Outcome, context: AttemptContext) -> None:
         """End an attempt in the transaction that its handler used, so that both commit or neither does."""
         ended = _ended(holding, outcome)
         conn = context.open_connection
@@ -281,7 +283,7 @@ class Worker:
         if stale:
             self._return(stale)
 
-    def _return(self, holdings: list[Holding]) -> None:
+    def _return(self, holdings: list[ClaimInFlight]) -> None:
         self._backlog.remove(holdings)
         for holding in holdings:
             self._end(holding, HandedBack())
@@ -368,10 +370,10 @@ def _policy(claim: Claim, handler: Handler | None) -> Policy:
     )
 
 
-def _ended(holding: Holding, outcome: Outcome) -> Ended:
+def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:
     claim, started = holding.claim, holding.started
     ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=holding.policy, chance=random.random())
-    return Ended(
+    return EndedAttempt(
         claim.id,
         claim.fence,
         claim.attempt if started is not None else claim.attempt - 1,

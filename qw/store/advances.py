@@ -9,16 +9,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from qw import sql
-from qw.core.evaluation import MAX_SIZE
-from qw.core.payload import Json, JsonObject
-from qw.core.run import Gather, RunStatus, Signal, StepStatus
+from qw.core.expression.evaluation import MAX_SIZE
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.run import Gather, RunStatus, Signal, StepStatus
 from qw.store import arrays
 from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("advance")
 
 
-class News(NamedTuple):
+class InboxEntry(NamedTuple):
     """A row of the inbox. ``ask`` is what another run asks of this one: cancel, undo, or nothing."""
 
     id: int
@@ -26,7 +26,7 @@ class News(NamedTuple):
     ask: str | None
 
 
-class Told(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """News for a run: at once, or when ``at`` has come."""
 
     run_id: UUID
@@ -89,14 +89,15 @@ async def claim(conn: Connection, *, limit: int) -> list[UUID]:
     return sorted({row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()})
 
 
-async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[News]:
+async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[InboxEntry]:
     """The news of locked runs."""
     return [
-        News._make(row) for row in await (await execute(conn, _SQL["inbox"], {"runs": arrays.uuids(runs)})).fetchall()
+        InboxEntry._make(row)
+        for row in await (await execute(conn, _SQL["inbox"], {"runs": arrays.uuids(runs)})).fetchall()
     ]
 
 
-async def clear_inbox(conn: Connection, news: Iterable[News]) -> None:
+async def clear_inbox(conn: Connection, news: Iterable[InboxEntry]) -> None:
     await execute(conn, _SQL["clear_inbox"], {"ids": arrays.bigints(one.id for one in news)})
 
 
@@ -232,7 +233,7 @@ async def start_children(
     return {row[0] for row in await (await query(conn, _SQL["start_children"], params)).fetchall()}
 
 
-async def tell(conn: Connection, news: Sequence[Told]) -> None:
+async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
     """Leave news for runs, which may be locked by others."""
     params = {
         "runs": [one.run_id for one in news],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from psycopg.rows import class_row
 
 from qw import sql
-from qw.core.payload import Json, JsonObject
+from qw.core.task.payload import Json, JsonObject
 from qw.store.connection import Connection, query, to_json
 
 _SQL = sql.statements("apply")

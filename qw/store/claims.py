@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from qw import sql
-from qw.core.ending import Ending
 from qw.core.task import Claim, Lane, Status
+from qw.core.task.ending import Ending
 from qw.store import arrays
 from qw.store.connection import Connection, execute, to_json
 
@@ -25,7 +25,7 @@ class Share(NamedTuple):
     quota: int
 
 
-class Ended(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that ended, as the `end` statement wants it. ``seconds``: how long its handler ran, if it did.
 
     A tuple for speed, like `Claim`.
@@ -73,14 +73,14 @@ async def claim(
     return claims
 
 
-async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
+async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     """Store how attempts ended, events and all. Returns the fences of those that were really theirs to end.
 
     At most two statements, each whole or not at all; safe to repeat.
     """
     ended = sorted(ended, key=lambda e: e.id.int)
-    plain: list[Ended] = []
-    others: list[Ended] = []
+    plain: list[EndedAttempt] = []
+    others: list[EndedAttempt] = []
     for e in ended:
         (plain if _is_plain(e) else others).append(e)
     mine: set[int] = set()
@@ -91,12 +91,12 @@ async def end(conn: Connection, ended: Sequence[Ended]) -> set[int]:
     return mine
 
 
-def _is_plain(ended: Ended) -> bool:
+def _is_plain(ended: EndedAttempt) -> bool:
     _, _, _, ending, seconds, unique_key, run_id, _ = ended
     return run_id is None and unique_key is None and seconds is not None and ending.status is Status.COMPLETED
 
 
-def _completions(ended: Sequence[Ended]) -> dict[str, Any]:
+def _completions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
     return {
         "ids": arrays.uuids(e.id for e in ended),
         "fences": arrays.bigints(e.fence for e in ended),
@@ -105,7 +105,7 @@ def _completions(ended: Sequence[Ended]) -> dict[str, Any]:
     }
 
 
-def _endings(ended: Sequence[Ended]) -> dict[str, Any]:
+def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
     endings = [e.ending for e in ended]
     return {
         "ids": arrays.uuids(e.id for e in ended),
@@ -125,13 +125,13 @@ def _endings(ended: Sequence[Ended]) -> dict[str, Any]:
     }
 
 
-async def recorded(conn: Connection, ended: Sequence[Ended]) -> set[int]:
+async def recorded(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     """The fences of those attempts whose end the database knows: for outcomes whose commit was in doubt."""
     params = {"ids": [e.id for e in ended], "fences": [e.fence for e in ended]}
     return {row[0] for row in await (await execute(conn, _SQL["recorded"], params)).fetchall()}
 
 
-async def record_lost(conn: Connection, worker: int, ended: Sequence[Ended]) -> None:
+async def record_lost(conn: Connection, worker: int, ended: Sequence[EndedAttempt]) -> None:
     """Keep results that came after their lease was lost in the history. Safe to repeat."""
     params = {
         "worker": worker,

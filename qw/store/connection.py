@@ -50,7 +50,7 @@ _TCP: dict[str, int | str] = {
 }
 
 
-class Refused(QwError):
+class RefusedValues(QwError):
     """PostgreSQL understood the statement and will never take these values."""
 
     code = "refused"
@@ -136,7 +136,7 @@ async def query(conn: Connection, statement: str, params: Mapping[str, Any] | No
     return await conn.execute(statement, params, prepare=False, binary=True)
 
 
-class Link:
+class ReconnectingConnection:
     """One dedicated connection, opened when first used and again after it broke. One user at a time."""
 
     def __init__(self, url: str, *, name: str, guarded: bool = True) -> None:
@@ -238,7 +238,7 @@ def translate(error: psycopg.Error) -> QwError:
         case Cause.SETUP if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return _unreachable(text)
         case _:
-            return Refused(text)
+            return RefusedValues(text)
 
 
 def blames_data(error: BaseException) -> bool:

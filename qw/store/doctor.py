@@ -10,10 +10,10 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.core.firing import LATE
+from qw.core.schedule.fire_decision import LATE
 from qw.store import schedules, workers
 from qw.store.connection import Connection, connect, is_pooled, query, translated
-from qw.store.workers import Worker
+from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("doctor")
 _CHANNEL = "qw_doctor"
@@ -21,7 +21,7 @@ _LISTEN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class ServerFacts:
     """The server and what goes on in the database. ``skew``: how far its clock is ahead of ours."""
 
     version: int
@@ -33,21 +33,21 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class WorkFacts:
     """What waits (queue and type), who works, which schedules are late and which tables have too many dead rows."""
 
     waiting: Sequence[tuple[str, str]]
-    workers: Sequence[Worker]
+    workers: Sequence[WorkerRow]
     late: Sequence[tuple[str, timedelta]]
     dead: Sequence[tuple[str, int]]
 
 
-async def server(url: str) -> Server:
+async def server(url: str) -> ServerFacts:
     conn = await connect(url, name="qw doctor")
     async with conn:
         with translated():
             row, skew = await _timed(conn)
-            return Server(
+            return ServerFacts(
                 version=row["version"],
                 is_writable=not row["is_standby"] and not row["is_read_only"],
                 skew=skew,
@@ -57,12 +57,12 @@ async def server(url: str) -> Server:
             )
 
 
-async def work(url: str) -> Work:
+async def work(url: str) -> WorkFacts:
     """Needs a database with the schema."""
     conn = await connect(url, name="qw doctor")
     async with conn:
         with translated():
-            return Work(
+            return WorkFacts(
                 waiting=[(row[0], row[1]) for row in await (await query(conn, _SQL["waiting"])).fetchall()],
                 workers=await workers.living(conn),
                 late=await schedules.late(conn, by=LATE),

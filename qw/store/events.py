@@ -13,7 +13,7 @@ import orjson
 
 from qw import sql
 from qw.core.event import Event, Message
-from qw.core.payload import JsonObject
+from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection, execute, query
 
 _SQL = sql.statements("event")

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from qw import sql
-from qw.core.firing import Fire, Reason, Skip
+from qw.core.schedule.fire_decision import Fire, SkippedTick, SkipReason
 from qw.store.connection import Connection, execute, query
 from qw.store.schedules import StoredSchedule
 
@@ -29,7 +29,7 @@ class StoredFire:
 
     tick: datetime
     cause: str
-    reason: Reason | None
+    reason: SkipReason | None
     detail: str | None
     until: datetime | None
     blocker: UUID | None
@@ -47,7 +47,7 @@ class Making:
 
 
 async def record(
-    conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, Skip]], cause: Cause = "tick"
+    conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, SkippedTick]], cause: Cause = "tick"
 ) -> set[Tick]:
     """Write down what becomes of ticks. Returns those that were not decided before: only these may make something."""
     if not made and not skipped:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg.types.json import Jsonb
 
 from qw import sql
-from qw.core.measure import Measure
+from qw.core.task.measure import Measure
 from qw.store.connection import Connection, query
 
 _SQL = sql.statements("measure")

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from qw.core.errors import Unavailable
-from qw.store.connection import Connection, Link, connect, conninfo, settle, translated
+from qw.store.connection import Connection, ReconnectingConnection, connect, conninfo, settle, translated
 
 PATIENCE = 10.0  # seconds to wait for a free connection
 
@@ -61,7 +61,7 @@ class Pool:
 class Single:
     """One connection behind the same face, for commands: opened when first used."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
         self._is_open = False
 

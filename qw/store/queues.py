@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from psycopg.rows import class_row, dict_row
 
 from qw import sql
-from qw.core.limits import Limits, Rate
+from qw.core.queue.limits import Limits, Rate
 from qw.core.task import Lane
 from qw.store.connection import Connection, execute, query
 

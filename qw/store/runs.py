@@ -15,10 +15,10 @@ from psycopg.types.json import Jsonb
 
 from qw import sql
 from qw.core.errors import Conflict
-from qw.core.handling import Recorded
-from qw.core.payload import Json, JsonObject
-from qw.core.repair import Redo
-from qw.core.run import RunStatus, StepStatus
+from qw.core.task.handler_api import Recorded
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.repair import Redo
+from qw.core.workflow.run import RunStatus, StepStatus
 from qw.store.connection import Connection, query, to_json
 from qw.store.tasks import LAST_ID
 

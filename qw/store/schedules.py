@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from qw import sql
-from qw.core.firing import Decision, Reason, State
 from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
+from qw.core.schedule.fire_decision import FireDecision, ScheduleState, SkipReason
 from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("schedule")
@@ -49,12 +49,12 @@ class StoredSchedule:
         """A task, and not a run."""
         return isinstance(self.schedule.target, TaskTarget)
 
-    def state(self, busy: UUID | None = None) -> State:
-        return State(id=self.id, schedule=self.schedule, created_at=self.created_at, mark=self.mark, busy=busy)
+    def state(self, busy: UUID | None = None) -> ScheduleState:
+        return ScheduleState(id=self.id, schedule=self.schedule, created_at=self.created_at, mark=self.mark, busy=busy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decided:
+class ScheduleProgress:
     """Where a schedule stands after its due ticks, and how many more it missed."""
 
     id: UUID
@@ -67,7 +67,7 @@ class Decided:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measures:
+class ScheduleStats:
     """What a schedule is watched by. ``succeeded_at``: when the task or run of the latest tick that completed did."""
 
     name: str
@@ -93,7 +93,7 @@ async def busy(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return {row[0] for row in await (await execute(conn, _SQL["busy"], {"ids": list(ids)})).fetchall()}
 
 
-async def decide(conn: Connection, decided: Sequence[Decided]) -> None:
+async def decide(conn: Connection, decided: Sequence[ScheduleProgress]) -> None:
     """Store where locked schedules stand now."""
     params = {
         "ids": [d.id for d in decided],
@@ -189,23 +189,23 @@ async def late(conn: Connection, *, by: timedelta, limit: int = 100) -> list[tup
     return [(name, timedelta(seconds=seconds)) for name, seconds in rows]
 
 
-async def measures(conn: Connection) -> list[Measures]:
+async def measures(conn: Connection) -> list[ScheduleStats]:
     """Those of the first 1,000 schedules, in name order."""
     return [
-        Measures(name=name, next_tick=next_tick, missed=missed, succeeded_at=succeeded_at)
+        ScheduleStats(name=name, next_tick=next_tick, missed=missed, succeeded_at=succeeded_at)
         for name, next_tick, missed, succeeded_at in await (await query(conn, _SQL["measures"])).fetchall()
     ]
 
 
-def decided(stored: StoredSchedule, decision: Decision) -> Decided:
+def decided(stored: StoredSchedule, decision: FireDecision) -> ScheduleProgress:
     """What *decision* makes of where the schedule stands."""
-    return Decided(
+    return ScheduleProgress(
         id=stored.id,
         mark=decision.mark,
         next_tick=decision.next_tick,
         next_at=decision.next_at,
         last_id=decision.fires[-1].id if decision.fires else None,
-        missed=sum(skip.reason is Reason.MISSED for skip in decision.skips),
+        missed=sum(skip.reason is SkipReason.MISSED for skip in decision.skips),
     )
 
 

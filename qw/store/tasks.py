@@ -14,8 +14,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
-from qw.core.payload import Json
 from qw.core.task import Attempt, NewTask, Status, Task
+from qw.core.task.payload import Json
 from qw.store import arrays, copying
 from qw.store.connection import Connection, execute, query, to_json
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qw import sql
-from qw.core.payload import JsonObject
 from qw.core.task import Policy
+from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection, query, to_json
 
 _SQL = sql.statements("type")

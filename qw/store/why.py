@@ -9,11 +9,11 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.core.why import MOST_AHEAD, Facts, HeldBack, Holder, Server
+from qw.core.why import MOST_AHEAD, Facts, HeldBack, Holder, ServerState
 from qw.store import tasks, workers
 from qw.store.connection import Connection, query
 from qw.store.queues import limits_of_row
-from qw.store.workers import Worker
+from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("why")
 
@@ -85,9 +85,9 @@ async def _running(conn: Connection) -> Sequence[tuple[int, str, int]]:
     return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["running"])).fetchall()]
 
 
-def _servers(living: Sequence[Worker], running: Sequence[tuple[int, str, int]], kind: str) -> list[Server]:
+def _servers(living: Sequence[WorkerRow], running: Sequence[tuple[int, str, int]], kind: str) -> list[ServerState]:
     return [
-        Server(
+        ServerState(
             id=worker.id,
             place=f"{worker.host}:{worker.pid}",
             types=frozenset(worker.types),
@@ -100,7 +100,7 @@ def _servers(living: Sequence[Worker], running: Sequence[tuple[int, str, int]], 
     ]
 
 
-def _slots(worker: Worker, kind: str) -> int:
+def _slots(worker: WorkerRow, kind: str) -> int:
     size = worker.slots.get(kind, 0)
     return size if isinstance(size, int) else 0
 

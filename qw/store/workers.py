@@ -12,8 +12,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from qw import sql
-from qw.core.payload import JsonObject
 from qw.core.task import Lane
+from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("worker")
@@ -23,7 +23,7 @@ NOTHING_BEHIND = 2**63 - 1  # the relay's cursor where there is no relay
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
-class Held(NamedTuple):
+class HeldClaim(NamedTuple):
     """A row that runs in a worker's name."""
 
     id: UUID
@@ -58,7 +58,7 @@ class Orphan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worker:
+class WorkerRow:
     """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds."""
 
     id: int
@@ -84,7 +84,7 @@ class InHand:
     claimed_at: datetime
 
 
-class News(NamedTuple):
+class PollResult(NamedTuple):
     """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
 
     ``schedule``: how long until the next schedule. ``limits``: an admitter has something to look at. ``held``: tasks
@@ -129,12 +129,12 @@ def beat(conn: Blocking, worker: int) -> bool:
         return conn.execute(_SQL["beat"], {"worker": worker}).fetchone() is not None
 
 
-def held(conn: Blocking, worker: int) -> set[Held]:
+def held(conn: Blocking, worker: int) -> set[HeldClaim]:
     """What runs in the worker's name. Raises Unavailable when the table is locked for longer than a second."""
     with translated(), conn.transaction():
         conn.execute("set local lock_timeout = '1s'")
         rows = conn.execute(_SQL["held"], {"worker": worker}).fetchall()
-    return {Held._make(row) for row in rows}
+    return {HeldClaim._make(row) for row in rows}
 
 
 def stop(conn: Blocking, worker: int) -> None:
@@ -166,13 +166,13 @@ async def wake(conn: Connection, worker: int) -> None:
 
 async def news(
     conn: Connection, worker: int, *, lease: timedelta, cursor: datetime, outbox: int = NOTHING_BEHIND
-) -> News:
+) -> PollResult:
     """Everything that polling must ask. *cursor* is the promoter's, *outbox* the relay's: nothing waits before them."""
     params = {"worker": worker, "lease": lease, "cursor": cursor, "outbox": outbox}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
     queues, priorities, *rest = row
-    return News(list(map(Lane, queues, priorities)), *rest)
+    return PollResult(list(map(Lane, queues, priorities)), *rest)
 
 
 async def look(conn: Connection, *, worker: int, lease: timedelta) -> list[Look]:
@@ -202,9 +202,9 @@ async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_
         return await cursor.fetchall()
 
 
-async def living(conn: Connection) -> list[Worker]:
+async def living(conn: Connection) -> list[WorkerRow]:
     """The workers that live, the newest first."""
-    async with conn.cursor(row_factory=class_row(Worker)) as cursor:
+    async with conn.cursor(row_factory=class_row(WorkerRow)) as cursor:
         await cursor.execute(_SQL["list"])
         return await cursor.fetchall()
 

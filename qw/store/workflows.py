@@ -10,9 +10,9 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from qw import sql
-from qw.core.payload import JsonObject
-from qw.core.run import RunStatus
 from qw.core.task import FILED_UNDER, Task
+from qw.core.task.payload import JsonObject
+from qw.core.workflow.run import RunStatus
 from qw.store.connection import Connection, query
 from qw.store.tasks import LAST_ID, Filter
 

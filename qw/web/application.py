@@ -11,7 +11,11 @@ from starlette.routing import Route as StarletteRoute
 
 from qw.client import Client
 from qw.config import Settings
-from qw.web import (
+from qw.web.endpoint import Endpoint, problem_response
+from qw.web.errors import not_found
+from qw.web.guard import Guard
+from qw.web.route import Route
+from qw.web.routes import (
     docs,
     events,
     health,
@@ -26,11 +30,7 @@ from qw.web import (
     tasks,
     workflows,
 )
-from qw.web.endpoint import Endpoint, problem_response
-from qw.web.errors import not_found
-from qw.web.guard import Guard
-from qw.web.route import Route
-from qw.web.site import Options, Site
+from qw.web.site import Site, WebOptions
 
 TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since they are tried in this order
     *tasks.ROUTES,
@@ -48,12 +48,12 @@ TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since th
 )
 
 
-def application(client: Client, settings: Settings, options: Options | None = None) -> Starlette:
+def application(client: Client, settings: Settings, options: WebOptions | None = None) -> Starlette:
     """The HTTP API over *client*, which the caller opens and closes.
 
     Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
     """
-    options = options or Options()
+    options = options or WebOptions()
     site = Site(client, settings, options, table(settings, options))
     app = Starlette(
         routes=[StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table],
@@ -64,7 +64,7 @@ def application(client: Client, settings: Settings, options: Options | None = No
     return app
 
 
-def table(settings: Settings, options: Options) -> tuple[Route, ...]:
+def table(settings: Settings, options: WebOptions) -> tuple[Route, ...]:
     """The routes that are served: samples only where they are wanted, and never where tokens are set."""
     return (*TABLE, *seeder.ROUTES) if options.seeder and not settings.api_tokens else TABLE
 

@@ -15,8 +15,8 @@ from qw.config import Role, Token
 from qw.core.errors import QwError
 from qw.web.errors import RETRY_AFTER, Problem, problem_of
 from qw.web.json import JsonResponse
-from qw.web.reading import ClientGone, body_of, query_of
-from qw.web.route import ANYBODY, Call, Route
+from qw.web.request import ClientGone, body_of, query_of
+from qw.web.route import ANYBODY, Request, Route
 from qw.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Endpoint:
                 caller = authorize(scope, self._site.settings.api_tokens, route.role).name
             query = query_of(scope, route.query) if route.query else None
             body = await body_of(scope, receive, route.body) if route.takes_body else None
-            call: Call[Any, Any] = Call(site=self._site, scope=scope, body=body, query=query, caller=caller)
+            call: Request[Any, Any] = Request(site=self._site, scope=scope, body=body, query=query, caller=caller)
             answer = await _in_time(route, call)
         except Problem as problem:
             return problem_response(problem)
@@ -62,7 +62,7 @@ class Endpoint:
         return answer if isinstance(answer, Response) else JsonResponse(answer, route.status)
 
 
-async def _in_time(route: Route, call: Call[Any, Any]) -> Any:
+async def _in_time(route: Route, call: Request[Any, Any]) -> Any:
     """What the handler answers. Raise Problem 503 when the database keeps it waiting: it may be frozen, or cut off.
 
     A statement that was sent is cancelled, which takes up to ten seconds more; whether it was done nobody knows.

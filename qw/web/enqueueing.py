@@ -9,15 +9,15 @@ from uuid import UUID, uuid5
 
 from pydantic import Field, model_validator
 
-from qw.client import filing
+from qw.client import workflows
 from qw.core.errors import Invalid, guess
-from qw.core.payload import JsonObject, raise_faults
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, key_faults
+from qw.core.task.payload import JsonObject, raise_faults
 from qw.store.ids import new_id
-from qw.web.entity import FILED_UNDER, SCHEDULED_AT, stamp
 from qw.web.errors import Problem
 from qw.web.fields import Duration, Form, Moment, Whole
-from qw.web.route import Call
+from qw.web.route import Request
+from qw.web.serializers import FILED_UNDER, SCHEDULED_AT, stamp
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -53,7 +53,9 @@ class TaskForm(NewTaskForm):
     id: UUID | None = None
 
 
-async def enqueued(call: Call[Any, Any], form: NewTaskForm, *, run_at: datetime | None = None, **options: Any) -> UUID:
+async def enqueued(
+    call: Request[Any, Any], form: NewTaskForm, *, run_at: datetime | None = None, **options: Any
+) -> UUID:
     """The id of the task that stands for *form*; committed when this returns."""
     await check(call, form)
     done = await call.client.enqueue(
@@ -72,15 +74,15 @@ def due(at: datetime | None) -> datetime | None:
     return max(at, _LONG_AGO) if at else None
 
 
-async def check(call: Call[Any, Any], form: NewTaskForm) -> None:
+async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
     """Refuse a type that nobody serves, a payload that cannot run, and a workflow that is not there."""
     await call.site.check_type(form.type)
     _check_payload(call, form.type, form.payload)
     if form.workflow_id:
-        await filing.get_one(call.client, form.workflow_id)
+        await workflows.get_one(call.client, form.workflow_id)
 
 
-async def enqueued_task(call: Call[TaskForm, Any]) -> UUID:
+async def enqueued_task(call: Request[TaskForm, Any]) -> UUID:
     """The same for a form that says everything."""
     form = call.body
     return await enqueued(
@@ -97,14 +99,14 @@ async def enqueued_task(call: Call[TaskForm, Any]) -> UUID:
     )
 
 
-def id_of_key(call: Call[Any, Any]) -> UUID:
+def id_of_key(call: Request[Any, Any]) -> UUID:
     """The id of what a request makes: with an ``Idempotency-Key`` the same each time."""
     key = call.header(b"idempotency-key")
     raise_faults(iter(key_faults("idempotency_key", key)))
     return uuid5(_KEYS, key) if key else new_id()
 
 
-def _headers(call: Call[Any, Any], workflow: UUID | None, run_at: datetime | None) -> dict[str, str] | None:
+def _headers(call: Request[Any, Any], workflow: UUID | None, run_at: datetime | None) -> dict[str, str] | None:
     headers: dict[str, str] = {}
     traceparent = call.header(b"traceparent")
     if traceparent and _TRACEPARENT.fullmatch(traceparent):
@@ -118,7 +120,7 @@ def _headers(call: Call[Any, Any], workflow: UUID | None, run_at: datetime | Non
     return headers or None
 
 
-def _check_payload(call: Call[Any, Any], type: str, payload: JsonObject) -> None:
+def _check_payload(call: Request[Any, Any], type: str, payload: JsonObject) -> None:
     """Refuse what cannot run, so that the caller hears of it and not only its task."""
     if type == "command" and not payload.keys().isdisjoint(("argv", "run")):
         raise Invalid("HTTP may name a declared command, not bring its own argv or script")

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing_extensions import TypedDict
 
 from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, TimedOut, Unavailable
-from qw.core.payload import Json, JsonObject
+from qw.core.task.payload import Json, JsonObject
 
 RETRY_AFTER = "2"  # seconds; most restarts of a database take no longer
 

@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
-from qw.core.payload import JsonObject
+from qw.core.task.payload import JsonObject
 
 MAX_LIMIT = 1000
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from qw import __version__
-from qw.core.payload import JsonObject
+from qw.core.task.payload import JsonObject
 from qw.web.errors import ErrorBody, phrase
 from qw.web.route import Nothing, Route
 

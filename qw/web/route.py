@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call(Generic[Body, Query]):
+class Request(Generic[Body, Query]):
     """A request that was let in, with what it brought checked."""
 
     site: Site
@@ -88,7 +88,7 @@ class Nothing(Form):
     """Of a body that nothing is wanted of."""
 
 
-Handler = Callable[[Call[Any, Any]], Awaitable[Any]]
+Handler = Callable[[Request[Any, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

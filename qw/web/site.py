@@ -14,9 +14,9 @@ from qw.client.lookups import Lookups
 from qw.config import Settings
 from qw.core.errors import Invalid, QwError, guess
 from qw.store.events import RelayState
-from qw.store.workers import Worker
-from qw.web.exposition import exposition
-from qw.web.fresh import Fresh
+from qw.store.workers import WorkerRow
+from qw.web.cache import Fresh
+from qw.web.metrics import exposition
 
 if TYPE_CHECKING:
     from qw.web.route import Route
@@ -38,7 +38,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class WebOptions:
     """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request."""
 
     seeder: bool = False
@@ -51,7 +51,7 @@ class Health:
     """One look at what HTTP depends on. ``error`` says why the database did not answer."""
 
     error: str | None
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[WorkerRow] = field(default_factory=list)
     relays: list[RelayState] = field(default_factory=list)
 
     @property
@@ -65,7 +65,7 @@ class Site:
     ``readers`` counts those who read events at the moment; ``closing`` is set when the server is about to stop.
     """
 
-    def __init__(self, client: Client, settings: Settings, options: Options, table: tuple[Route, ...]) -> None:
+    def __init__(self, client: Client, settings: Settings, options: WebOptions, table: tuple[Route, ...]) -> None:
         self.client = client
         self.settings = settings
         self.options = options

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from qw import __version__
-from qw.cli.text import counted, printable, printable_json, span
+from qw.cli.output.text import counted, printable, printable_json, span
 from tests.cli.commands import all_commands
 from tests.cli.program import QW, Qw, environment
 from tests.databases import Server, url_of

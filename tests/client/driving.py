@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from qw.client.advancing import advance, advance_new
-from qw.core.ending import Completed, Failed, Outcome
-from qw.core.payload import Json, JsonObject
 from qw.core.task import Claim
+from qw.core.task.ending import Completed, Failed, Outcome
+from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import check_input, parse_workflow
+from qw.engine.advance import advance, advance_new
 from qw.store import claims, runs
 from qw.store.connection import Connection
 from qw.store.ids import new_id

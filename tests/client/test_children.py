@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from qw.client.advancing import advance
-from qw.core.payload import Json
 from qw.core.task import Claim
+from qw.core.task.payload import Json
+from qw.engine.advance import advance
 from qw.store import runs
 from qw.store.connection import Connection
 from tests.client.driving import Driver, begun, inbox, kept, step

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from qw.client.coalesce import Coalescer
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import new_task, value
 
 
 async def test_what_python_cannot_write_is_its_own_callers_alone(url: str, conn: Connection) -> None:
     unwritable: Any = {"x": object()}
-    coalescer = Coalescer(Link(url, name="test", guarded=False))
+    coalescer = Coalescer(ReconnectingConnection(url, name="test", guarded=False))
 
     answers = await asyncio.gather(
         *(coalescer.enqueue(new_task(payload=unwritable if n == 3 else {"n": n})) for n in range(6)),
@@ -29,7 +29,7 @@ async def test_what_python_cannot_write_is_its_own_callers_alone(url: str, conn:
 
 
 async def test_nobody_waits_for_a_flush_that_was_cancelled(url: str, conn: Connection) -> None:
-    coalescer = Coalescer(Link(url, name="test", guarded=False))
+    coalescer = Coalescer(ReconnectingConnection(url, name="test", guarded=False))
     await coalescer.enqueue(new_task())
     async with conn.transaction():
         await conn.execute("lock table qw.task")  # the flush waits for it

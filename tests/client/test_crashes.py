@@ -20,13 +20,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qw.client.advancing import advance
-from qw.core.ending import Cancelled, Completed, Failed, Outcome
-from qw.core.payload import Json, JsonObject
-from qw.core.run import StepStatus, approval_name, compensation_id
 from qw.core.task import Claim
-from qw.core.waiting import Kind
+from qw.core.task.ending import Cancelled, Completed, Failed, Outcome
+from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow.run import StepStatus, approval_name, compensation_id
+from qw.core.workflow.step_kinds import StepKind
+from qw.engine.advance import advance
 from qw.store import claims, runs
 from qw.store.runs import StoredRun
 from tests.client.driving import Driver, begun, kept, step
@@ -181,14 +181,14 @@ async def drive(url: str, document: JsonObject, choose: Callable[[st.SearchStrat
 
         async def nudge() -> None:
             what = choose(st.sampled_from(["time", "time", "signal", "signal", "approve", "reject", "cancel"]))
-            waiting = [one for one in workflow.by_id.values() if one.kind in (Kind.SIGNAL, Kind.APPROVAL)]
+            waiting = [one for one in workflow.by_id.values() if one.kind in (StepKind.SIGNAL, StepKind.APPROVAL)]
             if what == "cancel":
                 await runs.cancel(conn, id)
             elif what == "time" or not waiting:
                 await driver.pass_time(timedelta(minutes=25))
             else:
                 for one in waiting:
-                    signal = approval_name(one.id) if one.kind is Kind.APPROVAL else one.id
+                    signal = approval_name(one.id) if one.kind is StepKind.APPROVAL else one.id
                     await runs.tell(conn, id, signal, {"approved": what != "reject"}, sent_by="me")
 
         world = World(conn=conn, workflow=workflow, id=id, outcome=outcome, crash_at=crash_at, driver=driver)
@@ -236,7 +236,7 @@ select c.status from qw.run_item i join qw.run c on c.id = i.child_id where (i.r
 
 def _is_undone(workflow: Workflow, step_id: str, steps: Mapping[str, Any]) -> bool:
     one, state = workflow.by_id[step_id], steps[step_id]
-    if one not in workflow.steps or (one.compensate is None and one.kind is not Kind.WORKFLOW):
+    if one not in workflow.steps or (one.compensate is None and one.kind is not StepKind.WORKFLOW):
         return False
     if one.compensate is None and state.status is StepStatus.CANCELLED:
         return state.child_id is not None or state.items is not None

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from qw.client.advancing import advance
-from qw.core.payload import Json
 from qw.core.task import Claim
+from qw.core.task.payload import Json
+from qw.engine.advance import advance
 from qw.store import claims, runs, tasks
 from qw.store.connection import Connection, connect_guarded, translated
 from tests.client.driving import Driver, begun, inbox, kept, step

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from qw.core.limits import limits_of
-from qw.core.run import RunStatus, StepStatus
+from qw.core.queue.limits import limits_of
 from qw.core.task import Attempt, Status, Task
-from qw.core.why import Facts, HeldBack, Holder, Reason, RunFacts, Server, StepFacts, reasons, run_reasons
+from qw.core.why import Facts, HeldBack, Holder, Reason, RunFacts, ServerState, StepFacts, reasons, run_reasons
+from qw.core.workflow.run import RunStatus, StepStatus
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -20,7 +20,7 @@ TASK = Task(
     attempt=0, retries=0, crashes=0, run_at=None, reason=None, worker=None, started_at=None, finished_at=None,
     result=None, error=None,
 )  # fmt: skip
-SERVER = Server(
+SERVER = ServerState(
     id=1, place="here:7", types=frozenset({"noop"}), queues=frozenset(), slots=10, running=0, draining=False
 )
 ERROR = Attempt(
@@ -33,7 +33,7 @@ def why(task: dict[str, Any] | None = None, **facts: Any) -> list[Reason]:
     return reasons(Facts(**{"now": NOW, "task": replace(TASK, **(task or {})), "servers": [SERVER], **facts}))
 
 
-def server(**fields: Any) -> Server:
+def server(**fields: Any) -> ServerState:
     return replace(SERVER, **fields)
 
 

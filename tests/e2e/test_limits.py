@@ -12,8 +12,8 @@ from datetime import timedelta
 import pytest
 
 from qw.client import Client
-from qw.client.operating import limit_queue, pause_queue, resume_queue, unlimit_queue
-from qw.core.limits import limits_of
+from qw.client.admin import limit_queue, pause_queue, resume_queue, unlimit_queue
+from qw.core.queue.limits import limits_of
 from qw.core.task import NewTask, Status
 from qw.store.connection import Connection
 from qw.store.ids import new_id

@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from qw.client import Client
-from qw.core.ending import Ending
 from qw.core.errors import Conflict
 from qw.core.task import Status
+from qw.core.task.ending import Ending
 from qw.store import claims
-from qw.store.claims import Ended
+from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemon, Daemons
@@ -82,7 +82,7 @@ async def _meddle(client: Client, conn: Connection, until: float) -> None:
         ).fetchall()
         stale |= dict(rows)
         await claims.end(
-            conn, [Ended(id=id, fence=f, attempt=1, ending=STOLEN, seconds=1.0) for id, f in stale.items()]
+            conn, [EndedAttempt(id=id, fence=f, attempt=1, ending=STOLEN, seconds=1.0) for id, f in stale.items()]
         )
         await asyncio.sleep(0.05)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qw.core.webhook import signature
+from qw.core.event.webhook import signature
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue

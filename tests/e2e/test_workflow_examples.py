@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qw.client import Client, Run, steering
+from qw.client import Client, RunDetails, run_control
 from qw.core.errors import Conflict
-from qw.core.payload import JsonObject
+from qw.core.task.payload import JsonObject
 from tests.e2e.daemon_process import ROOT, Daemons
 
 FILES = ("diamond", "map", "approval", "saga", "sub-workflow", "shell")
@@ -23,7 +23,7 @@ async def client(daemons: Daemons) -> Client:
     return Client(daemons.url, size=2)
 
 
-async def ran(client: Client, name: str, given: JsonObject | None = None) -> Run:
+async def ran(client: Client, name: str, given: JsonObject | None = None) -> RunDetails:
     id = await client.start_workflow(name, given)
     return await client.wait_run(id, timeout=timedelta(seconds=20))
 
@@ -61,10 +61,10 @@ async def test_the_saga_undoes_what_it_did_in_reverse(client: Client, tmp_path: 
 async def test_the_release_waits_for_a_person_a_signal_and_a_timer(client: Client) -> None:
     async with client:
         id = await client.start_workflow("release", {"version": "1.2"})
-        await steering.signal(client, id, "deployed", {"version": "1.2"})
-        await steering.approve(client, id, "review", by="zoe")
+        await run_control.signal(client, id, "deployed", {"version": "1.2"})
+        await run_control.approve(client, id, "review", by="zoe")
         with pytest.raises(Conflict):
-            await steering.reject(client, id, "review", by="adam")
+            await run_control.reject(client, id, "review", by="adam")
         done = await client.wait_run(id, timeout=timedelta(seconds=20))
 
     assert done.run.output == {"version": "1.2", "approvedBy": "zoe"}

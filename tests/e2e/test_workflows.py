@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from qw.client import Client, steering
-from qw.core.payload import JsonObject
+from qw.client import Client, run_control
+from qw.core.task.payload import JsonObject
 from qw.core.workflow import parse_workflow
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
@@ -80,7 +80,7 @@ async def start_deep(url: str, count: int) -> None:
         await client.keep_workflow(parse_workflow("deep", DEEP))
         for n in range(count):
             run = await client.start_workflow("deep", {"fail": n % 2 == 0})
-            await steering.signal(client, run, "go", {"n": n})
+            await run_control.signal(client, run, "go", {"n": n})
 
 
 def test_sleeps_signals_and_runs_below_live_through_two_kills(daemons: Daemons, queue: Queue) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from qw.core.ids import uuid7
-from qw.core.payload import Json, JsonObject
+from qw.core.task.payload import Json, JsonObject
 from qw.handlers import Handlers
 
 T = TypeVar("T")

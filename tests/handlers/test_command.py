@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from qw.core.command import Command, Exit
 from qw.core.errors import Invalid
-from qw.core.handling import Reject, Retry
-from qw.handlers import Handlers, Kind
+from qw.core.task.command import Command, Exit
+from qw.core.task.handler_api import Reject, Retry
+from qw.handlers import HandlerKind, Handlers
 from qw.handlers.command import (
     CommandFailed,
     CommandKilled,
@@ -479,5 +479,5 @@ def test_commands_take_process_slots() -> None:
     handler = app.get("command")
 
     assert handler is not None
-    assert handler.kind is Kind.PROCESS
+    assert handler.kind is HandlerKind.PROCESS
     assert asyncio.iscoroutinefunction(handler.function)

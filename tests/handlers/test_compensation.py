@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from qw.core.handling import Context, Recorded, Reject, Retry, Snooze
-from qw.core.payload import Json
+from qw.core.task.handler_api import Context, Recorded, Reject, Retry, Snooze
+from qw.core.task.payload import Json
 from qw.handlers import Handlers
 from qw.handlers.compensation import add_compensation
 from qw.handlers.invoice import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qw.core.handling import Reject
-from qw.handlers import Handlers, Kind
+from qw.core.task.handler_api import Reject
+from qw.handlers import HandlerKind, Handlers
 from qw.handlers.data import OPERATIONS, DataOptions, ForcedFailure, add_data_processing
 from qw.handlers.data.expressions import translate
 from qw.handlers.data.operations import MAX_BYTES, MAX_ROWS
@@ -367,4 +367,4 @@ def test_it_runs_in_a_thread() -> None:
     handler = app.get("data_processing")
 
     assert handler is not None
-    assert handler.kind is Kind.THREAD
+    assert handler.kind is HandlerKind.THREAD

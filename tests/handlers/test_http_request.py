@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from qw.core.errors import Misconfigured
-from qw.core.handling import Reject, Retry
+from qw.core.task.handler_api import Reject, Retry
 from qw.handlers import Handlers
 from qw.handlers.answer import MAX_READ, MAX_STORED, ResponseTooLarge, UnreadableResponse
-from qw.handlers.egress import Egress, Refused, redact
+from qw.handlers.egress import Egress, EgressRefused, redact
 from qw.handlers.http_request import ClientError, HttpOptions, ServerError, add_http_request, retry_after
 from qw.handlers.transport import TooManyRedirects
 from tests.handlers.context import MemoryContext, run
@@ -268,7 +268,7 @@ async def test_a_host_can_be_allowed_by_its_name() -> None:
     async with serving(answer("in")) as server:
         url = f"http://localhost:{server.port}/"
         result = await ask({"url": url}, egress=Egress.allowing("LocalHost"))
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             await ask({"url": server.url}, egress=Egress.allowing("localhost"))
 
     assert result["response"] == "in"
@@ -277,7 +277,7 @@ async def test_a_host_can_be_allowed_by_its_name() -> None:
 @pytest.mark.parametrize("allow", ["127.0.0.1:1", "10.0.0.0/8", "localhost", "http://127.0.0.1/"])
 async def test_nothing_else_is_reached(allow: str) -> None:
     async with serving(answer()) as server:
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             await ask({"url": server.url}, egress=Egress.allowing(allow))
 
     assert server.requests == []
@@ -309,7 +309,7 @@ async def test_fault_85_a_name_with_one_private_address_is_refused() -> None:
     async def mixed(host: str, port: int) -> Sequence[str]:
         return ["93.184.216.34", "10.0.0.1"]
 
-    with pytest.raises(Refused, match=r"10\.0\.0\.1"):
+    with pytest.raises(EgressRefused, match=r"10\.0\.0\.1"):
         await ask({"url": "http://mixed.example/"}, egress=Egress(resolve=mixed))
 
 
@@ -347,7 +347,7 @@ async def test_fault_85_the_certificate_is_checked_for_the_name(
 
 async def test_fault_86_a_redirect_to_an_internal_address_is_refused() -> None:
     async with serving(answer("internal")) as internal, serving(redirect(internal.url)) as public:
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             await ask({"url": public.url}, egress=Egress.allowing(f"127.0.0.1:{public.port}"))
 
     assert internal.requests == []

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qw.core.handling import Recorded, Reject
 from qw.core.ids import uuid7
+from qw.core.task.handler_api import Recorded, Reject
 from qw.handlers import Handlers
 from qw.handlers.invoice.create import InvoiceOptions, Orders, add_create_invoice, invoice_for
 from qw.handlers.invoice.documents import file_stem

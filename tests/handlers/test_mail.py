@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from qw.core.errors import Misconfigured
-from qw.core.handling import Recorded, Reject, Retry
+from qw.core.task.handler_api import Recorded, Reject, Retry
 from qw.handlers import Handlers
 from qw.handlers.invoice.mail import MailOptions, add_send_email
 from qw.handlers.invoice.post import parse_server

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qw.core.errors import Invalid
-from qw.core.handling import Reject, Retry
+from qw.core.task.handler_api import Reject, Retry
 from qw.handlers import Handlers
 from qw.handlers.invoice.orders import SAMPLES, OrdersOptions, add_fetch_orders, parse_orders, read_orders
 from tests.handlers.context import run

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
-from qw.core.handling import Recorded, Reject, Retry
-from qw.core.payload import Json
+from qw.core.task.handler_api import Recorded, Reject, Retry
+from qw.core.task.payload import Json
 from qw.handlers import Handlers
 from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
 from tests.handlers.context import MemoryContext, files, new_id, run

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from qw.core.handling import Reject, Retry, Snooze
+from qw.core.task.handler_api import Reject, Retry, Snooze
 from qw.handlers.process import ProcessDied, run_in_process
 from tests.handlers.test_command import is_alive, pids, until
 

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Reject
 from qw.core.task import Backoff
-from qw.handlers import Handlers, Kind
+from qw.core.task.handler_api import Context, Reject
+from qw.handlers import HandlerKind, Handlers
 from qw.handlers.command import CommandOptions, add_command
 from qw.handlers.data import DataOptions, add_data_processing
 from qw.handlers.http_request import HttpOptions, add_http_request
@@ -106,13 +106,13 @@ def plain() -> None:
 @pytest.mark.parametrize(
     ("function", "process", "kind"),
     [
-        (of_nothing, False, Kind.ASYNC),
-        (plain, False, Kind.THREAD),
-        (plain, True, Kind.PROCESS),
-        (of_nothing, True, Kind.PROCESS),
+        (of_nothing, False, HandlerKind.ASYNC),
+        (plain, False, HandlerKind.THREAD),
+        (plain, True, HandlerKind.PROCESS),
+        (of_nothing, True, HandlerKind.PROCESS),
     ],
 )
-def test_the_kind_says_which_slots_it_takes(function: Any, process: bool, kind: Kind) -> None:
+def test_the_kind_says_which_slots_it_takes(function: Any, process: bool, kind: HandlerKind) -> None:
     handler = registered(function, process=process).get("resize")
 
     assert handler is not None

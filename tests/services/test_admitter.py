@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from qw.core.limits import limits_of
+from qw.core.queue.limits import limits_of
 from qw.core.task import Lane
 from qw.services.admitter import WAIT_SECONDS, Admitter
 from qw.store import claims, queues, tasks
-from qw.store.connection import Connection, Link, connect
+from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.listening import notifications
 from tests.given import claimed, ended, expect_whole, new_task, registered, value
 
@@ -23,8 +23,8 @@ class Woken(list[Lane]):
 
 
 @pytest.fixture
-async def link(url: str) -> AsyncIterator[Link]:
-    made = Link(url, name="qw test admitter")
+async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
+    made = ReconnectingConnection(url, name="qw test admitter")
     yield made
     await made.close()
 
@@ -46,7 +46,9 @@ async def step_to_the_end(admitter: Admitter) -> None:
         pass
 
 
-async def test_nothing_is_asked_of_the_database_while_there_are_no_limits(conn: Connection, link: Link) -> None:
+async def test_nothing_is_asked_of_the_database_while_there_are_no_limits(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     admitter = Admitter(link, Woken())
 
     admitter.ask(["q"])
@@ -57,7 +59,9 @@ async def test_nothing_is_asked_of_the_database_while_there_are_no_limits(conn: 
     assert await value(conn, "select count(*) from pg_stat_activity where application_name = 'qw test admitter'") == 0
 
 
-async def test_a_look_lets_through_what_the_limit_allows_and_tells_the_lanes(conn: Connection, link: Link) -> None:
+async def test_a_look_lets_through_what_the_limit_allows_and_tells_the_lanes(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     woken = Woken()
     admitter = Admitter(link, woken)
     await limit(conn, concurrency=2)
@@ -71,7 +75,9 @@ async def test_a_look_lets_through_what_the_limit_allows_and_tells_the_lanes(con
     assert 0 < admitter.patience() <= WAIT_SECONDS
 
 
-async def test_the_end_of_a_task_lets_the_next_through_without_another_look(conn: Connection, link: Link) -> None:
+async def test_the_end_of_a_task_lets_the_next_through_without_another_look(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     admitter = Admitter(link, Woken())
     await limit(conn, concurrency=1)
     await put(conn, 2)
@@ -90,7 +96,7 @@ async def test_the_end_of_a_task_lets_the_next_through_without_another_look(conn
     assert await ready(conn) == 1
 
 
-async def test_limits_that_are_gone_are_forgotten(conn: Connection, link: Link) -> None:
+async def test_limits_that_are_gone_are_forgotten(conn: Connection, link: ReconnectingConnection) -> None:
     admitter = Admitter(link, Woken())
     await limit(conn, concurrency=1)
     admitter.told(True)
@@ -103,7 +109,7 @@ async def test_limits_that_are_gone_are_forgotten(conn: Connection, link: Link) 
     assert not admitter.bell.is_set()
 
 
-async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: Link) -> None:
+async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: ReconnectingConnection) -> None:
     admitter = Admitter(link, Woken())
     await limit(conn, rate="10/s")
     await put(conn, 20)
@@ -120,7 +126,7 @@ async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: L
             await step_to_the_end(admitter)
 
 
-async def test_more_than_a_batch_is_let_through_step_by_step(conn: Connection, link: Link) -> None:
+async def test_more_than_a_batch_is_let_through_step_by_step(conn: Connection, link: ReconnectingConnection) -> None:
     admitter = Admitter(link, Woken())
     await limit(conn, concurrency=5000)
     await put(conn, 700)
@@ -133,7 +139,9 @@ async def test_more_than_a_batch_is_let_through_step_by_step(conn: Connection, l
     assert await ready(conn) == 700
 
 
-async def test_queues_that_the_daemon_does_not_take_are_left_to_others(conn: Connection, link: Link) -> None:
+async def test_queues_that_the_daemon_does_not_take_are_left_to_others(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     admitter = Admitter(link, Woken(), served=["mine"])
     for name in ("mine", "q"):
         await limit(conn, name, concurrency=1)
@@ -145,7 +153,7 @@ async def test_queues_that_the_daemon_does_not_take_are_left_to_others(conn: Con
     assert (await ready(conn, "mine"), await ready(conn)) == (1, 0)
 
 
-async def test_what_is_left_in_held_without_a_limit_goes_back(conn: Connection, link: Link) -> None:
+async def test_what_is_left_in_held_without_a_limit_goes_back(conn: Connection, link: ReconnectingConnection) -> None:
     await limit(conn, concurrency=1)
     await put(conn, 1200)
     await queues.set_limits(conn, "q", None)
@@ -159,7 +167,7 @@ async def test_what_is_left_in_held_without_a_limit_goes_back(conn: Connection, 
     await expect_whole(conn)
 
 
-async def test_strays_are_brought_under_their_limit(conn: Connection, link: Link) -> None:
+async def test_strays_are_brought_under_their_limit(conn: Connection, link: ReconnectingConnection) -> None:
     await put(conn, 1200)
     await limit(conn, concurrency=1)
 
@@ -171,7 +179,7 @@ async def test_strays_are_brought_under_their_limit(conn: Connection, link: Link
     await expect_whole(conn)
 
 
-async def test_another_daemon_that_waits_is_told(conn: Connection, link: Link, url: str) -> None:
+async def test_another_daemon_that_waits_is_told(conn: Connection, link: ReconnectingConnection, url: str) -> None:
     await limit(conn, concurrency=1)
     await put(conn, 1)
     worker = await registered(conn)

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from qw.client import Client
-from qw.client.advancing import advance
 from qw.core.errors import QwError, Unavailable
-from qw.core.payload import Json
 from qw.core.task import Lane
+from qw.core.task.payload import Json
 from qw.core.workflow import parse_workflow
+from qw.engine.advance import advance
 from qw.services.advancer import Advancer
 from qw.store import advances, claims
-from qw.store.connection import Connection, Link, connect_guarded, translated
+from qw.store.connection import Connection, ReconnectingConnection, connect_guarded, translated
 from tests.given import claimed, column, ended, expect_whole, registered, value
 
 TWO: Json = {"steps": [{"id": "first", "type": "noop"}, {"id": "second", "type": "noop", "needs": ["first"]}]}
@@ -25,8 +25,8 @@ class Woken(list[Lane]):
 
 
 @pytest.fixture
-async def link(url: str) -> AsyncIterator[Link]:
-    link = Link(url, name="qw test advancer")
+async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
+    link = ReconnectingConnection(url, name="qw test advancer")
     yield link
     await link.close()
 
@@ -42,7 +42,9 @@ async def finish_what_waits(conn: Connection) -> None:
     await claims.end(conn, [ended(claim) for claim in held])
 
 
-async def test_the_end_of_a_step_starts_the_next_and_wakes_its_lane(url: str, conn: Connection, link: Link) -> None:
+async def test_the_end_of_a_step_starts_the_next_and_wakes_its_lane(
+    url: str, conn: Connection, link: ReconnectingConnection
+) -> None:
     woken = Woken()
     advancer = Advancer(link, woken)
     await run_of_two(url)
@@ -60,7 +62,9 @@ async def test_the_end_of_a_step_starts_the_next_and_wakes_its_lane(url: str, co
     await expect_whole(conn)
 
 
-async def test_fault_66_a_pass_that_is_cut_off_is_done_again_as_a_whole(url: str, conn: Connection, link: Link) -> None:
+async def test_fault_66_a_pass_that_is_cut_off_is_done_again_as_a_whole(
+    url: str, conn: Connection, link: ReconnectingConnection
+) -> None:
     await run_of_two(url)
     await finish_what_waits(conn)
     async with link.use():
@@ -77,8 +81,8 @@ async def test_fault_66_a_pass_that_is_cut_off_is_done_again_as_a_whole(url: str
     assert await value(conn, "select count(*) from qw.run_step") == 2
 
 
-async def test_two_advancers_start_a_step_once(url: str, conn: Connection, link: Link) -> None:
-    other = Link(url, name="qw test advancer 2")
+async def test_two_advancers_start_a_step_once(url: str, conn: Connection, link: ReconnectingConnection) -> None:
+    other = ReconnectingConnection(url, name="qw test advancer 2")
     await run_of_two(url)
     await finish_what_waits(conn)
 
@@ -102,7 +106,7 @@ RAISES = """
 
 @pytest.mark.parametrize("state", ["40P01", "55P03", "40001", "57014", "53100", "53200", "53300", "42501", "0A000"])
 async def test_an_error_that_no_run_caused_fails_no_run(own_url: str, state: str) -> None:
-    link = Link(own_url, name="qw test advancer")
+    link = ReconnectingConnection(own_url, name="qw test advancer")
     async with await connect_guarded(own_url, name="qw test") as conn:
         await run_of_two(own_url)
         await finish_what_waits(conn)
@@ -119,7 +123,9 @@ async def test_an_error_that_no_run_caused_fails_no_run(own_url: str, state: str
         await link.close()
 
 
-async def test_a_second_advancer_takes_what_the_first_has_no_hands_for(url: str, conn: Connection, link: Link) -> None:
+async def test_a_second_advancer_takes_what_the_first_has_no_hands_for(
+    url: str, conn: Connection, link: ReconnectingConnection
+) -> None:
     for _ in range(3):
         await run_of_two(url)
     await finish_what_waits(conn)
@@ -135,7 +141,9 @@ async def test_a_second_advancer_takes_what_the_first_has_no_hands_for(url: str,
     assert moved[0] not in held
 
 
-async def test_a_timer_counts_when_its_time_has_come_and_not_before(url: str, conn: Connection, link: Link) -> None:
+async def test_a_timer_counts_when_its_time_has_come_and_not_before(
+    url: str, conn: Connection, link: ReconnectingConnection
+) -> None:
     await run_of_two(url)
     await Advancer(link, Woken()).step()
     [run] = await column(conn, "select id from qw.run")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from qw.core.handling import Context, Reject, Retry, Snooze
 from qw.core.task import Backoff, Task
+from qw.core.task.handler_api import Context, Reject, Retry, Snooze
 from qw.handlers import Handlers
-from qw.services.holdings import Stop
+from qw.services.in_flight import Stop
 from qw.store import tasks
 from tests.given import column, expect_whole, new_task
 from tests.services.workshop import workshop

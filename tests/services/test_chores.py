@@ -11,16 +11,16 @@ from random import random
 
 import pytest
 
-from qw.core.ending import Failed, end
 from qw.core.errors import Unavailable
 from qw.core.task import Lane, Policy
+from qw.core.task.ending import Failed, end
 from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_running
+from qw.services.poller import pause
 from qw.services.promoter import LONG_AGO, Promoter
 from qw.services.pruner import Pruner, Retention
-from qw.services.tasklog import BATCH, TaskLog
-from qw.services.tick import pause
+from qw.services.task_log import BATCH, TaskLog
 from qw.store import claims, tasks, workers
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id
 from tests.given import column, comes_true, ended, enqueued, expect_whole, finished, homes, new_task, running, value
 
@@ -28,8 +28,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-async def link(url: str) -> AsyncIterator[Link]:
-    link = Link(url, name="qw test chores")
+async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
+    link = ReconnectingConnection(url, name="qw test chores")
     yield link
     await link.close()
 
@@ -43,7 +43,9 @@ async def make_due(conn: Connection) -> None:
     await conn.execute("update qw.scheduled set run_at = run_at - interval '2 hours'")
 
 
-async def test_the_promoter_moves_what_is_due_and_wakes_its_lanes(conn: Connection, link: Link) -> None:
+async def test_the_promoter_moves_what_is_due_and_wakes_its_lanes(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     woken = Woken()
     promoter = Promoter(link, woken)
     [due] = await enqueued(conn, new_task(queue="q", delay=HOUR))
@@ -56,7 +58,7 @@ async def test_the_promoter_moves_what_is_due_and_wakes_its_lanes(conn: Connecti
     assert (await homes(conn, due), await homes(conn, later)) == (["ready"], ["scheduled"])
 
 
-async def test_the_promoter_sleeps_until_the_next_known_time(link: Link) -> None:
+async def test_the_promoter_sleeps_until_the_next_known_time(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
     assert promoter.patience() > 60
 
@@ -66,7 +68,7 @@ async def test_the_promoter_sleeps_until_the_next_known_time(link: Link) -> None
     assert promoter.patience() > 60
 
 
-async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: Link) -> None:
+async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
     promoter.patience()
 
@@ -75,7 +77,7 @@ async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: Link) -> 
     assert promoter.bell.is_set()
 
 
-async def test_the_promoter_is_not_woken_by_what_it_waits_for_anyway(link: Link) -> None:
+async def test_the_promoter_is_not_woken_by_what_it_waits_for_anyway(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
     promoter.expect(5.0)
     promoter.patience()
@@ -87,7 +89,7 @@ async def test_the_promoter_is_not_woken_by_what_it_waits_for_anyway(link: Link)
     assert not promoter.bell.is_set()
 
 
-async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Link) -> None:
+async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
     looking = asyncio.create_task(promoter.step())
     await asyncio.sleep(0)
@@ -99,7 +101,7 @@ async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Link) -> No
 
 
 async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hide(
-    conn: Connection, other: Connection, link: Link
+    conn: Connection, other: Connection, link: ReconnectingConnection
 ) -> None:
     promoter = Promoter(link, Woken(), healthy_seconds=60.0)  # however busy the machine is
     async with other.transaction():
@@ -116,7 +118,7 @@ async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hi
     assert await homes(conn, late) == ["ready"]
 
 
-async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: Link) -> None:
+async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken(), healthy_seconds=0.0)
     await enqueued(conn, new_task(delay=HOUR))
     await make_due(conn)
@@ -131,7 +133,7 @@ async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link
             await promoter.step()
 
 
-async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: Link) -> None:
+async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: ReconnectingConnection) -> None:
     pruner = Pruner(link, Retention(completed=HOUR, unhappy=2 * HOUR, keys=HOUR, events=HOUR))
     [completed] = await finished(conn)
     [failed] = await finished(conn, Failed(error="x", final=True))
@@ -150,7 +152,7 @@ async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, l
     await expect_whole(conn)
 
 
-async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: Link) -> None:
+async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
     for n in range(BATCH + 1):
         await log.add((id, 1, "INFO", str(n)))
@@ -165,7 +167,7 @@ async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection,
     assert [line.message for line in await tasks.read_logs(conn, id)] == [str(n) for n in range(BATCH + 1)]
 
 
-async def test_log_lines_wait_while_the_database_is_away(conn: Connection, link: Link) -> None:
+async def test_log_lines_wait_while_the_database_is_away(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
     await log.add((id, 1, "INFO", "one"))
     await log.step()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qw.core.errors import Invalid
-from qw.core.handling import Context, Reject, Retry
+from qw.core.task.handler_api import Context, Reject, Retry
 from qw.handlers import Handlers
 from qw.store import tasks
 from qw.store.connection import Connection

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from qw.core.task import Claim
-from qw.services.heartbeat import Heartbeat, Reactions
-from qw.services.holdings import Holding, Holdings
+from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.in_flight import ClaimInFlight, InFlight
 from qw.services.lease import Lease
-from qw.services.leaseguard import LeaseGuard
+from qw.services.lease_guard import LeaseGuard
 from qw.store import workers
 from qw.store.connection import Connection, connect
 from qw.store.workers import Blocking
@@ -32,8 +32,8 @@ class Beating:
 
     def __init__(self, url: str, *, lease: timedelta = timedelta(seconds=30)) -> None:
         self.lease = Lease(lease)
-        self.holdings = Holdings()
-        self.strays: list[workers.Held] = []
+        self.holdings = InFlight()
+        self.strays: list[workers.HeldClaim] = []
         self.gone: list[int] = []
         self.deaths = 0
         self.heartbeat = Heartbeat(
@@ -42,7 +42,7 @@ class Beating:
             lease=self.lease,
             holdings=self.holdings,
             interval=BEAT,
-            reactions=Reactions(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
+            reactions=HeartbeatCallbacks(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
         )
 
     def _register(self, conn: Blocking) -> int:
@@ -163,7 +163,7 @@ async def test_what_the_process_holds_is_no_stray(url: str, conn: Connection) ->
     async with beating(url) as made:
         claims = await running(conn, new_task(), new_task(), worker=made.worker)
         for claim in claims:
-            made.holdings.add(Holding(claim=claim, handler=None))
+            made.holdings.add(ClaimInFlight(claim=claim, handler=None))
         await a_few_beats(conn, made.worker)
 
         assert made.strays == [] or {held.fence for held in made.strays}.isdisjoint(made.holdings.known())
@@ -179,7 +179,7 @@ async def a_few_beats(conn: Connection, worker: int) -> None:
 async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> None:
     async with beating(url) as made:
         [claim] = await running(conn, worker=made.worker)
-        made.holdings.add(Holding(claim=claim, handler=None))
+        made.holdings.add(ClaimInFlight(claim=claim, handler=None))
         await conn.execute("update qw.running set fence = fence + 1000000")
         await soon(lambda: claim.fence in made.gone)
 
@@ -252,11 +252,11 @@ async def test_without_a_lease_handlers_are_stopped_and_their_tasks_go_back(url:
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_revoked_fence_is_refused_once_and_a_known_one_not_at_all(late: bool) -> None:
-    holdings = Holdings()
+    holdings = InFlight()
     claim = Claim(*[None] * len(Claim._fields))._replace(fence=7)  # type: ignore[arg-type]
     if late:
         holdings.revoke([7])
-        assert not holdings.add(Holding(claim=claim, handler=None))
-    assert holdings.add(Holding(claim=claim, handler=None))
+        assert not holdings.add(ClaimInFlight(claim=claim, handler=None))
+    assert holdings.add(ClaimInFlight(claim=claim, handler=None))
     holdings.revoke([7])
     assert holdings.known() == {7}

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from qw.core.task import Claim, Lane
 from qw.services.lanes import DEAREST_SECONDS, HEALTHY_SECONDS, RESCAN_SHARE, REVERSE_EVERY, Lanes
-from qw.services.pace import MOST, Pace
+from qw.services.prefetch import MOST, Prefetch
 from qw.store.claims import Share
 
 A, B, C = Lane("a", 5), Lane("b", 5), Lane("a", 1)
@@ -141,11 +141,11 @@ def test_lanes_that_are_dry_leave_nothing_to_claim() -> None:
 
 
 def test_nothing_is_claimed_ahead_of_what_was_never_measured() -> None:
-    assert Pace().ahead(100.0) == 0
+    assert Prefetch().ahead(100.0) == 0
 
 
 def test_as_much_is_claimed_ahead_as_completes_in_a_fifth_of_a_second() -> None:
-    pace = Pace()
+    pace = Prefetch()
     for n in range(11):
         pace.ahead(n / 10)
         pace.completed(10)
@@ -154,7 +154,7 @@ def test_as_much_is_claimed_ahead_as_completes_in_a_fifth_of_a_second() -> None:
 
 
 def test_no_more_than_a_batch_is_claimed_ahead() -> None:
-    pace = Pace()
+    pace = Prefetch()
     pace.ahead(0.0)
     pace.completed(100_000)
 
@@ -162,7 +162,7 @@ def test_no_more_than_a_batch_is_claimed_ahead() -> None:
 
 
 def test_a_pause_ends_the_claiming_ahead() -> None:
-    pace = Pace()
+    pace = Prefetch()
     pace.ahead(0.0)
     pace.completed(100)
     pace.ahead(0.1)

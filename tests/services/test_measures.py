@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from qw.core import measure
 from qw.core.errors import Unavailable
+from qw.core.task import measure
 from qw.handlers import Handlers
 from qw.services import measures as services
-from qw.services.holdings import Stop
+from qw.services.in_flight import Stop
 from qw.store import measures
 from qw.store.connection import Connection
 from tests.given import new_task

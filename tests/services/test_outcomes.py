@@ -7,13 +7,13 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from qw.core.ending import Completed, Ending, Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.core.errors import Unavailable
 from qw.core.task import Claim, Status
+from qw.core.task.ending import Completed, Ending, Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.handlers import Handlers
-from qw.services.holdings import Holding, State
+from qw.services.in_flight import ClaimInFlight, ClaimState
 from qw.store import claims, tasks
-from qw.store.claims import Ended
+from qw.store.claims import EndedAttempt
 from qw.store.connection import connect
 from qw.store.ids import new_id
 from tests.given import (
@@ -42,11 +42,11 @@ async def holdings(shop: Workshop, count: int = 1) -> list[Claim]:
     await shop.enqueue(*(new_task(unique_key=f"key {new_id()}") for _ in range(count)))
     held = await claimed(shop.conn, shop.number)
     for claim in held:
-        shop.holdings.add(Holding(claim=claim, handler=None, state=State.ENDING))
+        shop.holdings.add(ClaimInFlight(claim=claim, handler=None, state=ClaimState.ENDING))
     return held
 
 
-async def write(shop: Workshop, *ends: Ended) -> None:
+async def write(shop: Workshop, *ends: EndedAttempt) -> None:
     for end in ends:
         shop.outcomes.add(end)
     await shop.until(lambda: not len(shop.outcomes))
@@ -66,7 +66,7 @@ async def test_what_was_written_is_held_no_longer(shop: Workshop) -> None:
 
 
 async def test_whoever_cares_is_told_of_each_end(url: str, shop: Workshop) -> None:
-    told: list[Ended] = []
+    told: list[EndedAttempt] = []
     shop.outcomes._ended = told.extend
     [claim] = await holdings(shop)
 

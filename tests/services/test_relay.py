@@ -12,11 +12,11 @@ import pytest
 
 from qw.core.errors import Unavailable
 from qw.core.event import LOUD, TYPES, Format, Message
-from qw.services import order, slots
+from qw.services import event_order, partitions
+from qw.services.partitions import LeasedSlots, LockedSlots
 from qw.services.relay import Relay, Targets
-from qw.services.slots import LeasedSlots, LockedSlots
 from qw.store import events
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 from tests.brokers_services import until
 from tests.given import column, enqueued, finished, new_task, registered, value
 
@@ -60,11 +60,11 @@ class Relays:
     def __init__(self, url: str, conn: Connection) -> None:
         self._url = url
         self._conn = conn
-        self._links: list[Link] = []
+        self._links: list[ReconnectingConnection] = []
 
     async def make(self, broker: MemoryBroker, *, leased: bool = False, **targets: object) -> Relay:
         worker = await registered(self._conn)
-        link = Link(self._url, name="qw test relay")
+        link = ReconnectingConnection(self._url, name="qw test relay")
         self._links.append(link)
         await events.want(self._conn, sorted(QUIET))
         return Relay(
@@ -166,7 +166,7 @@ async def test_a_broker_that_is_down_is_seen_before_there_is_anything_to_tell(re
 async def test_a_refused_event_holds_back_its_own_task_only(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.order.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("qw.services.event_order.FIRST_PAUSE", 0.05)
     broker = MemoryBroker()
     relay = await relays.make(broker)
     bad = await happened(conn, "task.created", "task.completed")
@@ -195,7 +195,7 @@ async def test_a_refused_event_holds_back_its_own_task_only(
 async def test_held_events_that_somebody_deleted_are_forgotten(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.order.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("qw.services.event_order.FIRST_PAUSE", 0.0)
     broker = MemoryBroker()
     relay = await relays.make(broker)
     broker.refused = {await happened(conn, "task.created")}
@@ -232,7 +232,7 @@ async def test_fault_54_a_relay_that_dies_between_confirm_and_delete_makes_one_d
 async def test_fault_55_two_relays_share_the_slots_and_publish_nothing_twice(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "UPKEEP_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
     broker = MemoryBroker()
     first, second = await relays.make(broker), await relays.make(broker)
     for relay in (first, second, first, second):
@@ -253,7 +253,7 @@ async def test_fault_55_two_relays_share_the_slots_and_publish_nothing_twice(
 async def test_fault_55_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "UPKEEP_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
     broker = MemoryBroker()
     frozen = await relays.make(broker)
     await frozen.step()
@@ -372,7 +372,7 @@ async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: 
     await drained(relay)
 
     assert len({message.id for message in broker.got}) == 5000
-    assert max(broker.batches) <= order.BATCH
+    assert max(broker.batches) <= event_order.BATCH
     assert await outbox(conn) == 0
 
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from qw.core.errors import Unavailable
-from qw.core.measure import Measure
+from qw.core.task.measure import Measure
 from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
 from qw.store import claims, measures, tasks, workers
-from qw.store.connection import Connection, Link, connect
+from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.ids import new_id
 from tests.given import (
     claimed,
@@ -34,7 +34,9 @@ LEASE, SHORT = timedelta(seconds=3), timedelta(seconds=0.6)
 class Rescue:
     """A rescuer that has been in contact for longer than a lease, beside a session to look on."""
 
-    def __init__(self, link: Link, worker: int, *, locks: bool = True, lease: timedelta = LEASE) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, worker: int, *, locks: bool = True, lease: timedelta = LEASE
+    ) -> None:
         self.lease = Lease(lease)
         now = time.monotonic()
         for beats in range(12, -1, -1):
@@ -54,14 +56,14 @@ class Rescue:
 
 
 @pytest.fixture
-async def link(url: str) -> AsyncIterator[Link]:
-    link = Link(url, name="qw test rescuer")
+async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
+    link = ReconnectingConnection(url, name="qw test rescuer")
     yield link
     await link.close()
 
 
 @pytest.fixture
-async def rescue(link: Link, conn: Connection) -> Rescue:
+async def rescue(link: ReconnectingConnection, conn: Connection) -> Rescue:
     return Rescue(link, await registered(conn))
 
 
@@ -111,7 +113,7 @@ async def test_who_holds_its_lock_is_dead_only_by_silence(conn: Connection, othe
     assert await homes(conn, claim.id) == ["ready"]
 
 
-async def test_behind_a_pooler_a_missing_lock_says_nothing(conn: Connection, link: Link) -> None:
+async def test_behind_a_pooler_a_missing_lock_says_nothing(conn: Connection, link: ReconnectingConnection) -> None:
     rescue = Rescue(link, await registered(conn), locks=False)
     worker = await registered(conn)
     [claim] = await running(conn, worker=worker)
@@ -134,7 +136,9 @@ async def test_fault_29_a_lock_that_a_restart_took_away_kills_nobody(conn: Conne
     assert await homes(conn, claim.id) == ["running"]
 
 
-async def test_who_lost_contact_himself_judges_nobody_for_a_lease(conn: Connection, link: Link) -> None:
+async def test_who_lost_contact_himself_judges_nobody_for_a_lease(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     rescue = Rescue(link, await registered(conn), lease=SHORT)
     [claim] = await running(conn)
     await conn.execute("update qw.worker set seen_at = now() - interval '10 s'")
@@ -152,7 +156,9 @@ async def test_who_lost_contact_himself_judges_nobody_for_a_lease(conn: Connecti
             await rescue.look()
 
 
-async def test_fault_21_who_was_frozen_himself_judges_nobody_for_a_lease(conn: Connection, link: Link) -> None:
+async def test_fault_21_who_was_frozen_himself_judges_nobody_for_a_lease(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
     rescue = Rescue(link, await registered(conn), lease=SHORT)
     [claim] = await running(conn)
     await conn.execute("update qw.worker set seen_at = now() - interval '10 s', server = server - interval '1 h'")
@@ -225,10 +231,10 @@ async def test_an_end_that_came_first_wins(conn: Connection, rescue: Rescue, url
     await expect_whole(conn)
 
 
-async def test_two_rescuers_bring_a_task_back_once(conn: Connection, url: str, link: Link) -> None:
+async def test_two_rescuers_bring_a_task_back_once(conn: Connection, url: str, link: ReconnectingConnection) -> None:
     held = await running(conn, *(new_task() for _ in range(50)))
     me = await registered(conn)
-    other_link = Link(url, name="qw test rescuer 2")
+    other_link = ReconnectingConnection(url, name="qw test rescuer 2")
     pair = [Rescue(link, me), Rescue(other_link, me)]
     await asyncio.gather(*(rescue.look_twice() for rescue in pair))
     await other_link.close()

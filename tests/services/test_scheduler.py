@@ -9,15 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from qw.client import Client, firing, watching
-from qw.client.firing import fire_due
+from qw.client import Client, monitoring
 from qw.core.errors import Conflict, Invalid, NotFound
-from qw.core.firing import Reason
-from qw.core.schedule_document import parse_schedule
+from qw.core.schedule.document import parse_schedule
+from qw.core.schedule.fire_decision import SkipReason
 from qw.core.task import Lane
 from qw.core.workflow import parse_workflow
+from qw.engine import fire as firing
+from qw.engine.fire import fire_due
 from qw.services.scheduler import Scheduler
-from qw.store.connection import Connection, Link
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.fires import StoredFire, of_schedule
 from tests.given import column, expect_whole, status, value
 
@@ -38,11 +39,11 @@ class Daemons:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._links: list[Link] = []
+        self._links: list[ReconnectingConnection] = []
         self.woken: list[Lane] = []
 
     def start(self) -> Scheduler:
-        self._links.append(Link(self._url, name="qw test scheduler"))
+        self._links.append(ReconnectingConnection(self._url, name="qw test scheduler"))
         return Scheduler(self._links[-1], self.woken.extend)
 
     async def stop(self) -> None:
@@ -138,7 +139,7 @@ async def test_a_run_that_cannot_start_is_a_skip_that_says_why(
 
     (fire,) = await fires(client, "broken")
     assert (fire.reason, fire.detail, fire.run_id) == (
-        Reason.REFUSED,
+        SkipReason.REFUSED,
         "there is no workflow 'hello'; known are none",
         None,
     )
@@ -316,7 +317,7 @@ async def test_fault_21_after_everything_slept_the_missed_ticks_are_told(client:
     found = await fires(client)
     assert (found[0].reason, found[-1].reason, found[-1].tick) == (None, None, NOW + timedelta(hours=8))
     assert len(found) == 8 * 60
-    assert {fire.reason for fire in found[1:-1]} == {Reason.MISSED}
+    assert {fire.reason for fire in found[1:-1]} == {SkipReason.MISSED}
 
 
 # -- what people change meanwhile
@@ -573,7 +574,7 @@ async def test_what_was_missed_and_what_succeeded_is_measured(
     await add(client, "never", paused=True)
     await daemons.start().step(clock=NOW + 3 * MINUTE)
     [task] = await column(conn, "select id from qw.task")
-    started = await watching.schedule_measures(client)
+    started = await monitoring.schedule_measures(client)
 
     await conn.execute("delete from qw.ready")
     await conn.execute(
@@ -582,7 +583,7 @@ async def test_what_was_missed_and_what_succeeded_is_measured(
         (task, NOW),
     )
 
-    never, nightly = await watching.schedule_measures(client)
+    never, nightly = await monitoring.schedule_measures(client)
     assert (never.next_tick, never.missed, never.succeeded_at) == (None, 0, None)
     assert (nightly.next_tick, nightly.missed, nightly.succeeded_at) == (NOW + 4 * MINUTE, 2, NOW)
     assert [each.succeeded_at for each in started] == [None, None]

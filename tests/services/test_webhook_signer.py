@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from qw.core.errors import Misconfigured
-from qw.core.handling import Retry
-from qw.core.webhook import HEADER, KEY_HEADER, Webhook
+from qw.core.event.webhook import HEADER, KEY_HEADER, Webhook
+from qw.core.task.handler_api import Retry
 from qw.daemon.handlers import stored_webhooks
 from qw.services.webhooks import Signer, check_secrets
 from qw.store.connection import Connection

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from qw.core.handling import Context
-from qw.handlers import Handlers, Kind
-from qw.services import strangers
-from qw.services.holdings import State, Stop
+from qw.core.task.handler_api import Context
+from qw.handlers import HandlerKind, Handlers
+from qw.services import unserved
+from qw.services.in_flight import ClaimState, Stop
 from qw.store import claims, tasks
 from qw.store.connection import connect
 from tests.given import column, expect_whole, homes, new_task, registered, status, until_somebody_waits, value
@@ -48,7 +48,7 @@ async def inside(shop: Workshop, gate: Gate, count: int) -> None:
 
 async def test_no_more_is_claimed_than_can_start(url: str) -> None:
     gate = Gate()
-    async with workshop(url, gate.app, dict.fromkeys(Kind, 2)) as shop:
+    async with workshop(url, gate.app, dict.fromkeys(HandlerKind, 2)) as shop:
         ids = await shop.enqueue(*(new_task("t") for _ in range(5)))
         await shop.claim()
         await inside(shop, gate, 2)
@@ -68,7 +68,7 @@ async def test_no_more_is_claimed_than_can_start(url: str) -> None:
 async def test_a_worker_is_behind_while_its_claims_leave_tasks_behind(url: str) -> None:
     gate = Gate()
     gate.let_go()
-    async with workshop(url, gate.app, dict.fromkeys(Kind, 2)) as shop:
+    async with workshop(url, gate.app, dict.fromkeys(HandlerKind, 2)) as shop:
         await shop.enqueue(*(new_task("t") for _ in range(3)))
 
         await shop.claim()
@@ -86,7 +86,7 @@ async def test_a_claim_that_found_no_slot_in_a_second_goes_back_to_its_place_at_
     async with workshop(url, gate.app) as shop:
         ids = await shop.enqueue(*(new_task("thread") for _ in range(6)))
         await shop.claim()
-        waiting = [holding for holding in shop.holdings if holding.state is State.WAITING]
+        waiting = [holding for holding in shop.holdings if holding.state is ClaimState.WAITING]
         assert [holding.claim.id for holding in waiting] == ids[4:]
         seqs = [holding.claim.seq for holding in waiting]
         for holding in waiting:
@@ -124,7 +124,7 @@ async def test_while_one_kind_is_full_the_others_are_still_found_behind_it(url: 
 
 async def test_a_full_kind_does_not_keep_the_others_from_their_slots(url: str) -> None:
     gate = Gate()
-    async with workshop(url, gate.app, dict.fromkeys(Kind, 1)) as shop:
+    async with workshop(url, gate.app, dict.fromkeys(HandlerKind, 1)) as shop:
         await shop.enqueue(new_task("t"), new_task("t"))
         await shop.claim()
         [behind] = await shop.enqueue(new_task("thread"))
@@ -171,7 +171,7 @@ async def test_a_type_that_another_worker_serves_is_left_to_it_while_it_lives(
         assert await column(shop.conn, "select count(*) from qw.running") == [1]
 
         await shop.conn.execute("update qw.worker set stopped_at = now() where id = %s", [other])
-        monkeypatch.setattr(strangers, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(unserved, "LOOK_SECONDS", 0.0)
         async with asyncio.timeout(10):  # the first looks may be past the cursor
             while await homes(shop.conn, foreign) != ["scheduled"]:
                 await shop.claim()
@@ -330,7 +330,7 @@ async def test_a_revoked_claim_is_not_run_when_it_turns_up_late(url: str) -> Non
 
 async def test_a_cancel_reaches_what_runs_and_what_waits_for_a_slot(url: str) -> None:
     gate = Gate()
-    async with workshop(url, gate.app, {**SLOTS, Kind.THREAD: 1}) as shop:
+    async with workshop(url, gate.app, {**SLOTS, HandlerKind.THREAD: 1}) as shop:
         runs, stays, waits = await shop.enqueue(new_task("t"), new_task("thread"), new_task("thread"))
         await shop.claim()
         await inside(shop, gate, 1)
@@ -445,7 +445,7 @@ async def test_quick_tasks_are_claimed_ahead_and_slow_ones_are_not(url: str) -> 
     @app.handler("t")
     async def handle() -> None: ...
 
-    async with workshop(url, app, {**SLOTS, Kind.ASYNC: 10}) as shop:
+    async with workshop(url, app, {**SLOTS, HandlerKind.ASYNC: 10}) as shop:
         await tasks.enqueue_many(shop.conn, [new_task("t") for _ in range(600)])
         await shop.claim()
         assert len(shop.holdings) == 10

@@ -10,20 +10,20 @@ from datetime import timedelta
 from uuid import UUID
 
 from qw.core.task import NewTask, Task
-from qw.handlers import Handlers, Kind
-from qw.services.holdings import Holdings, Slots
+from qw.handlers import HandlerKind, Handlers
+from qw.services.in_flight import HandlerSlots, InFlight
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.services.outcomes import Outcomes
-from qw.services.tasklog import TaskLog
-from qw.services.worker import Equipment, Worker
+from qw.services.task_log import TaskLog
+from qw.services.worker import Worker, WorkerDeps
 from qw.store import claims, tasks
-from qw.store.connection import Connection, Link, connect
+from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.pool import Pool
 from tests.given import enqueued, registered
 
-SLOTS = {Kind.ASYNC: 100, Kind.THREAD: 4, Kind.PROCESS: 2}
+SLOTS = {HandlerKind.ASYNC: 100, HandlerKind.THREAD: 4, HandlerKind.PROCESS: 2}
 PATIENCE = 10.0  # seconds; a test that waits longer has failed
 
 
@@ -31,23 +31,26 @@ class Workshop:
     """See the module. ``conn`` is a session of its own for looking on; ``number`` is the worker's."""
 
     def __init__(
-        self, url: str, app: Handlers, conn: Connection, number: int, slots: dict[Kind, int], pool_url: str
+        self, url: str, app: Handlers, conn: Connection, number: int, slots: dict[HandlerKind, int], pool_url: str
     ) -> None:
         self.url = url
         self.conn = conn
         self.number = number
         self.pool = Pool(pool_url, size=4, name="qw test pool")
         self.transactions = Pool(pool_url, size=2, name="qw test transactions")
-        self.links = {name: Link(url, name=f"qw test {name}") for name in ("worker", "outcomes", "log", "measures")}
-        self.holdings = Holdings()
-        self.slots = Slots(slots)
+        self.links = {
+            name: ReconnectingConnection(url, name=f"qw test {name}")
+            for name in ("worker", "outcomes", "log", "measures")
+        }
+        self.holdings = InFlight()
+        self.slots = HandlerSlots(slots)
         self.lease = Lease(timedelta(minutes=1))
         self.lease.renew(time.monotonic())
         self.lanes = Lanes()
         self.measures = Measures(self.links["measures"])
         self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number, self.measures)
         self.log = TaskLog(self.links["log"])
-        equipment = Equipment(
+        equipment = WorkerDeps(
             handlers=app,
             slots=self.slots,
             lanes=self.lanes,
@@ -106,7 +109,7 @@ class Workshop:
 
 @asynccontextmanager
 async def workshop(
-    url: str, app: Handlers, slots: dict[Kind, int] | None = None, *, pool_url: str | None = None
+    url: str, app: Handlers, slots: dict[HandlerKind, int] | None = None, *, pool_url: str | None = None
 ) -> AsyncIterator[Workshop]:
     async with await connect(url, name="qw test watcher") as conn:
         shop = Workshop(url, app, conn, await registered(conn), slots or SLOTS, pool_url or url)

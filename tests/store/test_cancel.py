@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from qw.core.ending import Cancelled, Failed, HandedBack, Snoozed
+from qw.core.task.ending import Cancelled, Failed, HandedBack, Snoozed
 from qw.store import claims, tasks
 from qw.store.connection import Connection, connect_guarded
 from qw.store.ids import new_id

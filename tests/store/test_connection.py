@@ -9,9 +9,9 @@ from psycopg import errors as pg
 from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, Unavailable
 from qw.store.connection import (
     Connection,
-    Link,
     ReadOnly,
-    Refused,
+    ReconnectingConnection,
+    RefusedValues,
     blames_data,
     connect,
     conninfo,
@@ -61,11 +61,11 @@ KINDS: list[tuple[psycopg.Error, type[QwError]]] = [
     (pg.InsufficientPrivilege("x"), Denied),
     (pg.UndefinedTable("x"), Misconfigured),
     (pg.CheckViolation("x"), Invalid),
-    (pg.UniqueViolation("x"), Refused),
-    (pg.UntranslatableCharacter("x"), Refused),
-    (pg.ProgramLimitExceeded("x"), Refused),
-    (pg.StatementTooComplex("x"), Refused),
-    (psycopg.DataError("x"), Refused),
+    (pg.UniqueViolation("x"), RefusedValues),
+    (pg.UntranslatableCharacter("x"), RefusedValues),
+    (pg.ProgramLimitExceeded("x"), RefusedValues),
+    (pg.StatementTooComplex("x"), RefusedValues),
+    (psycopg.DataError("x"), RefusedValues),
     (psycopg.OperationalError("connection refused"), Unavailable),
     (psycopg.InterfaceError("the connection is closed"), Unavailable),
     (psycopg.OperationalError('FATAL: password authentication failed for user "x"'), Denied),
@@ -98,7 +98,7 @@ async def test_a_guarded_connection_keeps_to_its_indexes(conn: Connection) -> No
 
 
 async def test_a_link_opens_another_connection_after_it_broke(url: str, other: Connection) -> None:
-    link = Link(url, name="qw test")
+    link = ReconnectingConnection(url, name="qw test")
     async with link.use() as conn:
         first = await value(conn, PID)
     await other.execute("select pg_terminate_backend(%s, 5000)", [first])
@@ -112,7 +112,7 @@ async def test_a_link_opens_another_connection_after_it_broke(url: str, other: C
 
 
 async def test_a_link_lets_go_of_a_server_that_takes_no_writes(url: str) -> None:
-    link = Link(url, name="qw test", guarded=False)
+    link = ReconnectingConnection(url, name="qw test", guarded=False)
     async with link.use() as conn:
         first = await value(conn, PID)
 
@@ -125,11 +125,11 @@ async def test_a_link_lets_go_of_a_server_that_takes_no_writes(url: str) -> None
 
 
 async def test_a_link_survives_a_refused_statement(url: str) -> None:
-    link = Link(url, name="qw test")
+    link = ReconnectingConnection(url, name="qw test")
     async with link.use() as conn:
         first = await value(conn, PID)
 
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedValues):
         async with link.use() as conn:
             await conn.execute("select 1/0")
     async with link.use() as conn:
@@ -138,7 +138,7 @@ async def test_a_link_survives_a_refused_statement(url: str) -> None:
 
 
 async def test_a_link_serves_one_user_at_a_time_and_forgives_a_cancelled_one(url: str) -> None:
-    link = Link(url, name="qw test")
+    link = ReconnectingConnection(url, name="qw test")
 
     async def use(query: str) -> object:
         async with link.use() as conn:
@@ -157,7 +157,7 @@ async def test_a_link_serves_one_user_at_a_time_and_forgives_a_cancelled_one(url
 async def test_a_server_that_cannot_be_reached_is_unavailable_at_once() -> None:
     for opener in (
         Pool("postgresql://127.0.0.1:1/x", size=2, name="x"),
-        Single(Link("postgresql://127.0.0.1:1/x", name="x")),
+        Single(ReconnectingConnection("postgresql://127.0.0.1:1/x", name="x")),
     ):
         with pytest.raises(Unavailable, match="cannot be reached"):
             await opener.open()

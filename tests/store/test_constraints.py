@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from qw.core.ending import Failed
+from qw.core.task.ending import Failed
 from qw.store import claims, tasks
 from qw.store.connection import Connection, connect
 from qw.store.ids import new_id

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from qw.core.ending import Cancelled, Completed, Ending, Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.core.errors import Invalid
 from qw.core.task import Status
+from qw.core.task.ending import Cancelled, Completed, Ending, Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.store import claims, tasks
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id

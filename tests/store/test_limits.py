@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from qw.client import Client
-from qw.client.operating import amend_limits, limit_queue, unlimit_queue
-from qw.core.ending import Failed, HandedBack, Outcome, Snoozed, WorkerDied
-from qw.core.limits import limits_of
+from qw.client.admin import amend_limits, limit_queue, unlimit_queue
+from qw.core.queue.limits import limits_of
 from qw.core.task import Claim, Lane, NewTask, Status
+from qw.core.task.ending import Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.store import claims, queues, tasks
 from qw.store.connection import Connection
 from qw.store.ids import new_id

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from qw.core.ending import Cancelled, Failed
 from qw.core.task import Status
+from qw.core.task.ending import Cancelled, Failed
 from qw.store import claims, tasks
 from qw.store.connection import Connection
 from qw.store.ids import new_id

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from qw.core.ending import Failed, Snoozed
 from qw.core.task import Lane
+from qw.core.task.ending import Failed, Snoozed
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection
 from tests.given import (
@@ -136,7 +136,7 @@ async def test_orphans_are_the_rows_of_the_workers_named(conn: Connection) -> No
 async def test_news_tell_everything_that_polling_must_ask(conn: Connection) -> None:
     worker = await registered(conn)
 
-    async def news() -> workers.News:
+    async def news() -> workers.PollResult:
         return await workers.news(conn, worker, lease=LEASE, cursor=LONG_AGO)
 
     quiet = await news()

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.growth import FILL_FINISHED, FILL_READY
 from qw.client import Client
-from qw.client.operating import overlook
+from qw.client.admin import overview
 from qw.client.why import why_waits
 from qw.core.task import Status
 from qw.core.why import MOST_AHEAD
@@ -51,7 +51,7 @@ async def first(client: Client, query: str, *, of: int = 1) -> list[UUID]:
 
 
 async def test_the_status_counts_no_big_table(full: Client) -> None:
-    found = await overlook(full)
+    found = await overview(full)
 
     assert found.failures[0].failed == SIZE // 100
     assert await looked_at(full) < SIZE // 10

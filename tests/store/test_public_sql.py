@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from qw.core.ending import Failed
 from qw.core.errors import Conflict, Invalid, NotFound, QwError
 from qw.core.ids import millis_of
+from qw.core.task.ending import Failed
 from qw.store import tasks
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from qw.core.ending import Cancelled, Failed
+from qw.core.task.ending import Cancelled, Failed
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, connect
 from qw.store.ids import new_id

@@ -6,13 +6,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from qw.core.firing import Fire, Reason, Skip, first_tick
 from qw.core.schedule import FIRES_KEPT, Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
+from qw.core.schedule.fire_decision import Fire, SkippedTick, SkipReason, first_tick
 from qw.store import fires, schedules
 from qw.store.connection import Connection, connect_guarded
 from qw.store.fires import Making
 from qw.store.ids import new_id
-from qw.store.schedules import Decided, StoredSchedule
+from qw.store.schedules import ScheduleProgress, StoredSchedule
 from tests.given import finished, running, value
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -113,7 +113,7 @@ async def test_a_schedule_that_moved_on_is_not_claimed_again(conn: Connection, o
 
     async with conn.transaction():
         await schedules.claim(conn, limit=1, clock=NOW + MINUTE)
-        moved = Decided(id=found.id, mark=NOW + MINUTE, next_tick=NOW + 2 * MINUTE, next_at=NOW + 2 * MINUTE)
+        moved = ScheduleProgress(id=found.id, mark=NOW + MINUTE, next_tick=NOW + 2 * MINUTE, next_at=NOW + 2 * MINUTE)
         await schedules.decide(conn, [moved])
     async with other.transaction():
         assert await schedules.claim(other, limit=1, clock=NOW + MINUTE) == []
@@ -122,7 +122,7 @@ async def test_a_schedule_that_moved_on_is_not_claimed_again(conn: Connection, o
 async def test_the_mark_only_rises(conn: Connection) -> None:
     found = await stored(conn)
 
-    await schedules.decide(conn, [Decided(id=found.id, mark=NOW - MINUTE, next_tick=NOW, next_at=NOW)])
+    await schedules.decide(conn, [ScheduleProgress(id=found.id, mark=NOW - MINUTE, next_tick=NOW, next_at=NOW)])
 
     assert await value(conn, "select mark from qw.schedule") == NOW
     with pytest.raises(psycopg.errors.RaiseException, match="cannot go back"):
@@ -132,7 +132,7 @@ async def test_the_mark_only_rises(conn: Connection) -> None:
 async def test_a_tick_is_recorded_once(conn: Connection) -> None:
     found = await stored(conn)
     first, again = (Making(stored=found, fire=Fire(tick=NOW, id=new_id())) for _ in range(2))
-    skip = Skip(tick=NOW, reason=Reason.MISSED, detail="late")
+    skip = SkippedTick(tick=NOW, reason=SkipReason.MISSED, detail="late")
 
     assert await fires.record(conn, [first], []) == {(found.id, NOW)}
     assert await fires.record(conn, [again], []) == set()
@@ -144,7 +144,9 @@ async def test_a_tick_is_recorded_once(conn: Connection) -> None:
 async def test_a_backfill_fires_what_was_skipped_and_leaves_what_fired(conn: Connection) -> None:
     found = await stored(conn)
     done, late = (Making(stored=found, fire=Fire(tick=NOW + n * MINUTE, id=new_id())) for n in range(2))
-    await fires.record(conn, [done], [(found.id, Skip(tick=NOW + MINUTE, reason=Reason.MISSED, detail="late"))])
+    await fires.record(
+        conn, [done], [(found.id, SkippedTick(tick=NOW + MINUTE, reason=SkipReason.MISSED, detail="late"))]
+    )
     again = Making(stored=found, fire=Fire(tick=NOW, id=new_id()))
 
     assert await fires.record_backfill(conn, [again, late]) == {(found.id, NOW + MINUTE)}
@@ -164,7 +166,9 @@ async def test_busy_is_what_is_not_final(conn: Connection) -> None:
 
 async def test_a_change_moves_the_mark_and_mends_what_was_broken(conn: Connection) -> None:
     found = await stored(conn)
-    await schedules.decide(conn, [Decided(id=found.id, mark=NOW, next_tick=None, next_at=None, broken="no such zone")])
+    await schedules.decide(
+        conn, [ScheduleProgress(id=found.id, mark=NOW, next_tick=None, next_at=None, broken="no such zone")]
+    )
     later = NOW + 5 * MINUTE
 
     await schedules.change(conn, found.id, found.schedule, now=later, next=(later + MINUTE, later + MINUTE))

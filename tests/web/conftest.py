@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qw.web import Options
+from qw.web import WebOptions
 from tests.web.live import Live, live
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def server_with_daemon(migrated_template: Template, tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def server_alone(url: str) -> Iterator[Live]:
-    with live(url, options=Options(seeder=True)) as started:
+    with live(url, options=WebOptions(seeder=True)) as started:
         yield started
 
 

@@ -14,10 +14,10 @@ import httpx
 from qw.client import Client
 from qw.config import Settings, load
 from qw.daemon.daemon import Daemon
-from qw.daemon.daemon import Options as DaemonOptions
-from qw.daemon.database import Place
+from qw.daemon.daemon import DaemonOptions as DaemonOptions
+from qw.daemon.database import Database
 from qw.definitions import loads
-from qw.web import Options, application, serving
+from qw.web import WebOptions, application, serving
 
 T = TypeVar("T")
 
@@ -70,13 +70,13 @@ def live(
     *,
     daemon: bool = False,
     definitions: str = "version: 1",
-    options: Options | None = None,
+    options: WebOptions | None = None,
 ) -> Iterator[Live]:
     """A server over the database at *url*, set up by *environ* (``QW_…`` variables); *definitions* are a daemon's."""
     settings = load({"QW_DATABASE_URL": url, "QW_HTTP_ALLOW": "127.0.0.0/8", **(environ or {})})
     ready = threading.Event()
     beside = DaemonOptions(definitions=[loads(definitions)]) if daemon else None
-    thread = _Thread(url, settings, options or Options(), beside, ready)
+    thread = _Thread(url, settings, options or WebOptions(), beside, ready)
     thread.start()
     ready.wait(20)
     if thread.error is not None or not thread.port:
@@ -94,7 +94,7 @@ def live(
 
 class _Thread(threading.Thread):
     def __init__(
-        self, url: str, settings: Settings, options: Options, beside: DaemonOptions | None, ready: threading.Event
+        self, url: str, settings: Settings, options: WebOptions, beside: DaemonOptions | None, ready: threading.Event
     ) -> None:
         super().__init__(name="live server")
         self._url, self._settings, self._options, self._beside = url, settings, options, beside
@@ -121,7 +121,7 @@ class _Thread(threading.Thread):
             client = await stack.enter_async_context(Client(self._url, size=5, name="qw http", patience=2))
             app = application(client, self._settings, self._options)
             if self._beside:
-                await stack.enter_async_context(Daemon(self._settings, Place(url=self._url), self._beside))
+                await stack.enter_async_context(Daemon(self._settings, Database(url=self._url), self._beside))
             self.port = await stack.enter_async_context(serving(app, "127.0.0.1", 0))
             self._ready.set()
             await self._over.wait()

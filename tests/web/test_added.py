@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from qw import __version__
-from qw.web import Options, Thresholds, endpoint
+from qw.web import Thresholds, WebOptions, endpoint
 from tests.web.live import Live, live, until
 
 if TYPE_CHECKING:
@@ -383,7 +383,7 @@ def test_metrics_tell_how_long_tasks_wait_and_run_and_what_became_of_them(server
 
 def test_overload_and_health_of_the_queue_follow_the_thresholds(url: str) -> None:
     limits = Thresholds(unhealthy_pending=2, overloaded_pending=2)
-    with live(url, options=Options(thresholds=limits)) as started:
+    with live(url, options=WebOptions(thresholds=limits)) as started:
         for _ in range(2):
             started.task(scheduledAt=LATER)
         status = started.get("/api/queue-manager/status")
@@ -424,7 +424,7 @@ def _filled_tables(url: str) -> set[str]:
 def test_totals_beyond_ten_thousand_are_estimates_and_say_so(
     server_alone: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.client.filing.COUNTED", 2)
+    monkeypatch.setattr("qw.client.workflows.COUNTED", 2)
     for _ in range(4):
         server_alone.task()
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from qw.web import events
+from qw.web.routes import events
 from tests.web.live import Live, live, until
 
 TASK = {"type": "noop", "payload": {}}

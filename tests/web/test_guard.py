@@ -10,7 +10,7 @@ import pytest
 
 from qw.config import Settings, check_listening, load
 from qw.core.errors import Misconfigured
-from qw.web import Options
+from qw.web import WebOptions
 from tests.web.live import Live, live
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TASK = {"type": "noop", "payload": {}}
 def guarded(migrated_template: Template) -> Iterator[Live]:
     with (
         migrated_template.clone() as url,
-        live(url, {"QW_API_TOKENS": TOKENS}, options=Options(seeder=True)) as started,
+        live(url, {"QW_API_TOKENS": TOKENS}, options=WebOptions(seeder=True)) as started,
     ):
         yield started
 
@@ -199,7 +199,7 @@ def test_fault_94_what_users_write_is_never_markup(server_alone: Live) -> None:
 
 def test_fault_98_a_path_cannot_write_a_log_line_of_its_own(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="qw.web.access")
-    with live(url, options=Options(access_log=True)) as started:
+    with live(url, options=WebOptions(access_log=True)) as started:
         started.api.get("/api/a%0d%0aINFO%20forged%1b[31m", params={"token": "s3cret"})
 
     (line,) = [record for record in caplog.records if record.name == "qw.web.access"]

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from qw.web import server
-from qw.web.reading import MAX_BODY
+from qw.web.request import MAX_BODY
 from tests.web.live import Live, live, until
 
 HEAD = b"POST /api/task HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -231,7 +231,7 @@ def test_fault_96_a_second_request_may_not_dawdle_either(url: str, monkeypatch: 
 
 
 def test_fault_96_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qw.web.reading.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("qw.web.request.BODY_SECONDS", 0.3)
     with live(url) as started:
         answer = talk(started, HEAD + b"Content-Length: 100\r\n\r\n", b'{"type":')
 

@@ -9,12 +9,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from qw.config import Settings
-from qw.web import Options
+from qw.web import WebOptions
 from qw.web.application import table
 from qw.web.openapi import document
 from tests.web.live import Live
 
-ROUTES = table(Settings(), Options(seeder=True))
+ROUTES = table(Settings(), WebOptions(seeder=True))
 
 
 def references(value: Any) -> set[str]:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from qw.web import events, server
+from qw.web import server
+from qw.web.routes import events
 from tests.web.live import Live, live, until
 
 PAYLOAD = {"text": "x" * 900_000}

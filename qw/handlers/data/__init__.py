@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qw.core.errors import guess
-from qw.core.handling import Failure, Reject
-from qw.core.payload import Json
+from qw.core.task.handler_api import Failure, Reject
+from qw.core.task.payload import Json
 from qw.handlers.data.orders import process_order
 from qw.handlers.data.payload import OPERATIONS, DataPayload
 from qw.handlers.registry import Handlers

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qw.core.errors import guess
-from qw.core.handling import Reject
+from qw.core.task.handler_api import Reject
 from qw.handlers.data.files import FORMATS, find
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Dataset:
     """An opened dataset: the view ``source`` of *connection*, with *columns* and their types.
 
     *scratch* is the one directory that the connection may write to.
@@ -48,7 +48,7 @@ class Source:
 
 
 @contextmanager
-def opened(dataset: str | None, directory: Path | None) -> Iterator[Source]:
+def opened(dataset: str | None, directory: Path | None) -> Iterator[Dataset]:
     """The dataset, ready for queries. Raise Reject when there is none, when it cannot be read, or without DuckDB."""
     try:
         import duckdb
@@ -65,7 +65,7 @@ def opened(dataset: str | None, directory: Path | None) -> Iterator[Source]:
             columns = {row[0]: row[1] for row in connection.execute("describe source").fetchall()}
         except duckdb.Error as error:
             raise Reject(f"dataset: {dataset!r} cannot be read: {str(error).splitlines()[0]}") from error
-        yield Source(connection=connection, columns=columns, directory=directory, scratch=Path(scratch))
+        yield Dataset(connection=connection, columns=columns, directory=directory, scratch=Path(scratch))
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, file: Path, scratch: str) -> None:

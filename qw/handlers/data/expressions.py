@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from qw.core.handling import Reject
+from qw.core.task.handler_api import Reject
 from qw.handlers.data.engine import known
 
 _OPERATORS: dict[type[ast.operator], str] = {

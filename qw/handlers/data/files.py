@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qw.core.errors import guess
-from qw.core.handling import Reject
+from qw.core.task.handler_api import Reject
 
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
 SAMPLES = Path(__file__).parent.with_name("samples")

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qw.core.handling import Reject
-from qw.core.payload import Json, JsonObject, clean
-from qw.handlers.data.engine import Source, known, name, text
+from qw.core.task.handler_api import Reject
+from qw.core.task.payload import Json, JsonObject, clean
+from qw.handlers.data.engine import Dataset, known, name, text
 from qw.handlers.data.expressions import translate
 from qw.handlers.data.files import output
-from qw.handlers.data.payload import Condition, DataPayload, Metric, Rule
+from qw.handlers.data.payload import ColumnRule, DataPayload, Metric, RowFilter
 
 MAX_ROWS = 1000
 MAX_BYTES = 200 * 1024  # of rows in a result, as JSON
@@ -38,15 +38,15 @@ class Query:
     values: list[object] = field(default_factory=list)
 
 
-def transform(source: Source, payload: DataPayload) -> JsonObject:
+def transform(source: Dataset, payload: DataPayload) -> JsonObject:
     return _table(source, _transformed(source, payload))
 
 
-def aggregate(source: Source, payload: DataPayload) -> JsonObject:
+def aggregate(source: Dataset, payload: DataPayload) -> JsonObject:
     return _table(source, _aggregated(source, payload))
 
 
-def convert(source: Source, payload: DataPayload) -> JsonObject:
+def convert(source: Dataset, payload: DataPayload) -> JsonObject:
     """Write the transformed rows as a file. Its name is the same in every attempt, and it appears when it is whole."""
     if payload.format is None:
         raise Reject("format: convert needs one of csv, json and parquet")
@@ -59,14 +59,14 @@ def convert(source: Source, payload: DataPayload) -> JsonObject:
     return {"file": f"{file.parent.name}/{file.name}", "rows": rows, "bytes": file.stat().st_size}
 
 
-def profile(source: Source) -> JsonObject:
+def profile(source: Dataset) -> JsonObject:
     found = source.connection.execute("select * from (summarize source)")
     titles = [column[0] for column in found.description or []]
     columns: list[Json] = [clean(dict(zip(titles, row, strict=True))) for row in found.fetchall()]
     return {"rows": source.value("select count(*) from source"), "columns": columns}
 
 
-def validate(source: Source, payload: DataPayload) -> JsonObject:
+def validate(source: Dataset, payload: DataPayload) -> JsonObject:
     """A report: how many rows break which rule, with the first few values that do."""
     if not payload.rules:
         raise Reject("rules: validate needs at least one")
@@ -81,7 +81,7 @@ def validate(source: Source, payload: DataPayload) -> JsonObject:
     return {"rows": source.value("select count(*) from source"), "valid": not faults, "faults": faults}
 
 
-def _breaches(rule: Rule, column: str) -> list[tuple[str, str, list[object]]]:
+def _breaches(rule: ColumnRule, column: str) -> list[tuple[str, str, list[object]]]:
     """The conditions that rows breaking *rule* meet, each with the name of what they break and its values."""
     found: list[tuple[str, str, list[object]]] = []
     if rule.required:
@@ -106,7 +106,7 @@ def _is_no(type: str, column: str) -> str:
     return f"({cast} is null or {broken})"
 
 
-def _transformed(source: Source, payload: DataPayload) -> Query:
+def _transformed(source: Dataset, payload: DataPayload) -> Query:
     kept = _kept(source, payload)
     selected = payload.select or kept.columns
     for column in (*selected, *payload.rename):
@@ -119,7 +119,7 @@ def _transformed(source: Source, payload: DataPayload) -> Query:
     return Query(sql=f"select {picked} from ({kept.sql}) as kept{order}", columns=titles, values=kept.values)
 
 
-def _aggregated(source: Source, payload: DataPayload) -> Query:
+def _aggregated(source: Dataset, payload: DataPayload) -> Query:
     kept = _kept(source, payload)
     groups = [known(column, kept.columns) for column in payload.group_by]
     metrics = payload.metrics or [Metric(name="count", function="count")]
@@ -137,7 +137,7 @@ def _aggregated(source: Source, payload: DataPayload) -> Query:
     return Query(sql=sql, columns=titles, values=kept.values)
 
 
-def _kept(source: Source, payload: DataPayload) -> Query:
+def _kept(source: Dataset, payload: DataPayload) -> Query:
     """The rows with the derived columns, less those that `where` leaves out."""
     columns, derived, values = list(source.columns), ["*"], list[object]()
     for title, expression in payload.derive.items():
@@ -157,7 +157,7 @@ def _kept(source: Source, payload: DataPayload) -> Query:
     return Query(sql=sql, columns=columns, values=values)
 
 
-def _condition(condition: Condition, column: str) -> tuple[str, Sequence[object]]:
+def _condition(condition: RowFilter, column: str) -> tuple[str, Sequence[object]]:
     if condition.op == "is_null":
         return f"{column} is null", ()
     if condition.op == "not_null":
@@ -180,7 +180,7 @@ def _order(payload: DataPayload, columns: Sequence[str]) -> str:
     return f"{order} limit {payload.limit}" if payload.limit is not None else order
 
 
-def _materialize(source: Source, query: Query) -> None:
+def _materialize(source: Dataset, query: Query) -> None:
     """Store what *query* finds as the table ``answer``. What DuckDB refuses is the payload's fault: raise Reject."""
     import duckdb
 
@@ -190,7 +190,7 @@ def _materialize(source: Source, query: Query) -> None:
         raise Reject(f"the query cannot be run: {str(error).splitlines()[0]}") from error
 
 
-def _table(source: Source, query: Query) -> JsonObject:
+def _table(source: Dataset, query: Query) -> JsonObject:
     """What *query* finds, ``data`` cut at MAX_ROWS and MAX_BYTES; ``rows`` counts them all."""
     _materialize(source, query)
     total = source.value("select count(*) from answer")

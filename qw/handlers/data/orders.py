@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 
-from qw.core.handling import Reject
-from qw.core.payload import Json, JsonObject
+from qw.core.task.handler_api import Reject
+from qw.core.task.payload import Json, JsonObject
 from qw.handlers.data.payload import DataPayload
 
 MAX_ITEMS = 100_000

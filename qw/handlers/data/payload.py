@@ -16,7 +16,7 @@ Type = Literal["text", "integer", "number", "boolean", "date", "timestamp"]
 Format = Literal["csv", "json", "parquet"]
 
 
-class Condition(BaseModel):
+class RowFilter(BaseModel):
     """``{"column": "country", "op": "in", "value": ["DE", "AT"]}``; ``is_null``, ``not_null``: no value."""
 
     column: str
@@ -24,7 +24,7 @@ class Condition(BaseModel):
     value: Scalar | list[Scalar] = None
 
     @model_validator(mode="after")
-    def _fitting_value(self) -> Condition:
+    def _fitting_value(self) -> RowFilter:
         if self.op in ("in", "not_in") and not isinstance(self.value, list):
             raise ValueError(f"{self.op} needs a list as value")
         if self.op not in ("in", "not_in") and isinstance(self.value, list):
@@ -48,7 +48,7 @@ class Metric(BaseModel):
         return self
 
 
-class Rule(BaseModel):
+class ColumnRule(BaseModel):
     """What every value of ``column`` must be. All but ``required`` pass over missing values."""
 
     column: str
@@ -84,14 +84,14 @@ class DataPayload(BaseModel):
     operation: str | None = None
     forceFailure: bool = False
     derive: dict[str, str] = {}
-    where: Annotated[list[Condition], BeforeValidator(_listed)] = []
+    where: Annotated[list[RowFilter], BeforeValidator(_listed)] = []
     select: Names | None = None
     rename: dict[str, str] = {}
     sort: Names = []
     limit: int | None = Field(default=None, ge=0)
     group_by: Names = []
     metrics: list[Metric] = []
-    rules: list[Rule] = []
+    rules: list[ColumnRule] = []
     format: Format | None = None
     output: str | None = None
     order: Any = None

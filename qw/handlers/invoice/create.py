@@ -16,8 +16,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, Field
 
-from qw.core.handling import Context, Recorded, Reject
-from qw.core.payload import Json, JsonObject
+from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import CAMEL, Id, Name, Order, created, file_stem, fitting, timestamp
 from qw.handlers.invoice.files import write_file
 from qw.handlers.invoice.money import LARGEST, Currency, cents, number

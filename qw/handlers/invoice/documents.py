@@ -15,8 +15,8 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from qw.core.handling import Context, Reject
-from qw.core.payload import MAX_RESULT, Json, JsonObject, clean
+from qw.core.task.handler_api import Context, Reject
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean
 from qw.handlers.invoice.money import Amount, Currency, Price, Quantity, cents, number
 
 CAMEL = ConfigDict(

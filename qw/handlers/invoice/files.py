@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from qw.core.handling import Reject
+from qw.core.task.handler_api import Reject
 
 
 def write_file(path: Path, content: bytes) -> None:

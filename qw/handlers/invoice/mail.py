@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
-from qw.core.handling import Context, Recorded, Reject
-from qw.core.payload import Json, JsonObject
+from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import CAMEL, Id
 from qw.handlers.invoice.money import Amount, Currency, cents, spoken
 from qw.handlers.invoice.post import Mail, MailOptions, Post

@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, model_validator
 
 from qw.core.errors import Fault, Invalid
-from qw.core.handling import Context, Reject, Retry
-from qw.core.payload import Json
+from qw.core.task.handler_api import Context, Reject, Retry
+from qw.core.task.payload import Json
 from qw.handlers.invoice.documents import CAMEL, Day, Id, Item, Order, at, fitting, written_day
-from qw.handlers.invoice.service import Call, ServiceFailed, answer
+from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 from qw.handlers.registry import Handlers
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "orders.json"
@@ -97,7 +97,7 @@ async def _ask_service(url: str, wanted: OrdersWanted, timeout: timedelta) -> li
     days = {"dateFrom": written_day(wanted.date_from), "dateTo": written_day(wanted.date_to)}
     query = {"customerId": wanted.customer_id, **{key: day for key, day in days.items() if day}}
     try:
-        found = await answer(Call(method="GET", url=url, query=query, timeout=timeout, most=MAX_SOURCE))
+        found = await answer(ServiceCall(method="GET", url=url, query=query, timeout=timeout, most=MAX_SOURCE))
         return parse_orders(found, "the answer")
     except (ServiceFailed, Invalid) as error:
         raise Retry(f"Fetching orders failed: {error}") from None

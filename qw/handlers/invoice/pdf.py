@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from qw.core.handling import Context, Recorded, Reject, Retry
-from qw.core.payload import Json, JsonObject
+from qw.core.task.handler_api import Context, Recorded, Reject, Retry
+from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import Invoice, file_stem
 from qw.handlers.invoice.files import inside, write_file
-from qw.handlers.invoice.service import Call, ServiceFailed, answer
+from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 from qw.handlers.registry import Handlers
 
 FAILED = "PDF generation failed"
@@ -53,7 +53,7 @@ def add_generate_pdf(app: Handlers, options: PdfOptions) -> None:
 
 async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, context: Context) -> JsonObject:
     headers = {"Idempotency-Key": context.idempotency_key}
-    call = Call(method="POST", url=url, timeout=timeout, headers=headers, body={"invoice": invoice})
+    call = ServiceCall(method="POST", url=url, timeout=timeout, headers=headers, body={"invoice": invoice})
     try:
         said = await answer(call)
     except ServiceFailed as error:

@@ -13,11 +13,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from qw.core.errors import Misconfigured
-from qw.core.handling import Context, Reject, Retry
-from qw.core.payload import JsonObject
+from qw.core.task.handler_api import Context, Reject, Retry
+from qw.core.task.payload import JsonObject
 from qw.handlers.invoice.documents import file_stem
 from qw.handlers.invoice.files import inside, read_file, write_file
-from qw.handlers.invoice.service import Call, ServiceFailed, answer
+from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 
 FAILED = "Email sending failed"
 MAX_ATTACHMENT = 25 * 1024 * 1024  # bytes
@@ -50,7 +50,7 @@ class Mail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class SmtpServer:
     """``starttls``: True must, False must not, None may."""
 
     host: str
@@ -99,7 +99,7 @@ class Post:
         if mail.pdf_url is not None:
             body["pdfUrl"] = mail.pdf_url
         headers = {"Idempotency-Key": mail.key}
-        await answer(Call(method="POST", url=url, timeout=self._options.timeout, headers=headers, body=body))
+        await answer(ServiceCall(method="POST", url=url, timeout=self._options.timeout, headers=headers, body=body))
 
     async def _to_folder(self, mail: Mail) -> str:
         message = await self._message(mail)
@@ -107,7 +107,7 @@ class Post:
         await asyncio.to_thread(write_file, path, message.as_bytes())
         return str(path)
 
-    async def _to_server(self, server: Server, mail: Mail) -> Sequence[str]:
+    async def _to_server(self, server: SmtpServer, mail: Mail) -> Sequence[str]:
         """Return the recipients that the server refused, while it took the others."""
         import aiosmtplib
 
@@ -161,7 +161,7 @@ class Post:
         return f"<{mail.key}@{self._options.sender.rpartition('@')[2]}>"
 
 
-def parse_server(url: str) -> Server:
+def parse_server(url: str) -> SmtpServer:
     """The mail server in an ``smtp`` or ``smtps`` URL. Raise Misconfigured, without the URL: it may hold a password."""
     try:
         parts = urlsplit(url)
@@ -176,7 +176,7 @@ def parse_server(url: str) -> Server:
         raise Misconfigured("the e-mail URL has an unknown option; starttls=always and starttls=never are known")
     tls = parts.scheme == "smtps"
     must = wish == "always" or (wish == "auto" and parts.password is not None)
-    return Server(
+    return SmtpServer(
         host=host,
         port=port or (465 if tls else 25),
         tls=tls,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from qw.core.handling import Failure
+from qw.core.task.handler_api import Failure
 
 
 class ServiceFailed(Failure):
@@ -18,7 +18,7 @@ class ServiceFailed(Failure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ServiceCall:
     method: str
     url: str
     timeout: timedelta
@@ -28,7 +28,7 @@ class Call:
     most: int = 1024 * 1024  # bytes of the answer
 
 
-async def answer(call: Call) -> Any:
+async def answer(call: ServiceCall) -> Any:
     """The JSON that the service answers *call* with (fractions as Decimal), None for an empty body.
 
     Raise ServiceFailed for anything but a 2xx with JSON in time.
@@ -48,7 +48,7 @@ async def answer(call: Call) -> Any:
         raise ServiceFailed("the answer is not JSON") from None
 
 
-async def _content(call: Call) -> bytes:
+async def _content(call: ServiceCall) -> bytes:
     import httpx
 
     url = httpx.URL(call.url).copy_merge_params(dict(call.query))

@@ -1,0 +1,156 @@
+"""The verbs: which module has which, and what ``qw --help`` says of it. A module is imported when its verb is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+VERBS: Mapping[str, Mapping[str, str]] = {
+    "Every day": {
+        "enqueue": "Put tasks into the queue.",
+        "run": "Run a shell command as a task.",
+        "daemon": "Run tasks until told to stop.",
+        "api": "Serve HTTP alone, and run no tasks.",
+        "status": "Show queues, workers and failures in one screen.",
+        "logs": "Show what a task said.",
+        "why": "Say what keeps a task from running.",
+        "wait": "Wait until tasks are final.",
+        "demo": "Make an invoice from real orders, on a database of its own.",
+    },
+    "Things": {
+        "task": "List, show and repair tasks.",
+        "workflow": "Start, follow and check workflows.",
+        "schedule": "Start tasks and workflows by the clock.",
+        "apply": "Make workflows and schedules what files say.",
+        "diff": "Show what qw apply would change.",
+        "queue": "Look at queues; pause, drain and empty them.",
+        "worker": "Look at the daemons that run tasks; drain them.",
+        "events": "Look at what happened, and tell it again.",
+        "db": "Care for the database.",
+    },
+    "Help": {
+        "doctor": "Look for problems, and say how each is fixed.",
+        "config": "Show the settings and where each comes from.",
+        "completion": "Print the completion script of a shell.",
+    },
+}
+
+FLAGS: dict[str, object] = {}  # settings by name, as far as this command line gives them
+
+
+class Verb(TyperCommand):
+    """A command that also takes the flags every command takes."""
+
+    def __init__(self, *args: Any, params: list[Any] | None = None, **more: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *get_command(_common).params], **more)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+
+class Noun(TyperGroup):
+    """Verbs about one thing."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (verb.help or "").partition("\n")[0]) for name, verb in verbs if verb])
+
+
+def _plain(params: list[Any]) -> list[Any]:
+    for param in params:
+        if "get_runtime_param" not in vars(param):
+            param.get_runtime_param = _Plain(param).ready
+    return params
+
+
+class _Plain:
+    """Values that need no pydantic: text, names of a choice, what is not given. Importing it costs a tenth of a second.
+
+    Stands where typer keeps what turns the words of one parameter into its value, and hands all others on to that.
+    """
+
+    def __init__(self, param: Any) -> None:
+        self._kind = param.type_descriptor.annotation
+        self._full = param.get_runtime_param
+
+    def ready(self) -> _Plain:
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if (self._kind in (str, list[str]) and value is not None) or type(value) is self._kind:
+            return value
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if isinstance(self._kind, type) and issubclass(self._kind, StrEnum) and value in set(self._kind):
+            return self._kind(value)
+        return self._full().coerce(value, param=param, ctx=ctx)
+
+
+class Verbs(Noun):
+    """The top of the tree: it knows all verbs by name, and loads the one that is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for section in VERBS.values() for name in section]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = get_command(import_module(f"qw.cli.commands.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # for its guesses
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.list_commands(ctx)))
+        for title, section in VERBS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in section.items()])
+
+
+def verbs(help: str | None = None) -> typer.Typer:
+    """An app for one module: one verb, or a noun with verbs of its own, which *help* describes."""
+    return typer.Typer(
+        cls=Noun,
+        help=help,
+        no_args_is_help=help is not None,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _remember(param: typer.CallbackParam, value: str | None) -> None:
+    if value is not None and param.name is not None:
+        FLAGS[param.name] = value
+
+
+_common = verbs()
+
+
+@_common.command()
+def _flags(
+    database_url: str = typer.Option(
+        None, callback=_remember, expose_value=False, metavar="URL", help="PostgreSQL to use."
+    ),
+    home: str = typer.Option(
+        None, callback=_remember, expose_value=False, metavar="DIR", help="Where the private PostgreSQL is."
+    ),
+    config: str = typer.Option(
+        None, "-c", "--config", callback=_remember, expose_value=False, metavar="FILE", help="Settings, as qw.toml."
+    ),
+) -> None:
+    """What every command takes."""

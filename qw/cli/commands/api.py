@@ -1,0 +1,49 @@
+"""``qw api``: HTTP without a worker beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+
+if TYPE_CHECKING:
+    from qw.config import Settings
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw api --port 8080")
+def api(
+    host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
+    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
+) -> None:
+    """Serve HTTP alone, and run no tasks."""
+    from qw.cli.commands.daemon import loop_runner
+    from qw.cli.session import load_settings
+    from qw.daemon.logs import set_up
+
+    settings = load_settings(host=host, port=port, log_format=log_format, log_level=log_level)
+    set_up(settings)
+    with loop_runner() as runner:
+        runner.run(_serve(settings, migrate=migrate))
+
+
+async def _serve(settings: Settings, *, migrate: bool) -> None:
+    from qw.cli.commands.daemon import calm_collector
+    from qw.daemon.database import ready
+    from qw.daemon.http import serving
+
+    place = await ready(settings, migrate=migrate)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with serving(settings, place.url, required=True):
+        calm_collector()
+        await stopped.wait()

@@ -1,0 +1,36 @@
+"""``qw config``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Column, Output, OutputFormat, record, show_all, show_records
+
+app = verbs("Show the settings and where each comes from.")
+
+_COLUMNS: Sequence[Column] = (
+    Column(title="setting", text=lambda shown: shown.name),
+    Column(title="value", text=lambda shown: shown.value or "-", rank=0),
+    Column(title="origin", text=lambda shown: str(shown.origin), rank=1),
+    Column(title="variable", text=lambda shown: shown.variable, rank=2),
+    Column(title="about", text=lambda shown: shown.about, rank=3, loose=True),
+)
+
+
+@app.callback()
+def _config() -> None:
+    """A noun, though it has one verb."""
+
+
+@app.command("show", cls=Verb, epilog="Example: qw config show")
+def show(output: Output = OutputFormat.TABLE) -> None:
+    """Show every setting, its value without secrets, and whether a flag, the environment or a file gave it."""
+    from qw.cli.session import load_settings
+    from qw.config import shown
+
+    found = list(shown(load_settings()))
+    if output is OutputFormat.TABLE:
+        show_all(found, _COLUMNS, output)
+    else:
+        show_records(record(found), output)

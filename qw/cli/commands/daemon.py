@@ -1,0 +1,184 @@
+"""``qw daemon``"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qw.cli.command import Verb, verbs
+
+if TYPE_CHECKING:
+    from qw.config import Settings
+    from qw.daemon.daemon import Daemon
+
+log = logging.getLogger(__name__)
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw daemon --queues default,mail --concurrency 50 --drain")
+def daemon(
+    queues: Annotated[
+        str | None, typer.Option("--queues", "-q", metavar="NAME,...", help="Serve these only; else all, new ones too.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Async handlers at once.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Plain handlers at once.")] = None,
+    command_slots: Annotated[int | None, typer.Option("--command-slots", help="Commands at once.")] = None,
+    sibling: Annotated[bool, typer.Option("--sibling", hidden=True)] = False,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Daemons to run, each with its own slots.")] = 1,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is left to do.")] = False,
+    handlers: Annotated[
+        str | None, typer.Option("--app", metavar="MODULE:ATTR", help="Your qw.Handlers object.")
+    ] = None,
+    workflows: Annotated[
+        list[Path] | None, typer.Option("--workflows", metavar="FILE", help="Else workflows.yaml here, or qw's own.")
+    ] = None,
+    allow_commands: Annotated[
+        bool | None, typer.Option(help="Run commands that stand in the database.", show_default=False)
+    ] = None,
+    http: Annotated[
+        bool | None,
+        typer.Option("--http/--no-http", help="Serve HTTP; else unless the port is taken.", show_default=False),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
+    lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
+    grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where events go: postgres, rabbitmq, nats, redis or none.")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
+) -> None:
+    """Run tasks until told to stop.
+
+    TERM or ^C lets running tasks end; a second one interrupts them, and a third ends the daemon at once. HUP reads the
+    workflow files again.
+    """
+    from qw.cli.session import load_settings
+
+    settings = load_settings(
+        broker=broker,
+        queues=queues,
+        concurrency=concurrency,
+        threads=threads,
+        command_slots=command_slots,
+        allow_commands=allow_commands,
+        lease=lease,
+        grace=grace,
+        log_format=log_format,
+        log_level=log_level,
+        host=host,
+        port=port,
+    )
+    if http is None and (port is not None or "port" in settings.origins):
+        http = True  # who names a port means it
+    if processes > 1:
+        from qw.cli.commands.daemon_processes import keep
+        from qw.web import check_free
+
+        if http:
+            check_free(settings.host, settings.port)
+        raise typer.Exit(keep(processes, [*_words_for_a_child(sys.argv[1:]), "--sibling"], settings))
+    if sibling and http:
+        http = None  # one of them has the port
+    from qw.daemon.logs import set_up
+
+    set_up(settings)
+    with loop_runner() as runner:
+        runner.run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
+
+
+def _words_for_a_child(words: list[str]) -> list[str]:
+    """This command line without what makes many of one."""
+    kept, skip = [], False
+    for word in words:
+        if skip or word == "--processes":
+            skip = not skip
+        elif not word.startswith("--processes="):
+            kept.append(word)
+    return kept
+
+
+def loop_runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _run(
+    settings: Settings, handlers: str | None, files: list[Path], *, drain: bool, migrate: bool, http: bool | None
+) -> None:
+    from qw.cli.definition_files import of_files, of_start
+    from qw.daemon.daemon import Daemon, DaemonOptions
+    from qw.daemon.database import ready
+
+    given = of_files(files)
+    place = await ready(settings, migrate=migrate)
+    options = DaemonOptions(
+        app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http
+    )
+    started = Daemon(settings, place, options)
+    stop_on_signals(started)
+    async with started:
+        reload_on_hangup(started, files)
+        calm_collector()
+        await started.run()
+
+
+def calm_collector() -> None:
+    """Look for cycles less often: a task leaves none, and looking takes an eighth of the time of a no-op."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def stop_on_signals(daemon: Daemon) -> None:
+    """The first signal drains, the second interrupts what runs, the third is the end."""
+    loop = asyncio.get_running_loop()
+    steps: list[Callable[[], Any]] = [daemon.drain, daemon.hurry]
+
+    def stop(number: signal.Signals) -> None:
+        if not steps:
+            os._exit(128 + number)
+        steps.pop(0)()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
+    """HUP has the files read again; one that is wrong changes nothing. When the terminal is closed, it is the end."""
+    from qw.cli.definition_files import of_files
+    from qw.core.errors import QwError
+
+    had_terminal = os.isatty(2)
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await daemon.reload(of_files(files))
+        except QwError as error:
+            log.error("workflows not reloaded", extra={"error": str(error)})
+
+    def start() -> None:
+        if had_terminal and not os.isatty(2):
+            daemon.drain()
+            return
+        task = asyncio.get_running_loop().create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start)

@@ -1,0 +1,127 @@
+"""``qw db``"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Column, Output, OutputFormat, print_lines, record, say, show_all, show_record
+from qw.cli.output.text import iso
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.config import Settings
+    from qw.store.migrations import Migration
+
+app = verbs("Care for the database: its schema, who may use it, and the private PostgreSQL.")
+
+_COLUMNS: Sequence[Column] = (
+    Column(title="version", text=lambda migration: str(migration.version), right=True),
+    Column(title="name", text=lambda migration: migration.name),
+    Column(title="applied", text=lambda migration: iso(migration.applied_at) if migration.applied_at else "missing"),
+)
+
+
+@app.command(cls=Verb, epilog="Example: qw db migrate")
+def migrate(output: Output = OutputFormat.TABLE) -> None:
+    """Bring the schema up to date. Safe to repeat, and while daemons run."""
+    from qw.cli.session import load_settings
+
+    applied = asyncio.run(_migrate(load_settings()))
+    if output is OutputFormat.TABLE:
+        say(f"applied {', '.join(each.name for each in applied)}" if applied else "the schema is up to date")
+    else:
+        show_record([_record(each) for each in applied], output)
+
+
+@app.command(cls=Verb, epilog="Example: qw db status")
+def status(output: Output = OutputFormat.TABLE) -> None:
+    """Show the migrations and when each was applied; exit 1 if one is missing."""
+    from qw.cli.session import load_settings
+
+    known = asyncio.run(_status(load_settings()))
+    if output is OutputFormat.TABLE:
+        show_all(known, _COLUMNS, output)
+    else:
+        show_record([_record(each) for each in known], output)
+    raise typer.Exit(int(any(each.applied_at is None for each in known)))
+
+
+@app.command(cls=Verb, epilog="Example: qw db sql")
+def sql() -> None:
+    """Print the SQL of all migrations, for those who apply it themselves. Nothing else is on stdout."""
+    from qw.store.migrations import known
+
+    print_lines(f"-- {migration.name}\n{migration.text}" for migration in known())
+
+
+@app.command(cls=Verb, epilog="Example: qw db start")
+def start(output: Output = OutputFormat.TABLE) -> None:
+    """Start the private PostgreSQL. Every command does so by itself; this is for the first to be quick."""
+    from qw.cli.session import load_settings
+    from qw.daemon.database import ready
+
+    settings = load_settings()
+    place = asyncio.run(ready(settings))
+    if not place.is_private:
+        say("a database is named by the settings; no private PostgreSQL is needed")
+    elif output is OutputFormat.TABLE:
+        say(f"PostgreSQL {'started' if place.started else 'runs'}; its data is in {settings.home / 'pg'}")
+        print(place.url)
+    else:
+        show_record({"url": place.url, "started": place.started, "data": str(settings.home / "pg")}, output)
+
+
+@app.command(cls=Verb, epilog="Example: qw db stop")
+def stop() -> None:
+    """Stop the private PostgreSQL. The data stay; the next command starts it again."""
+    from qw import embedded
+    from qw.cli.session import load_settings
+
+    settings = load_settings()
+    was_running = embedded.stop(settings.home)
+    say(f"PostgreSQL {'stopped' if was_running else 'was not running'}; its data is in {settings.home / 'pg'}")
+
+
+@app.command(cls=Verb, epilog="Example: qw db grant reader read --dry-run")
+def grant(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of PostgreSQL.")],
+    right: Annotated[str, typer.Argument(metavar="read|enqueue|operate", help="Each includes those before it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")] = False,
+) -> None:
+    """Let a role use qw's SQL: look at qw.tasks; enqueue; cancel, retry, signal and change schedules."""
+    from qw.cli.session import with_client
+
+    given = with_client(lambda client: _grant(client, role, right, dry_run))
+    if dry_run:
+        print_lines(f"{statement};" for statement in given)
+    else:
+        say(f"{role} may {right}")
+
+
+async def _grant(client: Client, role: str, right: str, dry_run: bool) -> list[str]:
+    from qw.client.admin import grant
+
+    return await grant(client, role, right, dry_run=dry_run)
+
+
+async def _migrate(settings: Settings) -> list[Migration]:
+    from qw.daemon.database import find
+    from qw.store import migrations
+
+    return await migrations.migrate((await find(settings)).url)
+
+
+async def _status(settings: Settings) -> list[Migration]:
+    from qw.daemon.database import find
+    from qw.store import migrations
+
+    return await migrations.status((await find(settings)).url)
+
+
+def _record(migration: Migration) -> dict[str, object]:
+    return {"version": migration.version, "name": migration.name, "applied_at": record(migration.applied_at)}

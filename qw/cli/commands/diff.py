@@ -1,0 +1,23 @@
+"""``qw diff``"""
+
+from __future__ import annotations
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.commands.apply import Files, Owner, Prune, name_of, read_files, show_changes
+from qw.cli.output.records import Output, OutputFormat
+
+app = verbs()
+
+
+@app.command("diff", cls=Verb, epilog="Example: qw diff -f workflows.yaml")
+def diff(files: Files = None, owner: Owner = None, prune: Prune = False, output: Output = OutputFormat.TABLE) -> None:
+    """Show what ``qw apply`` would change; exit 1 if anything."""
+    from qw.cli.session import with_client
+    from qw.client import apply
+
+    read = read_files(files)
+    found = with_client(lambda client: apply.diff(client, read, owner=owner or name_of(read), prune=prune))
+    show_changes(found, output, with_text=True)
+    raise typer.Exit(0 if found.is_empty else 1)

@@ -1,0 +1,209 @@
+"""``qw doctor``"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from qw import __version__
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, record, show_records
+from qw.cli.output.text import counted, printable, span
+from qw.core.errors import QwError
+
+if TYPE_CHECKING:
+    from qw.config import Settings
+    from qw.daemon.database import Database
+    from qw.store.doctor import ServerFacts, WorkFacts
+
+app = verbs()
+
+OLDEST_SERVER = 130000
+MOST_SKEW = timedelta(seconds=5)
+LONG_TRANSACTION = timedelta(minutes=5)
+LEAST_DISK = 1024**3  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at. With a ``fix`` it is a problem."""
+
+    name: str
+    text: str
+    fix: str = ""
+
+    @property
+    def is_problem(self) -> bool:
+        return bool(self.fix)
+
+
+@app.command(cls=Verb, epilog="Example: qw doctor || true")
+def doctor(output: Output = OutputFormat.TABLE) -> None:
+    """Look for problems, and say how each is fixed. Exit 1 if there is one."""
+    findings = asyncio.run(_collected())
+    if output is OutputFormat.TABLE:
+        _print(findings)
+    else:
+        show_records([{**record(each), "is_problem": each.is_problem} for each in findings], output)
+    raise typer.Exit(int(any(each.is_problem for each in findings)))
+
+
+async def _collected() -> list[Finding]:
+    return [each async for each in _findings()]
+
+
+async def _findings() -> AsyncIterator[Finding]:
+    """In the order in which one thing stands on another: the first that is broken ends it."""
+    from qw.cli.session import load_settings
+
+    yield Finding(name="qw", text=f"{__version__} on Python {platform.python_version()}")
+    try:
+        settings = load_settings()
+    except QwError as error:
+        yield Finding(name="settings", text=str(error), fix="correct them; all of them: qw config show")
+        return
+    yield Finding(name="settings", text=f"{counted(len(settings.origins), 'setting')} given, the rest are defaults")
+    try:
+        async for finding in _of_database(settings):
+            yield finding
+    except QwError as error:
+        yield Finding(name="database", text=str(error), fix=_fix_of(error))
+
+
+async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
+    from qw.daemon.database import find
+    from qw.store import doctor
+
+    place = await find(settings)
+    server = await doctor.server(place.url)
+    for finding in (*_of_server(server), *_of_disk(settings, place)):
+        yield finding
+    yield await _of_listening(settings, place, server)
+    schema = await _of_schema(place)
+    yield schema
+    if not schema.is_problem:
+        for finding in _of_work(await doctor.work(place.url), settings.lease):
+            yield finding
+
+
+def _fix_of(error: QwError) -> str:
+    fixes = {
+        "unavailable": "start the server, or name another in QW_DATABASE_URL",
+        "denied": "correct user and password in QW_DATABASE_URL, or have the right granted: qw db grant",
+    }
+    return fixes.get(error.code, "see the message")
+
+
+def _of_server(server: ServerFacts) -> Iterator[Finding]:
+    version = f"PostgreSQL {server.version // 10000}.{server.version % 10000}, {server.bytes / 1024**2:,.0f} MiB"
+    too_old = "use PostgreSQL 13 or newer" if server.version < OLDEST_SERVER else ""
+    yield Finding(name="database", text=version, fix=too_old)
+    if not server.is_writable:
+        yield Finding(name="writes", text="the server takes no writes", fix="name the primary in QW_DATABASE_URL")
+    ahead = "ahead of" if server.skew > timedelta(0) else "behind"
+    skew = abs(server.skew)
+    fix = "set both clocks by NTP: ids and times of tasks come from this one" if skew > MOST_SKEW else ""
+    yield Finding(name="clock", text=f"the server is {span(skew)} {ahead} this machine", fix=fix)
+    oldest = server.oldest_transaction
+    fix = "end it: until then vacuum removes nothing; see pg_stat_activity" if oldest > LONG_TRANSACTION else ""
+    yield Finding(name="transactions", text=f"the oldest is {span(oldest)} old", fix=fix)
+
+
+def _of_disk(settings: Settings, place: Database) -> Iterator[Finding]:
+    if place.is_private:
+        free = shutil.disk_usage(_existing(settings.home)).free
+        fix = "make room, or move it with QW_HOME" if free < LEAST_DISK else ""
+        yield Finding(name="disk", text=f"{free / 1024**3:,.1f} GiB free in {settings.home}", fix=fix)
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+async def _of_listening(settings: Settings, place: Database, server: ServerFacts) -> Finding:
+    from qw.store import doctor
+
+    if server.is_pooled and settings.listen_url is None:
+        text = "behind a pooler: no LISTEN and no session locks, so all is slower to be noticed"
+        return Finding(name="listen", text=text, fix="give daemons a direct address in QW_LISTEN_URL")
+    if await doctor.hears(place.direct_url or place.url):
+        return Finding(name="listen", text="a NOTIFY arrives")
+    return Finding(name="listen", text="no NOTIFY arrives", fix="give daemons a direct address in QW_LISTEN_URL")
+
+
+async def _of_schema(place: Database) -> Finding:
+    from qw.store import migrations
+
+    known = await migrations.status(place.url)
+    missing = [each.name for each in known if each.applied_at is None]
+    if missing and (place.is_private or len(missing) == len(known)):
+        await migrations.migrate(place.url)  # as the first command of any kind does
+    elif missing:
+        return Finding(name="schema", text=f"{', '.join(missing)} not applied", fix="qw db migrate")
+    return Finding(name="schema", text="up to date")
+
+
+def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    silent = [worker for worker in work.workers if now - worker.seen_at > lease]
+    if silent:
+        names = ", ".join(f"{worker.id} ({worker.host}:{worker.pid})" for worker in silent)
+        yield Finding(
+            name="workers", text=f"not seen for a lease: {names}", fix="see whether they hang; start them anew"
+        )
+    elif work.workers or not work.waiting:
+        yield Finding(name="workers", text=f"{counted(len(work.workers), 'worker')} living")
+    else:
+        yield Finding(name="workers", text="tasks wait and no worker is running", fix="qw daemon")
+    if work.workers:
+        yield from _of_waiting(work)
+    if work.late:
+        name, late = work.late[0]
+        others = f", and {counted(len(work.late) - 1, 'other')}" if len(work.late) > 1 else ""
+        fix = "see in the logs of the daemons what holds them up" if work.workers else "qw daemon"
+        yield Finding(name="schedules", text=f"{name} is {span(late)} late{others}", fix=fix)
+    for name, dead in work.dead:
+        yield Finding(
+            name="vacuum",
+            text=f"qw.{name} has {dead:,} dead rows",
+            fix=f"end long transactions, then: vacuum qw.{name}",
+        )
+
+
+def _of_waiting(work: WorkFacts) -> Iterator[Finding]:
+    types = {type for worker in work.workers for type in worker.types}
+    everything = any(not worker.queues for worker in work.workers)
+    queues = {queue for worker in work.workers for queue in worker.queues}
+    unserved = sorted({type for _, type in work.waiting} - types)
+    alone = [] if everything else sorted({queue for queue, _ in work.waiting} - queues)
+    if unserved:
+        yield Finding(
+            name="types", text=f"waiting, and served by nobody: {', '.join(unserved)}", fix="qw daemon --app …"
+        )
+    if alone:
+        fix = f"qw daemon --queues {','.join(alone)}"
+        yield Finding(name="queues", text=f"with tasks and without a worker: {', '.join(alone)}", fix=fix)
+    if not unserved and not alone:
+        yield Finding(name="queues", text="whatever waits is served by somebody")
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    from rich.text import Text
+
+    from qw.cli.output.tables import STYLES, print_value
+
+    width = max(len(each.name) for each in findings)
+    for each in findings:
+        state = "problem" if each.is_problem else "ok"
+        title = Text.assemble((f"{state:7}", STYLES[state]), f"  {each.name:{width}}  ")
+        print_value(title, Text(printable(each.text)))
+        if each.fix:
+            print_value(Text(" " * len(title)), Text(printable(each.fix), style="cyan"))

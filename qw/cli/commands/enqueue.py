@@ -1,0 +1,141 @@
+"""``qw enqueue``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, record, say, show_record
+from qw.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from qw.cli.options.task_options import TaskOptions
+    from qw.client import Client
+
+app = verbs()
+
+
+@app.command(
+    cls=Verb, epilog="""Example: qw enqueue http_request --payload '{"url": "https://example.org"}' --in 10m --wait"""
+)
+def enqueue(
+    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="What kind of task; see: qw task types.")] = None,
+    payload: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE|-", help="The task's input, a JSON object; - is stdin.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane it waits in.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first; 5 unless given.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
+    on_conflict: Annotated[
+        str, typer.Option("--on-conflict", metavar="error|skip|replace", help="When the key is taken.")
+    ] = "error",
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="The same again within days makes no second task.")
+    ] = None,
+    max_retries: Annotated[int | None, typer.Option("--max-retries", help="Attempts in all.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
+    id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="Its id; repeating is harmless.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Many tasks: JSON objects on stdin, one a line.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end; exit 1 if it failed.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its log until the end.")] = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Put a task into the queue and print its id.
+
+    With --stdin each line is an object with "payload" and, where they differ from the options, "type", "queue",
+    "priority", "in", "at", "key", "idempotency_key", "max_retries", "timeout", "id".
+    """
+    from qw.cli.options.task_options import TaskOptions
+    from qw.cli.session import with_client
+
+    wanted = TaskOptions(
+        type=type,
+        queue=queue,
+        priority=priority,
+        delay=delay,
+        at=at,
+        key=key,
+        idempotency_key=idempotency_key,
+        max_retries=max_retries,
+        timeout=timeout,
+        id=id,
+    )
+    if on_conflict not in ("error", "skip", "replace"):
+        raise Invalid(f"--on-conflict: {on_conflict!r} is not error, skip or replace")
+    if stdin:
+        _check_many(payload, id, wait or follow, on_conflict)
+        from qw.cli.options.stdin import enqueue_lines
+
+        with_client(lambda client: enqueue_lines(client, wanted, output, quiet=quiet))
+        return
+    from qw.cli.options.values import json_object
+
+    if wanted.type is None:
+        raise Invalid("a task needs a type: qw enqueue TYPE; with --stdin each line may name one")
+    content = json_object(payload, "--payload")
+    code = with_client(lambda client: _one(client, wanted, content, on_conflict, output, (quiet, wait, follow)))
+    raise typer.Exit(code)
+
+
+def _check_many(payload: str | None, id: str | None, waits: bool, on_conflict: str) -> None:
+    given = {"--payload": payload, "--id": id, "--wait and --follow": waits, "--on-conflict": on_conflict != "error"}
+    if names := [name for name, value in given.items() if value]:
+        raise Invalid(f"{', '.join(names)} cannot be given with --stdin")
+
+
+async def _one(
+    client: Client,
+    wanted: TaskOptions,
+    payload: object,
+    on_conflict: str,
+    output: OutputFormat,
+    how: tuple[bool, bool, bool],
+) -> int:
+    quiet, wait, follow = how
+    task = wanted.one(payload)
+    await check_served(client, task.type)
+    done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
+    if not (wait or follow):
+        show_record(done, output) if output is not OutputFormat.TABLE and not quiet else print(done.id)
+        if not done.is_new:
+            say(f"{done.id} was there already")
+        return 0
+    return await _to_the_end(client, done.id, output, quiet=quiet, follow=follow)
+
+
+async def _to_the_end(client: Client, id: UUID, output: OutputFormat, *, quiet: bool, follow: bool) -> int:
+    from qw.cli import tail
+
+    if output is OutputFormat.TABLE or quiet:
+        print(id, flush=True)
+    task = await client.get(id)
+    if not task.status.is_final:
+        await tail.say_if_nobody_takes(client, task.type, task.queue)
+    show = tail.print_line if follow else lambda line: None
+    task = await tail.follow(client, id, tail.LogCursor(), show)
+    if output is not OutputFormat.TABLE and not quiet:
+        show_record(task, output)
+    elif not quiet and task.result is not None:
+        print(dumped(record(task.result), indent=2))
+    tail.say_end(task)
+    return tail.exit_code(task)
+
+
+async def check_served(client: Client, type: str) -> None:
+    """Refuse a type that nobody has ever served, and one that cannot be served here for want of an extra."""
+    from importlib.util import find_spec
+
+    await client.check_type(type)
+    if type == "data_processing" and find_spec("duckdb") is None:
+        workers = await client.workers()
+        if not any(type in worker.types for worker in workers):
+            raise Invalid("data_processing needs DuckDB where the daemon runs: pip install 'qw[data]'")

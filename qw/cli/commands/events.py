@@ -1,0 +1,177 @@
+"""``qw events``"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Column, Output, OutputFormat, dumped, record, say, show_record, show_records
+from qw.cli.output.text import ago, clock, counted, printable, span
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.events import Relaying, RelayOverview
+    from qw.store.events import ConsumerState, LoggedEvent
+
+app = verbs("Look at what happened, and tell it again.")
+
+Type = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Events of this type, such as task.failed or task.*.")
+]
+Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="Events of one task.")]
+
+
+@app.command("tail", cls=Verb, epilog="Example: qw events tail --type 'task.*'")
+def tail(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    type: Type = None,
+    task: Task = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time on, or for so long (10m); an hour if not given.")
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show the events that the log has kept: while somebody read it, or as QW_EVENT_LOG or QW_BROKER=postgres say."""
+    from qw.cli.options.values import past
+    from qw.cli.session import with_client
+
+    begin = past(since or "1h", "--since")
+    assert begin is not None
+    with_client(lambda client: _tail(client, follow, type, task, begin, output))
+
+
+async def _tail(
+    client: Client, follow: bool, type: str | None, task: str | None, since: datetime, output: OutputFormat
+) -> None:
+    from qw.client import events
+
+    id = await client.resolve(task, path="--task") if task else None
+    place = await events.place_of(client, since)
+    if follow:
+        async for event in events.follow(client, place, type=type, task_id=id):
+            _print(event, output)
+            sys.stdout.flush()
+    kept = await _kept(client, place, type, id)
+    if not kept:
+        say("the log has none of these; it is kept while somebody reads it (--follow), or as QW_EVENT_LOG says")
+    if output is OutputFormat.JSON:
+        show_records([_record(event) for event in kept], output)
+    for event in [] if output is OutputFormat.JSON else kept:
+        _print(event, output)
+
+
+async def _kept(client: Client, place: int, type: str | None, id: UUID | None) -> list[LoggedEvent]:
+    from qw.client import events
+
+    kept: list[LoggedEvent] = []
+    while found := await events.events_after(client, place, limit=events.BATCH, type=type, task_id=id):
+        kept += found
+        place = found[-1].id
+    return kept
+
+
+def _print(event: LoggedEvent, output: OutputFormat) -> None:
+    if output is not OutputFormat.TABLE:
+        print(dumped(_record(event)))
+        return
+    said: Any = event.body.get("data", {})
+    what = said.get("taskType") or said.get("workflow") or ""
+    error = f"  {said['error']}" if said.get("error") else ""
+    subject = event.task_id or event.run_id or ""
+    print(printable(f"{clock(event.at)}  {event.type:22} {subject!s:36}  {what}{error}".rstrip()))
+
+
+def _record(event: LoggedEvent) -> Any:
+    return record({"place": event.id, **event.body})
+
+
+@app.command("replay", cls=Verb, epilog="Example: qw events replay --since 10m --type 'task.*'")
+def replay(
+    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on, or for so long (10m).")],
+    type: Type = None,
+    task: Task = None,
+) -> None:
+    """Publish the log's events once more, under the ids they had."""
+    from qw.cli.options.values import past
+    from qw.cli.session import with_client
+    from qw.client import events
+
+    begin = past(since, "--since")
+    assert begin is not None
+
+    async def work(client: Client) -> None:
+        id = await client.resolve(task, path="--task") if task else None
+        count = await events.replay(client, begin, type=type, task_id=id)
+        if count and not await events.relay_states(client):
+            say(f"{counted(count, 'event')} wait for a daemon that relays events: qw daemon, with QW_BROKER set")
+        else:
+            say(f"{counted(count, 'event')} on the way again")
+
+    with_client(work)
+
+
+LATE = timedelta(seconds=1)  # events that are younger are on their way
+
+STATE_COLUMNS = (
+    Column(title="worker", text=lambda part: str(part.worker), right=True),
+    Column(title="takes", text=lambda part: _role(part)),
+    Column(title="broker", text=lambda part: part.broker),
+    Column(title="state", text=lambda part: part.state, is_status=True),
+    Column(title="since", text=lambda part: clock(part.since), rank=2),
+    Column(title="waiting", text=lambda part: _pending(part), right=True),
+    Column(title="oldest", text=lambda part: _oldest(part), rank=1, right=True),
+    Column(title="error", text=lambda part: part.error or "", rank=3, loose=True),
+)
+
+
+def _role(part: RelayOverview | ConsumerState) -> str:
+    return f"commands from {part.queue}" if hasattr(part, "queue") else "events"
+
+
+def _pending(part: RelayOverview | ConsumerState) -> str:
+    count: int | None = getattr(part, "pending", None)
+    return "" if count is None else "10,000+" if count >= 10_000 else f"{count:,}"
+
+
+def _oldest(part: RelayOverview | ConsumerState) -> str:
+    oldest: datetime | None = getattr(part, "oldest", None)
+    return "" if oldest is None else ago(oldest)
+
+
+@app.command("state", cls=Verb, epilog="Example: qw events state")
+def state(output: Output = OutputFormat.TABLE) -> None:
+    """Show how the daemons fare that take events to the broker, how far behind they are, and who takes commands."""
+    from qw.cli.session import with_client
+    from qw.client import events
+
+    found = with_client(events.relaying)
+    if output is OutputFormat.TABLE:
+        print_relaying(found)
+    else:
+        show_record(relaying_record(found), output)
+
+
+def relaying_record(found: Relaying) -> dict[str, Any]:
+    return {
+        "relays": record(found.relays),
+        "consumers": record(found.consumers),
+        "unpublished": found.unpublished,
+        "oldest_seconds": found.oldest.total_seconds() if found.oldest else None,
+    }
+
+
+def print_relaying(found: Relaying) -> None:
+    """A row for each daemon that takes events or commands, and what has not gone out though it should have."""
+    from qw.cli.output.tables import print_table
+
+    if found.relays or found.consumers:
+        print_table(STATE_COLUMNS, [*found.relays, *found.consumers])
+    if found.oldest and (found.oldest > LATE or not found.relays):
+        print(f"{counted(found.unpublished, 'event')} not published yet, the oldest {span(found.oldest)} old")
+    if not found.relays:
+        print("no daemon relays events; one that does: qw daemon, with QW_BROKER set")

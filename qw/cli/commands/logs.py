@@ -1,0 +1,49 @@
+"""``qw logs``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, dumped, record, show_records
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.store.tasks import LogLine
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw logs $(qw enqueue noop)")
+def logs(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or its beginning.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task is final.")] = False,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show what a task said: its log, and what its command printed."""
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_log(client, id, follow, output))
+
+
+async def show_log(client: Client, word: str, follow: bool, output: OutputFormat) -> None:
+    """Print the log; with *follow*, go on until the task is final, and say how it ended."""
+    from qw.cli import tail
+
+    id = await client.resolve(word)
+    if output is OutputFormat.JSON and not follow:
+        lines: list[LogLine] = []
+        await tail.show_new(client, id, tail.LogCursor(), lines.append)
+        show_records(record(lines), output)
+        return
+    show = tail.print_line if output is OutputFormat.TABLE else _print_record
+    if not follow:
+        await tail.show_new(client, id, tail.LogCursor(), show)
+        return
+    tail.say_end(await tail.follow(client, id, tail.LogCursor(), show))
+
+
+def _print_record(line: LogLine) -> None:
+    print(dumped(record(line)))

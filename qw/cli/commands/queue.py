@@ -1,0 +1,186 @@
+"""``qw queue``"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, print_lines, say, show_records
+from qw.cli.output.text import counted
+from qw.core.errors import Invalid, NotFound, TimedOut
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.admin import QueueOverview
+    from qw.core.queue.limits import Limits
+    from qw.core.task.payload import Json
+
+app = verbs("Look at queues; pause, limit, drain and empty them.")
+
+Name = Annotated[str, typer.Argument(metavar="QUEUE")]
+LOOK_SECONDS = 0.3
+
+
+@app.command("list", cls=Verb, epilog="Example: qw queue list")
+def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
+    """List the queues with what is in them."""
+    from qw.cli.commands.status import QUEUE_COLUMNS, queue_record
+    from qw.cli.session import with_client
+
+    found = with_client(_list)
+    if quiet:
+        print_lines(queue.stats.queue for queue in found)
+    elif output is OutputFormat.TABLE:
+        from qw.cli.output.tables import print_table
+
+        print_table(QUEUE_COLUMNS, found)
+    else:
+        show_records([queue_record(queue) for queue in found], output)
+
+
+@app.command("pause", cls=Verb, epilog="Example: qw queue pause default && qw queue resume default")
+def pause(
+    name: Name,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who pauses it; you, unless given.")] = None,
+) -> None:
+    """Let nothing more be claimed from a queue; what runs goes on."""
+    from qw.cli.session import with_client
+    from qw.client.admin import pause_queue
+
+    with_client(lambda client: pause_queue(client, name, by=by or _me()))
+    say(f"queue {name} is paused; to go on: qw queue resume {name}")
+
+
+@app.command("resume", cls=Verb, epilog="Example: qw queue pause mail && qw queue resume mail")
+def resume(name: Name) -> None:
+    """Let a paused queue's tasks be claimed again."""
+    from qw.cli.session import with_client
+    from qw.client.admin import resume_queue
+
+    was_paused = with_client(lambda client: resume_queue(client, name))
+    say(f"queue {name} {'goes on' if was_paused else 'was not paused'}")
+
+
+@app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
+def limit(
+    name: Name,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="N/TIME", help="Tasks that begin in a time: 100/m, 5/s.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Limit per value of it as well: payload.customerId.")
+    ] = None,
+    per_key: Annotated[int | None, typer.Option("--per-key", metavar="N", help="Tasks at once per value.")] = None,
+    per_key_rate: Annotated[
+        str | None, typer.Option("--per-key-rate", metavar="N/TIME", help="Tasks that begin in a time per value.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Drop the limits that the queue has.")] = False,
+) -> None:
+    """Limit how many tasks of a queue run at once, or begin in a time. Limits that are not named stay as they are."""
+    from qw.cli.session import with_client
+
+    given: dict[str, Json] = {
+        "concurrency": concurrency, "rate": rate, "key": key, "per_key": per_key, "per_key_rate": per_key_rate,
+    }  # fmt: skip
+    wanted = {field: value for field, value in given.items() if value is not None}
+    if not wanted and not none:
+        raise Invalid("give a limit, such as --concurrency 10 or --rate 100/m; or --none")
+    limits = with_client(lambda client: _limit(client, name, wanted, none))
+    say(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits")
+
+
+@app.command("purge", cls=Verb, epilog="Example: qw queue purge mail --yes")
+def purge(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which tasks it would be.")] = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Cancel everything that waits in a queue; what runs goes on."""
+    from qw.cli.options.selection import BulkAction, Filters, Selection, change
+    from qw.cli.session import with_client
+
+    wanted = BulkAction(
+        verb="cancel",
+        done="cancelled",
+        statuses=["pending", "retrying"],
+        good=frozenset({"cancelled"}),
+        act=lambda client, some: client.cancel(some, reason="the queue was purged"),
+    )
+    asked = Selection(
+        words=[], filters=Filters(queue=name), all=False, yes=yes, dry_run=dry_run, output=output, quiet=quiet
+    )
+    raise typer.Exit(with_client(lambda client: change(client, wanted, asked)))
+
+
+@app.command("drain", cls=Verb, epilog="Example: qw queue drain mail --timeout 1m")
+def drain(
+    name: Name,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Give up then, with exit code 124.")] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Wait until nothing waits or runs in a queue, retries included. Tasks may still be put in."""
+    from qw.cli.options.values import duration
+    from qw.cli.session import with_client
+
+    patience = duration(timeout, "--timeout")
+    with_client(lambda client: _drain(client, name, patience))
+    if output is OutputFormat.TABLE:
+        say(f"queue {name} is empty")
+    else:
+        print(dumped({"queue": name, "is_empty": True}))
+
+
+async def _limit(client: Client, name: str, wanted: Mapping[str, Json], none: bool) -> Limits | None:
+    from qw.client.admin import amend_limits, limit_queue, unlimit_queue
+    from qw.core.queue.limits import limits_of
+
+    if not none:
+        return await amend_limits(client, name, wanted)
+    if not wanted:
+        await unlimit_queue(client, name)
+        return None
+    limits = limits_of(wanted)
+    await limit_queue(client, name, limits)
+    return limits
+
+
+async def _list(client: Client) -> list[QueueOverview]:
+    from qw.client.admin import list_queues
+
+    return await list_queues(client)
+
+
+async def _drain(client: Client, name: str, patience: timedelta | None) -> None:
+    from qw.cli.output.progress import ProgressLine
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience.total_seconds() if patience is not None else None
+    with ProgressLine("left") as progress:
+        while left := await _left(client, name):
+            if deadline is not None and loop.time() > deadline:
+                raise TimedOut(f"{counted(left, 'task')} {'is' if left == 1 else 'are'} left in the queue {name}")
+            progress.at(left)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _left(client: Client, name: str) -> int:
+    found = [queue.stats for queue in await _list(client) if queue.stats.queue == name]
+    if not found:
+        raise NotFound(f"there is no queue {name!r}: nothing was ever put into it")
+    return found[0].pending + found[0].processing + found[0].retrying
+
+
+def _me() -> str:
+    import getpass
+    import socket
+
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return socket.gethostname()

@@ -1,0 +1,146 @@
+"""``qw run``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_record
+from qw.core.errors import Fault, Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from qw.cli.tail import LogCursor
+    from qw.client import Client, Task
+    from qw.core.task import NewTask
+
+app = verbs()
+
+
+@app.command(
+    cls=Verb,
+    context_settings={"allow_interspersed_args": False},
+    epilog="Example: qw run --wait -- sh -c 'echo hello; exit 0'",
+)
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The command and its arguments.")],
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Give it this variable of yours.")
+    ] = None,
+    cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; here, unless given.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane it waits in.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first; 5 unless given.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
+    max_retries: Annotated[int, typer.Option("--max-retries", help="Attempts in all; one, unless given.")] = 1,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and exit as the command did.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="The same, and show what it prints.")] = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Run a command as a task, in this directory, and print the task's id."""
+    from qw.cli.options.task_options import TaskOptions
+    from qw.cli.session import with_client
+
+    wanted = TaskOptions(
+        type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
+        timeout=timeout,
+    )  # fmt: skip
+    task = wanted.one({"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])})
+    id = with_client(lambda client: _enqueue(client, task))
+    if not wait and not follow:
+        show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
+        return
+    if not follow:
+        print(id, flush=True)
+    raise typer.Exit(_stay(id, follow))
+
+
+def _directory(cwd: str | None) -> str:
+    try:
+        return os.path.abspath(cwd or os.getcwd())
+    except FileNotFoundError:
+        raise Invalid("this directory is gone; give the command one with --cwd") from None
+
+
+def _variables(names: Sequence[str]) -> dict[str, str]:
+    """The values of ``NAME=VALUE``, and of ``NAME`` in this process."""
+    found: dict[str, str] = {}
+    for given in names:
+        name, has_value, value = given.partition("=")
+        if not has_value and name not in os.environ:
+            raise Invalid(
+                Fault(path="--env", message=f"{name[:60]!r} is not set here; give it a value with NAME=VALUE")
+            )
+        found[name] = value if has_value else os.environ[name]
+    return found
+
+
+async def _enqueue(client: Client, task: NewTask) -> UUID:
+    from qw.cli.tail import say_if_nobody_takes
+
+    done = await client.enqueue_task(task)
+    await say_if_nobody_takes(client, "command", task.queue)
+    return done.id
+
+
+def _stay(id: UUID, follow: bool) -> int:
+    """Wait for the end of the command. ^C asks what shall become of it. Returns its exit code."""
+    from qw.cli import tail
+    from qw.cli.session import with_client
+
+    place = tail.LogCursor()
+    while True:
+        try:
+            task = with_client(lambda client: _end(client, id, follow, place))
+        except KeyboardInterrupt:
+            if not _ask_what_to_do(id):
+                return 130
+            continue
+        except BrokenPipeError:
+            _say_how_to_stop(id)
+            raise
+        tail.say_end(task) if not follow or task.error else None
+        return tail.exit_code(task)
+
+
+async def _end(client: Client, id: UUID, follow: bool, place: LogCursor) -> Task:
+    from qw.cli import tail
+
+    return await tail.follow(client, id, place, tail.print_output if follow else lambda line: None)
+
+
+def _say_how_to_stop(id: UUID) -> None:
+    say(f"the task goes on; to stop it: qw task cancel --running {id}")
+
+
+def _ask_what_to_do(id: UUID) -> bool:
+    """Whether to go on waiting, after an interrupt. Cancels the task where the person says so."""
+    from qw.cli.session import with_client
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        _say_how_to_stop(id)
+        return False
+    sys.stderr.write("\nCancel the task (c), leave it and go (l), or go on waiting (Enter)? ")
+    sys.stderr.flush()
+    try:
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        answer = "l"
+    if answer.startswith("c"):
+        with_client(lambda client: client.cancel([id], running=True, reason="cancelled by ^C"))
+        return True
+    if answer.startswith("l"):
+        say(f"the task goes on; its log: qw logs -f {id}")
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""``qw status``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from qw.cli.command import Verb, verbs
+from qw.cli.commands.events import print_relaying, relaying_record
+from qw.cli.output.records import Column, Output, OutputFormat, record, show_record
+from qw.cli.output.text import ago, counted, printable, span
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.admin import Overview, QueueOverview
+    from qw.store.workers import WorkerRow
+
+app = verbs()
+
+
+def _count(name: str) -> Column:
+    return Column(title=name, text=lambda queue: f"{getattr(queue.stats, name):,}", right=True, rank=_RANKS[name])
+
+
+_RANKS = {"pending": 0, "processing": 2, "retrying": 4, "completed": 5, "failed": 1, "cancelled": 6}
+
+QUEUE_COLUMNS: Sequence[Column] = (
+    Column(title="queue", text=lambda queue: queue.stats.queue),
+    *map(_count, _RANKS),
+    Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=3, right=True),
+    Column(title="limits", text=lambda queue: str(queue.limits or ""), rank=7, loose=True),
+    Column(title="state", text=lambda queue: _state(queue), rank=1, loose=True, is_status=True),
+)
+
+WORKER_COLUMNS: Sequence[Column] = (
+    Column(title="worker", text=lambda worker: str(worker.id), right=True),
+    Column(title="host", text=lambda worker: f"{worker.host}:{worker.pid}", rank=2),
+    Column(title="queues", text=lambda worker: ", ".join(worker.queues) or "all", rank=3),
+    Column(title="running", text=lambda worker: f"{worker.running:,}", right=True),
+    Column(title="slots", text=lambda worker: slots_of(worker), rank=4),
+    Column(title="up", text=lambda worker: span(datetime.now(UTC) - worker.started_at), rank=5, right=True),
+    Column(title="seen", text=lambda worker: ago(worker.seen_at), rank=1, right=True),
+    Column(title="state", text=lambda worker: "draining" if worker.draining else "", loose=True, rank=1),
+)
+
+_FAILURE_COLUMNS: Sequence[Column] = (
+    Column(title="type", text=lambda failure: failure.type),
+    Column(title="failed", text=lambda failure: f"{failure.failed:,}", right=True),
+    Column(title="last", text=lambda failure: ago(failure.last_at), rank=2, right=True),
+    Column(title="error", text=lambda failure: failure.last_error, rank=1, loose=True),
+)
+
+
+_LATE_COLUMNS: Sequence[Column] = (
+    Column(title="schedule", text=lambda late: late[0]),
+    Column(title="late", text=lambda late: span(late[1]), right=True),
+)
+
+
+@app.command(cls=Verb, epilog="Example: qw status")
+def status(output: Output = OutputFormat.TABLE) -> None:
+    """Show queues, workers, what failed within a day, late schedules and the broker, in one screen."""
+    from qw.cli.session import with_client
+
+    found = with_client(_overlook)
+    if output is OutputFormat.TABLE:
+        _print(found)
+    else:
+        show_record(as_record(found), output)
+
+
+async def _overlook(client: Client) -> Overview:
+    from qw.client.admin import overview
+
+    return await overview(client)
+
+
+def as_record(found: Overview) -> dict[str, Any]:
+    """*found* with stable names, for programs."""
+    return {
+        "queues": [queue_record(queue) for queue in found.queues],
+        "workers": record(found.workers),
+        "failures": record(found.failures),
+        "late_schedules": [{"schedule": name, "late_seconds": late.total_seconds()} for name, late in found.late],
+        "events": relaying_record(found.relaying),
+    }
+
+
+def queue_record(queue: QueueOverview) -> dict[str, Any]:
+    return {
+        **record(queue.stats),
+        "is_paused": queue.pause is not None,
+        "paused_at": record(queue.pause.paused_at) if queue.pause else None,
+        "paused_by": queue.pause.paused_by if queue.pause else None,
+        "limits": queue.limits.document() if queue.limits else None,
+        "oldest_seconds": queue.oldest.total_seconds() if queue.oldest else None,
+    }
+
+
+def slots_of(worker: WorkerRow) -> str:
+    return ", ".join(f"{size} {kind}" for kind, size in worker.slots.items())
+
+
+def _state(queue: QueueOverview) -> str:
+    if queue.pause is None:
+        return ""
+    by = f" by {queue.pause.paused_by}," if queue.pause.paused_by else ""
+    return f"paused{by} {ago(queue.pause.paused_at)}"
+
+
+def _print(found: Overview) -> None:
+    from qw.cli.output.tables import print_table
+    from qw.store.tasks import MOST_FAILURES
+
+    if found.queues:
+        print_table(QUEUE_COLUMNS, found.queues)
+    else:
+        print("no tasks yet; put one in: qw enqueue noop")
+    print()
+    if found.workers:
+        print_table(WORKER_COLUMNS, found.workers)
+    else:
+        print(_lonely(found))
+    if found.failures:
+        print()
+        print_table(_FAILURE_COLUMNS, found.failures)
+        if sum(failure.failed for failure in found.failures) == MOST_FAILURES:
+            print(f"only the last {MOST_FAILURES:,} that failed are counted here")
+    if found.late:
+        print()
+        print_table(_LATE_COLUMNS, found.late)
+    if found.relaying.relays or found.relaying.unpublished:
+        print()
+        print_relaying(found.relaying)
+
+
+def _lonely(found: Overview) -> str:
+    waiting = sum(queue.stats.pending + queue.stats.retrying for queue in found.queues)
+    waits = f" and {counted(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    return printable(f"no worker is running{waits}; start one: qw daemon")

@@ -1,0 +1,226 @@
+"""``qw task``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.options.selection import (
+    All,
+    BulkAction,
+    DryRun,
+    Error,
+    Filters,
+    Ids,
+    Queue,
+    Run,
+    Since,
+    State,
+    Type,
+    Until,
+    Yes,
+    asked_for,
+    change,
+)
+from qw.cli.output.records import Output, OutputFormat, Quiet, show_all
+
+if TYPE_CHECKING:
+    from qw.client import Client
+
+app = verbs("List, show and repair tasks.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id, or its beginning.")]
+
+
+@app.command("list", cls=Verb, epilog="Example: qw task list --status failed --since 2h")
+def list_tasks(
+    queue: Queue = None,
+    type: Type = None,
+    status: State = None,
+    since: Since = None,
+    until: Until = None,
+    error: Error = None,
+    run: Run = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 50,
+    before: Annotated[str | None, typer.Option(metavar="ID", help="Only older ones: the next page.")] = None,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """List tasks, the newest first."""
+    from qw.cli.output.views import TASK_COLUMNS
+    from qw.cli.session import with_client
+
+    match = Filters(queue=queue, type=type, status=status, since=since, until=until, error=error, run=run).match()
+
+    async def find(client: Client) -> Sequence[object]:
+        page = {} if before is None else {"before": await client.resolve(before, path="--before")}
+        return await client.find(match, limit=limit, **page)
+
+    show_all(with_client(find), TASK_COLUMNS, output, quiet=quiet)
+
+
+@app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")
+def show_task(id: Id, output: Output = OutputFormat.TABLE) -> None:
+    """Show one task: how it stands, its attempts, its log."""
+    from qw.cli.output.views import show_task
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_task(client, id, output))
+
+
+@app.command("retry", cls=Verb, epilog="Example: qw task retry --type noop --since 1h --yes")
+def retry(
+    ctx: typer.Context,
+    ids: Ids = None,
+    queue: Queue = None,
+    type: Type = None,
+    status: State = None,
+    since: Since = None,
+    until: Until = None,
+    error: Error = None,
+    run: Run = None,
+    all: All = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Run failed, cancelled or retrying tasks again, now, with all their retries. Filters mean the failed ones."""
+    _change(
+        BulkAction(
+            verb="retry",
+            done="retried",
+            statuses=["failed"],
+            good=frozenset({"retried"}),
+            act=lambda client, some: client.retry(some),
+        ),
+        ctx,
+    )
+
+
+@app.command("cancel", cls=Verb, epilog="Example: qw task cancel --queue reports --yes")
+def cancel(
+    ctx: typer.Context,
+    ids: Ids = None,
+    queue: Queue = None,
+    type: Type = None,
+    status: State = None,
+    since: Since = None,
+    until: Until = None,
+    error: Error = None,
+    run: Run = None,
+    all: All = False,
+    running: Annotated[bool, typer.Option("--running", help="Also ask what runs to stop.")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Cancel tasks that wait, and with --running those that run too."""
+    _change(
+        BulkAction(
+            verb="cancel",
+            done="cancelled",
+            statuses=["pending", "retrying", *(["processing"] if running else [])],
+            good=frozenset({"cancelled", "asked"}),
+            act=lambda client, some: client.cancel(some, running=running),
+        ),
+        ctx,
+    )
+
+
+@app.command("compensate", cls=Verb, epilog="Example: qw task compensate --type create_invoice --since 1h --yes")
+def compensate(
+    ctx: typer.Context,
+    ids: Ids = None,
+    queue: Queue = None,
+    type: Type = None,
+    since: Since = None,
+    until: Until = None,
+    run: Run = None,
+    all: All = False,
+    reason: Annotated[str, typer.Option(help="Why; it stands in what is written.")] = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Undo completed tasks by what their types declare: each gets a compensation task, once."""
+    from qw.client.admin import compensate as compensate_all
+
+    _change(
+        BulkAction(
+            verb="compensate",
+            done="to be undone",
+            statuses=["completed"],
+            good=frozenset({"compensating"}),
+            repeated="was_compensated",
+            act=lambda client, some: compensate_all(client, some, reason=reason),
+        ),
+        ctx,
+    )
+
+
+@app.command("requeue", cls=Verb, epilog="Example: qw task requeue --type noop --status completed --dry-run")
+def requeue(
+    ctx: typer.Context,
+    ids: Ids = None,
+    queue: Queue = None,
+    type: Type = None,
+    status: State = None,
+    since: Since = None,
+    until: Until = None,
+    error: Error = None,
+    run: Run = None,
+    all: All = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Enqueue finished tasks once more, as new tasks; the old ones stay as they are. Each is enqueued anew once."""
+    from qw.client.admin import requeue as requeue_all
+
+    _change(
+        BulkAction(
+            verb="requeue",
+            done="enqueued anew",
+            statuses=["failed", "cancelled"],
+            good=frozenset({"requeued"}),
+            repeated="was_requeued",
+            act=requeue_all,
+        ),
+        ctx,
+    )
+
+
+@app.command("logs", cls=Verb, epilog="Example: qw task logs $(qw enqueue noop)")
+def logs(
+    id: Id,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task is final.")] = False,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show what a task said; the same as qw logs."""
+    from qw.cli.commands.logs import show_log
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_log(client, id, follow, output))
+
+
+@app.command("why", cls=Verb, epilog="Example: qw task why $(qw enqueue noop --in 1h)")
+def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
+    """Say what keeps a task from running; the same as qw why."""
+    from qw.cli.commands.why import show_why
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_why(client, id, output))
+
+
+def _change(wanted: BulkAction, ctx: typer.Context) -> None:
+    from qw.cli.session import with_client
+
+    asked = asked_for(ctx.params)
+    raise typer.Exit(with_client(lambda client: change(client, wanted, asked)))

@@ -1,0 +1,55 @@
+"""``qw why``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Output, OutputFormat, record, show_record, show_records
+from qw.cli.output.text import printable
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from qw.client import Client
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
+def why(
+    id: Annotated[str, typer.Argument(metavar="ID", help="A task's id or its beginning, or a run's id.")],
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Say what keeps a task from running, or a run from going on, and what to do about it."""
+    from qw.cli.session import with_client
+
+    with_client(lambda client: show_why(client, id, output))
+
+
+async def show_why(client: Client, word: str, output: OutputFormat) -> None:
+    """Print the reasons, the strongest first."""
+    from qw.client.why import why_waits
+
+    id = await client.resolve(word)
+    reasons = await why_waits(client, id)
+    if output is OutputFormat.JSON:
+        show_record({"id": id, "reasons": record(reasons)}, output)
+    elif output is OutputFormat.JSONL:
+        show_records(record(reasons), output)
+    else:
+        _print(id, [(reason.text, reason.advice) for reason in reasons])
+
+
+def _print(id: UUID, reasons: list[tuple[str, str]]) -> None:
+    from rich.text import Text
+
+    from qw.cli.output.tables import print_value
+
+    print_value(Text(), Text(str(id), style="bold"))
+    for text, advice in reasons:
+        print_value(Text("- "), Text(printable(text)))
+        if advice:
+            print_value(Text("  "), Text(printable(advice), style="cyan"))

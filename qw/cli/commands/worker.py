@@ -1,0 +1,85 @@
+"""``qw worker``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.output.records import Column, Output, OutputFormat, Quiet, record, say, show_all, show_record
+from qw.cli.output.text import ago
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.store.workers import InHand, WorkerRow
+
+app = verbs("Look at the daemons that run tasks; drain them.")
+
+_IN_HAND: Sequence[Column] = (
+    Column(title="task", text=lambda task: str(task.task_id), is_id=True),
+    Column(title="type", text=lambda task: task.type),
+    Column(title="attempt", text=lambda task: str(task.attempt), right=True, rank=2),
+    Column(title="since", text=lambda task: ago(task.claimed_at), right=True, rank=1),
+)
+
+
+@app.command("list", cls=Verb, epilog="Example: qw worker list")
+def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
+    """List the workers that live, with how long ago each was seen."""
+    from qw.cli.commands.status import WORKER_COLUMNS
+    from qw.cli.session import with_client
+
+    show_all(with_client(lambda client: client.workers()), WORKER_COLUMNS, output, quiet=quiet)
+
+
+@app.command("show", cls=Verb, epilog="Example: qw worker list --quiet")
+def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Output = OutputFormat.TABLE) -> None:
+    """Show one worker, and what it runs now."""
+    from qw.cli.session import with_client
+
+    worker, tasks = with_client(lambda client: _one(client, id))
+    if output is not OutputFormat.TABLE:
+        show_record({**record(worker), "tasks": record(tasks)}, output)
+        return
+    from qw.cli.commands.status import slots_of
+    from qw.cli.output.tables import print_table
+    from qw.cli.output.views import print_fields
+
+    print_fields(
+        {
+            "worker": str(worker.id),
+            "host": f"{worker.host}, process {worker.pid}",
+            "version": worker.version,
+            "state": "draining" if worker.draining else "working",
+            "started": ago(worker.started_at),
+            "seen": ago(worker.seen_at),
+            "queues": ", ".join(worker.queues) or "all",
+            "slots": slots_of(worker),
+            "types": ", ".join(worker.types),
+        }
+    )
+    if tasks:
+        print()
+        print_table(_IN_HAND, tasks)
+
+
+@app.command("drain", cls=Verb, epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
+def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)]) -> None:
+    """Ask a worker to end what it runs and stop, as TERM does. Whoever keeps it may start it again."""
+    from qw.cli.session import with_client
+    from qw.client.admin import drain_worker
+
+    with_client(lambda client: drain_worker(client, id))
+    say(f"worker {id} drains; see: qw worker list")
+
+
+async def _one(client: Client, id: int) -> tuple[WorkerRow, list[InHand]]:
+    from qw.client.admin import in_hand
+    from qw.core.errors import NotFound
+
+    for worker in await client.workers():
+        if worker.id == id:
+            return worker, await in_hand(client, id)
+    raise NotFound(f"worker {id} does not live; those that do: qw worker list")

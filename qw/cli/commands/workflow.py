@@ -1,0 +1,194 @@
+"""``qw workflow``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from qw.cli.command import Verb, verbs
+from qw.cli.commands.workflow_runs import add_verbs, myself
+from qw.cli.output.records import Column, Output, OutputFormat, Quiet, say, show_all, show_record
+from qw.cli.output.text import ago, counted
+from qw.core.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.client.run_tree import ShownRun
+
+app = verbs("Start, follow and check workflows.")
+add_verbs(app)
+
+_COLUMNS: Sequence[Column] = (
+    Column(title="name", text=lambda workflow: workflow.name),
+    Column(title="steps", text=lambda workflow: ", ".join(_step_names(workflow.document)), rank=1, loose=True),
+    Column(title="active", text=lambda workflow: "yes" if workflow.is_active else "no", rank=2),
+    Column(title="updated", text=lambda workflow: ago(workflow.updated_at), rank=3, right=True),
+)
+
+
+@app.command("list", cls=Verb, epilog="Example: qw workflow list")
+def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
+    """List the workflows that can be started."""
+    from qw.cli.session import with_client
+
+    found = with_client(lambda client: client.workflows())
+    if quiet:
+        print("\n".join(workflow.name for workflow in found))
+    else:
+        show_all(found, _COLUMNS, output)
+
+
+@app.command("runs", cls=Verb, epilog="Example: qw workflow runs --status failed")
+def runs(
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Only of this one.")] = None,
+    status: Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 50,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """List runs, the newest first."""
+    from qw.cli.output.views import RUN_COLUMNS
+    from qw.cli.session import with_client
+    from qw.core.workflow.run import RunStatus
+
+    if status is not None and status not in set(RunStatus):
+        raise Invalid(f"--status: {status[:60]!r} is not one of {', '.join(RunStatus)}")
+    wanted = RunStatus(status) if status else None
+    found = with_client(lambda client: client.runs(workflow=workflow, status=wanted, limit=limit))
+    show_all(found, RUN_COLUMNS, output, quiet=quiet)
+
+
+@app.command("start", cls=Verb, epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'""")
+def start(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="See: qw workflow list.")],
+    input: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What it asks for.")] = None,
+    id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="The run's id; repeating is harmless.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end; exit 1 if it failed.")] = False,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Wait no longer; exit 124.")] = None,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Start a run of a workflow and print its id."""
+    from qw.cli.options.values import duration, json_object
+    from qw.cli.session import with_client
+    from qw.core.ids import parse_id
+
+    given, run_id = json_object(input, "--input"), parse_id(id, path="--id") if id else None
+    patience = duration(timeout, "--timeout")
+
+    async def begin(client: Client) -> ShownRun | UUID:
+        from qw.client.run_tree import shown
+
+        started = await client.start_workflow(name, given, id=run_id)
+        if not wait:
+            return started
+        if output is OutputFormat.TABLE or quiet:
+            print(started, flush=True)
+        await client.wait_run(started, timeout=patience)
+        return await shown(client, started)
+
+    done = with_client(begin)
+    if isinstance(done, UUID):
+        show_record({"id": done}, output) if output is not OutputFormat.TABLE and not quiet else print(done)
+        return
+    if not quiet:
+        _show_run(done, output)
+    raise typer.Exit(_exit_code(done))
+
+
+@app.command("show", cls=Verb, epilog="Example: qw workflow show invoice")
+def show(
+    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run's id, or the name of a workflow.")],
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show a run as a tree of its steps, or a workflow as it is stored."""
+    from qw.cli.session import with_client
+
+    found = with_client(lambda client: _run_or_workflow(client, id))
+    if not hasattr(found, "document"):
+        _show_run(found, output)
+    elif output is OutputFormat.TABLE:
+        import yaml
+
+        print(yaml.safe_dump({found.name: found.document}, allow_unicode=True, sort_keys=False), end="")
+    else:
+        show_record(found, output)
+
+
+@app.command("cancel", cls=Verb, epilog="Example: qw workflow runs --status running --quiet")
+def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]) -> None:
+    """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+    from qw.cli.session import with_client
+    from qw.core.ids import parse_id
+
+    run_id = parse_id(id)
+    with_client(lambda client: client.cancel_run(run_id, by=myself()))
+    say(f"run {run_id} is asked to stop")
+
+
+@app.command("validate", cls=Verb, epilog="Example: qw workflow validate workflows.yaml")
+def validate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="workflows.yaml, unless given.")
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="The same.")] = None,
+) -> None:
+    """Check files of workflows: each fault on its line, as file:line:column. Needs no database."""
+    from qw.definitions import load
+
+    is_sound = True
+    for path in [*(files or []), *(more or [])] or [Path("workflows.yaml")]:
+        try:
+            found = load(path)
+        except Invalid as error:
+            is_sound = False
+            for fault in error.faults:
+                say(str(fault))
+        else:
+            parts = [
+                (len(found.workflows), "workflow"),
+                (len(found.schedules), "schedule"),
+                (len(found.queues), "queue"),
+                (len(found.commands), "command"),
+                (len(found.webhooks), "webhook"),
+            ]
+            print(f"{path}: {' and '.join(counted(number, noun) for number, noun in parts if number) or 'empty'}")
+    raise typer.Exit(0 if is_sound else 2)
+
+
+async def _run_or_workflow(client: Client, word: str) -> Any:
+    from qw.client.run_tree import shown
+    from qw.core.ids import parse_id
+
+    try:
+        id = parse_id(word)
+    except Invalid:
+        return await client.workflow(word)
+    try:
+        return await shown(client, id)
+    except NotFound:
+        return await client.workflow(word)
+
+
+def _show_run(found: ShownRun, output: OutputFormat) -> None:
+    from qw.cli.output.tree import as_record, print_run
+
+    if output is OutputFormat.TABLE:
+        print_run(found)
+    else:
+        show_record(as_record(found), output)
+
+
+def _exit_code(found: ShownRun) -> int:
+    from qw.core.workflow.run import RunStatus
+
+    return 0 if found.run.status is RunStatus.COMPLETED else 1
+
+
+def _step_names(document: Any) -> list[str]:
+    steps = document.get("steps") if isinstance(document, dict) else None
+    return [str(step.get("id", "?")) for step in steps or [] if isinstance(step, dict)]

@@ -1,0 +1,1 @@
+"""Options and arguments: how what people type becomes values."""

@@ -1,0 +1,248 @@
+"""Which tasks a verb is about: ids, ids on stdin, or all that match; and the question before many are changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from qw.cli.output.records import OutputFormat, dumped, print_lines, say, show_records
+from qw.cli.output.text import counted
+from qw.core.errors import Conflict, Invalid, NotFound, QwError
+
+if TYPE_CHECKING:
+    from qw.client import Client, Filter, Status
+
+BATCH = 500  # tasks in one transaction
+_SHOWN = 10  # errors, of many
+
+
+def _statuses() -> list[str]:
+    from qw.client import Status
+
+    return list(Status)
+
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids or their beginnings; - is stdin.")]
+Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only of this queue.")]
+Type = Annotated[str | None, typer.Option("--type", "-t", help="Only of this type.")]
+State = Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=_statuses)]
+Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h, 2026-11-24T18:00Z.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before.")]
+Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this in their error.")]
+Run = Annotated[str | None, typer.Option(metavar="ID", help="Only of this run of a workflow.")]
+All = Annotated[bool, typer.Option("--all", help="All tasks that the verb applies to.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which tasks it would be.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """The filters as they were typed."""
+
+    queue: str | None = None
+    type: str | None = None
+    status: str | None = None
+    since: str | None = None
+    until: str | None = None
+    error: str | None = None
+    run: str | None = None
+
+    def match(self) -> Filter:
+        """Raise Invalid for what cannot be meant."""
+        from qw.cli.options.values import past
+        from qw.client import Filter
+        from qw.core.ids import parse_id
+
+        return Filter(
+            queue=self.queue,
+            type=self.type,
+            status=_status(self.status),
+            since=past(self.since, "--since"),
+            until=past(self.until, "--until"),
+            error=self.error,
+            run_id=parse_id(self.run, path="--run") if self.run else None,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Filters()
+
+
+def _status(text: str | None) -> Status | None:
+    from qw.client import Status
+    from qw.core.errors import guess
+
+    if text is None:
+        return None
+    try:
+        return Status(text.lower())
+    except ValueError:
+        raise Invalid(f"--status: {text[:60]!r} is not one of {', '.join(Status)}{guess(text, Status)}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkAction:
+    """What a verb does to tasks. ``act`` says by id how it went; what is neither ``good`` nor ``repeated`` was refused.
+
+    Each batch is a transaction of its own, so a verb that was stopped goes on where it was when it is called again.
+    """
+
+    verb: str
+    done: str
+    statuses: Sequence[str]  # of the tasks it applies to, for filters that name none
+    good: frozenset[str]
+    repeated: str = ""  # the answer for a task to which the same was done before
+    act: Callable[[Client, Sequence[UUID]], Awaitable[dict[UUID, str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Whom a change is for, and how careful to be."""
+
+    words: Sequence[str]
+    filters: Filters
+    all: bool
+    yes: bool
+    dry_run: bool
+    output: OutputFormat
+    quiet: bool
+
+    @property
+    def is_named(self) -> bool:
+        """Each task is named on the command line: nothing needs to be asked."""
+        return bool(self.words) and "-" not in self.words
+
+
+def asked_for(params: Mapping[str, Any]) -> Selection:
+    """What a bulk verb was given, from the values of its options."""
+    names = {field.name for field in fields(Filters)}
+    return Selection(
+        words=params["ids"] or [],
+        filters=Filters(**{name: value for name, value in params.items() if name in names}),
+        all=params["all"],
+        yes=params["yes"],
+        dry_run=params["dry_run"],
+        output=params["output"],
+        quiet=params["quiet"],
+    )
+
+
+async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
+    """Do it to the tasks asked for, in bounded transactions. Returns the exit code."""
+    ids = await _chosen(client, wanted, asked)
+    if asked.dry_run:
+        say(f"{counted(len(ids), 'task')} would be {wanted.done}")
+        print_lines(map(str, ids))
+        return 0
+    if not asked.is_named and not asked.yes and ids:
+        confirm(f"{wanted.verb.capitalize()} {counted(len(ids), 'task')}?", count=counted(len(ids), "task"))
+    answers = await _in_batches(client, wanted, ids)
+    return _report(wanted, asked, answers)
+
+
+def confirm(question: str, *, count: str) -> None:
+    """Ask on the terminal. Raise Exit for no, Invalid where nobody can be asked."""
+    try:
+        terminal = open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None  # noqa: SIM115 (closed below)
+    except OSError:
+        terminal = None
+    if terminal is None:
+        raise Invalid(f"{count} would be changed and nobody can be asked; repeat with --yes, or look with --dry-run")
+    with terminal:
+        terminal.write(f"{question} [y/N] ".encode())
+        answer = terminal.readline().strip().lower()
+    if answer not in (b"y", b"yes"):
+        raise typer.Exit(1)
+
+
+async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[UUID]:
+    if asked.words:
+        if not asked.filters.is_empty or asked.all:
+            raise Invalid("name tasks by id or by filters, not both")
+        return await ids_of(client, asked.words)
+    if asked.filters.is_empty and not asked.all:
+        raise Invalid(f"which tasks? qw task {wanted.verb} takes ids, filters such as --type, or --all")
+    return await _matching(client, wanted, asked.filters)
+
+
+async def ids_of(client: Client, words: Sequence[str]) -> list[UUID]:
+    """The tasks that *words* (ids, or their unique beginnings) name; ``-`` stands for the words on stdin."""
+    given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
+    return list(dict.fromkeys([await client.resolve(word) for word in given]))
+
+
+async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> list[UUID]:
+    from qw.client import Status
+
+    match = filters.match()
+    statuses = [match.status] if match.status else [Status(status) for status in wanted.statuses]
+    return sorted([id for status in statuses for id in await all_ids(client, replace(match, status=status))])
+
+
+async def all_ids(client: Client, match: Filter) -> list[UUID]:
+    """Every matching id, the newest first."""
+    ids: list[UUID] = []
+    while page := await client.find_ids(match, limit=10_000, **({"before": ids[-1]} if ids else {})):
+        ids += page
+    return ids
+
+
+async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -> dict[UUID, str]:
+    from qw.cli.output.progress import ProgressLine
+
+    answers: dict[UUID, str] = {}
+    try:
+        with ProgressLine(wanted.done, len(ids)) as progress:
+            for start in range(0, len(ids), BATCH):
+                answers |= await wanted.act(client, ids[start : start + BATCH])
+                progress.at(len(answers))
+    except BaseException:
+        if answers:
+            say(f"{len(answers):,} of {counted(len(ids), 'task')} {wanted.done}; the same command does the rest")
+        raise
+    return answers
+
+
+def _report(wanted: BulkAction, asked: Selection, answers: dict[UUID, str]) -> int:
+    from qw.cli.program import EXIT_CODES
+
+    good = [id for id, answer in answers.items() if answer in wanted.good]
+    refused = [error for id, answer in answers.items() if (error := _refusal(wanted, id, answer))]
+    if len(answers) == 1 and refused:
+        raise refused[0]
+    _show(asked, answers, good)
+    if not asked.quiet and asked.output is OutputFormat.TABLE:
+        before = sum(answer == wanted.repeated for answer in answers.values())
+        say(
+            f"{counted(len(good), 'task')} {wanted.done}"
+            f"{f', {before:,} were before' if before else ''}{f', {len(refused):,} not' if refused else ''}"
+        )
+    for error in refused[:_SHOWN]:
+        say(f"qw: {error}")
+    if len(refused) > _SHOWN:
+        say(f"qw: and {len(refused) - _SHOWN:,} more")
+    return EXIT_CODES[refused[0].code] if refused and asked.is_named else 0
+
+
+def _show(asked: Selection, answers: dict[UUID, str], good: Sequence[UUID]) -> None:
+    if asked.quiet:
+        print_lines(map(str, good))
+    elif asked.output is OutputFormat.JSONL:
+        print_lines(dumped({"id": str(id), "outcome": answer}) for id, answer in answers.items())
+    elif asked.output is OutputFormat.JSON:
+        show_records([{"id": str(id), "outcome": answer} for id, answer in answers.items()], OutputFormat.JSON)
+
+
+def _refusal(wanted: BulkAction, id: UUID, answer: str) -> QwError | None:
+    from qw.client import explain
+
+    if answer in wanted.good or answer == wanted.repeated:
+        return None
+    if wanted.verb in ("cancel", "retry"):
+        return explain(id, wanted.verb, answer)
+    return NotFound(f"task {id} does not exist") if answer == "missing" else Conflict(f"task {id} {answer}")

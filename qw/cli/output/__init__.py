@@ -1,0 +1,1 @@
+"""What commands print: records for programs, tables and pages for people."""

@@ -1,0 +1,101 @@
+"""What a command prints: records for programs (JSON with stable names), tables for people, ids for shells."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+import typer
+
+from qw.cli.output.text import iso, printable, printable_json
+
+Record: TypeAlias = Mapping[str, Any]
+
+
+class OutputFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="table for people, json or jsonl for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print ids only.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks."""
+
+    title: str
+    text: Callable[[Any], str]
+    rank: int = 0
+    loose: bool = False
+    right: bool = False
+    is_status: bool = False
+    is_id: bool = False
+
+
+def record(value: Any) -> Any:
+    """*value* as JSON has it: ids and times as text, durations as numbers named ``…_seconds``."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {_name(field): record(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: record(below) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [record(item) for item in value]
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value) if isinstance(value, (UUID, StrEnum)) else value
+
+
+def _name(field: Field[Any]) -> str:
+    """By the type, so that it is the same where there is no value."""
+    return f"{field.name}_seconds" if "timedelta" in str(field.type) else field.name
+
+
+def show_all(items: Sequence[Any], columns: Sequence[Column], form: OutputFormat, *, quiet: bool = False) -> None:
+    """Print *items*: their ids alone, JSON, or a table."""
+    if quiet:
+        print_lines(str(item.id) for item in items)
+    elif form is OutputFormat.TABLE:
+        from qw.cli.output.tables import print_table
+
+        print_table(columns, items)
+    else:
+        show_records([record(item) for item in items], form)
+
+
+def show_records(records: Sequence[Any], form: OutputFormat) -> None:
+    """A JSON list, or one JSON value per line."""
+    if form is OutputFormat.JSONL:
+        print_lines(dumped(each) for each in records)
+    else:
+        print(dumped(records, indent=2))
+
+
+def show_record(value: Any, form: OutputFormat) -> None:
+    """One JSON value; ``jsonl`` has it on one line."""
+    print(dumped(record(value), indent=None if form is OutputFormat.JSONL else 2))
+
+
+def dumped(value: Any, *, indent: int | None = None) -> str:
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
+    return printable_json(json.dumps(value, indent=indent, ensure_ascii=not is_unicode))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def say(message: str) -> None:
+    """Tell a person something that no program should read."""
+    print(printable(message), file=sys.stderr)

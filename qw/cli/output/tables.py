@@ -1,0 +1,119 @@
+"""Tables that fit the terminal. Where there is none, they are as wide as they need to be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.containers import Lines
+from rich.text import Text
+
+from qw.cli.output.records import Column
+from qw.cli.output.text import printable
+
+GAP = 2
+SHORT_ID = 18  # of a UUIDv7: its time and 12 bits of chance; `qw` takes it for the whole
+LEAST = 12  # cells that a loose column keeps
+NARROW = 70  # cells; a terminal that is narrower gets short ids
+LONGEST = 200  # characters of a cell where no width is given
+LONGEST_VALUE = 4000  # characters of a field, on a terminal
+
+STYLES: Mapping[str, str] = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "bright_black",
+    "skipped": "bright_black",
+    "processing": "cyan",
+    "running": "cyan",
+    "retrying": "yellow",
+    "paused": "yellow",
+    "problem": "red",
+    "down": "red",
+    "held": "yellow",
+    "up": "green",
+    "ok": "green",
+}
+
+
+def console() -> Console:
+    """Writes to the terminal there is, in colour if it may; without one, lines are not broken."""
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not is_terminal,
+        width=None if is_terminal else 100_000,
+        color_system="auto" if is_terminal and not os.environ.get("NO_COLOR") else None,
+    )
+
+
+def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
+    """Print a row for each of *items*, in the columns that have room and text; with none, the titles of the columns."""
+    out = console()
+    rows = [[_shown(column, item, out.width) for column in columns] for item in items]
+    titles = [Text(column.title, style="bold") for column in columns]
+    widths = _widths(columns, titles, rows, out.width)
+    lines = [
+        Text(" " * GAP).join(_aligned(columns[index], row[index], width) for index, width in widths.items())
+        for row in (titles, *rows)
+    ]
+    for line in lines:
+        line.rstrip()
+    out.print(Text("\n").join(lines), soft_wrap=True)
+
+
+def print_value(title: Text, value: Text) -> None:
+    """*value* behind *title*. On a terminal it is broken into lines below each other, and cut in the end."""
+    out = console()
+    lines = Lines([value]) if out.soft_wrap else _wrapped(value, out, max(out.width - title.cell_len, LEAST))
+    for number, line in enumerate(lines):
+        out.print(Text.assemble(" " * title.cell_len if number else title, line), soft_wrap=True)
+
+
+def _wrapped(value: Text, out: Console, width: int) -> Lines:
+    if len(value) > LONGEST_VALUE:
+        rest = len(value) - LONGEST_VALUE
+        value = Text.assemble(value[:LONGEST_VALUE], (f"… and {rest:,} characters; -o json has all", "italic"))
+    return value.wrap(out, width, overflow="fold")
+
+
+def _shown(column: Column, item: Any, width: int) -> Text:
+    text = printable(column.text(item))
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    style = STYLES.get(text.split(" ")[0], "") if column.is_status else ""
+    return Text(text[:SHORT_ID] if column.is_id and width < NARROW else text, style=style)
+
+
+def _aligned(column: Column, text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    text.align("right" if column.right else "left", width)
+    return text
+
+
+def _widths(
+    columns: Sequence[Column], titles: Sequence[Text], rows: Sequence[Sequence[Text]], width: int
+) -> dict[int, int]:
+    """The columns that have room beside each other, and how much: the least important are left out.
+
+    So are those without text, where there are rows. Loose columns share what is left, the first take first.
+    """
+    whole = {index: max(row[index].cell_len for row in (titles, *rows)) for index in range(len(columns))}
+    least = {
+        index: min(widest, LEAST) if columns[index].loose else widest
+        for index, widest in whole.items()
+        if not rows or any(row[index] for row in rows)
+    }
+    while len(least) > 1 and _line(least) > width:
+        del least[max(least, key=lambda index: (columns[index].rank, index))]
+    for index in least:
+        least[index] += max(min(whole[index] - least[index], width - _line(least)), 0)
+    return least
+
+
+def _line(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)

@@ -1,0 +1,105 @@
+"""Follow a task: its log as it grows, until it is final; and what its end means for the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from qw.cli.output.records import say
+from qw.cli.output.text import clock, printable_lines, span
+
+if TYPE_CHECKING:
+    from qw.client import Client
+    from qw.core.task import Task
+    from qw.store.tasks import LogLine
+    from qw.store.workers import WorkerRow
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.3  # seconds between two looks
+
+
+@dataclass
+class LogCursor:
+    """How far a log was read: the number of its last line. Kept when following is interrupted and taken up again."""
+
+    line: int = 0
+
+
+async def follow(client: Client, id: UUID, place: LogCursor, show: Callable[[LogLine], None]) -> Task:
+    """Call *show* with each new line of the task's log until it is final. Returns the final task."""
+    pause = FIRST_PAUSE
+    while True:
+        task = await client.get(id)  # before its log, so that a final task's last line is not missed
+        pause = FIRST_PAUSE if await show_new(client, id, place, show) else min(pause * 1.3, LONGEST_PAUSE)
+        if task.status.is_final:
+            return task
+        await asyncio.sleep(pause)
+
+
+async def show_new(client: Client, id: UUID, place: LogCursor, show: Callable[[LogLine], None]) -> bool:
+    """Call *show* with what the log has beyond *place*. False: nothing."""
+    has_more = False
+    while lines := await client.logs(id, after=place.line):
+        for line in lines:
+            show(line)
+            place.line = line.id
+        sys.stdout.flush()
+        has_more = True
+    return has_more
+
+
+def print_output(line: LogLine) -> None:
+    """As the command printed it: what it wrote to stderr goes there."""
+    stream = sys.stdout if line.level == "INFO" else sys.stderr
+    print(printable_lines(line.message) if stream.isatty() else line.message, file=stream)
+
+
+def print_line(line: LogLine) -> None:
+    """With the time, and the level where it is not the usual one."""
+    level = "" if line.level == "INFO" else f"{line.level} "
+    for text in printable_lines(line.message).split("\n"):
+        print(f"{clock(line.at)}  {level}{text}")
+
+
+def say_end(task: Task) -> None:
+    """One line for a person: how the task ended."""
+    took = "" if task.started_at is None or task.finished_at is None else span(task.finished_at - task.started_at)
+    detail = f": {task.error}" if task.error else ""
+    say(f"{task.id} {task.status}{f' after {took}' if took else ''}{detail}")
+
+
+def exit_code(task: Task) -> int:
+    """That of the command where the task was one, else 0 for completed and 1 for everything else."""
+    from qw.core.task import Status
+
+    if task.status is Status.COMPLETED:
+        found = task.result.get("exitCode") if task.type == "command" and isinstance(task.result, dict) else 0
+        return found if isinstance(found, int) else 0
+    if task.type == "command" and task.error and task.status is Status.FAILED:
+        from qw.handlers.command import exit_code_of
+
+        return exit_code_of(task.error) or 1
+    return 1
+
+
+async def say_if_nobody_takes(client: Client, type: str, queue: str) -> None:
+    """Warn the person who waits when no worker that lives would take such a task."""
+    if doubt := _doubt(await client.workers(), type, queue):
+        say(f"qw: {doubt}")
+
+
+def _doubt(workers: Sequence[WorkerRow], type: str, queue: str) -> str:
+    """Empty when somebody would take it."""
+    if not workers:
+        return "no worker is running; the task waits until one is: qw daemon"
+    able = [worker for worker in workers if type in worker.types and (type != "command" or worker.slots.get("process"))]
+    if not able and type == "command":
+        return "no live worker runs commands; the task waits until one does: qw daemon --allow-commands"
+    if not able:
+        return f"no live worker serves the type {type!r}; the task waits until one does: qw daemon --app MODULE:ATTR"
+    if not any(not worker.queues or queue in worker.queues for worker in able):
+        return f"no live worker serves the queue {queue!r}; the task waits until one does: qw daemon --queues {queue}"
+    return ""

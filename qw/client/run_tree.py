@@ -1,0 +1,180 @@
+"""A run as a tree: its steps with how their tasks fare, below them the runs and the items that they started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from qw.client import Client
+from qw.core.errors import Invalid, NotFound
+from qw.core.task import Task
+from qw.core.task.payload import Json
+from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow.run import StepStatus
+from qw.core.workflow.step import Step, StepKind
+from qw.store import runs, tasks
+from qw.store.connection import Connection
+from qw.store.runs import StoredRun, StoredSignal, StoredStep
+
+MOST_RUNS = 100  # in one tree
+MOST_ITEMS = 10  # of one foreach; those that failed, then those that run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownItem:
+    """An item of a foreach that failed, was stopped or runs."""
+
+    item: int
+    status: str
+    error: str | None
+    task_id: UUID | None
+    run: ShownRun | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownItems:
+    """How a foreach stands: counts, and the first MOST_ITEMS that are worth a look."""
+
+    total: int
+    started: int
+    completed: int
+    failed: int
+    notable: Sequence[ShownItem]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownStep:
+    """A step of a run. One that has not begun is pending, and ``waits_for`` these steps.
+
+    ``attempts`` are those of its task; ``state`` is the task's status while that is not final. ``due_at``: when it is
+    tried again, wakes up, or has waited enough. ``signal``: the name it waits for, where the definition tells it. A run
+    stands below the step that started it, not again below the one that undoes it.
+    """
+
+    step: str
+    type: str
+    status: StepStatus
+    state: str | None = None
+    attempts: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    due_at: datetime | None = None
+    waits_for: Sequence[str] = ()
+    signal: str | None = None
+    error: str | None = None
+    result: Json = None
+    task_id: UUID | None = None
+    items: ShownItems | None = None
+    run: ShownRun | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRun:
+    """``steps`` is empty where the tree has MOST_RUNS already. ``told`` are signals, decisions, retries, cancels."""
+
+    run: StoredRun
+    steps: Sequence[ShownStep] = ()
+    told: Sequence[StoredSignal] = field(default=())
+
+
+async def shown(client: Client, run_id: UUID) -> ShownRun:
+    """Raise NotFound when there is no such run."""
+    async with client.snapshot() as conn:
+        found = await _Reader(conn).run(run_id)
+    if found is None:
+        raise NotFound(f"run {run_id} does not exist")
+    return found
+
+
+class _Reader:
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._left = MOST_RUNS
+
+    async def run(self, run_id: UUID) -> ShownRun | None:
+        found = await runs.get(self._conn, [run_id])
+        if not found:
+            return None
+        (run,) = found
+        self._left -= 1
+        if self._left < 0:
+            return ShownRun(run=run)
+        workflow = await self._workflow(run)
+        begun = {one.step: one for one in await runs.steps(self._conn, [run_id])}
+        of_tasks = await self._tasks(begun)
+        steps = [await self._step(begun[name], workflow, of_tasks) for name in begun]
+        placed = {one.step: one for one in [*steps, *_pending(workflow, begun)]}
+        order = [step.id for step in workflow.steps] if workflow else []
+        names = [*order, *(name for name in begun if name not in set(order))]
+        return ShownRun(run=run, steps=[placed[name] for name in names], told=await runs.signals(self._conn, run_id))
+
+    async def _workflow(self, run: StoredRun) -> Workflow | None:
+        """None: this qw cannot read the definition."""
+        try:
+            return parse_workflow(run.workflow, (await runs.documents(self._conn, [run.version]))[run.version])
+        except Invalid:
+            return None
+
+    async def _tasks(self, begun: Mapping[str, StoredStep]) -> dict[UUID, Task]:
+        ids = [one.task_id for one in begun.values() if one.task_id]
+        return {task.id: task for task in await tasks.get(self._conn, ids)}
+
+    async def _step(self, stored: StoredStep, workflow: Workflow | None, of_tasks: Mapping[UUID, Task]) -> ShownStep:
+        task = of_tasks.get(stored.task_id) if stored.task_id else None
+        step = workflow.by_id.get(stored.step) if workflow else None
+        runs_on = stored.status is StepStatus.RUNNING
+        return ShownStep(
+            step=stored.step,
+            type=stored.type,
+            status=stored.status,
+            state=task.status.value if task and runs_on and not task.status.is_final else None,
+            attempts=task.attempt if task else None,
+            started_at=stored.started_at,
+            finished_at=stored.finished_at,
+            due_at=(stored.due_at or (task.run_at if task else None)) if runs_on else None,
+            signal=_signal(step) if step and runs_on else None,
+            error=(stored.error or (task.error if task else None)),
+            result=stored.result,
+            task_id=stored.task_id,
+            items=await self._items(stored),
+            run=await self.run(stored.child_id) if stored.child_id and step is not None else None,
+        )
+
+    async def _items(self, stored: StoredStep) -> ShownItems | None:
+        if stored.items is None:
+            return None
+        notable = [
+            ShownItem(
+                item=one.item,
+                status=one.status,
+                error=one.error,
+                task_id=one.task_id,
+                run=await self.run(one.child_id) if one.child_id else None,
+            )
+            for one in await runs.notable_items(self._conn, stored.run_id, stored.step, limit=MOST_ITEMS)
+        ]
+        return ShownItems(
+            total=stored.items,
+            started=stored.items_started,
+            completed=stored.items_completed,
+            failed=stored.items_failed,
+            notable=notable,
+        )
+
+
+def _pending(workflow: Workflow | None, begun: Mapping[str, StoredStep]) -> Iterator[ShownStep]:
+    for step in workflow.steps if workflow else ():
+        if step.id not in begun:
+            open_needs = [need for need in step.needs if need not in begun or not begun[need].status.is_final]
+            yield ShownStep(step=step.id, type=step.work.type, status=StepStatus.PENDING, waits_for=open_needs)
+
+
+def _signal(step: Step) -> str | None:
+    given = step.work.payload.root
+    name = given.get("signal", step.id) if isinstance(given, dict) and step.kind is StepKind.SIGNAL else None
+    return name if isinstance(name, str) else None
+
+
+__all__ = ["ShownItem", "ShownItems", "ShownRun", "ShownStep", "shown"]

@@ -1,0 +1,33 @@
+"""An event: what happened, and the messages that brokers and webhooks get about it."""
+
+from qw.core.event.event import (
+    DISPATCHING,
+    LOUD,
+    TYPES,
+    Event,
+    Format,
+    Message,
+    cloud_event,
+    default_types,
+    message,
+    nest_patterns,
+    select,
+    topic,
+    type_of_pattern,
+)
+
+__all__ = [
+    "DISPATCHING",
+    "LOUD",
+    "TYPES",
+    "Event",
+    "Format",
+    "Message",
+    "cloud_event",
+    "default_types",
+    "message",
+    "nest_patterns",
+    "select",
+    "topic",
+    "type_of_pattern",
+]

@@ -1,0 +1,302 @@
+"""The value of a checked expression over JSON data: a few operators and functions, each bounded in time and size.
+
+Only `qw.core.expression.expression` calls this, with trees that it has checked. Nothing here reaches a Python attribute: a dot
+takes a key of an object.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from qw.core.errors import Invalid, guess
+from qw.core.task.payload import MAX_INT, MIN_INT, Json
+
+MAX_SIZE = 1024 * 1024  # of a value that an expression makes; characters, counted as in JSON
+
+Scope: TypeAlias = Mapping[str, Json]
+
+LITERALS: dict[str, Json] = {"true": True, "false": False, "null": None}
+
+
+class ExpressionError(Invalid):
+    """An expression that is not allowed, or has no value over the data at hand."""
+
+
+def evaluate(node: ast.expr, scope: Scope) -> Json:
+    """The value of *node*. Raise ExpressionError when it has none."""
+    match node:
+        case ast.Constant(value=value):
+            return value  # type: ignore[return-value]  # the check lets only JSON constants through
+        case ast.Name(id=name):
+            return LITERALS[name] if name in LITERALS else scope[name]
+        case ast.Attribute(value=of, attr=key):
+            return _item(of, evaluate(of, scope), key)
+        case ast.Subscript(value=of, slice=index):
+            return _item(of, evaluate(of, scope), evaluate(index, scope))
+        case ast.BoolOp(op=op, values=values):
+            return _either(isinstance(op, ast.Or), values, scope)
+        case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):  # Invert stands for !
+            return not evaluate(operand, scope)
+        case ast.UnaryOp(operand=operand):
+            return _bounded(-_number(evaluate(operand, scope), "-"))
+        case ast.Compare():
+            return _compare(node, scope)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _combine(type(op), evaluate(left, scope), evaluate(right, scope))
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return evaluate(body if evaluate(test, scope) else orelse, scope)
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _call(name, [evaluate(arg, scope) for arg in args])
+        case ast.List(elts=elements):
+            return [evaluate(element, scope) for element in elements]
+        case ast.Dict(keys=keys, values=values):
+            return {_key(key, scope): evaluate(value, scope) for key, value in zip(keys, values, strict=True)}
+    raise ExpressionError(f"{type(node).__name__} is not allowed in an expression")
+
+
+def text(value: Json) -> str:
+    """*value* as it stands inside a longer text: null is empty, objects and lists are JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    check_size(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def check_size(value: Json) -> None:
+    """Refuse a value whose JSON is longer than MAX_SIZE; stops counting there."""
+    left, stack = MAX_SIZE, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            left -= 2 + sum(len(key) + 4 for key in item)
+            stack += item.values()
+        elif isinstance(item, list):
+            left -= 2 + len(item)
+            stack += item
+        else:
+            left -= len(item) + 2 if isinstance(item, str) else len(repr(item))
+        if left < 0:
+            raise ExpressionError(f"the value is larger than {MAX_SIZE:,} characters")
+
+
+def kind(value: object) -> str:
+    """What *value* is, in JSON's words."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _item(of: ast.expr, value: Json, key: Json) -> Json:
+    if isinstance(value, dict) and isinstance(key, str):
+        if key in value:
+            return value[key]
+        raise ExpressionError(f"{_source(of)} has no {key[:60]!r}; {_keys(value)}{guess(key[:60], list(value)[:50])}")
+    if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool):
+        if -len(value) <= key < len(value):
+            return value[key]
+        raise ExpressionError(f"{_source(of)} has {len(value)} items, so no [{key}]")
+    raise ExpressionError(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
+
+
+def _keys(value: Mapping[str, Json]) -> str:
+    names = [key[:60] for key in value][:20]
+    more = ", …" if len(value) > 20 else ""
+    return f"it has {', '.join(names)}{more}" if names else "it is empty"
+
+
+def _source(node: ast.expr) -> str:
+    source = ast.unparse(node).replace("~", "!")
+    return source if len(source) <= 80 else f"{source[:79]}…"
+
+
+def _key(key: ast.expr | None, scope: Scope) -> str:
+    value = evaluate(key, scope) if key is not None else None
+    if not isinstance(value, str):
+        raise ExpressionError(f"the key of an object must be a string, not {kind(value)}")
+    return value
+
+
+def _either(is_or: bool, values: list[ast.expr], scope: Scope) -> Json:
+    value: Json = None
+    for node in values:
+        value = evaluate(node, scope)
+        if bool(value) is is_or:
+            break
+    return value
+
+
+def _compare(node: ast.Compare, scope: Scope) -> bool:
+    left = evaluate(node.left, scope)
+    for op, right_node in zip(node.ops, node.comparators, strict=True):
+        right = evaluate(right_node, scope)
+        if not COMPARISONS[type(op)](left, right):
+            return False
+        left = right
+    return True
+
+
+def _equal(left: Json, right: Json) -> bool:
+    """As in JSON: true is not 1."""
+    return isinstance(left, bool) is isinstance(right, bool) and left == right
+
+
+def _within(item: Json, whole: Json) -> bool:
+    if isinstance(whole, str) and isinstance(item, str):
+        return item in whole
+    if isinstance(whole, list):
+        return any(_equal(item, one) for one in whole)
+    if isinstance(whole, dict):
+        return isinstance(item, str) and item in whole
+    raise ExpressionError(f"cannot look for {kind(item)} in {kind(whole)}")
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Json, Json], bool]:
+    def checked(left: Json, right: Json) -> bool:
+        if not (isinstance(left, str) and isinstance(right, str)) and not (_is_number(left) and _is_number(right)):
+            raise ExpressionError(f"{kind(left)} and {kind(right)} have no order")
+        return compare(left, right)
+
+    return checked
+
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Json, Json], bool]] = {
+    ast.Eq: _equal,
+    ast.NotEq: lambda left, right: not _equal(left, right),
+    ast.Is: _equal,
+    ast.IsNot: lambda left, right: not _equal(left, right),
+    ast.In: _within,
+    ast.NotIn: lambda item, whole: not _within(item, whole),
+    ast.Lt: _ordered(operator.lt),
+    ast.LtE: _ordered(operator.le),
+    ast.Gt: _ordered(operator.gt),
+    ast.GtE: _ordered(operator.ge),
+}
+
+
+OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], int | float]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+    ast.FloorDiv: ("//", operator.floordiv),
+    ast.Mod: ("%", operator.mod),
+}
+
+
+def _combine(op: type[ast.operator], left: Json, right: Json) -> Json:
+    sign, apply = OPERATORS[op]
+    if op is ast.Add and isinstance(left, str) and isinstance(right, str):
+        check_size([left, right])
+        return left + right
+    try:
+        return _bounded(apply(_number(left, sign), _number(right, sign)))
+    except (ZeroDivisionError, OverflowError) as error:
+        raise ExpressionError(str(error)) from None
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(value: Json, sign: str) -> int | float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise ExpressionError(f"{sign!r} needs numbers, not {kind(value)}")
+
+
+def _bounded(value: int | float) -> int | float:
+    """Keeps numbers within what can be stored, and so each step of a calculation short."""
+    if (MIN_INT <= value <= MAX_INT) if isinstance(value, int) else math.isfinite(value):
+        return value
+    raise ExpressionError("the number is too large")
+
+
+def _call(name: str, args: list[Json]) -> Json:
+    low, high, function = FUNCTIONS[name]
+    if not low <= len(args) <= high:
+        raise ExpressionError(f"{name}() takes {low if low == high else f'{low} to {high}'} arguments, not {len(args)}")
+    try:
+        value: Json = function(*args)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise ExpressionError(f"{name}() has no value for {', '.join(map(kind, args))}") from None
+    return _bounded(value) if isinstance(value, (int, float)) else value
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _len(value: Any) -> int:
+    return len(value)
+
+
+def _join(items: Any, separator: Any = ",") -> str:
+    if not isinstance(items, list):
+        raise TypeError
+    texts = [text(item) for item in items]
+    if sum(map(len, texts)) + len(_string(separator)) * len(texts) > MAX_SIZE:
+        raise ExpressionError(f"join() makes more than {MAX_SIZE:,} characters")
+    return separator.join(texts) if isinstance(separator, str) else ""
+
+
+def _numbers(items: Iterable[Any]) -> list[Any]:
+    numbers = list(items)
+    if not all(map(_is_number, numbers)):
+        raise TypeError
+    return numbers
+
+
+def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    """``min(list)`` or ``min(a, b, …)``, of numbers or of strings."""
+
+    def checked(first: Any, *rest: Any) -> Any:
+        items = [first, *rest] if rest else first
+        if isinstance(items, list) and items and all(isinstance(item, str) for item in items):
+            return pick(items)
+        return pick(_numbers(items))
+
+    return checked
+
+
+def _round(value: Any, digits: Any = None) -> int | float:
+    if digits is not None and digits not in range(16):
+        raise ValueError
+    rounded: int | float = round(_numbers([value])[0], digits)
+    return rounded
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, str) and len(value) > 40:
+        raise ValueError
+    return int(value)
+
+
+# name: fewest and most arguments, and what it does. Each is linear in the size of its arguments: no repeat, no
+# replace, no format, since those make much out of little.
+FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
+    "contains": (2, 2, lambda whole, item: _within(item, whole)),
+    "default": (2, 2, lambda value, other: other if value is None else value),
+    "endswith": (2, 2, lambda value, end: _string(value).endswith(_string(end))),
+    "float": (1, 1, float),
+    "int": (1, 1, _int),
+    "join": (1, 2, _join),
+    "keys": (1, 1, lambda value: list(value.keys())),
+    "len": (1, 1, _len),
+    "lower": (1, 1, lambda value: _string(value).lower()),
+    "max": (1, 20, _extreme(max)),
+    "min": (1, 20, _extreme(min)),
+    "round": (1, 2, _round),
+    "startswith": (2, 2, lambda value, start: _string(value).startswith(_string(start))),
+    "str": (1, 1, text),
+    "strip": (1, 1, lambda value: _string(value).strip()),
+    "sum": (1, 1, lambda items: sum(_numbers(items))),
+    "upper": (1, 1, lambda value: _string(value).upper()),
+}

@@ -1,0 +1,210 @@
+"""`${{ … }}` in the texts of a workflow, and the bare expression of ``if:``.
+
+Checked once when the workflow is read, so that a fault has its place; evaluated when a step becomes ready. The syntax
+is Python's for expressions, less most of it, plus ``&&``, ``||``, ``!``, ``true``, ``false`` and ``null``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from qw.core.errors import Fault
+from qw.core.expression.evaluation import MAX_SIZE, ExpressionError, Scope, check_size, evaluate, text
+from qw.core.expression.grammar import MAX_LENGTH, check, syntax
+from qw.core.task.payload import Json
+
+__all__ = ["Condition", "Expression", "ExpressionError", "Scope", "Template", "has_expression"]
+
+MAX_PATH = 500  # characters of a path in a fault
+
+_PIECE = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[{}]""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expression:
+    """A checked expression. ``steps`` and ``inputs`` are the names it takes from ``steps.…`` and ``input.…``.
+
+    ``is_of_item``: it has a value in a foreach only.
+    """
+
+    source: str
+    tree: ast.expr = field(compare=False, repr=False)
+    steps: frozenset[str]
+    inputs: frozenset[str]
+    is_of_item: bool = False
+
+    @classmethod
+    def parse(cls, source: str) -> Expression:
+        """Raise ExpressionError for what is not allowed, without evaluating anything."""
+        source = source.strip()
+        tree = syntax(source)
+        names = check(tree)
+        return cls(
+            source=source,
+            tree=tree,
+            steps=frozenset(names["steps"]),
+            inputs=frozenset(names["input"]),
+            is_of_item=bool(names["item"]),
+        )
+
+    def value(self, scope: Scope) -> Json:
+        value = evaluate(self.tree, scope)
+        check_size(value)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """A string with expressions in it. A lone expression keeps its type; otherwise the parts become one string."""
+
+    parts: tuple[str | Expression, ...]
+
+    def render(self, scope: Scope) -> Json:
+        if len(self.parts) == 1 and isinstance(self.parts[0], Expression):
+            return self.parts[0].value(scope)
+        texts, length = [], 0
+        for part in self.parts:
+            texts.append(part if isinstance(part, str) else text(part.value(scope)))
+            length += len(texts[-1])
+            if length > MAX_SIZE:
+                raise ExpressionError(f"the text is longer than {MAX_SIZE:,} characters")
+        return "".join(texts)
+
+
+_Node: TypeAlias = "dict[str, _Node] | list[_Node] | _Text | str | int | float | bool | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A JSON value with expressions in its strings."""
+
+    root: _Node
+    expressions: tuple[Expression, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, value: Json, *, where: str) -> Template:
+        """Raise ExpressionError with every fault, each with its path below *where*."""
+        expressions: list[Expression] = []
+        faults: list[Fault] = []
+        root = _compile(value, where, expressions, faults)
+        if faults:
+            raise ExpressionError(*faults)
+        return cls(root=root, expressions=tuple(expressions))
+
+    def render(self, scope: Scope) -> Json:
+        """The value over *scope*. It may share parts with the scope: do not change it. Raise ExpressionError."""
+        value = _render(self.root, scope, "")
+        check_size(value)
+        return value
+
+    def names(self) -> set[str]:
+        """The steps it refers to."""
+        return {name for expression in self.expressions for name in expression.steps}
+
+    def inputs(self) -> set[str]:
+        """The inputs it refers to by name."""
+        return {name for expression in self.expressions for name in expression.inputs}
+
+    @property
+    def is_of_item(self) -> bool:
+        """Whether it has a value in a foreach only."""
+        return any(expression.is_of_item for expression in self.expressions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What stands at ``if:``. Zero, null, and what is empty count as false."""
+
+    expression: Expression
+
+    @classmethod
+    def parse(cls, source: str) -> Condition:
+        """``${{ }}`` around the whole is allowed, as people write it."""
+        bare = source.strip()
+        if bare.startswith("${{") and bare.endswith("}}"):
+            bare = bare[3:-2]
+        return cls(expression=Expression.parse(bare))
+
+    def holds(self, scope: Scope) -> bool:
+        return bool(self.expression.value(scope))
+
+    def names(self) -> set[str]:
+        return set(self.expression.steps)
+
+    def inputs(self) -> set[str]:
+        return set(self.expression.inputs)
+
+
+def has_expression(value: Json) -> bool:
+    """Whether any string below *value* holds ``${{``."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str) and "${{" in item:
+            return True
+        stack += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+    return False
+
+
+def _compile(value: Json, where: str, expressions: list[Expression], faults: list[Fault]) -> _Node:
+    """*where* is the path so far while it is short; a path built for every value could cost more than the values."""
+    where = where[:MAX_PATH]
+    if isinstance(value, dict):
+        for key in value:
+            if "${{" in key:
+                faults.append(Fault(path=f"{where}.{key}", message="a key cannot hold an expression"))
+        return {key: _compile(below, f"{where}.{key}", expressions, faults) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_compile(below, f"{where}[{n}]", expressions, faults) for n, below in enumerate(value)]
+    if not isinstance(value, str) or "${{" not in value:
+        return value
+    try:
+        parts = tuple(_parts(value))
+    except ExpressionError as error:
+        faults.extend(Fault(path=where, message=fault.message) for fault in error.faults)
+        return None
+    expressions.extend(part for part in parts if isinstance(part, Expression))
+    return _Text(parts=parts)
+
+
+def _render(node: _Node, scope: Scope, path: str) -> Json:
+    path = path[:MAX_PATH]
+    if isinstance(node, _Text):
+        try:
+            return node.render(scope)
+        except ExpressionError as error:
+            raise ExpressionError(*(Fault(path=path, message=fault.message) for fault in error.faults)) from None
+    if isinstance(node, dict):
+        return {key: _render(below, scope, f"{path}.{key}" if path else key) for key, below in node.items()}
+    if isinstance(node, list):
+        return [_render(below, scope, f"{path}[{n}]") for n, below in enumerate(node)]
+    return node
+
+
+def _parts(value: str) -> Iterator[str | Expression]:
+    start = 0
+    while (opening := value.find("${{", start)) >= 0:
+        if opening > start:
+            yield value[start:opening]
+        end = _closing(value, opening + 3)
+        yield Expression.parse(value[opening + 3 : end])
+        start = end + 2
+    if start < len(value):
+        yield value[start:]
+
+
+def _closing(value: str, start: int) -> int:
+    """Where the ``}}`` of the expression that begins at *start* stands; braces and strings inside do not end it."""
+    depth = 0
+    for piece in _PIECE.finditer(value, start, start + MAX_LENGTH + 2):
+        if piece[0] == "{":
+            depth += 1
+        elif piece[0] == "}" and depth:
+            depth -= 1
+        elif piece[0] == "}" and value.startswith("}}", piece.start()):
+            return piece.start()
+    raise ExpressionError(f"'${{{{' has no '}}}}' within {MAX_LENGTH:,} characters")

@@ -1,0 +1,5 @@
+"""A queue and its limits."""
+
+from qw.core.queue.queue import Queue
+
+__all__ = ["Queue"]

@@ -1,0 +1,126 @@
+"""A schedule in values: when it is due, what it starts, and what happens when it could not be on time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+from typing import TypeAlias
+from uuid import UUID
+
+from qw.core.schedule.cron import parse_cron
+from qw.core.schedule.timing import ByCron, Every, Once, Timing, ticks
+from qw.core.schedule.zones import zone
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from qw.core.task.payload import JsonObject
+
+COMMAND = "command"  # the type of a task that is a program
+
+FIRES_KEPT = timedelta(days=35)  # how long what happened at a tick is known
+BACKFILL_REACH = timedelta(days=31)  # shorter, so that no backfill can repeat a tick that was forgotten
+MAX_CAP = 500
+MAX_JITTER = timedelta(days=1)
+MIN_EVERY = timedelta(seconds=1)
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Misfire(StrEnum):
+    """What becomes of ticks that nobody could serve in time."""
+
+    SKIP = "skip"
+    ONCE = "once"  # one task for all that were missed
+    ALL = "all"
+
+
+class Overlap(StrEnum):
+    """What a tick does while the task or run of an earlier one is not final."""
+
+    ALLOW = "allow"
+    SKIP = "skip"  # this tick
+    CANCEL = "cancel"  # the earlier one
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTarget:
+    """A task to make. What is None is left to the type's policy."""
+
+    type: str
+    payload: JsonObject = field(default_factory=dict)
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+
+    @property
+    def is_program(self) -> bool:
+        """The schedule itself says which program runs: only an operator may store that."""
+        return self.type == COMMAND and not self.payload.keys().isdisjoint(("run", "argv"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowTarget:
+    """A workflow to start, in its newest version at that time."""
+
+    workflow: str
+    input: JsonObject = field(default_factory=dict)
+
+
+Target: TypeAlias = TaskTarget | WorkflowTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A schedule as asked for: exactly one of ``cron``, ``every`` and ``at``; see `parse_schedule` for the checks.
+
+    ``window`` None: however late. ``cap`` is the most tasks that ``misfire`` all catches up on. ``start`` and ``end``
+    are the first and last instants that may be ticks. What it makes is shown under the workflow ``filed_under``.
+    """
+
+    name: str
+    target: Target
+    cron: str | None = None
+    seconds: bool = False
+    every: timedelta | None = None
+    at: datetime | None = None
+    timezone: str = "UTC"
+    misfire: Misfire = Misfire.ONCE
+    window: timedelta | None = timedelta(hours=1)
+    cap: int = 100
+    overlap: Overlap = Overlap.ALLOW
+    jitter: timedelta = timedelta(0)
+    start: datetime | None = None
+    end: datetime | None = None
+    paused: bool = False
+    description: str = ""
+    filed_under: UUID | None = None
+
+
+def timing(schedule: Schedule, created_at: datetime) -> Timing:
+    """When *schedule* is due. Raise Invalid when its expression or zone cannot be read (any more)."""
+    if schedule.cron is not None:
+        return ByCron(cron=parse_cron(schedule.cron, seconds=schedule.seconds), zone=zone(schedule.timezone))
+    if schedule.every is not None:
+        return Every(interval=schedule.every, anchor=schedule.start or created_at.replace(microsecond=0))
+    assert schedule.at is not None
+    return Once(at=schedule.at)
+
+
+def ticks_of(schedule: Schedule, created_at: datetime, after: datetime) -> Iterator[datetime]:
+    """The ticks of *schedule* after an instant, between its start and its end."""
+    if schedule.start is not None:
+        after = max(after, schedule.start - _MICROSECOND)
+    found = ticks(timing(schedule, created_at), after)
+    end = schedule.end
+    return found if end is None else takewhile(lambda tick: tick <= end, found)
+
+
+def due_at(id: UUID, tick: datetime, jitter: timedelta) -> datetime:
+    """When *tick* is acted on: up to *jitter* later, the same for whoever asks."""
+    if not jitter:
+        return tick
+    digest = hashlib.blake2b(f"{id} {tick.timestamp()}".encode(), digest_size=8).digest()
+    return tick + jitter * (int.from_bytes(digest, "big") / 2**64)

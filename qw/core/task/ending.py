@@ -1,0 +1,140 @@
+"""What becomes of a task when an attempt ends: the one place that decides about retries.
+
+Worker and rescuer both ask `end`; one statement stores its answer under the fence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple, TypeAlias
+
+from qw.core.task.payload import Json
+from qw.core.task.task import Backoff, Policy, Status
+
+MAX_CRASHES = 3  # a task whose worker died under it this often is failed
+SUSPECT_CRASHES = 2  # from here on it runs with no other suspect beside it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    result: Json = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The handler raised. ``names`` are the error's class names, the nearest first. ``final``: another try is useless.
+
+    ``after`` is the handler's own word on when to try again; it replaces the backoff, not the count.
+    """
+
+    error: str
+    names: tuple[str, ...] = ()
+    after: timedelta | None = None
+    final: bool = False
+    outcome: str = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snoozed:
+    """The handler asked to be called again later. Costs nothing."""
+
+    delay: timedelta
+    reason: str = "snoozed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled:
+    reason: str = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedBack:
+    """Not run to an end, for no fault of its own: a drain, a lost lease, no free slot. Back to its old place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDied:
+    worker: int
+
+
+Outcome: TypeAlias = Completed | Failed | Snoozed | Cancelled | HandedBack | WorkerDied
+
+
+class Ending(NamedTuple):
+    """Where the task goes. Final: to finished. Else after ``delay``, or at once in its old place when that is None.
+
+    ``outcome`` is what the history calls this attempt; None leaves no row there. A tuple for speed, like `Claim`.
+    """
+
+    status: Status
+    retries: int
+    crashes: int
+    delay: timedelta | None = None
+    reason: str | None = None
+    result: Json = None
+    error: str | None = None
+    outcome: str | None = None
+
+
+def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
+    """The ending of an attempt that came out as *outcome*, with *retries* and *crashes* counted before it.
+
+    *chance*, between 0 and 1, spreads the delay (full jitter).
+    """
+    waiting = Status.RETRYING if retries else Status.PENDING
+    match outcome:
+        case Completed(result=result):
+            return Ending(Status.COMPLETED, retries, crashes, result=result)
+        case Cancelled(reason=reason):
+            return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
+        case Snoozed(delay=delay, reason=reason):
+            return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
+        case HandedBack():
+            return Ending(status=waiting, retries=retries, crashes=crashes)
+        case WorkerDied(worker=worker):
+            return _crash(worker, retries, crashes, waiting)
+        case Failed():
+            return _fail(outcome, retries, crashes, policy, chance)
+
+
+def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
+    """``delay`` times ``factor`` per failed attempt, capped at ``max_delay``, spread with full jitter."""
+    ceiling = backoff.max_delay.total_seconds()
+    exponent = min(max(failures - 1, 0), 64)
+    seconds = min(ceiling, backoff.delay.total_seconds() * backoff.factor**exponent)
+    return timedelta(seconds=seconds * chance)
+
+
+def _crash(worker: int, retries: int, crashes: int, waiting: Status) -> Ending:
+    crashes += 1
+    error = f"worker {worker} died while it held this task ({crashes} of {MAX_CRASHES})"
+    status = Status.FAILED if crashes >= MAX_CRASHES else waiting
+    outcome = None if status is Status.FAILED else "worker_died"
+    return Ending(status=status, retries=retries, crashes=crashes, error=error, outcome=outcome)
+
+
+def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
+    retries += 1
+    backoff = policy.backoff
+    if failed.final or retries >= policy.max_retries or not _is_retried(failed.names, backoff):
+        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=failed.error)
+    delay = backoff_delay(backoff, retries, chance) if failed.after is None else min(failed.after, _LONGEST_AFTER)
+    return Ending(
+        status=Status.RETRYING,
+        retries=retries,
+        crashes=crashes,
+        delay=max(delay, timedelta(0)),
+        reason="retry",
+        error=failed.error,
+        outcome=failed.outcome,
+    )
+
+
+_LONGEST_AFTER = timedelta(days=1)  # what a remote's Retry-After may ask for at most
+
+
+def _is_retried(names: tuple[str, ...], backoff: Backoff) -> bool:
+    if any(name in backoff.give_up_on for name in names):
+        return False
+    return not backoff.retry_on or any(name in backoff.retry_on for name in names)

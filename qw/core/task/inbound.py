@@ -1,0 +1,119 @@
+"""Commands from outside: a message that asks for a task, as a CloudEvent or in the ``nest`` envelope.
+
+Both say the same in their ``data``: ``taskType`` and ``payload``, and as they like ``queue``, ``priority``, ``delay``,
+``scheduledAt``, ``maxRetries``, ``uniqueKey`` and ``headers``. In the envelope the pattern may stand for the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from qw.core.duration import parse_duration
+from qw.core.errors import Fault, Invalid
+from qw.core.event import type_of_pattern
+from qw.core.ids import parse_id
+from qw.core.task.payload import Json, JsonObject, parse_object
+from qw.core.task.task import RESERVED_HEADERS, NewTask, check_new
+
+OWN = "/qw/"  # the sources of qw's own messages begin so
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboundCommand:
+    """What a message asks for. ``message_id``: what the sender calls it, so that it counts once; None: nothing."""
+
+    type: str
+    data: JsonObject
+    message_id: str | None
+
+
+def read(body: bytes, message_id: str | None) -> InboundCommand | None:
+    """What the message asks for; None: it is one of qw's own. Raise Invalid for what cannot be read."""
+    document = parse_object(body, path="message")
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise Invalid(Fault(path="message.data", message="must be an object with taskType and payload"))
+    if _is_own(document, data):
+        return None
+    type = _task_type(document, data)
+    id = document["id"] if isinstance(document.get("id"), str) and "specversion" in document else data.get("taskId")
+    known = message_id or (str(id) if isinstance(id, str) else None)
+    return InboundCommand(type=type, data=data, message_id=known)
+
+
+def _is_own(document: JsonObject, data: JsonObject) -> bool:
+    metadata = data.get("metadata")
+    sources = (document.get("source"), metadata.get("source") if isinstance(metadata, dict) else None)
+    return any(isinstance(source, str) and source.startswith(OWN) for source in sources)
+
+
+def _task_type(document: JsonObject, data: JsonObject) -> str:
+    type = data.get("taskType") or type_of_pattern(str(document.get("pattern")))
+    if not isinstance(type, str):
+        raise Invalid(Fault(path="message.data.taskType", message="must name the type of the task"))
+    return type
+
+
+def task_of(asked: InboundCommand, id: UUID) -> NewTask:
+    """The task that is asked for, under *id* unless the message brings one. Raise Invalid with every fault."""
+    data = asked.data
+    faults: list[Fault] = []
+
+    def field(name: str, parse: Callable[[Any], Any]) -> Any:
+        value = data.get(name)
+        try:
+            return None if value is None else parse(value)
+        except (Invalid, ValueError, TypeError) as error:
+            faults.append(Fault(path=f"message.data.{name}", message=str(error)))
+
+    task = NewTask(
+        type=asked.type,
+        id=field("taskId", lambda value: parse_id(str(value))) or id,
+        payload=_payload(asked, faults),
+        queue=field("queue", str) or "default",
+        priority=5 if data.get("priority") is None else field("priority", _whole),
+        run_at=field("scheduledAt", _moment),
+        delay=field("delay", parse_duration),
+        max_retries=field("maxRetries", _whole),
+        timeout=field("timeout", parse_duration),
+        unique_key=field("uniqueKey", str),
+        idempotency_key=None if asked.message_id is None else f"message:{asked.message_id}"[:512],
+        headers=field("headers", _headers),
+    )
+    if faults:
+        raise Invalid(*faults)
+    check_new(task)
+    return task
+
+
+def _payload(asked: InboundCommand, faults: list[Fault]) -> JsonObject:
+    payload = asked.data.get("payload")
+    if payload is None:
+        return {}
+    if not isinstance(payload, dict):
+        faults.append(Fault(path="message.data.payload", message="must be a JSON object"))
+        return {}
+    if asked.type == "command" and ("argv" in payload or "run" in payload):
+        message = "a message may name a declared command, not bring its own argv or script"
+        faults.append(Fault(path="message.data.payload", message=message))
+    return payload
+
+
+def _whole(value: Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _moment(value: Json) -> datetime:
+    return datetime.fromisoformat(str(value))
+
+
+def _headers(value: Json) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    return {str(name): str(text) for name, text in value.items() if not str(name).lower().startswith(RESERVED_HEADERS)}

@@ -1,0 +1,54 @@
+"""What daemons measure about attempts: names, labels and buckets."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+from qw.core.task.ending import Ending
+from qw.core.task.task import Status
+
+BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+
+WAIT = "task_wait_seconds"  # by queue and type
+RUN = "task_run_seconds"  # by queue and type
+ATTEMPTS = "task_attempts"  # by queue, type and result
+RESCUED = "tasks_rescued"  # by type
+
+LOST = "lease_lost"
+
+
+class Measure(NamedTuple):
+    """Of a counter, ``counts`` holds one number; of a histogram one per bucket, the last without a bound.
+
+    ``total`` is the sum of what a histogram was given.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+    total: float = 0.0
+
+    def plus(self, other: Measure) -> Measure:
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return self._replace(counts=counts, total=self.total + other.total)
+
+
+def bucketed(seconds: Iterable[float]) -> tuple[int, ...]:
+    """How many of *seconds* fall into each bucket, whose upper bound belongs to it."""
+    ordered = sorted(seconds)
+    ends = [bisect_right(ordered, bound) for bound in BOUNDS]
+    return tuple(b - a for a, b in pairwise((0, *ends, len(ordered))))
+
+
+def result_of(ending: Ending) -> str:
+    """What became of an attempt: a final status, retried, snoozed or returned."""
+    if ending.status is Status.COMPLETED:
+        return "completed"
+    if ending.status.is_final:
+        return ending.status.value
+    if ending.outcome is not None:
+        return "retried"
+    return "returned" if ending.delay is None else "snoozed"

@@ -1,0 +1,281 @@
+"""A task in its shapes: asked for (`NewTask`), claimed (`Claim`), looked at (`Task`); its past tries (`Attempt`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from qw.core.errors import Fault, Invalid
+from qw.core.task.payload import Json, JsonObject, payload_faults, storable_faults
+
+DEFAULT_QUEUE = "default"
+DEFAULT_PRIORITY = 5
+PRIORITIES = range(10)  # lower runs first
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
+_MAX_KEY = 512  # characters
+_RESERVED_KEYS = ("requeue ", "compensate ")
+_MAX_HEADERS = 50
+
+RESERVED_HEADERS = "qw-"  # what qw says of its own tasks: the webhook they deliver, the role that enqueued them
+FILED_UNDER = "workflowId"  # the header by which a task without a run says which workflow it belongs to
+
+
+class Status(StrEnum):
+    PENDING = "pending"  # waits for a worker or for its time
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"  # final: retries or crashes used up, or rejected
+    RETRYING = "retrying"  # waits, with failed attempts behind it
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """How long to wait before another attempt, and after which errors there is one.
+
+    ``retry_on`` and ``give_up_on`` name exception classes (``TimeoutError``, ``ConnectError``); empty means any
+    error is retried. ``give_up_on`` wins.
+    """
+
+    delay: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    max_delay: timedelta = timedelta(minutes=10)
+    retry_on: tuple[str, ...] = ()
+    give_up_on: tuple[str, ...] = ()
+
+    def document(self) -> JsonObject:
+        """As it is stored with a task: seconds as numbers."""
+        return {
+            "delay": self.delay.total_seconds(),
+            "factor": self.factor,
+            "max_delay": self.max_delay.total_seconds(),
+            "retry_on": list(self.retry_on),
+            "give_up_on": list(self.give_up_on),
+        }
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Backoff:
+        """What `document` made."""
+        return cls(
+            delay=timedelta(seconds=document.get("delay", 1)),
+            factor=document.get("factor", 2),
+            max_delay=timedelta(seconds=document.get("max_delay", 600)),
+            retry_on=tuple(document.get("retry_on", ())),
+            give_up_on=tuple(document.get("give_up_on", ())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How a task is tried: ``max_retries`` attempts in all, each for at most ``timeout`` from its handler's start."""
+
+    max_retries: int = 3
+    timeout: timedelta = timedelta(minutes=5)
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTask:
+    """A task as asked for. What is None is left to its type's policy. ``delay`` counts from the commit's ``now()``."""
+
+    type: str
+    id: UUID
+    payload: JsonObject = field(default_factory=dict)
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+    run_at: datetime | None = None
+    delay: timedelta | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    backoff: Backoff | None = None
+    unique_key: str | None = None
+    idempotency_key: str | None = None
+    headers: dict[str, str] | None = None
+    run_id: UUID | None = None
+    step: str | None = None
+    parent_id: UUID | None = None
+
+
+class Lane(NamedTuple):
+    """What is claimed together: one queue's tasks of one priority, in the order of their seq."""
+
+    queue: str
+    priority: int
+
+
+class Claim(NamedTuple):
+    """A task that this worker holds, as the claim statement returns it.
+
+    A tuple, not a dataclass: at 30,000 tasks a second building a frozen dataclass costs a fifth of the budget.
+    """
+
+    id: UUID
+    fence: int
+    attempt: int
+    retries: int
+    crashes: int
+    seq: int
+    queue: str
+    priority: int
+    type: str
+    payload: JsonObject
+    max_retries: int | None
+    timeout: timedelta | None
+    backoff: JsonObject | None
+    unique_key: str | None
+    run_id: UUID | None
+    step: str | None
+    parent_id: UUID | None
+    headers: dict[str, str] | None
+    cancel_asked: bool
+    waited: float  # seconds, since it could have been claimed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task as it stands in the database now. ``status`` and what follows come from the table its state row is in."""
+
+    id: UUID
+    type: str
+    queue: str
+    priority: int
+    payload: JsonObject
+    max_retries: int
+    timeout: timedelta
+    unique_key: str | None
+    run_id: UUID | None
+    step: str | None
+    parent_id: UUID | None
+    headers: dict[str, str] | None
+    created_at: datetime
+    status: Status
+    attempt: int
+    retries: int
+    crashes: int
+    run_at: datetime | None
+    reason: str | None
+    worker: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: Json
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try that did not end as the task's final result."""
+
+    task_id: UUID
+    fence: int
+    attempt: int
+    outcome: str
+    worker: int | None
+    started_at: datetime | None
+    ended_at: datetime
+    error: str | None
+    result: Json
+
+
+def check_new(task: NewTask) -> None:
+    """Refuse a task that cannot be stored, listing every fault."""
+    faults = [
+        *name_faults("type", task.type),
+        *name_faults("queue", task.queue),
+        *_range_fault("priority", task.priority, 0, 9),
+        *_range_fault("max_retries", task.max_retries, 1, 32_000),
+        *key_faults("unique_key", task.unique_key),
+        *key_faults("idempotency_key", task.idempotency_key),
+        *payload_faults(task.payload),
+        *_headers_faults(task.headers),
+        *_time_faults(task),
+    ]
+    if faults:
+        raise Invalid(*faults[:10])
+
+
+def name_faults(path: str, name: object) -> list[Fault]:
+    """What is wrong with *name* as that of a type or a queue."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return []
+    message = f"{str(name)[:60]!r} is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"
+    return [Fault(path=path, message=message)]
+
+
+def _range_fault(path: str, number: int | None, low: int, high: int) -> list[Fault]:
+    if number is None or (isinstance(number, int) and not isinstance(number, bool) and low <= number <= high):
+        return []
+    return [Fault(path=path, message=f"{number!r} is not a whole number from {low} to {high}")]
+
+
+def key_faults(path: str, text: str | None) -> list[Fault]:
+    """What is wrong with a unique or an idempotency key."""
+    if text is None:
+        return []
+    if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
+        return [Fault(path=path, message=f"must be text of 1 to {_MAX_KEY} characters")]
+    if path == "idempotency_key" and text.startswith(_RESERVED_KEYS):
+        return [Fault(path=path, message="keys that begin with 'requeue ' or 'compensate ' are set by qw itself")]
+    return list(storable_faults(text, path))
+
+
+def _headers_faults(headers: dict[str, str] | None) -> list[Fault]:
+    if headers is None:
+        return []
+    if not isinstance(headers, dict):
+        return [Fault(path="headers", message="must be an object of texts")]
+    if len(headers) > _MAX_HEADERS or any(not isinstance(v, str) or len(v) > 4096 for v in headers.values()):
+        return [Fault(path="headers", message=f"at most {_MAX_HEADERS} headers of text up to 4,096 characters")]
+    faults = list(storable_faults(headers, "headers"))[:10]
+    for name in headers:
+        if message := _header_fault(str(name), headers[name]):
+            faults.append(Fault(path=f"headers.{str(name)[:60]}", message=message))
+    return faults
+
+
+def _header_fault(name: str, text: str) -> str | None:
+    if not 0 < len(name) <= 128:
+        return "a name of a header has 1 to 128 characters"
+    if name.lower().startswith(RESERVED_HEADERS):
+        return f"headers that begin with {RESERVED_HEADERS} are set by qw itself"
+    if name == FILED_UNDER and not _is_uuid(text):
+        return "must be the id of a workflow"
+    return None
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def run_at_faults(at: datetime | None) -> list[Fault]:
+    """What is wrong with a time to run at."""
+    if at is None:
+        return []
+    if at.tzinfo is None:
+        return [Fault(path="run_at", message="needs a time zone, such as a final Z")]
+    if not 1970 <= at.year <= 2200:
+        return [Fault(path="run_at", message=f"the year {at.year} is not between 1970 and 2200")]
+    return []
+
+
+def _time_faults(task: NewTask) -> list[Fault]:
+    faults = run_at_faults(task.run_at)
+    if task.run_at is not None and task.delay is not None:
+        faults.append(Fault(path="delay", message="give run_at or delay, not both"))
+    for path, value in (("delay", task.delay), ("timeout", task.timeout)):
+        if value is not None and value < timedelta(0):
+            faults.append(Fault(path=path, message="must not be negative"))
+    if task.timeout == timedelta(0):
+        faults.append(Fault(path="timeout", message="must be longer than 0"))
+    return faults

@@ -1,0 +1,118 @@
+"""What a workflow asks for when it is started: declarations under ``input:``, and the check of what is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from qw.core.errors import Fault, Invalid, guess
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import refuse_unknown, string
+from qw.core.task.payload import Json, JsonObject, payload_faults
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One declared input. One that is not ``required`` takes ``default`` when it is left out."""
+
+    type: str
+    required: bool
+    default: Json = None
+    description: str = ""
+
+
+def _is_date(value: object) -> bool:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "string": ("a string", lambda value: isinstance(value, str)),
+    "number": ("a number", _is_number),
+    "integer": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "boolean": ("true or false", lambda value: isinstance(value, bool)),
+    "object": ("an object", lambda value: isinstance(value, dict)),
+    "array": ("a list", lambda value: isinstance(value, list)),
+    "date": ("an ISO 8601 date such as 2026-01-31", _is_date),
+    "any": ("any JSON value", lambda value: True),
+}
+
+
+def parse_inputs(document: Json, faults: list[Fault]) -> dict[str, Input]:
+    """The declarations in *document*: ``name: type`` or ``name: {type, default, description}``. Adds to *faults*."""
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        faults.append(Fault(path="input", message=f"must map names to types, not {kind(document)}"))
+        return {}
+    inputs = {}
+    for name, declared in document.items():
+        path = f"input.{name}"
+        if not _NAME.fullmatch(name):
+            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits and _"))
+        elif (one := _declaration(path, declared, faults)) is not None:
+            inputs[name] = one
+    return inputs
+
+
+def _declaration(path: str, declared: Json, faults: list[Fault]) -> Input | None:
+    document: JsonObject = declared if isinstance(declared, dict) else {"type": declared}
+    found: list[Fault] = []
+    refuse_unknown(document, _KEYS, path, "an input", found)
+    type_, default = document.get("type", "any"), document.get("default")
+    if not isinstance(type_, str) or type_ not in TYPES:
+        message = f"{str(type_)[:60]!r} is not a type; there are {', '.join(TYPES)}{guess(str(type_)[:60], TYPES)}"
+        found.append(Fault(path=path, message=message))
+    elif default is not None and not TYPES[type_][1](default):
+        found.append(Fault(path=f"{path}.default", message=f"must be {TYPES[type_][0]}, not {_shown(default)}"))
+    description = string(document, "description", path, found)
+    faults += found
+    if found:
+        return None
+    return Input(type=str(type_), required="default" not in document, default=default, description=description)
+
+
+_KEYS = ("type", "default", "description")
+
+
+def check_given(inputs: Mapping[str, Input], given: JsonObject) -> JsonObject:
+    """*given* with defaults filled in. Raise Invalid with every fault: missing, unknown, of another type."""
+    faults = payload_faults(given, path="input")
+    known = ", ".join(inputs) or "none"
+    for name in given:
+        if name not in inputs:
+            unknown = f"is not an input of the workflow; there are: {known}{guess(name[:60], inputs)}"
+            faults.append(Fault(path=f"input.{name[:60]}", message=unknown))
+    for name, one in inputs.items():
+        if (message := _fault(one, name in given, given.get(name))) is not None:
+            faults.append(Fault(path=f"input.{name}", message=message))
+    if faults:
+        raise Invalid(*faults)
+    return {name: given.get(name, one.default) for name, one in inputs.items()}
+
+
+def _fault(one: Input, is_given: bool, value: Json) -> str | None:
+    words, is_right = TYPES[one.type]
+    if not is_given:
+        return f"is missing; {words} is needed" if one.required else None
+    if value is None and not one.required and one.default is None:
+        return None
+    return None if is_right(value) else f"must be {words}, not {_shown(value)}"
+
+
+def _shown(value: Json) -> str:
+    return repr(value[:60]) if isinstance(value, str) else kind(value)

@@ -1,0 +1,31 @@
+"""A picture of a workflow, in the form that somebody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qw.core.workflow.run import StepStatus
+    from qw.core.workflow.workflow import Workflow
+
+
+class PictureForm(StrEnum):
+    ASCII = "ascii"
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+
+
+def drawn(workflow: Workflow, statuses: Mapping[str, StepStatus], format: PictureForm) -> str:
+    """The steps of *workflow* and what they need; *statuses* mark those of a run."""
+    from qw.core.workflow import diagram, drawing  # only who draws pays for them
+
+    draw = {
+        PictureForm.ASCII: diagram.as_text,
+        PictureForm.MERMAID: diagram.as_mermaid,
+        PictureForm.DOT: diagram.as_dot,
+        PictureForm.SVG: drawing.as_svg,
+    }[format]
+    return draw(workflow, statuses)

@@ -1,0 +1,173 @@
+"""A run as it stands while `plan` thinks: each action that is decided changes it, so that the next builds on that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from qw.core.duration import format_duration
+from qw.core.expression import Scope
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.run import (
+    CANCELLING,
+    Action,
+    Cancel,
+    Counts,
+    End,
+    Expand,
+    Fail,
+    Launch,
+    Mark,
+    Run,
+    RunStatus,
+    Skip,
+    Start,
+    StartRun,
+    StepState,
+    StepStatus,
+    UndoRun,
+    UndoRuns,
+    Wait,
+)
+from qw.core.workflow.step import Step
+from qw.core.workflow.workflow import Workflow
+
+
+@dataclass(kw_only=True)
+class View:
+    """``states`` has the steps that have begun. ``now`` is the database's."""
+
+    workflow: Workflow
+    run: Run
+    states: dict[str, StepState]
+    now: datetime
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def copy(self) -> View:
+        return replace(self, states=dict(self.states))
+
+    def status(self, step_id: str) -> StepStatus:
+        state = self.states.get(step_id)
+        return state.status if state else StepStatus.PENDING
+
+    def is_met(self, step_id: str) -> bool:
+        """Whether what needs the step may start: it is completed, or its failure is to be borne."""
+        status = self.status(step_id)
+        return status is StepStatus.COMPLETED or (status.is_bad and self.workflow.by_id[step_id].continue_on_error)
+
+    def unstarted(self) -> list[Step]:
+        return [step for step in self.workflow.steps if self.status(step.id) is StepStatus.PENDING]
+
+    def running(self) -> list[Step]:
+        return [step for step in self.workflow.steps if self.status(step.id) is StepStatus.RUNNING]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every step ended well, or its failure is to be borne."""
+        return all(self.is_met(step.id) or self.status(step.id) is StepStatus.SKIPPED for step in self.workflow.steps)
+
+    @property
+    def is_late(self) -> bool:
+        return self.run.deadline is not None and self.now >= self.run.deadline
+
+    @property
+    def failed(self) -> StepState | None:
+        """The step that failed first. One whose task was cancelled counts: it will never be completed."""
+        found = (self.states.get(step.id) for step in self.workflow.steps if not step.continue_on_error)
+        bad = (state for state in found if state and state.status.is_bad)
+        return min(bad, key=lambda state: state.finished, default=None)
+
+    @property
+    def error(self) -> str | None:
+        if self.run.error or self.run.detail == CANCELLING:  # what a cancel stops has not failed
+            return self.run.error
+        failed = self.failed
+        return f"step {failed.step_id}: {failed.error or failed.status}" if failed else None
+
+    @property
+    def lateness(self) -> str:
+        assert self.workflow.timeout is not None
+        return f"the run took longer than {format_duration(self.workflow.timeout)}"
+
+    # -- changed by what is decided
+
+    def taken(self, actions: Iterable[Action]) -> Iterator[Action]:
+        """The same actions, each taken in before the next is asked for."""
+        for action in actions:
+            self.take(action)
+            yield action
+
+    def take(self, action: Action) -> None:
+        match action:
+            case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
+            case UndoRun(step_id=id_, child=child):
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, child=child))
+            case Wait(step_id=id_, until=until):
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, due=until))
+            case Expand(step_id=id_, items=items):
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, items=Counts(total=len(items))))
+            case Launch(step_id=id_, count=count):
+                state = self.states[id_]
+                assert state.items is not None
+                self._put(replace(state, items=replace(state.items, started=state.items.started + count)))
+            case Cancel(step_id=id_):
+                self._put(replace(self.states[id_], cancel_asked=True))
+            case Skip(step_id=id_):
+                self._end(StepState(step_id=id_, status=StepStatus.SKIPPED))
+            case Fail(step_id=id_, error=error):
+                self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error))
+            case End(step_id=id_):
+                self._end(replace(self.states[id_], status=action.status, result=action.result, error=action.error))
+                left = tuple(signal for signal in self.run.signals if signal.id != action.signal)
+                self.run = replace(self.run, signals=left)
+            case Mark(detail=detail, error=error):
+                self.run = replace(self.run, detail=detail, error=error)
+
+    def _put(self, state: StepState) -> None:
+        self.states[state.step_id] = state
+
+    def _end(self, state: StepState) -> None:
+        last = max((one.finished for one in self.states.values()), default=0)
+        self._put(replace(state, finished=last + 1))
+
+    # -- seen by expressions
+
+    def scope(self, names: Iterable[str], **more: Json) -> Scope:
+        """What expressions may read: of the steps, those in *names* only."""
+        return {
+            "input": self.run.input,
+            "steps": {name: self._seen(name) for name in names},
+            "run": {
+                "id": str(self.run.id),
+                "workflow": self.workflow.name,
+                "status": self._ending.value,
+                "error": self.error,
+                "failed": self._failed_seen(),
+            },
+            "env": dict(self.env),
+            **more,
+        }
+
+    def _seen(self, step_id: str) -> JsonObject:
+        state = self.states.get(step_id)
+        if state is None:
+            return {"status": StepStatus.PENDING.value, "result": None, "error": None, "taskId": None}
+        task_id = str(state.task_id) if state.task_id else None
+        return {"status": state.status.value, "result": state.result, "error": state.error, "taskId": task_id}
+
+    @property
+    def _ending(self) -> RunStatus:
+        """As what the run will be over, as far as it is known by now."""
+        if self.run.detail == CANCELLING:
+            return RunStatus.CANCELLED
+        if self.error:
+            return RunStatus.FAILED
+        return RunStatus.COMPLETED if self.is_done else RunStatus.RUNNING
+
+    def _failed_seen(self) -> Json:
+        if (failed := self.failed) is None:
+            return None
+        type_ = self.workflow.by_id[failed.step_id].work.type
+        return {"step": failed.step_id, "type": type_, "taskId": str(failed.task_id) if failed.task_id else None}

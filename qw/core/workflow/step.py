@@ -1,0 +1,186 @@
+"""A step of a workflow: what it asks to be done, when, and how it is tried; and how one is read from its document."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from qw.core.errors import Fault
+from qw.core.expression import Condition, ExpressionError
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import below, mapping, names, refuse_unknown
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
+from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy, type_faults
+from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
+from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
+
+__all__ = ["COMMAND", "Step", "StepKind", "TaskTemplate", "parse_step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A node of a workflow. What is None is left to the policy of its type.
+
+    ``timeout`` is that of each attempt of a task; where the step waits, how long it waits.
+    """
+
+    id: str
+    work: TaskTemplate
+    kind: StepKind = StepKind.TASK
+    needs: tuple[str, ...] = ()
+    condition: Condition | None = None
+    items: Items | None = None
+    continue_on_error: bool = False
+    compensate: TaskTemplate | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    backoff: Backoff | None = None
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+
+    @property
+    def works(self) -> list[TaskTemplate]:
+        return [self.work] if self.compensate is None else [self.work, self.compensate]
+
+    @property
+    def tasks(self) -> list[TaskTemplate]:
+        """Those of its works that become tasks."""
+        return self.works if self.kind is StepKind.TASK else self.works[1:]
+
+    def names(self) -> set[str]:
+        """The steps that its own expressions name, those of its compensation excluded."""
+        found = self.work.payload.names() | (self.condition.names() if self.condition else set())
+        return found | (self.items.source.names() if self.items else set())
+
+    def inputs(self) -> set[str]:
+        """The inputs that its expressions name."""
+        found = {name for work in self.works for name in work.payload.inputs()}
+        found |= self.condition.inputs() if self.condition else set()
+        return found | (self.items.source.inputs() if self.items else set())
+
+
+_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_ALIASES = {"needs": "depends", "if": "when"}
+_ALWAYS = ("id", "type", "with", "if", "when")
+_EARLY = ("needs", "depends", "continue_on_error", "compensate")
+_OF_KIND = {
+    StepKind.TASK: ("run", "env", *POLICY_KEYS),
+    StepKind.SLEEP: (),
+    StepKind.SIGNAL: ("timeout",),
+    StepKind.APPROVAL: ("timeout",),
+    StepKind.WORKFLOW: (),
+}
+_REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
+
+
+def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
+    """The step in *document*, None when it has no usable id. What is wrong goes to *faults*; the rest is still read.
+
+    *late* names a list whose steps run one after another, ``on_failure`` or ``finally``: ``needs`` means nothing there.
+    """
+    if not isinstance(document, dict):
+        faults.append(Fault(path=path, message=f"a step must be an object, not {kind(document)}"))
+        return None
+    kind_ = KINDS.get(str(document.get("type")), StepKind.TASK)
+    _check_keys(document, kind_, path, faults, late=late)
+    id_ = _id(document, path, faults)
+    work = parse_work(document, path, faults)
+    check_parameters(kind_, mapping(document, "with", path, []), below(path, "with"), faults)
+    step: dict[str, Any] = {
+        "kind": kind_,
+        "needs": names(_either(document, "needs"), below(path, "needs"), faults),
+        "condition": _condition(_either(document, "if"), below(path, "if"), faults),
+        "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
+        "continue_on_error": _flag(document, "continue_on_error", path, faults),
+        "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
+        **_policy(document, kind_, work.type, path, faults),
+    }
+    if id_ is None:
+        return None
+    found = Step(id=id_, work=work, **step)
+    _check_item(found, path, faults)
+    return found
+
+
+def _check_keys(document: JsonObject, kind_: StepKind, path: str, faults: list[Fault], *, late: str) -> None:
+    keys = [*_ALWAYS, *_OF_KIND[kind_]]
+    if not late:
+        keys += [*_EARLY, *(FOREACH_KEYS if kind_ in _REPEATABLE else ())]
+    what = f"a step of {late}" if late else "a step" if kind_ is StepKind.TASK else f"a step of type {kind_.value}"
+    refuse_unknown(document, keys, path, what, faults)
+    for key, alias in _ALIASES.items():
+        if key in document and alias in document:
+            faults.append(Fault(path=below(path, alias), message=f"{alias!r} means {key!r}; give one of them"))
+
+
+def _either(document: JsonObject, key: str) -> Json:
+    return document.get(key, document.get(_ALIASES[key]))
+
+
+def _id(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
+    value = document.get("id")
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    if value is None:
+        faults.append(Fault(path=path, message="a step needs an id"))
+    else:
+        message = (
+            f"{str(value)[:60]!r} is not a step id: letters, digits, _ and -, at most 64, not starting with a digit"
+        )
+        faults.append(Fault(path=below(path, "id"), message=message))
+    return None
+
+
+def _flag(document: JsonObject, key: str, path: str, faults: list[Fault]) -> bool:
+    value = document.get(key, False)
+    if not isinstance(value, bool):
+        faults.append(Fault(path=below(path, key), message=f"must be true or false, not {kind(value)}"))
+    return value is True
+
+
+def _condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, bool)):
+        faults.append(Fault(path=path, message=f"must be an expression, not {kind(value)}"))
+        return None
+    source = value if isinstance(value, str) else str(value).lower()
+    try:
+        return Condition.parse(source)
+    except ExpressionError as error:
+        faults += [Fault(path=path, message=fault.message) for fault in error.faults]
+        return None
+
+
+def _compensation(document: Json, path: str, faults: list[Fault]) -> TaskTemplate | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        faults.append(Fault(path=path, message=f"must be an object with type: and with:, not {kind(document)}"))
+        return None
+    refuse_unknown(document, WORK_KEYS, path, "compensate", faults)
+    work = parse_work(document, path, faults)
+    faults += type_faults(work.type, path)
+    if work.type in KINDS:
+        faults.append(Fault(path=below(path, "type"), message=f"{work.type} is no task; only a task can undo a step"))
+    return work
+
+
+def _policy(document: JsonObject, kind_: StepKind, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
+    if kind_ is StepKind.TASK:
+        return parse_policy(document, type_, path, faults)
+    return {"timeout": duration(document, "timeout", path, faults)}
+
+
+def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
+    """``item`` and ``index`` have a value in the payload of a foreach, and nowhere else."""
+    elsewhere = [step.condition.expression.is_of_item] if step.condition else []
+    elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
+    elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
+    if any(elsewhere):
+        message = "item and index have a value under with: and env: of a step with foreach: only"
+        faults.append(Fault(path=path, message=message))

@@ -1,0 +1,101 @@
+"""Steps that are no tasks: ``sleep``, ``wait_signal``, ``approval``, ``workflow``; what their ``with:`` says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from qw.core.duration import parse_duration
+from qw.core.errors import Fault, Invalid
+from qw.core.expression import has_expression
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import below, refuse_unknown
+from qw.core.task.payload import Json, JsonObject
+
+SIGNAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}")
+WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class StepKind(StrEnum):
+    """What a step is. All but TASK are types that no daemon serves: runs know by themselves what they are."""
+
+    TASK = "task"
+    SLEEP = "sleep"
+    SIGNAL = "wait_signal"
+    APPROVAL = "approval"
+    WORKFLOW = "workflow"
+
+
+KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
+
+_PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
+    StepKind.SLEEP: ("for", "until"),
+    StepKind.SIGNAL: ("signal",),
+    StepKind.APPROVAL: ("message",),
+    StepKind.WORKFLOW: ("workflow", "input"),
+}
+
+
+def check_parameters(of: StepKind, given: JsonObject, path: str, faults: list[Fault]) -> None:
+    """What is wrong with *given*, as far as it can be told before its expressions have values."""
+    if of is StepKind.TASK:
+        return
+    refuse_unknown(given, _PARAMETERS[of], path, f"with: of type {of.value}", faults)
+    if of is StepKind.SLEEP and len(given.keys() & {"for", "until"}) != 1:
+        faults.append(Fault(path=path, message="a sleep needs for: (a duration) or until: (a time), one of them"))
+    elif of is StepKind.WORKFLOW:
+        _check_child(given, path, faults)
+    if not has_expression(given):
+        try:
+            _evaluate(of, given)
+        except Invalid as error:
+            faults += [Fault(path=below(path, fault.path), message=fault.message) for fault in error.faults]
+
+
+def _check_child(given: JsonObject, path: str, faults: list[Fault]) -> None:
+    name = given.get("workflow")
+    if not isinstance(name, str) or not WORKFLOW_NAME.fullmatch(name):
+        faults.append(Fault(path=below(path, "workflow"), message="must be the name of a workflow"))
+    if "input" in given and not isinstance(given["input"], (dict, str)):
+        faults.append(Fault(path=below(path, "input"), message=f"must be an object, not {kind(given['input'])}"))
+
+
+def _evaluate(of: StepKind, given: JsonObject) -> None:
+    if of is StepKind.SLEEP:
+        sleep_end(given, datetime(2000, 1, 1, tzinfo=UTC))
+    elif of is StepKind.SIGNAL:
+        signal_name(given, "step")
+
+
+def sleep_end(given: JsonObject, now: datetime) -> datetime:
+    """When a sleep that begins *now* is over. Raise Invalid."""
+    if "for" in given:
+        try:
+            return now + parse_duration(given["for"])
+        except OverflowError:
+            raise Invalid(Fault(path="for", message="is too long")) from None
+        except Invalid as error:
+            raise Invalid(*(Fault(path="for", message=fault.message) for fault in error.faults)) from None
+    return _time(given.get("until"))
+
+
+def _time(value: Json) -> datetime:
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or not 1970 <= at.year <= 2200:
+        message = f"{str(value)[:60]!r} is not a time with its zone, such as 2026-01-31T09:00:00Z"
+        raise Invalid(Fault(path="until", message=message))
+    return at
+
+
+def signal_name(given: JsonObject, step_id: str) -> str:
+    """The name of the signal that a step waits for: its own id, unless it says another. Raise Invalid."""
+    name = given.get("signal", step_id)
+    if isinstance(name, str) and SIGNAL_NAME.fullmatch(name):
+        return name
+    message = f"{str(name)[:60]!r} is not a name of a signal: letters, digits and _ . / - (at most 128)"
+    raise Invalid(Fault(path="signal", message=message))

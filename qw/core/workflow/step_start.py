@@ -1,0 +1,199 @@
+"""How one step begins and goes on, as actions: what `qw.core.workflow.plan` asks of a step once it knows that it is its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qw.core.duration import format_duration
+from qw.core.errors import Invalid
+from qw.core.expression import ExpressionError
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.foreach import AT_ONCE
+from qw.core.workflow.plan_state import View
+from qw.core.workflow.run import (
+    Action,
+    Counts,
+    End,
+    Expand,
+    Fail,
+    Gather,
+    Launch,
+    Signal,
+    Skip,
+    Start,
+    StartRun,
+    StepAction,
+    StepState,
+    StepStatus,
+    UndoRun,
+    UndoRuns,
+    Wait,
+    approval_name,
+    compensation_id,
+)
+from qw.core.workflow.step import Step, StepKind, TaskTemplate
+from qw.core.workflow.step_kinds import signal_name, sleep_end
+
+
+def begin(step: Step, view: View) -> Iterator[Action]:
+    """Start *step*, as far as it goes by itself; skip it when its condition says so; fail it when it cannot start."""
+    try:
+        if step.condition and not step.condition.holds(view.scope(step.condition.names())):
+            first: StepAction = Skip(step_id=step.id, reason="its condition was false")
+        else:
+            first = _first(step, view)
+    except ExpressionError as error:
+        first = Fail(step_id=step.id, error=f"if: {error}")
+    yield from view.taken([first])
+    if view.status(step.id) is StepStatus.RUNNING:
+        yield from go_on(step, view)
+
+
+def _first(step: Step, view: View) -> StepAction:
+    try:
+        if step.items:
+            return Expand(step_id=step.id, items=step.items.values(view.scope(step.items.source.names())))
+        payload = step.work.render(view.scope(step.work.payload.names()))
+        match step.kind:
+            case StepKind.TASK:
+                return _task(step, payload)
+            case StepKind.SLEEP:
+                return Wait(step_id=step.id, until=sleep_end(payload, view.now))
+            case StepKind.SIGNAL | StepKind.APPROVAL:
+                _awaited(step, payload)
+                until = view.now + step.timeout if step.timeout else None
+                return Wait(step_id=step.id, until=until, shown=payload if step.kind is StepKind.APPROVAL else None)
+            case StepKind.WORKFLOW:
+                return _child(step, payload)
+    except Invalid as error:
+        return Fail(step_id=step.id, error=f"foreach: {error}" if step.items else str(error))
+
+
+def _task(step: Step, payload: JsonObject) -> Start:
+    return Start(
+        step_id=step.id,
+        type=step.work.type,
+        payload=payload,
+        max_retries=step.max_retries,
+        timeout=step.timeout,
+        backoff=step.backoff,
+        queue=step.queue,
+        priority=step.priority,
+    )
+
+
+def _child(step: Step, payload: JsonObject) -> StartRun:
+    given = payload.get("input") or {}
+    if not isinstance(given, dict):
+        raise Invalid("input must be an object")
+    return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given)
+
+
+def begin_item(step: Step, view: View, index: int, value: Json) -> Start | StartRun | Fail:
+    """The task or the run of one item of a foreach. `Fail`: it has no payload."""
+    try:
+        payload = step.work.render(view.scope(step.work.payload.names(), item=value, index=index))
+        return _child(step, payload) if step.kind is StepKind.WORKFLOW else _task(step, payload)
+    except Invalid as error:
+        return Fail(step_id=step.id, error=str(error))
+
+
+def go_on(step: Step, view: View) -> Iterator[Action]:
+    """What is to be done for a step that runs: of itself, because of a signal, or because its time has come."""
+    state = view.states[step.id]
+    if state.items:
+        yield from view.taken(_next_items(step, state, state.items))
+    elif step.kind is StepKind.SLEEP and state.due and state.due <= view.now:
+        yield from view.taken([End(step_id=step.id, status=StepStatus.COMPLETED)])
+    elif step.kind in (StepKind.SIGNAL, StepKind.APPROVAL):
+        yield from view.taken(_heard(step, state, view))
+
+
+def _next_items(step: Step, state: StepState, items: Counts) -> Iterator[StepAction]:
+    assert step.items is not None
+    is_stopped = items.failed > 0 and not step.continue_on_error
+    left = 0 if is_stopped else items.total - items.started
+    if not left and not items.running:
+        yield gather(state, items)
+    elif (room := min(left, step.items.max_parallel - items.running)) > 0:
+        yield Launch(step_id=step.id, count=min(room, AT_ONCE), more=room > AT_ONCE)
+
+
+def gather(state: StepState, items: Counts) -> Gather:
+    """The end of a foreach of which nothing runs any more."""
+    if items.failed and not state.cancel_asked:
+        error = f"{items.failed:,} of {items.total:,} items failed: {state.error}"
+        return Gather(step_id=state.step_id, status=StepStatus.FAILED, error=error)
+    if items.completed < items.total:
+        error = f"stopped after {items.completed:,} of {items.total:,} items"
+        return Gather(step_id=state.step_id, status=StepStatus.CANCELLED, error=error)
+    return Gather(step_id=state.step_id, status=StepStatus.COMPLETED)
+
+
+def undo_next(step_id: str, view: View) -> Iterator[Action]:
+    """Of the runs that a compensation undoes, the next one, once the one before is over."""
+    state = view.states[step_id]
+    if (items := state.items) and not items.running:
+        is_last = items.started == items.total
+        yield from view.taken([gather(state, items) if is_last else Launch(step_id=step_id, count=1)])
+
+
+def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
+    payload = step.work.render(view.scope(step.work.payload.names()))
+    name = _awaited(step, payload)
+    signal = next((one for one in view.run.signals if one.name == name), None)
+    if signal is not None:
+        yield _decided(step, signal) if step.kind is StepKind.APPROVAL else _received(step, signal)
+    elif state.due and state.due <= view.now:
+        assert step.timeout is not None
+        what = "nobody approved it" if step.kind is StepKind.APPROVAL else f"no signal {name!r} came"
+        error = f"{what} within {format_duration(step.timeout)}"
+        yield End(step_id=step.id, status=StepStatus.FAILED, error=error)
+
+
+def _awaited(step: Step, payload: JsonObject) -> str:
+    return approval_name(step.id) if step.kind is StepKind.APPROVAL else signal_name(payload, step.id)
+
+
+def _received(step: Step, signal: Signal) -> End:
+    return End(step_id=step.id, status=StepStatus.COMPLETED, result=signal.payload, signal=signal.id)
+
+
+def _decided(step: Step, signal: Signal) -> End:
+    said = signal.payload if isinstance(signal.payload, dict) else {}
+    result: JsonObject = {
+        "approved": said.get("approved") is True,
+        "by": signal.sent_by,
+        "at": signal.sent_at.isoformat() if signal.sent_at else None,
+        "comment": said.get("comment"),
+    }
+    if result["approved"]:
+        return End(step_id=step.id, status=StepStatus.COMPLETED, result=result, signal=signal.id)
+    who, why = signal.sent_by or "somebody", f": {said['comment']}" if said.get("comment") else ""
+    return End(
+        step_id=step.id, status=StepStatus.FAILED, result=result, error=f"rejected by {who}{why}", signal=signal.id
+    )
+
+
+def compensate(step: Step, view: View) -> Iterator[Action]:
+    """Undo what *step* did: by the task it declares, or as a whole where it started runs of their own."""
+    state, step_id = view.states[step.id], compensation_id(step.id)
+    action: StepAction
+    if step.compensate is not None:
+        policy: dict[str, Any] = {"queue": step.queue, "priority": step.priority, "compensates": state.task_id}
+        action = _start(step_id, step.compensate, view, **policy)
+    elif state.items:
+        action = UndoRuns(step_id=step_id, of=step.id)
+    else:
+        assert state.child is not None
+        action = UndoRun(step_id=step_id, child=state.child)
+    yield from view.taken([action])
+
+
+def _start(step_id: str, work: TaskTemplate, view: View, **policy: Any) -> Start | Fail:
+    try:
+        payload = work.render(view.scope(work.payload.names()))
+    except Invalid as error:
+        return Fail(step_id=step_id, error=str(error))
+    return Start(step_id=step_id, type=work.type, payload=payload, **policy)

@@ -1,0 +1,249 @@
+"""A workflow as a value, and how one is read from its document: every fault at once, each with its place.
+
+The same function reads what stands in a file and what a run has pinned in the database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+from qw.core.errors import Fault, Invalid
+from qw.core.expression import Template
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import hint, mapping, refuse_unknown, string
+from qw.core.task.payload import Json, JsonObject, storable_faults
+from qw.core.workflow.concurrency import Concurrency, parse_concurrency
+from qw.core.workflow.graph import cycle, order, uncovered
+from qw.core.workflow.inputs import Input, check_given, parse_inputs
+from qw.core.workflow.retry_policy import duration
+from qw.core.workflow.step import Step, StepKind, parse_step
+from qw.core.workflow.task_template import template
+from qw.core.workflow.transitions import chain
+
+MAX_STEPS = 1000
+_MAX_FAULTS = 100
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_KEYS = ("description", "input", "outputs", "timeout", "concurrency", "steps", "on_failure", "finally")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """A checked definition. ``steps`` has every need before its dependants; ``document`` is what it was read from."""
+
+    name: str
+    description: str
+    inputs: Mapping[str, Input]
+    steps: tuple[Step, ...]
+    on_failure: tuple[Step, ...]
+    at_last: tuple[Step, ...] = ()  # finally
+    outputs: Template | None = None
+    timeout: timedelta | None = None
+    concurrency: Concurrency | None = None
+    document: JsonObject = field(repr=False)
+
+    @cached_property
+    def last(self) -> tuple[str, ...]:
+        """The steps that no other step needs."""
+        needed = {need for step in self.steps for need in step.needs}
+        return tuple(step.id for step in self.steps if step.id not in needed)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Step]:
+        """Its steps, with those of ``on_failure`` and ``finally``."""
+        return {step.id: step for step in (*self.steps, *self.on_failure, *self.at_last)}
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether any step waits for a signal or an approval."""
+        return any(step.kind in (StepKind.SIGNAL, StepKind.APPROVAL) for step in self.by_id.values())
+
+    @property
+    def types(self) -> set[str]:
+        """Every task type that a run of it may start."""
+        return {work.type for step in self.by_id.values() for work in step.tasks}
+
+    @property
+    def programs(self) -> list[str]:
+        """The steps that say themselves which program runs (``run:``, ``argv``): only an operator may define those."""
+        return [step.id for step in self.by_id.values() if any(work.is_program for work in step.works)]
+
+    @property
+    def children(self) -> dict[str, str]:
+        """The workflows that it starts, by the step that does."""
+        payloads = {id_: step.work.payload.root for id_, step in self.by_id.items() if step.kind is StepKind.WORKFLOW}
+        return {id_: str(root["workflow"]) for id_, root in payloads.items() if isinstance(root, dict)}
+
+
+def check_input(workflow: Workflow, given: JsonObject) -> JsonObject:
+    """The input of a run: *given* with defaults filled in. Raise Invalid with every fault."""
+    return check_given(workflow.inputs, given)
+
+
+def parse_workflow(name: str, document: Json, where: Callable[[str], str] = lambda path: path) -> Workflow:
+    """The workflow in *document*. Raise Invalid with every fault; *where* turns a path (``steps[2]``) into a place."""
+    faults: list[Fault] = []
+    workflow = _workflow(name, document, faults)
+    if workflow is not None and not faults:
+        return workflow
+    placed = [Fault(path=where(fault.path), message=fault.message) for fault in faults[:_MAX_FAULTS]]
+    if len(faults) > _MAX_FAULTS:
+        placed.append(Fault(path=where(""), message=f"and {len(faults) - _MAX_FAULTS:,} faults more"))
+    raise Invalid(*placed)
+
+
+def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None:
+    if not _NAME.fullmatch(name):
+        message = f"{name[:60]!r} is not a name of a workflow: letters, digits and _ . - (at most 128)"
+        faults.append(Fault(path="", message=message))
+    if not isinstance(document, dict):
+        faults.append(Fault(path="", message=f"a workflow must be an object with steps, not {kind(document)}"))
+        return None
+    faults += _unstorable(document)
+    if faults:
+        return None
+    description = string(document, "description", "", faults)
+    inputs = {} if "initialTask" in document else parse_inputs(document.get("input"), faults)
+    placed = _steps(document, faults)
+    late = _late_steps(document, "on_failure", faults)
+    at_last = _late_steps(document, "finally", faults)
+    outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
+    timeout = duration(document, "timeout", "", faults)
+    if timeout == timedelta(0):
+        faults.append(Fault(path="timeout", message="must be longer than 0"))
+    concurrency = parse_concurrency(document, faults)
+    _check_ids([*placed, *late, *at_last], faults)
+    _check_graph(placed, faults)
+    _check_names(placed, [*late, *at_last], inputs, faults)
+    _check_whole("outputs", outputs, {step.id for _, step in placed}, inputs, faults)
+    _check_whole("concurrency.key", concurrency.key if concurrency else None, (), inputs, faults)
+    if faults:
+        return None
+    steps = {step.id: step for _, step in placed}
+    return Workflow(
+        name=name,
+        description=description,
+        inputs=inputs,
+        steps=tuple(steps[id_] for id_ in order({step.id: step.needs for step in steps.values()})),
+        on_failure=tuple(step for _, step in late),
+        at_last=tuple(step for _, step in at_last),
+        outputs=outputs,
+        timeout=timeout,
+        concurrency=concurrency,
+        document=document,
+    )
+
+
+def _unstorable(document: JsonObject) -> Iterator[Fault]:
+    for fault, _ in zip(storable_faults(document, ""), range(10), strict=False):
+        yield Fault(path=fault.path.removeprefix("."), message=fault.message)
+
+
+def _steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
+    if "initialTask" in document:
+        documents: list[tuple[str, Json]] = [*chain(document, faults)]
+    else:
+        refuse_unknown(document, _KEYS, "", "a workflow", faults)
+        documents = _listed(document, "steps", faults)
+        if not documents and not faults:
+            faults.append(Fault(path="", message="a workflow needs at least one step under steps:"))
+    parsed = [(path, parse_step(step, path, faults)) for path, step in documents]
+    return [(path, step) for path, step in parsed if step is not None]
+
+
+def _late_steps(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[str, Step]]:
+    documents = _listed(document, key, faults)
+    parsed = [(path, parse_step(step, path, faults, late=key)) for path, step in documents]
+    return [(path, step) for path, step in parsed if step is not None]
+
+
+def _listed(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[str, Json]]:
+    value = document.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        faults.append(Fault(path=key, message=f"must be a list of steps, each with an id, not {kind(value)}"))
+        return []
+    if len(value) > MAX_STEPS:
+        faults.append(Fault(path=key, message=f"{len(value):,} steps; a workflow has at most {MAX_STEPS:,}"))
+        return []
+    return [(f"{key}[{n}]", step) for n, step in enumerate(value)]
+
+
+def _check_ids(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
+    count = Counter(step.id for _, step in placed)
+    for path, step in placed:
+        if count[step.id] > 1:
+            faults.append(Fault(path=path, message=f"{count[step.id]} steps have the id {step.id!r}"))
+
+
+def _check_graph(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
+    """Each need exists, is not the step itself, and no chain of needs comes back to its start."""
+    ids = {step.id for _, step in placed}
+    needs = {}
+    for path, step in placed:
+        needs[step.id] = [need for need in step.needs if need in ids and need != step.id]
+        for need in step.needs:
+            if need == step.id:
+                faults.append(Fault(path=f"{path}.needs", message=f"step {step.id} needs itself"))
+            elif need not in ids:
+                message = f"step {step.id} needs {need[:60]!r}, which is not a step{hint(need, ids, faults)}"
+                faults.append(Fault(path=f"{path}.needs", message=message))
+    if found := cycle(needs):
+        path = next(path for path, step in placed if step.id == found[0])
+        faults.append(Fault(path=f"{path}.needs", message=f"the steps need each other: {' → '.join(found)}"))
+
+
+def _check_names(
+    placed: list[tuple[str, Step]], late: list[tuple[str, Step]], inputs: Collection[str], faults: list[Fault]
+) -> None:
+    """What expressions name exists, and has ended by the time they are evaluated."""
+    ids = {step.id for _, step in placed}
+    for path, step in [*placed, *late]:
+        _check_known(path, step.inputs(), inputs, "an input", faults)
+    for path, step in placed:
+        _check_known(path, step.names() | _compensation_names(step), ids, "a step", faults)
+    known = set(ids)
+    for path, step in late:
+        _check_known(path, step.names(), known, "a step before it", faults)
+        known.add(step.id)
+    if not faults:
+        _check_covered(placed, faults)
+
+
+def _check_whole(
+    path: str, template: Template | None, steps: Collection[str], inputs: Collection[str], faults: list[Fault]
+) -> None:
+    """The same for an expression that belongs to no step."""
+    if template is not None:
+        _check_known(path, template.names(), steps, "a step", faults)
+        _check_known(path, template.inputs(), inputs, "an input", faults)
+        if template.is_of_item:
+            faults.append(Fault(path=path, message="item and index have a value in a step with foreach: only"))
+
+
+def _check_known(path: str, names: set[str], known: Collection[str], what: str, faults: list[Fault]) -> None:
+    for name in sorted(names.difference(known)):
+        message = f"an expression takes {name[:60]!r}, which is not {what}{hint(name, known, faults)}"
+        faults.append(Fault(path=path, message=message))
+
+
+def _check_covered(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
+    needs = {step.id: step.needs for _, step in placed}
+    wanted = {step.id: sorted(step.names() | (_compensation_names(step) - {step.id})) for _, step in placed}
+    paths = {step.id: path for path, step in placed}
+    for id_, name in uncovered(needs, wanted):
+        if name == id_:
+            message = f"step {id_} uses steps.{name}, its own result, before it has one"
+        else:
+            message = f"step {id_} uses steps.{name} but does not need it: add {name} to its needs"
+        faults.append(Fault(path=paths[id_], message=message))
+
+
+def _compensation_names(step: Step) -> set[str]:
+    return step.compensate.payload.names() if step.compensate else set()

@@ -1,0 +1,48 @@
+"""Claims in a worker's name that no handler of its process stands for: handed back, so that somebody can run them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from qw.core.errors import QwError
+from qw.core.task import Policy
+from qw.core.task.ending import HandedBack, end
+from qw.services.in_flight import InFlight
+from qw.store import claims, workers
+from qw.store.claims import EndedAttempt
+from qw.store.pool import Pool
+from qw.store.workers import Orphan
+
+log = logging.getLogger(__name__)
+
+
+async def return_strays(pool: Pool, worker: int, holdings: InFlight, fences: set[int]) -> None:
+    """End those of the claims that this process never heard of."""
+    async with pool.connection() as conn:
+        rows = await workers.orphans(conn, [worker])
+        strays = [row for row in rows if row.fence in fences and holdings.of_fence(row.fence) is None]
+        log.warning("claims handed back that never arrived", extra={"tasks": len(strays)})
+        await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
+
+
+async def return_the_rest(pool: Pool, worker: int) -> None:
+    """At the end, what still runs in this name: a claim that came as the loops ended, a thread that stays."""
+    with contextlib.suppress(QwError):  # the lease runs out by itself
+        async with pool.connection() as conn:
+            rows = await workers.orphans(conn, [worker])
+            if rows:
+                log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
+                await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
+
+
+def _handed_back(row: Orphan, attempt: int) -> EndedAttempt:
+    ending = end(HandedBack(), retries=row.retries, crashes=row.crashes, policy=Policy(), chance=0.0)
+    return EndedAttempt(
+        id=row.task_id,
+        fence=row.fence,
+        attempt=attempt,
+        ending=ending,
+        unique_key=row.unique_key,
+        run_id=row.run_id,
+    )

@@ -1,0 +1,43 @@
+"""What a daemon offers: the types that it serves, and the workflows in its files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from qw.core.task.command import Command
+from qw.definitions import Definitions
+from qw.handlers import Handlers
+from qw.store import applied, claims, runs, types
+from qw.store.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+async def offer_types(conn: Connection, handlers: Handlers) -> None:
+    """Register the types that these serve, and let their parked tasks come back."""
+    served = {handler.type: (handler.schema, handler.policy) for handler in handlers}
+    await types.serve(conn, served)
+    await claims.release_unserved(conn, sorted(served))
+
+
+async def offer_workflows(conn: Connection, definitions: Sequence[Definitions]) -> None:
+    """Store workflows, each version once: it becomes the newest unless it was that before.
+
+    Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`.
+    """
+    kept = await applied.of_kind(conn, "workflow")
+    for each in definitions:
+        if each.schedules or each.queues:
+            log.warning("schedules and queues need qw apply", extra={"file": each.source})
+        for name, workflow in each.workflows.items():
+            if name in kept:
+                if kept[name] != workflow.document:
+                    log.warning("workflow left as applied", extra={"workflow": name, "file": each.source})
+            elif await runs.offer_workflow(conn, name, workflow.document):
+                log.info("workflow stored", extra={"workflow": name})
+
+
+def commands_of(definitions: Sequence[Definitions]) -> dict[str, Command]:
+    """The declared commands, by name."""
+    return {name: command for each in definitions for name, command in each.commands.items()}

@@ -1,0 +1,337 @@
+"""Moves runs on: reads what their steps came to, asks `plan` what is next, stores the answer.
+
+Outcomes, starts, signals, timers and cancels leave a row in the inbox in their own statement. A pass locks the runs
+with news, those nobody else has, then reads inbox and steps in a second statement, so that it sees all that was
+committed before the lock; plans once per run; stores everything and deletes what it read, in one transaction. A crash
+anywhere repeats the pass; a run whose planning fails is failed alone.
+
+Runs tell each other things through the inbox too: a pass that holds one run never waits for the lock of another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from qw.core.errors import Invalid
+from qw.core.task import Lane, NewTask
+from qw.core.task.payload import JsonObject, clean_error
+from qw.core.workflow import Workflow, check_input, parse_workflow
+from qw.core.workflow.plan import plan_items
+from qw.core.workflow.run import (
+    Cancel,
+    Expand,
+    Fail,
+    Gather,
+    Hold,
+    Launch,
+    RunStatus,
+    Signal,
+    Start,
+    StartRun,
+    StepStatus,
+    UndoRun,
+    UndoRuns,
+)
+from qw.core.workflow.step import StepKind
+from qw.engine.planner import Later, RunChanges, decide, environment, failed, states_after, task_of
+from qw.engine.run_snapshot import Case
+from qw.store import advances, runs, tasks
+from qw.store.advances import Begun, InboxEntry, OutgoingMessage, StepRow
+from qw.store.connection import Connection, blames_data
+from qw.store.ids import new_id
+from qw.store.runs import StoredRun, StoredStep
+
+log = logging.getLogger(__name__)
+
+MAX_DEPTH = 10  # runs that start runs
+
+
+async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -> tuple[int, set[Lane]]:
+    """Move on up to *limit* runs that have news. Returns how many, and the lanes that got tasks.
+
+    Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead, where it is
+    these values that it refuses (see `blames_data`).
+    """
+    async with conn.transaction():
+        locked = await advances.claim(conn, limit=limit)
+        if not locked:
+            await advances.clear_lost(conn)
+            return 0, set()
+        lanes = await _advance(conn, locked, fail_refused=fail_refused)
+    return len(locked), lanes
+
+
+async def advance_new(conn: Connection, run_id: UUID, *, run_at: datetime | None = None) -> None:
+    """Start the first steps of a run in the transaction that started it, so that its tasks exist at once.
+
+    They wait until *run_at*, where that is given.
+    """
+    await _advance(conn, [run_id], fail_refused=False, run_at=run_at)
+
+
+async def _advance(
+    conn: Connection, locked: Sequence[UUID], *, fail_refused: bool, run_at: datetime | None = None
+) -> set[Lane]:
+    news = await advances.inbox(conn, locked)
+    cases = await _cases(conn, locked, news)
+    decision, env = RunChanges(), environment()
+    for case in cases:
+        decision += decide(case, env)
+    if run_at:
+        decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
+    if not fail_refused:
+        await _store(conn, decision)
+    else:
+        await _store_or_fail(conn, decision, cases)
+    await advances.clear_inbox(conn, news)
+    return {Lane(task.queue, task.priority) for task in decision.tasks}
+
+
+async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence[Case]) -> None:
+    try:
+        async with conn.transaction():
+            await _store(conn, decision)
+    except Exception as error:
+        if not blames_data(error):
+            raise
+        log.exception("run refused", extra={"runs": [str(case.run.id) for case in cases]})
+        open_runs = [case.run for case in cases if not case.run.status.is_final]
+        await advances.update_runs(conn, [failed(run, f"cannot be stored: {error}") for run in open_runs])
+        decision.tasks.clear()
+
+
+# -- read
+
+
+async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxEntry]) -> list[Case]:
+    stored = await runs.get(conn, locked)
+    workflows = await _workflows(conn, stored)
+    asks: dict[UUID, set[str]] = defaultdict(set)
+    for one in news:
+        asks[one.run_id].update([one.ask] if one.ask else [])
+    ahead = await _ahead(conn, stored, workflows)
+    steps = await _steps(conn, locked)
+    signals = await _signals(conn, stored, workflows)
+    return [
+        Case(
+            run=run,
+            definition=workflows[run.version],
+            steps=steps[run.id],
+            asks=frozenset(asks[run.id]),
+            signals=tuple(signals[run.id]),
+            ahead=ahead.get(run.id, 0),
+        )
+        for run in stored
+    ]
+
+
+_known: dict[tuple[str, str], Workflow] = {}  # what this process has read, by name and digest of the document
+_MOST_KNOWN = 256
+
+
+async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int, Workflow | Exception]:
+    """The definitions by version; where one cannot be read, why not."""
+    found: dict[int, Workflow | Exception] = {}
+    for run in stored:
+        if workflow := _known.get((run.workflow, run.digest)):
+            found[run.version] = workflow
+    missing = {run.version: run for run in stored if run.version not in found}
+    if missing:
+        for version, document in (await runs.documents(conn, sorted(missing))).items():
+            run = missing[version]
+            try:
+                workflow = parse_workflow(run.workflow, document)
+            except Exception as error:
+                found[version] = error
+                continue
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            found[version] = _known[run.workflow, run.digest] = workflow
+    return found
+
+
+async def _ahead(
+    conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
+) -> dict[UUID, int]:
+    """How many runs with the same key each pending run finds before it. Locks the keys of all that have one."""
+    new = [(run.id, key) for run in stored if (key := _new_key(run, workflows[run.version])) is not None]
+    keys = [key for _, key in new] + [run.key for run in stored if run.key]
+    if not keys:
+        return {}
+    if new:
+        await advances.set_keys(conn, new)
+    await advances.lock_keys(conn, keys)
+    return await advances.ahead(conn, [run.id for run in stored if run.status is RunStatus.PENDING])
+
+
+def _new_key(run: StoredRun, workflow: Workflow | Exception) -> str | None:
+    if run.status is not RunStatus.PENDING or run.key is not None or isinstance(workflow, Exception):
+        return None
+    if workflow.concurrency is None:
+        return None
+    try:
+        return workflow.concurrency.key_of(run.workflow, run.input)
+    except Invalid:
+        return None
+
+
+async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[StoredStep]]:
+    found: dict[UUID, list[StoredStep]] = defaultdict(list)
+    for step in await runs.steps(conn, locked):
+        found[step.run_id].append(step)
+    going = [run for run, steps in found.items() if any(_is_going_over_items(step) for step in steps)]
+    if going:
+        settled = {(one.run_id, one.step): one for one in await advances.settle_items(conn, going)}
+        for run in going:
+            found[run] = [
+                replace(step, items_completed=one.completed, items_failed=one.failed, error=one.error)
+                if (one := settled.get((run, step.step)))
+                else step
+                for step in found[run]
+            ]
+    return found
+
+
+def _is_going_over_items(step: StoredStep) -> bool:
+    return step.items is not None and step.status is StepStatus.RUNNING
+
+
+async def _signals(
+    conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
+) -> dict[UUID, list[Signal]]:
+    found: dict[UUID, list[Signal]] = defaultdict(list)
+    waiting = [run.id for run in stored if _waits(workflows[run.version])]
+    if waiting:
+        for run_id, signal in await advances.signals(conn, waiting):
+            found[run_id].append(signal)
+    return found
+
+
+def _waits(workflow: Workflow | Exception) -> bool:
+    return not isinstance(workflow, Exception) and workflow.waits
+
+
+# -- stored
+
+
+async def _store(conn: Connection, decision: RunChanges) -> None:
+    for case, action in decision.later:
+        if isinstance(action, StartRun):
+            await _start_child(conn, case, action, decision)
+    if decision.tasks:
+        await tasks.enqueue(conn, decision.tasks)
+    if decision.steps:
+        await advances.put_steps(conn, list(decision.steps.values()))
+    for case, action in decision.later:
+        await _store_later(conn, case, action, decision)
+    if decision.signals:
+        await advances.take_signals(conn, decision.signals)
+    if decision.cancels:
+        await advances.ask_to_stop(conn, decision.cancels)
+        await tasks.cancel(conn, list(decision.cancels), running=True, reason="the run stopped it")
+    if decision.told:
+        await advances.tell(conn, decision.told)
+    if decision.runs:  # after the timers: those of a run that is over are dropped
+        await advances.update_runs(conn, decision.runs)
+
+
+async def _store_later(conn: Connection, case: Case, action: Later, decision: RunChanges) -> None:
+    run = case.run
+    match action:
+        case Expand(step_id=step_id, items=items):
+            await advances.put_items(conn, run.id, step_id, items)
+        case UndoRuns(step_id=step_id, of=of):
+            await advances.put_undone(conn, run.id, step_id, of=of)
+            decision.told.append(OutgoingMessage(run.id))
+        case Launch():
+            decision.tasks += await _launch(conn, case, action, decision)
+        case Gather():
+            await advances.gather_items(conn, run.id, action, finished=decision.next_place(run.id))
+            decision.told.append(OutgoingMessage(run.id))
+        case Cancel(step_id=step_id, reason=reason):
+            running = await advances.running_items(conn, run.id, step_id)
+            decision.cancels |= {one.task_id: reason for one in running if one.task_id}
+            decision.told += [OutgoingMessage(one.child_id, "cancel") for one in running if one.child_id]
+        case Hold(cancel=count) if count:
+            await advances.cancel_oldest(conn, run.id, count)
+
+
+async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunChanges) -> list[NewTask]:
+    """Start the next items; what a repair found completed is passed over. Returns the tasks, which are stored."""
+    run, step_id = case.run, launch.step_id
+    items = await advances.next_items(conn, run.id, step_id, launch.count)
+    starts = plan_items(case.workflow, case.value, states_after(case, decision), step_id, items, env=environment())
+    children = iter(await _start_runs(conn, run, [start for start in starts if isinstance(start, StartRun)]))
+    begun: list[Begun] = []
+    made: list[NewTask] = []
+    errors: list[str] = []
+    for (index, _), start in zip(items, starts, strict=True):
+        got: UUID | str
+        match start:
+            case Start():
+                made.append(task_of(run, start, item=index))
+                begun.append(Begun(index, task_id=made[-1].id))
+                continue
+            case StartRun():
+                got, ask = next(children), None
+            case UndoRun(child=child):
+                got, ask = child, "undo"
+            case Fail(error=error):
+                got, ask = error, None
+        if isinstance(got, UUID):
+            decision.told.append(OutgoingMessage(got, ask))
+            begun.append(Begun(index, child_id=got))
+        else:
+            errors.append(clean_error(f"item {index}: {got}"))
+            begun.append(Begun(index))
+    if made:
+        await tasks.enqueue(conn, made)
+    await advances.start_items(conn, run.id, step_id, begun, errors[0] if errors else None)
+    if launch.more or errors or len(items) < launch.count:
+        decision.told.append(OutgoingMessage(run.id))
+    return made
+
+
+async def _start_child(conn: Connection, case: Case, start: StartRun, decision: RunChanges) -> None:
+    """Start the run that a step asks for. Where it cannot be, the step fails, which the next pass will see."""
+    run = case.run
+    row = StepRow(run_id=run.id, step=start.step_id, type=StepKind.WORKFLOW.value, status=StepStatus.RUNNING)
+    (got,) = await _start_runs(conn, run, [start])
+    if isinstance(got, UUID):
+        row = replace(row, child_id=got)
+        decision.told.append(OutgoingMessage(got))
+    else:
+        place = decision.next_place(run.id)
+        row = replace(row, status=StepStatus.FAILED, error=clean_error(got), finished=place)
+        decision.told.append(OutgoingMessage(run.id))
+    decision.steps[run.id, start.step_id] = row
+
+
+async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRun]) -> list[UUID | str]:
+    """Start the runs that one step of *run* asks for, all of one workflow. Of each its id, or why it cannot be."""
+    if not starts:
+        return []
+    name = starts[0].workflow
+    if run.depth >= MAX_DEPTH:
+        return [f"workflow {name}: runs start runs more than {MAX_DEPTH} deep"] * len(starts)
+    missing: list[UUID | str] = [f"there is no active workflow {name!r}"] * len(starts)
+    stored = await runs.workflows(conn, name)
+    if not stored or not stored[0].is_active:
+        return missing
+    found: list[UUID | str] = []
+    inputs: dict[UUID, JsonObject] = {}
+    workflow = parse_workflow(name, stored[0].document)
+    for start in starts:
+        id = new_id()
+        try:
+            inputs[id] = check_input(workflow, start.input)
+            found.append(id)
+        except Invalid as error:
+            found.append(str(error))
+    made = await advances.start_children(conn, name, inputs, parent=run.id, depth=run.depth + 1)
+    return found if len(made) == len(inputs) else missing

@@ -1,0 +1,114 @@
+"""A locked run as it was read, and what `plan` sees of it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+from qw.core.task import Status
+from qw.core.workflow import Workflow
+from qw.core.workflow.run import Counts, Run, Signal, StepState, StepStatus
+from qw.store.advances import StepRow
+from qw.store.runs import StoredRun, StoredStep
+
+_ENDED = {
+    Status.COMPLETED.value: StepStatus.COMPLETED,
+    Status.FAILED.value: StepStatus.FAILED,
+    Status.CANCELLED.value: StepStatus.CANCELLED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A locked run as it was read: its definition (or what is wrong with it), its steps, what it is asked and told."""
+
+    run: StoredRun
+    definition: Workflow | Exception
+    steps: Sequence[StoredStep]
+    asks: frozenset[str] = frozenset()
+    signals: tuple[Signal, ...] = ()
+    ahead: int = 0
+
+    @property
+    def workflow(self) -> Workflow:
+        """Raises what is wrong with it."""
+        if isinstance(self.definition, Exception):
+            raise self.definition
+        return self.definition
+
+    @cached_property
+    def ended(self) -> dict[str, StepRow]:
+        """The steps whose tasks (or runs) became final since the last pass, in the order they did."""
+        place = max((step.finished or 0 for step in self.steps), default=0)
+        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
+        news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
+        return {
+            step.step: replace(
+                row_of(step),
+                status=_ENDED[step.task_status or ""],
+                error=None if step.task_status == Status.COMPLETED else step.error,
+                finished=place + n,
+                ended_at=step.task_finished_at,
+            )
+            for n, step in enumerate(news, start=1)
+        }
+
+    @cached_property
+    def value(self) -> Run:
+        run = self.run
+        return Run(
+            id=run.id,
+            input=run.input,
+            status=run.status,
+            detail=run.detail,
+            error=run.error,
+            cancel_asked=run.cancel_asked or "cancel" in self.asks,
+            undo_asked="undo" in self.asks,
+            deadline=run.deadline,
+            ahead=self.ahead,
+            signals=self.signals,
+        )
+
+    @cached_property
+    def states(self) -> list[StepState]:
+        return [state_of(step, self.ended.get(step.step)) for step in self.steps]
+
+
+def row_of(step: StoredStep) -> StepRow:
+    """The step as it stands."""
+    return StepRow(
+        run_id=step.run_id,
+        step=step.step,
+        type=step.type,
+        status=step.status,
+        task_id=step.task_id,
+        child_id=step.child_id,
+        due=step.due_at,
+        items=step.items,
+        error=step.error,
+        cancel_asked=step.cancel_asked,
+        finished=step.finished,
+    )
+
+
+def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
+    """The step as `plan` sees it, *ended* as told."""
+    counts = None
+    if step.items is not None:
+        counts = Counts(
+            total=step.items, started=step.items_started, completed=step.items_completed, failed=step.items_failed
+        )
+    return StepState(
+        step_id=step.step,
+        status=ended.status if ended else step.status,
+        task_id=step.task_id,
+        result=step.result,
+        error=step.error,
+        finished=(ended.finished if ended else step.finished) or 0,
+        cancel_asked=step.cancel_asked,
+        due=step.due_at,
+        child=step.child_id,
+        items=counts,
+    )

@@ -1,0 +1,88 @@
+"""Which slots of the outbox this daemon relays: its fair share of the sixteen, each slot one daemon's alone.
+
+A slot is owned by a session advisory lock, which the server frees the moment the daemon dies; behind a pooler, where
+sessions mean nothing, by a lease in `qw.relay_slot`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+from qw.store import events
+from qw.store.connection import Connection
+
+log = logging.getLogger(__name__)
+
+UPKEEP_SECONDS = 10.0  # between two looks at what the others have
+LEASE = timedelta(seconds=30)
+
+
+class OutboxPartitions(Protocol):
+    async def have(self, conn: Connection) -> tuple[int, ...]:
+        """The slots that are ours now. The relay calls this before each pass, with the connection it reads by."""
+        ...
+
+    def are_sure(self) -> bool:
+        """Whether what `have` said still holds; asked just before publishing."""
+        ...
+
+
+class LockedSlots:
+    """Slots by session lock. They are lost with the connection, and so found anew with the next."""
+
+    def __init__(self) -> None:
+        self._conn: Connection | None = None
+        self._mine: list[int] = []
+        self._looked_at = 0.0
+
+    async def have(self, conn: Connection) -> tuple[int, ...]:
+        if conn is not self._conn:
+            self._mine = []
+            await events.join_relays(conn)
+            self._conn, self._looked_at = conn, 0.0
+        if not self._looked_at or time.monotonic() - self._looked_at >= UPKEEP_SECONDS:
+            await self._take_share(conn)
+            self._looked_at = time.monotonic()
+        return tuple(self._mine)
+
+    def are_sure(self) -> bool:
+        return self._conn is not None and not self._conn.closed
+
+    async def _take_share(self, conn: Connection) -> None:
+        if ended := await events.end_dead_relays(conn):
+            log.warning("relays of dead workers ended", extra={"relays": ended})
+        share = _share(await events.relays(conn))
+        while len(self._mine) > share:
+            await events.leave_slot(conn, self._mine.pop())
+        for slot in events.SLOTS:
+            if len(self._mine) < share and slot not in self._mine and await events.try_slot(conn, slot):
+                self._mine.append(slot)
+
+
+class LeasedSlots:
+    """Slots by a lease in the database, which this process trusts by its own clock only."""
+
+    def __init__(self, worker: Callable[[], int]) -> None:
+        self._worker = worker
+        self._mine: tuple[int, ...] = ()
+        self._looked_at: float | None = None
+
+    async def have(self, conn: Connection) -> tuple[int, ...]:
+        now = time.monotonic()
+        if self._looked_at is None or now - self._looked_at >= UPKEEP_SECONDS:
+            share = _share(await events.lessees(conn, self._worker()) + 1)
+            self._mine = tuple(await events.lease_slots(conn, self._worker(), share=share, lease=LEASE))
+            self._looked_at = now
+        return self._mine
+
+    def are_sure(self) -> bool:
+        left = LEASE.total_seconds() / 2
+        return self._looked_at is not None and time.monotonic() - self._looked_at < left
+
+
+def _share(relays: int) -> int:
+    return -(-len(events.SLOTS) // max(relays, 1))

@@ -1,0 +1,95 @@
+"""One statement a second asks everything that polling must ask, and wakes whoever the answer concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from qw.services.admitter import Admitter
+from qw.services.promoter import Promoter
+from qw.services.relay import Relay
+from qw.services.scheduler import Scheduler
+from qw.services.service import Service
+from qw.services.worker import Worker
+from qw.store import tasks, workers
+from qw.store.connection import ReconnectingConnection
+
+SHARE = 50  # a poll waits at least this many times what polls cost
+LONGEST_SECONDS = 2.0  # but no longer: it is how the death of others is seen
+COSTS = 3  # of the last polls the cheapest counts: a machine that is busy, or a lock, made the others dear
+
+
+def pause(interval: float, costs: Iterable[float]) -> float:
+    """Seconds until the next poll, when the last few took *costs*."""
+    return max(interval, min(SHARE * min(costs), LONGEST_SECONDS))
+
+
+class Poller:
+    """See the module. ``drain`` is called when somebody asked this worker to drain."""
+
+    name = "tick"
+
+    def __init__(
+        self,
+        link: ReconnectingConnection,
+        *,
+        identity: Callable[[], int],
+        lease: timedelta,
+        worker: Worker,
+        promoter: Promoter,
+        scheduler: Scheduler,
+        rescuer: Service,
+        advancer: Service,
+        admitter: Admitter,
+        relay: Relay | None,
+        drain: Callable[[], None],
+        interval: float = 1.0,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._lease = lease
+        self._worker = worker
+        self._promoter = promoter
+        self._scheduler = scheduler
+        self._rescuer = rescuer
+        self._advancer = advancer
+        self._admitter = admitter
+        self._relay = relay
+        self._drain = drain
+        self._interval = interval
+        self._costs: deque[float] = deque([0.0], maxlen=COSTS)
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return pause(self._interval, self._costs)
+
+    async def step(self) -> bool:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with self._link.use() as conn:
+            news = await workers.news(
+                conn,
+                self._identity(),
+                lease=self._lease,
+                cursor=self._promoter.cursor,
+                outbox=self._relay.cursor if self._relay else workers.NOTHING_BEHIND,
+            )
+            self._costs.append(loop.time() - started)
+            if news.cancels:
+                await tasks.settle_cancels(conn)
+                self._worker.interrupt(await workers.asked(conn, self._identity()))
+        self._worker.woken(news.lanes)
+        self._promoter.expect(news.due)
+        self._scheduler.expect(news.schedule)
+        if news.advance:
+            self._advancer.bell.set()
+        self._admitter.told(news.limits)
+        if news.outbox and self._relay:
+            self._relay.bell.set()
+        if news.doubts:
+            self._rescuer.bell.set()
+        if news.draining:
+            self._drain()
+        return False

@@ -1,0 +1,31 @@
+"""How far to claim ahead: what this process measured to complete in 200 ms, and no more.
+
+So no-ops come in batches of hundreds, while a task of a minute is never claimed before its slot is free.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_SECONDS = 0.2
+MOST = 3500
+
+
+class Prefetch:
+    """Completions over time. The time comes in as an argument."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def completed(self, count: int = 1) -> None:
+        self._total += count
+
+    def ahead(self, now: float) -> int:
+        """How many tasks may wait here for a slot."""
+        self._marks.append((now, self._total))
+        while len(self._marks) > 1 and self._marks[1][0] <= now - WINDOW_SECONDS:
+            self._marks.popleft()
+        since, total = self._marks[0]
+        span = max(now - since, WINDOW_SECONDS)
+        return min(MOST, int((self._total - total) * WINDOW_SECONDS / span))

@@ -1,0 +1,65 @@
+"""Claims of types that nothing here serves: back to where others take them, or parked when nobody does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+
+from qw.core.ids import millis_of
+from qw.core.task.ending import HandedBack, Outcome, Snoozed
+from qw.services.in_flight import ClaimInFlight
+from qw.store import workers
+from qw.store.connection import ReconnectingConnection
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0  # between two looks at whether those others still live
+PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
+
+
+class Unserved:
+    """``served_elsewhere``: types met here that have a living worker somewhere; they stay in their lanes."""
+
+    def __init__(
+        self, link: ReconnectingConnection, worker: Callable[[], int], end: Callable[[ClaimInFlight, Outcome], None]
+    ) -> None:
+        self._link = link
+        self._worker = worker
+        self._end = end
+        self._looked_at = 0.0
+        self._parked: set[str] = set()
+        self.served_elsewhere: frozenset[str] = frozenset()
+
+    async def part_with(self, strangers: Sequence[ClaimInFlight]) -> None:
+        """Give back what another worker serves, and what cannot be told; park what nobody does."""
+        types = frozenset(holding.claim.type for holding in strangers)
+        unserved: frozenset[str] = frozenset()
+        try:
+            await self._meet(types)
+            unserved = types - self.served_elsewhere
+        finally:
+            for holding in strangers:
+                is_parked = holding.claim.type in unserved
+                self._end(holding, self._parking(holding) if is_parked else HandedBack())
+
+    async def look_again(self) -> None:
+        """Forget, now and then, the types whose workers are gone."""
+        if self.served_elsewhere and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            met, self.served_elsewhere = self.served_elsewhere, frozenset()
+            await self._meet(met)
+
+    async def _meet(self, types: Collection[str]) -> None:
+        async with self._link.use() as conn:
+            self.served_elsewhere |= await workers.served_elsewhere(conn, self._worker(), types)
+        self._looked_at = time.monotonic()
+
+    def _parking(self, holding: ClaimInFlight) -> Outcome:
+        """It waits for as long as it is old: 5 s, doubling to 10 min. Said once for each type."""
+        claim = holding.claim
+        if claim.type not in self._parked:
+            self._parked.add(claim.type)
+            log.warning("no handler for this type; its tasks are parked", extra={"type": claim.type})
+        age = timedelta(seconds=time.time() - millis_of(claim.id) / 1000)
+        return Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved")

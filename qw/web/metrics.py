@@ -1,0 +1,168 @@
+"""Metrics in Prometheus' text format, from narrow tables and running counts. Labels hold no ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from qw import __version__
+from qw.client import Client, monitoring
+from qw.core.task import Status, measure
+from qw.core.task.measure import BOUNDS, Measure
+from qw.store.overview import Gauges
+from qw.store.schedules import ScheduleStats
+from qw.store.tasks import QueueStats
+from qw.store.workers import WorkerRow
+
+MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+_FINAL = [status.value for status in Status if status.is_final]
+
+Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
+
+
+async def exposition(client: Client, requests: Requests) -> bytes:
+    families = [
+        *_queues(await client.stats()),
+        *_workers(await client.workers()),
+        *_gauges(await monitoring.gauges(client)),
+        *_attempts(await monitoring.attempt_measures(client)),
+        *_schedules(await monitoring.schedule_measures(client)),
+        *_http(requests),
+    ]
+    registry = CollectorRegistry()
+    registry.register(_Found(families))
+    return generate_latest(registry)
+
+
+class _Found(Collector):
+    """Metrics that are there already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, labels=labels)
+
+
+def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
+    tasks = _gauge("qw_queue_tasks", "Tasks by queue and state.", "queue", "state")
+    for queue in stats:
+        for status in Status:
+            tasks.add_metric([queue.queue, status.value], getattr(queue, status.value))
+    yield tasks
+    dead = _gauge("qw_dead_tasks", "Tasks that failed for good.")
+    dead.add_metric([], sum(queue.failed for queue in stats))
+    yield dead
+    enqueued = _counter("tasks_enqueued", "Tasks that came in.", "queue")
+    for queue in stats:
+        enqueued.add_metric([queue.queue], queue.enqueued)
+    yield enqueued
+
+
+def _attempts(measures: list[Measure]) -> Iterator[Metric]:
+    """What daemons measured. Those who count by outcome of tasks need the final ones among the attempts only."""
+    waited = _histogram(measure.WAIT, "Seconds from when a task could run until its handler started.")
+    ran = _histogram(measure.RUN, "Seconds that a handler ran.")
+    attempts = _counter(measure.ATTEMPTS, "Attempts that ended.", "queue", "type", "result")
+    completed = _counter("tasks_completed", "Tasks whose last attempt ended.", "queue", "type", "outcome")
+    rescued = _counter(measure.RESCUED, "Tasks brought back from dead workers.", "type")
+    for each in measures:
+        if each.name in (measure.WAIT, measure.RUN):
+            (waited if each.name == measure.WAIT else ran).add_metric(each.labels, _buckets(each), each.total)
+        elif each.name == measure.RESCUED:
+            rescued.add_metric(each.labels, each.counts[0])
+        elif each.name == measure.ATTEMPTS:
+            attempts.add_metric(each.labels, each.counts[0])
+            if each.labels[-1] in _FINAL:
+                completed.add_metric(each.labels, each.counts[0])
+    yield from (waited, ran, attempts, completed, rescued)
+
+
+def _buckets(histogram: Measure) -> list[tuple[str, float]]:
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
+
+
+def _histogram(name: str, about: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(f"qw_{name}", about, labels=("queue", "type"))
+
+
+def _counter(name: str, about: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"qw_{name}", about, labels=labels)
+
+
+def _workers(workers: list[WorkerRow]) -> Iterator[Metric]:
+    slots = _gauge("qw_worker_slots", "Slots of the workers that live.", "state")
+    total = sum(sum(n for n in worker.slots.values() if isinstance(n, int)) for worker in workers)
+    used = sum(worker.running for worker in workers)
+    slots.add_metric(["used"], used)
+    slots.add_metric(["free"], max(total - used, 0))
+    yield slots
+    alive = _gauge("qw_workers", "Workers that live.")
+    alive.add_metric([], len(workers))
+    yield alive
+    if workers:
+        seen = _gauge("qw_worker_last_heartbeat_timestamp_seconds", "When the quietest worker was last seen.")
+        seen.add_metric([], min(worker.seen_at for worker in workers).timestamp())
+        yield seen
+
+
+def _gauges(found: Gauges) -> Iterator[Metric]:
+    oldest = _gauge("qw_queue_oldest_runnable_seconds", "Age of the task at the head of a queue.", "queue")
+    for queue, seconds in found.oldest.items():
+        oldest.add_metric([queue], seconds)
+    yield oldest
+    paused = _gauge("qw_queue_paused", "1 for a queue that is paused.", "queue")
+    for queue in found.paused:
+        paused.add_metric([queue], 1)
+    yield paused
+    runs = _gauge("qw_workflow_runs", "Runs of workflows that are not over.", "state")
+    for state, count in found.open_runs.items():
+        runs.add_metric([state], count)
+    yield runs
+    dead_rows = _gauge("qw_table_dead_rows", "Dead rows that vacuum has not removed.", "table")
+    for table, count in found.dead_rows.items():
+        dead_rows.add_metric([table], count)
+    yield dead_rows
+    for name, about, value in (
+        ("qw_outbox_pending", "Events that the broker does not have yet, to 10,000.", found.outbox),
+        ("qw_outbox_oldest_seconds", "Age of the first of them.", found.outbox_age),
+        ("qw_db_oldest_transaction_seconds", "Age of the oldest transaction.", found.transaction_age),
+    ):
+        family = _gauge(name, about)
+        family.add_metric([], value)
+        yield family
+
+
+def _schedules(measures: list[ScheduleStats]) -> Iterator[Metric]:
+    success = _gauge(
+        "qw_schedule_last_success_timestamp_seconds", "When what a schedule made last completed.", "schedule"
+    )
+    following = _gauge("qw_schedule_next_timestamp_seconds", "The next tick of a schedule; past: late.", "schedule")
+    missed = _counter("schedule_missed", "Ticks skipped because nobody was in time.", "schedule")
+    for each in measures:
+        if each.succeeded_at:
+            success.add_metric([each.name], each.succeeded_at.timestamp())
+        if each.next_tick:
+            following.add_metric([each.name], each.next_tick.timestamp())
+        missed.add_metric([each.name], each.missed)
+    yield from (success, following, missed)
+
+
+def _http(requests: Requests) -> Iterator[Metric]:
+    answered = _counter("http_requests", "Requests answered.", "method", "route", "status")
+    for (method, route, status), count in sorted(requests.items()):
+        answered.add_metric([method, route, str(status)], count)
+    yield answered
+    build = _gauge("qw_build_info", "The version that answers.", "version")
+    build.add_metric([__version__], 1)
+    yield build

@@ -1,0 +1,103 @@
+"""What happens, as server-sent events from the event log. A reader that is slow reads later; nothing is kept for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import orjson
+from starlette.responses import Response, StreamingResponse
+
+from qw.client.events import LISTEN_SECONDS, events_after, last_event, listen
+from qw.core.errors import Unavailable
+from qw.store.events import LoggedEvent
+from qw.web.errors import Problem
+from qw.web.fields import Form
+from qw.web.route import Request, get
+
+BATCH = 200
+PAUSE = 0.25  # seconds between two looks for what is new, of which there is one for all readers
+SILENCE = 15.0  # seconds after which a comment says that the connection is alive
+MOST_READERS = 100
+
+_MEDIA = "text/event-stream"
+_HEADERS = {"X-Accel-Buffering": "no"}  # proxies must not hold events back
+
+
+class EventQuery(Form):
+    """``type`` may have a ``*``: ``task.*``. ``after`` is the id of an event, as ``Last-Event-ID`` has it."""
+
+    type: str | None = None
+    task_id: UUID | None = None
+    after: int | None = None
+
+
+async def stream(call: Request[None, EventQuery]) -> Response:
+    """Events as they happen; with ``Last-Event-ID`` (or ``after``) first those that came after that one."""
+    if call.site.readers >= MOST_READERS:
+        raise Problem(503, f"{MOST_READERS} readers are here already", headers={"Retry-After": "10"})
+    place = _asked_place(call)
+    if call.scope["method"] == "HEAD":  # the frames would go nowhere, for ever
+        return Response(media_type=_MEDIA, headers=_HEADERS)
+    if place is None:
+        place = await last_event(call.client)
+    return StreamingResponse(_frames(call, place), media_type=_MEDIA, headers=_HEADERS)
+
+
+def _asked_place(call: Request[None, EventQuery]) -> int | None:
+    text = call.header(b"last-event-id")
+    if not text:
+        return call.query.after
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Problem(400, f"Last-Event-ID {text[:60]!r} is not the id of an event")
+    return int(text)
+
+
+async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[bytes]:
+    call.site.readers += 1
+    try:
+        yield b"retry: 2000\n\n"
+        told, listened = time.monotonic(), -math.inf
+        while not call.site.closing.is_set():
+            if time.monotonic() - listened > LISTEN_SECONDS:
+                await _listen(call)
+                listened = time.monotonic()
+            found = await _news(call, place)
+            for event in found:
+                yield _frame(event)
+                place = event.id
+            if found or time.monotonic() - told > SILENCE:
+                told = time.monotonic()
+                yield b": here\n\n"
+            if len(found) < BATCH:
+                await call.site.unless_closing(asyncio.sleep(PAUSE))
+    finally:
+        call.site.readers -= 1
+
+
+async def _listen(call: Request[None, EventQuery]) -> None:
+    with contextlib.suppress(Unavailable):  # the next look waits for the database too
+        await listen(call.client)
+
+
+async def _news(call: Request[None, EventQuery], place: int) -> list[LoggedEvent]:
+    """What came after *place*; nothing while the database is away: the reader stays, and misses nothing."""
+    query = call.query
+    try:
+        if await call.site.newest_event.get() <= place:
+            return []
+        return await events_after(call.client, place, limit=BATCH, type=query.type, task_id=query.task_id)
+    except Unavailable:
+        return []
+
+
+def _frame(event: LoggedEvent) -> bytes:
+    """JSON has no line breaks of its own, so that no value can begin another field."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), orjson.dumps(event.body))
+
+
+ROUTES = (get("/api/events", stream, str, query=EventQuery, media=_MEDIA),)

@@ -1,0 +1,124 @@
+"""Is it there? What orchestrators and people ask, answered from a look that is at most a second old."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any, Literal
+
+from starlette.responses import PlainTextResponse, Response
+from typing_extensions import TypedDict
+
+from qw import __version__
+from qw.web.errors import RETRY_AFTER
+from qw.web.fields import Form
+from qw.web.json import JsonResponse
+from qw.web.metrics import MEDIA
+from qw.web.route import Request, get
+from qw.web.site import Health
+
+
+class Indicator(TypedDict, total=False):
+    status: Literal["up", "down"]
+    message: str
+    count: int
+
+
+class HealthReport(TypedDict):
+    status: Literal["ok", "error"]
+    info: dict[str, Indicator]
+    error: dict[str, Indicator]
+    details: dict[str, Indicator]
+
+
+class VerboseQuery(Form):
+    verbose: str | None = None
+
+
+class Version(TypedDict):
+    name: str
+    version: str
+
+
+async def report(call: Request[None, None]) -> Response:
+    """The database, the broker and the workers; nothing outside is called."""
+    return _report(await call.site.health.get(), needs={"database", "worker"})
+
+
+async def live(call: Request[None, None]) -> Response:
+    """This process answers. Never looks at the database."""
+    return PlainTextResponse("ok")
+
+
+async def ready(call: Request[None, None]) -> Response:
+    """The database answers."""
+    return _short(await call.site.health.get())
+
+
+async def health(call: Request[None, VerboseQuery]) -> Response:
+    """The same; with ``verbose`` as a report on the broker and the workers too."""
+    found = await call.site.health.get()
+    return _short(found) if call.query.verbose is None else _report(found, needs={"database"})
+
+
+async def metrics(call: Request[None, None]) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(await call.site.metrics.get(), media_type=MEDIA)
+
+
+async def version(call: Request[None, None]) -> Version:
+    """The version of qw that answers."""
+    return {"name": "qw", "version": __version__}
+
+
+def _short(health: Health) -> Response:
+    if health.is_ready:
+        return PlainTextResponse("ok")
+    return PlainTextResponse("the database is away", status_code=503, headers={"Retry-After": RETRY_AFTER})
+
+
+def _report(health: Health, *, needs: Set[str]) -> Response:
+    """An error when one of *needs* is down; what else is, the details show."""
+    details = _indicators(health)
+    down = {name: one for name, one in details.items() if one["status"] == "down" and name in needs}
+    if health.error is not None:
+        down = details
+    body: HealthReport = {
+        "status": "error" if down else "ok",
+        "info": {name: one for name, one in details.items() if one["status"] == "up"},
+        "error": down,
+        "details": details,
+    }
+    return JsonResponse(body, 503 if down else 200, {"Retry-After": RETRY_AFTER} if down else {})
+
+
+def _indicators(health: Health) -> dict[str, Indicator]:
+    if health.error is not None:
+        away: Indicator = {"status": "down", "message": "cannot be reached"}
+        unknown: Indicator = {"status": "down", "message": "not known while the database is away"}
+        return {"database": away, "broker": unknown, "worker": unknown}
+    count = len(health.workers)
+    worker: Indicator = {"status": "up", "count": count}
+    if not count:
+        worker = {"status": "down", "message": "no worker is alive", "count": 0}
+    return {"database": {"status": "up"}, "broker": _broker(health), "worker": worker}
+
+
+def _broker(health: Health) -> Indicator:
+    """A broker that is away is shown, and no more: events wait for it, tasks do not."""
+    if any(relay.state == "down" for relay in health.relays):
+        return {"status": "down", "message": "cannot be reached; events wait for it"}
+    return {"status": "up", "message": ", ".join(sorted({relay.broker for relay in health.relays})) or "none"}
+
+
+_Ok: Any = str
+
+ROUTES = (
+    get("/api/health", report, HealthReport, role=None, errors=(503,)),
+    get("/livez", live, _Ok, role=None, media="text/plain"),
+    get("/readyz", ready, _Ok, role=None, media="text/plain", errors=(503,)),
+    get(
+        "/healthz", health, _Ok, role=None, media="text/plain", query=VerboseQuery, verbose=HealthReport, errors=(503,)
+    ),
+    get("/version", version, Version, role=None),
+    get("/metrics", metrics, _Ok, media="text/plain"),
+)

@@ -1,0 +1,198 @@
+"""Invoices: the workflow that comes with qw, started now or later, and what it did for a customer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NotRequired
+from uuid import UUID
+
+from typing_extensions import TypedDict
+
+from qw.client import workflows
+from qw.core.task import Status
+from qw.core.task.payload import JsonObject
+from qw.web.enqueueing import NewTaskForm, due, enqueued
+from qw.web.fields import Date, Form, Id, NeededDate, Stamp, Text, moment
+from qw.web.route import Request, get, post
+from qw.web.run_serializers import RunWithSteps, ended_in_time
+from qw.web.serializers import stamp, stamp_or_none
+
+WORKFLOW = "invoice"
+
+
+class InvoiceForm(Form):
+    customer_id: Text
+    date_from: Date = None
+    date_to: Date = None
+    workflow_id: UUID | None = None
+
+
+class ScheduledInvoiceForm(InvoiceForm):
+    scheduled_at: NeededDate
+
+
+class ScheduledEmailForm(Form):
+    customer_id: Text
+    invoice_id: Text
+    scheduled_at: NeededDate
+
+
+class Started(TypedDict):
+    message: str
+    taskId: Id
+    workflowId: NotRequired[Id]
+
+
+class ScheduledStart(TypedDict):
+    message: str
+    taskId: Id
+    scheduledAt: str
+
+
+class CustomerTaskEntity(TypedDict):
+    id: Id
+    type: str
+    status: Status
+    createdAt: Stamp
+    completedAt: Stamp | None
+
+
+class CustomerTasks(TypedDict):
+    customerId: str
+    tasks: list[CustomerTaskEntity]
+
+
+class WorkflowCounts(TypedDict):
+    totalTasks: int
+    completedTasks: int
+    failedTasks: int
+    isComplete: bool
+
+
+class CustomerStatus(TypedDict):
+    customerId: str
+    totalTasks: int
+    completedTasks: int
+    failedTasks: int
+    pendingTasks: int
+    processingTasks: int
+    workflows: dict[str, WorkflowCounts]
+
+
+async def start(call: Request[InvoiceForm, None]) -> Started | RunWithSteps:
+    """Start the invoice workflow for a customer. ``taskId`` is its first task, which exists at once.
+
+    With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds.
+    """
+    run_id, task_id = await _start(call, call.body)
+    if ended := await ended_in_time(call, run_id):
+        return ended
+    started: Started = {"message": "Invoice workflow started", "taskId": str(task_id)}
+    if call.body.workflow_id:
+        started["workflowId"] = str(call.body.workflow_id)
+    return started
+
+
+async def schedule(call: Request[ScheduledInvoiceForm, None]) -> ScheduledStart:
+    """Start the invoice workflow at a time."""
+    at = moment(call.body.scheduled_at)
+    _, task_id = await _start(call, call.body, run_at=due(at))
+    return {
+        "message": "Scheduled invoice workflow created",
+        "taskId": str(task_id),
+        "scheduledAt": call.body.scheduled_at,
+    }
+
+
+async def schedule_email(call: Request[ScheduledEmailForm, None]) -> ScheduledStart:
+    """Send the mail about an invoice at a time."""
+    at = moment(call.body.scheduled_at)
+    payload = {"customerId": call.body.customer_id, "invoiceId": call.body.invoice_id}
+    id = await enqueued(call, NewTaskForm(type="send_email", payload=payload), run_at=at)
+    return {"message": "Scheduled email workflow created", "taskId": str(id), "scheduledAt": stamp(at)}
+
+
+async def tasks(call: Request[None, None]) -> CustomerTasks:
+    """The newest tasks of a customer, at most 1,000."""
+    customer = call.path["customerId"]
+    found = await workflows.customer_tasks(call.client, customer)
+    return {
+        "customerId": customer,
+        "tasks": [
+            {
+                "id": str(task.id),
+                "type": task.type,
+                "status": Status(task.status),
+                "createdAt": stamp(task.created_at),
+                "completedAt": stamp_or_none(task.finished_at),
+            }
+            for task in found
+        ],
+    }
+
+
+async def status(call: Request[None, None]) -> CustomerStatus:
+    """The tasks of a customer, counted by the run they belong to."""
+    customer = call.path["customerId"]
+    counts = await workflows.customer_counts(call.client, customer)
+    return {
+        "customerId": customer,
+        "totalTasks": sum(one.total for one in counts),
+        "completedTasks": sum(one.completed for one in counts),
+        "failedTasks": sum(one.failed for one in counts),
+        "pendingTasks": sum(one.pending for one in counts),
+        "processingTasks": sum(one.processing for one in counts),
+        "workflows": {
+            one.filed_under: {
+                "totalTasks": one.total,
+                "completedTasks": one.completed,
+                "failedTasks": one.failed,
+                "isComplete": one.completed == one.total and not one.is_open,
+            }
+            for one in counts
+        },
+    }
+
+
+async def _start(call: Request[Any, None], form: InvoiceForm, *, run_at: datetime | None = None) -> tuple[UUID, UUID]:
+    """The new run, and its first task."""
+    if form.workflow_id:
+        await workflows.get_one(call.client, form.workflow_id)
+    input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}
+    key = call.header(b"idempotency-key")
+    run_id = await workflows.start_shipped(
+        call.client, WORKFLOW, input, under=form.workflow_id, run_at=run_at, idempotency_key=key
+    )
+    steps = (await call.client.run(run_id)).steps
+    return run_id, next(step.task_id for step in steps if step.task_id)
+
+
+ROUTES = (
+    post(
+        "/api/invoice/workflow/start",
+        start,
+        Started | RunWithSteps,
+        body=InvoiceForm,
+        errors=(404, 409),
+        keyed=True,
+        waits=True,
+    ),
+    post(
+        "/api/invoice/workflow/scheduled",
+        schedule,
+        ScheduledStart,
+        body=ScheduledInvoiceForm,
+        errors=(404, 409),
+        keyed=True,
+    ),
+    post(
+        "/api/invoice/email/scheduled",
+        schedule_email,
+        ScheduledStart,
+        body=ScheduledEmailForm,
+        errors=(409,),
+        keyed=True,
+    ),
+    get("/api/invoice/tasks/{customerId}", tasks, CustomerTasks),
+    get("/api/invoice/status/{customerId}", status, CustomerStatus),
+)

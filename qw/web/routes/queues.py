@@ -1,0 +1,182 @@
+"""Queues, paused, resumed and limited; and the workers that serve them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from typing_extensions import TypedDict
+
+from qw.client import admin
+from qw.client.admin import QueueOverview
+from qw.config.values import Role
+from qw.core.errors import Fault, Invalid
+from qw.core.queue.limits import Limits, limits_of
+from qw.store.workers import WorkerRow
+from qw.web.errors import Problem
+from qw.web.fields import Form, Stamp, Whole
+from qw.web.route import Request, delete, get, post, put
+from qw.web.routes.tasks import MessageAnswer
+from qw.web.serializers import stamp, stamp_or_none
+
+Count = Annotated[Whole | None, Field(ge=1, le=1_000_000)]
+
+
+class LimitsForm(Form):
+    """Whole: what is left out is not limited. ``key`` is a path such as ``payload.customerId``, a rate ``100/m``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    concurrency: Count = None
+    rate: str | None = None
+    key: str | None = None
+    per_key: Count = None
+    per_key_rate: str | None = None
+
+
+class LimitsEntity(TypedDict):
+    concurrency: int | None
+    rate: str | None
+    key: str | None
+    perKey: int | None
+    perKeyRate: str | None
+
+
+class QueueEntity(TypedDict):
+    name: str
+    pausedAt: Stamp | None
+    pausedBy: str | None
+    pending: int
+    processing: int
+    retrying: int
+    completed: int
+    failed: int
+    cancelled: int
+    oldestSeconds: float | None
+    limits: LimitsEntity | None
+
+
+class Queues(TypedDict):
+    queues: list[QueueEntity]
+
+
+class WorkerEntity(TypedDict):
+    id: int
+    host: str
+    pid: int
+    version: str
+    types: list[str]
+    queues: list[str]
+    slots: dict[str, Any]
+    running: int
+    draining: bool
+    startedAt: Stamp
+    seenAt: Stamp
+
+
+class Workers(TypedDict):
+    workers: list[WorkerEntity]
+
+
+async def find(call: Request[None, None]) -> Queues:
+    """The queues that had a task, are paused or are limited, by name."""
+    return {"queues": [_queue(queue) for queue in await admin.list_queues(call.client)]}
+
+
+async def pause(call: Request[None, None]) -> MessageAnswer:
+    """Let nothing more be claimed from a queue; what runs goes on."""
+    await admin.pause_queue(call.client, call.path["name"], by=call.caller)
+    return {"message": f"Queue {call.path['name']} paused"}
+
+
+async def resume(call: Request[None, None]) -> MessageAnswer:
+    """Let the tasks of a queue be claimed again."""
+    name = call.path["name"]
+    was_paused = await admin.resume_queue(call.client, name)
+    return {"message": f"Queue {name} resumed" if was_paused else f"Queue {name} was not paused"}
+
+
+async def limit(call: Request[LimitsForm, None]) -> LimitsEntity:
+    """Limit how many tasks of a queue run at once or begin in a time, in place of the limits that it had."""
+    try:
+        limits = limits_of(call.body.model_dump())
+    except Invalid as error:
+        raise Invalid(*[Fault(path=to_camel(fault.path), message=fault.message) for fault in error.faults]) from None
+    await admin.limit_queue(call.client, call.path["name"], limits)
+    return _limits(limits)
+
+
+async def unlimit(call: Request[None, None]) -> MessageAnswer:
+    """Drop the limits of a queue."""
+    name = call.path["name"]
+    was_limited = await admin.unlimit_queue(call.client, name)
+    return {"message": f"Queue {name} has no limits any more" if was_limited else f"Queue {name} was not limited"}
+
+
+async def workers(call: Request[None, None]) -> Workers:
+    """The workers that live, the newest first."""
+    return {"workers": [_worker(worker) for worker in await call.client.workers()]}
+
+
+async def drain(call: Request[None, None]) -> MessageAnswer:
+    """Ask a worker to claim nothing more, end what it runs, and stop."""
+    text = call.path["worker"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Problem(400, f"{text[:60]!r} is not the number of a worker")
+    await admin.drain_worker(call.client, int(text))
+    return {"message": f"Worker {text} asked to drain"}
+
+
+def _queue(queue: QueueOverview) -> QueueEntity:
+    stats, pause = queue.stats, queue.pause
+    return {
+        "name": stats.queue,
+        "pausedAt": stamp_or_none(pause.paused_at if pause else None),
+        "pausedBy": pause.paused_by if pause else None,
+        "pending": stats.pending,
+        "processing": stats.processing,
+        "retrying": stats.retrying,
+        "completed": stats.completed,
+        "failed": stats.failed,
+        "cancelled": stats.cancelled,
+        "oldestSeconds": queue.oldest.total_seconds() if queue.oldest is not None else None,
+        "limits": _limits(queue.limits) if queue.limits else None,
+    }
+
+
+def _limits(limits: Limits) -> LimitsEntity:
+    return {
+        "concurrency": limits.concurrency,
+        "rate": str(limits.rate) if limits.rate else None,
+        "key": limits.key,
+        "perKey": limits.per_key,
+        "perKeyRate": str(limits.per_key_rate) if limits.per_key_rate else None,
+    }
+
+
+def _worker(worker: WorkerRow) -> WorkerEntity:
+    return {
+        "id": worker.id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "version": worker.version,
+        "types": worker.types,
+        "queues": worker.queues,
+        "slots": worker.slots,
+        "running": worker.running,
+        "draining": worker.draining,
+        "startedAt": stamp(worker.started_at),
+        "seenAt": stamp(worker.seen_at),
+    }
+
+
+ROUTES = (
+    get("/api/queues", find, Queues),
+    post("/api/queues/{name}/pause", pause, MessageAnswer),
+    post("/api/queues/{name}/resume", resume, MessageAnswer),
+    put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm, role=Role.ADMIN),
+    delete("/api/queues/{name}/limits", unlimit, MessageAnswer, role=Role.ADMIN),
+    get("/api/workers", workers, Workers),
+    post("/api/workers/{worker}/drain", drain, MessageAnswer, role=Role.ADMIN, errors=(404,)),
+)

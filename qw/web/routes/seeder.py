@@ -1,0 +1,63 @@
+"""Samples: only served where the settings ask for it, and never where tokens are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from qw.client import seed as sampling
+from qw.client.seed import Sampled
+from qw.config import Role
+from qw.web.fields import Form, Stamp, Whole
+from qw.web.route import Request, delete, post
+from qw.web.serializers import stamp
+
+
+class SeedForm(Form):
+    tasks_per_type: Annotated[Whole, Field(ge=1, le=10_000)] = 10
+
+
+class SeedResult(TypedDict):
+    workflows: int
+    tasks: int
+    taskLogs: int
+
+
+class Seeded(TypedDict):
+    message: str
+    timestamp: Stamp
+    result: SeedResult
+
+
+async def seed(call: Request[SeedForm, None]) -> Seeded:
+    """Add sample workflows and finished tasks; nothing where there is a task already."""
+    done = await sampling.seed(call.client, per_type=call.body.tasks_per_type)
+    return _said("Database seeded successfully", done)
+
+
+async def reset(call: Request[SeedForm, None]) -> Seeded:
+    """Delete all tasks, workflows and runs, then seed."""
+    await sampling.clear(call.client)
+    done = await sampling.seed(call.client, per_type=call.body.tasks_per_type)
+    return _said("Database reset successfully", done)
+
+
+async def clear(call: Request[Any, None]) -> Seeded:
+    """Delete all tasks, workflows and runs."""
+    await sampling.clear(call.client)
+    return _said("Database cleared successfully", Sampled())
+
+
+def _said(message: str, done: Sampled) -> Seeded:
+    result: SeedResult = {"workflows": done.workflows, "tasks": done.tasks, "taskLogs": done.lines}
+    return {"message": message, "timestamp": stamp(datetime.now(UTC)), "result": result}
+
+
+ROUTES = (
+    post("/api/seeder/seed", seed, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=300.0),
+    post("/api/seeder/reset", reset, Seeded, body=SeedForm, status=200, role=Role.ADMIN, extra_seconds=300.0),
+    delete("/api/seeder/clear", clear, Seeded, role=Role.ADMIN),
+)

@@ -1,0 +1,275 @@
+"""Tasks: into the queue, looked up, listed, cancelled, retried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, NotRequired
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from qw.client import explain, workflows
+from qw.client.why import why_waits
+from qw.core.task import Status, Task
+from qw.core.why import Reason
+from qw.store.tasks import LAST_ID, Filter
+from qw.web.enqueueing import TaskForm, enqueued_task
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch
+from qw.web.route import Request, Route, get, post
+from qw.web.routes.recurring import entity_of, removed
+from qw.web.serializers import LogEntity, TaskEntity, entities, entity, log_entity, relations
+
+NOT_FOUND = "Task with id {} not found"
+MOST_AT_ONCE = 1000  # tasks that one request changes
+
+_PATTERN = {"type": "string", "pattern": "^((workflow|logs)(,(workflow|logs))*)?$"}
+Relations = Annotated[str | None, WithJsonSchema(_PATTERN)]
+
+
+class TaskQuery(Form):
+    status: Status | None = None
+    type: str | None = None
+    workflow_id: UUID | None = None
+    queue: str | None = None
+    since: QueryMoment = None
+    until: QueryMoment = None
+    limit: Limit = 100
+    cursor: UUID = LAST_ID
+    relations: Relations = None
+
+    def filter(self) -> Filter:
+        return Filter(status=self.status, type=self.type, queue=self.queue, since=self.since, until=self.until)
+
+
+class RelationsQuery(Form):
+    relations: Relations = None
+
+
+class CancelQuery(Form):
+    running: bool = False
+
+
+class LogQuery(Form):
+    after: int = 0
+
+
+class BulkFilter(Form):
+    """Which tasks. What is left out is any; without ``status``, all to which the verb applies."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    type: str | None = None
+    queue: str | None = None
+    since: Moment = None
+    until: Moment = None
+    error: str | None = None
+
+
+class BulkForm(Form):
+    """Ids, or a filter. ``dryRun`` only counts; ``running`` also stops what runs."""
+
+    ids: list[UUID] | None = Field(default=None, max_length=MOST_AT_ONCE)
+    filter: BulkFilter | None = None
+    dry_run: Switch = False
+    running: Switch = False
+
+
+class Created(TypedDict):
+    message: str
+    taskId: Id
+    type: str
+    status: Status
+
+
+class TaskPage(TypedDict):
+    tasks: list[TaskEntity]
+    total: int
+    totalIsEstimate: NotRequired[bool]
+    nextCursor: Id | None
+
+
+class MessageAnswer(TypedDict):
+    message: str
+
+
+class MessageWithTask(TypedDict):
+    message: str
+    taskId: Id
+
+
+class Logs(TypedDict):
+    logs: list[LogEntity]
+
+
+class ReasonEntity(TypedDict):
+    code: str
+    text: str
+    advice: str
+
+
+class Reasons(TypedDict):
+    reasons: list[ReasonEntity]
+
+
+class BulkDone(TypedDict):
+    matched: int
+    done: int
+    dryRun: bool
+    taskIds: list[Id]
+
+
+async def create(call: Request[TaskForm, None]) -> Created | TaskEntity:
+    """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
+    id = await enqueued_task(call)
+    if ended := await ended_in_time(call, id):
+        return ended
+    return {
+        "message": "Task created and queued successfully",
+        "taskId": str(id),
+        "type": call.body.type,
+        "status": Status.PENDING,
+    }
+
+
+async def ended_in_time(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
+    """The task once it is final, if the caller prefers to wait and it ends by then."""
+    ended = await call.in_time(lambda longest: call.client.wait([id], timeout=longest))
+    return await entity(call.client, ended[0]) if ended else None
+
+
+async def find(call: Request[None, TaskQuery]) -> TaskPage:
+    """Tasks, the newest first; the page after this one begins at ``nextCursor``."""
+    query = call.query
+    wanted = relations(query.relations)
+    found = await workflows.find_tasks(
+        call.client, query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
+    )
+    if query.type is not None and not found:  # of a type that only SQL ever enqueued there may be tasks
+        await call.site.check_type(query.type)
+    total = await workflows.count_tasks(call.client, query.filter(), under=query.workflow_id)
+    page: TaskPage = {
+        "tasks": await entities(call.client, found, wanted),
+        "total": total.count,
+        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+    }
+    if total.is_estimate:
+        page["totalIsEstimate"] = True
+    return page
+
+
+async def show(call: Request[None, RelationsQuery]) -> TaskEntity:
+    """A task; with ``relations=workflow,logs`` also its workflow and the beginning of its log."""
+    wanted, id = relations(call.query.relations), call.id()
+    if task := await call.site.lookups.get(id):
+        return await entity(call.client, task, wanted)
+    if recurring := await entity_of(call, id):
+        return recurring
+    raise Problem(404, NOT_FOUND.format(id), code="not_found")
+
+
+async def retry(call: Request[None, None]) -> MessageAnswer:
+    """Run a failed, cancelled or retrying task again, with a fresh retry budget."""
+    await retried(call, call.id())
+    return {"message": "Task queued for retry"}
+
+
+async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
+    """Cancel a task that waits; with ``running=true`` also ask one that runs to stop."""
+    id = call.id()
+    answer = (await call.client.cancel([id], running=call.query.running))[id]
+    if answer == "missing" and not await removed(call, id):
+        raise Problem(404, NOT_FOUND.format(id), code="not_found")
+    if answer not in ("cancelled", "asked", "missing"):
+        raise Problem(400, "Only pending tasks can be cancelled", code="conflict")
+    return {"message": "Task cancelled successfully"}
+
+
+async def compensate(call: Request[None, None]) -> MessageWithTask:
+    """Undo a task by a compensation task."""
+    task = await the_task(call, call.id())
+    new = await call.client.compensate(task.id, idempotency_key=call.header(b"idempotency-key"))
+    return {"message": "Compensation task created and queued", "taskId": str(new)}
+
+
+async def logs(call: Request[None, LogQuery]) -> Logs:
+    """The lines of a task's log after the line with the id ``after``, oldest first, at most 1,000."""
+    task = await the_task(call, call.id())
+    return {"logs": [log_entity(line) for line in await call.client.logs(task.id, after=call.query.after)]}
+
+
+async def why(call: Request[None, None]) -> Reasons:
+    """What keeps a task from running, the strongest reason first; what it does or did, when nothing does."""
+    task = await the_task(call, call.id())
+    return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, task.id)]}
+
+
+def reason_entity(reason: Reason) -> ReasonEntity:
+    return {"code": reason.code, "text": reason.text, "advice": reason.advice}
+
+
+async def retry_many(call: Request[BulkForm, None]) -> BulkDone:
+    """Retry tasks by ids, or the failed ones by filter, at most 1,000 at a time: repeat until none is matched."""
+    ids = await _chosen(call, Status.FAILED)
+    answers = {} if call.body.dry_run else await call.client.retry(ids)
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
+
+
+async def cancel_many(call: Request[BulkForm, None]) -> BulkDone:
+    """Cancel tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
+    ids = await _chosen(call, Status.PENDING, Status.RETRYING, *([Status.PROCESSING] if call.body.running else []))
+    answers = {} if call.body.dry_run else await call.client.cancel(ids, running=call.body.running)
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
+
+
+async def _chosen(call: Request[BulkForm, None], *statuses: Status) -> list[UUID]:
+    """Those named, or the newest of those that match; of these statuses, where the filter names none."""
+    if call.body.ids is not None and call.body.filter is None:
+        return call.body.ids
+    if call.body.filter is None or call.body.ids is not None:
+        raise Problem(400, "Give either ids or filter")
+    match = Filter(**call.body.filter.model_dump())
+    ids: list[UUID] = []
+    for status in [match.status] if match.status else statuses:
+        ids += await call.client.find_ids(replace(match, status=status), limit=MOST_AT_ONCE - len(ids))
+    return ids
+
+
+def _done(form: BulkForm, ids: list[UUID], done: list[UUID]) -> BulkDone:
+    shown = ids if form.dry_run else done
+    return {"matched": len(ids), "done": len(done), "dryRun": form.dry_run, "taskIds": [str(id) for id in shown]}
+
+
+async def the_task(call: Request[Any, Any], id: UUID) -> Task:
+    if task := await call.site.lookups.get(id):
+        return task
+    raise Problem(404, NOT_FOUND.format(id), code="not_found")
+
+
+async def retried(call: Request[Any, Any], id: UUID) -> None:
+    answer = (await call.client.retry([id]))[id]
+    if answer == "missing":
+        raise Problem(404, NOT_FOUND.format(id), code="not_found")
+    if refused := explain(id, "retry", answer):
+        raise Problem(400, str(refused), code=refused.code)
+
+
+def _both(route: Route) -> tuple[Route, Route]:
+    """The route, and its other spelling."""
+    return route, replace(route, path=route.path.replace("/api/task", "/api/tasks", 1))
+
+
+ROUTES = (
+    *_both(post("/api/task", create, Created | TaskEntity, body=TaskForm, errors=(404, 409), keyed=True, waits=True)),
+    *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
+    *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm)),
+    *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm)),
+    *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
+    *_both(post("/api/task/{id}/retry", retry, MessageAnswer, errors=(404,))),
+    *_both(post("/api/task/{id}/cancel", cancel, MessageAnswer, query=CancelQuery, errors=(404,))),
+    *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409), keyed=True)),
+    *_both(get("/api/task/{id}/why", why, Reasons, errors=(404,))),
+    *_both(get("/api/task/{id}/logs", logs, Logs, query=LogQuery, errors=(404,))),
+)

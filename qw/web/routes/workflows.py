@@ -1,0 +1,292 @@
+"""Workflows: filed, changed, started, watched; and their runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, model_validator
+from typing_extensions import TypedDict
+
+from qw.client import workflows
+from qw.client.workflows import WorkflowProgress
+from qw.core.errors import Conflict
+from qw.core.task import Status
+from qw.core.workflow import parse_workflow
+from qw.core.workflow.picture import PictureForm, drawn
+from qw.definitions import schema as schemas
+from qw.store.tasks import LAST_ID
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
+from qw.web.route import Request, delete, get, post, put
+from qw.web.routes.tasks import MessageAnswer
+from qw.web.run_serializers import RunWithSteps, ended_in_time
+from qw.web.serializers import TaskEntity, WorkflowEntity, entities, stamp, stamp_or_none, workflow_entity
+
+
+class WorkflowForm(Form):
+    name: Annotated[Text, Field(max_length=255)]
+    definition: dict[str, Any]
+    is_active: Switch = True
+
+
+class WorkflowChange(Form):
+    """What is left out stays."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    definition: dict[str, Any] | None = None
+    is_active: Switch | None = None
+
+
+class StartForm(Form):
+    """``input`` is what the workflow declares that it takes."""
+
+    input: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        return {**value, "input": {}} if isinstance(value, dict) and value.get("input") is None else value
+
+
+class ValidateForm(Form):
+    definition: dict[str, Any]
+    name: Annotated[Text, Field(max_length=255)] = "workflow"
+
+
+class GraphQuery(Form):
+    format: PictureForm = PictureForm.ASCII
+
+
+class Graph(TypedDict):
+    format: PictureForm
+    graph: str
+
+
+class WorkflowQuery(Form):
+    limit: Limit = 100
+    cursor: UUID = LAST_ID
+
+
+class OneWorkflow(TypedDict):
+    message: str
+    workflow: WorkflowEntity
+
+
+class WorkflowList(TypedDict):
+    message: str
+    workflows: list[WorkflowEntity]
+    total: int
+    nextCursor: Id | None
+
+
+class WorkflowStarted(TypedDict):
+    message: str
+    workflowId: Id
+    runId: Id
+
+
+class WorkflowTask(TypedDict):
+    id: Id
+    type: str
+    status: Status
+    createdAt: Stamp
+    completedAt: Stamp | None
+    error: str | None
+
+
+class WorkflowStatus(TypedDict):
+    workflowId: Id
+    workflowName: str
+    isActive: bool
+    totalTasks: int
+    completedTasks: int
+    failedTasks: int
+    pendingTasks: int
+    processingTasks: int
+    isComplete: bool
+    hasFailures: bool
+    isInProgress: bool
+    progress: int
+    tasks: list[WorkflowTask]
+
+
+class WorkflowWithTasks(WorkflowEntity):
+    tasks: list[TaskEntity]
+
+
+class OneWorkflowWithTasks(TypedDict):
+    message: str
+    workflow: WorkflowWithTasks
+
+
+async def create(call: Request[WorkflowForm, None]) -> OneWorkflow:
+    """File a workflow, given as ``{initialTask, transitions}`` or as ``{steps}``."""
+    form = call.body
+    key = call.header(b"idempotency-key")
+    workflow = await workflows.create(
+        call.client, form.name, form.definition, is_active=form.is_active, idempotency_key=key
+    )
+    return {"message": "Workflow created successfully", "workflow": workflow_entity(workflow)}
+
+
+async def find(call: Request[None, WorkflowQuery]) -> WorkflowList:
+    """The workflows, the newest first."""
+    return await _list(call, "Workflows retrieved successfully", only_active=False)
+
+
+async def find_active(call: Request[None, WorkflowQuery]) -> WorkflowList:
+    """The workflows that can be started, the newest first."""
+    return await _list(call, "Active workflows retrieved successfully", only_active=True)
+
+
+async def _list(call: Request[None, WorkflowQuery], message: str, *, only_active: bool) -> WorkflowList:
+    query = call.query
+    found = await workflows.find(call.client, only_active=only_active, before=query.cursor, limit=query.limit)
+    return {
+        "message": message,
+        "workflows": [workflow_entity(workflow) for workflow in found],
+        "total": await workflows.count(call.client, only_active=only_active),
+        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+    }
+
+
+async def show(call: Request[None, None]) -> OneWorkflow:
+    """A workflow, with the status of its latest run."""
+    workflow = await workflows.get_one(call.client, call.id("Workflow"))
+    return {"message": "Workflow retrieved successfully", "workflow": workflow_entity(workflow)}
+
+
+async def change(call: Request[WorkflowChange, None]) -> OneWorkflow:
+    """Change a workflow; runs that started keep the definition they started with."""
+    form = call.body
+    workflow = await workflows.update(
+        call.client, call.id("Workflow"), title=form.name, document=form.definition, is_active=form.is_active
+    )
+    return {"message": "Workflow updated successfully", "workflow": workflow_entity(workflow)}
+
+
+async def activate(call: Request[None, None]) -> OneWorkflow:
+    """Let a workflow be started."""
+    workflow = await workflows.update(call.client, call.id("Workflow"), is_active=True)
+    return {"message": "Workflow activated successfully", "workflow": workflow_entity(workflow)}
+
+
+async def deactivate(call: Request[None, None]) -> OneWorkflow:
+    """Let a workflow not be started any more; its runs go on."""
+    workflow = await workflows.update(call.client, call.id("Workflow"), is_active=False)
+    return {"message": "Workflow deactivated successfully", "workflow": workflow_entity(workflow)}
+
+
+async def remove(call: Request[None, None]) -> MessageAnswer:
+    """Delete a workflow; its runs go on."""
+    await workflows.delete(call.client, call.id("Workflow"))
+    return {"message": "Workflow deleted successfully"}
+
+
+async def start(call: Request[StartForm, None]) -> WorkflowStarted | RunWithSteps:
+    """Start a run of a workflow. With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds."""
+    id = call.id("Workflow")
+    key = call.header(b"idempotency-key")
+    try:
+        run_id = await workflows.start(call.client, id, call.body.input, idempotency_key=key)
+    except Conflict as conflict:
+        if conflict.holder:
+            raise
+        raise Problem(400, "Cannot start inactive workflow", code="conflict") from None
+    if ended := await ended_in_time(call, run_id):
+        return ended
+    return {"message": "Workflow started successfully", "workflowId": str(id), "runId": str(run_id)}
+
+
+async def status(call: Request[None, None]) -> WorkflowStatus:
+    """How the tasks of a workflow stand, those of all its runs together."""
+    progress = await workflows.progress(call.client, call.id("Workflow"))
+    counts, workflow = progress.counts, progress.workflow
+    is_complete = 0 < progress.total == counts[Status.COMPLETED] and not progress.open_runs
+    return {
+        "workflowId": str(workflow.id),
+        "workflowName": workflow.title,
+        "isActive": workflow.is_active,
+        "totalTasks": progress.total,
+        "completedTasks": counts[Status.COMPLETED],
+        "failedTasks": counts[Status.FAILED],
+        "pendingTasks": counts[Status.PENDING] + counts[Status.RETRYING],
+        "processingTasks": counts[Status.PROCESSING],
+        "isComplete": is_complete,
+        "hasFailures": counts[Status.FAILED] > 0,
+        "isInProgress": _is_in_progress(progress),
+        "progress": progress.percent,
+        "tasks": [
+            {
+                "id": str(task.id),
+                "type": task.type,
+                "status": task.status,
+                "createdAt": stamp(task.created_at),
+                "completedAt": stamp_or_none(task.finished_at),
+                "error": task.error,
+            }
+            for task in progress.tasks
+        ],
+    }
+
+
+def _is_in_progress(progress: WorkflowProgress) -> bool:
+    live = (Status.PENDING, Status.PROCESSING, Status.RETRYING)
+    return progress.open_runs > 0 or any(progress.counts[status] for status in live)
+
+
+async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
+    """A workflow with its newest tasks, at most 1,000."""
+    progress = await workflows.progress(call.client, call.id("Workflow"))
+    shown = await entities(call.client, progress.tasks)
+    return {
+        "message": "Workflow with tasks retrieved successfully",
+        "workflow": {**workflow_entity(progress.workflow), "tasks": shown},
+    }
+
+
+async def graph(call: Request[None, GraphQuery]) -> Graph:
+    """A workflow drawn as text, Mermaid, Graphviz or SVG."""
+    found = await workflows.get_one(call.client, call.id("Workflow"))
+    format = call.query.format
+    return {"format": format, "graph": drawn(parse_workflow(found.name, found.document), {}, format)}
+
+
+async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
+    """Check a definition, and store nothing."""
+    await workflows.checked(call.client, call.body.name, call.body.definition)
+    return {"message": "Workflow definition is valid"}
+
+
+async def schema(call: Request[None, None]) -> dict[str, Any]:
+    """The JSON Schema of a file of workflows, for editors."""
+    return schemas.schema()
+
+
+_ONE = "/api/workflows/{id}"
+
+ROUTES = (
+    post("/api/workflows", create, OneWorkflow, body=WorkflowForm, errors=(404, 409), keyed=True),
+    get("/api/workflows", find, WorkflowList, query=WorkflowQuery),
+    get("/api/workflows/active", find_active, WorkflowList, query=WorkflowQuery),
+    post("/api/workflows/validate", validate, MessageAnswer, body=ValidateForm),
+    get("/api/workflows/schema", schema, dict[str, Any]),
+    get(_ONE, show, OneWorkflow, errors=(404,)),
+    put(_ONE, change, OneWorkflow, body=WorkflowChange, errors=(404,)),
+    delete(_ONE, remove, MessageAnswer, errors=(404,)),
+    put(f"{_ONE}/activate", activate, OneWorkflow, errors=(404,)),
+    put(f"{_ONE}/deactivate", deactivate, OneWorkflow, errors=(404,)),
+    post(
+        f"{_ONE}/start",
+        start,
+        WorkflowStarted | RunWithSteps,
+        body=StartForm,
+        errors=(404, 409),
+        keyed=True,
+        waits=True,
+    ),
+    get(f"{_ONE}/graph", graph, Graph, query=GraphQuery, errors=(404,)),
+    get(f"{_ONE}/status", status, WorkflowStatus, errors=(404,)),
+    get(f"{_ONE}/with-tasks", with_tasks, OneWorkflowWithTasks, errors=(404,)),
+)

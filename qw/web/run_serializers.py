@@ -1,0 +1,83 @@
+"""Runs as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from typing_extensions import TypedDict
+
+from qw.client import RunDetails
+from qw.core.workflow.run import RunStatus, StepStatus
+from qw.store.runs import StoredRun, StoredStep
+from qw.web.fields import Id, Stamp
+from qw.web.route import Request
+from qw.web.serializers import stamp, stamp_or_none
+
+
+class StepEntity(TypedDict):
+    id: str
+    type: str
+    status: StepStatus
+    taskId: Id | None
+    error: str | None
+    result: Any
+    startedAt: Stamp
+    finishedAt: Stamp | None
+
+
+class RunEntity(TypedDict):
+    id: Id
+    workflow: str
+    workflowId: Id
+    status: RunStatus
+    detail: str | None
+    input: dict[str, Any]
+    output: Any
+    error: str | None
+    createdAt: Stamp
+    startedAt: Stamp | None
+    finishedAt: Stamp | None
+
+
+class RunWithSteps(RunEntity):
+    steps: list[StepEntity]
+
+
+def run_entity(run: StoredRun) -> RunEntity:
+    return {
+        "id": str(run.id),
+        "workflow": run.workflow,
+        "workflowId": str(run.workflow_id),
+        "status": run.status,
+        "detail": run.detail,
+        "input": run.input,
+        "output": run.output,
+        "error": run.error,
+        "createdAt": stamp(run.created_at),
+        "startedAt": stamp_or_none(run.started_at),
+        "finishedAt": stamp_or_none(run.finished_at),
+    }
+
+
+def with_steps(found: RunDetails) -> RunWithSteps:
+    return {**run_entity(found.run), "steps": [_step(step) for step in found.steps]}
+
+
+def _step(step: StoredStep) -> StepEntity:
+    return {
+        "id": step.step,
+        "type": step.type,
+        "status": step.status,
+        "taskId": str(step.task_id) if step.task_id else None,
+        "error": step.error,
+        "result": step.result,
+        "startedAt": stamp(step.started_at),
+        "finishedAt": stamp_or_none(step.finished_at),
+    }
+
+
+async def ended_in_time(call: Request[Any, Any], id: UUID) -> RunWithSteps | None:
+    """The run once it is over, if the caller prefers to wait and it ends by then."""
+    ended = await call.in_time(lambda longest: call.client.wait_run(id, timeout=longest))
+    return with_steps(ended) if ended else None

@@ -1,0 +1,181 @@
+"""Tasks and workflows as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, NotRequired
+from uuid import UUID
+
+from typing_extensions import TypedDict
+
+from qw.client import Client, monitoring, workflows
+from qw.core.task import FILED_UNDER, Status, Task
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.run import RunStatus
+from qw.store.tasks import LogLine
+from qw.store.workflows import FiledWorkflow
+from qw.web.errors import Problem
+from qw.web.fields import Id, Stamp
+
+RELATIONS = ("workflow", "logs")
+SCHEDULED_AT = "scheduledAt"  # the header that remembers it once the task has left the waiting room
+
+
+class LogEntity(TypedDict):
+    id: int
+    attempt: int
+    createdAt: Stamp
+    level: str
+    message: str
+
+
+class WorkflowEntity(TypedDict):
+    id: Id
+    createdAt: Stamp
+    updatedAt: Stamp
+    deletedAt: None
+    name: str
+    definition: dict[str, Any]
+    isActive: bool
+    status: RunStatus
+    error: str | None
+
+
+class TaskEntity(TypedDict):
+    id: Id
+    createdAt: Stamp
+    updatedAt: Stamp
+    deletedAt: None
+    type: str
+    payload: dict[str, Any]
+    status: Status
+    retries: int
+    maxRetries: int
+    error: str | None
+    scheduledAt: Stamp | None
+    result: Any
+    queue: str
+    priority: int
+    attempt: int
+    startedAt: Stamp | None
+    finishedAt: Stamp | None
+    workflowId: Id | None
+    runId: Id | None
+    stepId: str | None
+    workflow: NotRequired[WorkflowEntity | None]
+    logs: NotRequired[list[LogEntity]]
+
+
+def stamp(at: datetime) -> str:
+    """ISO 8601 in UTC with three decimals."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def stamp_or_none(at: datetime | None) -> str | None:
+    return None if at is None else stamp(at)
+
+
+def relations(text: str | None) -> frozenset[str]:
+    """The relations named in *text*, with commas between them. Raise Problem for others."""
+    named = frozenset(text.split(",") if text else ())
+    if unknown := sorted(named.difference(RELATIONS)):
+        raise Problem(400, f"Unknown relation {unknown[0][:60]!r}; there are {', '.join(RELATIONS)}")
+    return named
+
+
+async def entities(client: Client, tasks: Sequence[Task], relations: Collection[str] = ()) -> list[TaskEntity]:
+    """*tasks* with what stands elsewhere about them: their workflows and last errors, and the *relations* asked for."""
+    under = await workflows.filed_under(client, tasks)
+    errors = await monitoring.last_errors(client, tasks)
+    shown = [_task(task, under.get(task.id), errors.get(task.id)) for task in tasks]
+    if "workflow" in relations:
+        found = await workflows.get(client, set(under.values()))
+        for task, one in zip(tasks, shown, strict=True):
+            workflow = found.get(under[task.id]) if task.id in under else None
+            one["workflow"] = workflow_entity(workflow) if workflow else None
+    if "logs" in relations:
+        lines = await monitoring.logs(client, [task.id for task in tasks])
+        for task, one in zip(tasks, shown, strict=True):
+            one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
+    return shown
+
+
+async def entity(client: Client, task: Task, relations: Collection[str] = ()) -> TaskEntity:
+    return (await entities(client, [task], relations))[0]
+
+
+def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEntity:
+    return {
+        "id": str(task.id),
+        "createdAt": stamp(task.created_at),
+        "updatedAt": stamp(task.finished_at or task.started_at or task.created_at),
+        "deletedAt": None,
+        "type": task.type,
+        "payload": _merged(task.payload, task.result),
+        "status": task.status,
+        "retries": task.retries,
+        "maxRetries": task.max_retries,
+        "error": task.error or last_error,
+        "scheduledAt": _scheduled_at(task),
+        "result": task.result,
+        "queue": task.queue,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "startedAt": stamp_or_none(task.started_at),
+        "finishedAt": stamp_or_none(task.finished_at),
+        "workflowId": str(workflow) if workflow else None,
+        "runId": str(task.run_id) if task.run_id else None,
+        "stepId": task.step,
+    }
+
+
+def _merged(payload: JsonObject, result: Json) -> JsonObject:
+    """What was sent stays as it was, and first; the result adds to it."""
+    return {**payload, **result, **payload} if isinstance(result, dict) else payload
+
+
+def _scheduled_at(task: Task) -> str | None:
+    if task.status is Status.PENDING and task.run_at:
+        return stamp(task.run_at)
+    return (task.headers or {}).get(SCHEDULED_AT)
+
+
+def log_entity(line: LogLine) -> LogEntity:
+    return {
+        "id": line.id,
+        "attempt": line.attempt,
+        "createdAt": stamp(line.at),
+        "level": line.level,
+        "message": line.message,
+    }
+
+
+def workflow_entity(workflow: FiledWorkflow) -> WorkflowEntity:
+    return {
+        "id": str(workflow.id),
+        "createdAt": stamp(workflow.created_at),
+        "updatedAt": stamp(workflow.updated_at),
+        "deletedAt": None,
+        "name": workflow.title,
+        "definition": workflow.document,
+        "isActive": workflow.is_active,
+        "status": workflow.status or RunStatus.PENDING,
+        "error": workflow.error,
+    }
+
+
+__all__ = [
+    "FILED_UNDER",
+    "SCHEDULED_AT",
+    "LogEntity",
+    "TaskEntity",
+    "WorkflowEntity",
+    "entities",
+    "entity",
+    "log_entity",
+    "relations",
+    "stamp",
+    "stamp_or_none",
+    "workflow_entity",
+]

@@ -1,0 +1,32 @@
+"""What is said of the tasks under a workflow, while they go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from qw.client import Client
+from qw.client.workflows import progress
+from qw.core.task import Status
+from qw.store.connection import Connection
+from qw.store.runs import workflows
+from tests.client.driving import Driver, begun, kept, step
+from tests.given import until_somebody_waits
+
+
+async def test_progress_tells_of_one_moment(conn: Connection, other: Connection, url: str) -> None:
+    """A run that ends between two of its looks is not taken for one that ended before its second step existed."""
+    await kept(conn, step("a"), step("b", "a"))
+    id = await begun(conn)
+    await Driver(conn=conn).work()  # a is over, b does not exist
+    (workflow,) = await workflows(conn, "w")
+
+    async with Client(url) as client:
+        async with other.transaction():
+            await other.execute("lock table qw.run_step")
+            looking = asyncio.create_task(progress(client, workflow.id))
+            await until_somebody_waits(conn)
+            assert (await Driver(conn=other).finish(id)).status == "completed"
+        during, after = await looking, await progress(client, workflow.id)
+
+    assert (during.counts[Status.COMPLETED], during.total, during.to_come, during.open_runs) == (1, 1, 1, 1)
+    assert (after.counts[Status.COMPLETED], after.total, after.to_come, after.open_runs) == (2, 2, 0, 0)
