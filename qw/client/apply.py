@@ -1,7 +1,7 @@
 """Definitions from files into the database: what would change, and the change, whole or not at all.
 
 A set of files has a name, its owner. What it applied before and does not define any more is only removed when asked
-for, and only while no other set has applied it since. What each kind of definition is there: `qw.client.definition_kinds`.
+for, and only while no other set has applied it since. `qw.client.definition_kinds` has the kinds of definitions.
 """
 
 from __future__ import annotations

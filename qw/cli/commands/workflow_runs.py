@@ -1,4 +1,4 @@
-"""The verbs of ``qw workflow`` for runs that wait or are over, and the pictures; `qw.cli.commands.workflow` has the others."""
+"""``qw workflow`` for runs: signals, approvals, retries and diagrams; `qw.cli.commands.workflow` has the rest."""
 
 from __future__ import annotations
 

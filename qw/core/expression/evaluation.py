@@ -1,6 +1,6 @@
 """The value of a checked expression over JSON data: a few operators and functions, each bounded in time and size.
 
-Only `qw.core.expression.expression` calls this, with trees that it has checked. Nothing here reaches a Python attribute: a dot
+Only `qw.core.expression` calls this, with trees that it has checked. Nothing here reaches a Python attribute: a dot
 takes a key of an object.
 """
 

@@ -1,4 +1,4 @@
-"""How one step begins and goes on, as actions: what `qw.core.workflow.plan` asks of a step once it knows that it is its turn."""
+"""How a step starts and goes on, as actions: `qw.core.workflow.plan` calls it once a step is due."""
 
 from __future__ import annotations
 
