@@ -22,9 +22,10 @@ from qw.config.values import Transport
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Unavailable
 from qw.core.task import Lane
+from qw.daemon.app import load_app
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
 from qw.daemon.database import Database, direct_url
-from qw.daemon.handlers import built_in, load_app
+from qw.daemon.handlers import built_in
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.loops import keep_running

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from qw.config import Settings
-from qw.core.errors import Misconfigured
 from qw.core.event.webhook import Webhook
 from qw.core.task.command import Command
 from qw.core.task.handler_api import Recorded
@@ -96,20 +93,3 @@ def built_in(
     add_send_email(app, mail)
     add_compensation(app, StoredRecords(pool))
     return app, close
-
-
-def load_app(name: str) -> Handlers:
-    """The `Handlers` object at ``package.module:attribute``, looked up from the current directory too."""
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise Misconfigured(f"--app {name!r}: write it as package.module:attribute")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise Misconfigured(f"--app {name}: {error}") from error
-    app = getattr(module, attribute, None)
-    if not isinstance(app, Handlers):
-        raise Misconfigured(f"--app {name}: {attribute!r} in {module_name} is not a qw.Handlers object")
-    return app

@@ -1,0 +1,92 @@
+"""The user's `Handlers` object: found by name. What is wrong with it is told by file and line of the user's code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import site
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import qw
+from qw.core.errors import Misconfigured, guess
+from qw.handlers import Handlers
+
+_NOT_THE_USERS = (
+    str(Path(qw.__file__).parent),
+    *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    *site.getsitepackages(),
+    "<",  # <frozen importlib._bootstrap>
+)
+
+
+def load_app(name: str) -> Handlers:
+    """The `Handlers` object at ``package.module:attribute``, looked up from the current directory too.
+
+    Raise Misconfigured, whatever the user's code raises while it is imported.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise Misconfigured(f"--app {name!r}: write it as package.module:attribute")
+    _look_here()
+    try:
+        module = importlib.import_module(module_name)
+        app = getattr(module, attribute, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise Misconfigured(f"--app {name}: {_told(error, module_name)}") from error
+    if not isinstance(app, Handlers):
+        raise Misconfigured(f"--app {name}: {_not_handlers(module, attribute)}")
+    return app
+
+
+def _look_here() -> None:
+    try:
+        here = os.getcwd()
+    except OSError:  # the directory was deleted; the import path may still have the module
+        return
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _told(error: BaseException, module_name: str) -> str:
+    """One line: where in the user's code, and what was raised there."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and _is_missing(error.name, module_name):
+        return f"{text}; looked in the current directory and on Python's path"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    place = next(_places(error), "")
+    if isinstance(error, SystemExit):
+        text = f"the module ends the program ({error.code!r}) while it is imported"
+        return f"{place}: {text}" if place else text
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{place}: {what}" if place else what
+
+
+def _is_missing(missing: str | None, wanted: str) -> bool:
+    """Whether the module that was asked for, or a package above it, is the one that is not there."""
+    return missing is not None and (wanted == missing or wanted.startswith(f"{missing}."))
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """``file:line`` of the user's own code on the way to *error*, the nearest to it first."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_THE_USERS):
+            yield f"{file}:{line}"
+
+
+def _not_handlers(module: ModuleType, attribute: str) -> str:
+    where = getattr(module, "__file__", None) or module.__name__
+    if not hasattr(module, attribute):
+        found = [name for name, value in vars(module).items() if isinstance(value, Handlers)]
+        hint = guess(attribute, vars(module)) or (f"; its Handlers object is {found[0]!r}" if found else "")
+        return f"{where} has no {attribute!r}{hint}"
+    kind = type(getattr(module, attribute)).__name__
+    return f"{attribute!r} in {where} is a {kind}, not a qw.Handlers object"
