@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that ended badly is started again
 STEADY = 60.0  # seconds; who lived so long starts with the first pause again
 HOPELESS = (2, 78)  # exit codes that another start would only repeat
+OVERDUE = 30.0  # seconds after its grace; a child that still lives then is killed
 _PR_SET_PDEATHSIG = 1
 
 
@@ -26,13 +29,15 @@ def keep(count: int, words: list[str], settings: Settings) -> int:
     from qw.daemon.logs import set_up
 
     set_up(settings)
-    return asyncio.run(_Children(words).run(count))
+    return asyncio.run(_Children([sys.executable, "-m", "qw", *words], settings.grace.total_seconds()).run(count))
 
 
 class _Children:
-    def __init__(self, words: list[str]) -> None:
-        self._words = words
+    def __init__(self, command: Sequence[str], grace: float) -> None:
+        self._command = command
+        self._grace = grace
         self._stopping = asyncio.Event()
+        self._stops: list[signal.Signals] = []  # those that came, in order
         self._living: set[asyncio.subprocess.Process] = set()
 
     async def run(self, count: int) -> int:
@@ -46,11 +51,15 @@ class _Children:
     def _stop(self, number: signal.Signals) -> None:
         """Each child counts for itself: drain, hurry, the end."""
         self._stopping.set()
+        self._stops.append(number)
         self._send(number)
+        if len(self._stops) == 1:
+            asyncio.get_running_loop().call_later(self._grace + OVERDUE, self._send, signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
         for child in self._living:
-            child.send_signal(number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and was not waited for yet
+                child.send_signal(number)
 
     async def _keep(self, place: int) -> int:
         """Run one child, and another after each that crashed. Returns the last one's exit code."""
@@ -58,6 +67,8 @@ class _Children:
         while True:
             started = time.monotonic()
             code = await self._run_one()
+            if -code in self._stops:  # told to stop before it could listen
+                return 0
             if self._stopping.is_set() or code == 0:
                 return code if code >= 0 else 128 - code
             if code in HOPELESS:
@@ -69,11 +80,19 @@ class _Children:
                 return 0
 
     async def _run_one(self) -> int:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "qw", *self._words, start_new_session=True, preexec_fn=_end_with_parent
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self._command, start_new_session=True, preexec_fn=_before_exec
+            )
+        except OSError as error:  # no memory, too many processes: perhaps later
+            log.error("a daemon cannot be started", extra={"error": str(error)})
+            return 1
         self._living.add(child)
         try:
+            for number in self._stops:  # those that came while it was being started
+                child.send_signal(number)
+            return await child.wait()
+        except ProcessLookupError:
             return await child.wait()
         finally:
             self._living.discard(child)
@@ -86,7 +105,8 @@ class _Children:
             return False
 
 
-def _end_with_parent() -> None:
-    """Have the kernel drain the child should the parent be killed (Linux)."""
+def _before_exec() -> None:
+    """Have the kernel drain the child should the parent be killed (Linux); a HUP that comes too early does no harm."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
