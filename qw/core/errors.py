@@ -5,7 +5,8 @@ QwError
 ├── Conflict        it exists, and its state forbids what was asked
 ├── Invalid         the input is wrong; lists every fault with its place
 │   └── Misconfigured   the settings are wrong
-├── Unavailable     the database, or a broker, cannot be reached or will not answer now
+├── Unavailable     the database, or a broker, cannot do this now; a later try may succeed
+│   └── Unreachable     there is no contact with it
 ├── Denied          the database role lacks the right
 └── TimedOut        the caller's patience ended before the thing did
 
@@ -65,6 +66,10 @@ class Misconfigured(Invalid):
 
 class Unavailable(QwError):
     code = "unavailable"
+
+
+class Unreachable(Unavailable):
+    """No contact: the other side did not answer, or ended the connection."""
 
 
 class Denied(QwError):

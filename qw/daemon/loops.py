@@ -6,34 +6,37 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 
-from qw.core.errors import Unavailable
+from qw.core.errors import QwError, Unavailable
 from qw.services.service import Service
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between tries of a service that fails
+REMIND_SECONDS = 60.0  # between two lines about the same error
 
 
 async def keep_running(service: Service) -> None:
     """Step *service* until cancelled: at once while there is more, else when its bell rings or its patience ends."""
     failures = 0
+    trouble = _Trouble(service.name)
     task = asyncio.current_task()
     assert task is not None
     while not task.cancelling():  # some libraries raise an error of their own where they should let a cancel through
         service.bell.clear()
         try:
             more = await service.step()
-        except Unavailable as error:
+        except QwError as error:
             failures += 1
-            level = logging.WARNING if failures == 1 else logging.DEBUG
-            log.log(level, "waiting for the database", extra={"service": service.name, "error": str(error)})
+            trouble.tell(error)
         except Exception:
             failures += 1
             log.exception("service failed", extra={"service": service.name})
         else:
             if failures:
-                log.info("service goes on", extra={"service": service.name, "failures": failures})
+                log.info("service recovered", extra={"service": service.name, "failures": failures})
+                trouble.is_over()
             failures = 0
             if more:
                 await asyncio.sleep(0)
@@ -41,6 +44,28 @@ async def keep_running(service: Service) -> None:
                 await _bell_or(service.bell, service.patience())
             continue
         await asyncio.sleep(backoff_seconds(failures))
+
+
+class _Trouble:
+    """Logs what a service fails for: at once when it is new, then once a minute while it lasts."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._told: dict[str, float] = {}
+
+    def tell(self, error: QwError) -> None:
+        """Log *error*. It has a line of its own words, whatever it is: only loss of contact is called that."""
+        text, now = str(error), time.monotonic()
+        is_new = now - self._told.get(text, -REMIND_SECONDS) >= REMIND_SECONDS
+        if is_new:
+            self._told[text] = now
+        passes = isinstance(error, Unavailable)
+        level = (logging.WARNING if passes else logging.ERROR) if is_new else logging.DEBUG
+        message = "waiting for the database" if passes else "service failed"
+        log.log(level, message, extra={"service": self._service, "error": text})
+
+    def is_over(self) -> None:
+        self._told.clear()
 
 
 def backoff_seconds(failures: int) -> float:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from uuid import UUID
 
-from qw.core.errors import QwError, Unavailable
+from qw.core.errors import QwError
 from qw.store import tasks
 from qw.store.connection import ReconnectingConnection
+from qw.store.errors import blames_data
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class TaskLog:
         try:
             async with self._link.use() as conn:
                 await tasks.write_logs(conn, batch)
-        except Unavailable:
-            raise
         except QwError as error:
+            if not blames_data(error):
+                raise
             log.error("log lines refused", extra={"lines": len(batch), "error": str(error)})

@@ -1,4 +1,4 @@
-"""Connections: how they are opened, guarded and dropped, and what their errors mean."""
+"""Connections: how they are opened, guarded and dropped. What their errors mean is in `errors`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias
-from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
-from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, TimedOut, Unavailable
-from qw.store.faults import Cause, cause_of
+from qw.core.errors import Unavailable
+from qw.store.errors import ReadOnly as ReadOnly
+from qw.store.errors import RefusedValues as RefusedValues
+from qw.store.errors import blames_data as blames_data
+from qw.store.errors import translated as translated
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -48,12 +49,6 @@ _TCP: dict[str, int | str] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-
-
-class RefusedValues(QwError):
-    """PostgreSQL understood the statement and will never take these values."""
-
-    code = "refused"
 
 
 def use_orjson(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
@@ -155,7 +150,7 @@ class ReconnectingConnection:
                 with translated():
                     yield conn
             except Unavailable as error:
-                if conn.closed or error.code in _DROPPING:
+                if conn.closed or isinstance(error, ReadOnly):
                     await self._drop()
                 raise
             except BaseException:
@@ -178,86 +173,3 @@ class ReconnectingConnection:
         conn, self._conn = self._conn, None
         if conn is not None:
             await conn.close()
-
-
-class ReadOnly(Unavailable):
-    """The server takes no writes: a standby, or a demoted primary. The connection must go."""
-
-    code = "read_only"
-
-
-_DROPPING = frozenset({ReadOnly.code})
-
-
-class translated:
-    """A context that turns psycopg's errors into qw's."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error):
-            raise translate(error) from error
-
-
-_CONSTRAINTS = {
-    "task_id_in_the_future": "id: a UUIDv7 more than 5 minutes in the future; ids are made by the clock",
-    "task_priority_check": "priority: not between 0 and 9",
-    "task_max_retries_check": "max_retries: must be at least 1",
-    "task_payload_check": "payload: must be a JSON object",
-}
-
-
-def translate(error: psycopg.Error) -> QwError:
-    """The qw error for *error*: one line, without the statement and without a password."""
-    text = (error.diag.message_primary or str(error).strip() or type(error).__name__).splitlines()[0]
-    match error:
-        case pg.ReadOnlySqlTransaction():
-            return ReadOnly(f"the database is read-only: {text}")
-        case pg.TooManyConnections():
-            return Unavailable(f"the database has no connection left: {text}")
-        case pg.InvalidPassword() | pg.InvalidAuthorizationSpecification() | pg.InsufficientPrivilege():
-            return Denied(text)
-        case pg.UndefinedTable() | pg.UndefinedFunction() | pg.UndefinedColumn() | pg.InvalidSchemaName():
-            return Misconfigured(f"the database has no schema of this qw: {text}; run: qw db migrate")
-        case pg.UndefinedObject():
-            return NotFound(text)
-        case pg.CheckViolation():
-            return Invalid(_CONSTRAINTS.get(error.diag.constraint_name or "", text))
-        case _ if error.sqlstate == "QW001":
-            return NotFound(text)
-        case _ if error.sqlstate == "QW002":
-            return Conflict(text, holder=UUID(holder) if (holder := error.diag.message_detail) else None)
-        case _ if error.sqlstate == "QW003":
-            return Invalid(text)
-    match cause_of(error):
-        case Cause.CONTACT:
-            return _unreachable(text)
-        case Cause.PASSING:
-            return Unavailable(f"the database cannot do this now: {text}")
-        case Cause.SETUP if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return _unreachable(text)
-        case _:
-            return RefusedValues(text)
-
-
-def blames_data(error: BaseException) -> bool:
-    """Whether *error* comes from the values that were to be stored, so that no later try succeeds.
-
-    What a service makes of several tasks, runs or schedules may fail one of them only for such an error; every other
-    one (contact lost, a deadlock, a full disk, a missing right) is retried and blames nobody.
-    """
-    if isinstance(error, psycopg.Error):
-        return cause_of(error) is Cause.DATA
-    if isinstance(error, QwError):
-        return not isinstance(error, Unavailable | Denied | Misconfigured | TimedOut)
-    return not isinstance(error, OSError | MemoryError | TimeoutError | asyncio.CancelledError)
-
-
-def _unreachable(text: str) -> QwError:
-    lower = text.lower()
-    if "password authentication failed" in lower or "no password supplied" in lower:
-        return Denied(text)
-    if "database" in lower and "does not exist" in lower:
-        return Misconfigured(f"{text}; create it with createdb, or name another in QW_DATABASE_URL")
-    return Unavailable(f"the database cannot be reached: {text}")

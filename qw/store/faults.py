@@ -50,6 +50,7 @@ _STATES: Mapping[str, Cause] = {
     "57P01": Cause.CONTACT,  # shutdown
     "57P02": Cause.CONTACT,
     "57P03": Cause.CONTACT,  # starting up
+    "57P04": Cause.CONTACT,  # the database was dropped
     "57P05": Cause.CONTACT,  # idle for too long
 }
 

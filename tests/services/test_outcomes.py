@@ -15,6 +15,7 @@ from qw.services.in_flight import ClaimInFlight, ClaimState
 from qw.store import claims, tasks
 from qw.store.claims import EndedAttempt
 from qw.store.connection import connect
+from qw.store.errors import WrongSchema
 from qw.store.ids import new_id
 from tests.given import (
     claimed,
@@ -235,3 +236,17 @@ async def test_outcomes_are_kept_while_the_database_takes_no_writes(shop: Worksh
     await shop.until(lambda: not len(shop.outcomes))
 
     assert await status(shop.conn, claim.id) == "completed"
+
+
+async def test_an_outcome_waits_while_a_table_that_it_needs_is_missing(own_url: str) -> None:
+    async with workshop(own_url, Handlers()) as shop:
+        [claim] = await holdings(shop)
+        await shop.conn.execute("alter table qw.tally rename to elsewhere")
+        shop.outcomes.add(ended(claim))
+        with pytest.raises(WrongSchema):
+            await shop.outcomes.step()
+        await shop.conn.execute("alter table qw.elsewhere rename to tally")
+
+        await shop.until(lambda: not len(shop.outcomes))
+
+        assert await status(shop.conn, claim.id) == "completed"

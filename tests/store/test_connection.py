@@ -6,16 +6,15 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, Unavailable
-from qw.store.connection import (
-    Connection,
+from qw.core.errors import Conflict, Denied, Invalid, NotFound, QwError, Unavailable, Unreachable
+from qw.store.connection import Connection, ReconnectingConnection, connect, conninfo, is_pooled
+from qw.store.errors import (
+    ConnectionRefused,
+    NotReady,
     ReadOnly,
-    ReconnectingConnection,
     RefusedValues,
+    WrongSchema,
     blames_data,
-    connect,
-    conninfo,
-    is_pooled,
     translate,
     translated,
 )
@@ -26,8 +25,7 @@ PID = "select pg_backend_pid()"
 
 PASSING: list[type[psycopg.Error]] = [
     pg.LockNotAvailable, pg.QueryCanceled, pg.SerializationFailure, pg.DeadlockDetected, pg.DiskFull, pg.OutOfMemory,
-    pg.TooManyConnections, pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.DatabaseDropped,
-    pg.IdleInTransactionSessionTimeout, pg.IoError, pg.ConnectionFailure, pg.ConnectionDoesNotExist,
+    pg.IoError, pg.ObjectNotInPrerequisiteState, pg.ObjectInUse, pg.ConfigFileError, pg.IndexCorrupted,
 ]  # fmt: skip
 
 
@@ -57,25 +55,102 @@ def test_an_error_of_the_values_blames_them(kind: type[psycopg.Error]) -> None:
 
 KINDS: list[tuple[psycopg.Error, type[QwError]]] = [
     (pg.ReadOnlySqlTransaction("x"), ReadOnly),
-    (pg.InvalidPassword("x"), Denied),
+    (pg.TooManyConnections("x"), NotReady),
+    (pg.CannotConnectNow("x"), NotReady),
+    (pg.AdminShutdown("x"), Unreachable),
+    (pg.CrashShutdown("x"), Unreachable),
+    (pg.DatabaseDropped("x"), Unreachable),
+    (pg.ConnectionFailure("x"), Unreachable),
+    (pg.IdleInTransactionSessionTimeout("x"), Unreachable),
+    (pg.InvalidPassword("x"), ConnectionRefused),
     (pg.InsufficientPrivilege("x"), Denied),
-    (pg.UndefinedTable("x"), Misconfigured),
+    (pg.UndefinedTable('relation "qw.task" does not exist'), WrongSchema),
+    (pg.UndefinedTable('relation "mine" does not exist'), RefusedValues),
+    (pg.InvalidSchemaName('schema "qw" does not exist'), WrongSchema),
     (pg.CheckViolation("x"), Invalid),
     (pg.UniqueViolation("x"), RefusedValues),
     (pg.UntranslatableCharacter("x"), RefusedValues),
     (pg.ProgramLimitExceeded("x"), RefusedValues),
     (pg.StatementTooComplex("x"), RefusedValues),
     (psycopg.DataError("x"), RefusedValues),
-    (psycopg.OperationalError("connection refused"), Unavailable),
-    (psycopg.InterfaceError("the connection is closed"), Unavailable),
-    (psycopg.OperationalError('FATAL: password authentication failed for user "x"'), Denied),
-    (psycopg.OperationalError('FATAL: database "x" does not exist'), Misconfigured),
+    (psycopg.OperationalError("connection refused"), Unreachable),
+    (psycopg.InterfaceError("the connection is closed"), Unreachable),
+    (psycopg.OperationalError('FATAL: password authentication failed for user "x"'), ConnectionRefused),
+    (psycopg.OperationalError('FATAL: database "x" does not exist'), ConnectionRefused),
+    (psycopg.OperationalError('FATAL: role "x" does not exist'), ConnectionRefused),
+    (psycopg.OperationalError('FATAL: no pg_hba.conf entry for host "::1"'), ConnectionRefused),
+    (psycopg.OperationalError("server does not support SSL, but SSL was required"), ConnectionRefused),
+    (psycopg.OperationalError("SSL error: certificate verify failed"), ConnectionRefused),
+    (psycopg.OperationalError("SSL SYSCALL error: EOF detected"), Unreachable),
+    (psycopg.OperationalError("FATAL: the database system is starting up"), NotReady),
+    (psycopg.OperationalError("FATAL: the database system is in recovery mode"), NotReady),
+    (psycopg.OperationalError("FATAL: the database system is shutting down"), NotReady),
+    (psycopg.OperationalError("FATAL: sorry, too many clients already"), NotReady),
+    (psycopg.OperationalError('FATAL: too many connections for role "x"'), NotReady),
+    (psycopg.OperationalError("connection to server failed: session is read-only"), ReadOnly),
+    (psycopg.OperationalError("failed to resolve host 'x': Name or service not known"), Unreachable),
 ]
 
 
 @pytest.mark.parametrize(("error", "kind"), KINDS)
 def test_every_error_has_its_kind(error: psycopg.Error, kind: type[QwError]) -> None:
     assert type(translate(error)) is kind
+
+
+REFUSED, STANDBY = "Connection refused", "session is read-only"
+UNREADY, PASSWORD = "FATAL:  the database system is starting up", "FATAL:  password authentication failed"
+
+
+def attempts(*said: tuple[str, str]) -> psycopg.OperationalError:
+    """What psycopg raises when each of several hosts, or addresses of one, said this."""
+    texts = [f'connection failed: connection to server at "{host}", port 5432 failed: {text}' for host, text in said]
+    lines = [
+        f"- host: '{host}', port: '5432', hostaddr: '10.0.0.{n}': {text}"
+        for n, ((host, _), text) in enumerate(zip(said, texts, strict=True))
+    ]
+    return psycopg.OperationalError(
+        "\n".join([texts[-1], "Multiple connection attempts failed. All failures were:", *lines])
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ([("a", REFUSED), ("b", REFUSED)], Unreachable),
+        ([("a", STANDBY), ("b", REFUSED)], ReadOnly),
+        ([("a", STANDBY), ("b", UNREADY)], NotReady),
+        ([("a", REFUSED), ("b", PASSWORD)], Unreachable),
+        ([("a", PASSWORD), ("b", PASSWORD)], ConnectionRefused),
+        ([("localhost", REFUSED), ("localhost", PASSWORD)], ConnectionRefused),
+        ([("localhost", PASSWORD), ("localhost", REFUSED)], ConnectionRefused),
+    ],
+)
+def test_of_several_hosts_the_one_that_may_serve_soonest_decides(
+    said: list[tuple[str, str]], kind: type[QwError]
+) -> None:
+    error = translate(attempts(*said))
+
+    assert type(error) is kind
+    assert "\n" not in str(error)
+    assert all(f"{host}:5432" in str(error) for host, _ in said) or len({host for host, _ in said}) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pg.DiskFull("could not extend file"),
+        pg.ObjectNotInPrerequisiteState("no replica identity"),
+        pg.ReadOnlySqlTransaction("in a read-only transaction"),
+        pg.InsufficientPrivilege("permission denied for table ready"),
+        pg.TooManyConnections("sorry"),
+        pg.UndefinedTable('relation "qw.x" does not exist'),
+    ],
+)
+def test_only_loss_of_contact_is_told_as_that(error: psycopg.Error) -> None:
+    told = str(translate(error))
+
+    assert str(error) in told
+    assert "cannot be reached" not in told
 
 
 @pytest.mark.parametrize(("code", "kind"), [("QW001", NotFound), ("QW002", Conflict), ("QW003", Invalid)])

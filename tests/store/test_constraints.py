@@ -12,7 +12,7 @@ from qw.core.task.ending import Failed
 from qw.store import claims, tasks
 from qw.store.connection import Connection, connect
 from qw.store.ids import new_id
-from tests.given import claimed, ended, registered, running, status, value
+from tests.given import claimed, column, ended, registered, running, status, value
 
 TASK = (
     "insert into qw.task (id, queue, type, payload, priority, max_retries, timeout, unique_key)"
@@ -128,3 +128,22 @@ async def test_no_move_of_a_task_updates_a_row(own_url: str) -> None:
         assert await status(conn, claim.id) == "cancelled"
         with pytest.raises(psycopg.Error, match="an update of task"):
             await conn.execute("update qw.task set queue = queue")
+
+
+COLUMN = """
+    select attname from pg_attribute
+     where attrelid = %s::regclass and attnum > 0 and attgenerated = '' and attidentity <> 'a' limit 1"""
+
+
+async def test_every_table_may_be_written_under_a_publication_for_all_tables(own_url: str) -> None:
+    async with await connect(own_url) as conn:
+        tables = await column(
+            conn, "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'qw'"
+        )
+        await conn.execute("create publication everything for all tables")
+
+        assert len(tables) > 30
+        for table in tables:
+            await conn.execute(f"delete from {table} where false")
+            name = await value(conn, COLUMN, table)
+            await conn.execute(f"update {table} set {name} = {name} where false")
