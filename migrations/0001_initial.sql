@@ -1369,16 +1369,49 @@ $$;
 
 -- Run tasks again, with a fresh retry budget. One row per id: retried; else why not: missing, pending, processing,
 -- completed, key_taken. The finished row moves into the history.
+-- A run whose compensation failed goes on undoing; so do the runs above it that could not undo it.
+create function qw.resume_undoing(of_run uuid) returns void
+language plpgsql volatile as $$
+declare
+  parent  uuid;
+  undoing text;
+begin
+  loop
+    update qw.run r set status = 'running', detail = 'compensating', error = null, output = null, finished_at = null
+     where r.id = of_run and r.status = 'failed' returning r.parent_id into parent;
+    exit when parent is null;
+    update qw.run_item i set status = 'running'
+     where i.run_id = parent and i.child_id = of_run and i.step like 'compensate:%' and i.status in ('failed', 'cancelled')
+    returning i.step into undoing;
+    update qw.run_step s
+       set status = 'running', error = null, finished = null, finished_at = null,
+           failed = s.failed - (undoing is not null)::integer
+     where s.run_id = parent and s.status in ('failed', 'cancelled')
+       and (s.step = undoing or s.child_id = of_run and s.step like 'compensate:%');
+    exit when not found;
+    of_run := parent;
+  end loop;
+end
+$$;
+
 create function qw.retry_tasks(ids uuid[]) returns table (task_id uuid, outcome text)
 language plpgsql volatile set random_page_cost = 1.1 as $$
 #variable_conflict use_column
 declare
   again uuid[];
   taken uuid[];
+  past  uuid[];
+  undo  record;
 begin
+  -- a compensation belongs to its run: that goes on undoing with it, or no longer knows it and must not be undone
+  past := array(
+    select t.id from qw.task t
+     where t.id = any(ids) and t.run_id is not null and (t.step like 'compensate:%' or t.type = 'compensation')
+       and not exists (select 1 from qw.run_step s where s.task_id = t.id));
   -- lock in id order; what is final and not completed, or waits with failures behind it, may go again
   again := array(
-    select f.task_id from qw.finished f where f.task_id = any(ids) and f.status <> 'completed' order by 1 for update);
+    select f.task_id from qw.finished f
+     where f.task_id = any(ids) and f.status <> 'completed' and f.task_id <> all(past) order by 1 for update);
   insert into qw.unique_key as u (key, task_id)
     select t.unique_key, t.id from qw.task t where t.id = any(again) and t.unique_key is not null order by t.unique_key
     on conflict do nothing;
@@ -1425,9 +1458,19 @@ begin
     select w.type, i, '{"manual": true}' from unnest(again) i, qw.wanted w where w.type = 'task.retrying';
   perform qw.wake(l.queue, l.priority)
      from (select distinct t.queue, t.priority from qw.task t where t.id = any(again)) l;
+  for undo in
+    update qw.run_step s set status = 'running', error = null, finished = null, finished_at = null, cancel_asked = false
+      from qw.task t
+     where t.id = any(again) and t.run_id is not null and (t.step like 'compensate:%' or t.type = 'compensation')
+       and s.task_id = t.id and s.run_id = t.run_id and s.status in ('failed', 'cancelled')
+    returning s.run_id
+  loop
+    perform qw.resume_undoing(undo.run_id);
+  end loop;
   return query
     select i, case
         when i = any(again) then 'retried'
+        when i = any(past) then 'left_behind'
         when i = any(taken) then 'key_taken'
         when s.id is null then 'missing'
         when s.status = 'retrying' then 'retried'

@@ -447,6 +447,10 @@ def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
         return NotFound(f"task {id} does not exist")
     if answer == "key_taken":
         return Conflict(f"task {id} cannot be retried: its unique key is held by another task")
+    if answer == "left_behind":
+        return Conflict(
+            f"task {id} cannot be retried: its run was retried since, and what the task undoes stands again"
+        )
     state = answer.removeprefix("was_")
     right = {
         "cancel": "only pending and retrying tasks can be cancelled; a processing one when you ask for it (--running)",

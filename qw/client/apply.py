@@ -96,12 +96,18 @@ class _Set:
     owner: str
     of_kind: Mapping[str, DesiredDefinitions]
     left_out: Sequence[str]
+    warnings: Sequence[str]
 
     @classmethod
     def of(cls, files: Sequence[Definitions], owner: str) -> _Set:
         """Raise Invalid for a name that two files define."""
         found = {section.kind: _wanted(section, files) for section in SECTIONS}
-        return cls(owner=owner, of_kind=found, left_out=[file.source for file in files if file.remotes])
+        return cls(
+            owner=owner,
+            of_kind=found,
+            left_out=[file.source for file in files if file.remotes],
+            warnings=[str(fault) for file in files for fault in file.warnings],
+        )
 
     @property
     def workflows(self) -> Mapping[str, Workflow]:
@@ -190,6 +196,7 @@ async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
     ]
     if wanted.webhooks and not await events.states(conn):
         found.append("webhooks: no running daemon hands over events; one that starts from now on will")
+    found += wanted.warnings
     found += [f"{source}: remote: is not applied; each daemon reads it from its own file" for source in wanted.left_out]
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,8 +10,8 @@ from qw.client import Client
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.core.workflow import Workflow, check_input, parse_workflow
-from qw.core.workflow.repair import to_redo
-from qw.core.workflow.run import RETRY_TOLD, StepStatus, approval_name
+from qw.core.workflow.repair import Redo, failed_compensation, to_redo
+from qw.core.workflow.run import DONE_BY_HAND_TOLD, RETRY_TOLD, StepState, StepStatus, approval_name, compensation_id
 from qw.core.workflow.step import StepKind
 from qw.engine.advance import advance_new
 from qw.engine.run_snapshot import state_of
@@ -100,36 +101,85 @@ async def retry(
     document: JsonObject | None = None,
     by: str | None = None,
 ) -> None:
-    """Let a run that is over go on: from what failed, or from *step* again. What is finished and stands is kept.
+    """Let a run that is over go on: from what failed, or from *step* again. What is finished and not undone is kept.
 
+    Where *step* is a compensation that failed, that one is tried again, and the run stays one that was undone.
     With the definition it started with; or the newest (*latest*); or *document*, which is for this run only. Its tasks
     exist when this returns. *by* is kept with what the run was told. Raise NotFound; Conflict when it is not over, or
     nothing failed; Invalid for a step or a definition that is none, or that cannot take the run's input.
     """
     raise_faults(storable_faults(by, "by"))
     async with client.connection() as conn, conn.transaction():
-        version = await runs.lock(conn, run_id)
+        await _retry(conn, run_id, step=step, latest=latest, document=document, by=by)
+
+
+async def _retry(
+    conn: Connection, run_id: UUID, *, step: str | None, latest: bool, document: JsonObject | None, by: str | None
+) -> None:
+    """Let a run go on, and below it the runs that its failed steps started. The run above is locked first."""
+    version = await runs.lock(conn, run_id)
+    if version is None:
+        raise NotFound(f"run {run_id} does not exist")
+    (run,) = await runs.get(conn, [run_id])
+    if latest:
+        version = await runs.newest_version(conn, run_id)
         if version is None:
+            raise Conflict(f"workflow {run.workflow} is gone; there is no newer version of it")
+    if document is not None:
+        parse_workflow(run.workflow, document)
+        version = await runs.keep_version(conn, run_id, document)
+    workflow = parse_workflow(run.workflow, (await runs.documents(conn, [version]))[version])
+    check_input(workflow, run.input)
+    states = [state_of(one) for one in await runs.steps(conn, [run_id])]
+    undone = await runs.undone_tasks(conn, run_id)
+    try:
+        again = to_redo(workflow, run.status, states, step=step, undone=undone)
+        _check_below(again, states)
+    except Conflict as conflict:
+        raise Conflict(f"run {run_id}: {conflict}") from None
+    children = await runs.failed_children(conn, run_id, sorted(again.going_on))
+    for _, child in sorted(children, key=lambda pair: pair[1]):
+        await _retry(conn, child, step=None, latest=latest, document=None, by=by)
+    going_on = sorted({below for below, _ in children})
+    await runs.reopen(conn, run_id, version=version, redo=again, undone=undone, going_on=going_on)
+    told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
+    await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
+    await advance_new(conn, run_id)
+
+
+def _check_below(again: Redo, states: Sequence[StepState]) -> None:
+    """A compensation that undoes other runs is retried by retrying those that could not be undone."""
+    for state in states:
+        if again.is_back and state.step_id in again.steps and (state.child or state.items):
+            what = f"run {state.child}" if state.child else "runs"
+            raise Conflict(f"{state.step_id} undoes {what}: retry the compensations that failed there")
+
+
+async def compensation_done(client: Client, run_id: UUID, step: str, *, by: str, comment: str = "") -> str:
+    """Let a compensation that failed count as done, since somebody has undone the step by hand. Returns its id.
+
+    The run goes on as if it had succeeded. Raise NotFound; Conflict when it has not failed; Invalid when it is none.
+    """
+    raise_faults(storable_faults([by, comment], "comment"))
+    async with client.connection() as conn, conn.transaction():
+        if await runs.lock(conn, run_id) is None:
             raise NotFound(f"run {run_id} does not exist")
-        (run,) = await runs.get(conn, [run_id])
-        if latest:
-            version = await runs.newest_version(conn, run_id)
-            if version is None:
-                raise Conflict(f"workflow {run.workflow} is gone; there is no newer version of it")
-        if document is not None:
-            parse_workflow(run.workflow, document)
-            version = await runs.keep_version(conn, run_id, document)
-        workflow = parse_workflow(run.workflow, (await runs.documents(conn, [version]))[version])
-        check_input(workflow, run.input)
-        states = [state_of(one) for one in await runs.steps(conn, [run_id])]
+        found = await _detailed(conn, run_id)
+        if not found.run.status.is_final:
+            raise Conflict(f"run {run_id} is {found.run.status}: its compensations are still at work")
+        states = {one.step: state_of(one) for one in found.steps}
         try:
-            again = to_redo(workflow, run.status, states, step=step)
+            id_ = failed_compensation(found.workflow, states, step).step_id
         except Conflict as conflict:
             raise Conflict(f"run {run_id}: {conflict}") from None
-        await runs.reopen(conn, run_id, version=version, redo=again)
-        told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
-        await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
+        result: JsonObject = {"byHand": True, "by": by, "comment": comment or None}
+        await runs.done_by_hand(conn, run_id, id_, result)
+        of = id_.removeprefix(compensation_id("")) if id_ not in found.workflow.by_id else "*"
+        await runs.tell(
+            conn, run_id, DONE_BY_HAND_TOLD, {"step": id_, "of": of, "comment": comment or None}, sent_by=by
+        )
         await advance_new(conn, run_id)
+    return id_
 
 
 async def _detailed(conn: Connection, run_id: UUID) -> Detailed:
@@ -146,4 +196,4 @@ async def _detailed(conn: Connection, run_id: UUID) -> Detailed:
     )
 
 
-__all__ = ["Detailed", "approve", "detailed", "reject", "retry", "signal"]
+__all__ = ["Detailed", "approve", "compensation_done", "detailed", "reject", "retry", "signal"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from qw.core.schedule.document import parse_schedule
 from qw.core.task.command import Command
 from qw.core.task.payload import Json, JsonObject
 from qw.core.task.remote import Remote
-from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow import Workflow, lint, parse_workflow
 from qw.definitions.commands import parse_command
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
@@ -35,7 +35,10 @@ _PLACE = re.compile(r":(\d+):(\d+)$")
 
 @dataclass(frozen=True, kw_only=True)
 class Definitions:
-    """What a file defines. ``source`` is its name, as faults spell it; ``document`` all that it says."""
+    """What a file defines. ``source`` is its name, as faults spell it; ``document`` all that it says.
+
+    ``warnings``: what it may say, and what cannot have been meant.
+    """
 
     workflows: Mapping[str, Workflow]
     commands: Mapping[str, Command]
@@ -45,6 +48,7 @@ class Definitions:
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     source: str
     document: JsonObject = field(default_factory=dict, repr=False, compare=False)
+    warnings: tuple[Fault, ...] = ()
 
 
 def load(path: Path | str) -> Definitions:
@@ -69,8 +73,9 @@ def loads(content: str, name: str = "<text>") -> Definitions:
     source = read(content, name)
     faults: list[Fault] = []
     document = _document(source, faults)
+    workflows = _each(document, "workflows", parse_workflow, source, faults)
     definitions = Definitions(
-        workflows=_each(document, "workflows", parse_workflow, source, faults),
+        workflows=workflows,
         schedules=_each(document, "schedules", parse_schedule, source, faults),
         queues=_each(document, "queues", parse_queue, source, faults),
         commands=_each(document, "commands", parse_command, source, faults),
@@ -78,6 +83,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
         remotes=_each(document, "remote", parse_remote, source, faults),
         source=name,
         document=document,
+        warnings=tuple(sorted(_warnings(workflows, source), key=_line)),
     )
     if faults:
         raise Invalid(*sorted(faults, key=_line))
@@ -118,6 +124,12 @@ def _each(
             faults += error.faults
     faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
     return parsed
+
+
+def _warnings(workflows: Mapping[str, Workflow], source: YamlSource) -> Iterator[Fault]:
+    for name, workflow in workflows.items():
+        for fault in lint.warnings(workflow):
+            yield Fault(path=source.where(f"workflows.{name}.{fault.path}"), message=fault.message)
 
 
 def _line(fault: Fault) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from qw.core.workflow import MAX_STEPS
 from qw.core.workflow.concurrency import OnLimit
 from qw.core.workflow.foreach import MAX_ITEMS
 from qw.core.workflow.inputs import TYPES
+from qw.core.workflow.join import RunIf
 from qw.core.workflow.step_kinds import StepKind
 
 EDITOR_LINE = "# yaml-language-server: $schema="
@@ -49,7 +50,7 @@ def schema() -> JsonObject:
             "duration": _about("Such as 30s, 5m, 2h, 1d, PT5M, or seconds", {"type": ["string", "number", "null"]}),
             "names": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}, {"type": "null"}]},
             "retry": _retry(),
-            "work": _work(),
+            "compensation": _compensation(),
             "step": _step(),
             "late": _late(),
             "input": _input(),
@@ -115,8 +116,9 @@ def _step() -> JsonObject:
             **_shared(),
             "needs": needs,
             "depends": needs,
+            "run_if": _about("When it starts, in regard to what it needs", {"enum": [*RunIf, None]}),
             "continue_on_error": _about("What needs it goes on although it failed", {"type": "boolean"}),
-            "compensate": _about("Undoes the step when the run fails later", {"$ref": "#/$defs/work"}),
+            "compensate": _about("Undoes the step when the run fails later", {"$ref": "#/$defs/compensation"}),
             "foreach": _about("Once for each item of a list", {"type": ["array", "string", "null"]}),
             "matrix": _about("Once for each combination of lists", {"type": ["object", "null"], "minProperties": 1}),
             "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
@@ -129,9 +131,9 @@ def _late() -> JsonObject:
     return _closed(_shared(), required=["id"])
 
 
-def _work() -> JsonObject:
+def _compensation() -> JsonObject:
     shared = _shared()
-    keys = _closed({key: shared[key] for key in ("type", "run", "with", "env")})
+    keys = _closed({key: shared[key] for key in ("type", "run", "with", "env", "retry", "timeout")})
     return {"anyOf": [keys, {"type": "null"}]}
 
 

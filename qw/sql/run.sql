@@ -72,7 +72,8 @@ select id from qw.run
 -- makes it failed.
 select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
        s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
-       coalesce(s.error, f.error, case when c.status = 'failed' and s.status <> 'completed' then c.error end) as error,
+       case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
+         end as error,
        coalesce(s.result, f.result, c.output) as result,
        coalesce(f.status, case
          when c.finished_at is null then null
@@ -135,7 +136,20 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
      select 1 from qw.run_step u
       where u.run_id = t.run_id and t.step like '%%[%%' and u.step = 'compensate:' || split_part(t.step, '[', 1)
         and u.status = 'completed' and u.started_at >= t.created_at)
+   and not exists (  -- somebody has undone it by hand
+     select 1 from qw.signal g
+      where g.run_id = t.run_id and g.name = 'run:compensation-done' and g.sent_at >= f.finished_at
+        and g.payload ->> 'of' in (split_part(t.step, '[', 1), '*'))
+   and not exists (  -- a task of type compensation that a retry of the run left behind has undone it
+     select 1 from qw.task u join qw.checkpoint c on c.task_id = u.id and c.name = 'undo:' || t.id
+      where u.run_id = t.run_id and u.type = 'compensation' and c.value ->> 'action' = 'undone'
+        and not exists (select 1 from qw.run_step s where s.task_id = u.id))
  order by f.finished_at desc, t.id desc
+
+-- name: undone_tasks
+-- Tasks of a run that its tasks of type compensation have undone.
+select substr(c.name, 6)::uuid from qw.task u join qw.checkpoint c on c.task_id = u.id and c.name like 'undo:%%'
+ where u.run_id = %(run)s and u.type = 'compensation' and c.value ->> 'action' = 'undone'
 
 -- name: completed_task
 select t.id as task_id, t.type, t.payload, f.result, f.finished_at
@@ -197,12 +211,15 @@ returning id
 select w.version from qw.run r join qw.workflow w on w.name = r.workflow where r.id = %(run)s and w.version > 0
 
 -- name: forget_steps
--- Steps that are to be done again, *whole* those of which no item is kept; with decisions that nobody took yet. What
--- their tasks did stays with the tasks.
+-- Steps that are to be done again, *whole* those of which no item is kept, and items that were *undone*; with decisions
+-- that nobody took yet. What their tasks did stays with the tasks.
 with steps as (
   delete from qw.run_step where run_id = %(run)s::uuid and step = any(%(steps)s::text[])
 ), items as (
   delete from qw.run_item where run_id = %(run)s::uuid and step = any(%(whole)s::text[])
+), undone as (
+  update qw.run_item set status = 'pending'
+   where run_id = %(run)s::uuid and task_id = any(%(undone)s::uuid[]) and step <> all(%(whole)s::text[])
 )
 delete from qw.signal where run_id = %(run)s::uuid and step is null and name like 'approval:%%'
 
@@ -212,3 +229,40 @@ update qw.run
    set status = 'pending', detail = null, error = null, output = null, cancel_asked = false, deadline = null,
        key = null, version = %(version)s, finished_at = null
  where id = %(run)s
+
+-- name: pin
+update qw.run set version = %(version)s where id = %(run)s
+
+-- name: resume_undoing
+-- A run whose compensation failed goes on undoing, and so do the runs above it that could not undo it.
+select qw.resume_undoing(%(run)s)
+
+-- name: resume_children
+-- Steps (or items) that go on with the runs that they started, which are retried. What failed before it had one is
+-- started anew.
+with items as (
+  update qw.run_item set status = case when child_id is null then 'pending' else 'running' end
+   where run_id = %(run)s::uuid and step = any(%(steps)s::text[]) and status in ('failed', 'cancelled')
+  returning step, child_id
+), counts as (
+  select step, count(*) as bad, count(*) filter (where child_id is null) as anew from items group by step
+)
+update qw.run_step s
+   set status = 'running', error = null, cancel_asked = false, finished = null, finished_at = null,
+       started = s.started - coalesce((select anew from counts c where c.step = s.step), 0),
+       failed = s.failed - coalesce((select bad from counts c where c.step = s.step), 0)
+ where s.run_id = %(run)s::uuid and s.step = any(%(steps)s::text[])
+
+-- name: failed_children
+-- The runs of these steps (or of their items) that are over and not completed, with their steps.
+select s.step, s.child_id from qw.run_step s join qw.run c on c.id = s.child_id
+ where s.run_id = %(run)s::uuid and s.step = any(%(steps)s::text[]) and c.status in ('failed', 'cancelled')
+union all
+select i.step, i.child_id from qw.run_item i join qw.run c on c.id = i.child_id
+ where i.run_id = %(run)s::uuid and i.step = any(%(steps)s::text[]) and i.status in ('failed', 'cancelled')
+   and c.status in ('failed', 'cancelled')
+
+-- name: done_by_hand
+-- A compensation that failed counts as done; its items stay as they were.
+update qw.run_step set status = 'completed', error = null, result = %(result)s::jsonb
+ where run_id = %(run)s and step = %(step)s and status in ('failed', 'cancelled')

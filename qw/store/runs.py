@@ -230,10 +230,40 @@ async def newest_version(conn: Connection, run: UUID) -> int | None:
     return row[0] if row else None
 
 
-async def reopen(conn: Connection, run: UUID, *, version: int, redo: Redo) -> None:
-    """Let a locked run that is over begin again with *version*, as if the steps to be done again had never been."""
-    await query(conn, _SQL["forget_steps"], {"run": run, "steps": sorted(redo.steps), "whole": sorted(redo.whole)})
-    await query(conn, _SQL["reopen"], {"run": run, "version": version})
+async def reopen(
+    conn: Connection, run: UUID, *, version: int, redo: Redo, undone: Sequence[UUID] = (), going_on: Sequence[str] = ()
+) -> None:
+    """Let a locked run that is over begin again with *version*, as if the steps to be done again had never been.
+
+    *undone*: tasks whose items are done again. *going_on*: steps whose own runs go on instead.
+    """
+    steps = sorted(redo.steps.difference(going_on))
+    params = {"run": run, "steps": steps, "whole": sorted(redo.whole), "undone": list(undone)}
+    await query(conn, _SQL["forget_steps"], params)
+    if going_on:
+        await query(conn, _SQL["resume_children"], {"run": run, "steps": list(going_on)})
+    if redo.is_back:
+        await query(conn, _SQL["pin"], {"run": run, "version": version})
+        await query(conn, _SQL["resume_undoing"], {"run": run})
+    else:
+        await query(conn, _SQL["reopen"], {"run": run, "version": version})
+
+
+async def done_by_hand(conn: Connection, run: UUID, step: str, result: JsonObject) -> None:
+    """Let a failed compensation of a locked run that is over count as completed, and the run go on."""
+    await query(conn, _SQL["done_by_hand"], {"run": run, "step": step, "result": Jsonb(result)})
+    await query(conn, _SQL["resume_undoing"], {"run": run})
+
+
+async def failed_children(conn: Connection, run: UUID, steps: Sequence[str]) -> list[tuple[str, UUID]]:
+    """The runs that these steps or their items started, and that are over and not completed; each with its step."""
+    rows = await (await query(conn, _SQL["failed_children"], {"run": run, "steps": list(steps)})).fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+async def undone_tasks(conn: Connection, run: UUID) -> list[UUID]:
+    """The tasks of a run that its tasks of type compensation have undone."""
+    return [row[0] for row in await (await query(conn, _SQL["undone_tasks"], {"run": run})).fetchall()]
 
 
 async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_by: str | None) -> None:
@@ -243,7 +273,7 @@ async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_
 
 
 async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
-    """Keep what somebody decided about a run: *name* is what `approval_name` says, or RETRY_TOLD."""
+    """Keep what somebody decided about a run: *name* is what `approval_name` says, or a name that ends in TOLD."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
     await query(conn, _SQL["tell"], params)
 

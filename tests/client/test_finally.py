@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qw.client import Client, run_control
 from qw.core.task import Claim
 from qw.core.task.payload import Json
 from qw.store import runs
@@ -101,13 +102,37 @@ async def test_outputs_say_what_a_run_comes_to(conn: Connection) -> None:
     assert run.output == {"n": 2, "text": "n is 1"}
 
 
-async def test_outputs_without_a_value_fail_the_run_and_undo_it(conn: Connection) -> None:
-    await kept(conn, step("a", compensate={"type": "noop"}), outputs={"n": "${{ steps.a.result.missing }}"})
+WRONG_OUTPUTS: Any = {"n": "${{ steps.a.result.missing }}"}
+
+
+async def test_an_error_in_outputs_fails_the_run_and_undoes_nothing(conn: Connection) -> None:
+    undo: Any = step("undo", type="compensation")
+    last: Any = step("last", **{"with": {"s": "${{ run.status }}", "e": "${{ run.error }}"}})
+    late: Any = {"on_failure": [undo], "finally": [last]}
+    await kept(conn, step("a", compensate={"type": "noop"}), outputs=WRONG_OUTPUTS, **late)
     id = await begun(conn)
     driver = Driver(conn=conn)
 
     run = await driver.finish(id)
 
-    assert (run.status, run.detail) == ("failed", "compensated")
-    assert run.error == "n: steps.a.result has no 'missing'; it is empty"
-    assert driver.done == ["a", "compensate:a"]
+    assert (run.status, run.detail) == ("failed", None)
+    assert run.error == (
+        "outputs: n: steps.a.result has no 'missing'; it is empty; "
+        "every step has ended and nothing is undone: correct outputs and retry the run"
+    )
+    assert driver.done == ["a", "last"]
+    assert (await driver.steps(id))["last"].result == {"s": "failed", "e": run.error}
+
+
+async def test_a_retry_with_corrected_outputs_does_no_step_again(conn: Connection, url: str) -> None:
+    await kept(conn, step("a", compensate={"type": "noop"}), outputs=WRONG_OUTPUTS)
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.finish(id)
+
+    async with Client(url, size=1) as client:
+        await run_control.retry(client, id, document={"steps": [step("a")], "outputs": {"n": "${{ steps.a.status }}"}})
+    run = await driver.finish(id)
+
+    assert (run.status, run.error, run.output) == ("completed", None, {"n": "completed"})
+    assert driver.done == ["a"]

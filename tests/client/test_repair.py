@@ -56,7 +56,7 @@ async def test_a_retry_goes_on_from_what_failed_and_keeps_what_is_finished(conn:
     assert driver.done == ["b", "c"]
 
 
-async def test_a_step_that_was_undone_is_done_again(conn: Connection, client: Client) -> None:
+async def test_a_step_that_was_undone_is_done_again_and_no_other(conn: Connection, client: Client) -> None:
     await kept(conn, step("a", compensate={"type": "noop"}), step("b", "a"), step("c", "a"), step("d", "b", "c"))
     id = await failed(conn, "d")
 
@@ -64,7 +64,7 @@ async def test_a_step_that_was_undone_is_done_again(conn: Connection, client: Cl
     driver = Driver(conn=conn)
     await driver.finish(id)
 
-    assert sorted(driver.done) == ["a", "b", "c", "d"]
+    assert driver.done == ["a", "d"]
 
 
 async def test_who_retried_and_who_cancelled_is_kept(conn: Connection, client: Client) -> None:

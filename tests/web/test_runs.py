@@ -132,7 +132,15 @@ def test_a_wrong_word_to_a_run_is_told(at_work: Live, verb: str, body: Any, stat
 
 
 @pytest.mark.parametrize(
-    ("verb", "body"), [("signal", {"name": "x"}), ("approve", {}), ("reject", {}), ("retry", {}), ("cancel", {})]
+    ("verb", "body"),
+    [
+        ("signal", {"name": "x"}),
+        ("approve", {}),
+        ("reject", {}),
+        ("retry", {}),
+        ("cancel", {}),
+        ("compensation-done", {"step": "a"}),
+    ],
 )
 def test_a_run_that_is_not_there_is_a_404(server_shared: Live, verb: str, body: Any) -> None:
     nobody = "00000000-0000-7000-8000-000000000000"

@@ -149,6 +149,8 @@ def validate(
             for fault in error.faults:
                 say(str(fault))
         else:
+            for warning in found.warnings:
+                say(f"warning: {warning}")
             parts = [
                 (len(found.workflows), "workflow"),
                 (len(found.schedules), "schedule"),

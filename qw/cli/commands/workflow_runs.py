@@ -37,6 +37,7 @@ def add_verbs(app: typer.Typer) -> None:
     app.command("approve", cls=Verb, epilog=running)(approve)
     app.command("reject", cls=Verb, epilog=running)(reject)
     app.command("retry", cls=Verb, epilog=failed)(retry)
+    app.command("compensation-done", cls=Verb, epilog=failed)(compensation_done)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
 
 
@@ -135,13 +136,18 @@ def retry(
     id: Annotated[str, _RUN],
     from_failed: Annotated[bool, typer.Option("--from-failed", help="From what failed; this is the default.")] = False,
     step: Annotated[
-        str | None, typer.Option("--step", metavar="ID", help="From this step, whatever it came to.")
+        str | None,
+        typer.Option(
+            "--step",
+            metavar="ID",
+            help="From this step, whatever it came to; or compensate:ID, a compensation that failed.",
+        ),
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="With the newest definition of its workflow.")] = False,
     edit: Annotated[bool, typer.Option("--edit", help="Edit its definition first, for this run only.")] = False,
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Let a run that is over go on; what is finished is kept."""
+    """Let a run that is over go on; what is finished and not undone is kept."""
     from qw.cli.session import with_client
     from qw.client import run_control
     from qw.core.ids import parse_id
@@ -155,6 +161,22 @@ def retry(
     who = by or myself()
     with_client(lambda client: run_control.retry(client, run_id, step=step, latest=latest, document=document, by=who))
     say(f"run {run_id} goes on")
+
+
+def compensation_done(
+    id: Annotated[str, _RUN],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step that was undone by hand.")],
+    comment: Annotated[str, _COMMENT] = "",
+    by: Annotated[str | None, _BY] = None,
+) -> None:
+    """Mark a compensation that failed as done, since somebody has undone the step by hand."""
+    from qw.cli.session import with_client
+    from qw.client import run_control
+    from qw.core.ids import parse_id
+
+    run_id, who = parse_id(id), by or myself()
+    done = with_client(lambda client: run_control.compensation_done(client, run_id, step, by=who, comment=comment))
+    say(f"{done} of run {run_id} is marked as done by {who}")
 
 
 def _edited(found: Detailed) -> JsonObject:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
+from qw.core.workflow.join import RunIf
 from qw.core.workflow.run import StepStatus
 from qw.core.workflow.step import Step, StepKind
 from qw.core.workflow.workflow import Workflow
@@ -35,6 +36,8 @@ def caption(step: Step) -> str:
     words = [step.work.type]
     if step.items:
         words.append("for each" if not step.items.is_matrix else "matrix")
+    if step.run_if is not RunIf.ALL_COMPLETED:
+        words.append(f"run if {step.run_if.replace('_', ' ')}")
     if step.condition:
         words.append("if")
     if step.continue_on_error:

@@ -4,16 +4,18 @@
 comes, a time is over, or someone asks for a cancel. So it may be called at any time, again after a crash, and by any
 daemon that holds the run.
 
-A run goes through three stretches. Forward: steps start when what they need is completed. Back, after a failure: what
-has not started is skipped, what runs may end, the compensations of completed steps run one by one, the last completed
-first, then the steps of ``on_failure`` one by one. Out, after a cancel: what runs is asked to stop, and that is all; a
-run that is already going back finishes that, since half undone is worse than either. Whichever way it went, the steps
-of ``finally`` come last.
+A run goes through three stretches. Forward: steps start when what they need has ended as their ``run_if`` says. Back,
+after a failure: what has not started is skipped, what runs may end, the compensations of completed steps run one by
+one, the last completed first, then the steps of ``on_failure`` one by one. When ``outputs`` has no value, all steps
+have ended well: that fails the run, but nothing goes back. Out, after a cancel: what runs is asked to stop, and that
+is all; a run that is already going back finishes that, since half undone is worse than either. Whichever way it went,
+the steps of ``finally`` come last. A run whose compensation failed may go back once more, for what is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -22,6 +24,7 @@ from qw.core.expression import ExpressionError
 from qw.core.expression.evaluation import check_size
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.concurrency import OnLimit
+from qw.core.workflow.join import Join, Need, RunIf, join
 from qw.core.workflow.plan_state import View
 from qw.core.workflow.run import (
     CANCELLING,
@@ -33,6 +36,7 @@ from qw.core.workflow.run import (
     FINISHING,
     QUEUED,
     SKIPPED,
+    UNDONE_FROM_ABOVE,
     Action,
     Cancel,
     End,
@@ -146,27 +150,49 @@ def _going_on(view: View) -> Iterator[Action]:
 
 
 def _beginning(view: View) -> Iterator[Action]:
-    for step in view.workflow.steps:
+    """A step that was kept by a repair counts as ended only once what it needs has ended too."""
+    open_steps: set[str] = set()
+    for step in view.workflow.steps:  # needs come first
         if view.status(step.id) is StepStatus.PENDING:
-            skipped = next((need for need in step.needs if view.status(need) is StepStatus.SKIPPED), None)
-            if skipped:
-                yield from view.taken([Skip(step_id=step.id, reason=f"its need {skipped} was skipped")])
-            elif all(view.is_met(need) for need in step.needs):
-                yield from begin(step, view)
+            match _joined(step, view, open_steps):
+                case Join.SKIP:
+                    yield from view.taken([Skip(step_id=step.id, reason=_no_join(step, view))])
+                case Join.START:
+                    yield from begin(step, view)
+        if not view.status(step.id).is_final or (
+            not open_steps.isdisjoint(step.needs) and _joined(step, view, open_steps) is Join.WAIT
+        ):
+            open_steps.add(step.id)
+
+
+def _joined(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
+    return join(step.run_if, [Need.OPEN if need in open_steps else view.need(need) for need in step.needs])
+
+
+def _no_join(step: Step, view: View) -> str:
+    """Why a step is skipped because of its needs."""
+    if step.run_if is not RunIf.ALL_COMPLETED:
+        ended = ", ".join(f"{need} is {view.status(need)}" for need in step.needs)
+        return f"run_if: {step.run_if}, but {ended}"
+    skipped = next(need for need in step.needs if view.status(need) is StepStatus.SKIPPED)
+    return f"its need {skipped} was skipped"
 
 
 def _done(view: View) -> Iterator[Action]:
-    """Every step ended well: ``finally``, and then the run is over."""
+    """Every step ended well: ``finally``, and then the run is over. An error in ``outputs`` undoes nothing."""
+    output, error = None, None
     try:
         output = _output(view)
-    except ExpressionError as error:
-        yield from view.taken([Mark(detail=FAILING, error=str(error))])
-        yield from _back(view)
-        return
+    except ExpressionError as fault:
+        error = f"outputs: {fault}; every step has ended and nothing is undone: correct outputs and retry the run"
+        if view.run.detail != FINISHING:
+            yield from view.taken([Mark(detail=FINISHING, error=error)])
     if not (yield from _one_by_one(view, _finally(view), mark=FINISHING)):
         return
     bad = [state for step in view.workflow.at_last if (state := view.states[step.id]).status.is_bad]
-    if bad:
+    if error:
+        yield Finish(status=RunStatus.FAILED, error=error)
+    elif bad:
         wrong = f"step {bad[0].step_id} of finally: {bad[0].error or bad[0].status}"
         yield Finish(status=RunStatus.FAILED, error=wrong, output=output)
     else:
@@ -219,7 +245,7 @@ def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
 
 
 def _reopen(view: View) -> Iterator[Action]:
-    yield from view.taken([Mark(detail=COMPENSATING, error="undone: the run that started it goes back")])
+    yield from view.taken([Mark(detail=COMPENSATING, error=UNDONE_FROM_ABOVE)])
     yield from _back(view)
 
 
@@ -250,11 +276,22 @@ def _ends_now(step: Step, view: View) -> bool:
 
 def _undoing(view: View) -> list[Todo]:
     """What is done after a failure, in order: the last completed step is undone first."""
-    place = {step.id: n for n, step in enumerate(view.workflow.steps)}
+    ended = _ended(view)
     steps = [step for step in view.workflow.steps if _has_something_to_undo(step, view)]
-    steps.sort(key=lambda step: (view.states[step.id].finished, place[step.id]), reverse=True)
+    steps.sort(key=lambda step: ended[step.id], reverse=True)
     undo: list[Todo] = [(compensation_id(step.id), step, compensate) for step in steps]
     return [*undo, *((step.id, step, begin) for step in view.workflow.on_failure)]
+
+
+def _ended(view: View) -> dict[str, tuple[int, int]]:
+    """The order in which steps ended. One that a repair kept counts as ended after its needs that were done again."""
+    ended: dict[str, tuple[int, int]] = {}
+    for place, step in enumerate(view.workflow.steps):
+        waited_for = step.needs if step.run_if not in (RunIf.ANY_COMPLETED, RunIf.ANY_FAILED) else ()
+        state = view.states.get(step.id)
+        own = state.finished if state else 0
+        ended[step.id] = (max([own, *(ended[need][0] for need in waited_for)]), place)
+    return ended
 
 
 def _has_something_to_undo(step: Step, view: View) -> bool:

@@ -9,8 +9,11 @@ from datetime import datetime
 from qw.core.duration import format_duration
 from qw.core.expression import Scope
 from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.join import Need
 from qw.core.workflow.run import (
     CANCELLING,
+    COMPENSATING,
+    UNDONE_FROM_ABOVE,
     Action,
     Cancel,
     Counts,
@@ -52,9 +55,20 @@ class View:
         return state.status if state else StepStatus.PENDING
 
     def is_met(self, step_id: str) -> bool:
-        """Whether what needs the step may start: it is completed, or its failure is to be borne."""
+        """Whether the step is completed, or its failure is tolerated."""
         status = self.status(step_id)
         return status is StepStatus.COMPLETED or (status.is_bad and self.workflow.by_id[step_id].continue_on_error)
+
+    def need(self, step_id: str) -> Need:
+        """How the step stands for those that need it. A failure that is not tolerated is for the run to deal with."""
+        match self.status(step_id):
+            case StepStatus.COMPLETED:
+                return Need.COMPLETED
+            case StepStatus.SKIPPED:
+                return Need.SKIPPED
+            case StepStatus.FAILED | StepStatus.CANCELLED if self.workflow.by_id[step_id].continue_on_error:
+                return Need.FAILED
+        return Need.OPEN
 
     def unstarted(self) -> list[Step]:
         return [step for step in self.workflow.steps if self.status(step.id) is StepStatus.PENDING]
@@ -64,7 +78,7 @@ class View:
 
     @property
     def is_done(self) -> bool:
-        """Whether every step ended well, or its failure is to be borne."""
+        """Whether every step is completed or skipped, or its failure is tolerated."""
         return all(self.is_met(step.id) or self.status(step.id) is StepStatus.SKIPPED for step in self.workflow.steps)
 
     @property
@@ -82,13 +96,16 @@ class View:
     def error(self) -> str | None:
         if self.run.error or self.run.detail == CANCELLING:  # what a cancel stops has not failed
             return self.run.error
-        failed = self.failed
-        return f"step {failed.step_id}: {failed.error or failed.status}" if failed else None
+        if failed := self.failed:
+            return f"step {failed.step_id}: {failed.error or failed.status}"
+        if self.run.detail == COMPENSATING:  # for the second time, since a compensation failed
+            return self.lateness if self.is_late else UNDONE_FROM_ABOVE
+        return None
 
     @property
     def lateness(self) -> str:
-        assert self.workflow.timeout is not None
-        return f"the run took longer than {format_duration(self.workflow.timeout)}"
+        timeout = self.workflow.timeout  # None: the definition was edited
+        return f"the run took longer than {format_duration(timeout)}" if timeout else "the run took too long"
 
     # -- changed by what is decided
 

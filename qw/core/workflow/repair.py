@@ -1,57 +1,142 @@
-"""Which steps of a run that is over are done again when it is repaired; what is finished and still stands is kept."""
+"""What a run that is over does again when it is repaired; what is finished and not undone is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from qw.core.errors import Conflict, Invalid, guess
-from qw.core.workflow.run import RunStatus, StepState, StepStatus, compensation_id
+from qw.core.workflow.run import COMPENSATION, RunStatus, StepState, StepStatus, compensation_id
+from qw.core.workflow.step import StepKind
 from qw.core.workflow.workflow import Workflow
+
+_PREFIX = compensation_id("")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redo:
-    """The steps (by id, compensations included) whose past is forgotten, and those of which no item is kept either."""
+    """The steps (by id, compensations included) whose past is forgotten, and those of which no item is kept either.
+
+    ``going_on``: those of them whose own runs may be retried instead of started anew. ``is_back``: the steps are
+    compensations; the run goes on undoing, not forward.
+    """
 
     steps: set[str]
     whole: set[str]
+    going_on: set[str] = field(default_factory=set)
+    is_back: bool = False
 
 
-def to_redo(workflow: Workflow, status: RunStatus, states: Iterable[StepState], *, step: str | None) -> Redo:
-    """What is done again; steps that need one of those are among them. Of a foreach that failed, items are kept.
+def to_redo(
+    workflow: Workflow,
+    status: RunStatus,
+    states: Iterable[StepState],
+    *,
+    step: str | None,
+    undone: Collection[UUID] = (),
+) -> Redo:
+    """What is done again: each step that does not stand. Of a foreach that failed, items are kept.
 
-    *step* None: from what failed. Otherwise from that step, whatever became of it. Raise Conflict or Invalid.
+    *step* None: from what failed. A step: that one and all that needs it, whatever became of them. A compensation that
+    failed (``compensate:ID``, or a compensation of ``on_failure``): only that one. *undone*: tasks that a task of type
+    compensation has undone. Raise Conflict or Invalid.
     """
     known = {state.step_id: state for state in states}
     if not status.is_final:
         raise Conflict(f"the run is {status}; only one that is over can be retried")
-    if step is not None and step not in {one.id for one in workflow.steps}:
-        ids = [one.id for one in workflow.steps]
-        raise Invalid(f"{step[:60]!r} is not a step{guess(step[:60], ids)} There are: {', '.join(ids[:50])}")
+    if step is not None and step in compensations(workflow, known):
+        failed_compensation(workflow, known, step)
+        return Redo(steps={step}, whole={step}, is_back=True)
+    _check_step(workflow, known, step)
     if step is None and status is RunStatus.COMPLETED:
         raise Conflict("the run is completed: nothing in it failed; name a step to begin from (--step)")
+    undone = {*undone, *_undone_by_hand(workflow, known)}
     again: set[str] = set()
-    partly: set[str] = set()
+    whole: set[str] = set()
+    named: set[str] = set() if step is None else {step}
     for one in workflow.steps:  # needs stand before those that need them
-        if one.id == step or not again.isdisjoint(one.needs) or not _stands(one.id, known, workflow):
-            if one.id != step and again.isdisjoint(one.needs) and not _is_undone(one.id, known):
-                partly.add(one.id)
+        if not named.isdisjoint(one.needs):
+            named.add(one.id)
+        if one.id in named or not _stands(one.id, known, workflow, undone):
             again.add(one.id)
-    again |= {id_ for id_ in known if id_ not in {one.id for one in workflow.steps}}
-    return Redo(steps=again, whole=again - partly)
+        if one.id in named or _is_undone(one.id, known, undone):
+            whole.add(one.id)
+        elif one.kind is StepKind.WORKFLOW and one.compensate is None and _is_half_undone(one.id, known):
+            raise Conflict(
+                f"what step {one.id} started is half undone: retry {compensation_id(one.id)} first, or mark it as done"
+            )
+    late = {id_ for id_ in known if id_ not in {one.id for one in workflow.steps}}
+    going_on = {one.id for one in workflow.steps if one.kind is StepKind.WORKFLOW and one.id in again - whole}
+    return Redo(steps=again | late, whole=whole | late, going_on=going_on)
 
 
-def _stands(step_id: str, known: dict[str, StepState], workflow: Workflow) -> bool:
-    """Whether what the step did is there: it is completed and not undone, or it still runs, or its failure is borne."""
+def compensations(workflow: Workflow, known: Mapping[str, StepState]) -> list[str]:
+    """The steps of a run that went back which undo something, in the order of the definition."""
+    ids = [compensation_id(step.id) for step in workflow.steps]
+    ids += [step.id for step in workflow.on_failure if step.work.type == COMPENSATION]
+    return [id_ for id_ in ids if id_ in known]
+
+
+def failed_compensation(workflow: Workflow, known: Mapping[str, StepState], step: str) -> StepState:
+    """The compensation *step*, which has failed. A step's own id means its compensation. Raise Conflict or Invalid."""
+    ids = compensations(workflow, known)
+    id_ = step if step in ids else compensation_id(step)
+    if id_ not in ids:
+        raise Invalid(f"{step[:60]!r} is not a compensation of this run{guess(step[:60], ids)}; {_listed(ids)}")
+    if not known[id_].status.is_bad:
+        raise Conflict(
+            f"{id_} is {known[id_].status}; only a compensation that failed can be retried or marked as done"
+        )
+    return known[id_]
+
+
+def _listed(ids: list[str]) -> str:
+    return f"there are: {', '.join(ids[:50])}" if ids else "it undid nothing"
+
+
+def _check_step(workflow: Workflow, known: Mapping[str, StepState], step: str | None) -> None:
+    ids = [one.id for one in workflow.steps]
+    if step is not None and step not in ids:
+        if step.startswith(_PREFIX):
+            failed_compensation(workflow, known, step)
+        raise Invalid(f"{step[:60]!r} is not a step{guess(step[:60], ids)} There are: {', '.join(ids[:50])}")
+
+
+def _stands(step_id: str, known: Mapping[str, StepState], workflow: Workflow, undone: Collection[UUID]) -> bool:
+    """Whether what the step did is there: completed and not undone; or it still runs, or its failure is tolerated."""
     state = known.get(step_id)
-    if state is None or _is_undone(step_id, known):
+    if state is None or _is_undone(step_id, known, undone):
         return False
     if state.status.is_bad:
         return workflow.by_id[step_id].continue_on_error
     return state.status in (StepStatus.COMPLETED, StepStatus.RUNNING)
 
 
-def _is_undone(step_id: str, known: dict[str, StepState]) -> bool:
-    undone = known.get(compensation_id(step_id))
-    return undone is not None and undone.status is StepStatus.COMPLETED
+def _undone_by_hand(workflow: Workflow, known: Mapping[str, StepState]) -> list[UUID]:
+    """The tasks of all steps, where a compensation of ``on_failure``, which is for them all, was marked as done."""
+    late = [known.get(step.id) for step in workflow.on_failure if step.work.type == COMPENSATION]
+    if not any(state and is_by_hand(state) for state in late):
+        return []
+    return [state.task_id for step in workflow.steps if (state := known.get(step.id)) and state.task_id]
+
+
+def is_by_hand(state: StepState) -> bool:
+    """Whether a compensation is completed because somebody said so."""
+    is_completed = state.status is StepStatus.COMPLETED
+    return is_completed and isinstance(state.result, dict) and state.result.get("byHand") is True
+
+
+def _is_half_undone(step_id: str, known: Mapping[str, StepState]) -> bool:
+    compensation = known.get(compensation_id(step_id))
+    return compensation is not None and compensation.status.is_bad
+
+
+def _is_undone(step_id: str, known: Mapping[str, StepState], undone: Collection[UUID]) -> bool:
+    state, compensation = known.get(step_id), known.get(compensation_id(step_id))
+    if state is not None and state.task_id is not None and state.task_id in undone:
+        return True
+    return compensation is not None and compensation.status is StepStatus.COMPLETED
+
+
+__all__ = ["Redo", "compensations", "failed_compensation", "to_redo"]

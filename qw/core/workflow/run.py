@@ -21,6 +21,7 @@ COMPENSATING = "compensating"  # it goes back
 FINISHING = "finishing"  # all its steps ended well, ``finally`` is at work
 
 COMPENSATED, COMPENSATION_FAILED = "compensated", "compensation_failed"  # details of a failed run
+UNDONE_FROM_ABOVE = "undone: the run that started it goes back"  # error of a run
 SKIPPED = "skipped"  # detail of a run that was cancelled because of another with the same key
 
 
@@ -266,7 +267,8 @@ def compensation_id(step_id: str) -> str:
     return f"compensate:{step_id}"
 
 
-RETRY_TOLD, CANCEL_TOLD = "run:retry", "run:cancel"  # kept with the signals: who asked for that, and when
+# kept with the signals: who asked for that, and when
+RETRY_TOLD, CANCEL_TOLD, DONE_BY_HAND_TOLD = "run:retry", "run:cancel", "run:compensation-done"
 
 
 def approval_name(step_id: str) -> str:

@@ -10,15 +10,25 @@ from typing import Any
 from qw.core.errors import Fault
 from qw.core.expression import Condition, ExpressionError
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, mapping, names, refuse_unknown
+from qw.core.parsing import below, hint, mapping, names, refuse_unknown
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
-from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy, type_faults
+from qw.core.workflow.join import RunIf
+from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
 from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
 
-__all__ = ["COMMAND", "Step", "StepKind", "TaskTemplate", "parse_step"]
+__all__ = ["COMMAND", "Compensation", "Step", "StepKind", "TaskTemplate", "parse_step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compensation(TaskTemplate):
+    """The work that undoes a step, and how its task is tried."""
+
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    backoff: Backoff | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +42,11 @@ class Step:
     work: TaskTemplate
     kind: StepKind = StepKind.TASK
     needs: tuple[str, ...] = ()
+    run_if: RunIf = RunIf.ALL_COMPLETED
     condition: Condition | None = None
     items: Items | None = None
     continue_on_error: bool = False
-    compensate: TaskTemplate | None = None
+    compensate: Compensation | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
     backoff: Backoff | None = None
@@ -66,7 +77,8 @@ class Step:
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _ALIASES = {"needs": "depends", "if": "when"}
 _ALWAYS = ("id", "type", "with", "if", "when")
-_EARLY = ("needs", "depends", "continue_on_error", "compensate")
+_COMPENSATION_KEYS = ("retry", "timeout")
+_EARLY = ("needs", "depends", "run_if", "continue_on_error", "compensate")
 _OF_KIND = {
     StepKind.TASK: ("run", "env", *POLICY_KEYS),
     StepKind.SLEEP: (),
@@ -90,9 +102,11 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
     id_ = _id(document, path, faults)
     work = parse_work(document, path, faults)
     check_parameters(kind_, mapping(document, "with", path, []), below(path, "with"), faults)
+    needs = names(_either(document, "needs"), below(path, "needs"), faults)
     step: dict[str, Any] = {
         "kind": kind_,
-        "needs": names(_either(document, "needs"), below(path, "needs"), faults),
+        "needs": needs,
+        "run_if": _run_if(document, needs, path, faults),
         "condition": _condition(_either(document, "if"), below(path, "if"), faults),
         "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
         "continue_on_error": _flag(document, "continue_on_error", path, faults),
@@ -135,6 +149,20 @@ def _id(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
     return None
 
 
+def _run_if(document: JsonObject, needs: tuple[str, ...], path: str, faults: list[Fault]) -> RunIf:
+    value = document.get("run_if")
+    if value is None:
+        return RunIf.ALL_COMPLETED
+    known = [rule.value for rule in RunIf]
+    if not isinstance(value, str) or value not in known:
+        message = f"{str(value)[:60]!r} is not one of {', '.join(known)}{hint(str(value), known, faults)}"
+        faults.append(Fault(path=below(path, "run_if"), message=message))
+        return RunIf.ALL_COMPLETED
+    if not needs:
+        faults.append(Fault(path=below(path, "run_if"), message="goes with needs: only; this step needs none"))
+    return RunIf(value)
+
+
 def _flag(document: JsonObject, key: str, path: str, faults: list[Fault]) -> bool:
     value = document.get(key, False)
     if not isinstance(value, bool):
@@ -156,18 +184,26 @@ def _condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
         return None
 
 
-def _compensation(document: Json, path: str, faults: list[Fault]) -> TaskTemplate | None:
+def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensation | None:
     if document is None:
         return None
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"must be an object with type: and with:, not {kind(document)}"))
         return None
-    refuse_unknown(document, WORK_KEYS, path, "compensate", faults)
+    refuse_unknown(document, (*WORK_KEYS, *_COMPENSATION_KEYS), path, "compensate", faults)
     work = parse_work(document, path, faults)
-    faults += type_faults(work.type, path)
+    tried = {key: value for key, value in document.items() if key in _COMPENSATION_KEYS}
+    policy = parse_policy(tried, work.type, path, faults)
     if work.type in KINDS:
         faults.append(Fault(path=below(path, "type"), message=f"{work.type} is no task; only a task can undo a step"))
-    return work
+    return Compensation(
+        type=work.type,
+        payload=work.payload,
+        is_program=work.is_program,
+        max_retries=policy["max_retries"],
+        timeout=policy["timeout"],
+        backoff=policy["backoff"],
+    )
 
 
 def _policy(document: JsonObject, kind_: StepKind, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:

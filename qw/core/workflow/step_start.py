@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid
@@ -32,7 +31,7 @@ from qw.core.workflow.run import (
     approval_name,
     compensation_id,
 )
-from qw.core.workflow.step import Step, StepKind, TaskTemplate
+from qw.core.workflow.step import Compensation, Step, StepKind
 from qw.core.workflow.step_kinds import signal_name, sleep_end
 
 
@@ -181,8 +180,7 @@ def compensate(step: Step, view: View) -> Iterator[Action]:
     state, step_id = view.states[step.id], compensation_id(step.id)
     action: StepAction
     if step.compensate is not None:
-        policy: dict[str, Any] = {"queue": step.queue, "priority": step.priority, "compensates": state.task_id}
-        action = _start(step_id, step.compensate, view, **policy)
+        action = _undo(step, step.compensate, view)
     elif state.items:
         action = UndoRuns(step_id=step_id, of=step.id)
     else:
@@ -191,9 +189,20 @@ def compensate(step: Step, view: View) -> Iterator[Action]:
     yield from view.taken([action])
 
 
-def _start(step_id: str, work: TaskTemplate, view: View, **policy: Any) -> Start | Fail:
+def _undo(step: Step, work: Compensation, view: View) -> Start | Fail:
+    step_id = compensation_id(step.id)
     try:
         payload = work.render(view.scope(work.payload.names()))
     except Invalid as error:
         return Fail(step_id=step_id, error=str(error))
-    return Start(step_id=step_id, type=work.type, payload=payload, **policy)
+    return Start(
+        step_id=step_id,
+        type=work.type,
+        payload=payload,
+        max_retries=work.max_retries,
+        timeout=work.timeout,
+        backoff=work.backoff,
+        queue=step.queue,
+        priority=step.priority,
+        compensates=view.states[step.id].task_id,
+    )

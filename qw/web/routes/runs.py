@@ -47,13 +47,23 @@ class DecisionForm(Form):
 
 
 class RetryForm(Form):
-    """From what failed; or from ``step``, whatever it came to. With the definition it started with, the newest one
-    (``latest``), or a ``definition`` for this run only, which may not bring programs. ``by`` counts only
-    where no tokens are set."""
+    """From what failed; or from ``step``, whatever it came to, which may also be a compensation that failed.
+
+    With the definition it started with, the newest one (``latest``), or a ``definition`` for this run only, which may
+    not bring programs. ``by`` counts only where no tokens are set.
+    """
 
     step: str | None = None
     latest: Switch = False
     definition: dict[str, Any] | None = None
+    by: str | None = None
+
+
+class DoneForm(Form):
+    """``step`` was undone by hand. ``by`` counts only where no tokens are set."""
+
+    step: Text
+    comment: str = ""
     by: str | None = None
 
 
@@ -118,7 +128,7 @@ async def reject(call: Request[DecisionForm, None]) -> ApprovalAnswer:
 
 
 async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
-    """Let a run that is over go on; what is finished is kept."""
+    """Let a run that is over go on; what is finished and not undone is kept."""
     found, form = await _the_run(call), call.body
     if form.latest and form.definition is not None:
         raise Problem(400, "latest and definition say different things; give one of them")
@@ -129,6 +139,15 @@ async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
         call.client, found.run.id, step=form.step, latest=form.latest, document=document, by=_who(call)
     )
     return {"message": "Run queued for retry"}
+
+
+async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
+    """Mark a compensation that failed as done, since somebody has undone the step by hand."""
+    found, form = await _the_run(call), call.body
+    step = await run_control.compensation_done(
+        call.client, found.run.id, form.step, by=_who(call), comment=form.comment
+    )
+    return {"message": f"Step {step} marked as done", "step": step}
 
 
 def _who(call: Request[Any, None]) -> str:
@@ -160,5 +179,6 @@ ROUTES = (
     post("/api/runs/{id}/approve", approve, ApprovalAnswer, body=DecisionForm, errors=(404, 409)),
     post("/api/runs/{id}/reject", reject, ApprovalAnswer, body=DecisionForm, errors=(404, 409)),
     post("/api/runs/{id}/retry", retry, MessageAnswer, body=RetryForm, errors=(404, 409)),
+    post("/api/runs/{id}/compensation-done", compensation_done, ApprovalAnswer, body=DoneForm, errors=(404, 409)),
     post("/api/runs/{id}/cancel", cancel, MessageAnswer, errors=(404, 409)),
 )

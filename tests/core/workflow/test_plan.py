@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow.join import RunIf
 from qw.core.workflow.plan import plan
 from qw.core.workflow.run import Action, Cancel, Fail, Finish, Mark, Run, RunStatus, Skip, Start, StepState, StepStatus
+from qw.core.workflow.step import Step
 
 RUN = Run(id=UUID(int=7), input={"n": 3, "list": []})
 
@@ -328,6 +330,8 @@ class World:
     run: Run = RUN
     states: dict[str, StepState] = field(default_factory=dict)
     began: list[str] = field(default_factory=list)
+    needs: dict[str, list[StepStatus]] = field(default_factory=dict)
+    places: int = 0
     ended: list[str] = field(default_factory=list)
     before_cancel: list[str] = field(default_factory=list)
     finish: Finish | None = None
@@ -353,12 +357,14 @@ class World:
             case Start(step_id=step_id):
                 assert step_id not in self.states, "a step starts once"
                 self.began.append(step_id)
+                step = self.workflow.by_id.get(step_id)
+                self.needs[step_id] = [self.status(need) for need in step.needs] if step else []
                 self.states[step_id] = busy(step_id)
             case Skip(step_id=step_id):
                 assert step_id not in self.states
-                self.states[step_id] = replace(skipped(step_id), finished=len(self.states))
+                self.states[step_id] = replace(skipped(step_id), finished=self.next_place())
             case Fail(step_id=step_id, error=error):
-                self.states[step_id] = bad(step_id, len(self.states), error)
+                self.states[step_id] = bad(step_id, self.next_place(), error)
             case Cancel(step_id=step_id):
                 self.states[step_id] = replace(self.states[step_id], cancel_asked=True)
             case Mark(detail=detail):
@@ -371,8 +377,15 @@ class World:
     def end_task(self, step_id: str, status: StepStatus) -> None:
         self.ended.append(step_id)
         self.states[step_id] = replace(
-            self.states[step_id], status=status, finished=len(self.ended), error="boom", result={"of": step_id}
+            self.states[step_id], status=status, finished=self.next_place(), error="boom", result={"of": step_id}
         )
+
+    def next_place(self) -> int:
+        self.places += 1
+        return self.places
+
+    def status(self, step_id: str) -> StepStatus:
+        return self.states[step_id].status if step_id in self.states else StepStatus.PENDING
 
     @property
     def busy(self) -> list[str]:
@@ -388,6 +401,10 @@ def workflows(draw: st.DrawFn) -> Workflow:
         more: dict[str, Any] = {}
         if draw(st.integers(0, 5)) == 0:
             more["if"] = draw(st.sampled_from(["false", "input.n > 5", "input.n == 3", "input.n.x"]))
+        if needs:
+            more["run_if"] = draw(st.sampled_from([None, None, *RunIf]))
+        if draw(st.integers(0, 3)) == 0:
+            more["continue_on_error"] = True
         if draw(st.integers(0, 7)) == 0:
             more["with"] = {"x": "${{ input.missing }}" if n % 2 else "${{ input.list[5] }}"}
         steps.append((undone if draw(st.booleans()) else step)(id_, *needs, **more))
@@ -418,14 +435,26 @@ def drive(workflow: Workflow, data: st.DataObject, *, fails: bool, cancels: bool
 
 
 def needs_hold(world: World) -> bool:
-    """Whether every step that began had all its needs ended by then: a need ends before what needs it begins."""
-    completed = {one for one, state in world.states.items() if state.status is StepStatus.COMPLETED}
-    return all(
-        need in completed and world.ended.index(need) < world.ended.index(one.id)
-        for one in world.workflow.steps
-        if one.id in world.began
-        for need in one.needs
-    )
+    """Whether every step began when its ``run_if`` allowed it, as its needs stood then."""
+    bad = {StepStatus.FAILED, StepStatus.CANCELLED}
+    good = {StepStatus.COMPLETED}
+
+    def holds(one: Step) -> bool:
+        needs = world.needs[one.id]
+        if not needs:
+            return True
+        match one.run_if:
+            case RunIf.ALL_COMPLETED:
+                return set(needs) <= good | bad
+            case RunIf.ANY_COMPLETED:
+                return bool(good & set(needs))
+            case RunIf.NONE_FAILED:
+                return set(needs) <= good | {StepStatus.SKIPPED} and bool(good & set(needs))
+            case RunIf.ALL_DONE:
+                return all(status.is_final for status in needs)
+        return bool(bad & set(needs))
+
+    return all(holds(one) for one in world.workflow.steps if one.id in world.began)
 
 
 def compensations(names: list[str]) -> list[str]:
@@ -442,7 +471,8 @@ def test_any_run_ends_and_keeps_every_promise(workflow: Workflow, data: st.DataO
     assert all(one.id in world.states for one in workflow.steps)
     main = [world.states[one.id].status for one in workflow.steps]
     if world.finish.status is RunStatus.COMPLETED:
-        assert set(main) <= {StepStatus.COMPLETED, StepStatus.SKIPPED}
+        borne = {world.states[one.id].status for one in workflow.steps if one.continue_on_error}
+        assert set(main) <= {StepStatus.COMPLETED, StepStatus.SKIPPED} | borne
         assert compensations(world.began) == []
         assert not any(one.id in world.states for one in workflow.on_failure)
     else:
