@@ -52,7 +52,7 @@ def as_ended(claim: Claim, outcome: Completed | Failed, policy: Policy) -> Ended
 
 
 async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
-    async def no_log(line: object) -> None: ...
+    async def no_log(lines: object) -> None: ...
 
     worker, handler = await registered(conn), app.get("greet")
     assert handler is not None

@@ -1,63 +1,98 @@
-"""One attempt: from a claim to an outcome. Whatever a handler does, an outcome comes back."""
+"""One attempt: from a claim to an outcome. Whatever a handler does, an outcome comes back, within its time-out.
+
+Code of the user's runs in three places: the handler, the methods of what it returned (``__str__``, ``model_dump``), and
+those of what it raised. The first two are the run, and are stopped like it; the last gets EXPLAIN_SECONDS. The methods
+are called in a thread unless the value is of Python's own classes: in the loop one that hangs would stop all the rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import logging
 import threading
-import traceback
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
 
-import orjson
-
-from qw.core.duration import MAX_DURATION
-from qw.core.errors import Invalid
 from qw.core.task.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
-from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
-from qw.core.task.payload import MAX_RESULT, Json, clean, clean_error
+from qw.core.task.outcome import (
+    class_name,
+    error_outcome,
+    failure_of,
+    is_explained,
+    is_plain,
+    result_outcome,
+    text_of,
+    traceback_of,
+)
+from qw.core.task.payload import NotPlain
 from qw.handlers import Handler, HandlerKind
 from qw.services.context import AttemptContext, BlockingContext
 from qw.services.in_flight import ClaimInFlight, ClaimState, Stop
 
-_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a future cannot carry these from a thread as they are
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EXPLAIN_SECONDS = 2.0  # what an error gets to say what it is
+LOG_SECONDS = 1.0  # for which an outcome waits for the task's log at most
+
+_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a coroutine cannot raise these as they are
 
 
 async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
+    try:
+        return await _attempt(holding, context)
+    except GeneratorExit:
+        raise  # nobody waits for this attempt any more: the loop is gone
+    except BaseException as error:
+        log.exception("attempt has no outcome", extra={"task": str(holding.claim.id), "type": holding.claim.type})
+        return failure_of(error, "the outcome of the attempt could not be made")
+    finally:
+        holding.state = ClaimState.ENDING
+
+
+async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
+    try:
+        result = await _called(holding, context)
+        outcome = await _converted(result)
+    except asyncio.CancelledError:
+        holding.state = ClaimState.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
+        return _stopped(holding)
+    except BaseException as error:  # libraries raise some of their own, a panic in Rust for one
+        holding.state = ClaimState.ENDING
+        if isinstance(error, GeneratorExit) and _is_abandoned(holding):
+            raise
+        if holding.stop in _OVERRULING:  # it turned its cancellation into an error of its own
+            return _stopped(holding)
+        return await _explained(error, context)
+    holding.state = ClaimState.ENDING
+    if holding.stop is Stop.TIMEOUT:  # it came back too late
+        return _stopped(holding)
+    return outcome
+
+
+_OVERRULING = frozenset({Stop.TIMEOUT, Stop.LEASE, Stop.DRAIN})
+
+
+def _is_abandoned(holding: ClaimInFlight) -> bool:
+    """Whether the coroutine is being closed from outside, and did not raise GeneratorExit by itself."""
+    try:
+        return asyncio.current_task() is not holding.task
+    except RuntimeError:
+        return True
+
+
+async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
+    """What the handler returns."""
     handler = holding.handler
     assert handler is not None
-    try:
-        try:
-            if handler.kind is HandlerKind.ASYNC:
-                result = await handler.function(**handler.arguments(context))
-            else:
-                result = await _off_the_loop(handler, context, holding)
-        finally:
-            holding.state = (
-                ClaimState.ENDING
-            )  # from here on nobody can tell it to stop, so that its outcome is not lost
-    except asyncio.CancelledError:
-        return _stopped(holding)
-    except Snooze as snooze:
-        delay = max(timedelta(0), min(snooze.delay, MAX_DURATION))
-        return Snoozed(delay=delay, reason=clean_error(snooze.reason) or "snoozed")
-    except Reject as reject:
-        return Failed(error=_text(reject), names=("Reject",), final=True)
-    except Retry as retry:
-        return Failed(error=_text(retry), names=_names(retry), after=retry.after)
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # libraries raise some of their own, a panic in Rust for one
-        if holding.stop is Stop.TIMEOUT:  # it turned its cancellation into an error of its own
-            return _stopped(holding)
-        if not isinstance(error, Failure):
-            await _log_traceback(context, error)
-        return Failed(error=_text(error), names=_names(error))
-    if holding.stop is Stop.TIMEOUT:  # a thread that came back too late
-        return _stopped(holding)
-    return _completed(result)
+    if handler.kind is HandlerKind.ASYNC:
+        return await handler.function(**handler.arguments(context))
+    return await _off_the_loop(handler, context, holding)
 
 
 async def _off_the_loop(handler: Handler, context: AttemptContext, holding: ClaimInFlight) -> object:
@@ -74,49 +109,94 @@ async def _off_the_loop(handler: Handler, context: AttemptContext, holding: Clai
 
 async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
     """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[object] = loop.create_future()
-
-    def settle(result: object, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function(**arguments)
-        except BaseException as raised:
-            error = RuntimeError(type(raised).__name__) if isinstance(raised, _OF_THE_LOOP) else raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name=f"qw {holding.claim.type}", daemon=True).start()
+    done = _started(f"qw {holding.claim.type}", lambda: function(**arguments))
     while True:
         try:
-            return await asyncio.shield(done)
+            return _returned(await asyncio.shield(done))
         except asyncio.CancelledError:
+            if done.done():
+                return _returned(done.result())
             if holding.stop not in (Stop.TIMEOUT, Stop.CANCEL):
                 raise  # the daemon goes, or the lease is gone: nobody waits for it
 
 
-def _completed(result: object) -> Outcome:
-    if result is None:
-        return Completed()
+async def _converted(result: object) -> Completed | Failed:
+    """The outcome of a handler that returned *result*."""
     try:
-        value: Json = clean(result)
-    except (Invalid, RecursionError) as error:
-        return Failed(error=str(error) or "the result is nested too deeply", names=("Invalid",), final=True)
-    size = len(orjson.dumps(value))
-    if size > MAX_RESULT:
-        text = (
-            f"the result has {size:,} bytes; at most {MAX_RESULT:,} are stored; keep it elsewhere, return a reference"
-        )
-        return Failed(error=text, names=("ResultTooLarge",), final=True)
-    return Completed(result=value)
+        return result_outcome(result, plain_only=True)
+    except NotPlain:
+        pass
+    outcome: Completed | Failed = _returned(await _started("qw result", lambda: result_outcome(result)))
+    return outcome
+
+
+async def _explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed:
+    """The outcome of a handler that raised *error*. Its traceback goes to the task's log."""
+    if is_plain(error):
+        return error_outcome(error)
+    outcome: Failed | Snoozed
+    explaining = _started("qw error", lambda: _explain(error))
+    try:
+        async with asyncio.timeout(EXPLAIN_SECONDS):
+            outcome, trace = _returned(await explaining)
+    except GeneratorExit:
+        raise
+    except BaseException as failure:
+        log.warning("error could not be described", extra={"task": str(context.task_id), "why": class_name(failure)})
+        return failure_of(error, "the handler raised an error whose text could not be read")
+    if trace:
+        await _log(trace, context)
+    return outcome
+
+
+async def _log(trace: str, context: AttemptContext) -> None:
+    """Add the traceback to the task's log, if the log has room soon: the outcome matters more."""
+    try:
+        async with asyncio.timeout(LOG_SECONDS):
+            await context.log(trace, level="ERROR")
+    except (TimeoutError, asyncio.CancelledError):
+        log.warning("traceback dropped: the task log has no room", extra={"task": str(context.task_id)})
+
+
+def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
+    if is_explained(error):
+        return error_outcome(error), ""
+    try:
+        return error_outcome(error), traceback_of(error)
+    except BaseException as broken:  # a cause or a note that cannot be shown
+        return error_outcome(error), f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
+
+
+_Answer: TypeAlias = tuple[Any, BaseException | None]
+
+
+def _started(name: str, function: Callable[[], T]) -> asyncio.Future[_Answer]:
+    """Call *function* in a thread of its own, which ends with the program. The future has what `_returned` unpacks."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_Answer] = loop.create_future()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        if not answer.done():
+            answer.set_result((result, error))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:
+            error = RuntimeError(class_name(raised)) if isinstance(raised, _OF_THE_LOOP) else raised
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), name=name, daemon=True).start()
+    return answer
+
+
+def _returned(answer: _Answer) -> Any:
+    result, error = answer
+    if error is not None:
+        raise error
+    return result
 
 
 def _stopped(holding: ClaimInFlight) -> Outcome:
@@ -129,21 +209,3 @@ def _stopped(holding: ClaimInFlight) -> Outcome:
             return HandedBack()
         case None:
             return Failed(error="the handler cancelled itself", names=("CancelledError",))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return clean_error(str(error)) or type(error).__name__
-    except Exception:  # one that cannot say what it is
-        return type(error).__name__
-
-
-def _names(error: BaseException) -> tuple[str, ...]:
-    return tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object)
-
-
-async def _log_traceback(context: AttemptContext, error: BaseException) -> None:
-    try:
-        await context.log("".join(traceback.format_exception(error)), level="ERROR")
-    except Exception:  # the outcome matters more than its log
-        return

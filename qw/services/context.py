@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from qw.core.errors import Invalid
@@ -17,6 +18,8 @@ from qw.store.connection import Connection
 T = TypeVar("T")
 
 LINE_LENGTH = 8192  # characters of a log line that are kept
+LEVEL_LENGTH = 32
+MESSAGE_LENGTH = 16 * 1024 * 1024  # characters of what is logged at once
 
 
 class Connections(Protocol):
@@ -25,10 +28,13 @@ class Connections(Protocol):
     def connection(self) -> Any: ...
 
 
-class LogSink(Protocol):
-    """Where log lines (task, attempt, level, message) go."""
+LogLine: TypeAlias = tuple[UUID, int, str, str]  # task, attempt, level, message
 
-    def __call__(self, line: tuple[UUID, int, str, str]) -> Awaitable[None]: ...
+
+class LogSink(Protocol):
+    """Where log lines go. Waits while there is no room for them."""
+
+    def __call__(self, lines: Sequence[LogLine]) -> Awaitable[None]: ...
 
 
 class AttemptContext:
@@ -86,14 +92,14 @@ class AttemptContext:
 
     async def log(self, message: str, *, level: str = "INFO") -> None:
         self.has_logged = True
-        for line in clean_text(str(message)).splitlines() or [""]:
-            await self._log((self._claim.id, self._claim.attempt, level, line[:LINE_LENGTH]))
+        id, attempt, name = self._claim.id, self._claim.attempt, _level(level)
+        await self._log([(id, attempt, name, line[:LINE_LENGTH]) for line in _text(message).splitlines() or [""]])
 
     async def progress(self, fraction: float, message: str = "") -> None:
         if not 0 <= fraction <= 1:
             raise Invalid(f"progress is a number from 0 to 1, not {fraction}")
         async with self._pool.connection() as conn:
-            await tasks.write_progress(conn, self._claim.id, fraction, clean_text(message)[:LINE_LENGTH])
+            await tasks.write_progress(conn, self._claim.id, fraction, _text(message)[:LINE_LENGTH])
 
     async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._pool.connection() as conn:
@@ -124,6 +130,23 @@ class AttemptContext:
             await self._transaction.__aexit__(kind, error, None)
         finally:
             self.open_connection = None
+
+
+def _text(message: object) -> str:
+    try:
+        text = str(message)
+    except Exception as error:
+        return f"({type(message).__name__}: its text cannot be read: {type(error).__name__})"
+    if len(text) > MESSAGE_LENGTH:
+        half = MESSAGE_LENGTH // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return clean_text(text)
+
+
+def _level(level: object) -> str:
+    """The name of a level, also of one that `logging` knows by a number."""
+    name = logging.getLevelName(level) if type(level) is int else level
+    return _text(name).strip()[:LEVEL_LENGTH] or "INFO"
 
 
 class BlockingContext:

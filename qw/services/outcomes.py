@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status
 from qw.core.task.ending import Ending
+from qw.core.task.payload import clean_error
 from qw.services.in_flight import InFlight
 from qw.services.measures import Measures
 from qw.store import claims
 from qw.store.claims import EndedAttempt
-from qw.store.connection import ReconnectingConnection, blames_data
+from qw.store.connection import ReconnectingConnection
+from qw.store.errors import blames_data
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Outcomes:
         self._measures = measures
         self._ended = ended
         self._pending: deque[EndedAttempt] = deque()
+        self._refused: list[EndedAttempt] = []
         self._doubtful: set[int] = set()
         self._in_flight = 0
         self.bell = asyncio.Event()
@@ -67,6 +70,18 @@ class Outcomes:
     def patience(self) -> float:
         return 3600.0  # the bell rings for every outcome
 
+    def stored(self, ended: Sequence[EndedAttempt], *, lost: Collection[int] = ()) -> None:
+        """What follows when ends are in the database: every way to end an attempt leads here.
+
+        The process holds them no longer, they are measured, and those who wait for ends are told.
+        """
+        self._measures.attempts([(self._holdings.pop(e.fence), e) for e in ended], lost=lost)
+        self._doubtful.difference_update(e.fence for e in ended)
+        try:
+            self._ended(ended)
+        except Exception:
+            log.exception("ends could not be passed on", extra={"tasks": len(ended)})
+
     async def step(self) -> bool:
         batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
         if not batch:
@@ -74,50 +89,53 @@ class Outcomes:
         self._in_flight = len(batch)
         try:
             await self._write(batch)
-        except BaseException as error:
+        except BaseException:
             # What was stored of it is refused by its fence the next time, and found by the look-up.
             self._doubtful.update(e.fence for e in batch)
             self._pending.extendleft(reversed(batch))
-            if not isinstance(error, Unavailable):
-                log.exception("outcome batch failed", extra={"tasks": len(batch)})
+            self._refused.clear()
             raise
         finally:
             self._in_flight = 0
-            if not self._pending:
+            if not self._pending and not self._refused:
                 self.drained.set()
+        if self._refused:
+            refused, self._refused = self._refused, []
+            self._pending += refused  # behind the others, which they must not hold up
+            raise Unavailable(f"the database refuses {len(refused)} outcomes: {refused[0].ending.error}")
         return bool(self._pending)
 
     async def _write(self, batch: Sequence[EndedAttempt]) -> None:
         try:
             async with self._link.use() as conn:
                 mine = await claims.end(conn, batch)
-        except QwError as error:
+        except Exception as error:
             if not blames_data(error):
                 raise
             self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
             await self._write_apart(batch, error)
             return
         lost = await self._settle_lost([e for e in batch if e.fence not in mine])
-        self._measures.attempts([(self._holdings.pop(e.fence), e) for e in batch], lost=lost)
-        self._doubtful.difference_update(e.fence for e in batch)
-        self._ended(batch)
+        self.stored(batch, lost=lost)
 
-    async def _write_apart(self, batch: Sequence[EndedAttempt], error: QwError) -> None:
+    async def _write_apart(self, batch: Sequence[EndedAttempt], error: Exception) -> None:
         if len(batch) > 1:
             half = len(batch) // 2
             await self._write(batch[:half])
             await self._write(batch[half:])
             return
         (refused,) = batch
-        log.error("outcome refused", extra={"task": str(refused.id), "error": str(error)})
+        log.error("outcome refused", extra={"task": str(refused.id), "error": _said(error)})
+        who = "the database refused the outcome" if isinstance(error, QwError) else "the outcome could not be written"
         ending = Ending(
             status=Status.FAILED,
             retries=refused.ending.retries,
             crashes=refused.ending.crashes,
-            error=f"the database refused the outcome: {error}",
+            error=clean_error(f"{who}: {_said(error)}"),
         )
         if ending.error == refused.ending.error:
-            raise Unavailable(ending.error or "")  # it refuses even that: ask again later
+            self._refused.append(refused)  # it refuses even that: ask again later
+            return
         await self._write([refused._replace(ending=ending)])
 
     async def _settle_lost(self, refused: Sequence[EndedAttempt]) -> set[int]:
@@ -134,8 +152,21 @@ class Outcomes:
                 and e.seconds is not None
                 and not (e.fence in self._doubtful and e.ending.outcome is None and not e.ending.status.is_final)
             ]
-            if lost:
-                await claims.record_lost(conn, self._worker(), lost)
+        if lost:
+            await self._record_lost(lost)
+        return {ended.fence for ended in lost}
+
+    async def _record_lost(self, lost: Sequence[EndedAttempt]) -> None:
         for ended in lost:
             log.warning("lease lost", extra={"task": str(ended.id), "fence": ended.fence})
-        return {ended.fence for ended in lost}
+        try:
+            async with self._link.use() as conn:
+                await claims.record_lost(conn, self._worker(), lost)
+        except Exception as error:  # it belongs to another attempt now: nothing depends on this record
+            if not blames_data(error):
+                raise
+            log.error("late results could not be recorded", extra={"tasks": len(lost), "error": _said(error)})
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, QwError) else f"{type(error).__name__}: {error}"

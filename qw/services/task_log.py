@@ -1,12 +1,12 @@
-"""Writes task log lines in batches, in their order."""
+"""Writes task log lines in batches, in their order. A line that the database refuses costs no other line."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from uuid import UUID
+from collections.abc import Sequence
 
-from qw.core.errors import QwError
+from qw.services.context import LogLine
 from qw.store import tasks
 from qw.store.connection import ReconnectingConnection
 from qw.store.errors import blames_data
@@ -24,7 +24,7 @@ class TaskLog:
 
     def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
-        self._lines: list[tuple[UUID, int, str, str]] = []
+        self._lines: list[LogLine] = []
         self._room = asyncio.Condition()
         self._added = 0
         self._stored = 0
@@ -33,18 +33,28 @@ class TaskLog:
     def patience(self) -> float:
         return 3600.0
 
-    async def add(self, line: tuple[UUID, int, str, str]) -> None:
-        if len(self._lines) >= MOST:
-            async with self._room:
-                await self._room.wait_for(lambda: len(self._lines) < MOST)
-        self._lines.append(line)
-        self._added += 1
-        self.bell.set()
+    async def add(self, lines: Sequence[LogLine]) -> None:
+        """Take the lines, in several parts when there is no room for all of them."""
+        taken = 0
+        while taken < len(lines):
+            if len(self._lines) >= MOST:
+                async with self._room:
+                    await self._room.wait_for(lambda: len(self._lines) < MOST)
+            part = lines[taken : taken + MOST - len(self._lines)]
+            self._lines += part
+            self._added += len(part)
+            self.bell.set()
+            taken += len(part)
 
-    async def flushed(self) -> None:
+    async def flushed(self, *, within: float | None = None) -> bool:
+        """Wait until all that was added so far is stored or refused, at most *within* seconds. Whether it is."""
         mark = self._added
-        async with self._room:
-            await self._room.wait_for(lambda: self._stored >= mark)
+        try:
+            async with asyncio.timeout(within), self._room:
+                await self._room.wait_for(lambda: self._stored >= mark)
+        except TimeoutError:
+            return False
+        return True
 
     async def step(self) -> bool:
         batch = self._lines[:BATCH]
@@ -56,11 +66,18 @@ class TaskLog:
                 self._room.notify_all()
         return bool(self._lines)
 
-    async def _write(self, batch: list[tuple[UUID, int, str, str]]) -> None:
+    async def _write(self, batch: Sequence[LogLine]) -> None:
+        """Store the lines. A batch that is refused is halved until the line to blame is alone; that one is dropped."""
         try:
             async with self._link.use() as conn:
                 await tasks.write_logs(conn, batch)
-        except QwError as error:
+        except Exception as error:
             if not blames_data(error):
                 raise
-            log.error("log lines refused", extra={"lines": len(batch), "error": str(error)})
+            if len(batch) > 1:
+                half = len(batch) // 2
+                await self._write(batch[:half])
+                await self._write(batch[half:])
+            else:
+                fields = {"task": str(batch[0][0]), "error": f"{type(error).__name__}: {error}"}
+                log.error("task log line refused by the database", extra=fields)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qw.core.task import Backoff, Claim, Lane, Policy
-from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Failed, HandedBack, Outcome, end
+from qw.core.task import Backoff, Claim, Lane, Policy, Status
+from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Ending, Failed, HandedBack, Outcome, end
+from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
-from qw.services.attempt import attempt
+from qw.services.attempt import LOG_SECONDS, attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
 TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
 BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be told of more
+COMMIT_SECONDS = 10.0  # for the commit of a handler's transaction, at least; its time-out may leave it more
+ROLLBACK_SECONDS = 5.0
+DAY_SECONDS = 86_400.0
 UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
 
 
@@ -229,12 +233,12 @@ class Worker:
             self._slots.give_back(holding.kind)
             if self._backlog.suspect is holding:
                 self._backlog.suspect = None
-        if context.has_logged:  # who sees the end must see the last line too
-            await self._log.flushed()
-        if context.open_connection is not None:
-            await self._end_together(holding, outcome, context)
-        else:
+        if context.has_logged:
+            await self._wait_for_log(holding)
+        if context.open_connection is None:
             self._end(holding, outcome)
+        else:
+            await self._end_together(holding, outcome, context)
         self._ended_since += 1
         if self._ended_since == 1:  # those that end in the same turn of the loop are followed up together
             self._loop.call_soon(self._follow_up)
@@ -251,28 +255,43 @@ class Worker:
         self.done += 1
         self._outcomes.add(_ended(holding, outcome))
 
+    async def _wait_for_log(self, holding: ClaimInFlight) -> None:
+        """Who sees the end should see the last line too; but no end waits long for it."""
+        try:
+            if not await self._log.flushed(within=LOG_SECONDS):
+                log.warning("attempt ends before its log is written", extra={"task": str(holding.claim.id)})
+        except asyncio.CancelledError:  # somebody cancels all tasks of the loop; the outcome matters more
+            return
+
     async def _end_together(self, holding: ClaimInFlight, outcome: Outcome, context: AttemptContext) -> None:
         """End an attempt in the transaction that its handler used, so that both commit or neither does."""
-        ended = _ended(holding, outcome)
-        conn = context.open_connection
-        assert conn is not None
-        if not isinstance(outcome, Completed):
-            await _quietly(context.close(_RolledBack()))
-            self._end(holding, outcome)
-            return
-        try:
-            if await claims.end(conn, [ended]):
-                await context.close()
-                self._measures.attempts([(self._holdings.pop(holding.claim.fence), ended)])
-                self.done += 1
-                return
-            await context.close(_RolledBack())
-        except Exception as error:
-            # In doubt: the fence decides when the outcome is written again as a failure.
-            await _quietly(context.close(error))
-            self._outcomes.doubt(holding.claim.fence)
-            outcome = _lost_transaction(error)
+        if isinstance(outcome, Completed):
+            ended = _ended(holding, outcome)
+            try:
+                async with asyncio.timeout(max(COMMIT_SECONDS, min(holding.deadline - time.monotonic(), DAY_SECONDS))):
+                    is_stored = await self._commit(ended, context)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                # In doubt: the fence decides when the outcome is written again as a failure.
+                self._outcomes.doubt(holding.claim.fence)
+                outcome = _lost_transaction(error)
+            else:
+                if is_stored:
+                    holding.state = ClaimState.ENDING
+                    self.done += 1
+                    self._outcomes.stored([ended])
+                    return
+        await _roll_back(context)
         self._end(holding, outcome)
+
+    async def _commit(self, ended: EndedAttempt, context: AttemptContext) -> bool:
+        """Whether the claim was still ours, and all was committed."""
+        assert context.open_connection is not None
+        if not await claims.end(context.open_connection, [ended]):
+            return False
+        await context.close()
+        return True
 
     # -- giving back
 
@@ -348,15 +367,27 @@ class _RolledBack(Exception):
     """Leaves a transaction without committing it."""
 
 
-def _lost_transaction(error: Exception) -> Outcome:
-    return Failed(error=f"the transaction of the handler did not commit: {error}", names=(type(error).__name__,))
-
-
-async def _quietly(closing: object) -> None:
+async def _roll_back(context: AttemptContext) -> None:
+    """Undo what the handler did on its connection, and give that back. Never raises, and takes seconds at most."""
+    conn = context.open_connection
+    if conn is None:
+        return
+    # What a handler left behind may still use the connection, and with it the lock that the rollback needs.
+    closing = asyncio.get_running_loop().call_later(ROLLBACK_SECONDS, conn.pgconn.finish)
     try:
-        await closing  # type: ignore[misc]
-    except Exception as error:
+        async with asyncio.timeout(ROLLBACK_SECONDS + 1):
+            await context.close(_RolledBack())
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         log.debug("rollback failed", extra={"error": str(error)})
+    finally:
+        closing.cancel()
+
+
+def _lost_transaction(error: BaseException) -> Outcome:
+    text = f"the transaction of the handler did not commit: {text_of(error)}"
+    return Failed(error=text, names=(type(error).__name__,))
 
 
 def _policy(claim: Claim, handler: Handler | None) -> Policy:
@@ -372,14 +403,23 @@ def _policy(claim: Claim, handler: Handler | None) -> Policy:
 
 def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:
     claim, started = holding.claim, holding.started
-    ending = end(outcome, retries=claim.retries, crashes=claim.crashes, policy=holding.policy, chance=random.random())
     return EndedAttempt(
         claim.id,
         claim.fence,
         claim.attempt if started is not None else claim.attempt - 1,
-        ending,
+        _ending(holding, outcome),
         time.monotonic() - started if started is not None else None,
         claim.unique_key,
         claim.run_id,
         claim.queue,
     )
+
+
+def _ending(holding: ClaimInFlight, outcome: Outcome) -> Ending:
+    claim, policy = holding.claim, holding.policy
+    try:
+        return end(outcome, retries=claim.retries, crashes=claim.crashes, policy=policy, chance=random.random())
+    except Exception as error:  # an outcome, or a policy, that the rules cannot take
+        log.exception("attempt has no ending", extra={"task": str(claim.id), "type": claim.type})
+        failed = failure_of(error, "the ending of the attempt could not be decided")
+        return Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from qw.core.task import Backoff, Task
 from qw.core.task.handler_api import Context, Reject, Retry, Snooze
 from qw.handlers import Handlers
+from qw.services import attempt as attempt_module
+from qw.services import worker as worker_module
 from qw.services.in_flight import Stop
 from qw.store import tasks
 from tests.given import column, expect_whole, new_task
@@ -368,6 +371,153 @@ async def test_what_no_handler_should_raise_is_an_outcome_too(url: str, error: B
     task = await outcome_of(url, raising(error, max_retries=1))
 
     assert (task.status, task.error) == ("failed", text)
+
+
+class Order:
+    """As an object of an ORM whose session is closed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("the session is closed")
+
+
+class Hanging:
+    """Its text takes for ever, until the test lets go."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def __str__(self) -> str:
+        self.go_on.wait(20)
+        return "late"
+
+
+class HangingError(Exception):
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Unprepared(Retry):
+    def __init__(self) -> None:
+        """Calls nothing of its class above."""
+
+
+def with_after(after: object) -> Retry:
+    retry = Retry("busy")
+    retry.after = after  # type: ignore[assignment]
+    return retry
+
+
+class Model(BaseModel):
+    n: int
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GeneratorExit(), KeyboardInterrupt(), _Panic(), Unprepared(), with_after(30), with_after(float("nan")),
+        StopAsyncIteration(), ExceptionGroup("g", [ValueError(n) for n in range(5000)]), _Speechless(),
+        BaseExceptionGroup("g", [KeyboardInterrupt(), SystemExit(1)]), ValueError(Order()),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_whatever_is_raised_the_attempt_ends_and_its_slot_is_free(url: str, error: BaseException) -> None:
+    async with workshop(url, raising(error)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, task.retries, shop.worker.running) == ("retrying", 1, 0)
+        [attempt] = await tasks.attempts(shop.conn, task.id)
+        assert attempt.error
+
+
+async def test_whatever_cannot_be_stored_of_a_result_the_attempt_ends_with_an_error_that_says_so(url: str) -> None:
+    app = Handlers()
+    app.handler("t")(lambda: Order())
+    app.handler("class")(lambda: Model)
+
+    async with workshop(url, app) as shop:
+        order, model = await shop.run(new_task("t"), new_task("class"))
+
+        assert order.status == "retrying"
+        assert "RuntimeError: the session is closed" in str((await tasks.attempts(shop.conn, order.id))[0].error)
+        assert (model.status, model.result) == ("completed", str(Model))
+
+
+@pytest.mark.parametrize("way", ["coroutine", "thread"])
+async def test_a_result_whose_conversion_hangs_is_timed_out_and_holds_up_nobody(url: str, way: str) -> None:
+    app, hanging = Handlers(), Hanging()
+
+    async def coroutine() -> object:
+        return hanging
+
+    def thread() -> object:
+        return hanging
+
+    app.handler("t", timeout=0.3, max_retries=1)(coroutine if way == "coroutine" else thread)
+
+    @app.handler("other")
+    async def other() -> None: ...
+
+    async with workshop(url, app) as shop:
+        hung, fine = await shop.run(new_task("t"), new_task("other"))
+
+    hanging.go_on.set()
+    assert (hung.status, hung.error) == ("failed", "timed out after 300ms")
+    assert fine.status == "completed"
+
+
+async def test_an_error_whose_text_hangs_is_recorded_by_the_name_of_its_class(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_module, "EXPLAIN_SECONDS", 0.2)
+    hanging = Hanging()
+
+    task = await outcome_of(url, raising(HangingError(hanging), max_retries=1))
+
+    hanging.go_on.set()
+    assert task.status == "failed"
+    assert task.error == "the handler raised an error whose text could not be read: HangingError"
+
+
+async def test_an_end_is_stored_though_the_log_cannot_be_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "LOG_SECONDS", 0.1)
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> str:
+        await context.log("a line")
+        return "done"
+
+    async with workshop(url, app) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        async with asyncio.timeout(10):
+            while len(shop.holdings):  # nobody writes the log
+                await shop.outcomes.step()
+                await asyncio.sleep(0.01)
+
+        assert (await shop.task(id)).result == "done"
+
+
+async def test_an_attempt_whose_task_is_cancelled_by_a_stranger_has_an_outcome(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> str:
+        await context.log("a line")
+        return "done"
+
+    @app.handler("cancels")
+    async def cancels() -> None:
+        for holding in shop.holdings:
+            if holding.task is not None and holding.task is not asyncio.current_task():
+                holding.task.cancel()
+
+    async with workshop(url, app) as shop:
+        ids = await shop.enqueue(new_task("t"), new_task("cancels"))
+        await shop.claim()
+        await shop.settle()
+
+        assert [(await shop.task(id)).status for id in ids] == ["completed", "completed"]
 
 
 async def test_a_thread_that_raises_a_cancellation_of_its_own_after_its_time_out_ends(url: str) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from random import random
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_ru
 from qw.services.poller import pause
 from qw.services.promoter import LONG_AGO, Promoter
 from qw.services.pruner import Pruner, Retention
-from qw.services.task_log import BATCH, TaskLog
+from qw.services.task_log import BATCH, MOST, TaskLog
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id
@@ -154,8 +155,7 @@ async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, l
 
 async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
-    for n in range(BATCH + 1):
-        await log.add((id, 1, "INFO", str(n)))
+    await log.add([(id, 1, "INFO", str(n)) for n in range(BATCH + 1)])
     flushed = asyncio.create_task(log.flushed())
 
     assert await log.step()
@@ -167,13 +167,43 @@ async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection,
     assert [line.message for line in await tasks.read_logs(conn, id)] == [str(n) for n in range(BATCH + 1)]
 
 
+@pytest.mark.parametrize(
+    "bad", [(1, "\ud800", "x"), (1, 30, "x"), (1, "INFO", "a\0b"), (2**40, "INFO", "x"), (1, "INFO", None)], ids=repr
+)
+async def test_a_log_line_that_cannot_be_stored_costs_no_other_line(
+    conn: Connection, link: ReconnectingConnection, bad: Any
+) -> None:
+    log, id = TaskLog(link), new_id()
+    lines = [(id, 1, "INFO", str(n)) for n in range(20)]
+
+    await log.add([*lines[:7], (id, *bad), *lines[7:]])
+    await log.step()
+
+    stored = [line.message for line in await tasks.read_logs(conn, id)]
+    assert [message for message in stored if message != "x"] == [str(n) for n in range(20)]
+    assert await log.flushed(within=0)
+
+
+async def test_more_lines_than_there_is_room_for_are_taken_in_parts(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
+    log, id = TaskLog(link), new_id()
+    adding = asyncio.create_task(log.add([(id, 1, "INFO", str(n)) for n in range(MOST + BATCH)]))
+
+    while not adding.done() or len(log._lines):
+        await log.step()
+        await asyncio.sleep(0)
+
+    assert await value(conn, "select count(*) from qw.task_log") == MOST + BATCH
+
+
 async def test_log_lines_wait_while_the_database_is_away(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
-    await log.add((id, 1, "INFO", "one"))
+    await log.add([(id, 1, "INFO", "one")])
     await log.step()
     await conn.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity"
                        " where application_name = 'qw test chores'")  # fmt: skip
-    await log.add((id, 1, "INFO", "two"))
+    await log.add([(id, 1, "INFO", "two")])
 
     with pytest.raises(Unavailable):
         await log.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Reject, Retry
 from qw.handlers import Handlers
+from qw.services import worker as worker_module
 from qw.store import tasks
+from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection
 from tests.given import column, expect_whole, homes, new_task, value
 from tests.proxy import Proxy
@@ -47,6 +50,78 @@ async def test_effect_and_completion_commit_together(url: str) -> None:
 
         assert (task.status, task.result, await effects(shop)) == ("completed", "done", 1)
         await expect_whole(shop.conn)
+
+
+async def test_an_end_on_the_handlers_connection_is_told_to_the_same_as_any_other(url: str) -> None:
+    async def done(context: Context, conn: Connection) -> None: ...
+
+    async with workshop(url, in_transaction(done)) as shop:
+        told: list[EndedAttempt] = []
+        shop.outcomes._ended = told.extend
+        task = await shop.run_one(new_task("t"))
+
+        assert [(e.id, e.ending.status) for e in told] == [(task.id, "completed")]
+
+
+async def test_a_stray_that_uses_the_connection_delays_the_end_by_seconds_at_most(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "COMMIT_SECONDS", 0.2)
+    monkeypatch.setattr(worker_module, "ROLLBACK_SECONDS", 0.1)
+    strays: list[asyncio.Task[Any]] = []
+
+    async def leave(context: Context, conn: Connection) -> None:
+        strays.append(asyncio.create_task(conn.execute("select pg_sleep(60)")))
+        await asyncio.sleep(0)
+
+    async with workshop(url, in_transaction(leave, timeout=0.3, max_retries=1)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert task.status == "failed"
+        assert "did not commit" in (task.error or "")
+        assert await effects(shop) == 0
+    strays[0].cancel()
+    await asyncio.gather(*strays, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "level",
+    ["\ud800", "a\0b", logging.WARNING, 35, None, object(), "", "x" * 10_000],
+    ids=lambda level: repr(level)[:20],
+)
+async def test_any_level_can_be_logged(url: str, level: Any) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        await context.log("x", level=level)
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        [line] = await tasks.read_logs(shop.conn, task.id)
+        assert task.status == "completed"
+        assert 0 < len(line.level) <= 32
+        assert level != logging.WARNING or line.level == "WARNING"
+
+
+async def test_what_cannot_say_what_it_is_can_be_logged(url: str) -> None:
+    app = Handlers()
+
+    class Speechless:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        await context.log(Speechless())  # type: ignore[arg-type]
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert [line.message for line in await tasks.read_logs(shop.conn, task.id)] == [
+            "(Speechless: its text cannot be read: RuntimeError)"
+        ]
 
 
 async def test_a_failure_takes_its_effect_back(url: str) -> None:

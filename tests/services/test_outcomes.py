@@ -214,6 +214,52 @@ async def test_an_outcome_larger_than_any_limit_of_the_database_fails_its_task(s
     assert await history(shop) == []
 
 
+async def test_an_outcome_that_cannot_even_be_written_down_fails_alone(shop: Workshop) -> None:
+    good, bad, other = await holdings(shop, 3)
+    ends = [ended(good), ended(bad, Completed(result=object())), ended(other)]  # type: ignore[arg-type]
+
+    await write(shop, *ends)
+
+    assert [await status(shop.conn, claim.id) for claim in (good, bad, other)] == ["completed", "failed", "completed"]
+    error = await value(shop.conn, "select error from qw.finished where status = 'failed'")
+    assert error.startswith("the outcome could not be written: TypeError: ")
+    assert await history(shop) == []
+
+
+async def test_an_end_that_is_refused_in_every_form_holds_up_no_other(shop: Workshop) -> None:
+    """As a trigger of somebody's does."""
+    bad, *good = await holdings(shop, 4)
+    await shop.conn.execute(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;"
+        "create trigger refuse before insert on qw.finished for each row"
+        f" when (new.task_id = '{bad.id}') execute function public.refuse()"
+    )
+    try:
+        for claim in (bad, *good):
+            shop.outcomes.add(ended(claim))
+        with pytest.raises(Unavailable, match="not this one"):
+            await shop.outcomes.step()
+
+        assert [await status(shop.conn, claim.id) for claim in good] == ["completed"] * 3
+        assert len(shop.outcomes) == 1
+    finally:
+        await shop.conn.execute("drop function public.refuse cascade")
+    await shop.until(lambda: not len(shop.outcomes))
+    assert await status(shop.conn, bad.id) == "failed"
+
+
+async def test_those_who_wait_for_ends_cannot_keep_them_from_being_over(shop: Workshop) -> None:
+    def broken(ended: object) -> None:
+        raise RuntimeError
+
+    shop.outcomes._ended = broken
+    [claim] = await holdings(shop)
+
+    await write(shop, ended(claim))
+
+    assert (len(shop.holdings), await status(shop.conn, claim.id)) == (0, "completed")
+
+
 async def test_a_lone_outcome_is_written_at_once_and_many_in_batches(shop: Workshop) -> None:
     held = await holdings(shop, 100)
     for claim in held:

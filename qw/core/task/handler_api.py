@@ -1,4 +1,7 @@
-"""What handlers are given, and what they may raise."""
+"""What handlers are given, and what they may raise.
+
+What is raised inside an exception group means the same as alone; `qw.core.outcome` says what a mixture means.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Snooze(Exception):
     """Call me again after *delay*; this attempt costs nothing."""
 
     def __init__(self, delay: timedelta | float, reason: str = "snoozed") -> None:
-        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        self.delay = _duration(delay, "Snooze: delay")
         self.reason = reason
         super().__init__(reason)
 
@@ -31,8 +34,18 @@ class Retry(Exception):
     """This attempt failed; try again, after *after* where the handler knows better than the backoff."""
 
     def __init__(self, reason: str, *, after: timedelta | float | None = None) -> None:
-        self.after = after if after is None or isinstance(after, timedelta) else timedelta(seconds=after)
+        self.after = None if after is None else _duration(after, "Retry: after")
         super().__init__(reason)
+
+
+def _duration(value: timedelta | float, name: str) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {kind}") from None
 
 
 class Failure(Exception):

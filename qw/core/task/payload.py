@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
@@ -162,40 +162,150 @@ def _text_fault(text: str) -> str | None:
     return None
 
 
-def clean(value: object, depth: int = 1) -> Json:
-    """*value* as storable JSON: what JSON has no word for becomes its nearest text, NaN and infinities become null."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Enum):
-        return clean(value.value, depth)
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, int):
-        return int(value) if MIN_INT <= value <= MAX_INT else str(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if depth > MAX_DEPTH:
-        raise Invalid(f"the result is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return {clean_text(str(key)): clean(below, depth + 1) for key, below in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [clean(below, depth + 1) for below in value]
-    return _clean_object(value, depth)
+class ResultTooLarge(Invalid):
+    """More JSON than is stored of one value."""
+
+    code = "result_too_large"
 
 
-def _clean_object(value: object, depth: int) -> Json:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, (bytes, bytearray)):
-        return clean_text(bytes(value).decode(errors="replace"))
-    if isinstance(value, (UUID, Decimal)):
+class NotPlain(Exception):
+    """Converting the value would run code of its class, which may raise or take any time."""
+
+
+def clean(value: object, *, limit: int | None = None, plain_only: bool = False) -> Json:
+    """*value* as storable JSON: what JSON has no word for becomes its nearest text, NaN and infinities become null.
+
+    Raise Invalid for what is nested too deeply or is yet to be computed (a generator, a coroutine), ResultTooLarge for
+    more than *limit* bytes, as soon as that is sure, and whatever the value's own methods raise. With *plain_only*
+    none of these is called; raise NotPlain instead.
+    """
+    return _Cleaner(limit, plain_only).clean(value, 1)
+
+
+class _Cleaner:
+    """One conversion. ``_room`` is what is left of the limit, by a count that never exceeds the bytes of the JSON.
+
+    Containers are copied before they are walked, because another thread may still change them.
+    """
+
+    __slots__ = ("_limit", "_plain_only", "_room")
+
+    def __init__(self, limit: int | None, plain_only: bool) -> None:
+        self._limit = limit
+        self._room = limit
+        self._plain_only = plain_only
+
+    def clean(self, value: object, depth: int) -> Json:
+        kind = type(value)
+        if value is None or kind is bool:
+            self._spend(4)
+            return value  # type: ignore[return-value]
+        if kind is str:
+            self._spend(len(value) + 2)  # type: ignore[arg-type]
+            return clean_text(value)  # type: ignore[arg-type]
+        if kind is int:
+            self._spend(1)
+            return _number(value)  # type: ignore[arg-type]
+        if kind is float:
+            self._spend(3)
+            return value if math.isfinite(value) else None  # type: ignore[arg-type, return-value]
+        if depth > MAX_DEPTH:
+            raise Invalid(f"the result is nested deeper than {MAX_DEPTH} levels")
+        if kind is dict:
+            return self._object(value, depth)  # type: ignore[arg-type]
+        if kind in _LISTS:
+            return self._list(value, depth)  # type: ignore[arg-type]
+        return self._other(value, depth)
+
+    def _spend(self, size: int) -> None:
+        if self._room is not None:
+            self._room -= size
+            if self._room < 0:
+                raise ResultTooLarge(
+                    f"the result has more than {self._limit:,} bytes as JSON, which is the most that is stored; "
+                    "keep it elsewhere, return a reference"
+                )
+
+    def _object(self, value: Mapping[object, object], depth: int) -> Json:
+        self._spend(1 + 4 * len(value))
+        return {self._key(key): self.clean(below, depth + 1) for key, below in list(value.items())}
+
+    def _key(self, key: object) -> str:
+        if type(key) is not str:
+            if self._plain_only and type(key) not in _PLAIN_KEYS:
+                raise NotPlain
+            key = _text_of_int(key) if type(key) is int else str(key)
+        self._spend(len(key))
+        return clean_text(key)
+
+    def _list(self, value: Collection[object], depth: int) -> Json:
+        self._spend(1 + len(value))
+        return [self.clean(below, depth + 1) for below in list(value)]
+
+    def _other(self, value: object, depth: int) -> Json:
+        kind = type(value)
+        if kind in _TIMES:
+            return self.clean(value.isoformat(), depth)  # type: ignore[attr-defined]
+        if kind is timedelta:
+            return self.clean(value.total_seconds(), depth)  # type: ignore[attr-defined]
+        if kind is UUID or kind is Decimal:
+            return self.clean(str(value), depth)
+        if kind is bytes or kind is bytearray:
+            self._spend(len(value))  # type: ignore[arg-type]
+            return clean_text(bytes(value).decode(errors="replace"))  # type: ignore[call-overload]
+        if self._plain_only:
+            raise NotPlain
+        return self._foreign(value, depth)
+
+    def _foreign(self, value: object, depth: int) -> Json:
+        """What has a class of its own. Its methods may do anything."""
+        if isinstance(value, Enum):
+            return self.clean(value.value, depth + 1)
+        for base in (str, int, float):
+            if isinstance(value, base):
+                return self.clean(_BARE[base](value), depth)
+        if isinstance(value, Mapping):
+            return self._object(value, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._list(value, depth)
+        if isinstance(value, (datetime, date, time)):
+            return self.clean(value.isoformat(), depth)
+        if isinstance(value, timedelta):
+            return self.clean(value.total_seconds(), depth)
+        if isinstance(value, (bytes, bytearray)):
+            return self.clean(bytes(value), depth)
+        if isinstance(value, _UNCOMPUTED):
+            raise Invalid(f"{_article(type(value).__name__)} cannot be stored: it has not been computed; {_COMPUTE}")
+        if isinstance(value, type):
+            return self.clean(str(value), depth)
+        if dataclasses.is_dataclass(value):
+            return self.clean({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
+        dump = getattr(value, "model_dump", None)  # a pydantic model
+        return self.clean(dump() if callable(dump) else str(value), depth + 1)
+
+
+_LISTS = frozenset({list, tuple, set, frozenset})
+_TIMES = frozenset({datetime, date, time})
+_PLAIN_KEYS = frozenset({str, int, float, bool, type(None)})
+_BARE: dict[type, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}  # none of them an override
+_UNCOMPUTED = (Iterator, AsyncIterator, Awaitable)
+_COMPUTE = "return a list of its items, or await it"
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[:1] in "aeiou" else f"a {noun}"
+
+
+def _number(value: int) -> Json:
+    return value if MIN_INT <= value <= MAX_INT else _text_of_int(value)
+
+
+def _text_of_int(value: int) -> str:
+    """Hexadecimal where Python refuses the time that decimal digits take."""
+    try:
         return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return clean({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
-    dump = getattr(value, "model_dump", None)  # a pydantic model
-    return clean(dump(), depth) if callable(dump) else clean_text(str(value))
+    except ValueError:
+        return hex(value)
 
 
 def clean_text(text: str) -> str:
@@ -207,11 +317,10 @@ def clean_text(text: str) -> str:
 
 def clean_error(text: str) -> str:
     """*text* as it may stand in an error column: storable, and its middle cut out when it is too long."""
-    text = clean_text(text)
     if len(text) <= MAX_ERROR:
-        return text
+        return clean_text(text)
     half = MAX_ERROR // 2 - 50
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return clean_text(f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}")
 
 
 class _Refused(ValueError):

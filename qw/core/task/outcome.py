@@ -1,0 +1,185 @@
+"""What a handler returned or raised, as the outcome of its attempt.
+
+Everything here calls methods of values that users made: it may raise anything or take any time, unless `is_plain` or
+``plain_only`` says otherwise. Whoever calls it has a net and a clock.
+
+An exception group is judged by all that it holds, however deep: a `Reject` in it rejects; else any other error, or a
+`Retry`, fails the attempt (the longest ``after`` counts); only when all of it is `Snooze` is the task put off, by the
+longest delay. Cancellations beside other errors count for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from asyncio import CancelledError
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+
+import orjson
+
+from qw.core.duration import MAX_DURATION
+from qw.core.errors import Invalid
+from qw.core.task.ending import Completed, Failed, Snoozed
+from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
+from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
+
+MAX_TRACEBACK_LINES = 1000
+_FRAMES = 200  # of each traceback; the innermost ones
+_SHOWN = 10  # errors of a group whose texts are told
+_SAID_ON_PURPOSE = (Failure, Reject, Retry, Snooze)
+_PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
+
+
+def result_outcome(result: object, *, plain_only: bool = False) -> Completed | Failed:
+    """Completed, or failed for good when the result cannot be stored. Raise NotPlain, see `clean`."""
+    if result is None:
+        return Completed()
+    try:
+        value = clean(result, limit=MAX_RESULT, plain_only=plain_only)
+        size = len(orjson.dumps(value))
+    except ResultTooLarge as error:
+        return Failed(error=str(error), names=("ResultTooLarge",), final=True)
+    except Invalid as error:
+        return Failed(error=str(error), names=("Invalid",), final=True)
+    except RecursionError:
+        return Failed(error="the result is nested too deeply", names=("Invalid",), final=True)
+    except NotPlain:
+        raise
+    except BaseException as error:
+        text = f"the result, {class_name(result)}, cannot be stored: {class_name(error)}: {text_of(error)}"
+        return Failed(error=clean_error(text), names=names_of(error))
+    if size > MAX_RESULT:
+        text = f"the result has {size:,} bytes; at most {MAX_RESULT:,} are stored"
+        return Failed(error=f"{text}; keep it elsewhere, return a reference", names=("ResultTooLarge",), final=True)
+    return Completed(result=value)
+
+
+def error_outcome(error: BaseException) -> Failed | Snoozed:
+    """What the attempt comes to when its handler raised *error*."""
+    errors = [each for each in _flattened(error) if not isinstance(each, CancelledError)]
+    rejected = [each for each in errors if isinstance(each, Reject)]
+    snoozed = [each for each in errors if isinstance(each, Snooze)]
+    if rejected:
+        return Failed(error=_texts(rejected), names=_names((error, *rejected)), final=True)
+    if errors and len(snoozed) == len(errors):
+        return _snoozed(snoozed)
+    if not errors:
+        return Failed(error="the handler cancelled itself", names=("CancelledError",))
+    failed = [each for each in errors if not isinstance(each, Snooze)]
+    after = [pause for each in failed if isinstance(each, Retry) and (pause := _duration(each, "after")) is not None]
+    return Failed(error=_texts(failed), names=_names((error, *failed)), after=max(after, default=None))
+
+
+def is_plain(error: BaseException) -> bool:
+    """Whether `error_outcome` calls nothing of the error's own class, and no traceback is wanted of it."""
+    return (type(error) in _SAID_ON_PURPOSE or (isinstance(error, Failure) and _has_usual_text(error))) and all(
+        type(argument) in _PLAIN_ARGUMENTS for argument in error.args
+    )
+
+
+def is_explained(error: BaseException) -> bool:
+    """Whether the error says all there is to know, so that no traceback is kept."""
+    return all(isinstance(each, _SAID_ON_PURPOSE) for each in _flattened(error))
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback, its middle cut out when it is long."""
+    text = clean_error("".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)))
+    lines = text.splitlines()
+    if len(lines) <= MAX_TRACEBACK_LINES:
+        return text
+    half = MAX_TRACEBACK_LINES // 2
+    left_out = f"… {len(lines) - 2 * half:,} lines left out …"
+    return "\n".join([*lines[:half], left_out, *lines[-half:]])
+
+
+def failure_of(error: BaseException, what: str) -> Failed:
+    """A plain failure that calls nothing of the error but names its class: for when all else failed."""
+    return Failed(error=f"{what}: {class_name(error)}", names=names_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """What the error says, or the name of its class when it says nothing or cannot say it."""
+    if isinstance(error, SystemExit):
+        return _text_of_exit(error)
+    try:
+        return clean_error(str(error)) or class_name(error)
+    except BaseException:
+        return class_name(error)
+
+
+def class_name(value: object) -> str:
+    return str(type.__getattribute__(type(value), "__name__"))
+
+
+def names_of(error: BaseException) -> tuple[str, ...]:
+    """The names of its class and of the classes above, the nearest first."""
+    return tuple(str(kind.__name__) for kind in type.mro(type(error)) if kind is not object)
+
+
+def _flattened(error: BaseException) -> Iterator[BaseException]:
+    """The errors that are no groups, in their order. Walks with a stack: groups can be nested without end."""
+    stack = [error]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, BaseExceptionGroup):
+            stack += reversed(top.exceptions)
+        else:
+            yield top
+
+
+def _texts(errors: Sequence[BaseException]) -> str:
+    if len(errors) == 1:
+        return text_of(errors[0])
+    told = [f"{class_name(error)}: {text_of(error)}" for error in islice(errors, _SHOWN)]
+    more = f"; and {len(errors) - _SHOWN:,} more" if len(errors) > _SHOWN else ""
+    return clean_error(f"{len(errors):,} errors: {'; '.join(told)}{more}")
+
+
+def _names(errors: Iterable[BaseException]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for error in errors for name in names_of(error)))
+
+
+def _snoozed(errors: Sequence[BaseException]) -> Failed | Snoozed:
+    delays = [_duration(error, "delay") for error in errors]
+    known = [delay for delay in delays if delay is not None]
+    if not known:
+        text = f"{class_name(errors[0])} has no usable delay: it must be a timedelta or a finite number of seconds"
+        return Failed(error=text, names=_names(errors))
+    longest = max(known)
+    error = errors[delays.index(longest)]
+    return Snoozed(delay=max(timedelta(0), longest), reason=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        return clean_error(str(error.reason)) or "snoozed"  # type: ignore[attr-defined]
+    except BaseException:
+        return "snoozed"
+
+
+def _duration(error: BaseException, name: str) -> timedelta | None:
+    """The attribute as a duration, at most MAX_DURATION; None when it is not there or is none."""
+    try:
+        value = getattr(error, name, None)
+        if isinstance(value, timedelta):
+            return min(timedelta(value.days, value.seconds, value.microseconds), MAX_DURATION)
+        if isinstance(value, int | float) and math.isfinite(value):
+            longest = MAX_DURATION.total_seconds()
+            return timedelta(seconds=max(-longest, min(value, longest)))
+    except BaseException:
+        return None
+    return None
+
+
+def _text_of_exit(error: SystemExit) -> str:
+    try:
+        return clean_error(f"sys.exit({error.code!r})")
+    except BaseException:
+        return "sys.exit()"
+
+
+def _has_usual_text(error: BaseException) -> bool:
+    return type(error).__str__ is BaseException.__str__
