@@ -255,7 +255,7 @@ class Daemon:
         self._promoter = Promoter(chores, self._woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
-        rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None)
+        rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None, ended=self._ended)
         self._tick = Poller(
             self._link("tick"),
             identity=self.identity,

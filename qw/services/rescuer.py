@@ -36,13 +36,21 @@ class Rescuer:
     name = "rescuer"
 
     def __init__(
-        self, link: ReconnectingConnection, worker: Callable[[], int], lease: Lease, measures: Measures, *, locks: bool
+        self,
+        link: ReconnectingConnection,
+        worker: Callable[[], int],
+        lease: Lease,
+        measures: Measures,
+        *,
+        locks: bool,
+        ended: Callable[[Sequence[EndedAttempt]], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._worker = worker
         self._lease = lease
         self._measures = measures
         self._locks = locks
+        self._ended = ended
         self._first_looks: dict[int, tuple[float, datetime | None]] = {}
         self._in_contact_since = time.monotonic()
         self._lost_contact = False
@@ -114,6 +122,7 @@ class Rescuer:
         mine = await claims.end(conn, ended)
         self.rescued += len(mine)
         self._measures.rescued([orphan.type for orphan in orphans if orphan.fence in mine])
+        self._ended([e for e in ended if e.fence in mine])
         log.warning("tasks rescued", extra={"tasks": len(mine), "workers": sorted({o.worker for o in orphans})})
 
 
@@ -127,4 +136,5 @@ def _ended(orphan: Orphan) -> EndedAttempt:
         ending=ending,
         unique_key=orphan.unique_key,
         run_id=orphan.run_id,
+        queue=orphan.queue,
     )

@@ -71,7 +71,7 @@ select id from lost
 
 -- name: orphans
 -- What still runs in the names of dead workers, in id order.
-select r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.worker, t.unique_key, t.run_id, t.type
+select r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.worker, t.unique_key, t.run_id, t.type, r.queue
   from qw.running r join qw.task t on t.id = r.task_id
  where r.worker = any(%(workers)s::integer[])
  order by r.task_id limit %(limit)s

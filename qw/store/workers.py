@@ -55,6 +55,7 @@ class Orphan:
     unique_key: str | None
     run_id: UUID | None
     type: str
+    queue: str
 
 
 @dataclass(frozen=True, kw_only=True)

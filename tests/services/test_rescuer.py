@@ -13,6 +13,7 @@ from qw.services.lease import Lease
 from qw.services.measures import Measures
 from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
 from qw.store import claims, measures, tasks, workers
+from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.ids import new_id
 from tests.given import (
@@ -42,7 +43,8 @@ class Rescue:
         for beats in range(12, -1, -1):
             self.lease.renew(now - beats * lease.total_seconds() / 3)
         self.measures = Measures(link)
-        self.rescuer = Rescuer(link, lambda: worker, self.lease, self.measures, locks=locks)
+        self.told: list[EndedAttempt] = []
+        self.rescuer = Rescuer(link, lambda: worker, self.lease, self.measures, locks=locks, ended=self.told.extend)
         self.rescuer._in_contact_since -= 60
 
     async def look(self) -> None:
@@ -180,6 +182,15 @@ async def test_the_claim_of_a_worker_that_nobody_knows_is_rescued(conn: Connecti
     await rescue.look()
 
     assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_a_rescue_is_told_to_those_who_wait_for_ends(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn, new_task(queue="mail"))
+    await conn.execute("delete from qw.worker where id = (select worker from qw.running)")
+
+    await rescue.look()
+
+    assert [(e.id, e.queue, e.ending.crashes) for e in rescue.told] == [(claim.id, "mail", 1)]
 
 
 async def test_a_late_claim_of_a_dead_worker_is_rescued(conn: Connection, rescue: Rescue) -> None:
