@@ -257,7 +257,7 @@ async def test_a_service_that_fails_is_tried_again(caplog: pytest.LogCaptureFixt
     async with kept(service):
         await reached(service, 3)
 
-    assert [r.message for r in caplog.records] == ["waiting for the database", "service failed", "service goes on"]
+    assert [r.message for r in caplog.records] == ["waiting for the database", "service failed", "service recovered"]
 
 
 async def test_a_bell_wakes_a_patient_service() -> None:

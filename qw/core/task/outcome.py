@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import traceback
-from asyncio import CancelledError
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -58,7 +57,7 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
 
 def error_outcome(error: BaseException) -> Failed | Snoozed:
     """What the attempt comes to when its handler raised *error*."""
-    errors = [each for each in _flattened(error) if not isinstance(each, CancelledError)]
+    errors = [each for each in _flattened(error) if not _is_cancellation(each)]
     rejected = [each for each in errors if isinstance(each, Reject)]
     snoozed = [each for each in errors if isinstance(each, Snooze)]
     if rejected:
@@ -116,7 +115,7 @@ def class_name(value: object) -> str:
 
 def names_of(error: BaseException) -> tuple[str, ...]:
     """The names of its class and of the classes above, the nearest first."""
-    return tuple(str(kind.__name__) for kind in type.mro(type(error)) if kind is not object)
+    return tuple(str(kind.__name__) for kind in _mro(error) if kind is not object)
 
 
 def _flattened(error: BaseException) -> Iterator[BaseException]:
@@ -128,6 +127,14 @@ def _flattened(error: BaseException) -> Iterator[BaseException]:
             stack += reversed(top.exceptions)
         else:
             yield top
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return any(kind.__name__ == "CancelledError" and kind.__module__ == "asyncio.exceptions" for kind in _mro(error))
+
+
+def _mro(error: BaseException) -> list[type]:
+    return type.mro(type(error))
 
 
 def _texts(errors: Sequence[BaseException]) -> str:
