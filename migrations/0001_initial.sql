@@ -300,6 +300,20 @@ create table qw.outbox (
   data    jsonb
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
+-- Events that could not be told (their row is broken, the broker refuses them), by their ids in the outbox, where they
+-- stay. Later events of the same task wait behind them; so this is all that one bad event holds back.
+create table qw.blocked_event (
+  id         bigint primary key,
+  slot       smallint not null,
+  key        uuid not null,   -- of the task or run, or of the event itself
+  reason     text,            -- null: it waits behind an earlier one
+  tries      integer not null default 1,
+  blocked_at timestamptz not null default clock_timestamp(),
+  try_at     timestamptz,
+  check ((reason is null) = (try_at is null))
+);
+create index blocked_event_key on qw.blocked_event (key, id);
+
 create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
   type    text primary key,
   seen_at timestamptz not null default now(), -- when somebody last said so

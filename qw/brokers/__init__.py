@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from qw.core.errors import Unavailable
 from qw.core.event import Message
 
 PATIENCE = 5.0  # seconds that a broker gets to answer
+
+
+class Refused(Unavailable):
+    """The broker answers, and took none of the messages: it is in trouble, or there is something wrong with one."""
+
+    code = "unavailable"
 
 
 class Broker(Protocol):
@@ -31,7 +38,8 @@ class Broker(Protocol):
     async def publish(self, messages: Sequence[Message]) -> set[UUID]:
         """Hand over *messages*, no two of one key. Returns the ids of those that the broker has for good.
 
-        Raises Unavailable when it has none, or nobody knows which. Opens first where needed. Safe to repeat.
+        Raises Refused when it said no to all of them (or to one, and closed), Unavailable when it has none or nobody
+        knows which. Opens first where needed. Safe to repeat.
         """
         ...
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from qw.brokers import PATIENCE
+from qw.brokers import PATIENCE, Refused
 from qw.brokers.batch import Batch
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
@@ -96,7 +96,7 @@ class NatsBroker:
             return
         said = orjson.loads(answer.data) if answer.data else {"error": {"description": "no stream takes this subject"}}
         if error := said.get("error"):
-            batch.refuse(Unavailable(f"nats: {error.get('description', error)}"))
+            batch.refuse(Refused(f"nats: {error.get('description', error)}"))
         else:
             batch.confirm(id)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from qw.brokers import PATIENCE
+from qw.brokers import PATIENCE, Refused
 from qw.brokers.batch import Batch
 from qw.brokers.frames import publish_frames
 from qw.brokers.trouble import unavailable
@@ -111,13 +111,18 @@ class RabbitBroker:
     def _give_up(self, batch: Batch) -> None:
         settled = batch.settled
         error = settled.exception() if settled.done() and not settled.cancelled() else None
-        with self._trouble():
-            if found := error or batch.error:
-                raise found
+        try:
+            with self._trouble():
+                if found := error or batch.error:
+                    raise found
+        except Unavailable as trouble:
+            if isinstance(found, _channel_closed()):  # by the broker, for what is in a message
+                raise Refused(str(trouble)) from found
+            raise
         if settled.cancelled():
             reason = "closed the connection"
         elif settled.done():
-            reason = "gives the messages back: their queue or binding is gone"
+            raise Refused("rabbitmq gives the messages back: their queue or binding is gone")
         else:
             reason = "confirms nothing; a memory or disk alarm would do that: rabbitmqctl status"
         raise Unavailable(f"rabbitmq {reason}")
@@ -151,6 +156,12 @@ class _Confirmation:
 
     def set_exception(self, error: Exception) -> None:
         self._batch.refuse(error)
+
+
+def _channel_closed() -> type[Exception]:
+    from aiormq.exceptions import ChannelClosed
+
+    return ChannelClosed
 
 
 async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from qw.brokers import PATIENCE
+from qw.brokers import PATIENCE, Refused
 from qw.brokers.trouble import unavailable, without_secrets
-from qw.core.errors import Unavailable
 from qw.core.event import Format, Message
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class RedisBroker:
             raise
         numbers = {int(number) for number in refused[1:]}
         if numbers and len(numbers) == len(messages):
-            raise Unavailable(f"redis: {without_secrets(refused[0].decode(errors='replace'), self._url)}")
+            raise Refused(f"redis: {without_secrets(refused[0].decode(errors='replace'), self._url)}")
         return {message.id for number, message in enumerate(messages) if number not in numbers}
 
     async def close(self) -> None:

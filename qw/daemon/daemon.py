@@ -266,7 +266,6 @@ class Daemon:
             rescuer=rescuer,
             advancer=self._advancer,
             admitter=self._admitter,
-            relay=self._relay,
             drain=self.drain,
             interval=settings.tick.total_seconds(),
         )

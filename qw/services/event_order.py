@@ -1,105 +1,94 @@
-"""What keeps the events of a task in order on their way out.
+"""What keeps the events of a task in order on their way out, and the cursor that spares the reader dead rows.
 
-Ids are given before they are committed, so a lower one may appear after a higher one was read, and an event that is
-read too early may overtake the one before it. The cursor, which spares the reader the dead rows behind it, therefore
-stops where a transaction that was open at an earlier reading may still add a row: ids up to the highest one read are
-settled once every transaction that had begun by then is over (`Progress`). Of two events of one task the second is
-published when the broker has the first (`rounds`); what it refuses holds back what follows of the same task (`Held`).
+Of two events of one task the second can only be written once the first is committed, so any snapshot that has the
+second has the first too, under a lower id: who reads everything from the start, in the order of ids, keeps the order.
+Ids are taken before they are committed, so one may appear below what was read already. Such a row belongs to a
+transaction that wrote to the outbox when that was read. Each reading notes these *writers*, and the first reading that
+finds one gone begins again where that writer's rows may be (`Progress`). So a writer that takes long holds up nobody
+else's events, and nothing of it is passed over.
+
+`rounds`: the second event of a task is published when the broker has the first.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from qw.store.events import Waiting
+from qw.store.events import Reading, Waiting
 
 BATCH = 1024  # events per pass
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds between tries of a broker in trouble
-RESCAN_SECONDS = 60.0  # whatever the cursor believes, everything is looked at this often
-MOST_MARKS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handed:
-    """How a pass went: ids (of the outbox) that every target has, what the broker refused, and why it broke off."""
-
-    done: list[int]
-    refused: list[Waiting]
-    trouble: str | None = None
+RESCAN_SECONDS = 60.0  # everything is looked at this often: a restored or truncated outbox has lower ids again
 
 
 class ReadCursor:
-    """Up to which id everything was read, and can never again appear. See the module, *Order*."""
+    """Where the next reading begins. See the module.
+
+    Passes are readings that found something. A writer that is first seen in one took its lock, and so its ids, after
+    the pass before: they are above what that one had read, its floor. A writer that was open and is gone may have
+    ended just after the snapshot of the pass that finds it gone, so it is known for one more. One that came and went
+    between two passes is never seen; hence `cursor` is where the pass before the last ended.
+    """
 
     def __init__(self) -> None:
-        self.cursor = 0
-        self._marks: deque[tuple[int, int]] = deque()  # once transactions below the first are over, ids to the second
+        self._read_to = 0
+        self._before = 0
+        self._open: dict[str, int] = {}
+        self._gone: dict[str, int] = {}
         self._scanned_at = time.monotonic()
 
-    def went_through(self, waiting: Sequence[Waiting]) -> None:
-        """All of *waiting*, which are the first after the cursor, are done with, or held."""
-        while self._marks and self._marks[0][0] <= waiting[0].horizon:
-            self.cursor = max(self.cursor, self._marks.popleft()[1])
-        if len(self._marks) == MOST_MARKS:
-            self._marks.pop()
-        self._marks.append((waiting[0].next, waiting[-1].id))
+    @property
+    def cursor(self) -> int:
+        return min(self._read_to, self._before)
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """Writers that may have rows below the cursor, with what those rows are above."""
+        return {**self._gone, **self._open}
+
+    def went_through(self, reading: Reading, *, is_cut: bool) -> None:
+        """All of *reading* is told or blocked. *is_cut*: there may be more; the next begins again after its last."""
+        floor = self._read_to
+        self._gone = {writer: at for writer, at in self._open.items() if writer not in reading.writers}
+        self._open = {writer: self._open.get(writer, floor) for writer in reading.writers}
+        self._before, self._read_to = self._read_to, reading.last if is_cut else max(reading.last, self._read_to)
 
     def rescan_when_due(self, now: float) -> None:
         if now - self._scanned_at >= RESCAN_SECONDS:
-            self.cursor, self._scanned_at = 0, now
-            self._marks.clear()
+            self._scanned_at, self._read_to, self._before = now, 0, 0
 
 
-class HeldEvents:
-    """Events that the broker refused, and those behind them, by their ids in the outbox."""
+class Sorted:
+    """Events by whether they could be told: ``told``, in order, and ``blocked``, by id, with the reason.
 
-    def __init__(self) -> None:
-        self._keys: dict[int, UUID] = {}
-        self._round: list[int] = []  # what is still to be tried before the next pause
-        self._pause = FIRST_PAUSE
-        self.retry_at = 0.0
+    What comes after a blocked event of the same task is blocked with it, without a reason of its own.
+    """
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    def __init__(self, waiting: Iterable[Waiting]) -> None:
+        self.blocked: dict[int, str | None] = {}
+        self._stuck: set[UUID] = set()
+        self.told = list(waiting)
+        self._sift({}, {w.id for w in self.told if w.is_behind})
 
-    @property
-    def ids(self) -> list[int]:
-        return list(self._keys)
+    def refuse(self, reasons: Mapping[int, str]) -> None:
+        """These cannot be told, for these *reasons*."""
+        if reasons:
+            self._sift(reasons, set())
 
-    def due(self, now: float) -> list[int]:
-        """Those to be tried now, at most a batch."""
-        if self._keys and not self._round and now >= self.retry_at:
-            self._round = sorted(self._keys)
-        return self._round[:BATCH]
-
-    def keys_before(self, chosen: Sequence[Waiting]) -> set[UUID]:
-        """The keys of *chosen* that have an earlier event held which is not among them."""
-        if not self._keys:
-            return set()
-        ids = {w.id for w in chosen}
-        first: dict[UUID, int] = {}
-        for id, key in self._keys.items():
-            if id not in ids:
-                first[key] = min(id, first.get(key, id))
-        return {w.event.key for w in chosen if first.get(w.event.key, w.id) < w.id}
-
-    def settle(self, retried: Sequence[int], handed: Handed) -> None:
-        """Take in what was refused, let go what is done, and what was *retried* and is gone."""
-        if retried and handed.trouble is None:
-            self._round = self._round[len(retried) :]
-            for id in retried:
-                self._keys.pop(id, None)
-        for id in handed.done:
-            self._keys.pop(id, None)
-        for w in handed.refused:
-            self._keys[w.id] = w.event.key
-        if handed.refused and not self._round:
-            self._pause = min(self._pause * 2, LONGEST_PAUSE) if retried else FIRST_PAUSE
-            self.retry_at = time.monotonic() + self._pause
+    def _sift(self, reasons: Mapping[int, str], behind: set[int]) -> None:
+        if not reasons and not behind:
+            return
+        told = []
+        for w in self.told:
+            if w.id in reasons or w.id in behind or w.event.key in self._stuck:
+                self._stuck.add(w.event.key)
+                self.blocked[w.id] = reasons.get(w.id)
+            else:
+                told.append(w)
+        self.told = told
 
 
 def rounds(waiting: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from qw.services.admitter import Admitter
 from qw.services.promoter import Promoter
-from qw.services.relay import Relay
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.worker import Worker
@@ -43,7 +42,6 @@ class Poller:
         rescuer: Service,
         advancer: Service,
         admitter: Admitter,
-        relay: Relay | None,
         drain: Callable[[], None],
         interval: float = 1.0,
     ) -> None:
@@ -56,7 +54,6 @@ class Poller:
         self._rescuer = rescuer
         self._advancer = advancer
         self._admitter = admitter
-        self._relay = relay
         self._drain = drain
         self._interval = interval
         self._costs: deque[float] = deque([0.0], maxlen=COSTS)
@@ -74,7 +71,6 @@ class Poller:
                 self._identity(),
                 lease=self._lease,
                 cursor=self._promoter.cursor,
-                outbox=self._relay.cursor if self._relay else workers.NOTHING_BEHIND,
             )
             self._costs.append(loop.time() - started)
             if news.cancels:
@@ -86,8 +82,6 @@ class Poller:
         if news.advance:
             self._advancer.bell.set()
         self._admitter.told(news.limits)
-        if news.outbox and self._relay:
-            self._relay.bell.set()
         if news.doubts:
             self._rescuer.bell.set()
         if news.draining:

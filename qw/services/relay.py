@@ -1,8 +1,8 @@
 """Hands events over: outbox → event log, webhooks, broker. What all of them have for good leaves the outbox.
 
 Nothing is locked and no transaction is open while a broker is waited for. A broker that is down or mute costs rows and
-a state that everybody can see, never a task. What a broker refuses is held: with it wait the later events of the same
-task, and nothing else.
+a state that everybody can see, never a task. An event that cannot be told (its row is broken, a target refuses it) is
+blocked: it is set aside and tried again, and with it wait the later events of the same task, and nothing else.
 How a task's events stay in order is in `order.py`.
 """
 
@@ -13,29 +13,39 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from qw.brokers import Broker
+from qw.brokers import Broker, Refused
 from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
-from qw.services.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, Handed, HeldEvents, ReadCursor, rounds
+from qw.services.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
 from qw.services.partitions import UPKEEP_SECONDS, OutboxPartitions
 from qw.services.prefetch import Prefetch
 from qw.store import events
 from qw.store.connection import Connection, ReconnectingConnection
-from qw.store.events import Waiting
+from qw.store.events import Reading, Waiting
 
 log = logging.getLogger(__name__)
 
 BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to a worker that is behind
 BUSY_RATE = 1000  # events per second meanwhile: a thirtieth of the loop
+LATE_SECONDS = 0.3  # older events are told all the same: then the relay takes at most half of the loop
 NOTHING_SECONDS = 0.1  # after a pass that found nothing, while the worker is behind: every batch of outcomes rings
 GATHER_SECONDS = 0.03  # between two passes, unless there is a whole batch: each costs as much as fifty events
+LOOK_SECONDS = 0.3  # between two looks at the outbox while nobody rings: others write to it too
 RENEW_SECONDS = 3600.0
-HELD_MOST = 10_000  # refused events; with more, nothing new is read until some are taken
+BLOCKED_LOOK_SECONDS = 0.25  # between two looks for blocked events that are due, where there are any
+FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between tries of a blocked event
+REFUSED_PAUSE = 0.5  # seconds at most, after a broker that answers took nothing: others may come that it takes
+REFUSED_MOST = 3  # passes of which it took nothing, until they are blocked
+SINGLES_MOST = 8  # events refused alone before the broker itself is taken to be in trouble
+
+
+_NOTHING = Reading(waiting=[], broken={})
 
 
 class Webhooks(Protocol):
@@ -78,6 +88,15 @@ class Targets:
         return self.broker.name if self.broker else self.log.name if self.log else "webhooks"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """How a pass went: ids (of the outbox) that every target has, what is blocked and why, and why it broke off."""
+
+    done: list[int]
+    blocked: dict[int, str | None]
+    trouble: Unavailable | None = None
+
+
 class Relay:
     """See the module. ``relayed`` counts events; ``state`` is up, down or held."""
 
@@ -92,8 +111,12 @@ class Relay:
         self._targets = targets
         self._had: tuple[int, ...] = ()
         self._progress = ReadCursor()
-        self._held = HeldEvents()
+        self._blocked = 0
+        self._blocked_reason: str | None = None
+        self._look_at_blocked = 0.0
+        self._tried_blocked = False
         self._failures = 0
+        self._refusals = 0
         self._not_before = 0.0
         self._told: tuple[int, str, str | None] | None = None
         self._conn: Connection | None = None
@@ -105,19 +128,13 @@ class Relay:
         self.state = "up"
         self.bell = asyncio.Event()
 
-    @property
-    def cursor(self) -> int:
-        """Nothing that is still to be relayed for the first time stands before it: who looks for news begins there."""
-        return self._progress.cursor
-
     def patience(self) -> float:
         now = time.monotonic()
-        if now < self._not_before:
-            return self._not_before - now
-        return min(max(self._held.retry_at - now, 0.0) if self._held else UPKEEP_SECONDS, UPKEEP_SECONDS)
+        return self._not_before - now if now < self._not_before else LOOK_SECONDS
 
     async def step(self) -> bool:
-        if time.monotonic() < self._not_before:
+        started = time.monotonic()
+        if started < self._not_before:
             return False
         async with self._link.use() as conn:
             if conn is not self._conn:  # the state names the session that holds the slots
@@ -126,33 +143,51 @@ class Relay:
             if (hooks := self._targets.webhooks) and await hooks.refresh(conn):
                 await events.also_want(conn, sorted(hooks.types))
             self._notice(await self._slots.have(conn))
-            retried, waiting = await self._next(conn) if self._had else ([], [])
-        if not waiting and not retried:
+            again = await self._due_blocked(conn) if self._had else []
+            reading = await self._next(conn, again) if self._had else _NOTHING
+            if reading.broken:
+                await self._block(conn, dict(reading.broken))
+                return True  # what stands behind them is only now known to
+        if not reading and not again:
             await self._look_after_broker()
             if self._worker_is_behind:
                 self._not_before = time.monotonic() + NOTHING_SECONDS
             return False
         self.is_idle = False
-        handed = await self._hand_over(waiting)
-        if handed.done:
-            async with self._link.use() as conn:
-                await events.forget(conn, handed.done)
-        self.relayed += len(handed.done)
-        self._held.settle(retried, handed)
+        handed = await self._hand_over(reading.waiting)
+        await self._settle(handed, again)
         if handed.trouble is not None:
             await self._back_off(handed.trouble)
             return False
-        if not retried:
-            self._progress.went_through(waiting)
+        if not again:
+            self._progress.went_through(reading, is_cut=len(reading) >= BATCH)
         await self._say_all_is_well()
-        if pause := self._pause_after(len(waiting)):
+        if pause := self._pause_after(reading, time.monotonic() - started):
             self._not_before = time.monotonic() + pause
         return not pause
 
-    def _pause_after(self, count: int) -> float:
-        """Seconds until the next pass, after one of *count* events."""
+    async def _settle(self, handed: Handed, again: Sequence[int]) -> None:
+        """Take what is done out of the outbox, and note what is blocked. *again*: what had been blocked before."""
+        self.relayed += len(handed.done)
+        freed = [] if handed.trouble else sorted(set(again) - set(handed.blocked))
+        if not handed.done and not handed.blocked and not freed:
+            return
+        async with self._link.use() as conn:
+            if handed.done:
+                await events.forget(conn, handed.done)
+            if handed.blocked:
+                await self._block(conn, handed.blocked)
+            if freed:
+                await events.unblock(conn, freed, self._had)
+                await self._count_blocked(conn)
+                self._look_at_blocked = 0.0
+
+    def _pause_after(self, reading: Reading, took: float) -> float:
+        """Seconds until the next pass, after this one, which took so many."""
+        count = len(reading)
         if self._pace.ahead(time.monotonic()) >= BUSY and self._worker_is_behind:
-            return count / BUSY_RATE
+            is_late = bool(reading.waiting) and reading.waiting[0].age > LATE_SECONDS
+            return min(count / BUSY_RATE, took) if is_late else count / BUSY_RATE
         return 0.0 if count >= BATCH else GATHER_SECONDS
 
     def ended(self, count: int, *, is_behind: bool = False) -> None:
@@ -182,59 +217,147 @@ class Relay:
         """With other slots everything begins anew: somebody else may have left events anywhere in them."""
         if slots != self._had:
             log.info("relaying", extra={"slots": len(slots), "to": self._targets.name})
-            self._had, self._progress, self._held = slots, ReadCursor(), HeldEvents()
+            self._had, self._progress, self._look_at_blocked = slots, ReadCursor(), 0.0
 
-    async def _next(self, conn: Connection) -> tuple[list[int], list[Waiting]]:
-        """What to hand over now, after the ids of those that are tried again; of these some may be gone."""
-        if ids := self._held.due(time.monotonic()):
-            return ids, await events.read_held(conn, ids)
-        if len(self._held) >= HELD_MOST:
-            return [], []
+    async def _next(self, conn: Connection, again: Sequence[int]) -> Reading:
+        """What to hand over now: those that are to be tried *again*, of which some may be gone, or the next."""
+        if again:
+            return await events.read_again(conn, again)
         self._progress.rescan_when_due(time.monotonic())
-        return [], await events.read(conn, self._had, cursor=self.cursor, held=self._held.ids, limit=BATCH)
+        progress = self._progress
+        return await events.read(conn, self._had, cursor=progress.cursor, known=progress.known, limit=BATCH)
+
+    # -- events that cannot be told
+
+    async def _due_blocked(self, conn: Connection) -> list[int]:
+        """Ids of blocked events to be tried now; every other pass at most, so that new ones are told meanwhile."""
+        now = time.monotonic()
+        if now < self._look_at_blocked or self._tried_blocked:
+            self._tried_blocked = False
+            return []
+        await self._count_blocked(conn)
+        due = await events.due_blocked(conn, self._had, limit=BATCH)
+        self._look_at_blocked = now + (BLOCKED_LOOK_SECONDS if self._blocked or due else UPKEEP_SECONDS)
+        self._tried_blocked = bool(due)
+        return due
+
+    async def _block(self, conn: Connection, reasons: dict[int, str | None]) -> None:
+        await events.block(conn, reasons, first=FIRST_BLOCKED, longest=LONGEST_BLOCKED)
+        if first := next((reason for reason in reasons.values() if reason), None):
+            log.warning("events cannot be told", extra={"events": len(reasons), "error": first})
+        await self._count_blocked(conn)
+        self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_LOOK_SECONDS)
+
+    async def _count_blocked(self, conn: Connection) -> None:
+        found = await events.blocked(conn, self._had)
+        self._blocked, self._blocked_reason = found.count, found.reason
 
     # -- handing over
 
     async def _hand_over(self, waiting: Sequence[Waiting]) -> Handed:
-        targets = self._targets
-        if targets.log and (logged := [self._logged(w.event) for w in waiting if w.event.type in targets.logged]):
-            await targets.log.publish(logged)
+        targets, outgoing = self._targets, Sorted(waiting)
+        if targets.log:
+            await self._hand_to(outgoing, targets.logged, self._log)
         if targets.webhooks:
-            await targets.webhooks.deliver([w.event for w in waiting])
-        chosen = [w for w in waiting if w.event.type in targets.types]
-        if targets.broker is None or not chosen:
-            return Handed(done=[w.id for w in waiting], refused=[])
-        return await self._publish(targets.broker, waiting, chosen)
+            await self._hand_to(outgoing, targets.webhooks.types, self._deliver)
+        missing, trouble = set[int](), None
+        if targets.broker:
+            missing, trouble = await self._publish(targets.broker, outgoing)
+        return Handed(
+            done=[w.id for w in outgoing.told if w.id not in missing], blocked=outgoing.blocked, trouble=trouble
+        )
 
-    def _logged(self, event: Event) -> Message:
-        return message(event, Format.CLOUDEVENTS, source=self._targets.source)
+    async def _hand_to(
+        self, outgoing: Sorted, types: frozenset[str], hand: Callable[[Sequence[Waiting]], Awaitable[None]]
+    ) -> None:
+        """Hand those of *types* over; whose faults come to light only then, in halves until each stands alone."""
+        parts = [[w for w in outgoing.told if w.event.type in types]]
+        while parts:
+            part = [w for w in parts.pop() if w.id not in outgoing.blocked]
+            if not part:
+                continue
+            try:
+                await hand(part)
+            except Unavailable:
+                raise
+            except Exception as error:
+                if len(part) == 1:
+                    outgoing.refuse({part[0].id: _reason(error)})
+                else:
+                    parts += [part[len(part) // 2 :], part[: len(part) // 2]]
 
-    async def _publish(self, broker: Broker, waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> Handed:
-        """Publish *chosen*, in rounds: what comes after a refused event of the same key is refused with it."""
-        missing = {w.id for w in chosen}
-        stuck = self._held.keys_before(chosen)
-        refused: list[Waiting] = []
-        trouble = None
+    async def _log(self, part: Sequence[Waiting]) -> None:
+        assert self._targets.log is not None
+        source = self._targets.source
+        await self._targets.log.publish([message(w.event, Format.CLOUDEVENTS, source=source) for w in part])
+
+    async def _deliver(self, part: Sequence[Waiting]) -> None:
+        assert self._targets.webhooks is not None
+        await self._targets.webhooks.deliver([w.event for w in part])
+
+    async def _publish(self, broker: Broker, outgoing: Sorted) -> tuple[set[int], Unavailable | None]:
+        """Publish in rounds. Returns the ids of what the broker does not have and was not seen to refuse, and why."""
+        missing = {w.id for w in outgoing.told if w.event.type in self._targets.types}
+        if not missing:
+            return missing, None
         try:
             await broker.open()
-            for batch in rounds(chosen):
-                sendable = [w for w in batch if w.event.key not in stuck]
-                confirmed = await self._send(broker, sendable) if sendable else set()
-                missing -= {w.id for w in sendable if w.event.id in confirmed}
-                failed = [w for w in batch if w.id in missing]
-                refused += failed
-                stuck |= {w.event.key for w in failed}
+            for batch in rounds([w for w in outgoing.told if w.id in missing]):
+                await self._publish_round(broker, batch, outgoing, missing)
+        except Refused as error:
+            self._refusals += 1
+            if self._refusals < REFUSED_MOST:
+                return missing, error
+            outgoing.refuse({w.id: str(error) for w in outgoing.told if w.id in missing})
         except Unavailable as error:
-            trouble = str(error)
-        return Handed(done=[w.id for w in waiting if w.id not in missing], refused=refused, trouble=trouble)
+            return missing, error
+        self._refusals = 0
+        return missing & {w.id for w in outgoing.told}, None
 
-    async def _send(self, broker: Broker, batch: Sequence[Waiting]) -> set[UUID]:
+    async def _publish_round(
+        self, broker: Broker, batch: Sequence[Waiting], outgoing: Sorted, missing: set[int]
+    ) -> None:
+        """Publish one round. What is refused among others, or cannot be made, is blocked; where a whole batch was
+        refused before, it is looked for in halves. Raises Refused when the broker takes none.
+        """
+        messages = {}
+        for w in batch:
+            if w.id not in outgoing.blocked and (made := self._made(broker, w, outgoing)):
+                messages[w.id] = made
+        parts, singles, taken = [list(messages)] if messages else [], 0, False
+        while parts:
+            part = parts.pop()
+            try:
+                confirmed = await self._send(broker, [messages[id] for id in part])
+            except Refused as error:
+                singles += len(part) == 1
+                if not self._refusals or (not taken and (len(messages) == 1 or singles >= SINGLES_MOST)):
+                    raise
+                if len(part) == 1:
+                    outgoing.refuse({part[0]: str(error)})
+                else:
+                    parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+                continue
+            taken = taken or bool(confirmed)
+            missing -= {id for id in part if messages[id].id in confirmed}
+            outgoing.refuse({id: f"{broker.name} did not confirm it" for id in part if id in missing})
+
+    def _made(self, broker: Broker, waiting: Waiting, outgoing: Sorted) -> Message | None:
+        """The message for *waiting*; None, and it is blocked: there is none, or none that the broker could take."""
+        targets = self._targets
+        try:
+            made = message(waiting.event, targets.format, source=targets.source, limit=broker.max_bytes)
+            if broker.max_bytes is not None and len(made.body) > broker.max_bytes:
+                raise ValueError(f"{len(made.body):,} bytes; {broker.name} takes {broker.max_bytes:,}")
+        except Exception as error:  # whatever somebody wrote into the row
+            outgoing.refuse({waiting.id: _reason(error)})
+            return None
+        return made
+
+    async def _send(self, broker: Broker, messages: Sequence[Message]) -> set[UUID]:
         if not self._slots.are_sure():
             raise Unavailable("these slots may be another daemon's by now")
-        targets = self._targets
-        return await broker.publish(
-            [message(w.event, targets.format, source=targets.source, limit=broker.max_bytes) for w in batch]
-        )
+        return await broker.publish(messages)
 
     # -- how it fares
 
@@ -244,7 +367,7 @@ class Relay:
             if self._targets.broker:
                 await self._targets.broker.open()
         except Unavailable as error:
-            await self._back_off(str(error))
+            await self._back_off(error)
         else:
             await self._say_all_is_well()
             self.is_idle = not self.bell.is_set()
@@ -255,20 +378,28 @@ class Relay:
         self._failures = 0
         await self._tell()
 
-    async def _back_off(self, trouble: str) -> None:
+    async def _back_off(self, trouble: Unavailable) -> None:
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        longest = REFUSED_PAUSE if isinstance(trouble, Refused) else LONGEST_PAUSE
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), longest)
         self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
-        log.log(level, "broker is away; events wait", extra={"broker": self._targets.name, "error": trouble})
-        await self._tell(trouble)
+        log.log(level, "broker is away; events wait", extra={"broker": self._targets.name, "error": str(trouble)})
+        await self._tell(str(trouble))
 
     async def _tell(self, trouble: str | None = None) -> None:
         """Write the state where `qw status` finds it, when it is another one."""
-        error = trouble or (f"the broker refuses {len(self._held)} events" if self._held else None)
-        self.state = "down" if trouble else "held" if self._held else "up"
+        error = trouble
+        if not trouble and self._blocked:
+            error = f"{self._blocked} event{'s' * (self._blocked != 1)} cannot be told: {self._blocked_reason}"
+        self.state = "down" if trouble else "held" if self._blocked else "up"
         state = (self._worker(), self.state, error)
         if state != self._told:
             async with self._link.use() as conn:
                 await events.set_state(conn, state[0], broker=self._targets.name, state=self.state, error=error)
             self._told = state
+
+
+def _reason(error: Exception) -> str:
+    """What is stored of *error*: one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]

@@ -83,24 +83,103 @@ select pg_terminate_backend(l.pid) from gone join pg_locks l on l.pid = gone.pid
    and l.pid <> pg_backend_pid()
 
 -- name: read
--- The first events of these slots after the cursor, without those held back, in order of id. They are found by id alone:
--- an index by slot would cost every writer more than a relay pays for walking past what is another's. horizon:
--- transactions below it are over. next: those from it on had not begun when this was read, so their events have higher
--- ids.
-select t.*, pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
-       pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next
+-- The first events of these slots after the cursor, in order of id, without the blocked ones. They are found by id alone:
+-- an index by slot would cost every writer more than a relay pays for walking past what is another's. is_behind: an
+-- earlier event of the same task is blocked. writers: the transactions that may still add events, which are those that
+-- hold the lock of an insert; the locks are looked at after the snapshot was taken, so nothing of theirs is in it. The
+-- reading begins earlier than the cursor, at the floor of each known writer that is among them no more.
+with open as materialized (
+  select coalesce(array_agg(distinct l.virtualtransaction), '{}') as writers
+    from pg_locks l
+   where l.locktype = 'relation' and l.relation = 'qw.outbox'::regclass and l.mode = 'RowExclusiveLock' and l.granted
+     and l.database = (select oid from pg_database where datname = current_database())
+     and l.pid is distinct from pg_backend_pid()
+), start as materialized (
+  select least(%(cursor)s::bigint,
+               (select min(k.floor) from unnest(%(known)s::text[], %(floors)s::bigint[]) as k (writer, floor)
+                 where k.writer <> all(o.writers))) as id
+    from open o
+)
+select t.*, exists (select 1 from qw.blocked_event b where b.key = coalesce(t.task_id, t.run_id, t.event)) as is_behind,
+       extract(epoch from clock_timestamp() - t.at)::float8 as age,
+       (select array_to_string(o.writers, ' ') from open o) as writers
   from qw.telling t
- where t.slot = any(%(slots)s::smallint[]) and t.id > %(cursor)s::bigint and t.id <> all(%(held)s::bigint[])
+ where t.slot = any(%(slots)s::smallint[]) and t.id > (select s.id from start s)
+   and not exists (select 1 from qw.blocked_event b where b.id = t.id)
  order by t.id limit %(limit)s
 
--- name: read_held
-select t.*, 0::bigint as horizon, 0::bigint as next from qw.telling t
+-- name: read_again
+-- Events by their ids, in order. Those that are gone are missing.
+select t.*, false as is_behind, 0::float8 as age, '' as writers from qw.telling t
  where t.id = any(%(ids)s::bigint[])
  order by t.id
 
 -- name: forget
 -- What every target has for good.
 delete from qw.outbox where id = any(%(ids)s::bigint[])
+
+-- name: block
+-- Events that could not be told, with the reason, or null for those behind one of the same task; tried again after a
+-- pause that doubles.
+insert into qw.blocked_event as b (id, slot, key, reason, try_at)
+select g.id, t.slot, t.key, g.reason, case when g.reason is not null then clock_timestamp() + %(first)s::interval end
+  from unnest(%(ids)s::bigint[], %(reasons)s::text[]) as g (id, reason)
+  join lateral (select t.slot, coalesce(t.task_id, t.run_id, t.event) as key
+                  from qw.telling t where t.id = g.id limit 1) t on true
+ order by g.id
+on conflict (id) do update
+   set reason = excluded.reason,
+       tries = b.tries + (excluded.reason is not null)::integer,
+       try_at = case when excluded.reason is not null
+                  then clock_timestamp() + least(%(first)s::interval * 2 ^ least(b.tries, 30), %(longest)s::interval) end
+
+-- name: due_blocked
+-- The ids of blocked events to be tried now: of each task the first ones, if the very first is due.
+with first as materialized (
+  select b.key from qw.blocked_event b
+   where b.slot = any(%(slots)s::smallint[]) and (b.try_at is null or b.try_at <= clock_timestamp())
+     and not exists (select 1 from qw.blocked_event e where e.key = b.key and e.id < b.id)
+   order by b.id limit %(limit)s
+)
+select l.id from first f
+ cross join lateral (select b.id from qw.blocked_event b where b.key = f.key order by b.id limit 100) l
+ order by l.id limit %(limit)s
+
+-- name: unblock
+-- Blocked events that are told now, or gone; where one was taken, whatever was refused for the same reason is due again.
+with gone as (
+  delete from qw.blocked_event where id = any(%(ids)s::bigint[]) returning reason
+)
+update qw.blocked_event b set try_at = clock_timestamp()
+ where b.slot = any(%(slots)s::smallint[]) and b.id <> all(%(ids)s::bigint[])
+   and b.reason = any(array(select reason from gone)) and b.try_at > clock_timestamp()
+
+-- name: blocked
+-- Events that cannot be told: how many, exact to 10,000; when the first of them was refused, and why. Those that wait
+-- behind them are not counted.
+select count(*) as count, min(blocked_at) as since, (array_agg(reason order by id))[1] as reason
+  from (select id, blocked_at, reason from qw.blocked_event
+         where reason is not null and (%(slots)s::smallint[] is null or slot = any(%(slots)s::smallint[]))
+         order by id limit 10000) b
+
+-- name: list_blocked
+-- Events that cannot be told, the first first, and how many wait behind each.
+select b.id, t.type, t.task_id, t.run_id, t.at, b.reason, b.tries, b.blocked_at, b.try_at,
+       (select count(*) from qw.blocked_event e where e.key = b.key and e.id > b.id) as behind
+  from (select * from qw.blocked_event where reason is not null order by id limit %(limit)s) b
+  join lateral (select o.type, o.task_id, o.run_id, o.at from qw.outbox o where o.id = b.id limit 1) t on true
+ order by b.id
+
+-- name: drop_blocked
+-- Give up blocked events by their ids, or all; those behind them are told then. Returns the ids of those that went.
+with gone as (
+  delete from qw.blocked_event b
+   where b.reason is not null and (%(ids)s::bigint[] is null or b.id = any(%(ids)s::bigint[]))
+  returning b.id
+), dropped as (
+  delete from qw.outbox where id = any(array(select id from gone))
+)
+select id from gone order by id
 
 -- name: keep
 select qw.keep_events(%(messages)s::jsonb)

@@ -101,7 +101,7 @@ select distinct s.type from qw.worker w, unnest(w.types) as s (type)
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, cancel requests, events to relay, whether another worker may be dead, whether this one drains,
+-- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains,
 -- seconds until the next schedule, whether there are limits (or were, and tasks are still held), whether tasks are held
 -- by limits that let them go on.
 select
@@ -110,7 +110,6 @@ select
     where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance a where a.at <= now()) as advance,
   exists (select 1 from qw.cancel_request) as cancels,
-  exists (select 1 from qw.outbox o where o.id > %(outbox)s::bigint) as outbox,
   exists (select 1 from qw.life l where l.id <> %(worker)s::integer
              and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
   coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,

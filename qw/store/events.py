@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ import orjson
 from qw import sql
 from qw.core.event import Event, Message
 from qw.core.task.payload import JsonObject
-from qw.store.connection import Connection, execute, query
+from qw.store.connection import Connection, Cursor, execute, query
 
 _SQL = sql.statements("event")
 
@@ -22,12 +22,53 @@ SLOTS = range(16)
 
 
 class Waiting(NamedTuple):
-    """An event of the outbox. ``horizon`` and ``next`` are of the snapshot that it was read in; see event.sql."""
+    """An event of the outbox. ``is_behind``: an earlier one of its task is blocked. ``age``: its, in seconds."""
 
     id: int
     event: Event
-    horizon: int
-    next: int
+    is_behind: bool = False
+    age: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Events in order; ``broken``: what is wrong with rows that cannot be read, by id. ``last`` is the last id of both.
+
+    ``writers`` are the transactions that may still add events, none of which this reading has.
+    """
+
+    waiting: list[Waiting]
+    broken: dict[int, str]
+    last: int = 0
+    writers: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocked:
+    """How many events cannot be told, exact to 10,000; since when, and why the first of them."""
+
+    count: int
+    since: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockedEvent:
+    """An event that cannot be told. ``behind``: how many later ones of the same task wait for it."""
+
+    id: int
+    type: str
+    task_id: UUID | None
+    run_id: UUID | None
+    at: datetime
+    reason: str
+    tries: int
+    blocked_at: datetime
+    try_at: datetime
+    behind: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,28 +187,110 @@ async def end_dead_relays(conn: Connection) -> int:
 # -- the outbox
 
 
-async def read(
-    conn: Connection, slots: Sequence[int], *, cursor: int, held: Sequence[int], limit: int
-) -> list[Waiting]:
-    """The first *limit* events of these slots after *cursor*, without those *held*, in order."""
-    params = {"slots": list(slots), "cursor": cursor, "held": list(held), "limit": limit}
-    return [_waiting(row) for row in await (await execute(conn, _SQL["read"], params)).fetchall()]
+async def read(conn: Connection, slots: Sequence[int], *, cursor: int, known: Mapping[str, int], limit: int) -> Reading:
+    """The first *limit* events of these slots after *cursor*, in order, without the blocked ones.
+
+    *known*: writers, and the ids that theirs are above. Where one is a writer no more, the reading begins there.
+    """
+    params = {
+        "slots": list(slots),
+        "cursor": cursor,
+        "known": list(known),
+        "floors": list(known.values()),
+        "limit": limit,
+    }
+    return await _reading(await execute(conn, _SQL["read"], params))
 
 
-async def read_held(conn: Connection, ids: Sequence[int]) -> list[Waiting]:
+async def read_again(conn: Connection, ids: Sequence[int]) -> Reading:
     """Events by their ids in the outbox; those that are gone are missing."""
-    return [_waiting(row) for row in await (await execute(conn, _SQL["read_held"], {"ids": list(ids)})).fetchall()]
+    return await _reading(await execute(conn, _SQL["read_again"], {"ids": list(ids)}))
+
+
+async def _reading(cursor: Cursor) -> Reading:
+    broken: dict[int, str] = {}
+    try:
+        rows = await cursor.fetchall()
+    except Exception:  # whatever a value of one row makes its loader raise
+        rows, broken = await _one_by_one(cursor)
+    if not rows and not broken:
+        return Reading(waiting=[], broken={})
+    writers = frozenset(rows[0][-1].split()) if rows else frozenset()
+    last = max(rows[-1][0] if rows else 0, *broken) if broken else rows[-1][0]
+    return Reading(waiting=[_waiting(row) for row in rows], broken=broken, last=last, writers=writers)
+
+
+async def _one_by_one(cursor: Cursor) -> tuple[list[tuple[Any, ...]], dict[int, str]]:
+    """The rows that can be read, and of the others the id and the fault."""
+    rows, broken = [], {}
+    result = cursor.pgresult
+    assert result is not None
+    for number in range(result.ntuples):
+        await cursor.scroll(number, mode="absolute")
+        try:
+            row = await cursor.fetchone()
+            assert row is not None
+            rows.append(row)
+        except Exception as error:
+            id = int.from_bytes(result.get_value(number, 0) or b"", "big", signed=True)
+            broken[id] = f"its row cannot be read: {str(error)[:500] or type(error).__name__}"
+    return rows, broken
 
 
 def _waiting(row: Sequence[Any]) -> Waiting:
     """A row of `qw.telling`, whose columns have the order of `Event`'s fields, with what the statement adds."""
-    id, _, *fields, horizon, next = row
-    return Waiting(id, Event(*fields), horizon, next)
+    id, _, *fields, is_behind, age, _ = row
+    return Waiting(id, Event(*fields), is_behind, age)
 
 
 async def forget(conn: Connection, ids: Sequence[int]) -> None:
     """Take events out of the outbox."""
     await execute(conn, _SQL["forget"], {"ids": sorted(ids)})
+
+
+# -- events that cannot be told
+
+
+async def block(conn: Connection, reasons: Mapping[int, str | None], *, first: timedelta, longest: timedelta) -> None:
+    """Set events aside, by their ids in the outbox, to be tried again after *first*, doubling up to *longest*.
+
+    Without a reason one waits behind an earlier one of its task.
+    """
+    ids = sorted(reasons)
+    params = {"ids": ids, "reasons": [reasons[id] for id in ids], "first": first, "longest": longest}
+    await query(conn, _SQL["block"], params)
+
+
+async def due_blocked(conn: Connection, slots: Sequence[int], *, limit: int) -> list[int]:
+    """Ids of blocked events that are to be tried now, in order."""
+    rows = await (await query(conn, _SQL["due_blocked"], {"slots": list(slots), "limit": limit})).fetchall()
+    return [row[0] for row in rows]
+
+
+async def unblock(conn: Connection, ids: Sequence[int], slots: Sequence[int]) -> None:
+    """These are told, or gone. What was refused for the same reason as one of them is to be tried at once."""
+    await query(conn, _SQL["unblock"], {"ids": sorted(ids), "slots": list(slots)})
+
+
+async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Blocked:
+    """What cannot be told, of these slots or of all."""
+    params = {"slots": None if slots is None else list(slots)}
+    row = await (await query(conn, _SQL["blocked"], params)).fetchone()
+    assert row is not None
+    return Blocked(count=row[0], since=row[1], reason=row[2])
+
+
+async def list_blocked(conn: Connection, *, limit: int) -> list[BlockedEvent]:
+    """Events that cannot be told, the first first."""
+    rows = await (await query(conn, _SQL["list_blocked"], {"limit": limit})).fetchall()
+    names = ("id", "type", "task_id", "run_id", "at", "reason", "tries", "blocked_at", "try_at", "behind")
+    return [BlockedEvent(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def drop_blocked(conn: Connection, ids: Sequence[int] | None) -> list[int]:
+    """Give up these blocked events, or all (None). Returns the ids of those that went."""
+    params = {"ids": None if ids is None else sorted(ids)}
+    return [row[0] for row in await (await query(conn, _SQL["drop_blocked"], params)).fetchall()]
 
 
 # -- the log

@@ -18,7 +18,6 @@ from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("worker")
 
-NOTHING_BEHIND = 2**63 - 1  # the relay's cursor where there is no relay
 
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -96,7 +95,6 @@ class PollResult(NamedTuple):
     due: float | None
     advance: bool
     cancels: bool
-    outbox: bool
     doubts: bool
     draining: bool
     schedule: float | None = None
@@ -165,11 +163,9 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(
-    conn: Connection, worker: int, *, lease: timedelta, cursor: datetime, outbox: int = NOTHING_BEHIND
-) -> PollResult:
-    """Everything that polling must ask. *cursor* is the promoter's, *outbox* the relay's: nothing waits before them."""
-    params = {"worker": worker, "lease": lease, "cursor": cursor, "outbox": outbox}
+async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime) -> PollResult:
+    """Everything that polling must ask. *cursor* is the promoter's: nothing waits before it."""
+    params = {"worker": worker, "lease": lease, "cursor": cursor}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
     queues, priorities, *rest = row

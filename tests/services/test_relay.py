@@ -4,79 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from qw.core.errors import Unavailable
-from qw.core.event import LOUD, TYPES, Format, Message
+from qw.core.event import Format, Message
 from qw.services import event_order, partitions
-from qw.services.partitions import LeasedSlots, LockedSlots
-from qw.services.relay import Relay, Targets
 from qw.store import events
-from qw.store.connection import Connection, ReconnectingConnection
+from qw.store.connection import Connection
 from tests.brokers_services import until
-from tests.given import column, enqueued, finished, new_task, registered, value
-
-QUIET = frozenset(TYPES) - LOUD
-
-
-@dataclass
-class MemoryBroker:
-    """Has what it confirmed. ``refused``: keys it says no to. ``is_down``: it answers nothing."""
-
-    name: str = "memory"
-    max_bytes: int | None = None
-    is_down: bool = False
-    refused: set[UUID | None] = field(default_factory=set)
-    got: list[Message] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-
-    async def open(self) -> None:
-        if self.is_down:
-            raise Unavailable("memory is down")
-
-    async def publish(self, messages: Sequence[Message]) -> set[UUID]:
-        await self.open()
-        keys = [message.task_id for message in messages if message.task_id]
-        assert len(keys) == len(set(keys))
-        self.batches.append(len(messages))
-        taken = [message for message in messages if message.task_id not in self.refused]
-        self.got += taken
-        return {message.id for message in taken}
-
-    async def close(self) -> None:
-        return None
-
-    def types_of(self, task: UUID) -> list[str]:
-        return [message.type for message in self.got if message.task_id == task]
-
-
-class Relays:
-    """Makes relays that are closed in the end."""
-
-    def __init__(self, url: str, conn: Connection) -> None:
-        self._url = url
-        self._conn = conn
-        self._links: list[ReconnectingConnection] = []
-
-    async def make(self, broker: MemoryBroker, *, leased: bool = False, **targets: object) -> Relay:
-        worker = await registered(self._conn)
-        link = ReconnectingConnection(self._url, name="qw test relay")
-        self._links.append(link)
-        await events.want(self._conn, sorted(QUIET))
-        return Relay(
-            link,
-            worker=lambda: worker,
-            slots=LeasedSlots(lambda: worker) if leased else LockedSlots(),
-            targets=Targets(**{"source": "/qw/test", "broker": broker, "types": QUIET, **targets}),  # type: ignore[arg-type]
-        )
-
-    async def close(self) -> None:
-        for link in self._links:
-            await link.close()
+from tests.given import column, enqueued, finished, new_task, value
+from tests.services.relays import MemoryBroker, Relays, drained, happened, outbox
 
 
 @pytest.fixture
@@ -85,24 +25,6 @@ async def relays(url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch) ->
     made = Relays(url, conn)
     yield made
     await made.close()
-
-
-async def drained(relay: Relay) -> None:
-    """Step until nothing is left to do now."""
-    while await relay.step():
-        pass
-
-
-async def outbox(conn: Connection) -> int:
-    return int(await value(conn, "select count(*) from qw.outbox"))
-
-
-async def happened(conn: Connection, *types: str, task: UUID | None = None) -> UUID:
-    """Events of one task, in the outbox."""
-    task = task or uuid4()
-    for type in types:
-        await conn.execute("insert into qw.outbox (type, task_id) values (%s, %s)", (type, task))
-    return task
 
 
 async def test_nothing_is_written_where_nobody_wants_it(conn: Connection) -> None:
@@ -166,7 +88,8 @@ async def test_a_broker_that_is_down_is_seen_before_there_is_anything_to_tell(re
 async def test_a_refused_event_holds_back_its_own_task_only(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.event_order.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("qw.services.relay.BLOCKED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("qw.services.relay.FIRST_BLOCKED", timedelta(seconds=0.05))
     broker = MemoryBroker()
     relay = await relays.make(broker)
     bad = await happened(conn, "task.created", "task.completed")
@@ -181,7 +104,9 @@ async def test_a_refused_event_holds_back_its_own_task_only(
     assert broker.types_of(good) == ["task.created", "task.completed"]
     assert broker.types_of(late) == ["task.created"]
     assert broker.types_of(bad) == []
-    assert [(s.state, s.error) for s in await events.states(conn)] == [("held", "the broker refuses 3 events")]
+    assert [(s.state, s.error) for s in await events.states(conn)] == [
+        ("held", "1 event cannot be told: memory did not confirm it")
+    ]
 
     broker.refused = set()
     time.sleep(0.06)
@@ -195,7 +120,8 @@ async def test_a_refused_event_holds_back_its_own_task_only(
 async def test_held_events_that_somebody_deleted_are_forgotten(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.event_order.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("qw.services.relay.BLOCKED_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.relay.FIRST_BLOCKED", timedelta(0))
     broker = MemoryBroker()
     relay = await relays.make(broker)
     broker.refused = {await happened(conn, "task.created")}
@@ -346,7 +272,7 @@ async def test_the_cursor_follows_once_no_older_transaction_is_open(relays: Rela
     async def follows() -> bool:
         await happened(conn, "task.created")
         await drained(relay)
-        return relay.cursor >= int(first)
+        return relay._progress.cursor >= int(first)
 
     await until(follows, 30)  # of all databases of the server, so of other tests too
 
@@ -415,8 +341,9 @@ async def test_what_comes_right_after_a_pass_is_gathered_for_the_next(
 
 @pytest.mark.parametrize("is_behind", [True, False])
 async def test_a_relay_gives_way_to_a_worker_that_is_behind_and_to_no_other(
-    relays: Relays, conn: Connection, is_behind: bool
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch, is_behind: bool
 ) -> None:
+    monkeypatch.setattr("qw.services.relay.LATE_SECONDS", 3600.0)
     relay = await relays.make(MemoryBroker())
     for _ in range(2):
         await happened(conn, *["task.created"] * 500)
