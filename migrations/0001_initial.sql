@@ -128,16 +128,21 @@ create table qw.worker (
   types      text[] not null,
   queues     text[] not null,          -- empty: all
   slots      jsonb not null,
-  server     timestamptz not null,     -- start of the server that its advisory lock was taken on
+  server     timestamptz,              -- start of the server that its session lock was taken on; null: it has none
   started_at timestamptz not null default now(),
-  seen_at    timestamptz not null default now(),
+  beats      bigint not null default 0, -- rises with each heartbeat; others judge by it, since no clock step moves it
+  seen_at    timestamptz not null default now(),  -- when it last rose: for people
   draining   boolean not null default false,
   stopped_at timestamptz,              -- drained, in peace
-  dead_at    timestamptz               -- declared dead; claims in its name return nothing
+  dead_at    timestamptz,              -- declared dead; claims in its name return nothing
+  death      text check (death in ('crashed', 'silent', 'survived')),  -- crashed: its session lock went, so its process
+                                       -- ended; survived: but that process turned out to run. null: not dead
+  killed_by  uuid                      -- the task that was failed for ending this process
 ) with (fillfactor = 50);
 
--- Who lives, as far as one look can tell; also ids that only rows in running know. locked: its session lock is held.
--- same: that lock would be on this server, not on one from before a restart. gone: dead, stopped, or never registered.
+-- The workers that run, as far as one look can tell, and ids that only rows in running know. locked: its session lock
+-- is held. locks: it took that lock on this server, not on one from before a restart. gone: dead, stopped, or never
+-- registered.
 create view qw.life as
   with recursive holder (id) as (
     (select worker from qw.running order by worker limit 1)
@@ -150,9 +155,9 @@ create view qw.life as
                     and l.database = (select oid from pg_database where datname = current_database())) as ids
   )
   select s.id, s.id = any(held.ids) as locked,
-         coalesce(w.server = pg_postmaster_start_time(), false) as same,
+         coalesce(w.server = pg_postmaster_start_time(), false) as locks,
          w.id is null or w.dead_at is not null or w.stopped_at is not null as gone,
-         w.seen_at
+         coalesce(w.beats, 0) as beats
     from (select id from holder where id is not null
           union select id from qw.worker where dead_at is null and stopped_at is null) s
     left join qw.worker w on w.id = s.id, held;

@@ -72,9 +72,7 @@ class Settings:
         "queues a daemon serves; empty: all, new ones included", read.listed(read.name), ()
     )
     lease: timedelta = _setting("how long a silent worker keeps its tasks", read.lasting("2s"), timedelta(seconds=15))
-    heartbeat: timedelta = _setting(
-        "between two signs of life of a worker", read.lasting("100ms"), timedelta(seconds=5)
-    )
+    heartbeat: timedelta = _setting("interval of a worker's heartbeat", read.lasting("100ms"), timedelta(seconds=1))
     tick: timedelta = _setting("between two looks for work nobody told of", read.lasting("50ms"), timedelta(seconds=1))
     grace: timedelta = _setting(
         "what running tasks get to end when a daemon stops", read.lasting("0s"), timedelta(seconds=30)

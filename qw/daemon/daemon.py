@@ -255,11 +255,10 @@ class Daemon:
         self._promoter = Promoter(chores, self._woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
-        rescuer = Rescuer(chores, self.identity, self._lease, measures, locks=direct is not None, ended=self._ended)
+        rescuer = Rescuer(chores, self.identity, settings.lease, measures, locks=direct is not None, ended=self._ended)
         self._tick = Poller(
             self._link("tick"),
             identity=self.identity,
-            lease=settings.lease,
             worker=self._worker,
             promoter=self._promoter,
             scheduler=self._scheduler,
@@ -267,6 +266,7 @@ class Daemon:
             advancer=self._advancer,
             admitter=self._admitter,
             drain=self.drain,
+            died=self._declared_dead,
             interval=settings.tick.total_seconds(),
         )
         retention = Retention(
@@ -277,7 +277,8 @@ class Daemon:
         )
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
-            self._tick, Pruner(chores, retention), self._log, measures, LeaseGuard(self._lease, self._worker),
+            self._tick, Pruner(chores, retention), self._log, measures,
+            LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):
@@ -348,7 +349,7 @@ class Daemon:
 
     async def _is_busy(self) -> bool:
         async with self._pool.connection() as conn:
-            news = await workers.news(conn, self.identity(), lease=self._settings.lease, cursor=self._promoter.cursor)
+            news = await workers.news(conn, self.identity(), cursor=self._promoter.cursor)
         overdue = news.due is not None and news.due <= 0
         return bool(news.lanes or news.held or news.advance or overdue or not self._worker.is_idle)
 
@@ -386,6 +387,12 @@ class Daemon:
         self._tick.bell.set()
         if self._listener:
             self._listener.renew()
+
+    def _declared_dead(self) -> None:
+        """A poll saw it before the heartbeat, which may have no connection: stop now, be somebody new later."""
+        self._lease.revoke()
+        self._worker.interrupt_all(Stop.LEASE, "the worker was declared dead")
+        self._worker.return_unstarted()
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

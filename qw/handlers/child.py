@@ -63,16 +63,22 @@ class Child:
         """
         try:
             report = await self._reader.read()
-        except asyncio.CancelledError:
-            await self._stop()
+        except asyncio.CancelledError as cancelled:
+            await self._stop(at_once="lease" in cancelled.args)
             raise
         self._popen.wait()  # its end of the link is closed: it is gone
         return _ended(report.decode(errors="replace"), self._popen.returncode)
 
-    async def _stop(self) -> None:
-        """TERM, then KILL after GRACE_SECONDS; at once when cancelled again."""
+    async def _stop(self, *, at_once: bool) -> None:
+        """TERM, then KILL after GRACE_SECONDS; at once when cancelled again.
+
+        ``at_once``: KILL follows after 0.3 s, as when this process dies: the task may soon run elsewhere.
+        """
         with suppress(OSError):  # it may be gone already
-            self._link.send(b"stop")
+            if at_once:
+                self._link.shutdown(socket.SHUT_WR)
+            else:
+                self._link.send(b"stop")
         try:
             await self._reader.read()
         except asyncio.CancelledError:

@@ -66,7 +66,7 @@ class ClaimInFlight:
 
     def _cancel(self) -> None:
         if self.state is ClaimState.RUNNING and self.task is not None:
-            self.task.cancel()
+            self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
 
 
 class InFlight:

@@ -1,48 +1,88 @@
-"""Whether this process may still believe that its claims are its own.
+"""Whether this process may still act on its claims.
 
-The database decides who is dead, by its clock. The process cannot ask it when it is cut off, so it goes by its own
-monotonic clock: from the moment before the last beat that succeeded, for the length of the lease and no longer. That is
-on the safe side, since the database saw the beat after that moment. A process frozen past its lease finds out at its
-first look at the clock, before it starts anything.
+The database decides who is dead. The process cannot ask it when it is cut off or frozen, so it goes by *confirmations*:
+a heartbeat or a claim that the database answered in this worker's name. Each counts from the moment before it was sent,
+which is on the safe side, on a clock that never steps and goes on while the machine is suspended.
+
+- A handler *starts* only when a confirmation is younger than `START_SECONDS`, and after a gap (the process was frozen
+  or suspended) only when it was sent after the gap. For the sign that a worker is dead may also be its session lock,
+  which can go long before the lease ends.
+- What *runs* goes on until shortly before the lease ends: so early that even a command which ignores TERM is gone when
+  others may run its task again.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from datetime import timedelta
 
+START_SECONDS = 3.0
+GAP_SECONDS = 0.75  # without a sign that the process runs; it gives one four times a second
+STOP_SECONDS = 1.0  # before the end of the lease: 0.3 s between TERM and KILL, and what the machine takes for them
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """Seconds of the clock that leases are measured by. Compare only with other values of this function."""
+    return time.clock_gettime(_CLOCK)
+
 
 class Lease:
-    """Renewed by the heartbeat's thread, read by the event loop: one float, so no lock."""
+    """Confirmed by the heartbeat's thread and by claims, read by the event loop."""
 
     def __init__(self, length: timedelta) -> None:
-        self.length = length
-        self._until = 0.0
-        self._beat_at = -math.inf
-        self._beating_since = -math.inf
+        self.length = length.total_seconds()
+        self._runs_for = self.length - min(STOP_SECONDS, self.length / 3)
+        self._starts_for = min(START_SECONDS, self._runs_for)
+        self._turn = threading.Lock()
+        self._confirmed_at = -math.inf
+        self._revoked_at = -math.inf
+        self._awake_since = -math.inf
+        self._pulse_at: float | None = None
 
-    def renew(self, sent_at: float) -> None:
-        """A beat succeeded that was sent at *sent_at* of the monotonic clock."""
-        if sent_at - self._beat_at > self._longest_pause:
-            self._beating_since = sent_at
-        self._beat_at = sent_at
-        self._until = sent_at + self.length.total_seconds()
+    def confirm(self, sent_at: float) -> None:
+        """The database answered in this worker's name what was sent at *sent_at*, of `now`."""
+        with self._turn:
+            if sent_at > self._revoked_at:
+                self._confirmed_at = max(self._confirmed_at, sent_at)
 
     def revoke(self) -> None:
-        """The database said that this worker is dead."""
-        self._until = 0.0
+        """The database said that this worker is dead. What was sent before confirms nothing any more."""
+        with self._turn:
+            self._revoked_at = now()
+            self._confirmed_at = -math.inf
+
+    def pulse(self) -> bool:
+        """The process runs. True: it did not for a while, so only what is confirmed from now on lets handlers start."""
+        present = now()
+        was_frozen = self._pulse_at is not None and present - self._pulse_at > GAP_SECONDS
+        if was_frozen:
+            self._awake_since = present
+        self._pulse_at = present
+        return was_frozen
 
     @property
-    def beating_since(self) -> float | None:
-        """When the beats began that went on until now without a long pause; None: the last one is long ago."""
-        is_fresh = time.monotonic() - self._beat_at <= self._longest_pause
-        return self._beating_since if is_fresh else None
-
-    @property
-    def _longest_pause(self) -> float:
-        return self.length.total_seconds() / 2
+    def may_start(self) -> bool:
+        """Whether a handler may start now."""
+        present = now()
+        if self._pulse_at is not None and present - self._pulse_at > GAP_SECONDS:
+            return False  # frozen until this moment
+        return self._confirmed_at >= self._awake_since and present - self._confirmed_at < self._starts_for
 
     @property
     def holds(self) -> bool:
-        return time.monotonic() < self._until
+        """Whether what runs may go on."""
+        return self.left > 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until what runs must be stopped; negative when it must have been."""
+        return self._runs_for - self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last confirmation; infinite before the first, and once revoked."""
+        return now() - self._confirmed_at

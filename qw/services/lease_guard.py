@@ -1,28 +1,34 @@
-"""Stops the handlers of a process that may no longer believe in its claims: frozen, or cut off, for a lease."""
+"""Stops the handlers of a process that may no longer believe in its claims: frozen, or cut off, for most of a lease."""
 
 from __future__ import annotations
 
 import asyncio
 
+from qw.services.heartbeat import Heartbeat
 from qw.services.in_flight import Stop
 from qw.services.lease import Lease
 from qw.services.worker import Worker
 
 
 class LeaseGuard:
-    """Looks at the monotonic clock four times a second; needs no database."""
+    """Looks at the clock four times a second, and when the lease ends; needs no database."""
 
     name = "lease guard"
 
-    def __init__(self, lease: Lease, worker: Worker) -> None:
+    def __init__(self, lease: Lease, worker: Worker, heartbeat: Heartbeat | None = None) -> None:
         self._lease = lease
         self._worker = worker
+        self._heartbeat = heartbeat
         self.bell = asyncio.Event()
 
     def patience(self) -> float:
-        return 0.25
+        left = self._lease.left
+        return min(0.25, left) if left > 0 else 0.25
 
     async def step(self) -> bool:
+        self._lease.pulse()
+        if self._heartbeat is not None:
+            self._heartbeat.revive()
         if not self._lease.holds:
             self._worker.interrupt_all(Stop.LEASE, "the lease ran out")
             self._worker.return_unstarted()

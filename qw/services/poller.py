@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 
+from qw.core.errors import Unavailable
 from qw.services.admitter import Admitter
 from qw.services.promoter import Promoter
+from qw.services.rescuer import Rescuer
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.worker import Worker
@@ -26,7 +27,7 @@ def pause(interval: float, costs: Iterable[float]) -> float:
 
 
 class Poller:
-    """See the module. ``drain`` is called when somebody asked this worker to drain."""
+    """See the module. ``drain`` is called when this worker was asked to drain, ``died`` when it was declared dead."""
 
     name = "tick"
 
@@ -35,19 +36,18 @@ class Poller:
         link: ReconnectingConnection,
         *,
         identity: Callable[[], int],
-        lease: timedelta,
         worker: Worker,
         promoter: Promoter,
         scheduler: Scheduler,
-        rescuer: Service,
+        rescuer: Rescuer,
         advancer: Service,
         admitter: Admitter,
         drain: Callable[[], None],
+        died: Callable[[], None] = lambda: None,
         interval: float = 1.0,
     ) -> None:
         self._link = link
         self._identity = identity
-        self._lease = lease
         self._worker = worker
         self._promoter = promoter
         self._scheduler = scheduler
@@ -55,6 +55,7 @@ class Poller:
         self._advancer = advancer
         self._admitter = admitter
         self._drain = drain
+        self._died = died
         self._interval = interval
         self._costs: deque[float] = deque([0.0], maxlen=COSTS)
         self.bell = asyncio.Event()
@@ -63,13 +64,20 @@ class Poller:
         return pause(self._interval, self._costs)
 
     async def step(self) -> bool:
+        try:
+            return await self._step()
+        except Unavailable:
+            self._rescuer.lost_contact()
+            raise
+
+    async def _step(self) -> bool:
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with self._link.use() as conn:
+            identity = self._identity()
             news = await workers.news(
                 conn,
-                self._identity(),
-                lease=self._lease,
+                identity,
                 cursor=self._promoter.cursor,
             )
             self._costs.append(loop.time() - started)
@@ -82,8 +90,11 @@ class Poller:
         if news.advance:
             self._advancer.bell.set()
         self._admitter.told(news.limits)
+        self._rescuer.watch(news.beats)
         if news.doubts:
             self._rescuer.bell.set()
+        if news.dead and identity == self._identity():
+            self._died()
         if news.draining:
             self._drain()
         return False

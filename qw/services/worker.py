@@ -18,6 +18,7 @@ from qw.core.task import Backoff, Claim, Lane, Policy, Status
 from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Ending, Failed, HandedBack, Outcome, end
 from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
+from qw.services import lease as clock
 from qw.services.attempt import LOG_SECONDS, attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
@@ -151,7 +152,7 @@ class Worker:
     async def _take(self, room: int, *, without: Sequence[str] = (), wary: bool = False) -> int:
         if room <= 0 or self._lanes.is_empty:
             return 0
-        started = time.monotonic()
+        started, sent_at = time.monotonic(), clock.now()
         shares = self._lanes.shares(room, started)
         claimant = self._worker()
         async with self._link.use() as conn:
@@ -165,6 +166,8 @@ class Worker:
             )
         if self._worker() != claimant:
             return 0  # declared dead on the way: they belong to whoever rescues them
+        if taken:
+            self._lease.confirm(sent_at)  # the dead claim nothing
         now = time.monotonic()
         is_whole = not without and not wary
         self.is_behind = len(taken) >= room
@@ -205,7 +208,7 @@ class Worker:
 
     def _dispatch(self, kind: HandlerKind) -> None:
         """Start what has a free slot, in the order claimed."""
-        if self.draining or not self._lease.holds:
+        if self.draining or not self._lease.may_start:
             self.return_unstarted()
             return
         suspects = self._backlog.has_suspects and not self._has_ending_suspects()
@@ -228,7 +231,8 @@ class Worker:
         context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add)
         self._deadlines.watch(holding, holding.policy.timeout)
         try:
-            outcome = await attempt(holding, context)
+            # asked again here: what was dispatched may begin much later, behind handlers that blocked the loop
+            outcome = await attempt(holding, context) if self._lease.may_start else HandedBack()
         finally:
             self._slots.give_back(holding.kind)
             if self._backlog.suspect is holding:

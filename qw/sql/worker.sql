@@ -2,8 +2,8 @@
 
 -- name: register
 with worker as (
-  insert into qw.worker (host, pid, version, types, queues, slots, server)
-  values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s, pg_postmaster_start_time())
+  insert into qw.worker (host, pid, version, types, queues, slots)
+  values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s)
   returning id, host, pid
 ), events as (
   insert into qw.outbox (type, data)
@@ -16,11 +16,19 @@ select id from worker
 -- The sign of life: a shared session lock on the worker's number, freed by the server the moment the session dies.
 select pg_advisory_lock_shared(7177, %(worker)s::integer)
 
+-- name: held_here
+-- The session lock was taken on the server that answers this: from now on its absence there means something.
+update qw.worker set server = pg_postmaster_start_time() where id = %(worker)s
+
 -- name: beat
--- No row: the worker was declared dead and must register anew.
-update qw.worker set seen_at = now(), server = pg_postmaster_start_time()
- where id = %(worker)s and dead_at is null
-returning draining
+-- No row: the worker was declared dead and must register anew. Not waiting for the disk: a beat that a crash of the
+-- server takes back is followed by another.
+update qw.worker set beats = beats + 1, seen_at = clock_timestamp() where id = %(worker)s and dead_at is null
+returning set_config('synchronous_commit', 'off', true)
+
+-- name: survived
+-- The process of a worker that was declared dead runs: what it held was not ended by a crash.
+update qw.worker set death = 'survived' where id = %(worker)s and death = 'crashed'
 
 -- name: held
 -- What runs in the worker's name, with the fence that each row has now.
@@ -43,24 +51,19 @@ on conflict do nothing
 delete from qw.idle where worker = %(worker)s
 
 -- name: look
--- The other workers, as view qw.life sees them; silent: not seen for longer than the lease.
-select id, locked, coalesce(seen_at < now() - %(lease)s::interval, true) as silent, same, gone, seen_at
-  from qw.life where id <> %(worker)s
+-- The other workers, as view qw.life sees them.
+select id, locks, locked, gone, beats from qw.life where id <> %(worker)s
 
--- name: uptime
--- Seconds since the server started.
-select extract(epoch from now() - pg_postmaster_start_time())::float8
-
--- name: bury
--- Declare workers dead, unless they were seen again since the look. Returns those that are.
-with lost as (
-  update qw.worker set dead_at = now()
-   where id = any(array(
-     select w.id from qw.worker w
-       join unnest(%(workers)s::integer[], %(seen)s::timestamptz[]) g (id, seen_at) on g.id = w.id
-      where w.dead_at is null and w.stopped_at is null and w.seen_at <= g.seen_at order by w.id for update of w))
-  returning id, host, pid
-), unmourned as (
+-- name: mark_dead
+-- Declare workers dead, unless they beat again since the look. Returns those that are.
+with found as materialized (
+  select w.id, g.death from qw.worker w
+    join unnest(%(workers)s::integer[], %(beats)s::bigint[], %(deaths)s::text[]) g (id, beats, death) on g.id = w.id
+   where w.dead_at is null and w.stopped_at is null and w.beats = g.beats order by w.id for update of w
+), lost as (
+  update qw.worker w set dead_at = now(), death = found.death from found where w.id = found.id
+  returning w.id, w.host, w.pid
+), idle as (
   delete from qw.idle where worker = any(array(select id from lost))
 ), events as (
   insert into qw.outbox (type, data)
@@ -69,10 +72,27 @@ with lost as (
 )
 select id from lost
 
+-- name: blame
+-- The task was failed for the processes that ended under it: nobody else that they held is to blame.
+update qw.worker set killed_by = %(task)s where death = 'crashed' and killed_by is null and id in (
+  select worker from qw.attempt where task_id = %(task)s and outcome = 'worker_died'
+  union select worker from qw.finished where task_id = %(task)s)
+
 -- name: orphans
--- What still runs in the names of dead workers, in id order.
-select r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.worker, t.unique_key, t.run_id, t.type, r.queue
-  from qw.running r join qw.task t on t.id = r.task_id
+-- What still runs in the names of dead workers, in id order. crashed: the worker's process ended. crashes: those
+-- counted so far, without the ones that are explained: the process survived, or another task was failed for ending it.
+-- losses: how often a worker that held the task was declared dead without a crash, since the last manual retry.
+select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_id, t.type, r.queue,
+       coalesce(w.death = 'crashed', false) as crashed,
+       greatest(r.crashes - h.explained, 0)::integer as crashes, h.losses
+  from qw.running r join qw.task t on t.id = r.task_id left join qw.worker w on w.id = r.worker
+       cross join lateral (
+         select count(*) filter (where d.death = 'survived' or d.killed_by <> r.task_id) as explained,
+                count(*) filter (where d.death is distinct from 'crashed')::integer as losses
+           from qw.attempt a join qw.worker d on d.id = a.worker
+          where a.task_id = r.task_id and a.outcome = 'worker_died'
+            and a.fence > coalesce((select max(s.fence) from qw.attempt s
+                                     where s.task_id = r.task_id and s.outcome = 'superseded'), 0)) h
  where r.worker = any(%(workers)s::integer[])
  order by r.task_id limit %(limit)s
 
@@ -101,17 +121,17 @@ select distinct s.type from qw.worker w, unnest(w.types) as s (type)
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, cancel requests, whether another worker may be dead, whether this one drains,
--- seconds until the next schedule, whether there are limits (or were, and tasks are still held), whether tasks are held
--- by limits that let them go on.
+-- overdue; null: none), runs to advance, cancel requests, the beats of the other workers, whether one
+-- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
+-- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on.
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
     where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance a where a.at <= now()) as advance,
   exists (select 1 from qw.cancel_request) as cancels,
-  exists (select 1 from qw.life l where l.id <> %(worker)s::integer
-             and (l.gone or not l.locked or l.seen_at < now() - %(lease)s::interval)) as doubts,
+  others.ids, others.beats, others.doubts,
+  not exists (select 1 from qw.worker w where w.id = %(worker)s::integer and w.dead_at is null) as dead,
   coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,
   (select extract(epoch from s.next_at - now())::float8 from qw.schedule s
     where s.next_at is not null order by s.next_at, s.id limit 1) as schedule,
@@ -119,7 +139,11 @@ select
   exists (select 1 from qw.queue q where q.is_limited and q.paused_at is null
              and exists (select 1 from qw.held h where h.queue = q.name)) as held
 from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
-        from qw.lane) l
+        from qw.lane) l,
+     (select coalesce(array_agg(f.id) filter (where not f.gone), '{}') as ids,
+             coalesce(array_agg(f.beats) filter (where not f.gone), '{}') as beats,
+             coalesce(bool_or(f.gone or f.locks and not f.locked), false) as doubts
+        from qw.life f where f.id <> %(worker)s::integer) others
 
 -- name: drain
 -- Ask a worker to drain and stop; its tick sees it. No row: it does not live.

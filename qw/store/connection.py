@@ -74,9 +74,9 @@ async def connect(url: str, *, name: str = "qw") -> Connection:
 
 
 def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """The same for a thread of its own."""
+    """The same for a thread of its own. Nothing is prepared, since a pooler may stand in between."""
     with translated():
-        conn = psycopg.connect(conninfo(url, name), autocommit=True)
+        conn = psycopg.connect(conninfo(url, name), autocommit=True, prepare_threshold=None)
         use_orjson(conn)
         return conn
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from qw import sql
+from qw.core.liveness import Death, Look
 from qw.core.task import Lane
 from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection, execute, query, to_json, translated
@@ -30,31 +31,21 @@ class HeldClaim(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """One look at a worker that may have died. See worker.sql for the fields."""
-
-    id: int
-    locked: bool
-    silent: bool
-    same: bool
-    gone: bool
-    seen_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Orphan:
-    """A row that runs in a dead worker's name."""
+    """A row that runs in a dead worker's name; see worker.sql for the counts."""
 
     task_id: UUID
     fence: int
     attempt: int
     retries: int
-    crashes: int
     worker: int
     unique_key: str | None
     run_id: UUID | None
     type: str
     queue: str
+    crashed: bool
+    crashes: int
+    losses: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +78,7 @@ class InHand:
 class PollResult(NamedTuple):
     """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
 
+    ``beats``: of the other workers. ``doubts``: one of them may be dead. ``dead``: this one was declared so.
     ``schedule``: how long until the next schedule. ``limits``: an admitter has something to look at. ``held``: tasks
     wait for one.
     """
@@ -95,7 +87,9 @@ class PollResult(NamedTuple):
     due: float | None
     advance: bool
     cancels: bool
+    beats: dict[int, int]
     doubts: bool
+    dead: bool
     draining: bool
     schedule: float | None = None
     limits: bool = False
@@ -120,12 +114,26 @@ def hold(conn: Blocking, worker: int) -> None:
     """Take the shared session lock that says this worker lives."""
     with translated():
         conn.execute(_SQL["hold"], {"worker": worker})
+        conn.execute(_SQL["held_here"], {"worker": worker})
 
 
 def beat(conn: Blocking, worker: int) -> bool:
     """Be seen. False: the worker was declared dead."""
     with translated():
         return conn.execute(_SQL["beat"], {"worker": worker}).fetchone() is not None
+
+
+def survived(conn: Blocking, worker: int) -> None:
+    """Say of a worker that was declared dead that its process runs."""
+    with translated():
+        conn.execute(_SQL["survived"], {"worker": worker})
+
+
+def rest(conn: Blocking, seconds: float) -> None:
+    """Wait. Raises Unavailable as soon as the server ends the session."""
+    with translated():
+        for _ in conn.notifies(timeout=seconds):
+            pass
 
 
 def held(conn: Blocking, worker: int) -> set[HeldClaim]:
@@ -163,33 +171,38 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(conn: Connection, worker: int, *, lease: timedelta, cursor: datetime) -> PollResult:
+async def news(conn: Connection, worker: int, *, cursor: datetime) -> PollResult:
     """Everything that polling must ask. *cursor* is the promoter's: nothing waits before it."""
-    params = {"worker": worker, "lease": lease, "cursor": cursor}
+    params = {"worker": worker, "cursor": cursor}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
-    queues, priorities, *rest = row
-    return PollResult(list(map(Lane, queues, priorities)), *rest)
+    queues, priorities, due, advance, cancels, ids, beats, *rest = row
+    lanes = list(map(Lane, queues, priorities))
+    return PollResult(lanes, due, advance, cancels, dict(zip(ids, beats, strict=True)), *rest)
 
 
-async def look(conn: Connection, *, worker: int, lease: timedelta) -> list[Look]:
-    """The other workers that may have died."""
-    rows = await (await execute(conn, _SQL["look"], {"worker": worker, "lease": lease})).fetchall()
-    names = ("id", "locked", "silent", "same", "gone", "seen_at")
-    return [Look(**dict(zip(names, row, strict=True))) for row in rows]
+async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
+    """The other workers that live, and the ids of those gone in whose names tasks still run."""
+    rows = await (await execute(conn, _SQL["look"], {"worker": worker})).fetchall()
+    looks = [
+        Look(id=id, locks=locks, locked=locked, beats=beats) for id, locks, locked, gone, beats in rows if not gone
+    ]
+    return looks, [id for id, _, _, gone, _ in rows if gone]
 
 
-async def uptime(conn: Connection) -> timedelta:
-    """How long the server has been up."""
-    row = await (await execute(conn, _SQL["uptime"])).fetchone()
-    assert row is not None
-    return timedelta(seconds=row[0])
+async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]:
+    """Declare workers dead that did not beat since the looks. Returns those that are."""
+    params = {
+        "workers": [look.id for look in deaths],
+        "beats": [look.beats for look in deaths],
+        "deaths": [death.value for death in deaths.values()],
+    }
+    return [row[0] for row in await (await query(conn, _SQL["mark_dead"], params)).fetchall()]
 
 
-async def bury(conn: Connection, seen: Mapping[int, datetime]) -> list[int]:
-    """Declare workers dead that were not seen since the given times. Returns those that are."""
-    params = {"workers": list(seen), "seen": list(seen.values())}
-    return [row[0] for row in await (await query(conn, _SQL["bury"], params)).fetchall()]
+async def blame(conn: Connection, task: UUID) -> None:
+    """Say of the workers that crashed under *task*, which was failed for it, that it ended them."""
+    await query(conn, _SQL["blame"], {"task": task})
 
 
 async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:

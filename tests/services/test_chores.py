@@ -112,7 +112,7 @@ async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hi
         await conn.execute("update qw.scheduled set run_at = now() where run_at > now()")
         await promoter.step()
 
-    news = await workers.news(conn, 0, lease=HOUR, cursor=promoter.cursor)
+    news = await workers.news(conn, 0, cursor=promoter.cursor)
     assert news.due is not None  # so the tick sees it
     assert news.due < 0
     await promoter.step()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qw.core.errors import Unavailable
 from qw.core.task import Claim
 from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
 from qw.services.in_flight import ClaimInFlight, InFlight
@@ -30,7 +32,9 @@ BEAT = timedelta(milliseconds=50)
 class Beating:
     """A heartbeat with what it acts on, and what it told the loop."""
 
-    def __init__(self, url: str, *, lease: timedelta = timedelta(seconds=30)) -> None:
+    def __init__(
+        self, url: str, *, lease: timedelta = timedelta(seconds=30), interval: timedelta = BEAT, locks: bool = True
+    ) -> None:
         self.lease = Lease(lease)
         self.holdings = InFlight()
         self.strays: list[workers.HeldClaim] = []
@@ -41,8 +45,9 @@ class Beating:
             register=self._register,
             lease=self.lease,
             holdings=self.holdings,
-            interval=BEAT,
+            interval=interval,
             reactions=HeartbeatCallbacks(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
+            locks=locks,
         )
 
     def _register(self, conn: Blocking) -> int:
@@ -71,8 +76,8 @@ async def soon(condition: Callable[[], object]) -> None:
 
 
 async def is_locked(conn: Connection, worker: int) -> bool:
-    looks = await workers.look(conn, worker=0, lease=timedelta(seconds=30))
-    return next(look.locked for look in looks if look.id == worker)
+    looks, _ = await workers.look(conn, worker=0)
+    return next(look.locked and look.locks for look in looks if look.id == worker)
 
 
 SESSION = """
@@ -95,7 +100,7 @@ async def test_a_worker_is_there_locked_and_seen_and_leaves_in_peace(url: str, c
 
     assert await column(conn, "select stopped_at is not null and dead_at is null from qw.worker") == [True]
     assert await value(conn, "select count(*) from qw.idle") == 0
-    assert await workers.look(conn, worker=0, lease=timedelta(seconds=30)) == []
+    assert await workers.look(conn, worker=0) == ([], [])
 
 
 async def test_fault_07_a_blocked_loop_costs_no_lease(url: str, conn: Connection) -> None:
@@ -110,12 +115,114 @@ async def test_a_killed_session_is_replaced_under_the_same_identity(url: str, co
     async with beating(url) as made:
         first = made.worker
         await kill(conn)
-        await soon(lambda: made.heartbeat.in_contact_since is None)
-        await soon(lambda: made.heartbeat.in_contact_since is not None)
+        await comes_true(lambda: is_locked(conn, first))
 
         assert made.worker == first
         assert made.deaths == 0
-        assert await is_locked(conn, first)
+
+
+async def test_a_lost_session_lock_is_taken_again_before_the_next_beat_is_due(url: str, conn: Connection) -> None:
+    async with beating(url, interval=timedelta(seconds=60)) as made:
+        await kill(conn)
+        started = time.monotonic()
+        await comes_true(lambda: is_locked(conn, made.worker))
+
+        assert time.monotonic() - started < 5
+
+
+async def test_without_session_locks_no_server_is_named_that_others_could_judge_by(url: str, conn: Connection) -> None:
+    async with beating(url, locks=False):
+        assert await column(conn, "select server from qw.worker") == [None]
+
+
+async def test_the_heartbeat_survives_every_error_and_says_what_it_was(
+    url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[BaseException] = [MemoryError(), ValueError("weird"), SystemExit(3), KeyboardInterrupt(), OSError(24)]
+    met: list[str | None] = []
+    beat = workers.beat
+
+    def failing(line: Blocking, worker: int) -> bool:
+        met.append(made.heartbeat.state.error)
+        if errors:
+            raise errors.pop()
+        return beat(line, worker)
+
+    async with beating(url) as made:
+        monkeypatch.setattr(workers, "beat", failing)
+        await soon(lambda: not errors)
+        seen = await value(conn, "select beats from qw.worker")
+        await comes_true(lambda: value(conn, "select beats > %s from qw.worker", seen))
+
+        assert "ValueError: weird" in met
+        await soon(lambda: made.heartbeat.state.error is None)
+        assert made.heartbeat.state.is_running
+        assert made.heartbeat.state.confirmed_age < 5
+        monkeypatch.undo()
+
+
+async def test_a_heartbeat_that_cannot_even_report_its_error_goes_on(
+    url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with beating(url) as made:
+        monkeypatch.setattr(workers, "beat", raising(MemoryError()))
+        monkeypatch.setattr(made.heartbeat, "_failed", raising(MemoryError()))
+        await asyncio.sleep(0.2)
+        monkeypatch.undo()
+        seen = await value(conn, "select beats from qw.worker")
+
+        await comes_true(lambda: value(conn, "select beats > %s from qw.worker", seen))
+
+
+async def test_a_heartbeat_whose_thread_ended_says_so_and_is_started_again(
+    url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with beating(url) as made:
+        monkeypatch.setattr(made.heartbeat, "_run", lambda: None)
+        first = made.heartbeat._thread
+        assert first is not None
+        made.heartbeat._stopping.set()  # nothing else ends it
+        await asyncio.to_thread(first.join)
+        made.heartbeat._stopping.clear()
+        assert not made.heartbeat.state.is_running
+        monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+        made.heartbeat.revive()
+        assert "can't start new thread" in (made.heartbeat.state.error or "")
+
+        monkeypatch.undo()
+        made.heartbeat.revive()
+
+        assert made.heartbeat.state.is_running
+        seen = await value(conn, "select beats from qw.worker")
+        await comes_true(lambda: value(conn, "select beats > %s from qw.worker", seen))
+
+
+async def test_a_heartbeat_that_can_start_no_thread_registers_nobody(
+    url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Beating(url)
+    monkeypatch.setattr(made.heartbeat, "_start", raising(RuntimeError("can't start new thread")))
+
+    with pytest.raises(Unavailable, match="can't start new thread"):
+        await made.heartbeat.__aenter__()
+
+    assert await column(conn, "select stopped_at is not null from qw.worker") == [True]
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*args: object) -> Any:
+        raise error
+
+    return fail
+
+
+async def test_who_was_taken_for_crashed_and_runs_says_that_it_survived(url: str, conn: Connection) -> None:
+    async with beating(url) as made:
+        first = made.worker
+        await conn.execute("update qw.worker set dead_at = now(), death = 'crashed'")
+        await soon(lambda: made.worker != first)
+
+        assert await column(conn, "select death from qw.worker order by id") == ["survived", None]
 
 
 async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Connection) -> None:
@@ -192,7 +299,7 @@ async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: C
         await admin.execute("rollback")
 
         assert await value(conn, SESSION) == session
-        assert made.heartbeat.in_contact_since is not None
+        assert made.heartbeat.state.error is None
         assert made.lease.holds
 
 
@@ -204,32 +311,6 @@ async def test_fault_31_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock
         assert time.monotonic() - started < 1.5
         proxy.open()
         await soon(lambda: made.lease.holds)
-
-
-def test_a_lease_counts_from_before_the_beat() -> None:
-    lease = Lease(timedelta(seconds=10))
-    assert not lease.holds
-
-    lease.renew(time.monotonic() - 9)
-    assert lease.holds
-    lease.renew(time.monotonic() - 11)
-    assert not lease.holds
-    lease.renew(time.monotonic())
-    lease.revoke()
-    assert not lease.holds
-
-
-def test_fault_21_beats_that_stopped_for_long_begin_anew() -> None:
-    lease = Lease(timedelta(seconds=10))
-    assert lease.beating_since is None
-    now = time.monotonic()
-
-    for ago in (40, 36, 32, 28):
-        lease.renew(now - ago)
-    assert lease.beating_since is None
-    for ago in (8, 4, 0):
-        lease.renew(now - ago)
-    assert lease.beating_since == now - 8
 
 
 async def test_without_a_lease_handlers_are_stopped_and_their_tasks_go_back(url: str) -> None:

@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from qw.core.errors import Unavailable
+from qw.core.liveness import BETWEEN_LOOKS
+from qw.core.task.ending import HandedBack
 from qw.core.task.measure import Measure
-from qw.services.lease import Lease
 from qw.services.measures import Measures
-from qw.services.rescuer import BETWEEN_LOOKS, Rescuer
+from qw.services.rescuer import Rescuer
 from qw.store import claims, measures, tasks, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection, connect
@@ -33,27 +35,29 @@ LEASE, SHORT = timedelta(seconds=3), timedelta(seconds=0.6)
 
 
 class Rescue:
-    """A rescuer that has been in contact for longer than a lease, beside a session to look on."""
+    """A rescuer beside a session to look on."""
 
     def __init__(
         self, link: ReconnectingConnection, worker: int, *, locks: bool = True, lease: timedelta = LEASE
     ) -> None:
-        self.lease = Lease(lease)
-        now = time.monotonic()
-        for beats in range(12, -1, -1):
-            self.lease.renew(now - beats * lease.total_seconds() / 3)
+        self.lease = lease
         self.measures = Measures(link)
         self.told: list[EndedAttempt] = []
-        self.rescuer = Rescuer(link, lambda: worker, self.lease, self.measures, locks=locks, ended=self.told.extend)
-        self.rescuer._in_contact_since -= 60
+        self.rescuer = Rescuer(link, lambda: worker, lease, self.measures, locks=locks, ended=self.told.extend)
 
     async def look(self) -> None:
-        self.lease.renew(time.monotonic())
         await self.rescuer.step()
 
     async def look_twice(self) -> None:
         await self.look()
         await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+        await self.look()
+
+    async def look_for_a_lease(self) -> None:
+        until = time.monotonic() + self.lease.total_seconds() + 0.1
+        while time.monotonic() < until:
+            await self.look()
+            await asyncio.sleep(self.lease.total_seconds() / 10)
         await self.look()
 
 
@@ -94,7 +98,7 @@ async def test_a_worker_without_its_lock_at_two_looks_is_dead_and_its_tasks_come
 async def test_a_worker_that_beats_between_two_looks_lives(conn: Connection, rescue: Rescue) -> None:
     [claim] = await running(conn)
     await rescue.look()
-    await conn.execute("update qw.worker set seen_at = clock_timestamp()")
+    await conn.execute("update qw.worker set beats = beats + 1")
     await asyncio.sleep(BETWEEN_LOOKS + 0.02)
     await rescue.look()
 
@@ -102,55 +106,128 @@ async def test_a_worker_that_beats_between_two_looks_lives(conn: Connection, res
     assert await value(conn, "select count(*) from qw.worker where dead_at is not null") == 0
 
 
-async def test_who_holds_its_lock_is_dead_only_by_silence(conn: Connection, other: Connection, rescue: Rescue) -> None:
+async def test_who_holds_its_lock_is_dead_only_by_silence(
+    conn: Connection, other: Connection, link: ReconnectingConnection
+) -> None:
+    rescue = Rescue(link, await registered(conn), lease=SHORT)
     worker = await registered(conn)
     [claim] = await running(conn, worker=worker)
     await workers.hold_too(other, worker)
-    await rescue.look_twice()
+    await rescue.look()
     assert await homes(conn, claim.id) == ["running"]
 
-    await conn.execute("update qw.worker set seen_at = now() - interval '10 s' where id = %s", [worker])
-    await rescue.look()
+    await rescue.look_for_a_lease()
 
     assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_silence_is_no_crash_of_what_the_worker_held(
+    conn: Connection, other: Connection, link: ReconnectingConnection
+) -> None:
+    rescue = Rescue(link, await registered(conn), lease=SHORT)
+    worker = await registered(conn)
+    [claim] = await running(conn, worker=worker)
+    await workers.hold_too(other, worker)
+    await rescue.look_for_a_lease()
+
+    assert await column(conn, "select (attempt, retries, crashes)::text from qw.ready") == ["(1,0,0)"]
+    [died] = await tasks.attempts(conn, claim.id)
+    assert died.outcome == "worker_died"
+    assert died.error == f"worker {worker} was silent for a lease while it held this task (1 of 10)"
+
+
+async def test_silences_are_counted_from_the_history_and_the_tenth_fails_the_task(
+    conn: Connection, rescue: Rescue
+) -> None:
+    [claim] = await running(conn, new_task(unique_key="k"))
+    for n in range(1, 10):
+        await conn.execute("update qw.worker set dead_at = now(), death = 'silent' where dead_at is null and id ="
+                           " (select worker from qw.running)")  # fmt: skip
+        await rescue.look()
+        wait = await value(conn, "select run_at - now() from qw.scheduled")
+        assert (wait is None) == (n <= 2)
+        await conn.execute("with due as (delete from qw.scheduled returning *)"
+                           " insert into qw.ready (task_id, queue, priority, attempt, retries, crashes)"
+                           " select task_id, queue, priority, attempt, retries, crashes from due")  # fmt: skip
+        [again] = await claimed(conn, await registered(conn))
+        assert (again.retries, again.crashes) == (0, 0)
+    await conn.execute("update qw.worker set dead_at = now(), death = 'silent' where dead_at is null and id ="
+                       " (select worker from qw.running)")  # fmt: skip
+    await rescue.look()
+
+    [task] = await tasks.get(conn, [claim.id])
+    assert task.status == "failed"
+    assert "(10 of 10)" in (task.error or "")
+    await expect_whole(conn)
+
+
+@pytest.mark.parametrize("step", ["10 years", "-10 years"])
+async def test_a_step_of_the_databases_clock_makes_nobody_dead(
+    conn: Connection, other: Connection, link: ReconnectingConnection, step: str
+) -> None:
+    """What such a step does to the rows: all that was written before it is far away."""
+    rescue = Rescue(link, await registered(conn), lease=SHORT)
+    worker = await registered(conn)
+    [claim] = await running(conn, worker=worker)
+    await workers.hold_too(other, worker)
+    await rescue.look()
+    await conn.execute(
+        "update qw.worker set seen_at = seen_at + %(by)s::interval, started_at = started_at + %(by)s::interval",
+        {"by": step},
+    )
+    await rescue.look_twice()
+    await conn.execute("update qw.worker set beats = beats + 1")
+    await rescue.look_twice()
+
+    assert await homes(conn, claim.id) == ["running"]
+    assert await value(conn, "select count(*) from qw.worker where dead_at is not null") == 0
 
 
 async def test_behind_a_pooler_a_missing_lock_says_nothing(conn: Connection, link: ReconnectingConnection) -> None:
-    rescue = Rescue(link, await registered(conn), locks=False)
+    rescue = Rescue(link, await registered(conn), locks=False, lease=SHORT)
     worker = await registered(conn)
     [claim] = await running(conn, worker=worker)
     await rescue.look()
-    await conn.execute("update qw.worker set seen_at = clock_timestamp()")
+    await conn.execute("update qw.worker set beats = beats + 1")
     await rescue.look_twice()
     assert await homes(conn, claim.id) == ["running"]
-    await conn.execute("update qw.worker set seen_at = now() - interval '10 s' where id = %s", [worker])
-    await rescue.look()
+    await rescue.look_for_a_lease()
 
     assert await homes(conn, claim.id) == ["ready"]
+
+
+async def test_who_cannot_take_locks_is_not_missed_by_those_who_can(conn: Connection, rescue: Rescue) -> None:
+    [claim] = await running(conn)
+    await conn.execute("update qw.worker set server = null")
+
+    await rescue.look_twice()
+
+    assert await homes(conn, claim.id) == ["running"]
 
 
 async def test_fault_29_a_lock_that_a_restart_took_away_kills_nobody(conn: Connection, rescue: Rescue) -> None:
     [claim] = await running(conn)
-    await conn.execute("update qw.worker set server = server - interval '1 hour', seen_at = now() + interval '1 min'")
+    await conn.execute("update qw.worker set server = server - interval '1 hour'")
 
     await rescue.look_twice()
 
     assert await homes(conn, claim.id) == ["running"]
 
 
-async def test_who_lost_contact_himself_judges_nobody_for_a_lease(
-    conn: Connection, link: ReconnectingConnection
+async def test_who_lost_contact_judges_by_locks_again_after_seconds_and_not_at_once(
+    conn: Connection, link: ReconnectingConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rescue = Rescue(link, await registered(conn), lease=SHORT)
+    monkeypatch.setattr("qw.core.liveness.RECONNECT_SECONDS", 1.0)
+    rescue = Rescue(link, await registered(conn))
     [claim] = await running(conn)
-    await conn.execute("update qw.worker set seen_at = now() - interval '10 s'")
     async with link.use() as own:
         pid = await value(own, "select pg_backend_pid()")
+    await rescue.look()
     await conn.execute("select pg_terminate_backend(%s, 5000)", [pid])
 
     with pytest.raises(Unavailable):
         await rescue.look()
-    await rescue.look()
+    await rescue.look_twice()
     assert await homes(conn, claim.id) == ["running"]
     async with asyncio.timeout(10):
         while await homes(conn, claim.id) == ["running"]:
@@ -158,21 +235,19 @@ async def test_who_lost_contact_himself_judges_nobody_for_a_lease(
             await rescue.look()
 
 
-async def test_fault_21_who_was_frozen_himself_judges_nobody_for_a_lease(
-    conn: Connection, link: ReconnectingConnection
+async def test_a_new_connection_is_lost_contact_even_if_somebody_else_opened_it(
+    conn: Connection, rescue: Rescue, link: ReconnectingConnection
 ) -> None:
-    rescue = Rescue(link, await registered(conn), lease=SHORT)
     [claim] = await running(conn)
-    await conn.execute("update qw.worker set seen_at = now() - interval '10 s', server = server - interval '1 h'")
-    rescue.lease._beat_at -= 30
-
-    await rescue.rescuer.step()
     await rescue.look()
+    async with link.use() as own:
+        await own.close()
+    async with link.use() as own:
+        assert not own.closed
+
+    await rescue.look_twice()
+
     assert await homes(conn, claim.id) == ["running"]
-    async with asyncio.timeout(10):
-        while await homes(conn, claim.id) == ["running"]:
-            await asyncio.sleep(0.05)
-            await rescue.look()
 
 
 async def test_the_claim_of_a_worker_that_nobody_knows_is_rescued(conn: Connection, rescue: Rescue) -> None:
@@ -266,6 +341,51 @@ async def test_a_full_batch_says_that_there_is_more(
     assert await rescue.rescuer.step()
     assert not await rescue.rescuer.step()
     assert await column(conn, "select count(*) from qw.ready") == [3]
+
+
+async def test_a_last_crash_beside_another_suspect_is_not_the_last(conn: Connection, rescue: Rescue) -> None:
+    one, two = await running(conn, new_task(), new_task())
+    await conn.execute("update qw.running set crashes = 2")
+    await rescue.look_twice()
+
+    assert await column(conn, "select crashes from qw.ready") == [3, 3]
+    [died] = await tasks.attempts(conn, one.id)
+    assert "it runs once more, alone" in (died.error or "")
+    [again] = await claimed(conn, await registered(conn), room=1)
+    await rescue.look_twice()
+    assert {task.status for task in await tasks.get(conn, [one.id, two.id])} == {"failed", "pending"}
+    assert await homes(conn, again.id) == ["finished"]
+
+
+async def test_a_crash_that_the_worker_survived_does_not_count(conn: Connection, rescue: Rescue) -> None:
+    """Frozen with its sessions closed, it was taken for dead; now it says that it runs."""
+    [claim] = await running(conn)
+    await rescue.look_twice()
+    await conn.execute("update qw.worker set death = 'survived' where death = 'crashed'")
+    [again] = await claimed(conn, await registered(conn))
+    assert again.crashes == 1
+    await rescue.look_twice()
+
+    assert await column(conn, "select crashes from qw.ready where task_id = %s", claim.id) == [1]
+
+
+async def test_who_is_failed_for_its_crashes_explains_those_of_the_others(conn: Connection, rescue: Rescue) -> None:
+    innocent, poison = await running(conn, new_task(), new_task())
+    await rescue.look_twice()
+    for _ in range(2):
+        await claimed_only(conn, poison.id)
+        await rescue.look_twice()
+    assert await homes(conn, poison.id) == ["finished"]
+    await claimed_only(conn, innocent.id)
+    await rescue.look_twice()
+
+    assert await column(conn, "select crashes from qw.ready where task_id = %s", innocent.id) == [1]
+
+
+async def claimed_only(conn: Connection, id: UUID) -> None:
+    """Claim everything in the name of one new worker, then hand back all but this task."""
+    held = await claimed(conn, await registered(conn))
+    await claims.end(conn, [ended(claim, HandedBack()) for claim in held if claim.id != id])
 
 
 async def test_who_waits_without_living_is_forgotten(conn: Connection) -> None:

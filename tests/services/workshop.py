@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from qw.core.task import NewTask, Task
 from qw.handlers import HandlerKind, Handlers
+from qw.services import lease
 from qw.services.in_flight import HandlerSlots, InFlight
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
@@ -45,7 +45,7 @@ class Workshop:
         self.holdings = InFlight()
         self.slots = HandlerSlots(slots)
         self.lease = Lease(timedelta(minutes=1))
-        self.lease.renew(time.monotonic())
+        self.lease.confirm(lease.now())
         self.lanes = Lanes()
         self.measures = Measures(self.links["measures"])
         self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number, self.measures)

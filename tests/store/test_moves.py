@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from qw.core.liveness import Death, Look
 from qw.core.task import Lane
 from qw.core.task.ending import Failed, Snoozed
 from qw.store import claims, tasks, workers
@@ -20,7 +23,6 @@ from tests.given import (
 )
 
 LONG_AGO, HOUR = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=1)
-LEASE = timedelta(seconds=15)
 
 
 async def make_due(conn: Connection) -> None:
@@ -73,20 +75,21 @@ async def test_parked_tasks_come_back_when_their_type_is_served(conn: Connection
     assert [await homes(conn, c.id) for c in (unserved, snoozed, other)] == [["ready"], ["scheduled"], ["scheduled"]]
 
 
-async def test_a_look_sees_who_holds_a_lock_who_is_silent_and_who_is_gone(conn: Connection, other: Connection) -> None:
-    me, alive, silent, dead, stranger = [await registered(conn) for _ in range(5)]
+async def test_a_look_sees_who_holds_a_lock_how_they_beat_and_who_is_gone(conn: Connection, other: Connection) -> None:
+    me, alive, quiet, dead, stranger = [await registered(conn) for _ in range(5)]
     await workers.hold_too(other, alive)
-    await conn.execute("update qw.worker set seen_at = now() - interval '16 s' where id = %s", [silent])
+    await conn.execute("update qw.worker set beats = 7 where id = %s", [alive])
     await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
     await running(conn, worker=stranger)
     await conn.execute("delete from qw.worker where id = %s", [stranger])
 
-    looks = {look.id: look for look in await workers.look(conn, worker=me, lease=LEASE)}
+    looks, gone = await workers.look(conn, worker=me)
 
-    assert looks.keys() == {alive, silent, stranger}
-    assert (looks[alive].locked, looks[alive].silent, looks[alive].gone) == (True, False, False)
-    assert (looks[silent].locked, looks[silent].silent, looks[silent].same) == (False, True, True)
-    assert (looks[stranger].gone, looks[stranger].seen_at) == (True, None)
+    assert {look.id: look for look in looks} == {
+        alive: Look(id=alive, beats=7, locks=True, locked=True),
+        quiet: Look(id=quiet, beats=0, locks=True, locked=False),
+    }
+    assert gone == [stranger]
 
 
 async def test_a_dead_worker_is_looked_at_as_long_as_it_has_rows(conn: Connection) -> None:
@@ -94,32 +97,33 @@ async def test_a_dead_worker_is_looked_at_as_long_as_it_has_rows(conn: Connectio
     await running(conn, worker=dead)
     await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
 
-    [look] = await workers.look(conn, worker=me, lease=LEASE)
-
-    assert (look.id, look.gone) == (dead, True)
+    assert await workers.look(conn, worker=me) == ([], [dead])
 
 
-async def test_a_lock_from_before_a_restart_says_nothing(conn: Connection) -> None:
+@pytest.mark.parametrize("since", ["server - interval '1 day'", "null"])
+async def test_a_lock_that_was_never_taken_on_this_server_says_nothing(conn: Connection, since: str) -> None:
     me, old = await registered(conn), await registered(conn)
-    await conn.execute("update qw.worker set server = server - interval '1 day' where id = %s", [old])
+    await conn.execute(f"update qw.worker set server = {since} where id = %s".encode(), [old])
 
-    [look] = await workers.look(conn, worker=me, lease=LEASE)
+    [look], _ = await workers.look(conn, worker=me)
 
-    assert (look.locked, look.same) == (False, False)
+    assert (look.locked, look.locks) == (False, False)
 
 
-async def test_who_was_seen_again_is_not_buried(conn: Connection) -> None:
+async def test_who_beat_again_is_not_declared_dead(conn: Connection) -> None:
     quiet, moving, stopped = [await registered(conn) for _ in range(3)]
-    seen = {w: await value(conn, "select seen_at from qw.worker where id = %s", w) for w in (quiet, moving, stopped)}
+    deaths = dict.fromkeys((await workers.look(conn, worker=0))[0], Death.SILENT)
     await workers.wait(conn, quiet, [])
-    await conn.execute("update qw.worker set seen_at = clock_timestamp() where id = %s", [moving])
+    await conn.execute("update qw.worker set beats = beats + 1 where id = %s", [moving])
     await conn.execute("update qw.worker set stopped_at = now() where id = %s", [stopped])
 
-    assert await workers.bury(conn, seen) == [quiet]
+    assert await workers.mark_dead(conn, deaths) == [quiet]
 
-    assert await column(conn, "select id from qw.worker where dead_at is not null") == [quiet]
+    assert await column(conn, "select (id, death)::text from qw.worker where dead_at is not null") == [
+        f"({quiet},silent)"
+    ]
     assert await value(conn, "select count(*) from qw.idle") == 0
-    assert await workers.bury(conn, seen) == []
+    assert await workers.mark_dead(conn, deaths) == []
 
 
 async def test_orphans_are_the_rows_of_the_workers_named(conn: Connection) -> None:
@@ -137,7 +141,7 @@ async def test_news_tell_everything_that_polling_must_ask(conn: Connection) -> N
     worker = await registered(conn)
 
     async def news() -> workers.PollResult:
-        return await workers.news(conn, worker, lease=LEASE, cursor=LONG_AGO)
+        return await workers.news(conn, worker, cursor=LONG_AGO)
 
     quiet = await news()
     assert (quiet.lanes, quiet.due) == ([], None)

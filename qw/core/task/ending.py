@@ -12,8 +12,11 @@ from typing import NamedTuple, TypeAlias
 from qw.core.task.payload import Json
 from qw.core.task.task import Backoff, Policy, Status
 
-MAX_CRASHES = 3  # a task whose worker died under it this often is failed
-SUSPECT_CRASHES = 2  # from here on it runs with no other suspect beside it
+MAX_CRASHES = 3  # a task whose worker's process ended under it this often is failed
+SUSPECT_CRASHES = 2  # from here on it is a suspect, see `qw.core.suspects`
+MAX_LOSSES = 10  # a task whose worker fell silent under it this often is failed: it may freeze every worker it meets
+PROMPT_LOSSES = 2  # up to here it runs again at once; later after a pause, so that it meets others in its next worker
+LONGEST_PAUSE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +58,24 @@ class HandedBack:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDied:
+    """The process of the worker ended. ``alone``: it held no other suspect."""
+
     worker: int
+    alone: bool = True
 
 
-Outcome: TypeAlias = Completed | Failed | Snoozed | Cancelled | HandedBack | WorkerDied
+@dataclass(frozen=True, kw_only=True)
+class WorkerSilent:
+    """The worker was not heard of for a lease: frozen or cut off, which is rarely the fault of what it ran.
+
+    ``losses``: how often that happened to the task before.
+    """
+
+    worker: int
+    losses: int = 0
+
+
+Outcome: TypeAlias = Completed | Failed | Snoozed | Cancelled | HandedBack | WorkerDied | WorkerSilent
 
 
 class Ending(NamedTuple):
@@ -92,8 +109,10 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
         case HandedBack():
             return Ending(status=waiting, retries=retries, crashes=crashes)
-        case WorkerDied(worker=worker):
-            return _crash(worker, retries, crashes, waiting)
+        case WorkerDied():
+            return _crash(outcome, retries, crashes, waiting)
+        case WorkerSilent():
+            return _lose(outcome, retries, crashes, waiting, chance)
         case Failed():
             return _fail(outcome, retries, crashes, policy, chance)
 
@@ -106,12 +125,34 @@ def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
     return timedelta(seconds=seconds * chance)
 
 
-def _crash(worker: int, retries: int, crashes: int, waiting: Status) -> Ending:
+def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status) -> Ending:
+    """The last crash allowed fails a task only if no other suspect was there: else that one may have done it."""
     crashes += 1
-    error = f"worker {worker} died while it held this task ({crashes} of {MAX_CRASHES})"
-    status = Status.FAILED if crashes >= MAX_CRASHES else waiting
-    outcome = None if status is Status.FAILED else "worker_died"
-    return Ending(status=status, retries=retries, crashes=crashes, error=error, outcome=outcome)
+    error = f"worker {died.worker} died while it held this task ({crashes} of {MAX_CRASHES})"
+    is_last = crashes > MAX_CRASHES or (crashes == MAX_CRASHES and died.alone)
+    if crashes == MAX_CRASHES and not died.alone:
+        error += ", with another suspect beside it: it runs once more, alone"
+    if is_last:
+        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error)
+    return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="worker_died")
+
+
+def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, chance: float) -> Ending:
+    losses = lost.losses + 1
+    error = f"worker {lost.worker} was silent for a lease while it held this task ({losses} of {MAX_LOSSES})"
+    if losses >= MAX_LOSSES:
+        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error)
+    seconds = min(2.0 ** (losses - PROMPT_LOSSES), LONGEST_PAUSE.total_seconds()) * (0.5 + chance / 2)
+    delay = timedelta(seconds=seconds) if losses > PROMPT_LOSSES else None
+    return Ending(
+        status=waiting,
+        retries=retries,
+        crashes=crashes,
+        delay=delay,
+        reason="worker silent" if delay else None,
+        error=error,
+        outcome="worker_died",
+    )
 
 
 def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from qw.core.task import Backoff, Policy, Status
 from qw.core.task.ending import (
     MAX_CRASHES,
+    MAX_LOSSES,
+    PROMPT_LOSSES,
     Cancelled,
     Completed,
     Ending,
@@ -17,6 +19,7 @@ from qw.core.task.ending import (
     Outcome,
     Snoozed,
     WorkerDied,
+    WorkerSilent,
     backoff_delay,
     end,
 )
@@ -29,7 +32,8 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Snoozed, delay=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=9))),
     st.builds(Cancelled),
     st.builds(HandedBack),
-    st.builds(WorkerDied, worker=st.integers(1, 9)),
+    st.builds(WorkerDied, worker=st.integers(1, 9), alone=st.booleans()),
+    st.builds(WorkerSilent, worker=st.integers(1, 9), losses=st.integers(0, 20)),
 )
 
 
@@ -114,6 +118,26 @@ def test_a_crash_is_counted_apart_and_the_third_fails_the_task() -> None:
     assert (first.status, first.retries, first.crashes, first.delay) == (Status.PENDING, 0, 1, None)
     assert (third.status, third.retries, third.crashes) == (Status.FAILED, 1, MAX_CRASHES)
     assert third.error == "worker 4 died while it held this task (3 of 3)"
+
+
+def test_a_third_crash_beside_another_suspect_fails_nobody_and_the_fourth_does() -> None:
+    third = ending(WorkerDied(worker=4, alone=False), crashes=2)
+    fourth = ending(WorkerDied(worker=5, alone=False), crashes=3)
+
+    assert (third.status, third.crashes, third.outcome) == (Status.PENDING, 3, "worker_died")
+    assert fourth.status == Status.FAILED
+
+
+def test_a_silent_worker_is_no_crash_and_the_task_waits_longer_each_time_until_it_fails() -> None:
+    endings = [ending(WorkerSilent(worker=4, losses=losses), crashes=1) for losses in range(MAX_LOSSES)]
+
+    assert {now.crashes for now in endings} == {1}
+    assert [now.delay for now in endings[:PROMPT_LOSSES]] == [None] * PROMPT_LOSSES
+    delays = [now.delay for now in endings[PROMPT_LOSSES:-1]]
+    assert delays[0] == timedelta(seconds=2)
+    assert delays[-1] == timedelta(minutes=1)
+    assert [now.status for now in endings] == [Status.PENDING] * (MAX_LOSSES - 1) + [Status.FAILED]
+    assert endings[-1].error == "worker 4 was silent for a lease while it held this task (10 of 10)"
 
 
 def test_a_cancelled_attempt_ends_the_task_with_the_reason() -> None:
