@@ -3,6 +3,10 @@
 -- task is immutable and append only. A live task has exactly one row in exactly one of ready, scheduled, held and
 -- running; a finished one has one row in finished. Moves are DELETE … RETURNING and INSERT in one statement, so nothing on the
 -- hot path is ever updated. Every move out of running compares the fence.
+--
+-- The present is statement_timestamp(), never now(): a transaction may have begun minutes ago. It is the same throughout
+-- a statement, may stand in the condition of an index, and as a default it leaves COPY its batches, which the volatile
+-- clock_timestamp() does not. That one is for functions that SQL users call, perhaps in a loop of one statement.
 
 create sequence qw.fence_seq cache 100;  -- equality only; its order means nothing
 
@@ -34,11 +38,13 @@ create table qw.task (
   step        text,
   parent_id   uuid,                                                -- what a compensation undoes
   headers     jsonb check (jsonb_typeof(headers) = 'object'),
-  created_at  timestamptz not null default now(),
-  constraint task_id_in_the_future check (  -- spelled out: a function in a check is parsed anew by each statement, +25 %
+  created_at  timestamptz not null default statement_timestamp(),
+  -- A backstop: qw.check_id and qw.store.ids refuse 5 minutes, and only of ids that callers made; what qw makes itself may
+  -- be off by as much as the clock was set back. Spelled out: a function in a check is parsed anew by each statement, +25 %.
+  constraint task_id_in_the_future check (
     substring(id::text from 15 for 1) <> '7'
     or ('x' || left(id::text, 8) || substring(id::text from 10 for 4))::bit(48)::bigint
-       <= extract(epoch from created_at) * 1000 + 300000)
+       <= extract(epoch from created_at) * 1000 + 86400000)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index task_type on qw.task (type, id);
 create index task_customer on qw.task (left(payload ->> 'customerId', 128), id)  -- a longer one fits no index row
@@ -54,7 +60,7 @@ create table qw.ready (
   attempt  integer not null default 0,
   retries  smallint not null default 0,
   crashes  smallint not null default 0,
-  at       timestamptz not null default now()        -- since when it has been here
+  at       timestamptz not null default statement_timestamp()  -- since when it has been here
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
 create index ready_lane on qw.ready (queue, priority, seq);
@@ -84,7 +90,7 @@ create table qw.running (
   queue      text not null,
   priority   smallint not null,
   worker     integer not null,
-  claimed_at timestamptz not null default now()
+  claimed_at timestamptz not null default statement_timestamp()
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create index running_worker on qw.running (worker);
 
@@ -97,7 +103,7 @@ create table qw.finished (
   crashes     smallint not null,
   worker      integer,      -- null: it never ran
   started_at  timestamptz,
-  finished_at timestamptz not null default now(),
+  finished_at timestamptz not null default statement_timestamp(),
   result      jsonb,
   error       text,
   check (status = 'completed' or error is not null),
@@ -114,7 +120,7 @@ create table qw.attempt (
   attempt    integer not null,
   worker     integer,
   started_at timestamptz,
-  ended_at   timestamptz not null default now(),
+  ended_at   timestamptz not null default statement_timestamp(),
   error      text,
   result     jsonb,
   primary key (task_id, fence, outcome)
@@ -294,7 +300,7 @@ create trigger ready_limited after insert on qw.ready referencing new table as a
 -- its slot of it. As a random default and a stored column these two took two thirds of an insert, 3 of 4.6 us.
 create table qw.outbox (
   id      bigint generated always as identity primary key,
-  at      timestamptz not null default now(),
+  at      timestamptz not null default statement_timestamp(),
   fence   bigint,
   attempt integer,
   task_id uuid,
@@ -321,7 +327,7 @@ create index blocked_event_key on qw.blocked_event (key, id);
 
 create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
   type    text primary key,
-  seen_at timestamptz not null default now(), -- when somebody last said so
+  seen_at timestamptz not null default statement_timestamp(), -- when somebody last said so
   read_at timestamptz                         -- when a reader of the event log last did; null: a relay wants it
 );
 
@@ -331,7 +337,7 @@ create table qw.relay (  -- how the relaying daemons fare
   broker text not null,
   state  text not null check (state in ('up', 'down', 'held')),
   error  text,
-  since  timestamptz not null default now()
+  since  timestamptz not null default statement_timestamp()
 );
 
 create table qw.relay_slot (  -- who relays which slot where session locks mean nothing (behind a pooler)
@@ -346,7 +352,7 @@ create table qw.consumer (  -- how the daemons fare that take commands from a br
   queue  text not null,
   state  text not null check (state in ('up', 'down')),
   error  text,
-  since  timestamptz not null default now()
+  since  timestamptz not null default statement_timestamp()
 );
 
 create table qw.event (  -- the event log: what was relayed, for those who come later
@@ -356,7 +362,7 @@ create table qw.event (  -- the event log: what was relayed, for those who come 
   task_id uuid,
   run_id  uuid,
   at      timestamptz not null,
-  kept_at timestamptz not null default now(),
+  kept_at timestamptz not null default statement_timestamp(),
   body    jsonb not null  -- a CloudEvent
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index event_task on qw.event (task_id, id) where task_id is not null;
@@ -400,7 +406,7 @@ create table qw.idempotency (  -- outlives the task
   key        text primary key,
   task_id    uuid not null,  -- or that of a run
   digest     text not null,  -- md5 of type and payload, or of workflow and input
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default statement_timestamp()
 );
 create index idempotency_time on qw.idempotency using brin (created_at);
 
@@ -408,21 +414,21 @@ create table qw.cancel_request (
   task_id      uuid primary key,
   running      boolean not null,  -- stop it even if it runs
   reason       text not null default 'cancelled',
-  requested_at timestamptz not null default now()
+  requested_at timestamptz not null default statement_timestamp()
 );
 
 create table qw.progress (
   task_id  uuid primary key,
   fraction real not null check (fraction between 0 and 1),
   message  text not null,
-  at       timestamptz not null default now()
+  at       timestamptz not null default statement_timestamp()
 ) with (fillfactor = 50);
 
 create table qw.checkpoint (
   task_id uuid not null,
   name    text not null,
   value   jsonb not null,
-  at      timestamptz not null default now(),
+  at      timestamptz not null default statement_timestamp(),
   primary key (task_id, name)
 );
 
@@ -441,7 +447,7 @@ create table qw.type (
   schema      jsonb,  -- JSON Schema of the payload; null: anything
   max_retries smallint not null default 3,
   timeout     interval not null default interval '5 minutes',
-  served_at   timestamptz not null default now()
+  served_at   timestamptz not null default statement_timestamp()
 );
 insert into qw.type (name, schema)
   select name, null from unnest(array[
@@ -473,8 +479,8 @@ create table qw.workflow (
   title      text,  -- as people wrote it over HTTP, where that is no identifier; null: the name
   version    bigint not null,
   is_active  boolean not null default true,
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  created_at timestamptz not null default statement_timestamp(),
+  updated_at timestamptz not null default statement_timestamp()
 );
 
 create table qw.workflow_version (  -- what runs are pinned to
@@ -482,7 +488,7 @@ create table qw.workflow_version (  -- what runs are pinned to
   workflow_id uuid not null,
   digest      text not null,
   document    jsonb not null,
-  created_at  timestamptz not null default now(),
+  created_at  timestamptz not null default statement_timestamp(),
   unique (workflow_id, digest)
 );
 
@@ -501,7 +507,7 @@ create table qw.run (
   deadline     timestamptz,
   parent_id    uuid,         -- the run that started this one in a step of its own
   depth        smallint not null default 0,
-  created_at   timestamptz not null default now(),
+  created_at   timestamptz not null default statement_timestamp(),
   started_at   timestamptz,
   finished_at  timestamptz,
   check ((finished_at is not null) = (status in ('completed', 'failed', 'cancelled')))
@@ -527,7 +533,7 @@ create table qw.run_step (
   result      jsonb,        -- of a step without a task; a task's result is with the task
   error       text,
   cancel_asked boolean not null default false,
-  started_at  timestamptz not null default now(),
+  started_at  timestamptz not null default statement_timestamp(),
   finished_at timestamptz,
   finished    integer,      -- 1 for the step of the run that ended first
   primary key (run_id, step),
@@ -556,7 +562,7 @@ create table qw.signal (  -- kept until a step waits for it, and with the run
   name    text not null check (length(name) between 1 and 200),
   payload jsonb,
   sent_by text,
-  sent_at timestamptz not null default now(),
+  sent_at timestamptz not null default statement_timestamp(),
   step    text  -- which took it; null: none yet
 );
 create index signal_run on qw.signal (run_id);
@@ -582,7 +588,7 @@ create table qw.applied (  -- who applied which definitions when
   id      bigint generated by default as identity primary key,
   owner   text not null,
   by      text not null,
-  at      timestamptz not null default now(),
+  at      timestamptz not null default statement_timestamp(),
   changes jsonb not null
 );
 
@@ -613,13 +619,13 @@ create table qw.schedule (
   filed_under    uuid,                                -- the workflow that what it makes is shown under
   paused_at      timestamptz,
   missed         bigint not null default 0,           -- ticks, ever: fires are forgotten, and a count must not fall
-  mark           timestamptz not null default now(),  -- every tick up to it is decided; see schedule_mark_rises
+  mark           timestamptz not null default statement_timestamp(),  -- every tick up to it is decided; see schedule_mark_rises
   next_tick      timestamptz,                         -- null: not worked out yet, or it is over
-  next_at        timestamptz default now(),           -- when a daemon is to look at it; null: never, as it stands
+  next_at        timestamptz default statement_timestamp(),  -- when a daemon is to look at it; null: never, as it stands
   last_id        uuid,                                -- the task or run of its last fire
   broken         text,                                -- why its next tick cannot be worked out
-  created_at     timestamptz not null default now(),
-  updated_at     timestamptz not null default now(),
+  created_at     timestamptz not null default statement_timestamp(),
+  updated_at     timestamptz not null default statement_timestamp(),
   check (num_nonnulls(cron, every, at) = 1),
   check (num_nonnulls(type, workflow) = 1),
   check ((type is null) = (payload is null)),
@@ -648,7 +654,7 @@ create table qw.schedule_fire (
   blocker     uuid,         -- the task or run that was not final
   task_id     uuid,
   run_id      uuid,
-  decided_at  timestamptz not null default now(),
+  decided_at  timestamptz not null default statement_timestamp(),
   primary key (schedule_id, tick),
   check ((reason is null) = (num_nonnulls(task_id, run_id) = 1))
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
@@ -736,20 +742,20 @@ $$;
 create function qw.rate_room(full_at timestamptz, rate integer, period interval) returns integer
 language sql stable as $$
   select case when rate is not null then
-    greatest(0, floor(rate * (1 - extract(epoch from greatest(coalesce(full_at, now()) - now(), interval '0'))
+    greatest(0, floor(rate * (1 - coalesce(extract(epoch from greatest(full_at - statement_timestamp(), interval '0')), 0)
                                   / extract(epoch from period)) + 0.000001))::integer end
 $$;
 
 -- Seconds until an empty bucket of the queue, or of one of the keys, lets one through; null: none is empty.
 create function qw.rate_seconds(q qw.queue, keys text[]) returns float8
 language sql stable as $$
-  select extract(epoch from min(b.next_at) - now())::float8 from (
+  select extract(epoch from min(b.next_at) - statement_timestamp())::float8 from (
     select r.full_at - q.rate_period + q.rate_period / q.rate as next_at from qw.rate r
      where r.queue = q.name and not r.is_of_key
     union all
     select r.full_at - q.key_rate_period + q.key_rate_period / q.key_rate from qw.rate r
      where r.queue = q.name and r.is_of_key and r.key = any(keys)) b
-   where b.next_at > now()
+   where b.next_at > statement_timestamp()
 $$;
 
 -- Up to *most* keys that tasks of the queue wait under, in order, from *first* on, before *stop* (null: to the last).
@@ -854,7 +860,9 @@ begin
   -- a bucket of the old size may be empty for longer than one of the new
   delete from qw.rate r where r.queue = set_limits.name
      and (case when r.is_of_key then key_rate is null or key is distinct from before else rate is null end);
-  update qw.rate r set full_at = least(r.full_at, now() + case when r.is_of_key then key_rate_period else rate_period end)
+  update qw.rate r
+     set full_at = least(
+       r.full_at, statement_timestamp() + case when r.is_of_key then key_rate_period else rate_period end)
    where r.queue = set_limits.name;
 end
 $$;
@@ -966,13 +974,13 @@ begin
       select t.seq, t.task_id, q.name, t.priority, t.attempt, t.retries, t.crashes, t.at from taken t
   ), buckets as (
     insert into qw.rate as r (queue, is_of_key, key, full_at)
-      select q.name, u.is_of_key, u.key, now() + u.n * u.each from (
+      select q.name, u.is_of_key, u.key, statement_timestamp() + u.n * u.each from (
         select true as is_of_key, t.key, count(*) as n, q.key_rate_period / q.key_rate as each from taken t
          where q.key_rate is not null group by t.key
         union all
         select false, '', count(*), q.rate_period / q.rate from taken t where q.rate is not null having count(*) > 0) u
       on conflict (queue, is_of_key, key) do update
-        set full_at = greatest(r.full_at, now()) + (excluded.full_at - now())
+        set full_at = greatest(r.full_at, statement_timestamp()) + (excluded.full_at - statement_timestamp())
   )
   select count(*), array_agg(distinct t.priority),
          coalesce((select bool_or(c.is_cut) from chosen c), false),
@@ -1028,6 +1036,20 @@ language plpgsql immutable strict as $$
 begin
   if value not between interval '0' and interval '36500 days' then
     raise exception '% is not between 0 and 36500 days: %', what, value using errcode = 'QW003';
+  end if;
+end
+$$;
+
+-- Lists begin with the newest: an id from the future would stand there first for ever.
+create function qw.check_id(id uuid) returns void
+language plpgsql volatile as $$
+begin
+  if substring(id::text from 15 for 1) = '7'
+     and ('x' || left(id::text, 8) || substring(id::text from 10 for 4))::bit(48)::bigint
+         > extract(epoch from clock_timestamp()) * 1000 + 300000
+  then
+    raise exception 'id: % is a UUIDv7 more than 5 minutes in the future, by the database''s clock', id
+      using errcode = 'QW003';
   end if;
 end
 $$;
@@ -1131,7 +1153,8 @@ $$;
 
 -- Enqueue one task in the caller's own transaction and return its id.
 --
--- The same id again makes no second task. The same idempotency_key within its retention returns the first task, or
+-- The same id again, for the same type, queue and payload, makes no second task; for others it raises QW002. The same
+-- idempotency_key within its retention returns the first task, or
 -- raises QW002 when type or payload differ. A unique_key held by a live task raises QW002; with on_conflict => 'skip'
 -- the holder's id is returned. The task's header qw-role says who called, unless that was the owner.
 create function qw.enqueue(
@@ -1157,7 +1180,7 @@ declare
   caller text := qw.acting_role();
 begin
   perform qw.check_task(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key, idempotency_key,
-                        on_conflict, headers, backoff);
+                        on_conflict, headers, backoff), qw.check_id(id);
   if caller <> current_user then
     headers := coalesce(headers, '{}') || jsonb_build_object('qw-role', caller);
   end if;
@@ -1208,6 +1231,19 @@ end
 $$;
 comment on function qw.enqueue_many is 'Enqueue the tasks of a JSON array of objects with the parameters of qw.enqueue.';
 
+-- Raise QW002 when the task that has this id is another one: of another type, queue or payload.
+create function qw.check_same(id uuid, type text, queue text, payload jsonb) returns void
+language plpgsql stable as $$
+declare
+  known qw.task := (select t from qw.task t where t.id = check_same.id);
+begin
+  if (known.type, known.queue, known.payload) is distinct from (check_same.type, check_same.queue, check_same.payload) then
+    raise exception 'task % exists with another type, queue or payload: it is % in queue %',
+      check_same.id, known.type, known.queue using errcode = 'QW002', detail = check_same.id::text;
+  end if;
+end
+$$;
+
 create function qw.enqueue_one(
   type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
   timeout interval, unique_key text, idempotency_key text, on_conflict text, id uuid, headers jsonb, backoff jsonb,
@@ -1218,7 +1254,8 @@ language plpgsql volatile as $$
 declare
   task uuid := coalesce(id, qw.new_id());
   digest text := md5(type || ' ' || payload::text);
-  due timestamptz := coalesce(run_at, now() + delay);
+  present constant timestamptz := clock_timestamp();  -- of this call: the transaction may be minutes old
+  due timestamptz := coalesce(run_at, present + delay);
   holder uuid;
   known text;
 begin
@@ -1237,6 +1274,7 @@ begin
   end if;
 
   if exists (select 1 from qw.task t where t.id = task) then
+    perform qw.check_same(task, type, queue, payload);
     return task;
   end if;
   if idempotency_key is not null then
@@ -1267,18 +1305,21 @@ begin
     end loop;
   end if;
 
-  insert into qw.task as t (id, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, parent_id, headers)
-    values (task, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, parent_id, headers)
+  insert into qw.task as t (
+    id, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, parent_id, headers, created_at)
+    values (
+      task, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, parent_id, headers, present)
     on conflict on constraint task_pkey do nothing;
   if not found then  -- the same id, at the same moment
     delete from qw.unique_key u where u.key = unique_key and u.task_id = task
       and not exists (select 1 from qw.task t where t.id = task and t.unique_key = u.key);
+    perform qw.check_same(task, type, queue, payload);
     return task;
   end if;
-  if due > now() then
+  if due > present then
     insert into qw.scheduled as s (task_id, run_at, queue, priority, reason) values (task, due, queue, priority, 'time');
   else
-    insert into qw.ready as r (task_id, queue, priority) values (task, queue, priority);
+    insert into qw.ready as r (task_id, queue, priority, at) values (task, queue, priority, present);
     perform qw.wake(queue, priority);
   end if;
   insert into qw.tally as y (queue, live) values (queue, 1);
@@ -1550,7 +1591,7 @@ begin
     raise exception 'type, payload, queue, priority and timezone must not be null' using errcode = 'QW003';
   elsif num_nonnulls(cron, every, at) <> 1 then
     raise exception 'a schedule needs one of cron, every and at' using errcode = 'QW003';
-  elsif at <= now() then
+  elsif at <= clock_timestamp() then
     raise exception 'it never fires: % has passed', at using errcode = 'QW003';
   end if;
   perform qw.check_task(type, payload, queue, priority, null, null, null, null, null, null, 'error', null, null),

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
-from qw.core.errors import Unavailable
+from qw.core.errors import Conflict, Unavailable
 from qw.core.task import NewTask
 from qw.store import tasks
 from qw.store.connection import ReconnectingConnection
@@ -33,7 +33,7 @@ class Coalescer:
         self._is_open = True
 
     async def enqueue(self, task: NewTask) -> bool:
-        """Store *task*; committed when this returns. False: its id existed already."""
+        """Store *task*; committed when this returns. False: it was there already. Raise Conflict if that is another."""
         if not self._is_open:
             raise Unavailable(not_open(self._link.name))
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -60,18 +60,25 @@ class Coalescer:
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                self._in_flight = batch
+                self._in_flight = batch = self._next_batch()
                 await self._write(batch)
         except BaseException as error:  # cancelled: nobody must wait for ever
             _fail([*self._waiting], error)
             self._waiting.clear()
             raise
 
+    def _next_batch(self) -> list[tuple[NewTask, asyncio.Future[bool]]]:
+        """The first that wait, up to an id that is among them already: the second to give it has its own answer."""
+        batch: dict[UUID, tuple[NewTask, asyncio.Future[bool]]] = {}
+        while self._waiting and len(batch) < BATCH and self._waiting[0][0].id not in batch:
+            task, answer = self._waiting.popleft()
+            batch[task.id] = task, answer
+        return list(batch.values())
+
     async def _write(self, batch: Sequence[tuple[NewTask, asyncio.Future[bool]]]) -> None:
         try:
             async with self._link.use() as conn:
-                new: set[UUID] = await tasks.enqueue(conn, [task for task, _ in batch])
+                stored = await tasks.store(conn, [task for task, _ in batch])
         except Exception as error:
             if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
@@ -84,7 +91,14 @@ class Coalescer:
         else:
             for task, answer in batch:
                 if not answer.done():
-                    answer.set_result(task.id in new)
+                    _answer(answer, task.id, stored)
+
+
+def _answer(answer: asyncio.Future[bool], id: UUID, stored: tasks.Stored) -> None:
+    if id in stored.others:
+        answer.set_exception(Conflict(stored.others[id], holder=id))
+    else:
+        answer.set_result(id in stored.new)
 
 
 def _fail(batch: Sequence[tuple[NewTask, asyncio.Future[bool]]], error: BaseException) -> None:

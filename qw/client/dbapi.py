@@ -81,13 +81,13 @@ def enqueue(
     check_new(task)
     cursor = conn.cursor()
     try:
-        cursor.execute(_ENQUEUE, _parameters(task, on_conflict))
+        cursor.execute(_ENQUEUE, _parameters(task, id, on_conflict))
         return UUID(cursor.fetchone()[0])
     finally:
         cursor.close()
 
 
-def _parameters(task: NewTask, on_conflict: str) -> list[Any]:
+def _parameters(task: NewTask, id: UUID | None, on_conflict: str) -> list[Any]:
     return [
         task.type,
         json.dumps(task.payload),
@@ -100,6 +100,6 @@ def _parameters(task: NewTask, on_conflict: str) -> list[Any]:
         task.unique_key,
         task.idempotency_key,
         on_conflict,
-        str(task.id),
+        None if id is None else str(id),  # the database makes one, by its own clock
         None if task.headers is None else json.dumps(task.headers),
     ]

@@ -11,6 +11,7 @@ from qw.core.ids import millis_of
 from qw.core.task.ending import HandedBack, Outcome, Snoozed
 from qw.services.in_flight import ClaimInFlight
 from qw.store import workers
+from qw.store.clock import clock
 from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)
@@ -61,5 +62,5 @@ class Unserved:
         if claim.type not in self._parked:
             self._parked.add(claim.type)
             log.warning("no handler for this type; its tasks are parked", extra={"type": claim.type})
-        age = timedelta(seconds=time.time() - millis_of(claim.id) / 1000)
+        age = timedelta(seconds=clock.seconds() - millis_of(claim.id) / 1000)
         return Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved")

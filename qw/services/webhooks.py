@@ -22,6 +22,7 @@ from qw.core.task.payload import JsonObject
 from qw.definitions.webhooks import parse_webhook
 from qw.services.context import Connections
 from qw.store import applied, tasks
+from qw.store.clock import clock
 from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Deliveries:
         new = [self._task(event, hook) for event in told for hook in self._hooks.values() if hook.wants(event)]
         if new:
             async with self._pool.connection() as conn:
-                await tasks.enqueue(conn, new)
+                await tasks.store(conn, new)  # an event that is told again may be told otherwise: the first stands
 
     def _task(self, event: Event, hook: Webhook) -> NewTask:
         payload: JsonObject = {
@@ -131,7 +132,7 @@ class Signer:
         name = headers.get(HEADER)
         if name is None:
             return {}
-        id, timestamp = headers.get("qw-event", ""), int(time.time())
+        id, timestamp = headers.get("qw-event", ""), int(clock.seconds())
         signed = {"webhook-id": id, "webhook-timestamp": str(timestamp)}
         if variable := headers.get(KEY_HEADER):
             await self._check_rule(name, url, variable)

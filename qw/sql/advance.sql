@@ -21,7 +21,7 @@ select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id
 
 -- name: inbox
 -- The news of locked runs. A second statement, so that it sees what was committed while it waited for the lock.
-select id, run_id, ask from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= now()
+select id, run_id, ask from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
 
 -- name: clear_inbox
 delete from qw.advance where id = any(%(ids)s::bigint[])
@@ -73,7 +73,7 @@ update qw.signal s set step = g.step
 insert into qw.run_step as s (
   run_id, step, type, status, task_id, child_id, due_at, items, result, error, cancel_asked, finished, finished_at)
 select run_id, step, type, status, task_id, child_id, due_at, items, result, error, cancel_asked, finished,
-       case when finished is not null then coalesce(ended_at, now()) end
+       case when finished is not null then coalesce(ended_at, statement_timestamp()) end
   from unnest(%(runs)s::uuid[], %(steps)s::text[], %(types)s::text[], %(statuses)s::text[], %(tasks)s::uuid[],
               %(children)s::uuid[], %(dues)s::timestamptz[], %(items)s::integer[], %(results)s::jsonb[],
               %(errors)s::text[], %(cancels)s::boolean[], %(finished)s::integer[], %(times)s::timestamptz[])
@@ -185,7 +185,7 @@ update qw.run_step s
            from qw.run_item i left join qw.finished f on f.task_id = i.task_id and i.status = 'completed'
            left join qw.run c on c.id = i.child_id and i.status = 'completed'
           where i.run_id = s.run_id and i.step = s.step) end,
-       finished = %(finished)s::integer, finished_at = now()
+       finished = %(finished)s::integer, finished_at = statement_timestamp()
   from size
  where s.run_id = %(run)s::uuid and s.step = %(step)s::text and s.status = 'running'
 
@@ -223,7 +223,7 @@ with given as (
 ), parents as (
   insert into qw.advance (run_id) select parent_id from over where parent_id is not null
 ), timers as (
-  delete from qw.advance where run_id = any(array(select id from over)) and at > now()
+  delete from qw.advance where run_id = any(array(select id from over)) and at > statement_timestamp()
 ), next as (
   insert into qw.advance (run_id)
   select q.id from given g join before b on b.id = g.id,
@@ -236,7 +236,7 @@ with given as (
 update qw.run r
    set status = g.status, detail = g.detail, error = g.error, output = g.output, cancel_asked = g.cancel_asked,
        deadline = g.deadline,
-       started_at = case when g.status = 'pending' then r.started_at else coalesce(r.started_at, now()) end,
-       finished_at = case when g.status in ('completed', 'failed', 'cancelled') then now() end
+       started_at = case when g.status = 'pending' then r.started_at else coalesce(r.started_at, statement_timestamp()) end,
+       finished_at = case when g.status in ('completed', 'failed', 'cancelled') then statement_timestamp() end
   from given g
  where r.id = g.id

@@ -31,7 +31,7 @@ with chosen as materialized (
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
        exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked,
-       extract(epoch from now() - k.at)::float8 as waited
+       extract(epoch from statement_timestamp() - k.at)::float8 as waited
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: claim_some
@@ -68,7 +68,7 @@ with chosen as materialized (
 select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priority, t.type, t.payload, t.max_retries,
        t.timeout, t.backoff, t.unique_key, t.run_id, t.step, t.parent_id, t.headers,
        exists (select 1 from qw.cancel_request c where c.task_id = k.task_id) as cancel_asked,
-       extract(epoch from now() - k.at)::float8 as waited
+       extract(epoch from statement_timestamp() - k.at)::float8 as waited
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: end
@@ -86,7 +86,7 @@ with gone as materialized (
      as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, seconds, key, run_id)
    where r.task_id = g.id and r.fence = g.fence
   returning r.task_id, r.fence, g.attempt, r.seq, r.queue, r.priority, r.worker,
-            coalesce(now() - make_interval(secs => g.seconds), r.claimed_at) as started_at,
+            coalesce(statement_timestamp() - make_interval(secs => g.seconds), r.claimed_at) as started_at,
             g.status, g.retries, g.crashes, g.delay, g.reason, g.result, g.error, g.outcome, g.key, g.run_id,
             g.status in ('completed', 'failed', 'cancelled') as final
 ), finished as (
@@ -95,7 +95,7 @@ with gone as materialized (
   select task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error from gone where final
 ), scheduled as (
   insert into qw.scheduled (task_id, run_at, queue, priority, attempt, retries, crashes, reason)
-  select task_id, now() + delay, queue, priority, attempt, retries, crashes, reason from gone
+  select task_id, statement_timestamp() + delay, queue, priority, attempt, retries, crashes, reason from gone
    where not final and delay is not null
 ), ready as (
   insert into qw.ready (seq, task_id, queue, priority, attempt, retries, crashes)
@@ -137,7 +137,7 @@ with gone as materialized (
      as g (id, fence, seconds, result)
    where r.task_id = g.id and r.fence = g.fence
   returning r.task_id, r.fence, r.attempt, r.retries, r.crashes, r.queue, r.worker,
-            now() - make_interval(secs => g.seconds) as started_at, g.result
+            statement_timestamp() - make_interval(secs => g.seconds) as started_at, g.result
 ), finished as (
   insert into qw.finished (
     task_id, status, fence, attempt, retries, crashes, worker, started_at, result)
@@ -175,7 +175,7 @@ select queue, priority from qw.lane
 -- Move due tasks to ready, oldest first, into new places. Returns each one's lane and time.
 with due as (
   delete from qw.scheduled where task_id = any(array(
-    select task_id from qw.scheduled where run_at <= now() and run_at >= %(cursor)s::timestamptz
+    select task_id from qw.scheduled where run_at <= statement_timestamp() and run_at >= %(cursor)s::timestamptz
      order by run_at, task_id limit %(limit)s for update skip locked))
   returning task_id, run_at, queue, priority, attempt, retries, crashes
 ), moved as (

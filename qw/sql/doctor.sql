@@ -2,9 +2,9 @@
 
 -- name: server
 -- transaction_seconds: since the oldest transaction of this database began; what keeps vacuum from its work.
-select current_setting('server_version_num')::integer as version, now() as now, pg_is_in_recovery() as is_standby,
+select current_setting('server_version_num')::integer as version, statement_timestamp() as now, pg_is_in_recovery() as is_standby,
        current_setting('default_transaction_read_only')::boolean as is_read_only,
-       (select coalesce(max(extract(epoch from now() - xact_start)), 0)::float8 from pg_stat_activity
+       (select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid()) as transaction_seconds,
        pg_database_size(current_database()) as bytes
 

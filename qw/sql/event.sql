@@ -11,29 +11,31 @@ with gone as (
   delete from qw.wanted where type <> all(%(types)s::text[]) and read_at is null
 )
 insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
-on conflict (type) do update set seen_at = now()
+on conflict (type) do update set seen_at = statement_timestamp()
 
 -- name: also_want
 insert into qw.wanted (type) select t from unnest(%(types)s::text[]) t order by t
-on conflict (type) do update set seen_at = now(), read_at = null
+on conflict (type) do update set seen_at = statement_timestamp(), read_at = null
 
 -- name: still_want
-update qw.wanted set seen_at = now() where type = any(%(types)s::text[])
+update qw.wanted set seen_at = statement_timestamp() where type = any(%(types)s::text[])
 
 -- name: want_to_read
 -- Somebody reads the event log: its types are written for a day after this was last said.
-insert into qw.wanted (type, read_at) select t, now() from unnest(%(types)s::text[]) t order by t
-on conflict (type) do update set seen_at = now(), read_at = now() where wanted.read_at is not null
+insert into qw.wanted (type, read_at) select t, statement_timestamp() from unnest(%(types)s::text[]) t order by t
+on conflict (type) do update
+   set seen_at = statement_timestamp(), read_at = statement_timestamp() where wanted.read_at is not null
 
 -- name: forget_unwanted
 -- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.
 with gone as (
-  delete from qw.wanted where seen_at < now() - %(age)s::interval or read_at < now() - interval '1 day'
+  delete from qw.wanted
+   where seen_at < statement_timestamp() - %(age)s::interval or read_at < statement_timestamp() - interval '1 day'
 ), left_over as (
   delete from qw.outbox where id = any(array(
     select o.id from qw.outbox o
-     where not exists (select 1 from qw.wanted w where w.seen_at >= now() - %(age)s::interval)
-       and o.at < now() - %(age)s::interval
+     where not exists (select 1 from qw.wanted w where w.seen_at >= statement_timestamp() - %(age)s::interval)
+       and o.at < statement_timestamp() - %(age)s::interval
      order by o.id limit %(limit)s for update skip locked))
   returning 1
 )
@@ -57,19 +59,19 @@ select pg_advisory_unlock(7178, %(slot)s::integer)
 -- Renew the slots leased by this worker, up to its share; take free ones where it has fewer. Returns those it has.
 with mine as materialized (
   select g.slot from generate_series(0, 15) g (slot) left join qw.relay_slot s on s.slot = g.slot
-   where s.slot is null or s.worker = %(worker)s::integer or s.until < now()
+   where s.slot is null or s.worker = %(worker)s::integer or s.until < statement_timestamp()
    order by (s.worker = %(worker)s::integer) desc nulls last, g.slot limit %(share)s
 ), rest as (
   delete from qw.relay_slot where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
 )
 insert into qw.relay_slot as s (slot, worker, until)
-select slot, %(worker)s::integer, now() + %(lease)s::interval from mine order by slot
+select slot, %(worker)s::integer, statement_timestamp() + %(lease)s::interval from mine order by slot
 on conflict (slot) do update set worker = excluded.worker, until = excluded.until
-   where s.worker = excluded.worker or s.until < now()
+   where s.worker = excluded.worker or s.until < statement_timestamp()
 returning s.slot
 
 -- name: lessees
-select count(distinct worker) from qw.relay_slot where until >= now() and worker <> %(worker)s::integer
+select count(distinct worker) from qw.relay_slot where until >= statement_timestamp() and worker <> %(worker)s::integer
 
 -- name: end_dead_relays
 -- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.
@@ -221,7 +223,7 @@ select count(*), coalesce(max(id), 0) from again
 -- Delete what the log has kept for the age, oldest first.
 with old as (
   delete from qw.event where id = any(array(
-    select id from qw.event where kept_at < now() - %(age)s::interval order by id limit %(limit)s)) returning 1
+    select id from qw.event where kept_at < statement_timestamp() - %(age)s::interval order by id limit %(limit)s)) returning 1
 )
 select count(*) from old
 
@@ -229,7 +231,7 @@ select count(*) from old
 insert into qw.relay (worker, pid, broker, state, error) values (%(worker)s, pg_backend_pid(), %(broker)s, %(state)s, %(error)s)
 on conflict (worker) do update
    set pid = excluded.pid, broker = excluded.broker, state = excluded.state, error = excluded.error,
-       since = case when qw.relay.state = excluded.state then qw.relay.since else now() end
+       since = case when qw.relay.state = excluded.state then qw.relay.since else statement_timestamp() end
 
 -- name: drop_state
 delete from qw.relay where worker = %(worker)s
@@ -250,7 +252,7 @@ with owned as (
    where l.objid::int < 16 and l.database = (select oid from pg_database where datname = current_database())
    group by r.worker
   union all
-  select worker, array_agg(slot) from qw.relay_slot where until >= now() group by worker
+  select worker, array_agg(slot) from qw.relay_slot where until >= statement_timestamp() group by worker
 )
 select o.worker, w.pending, w.oldest
   from owned o,
@@ -268,7 +270,7 @@ insert into qw.consumer as c (worker, broker, queue, state, error)
 values (%(worker)s::integer, %(broker)s, %(queue)s, %(state)s, %(error)s)
 on conflict (worker) do update
    set broker = excluded.broker, queue = excluded.queue, state = excluded.state, error = excluded.error,
-       since = case when c.state = excluded.state then c.since else now() end
+       since = case when c.state = excluded.state then c.since else statement_timestamp() end
 
 -- name: consumers
 -- How the consumers of the living workers fare.

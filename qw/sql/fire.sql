@@ -18,7 +18,7 @@ with kept as (
       'tick', k.tick, 'cause', k.cause, 'reason', k.reason, 'taskId', k.task_id, 'runId', k.run_id))
     from kept k, qw.wanted w
    where w.type = case when k.reason is null then 'schedule.fired' else 'schedule.skipped' end
-      or w.type = 'schedule.late' and k.reason is null and k.tick < now() - interval '1 minute'
+      or w.type = 'schedule.late' and k.reason is null and k.tick < statement_timestamp() - interval '1 minute'
 )
 select schedule_id, tick from kept
 
@@ -30,7 +30,7 @@ select schedule_id, tick, 'backfill', task_id, run_id
     as g (schedule_id, tick, task_id, run_id)
 on conflict (schedule_id, tick) do update
    set cause = 'backfill', reason = null, detail = null, until = null, blocker = null, task_id = excluded.task_id,
-       run_id = excluded.run_id, decided_at = now()
+       run_id = excluded.run_id, decided_at = statement_timestamp()
  where f.reason is not null
 returning schedule_id, tick
 
@@ -56,6 +56,6 @@ select tick, cause, reason, detail, until, blocker, task_id, run_id, decided_at
 -- Forget what became of ticks. Longer ago than any backfill reaches, so that none can repeat them.
 with old as (
   delete from qw.schedule_fire where ctid = any(array(
-    select ctid from qw.schedule_fire where decided_at < now() - %(age)s::interval limit %(limit)s)) returning 1
+    select ctid from qw.schedule_fire where decided_at < statement_timestamp() - %(age)s::interval limit %(limit)s)) returning 1
 )
 select count(*) from old

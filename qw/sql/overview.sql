@@ -20,7 +20,7 @@ select l.task_id, l.id, l.attempt, l.at, l.level, l.message
 
 -- name: oldest
 -- Seconds that the task at the head of each queue has been there, held back by a limit or not.
-select h.queue, max(extract(epoch from now() - h.at))::float8 as seconds
+select h.queue, max(extract(epoch from statement_timestamp() - h.at))::float8 as seconds
   from (
     select l.queue, head.at from qw.lane l
       cross join lateral (
@@ -40,12 +40,12 @@ select status, count(*) from (select status from qw.run where finished_at is nul
 
 -- name: outbox
 -- Events that no broker has yet, to 10,000; and seconds since the first of them.
-select count(*) as pending, coalesce(extract(epoch from now() - min(at)), 0)::float8 as seconds
+select count(*) as pending, coalesce(extract(epoch from statement_timestamp() - min(at)), 0)::float8 as seconds
   from (select at from qw.outbox order by id limit 10000) o
 
 -- name: database
 -- Seconds since the oldest transaction of this database began: what keeps vacuum from its work.
-select coalesce(max(extract(epoch from now() - xact_start)), 0)::float8 as seconds
+select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 as seconds
   from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()
 
 -- name: dead_rows

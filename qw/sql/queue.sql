@@ -12,7 +12,7 @@ with events as (
    where w.type = 'queue.paused'
      and not exists (select 1 from qw.queue q where q.name = %(name)s::text and q.paused_at is not null)
 )
-insert into qw.queue (name, paused_at, paused_by) values (%(name)s, now(), %(by)s)
+insert into qw.queue (name, paused_at, paused_by) values (%(name)s, statement_timestamp(), %(by)s)
 on conflict (name) do update set paused_at = coalesce(qw.queue.paused_at, excluded.paused_at),
                                  paused_by = coalesce(qw.queue.paused_by, excluded.paused_by)
 
@@ -63,4 +63,4 @@ select l.queue, false, true from line l where not exists (select 1 from qw.queue
 
 -- name: prune_rates
 -- Forget buckets that are full again.
-delete from qw.rate where full_at < now()
+delete from qw.rate where full_at < statement_timestamp()

@@ -4,7 +4,7 @@
 -- Store a definition; the same document again makes no new version. Returns its id and version.
 with workflow as (
   insert into qw.workflow (name, version) values (%(name)s, 0)
-  on conflict (name) do update set updated_at = now() returning id
+  on conflict (name) do update set updated_at = statement_timestamp() returning id
 ), version as (
   insert into qw.workflow_version (workflow_id, digest, document)
   select id, %(digest)s, %(document)s::jsonb from workflow
@@ -54,7 +54,7 @@ returning i.task_id, i.digest = md5(%(what)s::text || ' ' || %(given)s::jsonb::t
 -- name: get
 select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail, r.input, r.output, r.error,
        r.cancel_asked, r.key, r.deadline, r.parent_id, r.depth, r.created_at, r.started_at, r.finished_at,
-       now() as read_at
+       statement_timestamp() as read_at
   from qw.run r join qw.workflow_version v on v.id = r.version
  where r.id = any(%(ids)s::uuid[])
 
@@ -161,8 +161,8 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
 -- still read its output, or be retried.
 with old as materialized (
   select r.id from qw.run r
-   where r.finished_at < now() - %(completed)s::interval
-     and (r.status = 'completed' or r.finished_at < now() - %(unhappy)s::interval)
+   where r.finished_at < statement_timestamp() - %(completed)s::interval
+     and (r.status = 'completed' or r.finished_at < statement_timestamp() - %(unhappy)s::interval)
      and not exists (select 1 from qw.run p where p.id = r.parent_id)
    limit %(limit)s for update skip locked
 ), task as materialized (

@@ -4,9 +4,9 @@
 -- Lock schedules that are due and that nobody else has, the longest due first. The last column is the time.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
   from qw.schedule
- where next_at <= coalesce(%(clock)s::timestamptz, now())
+ where next_at <= coalesce(%(clock)s::timestamptz, statement_timestamp())
  order by next_at, id limit %(limit)s for update skip locked
 
 -- name: due
@@ -33,7 +33,7 @@ update qw.schedule s
 -- name: get
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid
 
 -- name: lock
@@ -47,7 +47,7 @@ select id, name, cron, seconds, every, at, timezone, type, payload, queue, prior
 -- In name order, after a name.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, now())
+       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
   from qw.schedule where name > %(after)s::text order by name limit %(limit)s
 
 -- name: names
@@ -84,7 +84,9 @@ update qw.schedule
  where id = %(id)s
 
 -- name: pause
-update qw.schedule set paused_at = coalesce(paused_at, now()), next_at = null, next_tick = null, updated_at = now()
+update qw.schedule
+   set paused_at = coalesce(paused_at, statement_timestamp()), next_at = null, next_tick = null,
+       updated_at = statement_timestamp()
  where id = %(id)s
 
 -- name: fired
@@ -96,8 +98,8 @@ delete from qw.schedule where id = %(id)s
 
 -- name: late
 -- Schedules that are overdue by more than some time, the longest first.
-select name, extract(epoch from now() - next_at)::float8 from qw.schedule
- where next_at < now() - %(by)s::interval order by next_at, id limit %(limit)s
+select name, extract(epoch from statement_timestamp() - next_at)::float8 from qw.schedule
+ where next_at < statement_timestamp() - %(by)s::interval order by next_at, id limit %(limit)s
 
 -- name: measures
 -- The first 1,000 schedules in name order, with when the latest of the tasks and runs of the last 200 ticks that

@@ -14,7 +14,7 @@ with kind as (
 ), finished as (
   insert into qw.finished (task_id, status, fence, attempt, retries, crashes, started_at, result, error)
   select id, case when failed then 'failed' else 'completed' end, nextval('qw.fence_seq'), 1,
-         case when failed then 1 else 0 end, 0, now(), case when not failed then '{"seeded": true}'::jsonb end,
+         case when failed then 1 else 0 end, 0, statement_timestamp(), case when not failed then '{"seeded": true}'::jsonb end,
          case when failed then 'a sample of a failure' end
     from kind
 ), line as (

@@ -2,7 +2,8 @@
 
 -- name: enqueue
 -- Tasks without keys; arrays of equal length, in the order they are to run. Returns the ids that are new.
--- An id that exists is left alone. No CTE is joined to another: under the planner guards that is a nested loop.
+-- An id that exists is left alone: `known` tells whether it is the same task. No CTE is joined to another: under the
+-- planner guards that is a nested loop.
 with given as materialized (
   select * from unnest(
     %(ids)s::uuid[], %(queues)s::text[], %(types)s::text[], %(payloads)s::jsonb[], %(priorities)s::smallint[],
@@ -21,12 +22,12 @@ with given as materialized (
 ), ready as (
   insert into qw.ready (task_id, queue, priority)
   select id, queue, priority from given
-   where id in (select id from task) and coalesce(run_at, now() + delay, now()) <= now()
+   where id in (select id from task) and (coalesce(run_at, statement_timestamp() + delay) > statement_timestamp()) is not true
    order by place
 ), scheduled as (
   insert into qw.scheduled (task_id, run_at, queue, priority, reason)
-  select id, coalesce(run_at, now() + delay), queue, priority, 'time' from given
-   where id in (select id from task) and coalesce(run_at, now() + delay, now()) > now()
+  select id, coalesce(run_at, statement_timestamp() + delay), queue, priority, 'time' from given
+   where id in (select id from task) and coalesce(run_at, statement_timestamp() + delay) > statement_timestamp()
 ), events as (
   insert into qw.outbox (type, task_id) select w.type, t.id from task t, qw.wanted w where w.type = 'task.created'
 ), counts as (
@@ -48,12 +49,13 @@ with task as (
     %(timeout)s::interval, %(backoff)s::jsonb, %(run_id)s::uuid, %(step)s::text, %(parent_id)s::uuid,
     %(headers)s::jsonb)
   on conflict (id) do nothing
-  returning id, queue, priority, coalesce(%(run_at)s::timestamptz, now() + %(delay)s::interval, now()) as due
+  returning id, queue, priority, coalesce(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval) as due
 ), ready as (
-  insert into qw.ready (task_id, queue, priority) select id, queue, priority from task where due <= now()
+  insert into qw.ready (task_id, queue, priority) select id, queue, priority from task
+   where (due > statement_timestamp()) is not true
 ), scheduled as (
   insert into qw.scheduled (task_id, run_at, queue, priority, reason)
-  select id, due, queue, priority, 'time' from task where due > now()
+  select id, due, queue, priority, 'time' from task where due > statement_timestamp()
 ), events as (
   insert into qw.outbox (type, task_id) select w.type, t.id from task t, qw.wanted w where w.type = 'task.created'
 ), counts as (
@@ -70,6 +72,12 @@ select qw.enqueue_one(
   %(delay)s::interval, %(max_retries)s::integer, %(timeout)s::interval, %(unique_key)s::text,
   %(idempotency_key)s::text, %(on_conflict)s::text, %(id)s::uuid, %(headers)s::jsonb, %(backoff)s::jsonb,
   %(parent_id)s::uuid)
+
+-- name: known
+-- Those of the tasks that exist, and whether they are the same: of the same type, queue and payload.
+select t.id, t.type = g.type and t.queue = g.queue and t.payload = g.payload, t.type, t.queue
+  from unnest(%(ids)s::uuid[], %(types)s::text[], %(queues)s::text[], %(payloads)s::jsonb[]) as g (id, type, queue, payload)
+ cross join lateral (select * from qw.task k where k.id = g.id offset 0) t
 
 -- name: copy_tasks
 -- The fast way in for many new ids; a duplicate fails the whole COPY, which is then redone with enqueue.
@@ -234,7 +242,7 @@ select id, attempt, at, level, message from qw.task_log
 -- name: write_progress
 with kept as (
   insert into qw.progress (task_id, fraction, message) values (%(id)s, %(fraction)s, %(message)s)
-  on conflict (task_id) do update set fraction = excluded.fraction, message = excluded.message, at = now()
+  on conflict (task_id) do update set fraction = excluded.fraction, message = excluded.message, at = statement_timestamp()
   returning task_id, fraction, message
 )
 insert into qw.outbox (type, task_id, data)
@@ -255,8 +263,8 @@ insert into qw.checkpoint (task_id, name, value) values (%(id)s, %(name)s, %(val
 -- Delete finished tasks past their retention, oldest first; tasks of a run go with their run.
 with old as materialized (
   select f.task_id, t.queue, f.status from qw.finished f join qw.task t on t.id = f.task_id
-   where f.finished_at < now() - %(completed)s::interval
-     and (f.status = 'completed' or f.finished_at < now() - %(unhappy)s::interval)
+   where f.finished_at < statement_timestamp() - %(completed)s::interval
+     and (f.status = 'completed' or f.finished_at < statement_timestamp() - %(unhappy)s::interval)
      and t.run_id is null
    limit %(limit)s for update of f skip locked
 ), finished as (
@@ -281,7 +289,7 @@ select count(*) from old
 -- name: prune_keys
 with old as (
   delete from qw.idempotency where key = any(array(
-    select key from qw.idempotency where created_at < now() - %(age)s::interval limit %(limit)s)) returning 1
+    select key from qw.idempotency where created_at < statement_timestamp() - %(age)s::interval limit %(limit)s)) returning 1
 )
 select count(*) from old
 
@@ -343,5 +351,5 @@ select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
        (array_agg(f.error order by f.finished_at desc))[1] as last_error
   from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit %(most)s) f
   cross join lateral (select type from qw.task where id = f.task_id offset 0) t
- where f.finished_at > now() - interval '1 day'
+ where f.finished_at > statement_timestamp() - interval '1 day'
  group by t.type order by failed desc, t.type

@@ -6,7 +6,7 @@ insert into qw.type (name, schema, max_retries, timeout)
 select * from unnest(%(names)s::text[], %(schemas)s::jsonb[], %(max_retries)s::smallint[], %(timeouts)s::interval[])
     as g (name, schema, max_retries, timeout) order by name
 on conflict (name) do update
-   set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = now()
+   set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = statement_timestamp()
 
 -- name: names
 select name from qw.type order by name

@@ -14,7 +14,7 @@ select
    ) f) as usual_seconds,
   w.host as worker_host, w.pid as worker_pid, w.seen_at as worker_seen_at, w.draining as worker_draining,
   (w.dead_at is not null or w.stopped_at is not null) as worker_gone,
-  now() as now
+  statement_timestamp() as now
 from qw.task t
 left join qw.ready mine on mine.task_id = t.id
 left join qw.running r on r.task_id = t.id
@@ -29,7 +29,7 @@ select count(*) from qw.running where crashes >= 2
 
 -- name: waits_for_advance
 -- Whether news of a run wait for an advancer; timers that are not due are none.
-select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= now())
+select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= statement_timestamp())
 
 -- name: running
 -- How many tasks of each type each worker runs.

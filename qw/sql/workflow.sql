@@ -27,7 +27,7 @@ select count(*) from qw.workflow where version > 0 and (not %(only_active)s::boo
 -- No row: there is no such workflow.
 update qw.workflow
    set title = coalesce(%(title)s::text, title), is_active = coalesce(%(is_active)s::boolean, is_active),
-       updated_at = now()
+       updated_at = statement_timestamp()
  where id = %(id)s
 returning name
 

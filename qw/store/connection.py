@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from qw.core.errors import Unavailable
+from qw.store.clock import clock
 from qw.store.errors import ReadOnly as ReadOnly
 from qw.store.errors import RefusedValues as RefusedValues
 from qw.store.errors import blames_data as blames_data
@@ -105,9 +107,23 @@ def _set(settings: Mapping[str, str], *, local: bool) -> str:
 
 
 async def is_pooled(conn: Connection) -> bool:
-    """Whether a pooler stands in between: it hands out a process id of its own making."""
-    row = await (await conn.execute("select pg_backend_pid()")).fetchone()
-    return row is not None and row[0] != conn.info.backend_pid
+    """Whether a pooler stands in between: it hands out a process id of its own making. Measures the clock as well."""
+    row = await _ask_time(conn)
+    return row[0] != conn.info.backend_pid
+
+
+async def measure_clock(conn: Connection) -> None:
+    """Ask the database what time it is; see `qw.store.clock`."""
+    await _ask_time(conn)
+
+
+async def _ask_time(conn: Connection) -> tuple[int, float]:
+    asked = time.monotonic()
+    cursor = await conn.execute("select pg_backend_pid(), extract(epoch from clock_timestamp())::float8", prepare=False)
+    row = await cursor.fetchone()
+    assert row is not None
+    clock.measured(asked, time.monotonic(), row[1])
+    return row[0], row[1]
 
 
 def conninfo(url: str, name: str, **more: str) -> str:

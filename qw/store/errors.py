@@ -68,7 +68,7 @@ class translated:
 _REMEDIES = {"53100": "; make room on its disk", "53200": "; it needs more memory, or fewer sessions"}
 
 _CONSTRAINTS = {
-    "task_id_in_the_future": "id: a UUIDv7 more than 5 minutes in the future; ids are made by the clock",
+    "task_id_in_the_future": "id: a UUIDv7 from the future, by the database's clock",
     "task_priority_check": "priority: not between 0 and 9",
     "task_max_retries_check": "max_retries: must be at least 1",
     "task_payload_check": "payload: must be a JSON object",

@@ -14,10 +14,12 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
+from qw.core.errors import Conflict
 from qw.core.task import Attempt, NewTask, Status, Task
 from qw.core.task.payload import Json
 from qw.store import arrays, copying
 from qw.store.connection import Connection, execute, query, to_json
+from qw.store.ids import check_ids
 
 _SQL = sql.statements("task")
 _COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
@@ -79,18 +81,71 @@ class Failures:
     last_error: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What became of tasks: ``new`` ids, and by id the ``others``: why an id that exists is not the same task."""
+
+    new: set[UUID]
+    others: dict[UUID, str]
+
+
 async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    """Store tasks without keys in one statement, in their order. Returns the ids that are new."""
+    """Store tasks without keys in one statement, in their order. Returns the ids that are new.
+
+    Raise Conflict for an id that exists with another type, queue or payload; what is new is stored nevertheless.
+    """
+    stored = await store(conn, tasks)
+    for id, why in stored.others.items():
+        raise Conflict(why, holder=id)
+    return stored.new
+
+
+async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
+    """The same, but a conflict is part of the answer."""
+    check_ids(task.id for task in tasks)
     if len(tasks) == 1:
         cursor = await execute(conn, _SQL["enqueue_one"], _scalars(tasks[0]))
     else:
         first_of_each_id = list({task.id: task for task in reversed(tasks)}.values())[::-1]
         cursor = await execute(conn, _SQL["enqueue"], _arrays(first_of_each_id))
-    return {row[0] for row in await cursor.fetchall()}
+    new = {row[0] for row in await cursor.fetchall()}
+    known = [task for task in tasks if task.id not in new]
+    others = await _others(conn, known) if known else {}
+    if len(tasks) > len(new) + len(known):
+        others |= _twice(tasks)
+    return Stored(new=new, others=others)
+
+
+async def _others(conn: Connection, known: Sequence[NewTask]) -> dict[UUID, str]:
+    """By id, what exists instead of those of *known* that are not the same."""
+    params = {
+        "ids": arrays.uuids(t.id for t in known),
+        "types": arrays.texts(t.type for t in known),
+        "queues": arrays.texts(t.queue for t in known),
+        "payloads": arrays.texts(to_json(t.payload) for t in known),
+    }
+    rows = await (await execute(conn, _SQL["known"], params)).fetchall()
+    return {id: _other(id, type, queue) for id, is_same, type, queue in rows if not is_same}
+
+
+def _twice(tasks: Sequence[NewTask]) -> dict[UUID, str]:
+    """Ids that *tasks* themselves give to two different tasks."""
+    first: dict[UUID, NewTask] = {}
+    return {
+        task.id: _other(task.id, one.type, one.queue)
+        for task in tasks
+        if (one := first.setdefault(task.id, task)) is not task
+        and (one.type, one.queue, one.payload) != (task.type, task.queue, task.payload)
+    }
+
+
+def _other(id: UUID, type: str, queue: str) -> str:
+    return f"task {id} exists with another type, queue or payload: it is {type} in queue {queue}"
 
 
 async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
     """Store one task with keys. Returns the id of the task that now stands for it."""
+    check_ids([task.id])
     keys = {
         "unique_key": task.unique_key,
         "idempotency_key": task.idempotency_key,
@@ -103,9 +158,13 @@ async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UU
 
 
 async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    """Store many tasks without keys in one transaction, by COPY; by `enqueue` when an id exists already."""
+    """Store many tasks without keys in one transaction, by COPY; by `enqueue` when an id exists already.
+
+    Raise Conflict as `enqueue` does.
+    """
     if len(tasks) < _COPY_FROM or any(task.run_id or task.parent_id for task in tasks):
         return await enqueue(conn, tasks)
+    check_ids(task.id for task in tasks)
     try:
         async with conn.transaction():
             await _copy(conn, tasks)
@@ -117,7 +176,7 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
     now: datetime | None = None
     if any(task.run_at or task.delay for task in tasks):
-        row = await (await conn.execute("select now()")).fetchone()
+        row = await (await conn.execute("select statement_timestamp()")).fetchone()
         now = row[0] if row else None
     due = {task.id: at for task in tasks if now and (at := _due(task, now)) > now}
     async with conn.cursor() as cursor:

@@ -41,6 +41,22 @@ def test_a_payload_comes_from_a_file_or_from_stdin(qw: Qw) -> None:
     assert found == {str(of_file): {"from": "file"}, str(of_stdin): {"from": "stdin"}}
 
 
+def test_an_id_of_another_task_is_a_conflict(qw: Qw) -> None:
+    id = str(qw("enqueue", "noop", "--payload", '{"n": 1}').id)
+
+    other = qw("enqueue", "http_request", "--payload", '{"n": 1}', "--id", id)
+    lines = "\n".join(
+        ['{"payload": {}}', f'{{"payload": {{"n": 1}}, "id": "{id}"}}', f'{{"payload": {{}}, "id": "{id}"}}']
+    )
+    many = qw("enqueue", "noop", "--stdin", stdin=lines)
+
+    assert (other.code, many.code) == (4, 4)
+    assert f"task {id} exists with another type, queue or payload: it is noop in queue default" in other.err
+    assert f"line 3: task {id} exists" in many.err
+    assert "nothing is stored" in many.err
+    assert len(qw("task", "list", "-o", "json").json) == 1
+
+
 def test_the_same_id_again_makes_no_second_task(qw: Qw) -> None:
     first = qw("enqueue", "noop", "--id", ID, "-o", "json")
     second = qw("enqueue", "noop", "--id", ID, "-o", "json")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qw.client.coalesce import Coalescer
+from qw.core.errors import Conflict
 from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import new_task, value
 
@@ -46,3 +47,16 @@ async def test_nobody_waits_for_a_flush_that_was_cancelled(url: str, conn: Conne
     for task in done:
         with pytest.raises(asyncio.CancelledError):
             task.result()
+
+
+async def test_an_id_given_twice_at_once_is_the_first_callers(url: str) -> None:
+    coalescer, first = Coalescer(ReconnectingConnection(url, name="test", guarded=False)), new_task(payload={"n": 1})
+
+    answers = await asyncio.gather(
+        *(coalescer.enqueue(task) for task in (new_task(), first, new_task(id=first.id), first, new_task())),
+        return_exceptions=True,
+    )
+    await coalescer.close()
+
+    assert [type(answer) for answer in answers] == [bool, bool, Conflict, bool, bool]
+    assert [answers[n] for n in (0, 1, 3, 4)] == [True, True, False, True]

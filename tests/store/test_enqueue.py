@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from qw.core.errors import Invalid, QwError
+from qw.core.errors import Conflict, Invalid, QwError
 from qw.core.ids import uuid7
 from qw.core.task import Backoff
 from qw.store import tasks, workers
@@ -49,23 +51,49 @@ async def test_what_a_task_leaves_open_is_its_types_to_say(conn: Connection) -> 
     assert (second.max_retries, second.timeout) == (3, timedelta(minutes=5))
 
 
-async def test_the_same_id_again_makes_no_second_task(conn: Connection) -> None:
-    task = new_task(payload={"first": True})
-    await tasks.enqueue(conn, [task])
+@pytest.mark.parametrize("many", [1, 3, 60], ids=["one", "statement", "copy"])
+async def test_the_same_id_again_makes_no_second_task(conn: Connection, many: int) -> None:
+    given = [new_task(payload={"n": n}) for n in range(many)]
+    assert await tasks.enqueue_many(conn, given) == {task.id for task in given}
 
-    again = await tasks.enqueue(conn, [new_task(id=task.id, payload={"first": False}), new_task(id=task.id)])
+    again = await tasks.enqueue_many(conn, [replace(task, priority=0, delay=HOUR) for task in given])
 
     assert again == set()
-    assert (await tasks.get(conn, [task.id]))[0].payload == {"first": True}
+    assert await value(conn, "select count(*) from qw.ready where priority = 5") == many
     await expect_whole(conn)
 
 
-async def test_the_same_id_twice_in_one_call_makes_one_task(conn: Connection) -> None:
+@pytest.mark.parametrize("many", [1, 3, 60], ids=["one", "statement", "copy"])
+@pytest.mark.parametrize("other", [{"type": "http_request"}, {"queue": "q"}, {"payload": {"first": False}}], ids=str)
+async def test_an_id_belongs_to_one_type_queue_and_payload(conn: Connection, many: int, other: dict[str, Any]) -> None:
+    [id] = await enqueued(conn, new_task(payload={"first": True}))
+    beside = [new_task() for _ in range(many - 1)]
+
+    with pytest.raises(Conflict, match=f"task {id} exists with another .* noop in queue default") as caught:
+        await tasks.enqueue_many(conn, [*beside, replace(new_task(id=id, payload={"first": True}), **other)])
+
+    assert caught.value.holder == id
+    assert (await tasks.get(conn, [id]))[0].payload == {"first": True}
+    await expect_whole(conn)
+
+
+async def test_an_id_with_a_key_belongs_to_one_type_queue_and_payload(conn: Connection) -> None:
+    [id] = await enqueued(conn)
+
+    assert await tasks.enqueue_keyed(conn, new_task(id=id, unique_key="k"), "error") == id
+    with pytest.raises(Conflict, match="another type, queue or payload"), translated():
+        await tasks.enqueue_keyed(conn, new_task("http_request", id=id, unique_key="k"), "error")
+
+
+@pytest.mark.parametrize("many", [0, 60], ids=["statement", "copy"])
+async def test_the_same_id_twice_in_one_call_makes_one_task(conn: Connection, many: int) -> None:
     task = new_task(payload={"first": True})
+    beside = [new_task() for _ in range(many)]
 
-    new = await tasks.enqueue(conn, [task, new_task(id=task.id, payload={"first": False})])
+    assert await tasks.enqueue_many(conn, [task, *beside, task]) == {task.id, *(one.id for one in beside)}
+    with pytest.raises(Conflict, match=f"task {task.id} exists with another"):
+        await tasks.enqueue_many(conn, [*(new_task() for _ in beside), task, new_task(id=task.id)])
 
-    assert new == {task.id}
     assert (await tasks.get(conn, [task.id]))[0].payload == {"first": True}
     await expect_whole(conn)
 
@@ -77,13 +105,32 @@ async def test_the_id_of_a_finished_task_makes_no_second_one(conn: Connection) -
     assert await homes(conn, id) == ["finished"]
 
 
-async def test_an_id_from_the_future_is_refused(conn: Connection) -> None:
+@pytest.mark.parametrize("many", [1, 60], ids=["one", "copy"])
+async def test_an_id_from_the_future_is_refused(conn: Connection, many: int) -> None:
     millis = int(time.time() * 1000)
     soon, too_late = uuid7(millis + 240_000, bytes(10)), uuid7(millis + 400_000, bytes(10))
+    beside = [new_task() for _ in range(many - 1)]
 
     assert await tasks.enqueue(conn, [new_task(id=soon)]) == {soon}
-    with pytest.raises(Invalid, match=r"more than 5 minutes in the future"), translated():
-        await tasks.enqueue(conn, [new_task(id=too_late)])
+    with pytest.raises(Invalid, match=rf"id: {too_late} is .* more than 5 minutes in the future"):
+        await tasks.enqueue_many(conn, [*beside, new_task(id=too_late)])
+    with pytest.raises(Invalid, match="in the future"):
+        await tasks.enqueue_keyed(conn, new_task(id=too_late, unique_key="k"), "error")
+
+
+async def test_a_transaction_that_began_long_ago_can_enqueue(conn: Connection) -> None:
+    async with conn.transaction():
+        await conn.execute("select pg_sleep(0.3)")
+        [delayed] = await enqueued(conn, new_task(delay=timedelta(seconds=0.25)))
+        keyed = await tasks.enqueue_keyed(conn, new_task(unique_key="k", delay=timedelta(seconds=0.25)), "error")
+        many = [new_task(delay=timedelta(seconds=0.25)) for _ in range(60)]
+        await tasks.enqueue_many(conn, many)
+        sql = await value(conn, "select qw.enqueue('noop', delay => interval '250 ms')")
+
+        for id in (delayed, keyed, many[0].id, sql):
+            assert await homes(conn, id) == ["scheduled"]  # from the call on, not from the transaction's beginning
+        lag = "select min(created_at) - now() from qw.task"
+        assert await value(conn, lag) >= timedelta(seconds=0.3)
 
 
 async def test_an_id_of_another_kind_is_taken_as_it_is(conn: Connection) -> None:

@@ -202,6 +202,10 @@ async def test_the_same_id_in_one_call_after_another_is_one_task(conn: Connectio
     id = new_id()
 
     assert [await call(conn, "qw.enqueue", "noop", id=id) for _ in range(2)] == [id, id]
+    for other in ({"type": "http_request"}, {"queue": "q"}, {"payload": '{"n": 1}'}):
+        given = {"type": "noop", **other, "id": id}
+        with pytest.raises(Conflict, match=f"task {id} exists with another type, queue or payload"):
+            await call(conn, "qw.enqueue", **given)
     with pytest.raises(Invalid, match="5 minutes in the future"):
         await call(conn, "qw.enqueue", "noop", id="ffffffff-ffff-7fff-bfff-ffffffffffff")
     await expect_whole(conn)

@@ -24,6 +24,18 @@ TASK = {"type": "noop", "payload": {}}
 LATER = "2031-05-06T07:08:09Z"
 
 
+def test_an_id_stands_for_one_type_queue_and_payload(server_shared: Live) -> None:
+    api, given = server_shared.api, {"type": "noop", "payload": {"n": 1}, "id": str(uuid4())}
+
+    first, again = (api.post("/api/task", json=given) for _ in range(2))
+    differences: list[dict[str, Any]] = [{"type": "http_request"}, {"queue": "q"}, {"payload": {}}]
+    others = [api.post("/api/task", json={**given, **different}) for different in differences]
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["taskId"] == again.json()["taskId"] == given["id"]
+    assert [(other.status_code, other.json()["holder"]) for other in others] == [(409, given["id"])] * 3
+
+
 @pytest.mark.parametrize("path", ["/api/task", "/api/queue-manager/enqueue"])
 def test_prefer_wait_answers_with_the_final_task(server_with_daemon: Live, path: str) -> None:
     answer = server_with_daemon.api.post(path, json=TASK, headers={"Prefer": "respond-async, wait=10"})
@@ -130,7 +142,7 @@ def test_a_unique_key_that_is_held_is_a_409_naming_the_holder(server_shared: Liv
 def test_a_task_with_a_known_id_is_not_made_again(server_shared: Live) -> None:
     id = server_shared.task()
 
-    again = server_shared.task(id=id, payload={"n": 2})
+    again = server_shared.task(id=id)
 
     assert again == id
     assert server_shared.get(f"/api/task/{id}")["payload"] == {}

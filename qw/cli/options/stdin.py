@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from qw.cli.output.progress import ProgressLine
 from qw.cli.output.records import OutputFormat, print_lines, say, show_record
 from qw.cli.output.text import counted
-from qw.core.errors import Fault, Invalid, guess
+from qw.core.errors import Conflict, Fault, Invalid, guess
 from qw.core.task.payload import MAX_PAYLOAD, parse_object
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ async def _store(
             except Invalid as error:
                 if not stored:
                     raise
-                raise Invalid(*error.faults, f"lines up to {last:,} are stored ({counted(stored, 'task')})") from None
+                raise Invalid(*error.faults, _stored(last, stored)) from None
+            except Conflict as error:
+                # where an id stands twice, the later line is the one that differs
+                places = {task.id: f"line {line[0]}: " for line, task in zip(batch, tasks, strict=True)}
+                where = places.get(error.holder, "") if error.holder else ""
+                raise Conflict(f"{where}{error}; {_stored(last, stored)}", holder=error.holder) from None
             stored, last = stored + len(tasks), batch[-1][0]
             progress.at(stored)
             if quiet:
@@ -78,6 +83,10 @@ async def _store(
     elif not quiet:
         known_already = f", {stored - new:,} were there already" if new < stored else ""
         say(f"{counted(new, 'task')} enqueued{known_already}")
+
+
+def _stored(last: int, count: int) -> str:
+    return f"lines up to {last:,} are stored ({counted(count, 'task')})" if count else "nothing is stored"
 
 
 def _lines(source: IO[bytes]) -> Iterator[Line]:
