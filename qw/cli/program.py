@@ -70,7 +70,7 @@ def run(words: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = _run(words)
-        if sys.stdout is not None:
+        if sys.stdout is not None and not sys.stdout.closed:  # a handler of a daemon may have closed it
             sys.stdout.flush()
         return code
     except BrokenPipeError:

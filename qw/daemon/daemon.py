@@ -11,9 +11,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from qw import __version__
@@ -87,10 +88,12 @@ class Daemon:
         self._place = place
         self._options = options
         self._stack = AsyncExitStack()
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: set[asyncio.Task[None]] = set()
         self._drain_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
+        self._has_crashed = False
+        self._is_closing = False
         self._links: list[ReconnectingConnection] = []
         self._relay: Relay | None = None
         self._listener: Listener | None = None
@@ -137,7 +140,7 @@ class Daemon:
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
-        self._stack.push_async_callback(lambda: return_the_rest(self._pool, self.identity()))
+        self._stack.push_async_callback(self._return_the_rest)
         await self._relay_events(direct)
         self._build(direct)
         if self._options.http is not False:
@@ -148,6 +151,7 @@ class Daemon:
                 pass
 
     async def __aexit__(self, *exc: object) -> None:
+        self._is_closing = True
         for loop in (*self._loops, *self._extra):
             loop.cancel()
         await asyncio.gather(*self._loops, *self._extra, return_exceptions=True)
@@ -285,11 +289,32 @@ class Daemon:
             consumer = Consumer(self._pool, commands, self.identity)
             self._stack.push_async_callback(consumer.stop)
             services.append(consumer)
-        self._loops = [asyncio.create_task(keep_running(service), name=service.name) for service in services]
-        self._loops.append(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
+        for service in services:
+            self._keep(service.name, partial(keep_running, service))
+        self._loops.add(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
         if direct is not None:
             self._listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
-            self._loops.append(asyncio.create_task(self._listener.run(), name="listener"))
+            self._keep("listener", self._listener.run)
+
+    def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run *work* until the daemon closes, anew should somebody cancel its task: a handler can reach all of them."""
+
+        def start() -> None:
+            task = asyncio.create_task(work(), name=name)
+            self._loops.add(task)
+            task.add_done_callback(ended)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._loops.discard(task)
+            if not self._is_closing:
+                log.error("service was cancelled from outside; started again", extra={"service": name})
+                start()
+
+        start()
+
+    async def _return_the_rest(self) -> None:
+        if not self._has_crashed:
+            await return_the_rest(self._pool, self.identity())
 
     def identity(self) -> int:
         """The worker's current number."""
@@ -307,7 +332,11 @@ class Daemon:
         log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
         if self._options.until_drained:
             self._later(self._watch_for_the_end())
-        await self._drain_asked.wait()
+        try:
+            await self._drain_asked.wait()
+        except BaseException:  # a handler cancelled all tasks of the loop, say: that must not cost it nothing
+            self._has_crashed = True
+            raise
         notify("STOPPING=1")
         await self._drain()
         log.info("daemon stopped", extra={"worker": self.identity(), "tasks": self._worker.done})

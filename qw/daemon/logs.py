@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 from qw.config import LogFormat, Settings
 
@@ -15,11 +17,24 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160
 
 def set_up(settings: Settings) -> None:
     """Log to standard error in the form that the settings ask for."""
-    handler = logging.StreamHandler()
+    handler = _Handler(_own_stream())
     handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _Text())
     logging.basicConfig(level=settings.log_level.value.upper(), handlers=[handler], force=True)
     for noisy in ("psycopg.pool", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nobody reads the log. The default would raise this where the line was logged, if stderr is closed."""
+
+
+def _own_stream() -> TextIO:
+    """Standard error by a descriptor of our own: a handler may close, or replace, those of the process."""
+    try:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+    except (AttributeError, OSError, ValueError):  # there is none
+        return sys.stderr
 
 
 def _form(settings: Settings) -> LogFormat:

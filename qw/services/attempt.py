@@ -30,7 +30,7 @@ from qw.core.task.outcome import (
 from qw.core.task.payload import NotPlain
 from qw.handlers import Handler, HandlerKind
 from qw.services.context import AttemptContext, BlockingContext
-from qw.services.in_flight import ClaimInFlight, ClaimState, Stop
+from qw.services.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ _OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a coroutine cannot rai
 
 async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
+    token = running_claim.set(holding)
     try:
         return await _attempt(holding, context)
     except GeneratorExit:
@@ -53,6 +54,8 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
         return failure_of(error, "the outcome of the attempt could not be made")
     finally:
         holding.state = ClaimState.ENDING
+        if running_claim.get() is holding:
+            running_claim.reset(token)
 
 
 async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
@@ -70,12 +73,12 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
             return _stopped(holding)
         return await _explained(error, context)
     holding.state = ClaimState.ENDING
-    if holding.stop is Stop.TIMEOUT:  # it came back too late
+    if holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it came back too late
         return _stopped(holding)
     return outcome
 
 
-_OVERRULING = frozenset({Stop.TIMEOUT, Stop.LEASE, Stop.DRAIN})
+_OVERRULING = frozenset({Stop.TIMEOUT, Stop.EXIT, Stop.LEASE, Stop.DRAIN})
 
 
 def _is_abandoned(holding: ClaimInFlight) -> bool:
@@ -116,7 +119,7 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
         except asyncio.CancelledError:
             if done.done():
                 return _returned(done.result())
-            if holding.stop not in (Stop.TIMEOUT, Stop.CANCEL):
+            if holding.stop not in (Stop.TIMEOUT, Stop.CANCEL, Stop.EXIT):
                 raise  # the daemon goes, or the lease is gone: nobody waits for it
 
 
@@ -203,6 +206,8 @@ def _stopped(holding: ClaimInFlight) -> Outcome:
     match holding.stop:
         case Stop.TIMEOUT:
             return Failed(error=holding.stop_reason, names=("TimeoutError",), outcome="timed_out")
+        case Stop.EXIT:
+            return Failed(error=holding.stop_reason, names=("SystemExit", "BaseException"))
         case Stop.CANCEL:
             return Cancelled(reason=holding.stop_reason or "cancelled")
         case Stop.LEASE | Stop.DRAIN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Stop(StrEnum):
     CANCEL = "cancel"
     LEASE = "lease"
     DRAIN = "drain"
+    EXIT = "exit"  # something it started called sys.exit()
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -64,9 +66,20 @@ class ClaimInFlight:
                 # Not at once: a task that is cancelled before its first step never runs, so it gives nothing back.
                 self.task.get_loop().call_soon(self._cancel)
 
+    def exited(self, reason: str) -> bool:
+        """Something that the handler started tried to end the process: that ends the attempt. False when it is over."""
+        if self.state is not ClaimState.RUNNING:
+            return False
+        self.interrupt(Stop.EXIT, reason)
+        return True
+
     def _cancel(self) -> None:
         if self.state is ClaimState.RUNNING and self.task is not None:
             self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
+
+
+running_claim: ContextVar[ClaimInFlight | None] = ContextVar("running_claim", default=None)
+"""The claim whose handler runs here; set in the handler's context, which all that it starts inherits."""
 
 
 class InFlight:

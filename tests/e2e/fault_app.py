@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -102,3 +104,31 @@ async def die(how: str, *, context: Context) -> None:
             os.abort()
         case "segfault":
             ctypes.string_at(0)
+
+
+@app.handler("exit_later", backoff=Backoff(delay=timedelta(milliseconds=50)))
+async def exit_later(way: str, *, context: Context) -> None:
+    """Have something else call sys.exit(), or worse."""
+    mark(context, "begin")
+    loop = asyncio.get_running_loop()
+    if way == "stop":
+        loop.stop()
+    if way == "protocol":  # nobody can tell whose it is
+        reader, writer = os.pipe()
+        loop.add_reader(reader, _exit_once, loop, reader)
+        os.write(writer, b"x")
+    if way == "cancel all":
+        for task in asyncio.all_tasks():
+            task.cancel()
+    if way == "signals":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+    if way == "stderr":
+        sys.stderr.close()
+        sys.stdout.close()
+    await asyncio.sleep(0.1)
+
+
+def _exit_once(loop: asyncio.AbstractEventLoop, reader: int) -> None:
+    loop.remove_reader(reader)
+    sys.exit(1)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,11 +93,11 @@ def daemon(
         raise typer.Exit(keep(processes, [*_words_for_a_child(sys.argv[1:]), "--sibling"], settings))
     if sibling and http:
         http = None  # one of them has the port
+    from qw.daemon.event_loop import run
     from qw.daemon.logs import set_up
 
     set_up(settings)
-    with loop_runner() as runner:
-        runner.run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
+    run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
 
 
 def _words_for_a_child(words: list[str]) -> list[str]:
@@ -147,7 +148,8 @@ def calm_collector() -> None:
 
 def stop_on_signals(daemon: Daemon) -> None:
     """The first signal drains, the second interrupts what runs, the third is the end."""
-    loop = asyncio.get_running_loop()
+    from qw.daemon.event_loop import on_signals
+
     steps: list[Callable[[], Any]] = [daemon.drain, daemon.hurry]
 
     def stop(number: signal.Signals) -> None:
@@ -155,8 +157,7 @@ def stop_on_signals(daemon: Daemon) -> None:
             os._exit(128 + number)
         steps.pop(0)()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    on_signals({number: partial(stop, number) for number in (signal.SIGTERM, signal.SIGINT)})
 
 
 def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:

@@ -1,0 +1,131 @@
+"""The event loop of a daemon: what a handler leaves in it can end that handler's attempt, and nothing else.
+
+asyncio lets SystemExit and KeyboardInterrupt out of the loop wherever they are raised: in a sub-task, a child of a task
+group, a callback. The daemon would end, with the tasks of all others. So the callbacks that code of a handler schedules
+are wrapped here; they are known by their context, which sub-tasks, timers and threads of qw inherit. What is raised
+where no handler can be blamed (a protocol, a reader of a descriptor) is logged, and the loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from qw.core.task.outcome import text_of
+from qw.services.in_flight import ClaimInFlight, running_claim
+
+log = logging.getLogger(__name__)
+
+SIGNAL_CHECK_SECONDS = 1.0
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run *main* to its end, whatever is raised in callbacks, and whoever stops the loop."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+        is_interrupted = False
+        while True:
+            try:
+                loop.run_until_complete(task)
+                return
+            except SystemExit as error:
+                if task.done():
+                    raise
+                log.error("a callback tried to end the daemon; it goes on", extra={"error": text_of(error)})
+            except KeyboardInterrupt:
+                if task.done():
+                    raise
+                is_interrupted = task.cancel()
+            except asyncio.CancelledError:
+                if is_interrupted:
+                    raise KeyboardInterrupt from None
+                raise
+            except RuntimeError:
+                if task.done():
+                    raise
+                log.error("somebody stopped the event loop; it goes on")
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        from uvloop import Loop
+    except ImportError:
+        return guarded(asyncio.SelectorEventLoop)()
+    return guarded(Loop)()
+
+
+def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
+    """A class of event loops like *base* that contains what handlers raise in callbacks."""
+
+    class GuardedLoop(base):  # type: ignore[misc]
+        def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+            callback, args = _guarded(callback, args, context)
+            return super().call_soon(callback, *args, context=context)
+
+        def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+            callback, args = _guarded(callback, args, context)
+            return super().call_soon_threadsafe(callback, *args, context=context)
+
+        def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+            callback, args = _guarded(callback, args, context)
+            return super().call_later(delay, callback, *args, context=context)
+
+        def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+            callback, args = _guarded(callback, args, context)
+            return super().call_at(when, callback, *args, context=context)
+
+        def stop(self) -> None:
+            if running_claim.get() is not None:
+                raise RuntimeError("a handler cannot stop the event loop: the daemon and other tasks run in it")
+            super().stop()
+
+    return GuardedLoop
+
+
+def _guarded(callback: Any, args: tuple[Any, ...], context: Context | None) -> tuple[Any, tuple[Any, ...]]:
+    claim = running_claim.get() if context is None else context.get(running_claim)
+    if claim is None or callback is _contained:
+        return callback, args
+    return _contained, (claim, callback, *args)
+
+
+def _contained(claim: ClaimInFlight, callback: Callable[..., object], *args: object) -> None:
+    try:
+        callback(*args)
+    except (SystemExit, KeyboardInterrupt) as error:
+        text = f"{text_of(error)} in a task or callback that the handler started"
+        if not claim.exited(text):
+            fields = {"task": str(claim.claim.id), "type": claim.claim.type, "error": text}
+            log.error("something that an ended attempt left running tried to end the daemon", extra=fields)
+
+
+def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> None:
+    """Call these for the signals, and take the signals back from whoever sets handlers of their own later."""
+    loop = asyncio.get_running_loop()
+    installed: dict[signal.Signals, object] = {}
+
+    def install(number: signal.Signals) -> None:
+        loop.add_signal_handler(number, handlers[number])
+        installed[number] = signal.getsignal(number)
+
+    for number in handlers:
+        install(number)
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+
+    def check() -> None:
+        if signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False) != wakeup:
+            log.error("somebody took the wake-up descriptor of signals; taken back")
+        for number in handlers:
+            if signal.getsignal(number) != installed[number]:
+                log.error("somebody changed the handler of a signal; set again", extra={"signal": number.name})
+                install(number)
+        loop.call_later(SIGNAL_CHECK_SECONDS, check)
+
+    if wakeup != -1:
+        loop.call_later(SIGNAL_CHECK_SECONDS, check)

@@ -1,0 +1,34 @@
+"""What handlers do to the process they run in, and what becomes of it and of the tasks beside them."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.databases import wait_until
+from tests.e2e.daemon_process import Daemons
+from tests.e2e.queue import Queue
+
+
+def test_a_handler_that_meddles_with_the_process_stops_neither_it_nor_others(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    innocent = queue.put_one("nap", seconds=2)
+    meddling = [queue.put_one("exit_later", way=way) for way in ("stop", "protocol", "signals", "stderr")]
+
+    queue.wait_for([innocent, *meddling[1:]], "completed")
+    queue.wait_for(meddling[:1], "failed")
+    assert "cannot stop the event loop" in queue.field(meddling[0], "error")
+    assert daemon.said("a callback tried to end the daemon")
+    wait_until(lambda: daemon.said("somebody changed the handler of a signal"))
+    daemon.send(signal.SIGTERM)
+    assert daemon.exit_code() == 0
+    assert daemon.said("daemon stopped")
+
+
+def test_a_handler_that_cancels_all_tasks_of_the_loop_has_crashed(daemons: Daemons, queue: Queue) -> None:
+    daemon = daemons().ready()
+    id = queue.put_one("exit_later", way="cancel all")
+
+    assert daemon.exit_code() != 0
+    daemon.log_file.write_text("")  # it ends with a traceback
+    daemons()
+    wait_until(lambda: queue.field(id, "crashes") > 0)
