@@ -13,7 +13,7 @@ from uuid import UUID
 from qw.client import Client
 from qw.core.event import Format, default_types
 from qw.store import events, overview
-from qw.store.events import ConsumerState, Lag, LoggedEvent, RelayState
+from qw.store.events import Blocked, ConsumerState, Lag, LoggedEvent, RelayState
 
 BATCH = 500
 LISTEN_SECONDS = 3600.0  # between two words that somebody reads
@@ -82,12 +82,16 @@ class RelayOverview(RelayState, Lag):
 
 @dataclass(frozen=True, kw_only=True)
 class Relaying:
-    """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age."""
+    """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age.
+
+    ``blocked`` are those that cannot be told.
+    """
 
     relays: list[RelayOverview]
     consumers: list[ConsumerState]
     unpublished: int
     oldest: timedelta | None
+    blocked: Blocked
 
 
 async def relay_states(client: Client) -> list[RelayState]:
@@ -106,7 +110,14 @@ async def relaying(client: Client) -> Relaying:
         ]
         consumers = await events.consumers(conn)
         unpublished, oldest = await overview.outbox(conn)
-    return Relaying(relays=relays, consumers=consumers, unpublished=unpublished, oldest=oldest if unpublished else None)
+        blocked = await events.blocked(conn)
+    return Relaying(
+        relays=relays,
+        consumers=consumers,
+        unpublished=unpublished,
+        oldest=oldest if unpublished else None,
+        blocked=blocked,
+    )
 
 
 _NOTHING = Lag(pending=0, oldest=None)

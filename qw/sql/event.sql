@@ -103,7 +103,7 @@ with open as materialized (
     from open o
 )
 select t.*, exists (select 1 from qw.blocked_event b where b.key = coalesce(t.task_id, t.run_id, t.event)) as is_behind,
-       extract(epoch from clock_timestamp() - t.at)::float8 as age,
+       case when isfinite(t.at) then extract(epoch from clock_timestamp() - t.at) else 0 end::float8 as age,
        (select array_to_string(o.writers, ' ') from open o) as writers
   from qw.telling t
  where t.slot = any(%(slots)s::smallint[]) and t.id > (select s.id from start s)
@@ -166,10 +166,10 @@ select count(*) as count, min(blocked_at) as since, (array_agg(reason order by i
 
 -- name: list_blocked
 -- Events that cannot be told, the first first, and how many wait behind each.
-select b.id, t.type, t.task_id, t.run_id, t.at, b.reason, b.tries, b.blocked_at, b.try_at,
+select b.id, t.type, t.task_id, t.run_id, b.reason, b.tries, b.blocked_at, b.try_at,
        (select count(*) from qw.blocked_event e where e.key = b.key and e.id > b.id) as behind
   from (select * from qw.blocked_event where reason is not null order by id limit %(limit)s) b
-  join lateral (select o.type, o.task_id, o.run_id, o.at from qw.outbox o where o.id = b.id limit 1) t on true
+  join lateral (select o.type, o.task_id, o.run_id from qw.outbox o where o.id = b.id limit 1) t on true
  order by b.id
 
 -- name: drop_blocked
@@ -257,7 +257,7 @@ with owned as (
 select o.worker, w.pending, w.oldest
   from owned o,
        lateral (
-         select count(*) as pending, min(t.at) as oldest
+         select count(*) as pending, min(t.at) filter (where isfinite(t.at)) as oldest
            from (select at from qw.telling t where t.slot = any(o.slots) order by t.id limit 10000) t) w
 
 -- name: set_consumer

@@ -40,7 +40,8 @@ select status, count(*) from (select status from qw.run where finished_at is nul
 
 -- name: outbox
 -- Events that no broker has yet, to 10,000; and seconds since the first of them.
-select count(*) as pending, coalesce(extract(epoch from statement_timestamp() - min(at)), 0)::float8 as seconds
+select count(*) as pending,
+       coalesce(extract(epoch from statement_timestamp() - min(at) filter (where isfinite(at))), 0)::float8 as seconds
   from (select at from qw.outbox order by id limit 10000) o
 
 -- name: database

@@ -11,8 +11,9 @@ from psycopg.rows import dict_row
 
 from qw import sql
 from qw.core.schedule.fire_decision import LATE
-from qw.store import schedules, workers
+from qw.store import events, schedules, workers
 from qw.store.connection import Connection, connect, is_pooled, query, translated
+from qw.store.events import Blocked
 from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("doctor")
@@ -34,12 +35,15 @@ class ServerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFacts:
-    """What waits (queue and type), who works, which schedules are late and which tables have too many dead rows."""
+    """What waits (queue and type), who works, which schedules are late, which tables have too many dead rows, and
+    which events cannot be told.
+    """
 
     waiting: Sequence[tuple[str, str]]
     workers: Sequence[WorkerRow]
     late: Sequence[tuple[str, timedelta]]
     dead: Sequence[tuple[str, int]]
+    blocked: Blocked
 
 
 async def server(url: str) -> ServerFacts:
@@ -67,6 +71,7 @@ async def work(url: str) -> WorkFacts:
                 workers=await workers.living(conn),
                 late=await schedules.late(conn, by=LATE),
                 dead=[(row[0], row[1]) for row in await (await query(conn, _SQL["dead"])).fetchall()],
+                blocked=await events.blocked(conn),
             )
 
 

@@ -63,7 +63,6 @@ class BlockedEvent:
     type: str
     task_id: UUID | None
     run_id: UUID | None
-    at: datetime
     reason: str
     tries: int
     blocked_at: datetime
@@ -283,7 +282,7 @@ async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Block
 async def list_blocked(conn: Connection, *, limit: int) -> list[BlockedEvent]:
     """Events that cannot be told, the first first."""
     rows = await (await query(conn, _SQL["list_blocked"], {"limit": limit})).fetchall()
-    names = ("id", "type", "task_id", "run_id", "at", "reason", "tries", "blocked_at", "try_at", "behind")
+    names = ("id", "type", "task_id", "run_id", "reason", "tries", "blocked_at", "try_at", "behind")
     return [BlockedEvent(**dict(zip(names, row, strict=True))) for row in rows]
 
 

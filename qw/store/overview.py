@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from qw import sql
+from qw.store import events
 from qw.store.connection import Connection, query
 from qw.store.tasks import LogLine
 
@@ -25,6 +26,7 @@ class Gauges:
     open_runs: dict[str, int]
     outbox: int
     outbox_age: float
+    blocked: int
     transaction_age: float
     dead_rows: dict[str, int]
 
@@ -62,6 +64,7 @@ async def gauges(conn: Connection) -> Gauges:
         open_runs=dict(await (await query(conn, _SQL["open_runs"])).fetchall()),
         outbox=pending,
         outbox_age=age.total_seconds(),
+        blocked=(await events.blocked(conn)).count,
         transaction_age=transaction_age,
         dead_rows=dict(await (await query(conn, _SQL["dead_rows"])).fetchall()),
     )

@@ -136,6 +136,7 @@ def _gauges(found: Gauges) -> Iterator[Metric]:
     for name, about, value in (
         ("qw_outbox_pending", "Events that the broker does not have yet, to 10,000.", found.outbox),
         ("qw_outbox_oldest_seconds", "Age of the first of them.", found.outbox_age),
+        ("qw_events_blocked", "Events that cannot be told, to 10,000.", found.blocked),
         ("qw_db_oldest_transaction_seconds", "Age of the oldest transaction.", found.transaction_age),
     ):
         family = _gauge(name, about)

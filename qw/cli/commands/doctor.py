@@ -170,6 +170,12 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
         others = f", and {counted(len(work.late) - 1, 'other')}" if len(work.late) > 1 else ""
         fix = "see in the logs of the daemons what holds them up" if work.workers else "qw daemon"
         yield Finding(name="schedules", text=f"{name} is {span(late)} late{others}", fix=fix)
+    if blocked := work.blocked.count:
+        yield Finding(
+            name="events",
+            text=f"{counted(blocked, 'event')} cannot be told: {work.blocked.reason}",
+            fix="mend what refuses them, or give them up: qw events blocked, qw events drop",
+        )
     for name, dead in work.dead:
         yield Finding(
             name="vacuum",

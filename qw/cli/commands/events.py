@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, dumped, record, say, show_record, show_records
+from qw.cli.output.records import Column, Output, OutputFormat, dumped, record, say, show_all, show_record, show_records
 from qw.cli.output.text import ago, clock, counted, printable, span
 
 if TYPE_CHECKING:
@@ -156,12 +156,58 @@ def state(output: Output = OutputFormat.TABLE) -> None:
         show_record(relaying_record(found), output)
 
 
+BLOCKED_COLUMNS = (
+    Column(title="id", text=lambda event: str(event.id), right=True),
+    Column(title="type", text=lambda event: event.type),
+    Column(title="of", text=lambda event: str(event.task_id or event.run_id or ""), rank=1),
+    Column(title="since", text=lambda event: clock(event.blocked_at), rank=2),
+    Column(title="tries", text=lambda event: str(event.tries), rank=3, right=True),
+    Column(title="behind", text=lambda event: str(event.behind), right=True),
+    Column(title="reason", text=lambda event: event.reason, loose=True),
+)
+
+
+@app.command("blocked", cls=Verb, epilog="Example: qw events blocked")
+def blocked(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 100,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """List events that cannot be told: their row is broken, or the broker, the log or a webhook refuses them.
+
+    Each is tried again, at most a minute apart. Only later events of the same task or run wait behind it.
+    """
+    from qw.cli.session import with_client
+    from qw.client import events
+
+    found = with_client(lambda client: events.blocked_events(client, limit=limit))
+    show_all(found, BLOCKED_COLUMNS, output)
+
+
+@app.command("drop", cls=Verb, epilog="Example: qw events drop 4711")
+def drop(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="As qw events blocked shows them.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,
+) -> None:
+    """Give up blocked events: nobody is told of them. Those that wait behind them are published then."""
+    from qw.cli.session import with_client
+    from qw.client import events
+    from qw.core.errors import Fault, Invalid, NotFound
+
+    if bool(ids) == all:
+        raise Invalid(Fault(path="ID", message="name the events to drop, or --all"))
+    dropped = with_client(lambda client: events.drop_blocked(client, ids or None))
+    if missing := sorted(set(ids or []) - set(dropped)):
+        raise NotFound(f"event {missing[0]} is not blocked; see: qw events blocked")
+    say(f"{counted(len(dropped), 'event')} dropped")
+
+
 def relaying_record(found: Relaying) -> dict[str, Any]:
     return {
         "relays": record(found.relays),
         "consumers": record(found.consumers),
         "unpublished": found.unpublished,
         "oldest_seconds": found.oldest.total_seconds() if found.oldest else None,
+        "blocked": record(found.blocked),
     }
 
 
@@ -173,5 +219,9 @@ def print_relaying(found: Relaying) -> None:
         print_table(STATE_COLUMNS, [*found.relays, *found.consumers])
     if found.oldest and (found.oldest > LATE or not found.relays):
         print(f"{counted(found.unpublished, 'event')} not published yet, the oldest {span(found.oldest)} old")
+    if found.blocked.count:
+        since = f"since {clock(found.blocked.since)}" if found.blocked.since else ""
+        count = counted(found.blocked.count, "event")
+        print(printable(f"{count} cannot be told {since}: {found.blocked.reason}; see: qw events blocked"))
     if not found.relays:
         print("no daemon relays events; one that does: qw daemon, with QW_BROKER set")

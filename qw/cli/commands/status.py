@@ -130,7 +130,7 @@ def _print(found: Overview) -> None:
     if found.late:
         print()
         print_table(_LATE_COLUMNS, found.late)
-    if found.relaying.relays or found.relaying.unpublished:
+    if found.relaying.relays or found.relaying.unpublished or found.relaying.blocked.count:
         print()
         print_relaying(found.relaying)
 

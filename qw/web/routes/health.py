@@ -107,7 +107,9 @@ def _broker(health: Health) -> Indicator:
     """A broker that is away is shown, and no more: events wait for it, tasks do not."""
     if any(relay.state == "down" for relay in health.relays):
         return {"status": "down", "message": "cannot be reached; events wait for it"}
-    return {"status": "up", "message": ", ".join(sorted({relay.broker for relay in health.relays})) or "none"}
+    brokers = ", ".join(sorted({relay.broker for relay in health.relays})) or "none"
+    blocked = "; events that cannot be told: qw events blocked" if any(r.state == "held" for r in health.relays) else ""
+    return {"status": "up", "message": brokers + blocked}
 
 
 _Ok: Any = str
