@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 from qw.client import Client
 from qw.core.event import Format, default_types
 from qw.store import events, overview
-from qw.store.events import Blocked, ConsumerState, Lag, LoggedEvent, RelayState
+from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEvent, RelayState
 
 BATCH = 500
 LISTEN_SECONDS = 3600.0  # between two words that somebody reads
@@ -73,6 +73,18 @@ async def replay(client: Client, since: datetime, *, type: str | None = None, ta
             if not count:
                 return total
             total += count
+
+
+async def blocked_events(client: Client, *, limit: int = 100) -> list[BlockedEvent]:
+    """Events that cannot be told, the first first."""
+    async with client.connection() as conn:
+        return await events.list_blocked(conn, limit=limit)
+
+
+async def drop_blocked(client: Client, ids: Sequence[int] | None) -> list[int]:
+    """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went."""
+    async with client.connection() as conn:
+        return await events.drop_blocked(conn, ids)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,7 +146,7 @@ class Relay:
             again = await self._due_blocked(conn) if self._had else []
             reading = await self._next(conn, again) if self._had else _NOTHING
             if reading.broken:
-                await self._block(conn, dict(reading.broken))
+                await self._block(conn, dict(reading.broken), again)
                 return True  # what stands behind them is only now known to
         if not reading and not again:
             await self._look_after_broker()
@@ -176,7 +176,7 @@ class Relay:
             if handed.done:
                 await events.forget(conn, handed.done)
             if handed.blocked:
-                await self._block(conn, handed.blocked)
+                await self._block(conn, handed.blocked, again)
             if freed:
                 await events.unblock(conn, freed, self._had)
                 await self._count_blocked(conn)
@@ -241,10 +241,11 @@ class Relay:
         self._tried_blocked = bool(due)
         return due
 
-    async def _block(self, conn: Connection, reasons: dict[int, str | None]) -> None:
+    async def _block(self, conn: Connection, reasons: dict[int, str | None], again: Sequence[int]) -> None:
         await events.block(conn, reasons, first=FIRST_BLOCKED, longest=LONGEST_BLOCKED)
-        if first := next((reason for reason in reasons.values() if reason), None):
-            log.warning("events cannot be told", extra={"events": len(reasons), "error": first})
+        new = {id: reason for id, reason in reasons.items() if id not in again}
+        if first := next((reason for reason in new.values() if reason), None):
+            log.warning("events cannot be told", extra={"events": len(new), "error": first})
         await self._count_blocked(conn)
         self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_LOOK_SECONDS)
 

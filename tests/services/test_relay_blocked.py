@@ -52,7 +52,7 @@ async def test_a_row_that_nobody_can_tell_holds_back_its_own_task(relays: Relays
     broker = MemoryBroker()
     relay = await relays.make(broker)
     bad, good = await enqueued(conn, new_task(), new_task())
-    await conn.execute(sql, {"task": bad})  # type: ignore[arg-type]
+    await conn.execute(sql, {"task": bad})
     await happened(conn, "task.completed", task=bad)
     await happened(conn, "task.completed", task=good)
 
