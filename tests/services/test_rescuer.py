@@ -265,7 +265,7 @@ async def test_a_rescue_is_told_to_those_who_wait_for_ends(conn: Connection, res
 
     await rescue.look()
 
-    assert [(e.id, e.queue, e.ending.crashes) for e in rescue.told] == [(claim.id, "mail", 1)]
+    assert [(e.id, e.queue, e.ending.outcome) for e in rescue.told] == [(claim.id, "mail", "worker_died")]
 
 
 async def test_a_late_claim_of_a_dead_worker_is_rescued(conn: Connection, rescue: Rescue) -> None:
