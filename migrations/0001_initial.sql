@@ -168,6 +168,17 @@ create view qw.life as
           union select id from qw.worker where dead_at is null and stopped_at is null) s
     left join qw.worker w on w.id = s.id, held;
 
+-- Which workers died while they held a task, since its last manual retry. is_crash: the process ended; else it was only
+-- silent. is_explained: a crash was counted against the task that it is not to blame for: the process turned out to run,
+-- or another task was failed for ending it.
+create view qw.worker_death as
+  select a.task_id, a.worker, coalesce(w.death = 'crashed', false) as is_crash,
+         coalesce(w.death = 'survived' or w.killed_by <> a.task_id, false) as is_explained
+    from qw.attempt a left join qw.worker w on w.id = a.worker
+   where a.outcome = 'worker_died'
+     and a.fence > coalesce((select max(s.fence) from qw.attempt s
+                              where s.task_id = a.task_id and s.outcome = 'superseded'), 0);
+
 create table qw.idle (  -- who waits for a NOTIFY; queue '*' is any
   queue  text not null,
   worker integer not null,

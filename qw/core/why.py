@@ -204,7 +204,7 @@ def _unserved(facts: Facts) -> Iterator[Reason]:
 def _suspect(facts: Facts) -> Iterator[Reason]:
     task = facts.task
     if task.crashes >= SUSPECT_CRASHES:
-        text = f"{task.crashes} workers died while they ran it, so it runs with no other suspect beside it"
+        text = f"{task.crashes} workers died while they ran it, so it runs beside no other task that they ran"
         busy = f"; {facts.suspects_running} such tasks run now" if facts.suspects_running else ""
         yield Reason(code="suspect", text=text + busy, advice=f"see why they died: qw logs {task.id}")
 

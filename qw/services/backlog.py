@@ -1,10 +1,11 @@
-"""Claims that wait for a slot, by kind of handler; suspects wait apart, since one runs at a time."""
+"""Claims that wait for a slot, by kind of handler; suspects wait apart, see `qw.core.suspects`."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 
+from qw.core.suspects import CrashRecord, may_run_beside
 from qw.handlers import HandlerKind
 from qw.services.in_flight import ClaimInFlight, HandlerSlots
 
@@ -16,7 +17,7 @@ class Backlog:
         self._slots = slots
         self._waiting: dict[HandlerKind, deque[ClaimInFlight]] = {kind: deque() for kind in slots.sizes}
         self._suspects: deque[ClaimInFlight] = deque()
-        self.suspect: ClaimInFlight | None = None  # the one that runs
+        self._running_suspects: list[ClaimInFlight] = []
 
     def add(self, holding: ClaimInFlight) -> None:
         if holding.is_suspect:
@@ -26,13 +27,23 @@ class Backlog:
 
     def startable(self, kind: HandlerKind, *, suspects: bool) -> Iterator[ClaimInFlight]:
         """Take what may start in the free slots of *kind*. The caller takes the slot before asking for the next."""
-        may_start = suspects and self._suspects and self.suspect is None
-        if may_start and self._suspects[0].kind is kind and self._slots.free(kind) > 0:
-            self.suspect = self._suspects.popleft()
-            yield self.suspect
+        while suspects and self._slots.free(kind) > 0 and (suspect := self._next_suspect(kind)):
+            self._suspects.remove(suspect)
+            self._running_suspects.append(suspect)
+            yield suspect
         waiting = self._waiting[kind]
         while waiting and self._slots.free(kind) > 0:
             yield waiting.popleft()
+
+    def _next_suspect(self, kind: HandlerKind) -> ClaimInFlight | None:
+        running = [suspect.record for suspect in self._running_suspects]
+        fitting = (s for s in self._suspects if s.kind is kind and may_run_beside(s.record, running))
+        return next(fitting, None)
+
+    def ended(self, holding: ClaimInFlight) -> None:
+        """It runs no more."""
+        if holding in self._running_suspects:
+            self._running_suspects.remove(holding)
 
     def remove(self, holdings: list[ClaimInFlight]) -> None:
         gone = set(map(id, holdings))
@@ -48,9 +59,21 @@ class Backlog:
     def has_suspects(self) -> bool:
         return bool(self._suspects)
 
+    @property
+    def suspects(self) -> list[CrashRecord]:
+        """Of all suspects that wait or run."""
+        return [suspect.record for suspect in (*self._suspects, *self._running_suspects)]
+
     def spare_suspects(self) -> list[ClaimInFlight]:
-        """The suspects that wait beside another one."""
-        return list(self._suspects)[0 if self.suspect else 1 :]
+        """The suspects that may not run beside those that go before them."""
+        company = [suspect.record for suspect in self._running_suspects]
+        spare = []
+        for suspect in self._suspects:
+            if may_run_beside(suspect.record, company):
+                company.append(suspect.record)
+            else:
+                spare.append(suspect)
+        return spare
 
     def __iter__(self) -> Iterator[ClaimInFlight]:
         for queue in (*self._waiting.values(), self._suspects):

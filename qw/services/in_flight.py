@@ -11,11 +11,12 @@ from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from qw.core.suspects import CrashRecord
 from qw.core.task import Claim, Policy
-from qw.core.task.ending import SUSPECT_CRASHES
 from qw.handlers import Handler, HandlerKind
 
 DEFAULT_POLICY = Policy()
+NO_CRASHES = CrashRecord(crashes=0)
 
 
 class ClaimState(StrEnum):
@@ -49,6 +50,7 @@ class ClaimInFlight:
     task: asyncio.Task[None] | None = None
     stop: Stop | None = None
     stop_reason: str = ""
+    record: CrashRecord = NO_CRASHES
 
     @property
     def kind(self) -> HandlerKind:
@@ -56,7 +58,7 @@ class ClaimInFlight:
 
     @property
     def is_suspect(self) -> bool:
-        return self.claim.crashes >= SUSPECT_CRASHES
+        return self.record.is_suspect
 
     def interrupt(self, stop: Stop, reason: str = "") -> None:
         """Tell the running handler to stop; the first reason given counts."""

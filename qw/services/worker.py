@@ -10,10 +10,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from qw.core.suspects import CrashRecord, all_died
 from qw.core.task import Backoff, Claim, Lane, Policy, Status
 from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Ending, Failed, HandedBack, Outcome, end
 from qw.core.task.outcome import failure_of, text_of
@@ -23,7 +24,7 @@ from qw.services.attempt import LOG_SECONDS, attempt
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
-from qw.services.in_flight import DEFAULT_POLICY, ClaimInFlight, ClaimState, HandlerSlots, InFlight, Stop
+from qw.services.in_flight import DEFAULT_POLICY, NO_CRASHES, ClaimInFlight, ClaimState, HandlerSlots, InFlight, Stop
 from qw.services.lanes import Lanes
 from qw.services.lease import Lease
 from qw.services.measures import Measures
@@ -141,15 +142,23 @@ class Worker:
         now = time.monotonic()
         full = {kind for kind, count in room.items() if not count}
         tight = {kind for kind, until in self._tight.items() if until > now} - full
-        has_suspect = self._backlog.has_suspects or self._backlog.suspect is not None
-        wary = has_suspect or self._wary_until > now
-        exact = sum(room[kind] for kind in tight) or int(wary and not has_suspect)
-        taken = await self._take(exact, without=self._types(full)) if exact else 0
+        suspects = self._backlog.suspects
+        wary = bool(suspects) or self._wary_until > now
+        taken = 0
+        if exact := sum(room[kind] for kind in tight) or int(wary):  # while wary, suspects come one by one
+            taken = await self._take(exact, without=self._types(full), wary=bool(suspects), apart=all_died(suspects))
         others = {kind: count for kind, count in room.items() if kind not in tight}
         most = others.get(HandlerKind.ASYNC) or max(others.values(), default=0)
         return taken + await self._take(most, without=self._types(full | tight), wary=wary)
 
-    async def _take(self, room: int, *, without: Sequence[str] = (), wary: bool = False) -> int:
+    async def _take(
+        self,
+        room: int,
+        *,
+        without: Sequence[str] = (),
+        wary: bool = False,
+        apart: Collection[int] | None = None,
+    ) -> int:
         if room <= 0 or self._lanes.is_empty:
             return 0
         started, sent_at = time.monotonic(), clock.now()
@@ -163,7 +172,10 @@ class Worker:
                 room=room,
                 without=without,
                 below_crashes=SUSPECT_CRASHES if wary else None,
+                apart=apart,
             )
+            crashed = [claim.id for claim in taken if claim.crashes >= SUSPECT_CRASHES]
+            records = await claims.crash_records(conn, crashed) if crashed else {}
         if self._worker() != claimant:
             return 0  # declared dead on the way: they belong to whoever rescues them
         if taken:
@@ -172,7 +184,7 @@ class Worker:
         is_whole = not without and not wary
         self.is_behind = len(taken) >= room
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
-        strangers = [holding for claim in taken if (holding := self._accept(claim, now))]
+        strangers = [holding for claim in taken if (holding := self._accept(claim, records.get(claim.id), now))]
         if strangers:
             await self._strangers.part_with(strangers)
         self._return(self._backlog.spare_suspects())
@@ -186,10 +198,13 @@ class Worker:
             *self._strangers.served_elsewhere,
         ]
 
-    def _accept(self, claim: Claim, now: float) -> ClaimInFlight | None:
+    def _accept(self, claim: Claim, record: CrashRecord | None, now: float) -> ClaimInFlight | None:
         """Take a claim in. Returned, it has a type that nothing here serves."""
+        if record is not None:
+            claim = claim._replace(crashes=record.crashes)
         handler = self._handlers.get(claim.type)
         holding = ClaimInFlight(claim=claim, handler=handler, policy=_policy(claim, handler), since=now)
+        holding.record = record or NO_CRASHES
         if not self._holdings.add(holding):
             return None
         if claim.cancel_asked:
@@ -235,8 +250,7 @@ class Worker:
             outcome = await attempt(holding, context) if self._lease.may_start else HandedBack()
         finally:
             self._slots.give_back(holding.kind)
-            if self._backlog.suspect is holding:
-                self._backlog.suspect = None
+            self._backlog.ended(holding)
         if context.has_logged:
             await self._wait_for_log(holding)
         if context.open_connection is None:

@@ -35,8 +35,9 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: claim_some
--- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them. Looks at the first
--- 1,000 of a lane only: there may be a million of that type.
+-- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them, unless *apart* names
+-- workers: then a row with just so many may come that died with none of them. Looks at the first 1,000 of a lane only:
+-- there may be a million of that type.
 with chosen as materialized (
   select r.ctid
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursors)s::bigint[], %(quotas)s::integer[])
@@ -47,7 +48,10 @@ with chosen as materialized (
                 select w.ctid from qw.ready w
                  where w.queue = l.queue and w.priority = l.priority and w.seq > l.cursor
                  order by w.seq limit 1000))
-              and r.crashes < %(crashes)s::smallint
+              and (r.crashes < %(crashes)s::smallint
+                   or r.crashes = %(crashes)s::smallint and (
+                     select count(*) >= r.crashes and not coalesce(bool_or(a.worker = any(%(apart)s::integer[])), true)
+                       from qw.attempt a where a.task_id = r.task_id and a.outcome = 'worker_died'))
               and not exists (
                 select 1 from qw.task f where f.id = r.task_id and f.type = any(%(without)s::text[]))
             order by r.seq limit l.quota for update skip locked) r
@@ -151,6 +155,13 @@ with gone as materialized (
   insert into qw.tally (queue, live, completed) select queue, -count(*), count(*) from gone group by queue
 )
 select fence from gone
+
+-- name: crash_records
+-- Of running tasks: their crashes without those that are explained, and the workers that died in the others.
+select r.task_id, greatest(r.crashes - count(*) filter (where d.is_explained), 0)::integer,
+       coalesce(array_agg(d.worker) filter (where d.is_crash and not d.is_explained), '{}')
+  from qw.running r left join qw.worker_death d on d.task_id = r.task_id
+ where r.task_id = any(%(ids)s::uuid[]) group by r.task_id, r.crashes
 
 -- name: recorded
 -- Those of the fences that ended: an outcome whose commit was in doubt is looked up here before it counts as lost.

@@ -87,12 +87,9 @@ select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_i
        greatest(r.crashes - h.explained, 0)::integer as crashes, h.losses
   from qw.running r join qw.task t on t.id = r.task_id left join qw.worker w on w.id = r.worker
        cross join lateral (
-         select count(*) filter (where d.death = 'survived' or d.killed_by <> r.task_id) as explained,
-                count(*) filter (where d.death is distinct from 'crashed')::integer as losses
-           from qw.attempt a join qw.worker d on d.id = a.worker
-          where a.task_id = r.task_id and a.outcome = 'worker_died'
-            and a.fence > coalesce((select max(s.fence) from qw.attempt s
-                                     where s.task_id = r.task_id and s.outcome = 'superseded'), 0)) h
+         select count(*) filter (where is_explained) as explained,
+                count(*) filter (where not is_crash)::integer as losses
+           from qw.worker_death d where d.task_id = r.task_id) h
  where r.worker = any(%(workers)s::integer[])
  order by r.task_id limit %(limit)s
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from qw import sql
+from qw.core.suspects import CrashRecord
 from qw.core.task import Claim, Lane, Status
 from qw.core.task.ending import Ending
 from qw.store import arrays
-from qw.store.connection import Connection, execute, to_json
+from qw.store.connection import Connection, execute, query, to_json
 
 _SQL = sql.statements("claim")
 
@@ -49,8 +50,12 @@ async def claim(
     room: int,
     without: Sequence[str] = (),
     below_crashes: int | None = None,
+    apart: Collection[int] | None = None,
 ) -> list[Claim]:
-    """Take up to *room* tasks, in the order they are to run. Empty too when the worker was declared dead."""
+    """Take up to *room* tasks, in the order they are to run. Empty too when the worker was declared dead.
+
+    With *apart* tasks with just *below_crashes* crashes may come too, if none of these workers died under them.
+    """
     params: dict[str, Any] = {
         "worker": worker,
         "queues": arrays.texts(share.lane.queue for share in shares),
@@ -62,7 +67,11 @@ async def claim(
     statement = _SQL["claim"]
     if without or below_crashes is not None:
         statement = _SQL["claim_some"]
-        params |= {"without": list(without), "crashes": 32_000 if below_crashes is None else below_crashes}
+        params |= {
+            "without": list(without),
+            "crashes": 32_000 if below_crashes is None else below_crashes,
+            "apart": None if apart is None else list(apart),
+        }
     rows = await (await execute(conn, statement, params)).fetchall()
     claims = [Claim._make(row) for row in rows]
     if len(shares) == 1:
@@ -71,6 +80,12 @@ async def claim(
         place = {share.lane: n for n, share in enumerate(shares)}
         claims.sort(key=lambda claim: (place[Lane(claim.queue, claim.priority)], claim.seq))
     return claims
+
+
+async def crash_records(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, CrashRecord]:
+    """What crashes running tasks have on their account."""
+    rows = await (await query(conn, _SQL["crash_records"], {"ids": list(ids)})).fetchall()
+    return {id: CrashRecord(crashes=crashes, died=frozenset(died)) for id, crashes, died in rows}
 
 
 async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:

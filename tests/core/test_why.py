@@ -83,7 +83,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         {"crashes": 2},
         {"suspects_running": 1},
         ["suspect", "next"],
-        "2 workers died while they ran it, so it runs with no other suspect beside it; 1 such tasks run now",
+        "2 workers died while they ran it, so it runs beside no other task that they ran; 1 such tasks run now",
     ),
     (
         "cancel asked",

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -11,8 +13,8 @@ from qw.core.task.handler_api import Context
 from qw.handlers import HandlerKind, Handlers
 from qw.services import unserved
 from qw.services.in_flight import ClaimState, Stop
-from qw.store import claims, tasks
-from qw.store.connection import connect
+from qw.store import claims, tasks, workers
+from qw.store.connection import Connection, connect
 from tests.given import column, expect_whole, homes, new_task, registered, status, until_somebody_waits, value
 from tests.services.workshop import SLOTS, Workshop, workshop
 
@@ -231,6 +233,60 @@ async def test_suspects_run_one_at_a_time_and_the_others_are_not_even_claimed(ur
                 await shop.claim()
         await shop.settle()
         assert await column(shop.conn, "select distinct status from qw.tasks") == ["completed"]
+
+
+async def crashed_together(conn: Connection, *groups: Sequence[UUID]) -> None:
+    """Each group was in the same two processes when they ended."""
+    for group in groups:
+        for _ in range(2):
+            worker = await registered(conn)
+            await conn.execute("update qw.worker set dead_at = now(), death = 'crashed' where id = %s", [worker])
+            await conn.execute(
+                "insert into qw.attempt (task_id, fence, outcome, attempt, worker, error)"
+                " select i, nextval('qw.fence_seq'), 'worker_died', 1, %s, 'died' from unnest(%s::uuid[]) i",
+                [worker, list(group)],
+            )
+        await conn.execute("update qw.ready set crashes = 2 where task_id = any(%s)", [list(group)])
+
+
+async def test_suspects_that_never_crashed_together_run_at_the_same_time(url: str) -> None:
+    gate = Gate()
+    async with workshop(url, gate.app) as shop:
+        groups = [await shop.enqueue(*(new_task("t") for _ in range(3))) for _ in range(2)]
+        await crashed_together(shop.conn, *groups)
+        async with asyncio.timeout(10):
+            while gate.inside < 2:
+                await shop.claim()
+                await shop.until(lambda: not len(shop.outcomes))
+        for _ in range(3):
+            await shop.claim()
+            await shop.until(lambda: not len(shop.outcomes))
+
+        running = await column(shop.conn, "select task_id from qw.running")
+        assert [len(set(running) & set(group)) for group in groups] == [1, 1]
+        gate.let_go()
+        async with asyncio.timeout(10):
+            while await value(shop.conn, "select exists (select 1 from qw.ready)"):
+                await shop.settle()
+                await shop.claim()
+        await shop.settle()
+
+
+async def test_the_innocent_run_together_once_another_was_failed_for_their_crashes(url: str) -> None:
+    gate = Gate()
+    async with workshop(url, gate.app) as shop:
+        poison, *innocent = await shop.enqueue(*(new_task("t") for _ in range(25)))
+        await crashed_together(shop.conn, [poison, *innocent])
+        await shop.conn.execute("delete from qw.ready where task_id = %s", [poison])
+        await workers.blame(shop.conn, poison)
+        async with asyncio.timeout(10):
+            while gate.inside < 24:
+                await shop.claim()
+                await shop.until(lambda: not len(shop.outcomes))
+
+        gate.let_go()
+        await shop.settle()
+        assert await column(shop.conn, "select distinct crashes from qw.finished") == [2]
 
 
 async def test_a_suspect_starts_only_when_the_others_are_back_in_their_place(url: str) -> None:

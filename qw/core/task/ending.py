@@ -128,7 +128,8 @@ def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
 def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status) -> Ending:
     """The last crash allowed fails a task only if no other suspect was there: else that one may have done it."""
     crashes += 1
-    error = f"worker {died.worker} died while it held this task ({crashes} of {MAX_CRASHES})"
+    count = f"{crashes} of {MAX_CRASHES}" if crashes <= MAX_CRASHES else f"{crashes} times"
+    error = f"worker {died.worker} died while it held this task ({count})"
     is_last = crashes > MAX_CRASHES or (crashes == MAX_CRASHES and died.alone)
     if crashes == MAX_CRASHES and not died.alone:
         error += ", with another suspect beside it: it runs once more, alone"
