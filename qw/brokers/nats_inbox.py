@@ -11,6 +11,7 @@ from qw.brokers import PATIENCE, Delivery
 from qw.brokers.nats import connect, drop
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
+from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -93,7 +94,7 @@ class NatsInbox:
     async def refuse(self, delivery: Delivery, reason: str) -> None:
         if self._jetstream is None:
             raise Unavailable("nats: the connection is gone")
-        headers = {"reason": re.sub(r"\s+", " ", reason)[:1000]}
+        headers = {"reason": shortened(re.sub(r"\s+", " ", reason), 1000)}
         with self._trouble():
             await self._jetstream.publish(f"{self.queue}.failed", delivery.body, headers=headers)
             await self._message(delivery).ack_sync(timeout=PATIENCE)

@@ -10,6 +10,7 @@ from qw.brokers import PATIENCE, Delivery
 from qw.brokers.rabbitmq import FAILED, connect
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
+from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -68,7 +69,7 @@ class RabbitInbox:
         channel, message = self._channel, self._message(delivery)
         if channel is None:
             raise Unavailable("rabbitmq: the connection is gone")
-        headers = {**message.headers, "reason": reason[:1000]}
+        headers = {**message.headers, "reason": shortened(reason, 1000)}
         copy = aio_pika.Message(
             message.body, headers=headers, message_id=message.message_id, content_type=message.content_type,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qw.brokers import PATIENCE, Delivery
 from qw.brokers.redis import connect
 from qw.brokers.trouble import unavailable
+from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -100,7 +101,7 @@ class RedisInbox:
     async def refuse(self, delivery: Delivery, reason: str) -> None:
         await self.open()
         assert self._client is not None
-        fields: dict[Any, Any] = {"id": delivery.id or "", "body": delivery.body, "reason": reason[:1000]}
+        fields: dict[Any, Any] = {"id": delivery.id or "", "body": delivery.body, "reason": shortened(reason, 1000)}
         with self._trouble():
             async with asyncio.timeout(PATIENCE):
                 await self._client.xadd(f"{self.queue}.failed", fields)

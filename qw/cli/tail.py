@@ -79,7 +79,7 @@ def exit_code(task: Task) -> int:
         found = task.result.get("exitCode") if task.type == "command" and isinstance(task.result, dict) else 0
         return found if isinstance(found, int) else 0
     if task.type == "command" and task.error and task.status is Status.FAILED:
-        from qw.handlers.command import exit_code_of
+        from qw.core.task.command import exit_code_of
 
         return exit_code_of(task.error) or 1
     return 1

@@ -10,12 +10,12 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
-from qw.core.task.command import Command, Exit
+from qw.core.task.command import Command, Exit, parse_shell
 from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
-_KEYS = ("argv", "run", "cwd", "env", "timeout", "exit_codes", "description")
+_KEYS = ("argv", "run", "shell", "cwd", "env", "timeout", "exit_codes", "description")
 
 
 def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Command:
@@ -38,6 +38,7 @@ def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
     return Command(
         name=name,
         run=_program(document, faults),
+        shell=parse_shell(document.get("shell"), "shell", faults),
         cwd=string(document, "cwd", "", faults) or None,
         env=_variables(document, faults),
         timeout=_timeout(document.get("timeout"), faults),
@@ -52,6 +53,8 @@ def _program(document: JsonObject, faults: list[Fault]) -> tuple[str, ...] | str
         return ""
     if "run" in document:
         return _shell_text(document["run"], faults)
+    if "shell" in document:
+        faults.append(Fault(path="shell", message="goes with run: only"))
     argv = document["argv"]
     words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
     if words != argv or not words or not words[0]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qw.core.schedule import Misfire, Overlap
+from qw.core.task.command import SHELLS
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import MAX_STEPS
 from qw.core.workflow.concurrency import OnLimit
@@ -98,6 +99,7 @@ def _shared() -> JsonObject:
             f"A handler's type, or one of {', '.join(kind for kind in StepKind if kind is not StepKind.TASK)}", _TEXT
         ),
         "run": _about("Text for the shell; values come by env: only", _TEXT),
+        "shell": _shell(),
         "with": _about("The payload; ${{ }} holds expressions", {"type": ["object", "null"]}),
         "env": _about("Variables of run:", {"type": ["object", "null"]}),
         "if": condition,
@@ -107,6 +109,13 @@ def _shared() -> JsonObject:
         "queue": _TEXT,
         "priority": _about("Lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
     }
+
+
+def _shell() -> JsonObject:
+    program: JsonObject = {"type": "array", "items": _TEXT, "minItems": 1}
+    return _about(
+        "What reads run:; a list: a program, which gets its file", {"anyOf": [{"enum": [*SHELLS, None]}, program]}
+    )
 
 
 def _step() -> JsonObject:
@@ -133,7 +142,7 @@ def _late() -> JsonObject:
 
 def _compensation() -> JsonObject:
     shared = _shared()
-    keys = _closed({key: shared[key] for key in ("type", "run", "with", "env", "retry", "timeout")})
+    keys = _closed({key: shared[key] for key in ("type", "run", "shell", "with", "env", "retry", "timeout")})
     return {"anyOf": [keys, {"type": "null"}]}
 
 
@@ -177,7 +186,7 @@ def _schedule() -> JsonObject:
             "at": _about("Once, at this time", _TEXT),
             "timezone": _TEXT,
             "workflow": _TEXT,
-            **{key: shared[key] for key in ("type", "run", "with", "env", "queue", "priority", "timeout")},
+            **{key: shared[key] for key in ("type", "run", "shell", "with", "env", "queue", "priority", "timeout")},
             "max_retries": {"type": ["integer", "null"], "minimum": 1},
             "misfire": {"enum": list(Misfire)},
             "window": _duration("How late a tick may still fire"),
@@ -217,6 +226,7 @@ def _command() -> JsonObject:
         {
             "argv": {"type": "array", "items": _TEXT, "minItems": 1},
             "run": _TEXT,
+            "shell": _shell(),
             "cwd": _TEXT,
             "env": {"type": "object", "additionalProperties": _TEXT},
             "timeout": _duration("Of an attempt"),

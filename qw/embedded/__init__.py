@@ -36,6 +36,9 @@ _ALONE = ("--single", "-c", "exit_on_error=on")
 _STATUS = 7  # its line in postmaster.pid, the last one
 
 
+_SAID = 500  # characters of what a program said that go into an error
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivateServer:
     """A running private server. ``started``: this call started it. ``pid`` is 0 if it runs in another container."""
@@ -186,7 +189,7 @@ def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         who = f" as the user {owner.name}, who must be able to enter it" if owner else ""
         said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        raise Misconfigured(f"cannot create a private PostgreSQL in {home}{who}: {said[-500:]}") from None
+        raise Misconfigured(f"cannot create a private PostgreSQL in {home}{who}: {_last_words(said)}") from None
 
 
 def _let_settle(home: Path) -> None:
@@ -220,7 +223,9 @@ def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServe
                 time.sleep(0.01)
         said = _log(home).read_bytes()[start:].decode(errors="replace")
         time.sleep(0.05)
-    raise Unavailable(f"the private PostgreSQL in {home} has not come up, see {_log(home)}: {said.strip()[-500:]}")
+    raise Unavailable(
+        f"the private PostgreSQL in {home} has not come up, see {_log(home)}: {_last_words(said.strip())}"
+    )
 
 
 def _options(sockets: Path) -> list[str]:
@@ -283,3 +288,8 @@ def _log(home: Path) -> Path:
     path = home / "pg.log"
     path.touch(mode=0o600)
     return path
+
+
+def _last_words(said: str) -> str:
+    """The end of what a program said, where the reason stands; a cut is marked."""
+    return said if len(said) <= _SAID else f"…{said[-_SAID:]}"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Failure
-from qw.core.task.payload import Json, JsonObject, clean, clean_text
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, clean_text
 
 if TYPE_CHECKING:
     import httpx
 
-MAX_STORED = 128 * 1024  # bytes of a body, also as JSON
+MAX_STORED = MAX_RESULT - 24 * 1024  # bytes of a body, also as JSON; the rest is for the headers
 MAX_READ = 10 * 1024 * 1024  # bytes of a body once unpacked; longer fails the attempt
 
 _MAX_HEADERS = 16 * 1024  # bytes of headers kept
@@ -32,21 +32,34 @@ class UnreadableResponse(Failure):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """``headers`` in lower case; ``text`` is the start of the body where ``truncated``."""
+    """``headers`` in lower case; ``text`` is the start of the body where ``truncated``, of ``length`` bytes in all."""
 
     status: int
     headers: dict[str, str]
     text: str
     truncated: bool
+    length: int
 
     def stored(self) -> JsonObject:
-        """The task's result; ``response`` is the value where the body is JSON, else text, null when there is none."""
+        """The task's result; ``response`` is the value where the body is JSON, else text, null when there is none.
+
+        Of what is not whole, ``cut`` says why; no expression reads it.
+        """
         try:
             response, cut = self._json(), False
         except (ValueError, RecursionError, Invalid):
             response, cut = _fitting(self.text)
-        result: JsonObject = {"response": response, "status": self.status, "headers": dict(_kept(self.headers))}
-        return {**result, "truncated": True} if cut or self.truncated else result
+        headers = dict(_kept(self.headers))
+        result: JsonObject = {"response": response, "status": self.status, "headers": headers}
+        why: JsonObject = {}
+        if cut or self.truncated:
+            why["response"] = (
+                f"the answer has {self.length:,} bytes, more than a result holds ({MAX_STORED:,} bytes of JSON); "
+                "ask for less, or fetch it with a command or a handler that keeps it elsewhere"
+            )
+        if len(headers) < len(self.headers):
+            why["headers"] = f"the answer's headers are longer than {_MAX_HEADERS:,} bytes"
+        return {**result, "truncated": True, "cut": why} if why else result
 
     def _json(self) -> Json:
         """The body as JSON. Raise ValueError when it is none, is not whole, or is longer stored than received."""
@@ -73,6 +86,7 @@ async def read(response: httpx.Response) -> Answer:
         headers={name.lower(): value for name, value in response.headers.items()},
         text=_text(bytes(kept), response.charset_encoding),
         truncated=total > len(kept),
+        length=total,
     )
 
 

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,28 +18,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
+import orjson
 from pydantic import BaseModel, model_validator
 
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid, guess
-from qw.core.task.command import Command, Exit
+from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Command, Exit, Shell
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
-from qw.core.task.payload import MAX_RESULT, Json, JsonObject, parse
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
 from qw.handlers.child import ExitStatus, Program, started
-from qw.handlers.output import Output, follow
+from qw.handlers.output import Captured, Output, follow
 from qw.handlers.registry import Handlers
 
 MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one comes on stdin only
 
-_SHELL = ("/bin/sh", "-eu", "-c")
+_SHELLS = {"sh": ("/bin/sh", "-eu"), "bash": ("bash", "-euo", "pipefail")}
+_MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument or variable: what Linux takes; a longer text comes as a file
 _SECRET = re.compile(
     r"QW_|PG|DB_|DATABASE_URL$|LD_(PRELOAD|AUDIT)$|.*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY)", re.IGNORECASE
 )
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
 _LAST_OUTPUT_SECONDS = 1.0
+_ERROR_LINES, _ERROR_CHARACTERS = 10, 2000  # of stderr that go into an error
 
 
 EXIT_CODES: Mapping[int, Exit] = {0: Exit.DONE, 75: Exit.RETRY, 65: Exit.REJECT, 78: Exit.REJECT}
@@ -83,6 +85,7 @@ class CommandPayload(BaseModel):
 
     argv: list[str] | None = None
     run: str | None = None
+    shell: Literal["sh", "bash"] | tuple[str, ...] | None = None
     command: str | None = None
     cwd: str | None = None
     env: dict[str, str] = {}
@@ -94,6 +97,8 @@ class CommandPayload(BaseModel):
         given = [name for name in ("argv", "run", "command") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"needs one of argv, run and command, not {' and '.join(given) or 'none'}")
+        if self.shell is not None and (not self.run or not self.shell):
+            raise ValueError("shell: goes with run, and names sh, bash, or a list of a program and its arguments")
         if bad := next((name for name in self.env if _NOT_FREE.match(name)), None):
             raise ValueError(f"env: {bad!r} cannot be set by a task")
         return self
@@ -105,19 +110,12 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
         declared = await _declared(payload, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             result = Path(private, "result.json")
-            program = _program(declared, Path(private), _environment(declared, context, result))
-            ended, stdout = await _run_in_time(program, stdin, context, declared.timeout)
-            _judge(ended, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
-            return {"exitCode": ended.code, "stdout": stdout, "executable": program.executable, **_written(result)}
-
-
-def exit_code_of(error: str) -> int | None:
-    """The exit code in the error of a failed `command` task, 128 + n for signal n; None when it is another error."""
-    if match := re.match(r"exit code (\d{1,3})\b", error):
-        return int(match[1])
-    if match := re.match(r"killed by signal (\d{1,2})\b", error):
-        return 128 + int(match[1])
-    return None
+            with _script(declared) as script:
+                program = _program(declared, script, Path(private), _environment(declared, context, result))
+                ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
+            _judge(ended, stderr, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
+            said: JsonObject = {"exitCode": ended.code, "executable": program.executable, **_written(result)}
+            return _with_output(said, stdout)
 
 
 async def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
@@ -133,7 +131,8 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
         return found
     if not options.allowed:
         raise Reject("this daemon runs declared commands only; start it with --allow-commands for argv and run")
-    return Command(name="", run=payload.run or tuple(payload.argv or ()), cwd=payload.cwd, env=payload.env)
+    run = payload.run or tuple(payload.argv or ())
+    return Command(name="", run=run, shell=payload.shell, cwd=payload.cwd, env=payload.env)
 
 
 def _unknown(name: str, options: CommandOptions) -> str:
@@ -142,23 +141,53 @@ def _unknown(name: str, options: CommandOptions) -> str:
     return f"no command {name[:60]!r} is declared under commands: in a file of this daemon, {applied}{hint}"
 
 
-def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Program:
+@contextmanager
+def _script(declared: Command) -> Iterator[Path | None]:
+    """A file with the text of the command, where it is not given as an argument."""
+    if not isinstance(declared.run, str) or not _needs_file(declared.run, declared.shell):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="qw-script-") as folder:
+        script = Path(folder, "script")
+        script.write_text(declared.run)
+        yield script
+
+
+def _needs_file(text: str, shell: Shell | None) -> bool:
+    if isinstance(shell, tuple) or (shell is None and text.startswith("#!")):
+        return True
+    return len(text.encode()) > _MAX_ARGUMENT
+
+
+def _program(declared: Command, script: Path | None, private: Path, env: Mapping[str, str]) -> Program:
     cwd = Path(declared.cwd) if declared.cwd else private
     if not cwd.is_dir():
         raise Reject(f"cwd: {cwd} is not a directory here")
-    argv = (*_SHELL, declared.run) if isinstance(declared.run, str) else tuple(declared.run)
+    argv = _argv(declared, script)
     return Program(executable=_executable(argv[0], cwd, env.get("PATH", os.defpath)), argv=argv, env=env, cwd=cwd)
+
+
+def _argv(declared: Command, script: Path | None) -> tuple[str, ...]:
+    text, shell = declared.run, declared.shell
+    if not isinstance(text, str):
+        return tuple(text)
+    if shell is None and text.startswith("#!"):
+        shell = tuple(text[2:].split("\n", 1)[0].strip().split(None, 1))  # a program and one argument, as in Linux
+        if not shell:
+            raise Reject("the #! line names no program")
+    words = shell if isinstance(shell, tuple) else _SHELLS[shell or "sh"]
+    return (*words, str(script)) if script else (*words, "-c", text)
 
 
 def _executable(name: str, cwd: Path, path: str) -> str:
     """The absolute path of what *name* starts: looked up now, so that nothing that happens later can change it."""
-    if "/" in name:
-        found = shutil.which(cwd / name)
-    else:
-        absolute = [folder for folder in path.split(os.pathsep) if os.path.isabs(folder)]
-        found = shutil.which(name, path=os.pathsep.join(absolute))
+    folders = [Path(folder) for folder in path.split(os.pathsep) if os.path.isabs(folder)]
+    places = [cwd / name] if "/" in name else [folder / name for folder in folders] if name else []
+    found = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
     if found is None:
-        raise Reject(f"{name!r} is not an executable here")
+        is_there = any(os.path.lexists(place) for place in places)
+        code, why = (NOT_EXECUTABLE, "permission denied") if is_there else (NOT_FOUND, "not found")
+        raise Reject(f"exit code {code}: {name!r} is not an executable here: {why}")
     return os.path.abspath(found)
 
 
@@ -173,6 +202,12 @@ def _environment(declared: Command, context: Context, result: Path) -> dict[str,
         **({"QW_PAYLOAD": payload} if len(payload.encode()) <= MAX_IN_ENVIRONMENT else {}),
         **({"TRACEPARENT": context.headers["traceparent"]} if "traceparent" in context.headers else {}),
     }
+    for name, value in declared.env.items():
+        if (size := len(f"{name}={value}".encode())) > _MAX_ARGUMENT:
+            raise Reject(
+                f"env: {name} has {size:,} bytes; a variable holds at most {_MAX_ARGUMENT:,}: "
+                "give it under with:, which comes on stdin"
+            )
     return {**inherited, **declared.env, **told}
 
 
@@ -193,17 +228,17 @@ def _stdin(payload: CommandPayload, context: Context) -> Iterator[IO[Any]]:
 
 async def _run_in_time(
     program: Program, stdin: IO[Any], context: Context, limit: timedelta | None
-) -> tuple[ExitStatus, str]:
+) -> tuple[ExitStatus, Captured, Captured]:
     """Like `_run`, within the command's own *limit*; the attempt's is watched by the worker."""
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
             return await _run(program, stdin, context)
     except TimeoutError:
-        raise CommandTimedOut(124, f"timed out after {format_duration(limit or timedelta())}") from None
+        raise CommandTimedOut(TIMED_OUT, f"timed out after {format_duration(limit or timedelta())}") from None
 
 
-async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[ExitStatus, str]:
-    """Run *program* to its end, its output into the log. Returns how it ended and the last of its stdout."""
+async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[ExitStatus, Captured, Captured]:
+    """Run *program* to its end, its output into the log. Returns how it ended, its stdout and its stderr."""
     output = Output(context)
     async with started(program, stdin=stdin, capture=True) as (child, (stdout, stderr)):
         followers = [
@@ -215,11 +250,11 @@ async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[Exit
         finally:
             await _finish(followers)
             await output.close()
-    last = ["" if follower.cancelled() else follower.result() for follower in followers]
-    return ended, last[0]
+    first, second = (Captured() if one.cancelled() else one.result() for one in followers)
+    return ended, first, second
 
 
-async def _finish(followers: Sequence[asyncio.Task[str]]) -> None:
+async def _finish(followers: Sequence[asyncio.Task[Captured]]) -> None:
     """Wait for the last output; not for long, since what we may not kill could hold the pipe open."""
     _, waiting = await asyncio.wait(followers, timeout=_LAST_OUTPUT_SECONDS)
     for follower in waiting:
@@ -227,16 +262,45 @@ async def _finish(followers: Sequence[asyncio.Task[str]]) -> None:
     await asyncio.gather(*followers, return_exceptions=True)
 
 
-def _judge(ended: ExitStatus, meaning: Mapping[int, Exit]) -> None:
-    """Return when the task is done, else raise what it means."""
+def _judge(ended: ExitStatus, stderr: Captured, meaning: Mapping[int, Exit]) -> None:
+    """Return when the task is done, else raise what it means, with the last that was said about it."""
+    text = _with_stderr(str(ended), stderr)
     match meaning.get(ended.code, Exit.FAIL):
         case Exit.DONE:
             return
         case Exit.RETRY:
-            raise Retry(str(ended))
+            raise Retry(text)
         case Exit.REJECT:
-            raise Reject(str(ended))
-    raise (CommandKilled if ended.signal else CommandFailed)(ended.code, str(ended))
+            raise Reject(text)
+    raise (CommandKilled if ended.signal else CommandFailed)(ended.code, text)
+
+
+def _with_stderr(ended: str, stderr: Captured) -> str:
+    """``exit code 2: cat: x: No such file``, or the last lines of stderr below each other; a cut is marked."""
+    said = stderr.tail.strip()[-_ERROR_CHARACTERS:]
+    lines = said.splitlines()[-_ERROR_LINES:]
+    if not lines:
+        return ended
+    if len("\n".join(lines)) < len(stderr.text.strip()) or not stderr.is_whole:
+        return "\n".join([f"{ended}; stderr ends with:", *(f"  {line}" for line in lines)])
+    return (
+        f"{ended}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{ended}; stderr:", *(f"  {one}" for one in lines)])
+    )
+
+
+def _with_output(result: JsonObject, stdout: Captured) -> JsonObject:
+    """*result* with what was printed: the whole, or its end, marked as cut, where a result cannot hold it."""
+    whole: JsonObject = {**result, "stdout": stdout.text}
+    if stdout.is_whole and len(orjson.dumps(clean(whole))) <= MAX_RESULT:
+        return whole
+    why = (
+        f"the command printed {stdout.characters:,} characters, more than a result holds "
+        f"({MAX_RESULT:,} bytes of JSON); let it write what others need to the file that QW_RESULT names (as JSON), "
+        "or to a file elsewhere"
+    )
+    tail = stdout.tail
+    left_out = f"… {stdout.characters - len(tail):,} characters left out …\n"
+    return {**result, "stdout": f"{left_out}{tail}", "truncated": True, "cut": {"stdout": why}}
 
 
 def _written(path: Path) -> JsonObject:
@@ -253,4 +317,4 @@ def _written(path: Path) -> JsonObject:
     return {"result": parse(text, path="QW_RESULT")}
 
 
-_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout
+_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, at least for its end

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJ
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
-from qw.core.task.payload import Json
+from qw.core.task.payload import Json, shortened
 from qw.handlers.answer import Answer, read
 from qw.handlers.egress import Clients, Egress, redact
 from qw.handlers.registry import Handlers
@@ -95,7 +95,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
         request = await _request(clients.current(), options, payload, context)
         answer = await _ask(clients.current(), request, payload.timeout)
         if not 200 <= answer.status < 300:
-            await context.log(f"answered {answer.status}: {answer.text[:_LOGGED]}", level="ERROR")
+            await context.log(f"answered {answer.status}: {shortened(answer.text, _LOGGED)}", level="ERROR")
             raise _failure(answer)
         return answer.stored()
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from qw.core.task.handler_api import Context
+from qw.core.task.payload import MAX_RESULT
 from qw.handlers.child import Pipe
 
 MAX_OUTPUT = 1024 * 1024  # characters logged of an attempt, stdout and stderr together: half head, half tail
 MAX_LINE = 8192  # characters; longer lines are split
-KEPT = 4096  # characters of stdout that go into the result
+MAX_KEPT = MAX_RESULT  # characters of stdout that may go into the result; their bytes are counted there
+TAIL = 4096  # characters shown of a longer one
 
 _BLOCK = 8192
 
@@ -58,24 +61,63 @@ class Output:
             self._left_out += dropped
 
 
-async def follow(pipe: Pipe, output: Output, level: str) -> str:
-    """Log what comes out of *pipe* until its end. Returns the last KEPT characters.
+@dataclass(kw_only=True)
+class Captured:
+    """What came out of a pipe: ``text`` is all of it, or its last TAIL characters where it is longer than MAX_KEPT."""
+
+    text: str = ""
+    characters: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.characters == len(self.text)
+
+    @property
+    def tail(self) -> str:
+        return self.text[-TAIL:]
+
+
+async def follow(pipe: Pipe, output: Output, level: str) -> Captured:
+    """Log what comes out of *pipe* until its end, and keep it.
 
     If logging fails, the pipe is closed, so that the command cannot wait for us for ever.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    unfinished, last = "", ""
+    unfinished, kept = "", _Keeper()
     try:
         while chunk := await pipe.read():
             text = decoder.decode(chunk)
-            last = (last + text)[-KEPT:]
+            kept.add(text)
             lines, unfinished = _lines(unfinished + text)
             await output.add(lines, level)
-        if rest := unfinished + decoder.decode(b"", final=True):
-            await output.add([rest], level)
+        rest = decoder.decode(b"", final=True)
+        kept.add(rest)
+        if unfinished + rest:
+            await output.add([unfinished + rest], level)
     finally:
         pipe.close()
-    return last
+    return kept.captured()
+
+
+class _Keeper:
+    """Keeps the whole of a text while it is short enough, and then its end."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque()
+        self._kept = self._characters = 0
+
+    def add(self, text: str) -> None:
+        self._pieces.append(text)
+        self._kept += len(text)
+        self._characters += len(text)
+        most = MAX_KEPT if self._characters <= MAX_KEPT else TAIL
+        while self._kept - len(self._pieces[0]) >= most:
+            self._kept -= len(self._pieces.popleft())
+
+    def captured(self) -> Captured:
+        text = "".join(self._pieces)
+        whole = len(text) == self._characters and len(text) <= MAX_KEPT
+        return Captured(text=text if whole else text[-TAIL:], characters=self._characters)
 
 
 def _lines(text: str) -> tuple[list[str], str]:

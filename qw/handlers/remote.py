@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from qw.core.errors import Unavailable
 from qw.core.task.handler_api import Context, Failure, Retry, Snooze
-from qw.core.task.payload import Json
+from qw.core.task.payload import Json, shortened
 from qw.core.task.remote import Remote, request, result_of
 from qw.handlers.registry import Handlers
 
@@ -54,5 +54,5 @@ async def _post(url: str, remote: Remote, context: Context) -> bytes:
     if response.status_code in (429, 503):
         raise Retry(f"the worker answered {response.status_code}")
     if not 200 <= response.status_code < 300:
-        raise Failure(f"the worker answered {response.status_code}: {response.text[:500]}")
+        raise Failure(f"the worker answered {response.status_code}: {shortened(response.text, 500)}")
     return response.content

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from qw.brokers import Delivery, Inbox
 from qw.core.errors import Invalid, QwError, guess
 from qw.core.task import inbound
+from qw.core.task.payload import shortened
 from qw.services.context import Connections
 from qw.store import events, tasks, types
 from qw.store.connection import Connection, blames_data
@@ -70,7 +71,7 @@ class Consumer:
         except QwError as error:
             if not blames_data(error):
                 raise
-            log.warning("command refused", extra={"broker": self._inbox.name, "error": str(error)[:500]})
+            log.warning("command refused", extra={"broker": self._inbox.name, "error": shortened(str(error), 500)})
             await self._inbox.refuse(delivery, str(error))
             self.refused += 1
         else:

@@ -15,19 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import uvloop
 
 from qw.core.errors import Invalid
-from qw.core.task.command import Command, Exit
+from qw.core.expression import Expression, ExpressionError
+from qw.core.task.command import Command, Exit, exit_code_of
 from qw.core.task.handler_api import Reject, Retry
+from qw.core.task.payload import MAX_RESULT, clean
 from qw.handlers import HandlerKind, Handlers
 from qw.handlers.command import (
     CommandFailed,
     CommandKilled,
     CommandOptions,
     add_command,
-    exit_code_of,
 )
 from qw.handlers.output import MAX_LINE, MAX_OUTPUT
 from tests.handlers.context import MemoryContext, run
@@ -84,6 +86,99 @@ async def test_a_shell_text_stops_at_its_first_failure() -> None:
         await shell("false; echo not reached")
     with pytest.raises(CommandFailed):
         await shell("echo $unset_variable")
+
+
+async def test_bash_fails_with_the_first_part_of_a_pipe_that_does_and_sh_with_the_last() -> None:
+    pipe = "false | cat; a=(1 2); echo ${a[1]}"
+
+    assert (await shell("false | echo last"))["stdout"] == "last\n"
+    with pytest.raises(CommandFailed, match="exit code 1"):
+        await shell(pipe, shell="bash")
+    assert (await shell(pipe.replace("false", "true"), shell="bash"))["stdout"] == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shell"),
+    [
+        ("#!/usr/bin/env python3\nimport sys\nprint(sys.flags.optimize, 6 * 7)", None),
+        ("#! /usr/bin/env -S python3 -O\nimport sys\nprint(sys.flags.optimize, 6 * 7)", None),
+        ("import sys\nprint(sys.flags.optimize, 6 * 7)", [sys.executable, "-O"]),
+    ],
+)
+async def test_a_text_is_read_by_the_program_that_it_names(text: str, shell: Any) -> None:
+    result = await command({"run": text, "shell": shell})
+
+    assert result["stdout"] in ("0 42\n", "1 42\n")
+    assert (result["stdout"][0] == "1") is ("-O" in text or shell is not None)
+
+
+async def test_a_shell_that_is_named_goes_before_the_first_line() -> None:
+    assert (await command({"run": "#!/usr/bin/env python3\necho $0", "shell": "bash"}))["stdout"] == "bash\n"
+
+
+async def test_an_interpreter_that_is_not_there_is_named() -> None:
+    with pytest.raises(Reject, match="exit code 127: '/no/such/interpreter' is not an executable here: not found"):
+        await shell("#!/no/such/interpreter\nx")
+    with pytest.raises(Reject, match=r"#! line names no program"):
+        await shell("#!\nx")
+
+
+@pytest.mark.parametrize("name", ["sh", "bash"])
+async def test_a_text_too_long_for_an_argument_runs_all_the_same(name: str) -> None:
+    result = await shell(f"echo begin\n: {'x' * 200_000}\necho end", shell=name)
+
+    assert result["stdout"] == "begin\nend\n"
+
+
+async def test_nothing_of_a_script_stands_in_its_working_directory() -> None:
+    assert (await shell("#!/bin/sh\nls -A"))["stdout"] == ""
+
+
+async def test_a_failure_says_what_stood_on_stderr() -> None:
+    with pytest.raises(CommandFailed, match=r"^exit code 1: cat: /nonexistent: No such file or directory$"):
+        await shell("cat /nonexistent")
+    with pytest.raises(CommandFailed, match=r"^exit code 3; stderr:\n  one\n  two$") as caught:
+        await shell("echo one >&2; echo two >&2; exit 3")
+    assert exit_code_of(str(caught.value)) == 3
+    with pytest.raises(CommandFailed, match=r"^exit code 4; stderr ends with:\n  9991\n(  \d+\n){8}  10000$"):
+        await shell("seq 1 10000 >&2; exit 4")
+    with pytest.raises(CommandFailed, match=r"^exit code 5$"):
+        await shell("echo not there; exit 5")
+    with pytest.raises(Reject, match=r"^exit code 65: bad input$"):
+        await shell("echo bad input >&2; exit 65")
+
+
+@pytest.mark.parametrize("count", [1, 2000, 30_000])
+async def test_what_a_command_prints_is_whole_in_its_result(count: int) -> None:
+    result = await shell(f"seq 1 {count}")
+
+    assert result["stdout"] == "".join(f"{n}\n" for n in range(1, count + 1))
+    assert "truncated" not in result
+
+
+@pytest.mark.parametrize("text", ["seq 1 200000", "head -c 150000 /dev/zero"])
+async def test_what_a_result_cannot_hold_is_marked_as_cut_and_no_expression_reads_it(text: str) -> None:
+    result = await shell(text)
+
+    assert len(orjson.dumps(clean(result))) <= MAX_RESULT
+    assert result["stdout"].startswith("… ")
+    assert "characters left out …\n" in result["stdout"]
+    with pytest.raises(ExpressionError, match=r"steps.s.result.stdout is not whole: the command printed .*QW_RESULT"):
+        Expression.parse("steps.s.result.stdout").value({"steps": {"s": {"result": result}}})
+    assert Expression.parse("steps.s.result.exitCode").value({"steps": {"s": {"result": result}}}) == 0
+
+
+async def test_a_long_qw_result_leaves_room_for_the_end_of_what_was_printed() -> None:
+    result = await shell('printf \'"%0200000d"\' 1 > "$QW_RESULT"; seq 1 20000')
+
+    assert len(orjson.dumps(result)) <= MAX_RESULT
+    assert len(result["result"]) == 200_000
+    assert result["truncated"] is True
+
+
+async def test_a_variable_that_is_too_long_is_refused_with_the_way_round() -> None:
+    with pytest.raises(Reject, match=r"env: LONG has 131,077 bytes; .* give it under with:"):
+        await shell("true", env={"LONG": "x" * 131_072})
 
 
 async def test_output_is_logged_by_line_and_stream() -> None:
@@ -231,9 +326,11 @@ async def test_fault_80_the_executable_is_an_absolute_path_before_it_starts(
 
 async def test_fault_80_what_is_not_executable_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("not a program")
-    for name in ("no-such-program", str(tmp_path / "notes"), "./notes", ""):
-        with pytest.raises(Reject, match="is not an executable"):
+    names = {"no-such-program": 127, "./no-such-program": 127, "": 127, "./notes": 126, str(tmp_path / "notes"): 126}
+    for name, code in {**names, str(tmp_path): 126}.items():
+        with pytest.raises(Reject, match="is not an executable here") as caught:
             await command({"argv": [name], "cwd": str(tmp_path)})
+        assert exit_code_of(str(caught.value)) == code
 
 
 async def test_a_file_the_kernel_cannot_run_is_a_failure(tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from qw.core.errors import Misconfigured
+from qw.core.expression import Expression, ExpressionError
 from qw.core.task.handler_api import Reject, Retry
+from qw.core.task.payload import MAX_RESULT
 from qw.handlers import Handlers
 from qw.handlers.answer import MAX_READ, MAX_STORED, ResponseTooLarge, UnreadableResponse
 from qw.handlers.egress import Egress, EgressRefused, redact
@@ -543,3 +546,26 @@ def test_importing_the_handler_does_not_import_httpx() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False)
 
     assert done.returncode == 0
+
+
+async def test_a_long_answer_is_marked_as_cut_and_no_expression_reads_it() -> None:
+    async with serving(answer(b"x" * (MAX_STORED + 10), **{f"X-Header-{n}": "y" * 3000 for n in range(6)})) as server:
+        result = await ask({"url": server.url})
+
+    assert len(result["response"]) < MAX_STORED
+    assert len(orjson.dumps(result)) <= MAX_RESULT
+    for key, why in (
+        ("response", f"the answer has {MAX_STORED + 10:,} bytes"),
+        ("headers", "the answer's headers are"),
+    ):
+        with pytest.raises(ExpressionError, match=f"steps.s.result.{key} is not whole: {why}"):
+            Expression.parse(f"steps.s.result.{key}").value({"steps": {"s": {"result": result}}})
+
+
+async def test_the_cut_of_a_failed_answer_is_told_in_the_log() -> None:
+    context = MemoryContext()
+    async with serving(answer(b"x" * 5000, "500 Oh no")) as server:
+        with pytest.raises(ServerError):
+            await ask({"url": server.url}, context=context)
+
+    assert context.logs[-1][1].endswith("x… (3,000 characters more)")

@@ -10,9 +10,14 @@ from qw.cli.output.records import Column, OutputFormat, dumped, record, show_rec
 from qw.cli.output.text import ago, clock, printable, span
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qw.client import Client
     from qw.core.task import Attempt, Task
     from qw.store.tasks import LogLine
+
+
+_SHOWN_LINES = 20  # of a log, on the page of its task
 
 
 def _detail(task: Task) -> str:
@@ -88,13 +93,21 @@ def _number(worker: int | None) -> str:
 async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     """The page of one task."""
     id = await client.resolve(word)
-    task, attempts, lines = await client.get(id), await client.attempts(id), await client.logs(id)
+    task, attempts, lines = await client.get(id), await client.attempts(id), await _log(client, id)
     if output is not OutputFormat.TABLE:
         show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
         return
     print_fields(_fields(task))
     _print_attempts(task, attempts)
-    _print_log(lines)
+    _print_log(lines, task.id)
+
+
+async def _log(client: Client, id: UUID) -> list[LogLine]:
+    """All lines, which come in pages. What one attempt may log is capped."""
+    lines = await client.logs(id)
+    while page := await client.logs(id, after=lines[-1].id) if lines else []:
+        lines += page
+    return lines
 
 
 def _fields(task: Task) -> dict[str, str]:
@@ -147,10 +160,13 @@ def _print_attempts(task: Task, earlier: Sequence[Attempt]) -> None:
         print_table(ATTEMPT_COLUMNS, [*earlier, *([task] if task.started_at else [])])
 
 
-def _print_log(lines: Sequence[LogLine]) -> None:
+def _print_log(lines: Sequence[LogLine], id: UUID) -> None:
+    """The last of them; where there are more, how to see those."""
     from qw.cli.tail import print_line
 
     if lines:
         print()
-    for line in lines[-20:]:
+    if len(lines) > _SHOWN_LINES:
+        print(f"… lines before these: qw logs {id}")
+    for line in lines[-_SHOWN_LINES:]:
         print_line(line)

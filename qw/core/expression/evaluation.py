@@ -95,6 +95,7 @@ def kind(value: object) -> str:
 def _item(of: ast.expr, value: Json, key: Json) -> Json:
     if isinstance(value, dict) and isinstance(key, str):
         if key in value:
+            _check_whole(of, value, key)
             return value[key]
         raise ExpressionError(f"{_source(of)} has no {key[:60]!r}; {_keys(value)}{guess(key[:60], list(value)[:50])}")
     if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool):
@@ -102,6 +103,13 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
             return value[key]
         raise ExpressionError(f"{_source(of)} has {len(value)} items, so no [{key}]")
     raise ExpressionError(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
+
+
+def _check_whole(of: ast.expr, value: Mapping[str, Json], key: str) -> None:
+    """Refuse what a handler had to cut: what is computed from a part would be wrong, and nobody would know."""
+    cut = value.get("cut") if value.get("truncated") is True else None
+    if isinstance(cut, dict) and isinstance(why := cut.get(key), str):
+        raise ExpressionError(f"{_source(of)}.{key} is not whole: {why}")
 
 
 def _keys(value: Mapping[str, Json]) -> str:

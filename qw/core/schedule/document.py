@@ -29,6 +29,7 @@ from qw.core.schedule.schedule import (
     ticks_of,
 )
 from qw.core.task import NewTask, check_new
+from qw.core.task.command import parse_shell
 from qw.core.task.payload import Json, JsonObject, storable_faults
 
 E = TypeVar("E", bound=StrEnum)
@@ -37,7 +38,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _TASK_KEYS = ("queue", "priority", "max_retries", "timeout")
 _WHEN_KEYS = ("cron", "every", "at")
 _KEYS = (
-    *_WHEN_KEYS, "seconds", "timezone", "type", "run", "env", "workflow", "with", *_TASK_KEYS, "misfire", "window",
+    *_WHEN_KEYS, "seconds", "timezone", "type", "run", "shell", "env", "workflow", "with", *_TASK_KEYS, "misfire",
+    "window",
     "cap", "overlap", "jitter", "start", "end", "paused", "description",
 )  # fmt: skip
 _EVERY = "@every "
@@ -142,6 +144,8 @@ def _target(document: JsonObject, faults: list[Fault]) -> Target:
         faults.append(Fault(path=given[1] if given else "", message=message))
     if "env" in document and given != ["run"]:
         faults.append(Fault(path="env", message="goes with run: only; other values go under with:"))
+    if "shell" in document and given != ["run"]:
+        faults.append(Fault(path="shell", message="goes with run: only"))
     if given == ["workflow"]:
         return _workflow(document, faults)
     payload = mapping(document, "with", "", faults)
@@ -173,7 +177,13 @@ def _program(document: JsonObject, given: JsonObject, faults: list[Fault]) -> Js
     if not run.strip():
         faults.append(Fault(path="run", message="must be the text of a shell command"))
     faults += [Fault(path=f"env.{n}", message="must be text") for n, value in env.items() if not isinstance(value, str)]
-    return {"run": run, **({"env": env} if env else {}), **({"input": given} if given else {})}
+    shell = document["shell"] if parse_shell(document.get("shell"), "shell", faults) else None
+    return {
+        "run": run,
+        **({"shell": shell} if shell else {}),
+        **({"env": env} if env else {}),
+        **({"input": given} if given else {}),
+    }
 
 
 def _task_faults(target: TaskTarget) -> Iterator[Fault]:

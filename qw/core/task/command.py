@@ -1,11 +1,16 @@
-"""A program declared under ``commands:``, which tasks name instead of bringing their own."""
+"""Programs that tasks run, declared under ``commands:`` or brought along: their shells and their exit codes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import TypeAlias
+
+from qw.core.errors import Fault
+from qw.core.task.payload import Json
 
 
 class Exit(StrEnum):
@@ -17,15 +22,51 @@ class Exit(StrEnum):
     FAIL = "fail"  # a failed attempt, retried by policy
 
 
+Shell: TypeAlias = str | tuple[str, ...]
+"""``sh`` or ``bash``, which stop at the first failure; or a program and its arguments, which gets the text's file."""
+
+SHELLS = ("sh", "bash")
+
+TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127  # exit codes for what never ran to its end, as shells have them
+
+
+def exit_code_of(error: str) -> int | None:
+    """The exit code in the error of a failed `command` task, 128 + n for signal n; None when it is another error."""
+    if match := re.match(r"exit code (\d{1,3})\b", error):
+        return int(match[1])
+    if match := re.match(r"killed by signal (\d{1,2})\b", error):
+        return 128 + int(match[1])
+    return TIMED_OUT if error.startswith("timed out") else None
+
+
+def parse_shell(value: Json, path: str, faults: list[Fault]) -> Shell | None:
+    """What ``shell:`` says; adds to *faults*. Nothing in it may be an expression."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value in SHELLS:
+        return value
+    if isinstance(value, list) and value and value[0] and not any("${{" in str(word) for word in value):
+        words = tuple(word for word in value if isinstance(word, str))
+        if len(words) == len(value):
+            return words
+    shown = str(value)[:60]
+    hint = f"; did you mean [{shown}]?" if isinstance(value, str) else ""
+    message = f"{shown!r} is not sh, bash, or a list of a program and its arguments{hint}"
+    faults.append(Fault(path=path, message=message))
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A program: a list of words, or a text for the shell. ``env`` and ``exit_codes`` come on top of the usual ones.
 
+    ``shell``: of a text; None: the interpreter that its ``#!`` line names, else sh.
     ``cwd`` None: a private folder that is gone afterwards.
     """
 
     name: str
     run: tuple[str, ...] | str
+    shell: Shell | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: timedelta | None = None

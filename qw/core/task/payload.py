@@ -315,6 +315,11 @@ def clean_text(text: str) -> str:
     return text.translate(_UNSTORABLE)
 
 
+def shortened(text: str, most: int) -> str:
+    """The first *most* characters of *text*; what is left out is said."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
+
+
 def clean_error(text: str) -> str:
     """*text* as it may stand in an error column: storable, and its middle cut out when it is too long."""
     if len(text) <= MAX_ERROR:

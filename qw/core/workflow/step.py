@@ -80,7 +80,7 @@ _ALWAYS = ("id", "type", "with", "if", "when")
 _COMPENSATION_KEYS = ("retry", "timeout")
 _EARLY = ("needs", "depends", "run_if", "continue_on_error", "compensate")
 _OF_KIND = {
-    StepKind.TASK: ("run", "env", *POLICY_KEYS),
+    StepKind.TASK: ("run", "shell", "env", *POLICY_KEYS),
     StepKind.SLEEP: (),
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),

@@ -10,10 +10,11 @@ from qw.core.errors import Fault
 from qw.core.expression import ExpressionError, Scope, Template, has_expression
 from qw.core.expression.evaluation import kind, text
 from qw.core.parsing import below, mapping
+from qw.core.task.command import parse_shell
 from qw.core.task.payload import Json, JsonObject, payload_faults, raise_faults
 
 COMMAND = "command"  # the type that a ``run:`` step becomes
-WORK_KEYS = ("type", "run", "with", "env")
+WORK_KEYS = ("type", "run", "shell", "with", "env")
 
 _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -48,9 +49,12 @@ def parse_work(document: JsonObject, path: str, faults: list[Fault]) -> TaskTemp
         faults.append(Fault(path=below(path, "type"), message=f"must be the name of a type, not {kind(type_)}"))
     if "env" in document:
         faults.append(Fault(path=below(path, "env"), message="goes with run: only; values for a type go under with:"))
+    if "shell" in document:
+        faults.append(Fault(path=below(path, "shell"), message="goes with run: only"))
     is_program = type_ == COMMAND and not given.keys().isdisjoint(("run", "argv"))
     if is_program:
         faults += _pasted_faults(given.get("run"), below(path, "with.run"))
+        parse_shell(given.get("shell"), below(path, "with.shell"), faults)
     return TaskTemplate(
         type=type_ if isinstance(type_, str) else COMMAND,
         payload=template(given, below(path, "with"), faults),
@@ -69,6 +73,8 @@ def _run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]
     template(given, below(path, "with"), faults)
     template(variables, below(path, "env"), faults)
     payload: JsonObject = {"run": "" if pasted else command}
+    if parse_shell(document.get("shell"), below(path, "shell"), faults):
+        payload["shell"] = document["shell"]
     if variables:
         payload["env"] = variables
     if given:

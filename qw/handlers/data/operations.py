@@ -203,7 +203,10 @@ def _table(source: Dataset, query: Query) -> JsonObject:
             break
         data.append(record)
     result: JsonObject = {"rows": total, "columns": list[Any](query.columns), "data": data}
-    return {**result, "truncated": True} if len(data) < total else result
+    if len(data) == total:
+        return result
+    why = f"{len(data):,} of {total:,} rows fit into a result; write all to a file (convert), or select fewer"
+    return {**result, "truncated": True, "cut": {"data": why}}
 
 
 def _put(written: Path, file: Path) -> None:

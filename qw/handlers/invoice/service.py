@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from qw.core.task.handler_api import Failure
+from qw.core.task.payload import shortened
 
 
 class ServiceFailed(Failure):
@@ -62,6 +63,6 @@ async def _content(call: ServiceCall) -> bytes:
             if len(content) > call.most:
                 raise ServiceFailed(f"the answer is longer than {call.most:,} bytes")
         if not response.is_success:
-            said = content[:500].decode(errors="replace").strip()
+            said = shortened(content.decode(errors="replace").strip(), 500)
             raise ServiceFailed(f"status code {response.status_code}: {said}".rstrip(": "))
         return content
