@@ -15,7 +15,7 @@ from typer.main import get_command
 from qw import __version__
 from qw.cli.command import FLAGS, Verbs
 from qw.cli.output.text import printable
-from qw.core.errors import QwError
+from qw.core.errors import Denied, QwError
 
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5
 UNAVAILABLE, TEMPORARY, MISCONFIGURED, TIMED_OUT, INTERRUPTED, BROKEN_PIPE = 69, 75, 78, 124, 130, 141
@@ -33,7 +33,6 @@ EXIT_CODES: Mapping[str, int] = {
 _NEXT: Mapping[str, str] = {
     "unavailable": "qw doctor looks for the reason",
     "read_only": "try again when it takes writes",
-    "denied": "its owner can grant the right with: qw db grant",
 }
 
 app = typer.Typer(
@@ -120,7 +119,7 @@ def _refuse_usage(error: Exception) -> int:
 
 
 def _with_next_step(error: QwError) -> str:
-    step = _NEXT.get(error.code)
+    step = error.remedy if isinstance(error, Denied) else _NEXT.get(error.code)
     return f"{error}; {step}" if step else str(error)
 
 

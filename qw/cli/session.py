@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qw.cli.command import FLAGS
-from qw.core.errors import Misconfigured
+from qw.cli.output.records import say
+from qw.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -27,21 +28,33 @@ def load_settings(**flags: object) -> Settings:
     return load(os.environ, {**common, **flags}, Path(str(file)) if file else None)
 
 
-def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
-    """What *work* returns, given a client of the queue. An empty or private database is migrated on the way."""
-    return asyncio.run(_work(load_settings(), work))
+def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False) -> T:
+    """What *work* returns, given a client of the queue.
+
+    *creates*: where there is no private database yet, or an empty one, its schema is made first, and stderr says so.
+    Other verbs, which could but look at nothing, raise Misconfigured there.
+    """
+    return asyncio.run(_work(load_settings(), work, creates))
 
 
-async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]]) -> T:
+async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], creates: bool) -> T:
+    from qw.store.errors import WrongSchema
+
     url = _running(settings)
     if url is not None:
         try:
             return await _with(url, work)
-        except Misconfigured:  # perhaps only for want of a schema; then nothing was done yet
+        except WrongSchema:  # then nothing was done yet
             pass
-    from qw.daemon.database import ready
+    from qw.daemon.database import find, prepare
+    from qw.store import migrations
 
-    return await _with((await ready(settings)).url, work)
+    place = await find(settings, create=creates)
+    if creates and (applied := await prepare(place)):
+        say(f"made the schema of qw in this database: {', '.join(applied)}")
+    elif not creates:
+        await migrations.check(place.url)
+    return await _with(place.url, work)
 
 
 def _running(settings: Settings) -> str | None:
@@ -57,5 +70,16 @@ def _running(settings: Settings) -> str | None:
 async def _with(url: str, work: Callable[[Client], Awaitable[T]]) -> T:
     from qw.client import Client
 
-    async with Client(url, size=1, name="qw cli") as client:
+    async def opened() -> Client:
+        return await Client(url, size=1, name="qw cli").__aenter__()
+
+    try:
+        client = await opened()
+    except Unavailable:
+        from qw.daemon.startup import opened_soon
+
+        client = await opened_soon(opened)
+    try:
         return await work(client)
+    finally:
+        await client.__aexit__(None, None, None)

@@ -62,6 +62,9 @@ class Settings:
     listen_url: str | None = _setting(
         "direct PostgreSQL URL for LISTEN and heartbeat, where database_url is a pooler", read.database, secret=True
     )
+    wait_for_database: timedelta | None = _setting(
+        "how long a starting daemon waits for the database; unset: until it is there", read.lasting("0s")
+    )
     home: Path = _setting("where the private PostgreSQL and its files are", read.path, lambda: default_home(os.environ))
     pg_bin: Path | None = _setting("directory of the PostgreSQL programs that run the private database", read.path)
 

@@ -73,7 +73,13 @@ class Unreachable(Unavailable):
 
 
 class Denied(QwError):
+    """``remedy``: what would give the right, and who can do it."""
+
     code = "denied"
+
+    def __init__(self, message: str, *, remedy: str = "its owner can grant the right with: qw db grant") -> None:
+        self.remedy = remedy
+        super().__init__(message)
 
 
 class TimedOut(QwError):

@@ -328,7 +328,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Work until asked to drain, then drain."""
-        notify("READY=1")
+        notify("READY=1\nSTATUS=ready")
         log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
         if self._options.until_drained:
             self._later(self._watch_for_the_end())

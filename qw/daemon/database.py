@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from qw import embedded
 from qw.config import Settings
+from qw.core.errors import Misconfigured
 from qw.store import migrations
 from qw.store.connection import connect, is_pooled
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,27 +25,40 @@ class Database:
     started: bool = False
 
 
-async def find(settings: Settings) -> Database:
-    """The database of *settings*; starts the private server where none is named."""
+async def find(settings: Settings, *, create: bool = True) -> Database:
+    """The database of *settings*; starts the private server where none is named.
+
+    Without *create* the private server must have been made before: raises Misconfigured.
+    """
     if settings.database_url is not None:
         return Database(url=settings.database_url, direct_url=settings.listen_url)
+    if not create and not embedded.exists(settings.home):
+        raise Misconfigured(f"there is no private database in {settings.home} yet; qw db migrate makes it")
     server = await asyncio.to_thread(embedded.ensure, settings.home, settings.pg_bin)
     return Database(url=server.url, direct_url=server.url, is_private=True, started=server.started)
 
 
 async def ready(settings: Settings, *, migrate: bool = False) -> Database:
-    """The same with its schema. A private or an empty database is migrated; an older one elsewhere only when asked.
-
-    Raises Misconfigured, naming ``qw db migrate``.
-    """
+    """The same with its schema; see `prepare`."""
     place = await find(settings)
-    known = await migrations.status(place.url)
-    missing = [migration for migration in known if migration.applied_at is None]
-    if missing and (migrate or place.is_private or len(missing) == len(known)):
-        await migrations.migrate(place.url)
-    elif missing:
-        await migrations.check(place.url)
+    await prepare(place, migrate=migrate)
     return place
+
+
+async def prepare(place: Database, *, migrate: bool = False) -> list[str]:
+    """Migrate a private or an empty database; an older one elsewhere only when asked (*migrate*).
+
+    Returns what was applied, which the log tells too. Raises Misconfigured, naming ``qw db migrate``.
+    """
+    status = await migrations.status(place.url)
+    missing = migrations.missing(status)
+    if not (migrate or place.is_private or len(missing) == len(status)):
+        await migrations.check(place.url)
+        return []
+    applied = [migration.name for migration in await migrations.migrate(place.url)] if missing else []
+    if applied:
+        log.info("database schema migrated", extra={"applied": ", ".join(applied)})
+    return applied
 
 
 async def direct_url(place: Database) -> str | None:

@@ -20,7 +20,7 @@ REMIND_SECONDS = 60.0  # between two lines about the same error
 async def keep_running(service: Service) -> None:
     """Step *service* until cancelled: at once while there is more, else when its bell rings or its patience ends."""
     failures = 0
-    trouble = _Trouble(service.name)
+    trouble = TroubleLog(service.name)
     task = asyncio.current_task()
     assert task is not None
     while not task.cancelling():  # some libraries raise an error of their own where they should let a cancel through
@@ -46,7 +46,7 @@ async def keep_running(service: Service) -> None:
         await asyncio.sleep(backoff_seconds(failures))
 
 
-class _Trouble:
+class TroubleLog:
     """Logs what a service fails for: at once when it is new, then once a minute while it lasts."""
 
     def __init__(self, service: str) -> None:

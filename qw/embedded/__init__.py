@@ -63,6 +63,14 @@ def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
         return running(home) or _start(home, programs)
 
 
+def exists(home: Path) -> bool:
+    """Whether there is a private server in *home*, running or not; so too where we may not look."""
+    try:
+        return (home.absolute() / "pg" / "PG_VERSION").exists()
+    except PermissionError:
+        return True
+
+
 def running(home: Path) -> PrivateServer | None:
     """The private server of *home* if it accepts connections now. No lock, no subprocess."""
     data = home.absolute() / "pg"

@@ -127,10 +127,21 @@ async def _ask_time(conn: Connection) -> tuple[int, float]:
 
 
 def conninfo(url: str, name: str, **more: str) -> str:
-    """*url* with qw's TCP settings, where it does not set them itself."""
+    """*url* with qw's TCP settings, where it does not set them itself; of several hosts the one that takes writes."""
     given = conninfo_to_dict(url)
     ours = {**_TCP, "application_name": name, **more}
+    if _has_several_hosts({**_from_environment(), **given}):
+        ours["target_session_attrs"] = "read-write"
     return make_conninfo(url, **{key: value for key, value in ours.items() if key not in given})
+
+
+def _has_several_hosts(given: Mapping[str, Any]) -> bool:
+    return any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
+
+
+def _from_environment() -> dict[str, str]:
+    """What libpq takes from PGHOST and its other variables."""
+    return {each.keyword.decode(): each.val.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.val}
 
 
 async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:

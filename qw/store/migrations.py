@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,7 +11,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from qw.core.errors import Misconfigured, Unavailable
+from qw._version import __version__
+from qw.core.errors import Denied, Misconfigured, Unavailable
 from qw.store.connection import Connection, connect, translated
 
 _LOCK = "select pg_advisory_xact_lock(7177, 0)"
@@ -54,14 +56,28 @@ async def migrate(url: str) -> list[Migration]:
     """Apply what is missing and return it. Safe to run from many processes at once, and after a kill."""
     conn = await connect(url, name="qw migrate")
     async with conn:
-        return [done for migration in known() if (done := await _apply(conn, migration))]
+        try:
+            with translated():
+                if not missing(await _status(conn)):
+                    return []  # whoever looks needs no right to change anything
+            return [done for migration in known() if (done := await _apply(conn, migration))]
+        except Denied as error:
+            raise Denied(str(error), remedy=await _remedy(conn)) from error
+
+
+def missing(status: Sequence[Migration]) -> list[Migration]:
+    return [migration for migration in status if migration.applied_at is None]
 
 
 async def check(url: str) -> None:
     """Raise Misconfigured unless the schema is the one this qw needs."""
-    missing = [migration.name for migration in await status(url) if migration.applied_at is None]
-    if missing:
-        raise Misconfigured(f"the database schema lacks {', '.join(missing)}; run: qw db migrate")
+    found = await status(url)
+    lacking = missing(found)
+    if len(lacking) == len(found):
+        raise Misconfigured("this database has no qw yet; run: qw db migrate")
+    if lacking:
+        names = ", ".join(migration.name for migration in lacking)
+        raise Misconfigured(f"the schema in this database is older than this qw, it lacks {names}; run: qw db migrate")
 
 
 async def _status(conn: Connection) -> list[Migration]:
@@ -73,7 +89,8 @@ async def _status(conn: Connection) -> list[Migration]:
     newer = sorted(set(applied) - {migration.version for migration in known()})
     if newer:
         raise Misconfigured(
-            f"the database has schema version {newer[-1]}, made by a newer qw; this one knows {len(known())}"
+            f"the database has schema version {newer[-1]}, made by a newer qw; this one knows {len(known())}:"
+            f" upgrade qw here (this is {__version__})"
         )
     for migration in known():
         if migration.version in applied and applied[migration.version][1] != _digest(migration):
@@ -107,19 +124,40 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
         await conn.execute("set local lock_timeout = '2s'")
         await conn.execute(_LOCK)
         await conn.execute("set local client_min_messages = warning")
-        await conn.execute("create schema if not exists qw")
-        await conn.execute(
-            "create table if not exists qw.migration (version integer primary key, name text not null,"
-            " digest text not null, applied_at timestamptz not null default now())"
-        )
         if any(m.applied_at for m in await _status(conn) if m.version == migration.version):
             return None
+        if not await _exists(conn, "to_regnamespace('qw')"):  # IF NOT EXISTS wants the right to create it all the same
+            await conn.execute("create schema qw")
+        if not await _exists(conn, "to_regclass('qw.migration')"):
+            await conn.execute(
+                "create table qw.migration (version integer primary key, name text not null,"
+                " digest text not null, applied_at timestamptz not null default now())"
+            )
         await conn.execute(migration.text)
         await conn.execute(
             "insert into qw.migration (version, name, digest) values (%s, %s, %s)",
             (migration.version, migration.name, _digest(migration)),
         )
     return migration
+
+
+async def _exists(conn: Connection, thing: str) -> bool:
+    row = await (await conn.execute(f"select {thing} is not null")).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def _remedy(conn: Connection) -> str:
+    """What whoever may can do, so that this role may migrate."""
+    row = await (await conn.execute(_OWNER)).fetchone()
+    role, owner = row or ("", None)
+    if owner is None:
+        return f"the owner of the database can make the schema for this role: create schema qw authorization {role}"
+    return f"migrate as {owner}, who owns the schema qw, or have it given to this role: alter schema qw owner to {role}"
+
+
+_OWNER = """
+    select quote_ident(current_user),
+           (select quote_ident(pg_get_userbyid(nspowner)) from pg_namespace where nspname = 'qw')"""
 
 
 def _digest(migration: Migration) -> str:

@@ -6,10 +6,11 @@ import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from qw.core.errors import Unavailable
-from qw.store.connection import Connection, ReconnectingConnection, connect, conninfo, settle, translated
+from qw.store.connection import Connection, ReadOnly, ReconnectingConnection, connect, conninfo, settle, translated
 
 PATIENCE = 10.0  # seconds to wait for a free connection
 
@@ -51,7 +52,11 @@ class Pool:
         with translated():
             try:
                 async with self._pool.connection() as conn:
-                    yield conn
+                    try:
+                        yield conn
+                    except (ReadOnly, ReadOnlySqlTransaction):  # a demoted primary: the next one is to be another's
+                        await conn.close()
+                        raise
             except PoolClosed:
                 raise Unavailable(not_open(self._name)) from None
             except PoolTimeout:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from tests.cli.program import Qw, environment
 from tests.databases import PrivateServer, wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import SESSIONS, Queue
@@ -225,7 +230,7 @@ def test_fault_34_an_admins_lock_is_waited_for_and_kills_nobody(daemons: Daemons
     assert two.is_alive
 
 
-def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_says_what_is_wrong(
+def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_waits_for_some(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
     daemon = private_daemons().ready()
@@ -234,12 +239,62 @@ def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_says_what
             fill(crowd, private_server.url)
         queue.wait_for(queue.put("nap", 5, seconds=0), "completed", 10)
         late = private_daemons()
-
-        assert late.exit_code() == 69
-        text = late.log_file.read_text().strip()
-        assert re.search(CROWDED, text)
-        assert len(text.splitlines()) == 1
+        wait_until(lambda: late.said("waiting for the database"))
+        assert re.search(CROWDED, late.said("waiting for the database")[0]["error"])
+        bounded = private_daemons("--wait-for-database", "300ms")
+        assert bounded.exit_code() == 69
+        assert re.search(CROWDED, bounded.log_file.read_text().splitlines()[-1])
+    late.ready()
     assert daemon.is_alive
+
+
+def test_a_command_waits_a_moment_for_a_server_that_is_not_ready(
+    private_url: str, private_server: PrivateServer, tmp_path: Path
+) -> None:
+    qw = Qw(environment(QW_DATABASE_URL=private_url, HOME=str(tmp_path)), tmp_path)
+    with ExitStack() as crowd:
+        with pytest.raises(psycopg.OperationalError, match=CROWDED):
+            fill(crowd, private_server.url)
+        soon = threading.Timer(1.0, crowd.close)
+        soon.start()
+        began = time.monotonic()
+
+        done = qw("enqueue", "noop")
+
+        assert (done.code, time.monotonic() - began > 0.9) == (0, True), done.err
+        soon.join()
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "2")])
+def test_a_daemon_that_starts_before_its_database_waits_for_it(
+    private_daemons: Daemons, private_server: PrivateServer, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    private_server.stop("immediate")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        daemon = private_daemons(*words, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        told = systemd.recv(2000).decode()
+        assert told.startswith("STATUS=waiting for the database: the database cannot be reached")
+        assert "EXTEND_TIMEOUT_USEC=" in told
+        wait_until(lambda: len(daemon.said("waiting for the database")) >= 2 * (1 + bool(words)))
+        warned = [line for line in daemon.said("waiting for the database") if line["level"] == "warning"]
+        assert len(warned) == 1 + bool(words)  # by each process
+        private_server.start()
+        daemon.ready()
+        while "READY=1" not in told:
+            told = systemd.recv(2000).decode()
+    daemon.send(signal.SIGTERM)
+    assert daemon.exit_code() == 0
+
+
+def test_a_daemon_that_waits_for_its_database_ends_when_told_to(daemons: Daemons) -> None:
+    daemon = daemons(url="postgresql://someone@127.0.0.1:1/x")
+    wait_until(lambda: daemon.said("waiting for the database"))
+
+    daemon.send(signal.SIGTERM)
+
+    assert daemon.exit_code(5) == 0
 
 
 def fill(crowd: ExitStack, url: str) -> None:
@@ -253,14 +308,18 @@ def test_fault_36_what_is_wrong_with_a_database_is_said_in_one_line(
 ) -> None:
     with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute("insert into qw.migration (version, name, digest) values (9999, 'later', '')")
+    nobody = make_conninfo(own_url, user="no_such_role")
+    tls = make_conninfo(own_url, sslmode="require")
     nowhere = own_url.rsplit("/", 1)[0] + "/no_such_database"
     cases = {
         own_url: (78, "made by a newer qw"),
-        nowhere: (78, "does not exist"),
+        nowhere: (78, "create it with createdb"),
+        nobody: (78, 'role "no_such_role" does not exist; check user and password'),
+        **({tls: (78, "check sslmode")} if "host=/" not in own_url else {}),
         "postgresql://someone:topsecret@127.0.0.1:1/x": (69, "cannot be reached"),
     }
     for url, (code, words) in cases.items():
-        daemon = daemons(url=url)
+        daemon = daemons("--wait-for-database", "0s", url=url)
         text = daemon.exit_code() and daemon.log_file.read_text().strip()
         assert daemon.exit_code() == code, text
         assert words in str(text)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from qw.core.errors import Misconfigured, Unavailable
+from qw.core.errors import Denied, Misconfigured, Unavailable
 from qw.store import migrations
 from qw.store.connection import connect
 from tests.databases import Server, template
@@ -64,9 +66,56 @@ async def test_a_table_that_somebody_holds_is_waited_for(bare_url: str) -> None:
         assert await migrating == list(migrations.known())
 
 
-async def test_an_older_schema_is_named_with_what_to_do(bare_url: str) -> None:
-    with pytest.raises(Misconfigured, match=r"lacks 0001_initial.*; run: qw db migrate"):
+async def test_a_database_without_qw_is_named_with_what_to_do(bare_url: str) -> None:
+    with pytest.raises(Misconfigured, match=r"^this database has no qw yet; run: qw db migrate$"):
         await migrations.check(bare_url)
+
+
+@pytest.fixture
+def role_url(bare_url: str) -> Iterator[str]:
+    """The empty database for a role that may do nothing in it."""
+    role = f"qw_test_own_{os.getpid()}"
+    with psycopg.connect(bare_url, autocommit=True) as admin:
+        admin.execute(f"create role {role} login".encode())
+        try:
+            yield make_conninfo(bare_url, user=role)
+        finally:
+            admin.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
+async def test_the_owner_of_a_schema_made_in_advance_migrates_without_a_right_on_the_database(
+    bare_url: str, role_url: str
+) -> None:
+    with psycopg.connect(bare_url, autocommit=True) as admin:
+        with pytest.raises(Denied) as denied:
+            await migrations.migrate(role_url)
+        admin.execute(denied.value.remedy.rpartition(": ")[2].encode())  # the advice, followed
+
+    assert await migrations.migrate(role_url) == list(migrations.known())
+    assert await migrations.migrate(role_url) == []
+
+
+async def test_advice_to_who_may_not_migrate_can_be_followed_where_the_schema_is_another_roles(
+    bare_url: str, role_url: str
+) -> None:
+    with psycopg.connect(bare_url, autocommit=True) as admin:
+        admin.execute("create schema qw")
+        with pytest.raises(Denied) as denied:
+            await migrations.migrate(role_url)
+        admin.execute(denied.value.remedy.rpartition(": ")[2].encode())
+
+    assert await migrations.migrate(role_url) == list(migrations.known())
+
+
+async def test_nothing_to_do_needs_no_right_to_change_anything(own_url: str) -> None:
+    async with await connect(own_url) as conn:
+        role = f"qw_test_looks_{os.getpid()}"
+        await conn.execute(f"create role {role} login; grant usage on schema qw to {role}")
+        await conn.execute(f"grant select on qw.migration to {role}")
+        try:
+            assert await migrations.migrate(make_conninfo(own_url, user=role)) == []
+        finally:
+            await conn.execute(f"drop owned by {role}; drop role {role}")
 
 
 async def test_fault_36_a_newer_schema_is_refused(own_url: str) -> None:

@@ -37,10 +37,20 @@ def api(
 
 async def _serve(settings: Settings, *, migrate: bool) -> None:
     from qw.cli.commands.daemon import calm_collector
-    from qw.daemon.database import ready
+    from qw.daemon.database import find, prepare
     from qw.daemon.http import serving
+    from qw.daemon.startup import waiting_for_database
 
-    place = await ready(settings, migrate=migrate)
+    place = await find(settings)
+    starting = asyncio.ensure_future(
+        waiting_for_database(lambda: prepare(place, migrate=migrate), limit=settings.wait_for_database)
+    )
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
+    await asyncio.wait([starting])
+    if starting.cancelled():
+        return
+    starting.result()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -67,7 +67,7 @@ def apply(
         if gone:
             listed = ", ".join(f"{one.kind} {one.name}" for one in gone)
             confirm(f"Remove {listed}?", count=counted(len(gone), "definition"))
-    done = with_client(lambda client: applying.apply(client, read, owner=name, by=myself(), prune=prune))
+    done = with_client(lambda client: applying.apply(client, read, owner=name, by=myself(), prune=prune), creates=True)
     show_changes(done, output, with_text=False)
     if output is OutputFormat.TABLE:
         said = [f"{sum(change.how == how for change in done.changes)} {how}" for how in _SIGNS]

@@ -52,6 +52,9 @@ def daemon(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
+    wait_for_database: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="At the start; else until it is there.")
+    ] = None,
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
     lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
     grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
@@ -81,6 +84,7 @@ def daemon(
         log_level=log_level,
         host=host,
         port=port,
+        wait_for_database=wait_for_database,
     )
     if http is None and (port is not None or "port" in settings.origins):
         http = True  # who names a port means it
@@ -124,19 +128,33 @@ async def _run(
 ) -> None:
     from qw.cli.definition_files import of_files, of_start
     from qw.daemon.daemon import Daemon, DaemonOptions
-    from qw.daemon.database import ready
+    from qw.daemon.database import find, prepare
+    from qw.daemon.startup import waiting_for_database
 
     given = of_files(files)
-    place = await ready(settings, migrate=migrate)
-    options = DaemonOptions(
-        app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http
-    )
-    started = Daemon(settings, place, options)
+    place = await find(settings)
+
+    async def start() -> Daemon:
+        await prepare(place, migrate=migrate)
+        options = DaemonOptions(
+            app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http
+        )
+        return await Daemon(settings, place, options).__aenter__()
+
+    starting = asyncio.ensure_future(waiting_for_database(start, limit=settings.wait_for_database))
+    stop_starting_on_signals(starting)
+    await asyncio.wait([starting])
+    if starting.cancelled():
+        log.info("stopped before it was ready")
+        return
+    started = starting.result()
     stop_on_signals(started)
-    async with started:
+    try:
         reload_on_hangup(started, files)
         calm_collector()
         await started.run()
+    finally:
+        await started.__aexit__()
 
 
 def calm_collector() -> None:
@@ -144,6 +162,14 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def stop_starting_on_signals(starting: asyncio.Future[Any]) -> None:
+    """Nothing runs yet: the first signal is the end. HUP only means that a terminal was closed."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, starting.cancel)
+    loop.add_signal_handler(signal.SIGHUP, starting.cancel if os.isatty(2) else lambda: None)
 
 
 def stop_on_signals(daemon: Daemon) -> None:

@@ -111,16 +111,20 @@ async def _grant(client: Client, role: str, right: str, dry_run: bool) -> list[s
 
 async def _migrate(settings: Settings) -> list[Migration]:
     from qw.daemon.database import find
+    from qw.daemon.startup import opened_soon
     from qw.store import migrations
 
-    return await migrations.migrate((await find(settings)).url)
+    place = await find(settings)
+    return await opened_soon(lambda: migrations.migrate(place.url))
 
 
 async def _status(settings: Settings) -> list[Migration]:
     from qw.daemon.database import find
+    from qw.daemon.startup import opened_soon
     from qw.store import migrations
 
-    return await migrations.status((await find(settings)).url)
+    place = await find(settings, create=False)
+    return await opened_soon(lambda: migrations.status(place.url))
 
 
 def _record(migration: Migration) -> dict[str, object]:

@@ -17,7 +17,7 @@ from qw import __version__
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_records
 from qw.cli.output.text import counted, printable, span
-from qw.core.errors import QwError
+from qw.core.errors import Misconfigured, QwError
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -82,7 +82,7 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
     from qw.daemon.database import find
     from qw.store import doctor
 
-    place = await find(settings)
+    place = await find(settings, create=False)
     server = await doctor.server(place.url)
     for finding in (*_of_server(server), *_of_disk(settings, place)):
         yield finding
@@ -142,12 +142,11 @@ async def _of_listening(settings: Settings, place: Database, server: ServerFacts
 async def _of_schema(place: Database) -> Finding:
     from qw.store import migrations
 
-    known = await migrations.status(place.url)
-    missing = [each.name for each in known if each.applied_at is None]
-    if missing and (place.is_private or len(missing) == len(known)):
-        await migrations.migrate(place.url)  # as the first command of any kind does
-    elif missing:
-        return Finding(name="schema", text=f"{', '.join(missing)} not applied", fix="qw db migrate")
+    try:
+        await migrations.check(place.url)
+    except Misconfigured as error:
+        text, _, fix = str(error).partition("; run: ")
+        return Finding(name="schema", text=text, fix=fix or "see the message")
     return Finding(name="schema", text="up to date")
 
 

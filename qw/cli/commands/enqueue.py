@@ -75,14 +75,16 @@ def enqueue(
         _check_many(payload, id, wait or follow, on_conflict)
         from qw.cli.options.stdin import enqueue_lines
 
-        with_client(lambda client: enqueue_lines(client, wanted, output, quiet=quiet))
+        with_client(lambda client: enqueue_lines(client, wanted, output, quiet=quiet), creates=True)
         return
     from qw.cli.options.values import json_object
 
     if wanted.type is None:
         raise Invalid("a task needs a type: qw enqueue TYPE; with --stdin each line may name one")
     content = json_object(payload, "--payload")
-    code = with_client(lambda client: _one(client, wanted, content, on_conflict, output, (quiet, wait, follow)))
+    code = with_client(
+        lambda client: _one(client, wanted, content, on_conflict, output, (quiet, wait, follow)), creates=True
+    )
     raise typer.Exit(code)
 
 

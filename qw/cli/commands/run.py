@@ -57,7 +57,7 @@ def run(
         timeout=timeout,
     )  # fmt: skip
     task = wanted.one({"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])})
-    id = with_client(lambda client: _enqueue(client, task))
+    id = with_client(lambda client: _enqueue(client, task), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
         return

@@ -88,7 +88,7 @@ def add(
         "with": json_object(payload or input, "--payload" if payload else "--input"),
     }  # fmt: skip
     schedule = parse_schedule(name, _with_command({key: v for key, v in document.items() if v is not None}, command))
-    with_client(lambda client: _add(client, schedule, replace, output, quiet))
+    with_client(lambda client: _add(client, schedule, replace, output, quiet), creates=True)
 
 
 @app.command("show", cls=Verb, epilog="Example: qw schedule show backup")
@@ -201,7 +201,7 @@ def import_crontab(
     if not yes:
         say(f"nothing is added yet; add {counted(len(crontab.schedules), 'schedule')} with --yes")
         return
-    with_client(lambda client: _add_all(client, crontab.schedules, replace))
+    with_client(lambda client: _add_all(client, crontab.schedules, replace), creates=True)
 
 
 async def _all(client: Client) -> Sequence[Any]:

@@ -91,7 +91,7 @@ def start(
         await client.wait_run(started, timeout=patience)
         return await shown(client, started)
 
-    done = with_client(begin)
+    done = with_client(begin, creates=True)
     if isinstance(done, UUID):
         show_record({"id": done}, output) if output is not OutputFormat.TABLE and not quiet else print(done)
         return

@@ -1,0 +1,64 @@
+"""Starting before the database is there: wait for it and say so, instead of ending.
+
+A server that starts, recovers, fails over, has no connection left or cannot be reached may be there in a moment; a
+wrong password, a missing database or role, or an unknown schema will not go away by waiting and ends the start at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from qw.core.errors import Unavailable
+from qw.daemon.loops import TroubleLog, backoff_seconds
+from qw.daemon.systemd import notify
+from qw.store.errors import NotReady, ReadOnly
+
+log = logging.getLogger(__name__)
+
+COMMAND_WAIT = timedelta(seconds=5)  # what a command waits for a server that says itself that it is not ready
+
+T = TypeVar("T")
+
+
+async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: timedelta | None) -> T:
+    """What *attempt* returns, tried again while it raises Unavailable; None as *limit*: for ever.
+
+    *attempt* must leave nothing behind when it fails. Tells the log and systemd why it waits.
+    """
+    trouble = TroubleLog("start")
+    deadline = None if limit is None else time.monotonic() + limit.total_seconds()
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except Unavailable as error:
+            failures += 1
+            pause = backoff_seconds(failures)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise
+            trouble.tell(error)
+            notify(f"STATUS=waiting for the database: {error}\nEXTEND_TIMEOUT_USEC=60000000")
+        await asyncio.sleep(pause)
+
+
+async def opened_soon(attempt: Callable[[], Awaitable[T]]) -> T:
+    """What *attempt* returns; tried again for COMMAND_WAIT while the server answers that it is not ready, or read-only.
+
+    For commands: whoever typed a host that does not exist is told at once.
+    """
+    deadline = time.monotonic() + COMMAND_WAIT.total_seconds()
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except (NotReady, ReadOnly):
+            failures += 1
+            pause = backoff_seconds(failures)
+            if time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
