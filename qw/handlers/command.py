@@ -30,7 +30,7 @@ from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
 from qw.handlers.child import ExitStatus, Program, started
 from qw.handlers.output import Captured, Output, follow
-from qw.handlers.registry import Handlers
+from qw.handlers.registry import HandlerKind, Handlers
 
 MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one comes on stdin only
 
@@ -105,7 +105,7 @@ class CommandPayload(BaseModel):
 
 
 def add_command(app: Handlers, options: CommandOptions) -> None:
-    @app.handler("command", process=True)
+    @app.handler("command", slots=HandlerKind.PROCESS)
     async def command(payload: CommandPayload, context: Context) -> Json:
         declared = await _declared(payload, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:

@@ -9,27 +9,25 @@
 
 A handler takes the payload as keyword arguments (checked against its annotations), or whole as one pydantic model, or
 whole as a dict named ``payload``; a parameter named ``context`` gets the attempt. What it returns is the result.
-A plain function runs in a thread; ``process=True`` runs it in a process of its own, which can be killed.
+A plain function runs in a thread; ``process=True`` runs it in a process of its own, which can be killed. What a plain
+function returns is awaited when it can be: a decorator may have hidden that the function is async.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeAlias, TypeVar, get_type_hints
-
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing import Any, TypeAlias, TypeVar
 
 from qw.core.errors import Invalid
 from qw.core.task import Backoff, Policy
-from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.task.handler_api import Context, Recorded
 from qw.core.task.payload import Json, JsonObject
+from qw.handlers.binding import Arguments, binding, is_async, refuse, takes_context
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Arguments: TypeAlias = Callable[[Context], dict[str, Any]]
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
 
 
@@ -45,6 +43,7 @@ class HandlerKind(StrEnum):
 class Handler:
     """A type and what runs it. ``arguments`` turns an attempt into the keyword arguments of ``function``.
 
+    ``runs_in_loop``: it is a coroutine function, whatever slots it takes.
     ``compensate`` undoes a completed task of this type. ``schema`` is the JSON Schema of the payload, None: anything.
     """
 
@@ -52,6 +51,7 @@ class Handler:
     function: Callable[..., Any]
     arguments: Arguments
     kind: HandlerKind
+    runs_in_loop: bool
     policy: Policy
     schema: JsonObject | None
     compensate: Compensation | None
@@ -71,22 +71,29 @@ class Handlers:
         timeout: timedelta | float = timedelta(minutes=5),
         backoff: Backoff | None = None,
         process: bool = False,
+        slots: HandlerKind | None = None,
         compensate: Compensation | None = None,
     ) -> Callable[[Function], Function]:
-        """Register the function for *type*. ``max_retries`` counts attempts in all; ``timeout`` is per attempt."""
+        """Register the function for *type*. ``max_retries`` counts attempts in all; ``timeout`` is per attempt.
+
+        ``slots`` says which slots it takes, where that is not where it runs: a coroutine that starts a process.
+        Raise Invalid for a function that cannot be a handler: a generator, a class, ``process=True`` on ``async def``.
+        """
         limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         policy = Policy(max_retries=max_retries, timeout=limit, backoff=backoff or Backoff())
 
         def register(function: Function) -> Function:
             if type in self._handlers:
                 raise Invalid(f"two handlers for the type {type!r}")
-            arguments, schema = _binding(type, function)
-            kind = _kind(function, process)
+            arguments, schema = binding(type, function)
+            runs_in_loop = is_async(function)
+            kind = _kind(type, function, process, runs_in_loop)
             self._handlers[type] = Handler(
                 type=type,
                 function=function,
                 arguments=arguments,
-                kind=kind,
+                kind=slots or kind,
+                runs_in_loop=runs_in_loop,
                 policy=policy,
                 schema=schema,
                 compensate=compensate,
@@ -109,76 +116,11 @@ class Handlers:
         return len(self._handlers)
 
 
-def _kind(function: Callable[..., Any], process: bool) -> HandlerKind:
-    is_async = inspect.iscoroutinefunction(function)
-    if process and not is_async and "context" in inspect.signature(function).parameters:
-        raise Invalid(f"{function.__name__}: a function with process=True runs elsewhere and cannot take a context")
-    if process:
-        return HandlerKind.PROCESS
-    return HandlerKind.ASYNC if is_async else HandlerKind.THREAD
-
-
-def _binding(type: str, function: Callable[..., Any]) -> tuple[Arguments, JsonObject | None]:
-    parameters = dict(inspect.signature(function).parameters)
-    wants_context = parameters.pop("context", None) is not None
-    bind, schema = _payload_binding(type, function, parameters)
-    if not wants_context:
-        return lambda context: bind(context.payload), schema
-    return lambda context: {"context": context, **bind(context.payload)}, schema
-
-
-def _payload_binding(
-    type: str, function: Callable[..., Any], parameters: dict[str, inspect.Parameter]
-) -> tuple[Callable[[JsonObject], dict[str, Any]], JsonObject | None]:
-    if not parameters:
-        return lambda payload: {}, None
-    if list(parameters) == ["payload"]:
-        model = _hints(function).get("payload", dict)
-        if not (inspect.isclass(model) and issubclass(model, BaseModel)):
-            return lambda payload: {"payload": payload}, None
-    else:
-        hints = _hints(function)
-        model = hints.get(next(iter(parameters)))
-        if not (len(parameters) == 1 and inspect.isclass(model) and issubclass(model, BaseModel)):
-            keywords = _keyword_model(type, parameters, hints)
-            return (
-                lambda payload: _fields(_validate(keywords, payload)),
-                keywords.model_json_schema(),
-            )
-    name = next(iter(parameters))
-    return lambda payload: {name: _validate(model, payload)}, model.model_json_schema()
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(function, include_extras=True)
-
-
-def _keyword_model(title: str, parameters: dict[str, inspect.Parameter], hints: dict[str, Any]) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    extra = "forbid"
-    for name, parameter in parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            extra = "allow"
-            continue
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        fields[name] = (hints.get(name, Any), default)
-    config = ConfigDict(extra=extra, arbitrary_types_allowed=True)  # type: ignore[typeddict-item]
-    return create_model(title, __config__=config, **fields)
-
-
-def _fields(found: BaseModel) -> dict[str, Any]:
-    """As dict() gives them, in a fifth of the time."""
-    return {**found.__dict__, **(found.__pydantic_extra__ or {})}
-
-
-def _validate(model: Any, payload: JsonObject) -> Any:
-    try:
-        return model.model_validate(payload)
-    except ValidationError as error:
-        raise Reject(f"payload of {model.__name__}: {_faults(error)}") from None
-
-
-def _faults(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in error.errors(include_url=False)
-    )
+def _kind(type: str, function: Callable[..., Any], process: bool, runs_in_loop: bool) -> HandlerKind:
+    if not process:
+        return HandlerKind.ASYNC if runs_in_loop else HandlerKind.THREAD
+    if runs_in_loop:
+        raise refuse(type, function, "is async, and process=True runs a plain function (def); choose one of them")
+    if takes_context(function):
+        raise refuse(type, function, "runs in a process of its own (process=True), where it cannot have a context")
+    return HandlerKind.PROCESS

@@ -8,6 +8,7 @@ are called in a thread unless the value is of Python's own classes: in the loop 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import logging
@@ -27,8 +28,8 @@ from qw.core.task.outcome import (
     text_of,
     traceback_of,
 )
-from qw.core.task.payload import NotPlain
-from qw.handlers import Handler, HandlerKind
+from qw.core.task.payload import PLAIN_CLASSES, NotPlain
+from qw.handlers import HandlerKind
 from qw.services.context import AttemptContext, BlockingContext
 from qw.services.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
 
@@ -61,7 +62,7 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
 async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     try:
         result = await _called(holding, context)
-        outcome = await _converted(result)
+        outcome = await _converted(result, holding)
     except asyncio.CancelledError:
         holding.state = ClaimState.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
         return _stopped(holding)
@@ -93,21 +94,31 @@ async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
     """What the handler returns."""
     handler = holding.handler
     assert handler is not None
-    if handler.kind is HandlerKind.ASYNC:
+    if handler.runs_in_loop:
         return await handler.function(**handler.arguments(context))
-    return await _off_the_loop(handler, context, holding)
+    if handler.kind is HandlerKind.PROCESS:
+        from qw.handlers.process import run_in_process
+
+        return await run_in_process(handler.function, handler.arguments(context))
+    arguments = handler.arguments(BlockingContext(context, asyncio.get_running_loop()))
+    result = await _in_thread(handler.function, arguments, holding)
+    return await _awaited(result, holding)
 
 
-async def _off_the_loop(handler: Handler, context: AttemptContext, holding: ClaimInFlight) -> object:
-    if inspect.iscoroutinefunction(handler.function):  # one that minds its own process
-        return await handler.function(**handler.arguments(context))
-    if handler.kind is HandlerKind.THREAD:
-        loop = asyncio.get_running_loop()
-        arguments = handler.arguments(BlockingContext(context, loop))
-        return await _in_thread(handler.function, arguments, holding)
-    from qw.handlers.process import run_in_process
-
-    return await run_in_process(handler.function, handler.arguments(context))
+async def _awaited(result: object, holding: ClaimInFlight) -> object:
+    """The end of what a plain function returned, if that is a coroutine or a future: a decorator may hide one."""
+    while True:
+        if type(result) in PLAIN_CLASSES:
+            return result
+        if holding.stop is not None and inspect.iscoroutine(result):
+            result.close()  # the thread came back too late, and what told it to stop is not told again
+            raise asyncio.CancelledError
+        if isinstance(result, concurrent.futures.Future):
+            result = await asyncio.wrap_future(result)
+        elif inspect.isawaitable(result):
+            result = await result
+        else:
+            return result
 
 
 async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
@@ -123,13 +134,20 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
                 raise  # the daemon goes, or the lease is gone: nobody waits for it
 
 
-async def _converted(result: object) -> Completed | Failed:
+async def _converted(result: object, holding: ClaimInFlight) -> Completed | Failed:
     """The outcome of a handler that returned *result*."""
     try:
         return result_outcome(result, plain_only=True)
     except NotPlain:
         pass
-    outcome: Completed | Failed = _returned(await _started("qw result", lambda: result_outcome(result)))
+    outcome: Completed | Failed
+    converting = _started("qw result", lambda: result_outcome(result))
+    try:
+        # Who was told to stop and came back with a result is not told again.
+        async with asyncio.timeout(None if holding.stop is None else EXPLAIN_SECONDS):
+            outcome = _returned(await converting)
+    except TimeoutError:
+        raise asyncio.CancelledError from None
     return outcome
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
@@ -150,11 +151,15 @@ def _level(level: object) -> str:
 
 
 class BlockingContext:
-    """The same for a plain function in a thread: every coroutine method waits for its answer."""
+    """The same for a plain function in a thread: every coroutine method waits for its answer.
+
+    Made in the thread of *loop*. There its methods are coroutines as usual, since waiting would stop the loop.
+    """
 
     def __init__(self, context: AttemptContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
+        self._thread = threading.get_ident()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._context, name)
@@ -162,6 +167,8 @@ class BlockingContext:
             return value
 
         def wait(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == self._thread:  # a coroutine that a plain function returned runs in the loop
+                return value(*args, **kwargs)
             return asyncio.run_coroutine_threadsafe(value(*args, **kwargs), self._loop).result()
 
         return wait

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -109,7 +112,6 @@ def plain() -> None:
         (of_nothing, False, HandlerKind.ASYNC),
         (plain, False, HandlerKind.THREAD),
         (plain, True, HandlerKind.PROCESS),
-        (of_nothing, True, HandlerKind.PROCESS),
     ],
 )
 def test_the_kind_says_which_slots_it_takes(function: Any, process: bool, kind: HandlerKind) -> None:
@@ -117,6 +119,119 @@ def test_the_kind_says_which_slots_it_takes(function: Any, process: bool, kind: 
 
     assert handler is not None
     assert handler.kind is kind
+
+
+class Callee:
+    """An object with an async call."""
+
+    async def __call__(self, path: str) -> Any:
+        return [path, "called"]
+
+    async def method(self, path: str, **rest: Any) -> Any:
+        return [path, rest]
+
+    def blocking(self, path: str) -> Any:
+        return [path]
+
+    @staticmethod
+    async def static(path: str) -> Any:
+        return [path]
+
+
+async def with_odd_names(_id: str, json: str, model_config: int, copy: bool = True) -> Any:
+    return [_id, json, model_config, copy]
+
+
+async def with_context_and_the_rest(context: Context, **rest: Any) -> Any:
+    return [context.attempt, rest]
+
+
+async def with_what_cannot_be_named(path: str, /, *args: Any) -> Any:
+    return [path, args]
+
+
+async def with_defaults_that_cannot_be_named(n: int = 3, /, *args: Any, path: str) -> Any:
+    return [n, args, path]
+
+
+@pytest.mark.parametrize(
+    ("function", "payload", "result"),
+    [
+        (Callee(), {"path": "a"}, ["a", "called"]),
+        (Callee().method, {"path": "a", "b": 1}, ["a", {"b": 1}]),
+        (functools.partial(by_keyword, width=3), {"path": "a"}, ["a", 3]),
+        (functools.partial(Callee()), {"path": "a"}, ["a", "called"]),
+        (Callee.__dict__["static"], {"path": "a"}, ["a"]),
+        (with_odd_names, {"_id": "i", "json": "j", "model_config": 1}, ["i", "j", 1, True]),
+        (with_context_and_the_rest, {"self": 1, "payload": 2}, [4, {"self": 1, "payload": 2}]),
+        (with_defaults_that_cannot_be_named, {"path": "a"}, [3, (), "a"]),
+    ],
+)
+async def test_whatever_can_be_called_with_names_is_a_handler(
+    function: Any, payload: dict[str, Any], result: Any
+) -> None:
+    app = registered(function)
+
+    assert app.get("resize").kind is HandlerKind.ASYNC  # type: ignore[union-attr]
+    assert await run(app, "resize", payload, MemoryContext(attempt=4)) == result
+
+
+def test_odd_names_stand_in_the_schema_as_they_are() -> None:
+    schema = registered(with_odd_names).get("resize").schema  # type: ignore[union-attr]
+
+    assert schema is not None
+    assert list(schema["properties"]) == ["_id", "json", "model_config", "copy"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("function", "key"), [(with_context_and_the_rest, "context"), (Callee().method, "self")], ids=["context", "self"]
+)
+async def test_a_key_that_names_a_parameter_of_the_handlers_own_is_rejected(function: Any, key: str) -> None:
+    with pytest.raises(Reject, match=f"the payload has the key '{key}'"):
+        await run(registered(function), "resize", {"path": "a", key: "x"})
+
+
+def generator() -> Any:
+    yield 1
+
+
+async def async_generator() -> Any:
+    yield 1
+
+
+async def with_the_context_as_the_rest(**context: Any) -> None: ...
+
+
+async def with_an_unknown_annotation(path: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+async def with_what_is_no_json(path: Callable[[], int]) -> None: ...
+
+
+def blocking_with_context(context: Context) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "process", "said"),
+    [
+        (generator, False, "generator is a generator"),
+        (async_generator, False, "async_generator is a generator"),
+        (functools.partial(generator), False, "generator is a generator"),
+        (generator, True, "is a generator"),
+        (of_nothing, True, "of_nothing is async, and process=True"),
+        (Callee(), True, "is async, and process=True"),
+        (blocking_with_context, True, "cannot have a context"),
+        (Callee, False, "Callee is a class"),
+        ("text", False, "cannot be called"),
+        (with_what_cannot_be_named, False, "positional-only parameter 'path'"),
+        (with_the_context_as_the_rest, False, "needs its parameter 'context'"),
+        (with_an_unknown_annotation, False, "cannot be resolved: name 'Nowhere' is not defined"),
+        (with_what_is_no_json, False, "JSON cannot stand for"),
+    ],
+)
+def test_what_cannot_be_a_handler_is_refused_by_name(function: Any, process: bool, said: str) -> None:
+    with pytest.raises(Invalid, match=f"^handler of the type 'resize': .*{re.escape(said)}"):
+        registered(function, process=process)
 
 
 def test_the_policy_is_kept() -> None:

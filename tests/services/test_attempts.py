@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
+import functools
 import os
 import runpy
 import threading
@@ -463,6 +466,86 @@ async def test_a_result_whose_conversion_hangs_is_timed_out_and_holds_up_nobody(
     hanging.go_on.set()
     assert (hung.status, hung.error) == ("failed", "timed out after 300ms")
     assert fine.status == "completed"
+
+
+def hidden(function: Any) -> Any:
+    """A decorator that hides that *function* is async, or a generator."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+async def double(**payload: Any) -> int:
+    await asyncio.sleep(0)
+    return int(payload["n"]) * 2
+
+
+def lazily(**payload: Any) -> Any:
+    yield payload
+
+
+async def lazily_in_the_loop(**payload: Any) -> Any:
+    yield payload
+
+
+@contextlib.contextmanager
+def managed(**payload: Any) -> Any:
+    yield payload
+
+
+async def test_what_a_decorator_hid_is_awaited(url: str) -> None:
+    app = Handlers()
+    app.handler("t")(hidden(double))
+
+    @functools.wraps(double)
+    def wrapped(**payload: Any) -> Any:
+        return double(**payload)
+
+    async def logs(context: Any) -> str:
+        await context.log("from the loop")
+        return "logged"
+
+    @app.handler("logs")
+    def logging(context: Context) -> Any:
+        return logs(context)
+
+    @app.handler("future")
+    def future() -> Any:
+        found: concurrent.futures.Future[int] = concurrent.futures.Future()
+        found.set_result(7)
+        return found
+
+    app.handler("wrapped")(wrapped)
+
+    async with workshop(url, app) as shop:
+        ends = await shop.run(
+            new_task("t", payload={"n": 4}), new_task("wrapped", payload={"n": 5}), new_task("logs"), new_task("future")
+        )
+
+        assert [(task.status, task.result) for task in ends] == [
+            ("completed", 8), ("completed", 10), ("completed", "logged"), ("completed", 7),
+        ]  # fmt: skip
+        assert [line.message for line in await tasks.read_logs(shop.conn, ends[2].id)] == ["from the loop"]
+
+
+async def test_what_a_decorator_hid_ends_within_the_time_out(url: str) -> None:
+    app = Handlers()
+    app.handler("t", timeout=0.1, max_retries=1)(hidden(lambda: asyncio.sleep(60)))
+
+    assert (await outcome_of(url, app)).error == "timed out after 100ms"
+
+
+@pytest.mark.parametrize("body", [lazily, lazily_in_the_loop, managed])
+async def test_a_handler_whose_body_never_ran_is_not_completed(url: str, body: Any) -> None:
+    app = Handlers()
+    app.handler("t")(hidden(body))
+
+    task = await outcome_of(url, app)
+
+    assert task.status == "failed"
+    assert "cannot be stored" in (task.error or "")
 
 
 async def test_an_error_whose_text_hangs_is_recorded_by_the_name_of_its_class(

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -281,14 +282,18 @@ class _Cleaner:
         if dataclasses.is_dataclass(value):
             return self.clean({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
         dump = getattr(value, "model_dump", None)  # a pydantic model
+        if not callable(dump) and isinstance(value, _UNENTERED):
+            raise Invalid(f"{_article(type(value).__name__)} cannot be stored: a context manager that was not entered")
         return self.clean(dump() if callable(dump) else str(value), depth + 1)
 
 
 _LISTS = frozenset({list, tuple, set, frozenset})
 _TIMES = frozenset({datetime, date, time})
+PLAIN_CLASSES = frozenset({type(None), bool, int, float, str, dict, *_LISTS})
 _PLAIN_KEYS = frozenset({str, int, float, bool, type(None)})
 _BARE: dict[type, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}  # none of them an override
 _UNCOMPUTED = (Iterator, AsyncIterator, Awaitable)
+_UNENTERED = (AbstractContextManager, AbstractAsyncContextManager)
 _COMPUTE = "return a list of its items, or await it"
 
 
