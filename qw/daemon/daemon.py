@@ -235,7 +235,7 @@ class Daemon:
 
     def _build(self, direct: str | None) -> None:
         settings = self._settings
-        chores = self._link("chores")  # promoter, rescuer, pruner, log and measures take turns
+        chores = self._link("chores")  # promoter, rescuer, log and measures take turns
         measures = Measures(chores)
         self._stack.push_async_callback(measures.stop)
         outcomes = self._link("outcomes")
@@ -281,7 +281,7 @@ class Daemon:
         )
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
-            self._tick, Pruner(chores, retention), self._log, measures,
+            self._tick, Pruner(self._link("pruner"), retention), self._log, measures,
             LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []

@@ -1,21 +1,35 @@
-"""Keeps the database small: folds the tally, deletes what is past its retention, in bounded batches."""
+"""Keeps the database small: folds the tally, deletes what is past its retention.
+
+It has a connection of its own, so that nobody waits for it. Each statement is bounded in rows and in time: a batch that
+took long halves the next ones. Several daemons prune side by side and pass over what another one has.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
 
 from qw.core.schedule import FIRES_KEPT
 from qw.store import events, fires, queues, runs, tasks, workers
-from qw.store.connection import ReconnectingConnection
+from qw.store.clock import clock
+from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
 BUSY_FOLD_SECONDS = 2.0  # while a thousand rows gather between two folds
 PRUNE_SECONDS = 300.0
-BATCH = 1000
+BATCH, LEAST_BATCH = 1000, 10
+RUNS = 10  # at a time: each may have 10,000 tasks
+SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1  # a statement that took longer halves the batch; a shorter one doubles it
+LONGEST_SECONDS = 5.0  # for any statement
+SET_FORWARD_SECONDS = 60.0  # by which the clock may drift before that counts as set
 UNWANTED = timedelta(days=7)  # events that no relay has come for are given up
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +43,7 @@ class Retention:
 
 
 class Pruner:
-    """See the module."""
+    """See the module. ``batch``: rows of the next statement."""
 
     name = "pruner"
 
@@ -38,6 +52,7 @@ class Pruner:
         self._retention = retention
         self._pruned_at = time.monotonic()
         self._pause = FOLD_SECONDS
+        self.batch = BATCH
         self.bell = asyncio.Event()
 
     def patience(self) -> float:
@@ -45,7 +60,7 @@ class Pruner:
 
     async def step(self) -> bool:
         async with self._link.use() as conn:
-            folded = await tasks.fold_tally(conn)
+            folded = await self._one(conn, lambda: tasks.fold_tally(conn))
         self._pause = BUSY_FOLD_SECONDS if folded > BATCH else FOLD_SECONDS
         if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
             if await self.prune():
@@ -55,14 +70,66 @@ class Pruner:
 
     async def prune(self) -> bool:
         """One batch of what is past its retention. True: there may be more."""
-        kept = self._retention
+        kept, batch = self._retention, self.batch
         async with self._link.use() as conn:
-            gone = await tasks.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH)
-            over = await runs.prune(conn, completed=kept.completed, unhappy=kept.unhappy, limit=BATCH // 10)
-            keys = await tasks.prune_keys(conn, age=kept.keys, limit=BATCH)
-            ticks = await fires.prune(conn, age=FIRES_KEPT, limit=BATCH)
-            logged = await events.prune(conn, age=kept.events, limit=BATCH)
-            untold = await events.forget_unwanted(conn, age=UNWANTED, limit=BATCH)
-            await workers.prune(conn, age=kept.unhappy)
-            await queues.prune_rates(conn)
-        return max(gone, keys, ticks, logged, untold, over * 10) >= BATCH
+            await measure_clock(conn)
+            more = self._set_forward()
+            completed, unhappy = kept.completed + more, kept.unhappy + more
+            counts = [
+                await self._prune_tasks(conn, completed, unhappy, batch),
+                await self._prune_runs(conn, completed, unhappy),
+                await self._one(conn, lambda: tasks.prune_keys(conn, age=kept.keys + more, limit=batch)),
+                await self._one(conn, lambda: fires.prune(conn, age=FIRES_KEPT + more, limit=batch)),
+                await self._one(conn, lambda: events.prune(conn, age=kept.events + more, limit=batch)),
+                await self._one(conn, lambda: events.forget_unwanted(conn, age=UNWANTED + more, limit=batch)),
+                await self._one(conn, lambda: queues.prune_rates(conn, limit=batch)),
+            ]
+            await self._one(conn, lambda: workers.prune(conn, age=unhappy))
+        return max(counts) >= batch
+
+    def _set_forward(self) -> timedelta:
+        """By how much the database's clock was set forward while this process ran.
+
+        What finished before is younger than it seems by that much: it must not be thrown away for it.
+        """
+        seconds = clock.stepped
+        return timedelta(seconds=seconds) if seconds > SET_FORWARD_SECONDS else timedelta(0)
+
+    async def _prune_tasks(self, conn: Connection, completed: timedelta, unhappy: timedelta, limit: int) -> int:
+        old = await self._one(
+            conn, lambda: tasks.past_retention(conn, completed=completed, unhappy=unhappy, limit=limit)
+        )
+        await self._delete_tasks(conn, old)
+        return len(old)
+
+    async def _prune_runs(self, conn: Connection, completed: timedelta, unhappy: timedelta) -> int:
+        """Counts a full batch of runs as a full batch."""
+        old = await self._one(conn, lambda: runs.past_retention(conn, completed=completed, unhappy=unhappy, limit=RUNS))
+        gone = await self._one(conn, lambda: runs.prune(conn, old)) if old else []
+        while gone and (left := await self._one(conn, lambda: runs.finished_tasks(conn, gone, limit=self.batch))):
+            if not await self._delete_tasks(conn, left):
+                break  # another pruner has them
+        return BATCH if len(gone) == RUNS else 0
+
+    async def _delete_tasks(self, conn: Connection, ids: Sequence[UUID]) -> int:
+        if not ids:
+            return 0
+        while await self._one(conn, lambda: tasks.prune_history(conn, ids, limit=self.batch)):
+            pass
+        return await self._one(conn, lambda: tasks.prune(conn, ids))
+
+    async def _one(self, conn: Connection, statement: Callable[[], Awaitable[T]]) -> T:
+        """Run one statement, and let how long it took say how many rows the next one has."""
+        started = time.monotonic()
+        try:
+            async with bounded(conn, LONGEST_SECONDS):
+                done = await statement()
+        except Exception:
+            self.batch = max(LEAST_BATCH, self.batch // 2)
+            raise
+        took = time.monotonic() - started
+        if took > SLOW_SECONDS:
+            self.batch = max(LEAST_BATCH, self.batch // 2)
+        elif took < FAST_SECONDS:
+            self.batch = min(BATCH, self.batch * 2)
+        return done

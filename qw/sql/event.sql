@@ -223,7 +223,8 @@ select count(*), coalesce(max(id), 0) from again
 -- Delete what the log has kept for the age, oldest first.
 with old as (
   delete from qw.event where id = any(array(
-    select id from qw.event where kept_at < statement_timestamp() - %(age)s::interval order by id limit %(limit)s)) returning 1
+    select id from qw.event where kept_at < statement_timestamp() - %(age)s::interval
+     order by id limit %(limit)s for update skip locked)) returning 1
 )
 select count(*) from old
 

@@ -56,6 +56,7 @@ select tick, cause, reason, detail, until, blocker, task_id, run_id, decided_at
 -- Forget what became of ticks. Longer ago than any backfill reaches, so that none can repeat them.
 with old as (
   delete from qw.schedule_fire where ctid = any(array(
-    select ctid from qw.schedule_fire where decided_at < statement_timestamp() - %(age)s::interval limit %(limit)s)) returning 1
+    select ctid from qw.schedule_fire where decided_at < statement_timestamp() - %(age)s::interval
+     limit %(limit)s for update skip locked)) returning 1
 )
 select count(*) from old

@@ -63,4 +63,15 @@ select l.queue, false, true from line l where not exists (select 1 from qw.queue
 
 -- name: prune_rates
 -- Forget buckets that are full again.
-delete from qw.rate where full_at < statement_timestamp()
+with old as (
+  delete from qw.rate where ctid = any(array(
+    select ctid from qw.rate where full_at < statement_timestamp() limit %(limit)s for update skip locked)) returning 1
+)
+select count(*) from old
+
+-- name: clamp_rates
+-- No bucket takes longer than its period to be full: what says so is from before the clock was set back.
+update qw.rate r set full_at = statement_timestamp() + case when r.is_of_key then q.key_rate_period else q.rate_period end
+  from qw.queue q
+ where q.name = r.queue
+   and r.full_at > statement_timestamp() + case when r.is_of_key then q.key_rate_period else q.rate_period end

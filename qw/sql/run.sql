@@ -156,30 +156,26 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
   from qw.task t join qw.finished f on f.task_id = t.id
  where t.id = %(id)s and f.status = 'completed'
 
+-- name: past_retention
+-- Runs past their retention, each kind by its own. One that another started stays as long as that one, which may still
+-- read its output, or be retried.
+select r.id from qw.run r
+ where r.finished_at < statement_timestamp()
+       - case when r.status = 'completed' then %(completed)s::interval else %(unhappy)s::interval end
+   and r.finished_at < statement_timestamp() - least(%(completed)s::interval, %(unhappy)s::interval)
+   and not exists (select 1 from qw.run p where p.id = r.parent_id)
+ limit %(limit)s
+
+-- name: finished_tasks
+-- Tasks of these runs that are finished.
+select t.id from qw.task t where t.run_id = any(%(ids)s::uuid[])
+   and exists (select 1 from qw.finished f where f.task_id = t.id) limit %(limit)s
+
 -- name: prune
--- Delete runs past their retention with all their tasks. One that another started stays as long as that one, which may
--- still read its output, or be retried.
+-- Delete those of the runs that are over still, and not another pruner's. Their tasks go next; those that are not finished
+-- yet, or that a crash left behind, go by their own retention.
 with old as materialized (
-  select r.id from qw.run r
-   where r.finished_at < statement_timestamp() - %(completed)s::interval
-     and (r.status = 'completed' or r.finished_at < statement_timestamp() - %(unhappy)s::interval)
-     and not exists (select 1 from qw.run p where p.id = r.parent_id)
-   limit %(limit)s for update skip locked
-), task as materialized (
-  select t.id, t.queue, f.status from qw.task t join qw.finished f on f.task_id = t.id
-   where t.run_id = any(array(select id from old))
-), finished as (
-  delete from qw.finished where task_id = any(array(select id from task))
-), attempts as (
-  delete from qw.attempt where task_id = any(array(select id from task))
-), logs as (
-  delete from qw.task_log where task_id = any(array(select id from task))
-), progress as (
-  delete from qw.progress where task_id = any(array(select id from task))
-), checkpoints as (
-  delete from qw.checkpoint where task_id = any(array(select id from task))
-), tasks as (
-  delete from qw.task where id = any(array(select id from task))
+  select r.id from qw.run r where r.id = any(%(ids)s::uuid[]) and r.finished_at is not null for update skip locked
 ), steps as (
   delete from qw.run_step where run_id = any(array(select id from old))
 ), items as (
@@ -188,12 +184,8 @@ with old as materialized (
   delete from qw.signal where run_id = any(array(select id from old))
 ), runs as (
   delete from qw.run where id = any(array(select id from old))
-), counts as (
-  insert into qw.tally (queue, completed, failed, cancelled, pruned)
-  select queue, -count(*) filter (where status = 'completed'), -count(*) filter (where status = 'failed'),
-         -count(*) filter (where status = 'cancelled'), count(*) from task group by queue
 )
-select count(*) from old
+select id from old
 
 -- name: lock
 -- The version of a run, which nobody else advances now. No row: there is no such run.

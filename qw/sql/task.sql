@@ -259,24 +259,48 @@ select value from qw.checkpoint where task_id = %(id)s and name = %(name)s
 -- name: keep_checkpoint
 insert into qw.checkpoint (task_id, name, value) values (%(id)s, %(name)s, %(value)s) on conflict do nothing
 
+-- name: past_retention
+-- Finished tasks past their retention, each kind by its own; tasks of a run go with it, unless that is gone. What failed
+-- is looked up in its own index: completed tasks, which may be kept longer, are not walked for it.
+(select f.task_id from qw.finished f
+  where f.status = 'completed' and f.finished_at < statement_timestamp() - %(completed)s::interval
+    and not exists (
+      select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
+  limit %(limit)s)
+union all
+(select f.task_id from qw.finished f
+  where f.status <> 'completed' and f.finished_at < statement_timestamp() - %(unhappy)s::interval
+    and not exists (
+      select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
+  limit %(limit)s)
+
+-- name: prune_history
+-- Delete up to *limit* rows each of what finished tasks left: log lines, attempts, checkpoints. A task may have a hundred
+-- thousand of them, so they go before it. Returns the most that went of one kind.
+with logs as (
+  delete from qw.task_log where id = any(array(
+    select l.id from unnest(%(ids)s::uuid[]) i, lateral (select id from qw.task_log where task_id = i) l
+     limit %(limit)s)) returning 1
+), attempts as (
+  delete from qw.attempt where ctid = any(array(
+    select a.ctid from unnest(%(ids)s::uuid[]) i, lateral (select ctid from qw.attempt where task_id = i) a
+     limit %(limit)s)) returning 1
+), checkpoints as (
+  delete from qw.checkpoint where ctid = any(array(
+    select c.ctid from unnest(%(ids)s::uuid[]) i, lateral (select ctid from qw.checkpoint where task_id = i) c
+     limit %(limit)s)) returning 1
+)
+select greatest((select count(*) from logs), (select count(*) from attempts), (select count(*) from checkpoints))
+
 -- name: prune
--- Delete finished tasks past their retention, oldest first; tasks of a run go with their run.
+-- Delete those of the tasks that are finished still (a retry may have come first) and not another pruner's.
 with old as materialized (
   select f.task_id, t.queue, f.status from qw.finished f join qw.task t on t.id = f.task_id
-   where f.finished_at < statement_timestamp() - %(completed)s::interval
-     and (f.status = 'completed' or f.finished_at < statement_timestamp() - %(unhappy)s::interval)
-     and t.run_id is null
-   limit %(limit)s for update of f skip locked
+   where f.task_id = any(%(ids)s::uuid[]) for update of f skip locked
 ), finished as (
   delete from qw.finished where task_id = any(array(select task_id from old))
-), attempts as (
-  delete from qw.attempt where task_id = any(array(select task_id from old))
-), logs as (
-  delete from qw.task_log where task_id = any(array(select task_id from old))
 ), progress as (
   delete from qw.progress where task_id = any(array(select task_id from old))
-), checkpoints as (
-  delete from qw.checkpoint where task_id = any(array(select task_id from old))
 ), tasks as (
   delete from qw.task where id = any(array(select task_id from old))
 ), counts as (
@@ -289,7 +313,8 @@ select count(*) from old
 -- name: prune_keys
 with old as (
   delete from qw.idempotency where key = any(array(
-    select key from qw.idempotency where created_at < statement_timestamp() - %(age)s::interval limit %(limit)s)) returning 1
+    select key from qw.idempotency where created_at < statement_timestamp() - %(age)s::interval
+     limit %(limit)s for update skip locked)) returning 1
 )
 select count(*) from old
 

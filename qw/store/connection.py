@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from qw.core.errors import Unavailable
-from qw.store.clock import clock
+from qw.store.clock import clock, steady
 from qw.store.errors import ReadOnly as ReadOnly
 from qw.store.errors import RefusedValues as RefusedValues
 from qw.store.errors import blames_data as blames_data
@@ -118,11 +117,11 @@ async def measure_clock(conn: Connection) -> None:
 
 
 async def _ask_time(conn: Connection) -> tuple[int, float]:
-    asked = time.monotonic()
+    asked = steady()
     cursor = await conn.execute("select pg_backend_pid(), extract(epoch from clock_timestamp())::float8", prepare=False)
     row = await cursor.fetchone()
     assert row is not None
-    clock.measured(asked, time.monotonic(), row[1])
+    clock.measured(asked, steady(), row[1])
     return row[0], row[1]
 
 
@@ -151,6 +150,15 @@ async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | 
     async with conn.transaction():
         await conn.execute(_set(_GUARDS, local=True))
         return await conn.execute(statement, params, prepare=False, binary=True)
+
+
+@asynccontextmanager
+async def bounded(conn: Connection, seconds: float) -> AsyncIterator[None]:
+    """A transaction for a statement of maintenance: cancelled after *seconds*, and free to scan by time (BRIN)."""
+    limits = {"statement_timeout": f"{round(seconds * 1000)}ms", "enable_bitmapscan": "on"}
+    async with conn.transaction():
+        await conn.execute(_set(limits, local=True))
+        yield
 
 
 async def query(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:

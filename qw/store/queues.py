@@ -138,6 +138,12 @@ async def admit(conn: Connection, name: str, *, limit: int, place: str) -> Admit
     return Admitted(moved, [Lane(name, priority) for priority in priorities or ()], *rest)
 
 
-async def prune_rates(conn: Connection) -> None:
-    """Forget what is known of rates that nobody uses up."""
-    await query(conn, _SQL["prune_rates"])
+async def prune_rates(conn: Connection, *, limit: int) -> int:
+    """Forget up to *limit* buckets that nobody uses up. Returns how many."""
+    row = await (await query(conn, _SQL["prune_rates"], {"limit": limit})).fetchone()
+    return row[0] if row else 0
+
+
+async def clamp_rates(conn: Connection) -> int:
+    """After the clock was set back: no bucket takes longer than its period. Returns how many were corrected."""
+    return (await query(conn, _SQL["clamp_rates"])).rowcount

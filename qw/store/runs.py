@@ -311,8 +311,20 @@ async def completed_task(conn: Connection, id: UUID) -> Recorded | None:
         return await cursor.fetchone()
 
 
-async def prune(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> int:
-    """Delete up to *limit* runs past their retention, with their tasks. Returns how many."""
+async def past_retention(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> list[UUID]:
+    """Up to *limit* runs that ended longer ago than their retention."""
     params = {"completed": completed, "unhappy": unhappy, "limit": limit}
-    row = await (await query(conn, _SQL["prune"], params)).fetchone()
-    return row[0] if row else 0
+    return [row[0] for row in await (await query(conn, _SQL["past_retention"], params)).fetchall()]
+
+
+async def finished_tasks(conn: Connection, ids: Sequence[UUID], *, limit: int) -> list[UUID]:
+    """Up to *limit* tasks of these runs that are finished."""
+    return [
+        row[0]
+        for row in await (await query(conn, _SQL["finished_tasks"], {"ids": list(ids), "limit": limit})).fetchall()
+    ]
+
+
+async def prune(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Delete those of the runs that are still over; what is left of them are tasks without a run."""
+    return [row[0] for row in await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchall()]

@@ -402,10 +402,21 @@ async def keep_checkpoint(conn: Connection, id: UUID, name: str, value: Json) ->
     await query(conn, _SQL["keep_checkpoint"], {"id": id, "name": name, "value": Jsonb(value)})
 
 
-async def prune(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> int:
-    """Delete up to *limit* tasks that finished longer ago than their retention. Returns how many."""
+async def past_retention(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> list[UUID]:
+    """Tasks that finished longer ago than their retention, up to *limit* completed and *limit* others."""
     params = {"completed": completed, "unhappy": unhappy, "limit": limit}
-    row = await (await query(conn, _SQL["prune"], params)).fetchone()
+    return [row[0] for row in await (await query(conn, _SQL["past_retention"], params)).fetchall()]
+
+
+async def prune_history(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:
+    """Delete up to *limit* log lines, attempts and checkpoints of these tasks. True: there may be more."""
+    row = await (await query(conn, _SQL["prune_history"], {"ids": list(ids), "limit": limit})).fetchone()
+    return row is not None and row[0] >= limit
+
+
+async def prune(conn: Connection, ids: Sequence[UUID]) -> int:
+    """Delete those of the tasks that are still finished. Their history goes first. Returns how many."""
+    row = await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchone()
     return row[0] if row else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -317,9 +318,12 @@ async def test_a_run_below_is_kept_as_long_as_the_one_that_started_it(conn: Conn
     await Driver(conn=conn, act=lambda claim: 1 / 0 if claim.step == "bad" else claim.payload).finish(id)
     no, long = timedelta(0), timedelta(hours=1)
 
-    assert await runs.prune(conn, completed=no, unhappy=long, limit=10) == 0
+    async def old(unhappy: timedelta) -> list[UUID]:
+        return await runs.past_retention(conn, completed=no, unhappy=unhappy, limit=10)
+
+    assert await old(long) == []
     assert (await Driver(conn=conn).steps(id))["child"].result == {"n": 7}
 
-    assert await runs.prune(conn, completed=no, unhappy=no, limit=10) == 1
-    assert await runs.prune(conn, completed=no, unhappy=no, limit=10) == 1
-    assert await value(conn, "select count(*) from qw.task") == 0
+    assert await runs.prune(conn, await old(no)) == [id]
+    assert len(await runs.prune(conn, await old(no))) == 1
+    assert await value(conn, "select count(*) from qw.run") == 0

@@ -448,9 +448,9 @@ async def test_a_new_rate_is_not_held_up_by_the_bucket_of_the_old_one(conn: Conn
     await limit(conn, rate="100/s")
 
     assert await value(conn, "select full_at <= now() + interval '1 second' from qw.rate") is True
-    await queues.prune_rates(conn)
+    await queues.prune_rates(conn, limit=10)
     await conn.execute("update qw.rate set full_at = now() - interval '1 s'")
-    await queues.prune_rates(conn)
+    await queues.prune_rates(conn, limit=10)
     assert await value(conn, "select count(*) from qw.rate") == 0
 
 

@@ -149,27 +149,6 @@ async def test_folding_leaves_what_others_add_meanwhile(conn: Connection, other:
     await expect_whole(conn)
 
 
-async def test_pruning_takes_what_is_past_its_retention(conn: Connection) -> None:
-    of_run = await finished(conn, None, new_task(run_id=new_id()))
-    known = await one_of_each(conn)
-    await tasks.write_logs(conn, [(known["completed"], 1, "INFO", "line")])
-    await tasks.write_progress(conn, known["completed"], 0.5, "half")
-    await tasks.keep_checkpoint(conn, known["completed"], "step", 1)
-    await conn.execute("update qw.finished set finished_at = now() - interval '10 days'")
-
-    count = await tasks.prune(conn, completed=timedelta(days=7), unhappy=timedelta(days=30), limit=10)
-
-    assert count == 1
-    assert await tasks.get(conn, [known["completed"]]) == []
-    left = [await value(conn, f"select count(*) from qw.{t}") for t in ("task_log", "progress", "checkpoint")]
-    assert left == [0, 0, 0]
-    assert len(await tasks.get(conn, [known["failed"], known["cancelled"], *of_run])) == 3
-    await expect_whole(conn)
-    assert await tasks.prune(conn, completed=ZERO, unhappy=ZERO, limit=1) == 1
-    assert await tasks.prune(conn, completed=ZERO, unhappy=ZERO, limit=10) == 1
-    await expect_whole(conn)
-
-
 async def test_logs_are_read_on_from_a_line(conn: Connection) -> None:
     id, other = new_id(), new_id()
     await tasks.write_logs(conn, [(id, 1, "INFO", "one"), (other, 1, "INFO", "x"), (id, 2, "ERROR", "two")])

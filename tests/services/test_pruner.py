@@ -1,0 +1,192 @@
+"""What is past its retention goes, all of it and nothing else, in small statements that nobody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from qw.core.errors import Unavailable
+from qw.core.task.ending import Failed
+from qw.services import pruner as module
+from qw.services.pruner import Pruner, Retention
+from qw.store import tasks
+from qw.store.clock import Clock
+from qw.store.connection import Connection, ReconnectingConnection
+from qw.store.ids import new_id
+from tests.given import column, expect_whole, finished, new_task, value
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ALL = ("task", "finished", "attempt", "task_log", "progress", "checkpoint", "run", "run_step", "run_item", "signal",
+       "idempotency", "schedule_fire", "event", "rate")  # fmt: skip
+
+
+@pytest.fixture
+async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
+    link = ReconnectingConnection(url, name="qw test pruner")
+    yield link
+    await link.close()
+
+
+def keeping(link: ReconnectingConnection, **others: timedelta) -> Pruner:
+    return Pruner(link, Retention(**{"completed": DAY, "unhappy": DAY, "keys": DAY, "events": DAY, **others}))
+
+
+async def pruned(pruner: Pruner) -> None:
+    while await pruner.prune():
+        pass
+
+
+async def aged(conn: Connection, hours: float) -> None:
+    """Make all that is finished older."""
+    by = timedelta(hours=hours)
+    await conn.execute("update qw.finished set finished_at = finished_at - %s", [by])
+    await conn.execute("update qw.run set finished_at = finished_at - %s", [by])
+
+
+async def a_run(conn: Connection, status: str = "completed") -> UUID:
+    """A run that is over, with a step, an item, a signal and a finished task."""
+    id = new_id()
+    await conn.execute("""
+        insert into qw.run (id, workflow, workflow_id, version, status, input, finished_at)
+        values (%s, 'w', %s, 1, %s, '{}', now())""", [id, id, status])  # fmt: skip
+    await conn.execute("""
+        insert into qw.run_step (run_id, step, type, status, finished_at, finished)
+        values (%s, 's', 't', 'completed', now(), 1)""", [id])  # fmt: skip
+    await conn.execute("insert into qw.run_item (run_id, step, item, value) values (%s, 's', 0, '1')", [id])
+    await conn.execute("insert into qw.signal (run_id, name) values (%s, 'go')", [id])
+    await finished(conn, None, new_task(run_id=id, step="s"))
+    return id
+
+
+@pytest.mark.parametrize(
+    ("completed", "unhappy", "left"),
+    [(DAY, 3 * DAY, ["cancelled", "failed"]), (3 * DAY, DAY, ["completed"]), (3 * DAY, 3 * DAY, None), (DAY, DAY, [])],
+    ids=["completed is shorter", "failed is shorter", "both are longer", "both are shorter"],
+)
+async def test_each_retention_is_obeyed_by_itself(
+    conn: Connection, link: ReconnectingConnection, completed: timedelta, unhappy: timedelta, left: list[str] | None
+) -> None:
+    await finished(conn)
+    await finished(conn, Failed(error="x", final=True))
+    [gone] = await finished(conn, Failed(error="x", final=True))
+    await conn.execute("update qw.finished set status = 'cancelled' where task_id = %s", [gone])
+    await conn.execute("insert into qw.tally (queue, failed, cancelled) values ('default', -1, 1)")
+    for status in ("completed", "failed", "cancelled"):
+        await a_run(conn, status)
+    await aged(conn, 48)
+    everything = ["cancelled", "completed", "failed"]
+
+    await pruned(keeping(link, completed=completed, unhappy=unhappy))
+
+    of_tasks = "select status from qw.tasks where run_id is null order by 1"
+    assert await column(conn, of_tasks) == (everything if left is None else left)
+    assert await column(conn, "select status from qw.run order by 1") == (everything if left is None else left)
+    await expect_whole(conn)
+
+
+async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, link: ReconnectingConnection) -> None:
+    [task] = await finished(conn)
+    run = await a_run(conn)
+    of_run = await value(conn, "select id from qw.task where run_id = %s", run)
+    [lost] = await finished(conn, None, new_task(run_id=new_id()))  # its run is gone
+    for id in (task, of_run, lost):
+        await tasks.write_logs(conn, [(id, 1, "INFO", "line")])
+        await tasks.write_progress(conn, id, 0.5, "half")
+        await tasks.keep_checkpoint(conn, id, "step", 1)
+        await conn.execute("insert into qw.attempt (task_id, fence, outcome, attempt) values (%s, 1, 'error', 1)", [id])
+    await conn.execute("insert into qw.idempotency values ('old', %s, '', now() - interval '2 days')", [task])
+    await conn.execute("""
+        insert into qw.schedule_fire (schedule_id, tick, task_id, decided_at)
+        values (%s, now(), %s, now() - interval '1 year')""", [new_id(), task])  # fmt: skip
+    await conn.execute("insert into qw.rate values ('q', false, '', now() - interval '1 second')")
+    await conn.execute("""
+        insert into qw.event (event, type, at, kept_at, body)
+        values (qw.new_id(), 'x', now(), now() - interval '2 days', '{}')""")  # fmt: skip
+    await aged(conn, 48)
+
+    await pruned(keeping(link))
+
+    assert {table: await value(conn, f"select count(*) from qw.{table}") for table in ALL} == dict.fromkeys(ALL, 0)
+    await expect_whole(conn)
+
+
+async def test_what_is_young_stays(conn: Connection, link: ReconnectingConnection) -> None:
+    await finished(conn)
+    await finished(conn, Failed(error="x", final=True))
+    await a_run(conn)
+    await conn.execute("insert into qw.idempotency values ('young', %s, '', now() - interval '23 hours')", [new_id()])
+    before = {table: await value(conn, f"select count(*) from qw.{table}") for table in ALL}
+    await aged(conn, 23)
+
+    await pruned(keeping(link))
+
+    assert {table: await value(conn, f"select count(*) from qw.{table}") for table in ALL} == before
+
+
+async def test_a_clock_that_was_set_forward_makes_nothing_old(
+    conn: Connection, link: ReconnectingConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await finished(conn)
+    await a_run(conn)
+    await aged(conn, 48)  # what the database says once its clock was set forward by that much
+    clock = Clock()
+    clock.measured(0.0, 0.0, 1_000_000.0)
+    clock.measured(10.0, 10.0, 1_000_010.0 + 47 * 3600)
+    monkeypatch.setattr(module, "clock", clock)
+
+    await pruned(keeping(link))
+    assert await value(conn, "select count(*) from qw.finished") == 2
+    await aged(conn, 24)
+    await pruned(keeping(link))
+    assert await value(conn, "select count(*) from qw.finished") == 0
+
+
+async def test_a_task_with_a_long_log_goes_in_small_statements(conn: Connection, link: ReconnectingConnection) -> None:
+    [id] = await finished(conn)
+    await conn.execute(
+        "insert into qw.task_log (task_id, attempt, level, message)"
+        " select %s, 1, 'INFO', 'line' from generate_series(1, 350)", [id])  # fmt: skip
+    await aged(conn, 48)
+    pruner = keeping(link)
+    pruner.batch = 100
+
+    assert await tasks.prune_history(conn, [id], limit=100)
+    assert await value(conn, "select count(*) from qw.task_log") == 250
+    await pruned(pruner)
+
+    assert await value(conn, "select count(*) from qw.task_log") == 0
+
+
+async def test_what_is_locked_is_passed_over_and_a_slow_statement_makes_the_next_smaller(
+    conn: Connection, other: Connection, link: ReconnectingConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_SECONDS", 0.05)
+    held, free = await finished(conn, None, new_task(), new_task())
+    await tasks.write_logs(conn, [(free, 1, "INFO", "line")])
+    await aged(conn, 48)
+    pruner = keeping(link)
+
+    async with other.transaction():
+        await other.execute("select 1 from qw.finished where task_id = %s for update", [held])
+        await pruner.prune()
+        assert await column(conn, "select task_id from qw.finished") == [held]
+    async with other.transaction():
+        await other.execute("lock table qw.task_log")
+        with pytest.raises(Unavailable):
+            await pruner.prune()
+    assert pruner.batch < module.BATCH
+
+    await pruned(pruner)
+    assert await value(conn, "select count(*) from qw.finished") == 0
+
+
+def test_what_follows_the_first_measurement_is_what_the_clock_was_set_by() -> None:
+    clock, steps = Clock(), []
+    for asked, answered, database in ((0.0, 0.2, 100.1), (10.0, 10.2, 110.1), (20.0, 20.2, 720.1), (30.0, 45.0, 30.0)):
+        clock.measured(asked, answered, database)
+        steps.append(round(clock.stepped, 6))
+
+    assert steps == [0.0, 0.0, 600.0, 600.0]  # the last answer took too long to say anything
