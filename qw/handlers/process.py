@@ -26,7 +26,6 @@ from qw.core.task.payload import Json
 from qw.handlers.child import ExitStatus, Program, started
 
 _RUNNER = str(Path(__file__).with_name("process_child.py"))
-_ON_PURPOSE: Mapping[str, type[Exception]] = {"Reject": Reject, "Retry": Retry, "Snooze": Snooze}
 
 
 class ProcessDied(Failure):
@@ -44,7 +43,7 @@ async def run_in_process(
     with tempfile.TemporaryDirectory(prefix="qw-process-") as private, _request(function, kwargs) as request:
         answer = Path(private, "answer.json")
         argv = (sys.executable, "-I", _RUNNER, str(answer))
-        program = Program(executable=sys.executable, argv=argv, env=os.environ, cwd=Path.cwd())
+        program = Program(executable=sys.executable, argv=argv, env=os.environ, cwd=_directory())
         async with (
             asyncio.timeout(timeout.total_seconds() if timeout else None),
             started(program, stdin=request, capture=False) as (child, _),
@@ -65,8 +64,6 @@ def _request(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Iterato
 
 def _call(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
     name = getattr(function, "__qualname__", repr(function))
-    if "context" in kwargs:
-        raise Reject(f"{name} runs in a process of its own, where there is no context")
     if getattr(function, "__module__", None) == "__main__":
         raise Reject(f"{name} stands in the program's main file; process=True needs a module that can be imported")
     try:
@@ -76,29 +73,36 @@ def _call(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
 
 
 def _answer(path: Path, ended: ExitStatus) -> Json:
-    if ended.code or not path.exists():
+    if ended.code:
         raise ProcessDied(f"process died: {ended}")
-    answer = json.loads(path.read_bytes())
-    if "raised" in answer:
-        raise _raised(answer["raised"])
+    try:
+        answer = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise ProcessDied(f"process ended without an answer: {ended}") from None
+    if "returned" not in answer:
+        raise _raised(answer)
     result: Json = answer["returned"]
     return result
 
 
-def _raised(raised: Mapping[str, Any]) -> Exception:
-    """An exception like the one raised there. What handlers raise on purpose is the real class again."""
-    names, text = list(raised["names"]), str(raised["text"])
-    known = next((name for name in names if name in _ON_PURPOSE), None)
-    base = _ON_PURPOSE[known] if known else Exception
-    cls = _subclass(names[: names.index(known)] if known else names, base)
-    if base is Snooze:
-        error: Exception = cls(raised["seconds"], text)
-    elif base is Retry:
-        error = cls(text, after=raised["seconds"])
+def _raised(answer: Mapping[str, Any]) -> Exception:
+    """An exception that is judged here as that one was there, with the names of its classes."""
+    text = str(answer["text"])
+    if "snoozed" in answer:
+        return Snooze(answer["snoozed"], text)
+    names = [name for name in answer["failed"] if name not in _BELOW]
+    if answer["final"]:
+        error: Exception = _subclass(names, Reject)(text)
+    elif answer["after"] is not None or "Retry" in answer["failed"]:
+        error = _subclass(names, Retry)(text, after=answer["after"])
     else:
-        error = cls(text)
-    error.add_note(str(raised["traceback"]))
+        error = _subclass(names, Exception)(text)
+    if trace := answer.get("traceback"):
+        error.add_note(str(trace))
     return error
+
+
+_BELOW = frozenset({"Reject", "Retry", "Exception", "BaseException"})
 
 
 def _subclass(names: Sequence[str], base: type[Exception]) -> Any:
@@ -106,3 +110,11 @@ def _subclass(names: Sequence[str], base: type[Exception]) -> Any:
     for name in reversed(names):
         base = type(name, (base,), {})
     return base
+
+
+def _directory() -> Path:
+    """The daemon's directory; the root when it was deleted, or a handler moved the daemon into one that was."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")

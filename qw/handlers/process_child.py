@@ -7,43 +7,64 @@ import json
 import os
 import pickle
 import sys
-import traceback
+from contextlib import suppress
 from typing import Any
 
 
 def main() -> None:
+    process, path = os.getpid(), sys.argv[1]
     sys.path[:] = pickle.load(sys.stdin.buffer)  # noqa: S301 (our own daemon wrote it)
     call = sys.stdin.buffer.read()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    with open(sys.argv[1], "w") as answer:
-        json.dump(_answer(call), answer)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    answer = _answer(call)
+    if os.getpid() == process:  # not a copy that the function made with fork()
+        with open(f"{path}.part", "w") as part:
+            json.dump(answer, part)
+        os.rename(part.name, path)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the function may have closed it
+                stream.flush()
     os._exit(0)  # threads that the function left behind end here
 
 
 def _answer(call: bytes) -> "dict[str, Any]":
-    from qw.core.task.payload import clean
+    """The outcome of the call, judged here: the objects that it is judged by cannot be sent."""
+    from qw.core.task.outcome import error_outcome, is_explained, result_outcome, text_of, traceback_of
 
     try:
         function, kwargs = pickle.loads(call)  # noqa: S301
-        return {"returned": clean(function(**kwargs))}
-    except Exception as error:
-        return {"raised": _told(error)}
+        return _told(result_outcome(_awaited(function(**kwargs))))
+    except BaseException as error:
+        told = _told(error_outcome(error))
+        try:
+            told["traceback"] = "" if is_explained(error) else traceback_of(error)
+        except BaseException:
+            told["traceback"] = text_of(error)
+        return told
 
 
-def _told(error: Exception) -> "dict[str, Any]":
-    """What `process` needs to raise a like exception; ``seconds`` is what a Retry or Snooze carries."""
-    from qw.core.task.payload import clean_error
+def _awaited(result: object) -> object:
+    """The end of what a function returned that hid, behind a decorator, that it is async."""
+    if not hasattr(result, "__await__"):
+        return result
+    import asyncio
 
-    pause = getattr(error, "after", getattr(error, "delay", None))
-    total_seconds = getattr(pause, "total_seconds", None)
-    return {
-        "names": [cls.__name__ for cls in type(error).__mro__ if cls not in (Exception, BaseException, object)],
-        "text": clean_error(str(error)),
-        "traceback": clean_error("".join(traceback.format_exception(error))),
-        "seconds": total_seconds() if callable(total_seconds) else None,
-    }
+    async def end() -> object:
+        return await result
+
+    return asyncio.run(end())
+
+
+def _told(outcome: Any) -> "dict[str, Any]":
+    """The outcome as JSON; times in seconds."""
+    from qw.core.task.ending import Completed, Snoozed
+
+    if isinstance(outcome, Completed):
+        return {"returned": outcome.result}
+    if isinstance(outcome, Snoozed):
+        return {"snoozed": outcome.delay.total_seconds(), "text": outcome.reason}
+    after = None if outcome.after is None else outcome.after.total_seconds()
+    return {"failed": list(outcome.names), "text": outcome.error, "after": after, "final": outcome.final}
 
 
 if __name__ == "__main__":

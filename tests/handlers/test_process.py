@@ -135,9 +135,102 @@ async def test_fault_11_a_crash_is_a_failure_of_this_attempt_only(how: str, end:
         await run_in_process(crash, {"how": how})
 
 
-async def test_leaving_the_interpreter_is_a_death_too() -> None:
-    with pytest.raises(ProcessDied, match=r"^process died: exit code 4$"):
+async def test_an_exit_is_told_with_its_code() -> None:
+    with pytest.raises(Exception, match=r"^sys.exit\(4\)") as caught:
         await run_in_process(fail, {"how": "exit"})
+
+    assert type(caught.value).__name__ == "SystemExit"
+
+
+async def test_a_process_that_ends_without_an_answer_says_so() -> None:
+    with pytest.raises(ProcessDied, match=r"^process ended without an answer: exit code 0$"):
+        await run_in_process(os._exit, {"status": 0})
+
+
+class Unanswerable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Unreadable:
+    """It can be sent, and raises where it is read."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (self.code,)
+
+
+def give(what: str) -> Any:
+    if what == "large":
+        return "x" * 10_000_000
+    if what == "lazy":
+        return map(str, [1])
+    if what == "unanswerable":
+        return Unanswerable()
+    if what == "coroutine":
+        return asyncio.sleep(0, "slept")
+    if what == "fork":
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+        return "parent" if pid else "child"
+    if what == "closed":
+        sys.stdout.close()
+        sys.stderr.close()
+        return "closed"
+    if what == "group":
+        raise ExceptionGroup("several", [ValueError("v"), Retry("busy", after=9)])
+    raise ExceptionGroup("several", [Snooze(3), Reject("no such customer")])
+
+
+GROUP = ["ExceptionGroup", "BaseExceptionGroup"]
+
+
+def ignore(what: object) -> str:
+    return str(what)
+
+
+@pytest.mark.parametrize(("what", "result"), [("coroutine", "slept"), ("fork", "parent"), ("closed", "closed")])
+async def test_what_a_function_does_to_its_process_does_not_lose_its_result(what: str, result: str) -> None:
+    assert await run_in_process(give, {"what": what}) == result
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "names"),
+    [
+        ("large", "return a reference", ["ResultTooLarge", "Reject"]),
+        ("lazy", "has not been computed", ["Invalid", "Reject"]),
+        ("unanswerable", "RuntimeError: no text", ["RuntimeError"]),
+        (
+            "group",
+            "2 errors: ValueError: v; Retry: busy",
+            ["ExceptionGroup", "BaseExceptionGroup", "ValueError", "Retry"],
+        ),
+        ("rejected group", "no such customer", ["ExceptionGroup", "BaseExceptionGroup", "Reject"]),
+    ],
+)
+async def test_an_outcome_is_judged_in_the_process_as_anywhere(what: str, error: str, names: list[str]) -> None:
+    with pytest.raises(Exception, match=error) as caught:
+        await run_in_process(give, {"what": what})
+
+    assert [kind.__name__ for kind in type(caught.value).__mro__][: len(names)] == names
+    assert getattr(caught.value, "after", None) == (timedelta(seconds=9) if what == "group" else None)
+
+
+async def test_an_argument_that_cannot_be_read_there_is_a_failure_that_says_so() -> None:
+    with pytest.raises(Exception, match=r"^sys.exit\(5\)"):
+        await run_in_process(ignore, {"what": Unreadable(5)})
+
+
+async def test_it_runs_though_the_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert await run_in_process(os.getcwd, {}) == "/"
 
 
 async def test_fault_12_a_memory_error_is_an_ordinary_failure() -> None:
@@ -195,5 +288,3 @@ async def test_fault_24_it_dies_with_the_daemon(tmp_path: Path) -> None:
 async def test_what_cannot_be_sent_there_is_rejected() -> None:
     with pytest.raises(Reject, match="cannot be sent to another process"):
         await run_in_process(lambda: None, {})
-    with pytest.raises(Reject, match="there is no context"):
-        await run_in_process(double, {"number": 1, "context": object()})
