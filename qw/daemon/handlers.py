@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from urllib.parse import urlsplit
+from functools import partial
 from uuid import UUID
 
 from qw.config import Settings
@@ -31,7 +31,7 @@ from qw.handlers.invoice import (
 )
 from qw.handlers.noop import add_noop
 from qw.services.context import Connections
-from qw.services.webhooks import Signer
+from qw.services.webhooks import Signer, receiver
 from qw.store import applied, runs
 
 
@@ -78,10 +78,12 @@ def built_in(
     """The handlers that come with qw, and what closes the connections they keep."""
     app = Handlers()
     add_noop(app)
-    theirs = [host for hook in webhooks.values() if (host := urlsplit(hook.url).hostname)]  # the operator named them
-    egress = Egress.allowing(*settings.http_allow, *theirs)
-    sign = Signer(webhooks, os.environ, stored_webhooks(pool))
-    http = HttpOptions(egress=egress, base_url=settings.http_base_url, sign=sign)
+    http = HttpOptions(
+        egress=Egress.allowing(*settings.http_allow),
+        base_url=settings.http_base_url,
+        sign=Signer(webhooks, os.environ, stored_webhooks(pool)),
+        exempt=partial(receiver, webhooks),
+    )
     close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
     add_command(app, CommandOptions(allowed=allowed, commands=commands, stored=stored_commands(pool)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_STORED = MAX_RESULT - 24 * 1024  # bytes of a body, also as JSON; the rest is for the headers
+ENCODINGS = "gzip, deflate"  # what is unpacked piece by piece
 MAX_READ = 10 * 1024 * 1024  # bytes of a body once unpacked; longer fails the attempt
 
 _MAX_HEADERS = 16 * 1024  # bytes of headers kept
@@ -73,14 +74,10 @@ class Answer:
 
 async def read(response: httpx.Response) -> Answer:
     """The answer with at most MAX_STORED bytes of its body. Raise ResponseTooLarge past MAX_READ unpacked bytes."""
-    unpack = _unpacker(response.headers.get("content-encoding", ""))
     kept, total = bytearray(), 0
-    async for packed in response.aiter_raw():
-        for piece in unpack(packed):
-            total += len(piece)
-            if total > MAX_READ:
-                raise ResponseTooLarge(f"the response is longer than {MAX_READ:,} bytes")
-            kept += piece[: MAX_STORED - len(kept)]
+    async for piece in pieces(response, most=MAX_READ):
+        total += len(piece)
+        kept += piece[: MAX_STORED - len(kept)]
     return Answer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},
@@ -88,6 +85,22 @@ async def read(response: httpx.Response) -> Answer:
         truncated=total > len(kept),
         length=total,
     )
+
+
+async def content(response: httpx.Response, *, most: int) -> bytes:
+    """The whole body. Raise ResponseTooLarge past *most* unpacked bytes."""
+    return b"".join([piece async for piece in pieces(response, most=most)])
+
+
+async def pieces(response: httpx.Response, *, most: int) -> AsyncIterator[bytes]:
+    """The body as it comes in, unpacked. Raise ResponseTooLarge past *most* bytes."""
+    unpack, total = _unpacker(response.headers.get("content-encoding", "")), 0
+    async for packed in response.aiter_raw():
+        for piece in unpack(packed):
+            total += len(piece)
+            if total > most:
+                raise ResponseTooLarge(f"the response is longer than {most:,} bytes")
+            yield piece
 
 
 def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:

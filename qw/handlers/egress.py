@@ -1,5 +1,8 @@
 """Where handlers may connect to: any public address, and what the operator allows by network, host or URL.
 
+Every HTTP client of qw is made here: none takes a proxy from the environment, keeps cookies or follows redirects by
+itself.
+
 Judged are the addresses a name resolves to, at the moment of connecting, and the connection goes to a judged address:
 there is no second look-up that could answer differently. Redirects are connections like any other.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
@@ -64,6 +67,10 @@ class Egress:
         """Allow ``10.0.0.0/8``, ``127.0.0.1``, ``intranet``, ``intranet:8080``, ``[::1]:80`` or the host of a URL."""
         return cls(rules=tuple(map(_rule, allow)), resolve=resolve)
 
+    def also(self, url: str) -> Egress:
+        """The same, and the host and port of *url* too."""
+        return replace(self, rules=(*self.rules, _rule(origin(url))))
+
     async def addresses(self, host: str, port: int) -> list[Address]:
         """Where to connect for *host*, in order. Raise Refused if one address is forbidden, OSError for none."""
         name = host.rstrip(".").lower()
@@ -107,23 +114,30 @@ def client(egress: Egress) -> httpx.AsyncClient:
 
 
 class Clients:
-    """One checked client for each event loop, made when it is first wanted."""
+    """One checked client for each event loop and exemption, made when it is first wanted."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
-        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[asyncio.AbstractEventLoop, str | None], httpx.AsyncClient] = {}
 
-    def current(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            self._clients[loop] = client(self._egress)
-        return self._clients[loop]
+    def current(self, exempt: str | None = None) -> httpx.AsyncClient:
+        """The client of the running loop; with *exempt* one that may also go to host and port of this URL."""
+        key = (asyncio.get_running_loop(), exempt and origin(exempt))
+        if key not in self._clients:
+            self._clients[key] = client(self._egress.also(exempt) if exempt else self._egress)
+        return self._clients[key]
 
     async def close(self) -> None:
-        """Close the client of the running loop, if it has one. Safe to repeat."""
-        used = self._clients.pop(asyncio.get_running_loop(), None)
-        if used is not None:
-            await used.aclose()
+        """Close the clients of the running loop. Safe to repeat."""
+        loop = asyncio.get_running_loop()
+        for key in [key for key in self._clients if key[0] is loop]:
+            await self._clients.pop(key).aclose()
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
 
 
 def _rule(text: str) -> EgressRule:

@@ -17,7 +17,7 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import Json, shortened
-from qw.handlers.answer import Answer, read
+from qw.handlers.answer import ENCODINGS, Answer, read
 from qw.handlers.egress import Clients, Egress, redact
 from qw.handlers.registry import Handlers
 
@@ -49,12 +49,14 @@ async def _unsigned(headers: Mapping[str, str], url: str, body: bytes) -> dict[s
 class HttpOptions:
     """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to.
 
-    *sign* makes more headers for a request, given the headers of its task, its URL and its body.
+    *sign* makes more headers for a request, given the headers of its task, its URL and its body. *exempt* gives the URL
+    whose host and port a request may go to beside that, given the same of its task and URL; None: none.
     """
 
     egress: Egress = field(default_factory=Egress)
     base_url: str | None = None
     sign: Callable[[Mapping[str, str], str, bytes], Awaitable[dict[str, str]]] = _unsigned
+    exempt: Callable[[Mapping[str, str], str], str | None] = lambda headers, url: None
 
 
 def _duration(value: object) -> timedelta:
@@ -92,8 +94,9 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
 
     @app.handler("http_request")
     async def http_request(payload: HttpPayload, context: Context) -> Json:
-        request = await _request(clients.current(), options, payload, context)
-        answer = await _ask(clients.current(), request, payload.timeout)
+        client = clients.current(options.exempt(context.headers, payload.url))
+        request = await _request(client, options, payload, context)
+        answer = await _ask(client, request, payload.timeout)
         if not 200 <= answer.status < 300:
             await context.log(f"answered {answer.status}: {shortened(answer.text, _LOGGED)}", level="ERROR")
             raise _failure(answer)
@@ -107,7 +110,7 @@ async def _request(
 ) -> httpx.Request:
     content, content_type = _content(payload)
     ours: dict[str, str] = {
-        "Accept-Encoding": "gzip, deflate",  # what `answer.read` can unpack piece by piece
+        "Accept-Encoding": ENCODINGS,
         "Idempotency-Key": context.idempotency_key,
         **{name: context.headers[name] for name in ("traceparent", "tracestate") if name in context.headers},
         **await options.sign(context.headers, payload.url, content or b""),

@@ -6,6 +6,7 @@ that never answers is timed out, and when the daemon dies the task is dispatched
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -13,6 +14,8 @@ from qw.core.errors import Unavailable
 from qw.core.task.handler_api import Context, Failure, Retry, Snooze
 from qw.core.task.payload import Json, shortened
 from qw.core.task.remote import Remote, request, result_of
+from qw.handlers.answer import ENCODINGS, MAX_READ, content
+from qw.handlers.egress import Egress, client
 from qw.handlers.registry import Handlers
 
 Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # the queue and the request; raises Unavailable
@@ -42,17 +45,32 @@ def _add(app: Handlers, remote: Remote, call: Call | None) -> None:
 
 
 async def _post(url: str, remote: Remote, context: Context) -> bytes:
-    """A 2xx answer; 429 and 503 ask for a later try, any other is a failure."""
+    """A 2xx answer; 429 and 503 ask for a later try, any other is a failure.
+
+    Who declared the worker named its host and port, so these are allowed; everything else is as for `http_request`.
+    """
     import httpx
 
-    headers = {"Content-Type": "application/json", "Idempotency-Key": context.idempotency_key}
-    async with httpx.AsyncClient(timeout=remote.timeout.total_seconds()) as client:
-        try:
-            response = await client.post(url, content=request(context), headers=headers)
-        except httpx.TransportError as error:
-            raise Failure(f"the worker cannot be reached: {error or type(error).__name__}") from None
+    from qw.handlers.transport import send
+
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": ENCODINGS,
+        "Idempotency-Key": context.idempotency_key,
+    }
+    try:
+        async with asyncio.timeout(remote.timeout.total_seconds()), client(Egress().also(url)) as calls:
+            response = await send(calls, calls.build_request("POST", url, content=request(context), headers=headers))
+            try:
+                answer = await content(response, most=MAX_READ)
+            finally:
+                await response.aclose()
+    except TimeoutError:
+        raise Failure(f"the worker did not answer within {remote.timeout.total_seconds():g} s") from None
+    except httpx.TransportError as error:
+        raise Failure(f"the worker cannot be reached: {error or type(error).__name__}") from None
     if response.status_code in (429, 503):
         raise Retry(f"the worker answered {response.status_code}")
     if not 200 <= response.status_code < 300:
-        raise Failure(f"the worker answered {response.status_code}: {shortened(response.text, 500)}")
-    return response.content
+        raise Failure(f"the worker answered {response.status_code}: {shortened(answer.decode(errors='replace'), 500)}")
+    return answer

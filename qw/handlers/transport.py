@@ -6,8 +6,11 @@ certificate's name and every redirect stay as httpx has them, and none can reach
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
@@ -64,10 +67,16 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+@cache
+def _ssl_context(file: str | None, directory: str | None) -> ssl.SSLContext:
+    """One for all clients, as loading the certificates takes 20 ms; httpx itself looks at these two variables."""
+    return httpx.create_ssl_context()
+
+
 class _Transport(httpx.AsyncBaseTransport):
     def __init__(self, egress: Egress) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
             network_backend=_Backend(egress),
             max_connections=None,  # the worker's slots are the limit
             max_keepalive_connections=20,

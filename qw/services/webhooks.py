@@ -110,6 +110,15 @@ def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:
         raise Misconfigured(*faults)
 
 
+def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str) -> str | None:
+    """*url* where a task with these *headers* takes an event to it for one of *hooks*; None: it does not.
+
+    The operator's own files name it, so a daemon may go there, whatever its policy says of other tasks.
+    """
+    hook = hooks.get(headers.get(HEADER, ""))
+    return url if hook is not None and hook.url == url else None
+
+
 class Signer:
     """Makes the headers that sign a webhook's request, given the headers of its task, its URL and its body.
 
@@ -134,7 +143,8 @@ class Signer:
             return {}
         id, timestamp = headers.get("qw-event", ""), int(clock.seconds())
         signed = {"webhook-id": id, "webhook-timestamp": str(timestamp)}
-        if variable := headers.get(KEY_HEADER):
+        variable = headers.get(KEY_HEADER)
+        if variable is not None:
             await self._check_rule(name, url, variable)
             secret = _secret(variable, self._environ)
             if secret is None:

@@ -28,6 +28,7 @@ class Service:
     url: str = ""
     status: int = 200
     answer: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -43,7 +44,7 @@ class Service:
             )
         )
         content = self.answer if isinstance(self.answer, bytes) else orjson.dumps(self.answer)
-        await Response(content, self.status, media_type="application/json")(scope, receive, send)
+        await Response(content, self.status, self.headers, media_type="application/json")(scope, receive, send)
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""Calls to the operator's own services: orders, PDF and e-mail. They are configured, so no egress policy applies."""
+"""Calls to the operator's own services: orders, PDF and e-mail.
+
+Who configured them named their host and port, so these are allowed; everything else is as for `http_request`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from typing import Any
 
 from qw.core.task.handler_api import Failure
 from qw.core.task.payload import shortened
+from qw.handlers.answer import ENCODINGS, ResponseTooLarge, UnreadableResponse, content
+from qw.handlers.egress import Egress, EgressRefused, client
 
 
 class ServiceFailed(Failure):
@@ -36,6 +41,8 @@ async def answer(call: ServiceCall) -> Any:
     """
     import httpx
 
+    from qw.handlers.transport import TooManyRedirects
+
     try:
         async with asyncio.timeout(call.timeout.total_seconds()):
             content = await _content(call)
@@ -43,6 +50,10 @@ async def answer(call: ServiceCall) -> Any:
         raise ServiceFailed(f"no answer within {call.timeout.total_seconds():g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceFailed(f"{type(error).__name__}: {error}") from None
+    except ResponseTooLarge:
+        raise ServiceFailed(f"the answer is longer than {call.most:,} bytes") from None
+    except (UnreadableResponse, EgressRefused, TooManyRedirects) as error:
+        raise ServiceFailed(str(error)) from None
     try:
         return json.loads(content, parse_float=Decimal) if content.strip() else None
     except (ValueError, RecursionError):
@@ -52,17 +63,17 @@ async def answer(call: ServiceCall) -> Any:
 async def _content(call: ServiceCall) -> bytes:
     import httpx
 
+    from qw.handlers.transport import send
+
     url = httpx.URL(call.url).copy_merge_params(dict(call.query))
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=None) as client,  # noqa: S113 — answer() limits the whole call
-        client.stream(call.method, url, headers=dict(call.headers), json=call.body) as response,
-    ):
-        content = b""
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > call.most:
-                raise ServiceFailed(f"the answer is longer than {call.most:,} bytes")
-        if not response.is_success:
-            said = shortened(content.decode(errors="replace").strip(), 500)
-            raise ServiceFailed(f"status code {response.status_code}: {said}".rstrip(": "))
-        return content
+    headers = {**call.headers, "Accept-Encoding": ENCODINGS}
+    async with client(Egress().also(call.url)) as calls:
+        response = await send(calls, calls.build_request(call.method, url, headers=headers, json=call.body))
+        try:
+            said = await content(response, most=call.most)
+        finally:
+            await response.aclose()
+    if not response.is_success:
+        text = shortened(said.decode(errors="replace").strip(), 500)
+        raise ServiceFailed(f"status code {response.status_code}: {text}".rstrip(": "))
+    return said
