@@ -1,4 +1,4 @@
-"""The verbs: which module has which, and what ``qw --help`` says of it. A module is imported when its verb is used."""
+"""The table of commands, shown by ``qw --help``. The module of a command is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 VERBS: Mapping[str, Mapping[str, str]] = {
-    "Every day": {
-        "enqueue": "Put tasks into the queue.",
+    "Common commands": {
+        "enqueue": "Enqueue tasks.",
         "run": "Run a shell command as a task.",
-        "daemon": "Run tasks until told to stop.",
-        "api": "Serve HTTP alone, and run no tasks.",
-        "status": "Show queues, workers and failures in one screen.",
-        "logs": "Show what a task said.",
-        "why": "Say what keeps a task from running.",
-        "wait": "Wait until tasks are final.",
-        "demo": "Make an invoice from real orders, on a database of its own.",
+        "daemon": "Run a worker until it is stopped.",
+        "api": "Serve the HTTP API without running tasks.",
+        "status": "Show queues, workers and recent failures.",
+        "logs": "Show the log of a task.",
+        "why": "Explain why a task is not running.",
+        "wait": "Wait until tasks have finished.",
+        "demo": "Run the sample invoice workflow from start to finish.",
     },
-    "Things": {
-        "task": "List, show and repair tasks.",
-        "workflow": "Start, follow and check workflows.",
-        "schedule": "Start tasks and workflows by the clock.",
-        "apply": "Make workflows and schedules what files say.",
+    "Resources": {
+        "task": "List, inspect, retry and cancel tasks.",
+        "workflow": "Start, inspect and validate workflows.",
+        "schedule": "Start tasks and workflows on a schedule.",
+        "apply": "Apply definition files to the database.",
         "diff": "Show what qw apply would change.",
-        "queue": "Look at queues; pause, drain and empty them.",
-        "worker": "Look at the daemons that run tasks; drain them.",
-        "events": "Look at what happened, and tell it again.",
-        "db": "Care for the database.",
+        "queue": "List, pause, limit, drain and purge queues.",
+        "worker": "List, inspect and drain workers.",
+        "events": "Follow and replay events.",
+        "db": "Manage the database schema, access rights and the private PostgreSQL.",
     },
-    "Help": {
-        "doctor": "Look for problems, and say how each is fixed.",
-        "config": "Show the settings and where each comes from.",
-        "completion": "Print the completion script of a shell.",
+    "Diagnostics": {
+        "doctor": "Check the installation and suggest fixes.",
+        "config": "Show all settings and where each value comes from.",
+        "completion": "Print a shell completion script.",
     },
 }
 
@@ -45,7 +45,7 @@ FLAGS: dict[str, object] = {}  # settings by name, as far as this command line g
 
 
 class Verb(TyperCommand):
-    """A command that also takes the flags every command takes."""
+    """A command that also takes the common options."""
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **more: Any) -> None:
         super().__init__(*args, params=[*(params or []), *get_command(_common).params], **more)
@@ -55,7 +55,7 @@ class Verb(TyperCommand):
 
 
 class Noun(TyperGroup):
-    """Verbs about one thing."""
+    """A group of commands about one resource."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _plain(super().get_params(ctx))
@@ -97,7 +97,7 @@ class _Plain:
 
 
 class Verbs(Noun):
-    """The top of the tree: it knows all verbs by name, and loads the one that is used."""
+    """The root command: knows all commands by name and loads the one that is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for section in VERBS.values() for name in section]
@@ -121,7 +121,7 @@ class Verbs(Noun):
 
 
 def verbs(help: str | None = None) -> typer.Typer:
-    """An app for one module: one verb, or a noun with verbs of its own, which *help* describes."""
+    """A Typer app for one module: a single command, or a group of commands that *help* describes."""
     return typer.Typer(
         cls=Noun,
         help=help,
@@ -144,13 +144,13 @@ _common = verbs()
 @_common.command()
 def _flags(
     database_url: str = typer.Option(
-        None, callback=_remember, expose_value=False, metavar="URL", help="PostgreSQL to use."
+        None, callback=_remember, expose_value=False, metavar="URL", help="PostgreSQL connection URL."
     ),
     home: str = typer.Option(
-        None, callback=_remember, expose_value=False, metavar="DIR", help="Where the private PostgreSQL is."
+        None, callback=_remember, expose_value=False, metavar="DIR", help="Directory of the private PostgreSQL."
     ),
     config: str = typer.Option(
-        None, "-c", "--config", callback=_remember, expose_value=False, metavar="FILE", help="Settings, as qw.toml."
+        None, "-c", "--config", callback=_remember, expose_value=False, metavar="FILE", help="Settings file (TOML)."
     ),
 ) -> None:
-    """What every command takes."""
+    """Options that every command takes."""

@@ -31,8 +31,8 @@ EXIT_CODES: Mapping[str, int] = {
     "timed_out": TIMED_OUT,
 }
 _NEXT: Mapping[str, str] = {
-    "unavailable": "qw doctor looks for the reason",
-    "read_only": "try again when it takes writes",
+    "unavailable": "run qw doctor to find the cause",
+    "read_only": "try again when the server accepts writes",
 }
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each verb has its own --help, with an example.",
+    epilog="Run qw COMMAND --help for the options of a command and an example.",
 )
 
 
@@ -89,7 +89,9 @@ def run(words: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
-        return _fail(f"{type(error).__name__}: {error}; this is a fault of qw; QW_LOG_LEVEL=debug shows more", FAILED)
+        return _fail(
+            f"{type(error).__name__}: {error}; this is a bug in qw; set QW_LOG_LEVEL=debug for details", FAILED
+        )
 
 
 def _run(words: Sequence[str]) -> int:

@@ -94,12 +94,12 @@ async def say_if_nobody_takes(client: Client, type: str, queue: str) -> None:
 def _doubt(workers: Sequence[WorkerRow], type: str, queue: str) -> str:
     """Empty when somebody would take it."""
     if not workers:
-        return "no worker is running; the task waits until one is: qw daemon"
+        return "no worker is running; the task waits for one: qw daemon"
     able = [worker for worker in workers if type in worker.types and (type != "command" or worker.slots.get("process"))]
     if not able and type == "command":
-        return "no live worker runs commands; the task waits until one does: qw daemon --allow-commands"
+        return "no running worker accepts commands; the task waits for one: qw daemon --allow-commands"
     if not able:
-        return f"no live worker serves the type {type!r}; the task waits until one does: qw daemon --app MODULE:ATTR"
+        return f"no running worker serves the type {type!r}; the task waits for one: qw daemon --app MODULE:ATTR"
     if not any(not worker.queues or queue in worker.queues for worker in able):
-        return f"no live worker serves the queue {queue!r}; the task waits until one does: qw daemon --queues {queue}"
+        return f"no running worker serves the queue {queue!r}; the task waits for one: qw daemon --queues {queue}"
     return ""

@@ -195,10 +195,10 @@ class Client:
             return await types.names(conn)
 
     async def check_type(self, type: str) -> None:
-        """Raise Invalid for a type that nobody has ever served, naming those that are known."""
+        """Raise Invalid for a type that no worker has ever registered, naming the known ones."""
         known = await self.types()
         if type not in known:
-            raise Invalid(f"nobody has ever served the type {type!r}{among(type, known)}")
+            raise Invalid(f"unknown task type {type!r}: no worker has registered a handler for it{among(type, known)}")
 
     # -- looked up
 

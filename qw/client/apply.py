@@ -190,7 +190,7 @@ async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Defi
 async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
     served = await types.names(conn)
     found = [
-        f"workflow {name}: nobody has ever served the type {type!r}{guess(type, [*served, *KINDS])}"
+        f"workflow {name}: no worker has registered the task type {type!r}{guess(type, [*served, *KINDS])}"
         for name, one in wanted.workflows.items()
         for type in sorted(one.types.difference(served))
     ]

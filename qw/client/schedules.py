@@ -224,7 +224,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
     known = await types.names(conn)
     if schedule.target.type not in known:
         hint = guess(schedule.target.type, known)
-        message = f"nobody has ever served {schedule.target.type!r}{hint} Known are: {', '.join(known)}"
+        message = f"unknown task type {schedule.target.type!r}{hint} Known types: {', '.join(known)}"
         raise Invalid(Fault(path="type", message=message))
 
 

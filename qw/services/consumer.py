@@ -113,4 +113,4 @@ class Consumer:
 async def _check_type(conn: Connection, type: str) -> None:
     known = await types.names(conn)
     if type not in known:
-        raise Invalid(f"nobody has ever served the type {type!r}{guess(type, known)}")
+        raise Invalid(f"unknown task type {type!r}{guess(type, known)}")

@@ -80,7 +80,7 @@ class Site:
         self._types: frozenset[str] = frozenset()
 
     async def check_type(self, type: str) -> None:
-        """Raise Invalid for a type that nobody has ever served. Asks the database only about what is new."""
+        """Raise Invalid for a type that no worker has ever registered. Asks the database only about what is new."""
         if type in self._types:
             return
         self._types = frozenset(await self.client.types())

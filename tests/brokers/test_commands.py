@@ -166,7 +166,7 @@ async def test_what_cannot_be_read_goes_to_the_dead_letters_with_the_reason(
     dead = await post.dead()
     assert [body for body, _ in dead] == [b"{not json", unknown]
     assert "not JSON" in dead[0][1]
-    assert "nobody has ever served the type 'nop'; did you mean 'noop'?" in dead[1][1]
+    assert "unknown task type 'nop'; did you mean 'noop'?" in dead[1][1]
     assert await value(conn, "select count(*) from qw.task") == 1
 
 

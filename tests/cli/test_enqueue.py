@@ -98,7 +98,7 @@ def test_waiting_returns_the_result_and_exit_0(qw: Qw) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["enqueue"], 2, "needs a type"),
+        (["enqueue"], 2, "no task type given"),
         (["enqueue", "nop"], 2, "did you mean 'noop'?"),
         (["enqueue", "noop", "--in", "soon"], 2, "qw: --in: 'soon' is not a duration such as 30s"),
         (["enqueue", "noop", "--at", "tomorrow"], 2, "at: 'tomorrow' is not a time such as"),
@@ -109,7 +109,7 @@ def test_waiting_returns_the_result_and_exit_0(qw: Qw) -> None:
         (["enqueue", "noop", "--max-retries", "0"], 2, "qw: --max-retries: "),
         (["enqueue", "noop", "--timeout", "0s"], 2, "must be longer than 0"),
         (["enqueue", "noop", "--id", "x"], 2, "'x' is not a UUID"),
-        (["enqueue", "noop", "--payload", "@none.json"], 3, "there is no file none.json"),
+        (["enqueue", "noop", "--payload", "@none.json"], 3, "no such file: none.json"),
         (["enqueue", "noop", "--on-conflict", "maybe"], 2, "'maybe' is not error, skip or replace"),
         (["enqueue", "noop", "--stdin", "--payload", "{}"], 2, "--payload cannot be given with --stdin"),
     ],
@@ -206,8 +206,8 @@ def test_a_bad_line_is_named_and_nothing_of_the_input_is_stored(qw: Qw, from_a_p
     assert done.code == 2
     for said in (
         "line 6001: payload: must be a JSON object",
-        "line 6002: nobody has ever served the type 'nop'; did you mean 'noop'?",
-        "line 6003: 'pay' is not a key of a task; did you mean 'payload'?",
+        "line 6002: unknown task type 'nop'; did you mean 'noop'?",
+        "line 6003: 'pay' is not a field of a task; did you mean 'payload'?",
         "line 6004: not JSON",
         "nothing is stored",
     ):

@@ -34,7 +34,7 @@ def test_events_of_a_task_are_kept_shown_and_replayed(qw: Qw) -> None:
         state = qw("events", "state", "-o", "json").json["relays"]
         assert [(each["broker"], each["state"], each["error"]) for each in state] == [("postgres", "up", None)]
         replayed = qw("events", "replay", "--since", "1h", "--task", str(other))
-        assert "2 events on the way again" in replayed.err
+        assert "2 events queued for publishing again" in replayed.err
         assert len(types(qw, "--task", str(other))) == 2  # the log knows them by their ids
 
 
@@ -47,7 +47,7 @@ def test_what_is_replayed_waits_for_a_relay(qw: Qw) -> None:
     replayed = qw("events", "replay", "--since", "1h", "--type", "task.*")
 
     assert replayed.code == 0
-    assert "2 events wait for a daemon that relays events" in replayed.err
+    assert "2 events waiting for a daemon that relays events" in replayed.err
 
 
 def test_the_state_names_each_broker_its_error_and_how_much_waits_for_it(qw: Qw) -> None:
@@ -103,4 +103,4 @@ def test_events_that_no_daemon_relays_are_seen(qw: Qw) -> None:
 
     assert "publish" not in quiet
     assert "not published yet" in qw("status").out
-    assert "no daemon relays events; one that does: qw daemon, with QW_BROKER set" in qw("status").out
+    assert "no daemon publishes events; start one with: qw daemon, with QW_BROKER set" in qw("status").out

@@ -121,7 +121,7 @@ def test_a_database_that_is_away_is_exit_69(qw: Qw) -> None:
     done = qw("task", "list", "--database-url", "postgresql://nobody@127.0.0.1:1/none")
 
     assert done.code == 69
-    assert re.fullmatch(r"qw: the database cannot be reached: .*; qw doctor looks for the reason\n", done.err)
+    assert re.fullmatch(r"qw: the database cannot be reached: .*; run qw doctor to find the cause\n", done.err)
 
 
 def test_a_role_without_rights_is_exit_5(qw: Qw, url: str, server: Server) -> None:

@@ -226,7 +226,7 @@ def test_the_doctor_says_why_there_is_no_database(qw: Qw) -> None:
     away = problems(qw, QW_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     wrong = problems(qw, QW_LEESE="1s")
 
-    assert away == {"database": "start the server, or name another in QW_DATABASE_URL"}
+    assert away == {"database": "start the server, or set QW_DATABASE_URL"}
     assert "settings" in wrong
 
 

@@ -33,7 +33,7 @@ def test_a_variable_that_is_not_set_is_refused(qw: Qw) -> None:
     done = qw("run", "--env", "NONE", "--", "true")
 
     assert (done.code, done.out) == (2, "")
-    assert "--env: 'NONE' is not set here" in done.err
+    assert "--env: 'NONE' is not set in this environment" in done.err
 
 
 def test_whoever_runs_a_command_that_nobody_takes_is_warned(qw: Qw) -> None:
@@ -42,8 +42,8 @@ def test_whoever_runs_a_command_that_nobody_takes_is_warned(qw: Qw) -> None:
         elsewhere = qw("run", "--", "true")
 
     assert (nobody.code, elsewhere.code) == (0, 0)
-    assert "no worker is running; the task waits until one is: qw daemon" in nobody.err
-    assert "no live worker serves the queue 'default'" in elsewhere.err
+    assert "no worker is running; the task waits for one: qw daemon" in nobody.err
+    assert "no running worker serves the queue 'default'" in elsewhere.err
 
 
 def test_following_shows_the_output_and_ends_as_the_command_did(served: Qw) -> None:
@@ -101,7 +101,7 @@ def answered(qw: Qw, answer: bytes) -> tuple[int, str]:
     try:
         wait_until(lambda: "processing" in qw("task", "list").out)
         process.send_signal(signal.SIGINT)
-        seen = _read_until(leader, b"go on waiting (Enter)? ")
+        seen = _read_until(leader, b"continue waiting (Enter)? ")
         os.write(leader, answer)
         code = process.wait(20)
         return code, (seen + _rest(leader)).decode()
@@ -138,6 +138,6 @@ def test_an_interrupt_may_leave_the_task_running(served: Qw) -> None:
     code, seen = answered(served, b"l\n")
 
     assert code == 130
-    assert "the task goes on; its log: qw logs -f" in seen
+    assert "the task keeps running; follow it with: qw logs -f" in seen
     assert [task["status"] for task in served("task", "list", "-o", "json").json] == ["processing"]
     assert served("task", "cancel", "--all", "--running", "--yes").code == 0

@@ -82,7 +82,7 @@ def test_a_bulk_verb_wants_yes_where_nobody_can_be_asked(qw: Qw, mixed: dict[str
 
     assert (looked.out.split(), looked.err) == ([mixed["failed"]], "1 task would be retried\n")
     assert refused.code == 2
-    assert "1 task would be changed and nobody can be asked; repeat with --yes" in refused.err
+    assert "1 task would be changed, and there is no terminal to confirm; repeat with --yes" in refused.err
     assert done.json == {"id": mixed["failed"], "outcome": "retried"}
 
 
@@ -96,7 +96,7 @@ def test_ids_come_from_stdin(qw: Qw, mixed: dict[str, str]) -> None:
 
 
 def test_a_bulk_verb_wants_to_know_which_tasks(qw: Qw) -> None:
-    assert "takes ids, filters such as --type, or --all" in qw("task", "cancel").err
+    assert "takes task ids, filters such as --type, or --all" in qw("task", "cancel").err
     assert "not both" in qw("task", "cancel", "019abc", "--all").err
 
 

@@ -67,7 +67,7 @@ def test_what_is_pruned_is_asked_for_first(ready: Qw) -> None:
     refused = ready("apply", "--prune")
     pruned = ready("apply", "--prune", "--yes")
 
-    assert left.out == "! schedule nightly  (in these files no more; --prune removes it)\n"
+    assert left.out == "! schedule nightly  (no longer defined in these files; --prune removes it)\n"
     assert refused.code != 0
     assert pruned.out == "- schedule nightly\n"
     assert ready("schedule", "list", "--quiet").out == ""

@@ -111,7 +111,7 @@ async def test_a_file_that_is_wrong_anywhere_changes_nothing(client: Client) -> 
 async def test_a_type_that_nobody_serves_yet_is_a_warning(client: Client, conn: Connection) -> None:
     found = await apply.apply(client, [file("a", type="resize")], owner="o", by="me")
 
-    assert found.warnings == ["workflow a: nobody has ever served the type 'resize'"]
+    assert found.warnings == ["workflow a: no worker has registered the task type 'resize'"]
     await types.serve(conn, {})
 
 

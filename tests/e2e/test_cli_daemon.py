@@ -92,7 +92,7 @@ def test_a_hangup_has_the_workflow_files_read_again(qw: Qw) -> None:
         wait_until(lambda: "after" in names())
         file.write_text("workflows: [\n")
         daemon.send_signal(signal.SIGHUP)
-        wait_until(lambda: "workflows not reloaded" in qw.log)
+        wait_until(lambda: "definition files not reloaded" in qw.log)
 
     assert {"before", "after"} <= set(names())
 

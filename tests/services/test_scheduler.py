@@ -537,7 +537,7 @@ async def test_a_backfill_of_ticks_that_may_be_forgotten_is_refused(client: Clie
 
 
 async def test_what_could_not_be_made_is_refused_at_once(client: Client) -> None:
-    with pytest.raises(Invalid, match=r"type: nobody has ever served 'nop'; did you mean 'noop'\?"):
+    with pytest.raises(Invalid, match=r"type: unknown task type 'nop'; did you mean 'noop'\?"):
         await add(client, type="nop")
     with pytest.raises(NotFound, match="there is no workflow 'w'"):
         await add(client, workflow="w")

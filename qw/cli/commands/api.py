@@ -18,13 +18,15 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw api --port 8080")
 def api(
-    host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
-    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
-    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
-    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the HTTP server listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port the HTTP server listens on.")] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Migrate an older schema first.")] = False,
+    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Log format.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", metavar="LEVEL", help="Log level, debug to error.")
+    ] = None,
 ) -> None:
-    """Serve HTTP alone, and run no tasks."""
+    """Serve the HTTP API without running tasks."""
     from qw.cli.commands.daemon import loop_runner
     from qw.cli.session import load_settings
     from qw.daemon.logs import set_up

@@ -21,14 +21,14 @@ app = verbs()
 
 Files = Annotated[
     list[Path] | None,
-    typer.Option("--file", "-f", metavar="FILE", help="May be repeated; workflows.yaml, unless given."),
+    typer.Option("--file", "-f", metavar="FILE", help="Definition file. May be repeated. Default: workflows.yaml."),
 ]
 Owner = Annotated[
     str | None,
     typer.Option("--owner", metavar="NAME", help="The name of this set of files; their names, unless given."),
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Remove what this set applied before and does not define any more.")
+    bool, typer.Option("--prune", help="Remove definitions that this owner applied before and no longer defines.")
 ]
 
 _HISTORY: Sequence[Column] = (
@@ -46,11 +46,13 @@ def apply(
     files: Files = None,
     owner: Owner = None,
     prune: Prune = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")] = False,
-    history: Annotated[bool, typer.Option("--history", help="Only show who applied what, and when.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation before removing definitions.")
+    ] = False,
+    history: Annotated[bool, typer.Option("--history", help="Show only who applied what, and when.")] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Make the database what files say, in one transaction: workflows, schedules, queues, commands, webhooks."""
+    """Apply workflows, schedules, queues, commands and webhooks from files to the database, in one transaction."""
     from qw.cli.commands.workflow_runs import myself
     from qw.cli.options.selection import confirm
     from qw.cli.session import with_client
@@ -95,7 +97,7 @@ def show_changes(found: Changes, output: OutputFormat, *, with_text: bool) -> No
         return
     for change in found.changes:
         if change.how in _SIGNS:
-            hint = "  (in these files no more; --prune removes it)" if change.how == "left" else ""
+            hint = "  (no longer defined in these files; --prune removes it)" if change.how == "left" else ""
             print(printable(f"{_SIGNS[change.how]} {change.kind} {change.name}{hint}"))
             if with_text and change.how != "left":
                 for line in _lines(change):

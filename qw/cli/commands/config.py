@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Column, Output, OutputFormat, record, show_all, show_records
 
-app = verbs("Show the settings and where each comes from.")
+app = verbs("Show all settings and where each value comes from.")
 
 _COLUMNS: Sequence[Column] = (
     Column(title="setting", text=lambda shown: shown.name),
@@ -25,7 +25,7 @@ def _config() -> None:
 
 @app.command("show", cls=Verb, epilog="Example: qw config show")
 def show(output: Output = OutputFormat.TABLE) -> None:
-    """Show every setting, its value without secrets, and whether a flag, the environment or a file gave it."""
+    """Show all settings, with secrets masked, and where each value comes from: option, environment, file or default."""
     from qw.cli.session import load_settings
     from qw.config import shown
 

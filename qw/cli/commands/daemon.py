@@ -29,45 +29,66 @@ app = verbs()
 @app.command(cls=Verb, epilog="Example: qw daemon --queues default,mail --concurrency 50 --drain")
 def daemon(
     queues: Annotated[
-        str | None, typer.Option("--queues", "-q", metavar="NAME,...", help="Serve these only; else all, new ones too.")
+        str | None,
+        typer.Option("--queues", "-q", metavar="NAME,...", help="Queues to serve. Default: all, including new ones."),
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Async handlers at once.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Plain handlers at once.")] = None,
-    command_slots: Annotated[int | None, typer.Option("--command-slots", help="Commands at once.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Maximum number of async handlers running at once.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Maximum number of synchronous handlers (threads) running at once.")
+    ] = None,
+    command_slots: Annotated[
+        int | None, typer.Option("--command-slots", help="Maximum number of commands running at once.")
+    ] = None,
     sibling: Annotated[bool, typer.Option("--sibling", hidden=True)] = False,
-    processes: Annotated[int, typer.Option(min=1, max=256, help="Daemons to run, each with its own slots.")] = 1,
-    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is left to do.")] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Number of worker processes, each with its own slots.")
+    ] = 1,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when no task is waiting or running.")] = False,
     handlers: Annotated[
-        str | None, typer.Option("--app", metavar="MODULE:ATTR", help="Your qw.Handlers object.")
+        str | None, typer.Option("--app", metavar="MODULE:ATTR", help="The qw.Handlers object with your handlers.")
     ] = None,
     workflows: Annotated[
-        list[Path] | None, typer.Option("--workflows", metavar="FILE", help="Else workflows.yaml here, or qw's own.")
+        list[Path] | None,
+        typer.Option(
+            "--workflows",
+            metavar="FILE",
+            help="Definition file. Default: ./workflows.yaml, or the one shipped with qw.",
+        ),
     ] = None,
     allow_commands: Annotated[
-        bool | None, typer.Option(help="Run commands that stand in the database.", show_default=False)
+        bool | None, typer.Option(help="Allow tasks that run commands stored in the database.", show_default=False)
     ] = None,
     http: Annotated[
         bool | None,
-        typer.Option("--http/--no-http", help="Serve HTTP; else unless the port is taken.", show_default=False),
+        typer.Option(
+            "--http/--no-http", help="Serve the HTTP API. Default: yes, unless the port is in use.", show_default=False
+        ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address that HTTP listens on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port that HTTP listens on.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the HTTP server listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port the HTTP server listens on.")] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Migrate an older schema first.")] = False,
+    lease: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Lease: how long a silent worker keeps its tasks.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long running tasks may take to finish at shutdown.")
+    ] = None,
     wait_for_database: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="At the start; else until it is there.")
+        str | None,
+        typer.Option(metavar="DURATION", help="How long to wait for the database at start. Default: without limit."),
     ] = None,
-    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older schema up to date first.")] = False,
-    lease: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, silent, it keeps its tasks.")] = None,
-    grace: Annotated[str | None, typer.Option(metavar="DURATION", help="For running tasks when it stops.")] = None,
     broker: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where events go: postgres, rabbitmq, nats, redis or none.")
+        str | None, typer.Option(metavar="NAME", help="Event broker: postgres, rabbitmq, nats, redis or none.")
     ] = None,
-    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Of its log.")] = None,
-    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug to error.")] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", metavar="text|json", help="Log format.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", metavar="LEVEL", help="Log level, debug to error.")
+    ] = None,
 ) -> None:
-    """Run tasks until told to stop.
+    """Run a worker until it is stopped.
 
-    TERM or ^C lets running tasks end; a second one interrupts them, and a third ends the daemon at once. HUP reads the
-    workflow files again.
+    SIGTERM or ^C waits for running tasks; a second signal interrupts them and a third ends the daemon at once. SIGHUP
+    reloads the definition files.
     """
     from qw.cli.session import load_settings
 
@@ -198,7 +219,7 @@ def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
         try:
             await daemon.reload(of_files(files))
         except QwError as error:
-            log.error("workflows not reloaded", extra={"error": str(error)})
+            log.error("definition files not reloaded", extra={"error": str(error)})
 
     def start() -> None:
         if had_terminal and not os.isatty(2):

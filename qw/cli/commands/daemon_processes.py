@@ -75,7 +75,7 @@ class _Children:
                 self._stop(signal.SIGTERM)
                 return code
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY else min(pause * 2, LONGEST_PAUSE)
-            log.warning("a daemon ended; it is started again", extra={"place": place, "code": code, "after": pause})
+            log.warning("worker process exited; restarting it", extra={"place": place, "code": code, "after": pause})
             if await self._told_to_stop(pause):
                 return 0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qw.config import Settings
     from qw.store.migrations import Migration
 
-app = verbs("Care for the database: its schema, who may use it, and the private PostgreSQL.")
+app = verbs("Manage the database schema, access rights and the private PostgreSQL.")
 
 _COLUMNS: Sequence[Column] = (
     Column(title="version", text=lambda migration: str(migration.version), right=True),
@@ -28,7 +28,7 @@ _COLUMNS: Sequence[Column] = (
 
 @app.command(cls=Verb, epilog="Example: qw db migrate")
 def migrate(output: Output = OutputFormat.TABLE) -> None:
-    """Bring the schema up to date. Safe to repeat, and while daemons run."""
+    """Migrate the schema. Safe to repeat and while daemons are running."""
     from qw.cli.session import load_settings
 
     applied = asyncio.run(_migrate(load_settings()))
@@ -40,7 +40,7 @@ def migrate(output: Output = OutputFormat.TABLE) -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db status")
 def status(output: Output = OutputFormat.TABLE) -> None:
-    """Show the migrations and when each was applied; exit 1 if one is missing."""
+    """List migrations and when each was applied. Exit 1 if one is missing."""
     from qw.cli.session import load_settings
 
     known = asyncio.run(_status(load_settings()))
@@ -53,7 +53,7 @@ def status(output: Output = OutputFormat.TABLE) -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db sql")
 def sql() -> None:
-    """Print the SQL of all migrations, for those who apply it themselves. Nothing else is on stdout."""
+    """Print the SQL of all migrations to stdout, to be applied by hand."""
     from qw.store.migrations import known
 
     print_lines(f"-- {migration.name}\n{migration.text}" for migration in known())
@@ -61,14 +61,14 @@ def sql() -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db start")
 def start(output: Output = OutputFormat.TABLE) -> None:
-    """Start the private PostgreSQL. Every command does so by itself; this is for the first to be quick."""
+    """Start the private PostgreSQL. Other commands start it when needed."""
     from qw.cli.session import load_settings
     from qw.daemon.database import ready
 
     settings = load_settings()
     place = asyncio.run(ready(settings))
     if not place.is_private:
-        say("a database is named by the settings; no private PostgreSQL is needed")
+        say("a database is configured, so there is no private PostgreSQL to start")
     elif output is OutputFormat.TABLE:
         say(f"PostgreSQL {'started' if place.started else 'runs'}; its data is in {settings.home / 'pg'}")
         print(place.url)
@@ -78,7 +78,7 @@ def start(output: Output = OutputFormat.TABLE) -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db stop")
 def stop() -> None:
-    """Stop the private PostgreSQL. The data stay; the next command starts it again."""
+    """Stop the private PostgreSQL. Its data is kept; the next command starts it again."""
     from qw import embedded
     from qw.cli.session import load_settings
 
@@ -89,9 +89,9 @@ def stop() -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db grant reader read --dry-run")
 def grant(
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of PostgreSQL.")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="PostgreSQL role.")],
     right: Annotated[str, typer.Argument(metavar="read|enqueue|operate", help="Each includes those before it.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL without running it.")] = False,
 ) -> None:
     """Let a role use qw's SQL: look at qw.tasks; enqueue; cancel, retry, signal and change schedules."""
     from qw.cli.session import with_client

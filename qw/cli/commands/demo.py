@@ -31,14 +31,14 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 @app.command(cls=Verb, epilog="Example: qw demo --customer eleni")
 def demo(
     orders: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own orders, .csv or .json; else those of qw.")
+        Path | None, typer.Option(metavar="FILE", help="Orders to bill (.csv or .json). Default: the sample orders.")
     ] = None,
     customer: Annotated[
-        str | None, typer.Option(metavar="ID", help="Whom to bill; else the first who has delivered orders.")
+        str | None, typer.Option(metavar="ID", help="Customer to bill. Default: the first one with delivered orders.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the private PostgreSQL running.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the private PostgreSQL running.")] = False,
 ) -> None:
-    """Make one invoice: PostgreSQL, a daemon, a run of the workflow; then show what came of it, and stop it all."""
+    """Start PostgreSQL and a daemon, run the sample invoice workflow, show the result, and stop again."""
     from datetime import timedelta
 
     from qw.cli.session import load_settings
@@ -89,7 +89,7 @@ def _first_customer(file: Path) -> str:
         if _is_due(order) and order.customer_id is not None:
             return order.customer_id
     raise Invalid(
-        f"{file}: no customer in it has an order that is delivered and not invoiced; name one with --customer"
+        f"{file}: no customer has a delivered order that is not invoiced yet; name a customer with --customer"
     )
 
 
@@ -102,7 +102,7 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, patience: time
     from qw.client import Client
     from qw.daemon.database import ready
 
-    _say("Getting PostgreSQL ready …")
+    _say("Starting PostgreSQL …")
     place = await ready(settings)
     try:
         async with _daemon(settings, place), Client(place.url, size=1, name="qw demo") as client:
@@ -187,24 +187,22 @@ def _show_failure(done: Done) -> None:
     from qw.cli.output.text import printable
 
     run = done.run.run
-    print(printable(f"The run is {run.status}: {run.error or 'it says not why'}"))
+    print(printable(f"The run is {run.status}: {run.error or 'no error was recorded'}"))
     for entry in done.undone:
         print(printable(f"  {entry.get('type')}: {entry.get('action')}"))
     if not done.undone:
-        print("  nothing had to be undone")
+        print("  no compensation was needed")
 
 
 def _show_next(done: Done, settings: Settings) -> None:
     run = done.run.run.id
     where = f"the private PostgreSQL in {settings.home}" if done.place.is_private else "your database"
-    print(
-        f"All of it is in {where}; any qw command starts it again." if done.place.is_private else f"It is in {where}."
-    )
+    print(f"All data is in {where}; any qw command starts it again." if done.place.is_private else f"It is in {where}.")
     print("Try next:")
     for command, meaning in (
         (f"qw workflow show {run}", "the run and its steps"),
         ("qw task list", "the tasks it made"),
-        ("qw daemon", "go on serving, in another terminal"),
+        ("qw daemon", "run a worker, in another terminal"),
         ("qw run -f -- echo hello", "a shell command as a task"),
     ):
         print(f"  {command:<56}{meaning}")

@@ -13,7 +13,7 @@ app = verbs()
 
 @app.command("diff", cls=Verb, epilog="Example: qw diff -f workflows.yaml")
 def diff(files: Files = None, owner: Owner = None, prune: Prune = False, output: Output = OutputFormat.TABLE) -> None:
-    """Show what ``qw apply`` would change; exit 1 if anything."""
+    """Show what ``qw apply`` would change. Exit 1 if there are changes."""
     from qw.cli.session import with_client
     from qw.client import apply
 

@@ -34,7 +34,7 @@ LEAST_DISK = 1024**3  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at. With a ``fix`` it is a problem."""
+    """The result of one check. With a ``fix`` it is a problem."""
 
     name: str
     text: str
@@ -47,7 +47,7 @@ class Finding:
 
 @app.command(cls=Verb, epilog="Example: qw doctor || true")
 def doctor(output: Output = OutputFormat.TABLE) -> None:
-    """Look for problems, and say how each is fixed. Exit 1 if there is one."""
+    """Check the installation and suggest fixes. Exit 1 if a problem is found."""
     findings = asyncio.run(_collected())
     if output is OutputFormat.TABLE:
         _print(findings)
@@ -61,16 +61,16 @@ async def _collected() -> list[Finding]:
 
 
 async def _findings() -> AsyncIterator[Finding]:
-    """In the order in which one thing stands on another: the first that is broken ends it."""
+    """In order of dependency; the first failed check ends the list."""
     from qw.cli.session import load_settings
 
     yield Finding(name="qw", text=f"{__version__} on Python {platform.python_version()}")
     try:
         settings = load_settings()
     except QwError as error:
-        yield Finding(name="settings", text=str(error), fix="correct them; all of them: qw config show")
+        yield Finding(name="settings", text=str(error), fix="correct the settings; list them with: qw config show")
         return
-    yield Finding(name="settings", text=f"{counted(len(settings.origins), 'setting')} given, the rest are defaults")
+    yield Finding(name="settings", text=f"{counted(len(settings.origins), 'setting')} set, the rest are defaults")
     try:
         async for finding in _of_database(settings):
             yield finding
@@ -96,8 +96,8 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
 
 def _fix_of(error: QwError) -> str:
     fixes = {
-        "unavailable": "start the server, or name another in QW_DATABASE_URL",
-        "denied": "correct user and password in QW_DATABASE_URL, or have the right granted: qw db grant",
+        "unavailable": "start the server, or set QW_DATABASE_URL",
+        "denied": "correct user and password in QW_DATABASE_URL, or ask the owner for the right: qw db grant",
     }
     return fixes.get(error.code, "see the message")
 
@@ -107,20 +107,20 @@ def _of_server(server: ServerFacts) -> Iterator[Finding]:
     too_old = "use PostgreSQL 13 or newer" if server.version < OLDEST_SERVER else ""
     yield Finding(name="database", text=version, fix=too_old)
     if not server.is_writable:
-        yield Finding(name="writes", text="the server takes no writes", fix="name the primary in QW_DATABASE_URL")
+        yield Finding(name="writes", text="the server is read-only", fix="set QW_DATABASE_URL to the primary")
     ahead = "ahead of" if server.skew > timedelta(0) else "behind"
     skew = abs(server.skew)
     fix = "set both clocks by NTP: ids and times of tasks come from this one" if skew > MOST_SKEW else ""
     yield Finding(name="clock", text=f"the server is {span(skew)} {ahead} this machine", fix=fix)
     oldest = server.oldest_transaction
-    fix = "end it: until then vacuum removes nothing; see pg_stat_activity" if oldest > LONG_TRANSACTION else ""
+    fix = "end it: vacuum cannot remove dead rows until then; see pg_stat_activity" if oldest > LONG_TRANSACTION else ""
     yield Finding(name="transactions", text=f"the oldest is {span(oldest)} old", fix=fix)
 
 
 def _of_disk(settings: Settings, place: Database) -> Iterator[Finding]:
     if place.is_private:
         free = shutil.disk_usage(_existing(settings.home)).free
-        fix = "make room, or move it with QW_HOME" if free < LEAST_DISK else ""
+        fix = "free disk space, or move the directory with QW_HOME" if free < LEAST_DISK else ""
         yield Finding(name="disk", text=f"{free / 1024**3:,.1f} GiB free in {settings.home}", fix=fix)
 
 
@@ -132,11 +132,11 @@ async def _of_listening(settings: Settings, place: Database, server: ServerFacts
     from qw.store import doctor
 
     if server.is_pooled and settings.listen_url is None:
-        text = "behind a pooler: no LISTEN and no session locks, so all is slower to be noticed"
-        return Finding(name="listen", text=text, fix="give daemons a direct address in QW_LISTEN_URL")
+        text = "behind a connection pooler: no LISTEN and no session locks, so reactions are slower"
+        return Finding(name="listen", text=text, fix="set QW_LISTEN_URL to a direct address of the server")
     if await doctor.hears(place.direct_url or place.url):
         return Finding(name="listen", text="a NOTIFY arrives")
-    return Finding(name="listen", text="no NOTIFY arrives", fix="give daemons a direct address in QW_LISTEN_URL")
+    return Finding(name="listen", text="no NOTIFY arrives", fix="set QW_LISTEN_URL to a direct address of the server")
 
 
 async def _of_schema(place: Database) -> Finding:
@@ -156,18 +156,18 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
     if silent:
         names = ", ".join(f"{worker.id} ({worker.host}:{worker.pid})" for worker in silent)
         yield Finding(
-            name="workers", text=f"not seen for a lease: {names}", fix="see whether they hang; start them anew"
+            name="workers", text=f"no heartbeat for a lease: {names}", fix="check whether they hang, and restart them"
         )
     elif work.workers or not work.waiting:
         yield Finding(name="workers", text=f"{counted(len(work.workers), 'worker')} living")
     else:
-        yield Finding(name="workers", text="tasks wait and no worker is running", fix="qw daemon")
+        yield Finding(name="workers", text="tasks are waiting and no worker is running", fix="qw daemon")
     if work.workers:
         yield from _of_waiting(work)
     if work.late:
         name, late = work.late[0]
         others = f", and {counted(len(work.late) - 1, 'other')}" if len(work.late) > 1 else ""
-        fix = "see in the logs of the daemons what holds them up" if work.workers else "qw daemon"
+        fix = "check the logs of the daemons" if work.workers else "qw daemon"
         yield Finding(name="schedules", text=f"{name} is {span(late)} late{others}", fix=fix)
     if blocked := work.blocked.count:
         yield Finding(
@@ -191,13 +191,15 @@ def _of_waiting(work: WorkFacts) -> Iterator[Finding]:
     alone = [] if everything else sorted({queue for queue, _ in work.waiting} - queues)
     if unserved:
         yield Finding(
-            name="types", text=f"waiting, and served by nobody: {', '.join(unserved)}", fix="qw daemon --app …"
+            name="types",
+            text=f"waiting tasks of types that no worker serves: {', '.join(unserved)}",
+            fix="qw daemon --app …",
         )
     if alone:
         fix = f"qw daemon --queues {','.join(alone)}"
-        yield Finding(name="queues", text=f"with tasks and without a worker: {', '.join(alone)}", fix=fix)
+        yield Finding(name="queues", text=f"queues with tasks and without a worker: {', '.join(alone)}", fix=fix)
     if not unserved and not alone:
-        yield Finding(name="queues", text="whatever waits is served by somebody")
+        yield Finding(name="queues", text="a worker serves every waiting task")
 
 
 def _print(findings: Sequence[Finding]) -> None:

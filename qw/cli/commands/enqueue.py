@@ -23,36 +23,56 @@ app = verbs()
     cls=Verb, epilog="""Example: qw enqueue http_request --payload '{"url": "https://example.org"}' --in 10m --wait"""
 )
 def enqueue(
-    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="What kind of task; see: qw task types.")] = None,
+    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="Task type, such as http_request.")] = None,
     payload: Annotated[
-        str | None, typer.Option(metavar="JSON|@FILE|-", help="The task's input, a JSON object; - is stdin.")
+        str | None,
+        typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object; @FILE reads a file, - reads stdin."),
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane it waits in.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.")] = None,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first; 5 unless given.")
+        int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
     ] = None,
-    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
+    delay: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Delay before the first attempt: 30s, 10m, 2h.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Earliest start time: 2026-11-24T18:00Z.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")
+    ] = None,
     on_conflict: Annotated[
-        str, typer.Option("--on-conflict", metavar="error|skip|replace", help="When the key is taken.")
+        str, typer.Option("--on-conflict", metavar="error|skip|replace", help="What to do if the unique key is in use.")
     ] = "error",
     idempotency_key: Annotated[
-        str | None, typer.Option("--idempotency-key", help="The same again within days makes no second task.")
+        str | None,
+        typer.Option("--idempotency-key", help="Idempotency key: repeats within the retention return the first task."),
     ] = None,
-    max_retries: Annotated[int | None, typer.Option("--max-retries", help="Attempts in all.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
-    id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="Its id; repeating is harmless.")] = None,
-    stdin: Annotated[bool, typer.Option("--stdin", help="Many tasks: JSON objects on stdin, one a line.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end; exit 1 if it failed.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its log until the end.")] = False,
+    max_retries: Annotated[
+        int | None,
+        typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry)."),
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="UUID", help="Task id (UUIDv7). Repeating the command with it creates no second task."
+        ),
+    ] = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read many tasks from stdin, one JSON object per line.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow its log until it has finished.")] = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Put a task into the queue and print its id.
+    """Enqueue a task and print its id.
 
-    With --stdin each line is an object with "payload" and, where they differ from the options, "type", "queue",
-    "priority", "in", "at", "key", "idempotency_key", "max_retries", "timeout", "id".
+    With --stdin, each line is a JSON object with "payload" and, to override the options, "type", "queue",
+    "priority", "in", "at", "key", "idempotency_key", "max_retries", "timeout" or "id".
     """
     from qw.cli.options.task_options import TaskOptions
     from qw.cli.session import with_client
@@ -80,7 +100,7 @@ def enqueue(
     from qw.cli.options.values import json_object
 
     if wanted.type is None:
-        raise Invalid("a task needs a type: qw enqueue TYPE; with --stdin each line may name one")
+        raise Invalid('no task type given: use qw enqueue TYPE, or a "type" in each line of --stdin')
     content = json_object(payload, "--payload")
     code = with_client(
         lambda client: _one(client, wanted, content, on_conflict, output, (quiet, wait, follow)), creates=True
@@ -109,7 +129,7 @@ async def _one(
     if not (wait or follow):
         show_record(done, output) if output is not OutputFormat.TABLE and not quiet else print(done.id)
         if not done.is_new:
-            say(f"{done.id} was there already")
+            say(f"{done.id} already existed")
         return 0
     return await _to_the_end(client, done.id, output, quiet=quiet, follow=follow)
 
@@ -133,7 +153,7 @@ async def _to_the_end(client: Client, id: UUID, output: OutputFormat, *, quiet: 
 
 
 async def check_served(client: Client, type: str) -> None:
-    """Refuse a type that nobody has ever served, and one that cannot be served here for want of an extra."""
+    """Refuse a type that no worker has ever served, and one that needs an extra that is not installed."""
     from importlib.util import find_spec
 
     await client.check_type(type)

@@ -18,25 +18,29 @@ if TYPE_CHECKING:
     from qw.client.events import Relaying, RelayOverview
     from qw.store.events import ConsumerState, LoggedEvent
 
-app = verbs("Look at what happened, and tell it again.")
+app = verbs("Follow and replay events.")
 
 Type = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="Events of this type, such as task.failed or task.*.")
+    str | None,
+    typer.Option("--type", metavar="TYPE", help="Only events of this type: task.failed or a pattern such as 'task.*'."),
 ]
-Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="Events of one task.")]
+Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="Only events of this task.")]
 
 
 @app.command("tail", cls=Verb, epilog="Example: qw events tail --type 'task.*'")
 def tail(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until interrupted.")] = False,
     type: Type = None,
     task: Task = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From this time on, or for so long (10m); an hour if not given.")
+        str | None, typer.Option(metavar="TIME", help="Start time, or age such as 10m. Default: 1h.")
     ] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show the events that the log has kept: while somebody read it, or as QW_EVENT_LOG or QW_BROKER=postgres say."""
+    """Show events from the event log.
+
+    The log is kept while it is being read, or as set by QW_EVENT_LOG or QW_BROKER=postgres.
+    """
     from qw.cli.options.values import past
     from qw.cli.session import with_client
 
@@ -58,7 +62,7 @@ async def _tail(
             sys.stdout.flush()
     kept = await _kept(client, place, type, id)
     if not kept:
-        say("the log has none of these; it is kept while somebody reads it (--follow), or as QW_EVENT_LOG says")
+        say("no matching events; the log is kept while it is being read (--follow), or as set by QW_EVENT_LOG")
     if output is OutputFormat.JSON:
         show_records([_record(event) for event in kept], output)
     for event in [] if output is OutputFormat.JSON else kept:
@@ -92,11 +96,11 @@ def _record(event: LoggedEvent) -> Any:
 
 @app.command("replay", cls=Verb, epilog="Example: qw events replay --since 10m --type 'task.*'")
 def replay(
-    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on, or for so long (10m).")],
+    since: Annotated[str, typer.Option(metavar="TIME", help="Start time, or age such as 10m.")],
     type: Type = None,
     task: Task = None,
 ) -> None:
-    """Publish the log's events once more, under the ids they had."""
+    """Publish events from the log again, with their original ids."""
     from qw.cli.options.values import past
     from qw.cli.session import with_client
     from qw.client import events
@@ -108,9 +112,9 @@ def replay(
         id = await client.resolve(task, path="--task") if task else None
         count = await events.replay(client, begin, type=type, task_id=id)
         if count and not await events.relay_states(client):
-            say(f"{counted(count, 'event')} wait for a daemon that relays events: qw daemon, with QW_BROKER set")
+            say(f"{counted(count, 'event')} waiting for a daemon that relays events: qw daemon, with QW_BROKER set")
         else:
-            say(f"{counted(count, 'event')} on the way again")
+            say(f"{counted(count, 'event')} queued for publishing again")
 
     with_client(work)
 
@@ -145,7 +149,7 @@ def _oldest(part: RelayOverview | ConsumerState) -> str:
 
 @app.command("state", cls=Verb, epilog="Example: qw events state")
 def state(output: Output = OutputFormat.TABLE) -> None:
-    """Show how the daemons fare that take events to the broker, how far behind they are, and who takes commands."""
+    """Show the state and lag of the daemons that publish events, and the consumers of commands."""
     from qw.cli.session import with_client
     from qw.client import events
 
@@ -224,4 +228,4 @@ def print_relaying(found: Relaying) -> None:
         count = counted(found.blocked.count, "event")
         print(printable(f"{count} cannot be told {since}: {found.blocked.reason}; see: qw events blocked"))
     if not found.relays:
-        print("no daemon relays events; one that does: qw daemon, with QW_BROKER set")
+        print("no daemon publishes events; start one with: qw daemon, with QW_BROKER set")

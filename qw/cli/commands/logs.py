@@ -18,11 +18,11 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw logs $(qw enqueue noop)")
 def logs(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or its beginning.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task is final.")] = False,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show what a task said: its log, and what its command printed."""
+    """Show the log of a task, including the output of its command."""
     from qw.cli.session import with_client
 
     with_client(lambda client: show_log(client, id, follow, output))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qw.core.queue.limits import Limits
     from qw.core.task.payload import Json
 
-app = verbs("Look at queues; pause, limit, drain and empty them.")
+app = verbs("List, pause, limit, drain and purge queues.")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE")]
 LOOK_SECONDS = 0.3
@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.3
 
 @app.command("list", cls=Verb, epilog="Example: qw queue list")
 def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
-    """List the queues with what is in them."""
+    """List queues with the number of tasks in them."""
     from qw.cli.commands.status import QUEUE_COLUMNS, queue_record
     from qw.cli.session import with_client
 
@@ -46,19 +46,19 @@ def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> No
 @app.command("pause", cls=Verb, epilog="Example: qw queue pause default && qw queue resume default")
 def pause(
     name: Name,
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who pauses it; you, unless given.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Name to record. Default: your user name.")] = None,
 ) -> None:
-    """Let nothing more be claimed from a queue; what runs goes on."""
+    """Stop claiming tasks of a queue. Running tasks are not affected."""
     from qw.cli.session import with_client
     from qw.client.admin import pause_queue
 
     with_client(lambda client: pause_queue(client, name, by=by or _me()))
-    say(f"queue {name} is paused; to go on: qw queue resume {name}")
+    say(f"queue {name} is paused; resume it with: qw queue resume {name}")
 
 
 @app.command("resume", cls=Verb, epilog="Example: qw queue pause mail && qw queue resume mail")
 def resume(name: Name) -> None:
-    """Let a paused queue's tasks be claimed again."""
+    """Resume a paused queue."""
     from qw.cli.session import with_client
     from qw.client.admin import resume_queue
 
@@ -69,18 +69,29 @@ def resume(name: Name) -> None:
 @app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
 def limit(
     name: Name,
-    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once.")] = None,
-    rate: Annotated[str | None, typer.Option(metavar="N/TIME", help="Tasks that begin in a time: 100/m, 5/s.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Maximum number of tasks running at once.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="N/TIME", help="Maximum number of tasks started per period: 100/m, 5/s.")
+    ] = None,
     key: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Limit per value of it as well: payload.customerId.")
+        str | None,
+        typer.Option(metavar="PATH", help="Payload field whose values are limited separately: payload.customerId."),
     ] = None,
-    per_key: Annotated[int | None, typer.Option("--per-key", metavar="N", help="Tasks at once per value.")] = None,
+    per_key: Annotated[
+        int | None,
+        typer.Option("--per-key", metavar="N", help="Maximum number of tasks running at once per value of --key."),
+    ] = None,
     per_key_rate: Annotated[
-        str | None, typer.Option("--per-key-rate", metavar="N/TIME", help="Tasks that begin in a time per value.")
+        str | None,
+        typer.Option(
+            "--per-key-rate", metavar="N/TIME", help="Maximum number of tasks started per period and value of --key."
+        ),
     ] = None,
-    none: Annotated[bool, typer.Option("--none", help="Drop the limits that the queue has.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="Remove all limits.")] = False,
 ) -> None:
-    """Limit how many tasks of a queue run at once, or begin in a time. Limits that are not named stay as they are."""
+    """Limit how many tasks of a queue run at once or start per period. Limits that are not given stay unchanged."""
     from qw.cli.session import with_client
 
     given: dict[str, Json] = {
@@ -88,7 +99,7 @@ def limit(
     }  # fmt: skip
     wanted = {field: value for field, value in given.items() if value is not None}
     if not wanted and not none:
-        raise Invalid("give a limit, such as --concurrency 10 or --rate 100/m; or --none")
+        raise Invalid("no limit given: use --concurrency 10, --rate 100/m or --none")
     limits = with_client(lambda client: _limit(client, name, wanted, none))
     say(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits")
 
@@ -96,12 +107,12 @@ def limit(
 @app.command("purge", cls=Verb, epilog="Example: qw queue purge mail --yes")
 def purge(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which tasks it would be.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the tasks that would be affected.")] = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Cancel everything that waits in a queue; what runs goes on."""
+    """Cancel all waiting tasks of a queue. Running tasks are not affected."""
     from qw.cli.options.selection import BulkAction, Filters, Selection, change
     from qw.cli.session import with_client
 
@@ -121,10 +132,12 @@ def purge(
 @app.command("drain", cls=Verb, epilog="Example: qw queue drain mail --timeout 1m")
 def drain(
     name: Name,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Give up then, with exit code 124.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Give up after this time, with exit code 124.")
+    ] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Wait until nothing waits or runs in a queue, retries included. Tasks may still be put in."""
+    """Wait until a queue has no waiting or running task, retries included. New tasks are still accepted."""
     from qw.cli.options.values import duration
     from qw.cli.session import with_client
 
@@ -172,7 +185,7 @@ async def _drain(client: Client, name: str, patience: timedelta | None) -> None:
 async def _left(client: Client, name: str) -> int:
     found = [queue.stats for queue in await _list(client) if queue.stats.queue == name]
     if not found:
-        raise NotFound(f"there is no queue {name!r}: nothing was ever put into it")
+        raise NotFound(f"there is no queue {name!r}: it never had a task")
     return found[0].pending + found[0].processing + found[0].retrying
 
 

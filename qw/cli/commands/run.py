@@ -29,26 +29,43 @@ app = verbs()
     epilog="Example: qw run --wait -- sh -c 'echo hello; exit 0'",
 )
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="Command and arguments.")],
     env: Annotated[
-        list[str] | None, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Give it this variable of yours.")
+        list[str] | None,
+        typer.Option(
+            "--env", "-e", metavar="NAME[=VALUE]", help="Pass an environment variable to the command. May be repeated."
+        ),
     ] = None,
-    cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; here, unless given.")] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane it waits in.")] = None,
+    cwd: Annotated[
+        str | None, typer.Option("--cwd", metavar="DIR", help="Working directory. Default: the current directory.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.")] = None,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first; 5 unless given.")
+        int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
     ] = None,
-    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before: 30s, 10m, 2h.")] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before: 2026-11-24T18:00Z.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="One live task at most has this key.")] = None,
-    max_retries: Annotated[int, typer.Option("--max-retries", help="Attempts in all; one, unless given.")] = 1,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and exit as the command did.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="The same, and show what it prints.")] = False,
+    delay: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Delay before the first attempt: 30s, 10m, 2h.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Earliest start time: 2026-11-24T18:00Z.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")
+    ] = None,
+    max_retries: Annotated[
+        int, typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry).")
+    ] = 1,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the command and exit with its exit code.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Like --wait, and print the output of the command.")
+    ] = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Run a command as a task, in this directory, and print the task's id."""
+    """Run a command as a task in the current directory and print the task id."""
     from qw.cli.options.task_options import TaskOptions
     from qw.cli.session import with_client
 
@@ -70,7 +87,7 @@ def _directory(cwd: str | None) -> str:
     try:
         return os.path.abspath(cwd or os.getcwd())
     except FileNotFoundError:
-        raise Invalid("this directory is gone; give the command one with --cwd") from None
+        raise Invalid("the current directory no longer exists; name a working directory with --cwd") from None
 
 
 def _variables(names: Sequence[str]) -> dict[str, str]:
@@ -80,7 +97,10 @@ def _variables(names: Sequence[str]) -> dict[str, str]:
         name, has_value, value = given.partition("=")
         if not has_value and name not in os.environ:
             raise Invalid(
-                Fault(path="--env", message=f"{name[:60]!r} is not set here; give it a value with NAME=VALUE")
+                Fault(
+                    path="--env",
+                    message=f"{name[:60]!r} is not set in this environment; give it a value with NAME=VALUE",
+                )
             )
         found[name] = value if has_value else os.environ[name]
     return found
@@ -95,7 +115,7 @@ async def _enqueue(client: Client, task: NewTask) -> UUID:
 
 
 def _stay(id: UUID, follow: bool) -> int:
-    """Wait for the end of the command. ^C asks what shall become of it. Returns its exit code."""
+    """Wait for the command to finish. ^C asks what to do with it. Returns its exit code."""
     from qw.cli import tail
     from qw.cli.session import with_client
 
@@ -121,7 +141,7 @@ async def _end(client: Client, id: UUID, follow: bool, place: LogCursor) -> Task
 
 
 def _say_how_to_stop(id: UUID) -> None:
-    say(f"the task goes on; to stop it: qw task cancel --running {id}")
+    say(f"the task keeps running; stop it with: qw task cancel --running {id}")
 
 
 def _ask_what_to_do(id: UUID) -> bool:
@@ -131,7 +151,7 @@ def _ask_what_to_do(id: UUID) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         _say_how_to_stop(id)
         return False
-    sys.stderr.write("\nCancel the task (c), leave it and go (l), or go on waiting (Enter)? ")
+    sys.stderr.write("\nCancel the task (c), leave it running (l), or continue waiting (Enter)? ")
     sys.stderr.flush()
     try:
         answer = sys.stdin.readline().strip().lower()
@@ -141,6 +161,6 @@ def _ask_what_to_do(id: UUID) -> bool:
         with_client(lambda client: client.cancel([id], running=True, reason="cancelled by ^C"))
         return True
     if answer.startswith("l"):
-        say(f"the task goes on; its log: qw logs -f {id}")
+        say(f"the task keeps running; follow it with: qw logs -f {id}")
         return False
     return True

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.schedule import Schedule
 
-app = verbs("Start tasks and workflows by the clock.")
-importing = verbs("Turn what other schedulers have into schedules.")
+app = verbs("Start tasks and workflows on a schedule.")
+importing = verbs("Import schedules from other schedulers.")
 app.add_typer(importing, name="import")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="See: qw schedule list.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="See: qw schedule list.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule name.")]
 
 
 @app.command("list", cls=Verb, epilog="Example: qw schedule list")
 def list_schedules(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
-    """List the schedules by name, with what they start and when next."""
+    """List schedules with what they start and their next tick."""
     from qw.cli.output.schedule_views import SCHEDULE_COLUMNS, as_record
     from qw.cli.session import with_client
 
@@ -47,35 +47,49 @@ def list_schedules(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
     epilog='Example: qw schedule add backup --cron "0 3 * * *" --timezone Europe/Berlin -- tar -czf /backup/home.tgz .',
 )
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
-    command: Annotated[list[str] | None, typer.Argument(metavar="[-- CMD [ARG]...]", help="A command to run.")] = None,
-    cron: Annotated[str | None, typer.Option(metavar="EXPR", help="When: minute hour day month weekday.")] = None,
-    every: Annotated[str | None, typer.Option(metavar="DURATION", help="When: 30s, 5m, 2h after each other.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="When: once, at 2026-12-24T18:00.")] = None,
-    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Whose clocks count; UTC, unless given.")] = None,
-    seconds: Annotated[bool, typer.Option("--seconds", help="The expression begins with a second.")] = False,
-    type: Annotated[str | None, typer.Option("--type", "-t", help="What to start: a task of this type.")] = None,
-    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The task's payload.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="What to start: a run of this workflow.")] = None,
-    input: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What the workflow asks for.")] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The lane its tasks wait in.")] = None,
-    priority: Annotated[int | None, typer.Option("--priority", "-p", help="0 to 9; lower runs first.")] = None,
-    max_retries: Annotated[int | None, typer.Option("--max-retries", help="Attempts of each task in all.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Of each attempt.")] = None,
-    misfire: Annotated[str | None, typer.Option(help="Missed ticks: skip, once (one for all) or all.")] = None,
-    window: Annotated[str | None, typer.Option(metavar="DURATION", help="How late a missed tick may be: 1h.")] = None,
-    cap: Annotated[int | None, typer.Option(help="The most missed ticks that fire: 100.")] = None,
-    overlap: Annotated[str | None, typer.Option(help="While the last one is not over: allow, skip or cancel.")] = None,
-    jitter: Annotated[str | None, typer.Option(metavar="DURATION", help="Put each tick off by up to this.")] = None,
-    start: Annotated[str | None, typer.Option(metavar="TIME", help="No tick before.")] = None,
-    end: Annotated[str | None, typer.Option(metavar="TIME", help="No tick after.")] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Begin paused.")] = False,
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Change it, where it exists.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.")],
+    command: Annotated[list[str] | None, typer.Argument(metavar="[-- CMD [ARG]...]", help="Command to run.")] = None,
+    cron: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Cron expression: minute hour day month weekday.")
+    ] = None,
+    every: Annotated[str | None, typer.Option(metavar="DURATION", help="Interval: 30s, 5m, 2h.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Run once at this time: 2026-12-24T18:00.")] = None,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone. Default: UTC.")] = None,
+    seconds: Annotated[
+        bool, typer.Option("--seconds", help="The cron expression has a leading seconds field.")
+    ] = False,
+    type: Annotated[str | None, typer.Option("--type", "-t", help="Start a task of this type.")] = None,
+    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload of the task.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Start a run of this workflow.")] = None,
+    input: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Input of the workflow.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue of its tasks.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first.")
+    ] = None,
+    max_retries: Annotated[
+        int | None, typer.Option("--max-retries", help="Maximum attempts per task, including the first (1 = no retry).")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    misfire: Annotated[str | None, typer.Option(help="Missed ticks: skip, once (fire one for all) or all.")] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How late a missed tick may still fire. Default: 1h.")
+    ] = None,
+    cap: Annotated[int | None, typer.Option(help="Maximum number of missed ticks to fire. Default: 100.")] = None,
+    overlap: Annotated[
+        str | None, typer.Option(help="If the previous task or run is unfinished: allow, skip or cancel.")
+    ] = None,
+    jitter: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Delay each tick by a random time up to this.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks before this time.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks after this time.")] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
+    description: Annotated[str | None, typer.Option(help="Description.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the schedule if it exists.")] = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Add a schedule: say when (--cron, --every, --at) and what (--type, --workflow or a command)."""
+    """Add a schedule: when (--cron, --every or --at) and what to start (--type, --workflow or a command)."""
     from qw.cli.options.values import json_object
     from qw.cli.session import with_client
     from qw.core.schedule.document import parse_schedule
@@ -94,10 +108,10 @@ def add(
 @app.command("show", cls=Verb, epilog="Example: qw schedule show backup")
 def show(
     name: Name,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="So many of its last ticks.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Number of past ticks to show.")] = 10,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show a schedule: its next ticks, and what became of the last ones and why."""
+    """Show a schedule, its next ticks and the outcome of the last ones."""
     from qw.cli.output.schedule_views import show_schedule
     from qw.cli.session import with_client
 
@@ -107,10 +121,10 @@ def show(
 @app.command("next", cls=Verb, epilog="Example: qw schedule next backup --count 20")
 def next_ticks(
     name: Name,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many.")] = 10,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="Number of ticks to show.")] = 10,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show its next ticks in local time and UTC, and what clock changes do to them."""
+    """Show the next ticks in local time and UTC, with the effect of clock changes."""
     from qw.cli.output.schedule_views import show_ticks
     from qw.cli.session import with_client
 
@@ -119,7 +133,7 @@ def next_ticks(
 
 @app.command("pause", cls=Verb, epilog="Example: qw schedule pause backup")
 def pause(names: Names) -> None:
-    """Let no tick fire until it is resumed."""
+    """Pause schedules: no tick fires until they are resumed."""
     from qw.cli.session import with_client
 
     async def act(client: Client) -> None:
@@ -132,7 +146,7 @@ def pause(names: Names) -> None:
 
 @app.command("resume", cls=Verb, epilog="Example: qw schedule resume backup")
 def resume(names: Names) -> None:
-    """Go on with the next tick; those that came meanwhile are skipped."""
+    """Resume schedules with their next tick. Ticks missed while paused are skipped."""
     from qw.cli.session import with_client
 
     async def act(client: Client) -> None:
@@ -145,7 +159,7 @@ def resume(names: Names) -> None:
 
 @app.command("trigger", cls=Verb, epilog="Example: qw wait $(qw schedule trigger backup)")
 def trigger(name: Name, output: Output = OutputFormat.TABLE) -> None:
-    """Fire now, whatever its times say, and print the id of the task or run."""
+    """Fire now, outside its schedule, and print the id of the task or run."""
     from qw.cli.session import with_client
 
     id = with_client(lambda client: client.schedules.trigger(name))
@@ -155,13 +169,15 @@ def trigger(name: Name, output: Output = OutputFormat.TABLE) -> None:
 @app.command("backfill", cls=Verb, epilog="Example: qw schedule backfill backup --since 2d --dry-run")
 def backfill(
     name: Name,
-    since: Annotated[str, typer.Option(metavar="TIME|DURATION", help="From then on: 2026-11-20T00:00Z, or 2d ago.")],
-    until: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="To then; now, unless given.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which ticks would fire.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    since: Annotated[
+        str, typer.Option(metavar="TIME|DURATION", help="Start of the period: 2026-11-20T00:00Z, or an age such as 2d.")
+    ],
+    until: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="End of the period. Default: now.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the ticks that would fire.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Fire ticks of the past that did not fire; each at most once. 1,000 at a time, 31 days back."""
+    """Fire past ticks that did not fire, each at most once: up to 1,000 per call, up to 31 days back."""
     from qw.cli.session import with_client
 
     raise typer.Exit(with_client(lambda client: _backfill(client, name, (since, until), dry_run, yes, output)))
@@ -169,7 +185,7 @@ def backfill(
 
 @app.command("remove", cls=Verb, epilog="Example: qw schedule remove backup")
 def remove(names: Names) -> None:
-    """Delete schedules. What they made goes on."""
+    """Delete schedules. Their tasks and runs are not affected."""
     from qw.cli.session import with_client
 
     async def act(client: Client) -> None:
@@ -182,16 +198,19 @@ def remove(names: Names) -> None:
 
 @importing.command("crontab", cls=Verb, epilog="Example: crontab -l | qw schedule import crontab -")
 def import_crontab(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A user's crontab, as crontab -l prints it.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="A user crontab, as printed by crontab -l; - reads stdin.")
+    ],
     timezone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Of its times; this machine's, unless given.")
+        str | None,
+        typer.Option(metavar="ZONE", help="Time zone of the crontab. Default: the time zone of this machine."),
     ] = None,
-    prefix: Annotated[str, typer.Option(help="What the names begin with.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Add them; else they are only shown.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Change those that exist.")] = False,
+    prefix: Annotated[str, typer.Option(help="Prefix of the schedule names.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Add the schedules instead of only showing them.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace schedules that already exist.")] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Turn a crontab into schedules that run its commands. Shows them first; --yes adds them."""
+    """Convert a crontab into schedules that run its commands. Shows them only, unless --yes is given."""
     from qw.cli.commands.schedule_crontab import local_zone, read, show
     from qw.cli.session import with_client
     from qw.core.schedule.crontab import parse_crontab
@@ -199,7 +218,7 @@ def import_crontab(
     crontab = parse_crontab(read(file), timezone=timezone or local_zone(), home=str(Path.home()), prefix=prefix)
     show(crontab, output)
     if not yes:
-        say(f"nothing is added yet; add {counted(len(crontab.schedules), 'schedule')} with --yes")
+        say(f"nothing was added; add {counted(len(crontab.schedules), 'schedule')} with --yes")
         return
     with_client(lambda client: _add_all(client, crontab.schedules, replace), creates=True)
 
@@ -219,7 +238,7 @@ def _with_command(document: dict[str, Any], command: Sequence[str] | None) -> di
     if not command:
         return document
     if document["with"] or document.keys() & {"type", "workflow"}:
-        raise Invalid(Fault(path="command", message="give a command, or --type, or --workflow: one of them"))
+        raise Invalid(Fault(path="command", message="give exactly one of: a command, --type, --workflow"))
     return {**document, "type": "command", "with": {"argv": list(command), "cwd": os.getcwd()}}
 
 

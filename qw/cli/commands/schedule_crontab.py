@@ -22,7 +22,7 @@ def read(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
+        raise NotFound(f"no such file: {file}") from None
     except UnicodeDecodeError as error:
         raise Invalid(f"{file}: not UTF-8 at byte {error.start}") from None
 

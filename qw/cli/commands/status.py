@@ -60,7 +60,7 @@ _LATE_COLUMNS: Sequence[Column] = (
 
 @app.command(cls=Verb, epilog="Example: qw status")
 def status(output: Output = OutputFormat.TABLE) -> None:
-    """Show queues, workers, what failed within a day, late schedules and the broker, in one screen."""
+    """Show queues, workers, failures of the last day, late schedules and the broker."""
     from qw.cli.session import with_client
 
     found = with_client(_overlook)
@@ -116,7 +116,7 @@ def _print(found: Overview) -> None:
     if found.queues:
         print_table(QUEUE_COLUMNS, found.queues)
     else:
-        print("no tasks yet; put one in: qw enqueue noop")
+        print("no tasks yet; enqueue one with: qw enqueue noop")
     print()
     if found.workers:
         print_table(WORKER_COLUMNS, found.workers)
@@ -126,7 +126,7 @@ def _print(found: Overview) -> None:
         print()
         print_table(_FAILURE_COLUMNS, found.failures)
         if sum(failure.failed for failure in found.failures) == MOST_FAILURES:
-            print(f"only the last {MOST_FAILURES:,} that failed are counted here")
+            print(f"only the last {MOST_FAILURES:,} failed tasks are counted here")
     if found.late:
         print()
         print_table(_LATE_COLUMNS, found.late)

@@ -30,9 +30,9 @@ from qw.cli.output.records import Output, OutputFormat, Quiet, show_all
 if TYPE_CHECKING:
     from qw.client import Client
 
-app = verbs("List, show and repair tasks.")
+app = verbs("List, inspect, retry and cancel tasks.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id, or its beginning.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.")]
 
 
 @app.command("list", cls=Verb, epilog="Example: qw task list --status failed --since 2h")
@@ -44,12 +44,14 @@ def list_tasks(
     until: Until = None,
     error: Error = None,
     run: Run = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 50,
-    before: Annotated[str | None, typer.Option(metavar="ID", help="Only older ones: the next page.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of rows.")] = 50,
+    before: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only tasks older than this one (next page).")
+    ] = None,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """List tasks, the newest first."""
+    """List tasks, newest first."""
     from qw.cli.output.views import TASK_COLUMNS
     from qw.cli.session import with_client
 
@@ -64,7 +66,7 @@ def list_tasks(
 
 @app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")
 def show_task(id: Id, output: Output = OutputFormat.TABLE) -> None:
-    """Show one task: how it stands, its attempts, its log."""
+    """Show a task with its attempts and its log."""
     from qw.cli.output.views import show_task
     from qw.cli.session import with_client
 
@@ -88,7 +90,10 @@ def retry(
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Run failed, cancelled or retrying tasks again, now, with all their retries. Filters mean the failed ones."""
+    """Retry failed, cancelled or retrying tasks now, with a fresh set of retries.
+
+    Filters select failed tasks by default.
+    """
     _change(
         BulkAction(
             verb="retry",
@@ -113,13 +118,13 @@ def cancel(
     error: Error = None,
     run: Run = None,
     all: All = False,
-    running: Annotated[bool, typer.Option("--running", help="Also ask what runs to stop.")] = False,
+    running: Annotated[bool, typer.Option("--running", help="Also cancel running tasks.")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Cancel tasks that wait, and with --running those that run too."""
+    """Cancel waiting tasks; with --running also running ones."""
     _change(
         BulkAction(
             verb="cancel",
@@ -142,13 +147,13 @@ def compensate(
     until: Until = None,
     run: Run = None,
     all: All = False,
-    reason: Annotated[str, typer.Option(help="Why; it stands in what is written.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason to record.")] = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Undo completed tasks by what their types declare: each gets a compensation task, once."""
+    """Undo completed tasks: enqueue one compensation task for each, as declared by its type."""
     from qw.client.admin import compensate as compensate_all
 
     _change(
@@ -181,7 +186,7 @@ def requeue(
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Enqueue finished tasks once more, as new tasks; the old ones stay as they are. Each is enqueued anew once."""
+    """Enqueue copies of finished tasks as new tasks, at most one copy of each. The old tasks stay unchanged."""
     from qw.client.admin import requeue as requeue_all
 
     _change(
@@ -200,10 +205,10 @@ def requeue(
 @app.command("logs", cls=Verb, epilog="Example: qw task logs $(qw enqueue noop)")
 def logs(
     id: Id,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task is final.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show what a task said; the same as qw logs."""
+    """Show the log of a task (same as qw logs)."""
     from qw.cli.commands.logs import show_log
     from qw.cli.session import with_client
 
@@ -212,7 +217,7 @@ def logs(
 
 @app.command("why", cls=Verb, epilog="Example: qw task why $(qw enqueue noop --in 1h)")
 def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
-    """Say what keeps a task from running; the same as qw why."""
+    """Explain why a task is not running (same as qw why)."""
     from qw.cli.commands.why import show_why
     from qw.cli.session import with_client
 

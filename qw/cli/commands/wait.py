@@ -20,12 +20,17 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw wait --timeout 1m $(qw run -- true)")
 def wait(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Tasks; - is ids on stdin.")],
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Give up then, with exit code 124.")] = None,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids; - reads ids from stdin.")],
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Give up after this time, with exit code 124.")
+    ] = None,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Wait until all these tasks are final. Exit 0 if all are completed; one command's own code; else 1."""
+    """Wait until all given tasks have finished.
+
+    Exit 0 if all completed; for a single command its own exit code; otherwise 1.
+    """
     from qw.cli.options.values import duration
     from qw.cli.output.views import TASK_COLUMNS
     from qw.cli.session import with_client

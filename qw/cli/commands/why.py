@@ -20,10 +20,10 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
 def why(
-    id: Annotated[str, typer.Argument(metavar="ID", help="A task's id or its beginning, or a run's id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of a task id.")],
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Say what keeps a task from running, or a run from going on, and what to do about it."""
+    """Explain why a task is not running or a run is not advancing, and what to do about it."""
     from qw.cli.session import with_client
 
     with_client(lambda client: show_why(client, id, output))

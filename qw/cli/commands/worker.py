@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.store.workers import InHand, WorkerRow
 
-app = verbs("Look at the daemons that run tasks; drain them.")
+app = verbs("List, inspect and drain workers.")
 
 _IN_HAND: Sequence[Column] = (
     Column(title="task", text=lambda task: str(task.task_id), is_id=True),
@@ -27,7 +27,7 @@ _IN_HAND: Sequence[Column] = (
 
 @app.command("list", cls=Verb, epilog="Example: qw worker list")
 def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
-    """List the workers that live, with how long ago each was seen."""
+    """List running workers with the age of their last heartbeat."""
     from qw.cli.commands.status import WORKER_COLUMNS
     from qw.cli.session import with_client
 
@@ -36,7 +36,7 @@ def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> N
 
 @app.command("show", cls=Verb, epilog="Example: qw worker list --quiet")
 def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Output = OutputFormat.TABLE) -> None:
-    """Show one worker, and what it runs now."""
+    """Show a worker and the tasks it is running."""
     from qw.cli.session import with_client
 
     worker, tasks = with_client(lambda client: _one(client, id))
@@ -67,12 +67,12 @@ def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Ou
 
 @app.command("drain", cls=Verb, epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
 def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)]) -> None:
-    """Ask a worker to end what it runs and stop, as TERM does. Whoever keeps it may start it again."""
+    """Ask a worker to finish its running tasks and stop, like SIGTERM. Its supervisor may restart it."""
     from qw.cli.session import with_client
     from qw.client.admin import drain_worker
 
     with_client(lambda client: drain_worker(client, id))
-    say(f"worker {id} drains; see: qw worker list")
+    say(f"worker {id} is draining; see: qw worker list")
 
 
 async def _one(client: Client, id: int) -> tuple[WorkerRow, list[InHand]]:
@@ -82,4 +82,4 @@ async def _one(client: Client, id: int) -> tuple[WorkerRow, list[InHand]]:
     for worker in await client.workers():
         if worker.id == id:
             return worker, await in_hand(client, id)
-    raise NotFound(f"worker {id} does not live; those that do: qw worker list")
+    raise NotFound(f"worker {id} is not running; running workers: qw worker list")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.client.run_tree import ShownRun
 
-app = verbs("Start, follow and check workflows.")
+app = verbs("Start, inspect and validate workflows.")
 add_verbs(app)
 
 _COLUMNS: Sequence[Column] = (
@@ -32,7 +32,7 @@ _COLUMNS: Sequence[Column] = (
 
 @app.command("list", cls=Verb, epilog="Example: qw workflow list")
 def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
-    """List the workflows that can be started."""
+    """List workflows."""
     from qw.cli.session import with_client
 
     found = with_client(lambda client: client.workflows())
@@ -44,13 +44,13 @@ def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
 
 @app.command("runs", cls=Verb, epilog="Example: qw workflow runs --status failed")
 def runs(
-    workflow: Annotated[str | None, typer.Option("--workflow", help="Only of this one.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Only runs of this workflow.")] = None,
     status: Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of rows.")] = 50,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """List runs, the newest first."""
+    """List runs, newest first."""
     from qw.cli.output.views import RUN_COLUMNS
     from qw.cli.session import with_client
     from qw.core.workflow.run import RunStatus
@@ -64,11 +64,22 @@ def runs(
 
 @app.command("start", cls=Verb, epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'""")
 def start(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="See: qw workflow list.")],
-    input: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What it asks for.")] = None,
-    id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="The run's id; repeating is harmless.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end; exit 1 if it failed.")] = False,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Wait no longer; exit 124.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Workflow name.")],
+    input: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE|-", help="Input of the workflow: a JSON object.")
+    ] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="UUID", help="Run id (UUIDv7). Repeating the command with it starts no second run."
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+    ] = False,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="With --wait: give up after this time, with exit code 124.")
+    ] = None,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
@@ -102,10 +113,10 @@ def start(
 
 @app.command("show", cls=Verb, epilog="Example: qw workflow show invoice")
 def show(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run's id, or the name of a workflow.")],
+    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id, or the name of a workflow.")],
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show a run as a tree of its steps, or a workflow as it is stored."""
+    """Show a run as a tree of its steps, or a stored workflow."""
     from qw.cli.session import with_client
 
     found = with_client(lambda client: _run_or_workflow(client, id))
@@ -120,24 +131,24 @@ def show(
 
 
 @app.command("cancel", cls=Verb, epilog="Example: qw workflow runs --status running --quiet")
-def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]) -> None:
-    """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="Run id.")]) -> None:
+    """Cancel a run: no new step starts, and running tasks are asked to stop."""
     from qw.cli.session import with_client
     from qw.core.ids import parse_id
 
     run_id = parse_id(id)
     with_client(lambda client: client.cancel_run(run_id, by=myself()))
-    say(f"run {run_id} is asked to stop")
+    say(f"run {run_id} is being cancelled")
 
 
 @app.command("validate", cls=Verb, epilog="Example: qw workflow validate workflows.yaml")
 def validate(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="workflows.yaml, unless given.")
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Definition files. Default: workflows.yaml.")
     ] = None,
     more: Annotated[list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="The same.")] = None,
 ) -> None:
-    """Check files of workflows: each fault on its line, as file:line:column. Needs no database."""
+    """Check definition files and report every fault as file:line:column. Needs no database."""
     from qw.definitions import load
 
     is_sound = True

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from qw.core.workflow import Workflow
     from qw.core.workflow.run import StepStatus
 
-_RUN = typer.Argument(metavar="RUN", help="The run's id.")
-_BY = typer.Option("--by", metavar="NAME", help="Who says so; you, unless given.")
-_COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Why.")
-_STEP = typer.Argument(metavar="[STEP]", help="The approval; the only one that waits, unless given.")
+_RUN = typer.Argument(metavar="RUN", help="Run id.")
+_BY = typer.Option("--by", metavar="NAME", help="Name to record. Default: your user name.")
+_COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Comment to record.")
+_STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waiting approval.")
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -42,13 +42,14 @@ def add_verbs(app: typer.Typer) -> None:
 
 
 def graph(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run's id, or the name of a workflow.")],
-    format: Annotated[PictureForm, typer.Option("--format", help="ascii, mermaid, dot or svg.")] = PictureForm.ASCII,
+    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id, or the name of a workflow.")],
+    format: Annotated[PictureForm, typer.Option("--format", help="Output format.")] = PictureForm.ASCII,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Draw what this file defines; no database.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Read the workflow from this file; needs no database."),
     ] = None,
 ) -> None:
-    """Draw a workflow; with a run's id, as it stands."""
+    """Draw a workflow, or a run with the status of its steps."""
     workflow, statuses = _of_file(file, id) if file else _of_database(id)
     print(drawn(workflow, statuses, format))
 
@@ -85,11 +86,11 @@ async def _looked_up(client: Client, word: str) -> tuple[Workflow, Mapping[str, 
 
 def signal(
     id: Annotated[str, _RUN],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What a step of type wait_signal waits for.")],
-    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="An object that goes with it.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Signal name, as in wait_signal.")],
+    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object.")] = None,
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Tell a run something that it waits for, or will wait for."""
+    """Send a signal to a run. It is kept if the run is not waiting for it yet."""
     from qw.cli.options.values import json_object
     from qw.cli.session import with_client
     from qw.client import run_control
@@ -106,7 +107,7 @@ def approve(
     comment: Annotated[str, _COMMENT] = "",
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Let an approval succeed, and the run go on."""
+    """Approve a waiting approval step."""
     from qw.cli.session import with_client
     from qw.client import run_control
     from qw.core.ids import parse_id
@@ -122,7 +123,7 @@ def reject(
     comment: Annotated[str, _COMMENT] = "",
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Let an approval fail, and the run with it, unless it bears that."""
+    """Reject a waiting approval step. The run fails, unless the step has continue_on_error."""
     from qw.cli.session import with_client
     from qw.client import run_control
     from qw.core.ids import parse_id
@@ -134,28 +135,30 @@ def reject(
 
 def retry(
     id: Annotated[str, _RUN],
-    from_failed: Annotated[bool, typer.Option("--from-failed", help="From what failed; this is the default.")] = False,
+    from_failed: Annotated[
+        bool, typer.Option("--from-failed", help="Restart from the failed steps (default).")
+    ] = False,
     step: Annotated[
         str | None,
         typer.Option(
             "--step",
             metavar="ID",
-            help="From this step, whatever it came to; or compensate:ID, a compensation that failed.",
+            help="Restart from this step, whatever its status; or compensate:ID for a failed compensation.",
         ),
     ] = None,
-    latest: Annotated[bool, typer.Option("--latest", help="With the newest definition of its workflow.")] = False,
-    edit: Annotated[bool, typer.Option("--edit", help="Edit its definition first, for this run only.")] = False,
+    latest: Annotated[bool, typer.Option("--latest", help="Use the newest definition of the workflow.")] = False,
+    edit: Annotated[bool, typer.Option("--edit", help="Edit the definition first, for this run only.")] = False,
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Let a run that is over go on; what is finished and not undone is kept."""
+    """Restart a finished run. Completed steps that were not undone are kept."""
     from qw.cli.session import with_client
     from qw.client import run_control
     from qw.core.ids import parse_id
 
     if from_failed and step is not None:
-        raise Invalid("--from-failed and --step say different things; give one of them")
+        raise Invalid("--from-failed and --step are mutually exclusive")
     if latest and edit:
-        raise Invalid("--latest and --edit say different things; give one of them")
+        raise Invalid("--latest and --edit are mutually exclusive")
     run_id = parse_id(id)
     document = _edited(with_client(lambda client: run_control.detailed(client, run_id))) if edit else None
     who = by or myself()
@@ -169,7 +172,7 @@ def compensation_done(
     comment: Annotated[str, _COMMENT] = "",
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Mark a compensation that failed as done, since somebody has undone the step by hand."""
+    """Mark a failed compensation as done, after the step was undone by hand."""
     from qw.cli.session import with_client
     from qw.client import run_control
     from qw.core.ids import parse_id
@@ -191,7 +194,7 @@ def _edited(found: Detailed) -> JsonObject:
     path.write_text(text)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     if subprocess.run(["/bin/sh", "-c", f'{editor} "$1"', "sh", str(path)], check=False).returncode:
-        raise Invalid(f"the editor gave up; nothing is changed, the text is in {path}")
+        raise Invalid(f"the editor exited with an error; nothing was changed, the text is in {path}")
     source = read(path.read_text(), str(path))
     workflow = parse_workflow(found.run.workflow, source.value, source.where)
     path.unlink()
@@ -201,10 +204,13 @@ def _edited(found: Detailed) -> JsonObject:
 
 def schema(
     editor_line: Annotated[
-        str | None, typer.Option(metavar="PLACE", help="Print the line that tells editors where the schema is.")
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="Print the comment line that points editors to the schema at this path or URL."
+        ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of workflows.yaml, with which editors complete and check it."""
+    """Print the JSON Schema of workflows.yaml, for completion and validation in editors."""
     from qw.cli.output.records import dumped
     from qw.definitions import schema as schemas
 

@@ -27,17 +27,19 @@ def _statuses() -> list[str]:
     return list(Status)
 
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids or their beginnings; - is stdin.")]
-Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only of this queue.")]
-Type = Annotated[str | None, typer.Option("--type", "-t", help="Only of this type.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Task ids or unique prefixes; - reads ids from stdin.")
+]
+Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only tasks in this queue.")]
+Type = Annotated[str | None, typer.Option("--type", "-t", help="Only tasks of this type.")]
 State = Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=_statuses)]
-Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h, 2026-11-24T18:00Z.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before.")]
-Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this in their error.")]
-Run = Annotated[str | None, typer.Option(metavar="ID", help="Only of this run of a workflow.")]
-All = Annotated[bool, typer.Option("--all", help="All tasks that the verb applies to.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which tasks it would be.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h or 2026-11-24T18:00Z.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before: 2h or 2026-11-24T18:00Z.")]
+Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only tasks whose error contains this text.")]
+Run = Annotated[str | None, typer.Option(metavar="ID", help="Only tasks of this workflow run.")]
+All = Annotated[bool, typer.Option("--all", help="All tasks that the command applies to.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the tasks that would be affected.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,9 @@ def confirm(question: str, *, count: str) -> None:
     except OSError:
         terminal = None
     if terminal is None:
-        raise Invalid(f"{count} would be changed and nobody can be asked; repeat with --yes, or look with --dry-run")
+        raise Invalid(
+            f"{count} would be changed, and there is no terminal to confirm; repeat with --yes, or try --dry-run"
+        )
     with terminal:
         terminal.write(f"{question} [y/N] ".encode())
         answer = terminal.readline().strip().lower()
@@ -163,10 +167,10 @@ def confirm(question: str, *, count: str) -> None:
 async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[UUID]:
     if asked.words:
         if not asked.filters.is_empty or asked.all:
-            raise Invalid("name tasks by id or by filters, not both")
+            raise Invalid("give task ids or filters, not both")
         return await ids_of(client, asked.words)
     if asked.filters.is_empty and not asked.all:
-        raise Invalid(f"which tasks? qw task {wanted.verb} takes ids, filters such as --type, or --all")
+        raise Invalid(f"no tasks given: qw task {wanted.verb} takes task ids, filters such as --type, or --all")
     return await _matching(client, wanted, asked.filters)
 
 
@@ -203,7 +207,7 @@ async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -
                 progress.at(len(answers))
     except BaseException:
         if answers:
-            say(f"{len(answers):,} of {counted(len(ids), 'task')} {wanted.done}; the same command does the rest")
+            say(f"{len(answers):,} of {counted(len(ids), 'task')} {wanted.done}; run it again for the rest")
         raise
     return answers
 

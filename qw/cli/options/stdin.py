@@ -131,7 +131,7 @@ def _task(line: Line, wanted: TaskOptions, known: frozenset[str]) -> NewTask:
         value: dict[str, Any] = parse_object(text, path="")
         task = wanted.task(value)
         if task.type not in known:
-            raise Invalid(f"nobody has ever served the type {task.type!r}{guess(task.type, known)}")
+            raise Invalid(f"unknown task type {task.type!r}{guess(task.type, known)}")
     except Invalid as error:
         raise Invalid(*(_placed(fault, number) for fault in error.faults)) from None
     return task

@@ -1,4 +1,4 @@
-"""A task as the command line, or a line of JSON, asks for it."""
+"""The options that describe a new task, from the command line or a line of JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = ("type", "payload", "queue", "priority", "in", "at", "key", "idempotency_
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """Options as they were typed; what is None is left to the line of JSON, or to the defaults."""
+    """Options as given; None means the value comes from the line of JSON or the defaults."""
 
     type: str | None = None
     queue: str | None = None
@@ -40,16 +40,16 @@ class TaskOptions:
             raise Invalid(*(replace(each, path=_FLAGS.get(each.path, each.path)) for each in error.faults)) from None
 
     def task(self, line: dict[str, Any]) -> NewTask:
-        """The task that *line* asks for, where it is silent as the options say. Raise Invalid with every fault."""
+        """The task described by *line*, with the options as defaults. Raise Invalid with every fault."""
         if unknown := [key for key in line if key not in KEYS]:
-            raise Invalid(*(f"{key[:60]!r} is not a key of a task{guess(key, KEYS)}" for key in unknown[:10]))
+            raise Invalid(*(f"{key[:60]!r} is not a field of a task{guess(key, KEYS)}" for key in unknown[:10]))
         asked = {name: value for name, value in vars(self).items() if value is not None}
         if "in" in line or "at" in line:
             asked.pop("delay", None)
             asked.pop("at", None)
         given = {**asked, **{_FIELDS.get(key, key): value for key, value in line.items() if value is not None}}
         if "type" not in given:
-            raise Invalid("a task needs a type")
+            raise Invalid("no task type given")
         task = NewTask(
             type=given["type"],
             id=parse_id(str(given["id"])) if "id" in given else new_id(),

@@ -64,7 +64,7 @@ def _content(text: str, flag: str) -> str | bytes:
         with Path(text[1:]).open("rb") as file:
             return file.read(_MOST)
     except FileNotFoundError:
-        raise NotFound(f"{flag}: there is no file {text[1:]}") from None
+        raise NotFound(f"{flag}: no such file: {text[1:]}") from None
     except OSError as error:
         raise Invalid(Fault(path=flag, message=f"{text[1:]} cannot be read: {error.strerror}")) from None
 

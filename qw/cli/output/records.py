@@ -24,8 +24,8 @@ class OutputFormat(StrEnum):
     JSONL = "jsonl"
 
 
-Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="table for people, json or jsonl for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print ids only.")]
+Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="Output format.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only ids.")]
 
 
 @dataclass(frozen=True, kw_only=True)
