@@ -187,7 +187,7 @@ def blocked(
     show_all(found, BLOCKED_COLUMNS, output)
 
 
-@app.command("drop", cls=Verb, epilog="Example: qw events drop 4711")
+@app.command("drop", cls=Verb, epilog="Example: qw events blocked")
 def drop(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="As qw events blocked shows them.")] = None,
     all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,
