@@ -28,7 +28,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         parts = urlsplit(self._target)
-        user = f"{parts.username or 'postgres'}@"
+        user = f"{parts.username or parse_qs(parts.query).get('user', ['postgres'])[0]}@"
         self.url = f"postgresql://{user}127.0.0.1:{port}{parts.path}"
         return self
 

@@ -31,6 +31,17 @@ async def nap(seconds: float, *, context: Context) -> str:
     return f"attempt {context.attempt}"
 
 
+@app.handler("stint", backoff=Backoff(delay=timedelta(milliseconds=50)))
+async def stint(seconds: float, *, context: Context) -> str:
+    """Sleep, and note when that began and ended, whatever ended it."""
+    mark(context, f"begin@{time.time():.3f}")
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        mark(context, f"end@{time.time():.3f}")
+    return f"attempt {context.attempt}"
+
+
 @app.handler("block")
 async def block(seconds: float, *, context: Context) -> str:
     """Hold the event loop."""

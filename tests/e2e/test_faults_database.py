@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from tests.cli.program import Qw, environment
 from tests.databases import PrivateServer, wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
+from tests.e2e.hole import hole
 from tests.e2e.queue import SESSIONS, Queue
 
 CROWDED = "too many clients|remaining connection slots"
@@ -143,48 +144,6 @@ def test_fault_31_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_
         assert cut_off.marks("end") == []
         assert other.is_alive
         queue.expect_whole()
-
-
-class Hole:
-    """A proxy that runs in a thread, so that the test may wait."""
-
-    def __init__(self, url: str) -> None:
-        import asyncio
-
-        from tests.proxy import Proxy
-
-        self._loop = asyncio.new_event_loop()
-        self._proxy = Proxy(url)
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._proxy.__aenter__(), self._loop).result(10)
-        self.url = self._proxy.url
-
-    def swallow(self) -> None:
-        self._loop.call_soon_threadsafe(self._proxy.swallow)
-
-    def open(self) -> None:
-        self._loop.call_soon_threadsafe(self._proxy.open)
-
-    def cut(self) -> None:
-        self._loop.call_soon_threadsafe(self._proxy.cut)
-
-    def close(self) -> None:
-        import asyncio
-
-        asyncio.run_coroutine_threadsafe(self._proxy.__aexit__(None, None, None), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-
-@contextmanager
-def hole(url: str) -> Iterator[Hole]:
-    made = Hole(url)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from tests.databases import wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
-from tests.e2e.queue import Queue
+from tests.e2e.queue import SESSIONS, Queue
 
 
 def test_fault_01_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, queue: Queue) -> None:
@@ -123,6 +123,28 @@ def test_fault_04_who_starts_over_holds_its_new_lock_twice(daemons: Daemons, que
     queue.wait_for(queue.put("nap", seconds=0), "completed")
 
 
+def test_a_thawed_daemon_starts_nothing_that_others_took_over_meanwhile(daemons: Daemons, queue: Queue) -> None:
+    """Its sessions were closed while it was frozen, so that it was taken for dead long before its lease ended."""
+    zombie = daemons("--queues", "default", QW_LEASE="60s").ready()
+    ids = queue.put("block", 8, seconds=0.5)  # dispatched all at once, begun one after the other
+    wait_until(lambda: zombie.marks("begin"))
+    zombie.freeze()
+    begun = {mark.task for mark in zombie.marks("begin")}
+    queue.value(SESSIONS)
+    other = daemons(QW_LEASE="60s").ready()
+    queue.wait_for(ids, "completed")
+    zombie.thaw()
+    wait_until(lambda: zombie.said("starting over under a new identity"))
+    queue.wait_for(queue.put("nap", 2, seconds=0), "completed")
+
+    assert {
+        mark.task for mark in zombie.marks("begin") if mark.pid == zombie.process.pid and mark.attempt == 1
+    } == begun
+    assert other.is_alive
+    assert queue.value("select count(*) from qw.worker where death = 'survived'") == 1
+    queue.expect_whole()
+
+
 @pytest.mark.slow
 def test_fault_05_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue) -> None:
     one, other = daemons(QW_LEASE="4s").ready(), daemons("--queues", "other", QW_LEASE="4s").ready()
@@ -171,7 +193,7 @@ def test_fault_08_a_lock_held_in_c_beyond_the_lease_loses_it(daemons: Daemons, q
     wait_until(lambda: len(holder.marks("end")) == 2)
 
     assert queue.field(id, "result") == "attempt 2"
-    assert queue.field(id, "crashes") == 1
+    assert queue.field(id, "crashes") == 0
     assert queue.outcomes(id)[0] == "worker_died"
     queue.expect_whole()
 
@@ -223,6 +245,22 @@ def test_fault_11_a_poison_task_is_failed_after_three_crashes_and_takes_few_alon
     assert [queue.status(id) for id in poison] == ["failed", "failed"]
     assert ["died while it held this task (3 of 3)" in queue.field(id, "error") for id in poison] == [True, True]
     assert all(queue.field(id, "crashes") <= 2 for id in innocent)
+    queue.expect_whole()
+
+
+def test_innocents_that_twice_died_beside_a_poison_task_finish_together(daemons: Daemons, queue: Queue) -> None:
+    poison = queue.put_one("die", how="exit")
+    innocent = queue.put("nap", 24, seconds=1.5)
+    started = time.monotonic()
+    for _ in range(3):
+        assert daemons().exit_code(30) == 1
+    last = daemons().ready()
+
+    queue.wait_for(innocent, "completed")
+
+    assert time.monotonic() - started < 20
+    assert (queue.status(poison), queue.field(poison, "crashes")) == ("failed", 3)
+    assert last.is_alive
     queue.expect_whole()
 
 

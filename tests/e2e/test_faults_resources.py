@@ -23,6 +23,7 @@ from qw.store.connection import connect, connect_guarded
 from qw.store.tasks import Filter
 from tests.databases import PrivateServer, private_home, wait_until
 from tests.e2e.daemon_process import Daemons
+from tests.e2e.hole import hole
 from tests.e2e.queue import SESSIONS, Queue
 from tests.given import claimed, migrated, registered
 
@@ -56,6 +57,27 @@ def test_fault_24_a_command_dies_with_its_daemon_and_runs_again_once(
     wait_until(lambda: len(pids.read_text().split()) == 2)
     assert [is_running(int(pid)) for pid in pids.read_text().split()] == [False, True]
     assert queue.field(id, "crashes") == 1
+
+
+def test_a_command_that_ignores_term_is_gone_before_a_cut_off_daemons_task_runs_again(
+    daemons: Daemons, queue: Queue, tmp_path: Path
+) -> None:
+    beats = tmp_path / "beats"
+    script = f"trap '' TERM; while :; do date +%s.%N >> {beats}; sleep 0.02; done"
+    with hole(queue.url) as proxy:
+        cut_off = daemons("--allow-commands", url=proxy.url, QW_LEASE="4s").ready()
+        other = daemons("--queues", "other", QW_LEASE="4s").ready()
+        id = enqueue_command(queue.url, "/bin/sh", "-c", script)
+        wait_until(lambda: beats.exists() and len(beats.read_text().splitlines()) > 5)
+        proxy.swallow()
+
+        queue.wait_for([id], "pending", 15)
+
+        rescued_at = float(queue.value("select extract(epoch from max(ended_at)) from qw.attempt"))
+        assert float(beats.read_text().splitlines()[-1]) < rescued_at
+        assert other.is_alive
+        assert cut_off.is_alive
+        proxy.open()
 
 
 def test_fault_15_a_command_is_dead_before_its_task_is_given_back(
