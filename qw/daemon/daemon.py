@@ -38,6 +38,7 @@ from qw.handlers import HandlerKind, Handlers
 from qw.handlers.remote import add_remote
 from qw.services.admitter import Admitter
 from qw.services.advancer import Advancer
+from qw.services.clock_watch import ClockWatch
 from qw.services.consumer import Consumer
 from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
 from qw.services.in_flight import ClaimState, HandlerSlots, InFlight, Stop
@@ -235,7 +236,7 @@ class Daemon:
 
     def _build(self, direct: str | None) -> None:
         settings = self._settings
-        chores = self._link("chores")  # promoter, rescuer, log and measures take turns
+        chores = self._link("chores")  # promoter, rescuer, log, measures and clock watch take turns
         measures = Measures(chores)
         self._stack.push_async_callback(measures.stop)
         outcomes = self._link("outcomes")
@@ -282,6 +283,7 @@ class Daemon:
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
             self._tick, Pruner(self._link("pruner"), retention), self._log, measures,
+            ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []

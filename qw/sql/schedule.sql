@@ -83,6 +83,23 @@ update qw.schedule
        updated_at = %(now)s::timestamptz
  where id = %(id)s
 
+-- name: lower_marks
+-- After the database's clock was set back: schedules that were decided up to a time that is yet to come go on from now.
+-- Ticks that fired then have their rows and do not fire again; those that were skipped then are to be decided anew.
+with early as materialized (
+  select id, paused_at from qw.schedule where mark > statement_timestamp() + interval '1 second'
+   order by id for update skip locked
+), undecided as (
+  delete from qw.schedule_fire f using early e
+   where f.schedule_id = e.id and f.tick > statement_timestamp() and f.reason is not null
+), lowered as (
+  update qw.schedule s
+     set mark = statement_timestamp(), next_tick = null,
+         next_at = case when s.paused_at is null then statement_timestamp() end
+   where s.id = any(array(select id from early))
+)
+select count(*) from early
+
 -- name: pause
 update qw.schedule
    set paused_at = coalesce(paused_at, statement_timestamp()), next_at = null, next_tick = null,

@@ -95,9 +95,15 @@ select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_i
 
 -- name: list
 -- Those that live, the newest first; with how many tasks each holds.
-select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining,
+select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining, w.skew,
        (select count(*) from qw.running r where r.worker = w.id) as running
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
+
+-- name: set_skew
+-- Written when it is another one by half a second, so rarely.
+update qw.worker set skew = %(skew)s::interval
+ where id = %(worker)s::integer
+   and skew not between %(skew)s::interval - interval '500 ms' and %(skew)s::interval + interval '500 ms'
 
 -- name: prune
 -- Workers that are gone long since; and whom a dying one left waiting for a NOTIFY, which each enqueue would pay for.

@@ -183,6 +183,12 @@ async def remove(conn: Connection, id: UUID) -> None:
     await query(conn, _SQL["remove"], {"id": id})
 
 
+async def lower_marks(conn: Connection) -> int:
+    """After the database's clock was set back: let schedules go on from now. Returns how many were ahead."""
+    row = await (await query(conn, _SQL["lower_marks"])).fetchone()
+    return row[0] if row else 0
+
+
 async def late(conn: Connection, *, by: timedelta, limit: int = 100) -> list[tuple[str, timedelta]]:
     """Schedules that are overdue by more than *by*, the longest first, and by how much."""
     rows = await (await query(conn, _SQL["late"], {"by": by, "limit": limit})).fetchall()

@@ -50,7 +50,10 @@ class Orphan:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
-    """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds."""
+    """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds.
+
+    ``skew``: how far its own clock is ahead of the database's.
+    """
 
     id: int
     host: str
@@ -62,6 +65,7 @@ class WorkerRow:
     started_at: datetime
     seen_at: datetime
     draining: bool
+    skew: timedelta
     running: int
 
 
@@ -217,6 +221,11 @@ async def living(conn: Connection) -> list[WorkerRow]:
     async with conn.cursor(row_factory=class_row(WorkerRow)) as cursor:
         await cursor.execute(_SQL["list"])
         return await cursor.fetchall()
+
+
+async def set_skew(conn: Connection, worker: int, skew: timedelta) -> None:
+    """Say how far the worker's own clock is ahead of the database's."""
+    await query(conn, _SQL["set_skew"], {"worker": worker, "skew": skew})
 
 
 async def drain(conn: Connection, worker: int) -> bool:

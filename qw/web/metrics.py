@@ -114,6 +114,9 @@ def _workers(workers: list[WorkerRow]) -> Iterator[Metric]:
         seen = _gauge("qw_worker_last_heartbeat_timestamp_seconds", "When the quietest worker was last seen.")
         seen.add_metric([], min(worker.seen_at for worker in workers).timestamp())
         yield seen
+        skew = _gauge("qw_worker_clock_skew_seconds", "How far the worker clock that is furthest off is ahead.")
+        skew.add_metric([], max((worker.skew.total_seconds() for worker in workers), key=abs))
+        yield skew
 
 
 def _gauges(found: Gauges) -> Iterator[Metric]:

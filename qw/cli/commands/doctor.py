@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,9 @@ import typer
 from qw import __version__
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_records
-from qw.cli.output.text import counted, printable, span
+from qw.cli.output.text import counted, off_by, printable, span
 from qw.core.errors import Misconfigured, QwError
+from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -110,7 +111,7 @@ def _of_server(server: ServerFacts) -> Iterator[Finding]:
         yield Finding(name="writes", text="the server is read-only", fix="set QW_DATABASE_URL to the primary")
     ahead = "ahead of" if server.skew > timedelta(0) else "behind"
     skew = abs(server.skew)
-    fix = "set both clocks by NTP: ids and times of tasks come from this one" if skew > MOST_SKEW else ""
+    fix = "set both clocks by NTP; until then qw goes by the server's" if skew > MOST_SKEW else ""
     yield Finding(name="clock", text=f"the server is {span(skew)} {ahead} this machine", fix=fix)
     oldest = server.oldest_transaction
     fix = "end it: vacuum cannot remove dead rows until then; see pg_stat_activity" if oldest > LONG_TRANSACTION else ""
@@ -151,7 +152,7 @@ async def _of_schema(place: Database) -> Finding:
 
 
 def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
-    now = datetime.now(UTC)
+    now = database_clock.now()
     silent = [worker for worker in work.workers if now - worker.seen_at > lease]
     if silent:
         names = ", ".join(f"{worker.id} ({worker.host}:{worker.pid})" for worker in silent)
@@ -162,6 +163,9 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
         yield Finding(name="workers", text=f"{counted(len(work.workers), 'worker')} living")
     else:
         yield Finding(name="workers", text="tasks are waiting and no worker is running", fix="qw daemon")
+    if off := [worker for worker in work.workers if abs(worker.skew) > MOST_SKEW]:
+        names = ", ".join(f"{worker.id} ({worker.host}: {off_by(worker.skew)})" for worker in off)
+        yield Finding(name="clocks", text=f"workers whose clocks are off the server's: {names}", fix="set them by NTP")
     if work.workers:
         yield from _of_waiting(work)
     if work.late:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qw.cli.command import Verb, verbs
 from qw.cli.commands.events import print_relaying, relaying_record
 from qw.cli.output.records import Column, Output, OutputFormat, record, show_record
-from qw.cli.output.text import ago, counted, printable, span
+from qw.cli.output.text import ago, counted, off_by, printable, span
+from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -39,8 +39,9 @@ WORKER_COLUMNS: Sequence[Column] = (
     Column(title="queues", text=lambda worker: ", ".join(worker.queues) or "all", rank=3),
     Column(title="running", text=lambda worker: f"{worker.running:,}", right=True),
     Column(title="slots", text=lambda worker: slots_of(worker), rank=4),
-    Column(title="up", text=lambda worker: span(datetime.now(UTC) - worker.started_at), rank=5, right=True),
+    Column(title="up", text=lambda worker: span(database_clock.now() - worker.started_at), rank=5, right=True),
     Column(title="seen", text=lambda worker: ago(worker.seen_at), rank=1, right=True),
+    Column(title="clock", text=lambda worker: off_by(worker.skew), rank=6, loose=True),
     Column(title="state", text=lambda worker: "draining" if worker.draining else "", loose=True, rank=1),
 )
 

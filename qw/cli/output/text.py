@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from qw.store.clock import clock as database_clock
+
 _NAMES = {9: "\\t", 10: "\\n", 13: "\\r"}
 _STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 _ESCAPES = {code: _NAMES.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}") for code in _STEERING}
@@ -55,8 +57,15 @@ def span(duration: timedelta) -> str:
 def ago(moment: datetime | None) -> str:
     if moment is None:
         return ""
-    distance = datetime.now(UTC) - moment
+    distance = database_clock.now() - moment
     return f"in {span(-distance)}" if distance < timedelta(0) else f"{span(distance)} ago"
+
+
+def off_by(skew: timedelta) -> str:
+    """``2 m ahead``, ``5 h behind``; nothing for less than a second."""
+    if abs(skew) < timedelta(seconds=1):
+        return ""
+    return f"{span(abs(skew))} {'ahead' if skew > timedelta(0) else 'behind'}"
 
 
 def counted(number: int, noun: str) -> str:

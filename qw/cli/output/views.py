@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qw.cli.output.records import Column, OutputFormat, dumped, record, show_record
 from qw.cli.output.text import ago, clock, printable, span
+from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -79,7 +80,7 @@ def took(item: Any) -> str:
     if item.started_at is None:
         return ""
     end = item.ended_at if hasattr(item, "ended_at") else item.finished_at
-    return span((end or datetime.now(UTC)) - item.started_at)
+    return span((end or database_clock.now()) - item.started_at)
 
 
 def _outcome(attempt: Any) -> str:

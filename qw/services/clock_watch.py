@@ -1,0 +1,77 @@
+"""Compares this process's clock with the database's, and sees to it that a database clock that was set harms little.
+
+Everything that qw decides by time goes by the database's clock (see `qw.store.clock`), so skew is only told: in the log
+once, with the worker's row for status and metrics. When the database's clock is set back, what was decided up to a
+time that is now yet to come is lowered to the present: the marks of schedules and the buckets of rates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from qw.store import queues, schedules, workers
+from qw.store.clock import Clock, clock
+from qw.store.connection import Connection, ReconnectingConnection, measure_clock
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+LARGE = timedelta(seconds=5)
+SET_SECONDS = 1.0  # a clock that moved by less was not set: it drifts
+
+
+class ClockWatch:
+    """See the module."""
+
+    name = "clock watch"
+
+    def __init__(self, link: ReconnectingConnection, worker: Callable[[], int], *, of: Clock = clock) -> None:
+        self._link = link
+        self._worker = worker
+        self._clock = of
+        self._stepped = 0.0
+        self._has_looked = False
+        self._is_large = False
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return LOOK_SECONDS
+
+    async def step(self) -> bool:
+        async with self._link.use() as conn:
+            await measure_clock(conn)
+            moved = self._clock.stepped - self._stepped
+            if moved <= -SET_SECONDS or not self._has_looked:  # the first time: nobody may have been there to see it
+                await self._go_on_from_now(conn)
+            self._stepped, self._has_looked = self._clock.stepped, True
+            await workers.set_skew(conn, self._worker(), self._clock.skew)
+        if abs(moved) >= SET_SECONDS:
+            self._tell_of_step(moved)
+        self._tell_of_skew(self._clock.skew)
+        return False
+
+    async def _go_on_from_now(self, conn: Connection) -> None:
+        lowered, clamped = await schedules.lower_marks(conn), await queues.clamp_rates(conn)
+        if lowered or clamped:
+            log.warning(
+                "schedules and rates were ahead of the database's clock; they go on from now",
+                extra={"schedules": lowered, "rates": clamped},
+            )
+
+    def _tell_of_step(self, seconds: float) -> None:
+        text = "the database's clock was set forward: what waits for a time is due sooner"
+        if seconds < 0:
+            text = "the database's clock was set back: what waits for a time waits that much longer"
+        log.warning(text, extra={"seconds": round(abs(seconds), 1)})
+
+    def _tell_of_skew(self, skew: timedelta) -> None:
+        is_large = abs(skew) >= LARGE
+        if is_large and not self._is_large:
+            log.warning(
+                "this machine's clock is off; qw goes by the database's",
+                extra={"seconds_ahead": round(skew.total_seconds(), 1)},
+            )
+        self._is_large = is_large
