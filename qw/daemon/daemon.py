@@ -7,10 +7,10 @@ a signal, a request in the database, or the end of the work when it was started 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,9 +23,12 @@ from qw.config.values import Transport
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Unavailable
 from qw.core.task import Lane
+from qw.daemon import drain
 from qw.daemon.app import load_app
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
 from qw.daemon.database import Database, direct_url
+from qw.daemon.drain import Drain, hand_back
+from qw.daemon.exit_deadline import ExitDeadline
 from qw.daemon.handlers import built_in
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
@@ -33,6 +36,7 @@ from qw.daemon.loops import keep_running
 from qw.daemon.lost_claims import return_strays, return_the_rest
 from qw.daemon.registration import commands_of, offer_types, offer_workflows
 from qw.daemon.systemd import keep_watchdog_quiet, notify
+from qw.daemon.threads import HandlerThreads
 from qw.definitions import Definitions
 from qw.handlers import HandlerKind, Handlers
 from qw.handlers.remote import add_remote
@@ -67,8 +71,7 @@ from qw.store.workers import Blocking, HeldClaim
 
 log = logging.getLogger(__name__)
 
-RELAY_SECONDS = 5.0  # what the last events get to leave
-STOP_SECONDS = 10.0  # what interrupted handlers get to clean up, and the last outcomes to be written
+CLOSE_SECONDS = 10.0  # what open answers and connections get at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +87,25 @@ class DaemonOptions:
 class Daemon:
     """A context manager: entering starts everything, `run` waits for the stop, leaving closes everything."""
 
-    def __init__(self, settings: Settings, place: Database, options: DaemonOptions) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        place: Database,
+        options: DaemonOptions,
+        *,
+        exit_deadline: ExitDeadline | None = None,
+    ) -> None:
+        """With *exit_deadline* the process is the daemon's own, and ends in bounded time once it drains."""
         self._settings = settings
+        self._exit = exit_deadline
+        self._loop = asyncio.get_running_loop()
+        self._threads = HandlerThreads()
+        self._loop.set_default_executor(self._threads.executor)
         self._place = place
         self._options = options
         self._stack = AsyncExitStack()
         self._loops: set[asyncio.Task[None]] = set()
+        self._is_draining = False
         self._drain_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
@@ -141,7 +157,7 @@ class Daemon:
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
-        self._stack.push_async_callback(self._return_the_rest)
+        self._stack.push_async_callback(self._leave)
         await self._relay_events(direct)
         self._build(direct)
         if self._options.http is not False:
@@ -153,6 +169,8 @@ class Daemon:
 
     async def __aexit__(self, *exc: object) -> None:
         self._is_closing = True
+        if self._exit is not None and (self._drain_asked.is_set() or self._has_crashed):
+            self._exit.allow(CLOSE_SECONDS)
         for loop in (*self._loops, *self._extra):
             loop.cancel()
         await asyncio.gather(*self._loops, *self._extra, return_exceptions=True)
@@ -291,6 +309,17 @@ class Daemon:
             consumer = Consumer(self._pool, commands, self.identity)
             self._stack.push_async_callback(consumer.stop)
             services.append(consumer)
+        self._drain = Drain(
+            worker=self._worker,
+            slots=self._slots,
+            outcomes=self._outcomes,
+            threads=self._threads,
+            relay=self._relay,
+            grace=settings.grace,
+            exit_deadline=self._exit,
+        )
+        if self._exit is not None:
+            self._exit.before_exit = self._hand_back
         for service in services:
             self._keep(service.name, partial(keep_running, service))
         self._loops.add(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
@@ -314,10 +343,6 @@ class Daemon:
 
         start()
 
-    async def _return_the_rest(self) -> None:
-        if not self._has_crashed:
-            await return_the_rest(self._pool, self.identity())
-
     def identity(self) -> int:
         """The worker's current number."""
         return self._heartbeat.worker
@@ -340,32 +365,43 @@ class Daemon:
             self._has_crashed = True
             raise
         notify("STOPPING=1")
-        await self._drain()
+        await self._drain.run(self._hurry)
         log.info("daemon stopped", extra={"worker": self.identity(), "tasks": self._worker.done})
 
     def drain(self) -> None:
-        """Stop claiming, let running tasks end within the grace. Asked again: interrupt them now."""
-        if self._drain_asked.is_set():
-            return
-        self._drain_asked.set()
+        """Stop claiming, let running tasks end within the grace. May be called by a signal handler."""
+        if not self._is_draining:
+            self._is_draining = True
+            self._tell(self._drain_asked, self._settings.grace.total_seconds())
 
     def hurry(self) -> None:
-        """Interrupt running tasks now."""
-        self._drain_asked.set()
-        self._hurry.set()
+        """Interrupt running tasks now. May be called by a signal handler."""
+        self._is_draining = True
+        self._tell(self._drain_asked, 0)
+        self._tell(self._hurry, 0)
 
-    async def _drain(self) -> None:
-        worker = self._worker
-        worker.draining = True
-        worker.return_unstarted()
-        log.info("draining", extra={"running": worker.running, "grace": str(self._settings.grace)})
-        await _until(lambda: not worker.running, self._settings.grace.total_seconds(), self._hurry)
-        worker.interrupt_all(Stop.DRAIN, "the daemon stops")
-        await _until(lambda: not len(self._holdings), STOP_SECONDS)
-        if relay := self._relay:  # the last events, if their broker takes them
-            relay.is_idle = False
-            relay.bell.set()
-            await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
+    def _tell(self, event: asyncio.Event, seconds: float) -> None:
+        """Set *event*, though the event loop may be blocked: then the process is ended after *seconds*."""
+        if self._exit is not None:
+            self._exit.allow(seconds + drain.SLACK_SECONDS)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(event.set)
+
+    async def _leave(self) -> None:
+        """The last act: nothing may be left in this worker's name, and what is left may still run."""
+        if self._has_crashed:
+            return
+        if not len(self._holdings):
+            await return_the_rest(self._pool, self.identity())
+        elif self._exit is not None:
+            self._exit.end_now()
+        else:
+            await asyncio.to_thread(self._hand_back)
+
+    def _hand_back(self) -> int:
+        if self._has_crashed:
+            return 1
+        return hand_back(self._place.direct_url or self._place.url, self.identity(), self._worker)
 
     async def _watch_for_the_end(self) -> None:
         """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
@@ -429,11 +465,3 @@ class Daemon:
         task = asyncio.ensure_future(work)
         self._extra.add(task)
         task.add_done_callback(self._extra.discard)
-
-
-async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
-    """Wait until *condition* holds, at most *seconds*, or until *sooner* is set."""
-    deadline = time.monotonic() + seconds
-    # what it waits for is spread over many objects, so it looks instead of being told
-    while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)

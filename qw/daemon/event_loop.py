@@ -105,12 +105,15 @@ def _contained(claim: ClaimInFlight, callback: Callable[..., object], *args: obj
 
 
 def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> None:
-    """Call these for the signals, and take the signals back from whoever sets handlers of their own later."""
+    """Call these for the signals, and take the signals back from whoever sets handlers of their own later.
+
+    As Python's own handlers, not the event loop's: they are called even while a handler blocks the loop.
+    """
     loop = asyncio.get_running_loop()
     installed: dict[signal.Signals, object] = {}
 
     def install(number: signal.Signals) -> None:
-        loop.add_signal_handler(number, handlers[number])
+        signal.signal(number, lambda *_: handlers[number]())
         installed[number] = signal.getsignal(number)
 
     for number in handlers:

@@ -65,17 +65,17 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
         outcome = await _converted(result, holding)
     except asyncio.CancelledError:
         holding.state = ClaimState.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
-        return _stopped(holding)
+        return stopped(holding)
     except BaseException as error:  # libraries raise some of their own, a panic in Rust for one
         holding.state = ClaimState.ENDING
         if isinstance(error, GeneratorExit) and _is_abandoned(holding):
             raise
         if holding.stop in _OVERRULING:  # it turned its cancellation into an error of its own
-            return _stopped(holding)
+            return stopped(holding)
         return await _explained(error, context)
     holding.state = ClaimState.ENDING
     if holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it came back too late
-        return _stopped(holding)
+        return stopped(holding)
     return outcome
 
 
@@ -130,8 +130,8 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
         except asyncio.CancelledError:
             if done.done():
                 return _returned(done.result())
-            if holding.stop not in (Stop.TIMEOUT, Stop.CANCEL, Stop.EXIT):
-                raise  # the daemon goes, or the lease is gone: nobody waits for it
+            if holding.stop is Stop.LEASE:
+                raise  # nobody waits for it
 
 
 async def _converted(result: object, holding: ClaimInFlight) -> Completed | Failed:
@@ -220,7 +220,8 @@ def _returned(answer: _Answer) -> Any:
     return result
 
 
-def _stopped(holding: ClaimInFlight) -> Outcome:
+def stopped(holding: ClaimInFlight) -> Outcome:
+    """The outcome of a handler that was told to stop, by the reason it was told for."""
     match holding.stop:
         case Stop.TIMEOUT:
             return Failed(error=holding.stop_reason, names=("TimeoutError",), outcome="timed_out")

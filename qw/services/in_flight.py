@@ -140,6 +140,9 @@ class HandlerSlots:
     def give_back(self, kind: HandlerKind) -> None:
         self._taken[kind] -= 1
 
+    def is_taken(self, kind: HandlerKind) -> bool:
+        return self._taken[kind] > 0
+
     @property
     def taken(self) -> int:
         return sum(self._taken.values())

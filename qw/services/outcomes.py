@@ -51,6 +51,7 @@ class Outcomes:
         self._refused: list[EndedAttempt] = []
         self._doubtful: set[int] = set()
         self._in_flight = 0
+        self._batch: list[EndedAttempt] = []
         self.bell = asyncio.Event()
         self.drained = asyncio.Event()
         self.drained.set()
@@ -63,6 +64,10 @@ class Outcomes:
     def doubt(self, fence: int) -> None:
         """An end of this fence may be stored already: look it up before calling it lost."""
         self._doubtful.add(fence)
+
+    def unwritten(self) -> list[EndedAttempt]:
+        """What is not known to be stored."""
+        return [*self._batch, *self._pending, *self._refused]
 
     def __len__(self) -> int:
         return len(self._pending) + self._in_flight
@@ -87,6 +92,7 @@ class Outcomes:
         if not batch:
             return False
         self._in_flight = len(batch)
+        self._batch = batch
         try:
             await self._write(batch)
         except BaseException:
@@ -97,6 +103,7 @@ class Outcomes:
             raise
         finally:
             self._in_flight = 0
+            self._batch = []
             if not self._pending and not self._refused:
                 self.drained.set()
         if self._refused:

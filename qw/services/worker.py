@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from qw.core.suspects import CrashRecord, all_died
@@ -20,7 +21,7 @@ from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Ending, F
 from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
 from qw.services import lease as clock
-from qw.services.attempt import LOG_SECONDS, attempt
+from qw.services.attempt import LOG_SECONDS, attempt, stopped
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
@@ -44,6 +45,7 @@ BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be tol
 COMMIT_SECONDS = 10.0  # for the commit of a handler's transaction, at least; its time-out may leave it more
 ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
+EXIT_DELAY = timedelta(seconds=2)  # after it was handed back by an ending process a task may start; that is gone then
 UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
 
 
@@ -96,6 +98,7 @@ class Worker:
         self.draining = False
         self.is_behind = False  # the last claim left tasks where they were
         self.done = 0  # attempts ended since the start
+        self.interrupted: list[ClaimInFlight] = []  # by the drain; they wait until nothing of them can still act
         self._ended_since = 0  # the last follow-up
 
     def patience(self) -> float:
@@ -270,6 +273,9 @@ class Worker:
 
     def _end(self, holding: ClaimInFlight, outcome: Outcome) -> None:
         holding.state = ClaimState.ENDING
+        if holding.stop is Stop.DRAIN and isinstance(outcome, HandedBack):
+            self.interrupted.append(holding)
+            return
         self.done += 1
         self._outcomes.add(_ended(holding, outcome))
 
@@ -328,6 +334,22 @@ class Worker:
     def return_unstarted(self) -> None:
         """Hand back everything that has not started: the drain's first act."""
         self._return(list(self._backlog))
+
+    def return_interrupted(self) -> None:
+        """Hand back what the drain interrupted, now that nothing of it runs any more."""
+        for holding in self.interrupted:
+            self._outcomes.add(_ended(holding, HandedBack()))
+        self.interrupted.clear()
+
+    def held(self) -> list[ClaimInFlight]:
+        return list(self._holdings)
+
+    def unfinished(self) -> list[EndedAttempt]:
+        """How all that is still held ends when this process does, though handlers may act until its last moment."""
+        unwritten = self._outcomes.unwritten()
+        fences = {ended.fence for ended in unwritten}
+        left = [holding for holding in self._holdings if holding.claim.fence not in fences]
+        return [*unwritten, *(_ended_by_exit(holding) for holding in left)]
 
     def interrupt_all(self, stop: Stop, reason: str) -> None:
         """Tell all running handlers to stop."""
@@ -417,6 +439,17 @@ def _policy(claim: Claim, handler: Handler | None) -> Policy:
     return Policy(
         max_retries=claim.max_retries or policy.max_retries, timeout=claim.timeout or policy.timeout, backoff=backoff
     )
+
+
+def _ended_by_exit(holding: ClaimInFlight) -> EndedAttempt:
+    """Handed back, unless it should have stopped before for a reason of its own. Nobody may start it right now."""
+    outcome: Outcome = HandedBack(after=EXIT_DELAY if holding.started is not None else None)
+    if holding.stop in (Stop.TIMEOUT, Stop.CANCEL, Stop.EXIT):
+        outcome = stopped(holding)
+    ended = _ended(holding, outcome)
+    if ended.ending.delay is None:
+        return ended
+    return ended._replace(ending=ended.ending._replace(delay=max(ended.ending.delay, EXIT_DELAY)))
 
 
 def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:

@@ -8,12 +8,15 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
+
 from qw import sql
+from qw.core.errors import QwError
 from qw.core.suspects import CrashRecord
 from qw.core.task import Claim, Lane, Status
 from qw.core.task.ending import Ending
 from qw.store import arrays
-from qw.store.connection import Connection, execute, query, to_json
+from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("claim")
 
@@ -138,6 +141,19 @@ def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
         "keys": arrays.texts(e.unique_key for e in ended),
         "runs": arrays.uuids(e.run_id for e in ended),
     }
+
+
+def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[EndedAttempt]) -> int:
+    """The same for a thread, within seconds: what others hold locked stays as it is. Returns how many are stored."""
+    try:
+        with translated(), conn.transaction():
+            conn.execute("set local lock_timeout = '500ms'; set local statement_timeout = '3s'")
+            conn.execute(_SQL["end"], _endings(sorted(ended, key=lambda e: e.id.int)), binary=True)
+        return len(ended)
+    except QwError:
+        if len(ended) == 1 or conn.closed:
+            return 0
+        return sum(end_blocking(conn, [one]) for one in ended)
 
 
 async def recorded(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:

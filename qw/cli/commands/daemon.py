@@ -125,6 +125,9 @@ def daemon(
     run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
 
 
+EXIT_SECONDS = 3.0  # after which threads that handlers left running, and what runs at exit, are not waited for
+
+
 def _words_for_a_child(words: list[str]) -> list[str]:
     """This command line without what makes many of one."""
     kept, skip = [], False
@@ -150,32 +153,44 @@ async def _run(
     from qw.cli.definition_files import of_files, of_start
     from qw.daemon.daemon import Daemon, DaemonOptions
     from qw.daemon.database import find, prepare
+    from qw.daemon.exit_deadline import ExitDeadline
     from qw.daemon.startup import waiting_for_database
 
+    hangups = asyncio.Event()
+    had_terminal = os.isatty(2)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangups.set)
     given = of_files(files)
     place = await find(settings)
+    deadline = ExitDeadline()
 
     async def start() -> Daemon:
         await prepare(place, migrate=migrate)
         options = DaemonOptions(
             app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http
         )
-        return await Daemon(settings, place, options).__aenter__()
+        return await Daemon(settings, place, options, exit_deadline=deadline).__aenter__()
 
     starting = asyncio.ensure_future(waiting_for_database(start, limit=settings.wait_for_database))
     stop_starting_on_signals(starting)
+    hung_up = asyncio.create_task(hangups.wait())
+    await asyncio.wait([starting, hung_up], return_when=asyncio.FIRST_COMPLETED)
+    hung_up.cancel()
+    if had_terminal and not os.isatty(2):
+        starting.cancel()
     await asyncio.wait([starting])
     if starting.cancelled():
         log.info("stopped before it was ready")
         return
     started = starting.result()
     stop_on_signals(started)
+    hearing = asyncio.create_task(reload_on_hangup(started, files, hangups, had_terminal=had_terminal))
     try:
-        reload_on_hangup(started, files)
         calm_collector()
         await started.run()
     finally:
+        hearing.cancel()
         await started.__aexit__()
+    deadline.allow(EXIT_SECONDS)
 
 
 def calm_collector() -> None:
@@ -186,18 +201,17 @@ def calm_collector() -> None:
 
 
 def stop_starting_on_signals(starting: asyncio.Future[Any]) -> None:
-    """Nothing runs yet: the first signal is the end. HUP only means that a terminal was closed."""
+    """Nothing runs yet: the first signal is the end."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel)
-    loop.add_signal_handler(signal.SIGHUP, starting.cancel if os.isatty(2) else lambda: None)
 
 
 def stop_on_signals(daemon: Daemon) -> None:
     """The first signal drains, the second interrupts what runs, the third is the end."""
     from qw.daemon.event_loop import on_signals
 
-    steps: list[Callable[[], Any]] = [daemon.drain, daemon.hurry]
+    steps: list[Callable[[], None]] = [daemon.drain, daemon.hurry]
 
     def stop(number: signal.Signals) -> None:
         if not steps:
@@ -207,26 +221,17 @@ def stop_on_signals(daemon: Daemon) -> None:
     on_signals({number: partial(stop, number) for number in (signal.SIGTERM, signal.SIGINT)})
 
 
-def reload_on_hangup(daemon: Daemon, files: list[Path]) -> None:
+async def reload_on_hangup(daemon: Daemon, files: list[Path], hangups: asyncio.Event, *, had_terminal: bool) -> None:
     """HUP has the files read again; one that is wrong changes nothing. When the terminal is closed, it is the end."""
     from qw.cli.definition_files import of_files
     from qw.core.errors import QwError
 
-    had_terminal = os.isatty(2)
-    reloads: set[asyncio.Task[None]] = set()
-
-    async def reload() -> None:
+    while await hangups.wait():
+        hangups.clear()
+        if had_terminal and not os.isatty(2):
+            daemon.drain()
+            return
         try:
             await daemon.reload(of_files(files))
         except QwError as error:
             log.error("definition files not reloaded", extra={"error": str(error)})
-
-    def start() -> None:
-        if had_terminal and not os.isatty(2):
-            daemon.drain()
-            return
-        task = asyncio.get_running_loop().create_task(reload())
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start)

@@ -53,7 +53,12 @@ class Cancelled:
 
 @dataclass(frozen=True, kw_only=True)
 class HandedBack:
-    """Not run to an end, for no fault of its own: a drain, a lost lease, no free slot. Back to its old place."""
+    """Not run to an end, for no fault of its own: a drain, a lost lease, no free slot. Back to its old place.
+
+    With ``after`` it waits that long first: the process that ran it is about to end, and is gone by then.
+    """
+
+    after: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +112,9 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
-        case HandedBack():
-            return Ending(status=waiting, retries=retries, crashes=crashes)
+        case HandedBack(after=pause):
+            why = None if pause is None else "handed back"
+            return Ending(status=waiting, retries=retries, crashes=crashes, delay=pause, reason=why)
         case WorkerDied():
             return _crash(outcome, retries, crashes, waiting)
         case WorkerSilent():

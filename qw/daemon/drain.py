@@ -1,0 +1,114 @@
+"""How a daemon stops: within its grace and a few seconds, whatever handlers do.
+
+1. Nothing is claimed any more; what has not started goes back to its place.
+2. What runs gets the grace. Then it is told to stop: coroutines are cancelled, commands get TERM and later KILL.
+   Nobody can tell a thread.
+3. Once nothing of them can act any more, the tasks that were interrupted go back to their old place, at no cost.
+4. What still acts a few seconds later is handed back as the last act of the process, for a moment when it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from qw.core.errors import QwError
+from qw.daemon.exit_deadline import ExitDeadline
+from qw.daemon.threads import HandlerThreads
+from qw.handlers import HandlerKind
+from qw.services.in_flight import HandlerSlots, Stop
+from qw.services.outcomes import Outcomes
+from qw.services.relay import Relay
+from qw.services.worker import Worker
+from qw.store import claims, workers
+from qw.store.connection import connect_blocking
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0  # what interrupted handlers get to clean up
+KILL_SECONDS = 3.0  # more for commands: they are killed 5 s after their TERM
+THREAD_SECONDS = 1.0  # what is left in threads when all handlers are back
+WRITE_SECONDS = 5.0  # for the last outcomes
+RELAY_SECONDS = 5.0  # what the last events get to leave
+SLACK_SECONDS = 3.0  # an event loop that is later than this with anything is blocked by a handler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drain:
+    """One daemon's. ``exit_deadline``: None where the process is not the daemon's own to end."""
+
+    worker: Worker
+    slots: HandlerSlots
+    outcomes: Outcomes
+    threads: HandlerThreads
+    relay: Relay | None
+    grace: timedelta
+    exit_deadline: ExitDeadline | None
+
+    async def run(self, hurry: asyncio.Event) -> None:
+        worker = self.worker
+        worker.draining = True
+        worker.return_unstarted()
+        log.info("draining", extra={"running": worker.running, "grace": str(self.grace)})
+        await _until(lambda: not worker.running, self.grace.total_seconds(), hurry)
+        self._allow(STOP_SECONDS + KILL_SECONDS + THREAD_SECONDS + WRITE_SECONDS)
+        worker.interrupt_all(Stop.DRAIN, "the daemon stops")
+        await _until(lambda: not worker.running, STOP_SECONDS)
+        await _until(lambda: not self.slots.is_taken(HandlerKind.PROCESS), KILL_SECONDS)
+        await self._return_interrupted()
+        await _until(lambda: not len(self.outcomes), WRITE_SECONDS)
+        await self._relay_the_last()
+
+    async def _return_interrupted(self) -> None:
+        if not self.worker.interrupted:
+            return
+        await _until(lambda: not self.threads.may_act(), THREAD_SECONDS)
+        if not self.threads.may_act():
+            self.worker.return_interrupted()
+
+    async def _relay_the_last(self) -> None:
+        """Let the last events leave, if their broker takes them."""
+        if relay := self.relay:
+            self._allow(RELAY_SECONDS)
+            relay.is_idle = False
+            relay.bell.set()
+            await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
+
+    def _allow(self, seconds: float) -> None:
+        if self.exit_deadline is not None:
+            self.exit_deadline.allow(seconds + SLACK_SECONDS)
+
+
+def hand_back(url: str, identity: int, worker: Worker) -> int:
+    """Store how everything that *worker* still holds ends, in seconds, blocking. Returns the process's exit code."""
+    left = worker.unfinished()
+    if not left:
+        return os.EX_OK
+    types = sorted({holding.claim.type for holding in worker.held()})
+    told = {"tasks": len(left), "types": types}
+    log.error("handlers or outcomes are left at the end; their tasks are handed back", extra=told)
+    stored = 0
+    try:
+        conn = connect_blocking(url, name="qw exit")
+        with conn:
+            stored = claims.end_blocking(conn, left)
+            workers.stop(conn, identity)
+    except QwError as error:
+        log.error("the database is away at the end", extra={"error": str(error)})
+    if stored == len(left):
+        return os.EX_OK
+    log.error("tasks are left to be rescued by other daemons", extra={"tasks": len(left) - stored})
+    return os.EX_TEMPFAIL
+
+
+async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
+    """Wait until *condition* holds, at most *seconds*, or until *sooner* is set."""
+    deadline = time.monotonic() + seconds
+    # what it waits for is spread over many objects, so it looks instead of being told
+    while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)

@@ -1,0 +1,43 @@
+"""Which threads may still do a handler's work: nobody can stop a thread, so its task must not go to another worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+_PREFIX = "qw to_thread"
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """The event loop's default executor, where `asyncio.to_thread` runs; it knows what is not done yet."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix=_PREFIX)
+        self._busy: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self._busy.add(future)
+        future.add_done_callback(self._busy.discard)
+        return future
+
+    @property
+    def is_busy(self) -> bool:
+        return any(future.running() for future in list(self._busy))
+
+
+class HandlerThreads:
+    """Made before the first handler runs."""
+
+    def __init__(self) -> None:
+        self.executor = CountingExecutor()
+        self._before = set(threading.enumerate())
+
+    def may_act(self) -> bool:
+        """Whether a thread lives that a handler may have left behind. Daemon threads of libraries do not count."""
+        return self.executor.is_busy or any(
+            not thread.daemon and thread not in self._before and not thread.name.startswith(_PREFIX)
+            for thread in threading.enumerate()
+        )
