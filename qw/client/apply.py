@@ -1,23 +1,27 @@
 """Definitions from files into the database: what would change, and the change, whole or not at all.
 
-A set of files has a name, its owner. What it applied before and does not define any more is only removed when asked
-for, and only while no other set has applied it since. `qw.client.definition_kinds` has the kinds of definitions.
+A set of files has a name, its owner. What another set owns is refused, unless it is taken over. What a set applied
+before and does not define any more is only removed when asked for; where runs, schedules or workflows still need it,
+only when that is forced. `qw.client.definition_kinds` has the kinds of definitions.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from qw.client import Client, admin
 from qw.client.definition_kinds import SECTIONS, DesiredDefinitions, Section
-from qw.core.errors import Invalid, guess
+from qw.core.errors import Conflict, Invalid, guess
 from qw.core.event.webhook import Webhook
-from qw.core.schedule import Schedule, WorkflowTarget
+from qw.core.schedule import Schedule, TaskTarget, WorkflowTarget
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow
+from qw.core.workflow.references import Reference, references
 from qw.core.workflow.step_kinds import KINDS
+from qw.core.workflow.task_template import COMMAND
 from qw.definitions import Definitions
 from qw.store import applied, events, runs, types
 from qw.store.applied import Applied, Owned
@@ -34,13 +38,18 @@ class How(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DefinitionChange:
-    """What becomes of one definition. ``before`` and ``after`` are its documents, as far as they are known."""
+    """What becomes of one definition. ``before`` and ``after`` are its documents, as far as they are known.
+
+    ``taken_from``: the set that owns it until now, another than this. ``needed_by``: what still uses one that goes.
+    """
 
     kind: str
     name: str
     how: How
     before: Json = None
     after: Json = None
+    taken_from: str | None = None
+    needed_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +61,7 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        return all(change.how in (How.UNCHANGED, How.LEFT) for change in self.changes)
+        return all(one.how in (How.UNCHANGED, How.LEFT) and not one.taken_from for one in self.changes)
 
 
 async def diff(client: Client, files: Sequence[Definitions], *, owner: str, prune: bool = False) -> Changes:
@@ -61,15 +70,27 @@ async def diff(client: Client, files: Sequence[Definitions], *, owner: str, prun
         return await _changes(conn, _Set.of(files, owner), prune=prune)
 
 
-async def apply(client: Client, files: Sequence[Definitions], *, owner: str, by: str, prune: bool = False) -> Changes:
+async def apply(
+    client: Client,
+    files: Sequence[Definitions],
+    *,
+    owner: str,
+    by: str,
+    prune: bool = False,
+    take_over: bool = False,
+    force: bool = False,
+) -> Changes:
     """Make the database say what *files* say, in one transaction, and keep who did it. Safe to repeat.
 
     With *prune* definitions are removed that this owner applied before and does not define any more; their runs go on.
+    Raise Invalid; Conflict for what another set owns unless *take_over*, for removing what is needed unless *force*.
     """
     wanted = _Set.of(files, owner)
     async with client.connection() as conn, conn.transaction():
         await applied.lock(conn)
         found = await _changes(conn, wanted, prune=prune)
+        _check_owners(found, owner, take_over=take_over)
+        _check_needed(found, force=force)
         for section in SECTIONS:
             for change in (one for one in found.changes if one.kind == section.kind):
                 await _make(conn, section, change, wanted, by)
@@ -151,7 +172,10 @@ async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
         one = wanted.of_kind[section.kind]
         ours = {each.name: each for each in owned if each.kind == section.kind}
         known = await section.known(conn, one, {name: each.document for name, each in ours.items()})
-        found = [_compared(section.kind, name, known.get(name), after) for name, after in one.documents.items()]
+        found = [
+            _compared(section.kind, name, known.get(name), after, _other_owner(ours.get(name), wanted.owner))
+            for name, after in one.documents.items()
+        ]
         how = How.REMOVED if prune else How.LEFT
         found += [
             DefinitionChange(kind=section.kind, name=name, how=how, before=each.document)
@@ -160,12 +184,71 @@ async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
         ]
         changes += sorted(found, key=lambda change: change.name)
     await _check_children(conn, wanted, changes)
+    changes = await _with_needs(conn, wanted, changes)
     return Changes(changes=changes, warnings=await _warnings(conn, wanted))
 
 
-def _compared(kind: str, name: str, before: Json, after: Json) -> DefinitionChange:
+def _compared(kind: str, name: str, before: Json, after: Json, taken_from: str | None) -> DefinitionChange:
     how = How.ADDED if before is None else How.UNCHANGED if before == after else How.CHANGED
-    return DefinitionChange(kind=kind, name=name, how=how, before=before, after=after)
+    return DefinitionChange(kind=kind, name=name, how=how, before=before, after=after, taken_from=taken_from)
+
+
+def _other_owner(owned: Owned | None, owner: str) -> str | None:
+    return owned.owner if owned and owned.owner != owner else None
+
+
+def _check_owners(found: Changes, owner: str, *, take_over: bool) -> None:
+    foreign = [f"{one.kind} {one.name} belongs to {one.taken_from}" for one in found.changes if one.taken_from]
+    if foreign and not take_over:
+        raise Conflict(
+            f"{'; '.join(foreign)}; this set is {owner}. Nothing is changed: use another name, say with owner: or "
+            "--owner that both are one set, or make it yours with --take-over"
+        )
+
+
+def _check_needed(found: Changes, *, force: bool) -> None:
+    needed = [
+        f"{one.kind} {one.name} is needed by {', '.join(one.needed_by)}" for one in found.changes if one.needed_by
+    ]
+    if needed and not force:
+        raise Conflict(
+            f"{'; '.join(needed)}. Nothing is changed; --force removes it all the same, and what runs goes on"
+        )
+
+
+async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:
+    """The same, and of what goes, what still uses it."""
+    gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED and one.kind in ("workflow", "command")}
+    if not gone:
+        return list(changes)
+    users: dict[Reference, list[str]] = {one: [] for one in gone}
+    for user, reference in await _users(conn, wanted, changes):
+        if reference in users:
+            users[reference].append(user)
+    return [replace(one, needed_by=tuple(users.get((one.kind, one.name), ()))) for one in changes]
+
+
+async def _users(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[tuple[str, Reference]]:
+    """What will use which workflow or command once all is applied, and what runs now."""
+    gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED}
+    documents = {one.name: one.document for one in await runs.workflows(conn)}
+    documents |= wanted.of_kind["workflow"].documents
+    kept = [(name, document) for name, document in sorted(documents.items()) if ("workflow", name) not in gone]
+    found = [(f"workflow {name}", used) for name, document in kept for used in sorted(references(document))]
+    for name, workflow, command in await applied.schedules(conn):
+        if ("schedule", name) not in gone and name not in wanted.schedules:
+            found += [(f"schedule {name}", ("workflow", workflow))] if workflow else []
+            found += [(f"schedule {name}", ("command", command))] if command else []
+    for name, schedule in sorted(wanted.schedules.items()):
+        if isinstance(schedule.target, TaskTarget) and schedule.target.type == COMMAND:
+            found.append((f"schedule {name}", ("command", str(schedule.target.payload.get("command")))))
+    counts: Counter[tuple[str, Reference]] = Counter()
+    for name, count, document in await applied.open_runs(conn):
+        for used in {("workflow", name), *references(document)}:
+            counts[name, used] += count
+    for (name, used), count in sorted(counts.items()):
+        found.append((f"{count} run{'s' if count > 1 else ''} of {name} in progress", used))
+    return found
 
 
 async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> None:

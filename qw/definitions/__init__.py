@@ -29,7 +29,8 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
+_KEYS = ("version", "owner", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
+MAX_OWNER = 200
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
@@ -37,7 +38,8 @@ _PLACE = re.compile(r":(\d+):(\d+)$")
 class Definitions:
     """What a file defines. ``source`` is its name, as faults spell it; ``document`` all that it says.
 
-    ``warnings``: what it may say, and what cannot have been meant.
+    ``owner`` is the name of the set it belongs to, where it says one. ``warnings``: what it may say, and what cannot
+    have been meant.
     """
 
     workflows: Mapping[str, Workflow]
@@ -47,6 +49,7 @@ class Definitions:
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     source: str
+    owner: str | None = None
     document: JsonObject = field(default_factory=dict, repr=False, compare=False)
     warnings: tuple[Fault, ...] = ()
 
@@ -82,6 +85,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
         webhooks=_each(document, "webhooks", parse_webhook, source, faults),
         remotes=_each(document, "remote", parse_remote, source, faults),
         source=name,
+        owner=_owner(document, source, faults),
         document=document,
         warnings=tuple(sorted(_warnings(workflows, source), key=_line)),
     )
@@ -101,6 +105,15 @@ def _document(source: YamlSource, faults: list[Fault]) -> JsonObject:
         found.append(Fault(path="version", message="this qw reads version 1"))
     faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
     return source.value
+
+
+def _owner(document: JsonObject, source: YamlSource, faults: list[Fault]) -> str | None:
+    value = document.get("owner")
+    if value is None or (isinstance(value, str) and value.strip() and len(value) <= MAX_OWNER):
+        return value
+    message = f"must be a name of 1 to {MAX_OWNER} characters, not {str(value)[:60]!r}"
+    faults.append(Fault(path=source.where("owner"), message=message))
+    return None
 
 
 def _each(

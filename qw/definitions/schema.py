@@ -39,6 +39,9 @@ def schema() -> JsonObject:
         **_closed(
             {
                 "version": {"const": 1},
+                "owner": _about(
+                    "The name of this set of files", {"type": ["string", "null"], "minLength": 1, "maxLength": 200}
+                ),
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
                 "queues": {"type": "object", "additionalProperties": {"$ref": "#/$defs/queue"}},

@@ -319,13 +319,12 @@ async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRu
     name = starts[0].workflow
     if run.depth >= MAX_DEPTH:
         return [f"workflow {name}: runs start runs more than {MAX_DEPTH} deep"] * len(starts)
-    missing: list[UUID | str] = [f"there is no active workflow {name!r}"] * len(starts)
-    stored = await runs.workflows(conn, name)
-    if not stored or not stored[0].is_active:
-        return missing
+    stored = await advances.startable(conn, name, parent=run.id)
+    if stored is None:
+        return [f"there is no active workflow {name!r}"] * len(starts)
     found: list[UUID | str] = []
     inputs: dict[UUID, JsonObject] = {}
-    workflow = parse_workflow(name, stored[0].document)
+    workflow = parse_workflow(name, stored.document)
     for start in starts:
         id = new_id()
         try:
@@ -333,5 +332,5 @@ async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRu
             found.append(id)
         except Invalid as error:
             found.append(str(error))
-    made = await advances.start_children(conn, name, inputs, parent=run.id, depth=run.depth + 1)
-    return found if len(made) == len(inputs) else missing
+    await advances.start_children(conn, name, stored, inputs, parent=run.id, depth=run.depth + 1)
+    return found

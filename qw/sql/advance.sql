@@ -189,13 +189,26 @@ update qw.run_step s
   from size
  where s.run_id = %(run)s::uuid and s.step = %(step)s::text and s.status = 'running'
 
+-- name: startable
+-- The workflow that a step of this run starts: the newest version; or the last one, where it was removed after the run,
+-- or one above it, began. No row: there is none, or it is not active.
+with recursive above as (
+  select id, parent_id, created_at from qw.run where id = %(parent)s
+  union all
+  select r.id, r.parent_id, r.created_at from above a join qw.run r on r.id = a.parent_id
+), named as (
+  select id, version, is_active from qw.workflow where name = %(workflow)s
+  union all
+  select x.workflow_id, x.version, true from qw.removed_workflow x
+   where x.name = %(workflow)s and not exists (select 1 from qw.workflow w where w.name = x.name)
+     and x.removed_at > (select min(created_at) from above)
+)
+select n.id, n.version, v.document from named n join qw.workflow_version v on v.id = n.version where n.is_active
+
 -- name: start_children
--- No row: there is no active workflow of that name.
 insert into qw.run (id, workflow, workflow_id, version, input, parent_id, depth)
-select g.id, w.name, w.id, w.version, g.input, %(parent)s::uuid, %(depth)s::smallint
-  from qw.workflow w, unnest(%(ids)s::uuid[], %(inputs)s::jsonb[]) as g (id, input)
- where w.name = %(workflow)s and w.is_active
-returning id
+select g.id, %(workflow)s, %(workflow_id)s::uuid, %(version)s::bigint, g.input, %(parent)s::uuid, %(depth)s::smallint
+  from unnest(%(ids)s::uuid[], %(inputs)s::jsonb[]) as g (id, input)
 
 -- name: tell
 -- News for runs: what is asked of them, and when; they may be locked by another advancer.

@@ -22,8 +22,21 @@ on conflict (kind, name) do update set owner = excluded.owner, document = exclud
 delete from qw.owned where kind = %(kind)s and name = %(name)s
 
 -- name: remove_workflow
--- Runs go on: they keep the version they started with.
-delete from qw.workflow where name = %(name)s
+-- Runs go on: they keep the version they started with, and may start the last version of this one.
+with gone as (delete from qw.workflow where name = %(name)s returning id, name, version)
+insert into qw.removed_workflow (name, workflow_id, version) select name, id, version from gone
+on conflict (name) do update
+   set workflow_id = excluded.workflow_id, version = excluded.version, removed_at = clock_timestamp()
+
+-- name: schedules
+-- What schedules start: a workflow, or a declared command.
+select name, workflow, case when type = 'command' then payload ->> 'command' end from qw.schedule
+ where workflow is not null or type = 'command' order by name
+
+-- name: open_runs
+-- How many runs go on, by workflow and version, with the definition.
+select r.workflow, count(*), v.document from qw.run r join qw.workflow_version v on v.id = r.version
+ where r.finished_at is null group by r.workflow, v.id order by r.workflow, v.id
 
 -- name: record
 insert into qw.applied (owner, by, changes) values (%(owner)s, %(by)s, %(changes)s::jsonb)

@@ -32,8 +32,13 @@ update qw.workflow
 returning name
 
 -- name: delete
--- Runs go on: they keep the version they started with. No row: there is no such workflow.
-delete from qw.workflow where id = %(id)s returning id
+-- Runs go on: they keep the version they started with, and may start the last version of this one. No row: there is no
+-- such workflow.
+with gone as (delete from qw.workflow where id = %(id)s returning id, name, version)
+insert into qw.removed_workflow (name, workflow_id, version) select name, id, version from gone
+on conflict (name) do update
+   set workflow_id = excluded.workflow_id, version = excluded.version, removed_at = clock_timestamp()
+returning workflow_id
 
 -- name: file_run
 -- Show a run under another workflow than the one it is of.

@@ -219,18 +219,34 @@ async def gather_items(conn: Connection, run: UUID, gather: Gather, *, finished:
     await query(conn, _SQL["gather_items"], params)
 
 
+class Startable(NamedTuple):
+    """A workflow that a step may start, and the version that it starts."""
+
+    workflow_id: UUID
+    version: int
+    document: JsonObject
+
+
+async def startable(conn: Connection, workflow: str, *, parent: UUID) -> Startable | None:
+    """What a step of *parent* starts under this name. None: there is no active workflow that is called so."""
+    row = await (await query(conn, _SQL["startable"], {"workflow": workflow, "parent": parent})).fetchone()
+    return Startable._make(row) if row else None
+
+
 async def start_children(
-    conn: Connection, workflow: str, inputs: Mapping[UUID, JsonObject], *, parent: UUID, depth: int
-) -> set[UUID]:
-    """Start runs, by their ids, as a step of another. Returns those that are: none without an active workflow."""
+    conn: Connection, workflow: str, of: Startable, inputs: Mapping[UUID, JsonObject], *, parent: UUID, depth: int
+) -> None:
+    """Start runs, by their ids, as a step of another."""
     params = {
+        "workflow_id": of.workflow_id,
+        "version": of.version,
         "ids": list(inputs),
         "inputs": [to_json(input) for input in inputs.values()],
         "workflow": workflow,
         "parent": parent,
         "depth": depth,
     }
-    return {row[0] for row in await (await query(conn, _SQL["start_children"], params)).fetchall()}
+    await query(conn, _SQL["start_children"], params)
 
 
 async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:

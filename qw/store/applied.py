@@ -74,8 +74,18 @@ async def disown(conn: Connection, kind: str, name: str) -> None:
 
 
 async def remove_workflow(conn: Connection, name: str) -> None:
-    """Delete a workflow; its runs go on."""
+    """Delete a workflow; its runs go on, and so do those that will start it."""
     await query(conn, _SQL["remove_workflow"], {"name": name})
+
+
+async def schedules(conn: Connection) -> list[tuple[str, str | None, str | None]]:
+    """The schedules that start a workflow or a declared command: name, and the one or the other."""
+    return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["schedules"])).fetchall()]
+
+
+async def open_runs(conn: Connection) -> list[tuple[str, int, JsonObject]]:
+    """How many runs go on, by workflow, one row for each version, with its definition."""
+    return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["open_runs"])).fetchall()]
 
 
 async def record(conn: Connection, *, owner: str, by: str, changes: Json) -> None:

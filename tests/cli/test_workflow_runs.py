@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,43 @@ def test_who_applied_what_is_shown(ready: Qw) -> None:
 
     assert "+ queue mail" in shown.out
     assert "@" in last["by"]
-    assert last["owner"] == "workflows.yaml"
+    assert last["owner"].endswith(f":{(ready.folder / 'workflows.yaml').resolve()}")
     assert {"kind": "queue", "name": "mail", "how": "added"} in last["changes"]
+
+
+def test_two_projects_whose_files_have_the_same_name_are_two_sets(ready: Qw) -> None:
+    other = ready.folder / "other"
+    other.mkdir()
+    (other / "workflows.yaml").write_text("workflows: {bobs: {steps: [{id: a, type: noop}]}}\n")
+    (other / "same.yaml").write_text("owner: bob\n" + FILE)
+
+    pruned = ready("apply", "-f", "other/workflows.yaml", "--prune", "--yes")
+    diff = ready("diff", "-f", "other/same.yaml")
+    refused = ready("apply", "-f", "other/same.yaml")
+    taken = ready("apply", "-f", "other/same.yaml", "--take-over")
+
+    assert (pruned.code, pruned.out) == (0, "+ workflow bobs\n")
+    assert diff.code == 1
+    assert "= workflow release  (belongs to " in diff.out
+    assert refused.code != 0
+    assert f"workflow release belongs to {socket.gethostname()}:{ready.folder.resolve()}" in refused.err
+    assert taken.code == 0
+    assert {one["owner"] for one in ready("apply", "--history", "-o", "json").json[:1]} == {"bob"}
+
+
+def test_what_others_need_is_pruned_by_force_only(ready: Qw) -> None:
+    (ready.folder / "more.yaml").write_text("schedules: {weekly: {every: 7d, workflow: release}}\n")
+    assert ready("apply", "-f", "more.yaml").code == 0
+    (ready.folder / "workflows.yaml").write_text("workflows: {}\n")
+
+    diff = ready("diff", "--prune")
+    refused = ready("apply", "--prune", "--yes")
+    forced = ready("apply", "--prune", "--yes", "--force")
+
+    assert "- workflow release  (needed by schedule weekly; removed with --force only)" in diff.out
+    assert refused.code != 0
+    assert "workflow release is needed by schedule weekly" in refused.err
+    assert (forced.code, sorted(forced.out.splitlines())[0]) == (0, "- schedule nightly")
 
 
 def test_what_is_pruned_is_asked_for_first(ready: Qw) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
 from qw.client import Client, admin, apply
 from qw.client.apply import How
-from qw.core.errors import Invalid
+from qw.core.errors import Conflict, Invalid
 from qw.core.queue.limits import Limits
 from qw.core.task.payload import JsonObject
 from qw.definitions import Definitions, loads
@@ -33,8 +34,8 @@ def file(*names: str, schedules: str = "", type: str = "noop", source: str = "f.
 NIGHTLY = "schedules:\n  nightly: {cron: '0 3 * * *', workflow: a}\n"
 
 
-async def applied(client: Client, *files: Definitions, owner: str = "ours", prune: bool = False) -> dict[str, str]:
-    found = await apply.apply(client, files, owner=owner, by="zoe", prune=prune)
+async def applied(client: Client, *files: Definitions, owner: str = "ours", **how: bool) -> dict[str, str]:
+    found = await apply.apply(client, files, owner=owner, by="zoe", **how)
     return {f"{one.kind} {one.name}": one.how.value for one in found.changes}
 
 
@@ -74,7 +75,7 @@ async def test_only_what_the_set_owns_is_pruned_and_only_when_asked(client: Clie
     await runs.keep_workflow(conn, "stranger", {"steps": [{"id": "a", "type": "noop"}]})
     await applied(client, file("theirs"), owner="theirs")
     await applied(client, file("a", "b", "c", schedules=NIGHTLY))
-    await applied(client, file("c"), owner="theirs")
+    await applied(client, file("c"), owner="theirs", take_over=True)
 
     left = await applied(client, file("b"))
     assert left == {"workflow a": "left", "workflow b": "unchanged", "schedule nightly": "left"}
@@ -89,9 +90,93 @@ async def test_a_pruned_workflow_lets_its_runs_go_on(client: Client, conn: Conne
     await applied(client, file("a"))
     id = await begun(conn, "a")
 
-    await applied(client, file("b"), prune=True)
+    with pytest.raises(Conflict, match="workflow a is needed by 1 run of a in progress"):
+        await applied(client, file("b"), prune=True)
+    await applied(client, file("b"), prune=True, force=True)
 
     assert (await Driver(conn=conn).finish(id)).status == "completed"
+
+
+ALL = """
+workflows: {kid: {steps: [{id: a, type: noop}]}}
+schedules: {tick: {every: 1h, type: noop}}
+queues: {mail: {paused: true}}
+commands: {backup: {argv: ["true"]}}
+webhooks: {billing: {url: "http://y"}}
+"""
+
+
+async def test_what_another_set_owns_is_not_touched_unless_it_is_taken_over(client: Client, conn: Connection) -> None:
+    await applied(client, loads(ALL), owner="theirs")
+
+    found = await apply.diff(client, [loads(ALL)], owner="ours")
+    with pytest.raises(Conflict) as refused:
+        await applied(client, loads(ALL.replace("1h", "2h")))
+
+    assert {one.taken_from for one in found.changes} == {"theirs"}
+    assert not found.is_empty
+    for what in ("workflow kid", "schedule tick", "queue mail", "command backup", "webhook billing"):
+        assert f"{what} belongs to theirs" in str(refused.value)
+    assert "--take-over" in str(refused.value)
+    assert await column(conn, "select distinct owner from qw.owned") == ["theirs"]
+    assert await value(conn, "select every from qw.schedule") == timedelta(hours=1)
+
+    await applied(client, loads(ALL.replace("1h", "2h")), take_over=True)
+    assert await column(conn, "select distinct owner from qw.owned") == ["ours"]
+    assert await applied(client, loads("queues: {}"), owner="theirs", prune=True) == {}
+
+
+CHILD = "workflows: {kid: {steps: [{id: a, type: noop}]}, other: {steps: [{id: a, type: noop}]}}\n"
+CHILD += "commands: {backup: {argv: ['true']}, unused: {argv: ['true']}}"
+PARENT = """
+workflows:
+  par:
+    steps:
+      - { id: s, type: noop }
+      - { id: c, needs: s, type: workflow, with: { workflow: kid } }
+    finally: [{ id: b, type: command, with: { command: backup } }]
+schedules:
+  hourly: { every: 1h, workflow: kid }
+  nightly: { every: 1d, type: command, with: { command: backup } }
+"""
+
+
+async def test_what_is_still_needed_is_removed_by_force_only_and_what_runs_goes_on(
+    client: Client, conn: Connection
+) -> None:
+    await applied(client, loads(CHILD), owner="child")
+    await applied(client, loads(PARENT), owner="parent")
+    id = await begun(conn, "par")
+    less = loads("workflows: {other: {steps: [{id: a, type: noop}]}}")
+
+    found = await apply.diff(client, [less], owner="child", prune=True)
+    with pytest.raises(Conflict) as refused:
+        await applied(client, less, owner="child", prune=True)
+
+    needed = {one.name: one.needed_by for one in found.changes if one.how is How.REMOVED}
+    assert needed == {
+        "kid": ("workflow par", "schedule hourly", "1 run of par in progress"),
+        "backup": ("workflow par", "schedule nightly", "1 run of par in progress"),
+        "unused": (),
+    }
+    assert "workflow kid is needed by workflow par, schedule hourly, 1 run of par in progress" in str(refused.value)
+    assert {one.name for one in await client.workflows()} == {"kid", "other", "par"}
+
+    await applied(client, less, owner="child", prune=True, force=True)
+    run = await Driver(conn=conn).finish(id)
+    assert run.status == "completed"
+    assert await value(conn, "select count(*) from qw.run where workflow = 'kid' and status = 'completed'") == 1
+    later = await begun(conn, "par")
+    assert "there is no active workflow 'kid'" in str((await Driver(conn=conn).finish(later)).error)
+
+
+async def test_what_goes_together_is_not_needed(client: Client) -> None:
+    both = loads(CHILD), loads(PARENT, "g.yaml")
+    await applied(client, *both)
+
+    gone = await applied(client, loads("queues: {}"), prune=True)
+
+    assert set(gone.values()) == {"removed"}
 
 
 async def test_a_file_that_is_wrong_anywhere_changes_nothing(client: Client) -> None:

@@ -12,6 +12,7 @@ import typer
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Column, Output, OutputFormat, say, show_all, show_record
 from qw.cli.output.text import ago, counted, printable
+from qw.core.errors import Invalid
 
 if TYPE_CHECKING:
     from qw.client.apply import Changes, DefinitionChange
@@ -25,7 +26,11 @@ Files = Annotated[
 ]
 Owner = Annotated[
     str | None,
-    typer.Option("--owner", metavar="NAME", help="The name of this set of files; their names, unless given."),
+    typer.Option(
+        "--owner",
+        metavar="NAME",
+        help="Name of this set of files; default: owner: in the files, else this host and their paths.",
+    ),
 ]
 Prune = Annotated[
     bool, typer.Option("--prune", help="Remove definitions that this owner applied before and no longer defines.")
@@ -46,6 +51,13 @@ def apply(
     files: Files = None,
     owner: Owner = None,
     prune: Prune = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take over definitions that another owner applied.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Prune even what runs, schedules or workflows still need; open runs go on."),
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask for confirmation before removing definitions.")
     ] = False,
@@ -63,13 +75,21 @@ def apply(
         return
     read = read_files(files)
     name = owner or name_of(read)
+    if force and not prune:
+        raise Invalid("--force goes with --prune")
     if prune and not yes:
         planned = with_client(lambda client: applying.diff(client, read, owner=name, prune=True))
         gone = [change for change in planned.changes if change.how is applying.How.REMOVED]
-        if gone:
+        is_refused = any(change.needed_by for change in gone) and not force
+        if gone and not is_refused:
             listed = ", ".join(f"{one.kind} {one.name}" for one in gone)
             confirm(f"Remove {listed}?", count=counted(len(gone), "definition"))
-    done = with_client(lambda client: applying.apply(client, read, owner=name, by=myself(), prune=prune), creates=True)
+    done = with_client(
+        lambda client: applying.apply(
+            client, read, owner=name, by=myself(), prune=prune, take_over=take_over, force=force
+        ),
+        creates=True,
+    )
     show_changes(done, output, with_text=False)
     if output is OutputFormat.TABLE:
         said = [f"{sum(change.how == how for change in done.changes)} {how}" for how in _SIGNS]
@@ -84,8 +104,20 @@ def read_files(files: Sequence[Path] | None) -> list[Definitions]:
 
 
 def name_of(read: Sequence[Definitions]) -> str:
-    """The name of a set of files: without folders, so that it is the same on every machine."""
-    return "+".join(sorted(Path(one.source).name for one in read))
+    """The name of a set of files: the ``owner:`` that they say, else this host and their paths. Raise Invalid.
+
+    So two projects are never one set by accident, and a project in the same place is always the same set.
+    """
+    import os
+    import socket
+
+    named = sorted({one.owner for one in read if one.owner})
+    if len(named) > 1:
+        raise Invalid(f"these files have different owners ({', '.join(named)}); apply them apart, or give --owner")
+    if named:
+        return named[0]
+    places = sorted({os.path.realpath(one.source) for one in read})
+    return f"{socket.gethostname()}:{'+'.join(places)}".encode(errors="replace").decode()
 
 
 def show_changes(found: Changes, output: OutputFormat, *, with_text: bool) -> None:
@@ -96,12 +128,21 @@ def show_changes(found: Changes, output: OutputFormat, *, with_text: bool) -> No
         show_record({"changes": found.changes, "warnings": found.warnings}, output)
         return
     for change in found.changes:
+        if change.how == "unchanged" and change.taken_from:
+            print(printable(f"= {change.kind} {change.name}{_hint(change)}"))
         if change.how in _SIGNS:
-            hint = "  (no longer defined in these files; --prune removes it)" if change.how == "left" else ""
-            print(printable(f"{_SIGNS[change.how]} {change.kind} {change.name}{hint}"))
+            print(printable(f"{_SIGNS[change.how]} {change.kind} {change.name}{_hint(change)}"))
             if with_text and change.how != "left":
                 for line in _lines(change):
                     print(printable(f"    {line}"))
+
+
+def _hint(change: DefinitionChange) -> str:
+    if change.needed_by:
+        return f"  (needed by {', '.join(change.needed_by)}; removed with --force only)"
+    if change.taken_from:
+        return f"  (belongs to {change.taken_from}; --take-over makes it yours)"
+    return "  (no longer defined in these files; --prune removes it)" if change.how == "left" else ""
 
 
 def _summary(changes: Any) -> str:
