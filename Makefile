@@ -1,36 +1,30 @@
-# Everything a checkout needs; each target is a small script in scripts/. Wants Python 3.11 or newer with pip and venv.
+# Each target is a small script in scripts/. Needs Python 3.11 or newer with pip and venv.
+.DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all chaos bench lock clean
 
-help:
-	@echo 'make venv      .venv with qw and everything its tests need (PYTHON=… names the Python)'
-	@echo 'make demo      qw demo: a database, a daemon and some work, on this machine'
-	@echo 'make test      style, types, layers, tests'
-	@echo 'make test-all  the same with the slow fault and stress tests'
-	@echo 'make chaos     daemons killed, frozen and cut off at random, for 90 s'
-	@echo 'make bench     our figures'
-	@echo 'make lock      requirements.lock from pyproject.toml'
-	@echo 'make clean     remove what builds and checks leave behind (not .venv)'
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv:
+venv:  ## Create .venv with qw and everything its tests need (PYTHON=... selects the interpreter)
 	@scripts/venv
 
-demo: venv
+demo: venv  ## Run qw demo: a private PostgreSQL, a daemon and the sample invoice workflow
 	@.venv/bin/qw demo
 
-test: venv
+test: venv  ## Run ruff, mypy, import-linter and the tests
 	@scripts/test
 
-test-all: venv
+test-all: venv  ## Run the same with the slow fault and stress tests
 	@scripts/test -m ''
 
-chaos: venv
+chaos: venv  ## Kill, freeze and cut off daemons at random for 90 seconds
 	@.venv/bin/pytest -m '' tests/e2e/test_chaos.py
 
-bench: venv
+bench: venv  ## Measure the figures of benchmarks/NOTES.md on this machine
 	@.venv/bin/python -m benchmarks
 
-lock:
+lock:  ## Update requirements.lock from pyproject.toml
 	@scripts/lock
 
-clean:
+clean:  ## Remove build and cache files (.venv stays)
 	@scripts/clean
