@@ -652,6 +652,7 @@ create table qw.schedule (
   check (paused_at is null or next_at is null)
 ) with (fillfactor = 80);
 create index schedule_due on qw.schedule (next_at, id) where next_at is not null;
+create index schedule_mark on qw.schedule (mark);  -- for lower_marks, which looks often
 
 -- A mark in the future is from before the database's clock was set back; only such a one may be lowered, to the present.
 create function qw.refuse_lower_mark() returns trigger

@@ -18,8 +18,10 @@ from qw.store.connection import Connection, ReconnectingConnection, measure_cloc
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+RATES_EVERY = 30  # looks
 LARGE = timedelta(seconds=5)
+CHANGED = timedelta(milliseconds=500)  # a smaller difference to what the worker's row says is not written
 SET_SECONDS = 1.0  # a clock that moved by less was not set: it drifts
 
 
@@ -33,8 +35,9 @@ class ClockWatch:
         self._worker = worker
         self._clock = of
         self._stepped = 0.0
-        self._has_looked = False
+        self._looks = 0
         self._is_large = False
+        self._written = (0, timedelta(0))  # the worker, and the skew in its row
         self.bell = asyncio.Event()
 
     def patience(self) -> float:
@@ -44,17 +47,26 @@ class ClockWatch:
         async with self._link.use() as conn:
             await measure_clock(conn)
             moved = self._clock.stepped - self._stepped
-            if moved <= -SET_SECONDS or not self._has_looked:  # the first time: nobody may have been there to see it
-                await self._go_on_from_now(conn)
-            self._stepped, self._has_looked = self._clock.stepped, True
-            await workers.set_skew(conn, self._worker(), self._clock.skew)
+            await self._go_on_from_now(conn, moved)
+            self._stepped = self._clock.stepped
+            await self._write_skew(conn, self._clock.skew)
         if abs(moved) >= SET_SECONDS:
             self._tell_of_step(moved)
         self._tell_of_skew(self._clock.skew)
         return False
 
-    async def _go_on_from_now(self, conn: Connection) -> None:
-        lowered, clamped = await schedules.lower_marks(conn), await queues.clamp_rates(conn)
+    async def _write_skew(self, conn: Connection, skew: timedelta) -> None:
+        worker, written = self._written
+        if worker != self._worker() or abs(skew - written) > CHANGED:
+            self._written = (self._worker(), skew)
+            await workers.set_skew(conn, *self._written)
+
+    async def _go_on_from_now(self, conn: Connection, moved: float) -> None:
+        """Also where no step was seen: nobody may have looked between one forwards and the one back."""
+        lowered, clamped = await schedules.lower_marks(conn), 0
+        if lowered or moved <= -SET_SECONDS or self._looks % RATES_EVERY == 0:  # it reads all buckets
+            clamped = await queues.clamp_rates(conn)
+        self._looks += 1
         if lowered or clamped:
             log.warning(
                 "schedules and rates were ahead of the database's clock; they go on from now",

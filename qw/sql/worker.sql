@@ -100,10 +100,7 @@ select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at,
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
 
 -- name: set_skew
--- Written when it is another one by half a second, so rarely.
-update qw.worker set skew = %(skew)s::interval
- where id = %(worker)s::integer
-   and skew not between %(skew)s::interval - interval '500 ms' and %(skew)s::interval + interval '500 ms'
+update qw.worker set skew = %(skew)s::interval where id = %(worker)s::integer
 
 -- name: prune
 -- Workers that are gone long since; and whom a dying one left waiting for a NOTIFY, which each enqueue would pay for.

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from qw import embedded
+from qw.client import Client
+from qw.core.task.payload import Json
+from qw.core.workflow import parse_workflow
 from qw.embedded import programs
 from tests.databases import PrivateServer, private_home, template, wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
@@ -106,6 +115,63 @@ def test_a_frozen_daemon_is_found_though_the_databases_clock_was_set_back(
 
         assert time.monotonic() - frozen_at < LEASE + 3
         assert queue.field(id, "crashes") == 0
+
+
+@pytest.mark.parametrize("offset", ["+3600", pytest.param("-3600", marks=pytest.mark.slow)])
+def test_a_process_whose_clock_is_off_does_what_any_other_does(
+    clock: SteppingClock, daemons: Daemons, queue: Queue, offset: str
+) -> None:
+    clock.set(offset)
+    daemon = daemons(**clock.environment).ready()
+    queue.value("select qw.schedule_add('each', 'noop', every => '1 second')")
+    run = asyncio.run(started(queue.url))
+    command = [sys.executable, "-m", "qw", "enqueue", "noop", "--in", "1s", "--wait", "--database-url", queue.url]
+    done = subprocess.run(command, env=os.environ | clock.environment, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: queue.value("select status from qw.run where id = %s", run) == "completed")
+    wait_until(lambda: queue.value("select count(*) from qw.schedule_fire") >= 3)
+    assert queue.column("select distinct reason from qw.schedule_fire") == [None]
+    assert queue.value("select count(*) = count(distinct (headers ->> 'tick')) from qw.task where headers ? 'tick'")
+    assert queue.value("select max(mark) <= now() from qw.schedule")
+    assert queue.value("select bool_and(abs(extract(epoch from created_at - now())) < 60) from qw.task")
+    made_at = "('x' || left(id::text, 8) || substring(id::text from 10 for 4))::bit(48)::bigint / 1000.0"
+    assert queue.value(f"select max(abs({made_at} - extract(epoch from created_at)))::float8 < 60 from qw.task")
+    wait_until(lambda: daemon.said("this machine's clock is off"))
+    skew = queue.value("select extract(epoch from skew)::float8 from qw.worker")
+    assert abs(skew - float(offset)) < 60
+
+
+@pytest.mark.slow
+def test_a_step_of_the_databases_clock_loses_no_tick_and_fires_none_twice(
+    clock: SteppingClock, stepping_url: str, start: Callable[[str], Daemons]
+) -> None:
+    daemons = start(stepping_url)
+    daemons().ready(), daemons().ready()
+    with psycopg.connect(stepping_url, autocommit=True) as connection:
+        queue = Queue(connection, stepping_url)
+        queue.value("select qw.schedule_add('each', 'noop', every => '1 second')")
+        fired = "select count(*) from qw.schedule_fire where reason is null and tick < %s"
+        for offset in ("+0", "+600", "+0"):
+            clock.set(offset)
+            since = queue.value("select clock_timestamp()")
+            until = since + timedelta(seconds=60)
+            before = queue.value(fired, until)
+            wait_until(lambda: queue.value(fired, until) >= before + 2, 10)  # noqa: B023 - called at once
+
+        assert queue.value("select count(*) = count(distinct (headers ->> 'tick')) from qw.task")
+        assert queue.value("select count(*) from qw.task") == queue.value(
+            "select count(*) from qw.schedule_fire where reason is null"
+        )
+        queue.expect_whole()
+
+
+async def started(url: str) -> UUID:
+    """A run of two steps, whose second one a daemon makes."""
+    steps: Json = [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "needs": ["a"]}]
+    async with Client(url, size=1) as client:
+        await client.keep_workflow(parse_workflow("two", {"steps": steps}))
+        return await client.start_workflow("two")
 
 
 def expect_that_steps_cost_nothing(queue: Queue, clock: SteppingClock) -> None:
