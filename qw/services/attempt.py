@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import inspect
 import logging
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from qw.core.task.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
 from qw.core.task.outcome import (
     class_name,
     error_outcome,
     failure_of,
+    is_cancelled,
     is_explained,
     is_plain,
     result_outcome,
@@ -32,6 +30,7 @@ from qw.core.task.payload import PLAIN_CLASSES, NotPlain
 from qw.handlers import HandlerKind
 from qw.services.context import AttemptContext, BlockingContext
 from qw.services.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
+from qw.services.side_thread import returned, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ T = TypeVar("T")
 
 EXPLAIN_SECONDS = 2.0  # what an error gets to say what it is
 LOG_SECONDS = 1.0  # for which an outcome waits for the task's log at most
-
-_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a coroutine cannot raise these as they are
 
 
 async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
@@ -70,8 +67,8 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
         holding.state = ClaimState.ENDING
         if isinstance(error, GeneratorExit) and _is_abandoned(holding):
             raise
-        if holding.stop in _OVERRULING:  # it turned its cancellation into an error of its own
-            return stopped(holding)
+        if holding.stop in _OVERRULING or (holding.stop is not None and is_cancelled(error)):
+            return stopped(holding)  # it turned its cancellation into an error of its own
         return await _explained(error, context)
     holding.state = ClaimState.ENDING
     if holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it came back too late
@@ -123,13 +120,13 @@ async def _awaited(result: object, holding: ClaimInFlight) -> object:
 
 async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
     """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
-    done = _started(f"qw {holding.claim.type}", lambda: function(**arguments))
+    done = start_thread(f"qw {holding.claim.type}", lambda: function(**arguments))
     while True:
         try:
-            return _returned(await asyncio.shield(done))
+            return returned(await asyncio.shield(done))
         except asyncio.CancelledError:
             if done.done():
-                return _returned(done.result())
+                return returned(done.result())
             if holding.stop is Stop.LEASE:
                 raise  # nobody waits for it
 
@@ -141,11 +138,11 @@ async def _converted(result: object, holding: ClaimInFlight) -> Completed | Fail
     except NotPlain:
         pass
     outcome: Completed | Failed
-    converting = _started("qw result", lambda: result_outcome(result))
+    converting = start_thread("qw result", lambda: result_outcome(result))
     try:
         # Who was told to stop and came back with a result is not told again.
         async with asyncio.timeout(None if holding.stop is None else EXPLAIN_SECONDS):
-            outcome = _returned(await converting)
+            outcome = returned(await converting)
     except TimeoutError:
         raise asyncio.CancelledError from None
     return outcome
@@ -156,10 +153,10 @@ async def _explained(error: BaseException, context: AttemptContext) -> Failed | 
     if is_plain(error):
         return error_outcome(error)
     outcome: Failed | Snoozed
-    explaining = _started("qw error", lambda: _explain(error))
+    explaining = start_thread("qw error", lambda: _explain(error))
     try:
         async with asyncio.timeout(EXPLAIN_SECONDS):
-            outcome, trace = _returned(await explaining)
+            outcome, trace = returned(await explaining)
     except GeneratorExit:
         raise
     except BaseException as failure:
@@ -186,38 +183,6 @@ def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
         return error_outcome(error), traceback_of(error)
     except BaseException as broken:  # a cause or a note that cannot be shown
         return error_outcome(error), f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
-
-
-_Answer: TypeAlias = tuple[Any, BaseException | None]
-
-
-def _started(name: str, function: Callable[[], T]) -> asyncio.Future[_Answer]:
-    """Call *function* in a thread of its own, which ends with the program. The future has what `_returned` unpacks."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_Answer] = loop.create_future()
-
-    def settle(result: object, error: BaseException | None) -> None:
-        if not answer.done():
-            answer.set_result((result, error))
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as raised:
-            error = RuntimeError(class_name(raised)) if isinstance(raised, _OF_THE_LOOP) else raised
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(run,), name=name, daemon=True).start()
-    return answer
-
-
-def _returned(answer: _Answer) -> Any:
-    result, error = answer
-    if error is not None:
-        raise error
-    return result
 
 
 def stopped(holding: ClaimInFlight) -> Outcome:

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from qw.core.errors import Invalid
 from qw.core.task import Claim
-from qw.core.task.payload import Json, JsonObject, clean, clean_text
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, NotPlain, clean, clean_text
+from qw.services.side_thread import returned, start_thread
 from qw.store import tasks
 from qw.store.connection import Connection
 
@@ -107,7 +108,7 @@ class AttemptContext:
             stored = await tasks.checkpoint(conn, self._claim.id, name)
         if stored is not None:
             return cast("T", stored[0])
-        value: Json = clean(await fn())
+        value = await _stored_form(await fn())
         async with self._pool.connection() as conn:
             await tasks.keep_checkpoint(conn, self._claim.id, name, value)
         return cast("T", value)
@@ -131,6 +132,16 @@ class AttemptContext:
             await self._transaction.__aexit__(kind, error, None)
         finally:
             self.open_connection = None
+
+
+async def _stored_form(value: object) -> Json:
+    """*value* as it is stored between attempts. Raise Invalid for what cannot be, and what its own methods raise."""
+    try:
+        return clean(value, limit=MAX_RESULT, plain_only=True)
+    except NotPlain:
+        pass
+    stored: Json = returned(await start_thread("qw step", lambda: clean(value, limit=MAX_RESULT)))
+    return stored
 
 
 def _text(message: object) -> str:

@@ -16,6 +16,7 @@ from qw.core.task import Claim, Policy
 from qw.handlers import Handler, HandlerKind
 
 DEFAULT_POLICY = Policy()
+CANCEL_AGAIN_SECONDS = 10.0  # more than what commands get between TERM and KILL, which a second cancellation ends
 NO_CRASHES = CrashRecord(crashes=0)
 
 
@@ -76,8 +77,10 @@ class ClaimInFlight:
         return True
 
     def _cancel(self) -> None:
+        """Cancel it, and again while it goes on: some code catches a cancellation and carries on as if nothing was."""
         if self.state is ClaimState.RUNNING and self.task is not None:
             self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
+            self.task.get_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel)
 
 
 running_claim: ContextVar[ClaimInFlight | None] = ContextVar("running_claim", default=None)

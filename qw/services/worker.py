@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -206,9 +206,14 @@ class Worker:
         if record is not None:
             claim = claim._replace(crashes=record.crashes)
         handler = self._handlers.get(claim.type)
-        holding = ClaimInFlight(claim=claim, handler=handler, policy=_policy(claim, handler), since=now)
+        holding = ClaimInFlight(claim=claim, handler=handler, since=now)
         holding.record = record or NO_CRASHES
         if not self._holdings.add(holding):
+            return None
+        try:
+            holding.policy = _policy(claim, handler)
+        except Exception as error:
+            self._end(holding, replace(failure_of(error, "the retry policy of this task cannot be used"), final=True))
             return None
         if claim.cancel_asked:
             self._end(holding, Cancelled())

@@ -21,6 +21,7 @@ from qw.core.task import Backoff, Task
 from qw.core.task.handler_api import Context, Reject, Retry, Snooze
 from qw.handlers import Handlers
 from qw.services import attempt as attempt_module
+from qw.services import in_flight
 from qw.services import worker as worker_module
 from qw.services.in_flight import Stop
 from qw.store import tasks
@@ -546,6 +547,53 @@ async def test_a_handler_whose_body_never_ran_is_not_completed(url: str, body: A
 
     assert task.status == "failed"
     assert "cannot be stored" in (task.error or "")
+
+
+async def test_a_handler_that_catches_its_cancellation_is_cancelled_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "CANCEL_AGAIN_SECONDS", 0.05)
+    app = Handlers()
+
+    @app.handler("t", timeout=0.05, max_retries=1)
+    async def handle() -> None:
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    assert (await outcome_of(url, app)).error == "timed out after 50ms"
+
+
+async def test_a_cancelled_handler_that_raises_a_group_of_cancellations_is_cancelled(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise BaseExceptionGroup("several", [error]) from None
+
+    async with workshop(url, app) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        await asyncio.sleep(0)
+        shop.worker.interrupt({id: "no longer wanted"})
+        await shop.settle()
+
+        task = await shop.task(id)
+        assert (task.status, task.error) == ("cancelled", "no longer wanted")
+
+
+async def test_a_task_whose_own_policy_cannot_be_used_fails(url: str) -> None:
+    async with workshop(url, returning(1)) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.conn.execute('update qw.task set backoff = \'{"delay": "soon"}\'')
+        await shop.claim()
+        await shop.settle()
+
+        task = await shop.task(id)
+        assert (task.status, "retry policy of this task" in (task.error or "")) == ("failed", True)
 
 
 async def test_an_error_whose_text_hangs_is_recorded_by_the_name_of_its_class(

@@ -71,6 +71,11 @@ def error_outcome(error: BaseException) -> Failed | Snoozed:
     return Failed(error=_texts(failed), names=_names((error, *failed)), after=max(after, default=None))
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether it is nothing but cancellations: one, or a group of them."""
+    return all(_is_cancellation(each) for each in _flattened(error))
+
+
 def is_plain(error: BaseException) -> bool:
     """Whether `error_outcome` calls nothing of the error's own class, and no traceback is wanted of it."""
     return (type(error) in _SAID_ON_PURPOSE or (isinstance(error, Failure) and _has_usual_text(error))) and all(

@@ -1,0 +1,48 @@
+"""Calls what may block, raise or hang, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
+
+from qw.core.task.outcome import class_name
+
+T = TypeVar("T")
+
+_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a coroutine cannot raise these as they are
+
+Answer: TypeAlias = tuple[Any, BaseException | None]
+
+
+def start_thread(name: str, function: Callable[[], T]) -> asyncio.Future[Answer]:
+    """Call *function* in a thread of its own, which ends with the program. The future has what `returned` unpacks."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        if not answer.done():
+            answer.set_result((result, error))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:
+            error = RuntimeError(class_name(raised)) if isinstance(raised, _OF_THE_LOOP) else raised
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), name=name, daemon=True).start()
+    return answer
+
+
+def returned(answer: Answer) -> Any:
+    """What the function returned; raise what it raised."""
+    result, error = answer
+    if error is not None:
+        raise error
+    return result
