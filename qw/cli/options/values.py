@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid, NotFound
+from qw.store.clock import clock
 
 if TYPE_CHECKING:
     from qw.core.task.payload import JsonObject
@@ -41,7 +42,7 @@ def past(text: str | None, flag: str) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.now(UTC) - parse_duration(text)
+        return clock.now() - parse_duration(text)
     except Invalid:
         return moment(text, flag)
     except OverflowError:

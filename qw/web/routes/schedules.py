@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -12,6 +11,7 @@ from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget
 from qw.core.schedule.describe import describe
 from qw.core.schedule.document import parse_schedule
 from qw.core.schedule.timing import Tick
+from qw.store.clock import clock
 from qw.store.fires import LAST_TICK, StoredFire
 from qw.store.schedules import StoredSchedule
 from qw.web.enqueueing import id_of_key
@@ -208,7 +208,7 @@ async def backfill(call: Request[BackfillForm, None]) -> Filled:
     form = call.body
     if form.since is None:
         raise Problem(400, ["since should not be empty"])
-    until = form.until or datetime.now(UTC)
+    until = form.until or clock.now()
     done = await call.client.schedules.backfill(call.path["name"], form.since, until, dry_run=form.dry_run)
     return {"ticks": [stamp(fire.tick) for fire in done.made], "known": done.known, "dryRun": form.dry_run}
 
