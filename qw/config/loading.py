@@ -81,15 +81,19 @@ def redacted(text: str) -> str:
 
 def check_listening(settings: Settings) -> None:
     """Refuse to listen beyond this machine without tokens. Raise Misconfigured."""
+    if not is_loopback(settings.host) and not settings.api_tokens:
+        message = f"listening on {settings.host} needs QW_API_TOKENS (name:role:secret); only loopback is open without"
+        raise Misconfigured(Fault(path="QW_HOST", message=message))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on *host*."""
     from ipaddress import ip_address
 
     try:
-        is_loopback = ip_address(settings.host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        is_loopback = settings.host == "localhost"
-    if not is_loopback and not settings.api_tokens:
-        message = f"listening on {settings.host} needs QW_API_TOKENS (name:role:secret); only loopback is open without"
-        raise Misconfigured(Fault(path="QW_HOST", message=message))
+        return host == "localhost"
 
 
 def _declared() -> list[Field[Any]]:

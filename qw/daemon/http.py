@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 from qw import web
 from qw.client import Client
-from qw.config import Settings, check_listening
-from qw.core.errors import Misconfigured
+from qw.config import Settings, check_listening, is_loopback
+from qw.core.errors import Fault, Misconfigured
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 8  # to the database; a pool of its own, so that requests cannot starve the workers
+SHORTEST_TOKEN = 16  # characters
 PATIENCE = 2.0  # seconds a request waits for one of them
 
 
@@ -24,6 +25,7 @@ async def serving(settings: Settings, url: str, *, required: bool) -> AsyncItera
     When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
     """
     check_listening(settings)
+    check_tokens(settings)
     async with Client(url, size=CONNECTIONS, name="qw http", patience=PATIENCE) as client:
         app = web.application(client, settings, _options(settings))
         listening = web.serving(app, settings.host, settings.port)
@@ -40,6 +42,18 @@ async def serving(settings: Settings, url: str, *, required: bool) -> AsyncItera
             yield
         finally:
             await listening.__aexit__(None, None, None)
+
+
+def check_tokens(settings: Settings) -> None:
+    """Raise Misconfigured for a token that can be guessed where others than this machine can try; else warn of it."""
+    short = [token.name for token in settings.api_tokens if len(token.secret) < SHORTEST_TOKEN]
+    if not short:
+        return
+    names = ", ".join(short)
+    message = f"the secret of {names} is shorter than {SHORTEST_TOKEN} characters; make one: openssl rand -hex 16"
+    if not is_loopback(settings.host):
+        raise Misconfigured(Fault(path="QW_API_TOKENS", message=message))
+    log.warning("token is easily guessed", extra={"setting": "QW_API_TOKENS", "error": message})
 
 
 def _options(settings: Settings) -> web.WebOptions:

@@ -177,12 +177,16 @@ async def _log(trace: str, context: AttemptContext) -> None:
 
 
 def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
+    outcome = error_outcome(error)
     if is_explained(error):
-        return error_outcome(error), ""
+        return outcome, ""
+    if isinstance(outcome, Snoozed):
+        log.warning("task put off", extra={"reason": outcome.reason, "error": text_of(error)})
+        return outcome, ""
     try:
-        return error_outcome(error), traceback_of(error)
+        return outcome, traceback_of(error)
     except BaseException as broken:  # a cause or a note that cannot be shown
-        return error_outcome(error), f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
+        return outcome, f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
 
 
 def stopped(holding: ClaimInFlight) -> Outcome:

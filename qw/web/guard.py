@@ -48,6 +48,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         host, origin, site, mode = _asked(scope["headers"])
+        hosts = sum(name == b"host" for name, _ in scope["headers"])
         allowed = origin if origin is not None and self._is_listed(origin) else None
         started = time.monotonic()
 
@@ -58,10 +59,12 @@ class Guard:
                     _log(scope, message["status"], time.monotonic() - started)
             await send(message)
 
-        if scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS" and hosts == 1:
             await _no_content(allowed)(scope, receive, dressed)
         elif "\0" in scope["path"]:
             await problem_response(Problem(400, "The path must not contain NUL"))(scope, receive, dressed)
+        elif hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1"):
+            await problem_response(Problem(400, "A request must have one Host header"))(scope, receive, dressed)
         elif refused := self._refused(host, origin, site, mode):
             await problem_response(refused)(scope, receive, dressed)
         else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope
 
-from qw.core.errors import Invalid
+from qw.core.errors import Invalid, guess
 from qw.core.task.payload import Json, parse
 from qw.web.errors import Problem
 from qw.web.fields import texts_of
@@ -24,18 +25,35 @@ class ClientGone(Exception):
     """The client hung up before its body was complete."""
 
 
-async def body_of(scope: Scope, receive: Receive, model: type[BaseModel]) -> BaseModel:
-    """The checked body. Raise Problem 400, 408, 413, 415. A missing body is an empty object."""
+async def body_of(scope: Scope, receive: Receive, model: type[BaseModel], *, is_strict: bool) -> BaseModel:
+    """The checked body. Raise Problem 400, 408, 413, 415. A missing body is an empty object.
+
+    *is_strict*: refuse fields that the model does not know.
+    """
     content = await _read(scope, receive)
     value: Json = _parsed(content) if content else {}
     if not isinstance(value, dict):
         raise Problem(400, "The body must be a JSON object")
+    if is_strict:
+        _refuse_unknown(model, value)
     return _checked(model, value)
 
 
-def query_of(scope: Scope, model: type[BaseModel]) -> BaseModel:
-    """The checked query. Of a parameter that comes twice, the last counts."""
-    return _checked(model, _parameters(scope["query_string"]))
+def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseModel:
+    """The checked query. Of a parameter that comes twice, the last counts. *is_strict*: refuse unknown ones."""
+    value = _parameters(scope["query_string"])
+    if is_strict:
+        _refuse_unknown(model, value)
+    return _checked(model, value)
+
+
+def _refuse_unknown(model: type[BaseModel], value: Mapping[str, Json]) -> None:
+    """Raise Problem for names that *model* has no field for: a misspelled one would silently not count."""
+    known = [each.alias or name for name, each in model.model_fields.items()]
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        texts = [f"{name[:60]} should not exist{guess(name[:60], known)}" for name in unknown[:10]]
+        raise Problem(400, texts)
 
 
 def _checked(model: type[BaseModel], value: dict[str, Json]) -> BaseModel:

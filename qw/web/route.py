@@ -22,6 +22,12 @@ from qw.web.site import Site
 
 ANYBODY = "http"  # who calls where no tokens are set
 
+# The API that qw took over, and what probes and scrapers ask, with parameters of their own.
+_DOCUMENTED = re.compile(
+    r"(GET|POST) /api/tasks?(/\{id\})?|POST /api/tasks?/\{id\}/(retry|cancel|compensate)|.* /api/queue-manager/.*"
+    r"|.* /api/scheduler/.*|.* /api/invoice/.*|.* /api/seeder/.*|GET /api/workflows(/active)?|POST /api/workflows"
+    r"|.* /api/workflows/\{id\}(/(activate|deactivate|start|status|with-tasks))?|GET /(?!api/).*|GET /api/health"
+)
 _WAIT = re.compile(r"(?:^|[,;])\s*wait=(\d{1,6})\s*(?:$|[,;])")
 _LONGEST_WAIT = 120.0  # seconds
 
@@ -114,6 +120,11 @@ class Route:
     keyed: bool = False
     waits: bool = False
     extra_seconds: float = 0.0
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether names that it does not know are refused. Routes of the documented API drop them, as documented."""
+        return not _DOCUMENTED.fullmatch(f"{self.method} {self.path}")
 
     @property
     def takes_body(self) -> bool:

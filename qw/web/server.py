@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import struct
 from asyncio import TimerHandle
@@ -24,7 +25,10 @@ from qw.core.errors import Misconfigured
 
 HEADER_SECONDS = 10.0  # for the head of a request to arrive, from its first byte or from the connection
 MAX_HEAD = 64 * 1024  # bytes
-MAX_CONNECTIONS = 2000
+MAX_CONNECTIONS = 2000  # or fewer: see `connection_limit`
+OTHER_FILES = 256  # that the process may have open beside connections and what handlers open
+BACKLOG = 256  # connections that the kernel keeps for us; so many are accepted at once
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 KEEP_ALIVE_SECONDS = 30
 READ_SECONDS = 20.0  # in which a client takes at least LEAST_READ of what waits for it, or is hung up on
 LEAST_READ = 64 * 1024  # bytes
@@ -40,15 +44,16 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes connections whose head is late or too long, and those beyond the cap."""
+    """Closes connections whose head is late or too long, and answers those beyond the limit with 503."""
 
     _late: TimerHandle | None = None
     _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
+        if len(self.connections) > connection_limit():
+            transport.write(FULL)
+            transport.close()
         else:
             self._await_head()
 
@@ -82,6 +87,17 @@ class _Protocol(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+def connection_limit() -> int:
+    """How many connections are served at once: half of the files that the process may open, less those for itself.
+
+    So whoever opens connections cannot take the descriptors that tasks need.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max((files - OTHER_FILES) // 2, 16))
 
 
 @asynccontextmanager
@@ -145,6 +161,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         "lifespan": "off",
         "log_config": None,
         "access_log": False,
+        "backlog": BACKLOG,
         "server_header": False,
         "proxy_headers": False,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
@@ -162,7 +179,7 @@ def _bound(host: str, port: int) -> socket.socket:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-            bound.listen(2048)
+            bound.listen(BACKLOG)
         except OSError:
             bound.close()
             raise

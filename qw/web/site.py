@@ -16,6 +16,7 @@ from qw.core.errors import Invalid, QwError, guess
 from qw.store.events import RelayState
 from qw.store.workers import WorkerRow
 from qw.web.cache import Fresh
+from qw.web.guesses import Guesses
 from qw.web.metrics import exposition
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Site:
         self.lookups = Lookups(client)
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.health = Fresh(self._look)
+        self.guesses = Guesses()
         self.readers = 0
         self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: last_event(client), seconds=0.2)

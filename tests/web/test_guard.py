@@ -10,7 +10,9 @@ import pytest
 
 from qw.config import Settings, check_listening, load
 from qw.core.errors import Misconfigured
+from qw.daemon.http import check_tokens
 from qw.web import WebOptions
+from qw.web.guesses import Guesses
 from tests.web.live import Live, live
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ def bearer(secret: str) -> dict[str, str]:
         [("Authorization", "Bearer wrong")],
         [("Authorization", "Bearer s3cret-a s3cret-a")],
         [("Authorization", "Bearer s3cret-")],
-        [("Authorization", "bearer s3cret-a")],
         [("Authorization", "Basic czNjcmV0LWE=")],
         [("Authorization", "s3cret-a")],
         [("Authorization", "Bearer s3cret-a"), ("Authorization", "Bearer s3cret-a")],
@@ -211,3 +212,54 @@ def test_fault_98_a_path_cannot_write_a_log_line_of_its_own(url: str, caplog: py
 
 def test_settings_have_no_tokens_by_default() -> None:
     assert Settings().api_tokens == ()
+
+
+def test_the_scheme_of_the_token_is_taken_in_any_case(guarded: Live) -> None:
+    answers = [
+        guarded.api.get("/api/queues", headers={"Authorization": f"{scheme} s3cret-v"}).status_code
+        for scheme in ("Bearer", "bearer", "BEARER")
+    ]
+
+    assert answers == [200, 200, 200]
+
+
+def test_who_guesses_tokens_must_wait_ever_longer_and_who_has_one_need_not() -> None:
+    now = [0.0]
+    guesses = Guesses(lambda: now[0])
+    guesses.note("10.0.0.1", b"known", is_right=True)
+    for number in range(30):
+        assert guesses.wait("10.0.0.1", b"%d" % number) == 0.0
+        guesses.note("10.0.0.1", b"%d" % number, is_right=False)
+
+    waits = []
+    for _ in range(3):
+        waits.append(guesses.wait("10.0.0.1", b"next"))
+        now[0] += waits[-1]
+        guesses.note("10.0.0.1", b"next", is_right=False)
+
+    assert waits == [1.0, 2.0, 4.0]
+    assert guesses.wait("10.0.0.1", b"known") == 0.0
+    assert guesses.wait("10.0.0.2", b"next") == 0.0
+    now[0] += 600
+    assert guesses.wait("10.0.0.1", b"next") == 0.0
+
+
+def test_a_token_that_nobody_may_try_now_is_not_looked_at(url: str) -> None:
+    with live(url, {"QW_API_TOKENS": TOKENS}) as started:
+        for number in range(30):
+            assert started.api.get("/api/queues", headers=bearer(f"wrong-{number}")).status_code == 401
+        refused = started.api.get("/api/queues", headers=bearer("s3cret-v"))
+
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(("host", "is_refused"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_short_token_is_refused_where_others_could_guess_it(host: str, is_refused: bool) -> None:
+    settings = load({"QW_HOST": host, "QW_API_TOKENS": "me:admin:sixteen-letters!,ci:admin:hush"})
+
+    if is_refused:
+        with pytest.raises(Misconfigured, match="the secret of ci is shorter than 16 characters"):
+            check_tokens(settings)
+    else:
+        check_tokens(settings)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -239,24 +240,75 @@ def test_fault_96_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch
     assert b"connection: close" in answer.lower()
 
 
-def test_fault_96_connections_beyond_the_cap_are_closed_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_96_connections_beyond_the_cap_are_answered_503_at_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     with live(url) as started:
         opened = [socket.create_connection(("127.0.0.1", started.port), timeout=2) for _ in range(30)]
-        closed = 0
+        answers = []
         for connection in opened:
             connection.settimeout(0.1)
-            try:
-                closed += connection.recv(1) == b""
-            except TimeoutError:
-                pass
-            except ConnectionResetError:
-                closed += 1
+            with suppress(TimeoutError):
+                answers.append(connection.recv(1000))
         for connection in opened:
             connection.close()
 
-        assert closed == 10
+        assert [answer.split(b"\r\n")[:2] for answer in answers] == [
+            [b"HTTP/1.1 503 Service Unavailable", b"Retry-After: 1"]
+        ] * 10
         until(lambda: started.api.get("/livez").status_code == 200)
+
+
+@pytest.mark.parametrize(("files", "limit"), [(256, 16), (1024, 384), (4096, 1920), (10**6, 2000), (-1, 2000)])
+def test_connections_leave_files_for_the_work(monkeypatch: pytest.MonkeyPatch, files: int, limit: int) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
+
+    assert server.connection_limit() == limit
+
+
+@pytest.mark.parametrize("hosts", [(), ("localhost", "localhost"), ("localhost", "evil.example")])
+def test_a_request_has_one_host(server_shared: Live, hosts: tuple[str, ...]) -> None:
+    lines = "".join(f"Host: {host}\r\n" for host in hosts).encode()
+
+    assert status_of(talk(server_shared, b"GET /livez HTTP/1.1\r\n" + lines + b"\r\n")) == 400
+
+
+@pytest.mark.parametrize("name", ["dry_run", "dryrun", "DryRun"])
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_a_misspelled_field_of_a_bulk_changes_nothing(server_alone: Live, verb: str, name: str) -> None:
+    id = server_alone.task(queue="kept", delay="2h")
+
+    answer = server_alone.api.post(f"/api/task/{verb}", json={"filter": {"queue": "kept"}, name: True})
+
+    assert answer.status_code == 400
+    assert answer.json()["message"] == [f"{name} should not exist; did you mean 'dryRun'?"]
+    assert server_alone.get(f"/api/task/{id}")["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/api/runs?stauts=failed", "stauts should not exist; did you mean 'status'?"),
+        ("/api/queues?name=a", "name should not exist"),
+        ("/api/schedules?limt=1", "limt should not exist; did you mean 'limit'?"),
+        ("/api/schedules?active=true", "active should not exist"),
+        (f"/api/task/{LAST}/logs?aftr=1", "aftr should not exist; did you mean 'after'?"),
+    ],
+)
+def test_a_misspelled_query_parameter_is_refused(server_shared: Live, path: str, text: str) -> None:
+    answer = server_shared.api.get(path)
+
+    assert (answer.status_code, answer.json()["message"]) == (400, [text])
+
+
+def test_the_documented_routes_drop_what_they_do_not_know(server_shared: Live) -> None:
+    api = server_shared.api
+
+    assert api.get("/api/task?colour=red").status_code == 200
+    assert api.post("/api/task", json={"type": "noop", "payload": {}, "colour": "red"}).status_code == 201
+    assert api.get("/api/queue-manager/status?colour=red").status_code == 200
+    assert api.get("/api/workflows?colour=red").status_code == 200
 
 
 def test_fault_96_a_head_without_end_is_hung_up_on(server_shared: Live) -> None:

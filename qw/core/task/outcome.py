@@ -6,10 +6,13 @@ Everything here calls methods of values that users made: it may raise anything o
 An exception group is judged by all that it holds, however deep: a `Reject` in it rejects; else any other error, or a
 `Retry`, fails the attempt (the longest ``after`` counts); only when all of it is `Snooze` is the task put off, by the
 longest delay. Cancellations beside other errors count for nothing.
+
+Where a process has no file descriptor left, the daemon is in trouble and not the task: that puts it off, too.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +28,9 @@ from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
 
 MAX_TRACEBACK_LINES = 1000
+NO_FILES = "the daemon has too many files open to run this now"
+NO_FILES_PAUSE = timedelta(seconds=1)
+_CAUSES = 20  # of an error that are looked at
 _FRAMES = 200  # of each traceback; the innermost ones
 _SHOWN = 10  # errors of a group whose texts are told
 _SAID_ON_PURPOSE = (Failure, Reject, Retry, Snooze)
@@ -58,6 +64,8 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
 def error_outcome(error: BaseException) -> Failed | Snoozed:
     """What the attempt comes to when its handler raised *error*."""
     errors = [each for each in _flattened(error) if not _is_cancellation(each)]
+    if any(_is_lack_of_files(each) for each in errors):
+        return Snoozed(delay=NO_FILES_PAUSE, reason=NO_FILES)
     rejected = [each for each in errors if isinstance(each, Reject)]
     snoozed = [each for each in errors if isinstance(each, Snooze)]
     if rejected:
@@ -136,6 +144,18 @@ def _flattened(error: BaseException) -> Iterator[BaseException]:
 
 def _is_cancellation(error: BaseException) -> bool:
     return any(kind.__name__ == "CancelledError" and kind.__module__ == "asyncio.exceptions" for kind in _mro(error))
+
+
+def _is_lack_of_files(error: BaseException) -> bool:
+    """Whether it is, or came of, an error of the operating system that says that no more files can be opened."""
+    each: BaseException | None = error
+    for _ in range(_CAUSES):
+        if each is None:
+            return False
+        if isinstance(each, OSError) and each.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        each = each.__cause__ or each.__context__
+    return False
 
 
 def _mro(error: BaseException) -> list[type]:

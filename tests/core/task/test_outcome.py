@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 from asyncio import CancelledError
 from dataclasses import dataclass
@@ -258,3 +259,17 @@ class Odd(Failure):
 )  # fmt: skip
 def test_only_errors_without_code_of_their_own_are_plain(error: BaseException, plain: bool) -> None:
     assert is_plain(error) is plain
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_daemon_without_file_descriptors_puts_tasks_off_at_no_cost(number: int) -> None:
+    lack = OSError(number, "Too many open files")
+    rejected = Reject("the file cannot be opened")
+    rejected.__cause__ = lack
+
+    for error in (lack, rejected, ExceptionGroup("two", [ValueError("x"), lack])):
+        outcome = error_outcome(error)
+        assert isinstance(outcome, Snoozed)
+        assert outcome.delay == timedelta(seconds=1)
+
+    assert isinstance(error_outcome(OSError(errno.ENOENT, "No such file")), Failed)

@@ -1,0 +1,75 @@
+"""Who guesses tokens is slowed down, by the address that asks.
+
+After a few wrong tokens from an address only those are looked at that were right from there before; for others it must
+wait, ever longer, so that the answer tells nothing of what was tried meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+
+FREE = 30  # wrong tokens before an address must wait
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubling
+FORGOTTEN = 600.0  # seconds without a wrong token after which an address begins anew
+MOST_ADDRESSES = 10_000
+MOST_RIGHT = 100  # tokens of an address that are remembered
+
+
+@dataclass
+class _Address:
+    wrong: int = 0
+    last_wrong: float = 0.0
+    right: set[bytes] = field(default_factory=set)
+
+    @property
+    def wait(self) -> float:
+        return 0.0 if self.wrong < FREE else min(FIRST_WAIT * 2.0 ** min(self.wrong - FREE, 10), LONGEST_WAIT)
+
+
+class Guesses:
+    """See the module. *clock* gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+
+    def wait(self, address: str, secret: bytes) -> float:
+        """Seconds until a token from there is looked at; 0: now."""
+        known = self._addresses.get(_network(address))
+        if known is None or _digest(secret) in known.right:
+            return 0.0
+        since = self._clock() - known.last_wrong
+        if since >= FORGOTTEN:
+            known.wrong = 0
+        return max(known.wait - since, 0.0)
+
+    def note(self, address: str, secret: bytes, *, is_right: bool) -> None:
+        """A token from there was looked at."""
+        key = _network(address)
+        known = self._addresses.setdefault(key, _Address())
+        self._addresses.move_to_end(key)
+        if not is_right:
+            known.wrong += 1
+            known.last_wrong = self._clock()
+        elif len(known.right) < MOST_RIGHT:
+            known.right.add(_digest(secret))
+        while len(self._addresses) > MOST_ADDRESSES:
+            self._addresses.popitem(last=False)
+
+
+def _digest(secret: bytes) -> bytes:
+    return sha256(secret).digest()
+
+
+def _network(address: str) -> str:
+    """The address; of IPv6 its first 64 bits, which are one customer's."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else address
