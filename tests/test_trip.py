@@ -19,6 +19,7 @@ from qw.services.in_flight import ClaimInFlight
 from qw.store import claims, tasks
 from qw.store.claims import EndedAttempt, Share
 from qw.store.connection import Connection
+from qw.store.handler_transaction import HandlerTransactions
 from qw.store.ids import new_id
 from qw.store.pool import Pool
 from tests.given import homes, registered
@@ -51,8 +52,11 @@ def as_ended(claim: Claim, outcome: Completed | Failed, policy: Policy) -> Ended
     return EndedAttempt(id=claim.id, fence=claim.fence, attempt=claim.attempt, ending=ending, seconds=0.01)
 
 
-async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
+async def test_a_tasks_way(url: str, conn: Connection, pool: Pool) -> None:
     async def no_log(lines: object) -> None: ...
+
+    def seen_from_within(claim: Claim) -> AttemptContext:
+        return AttemptContext(claim, pool, HandlerTransactions(url, size=1), no_log, timedelta(minutes=1))
 
     worker, handler = await registered(conn), app.get("greet")
     assert handler is not None
@@ -63,9 +67,7 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
 
     first = await claim_one(conn, worker)  # → Claim
     assert await homes(conn, task.id) == ["running"]
-    outcome = await attempt(
-        ClaimInFlight(claim=first, handler=handler), AttemptContext(first, pool, pool, no_log)
-    )  # → Outcome
+    outcome = await attempt(ClaimInFlight(claim=first, handler=handler), seen_from_within(first))  # → Outcome
     assert outcome == Failed(error="nobody at home", names=("Retry", "Exception", "BaseException"), after=timedelta(0))
 
     failed = as_ended(first, outcome, handler.policy)  # → Ending
@@ -76,7 +78,7 @@ async def test_a_tasks_way(conn: Connection, pool: Pool) -> None:
 
     second = await claim_one(conn, worker)
     assert (second.attempt, second.retries, second.fence != first.fence) == (2, 1, True)
-    outcome = await attempt(ClaimInFlight(claim=second, handler=handler), AttemptContext(second, pool, pool, no_log))
+    outcome = await attempt(ClaimInFlight(claim=second, handler=handler), seen_from_within(second))
     assert outcome == Completed(result={"said": "Hello Zoë"})
     await claims.end(conn, [as_ended(second, outcome, handler.policy)])
 

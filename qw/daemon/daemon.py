@@ -20,7 +20,6 @@ from typing import Any, Self
 from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
-from qw.core.duration import MAX_DURATION
 from qw.core.errors import Unavailable
 from qw.core.task import Lane
 from qw.daemon import drain
@@ -66,6 +65,7 @@ from qw.store import events, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog
+from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
 from qw.store.workers import Blocking, HeldClaim
 
@@ -130,8 +130,7 @@ class Daemon:
         if direct is None:
             log.warning("behind a pooler: no LISTEN, no session locks; set QW_LISTEN_URL to a direct address")
         self._pool = await self._open(Pool(url, size=10, name="qw daemon"))
-        patience = MAX_DURATION.total_seconds()  # a handler waits for its transaction as long as it may run
-        self._transactions = await self._open(Pool(url, size=10, name="qw handlers", patience=patience))
+        self._transactions = HandlerTransactions(url, size=10)
         self._handlers, close = self._make_handlers()
         self._stack.push_async_callback(close)
         self._holdings = InFlight()

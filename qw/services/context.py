@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from qw.core.task.payload import MAX_RESULT, Json, JsonObject, NotPlain, clean, 
 from qw.services.side_thread import returned, start_thread
 from qw.store import tasks
 from qw.store.connection import Connection
+from qw.store.handler_transaction import Blocking, HandlerTransaction, HandlerTransactions
 
 T = TypeVar("T")
 
@@ -43,18 +46,22 @@ class AttemptContext:
     """See `qw.core.task.handler_api.Context`.
 
     What handlers hold for as long as they run comes from *transactions*, so that it keeps nobody from *pool*.
+    *limit* is the attempt's time-out.
     """
 
-    __slots__ = ("_claim", "_log", "_pool", "_transaction", "_transactions", "has_logged", "open_connection")
+    __slots__ = ("_claim", "_is_reserved", "_limit", "_log", "_pool", "_transactions", "has_logged", "transaction")
 
-    def __init__(self, claim: Claim, pool: Connections, transactions: Connections, log: LogSink) -> None:
+    def __init__(
+        self, claim: Claim, pool: Connections, transactions: HandlerTransactions, log: LogSink, limit: timedelta
+    ) -> None:
         self._claim = claim
         self._pool = pool
         self._transactions = transactions
         self._log = log
-        self._transaction: AsyncExitStack | None = None
+        self._limit = limit
+        self._is_reserved = False
         self.has_logged = False
-        self.open_connection: Connection | None = None
+        self.transaction: HandlerTransaction | None = None
 
     @property
     def task_id(self) -> UUID:
@@ -104,34 +111,36 @@ class AttemptContext:
             await tasks.write_progress(conn, self._claim.id, fraction, _text(message)[:LINE_LENGTH])
 
     async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
-        async with self._pool.connection() as conn:
-            stored = await tasks.checkpoint(conn, self._claim.id, name)
+        stored = await self.checkpoint(name)
         if stored is not None:
             return cast("T", stored[0])
-        value = await _stored_form(await fn())
+        return cast("T", await self.keep_checkpoint(name, await fn()))
+
+    async def checkpoint(self, name: str) -> tuple[Json] | None:
+        """The stored result of a step, if it is done."""
+        async with self._pool.connection() as conn:
+            return await tasks.checkpoint(conn, self._claim.id, name)
+
+    async def keep_checkpoint(self, name: str, result: object) -> Json:
+        value = await _stored_form(result)
         async with self._pool.connection() as conn:
             await tasks.keep_checkpoint(conn, self._claim.id, name, value)
-        return cast("T", value)
+        return value
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        if self.open_connection is not None:
-            raise Invalid("an attempt has one connection(); this one is open already")
-        self._transaction = AsyncExitStack()
-        conn: Connection = await self._transaction.enter_async_context(self._transactions.connection())
-        await self._transaction.enter_async_context(conn.transaction())
-        self.open_connection = conn
-        yield conn
+        yield await (await self.reserve_transaction()).open()
 
-    async def close(self, error: BaseException | None = None) -> None:
-        """Commit what was done on `connection`, or roll it back after *error*."""
-        if self._transaction is None:
-            return
+    async def reserve_transaction(self) -> HandlerTransaction:
+        if self._is_reserved:
+            raise Invalid("an attempt has one connection(); this one is open already")
+        self._is_reserved = True
         try:
-            kind = type(error) if error else None
-            await self._transaction.__aexit__(kind, error, None)
-        finally:
-            self.open_connection = None
+            self.transaction = await self._transactions.reserve(self._limit)
+        except BaseException:
+            self._is_reserved = False
+            raise
+        return self.transaction
 
 
 async def _stored_form(value: object) -> Json:
@@ -178,8 +187,35 @@ class BlockingContext:
             return value
 
         def wait(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == self._thread:  # a coroutine that a plain function returned runs in the loop
+            if self._is_in_loop:
                 return value(*args, **kwargs)
-            return asyncio.run_coroutine_threadsafe(value(*args, **kwargs), self._loop).result()
+            return self._wait(value(*args, **kwargs))
 
         return wait
+
+    @property
+    def _is_in_loop(self) -> bool:
+        return threading.get_ident() == self._thread  # a coroutine that a plain function returned runs in the loop
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def step(self, name: str, fn: Callable[[], Any]) -> Any:
+        """*fn* is a plain function here, called in this thread."""
+        if self._is_in_loop:
+            return self._context.step(name, fn)
+        stored = self._wait(self._context.checkpoint(name))
+        if stored is not None:
+            return stored[0]
+        result = fn()
+        if inspect.iscoroutine(result):
+            result = self._wait(result)
+        return self._wait(self._context.keep_checkpoint(name, result))
+
+    def connection(self) -> Any:
+        """For a ``with``: a psycopg connection that blocks, to be used in this thread."""
+        return self._context.connection() if self._is_in_loop else self._connection()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Blocking]:
+        yield self._wait(self._context.reserve_transaction()).open_blocking()

@@ -36,6 +36,7 @@ from qw.services.unserved import Unserved
 from qw.store import claims, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
+from qw.store.handler_transaction import Committed, HandlerTransaction, HandlerTransactions
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class WorkerDeps:
     outcomes: Outcomes
     measures: Measures
     pool: Connections
-    transactions: Connections
+    transactions: HandlerTransactions
     log: TaskLog
     worker: Callable[[], int]
 
@@ -251,7 +252,7 @@ class Worker:
         holding.task = self._loop.create_task(self._run(holding))
 
     async def _run(self, holding: ClaimInFlight) -> None:
-        context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add)
+        context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout)
         self._deadlines.watch(holding, holding.policy.timeout)
         try:
             # asked again here: what was dispatched may begin much later, behind handlers that blocked the loop
@@ -261,10 +262,10 @@ class Worker:
             self._backlog.ended(holding)
         if context.has_logged:
             await self._wait_for_log(holding)
-        if context.open_connection is None:
+        if context.transaction is None:
             self._end(holding, outcome)
         else:
-            await self._end_together(holding, outcome, context)
+            await self._end_together(holding, outcome, context.transaction)
         self._ended_since += 1
         if self._ended_since == 1:  # those that end in the same turn of the loop are followed up together
             self._loop.call_soon(self._follow_up)
@@ -292,13 +293,13 @@ class Worker:
         except asyncio.CancelledError:  # somebody cancels all tasks of the loop; the outcome matters more
             return
 
-    async def _end_together(self, holding: ClaimInFlight, outcome: Outcome, context: AttemptContext) -> None:
+    async def _end_together(self, holding: ClaimInFlight, outcome: Outcome, transaction: HandlerTransaction) -> None:
         """End an attempt in the transaction that its handler used, so that both commit or neither does."""
         if isinstance(outcome, Completed):
             ended = _ended(holding, outcome)
             try:
                 async with asyncio.timeout(max(COMMIT_SECONDS, min(holding.deadline - time.monotonic(), DAY_SECONDS))):
-                    is_stored = await self._commit(ended, context)
+                    committed = await transaction.commit(ended)
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -306,21 +307,13 @@ class Worker:
                 self._outcomes.doubt(holding.claim.fence)
                 outcome = _lost_transaction(error)
             else:
-                if is_stored:
+                if committed is Committed.TOGETHER:
                     holding.state = ClaimState.ENDING
                     self.done += 1
                     self._outcomes.stored([ended])
                     return
-        await _roll_back(context)
+        await _roll_back(transaction)
         self._end(holding, outcome)
-
-    async def _commit(self, ended: EndedAttempt, context: AttemptContext) -> bool:
-        """Whether the claim was still ours, and all was committed."""
-        assert context.open_connection is not None
-        if not await claims.end(context.open_connection, [ended]):
-            return False
-        await context.close()
-        return True
 
     # -- giving back
 
@@ -408,26 +401,18 @@ class Worker:
             self.bell.set()
 
 
-class _RolledBack(Exception):
-    """Leaves a transaction without committing it."""
-
-
-async def _roll_back(context: AttemptContext) -> None:
-    """Undo what the handler did on its connection, and give that back. Never raises, and takes seconds at most."""
-    conn = context.open_connection
-    if conn is None:
-        return
+async def _roll_back(transaction: HandlerTransaction) -> None:
+    """Undo what the handler did on its connection. Never raises, and takes seconds at most."""
     # What a handler left behind may still use the connection, and with it the lock that the rollback needs.
-    closing = asyncio.get_running_loop().call_later(ROLLBACK_SECONDS, conn.pgconn.finish)
     try:
-        async with asyncio.timeout(ROLLBACK_SECONDS + 1):
-            await context.close(_RolledBack())
+        async with asyncio.timeout(ROLLBACK_SECONDS):
+            await transaction.roll_back()
     except GeneratorExit:
         raise
     except BaseException as error:
         log.debug("rollback failed", extra={"error": str(error)})
     finally:
-        closing.cancel()
+        transaction.close()
 
 
 def _lost_transaction(error: BaseException) -> Outcome:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
+from psycopg.adapt import Dumper
+from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from qw.core.errors import Invalid
+from qw.core.task import Backoff
 from qw.core.task.handler_api import Context, Reject, Retry
 from qw.handlers import Handlers
 from qw.services import worker as worker_module
+from qw.services.in_flight import Stop
 from qw.store import tasks
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection
-from tests.given import column, expect_whole, homes, new_task, value
+from tests.given import column, comes_true, expect_whole, homes, new_task, value
 from tests.proxy import Proxy
 from tests.services.workshop import Workshop, workshop
 
@@ -169,7 +179,7 @@ async def test_fault_32_a_commit_whose_answer_is_lost_is_looked_up_and_not_calle
         return "done"
 
     async with Proxy(url) as proxy, workshop(url, in_transaction(done), pool_url=proxy.url) as shop:
-        proxy.cut_after = b"COMMIT"
+        proxy.cut_after = b"COMMIT\0"
         task = await shop.run_one(new_task("t"))
 
         assert proxy.cuts == 1
@@ -295,3 +305,201 @@ async def test_handlers_in_transactions_keep_no_connection_from_the_rest(url: st
 
         assert {task.status for task in done} == {"completed"}
         assert await column(shop.conn, "select count(*) from qw.attempt") == [0]
+
+
+MARKED = "insert into qw.queue (name) values ('effect')"
+
+LEFT_BEHIND: dict[str, Callable[[Connection], Awaitable[object]]] = {
+    "row factory": lambda conn: _set(conn, row_factory=dict_row),
+    "cursor factory": lambda conn: _set(conn, cursor_factory=psycopg.AsyncRawCursor),
+    "prepared always": lambda conn: _set(conn, prepare_threshold=0),
+    "adapters": lambda conn: _register(conn),
+    "search_path": lambda conn: conn.execute("set search_path = pg_catalog"),
+    "statement_timeout": lambda conn: conn.execute("set statement_timeout = 1"),
+    "lock_timeout": lambda conn: conn.execute("set lock_timeout = 1"),
+    "read-only sessions": lambda conn: conn.execute("set default_transaction_read_only = on"),
+    "role": lambda conn: conn.execute("set role pg_monitor"),
+    "local role": lambda conn: conn.execute("set local role pg_monitor"),
+    "session authorization": lambda conn: conn.execute("set session authorization pg_monitor"),
+    "isolation": lambda conn: conn.execute("set transaction isolation level serializable"),
+    "read-only transaction": lambda conn: conn.execute("set transaction read only"),
+    "replication role": lambda conn: conn.execute("set session_replication_role = replica"),
+    "temporary table": lambda conn: conn.execute("create temporary table task (id int)"),
+    "listen": lambda conn: conn.execute("listen something"),
+    "cursor": lambda conn: conn.execute("declare c cursor with hold for select 1"),
+    "prepared statement": lambda conn: conn.execute('prepare "_pg3_0" as select 1'),
+}
+
+
+async def _set(conn: Connection, **values: object) -> None:
+    for name, given in values.items():
+        setattr(conn, name, given)
+
+
+async def _register(conn: Connection) -> None:
+    class Wrong(Dumper):
+        def dump(self, obj: object) -> bytes:
+            raise ValueError("the handler's own")
+
+    for kind in (str, bytes, int, UUID, timedelta, list):
+        conn.adapters.register_dumper(kind, Wrong)
+    conn.adapters.register_loader("int8", TextLoader)
+
+
+@pytest.mark.parametrize("kind", LEFT_BEHIND)
+async def test_what_a_handler_sets_on_its_connection_is_its_own_alone(url: str, kind: str) -> None:
+    async with workshop(url, _setting(LEFT_BEHIND[kind])) as shop:
+        setting, plain = [(await shop.run_one(new_task(type))) for type in ("sets", "plain")]
+
+        assert (setting.status, setting.error) == ("completed", None)
+        assert (plain.status, plain.error) == ("completed", None)
+        assert plain.result == {"path": '"$user", public', "user": "postgres", "row": [1], "temporary": False}
+        await expect_whole(shop.conn)
+
+
+def _setting(set_it: Callable[[Connection], Awaitable[object]]) -> Handlers:
+    app = Handlers()
+
+    @app.handler("sets", max_retries=1)
+    async def sets(context: Context) -> None:
+        async with context.connection() as conn:
+            await set_it(conn)
+
+    @app.handler("plain", max_retries=1)
+    async def plain(context: Context) -> dict[str, object]:
+        async with context.connection() as conn:
+            return {
+                "path": await value(conn, "show search_path"),
+                "user": await value(conn, "select current_user"),
+                "row": await (await conn.execute("select 1")).fetchone(),
+                "temporary": await value(conn, "select to_regclass('pg_temp.task') is not null"),
+            }
+
+    return app
+
+
+LEFT_BROKEN = {
+    "select 1 / 0": "a statement failed and the handler went on",
+    "commit": "the handler ended it by itself",
+    "rollback": "the handler ended it by itself",
+    "insert into qw.queue (name) values ('x'); set transaction read only": "wrote something and then set",
+}
+
+
+@pytest.mark.parametrize("statement", LEFT_BROKEN)
+async def test_a_transaction_that_cannot_be_committed_fails_its_attempt_and_says_why(url: str, statement: str) -> None:
+    async def leave(context: Context, conn: Connection) -> None:
+        with contextlib.suppress(psycopg.Error):
+            await conn.execute(statement.encode())
+
+    async with workshop(url, in_transaction(leave, max_retries=1)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert task.status == "failed"
+        assert LEFT_BROKEN[statement] in (task.error or "")
+        await expect_whole(shop.conn)
+
+
+async def test_a_deferred_constraint_is_checked_under_the_handlers_own_settings(url: str) -> None:
+    async def refer(context: Context, conn: Connection) -> None:
+        await conn.execute("create table public.late (id int primary key, up int references public.late"
+                           " deferrable initially deferred)")  # fmt: skip
+        await conn.execute("insert into public.late values (1, 2)")
+
+    async with workshop(url, in_transaction(refer, max_retries=1)) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert task.status == "failed"
+        assert "foreign key" in (task.error or "")
+        assert await effects(shop) == 0
+
+
+async def test_a_transaction_may_be_idle_for_as_long_as_the_attempt_may_run(url: str) -> None:
+    seen: list[object] = []
+
+    async def ask(context: Context, conn: Connection) -> None:
+        seen.append(await value(conn, "show idle_in_transaction_session_timeout"))
+
+    async with workshop(url, in_transaction(ask, timeout=3600)) as shop:
+        await shop.run_one(new_task("t"))
+
+    assert seen == ["61min"]
+
+
+async def test_a_plain_function_has_connection_and_steps_too(url: str) -> None:
+    app = Handlers()
+    calls: list[int] = []
+
+    def once() -> dict[str, int]:
+        calls.append(1)
+        return {"calls": len(calls)}
+
+    @app.handler("t", backoff=Backoff(delay=timedelta(0)))
+    def handle(context: Any) -> Any:
+        with context.connection() as conn:
+            conn.row_factory = dict_row
+            conn.execute(MARKED)
+            found = context.step("once", once)
+            if context.attempt == 1:
+                raise RuntimeError("again")
+            return [found, conn.execute("select count(*) as n from qw.queue").fetchone()]
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+        assert (task.status, await effects(shop)) == ("retrying", 0)
+        await shop.conn.execute("select qw.retry(%s)", [task.id])
+        await shop.claim()
+        await shop.settle()
+
+        task = await shop.task(task.id)
+        assert (task.status, task.result, calls) == ("completed", [{"calls": 1}, {"n": 1}], [1])
+        assert await effects(shop) == 1
+        await expect_whole(shop.conn)
+
+
+async def test_a_plain_function_that_fails_a_statement_takes_its_effect_back(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t", max_retries=1)
+    def handle(context: Any) -> None:
+        with context.connection() as conn:
+            conn.execute(MARKED)
+            conn.execute("select 1 / 0")
+
+    async with workshop(url, app) as shop:
+        task = await shop.run_one(new_task("t"))
+
+        assert (task.status, task.error, await effects(shop)) == ("failed", "division by zero", 0)
+
+
+async def test_a_thread_whose_lease_is_gone_loses_its_session(url: str) -> None:
+    app = Handlers()
+    errors: list[BaseException] = []
+    begun = threading.Event()
+
+    @app.handler("t", max_retries=1)
+    def handle(context: Any) -> None:
+        with context.connection() as conn:
+            conn.execute(MARKED)
+            begun.set()
+            try:
+                conn.execute("select pg_sleep(60)")
+            except psycopg.Error as error:
+                errors.append(error)
+                raise
+
+    async with workshop(url, app) as shop:
+        await shop.enqueue(new_task("t"))
+        await shop.claim()
+        await shop.until(begun.is_set)
+        shop.worker.interrupt_all(Stop.LEASE, "the lease ran out")
+        await shop.settle()
+        await shop.until(lambda: errors)
+
+        assert await effects(shop) == 0
+        await comes_true(lambda: _no_handler_sessions(shop))
+
+
+async def _no_handler_sessions(shop: Workshop) -> bool:
+    mine = "application_name = 'qw handler' and datname = current_database()"
+    return int(await value(shop.conn, f"select count(*) from pg_stat_activity where {mine}")) == 0

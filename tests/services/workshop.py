@@ -20,6 +20,7 @@ from qw.services.task_log import TaskLog
 from qw.services.worker import Worker, WorkerDeps
 from qw.store import claims, tasks
 from qw.store.connection import Connection, ReconnectingConnection, connect
+from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
 from tests.given import enqueued, registered
 
@@ -37,7 +38,7 @@ class Workshop:
         self.conn = conn
         self.number = number
         self.pool = Pool(pool_url, size=4, name="qw test pool")
-        self.transactions = Pool(pool_url, size=2, name="qw test transactions")
+        self.transactions = HandlerTransactions(pool_url, size=2)
         self.links = {
             name: ReconnectingConnection(url, name=f"qw test {name}")
             for name in ("worker", "outcomes", "log", "measures")
@@ -114,7 +115,6 @@ async def workshop(
     async with await connect(url, name="qw test watcher") as conn:
         shop = Workshop(url, app, conn, await registered(conn), slots or SLOTS, pool_url or url)
         await shop.pool.open()
-        await shop.transactions.open()
         try:
             yield shop
         finally:
@@ -124,4 +124,3 @@ async def workshop(
             for link in shop.links.values():
                 await link.close()
             await shop.pool.close()
-            await shop.transactions.close()

@@ -53,7 +53,11 @@ class Failure(Exception):
 
 
 class Context(Protocol):
-    """An attempt, seen from its handler."""
+    """An attempt, seen from its handler.
+
+    In a plain function every method blocks until it is done, `connection` is for ``with`` and gives a
+    `psycopg.Connection`, and what `step` calls is a plain function.
+    """
 
     @property
     def task_id(self) -> UUID: ...
@@ -97,7 +101,8 @@ class Context(Protocol):
     def connection(self) -> AbstractAsyncContextManager[Any]:
         """A psycopg connection in a transaction that commits together with the completion of this attempt.
 
-        So its effects happen exactly once. Do not commit it. One per attempt.
+        So its effects happen exactly once. Do not commit it. One per attempt, and the attempt's own: whatever is set on
+        it is nobody else's.
         """
         ...
 
