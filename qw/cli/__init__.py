@@ -15,5 +15,8 @@ def main() -> None:
     from qw.cli.program import run
 
     code = run(sys.argv[1:])
-    gc.freeze()  # nor is there much to gain from a last look, which takes a fifth of a short command
+    if "qw.daemon.daemon" not in sys.modules:
+        gc.freeze()  # nor is there much to gain from a last look, which takes a fifth of a short command
+    else:
+        gc.unfreeze()  # what handlers loaded may count its objects in the end and print what is left, as DuckDB does
     sys.exit(code)

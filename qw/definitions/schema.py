@@ -132,10 +132,27 @@ def _step() -> JsonObject:
             "continue_on_error": _about("What needs it goes on although it failed", {"type": "boolean"}),
             "compensate": _about("Undoes the step when the run fails later", {"$ref": "#/$defs/compensation"}),
             "foreach": _about("Once for each item of a list", {"type": ["array", "string", "null"]}),
-            "matrix": _about("Once for each combination of lists", {"type": ["object", "null"], "minProperties": 1}),
+            "matrix": _matrix(),
             "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
         },
         required=["id"],
+    )
+
+
+def _matrix() -> JsonObject:
+    axis: JsonObject = {"type": ["array", "string"]}
+    entries: JsonObject = {"type": ["array", "string"], "items": _OBJECT}
+    return _about(
+        "Once for each combination of lists",
+        {
+            "type": ["object", "null"],
+            "minProperties": 1,
+            "properties": {
+                "exclude": _about("Takes away the combinations that have all of these values", entries),
+                "include": _about("Adds values to combinations that it fits, or combinations of its own", entries),
+            },
+            "additionalProperties": axis,
+        },
     )
 
 

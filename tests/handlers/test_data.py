@@ -368,3 +368,19 @@ def test_it_runs_in_a_thread() -> None:
 
     assert handler is not None
     assert handler.kind is HandlerKind.THREAD
+
+
+def test_duckdb_prints_nothing_when_a_daemon_ends() -> None:
+    """Its bindings count what is left of their objects, and print that, where the last look for cycles is left out."""
+    code = (
+        "import sys, qw.daemon.daemon, duckdb\n"
+        "with duckdb.connect() as connection: connection.execute('select 1').fetchall()\n"
+        "from qw.cli import main\n"
+        "sys.argv = ['qw', '--version']\n"
+        "main()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1

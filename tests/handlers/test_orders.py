@@ -10,7 +10,7 @@ from qw.core.errors import Invalid
 from qw.core.task.handler_api import Reject, Retry
 from qw.handlers import Handlers
 from qw.handlers.invoice.orders import SAMPLES, OrdersOptions, add_fetch_orders, parse_orders, read_orders
-from tests.handlers.context import run
+from tests.handlers.context import MemoryContext, run
 from tests.handlers.local import service
 
 CSV = """order_id,customer_id,customer_name,delivery_date,status,item_name,quantity,price
@@ -36,32 +36,16 @@ def ids(orders: list[dict[str, Any]]) -> list[str]:
     return [order["id"] for order in orders]
 
 
-async def test_an_unknown_customer_has_two_sample_orders_of_250() -> None:
-    orders = await fetch(customerId="customer-123")
+async def test_nothing_is_invented_for_a_customer_that_the_samples_do_not_know() -> None:
+    context = MemoryContext()
 
-    assert [order["totalAmount"] for order in orders] == [150, 100]
-    assert all(order["status"] == "delivered" and order["invoiced"] is False for order in orders)
-    assert orders == await fetch(customerId="customer-123")
-    assert ids(orders) != ids(await fetch(customerId="customer-124"))
+    result = await run(fetcher(), "fetch_orders", {"customerId": "customer-123"}, context)
 
-
-@pytest.mark.parametrize(
-    ("days", "count"),
-    [
-        ({"dateFrom": "2024-01-01", "dateTo": "2024-12-31"}, 2),
-        ({"dateFrom": "2024-01-01T10:00:00.000Z", "dateTo": "2024-01-01"}, 2),
-        ({"dateFrom": "2026-11-01"}, 2),
-        ({"dateTo": "2020-02-29"}, 2),
-        ({"dateFrom": None, "dateTo": None}, 2),
-        ({"dateFrom": "2190-01-01"}, 0),
-    ],
-)
-async def test_sample_orders_lie_in_the_range_but_not_in_the_future(days: dict[str, str], count: int) -> None:
-    orders = await fetch(customerId="c", **days)
-
-    assert len(orders) == count
-    assert all((days.get("dateFrom") or "")[:10] <= order["deliveryDate"] for order in orders)
-    assert all(order["deliveryDate"][:10] <= (days.get("dateTo") or "9") for order in orders)
+    assert result["orders"] == []
+    assert result["note"].startswith("customer 'customer-123' has no orders in the samples, which know acme, eleni, ")
+    assert "QW_ORDERS_URL" in result["note"]
+    assert ("WARNING", result["note"]) in context.logs
+    assert "note" not in await run(fetcher(), "fetch_orders", {"customerId": "zoe", "dateTo": "2020-02-29"})
 
 
 async def test_only_delivered_orders_not_yet_invoiced_are_fetched() -> None:
@@ -83,8 +67,11 @@ async def test_sums_are_exact_and_names_keep_their_letters() -> None:
     assert zoe[0]["totalAmount"] == 219.6  # 189.90 + 6 × 4.95
 
 
-async def test_a_numeric_customer_is_text() -> None:
-    assert (await fetch(customerId=42))[0]["customerId"] == "42"
+async def test_a_numeric_customer_is_text(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text(CSV.replace("ada", "42"))
+
+    assert (await fetch(file, customerId=42))[0]["customerId"] == "42"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -373,6 +374,22 @@ def test_the_dashboard_asks_only_for_metrics_that_there_are(server_with_daemon: 
     asked = set(re.findall(r"\bqw_\w+", dashboard))
     assert len(asked) >= 15
     assert asked <= there
+
+
+def test_the_dashboard_counts_what_all_daemons_report_once() -> None:
+    """Every daemon reports the same of the database; only what one process counts of itself may be summed as it is."""
+    dashboard = json.loads((Path(__file__).parents[2] / "deploy" / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+    assert len(expressions) >= 20
+    for expression in expressions:
+        for metric in re.finditer(r"\bqw_\w+", expression):
+            if metric[0] != "qw_http_requests_total":
+                assert re.search(r"\bmax( by \([^)]*\))? ?\((rate\(|increase\()?$", expression[: metric.start()]), (
+                    expression
+                )
+            if metric[0] == "qw_queue_tasks":
+                assert "max by (queue, state) (qw_queue_tasks" in expression
 
 
 def test_metrics_tell_how_long_tasks_wait_and_run_and_what_became_of_them(server_with_daemon: Live) -> None:

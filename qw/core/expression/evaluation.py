@@ -149,7 +149,7 @@ def _compare(node: ast.Compare, scope: Scope) -> bool:
     return True
 
 
-def _equal(left: Json, right: Json) -> bool:
+def equal(left: Json, right: Json) -> bool:
     """As in JSON: true is not 1."""
     return isinstance(left, bool) is isinstance(right, bool) and left == right
 
@@ -158,7 +158,7 @@ def _within(item: Json, whole: Json) -> bool:
     if isinstance(whole, str) and isinstance(item, str):
         return item in whole
     if isinstance(whole, list):
-        return any(_equal(item, one) for one in whole)
+        return any(equal(item, one) for one in whole)
     if isinstance(whole, dict):
         return isinstance(item, str) and item in whole
     raise ExpressionError(f"cannot look for {kind(item)} in {kind(whole)}")
@@ -174,10 +174,10 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Json, Json], bool
 
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Json, Json], bool]] = {
-    ast.Eq: _equal,
-    ast.NotEq: lambda left, right: not _equal(left, right),
-    ast.Is: _equal,
-    ast.IsNot: lambda left, right: not _equal(left, right),
+    ast.Eq: equal,
+    ast.NotEq: lambda left, right: not equal(left, right),
+    ast.Is: equal,
+    ast.IsNot: lambda left, right: not equal(left, right),
     ast.In: _within,
     ast.NotIn: lambda item, whole: not _within(item, whole),
     ast.Lt: _ordered(operator.lt),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, product
 
-from qw.core.errors import Fault
+from qw.core.errors import Fault, guess
 from qw.core.expression import ExpressionError, Scope, Template
-from qw.core.expression.evaluation import kind
+from qw.core.expression.evaluation import equal, kind
 from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.task_template import template
 
 FOREACH_KEYS = ("foreach", "matrix", "max_parallel")
 MAX_ITEMS = 10_000
+MAX_ENTRIES = 500  # of include, of exclude: each is compared with every combination
 AT_ONCE = 500  # items that one pass starts; so a pass stays short and small, however many there are
 
 
@@ -40,13 +42,42 @@ class Items:
 
 
 def _combinations(matrix: Json) -> list[Json]:
+    """As GitHub Actions has it: ``exclude`` takes away what it matches, then ``include`` adds.
+
+    An entry of ``include`` is added to each combination of which it changes no value of the lists; where there is none,
+    it is a combination of its own.
+    """
     assert isinstance(matrix, dict)
-    for name, values in matrix.items():
-        if not isinstance(values, list):
-            raise ExpressionError(f"{name} must be a list, not {kind(values)}")
-    names = sorted(matrix)  # the database keeps no order of keys
+    names = sorted(matrix.keys() - {"include", "exclude"})  # the database keeps no order of keys
+    for name in names:
+        if not isinstance(matrix[name], list):
+            raise ExpressionError(f"{name} must be a list, not {kind(matrix[name])}")
     rows = product(*(values for name in names if isinstance(values := matrix[name], list)))
-    return [dict(zip(names, row, strict=True)) for row in islice(rows, MAX_ITEMS + 1)]
+    found = [dict(zip(names, row, strict=True)) for row in islice(rows, MAX_ITEMS + 1)] if names else []
+    exclude, include = (_entries(matrix, key) for key in ("exclude", "include"))
+    found = [one for one in found if not any(_matches(one, entry, entry.keys()) for entry in exclude)]
+    plain, more = [dict(one) for one in found], []
+    for entry in include:
+        fitting = [n for n, one in enumerate(plain) if _matches(one, entry, entry.keys() & set(names))]
+        for n in fitting:
+            found[n] |= entry
+        if not fitting:
+            more.append(entry)
+    return [*found, *more]
+
+
+def _entries(matrix: JsonObject, key: str) -> list[JsonObject]:
+    value = matrix.get(key) or []
+    entries = [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    if entries != value:
+        raise ExpressionError(f"{key} must be a list of objects, not {kind(value)}")
+    if len(entries) > MAX_ENTRIES:
+        raise ExpressionError(f"{key} has {len(entries):,} entries; at most {MAX_ENTRIES:,}")
+    return entries
+
+
+def _matches(one: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
+    return all(name in one and equal(one[name], entry[name]) for name in names)
 
 
 def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items | None:
@@ -62,6 +93,8 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
     source = document[key]
     if key == "matrix" and (not isinstance(source, dict) or not source):
         faults.append(Fault(path=below(path, key), message=f"must be an object of lists, not {kind(source)}"))
+    elif key == "matrix" and isinstance(source, dict):
+        faults += _matrix_faults(source, below(path, key))
     elif key == "foreach" and not isinstance(source, (list, str)):
         faults.append(Fault(path=below(path, key), message=f"must be a list or an expression, not {kind(source)}"))
     elif isinstance(source, str) and "${{" not in source:
@@ -71,6 +104,28 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
         is_matrix=key == "matrix",
         max_parallel=_max_parallel(document, path, faults),
     )
+
+
+def _matrix_faults(matrix: JsonObject, path: str) -> Iterator[Fault]:
+    """What can be told of a matrix before its expressions have values."""
+    names = matrix.keys() - {"include", "exclude"}
+    if not names and "include" not in matrix:
+        yield Fault(path=path, message="needs a list, or include:")
+    for name, value in matrix.items():
+        place = below(path, name)
+        if isinstance(value, str) and value.strip().startswith("${{"):
+            continue
+        if not isinstance(value, list):
+            yield Fault(path=place, message=f"must be a list, or an expression in ${{{{ }}}}, not {kind(value)}")
+        elif name in ("include", "exclude"):
+            for n, entry in enumerate(value):
+                if not isinstance(entry, dict):
+                    yield Fault(path=f"{place}[{n}]", message=f"must be an object, not {kind(entry)}")
+                elif name == "exclude" and (unknown := sorted(entry.keys() - names)):
+                    message = f"{unknown[0][:60]!r} is not a key of the matrix, so this excludes nothing"
+                    yield Fault(
+                        path=f"{place}[{n}].{unknown[0][:60]}", message=f"{message}{guess(unknown[0][:60], names)}"
+                    )
 
 
 def _max_parallel(document: JsonObject, path: str, faults: list[Fault]) -> int:

@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from pydantic import BaseModel, ValidationError, model_validator
 from qw.core.errors import Fault, Invalid
 from qw.core.task.handler_api import Context, Reject, Retry
 from qw.core.task.payload import Json
-from qw.handlers.invoice.documents import CAMEL, Day, Id, Item, Order, at, fitting, written_day
+from qw.handlers.invoice.documents import CAMEL, Day, Id, Order, at, fitting, written_day
 from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 from qw.handlers.registry import Handlers
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "orders.json"
-SAMPLE_DAY = date(2026, 10, 19)
 MAX_SOURCE = 64 * 1024 * 1024  # bytes of a file or an answer
 
 
@@ -66,10 +64,26 @@ class OrdersWanted(BaseModel):
 def add_fetch_orders(app: Handlers, options: OrdersOptions) -> None:
     @app.handler("fetch_orders")
     async def fetch_orders(payload: OrdersWanted, context: Context) -> Json:
-        orders = [order for order in await _source(payload, options) if _is_due(order, payload)]
+        known = await _source(payload, options)
+        orders = [order for order in known if _is_due(order, payload)]
         await context.log(f"{len(orders)} delivered orders to invoice")
         found = [order.model_copy(update={"customer_id": payload.customer_id}).to_json() for order in orders]
-        return fitting({"orders": found}, "narrow dateFrom and dateTo")
+        result: dict[str, Json] = {"orders": [*found]}
+        if options.orders is None and (note := _unknown(payload.customer_id, known)):
+            await context.log(note, level="WARNING")
+            result["note"] = note
+        return fitting(result, "narrow dateFrom and dateTo")
+
+
+def _unknown(customer: str, samples: list[Order]) -> str | None:
+    """What is to be said where the samples are in use and do not know the customer."""
+    customers = sorted({order.customer_id for order in samples if order.customer_id})
+    if customer in customers:
+        return None
+    return (
+        f"customer {customer!r} has no orders in the samples, which know {', '.join(customers)}; "
+        "QW_ORDERS_URL names your own orders, a URL or a file"
+    )
 
 
 def _is_due(order: Order, wanted: OrdersWanted) -> bool:
@@ -84,7 +98,7 @@ def _is_due(order: Order, wanted: OrdersWanted) -> bool:
 
 async def _source(wanted: OrdersWanted, options: OrdersOptions) -> list[Order]:
     if options.orders is None:
-        return await asyncio.to_thread(sample_orders, wanted)
+        return await asyncio.to_thread(read_orders, SAMPLES)
     if str(options.orders).startswith(("http://", "https://")):
         return await _ask_service(str(options.orders), wanted, options.timeout)
     try:
@@ -143,27 +157,4 @@ def _faults(error: ValidationError, where: str) -> list[Fault]:
     return [
         Fault(path=".".join([where, *map(str, fault["loc"])]), message=fault["msg"])
         for fault in error.errors(include_url=False)
-    ]
-
-
-def sample_orders(wanted: OrdersWanted) -> list[Order]:
-    """The shipped orders of the customer; for one they do not know, two orders of 250.00 in all.
-
-    Those are delivered on a day in the range wanted, as long as that is not in the future.
-    """
-    samples = read_orders(SAMPLES)
-    if any(order.customer_id == wanted.customer_id for order in samples):
-        return samples
-    day = at(max(SAMPLE_DAY, wanted.date_from or SAMPLE_DAY, key=at))
-    day = min(day, wanted.end)
-    if day > datetime.now(UTC):
-        return []
-    code = sha256(wanted.customer_id.encode(errors="replace")).hexdigest()[:8]
-    product, service = (
-        Item(id=f"{code}-a", name="Product A", price=Decimal(75), quantity=Decimal(2)),
-        Item(id=f"{code}-b", name="Product B", price=Decimal(100)),
-    )
-    return [
-        Order(id=f"ORD-{code}-1", customer_id=wanted.customer_id, items=[product], delivery_date=day),
-        Order(id=f"ORD-{code}-2", customer_id=wanted.customer_id, items=[service], delivery_date=day),
     ]
