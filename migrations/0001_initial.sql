@@ -348,6 +348,7 @@ create table qw.relay (  -- how the relaying daemons fare
   pid    integer not null,  -- of the session that holds the slots
   broker text not null,
   state  text not null check (state in ('up', 'down', 'held')),
+  reason text check (reason in ('unreachable', 'login', 'setup')),  -- why it is down; null: something else
   error  text,
   since  timestamptz not null default statement_timestamp()
 );
@@ -363,6 +364,7 @@ create table qw.consumer (  -- how the daemons fare that take commands from a br
   broker text not null,
   queue  text not null,
   state  text not null check (state in ('up', 'down')),
+  reason text check (reason in ('unreachable', 'login', 'setup')),
   error  text,
   since  timestamptz not null default statement_timestamp()
 );

@@ -23,6 +23,14 @@ class Refused(Unavailable):
     code = "unavailable"
 
 
+class LoginRefused(Unavailable):
+    """The broker answers, and takes no such user or password."""
+
+
+class SetupRefused(Unavailable):
+    """The broker answers, and what qw publishes to is missing, other than it needs, or not allowed to this user."""
+
+
 class Broker(Protocol):
     name: str
 

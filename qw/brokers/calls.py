@@ -47,11 +47,14 @@ class RabbitCaller:
     async def call(self, queue: str, body: bytes) -> bytes:
         import aio_pika
 
+        from qw.brokers.rabbitmq import Topology
+
         id = str(uuid4())
         with self._trouble():
             async with self._turn:
                 channel = await self._open()
-                await channel.declare_queue(queue, durable=True)
+                assert self._connection is not None
+                await Topology(self._connection).ensure_queue(queue)
             answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             self._waiting[id] = answer
             message = aio_pika.Message(

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import orjson
 
-from qw.brokers import PATIENCE, Refused
+from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
 from qw.brokers.batch import Batch
 from qw.brokers.trouble import unavailable
-from qw.core.errors import Unavailable
+from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import TYPES, Format, Message, nest_patterns
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class NatsBroker:
             async with asyncio.timeout(PATIENCE):
                 self._lost = asyncio.Event()
                 self._client = await connect(self._servers, self._lost)
-                await self._declare(self._client.jetstream(timeout=PATIENCE))
+                subjects = nest_patterns() if self._is_nest else [f"{self._prefix}{noun}.>" for noun in _nouns()]
+                config = {"duplicate_window": DUPLICATE_WINDOW, "max_age": 7 * 24 * 3600.0}
+                await ensure_stream(self._client.jetstream(timeout=PATIENCE), self._stream, subjects, **config)
                 self._replies = self._client.new_inbox()
                 await self._client.subscribe(f"{self._replies}.*", cb=self._answered)
 
@@ -109,34 +111,85 @@ class NatsBroker:
         finally:
             lost.cancel()
 
-    async def _declare(self, jetstream: JetStreamContext) -> None:
-        """The stream, unless somebody made it before us: then its limits are theirs, and its subjects must be ours."""
-        from nats.js.api import StreamConfig
-        from nats.js.errors import NotFoundError
-
-        subjects = nest_patterns() if self._is_nest else [f"{self._prefix}{noun}.>" for noun in _nouns()]
-        try:
-            info = await jetstream.stream_info(self._stream)
-        except NotFoundError:
-            config = StreamConfig(
-                name=self._stream, subjects=subjects, duplicate_window=DUPLICATE_WINDOW, max_age=7 * 24 * 3600.0
-            )
-            await jetstream.add_stream(config)
-            return
-        missing = sorted(set(subjects) - set(info.config.subjects or []))
-        if missing:
-            info.config.subjects = [*(info.config.subjects or []), *missing]
-            await jetstream.update_stream(info.config)
-
     def _give_up(self, batch: Batch) -> None:
         if batch.error is not None:
             raise batch.error
-        raise Unavailable("nats: the connection broke" if self._lost.is_set() else "nats acknowledges nothing")
+        raise Unreachable("nats: the connection broke" if self._lost.is_set() else "nats acknowledges nothing")
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from nats.errors import Error
+        return trouble(self._servers)
 
-        return unavailable("nats", self._servers, Error)
+
+def trouble(servers: str) -> contextlib.AbstractContextManager[None]:
+    """A context that turns what nats-py raises into Unavailable."""
+    from nats.errors import Error
+
+    return unavailable("nats", servers, Error, kind_of=_kind)
+
+
+def _kind(error: Exception) -> type[Unavailable]:
+    from nats.errors import AuthorizationError, InvalidUserCredentialsError
+    from nats.js.errors import APIError
+
+    text = str(error).lower()
+    if isinstance(error, AuthorizationError | InvalidUserCredentialsError) or "authorization violation" in text:
+        return LoginRefused
+    return SetupRefused if isinstance(error, APIError) or "permissions violation" in text else Unreachable
+
+
+async def ensure_stream(jetstream: JetStreamContext, name: str, subjects: Sequence[str], **limits: float) -> list[str]:
+    """See to it that a stream stores each of *subjects*. Returns the names of those that do.
+
+    A stream that somebody made before us is used as it is, whatever it is called, where its subjects cover ours. Stream
+    *name* gets what is missing; another's is not changed. Raises SetupRefused where a stream takes a part of a subject
+    only, which keeps all others from taking the whole.
+    """
+    from nats.js.api import StreamConfig
+    from nats.js.errors import NotFoundError
+
+    try:
+        info = await jetstream.stream_info(name)
+    except NotFoundError:
+        others = {subject: await _stream_of(jetstream, subject) for subject in subjects}
+        missing = [subject for subject, other in others.items() if other is None]
+        if missing:
+            await jetstream.add_stream(StreamConfig(name=name, subjects=missing, **limits))  # type: ignore[arg-type]
+        return sorted({other or name for other in others.values()})
+    theirs = info.config.subjects or []
+    missing = [subject for subject in subjects if not any(covers(own, subject) for own in theirs)]
+    if missing:
+        kept = [own for own in theirs if not any(covers(subject, own) for subject in missing)]
+        info.config.subjects = [*kept, *missing]
+        await jetstream.update_stream(info.config)
+    return [name]
+
+
+async def _stream_of(jetstream: JetStreamContext, subject: str) -> str | None:
+    """The stream that stores all of *subject*; None: none stores any of it."""
+    from nats.js.errors import NotFoundError
+
+    try:
+        other = await jetstream.find_stream_name_by_subject(subject)
+    except NotFoundError:
+        return None
+    theirs = (await jetstream.stream_info(other)).config.subjects or []
+    if any(covers(own, subject) for own in theirs):
+        return other
+    raise SetupRefused(
+        f"nats refuses the setup: stream {other} takes a part of {subject} only ({', '.join(theirs)});"
+        f" let it take {subject}, or take that part away from it"
+    )
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every subject that *narrow* matches is matched by *wide*."""
+    ours, theirs = narrow.split("."), wide.split(".")
+    for number, word in enumerate(theirs):
+        if word == ">":
+            return len(ours) > number
+        if number == len(ours) or ours[number] == ">" or word not in ("*", ours[number]):
+            return False
+    return len(ours) == len(theirs)
 
 
 async def connect(servers: str, lost: asyncio.Event) -> Client:
@@ -167,7 +220,7 @@ async def connect(servers: str, lost: asyncio.Event) -> Client:
         )
     except NoServersError:
         await drop(client)
-        raise errors[-1] if errors else Unavailable("nats: no server can be reached") from None
+        raise errors[-1] if errors else Unreachable("nats cannot be reached") from None
     except BaseException:
         await drop(client)
         raise

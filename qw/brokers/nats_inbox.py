@@ -7,10 +7,9 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from qw.brokers import PATIENCE, Delivery
-from qw.brokers.nats import connect, drop
-from qw.brokers.trouble import unavailable
-from qw.core.errors import Unavailable
+from qw.brokers import PATIENCE, Delivery, SetupRefused
+from qw.brokers.nats import connect, covers, drop, ensure_stream, trouble
+from qw.core.errors import Unreachable
 from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class NatsInbox:
     def __init__(self, servers: str, subject: str) -> None:
         self._servers = servers
         self.queue = subject
-        self._stream = re.sub(r"[^A-Za-z0-9_-]", "_", subject).upper()
+        self._stream = self._own_stream = re.sub(r"[^A-Za-z0-9_-]", "_", subject).upper()
         self._lost = asyncio.Event()
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
@@ -48,14 +47,14 @@ class NatsInbox:
                 self._subscription = await self._subscribe(self._jetstream)
 
     async def _subscribe(self, jetstream: JetStreamContext) -> Any:
-        from nats.js.api import ConsumerConfig, StreamConfig
-        from nats.js.errors import NotFoundError
+        from nats.js.api import ConsumerConfig
 
-        try:
-            await jetstream.stream_info(self._stream)
-        except NotFoundError:
-            subjects = [self.queue, f"{self.queue}.failed"]
-            await jetstream.add_stream(StreamConfig(name=self._stream, subjects=subjects))
+        subjects = [self.queue, f"{self.queue}.failed"]
+        self._stream, *_ = [
+            stream
+            for stream in await ensure_stream(jetstream, self._own_stream, subjects)
+            if await _stores(jetstream, stream, self.queue)
+        ]
         config = ConsumerConfig(ack_wait=ACK_SECONDS, filter_subject=self.queue)
         return await jetstream.pull_subscribe(self.queue, durable=CONSUMER, stream=self._stream, config=config)
 
@@ -66,12 +65,28 @@ class NatsInbox:
         try:
             await asyncio.wait({fetch, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not fetch.done():
-                raise Unavailable("nats: the connection broke")
-            return [self._delivery(message) for message in await self._fetched(fetch)]
+                raise Unreachable("nats: the connection broke")
+            messages = await self._fetched(fetch)
+            if not messages:
+                await self._check()
+            return [self._delivery(message) for message in messages]
         finally:
             for task in (fetch, lost):
                 task.cancel()
             await asyncio.gather(fetch, lost, return_exceptions=True)
+
+    async def _check(self) -> None:
+        """Nobody is told of a stream or consumer that was deleted: a fetch finds nothing. Then all is made anew."""
+        from nats.js.errors import NotFoundError
+
+        assert self._jetstream is not None
+        try:
+            with self._trouble():
+                await self._jetstream.consumer_info(self._stream, CONSUMER)
+        except SetupRefused as error:
+            if isinstance(error.__cause__, NotFoundError):
+                await self.close()
+            raise
 
     async def _fetched(self, fetch: asyncio.Future[list[Any]]) -> list[Any]:
         from nats.errors import TimeoutError as NothingCame
@@ -93,7 +108,7 @@ class NatsInbox:
 
     async def refuse(self, delivery: Delivery, reason: str) -> None:
         if self._jetstream is None:
-            raise Unavailable("nats: the connection is gone")
+            raise Unreachable("nats: the connection is gone")
         headers = {"reason": shortened(re.sub(r"\s+", " ", reason), 1000)}
         with self._trouble():
             await self._jetstream.publish(f"{self.queue}.failed", delivery.body, headers=headers)
@@ -115,6 +130,8 @@ class NatsInbox:
         return message
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from nats.errors import Error
+        return trouble(self._servers)
 
-        return unavailable("nats", self._servers, Error)
+
+async def _stores(jetstream: JetStreamContext, stream: str, subject: str) -> bool:
+    return any(covers(own, subject) for own in (await jetstream.stream_info(stream)).config.subjects or [])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from qw.brokers import PATIENCE, Refused
+from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
 from qw.brokers.batch import Batch
 from qw.brokers.frames import publish_frames
 from qw.brokers.trouble import unavailable
-from qw.core.errors import Unavailable
+from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import Format, Message
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class RabbitBroker:
         with self._trouble():
             async with asyncio.timeout(PATIENCE):
                 self._connection, channel = await connect(self._url)
-                await self._declare(channel)
+                await self._declare(self._connection)
                 self._channel = await channel.get_underlay_channel()
 
     async def publish(self, messages: Sequence[Message]) -> set[UUID]:
@@ -96,17 +97,23 @@ class RabbitBroker:
         exchange, key = ("", self._queue) if self._is_nest else (self._exchange, message.topic)
         return publish_frames(channel.number, exchange, key, message, piece=channel.max_content_size)
 
-    async def _declare(self, channel: AbstractChannel) -> None:
+    async def _declare(self, connection: AbstractConnection) -> None:
+        """What others declared before us is used as it is: their arguments are theirs."""
+        topology = Topology(connection)
         if self._is_nest:
-            await declare_with_dead_letters(channel, self._queue)
+            await topology.declare_with_dead_letters(self._queue)
             return
         unrouted = f"{self._exchange}.unrouted" if self._exchange != EXCHANGE else UNROUTED
-        alternate = await channel.declare_exchange(unrouted, "fanout", durable=True)
-        keep: FieldTable = {"x-queue-version": 2, "x-max-length": UNROUTED_LENGTH, "x-message-ttl": 24 * 3600 * 1000}
-        await (await channel.declare_queue(unrouted, durable=True, arguments=keep)).bind(alternate)
-        await channel.declare_exchange(
-            self._exchange, "topic", durable=True, arguments={"alternate-exchange": unrouted}
-        )
+        if not await topology.has_exchange(unrouted):
+            await topology.declare_exchange(unrouted, "fanout")
+        if not await topology.has_queue(unrouted):
+            keep: FieldTable = {
+                "x-queue-version": 2, "x-max-length": UNROUTED_LENGTH, "x-message-ttl": 24 * 3600 * 1000
+            }  # fmt: skip
+            await topology.declare_queue(unrouted, keep)
+            await topology.bind(unrouted, unrouted)
+        if not await topology.has_exchange(self._exchange):
+            await topology.declare_exchange(self._exchange, "topic", {"alternate-exchange": unrouted})
 
     def _give_up(self, batch: Batch) -> None:
         settled = batch.settled
@@ -128,9 +135,7 @@ class RabbitBroker:
         raise Unavailable(f"rabbitmq {reason}")
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from aio_pika.exceptions import AMQPError
-
-        return unavailable("rabbitmq", self._url, AMQPError, RuntimeError)
+        return trouble(self._url)
 
 
 class _Confirmation:
@@ -167,8 +172,15 @@ def _channel_closed() -> type[Exception]:
 async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
     """A connection and a channel with confirms on it. What comes back does not raise."""
     import aio_pika
+    from aiormq.exceptions import InvalidFrameError
 
-    connection = await aio_pika.connect(url, timeout=PATIENCE, client_properties={"connection_name": "qw"})
+    try:
+        connection = await aio_pika.connect(url, timeout=PATIENCE, client_properties={"connection_name": "qw"})
+    except InvalidFrameError:  # the broker closes instead of opening the vhost; what it says is lost in the library
+        vhost = urlsplit(url).path.removeprefix("/") or "/"
+        raise SetupRefused(
+            f"rabbitmq refuses the setup: vhost {vhost!r} of QW_BROKER_URL is not there, or its user may not use it"
+        ) from None
     try:
         return connection, await connection.channel(publisher_confirms=True, on_return_raises=False)
     except BaseException:
@@ -176,10 +188,71 @@ async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
         raise
 
 
-async def declare_with_dead_letters(channel: AbstractChannel, queue: str) -> None:
-    """The shared queue exactly as its consumers declare it, and where its dead letters go, which they only name."""
-    dead_letters = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
-    failed = await channel.declare_queue(f"{queue}.{FAILED}", durable=True)
-    await failed.bind(dead_letters, FAILED)
-    arguments: FieldTable = {"x-dead-letter-exchange": DEAD_LETTERS, "x-dead-letter-routing-key": FAILED}
-    await channel.declare_queue(queue, durable=True, arguments=arguments)
+class Topology:
+    """Looks for exchanges and queues and declares what is missing, on channels of its own: a no closes a channel."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+
+    async def has_exchange(self, name: str) -> bool:
+        return await self._is_there(lambda channel: channel.declare_exchange(name, passive=True))
+
+    async def has_queue(self, name: str) -> bool:
+        return await self._is_there(lambda channel: channel.declare_queue(name, passive=True))
+
+    async def declare_exchange(self, name: str, kind: str, arguments: FieldTable | None = None) -> None:
+        async with self._connection.channel() as channel:
+            await channel.declare_exchange(name, kind, durable=True, arguments=arguments)
+
+    async def declare_queue(self, name: str, arguments: FieldTable | None = None) -> None:
+        async with self._connection.channel() as channel:
+            await channel.declare_queue(name, durable=True, arguments=arguments)
+
+    async def bind(self, queue: str, exchange: str, key: str = "") -> None:
+        async with self._connection.channel() as channel:
+            await (await channel.get_queue(queue, ensure=False)).bind(exchange, key)
+
+    async def ensure_queue(self, name: str) -> None:
+        if not await self.has_queue(name):
+            await self.declare_queue(name)
+
+    async def declare_with_dead_letters(self, queue: str) -> None:
+        """The shared queue as its consumers declare it, and where its dead letters go, which they only name.
+
+        One that is there is used as it is; whether it has dead letters, and where, is for who declared it to say.
+        """
+        if not await self.has_exchange(DEAD_LETTERS):
+            await self.declare_exchange(DEAD_LETTERS, "direct")
+        await self.ensure_queue(f"{queue}.{FAILED}")
+        await self.bind(f"{queue}.{FAILED}", DEAD_LETTERS, FAILED)
+        if not await self.has_queue(queue):
+            to: FieldTable = {"x-dead-letter-exchange": DEAD_LETTERS, "x-dead-letter-routing-key": FAILED}
+            await self.declare_queue(queue, to)
+
+    async def _is_there(self, look: Callable[[AbstractChannel], Awaitable[object]]) -> bool:
+        from aio_pika.exceptions import ChannelNotFoundEntity
+
+        channel = await self._connection.channel()
+        try:
+            await look(channel)
+        except ChannelNotFoundEntity:  # and the channel is closed
+            return False
+        await channel.close()
+        return True
+
+
+def trouble(url: str) -> contextlib.AbstractContextManager[None]:
+    """A context that turns what aio-pika raises into Unavailable."""
+    from aio_pika.exceptions import AMQPError
+
+    return unavailable("rabbitmq", url, AMQPError, RuntimeError, kind_of=_kind)
+
+
+def _kind(error: Exception) -> type[Unavailable]:
+    from aio_pika.exceptions import AuthenticationError, ChannelClosed, ProbableAuthenticationError
+
+    if isinstance(error, AuthenticationError | ProbableAuthenticationError) or "ACCESS_REFUSED - Login" in str(error):
+        return LoginRefused
+    if isinstance(error, ChannelClosed) or "NOT_ALLOWED" in str(error) or "vhost" in str(error):
+        return SetupRefused
+    return Unreachable

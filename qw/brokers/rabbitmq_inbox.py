@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from qw.brokers import PATIENCE, Delivery
-from qw.brokers.rabbitmq import FAILED, connect
-from qw.brokers.trouble import unavailable
-from qw.core.errors import Unavailable
+from qw.brokers import PATIENCE, Delivery, SetupRefused
+from qw.brokers.rabbitmq import FAILED, Topology, connect, trouble
+from qw.core.errors import Unreachable
 from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
@@ -38,8 +37,10 @@ class RabbitInbox:
             async with asyncio.timeout(PATIENCE):
                 self._connection, self._channel = await connect(self._url)
                 await self._channel.set_qos(prefetch_count=PREFETCH)
-                await self._channel.declare_queue(f"{self.queue}.{FAILED}", durable=True)
-                queue = await self._channel.declare_queue(self.queue, durable=True)
+                topology = Topology(self._connection)
+                await topology.ensure_queue(f"{self.queue}.{FAILED}")
+                await topology.ensure_queue(self.queue)
+                queue = await self._channel.get_queue(self.queue, ensure=False)
                 arrived = self._arrived = asyncio.Queue[Any]()
                 self._connection.close_callbacks.add(lambda *_: arrived.put_nowait(None))
                 await queue.consume(arrived.put)
@@ -50,13 +51,25 @@ class RabbitInbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 deliveries.append(self._delivery(await self._arrived.get()))
+        if not deliveries:
+            await self._check()
         while len(deliveries) < limit and deliveries and not self._arrived.empty():
             deliveries.append(self._delivery(self._arrived.get_nowait()))
         return deliveries
 
+    async def _check(self) -> None:
+        """Nobody is told of a queue that was deleted: its consumers wait for ever. Then all is declared anew."""
+        assert self._connection is not None
+        with self._trouble():
+            async with asyncio.timeout(PATIENCE):
+                is_there = await Topology(self._connection).has_queue(self.queue)
+        if not is_there:
+            await self.close()
+            raise SetupRefused(f"rabbitmq has no queue {self.queue} any more")
+
     def _delivery(self, message: AbstractIncomingMessage | None) -> Delivery:
         if message is None:
-            raise Unavailable("rabbitmq closed the connection")
+            raise Unreachable("rabbitmq closed the connection")
         return Delivery(id=message.message_id, body=message.body, receipt=message)
 
     async def take(self, delivery: Delivery) -> None:
@@ -68,7 +81,7 @@ class RabbitInbox:
 
         channel, message = self._channel, self._message(delivery)
         if channel is None:
-            raise Unavailable("rabbitmq: the connection is gone")
+            raise Unreachable("rabbitmq: the connection is gone")
         headers = {**message.headers, "reason": shortened(reason, 1000)}
         copy = aio_pika.Message(
             message.body, headers=headers, message_id=message.message_id, content_type=message.content_type,
@@ -88,6 +101,4 @@ class RabbitInbox:
         return delivery.receipt
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from aio_pika.exceptions import AMQPError
-
-        return unavailable("rabbitmq", self._url, AMQPError, RuntimeError)
+        return trouble(self._url)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from qw.brokers import PATIENCE, Refused
+from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
 from qw.brokers.trouble import unavailable, without_secrets
+from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import Format, Message
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class RedisBroker:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await client.ping()
+                    await _check_type(client, self._stream)
             except BaseException:
                 await client.aclose()
                 raise
@@ -79,7 +81,10 @@ class RedisBroker:
             raise
         numbers = {int(number) for number in refused[1:]}
         if numbers and len(numbers) == len(messages):
-            raise Refused(f"redis: {without_secrets(refused[0].decode(errors='replace'), self._url)}")
+            said = without_secrets(refused[0].decode(errors="replace"), self._url)
+            if said.startswith(("WRONGTYPE", "NOPERM")):
+                raise SetupRefused(f"redis refuses the setup: {said} (stream {self._stream})")
+            raise Refused(f"redis: {said}")
         return {message.id for number, message in enumerate(messages) if number not in numbers}
 
     async def close(self) -> None:
@@ -89,9 +94,44 @@ class RedisBroker:
                 await asyncio.wait_for(client.aclose(), 1.0)
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from redis.exceptions import RedisError
+        return trouble(self._url)
 
-        return unavailable("redis", self._url, RedisError)
+
+async def _check_type(client: Redis, stream: str) -> None:
+    """Raise SetupRefused where something else is in the place of the stream. A user who may not ask is let pass."""
+    from redis.exceptions import NoPermissionError
+
+    with contextlib.suppress(NoPermissionError):
+        said: Any = await client.type(stream)
+        kind = said.decode()
+        if kind not in ("none", "stream"):
+            raise SetupRefused(f"redis refuses the setup: WRONGTYPE, key {stream} is a {kind} and no stream; rename it")
+
+
+def trouble(url: str) -> contextlib.AbstractContextManager[None]:
+    """A context that turns what redis-py raises into Unavailable."""
+    from redis.exceptions import RedisError
+
+    return unavailable("redis", url, RedisError, kind_of=_kind)
+
+
+def _kind(error: Exception) -> type[Unavailable]:
+    from redis.exceptions import (
+        AuthenticationError,
+        BusyLoadingError,
+        ConnectionError,
+        NoPermissionError,
+        ResponseError,
+    )
+
+    text = str(error)
+    if isinstance(error, AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH", "invalid username")):
+        return LoginRefused
+    if isinstance(error, NoPermissionError) or text.startswith(("WRONGTYPE", "NOPERM", "unknown command")):
+        return SetupRefused
+    if isinstance(error, BusyLoadingError) or not isinstance(error, ConnectionError):
+        return Unavailable if isinstance(error, ResponseError | BusyLoadingError) else Unreachable
+    return Unreachable
 
 
 def connect(url: str, *, timeout: float = PATIENCE) -> Redis:

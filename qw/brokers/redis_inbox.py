@@ -9,8 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from qw.brokers import PATIENCE, Delivery
-from qw.brokers.redis import connect
-from qw.brokers.trouble import unavailable
+from qw.brokers.redis import connect, trouble
 from qw.core.task.payload import shortened
 
 if TYPE_CHECKING:
@@ -117,9 +116,7 @@ class RedisInbox:
         return delivery.receipt
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
-        from redis.exceptions import RedisError
-
-        return unavailable("redis", self._url, RedisError)
+        return trouble(self._url)
 
 
 def _entries(answer: Any) -> list[Any]:

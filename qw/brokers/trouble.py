@@ -1,25 +1,53 @@
-"""What a broker library raises, as the one error that callers know."""
+"""What a broker library raises, as errors that callers know: no contact, login refused, setup refused, or neither."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
-from qw.core.errors import Unavailable
+from qw.brokers import LoginRefused, SetupRefused
+from qw.core.errors import Unavailable, Unreachable
+
+_WORDS: dict[type[Unavailable], tuple[str, str]] = {  # before and after what the library says
+    Unreachable: (" cannot be reached: ", ""),
+    LoginRefused: (" refuses the login: ", "; check user and password of QW_BROKER_URL"),
+    SetupRefused: (" refuses the setup: ", ""),
+    Unavailable: (": ", ""),
+}
 
 
 @contextmanager
-def unavailable(broker: str, url: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn *kinds* and what the network raises into Unavailable, without the passwords in *url*."""
+def unavailable(
+    broker: str, url: str, *kinds: type[Exception], kind_of: Callable[[Exception], type[Unavailable]] | None = None
+) -> Iterator[None]:
+    """Turn *kinds* and what the network raises into Unavailable, without the passwords in *url*.
+
+    *kind_of* tells of one of *kinds* which Unavailable it is; without it, contact was lost.
+    """
     expected: tuple[type[Exception], ...] = (OSError, EOFError, *kinds)
     try:
         yield
     except TimeoutError:
-        raise Unavailable(f"{broker} does not answer") from None
+        raise Unreachable(f"{broker} does not answer") from None
     except expected as error:
         text = str(error).strip() or type(error).__name__
-        raise Unavailable(f"{broker}: {without_secrets(text.splitlines()[0], url)}") from error
+        kind = kind_of(error) if kind_of and isinstance(error, kinds) else Unreachable
+        before, after = _WORDS[kind]
+        raise kind(f"{broker}{before}{without_secrets(text.splitlines()[0], url)}{after}") from error
+
+
+def reason_of(error: Exception) -> str | None:
+    """Why a broker takes nothing, in a word that is stored: unreachable, login or setup; None: something else."""
+    match error:
+        case Unreachable():
+            return "unreachable"
+        case LoginRefused():
+            return "login"
+        case SetupRefused():
+            return "setup"
+        case _:
+            return None
 
 
 def without_secrets(text: str, url: str) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from qw.brokers import Delivery, Inbox
+from qw.brokers.trouble import reason_of
 from qw.core.errors import Invalid, QwError, guess
 from qw.core.task import inbound
 from qw.core.task.payload import shortened
@@ -96,16 +97,18 @@ class Consumer:
         log.log(level, "no commands for now", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
         with contextlib.suppress(QwError):  # it may be the database that is away; then its next word will do
-            await self._tell(str(error))
+            await self._tell(error)
 
-    async def _tell(self, error: str | None) -> None:
+    async def _tell(self, trouble: QwError | None) -> None:
         """Write the state where `qw events state` finds it, when it is another one."""
+        error = str(trouble) if trouble else None
         state = (self._worker(), error)
         if state != self._told:
             async with self._pool.connection() as conn:
                 await events.set_consumer(
                     conn, state[0], broker=self._inbox.name, queue=self._inbox.queue,
                     state="down" if error else "up", error=error,
+                    reason=reason_of(trouble) if trouble else None,
                 )  # fmt: skip
             self._told = state
 

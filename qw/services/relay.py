@@ -13,13 +13,14 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
 from qw.brokers import Broker, Refused
+from qw.brokers.trouble import reason_of
 from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
 from qw.services.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
@@ -46,6 +47,11 @@ SINGLES_MOST = 8  # events refused alone before the broker itself is taken to be
 
 
 _NOTHING = Reading(waiting=[], broken={})
+
+_TROUBLES: Mapping[str | None, str] = {
+    "login": "broker refuses the login; events wait",
+    "setup": "broker refuses the setup; events wait",
+}
 
 
 class Webhooks(Protocol):
@@ -385,19 +391,22 @@ class Relay:
         pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), longest)
         self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
-        log.log(level, "broker is away; events wait", extra={"broker": self._targets.name, "error": str(trouble)})
-        await self._tell(str(trouble))
+        message = _TROUBLES.get(reason_of(trouble), "broker is away; events wait")
+        log.log(level, message, extra={"broker": self._targets.name, "error": str(trouble)})
+        await self._tell(trouble)
 
-    async def _tell(self, trouble: str | None = None) -> None:
+    async def _tell(self, trouble: Unavailable | None = None) -> None:
         """Write the state where `qw status` finds it, when it is another one."""
-        error = trouble
+        error = str(trouble) if trouble else None
+        reason = reason_of(trouble) if trouble else None
         if not trouble and self._blocked:
             error = f"{self._blocked} event{'s' * (self._blocked != 1)} cannot be told: {self._blocked_reason}"
         self.state = "down" if trouble else "held" if self._blocked else "up"
         state = (self._worker(), self.state, error)
         if state != self._told:
             async with self._link.use() as conn:
-                await events.set_state(conn, state[0], broker=self._targets.name, state=self.state, error=error)
+                name = self._targets.name
+                await events.set_state(conn, state[0], broker=name, state=self.state, error=error, reason=reason)
             self._told = state
 
 

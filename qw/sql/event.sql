@@ -229,9 +229,10 @@ with old as (
 select count(*) from old
 
 -- name: set_state
-insert into qw.relay (worker, pid, broker, state, error) values (%(worker)s, pg_backend_pid(), %(broker)s, %(state)s, %(error)s)
+insert into qw.relay (worker, pid, broker, state, reason, error)
+values (%(worker)s, pg_backend_pid(), %(broker)s, %(state)s, %(reason)s, %(error)s)
 on conflict (worker) do update
-   set pid = excluded.pid, broker = excluded.broker, state = excluded.state, error = excluded.error,
+   set pid = excluded.pid, broker = excluded.broker, state = excluded.state, reason = excluded.reason, error = excluded.error,
        since = case when qw.relay.state = excluded.state then qw.relay.since else statement_timestamp() end
 
 -- name: drop_state
@@ -239,7 +240,7 @@ delete from qw.relay where worker = %(worker)s
 
 -- name: states
 -- How the relays of the living workers fare.
-select r.worker, r.broker, r.state, r.error, r.since
+select r.worker, r.broker, r.state, r.reason, r.error, r.since
   from qw.relay r join qw.worker w on w.id = r.worker
  where w.dead_at is null and w.stopped_at is null order by r.worker
 
@@ -267,14 +268,14 @@ with gone as (
   delete from qw.consumer c using qw.worker w
    where w.id = c.worker and c.worker <> %(worker)s::integer and (w.dead_at is not null or w.stopped_at is not null)
 )
-insert into qw.consumer as c (worker, broker, queue, state, error)
-values (%(worker)s::integer, %(broker)s, %(queue)s, %(state)s, %(error)s)
+insert into qw.consumer as c (worker, broker, queue, state, reason, error)
+values (%(worker)s::integer, %(broker)s, %(queue)s, %(state)s, %(reason)s, %(error)s)
 on conflict (worker) do update
-   set broker = excluded.broker, queue = excluded.queue, state = excluded.state, error = excluded.error,
+   set broker = excluded.broker, queue = excluded.queue, state = excluded.state, reason = excluded.reason, error = excluded.error,
        since = case when c.state = excluded.state then c.since else statement_timestamp() end
 
 -- name: consumers
 -- How the consumers of the living workers fare.
-select c.worker, c.broker, c.queue, c.state, c.error, c.since
+select c.worker, c.broker, c.queue, c.state, c.reason, c.error, c.since
   from qw.consumer c join qw.worker w on w.id = c.worker
  where w.dead_at is null and w.stopped_at is null order by c.worker

@@ -13,7 +13,7 @@ from qw import sql
 from qw.core.schedule.fire_decision import LATE
 from qw.store import events, schedules, workers
 from qw.store.connection import Connection, connect, is_pooled, query, translated
-from qw.store.events import Blocked
+from qw.store.events import Blocked, ConsumerState, RelayState
 from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("doctor")
@@ -36,7 +36,7 @@ class ServerFacts:
 @dataclass(frozen=True, kw_only=True)
 class WorkFacts:
     """What waits (queue and type), who works, which schedules are late, which tables have too many dead rows, and
-    which events cannot be told.
+    which events cannot be told, and how brokers fare.
     """
 
     waiting: Sequence[tuple[str, str]]
@@ -44,6 +44,7 @@ class WorkFacts:
     late: Sequence[tuple[str, timedelta]]
     dead: Sequence[tuple[str, int]]
     blocked: Blocked
+    brokers: Sequence[RelayState | ConsumerState]
 
 
 async def server(url: str) -> ServerFacts:
@@ -72,6 +73,7 @@ async def work(url: str) -> WorkFacts:
                 late=await schedules.late(conn, by=LATE),
                 dead=[(row[0], row[1]) for row in await (await query(conn, _SQL["dead"])).fetchall()],
                 blocked=await events.blocked(conn),
+                brokers=[*await events.states(conn), *await events.consumers(conn)],
             )
 
 

@@ -85,11 +85,15 @@ class LoggedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class RelayState:
-    """How a relaying daemon fares. ``state``: up; down (``error`` says why); held: the broker refuses some events."""
+    """How a relaying daemon fares. ``state``: up; down (``error`` says why); held: the broker refuses some events.
+
+    ``reason`` of down: unreachable, login, setup; None: something else.
+    """
 
     worker: int
     broker: str
     state: str
+    reason: str | None
     error: str | None
     since: datetime
 
@@ -110,6 +114,7 @@ class ConsumerState:
     broker: str
     queue: str
     state: str
+    reason: str | None
     error: str | None
     since: datetime
 
@@ -367,9 +372,12 @@ def _like(type: str | None) -> str | None:
 # -- how relays and consumers fare
 
 
-async def set_state(conn: Connection, worker: int, *, broker: str, state: str, error: str | None) -> None:
+async def set_state(
+    conn: Connection, worker: int, *, broker: str, state: str, error: str | None, reason: str | None = None
+) -> None:
     """Say how this worker's relay fares; the session that says so is the one that holds its slots."""
-    await query(conn, _SQL["set_state"], {"worker": worker, "broker": broker, "state": state, "error": error})
+    params = {"worker": worker, "broker": broker, "state": state, "reason": reason, "error": error}
+    await query(conn, _SQL["set_state"], params)
 
 
 async def drop_state(conn: Connection, worker: int) -> None:
@@ -379,7 +387,7 @@ async def drop_state(conn: Connection, worker: int) -> None:
 async def states(conn: Connection) -> list[RelayState]:
     """How the relays of the living workers fare."""
     rows = await (await query(conn, _SQL["states"])).fetchall()
-    names = ("worker", "broker", "state", "error", "since")
+    names = ("worker", "broker", "state", "reason", "error", "since")
     return [RelayState(**dict(zip(names, row, strict=True))) for row in rows]
 
 
@@ -390,17 +398,24 @@ async def lags(conn: Connection) -> dict[int, Lag]:
 
 
 async def set_consumer(
-    conn: Connection, worker: int, *, broker: str, queue: str, state: str, error: str | None
+    conn: Connection,
+    worker: int,
+    *,
+    broker: str,
+    queue: str,
+    state: str,
+    error: str | None,
+    reason: str | None = None,
 ) -> None:
     """Say how this worker's consumer fares."""
-    params = {"worker": worker, "broker": broker, "queue": queue, "state": state, "error": error}
+    params = {"worker": worker, "broker": broker, "queue": queue, "state": state, "reason": reason, "error": error}
     await query(conn, _SQL["set_consumer"], params)
 
 
 async def consumers(conn: Connection) -> list[ConsumerState]:
     """How the consumers of the living workers fare."""
     rows = await (await query(conn, _SQL["consumers"])).fetchall()
-    names = ("worker", "broker", "queue", "state", "error", "since")
+    names = ("worker", "broker", "queue", "state", "reason", "error", "since")
     return [ConsumerState(**dict(zip(names, row, strict=True))) for row in rows]
 
 

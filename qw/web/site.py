@@ -12,7 +12,7 @@ from qw.client import Client
 from qw.client.events import last_event, relay_states
 from qw.client.lookups import Lookups
 from qw.config import Settings
-from qw.core.errors import Invalid, QwError, guess
+from qw.core.errors import Invalid, QwError, Unreachable, guess
 from qw.store.events import RelayState
 from qw.store.workers import WorkerRow
 from qw.web.cache import Fresh
@@ -51,7 +51,7 @@ class WebOptions:
 class Health:
     """One look at what HTTP depends on. ``error`` says why the database did not answer."""
 
-    error: str | None
+    error: QwError | None
     workers: list[WorkerRow] = field(default_factory=list)
     relays: list[RelayState] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ class Site:
         done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
         if not done:
             looking.cancel()
-            return Health(error="the database does not answer")
+            return Health(error=Unreachable("the database does not answer"))
         return looking.result()
 
     async def _looked(self) -> Health:
@@ -115,4 +115,4 @@ class Site:
             workers, relays = await self.client.workers(), await relay_states(self.client)
             return Health(error=None, workers=workers, relays=relays)
         except QwError as error:
-            return Health(error=str(error))
+            return Health(error=error)

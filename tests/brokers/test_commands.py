@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +34,7 @@ class Post:
     url: str
     send: Callable[[bytes, str | None], Awaitable[Any]]
     dead: Callable[[], Awaitable[list[tuple[bytes, str]]]]
+    destroy: Callable[[], Awaitable[Any]]
 
 
 @pytest.fixture
@@ -54,7 +56,13 @@ async def rabbit_post(rabbitmq_url: str) -> AsyncIterator[Post]:
             return found
 
         await channel.declare_queue(name, durable=True)
-        yield Post(lambda url: RabbitInbox(url or rabbitmq_url, name), rabbitmq_url, send, dead)
+        yield Post(
+            lambda url: RabbitInbox(url or rabbitmq_url, name),
+            rabbitmq_url,
+            send,
+            dead,
+            lambda: channel.queue_delete(name),
+        )
         for queue in (name, f"{name}.failed"):
             await channel.queue_delete(queue)
 
@@ -80,7 +88,13 @@ async def nats_post(nats_url: str) -> AsyncIterator[Post]:
         ]
         return [(m.data or b"", (m.headers or {})["reason"]) for m in stored if m.subject == f"{name}.failed"]
 
-    yield Post(lambda url: NatsInbox(url or nats_url, name), nats_url, send, dead)
+    yield Post(
+        lambda url: NatsInbox(url or nats_url, name),
+        nats_url,
+        send,
+        dead,
+        lambda: jetstream.delete_stream(name.upper()),
+    )
     await jetstream.delete_stream(name.upper())
     await client.close()
 
@@ -100,7 +114,7 @@ async def redis_post(redis_url: str) -> AsyncIterator[Post]:
             entries: Any = await client.xrange(f"{name}.failed")
             return [(fields[b"body"], fields[b"reason"].decode()) for _, fields in entries]
 
-        yield Post(lambda url: RedisInbox(url or redis_url, name), redis_url, send, dead)
+        yield Post(lambda url: RedisInbox(url or redis_url, name), redis_url, send, dead, lambda: client.delete(name))
         await client.delete(name, f"{name}.failed")
 
 
@@ -230,3 +244,23 @@ async def test_a_lost_broker_is_waited_for(
     assert await value(conn, "select count(*) from qw.task") == 1
     assert (down.state, down.queue, up.state, up.error) == ("down", taking._inbox.queue, "up", None)
     assert taking._inbox.name in str(down.error)
+
+
+async def test_a_queue_that_was_deleted_beneath_its_reader_is_declared_again(
+    post: Post, pool: Pool, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "FIRST_PAUSE", 0.01)
+    worker = await registered(conn)
+    taking = Consumer(pool, post.inbox(None), lambda: worker)
+    await taking.step()
+    await post.destroy()
+
+    async with asyncio.timeout(15):
+        while not taking.taken:
+            with contextlib.suppress(Exception):  # there is nowhere to send to yet
+                await post.send(command(n=1), "m-1")
+            await asyncio.sleep(taking.patience())
+            await taking.step()
+    await taking.stop()
+
+    assert await value(conn, "select count(*) from qw.task") == 1

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
@@ -12,13 +14,13 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from qw.brokers import rabbitmq
+from qw.brokers import LoginRefused, SetupRefused, rabbitmq
 from qw.brokers.frames import publish_frames
 from qw.brokers.rabbitmq import RabbitBroker
-from qw.core.errors import Unavailable
+from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import Format
 from tests.brokers.places import told
-from tests.brokers_services import Server, private, until
+from tests.brokers_services import Server, free_port, private, until
 
 
 def test_frames_made_by_hand_are_those_of_the_library() -> None:
@@ -94,19 +96,55 @@ async def is_full(channel: aio_pika.abc.AbstractChannel, queue: str) -> bool:
     return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count == 1
 
 
-async def test_fault_59_a_queue_with_other_arguments_is_told(rabbitmq_url: str) -> None:
+async def test_fault_59_a_queue_that_others_declared_with_other_arguments_is_used_as_it_is(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     broker = RabbitBroker(rabbitmq_url, format=Format.NEST, queue=name)
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
-        await channel.declare_queue(name, durable=True)
+        queue = await channel.declare_queue(name, durable=True)
+        message = told()
 
-        with pytest.raises(Unavailable, match="PRECONDITION_FAILED"):
-            await broker.publish([told()])
+        assert await broker.publish([message]) == {message.id}
+        assert await queue.get(no_ack=True) is not None
         await broker.close()
 
-        for queue in (name, f"{name}.failed"):
-            await channel.queue_delete(queue)
+        for made in (name, f"{name}.failed"):
+            await channel.queue_delete(made)
+
+
+async def test_an_exchange_that_others_declared_otherwise_is_used_as_it_is(rabbitmq_url: str) -> None:
+    name = f"qw-test-{os.urandom(5).hex()}"
+    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange(name, "fanout", durable=True)
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(exchange)
+        message = told()
+
+        assert await broker.publish([message]) == {message.id}
+        assert await queue.get(no_ack=True) is not None
+        await broker.close()
+
+        await channel.exchange_delete(name)
+        await channel.exchange_delete(f"{name}.unrouted")
+        await channel.queue_delete(f"{name}.unrouted")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiormq forgets to close a socket
+async def test_no_contact_a_login_and_a_setup_that_are_refused_are_told_apart(rabbitmq_url: str) -> None:
+    parts = urlsplit(rabbitmq_url)
+    cases = [
+        (f"amqp://guest:guest@127.0.0.1:{free_port()}/", Unreachable, "cannot be reached"),
+        (parts._replace(netloc=f"nobody:wrong@{parts.hostname}:{parts.port}").geturl(), LoginRefused, "QW_BROKER_URL"),
+        (parts._replace(path="/no-such-vhost").geturl(), SetupRefused, "no-such-vhost"),
+    ]
+    for url, kind, words in cases:
+        broker = RabbitBroker(url, format=Format.CLOUDEVENTS)
+        with pytest.raises(kind, match=words):
+            await broker.open()
+        await broker.close()
+    gc.collect()
 
 
 @pytest.fixture

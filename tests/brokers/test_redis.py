@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
+from qw.brokers import LoginRefused, SetupRefused
 from qw.brokers.redis import RedisBroker
 from qw.core.errors import Unavailable
 from qw.core.event import Format
@@ -37,9 +38,21 @@ async def test_what_is_in_the_place_of_the_stream_is_told() -> None:
         async with Redis.from_url(server.url) as client:
             await client.set("qw:events", "somebody else's")
 
-        with pytest.raises(Unavailable, match="WRONGTYPE"):
+        with pytest.raises(SetupRefused, match=r"WRONGTYPE, key qw:events is a string"):
             await broker.publish([told(), told()])
         await broker.close()
+
+
+async def test_a_login_and_a_missing_right_are_told_apart() -> None:
+    with private("redis") as server:
+        async with Redis.from_url(server.url) as client:
+            rights = ["+@connection", "+ping"]
+            await client.acl_setuser("qw", enabled=True, passwords=["+pw"], keys=["qw:events"], commands=rights)
+        for user, kind in (("qw:pw", SetupRefused), ("qw:wrong", LoginRefused)):
+            broker = RedisBroker(server.url.replace("//", f"//{user}@"), format=Format.CLOUDEVENTS)
+            with pytest.raises(kind):
+                await broker.publish([told()])
+            await broker.close()
 
 
 async def test_a_user_who_may_not_publish_on_channels_stores_each_event_once() -> None:

@@ -81,12 +81,16 @@ def test_the_status_says_which_broker_is_away_since_when_and_what_waits_for_it(q
         wait_until(lambda: relays(qw) == ["down"])
         shown, found = qw("status").out, qw("status", "-o", "json").json["events"]
         alone = qw("events", "state").out
+        doctor = qw("doctor").out
 
     assert re.search(r"^ +\d+  events  nats    down   \d\d:\d\d:\d\d +\d+  ", shown, re.MULTILINE)
     assert "not published yet, the oldest" in shown
     assert found["unpublished"] > 0
     assert found["oldest_seconds"] > 0
-    assert found["relays"][0].keys() == {"worker", "broker", "state", "error", "since", "pending", "oldest"}
+    names = {"worker", "broker", "state", "reason", "error", "since", "pending", "oldest"}
+    assert found["relays"][0].keys() == names
+    assert found["relays"][0]["reason"] == "unreachable"
+    assert re.search(r"problem  broker +nats cannot be reached.*\n +start it", doctor)
     assert alone.splitlines()[0] in shown
 
 

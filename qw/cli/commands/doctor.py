@@ -179,12 +179,28 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
             text=f"{counted(blocked, 'event')} cannot be told: {work.blocked.reason}",
             fix="mend what refuses them, or give them up: qw events blocked, qw events drop",
         )
+    yield from _of_brokers(work)
     for name, dead in work.dead:
         yield Finding(
             name="vacuum",
             text=f"qw.{name} has {dead:,} dead rows",
             fix=f"end long transactions, then: vacuum qw.{name}",
         )
+
+
+_BROKER_FIXES = {
+    "unreachable": "start it, or correct its address in QW_BROKER_URL",
+    "login": "correct user and password in QW_BROKER_URL, then start the daemons anew",
+    "setup": "make there what the message asks for, or allow it to the user of QW_BROKER_URL",
+}
+
+
+def _of_brokers(work: WorkFacts) -> Iterator[Finding]:
+    for part in {(part.broker, part.error): part for part in work.brokers if part.state == "down"}.values():
+        fix = _BROKER_FIXES.get(part.reason or "", "see the message; events wait meanwhile")
+        yield Finding(name="broker", text=part.error or f"{part.broker} is down", fix=fix)
+    if work.brokers and not any(part.state == "down" for part in work.brokers):
+        yield Finding(name="broker", text=", ".join(sorted({part.broker for part in work.brokers})))
 
 
 def _of_waiting(work: WorkFacts) -> Iterator[Finding]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 from starlette.responses import PlainTextResponse, Response
 from typing_extensions import TypedDict
 
 from qw import __version__
+from qw.core.errors import QwError, Unreachable
+from qw.store.errors import ConnectionRefused, NotReady, ReadOnly, WrongSchema
 from qw.web.errors import RETRY_AFTER
 from qw.web.fields import Form
 from qw.web.json import JsonResponse
@@ -71,9 +73,11 @@ async def version(call: Request[None, None]) -> Version:
 
 
 def _short(health: Health) -> Response:
-    if health.is_ready:
+    if health.error is None:
         return PlainTextResponse("ok")
-    return PlainTextResponse("the database is away", status_code=503, headers={"Retry-After": RETRY_AFTER})
+    return PlainTextResponse(
+        f"the database {_database_trouble(health.error)}", status_code=503, headers={"Retry-After": RETRY_AFTER}
+    )
 
 
 def _report(health: Health, *, needs: Set[str]) -> Response:
@@ -93,7 +97,7 @@ def _report(health: Health, *, needs: Set[str]) -> Response:
 
 def _indicators(health: Health) -> dict[str, Indicator]:
     if health.error is not None:
-        away: Indicator = {"status": "down", "message": "cannot be reached"}
+        away: Indicator = {"status": "down", "message": _database_trouble(health.error)}
         unknown: Indicator = {"status": "down", "message": "not known while the database is away"}
         return {"database": away, "broker": unknown, "worker": unknown}
     count = len(health.workers)
@@ -103,10 +107,35 @@ def _indicators(health: Health) -> dict[str, Indicator]:
     return {"database": {"status": "up"}, "broker": _broker(health), "worker": worker}
 
 
+def _database_trouble(error: QwError) -> str:
+    """What everybody may know of it: no address and no user."""
+    match error:
+        case Unreachable():
+            return "cannot be reached"
+        case NotReady():
+            return "is not ready: it starts, recovers, stops, or has no connection left"
+        case ReadOnly():
+            return "takes no writes"
+        case WrongSchema():
+            return "has not the schema of this qw"
+        case ConnectionRefused():
+            return "refuses the connection"
+        case _:
+            return str(error)
+
+
+_BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everybody may ask
+    "unreachable": "cannot be reached",
+    "login": "refuses our login",
+    "setup": "refuses our setup",
+    None: "takes no events",
+}
+
+
 def _broker(health: Health) -> Indicator:
     """A broker that is away is shown, and no more: events wait for it, tasks do not."""
-    if any(relay.state == "down" for relay in health.relays):
-        return {"status": "down", "message": "cannot be reached; events wait for it"}
+    if down := [relay for relay in health.relays if relay.state == "down"]:
+        return {"status": "down", "message": f"{_BROKER_TROUBLES[down[0].reason]}; events wait for it"}
     brokers = ", ".join(sorted({relay.broker for relay in health.relays})) or "none"
     blocked = "; events that cannot be told: qw events blocked" if any(r.state == "held" for r in health.relays) else ""
     return {"status": "up", "message": brokers + blocked}
