@@ -93,6 +93,11 @@ class Settings:
     allow_commands: bool | None = _setting(
         "run commands that stand in the database; unset: only in the private one", read.switch
     )
+    command_env: tuple[str, ...] = _setting(
+        "variables of the daemon that commands get, too, beside PATH, HOME, LANG and the like: NAME, or NAME_*",
+        read.listed(read.variable),
+        (),
+    )
     http_allow: tuple[str, ...] = _setting(
         "private networks and hosts that http_request may call", read.listed(read.network), ()
     )

@@ -139,6 +139,13 @@ def name(value: str) -> str:
     return value
 
 
+def variable(value: str) -> str:
+    """The name of an environment variable, or how such names begin (``AWS_*``)."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}\*?", value):
+        raise Invalid(f"{value[:60]!r} is neither the name of a variable nor the beginning of names, such as AWS_*")
+    return value
+
+
 def network(value: str) -> str:
     """A network or address in its usual spelling, or a host name in lower case."""
     from ipaddress import ip_network

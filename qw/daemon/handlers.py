@@ -86,7 +86,10 @@ def built_in(
     )
     close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
-    add_command(app, CommandOptions(allowed=allowed, commands=commands, stored=stored_commands(pool)))
+    commanding = CommandOptions(
+        allowed=allowed, commands=commands, stored=stored_commands(pool), inherited=settings.command_env
+    )
+    add_command(app, commanding)
     add_data_processing(app, DataOptions(directory=settings.data_dir))
     add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
     add_create_invoice(app, InvoiceOptions(directory=settings.output_dir))

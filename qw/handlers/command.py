@@ -36,8 +36,9 @@ MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one comes on stdin 
 
 _SHELLS = {"sh": ("/bin/sh", "-eu"), "bash": ("bash", "-euo", "pipefail")}
 _MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument or variable: what Linux takes; a longer text comes as a file
-_SECRET = re.compile(
-    r"QW_|PG|DB_|DATABASE_URL$|LD_(PRELOAD|AUDIT)$|.*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY)", re.IGNORECASE
+INHERITED = (  # of the daemon's environment; a * stands for any end
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "NO_COLOR"),
+    *("TMPDIR", "XDG_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "QW_ENV_*"),
 )
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
@@ -72,12 +73,14 @@ async def _none_stored(name: str) -> Command | None:
 class CommandOptions:
     """*commands*: those that the operator declared for this daemon, by name.
 
-    *allowed*: also run what stands in the database, in a payload or *stored* by its name.
+    *allowed*: also run what stands in the database, in a payload or *stored* by its name. *inherited*: variables of the
+    daemon that commands get beside `INHERITED`.
     """
 
     allowed: bool = False
     commands: Mapping[str, Command] = field(default_factory=dict)
     stored: Callable[[str], Awaitable[Command | None]] = _none_stored
+    inherited: tuple[str, ...] = ()
 
 
 class CommandPayload(BaseModel):
@@ -111,7 +114,9 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             result = Path(private, "result.json")
             with _script(declared) as script:
-                program = _program(declared, script, Path(private), _environment(declared, context, result))
+                program = _program(
+                    declared, script, Path(private), _environment(declared, context, result, options.inherited)
+                )
                 ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
             _judge(ended, stderr, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
             said: JsonObject = {"exitCode": ended.code, "executable": program.executable, **_written(result)}
@@ -191,9 +196,16 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     return os.path.abspath(found)
 
 
-def _environment(declared: Command, context: Context, result: Path) -> dict[str, str]:
-    """The daemon's environment without what is qw's own or looks secret, then the command's, then what we tell it."""
-    inherited = {name: value for name, value in os.environ.items() if not _is_secret(name, value)}
+def _environment(declared: Command, context: Context, result: Path, more: Sequence[str]) -> dict[str, str]:
+    """What of the daemon's environment is for commands, or named by the operator; the command's; what we tell it.
+
+    What the daemon happens to have may be a secret whatever it is called, so only what is listed is handed on.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if _is_listed(name, more) or (_is_listed(name, INHERITED) and not _PASSWORD_IN_URL.search(value))
+    }
     payload = json.dumps(context.payload, ensure_ascii=False)
     told = {
         "QW_TASK_ID": str(context.task_id),
@@ -211,8 +223,8 @@ def _environment(declared: Command, context: Context, result: Path) -> dict[str,
     return {**inherited, **declared.env, **told}
 
 
-def _is_secret(name: str, value: str) -> bool:
-    return bool(_SECRET.match(name) or _PASSWORD_IN_URL.search(value))
+def _is_listed(name: str, names: Sequence[str]) -> bool:
+    return any(name == each or (each.endswith("*") and name.startswith(each[:-1])) for each in names)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from qw.client import RunDetails
+from qw.core.task.masking import masked
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.web.fields import Id, Stamp
@@ -71,7 +72,7 @@ def _step(step: StoredStep) -> StepEntity:
         "status": step.status,
         "taskId": str(step.task_id) if step.task_id else None,
         "error": step.error,
-        "result": step.result,
+        "result": masked(step.result),
         "startedAt": stamp(step.started_at),
         "finishedAt": stamp_or_none(step.finished_at),
     }

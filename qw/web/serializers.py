@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from qw.client import Client, monitoring, workflows
 from qw.core.task import FILED_UNDER, Status, Task
+from qw.core.task.masking import masked, masked_object
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import RunStatus
 from qw.store.tasks import LogLine
@@ -112,13 +113,13 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEnti
         "updatedAt": stamp(task.finished_at or task.started_at or task.created_at),
         "deletedAt": None,
         "type": task.type,
-        "payload": _merged(task.payload, task.result),
+        "payload": masked_object(_merged(task.payload, task.result)),
         "status": task.status,
         "retries": task.retries,
         "maxRetries": task.max_retries,
         "error": task.error or last_error,
         "scheduledAt": _scheduled_at(task),
-        "result": task.result,
+        "result": masked(task.result),
         "queue": task.queue,
         "priority": task.priority,
         "attempt": task.attempt,

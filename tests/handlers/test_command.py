@@ -373,14 +373,24 @@ async def test_fault_92_secrets_of_the_daemon_are_not_inherited(monkeypatch: pyt
         "BROKER": "amqp://me:hunter2@host/",
         "LD_PRELOAD": "",
     }
-    for name, value in {**secrets, "HARMLESS": "yes"}.items():
+    harmless = {
+        "LC_TIME": "C",
+        "TZ": "UTC",
+        "XDG_CACHE_HOME": "/c",
+        "QW_ENV_REGION": "eu",
+        "NAMED": "yes",
+        "OURS_1": "1",
+    }
+    for name, value in {**secrets, **harmless, "ANYTHING": "may be a secret"}.items():
         monkeypatch.setenv(name, value)
 
-    seen = (await shell("env", env={"MY_TOKEN": "mine"}))["stdout"].splitlines()
+    options = CommandOptions(allowed=True, inherited=("NAMED", "OURS_*"))
+    result = await command({"run": "env", "env": {"MY_TOKEN": "mine"}}, options=options)
+    seen = result["stdout"].splitlines()
 
     names = {line.partition("=")[0] for line in seen}
-    assert not names & set(secrets)
-    assert {"HARMLESS", "PATH", "QW_TASK_ID"} <= names
+    assert not names & {*secrets, "ANYTHING"}
+    assert {*harmless, "PATH", "HOME", "QW_TASK_ID"} <= names
     assert "MY_TOKEN=mine" in seen
 
 

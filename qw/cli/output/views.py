@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qw.cli.output.records import Column, OutputFormat, dumped, record, show_record
 from qw.cli.output.text import ago, clock, printable, span
+from qw.core.task.masking import masked, masked_object
 from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
@@ -94,13 +96,18 @@ def _number(worker: int | None) -> str:
 async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     """The page of one task."""
     id = await client.resolve(word)
-    task, attempts, lines = await client.get(id), await client.attempts(id), await _log(client, id)
+    task, attempts, lines = _shown(await client.get(id)), await client.attempts(id), await _log(client, id)
     if output is not OutputFormat.TABLE:
         show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
         return
     print_fields(_fields(task))
     _print_attempts(task, attempts)
     _print_log(lines, task.id)
+
+
+def _shown(task: Task) -> Task:
+    """Without the credentials in its payload and its result."""
+    return replace(task, payload=masked_object(task.payload), result=masked(task.result))
 
 
 async def _log(client: Client, id: UUID) -> list[LogLine]:

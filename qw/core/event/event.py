@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 
 from qw.core.errors import Fault, Invalid, guess
+from qw.core.task.masking import masked
 from qw.core.task.payload import Json, JsonObject
 
 TYPES = (
@@ -174,7 +175,7 @@ def _data(event: Event) -> dict[str, Any]:
     elif event.run_id is not None:
         data = {"workflow": event.about}
     data |= {"runId": event.run_id, "stepId": event.step, "error": event.error}
-    data |= {"payload": event.payload, "result": event.result, "shortened": event.is_shortened or None}
+    data |= {"payload": masked(event.payload), "result": masked(event.result), "shortened": event.is_shortened or None}
     return {**{name: value for name, value in data.items() if value is not None}, **(event.data or {})}
 
 
