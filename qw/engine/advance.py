@@ -109,7 +109,7 @@ async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence
 
 
 async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxEntry]) -> list[Case]:
-    stored = await runs.get(conn, locked)
+    stored = [_not_before(run, news) for run in await runs.get(conn, locked)]
     workflows = await _workflows(conn, stored)
     asks: dict[UUID, set[str]] = defaultdict(set)
     for one in news:
@@ -128,6 +128,12 @@ async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxE
         )
         for run in stored
     ]
+
+
+def _not_before(run: StoredRun, news: Sequence[InboxEntry]) -> StoredRun:
+    """*run*, read no earlier than its timers, which are taken: the clock may be set back after they were found due."""
+    due = [one.due for one in news if one.run_id == run.id and one.due]
+    return replace(run, read_at=max(run.read_at, *due)) if due else run
 
 
 _known: dict[tuple[str, str], Workflow] = {}  # what this process has read, by name and digest of the document

@@ -29,7 +29,8 @@ async def start_run(
 ) -> UUID:
     """Start a run of the newest version; its id, or that of the run for which the key stands already.
 
-    Safe to repeat by *id* or *idempotency_key*. Raise as `checked_input` does when none can start. The first tasks wait
+    Safe to repeat by *id* or *idempotency_key*; raise Conflict where workflow or input are others. Raise as
+    `checked_input` does when none can start. The first tasks wait
     until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
     """
     raise_faults(iter([*run_at_faults(run_at), *key_faults("idempotency_key", idempotency_key)]))
@@ -42,8 +43,10 @@ async def start_run(
         await advance_new(conn, id, run_at=run_at)
         if filed_under:
             await workflows.file_run(conn, id, filed_under)
-    elif not await runs.get(conn, [id]):
+    elif not (known := await runs.get(conn, [id])):
         raise _inactive(workflow)
+    elif known[0].workflow != workflow or any(known[0].input.get(key) != checked[key] for key in input):
+        raise Conflict(f"run {id} exists with another workflow or input: it is a run of {known[0].workflow}", holder=id)
     return id
 
 

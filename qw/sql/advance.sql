@@ -21,7 +21,7 @@ select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id
 
 -- name: inbox
 -- The news of locked runs. A second statement, so that it sees what was committed while it waited for the lock.
-select id, run_id, ask from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
+select id, run_id, ask, nullif(at, '-infinity') as due from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
 
 -- name: clear_inbox
 delete from qw.advance where id = any(%(ids)s::bigint[])

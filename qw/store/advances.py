@@ -19,11 +19,15 @@ _SQL = sql.statements("advance")
 
 
 class InboxEntry(NamedTuple):
-    """A row of the inbox. ``ask`` is what another run asks of this one: cancel, undo, or nothing."""
+    """A row of the inbox. ``ask`` is what another run asks of this one: cancel, undo, or nothing.
+
+    ``due``: the time that a timer was set to, which has come.
+    """
 
     id: int
     run_id: UUID
     ask: str | None
+    due: datetime | None = None
 
 
 class OutgoingMessage(NamedTuple):

@@ -66,6 +66,9 @@ def test_the_same_id_again_starts_no_second_run(greet: Qw) -> None:
 
     assert (greet(*words).out, greet(*words).out) == (f"{id}\n", f"{id}\n")
     assert greet("workflow", "runs", "--quiet").out.split() == [id]
+    other = greet("workflow", "start", "greet", "--input", '{"name": "yan"}', "--id", id)
+    assert other.code == 4
+    assert f"run {id} exists with another workflow or input: it is a run of greet" in other.err
 
 
 def test_a_run_is_cancelled(greet: Qw) -> None:

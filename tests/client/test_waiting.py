@@ -11,7 +11,9 @@ from psycopg.errors import UndefinedFunction
 from qw.client import Client
 from qw.client.why import why_waits
 from qw.core.errors import Conflict, Invalid, NotFound
+from qw.engine.advance import _not_before
 from qw.store import runs
+from qw.store.advances import InboxEntry
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id
 from tests.client.driving import Driver, begun, inbox, kept, step
@@ -224,3 +226,17 @@ async def test_sql_names_the_calling_role_as_the_sender_of_a_signal(conn: Connec
     assert [one.sent_by for one in await runs.signals(conn, id)] == [conn.info.user]
     with pytest.raises(UndefinedFunction):
         await conn.execute("select qw.signal(%s, 'wait', null, 'the boss')", (id,))
+
+
+async def test_a_timer_that_was_found_due_counts_though_the_clock_was_set_back(conn: Connection) -> None:
+    await kept(conn, wait("sleep", **{"with": {"for": "2h"}}), AFTER)
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.settle()
+    (run,) = await runs.get(conn, [id])
+    (due,) = await column(conn, "select at from qw.advance where run_id = %s", id)
+
+    seen = _not_before(run, [InboxEntry(1, id, None), InboxEntry(2, id, None, due), InboxEntry(3, new_id(), None, due)])
+
+    assert (run.read_at < due, seen.read_at) == (True, due)
+    assert _not_before(run, [InboxEntry(1, id, None)]) == run
