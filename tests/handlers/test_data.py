@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +386,36 @@ def test_duckdb_prints_nothing_when_a_daemon_ends() -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
+
+
+async def test_text_that_a_spreadsheet_would_run_is_written_as_text(folder: Path) -> None:
+    rows = [{"=a": "=cmd()", "n": -5, "t": text} for text in ("+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "-7.5", "a=b")]
+    (folder / "cells.json").write_text(json.dumps(rows))
+
+    await process(folder, dataset="cells", operation="convert", format="csv", output="cells.csv")
+
+    with open(folder / "output" / "cells.csv", newline="") as file:
+        title, *found = csv.reader(file)
+    assert title == ["'=a", "n", "t"]
+    assert {row[0] for row in found} == {"'=cmd()"}
+    assert {row[1] for row in found} == {"-5"}
+    assert [row[2] for row in found] == ["'+1+1", "'-2+3", "'@SUM(A1)", "'\tx", "'\rx", "-7.5", "a=b"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+async def test_a_file_with_too_many_columns_is_refused_at_once(folder: Path, separator: str) -> None:
+    line = separator.join(f"c{n}" for n in range(20_000))
+    (folder / "wide.csv").write_text(f"{line}\n{line}\n")
+
+    started = time.monotonic()
+    with pytest.raises(Reject, match="it has 20,000 columns; at most 2,000 are read"):
+        await process(folder, dataset="wide")
+
+    assert time.monotonic() - started < 1
+
+
+async def test_a_file_that_is_one_endless_line_is_refused(folder: Path) -> None:
+    (folder / "long.csv").write_text("x" * 2_000_000)
+
+    with pytest.raises(Reject, match="its first line is longer than"):
+        await process(folder, dataset="long")

@@ -24,6 +24,9 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+MAX_COLUMNS = 2000
+MAX_HEADING = 1024 * 1024  # bytes of the first line of a CSV
+
 _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
 
 
@@ -56,6 +59,8 @@ def opened(dataset: str | None, directory: Path | None) -> Iterator[Dataset]:
         raise Reject("data_processing needs DuckDB: pip install 'qw[data]'") from None
 
     file = find(dataset, directory)
+    if FORMATS[file.suffix] == "csv":
+        _check_width(file)
     with tempfile.TemporaryDirectory(prefix="qw-data-") as scratch, duckdb.connect(config=_SETTINGS) as connection:
         _lock(connection, file, scratch)
         try:
@@ -65,7 +70,22 @@ def opened(dataset: str | None, directory: Path | None) -> Iterator[Dataset]:
             columns = {row[0]: row[1] for row in connection.execute("describe source").fetchall()}
         except duckdb.Error as error:
             raise Reject(f"dataset: {dataset!r} cannot be read: {str(error).splitlines()[0]}") from error
+        _refuse_more_than_most(len(columns))
         yield Dataset(connection=connection, columns=columns, directory=directory, scratch=Path(scratch))
+
+
+def _check_width(file: Path) -> None:
+    """Raise Reject for a CSV that is too wide. DuckDB would take minutes to find out what its columns are."""
+    with open(file, "rb") as opened_file:
+        head = opened_file.readline(MAX_HEADING)
+    if len(head) == MAX_HEADING and not head.endswith(b"\n"):
+        raise Reject(f"dataset: its first line is longer than {MAX_HEADING:,} bytes")
+    _refuse_more_than_most(1 + max(head.count(separator) for separator in (b",", b";", b"\t", b"|")))
+
+
+def _refuse_more_than_most(columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise Reject(f"dataset: it has {columns:,} columns; at most {MAX_COLUMNS:,} are read")
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, file: Path, scratch: str) -> None:

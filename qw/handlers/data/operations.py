@@ -24,6 +24,7 @@ MAX_ROWS = 1000
 MAX_BYTES = 200 * 1024  # of rows in a result, as JSON
 
 _EXAMPLES = 5
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 _SQL_TYPES = {"integer": "double", "number": "double", "text": "varchar"}
 _COPY = {"csv": "format csv, header true", "json": "format json, array true", "parquet": "format parquet"}
 _SEARCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
@@ -53,10 +54,27 @@ def convert(source: Dataset, payload: DataPayload) -> JsonObject:
     file = output(payload.output or f"{str(payload.dataset).replace('/', '-')}.{payload.format}", source.directory)
     written = source.scratch / "written"
     _materialize(source, _transformed(source, payload))
-    source.rows(f"copy answer to {text(str(written))} ({_COPY[payload.format]})")
+    rows = _for_spreadsheets(source) if payload.format == "csv" else "answer"
+    source.rows(f"copy {rows} to {text(str(written))} ({_COPY[payload.format]})")
     _put(written, file)
-    rows = source.value("select count(*) from answer")
-    return {"file": f"{file.parent.name}/{file.name}", "rows": rows, "bytes": file.stat().st_size}
+    count = source.value("select count(*) from answer")
+    return {"file": f"{file.parent.name}/{file.name}", "rows": count, "bytes": file.stat().st_size}
+
+
+def _for_spreadsheets(source: Dataset) -> str:
+    """A query for the rows in which no text is a formula to a spreadsheet: such a one gets a ' before it.
+
+    Text that is a number, such as -5, stays as it is.
+    """
+    columns, quote = [], text("'")
+    for title, type in source.rows("select column_name, column_type from (describe answer)"):
+        column, safe = name(title), name(f"'{title}" if title.startswith(_FORMULA) else title)
+        if type == "VARCHAR":
+            is_formula = f"regexp_matches({column}, '^[=+@\\t\\r-]') and try_cast({column} as double) is null"
+            columns.append(f"case when {is_formula} then {quote} || {column} else {column} end as {safe}")
+        else:
+            columns.append(f"{column} as {safe}")
+    return f"(select {', '.join(columns)} from answer)"
 
 
 def profile(source: Dataset) -> JsonObject:
