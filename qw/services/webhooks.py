@@ -103,11 +103,23 @@ def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
 
 
 def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:
-    """Raise Misconfigured, naming every rule whose secret is missing here."""
-    missing = sorted(hook.name for hook in hooks if hook.secret_env and _secret(hook.secret_env, environ) is None)
-    if missing:
-        faults = [Fault(path=f"webhooks.{name}.secret_env", message="this variable is not set") for name in missing]
+    """Raise Misconfigured, naming every rule whose secret is missing here, or is no key."""
+    faults = []
+    for hook in sorted(hooks, key=lambda hook: hook.name):
+        if hook.secret_env and (message := _secret_fault(_secret(hook.secret_env, environ))):
+            faults.append(Fault(path=f"webhooks.{hook.name}.secret_env", message=message))
+    if faults:
         raise Misconfigured(*faults)
+
+
+def _secret_fault(secret: str | None) -> str | None:
+    if secret is None:
+        return "this variable is not set"
+    try:
+        signature(secret, id="", timestamp=0, body=b"")
+    except Invalid as error:
+        return str(error)
+    return None
 
 
 def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str) -> str | None:

@@ -69,3 +69,21 @@ async def test_an_applied_rule_signs_too(pool: Pool, conn: Connection) -> None:
 def test_a_rule_without_its_secret_is_refused() -> None:
     with pytest.raises(Misconfigured, match=r"webhooks\.audit\.secret_env: this variable is not set"):
         check_secrets([RULE], {})
+
+
+@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "a plain secret, not in base64"])
+async def test_receivers_that_follow_the_specification_accept_what_is_signed(secret: str) -> None:
+    standardwebhooks = pytest.importorskip("standardwebhooks")
+    receiver = standardwebhooks.Webhook(secret if secret.startswith("whsec_") else secret.encode())
+    body = b'{"type":"qw.task.completed.v1","data":{"name":"Zo\xc3\xab"}}'
+
+    headers = await signer({"AUDIT_KEY": secret})(asked(), RULE.url, body)
+
+    assert receiver.verify(body, headers)["type"] == "qw.task.completed.v1"
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        receiver.verify(body + b" ", headers)
+
+
+def test_a_secret_that_is_no_base64_after_its_prefix_is_told_at_the_start() -> None:
+    with pytest.raises(Misconfigured, match=r"webhooks.audit.secret_env: .* must go on in base64"):
+        check_secrets([RULE], {"AUDIT_KEY": "whsec_ä!"})

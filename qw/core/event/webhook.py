@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from qw.core.errors import Invalid
 from qw.core.event.event import Event
 from qw.core.ids import uuid7
 
 QUEUE = "webhooks"
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what stands before a key in base64
 HEADER = "qw-webhook"  # on the tasks that deliver: the rule; what happens to these is told to no webhook
 KEY_HEADER = "qw-webhook-key"  # the secret_env of the rule, if it has one
 
@@ -48,6 +50,16 @@ def delivery_id(event: Event, name: str) -> UUID:
 
 
 def signature(secret: str, *, id: str, timestamp: int, body: bytes) -> str:
-    """``v1,`` and the HMAC of ``id.timestamp.body``."""
+    """``v1,`` and the HMAC of ``id.timestamp.body``. Raise Invalid for a ``whsec_`` that is not followed by base64."""
     signed = f"{id}.{timestamp}.".encode() + body
-    return "v1," + b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
+    return "v1," + b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode()
+
+
+def _key(secret: str) -> bytes:
+    """The key: what ``whsec_`` stands before, decoded, as the specification has it; any other text as it is."""
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    try:
+        return b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:
+        raise Invalid(f"the secret of a webhook that begins with {SECRET_PREFIX} must go on in base64") from None
