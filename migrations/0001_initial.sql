@@ -112,11 +112,13 @@ create table qw.finished (
 create index finished_unhappy on qw.finished (status, task_id) where status <> 'completed';
 create index finished_time on qw.finished using brin (finished_at) with (autosummarize = on, pages_per_range = 32);
 
--- Every attempt that did not end as the final result. Outcomes: error, timed_out, worker_died, lease_lost, superseded.
+-- Every attempt that did not end as the final result. Outcomes: error, timed_out, worker_died, lease_lost, superseded;
+-- misfit: the payload did not fit that worker's handler, and was left to a worker with another version of it.
 create table qw.attempt (
   task_id    uuid not null,
   fence      bigint not null,
-  outcome    text not null check (outcome in ('error', 'timed_out', 'worker_died', 'lease_lost', 'superseded')),
+  outcome    text not null check (
+    outcome in ('error', 'timed_out', 'worker_died', 'lease_lost', 'superseded', 'misfit')),
   attempt    integer not null,
   worker     integer,
   started_at timestamptz,
@@ -132,6 +134,7 @@ create table qw.worker (
   pid        integer not null,
   version    text not null,
   types      text[] not null,
+  versions   jsonb not null default '{}',  -- by type, a digest of the payloads that its handler takes
   queues     text[] not null,          -- empty: all
   slots      jsonb not null,
   server     timestamptz,              -- start of the server that its session lock was taken on; null: it has none

@@ -217,6 +217,7 @@ class Daemon:
             pid=os.getpid(),
             version=__version__,
             types=sorted(handler.type for handler in self._handlers),
+            versions={handler.type: handler.version for handler in self._handlers},
             queues=self._settings.queues,
             slots=self._slot_sizes,
         )

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from qw.core.errors import Invalid
-from qw.core.task.handler_api import Context, Reject
+from qw.core.task.handler_api import Context, Misfit, Reject
 from qw.core.task.payload import JsonObject
 
 Arguments: TypeAlias = Callable[[Context], dict[str, Any]]
@@ -184,7 +184,7 @@ def _validate(model: Any, payload: JsonObject) -> Any:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        raise Reject(f"payload of {model.__name__}: {_faults(error)}") from None
+        raise Misfit(f"payload of {model.__name__}: {_faults(error)}") from None
 
 
 def _faults(error: ValidationError) -> str:

@@ -15,10 +15,13 @@ function returns is awaited when it can be: a decorator may have hidden that the
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from qw.core.errors import Invalid
@@ -55,6 +58,11 @@ class Handler:
     policy: Policy
     schema: JsonObject | None
     compensate: Compensation | None
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of the payloads that it takes, to tell it from handlers of this type in other versions of an app."""
+        return hashlib.sha256(json.dumps(self.schema, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Handlers:

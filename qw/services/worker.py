@@ -15,9 +15,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
+from qw.core.errors import QwError
 from qw.core.suspects import CrashRecord, all_died
 from qw.core.task import Backoff, Claim, Lane, Policy, Status
-from qw.core.task.ending import SUSPECT_CRASHES, Cancelled, Completed, Ending, Failed, HandedBack, Outcome, end
+from qw.core.task.ending import (
+    SUSPECT_CRASHES,
+    Cancelled,
+    Completed,
+    Ending,
+    Failed,
+    HandedBack,
+    LeftToOthers,
+    Outcome,
+    end,
+)
 from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
 from qw.services import lease as clock
@@ -47,6 +58,7 @@ COMMIT_SECONDS = 10.0  # for the commit of a handler's transaction, at least; it
 ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
 EXIT_DELAY = timedelta(seconds=2)  # after it was handed back by an ending process a task may start; that is gone then
+MISFIT_SECONDS = 5.0  # for the question who else serves a type
 UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
 
 
@@ -260,6 +272,8 @@ class Worker:
         finally:
             self._slots.give_back(holding.kind)
             self._backlog.ended(holding)
+        if isinstance(outcome, Failed) and outcome.outcome == "misfit":
+            outcome = await self._left_or_failed(holding, outcome)
         if context.has_logged:
             await self._wait_for_log(holding)
         if context.transaction is None:
@@ -269,6 +283,20 @@ class Worker:
         self._ended_since += 1
         if self._ended_since == 1:  # those that end in the same turn of the loop are followed up together
             self._loop.call_soon(self._follow_up)
+
+    async def _left_or_failed(self, holding: ClaimInFlight, failed: Failed) -> Outcome:
+        """A payload that does not fit here, as during a rolling deploy, is left to workers with another version."""
+        claim, handler = holding.claim, holding.handler
+        assert handler is not None
+        try:
+            async with asyncio.timeout(MISFIT_SECONDS), self._pool.connection() as conn:
+                met, others = await workers.other_versions(
+                    conn, task=claim.id, type=claim.type, queue=claim.queue, version=handler.version
+                )
+        except (QwError, TimeoutError, asyncio.CancelledError) as error:
+            log.warning("no answer who serves a type", extra={"type": claim.type, "error": text_of(error)})
+            return LeftToOthers(error=failed.error)
+        return LeftToOthers(error=failed.error, met=met) if others else failed
 
     def _follow_up(self) -> None:
         """Some have ended: start others in their slots, and look for more."""

@@ -7,7 +7,7 @@ select task_id from qw.scheduled where reason = 'time' and retries = 0 order by 
 -- name: last_errors
 -- Why tasks that wait for another attempt failed the last one.
 select distinct on (task_id) task_id, error from qw.attempt
- where task_id = any(%(ids)s::uuid[]) and outcome in ('error', 'timed_out', 'worker_died')
+ where task_id = any(%(ids)s::uuid[]) and outcome in ('error', 'timed_out', 'worker_died', 'misfit')
  order by task_id, ended_at desc
 
 -- name: logs

@@ -2,8 +2,8 @@
 
 -- name: register
 with worker as (
-  insert into qw.worker (host, pid, version, types, queues, slots)
-  values (%(host)s, %(pid)s, %(version)s, %(types)s, %(queues)s, %(slots)s)
+  insert into qw.worker (host, pid, version, types, versions, queues, slots)
+  values (%(host)s, %(pid)s, %(version)s, %(types)s, %(versions)s, %(queues)s, %(slots)s)
   returning id, host, pid
 ), events as (
   insert into qw.outbox (type, data)
@@ -118,6 +118,20 @@ select count(*) from old
 select distinct s.type from qw.worker w, unnest(w.types) as s (type)
  where w.id <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null and not w.draining
    and s.type = any(%(types)s::text[])
+
+-- name: other_versions
+-- How often the task's payload did not fit a worker's handler, and whether a living worker serves its queue with a version
+-- of the handler that has not met it yet.
+select (select count(*) from qw.attempt a where a.task_id = %(task)s and a.outcome = 'misfit') as met,
+       exists (
+         select 1 from qw.worker w
+          where w.dead_at is null and w.stopped_at is null and not w.draining
+            and (w.queues = '{}' or %(queue)s::text = any(w.queues))
+            and w.versions ->> %(type)s::text <> %(version)s::text
+            and not exists (
+              select 1 from qw.attempt a join qw.worker r on r.id = a.worker
+               where a.task_id = %(task)s and a.outcome = 'misfit'
+                 and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text)) as others
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:

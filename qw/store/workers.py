@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
@@ -101,12 +102,23 @@ class PollResult(NamedTuple):
 
 
 def register(
-    conn: Blocking, *, host: str, pid: int, version: str, types: Sequence[str], queues: Sequence[str], slots: JsonObject
+    conn: Blocking,
+    *,
+    host: str,
+    pid: int,
+    version: str,
+    types: Sequence[str],
+    queues: Sequence[str],
+    slots: JsonObject,
+    versions: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """A new identity for this process. Never inherits anything from an earlier one."""
+    """A new identity for this process. Never inherits anything from an earlier one.
+
+    *versions*: by type, a digest of the payloads that its handler takes.
+    """
     params = {
         "host": host, "pid": pid, "version": version, "types": list(types), "queues": list(queues),
-        "slots": to_json(slots),
+        "slots": to_json(slots), "versions": to_json(dict(versions)),
     }  # fmt: skip
     with translated():
         row = conn.execute(_SQL["register"], params).fetchone()
@@ -243,6 +255,14 @@ async def running_in(conn: Connection, worker: int, *, limit: int = 1000) -> lis
 async def prune(conn: Connection, *, age: timedelta) -> None:
     """Forget workers that ended longer ago than *age*."""
     await query(conn, _SQL["prune"], {"age": age})
+
+
+async def other_versions(conn: Connection, *, task: UUID, type: str, queue: str, version: str) -> tuple[int, bool]:
+    """How often the payload did not fit, and whether a living worker has a handler that has not met it yet."""
+    params = {"task": task, "type": type, "queue": queue, "version": version}
+    row = await (await query(conn, _SQL["other_versions"], params)).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:

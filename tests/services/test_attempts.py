@@ -252,18 +252,6 @@ async def test_a_handler_that_cancels_itself_has_failed(url: str) -> None:
     assert (await outcome_of(url, raising(asyncio.CancelledError()))).status == "retrying"
 
 
-async def test_a_payload_that_does_not_fit_is_rejected(url: str) -> None:
-    app = Handlers()
-
-    @app.handler("t")
-    async def handle(n: int) -> None: ...
-
-    task = await outcome_of(url, app, payload={"n": "many"})
-
-    assert task.status == "failed"
-    assert "n: " in (task.error or "")
-
-
 async def test_a_plain_function_runs_in_a_thread(url: str) -> None:
     app = Handlers()
 

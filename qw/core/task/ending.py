@@ -19,6 +19,9 @@ PROMPT_LOSSES = 2  # up to here it runs again at once; later after a pause, so t
 LONGEST_PAUSE = timedelta(minutes=1)
 
 
+LONGEST_LEFT = timedelta(seconds=2)  # until a payload that did not fit is tried again, perhaps by another worker
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     result: Json = None
@@ -36,6 +39,17 @@ class Failed:
     after: timedelta | None = None
     final: bool = False
     outcome: str = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftToOthers:
+    """The payload does not fit the handler here, and a worker with another version of it lives. Costs nothing.
+
+    ``met``: how often that happened to the task before.
+    """
+
+    error: str
+    met: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +94,7 @@ class WorkerSilent:
     losses: int = 0
 
 
-Outcome: TypeAlias = Completed | Failed | Snoozed | Cancelled | HandedBack | WorkerDied | WorkerSilent
+Outcome: TypeAlias = Completed | Failed | LeftToOthers | Snoozed | Cancelled | HandedBack | WorkerDied | WorkerSilent
 
 
 class Ending(NamedTuple):
@@ -112,6 +126,12 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
+        case LeftToOthers(error=error, met=met):
+            seconds = min(0.1 * 2.0 ** min(met, 10), LONGEST_LEFT.total_seconds()) * (0.5 + chance / 2)
+            return Ending(
+                status=waiting, retries=retries, crashes=crashes, delay=timedelta(seconds=seconds),
+                reason="left to a worker with another version of the handler", error=error, outcome="misfit",
+            )  # fmt: skip
         case HandedBack(after=pause):
             why = None if pause is None else "handed back"
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=pause, reason=why)

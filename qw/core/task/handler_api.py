@@ -52,6 +52,13 @@ class Failure(Exception):
     """This attempt failed for a reason that the message tells whole, so no traceback is kept; retried by policy."""
 
 
+class Misfit(Reject):
+    """The payload does not fit the handler here. It may fit another version of it, which runs elsewhere or will soon.
+
+    So, unlike other rejections, it is left to such a worker, or retried.
+    """
+
+
 class Context(Protocol):
     """An attempt, seen from its handler.
 

@@ -24,7 +24,7 @@ import orjson
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Invalid
 from qw.core.task.ending import Completed, Failed, Snoozed
-from qw.core.task.handler_api import Failure, Reject, Retry, Snooze
+from qw.core.task.handler_api import Failure, Misfit, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
 
 MAX_TRACEBACK_LINES = 1000
@@ -33,7 +33,7 @@ NO_FILES_PAUSE = timedelta(seconds=1)
 _CAUSES = 20  # of an error that are looked at
 _FRAMES = 200  # of each traceback; the innermost ones
 _SHOWN = 10  # errors of a group whose texts are told
-_SAID_ON_PURPOSE = (Failure, Reject, Retry, Snooze)
+_SAID_ON_PURPOSE = (Failure, Misfit, Reject, Retry, Snooze)
 _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -66,7 +66,7 @@ def error_outcome(error: BaseException) -> Failed | Snoozed:
     errors = [each for each in _flattened(error) if not _is_cancellation(each)]
     if any(_is_lack_of_files(each) for each in errors):
         return Snoozed(delay=NO_FILES_PAUSE, reason=NO_FILES)
-    rejected = [each for each in errors if isinstance(each, Reject)]
+    rejected = [each for each in errors if isinstance(each, Reject) and not isinstance(each, Misfit)]
     snoozed = [each for each in errors if isinstance(each, Snooze)]
     if rejected:
         return Failed(error=_texts(rejected), names=_names((error, *rejected)), final=True)
@@ -76,7 +76,12 @@ def error_outcome(error: BaseException) -> Failed | Snoozed:
         return Failed(error="the handler cancelled itself", names=("CancelledError",))
     failed = [each for each in errors if not isinstance(each, Snooze)]
     after = [pause for each in failed if isinstance(each, Retry) and (pause := _duration(each, "after")) is not None]
-    return Failed(error=_texts(failed), names=_names((error, *failed)), after=max(after, default=None))
+    return Failed(
+        error=_texts(failed),
+        names=_names((error, *failed)),
+        after=max(after, default=None),
+        outcome="misfit" if isinstance(error, Misfit) else "error",
+    )
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -1,0 +1,129 @@
+"""A payload that does not fit a handler: during a rolling deploy it may fit the same handler of another version."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from qw.core.task import Backoff
+from qw.handlers import Handlers
+from qw.store import tasks
+from qw.store.connection import Connection
+from tests.given import column, enqueued, expect_whole, new_task
+from tests.services.workshop import Workshop, workshop
+
+NEW = {"to": "a", "locale": "de"}
+AT_ONCE = Backoff(delay=timedelta(0))
+
+
+def old_app(**policy: Any) -> Handlers:
+    app = Handlers()
+
+    @app.handler("mail", **{"backoff": AT_ONCE, **policy})
+    async def mail(to: str) -> str:
+        return "old"
+
+    return app
+
+
+def new_app() -> Handlers:
+    app = Handlers()
+
+    @app.handler("mail", backoff=AT_ONCE)
+    async def mail(to: str, locale: str = "en") -> str:
+        return "new"
+
+    return app
+
+
+async def announce(conn: Connection, worker: int, app: Handlers) -> None:
+    """Have *worker* say which payloads it takes, as a daemon does when it registers."""
+    versions = json.dumps({handler.type: handler.version for handler in app})
+    await conn.execute("update qw.worker set types = '{mail}', versions = %s where id = %s", [versions, worker])
+
+
+async def try_once(shop: Workshop, id: UUID) -> None:
+    await shop.conn.execute("update qw.scheduled set run_at = now() where task_id = %s", [id])
+    await shop.conn.execute(
+        "with due as (delete from qw.scheduled where task_id = %s returning *) insert into qw.ready"
+        " (task_id, queue, priority, attempt, retries, crashes)"
+        " select task_id, queue, priority, attempt, retries, crashes from due",
+        [id],
+    )
+    await shop.claim()
+    await shop.settle()
+
+
+def test_handlers_of_one_type_differ_by_the_payloads_they_take() -> None:
+    old, new, same = (app.get("mail") for app in (old_app(), new_app(), old_app(timeout=7)))
+    assert old is not None
+    assert new is not None
+    assert same is not None
+
+    assert old.version == same.version != new.version
+
+
+async def test_it_is_left_to_a_worker_with_another_version_at_no_cost(url: str) -> None:
+    old, new = old_app(max_retries=1), new_app()
+    async with workshop(url, old) as first, workshop(url, new) as second:
+        await announce(first.conn, first.number, old)
+        await announce(first.conn, second.number, new)
+        [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
+        for _ in range(4):  # whoever comes first
+            await try_once(first, id)
+        left = await first.task(id)
+        await try_once(second, id)
+        done = await first.task(id)
+
+        assert (left.status, left.retries, left.crashes) == ("pending", 0, 0)
+        assert left.reason == "left to a worker with another version of the handler"
+        assert (done.status, done.result) == ("completed", "new")
+        history = await tasks.attempts(first.conn, id)
+        assert {(a.outcome, a.error) for a in history} == {
+            ("misfit", "payload of mail: locale: Extra inputs are not permitted")
+        }
+        await expect_whole(first.conn)
+
+
+async def test_one_that_fits_no_version_fails_after_its_attempts_with_what_is_wrong(url: str) -> None:
+    old, new = old_app(), new_app()
+    async with workshop(url, old) as first, workshop(url, new) as second:
+        await announce(first.conn, first.number, old)
+        await announce(first.conn, second.number, new)
+        [id] = await enqueued(first.conn, new_task("mail", payload={"wrong": 1}, max_retries=2))
+        await try_once(first, id)  # left to the new one
+        await try_once(second, id)  # which knows that the old one has met it
+        assert (await first.task(id)).retries == 1
+        await try_once(first, id)
+
+        task = await first.task(id)
+        assert (task.status, task.retries) == ("failed", 2)
+        assert "to: Field required" in (task.error or "")
+
+
+async def test_without_another_version_it_is_retried_in_case_one_comes(url: str) -> None:
+    old, new = old_app(), new_app()
+    async with workshop(url, old) as first, workshop(url, old) as same, workshop(url, new) as gone:
+        await announce(first.conn, first.number, old)
+        await announce(first.conn, same.number, old)
+        await announce(first.conn, gone.number, new)
+        await first.conn.execute("update qw.worker set draining = true where id = %s", [gone.number])
+        [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
+        await try_once(first, id)
+
+        assert (await first.task(id)).status == "retrying"
+        assert await column(first.conn, "select outcome from qw.attempt") == ["misfit"]
+
+
+async def test_a_version_that_serves_another_queue_does_not_count(url: str) -> None:
+    old, new = old_app(), new_app()
+    async with workshop(url, old) as first, workshop(url, new) as second:
+        await announce(first.conn, first.number, old)
+        await announce(first.conn, second.number, new)
+        await first.conn.execute("update qw.worker set queues = '{other}' where id = %s", [second.number])
+        [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
+        await try_once(first, id)
+
+        assert (await first.task(id)).status == "retrying"
