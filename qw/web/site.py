@@ -17,6 +17,7 @@ from qw.store.events import RelayState
 from qw.store.workers import WorkerRow
 from qw.web.cache import Fresh
 from qw.web.guesses import Guesses
+from qw.web.memory import Trimmer
 from qw.web.metrics import exposition
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Site:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.health = Fresh(self._look)
         self.guesses = Guesses()
+        self.trimmer = Trimmer()
         self.readers = 0
         self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: last_event(client), seconds=0.2)

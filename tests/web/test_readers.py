@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -90,3 +90,32 @@ def test_a_reader_of_events_that_does_not_read_gives_its_place_free(
 def _status(live: Live) -> int:
     with live.api.stream("GET", "/api/events") as answer:
         return answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "next"),
+    [(8, [100] * 8, 16), (150, [100] * 150, 200), (8, [60_000] * 8, 2), (2, [300_000] * 2, 1), (8, [], 16)],
+)
+def test_what_is_read_at_once_for_a_reader_is_bounded_by_its_size(count: int, sizes: list[int], next: int) -> None:
+    assert events.next_count(count, sizes) == next
+
+
+def memory() -> int:
+    """Mebibytes of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 // 1024**2
+
+
+def test_slow_readers_of_long_events_take_little_memory_and_give_it_back(url: str) -> None:
+    with live(url) as started, psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("insert into qw.event (event, type, at, body) select gen_random_uuid(), 'task.created', now(),"
+                     " jsonb_build_object('text', repeat('x', 60000)) from generate_series(1, 300)")  # fmt: skip
+        before = memory()
+        with ExitStack() as readers:
+            for _ in range(40):
+                readers.enter_context(asking(started, "/api/events?after=0"))
+            time.sleep(2.5)  # they are read for until each of them stands
+            beside = memory()
+        until(lambda: memory() < before + 30)
+
+    assert beside - before < 120

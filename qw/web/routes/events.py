@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import orjson
@@ -19,7 +20,9 @@ from qw.web.errors import Problem
 from qw.web.fields import Form
 from qw.web.route import Request, get
 
-BATCH = 200
+BATCH = 200  # events that are read at once, at most
+FIRST_BATCH = 8
+BATCH_BYTES = 128 * 1024  # of the next batch, as far as the last one tells
 PAUSE = 0.25  # seconds between two looks for what is new, of which there is one for all readers
 SILENCE = 15.0  # seconds after which a comment says that the connection is alive
 MOST_READERS = 100
@@ -61,22 +64,25 @@ async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[
     call.site.readers += 1
     try:
         yield b"retry: 2000\n\n"
-        told, listened = time.monotonic(), -math.inf
+        told, listened, count = time.monotonic(), -math.inf, FIRST_BATCH
         while not call.site.closing.is_set():
             if time.monotonic() - listened > LISTEN_SECONDS:
                 await _listen(call)
                 listened = time.monotonic()
-            found = await _news(call, place)
-            for event in found:
-                yield _frame(event)
-                place = event.id
-            if found or time.monotonic() - told > SILENCE:
+            frames = deque((event.id, _frame(event)) for event in await _news(call, place, count))
+            is_full, has_told = len(frames) == count, bool(frames)
+            count = next_count(count, [len(frame) for _, frame in frames])
+            while frames:
+                place, frame = frames.popleft()
+                yield frame
+            if has_told or time.monotonic() - told > SILENCE:
                 told = time.monotonic()
                 yield b": here\n\n"
-            if len(found) < BATCH:
+            if not is_full:
                 await call.site.unless_closing(asyncio.sleep(PAUSE))
     finally:
         call.site.readers -= 1
+        call.site.trimmer.soon()
 
 
 async def _listen(call: Request[None, EventQuery]) -> None:
@@ -84,13 +90,21 @@ async def _listen(call: Request[None, EventQuery]) -> None:
         await listen(call.client)
 
 
-async def _news(call: Request[None, EventQuery], place: int) -> list[LoggedEvent]:
+def next_count(count: int, sizes: Sequence[int]) -> int:
+    """How many events to read next, by the *sizes* of the last: what a slow reader has not taken waits in memory."""
+    size = sum(sizes)
+    if size > BATCH_BYTES:
+        return max(1, len(sizes) * BATCH_BYTES // size)
+    return min(BATCH, count * 2)
+
+
+async def _news(call: Request[None, EventQuery], place: int, count: int) -> list[LoggedEvent]:
     """What came after *place*; nothing while the database is away: the reader stays, and misses nothing."""
     query = call.query
     try:
         if await call.site.newest_event.get() <= place:
             return []
-        return await events_after(call.client, place, limit=BATCH, type=query.type, task_id=query.task_id)
+        return await events_after(call.client, place, limit=count, type=query.type, task_id=query.task_id)
     except Unavailable:
         return []
 
