@@ -88,16 +88,16 @@ async def filed_under(client: Client, found: Sequence[Task]) -> Mapping[UUID, UU
 
 
 async def find(
-    client: Client, *, only_active: bool = False, before: UUID = LAST_ID, limit: int = MOST
+    client: Client, *, is_active: bool | None = None, before: UUID = LAST_ID, limit: int = MOST
 ) -> list[FiledWorkflow]:
     """The workflows, the newest first."""
     async with client.connection() as conn:
-        return await workflows.find(conn, only_active=only_active, before=before, limit=limit)
+        return await workflows.find(conn, is_active=is_active, before=before, limit=limit)
 
 
-async def count(client: Client, *, only_active: bool = False) -> int:
+async def count(client: Client, *, is_active: bool | None = None) -> int:
     async with client.connection() as conn:
-        return await workflows.count(conn, only_active=only_active)
+        return await workflows.count(conn, is_active=is_active)
 
 
 async def get(client: Client, ids: Collection[UUID]) -> dict[UUID, FiledWorkflow]:

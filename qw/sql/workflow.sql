@@ -16,12 +16,12 @@ select w.id, w.name, coalesce(w.title, w.name) as title, w.is_active, v.document
   left join lateral (
     select status, error from qw.run where workflow_id = w.id order by id desc limit 1) r on true
  where (%(ids)s::uuid[] is null or w.id = any(%(ids)s::uuid[]))
-   and (not %(only_active)s::boolean or w.is_active)
+   and (%(is_active)s::boolean is null or w.is_active = %(is_active)s::boolean)
    and w.id < %(before)s::uuid
  order by w.id desc limit %(limit)s
 
 -- name: count
-select count(*) from qw.workflow where version > 0 and (not %(only_active)s::boolean or is_active)
+select count(*) from qw.workflow where version > 0 and (%(is_active)s::boolean is null or is_active = %(is_active)s::boolean)
 
 -- name: update
 -- No row: there is no such workflow.

@@ -79,19 +79,19 @@ async def find(
     conn: Connection,
     *,
     ids: Sequence[UUID] | None = None,
-    only_active: bool = False,
+    is_active: bool | None = None,
     before: UUID = LAST_ID,
     limit: int = 100,
 ) -> list[FiledWorkflow]:
     """The workflows, the newest first; only those among *ids* where that is given."""
-    params = {"ids": None if ids is None else list(ids), "only_active": only_active, "before": before, "limit": limit}
+    params = {"ids": None if ids is None else list(ids), "is_active": is_active, "before": before, "limit": limit}
     async with conn.cursor(row_factory=class_row(FiledWorkflow)) as cursor:
         await cursor.execute(_SQL["find"], params)
         return [replace(one, status=RunStatus(one.status) if one.status else None) for one in await cursor.fetchall()]
 
 
-async def count(conn: Connection, *, only_active: bool = False) -> int:
-    row = await (await query(conn, _SQL["count"], {"only_active": only_active})).fetchone()
+async def count(conn: Connection, *, is_active: bool | None = None) -> int:
+    row = await (await query(conn, _SQL["count"], {"is_active": is_active})).fetchone()
     return row[0] if row else 0
 
 

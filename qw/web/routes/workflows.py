@@ -68,6 +68,10 @@ class WorkflowQuery(Form):
     cursor: UUID = LAST_ID
 
 
+class WorkflowFilter(WorkflowQuery):
+    active: bool | None = None
+
+
 class OneWorkflow(TypedDict):
     message: str
     workflow: WorkflowEntity
@@ -130,23 +134,23 @@ async def create(call: Request[WorkflowForm, None]) -> OneWorkflow:
     return {"message": "Workflow created successfully", "workflow": workflow_entity(workflow)}
 
 
-async def find(call: Request[None, WorkflowQuery]) -> WorkflowList:
-    """The workflows, the newest first."""
-    return await _list(call, "Workflows retrieved successfully", only_active=False)
+async def find(call: Request[None, WorkflowFilter]) -> WorkflowList:
+    """The workflows, the newest first; with ``active`` only those that can be started, or only those that cannot."""
+    return await _list(call, "Workflows retrieved successfully", is_active=call.query.active)
 
 
 async def find_active(call: Request[None, WorkflowQuery]) -> WorkflowList:
     """The workflows that can be started, the newest first."""
-    return await _list(call, "Active workflows retrieved successfully", only_active=True)
+    return await _list(call, "Active workflows retrieved successfully", is_active=True)
 
 
-async def _list(call: Request[None, WorkflowQuery], message: str, *, only_active: bool) -> WorkflowList:
-    query = call.query
-    found = await workflows.find(call.client, only_active=only_active, before=query.cursor, limit=query.limit)
+async def _list(call: Request[None, Any], message: str, *, is_active: bool | None) -> WorkflowList:
+    query: WorkflowQuery = call.query
+    found = await workflows.find(call.client, is_active=is_active, before=query.cursor, limit=query.limit)
     return {
         "message": message,
         "workflows": [workflow_entity(workflow) for workflow in found],
-        "total": await workflows.count(call.client, only_active=only_active),
+        "total": await workflows.count(call.client, is_active=is_active),
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
     }
 
@@ -268,7 +272,7 @@ _ONE = "/api/workflows/{id}"
 
 ROUTES = (
     post("/api/workflows", create, OneWorkflow, body=WorkflowForm, errors=(404, 409), keyed=True),
-    get("/api/workflows", find, WorkflowList, query=WorkflowQuery),
+    get("/api/workflows", find, WorkflowList, query=WorkflowFilter),
     get("/api/workflows/active", find_active, WorkflowList, query=WorkflowQuery),
     post("/api/workflows/validate", validate, MessageAnswer, body=ValidateForm),
     get("/api/workflows/schema", schema, dict[str, Any]),
