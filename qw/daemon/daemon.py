@@ -31,10 +31,11 @@ from qw.daemon.exit_deadline import ExitDeadline
 from qw.daemon.handlers import built_in
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
+from qw.daemon.liveness import Liveness
 from qw.daemon.loops import keep_running
 from qw.daemon.lost_claims import return_strays, return_the_rest
 from qw.daemon.registration import commands_of, offer_types, offer_workflows
-from qw.daemon.systemd import keep_watchdog_quiet, notify
+from qw.daemon.systemd import notify, start_watchdog
 from qw.daemon.threads import HandlerThreads
 from qw.definitions import Definitions
 from qw.handlers import HandlerKind, Handlers
@@ -68,6 +69,7 @@ from qw.store.events import EventLog
 from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
 from qw.store.workers import Blocking, HeldClaim
+from qw.web import ProcessHealth
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +158,14 @@ class Daemon:
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
+        self._liveness = Liveness(self._heartbeat, self._lease, self._holdings)
         self._stack.push_async_callback(self._leave)
         await self._relay_events(direct)
         self._build(direct)
         if self._options.http is not False:
             required = self._options.http is True
-            await self._stack.enter_async_context(serving(settings, url, required=required))
+            health = ProcessHealth(trouble=self._liveness.trouble, unready=self._liveness.unready)
+            await self._stack.enter_async_context(serving(settings, url, required=required, process=health))
         for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
             async with link.use():
                 pass
@@ -322,7 +326,7 @@ class Daemon:
             self._exit.before_exit = self._hand_back
         for service in services:
             self._keep(service.name, partial(keep_running, service))
-        self._loops.add(asyncio.create_task(keep_watchdog_quiet(), name="watchdog"))
+        self._keep("liveness", self._liveness.watch_loop)
         if direct is not None:
             self._listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
             self._keep("listener", self._listener.run)
@@ -355,6 +359,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Work until asked to drain, then drain."""
+        start_watchdog(self._liveness.trouble)
         notify("READY=1\nSTATUS=ready")
         log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
         if self._options.until_drained:
@@ -365,6 +370,7 @@ class Daemon:
             self._has_crashed = True
             raise
         notify("STOPPING=1")
+        self._liveness.is_draining = True
         await self._drain.run(self._hurry)
         log.info("daemon stopped", extra={"worker": self.identity(), "tasks": self._worker.done})
 

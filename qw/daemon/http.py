@@ -19,7 +19,9 @@ PATIENCE = 2.0  # seconds a request waits for one of them
 
 
 @asynccontextmanager
-async def serving(settings: Settings, url: str, *, required: bool) -> AsyncIterator[None]:
+async def serving(
+    settings: Settings, url: str, *, required: bool, process: web.ProcessHealth | None = None
+) -> AsyncIterator[None]:
     """Serve HTTP while the context lasts.
 
     When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
@@ -27,7 +29,7 @@ async def serving(settings: Settings, url: str, *, required: bool) -> AsyncItera
     check_listening(settings)
     check_tokens(settings)
     async with Client(url, size=CONNECTIONS, name="qw http", patience=PATIENCE) as client:
-        app = web.application(client, settings, _options(settings))
+        app = web.application(client, settings, _options(settings, process or web.ProcessHealth()))
         listening = web.serving(app, settings.host, settings.port)
         try:
             port = await listening.__aenter__()
@@ -56,10 +58,11 @@ def check_tokens(settings: Settings) -> None:
     log.warning("token is easily guessed", extra={"setting": "QW_API_TOKENS", "error": message})
 
 
-def _options(settings: Settings) -> web.WebOptions:
+def _options(settings: Settings, process: web.ProcessHealth) -> web.WebOptions:
     return web.WebOptions(
         seeder=settings.seeder and not settings.api_tokens,
         access_log=settings.access_log,
+        process=process,
         thresholds=web.Thresholds(
             unhealthy_failed=settings.unhealthy_failed,
             unhealthy_pending=settings.unhealthy_pending,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import logging
 import os
 import socket
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 def notify(state: str) -> None:
@@ -18,11 +23,25 @@ def notify(state: str) -> None:
         sock.sendto(state.encode(), address)
 
 
-async def keep_watchdog_quiet() -> None:
-    """Send a sign of life twice per watchdog interval, for ever, as long as the event loop turns."""
+def start_watchdog(trouble: Callable[[], str | None]) -> None:
+    """Send a sign of life twice per watchdog interval while there is no *trouble*. Nothing where nobody asked for it.
+
+    From a thread, since a handler may block the event loop.
+    """
     micros = os.environ.get("WATCHDOG_USEC", "")
-    if not micros.isdigit():
-        return
+    if micros.isdigit() and int(micros) > 0:
+        arguments = (trouble, int(micros) / 2_000_000)
+        threading.Thread(target=_watch, args=arguments, name="qw watchdog", daemon=True).start()
+
+
+def _watch(trouble: Callable[[], str | None], seconds: float) -> None:
+    before: str | None = None
     while True:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(int(micros) / 2_000_000)
+        found = trouble()
+        if found is None:
+            notify("WATCHDOG=1")
+        if found != before:
+            notify(f"STATUS={found or 'well again'}")
+            log.error("watchdog is not fed" if found else "watchdog is fed again", extra={"reason": found})
+        before = found
+        time.sleep(seconds)

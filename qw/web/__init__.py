@@ -6,6 +6,6 @@ give it a pool of its own, so that requests cannot starve the workers.
 
 from qw.web.application import application
 from qw.web.server import check_free, serve, serving
-from qw.web.site import Thresholds, WebOptions
+from qw.web.site import ProcessHealth, Thresholds, WebOptions
 
-__all__ = ["Thresholds", "WebOptions", "application", "check_free", "serve", "serving"]
+__all__ = ["ProcessHealth", "Thresholds", "WebOptions", "application", "check_free", "serve", "serving"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,11 +40,20 @@ class Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessHealth:
+    """How the daemon in this process is, where there is one: what is wrong with it, and why no task would begin."""
+
+    trouble: Callable[[], str | None] = lambda: None
+    unready: Callable[[], str | None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WebOptions:
     """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request."""
 
     seeder: bool = False
     access_log: bool = False
+    process: ProcessHealth = ProcessHealth()
     thresholds: Thresholds = Thresholds()
 
 

@@ -47,13 +47,13 @@ async def report(call: Request[None, None]) -> Response:
 
 
 async def live(call: Request[None, None]) -> Response:
-    """This process answers. Never looks at the database."""
-    return PlainTextResponse("ok")
+    """This process answers, and its worker, if it has one, is well. Never looks at the database."""
+    return _unless(call.site.options.process.trouble()) or PlainTextResponse("ok")
 
 
 async def ready(call: Request[None, None]) -> Response:
-    """The database answers."""
-    return _short(await call.site.health.get())
+    """The database answers, and the worker of this process, if it has one, would begin tasks."""
+    return _unless(call.site.options.process.unready()) or _short(await call.site.health.get())
 
 
 async def health(call: Request[None, VerboseQuery]) -> Response:
@@ -70,6 +70,12 @@ async def metrics(call: Request[None, None]) -> Response:
 async def version(call: Request[None, None]) -> Version:
     """The version of qw that answers."""
     return {"name": "qw", "version": __version__}
+
+
+def _unless(trouble: str | None) -> Response | None:
+    if trouble is None:
+        return None
+    return PlainTextResponse(trouble, status_code=503, headers={"Retry-After": RETRY_AFTER})
 
 
 def _short(health: Health) -> Response:
@@ -145,7 +151,7 @@ _Ok: Any = str
 
 ROUTES = (
     get("/api/health", report, HealthReport, role=None, errors=(503,)),
-    get("/livez", live, _Ok, role=None, media="text/plain"),
+    get("/livez", live, _Ok, role=None, media="text/plain", errors=(503,)),
     get("/readyz", ready, _Ok, role=None, media="text/plain", errors=(503,)),
     get(
         "/healthz", health, _Ok, role=None, media="text/plain", query=VerboseQuery, verbose=HealthReport, errors=(503,)

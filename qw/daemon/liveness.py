@@ -1,0 +1,60 @@
+"""Whether this process does its work, asked by systemd's watchdog and by `/livez` and `/readyz`. Safe from any thread.
+
+A handler that blocks the event loop is no trouble as long as it is within its time-out: the heartbeat is a thread, so
+the lease holds, and to kill the process would cost all of its tasks a crash. A database that is away is no trouble
+either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from qw.services.heartbeat import Heartbeat
+from qw.services.in_flight import ClaimState, InFlight
+from qw.services.lease import Lease
+
+PATIENCE_SECONDS = 15.0
+TURN_SECONDS = 1.0
+
+
+class Liveness:
+    def __init__(self, heartbeat: Heartbeat, lease: Lease, holdings: InFlight) -> None:
+        self._heartbeat = heartbeat
+        self._lease = lease
+        self._holdings = holdings
+        self._turned_at = self._beat_at = self._held_at = time.monotonic()
+        self.is_draining = False
+
+    async def watch_loop(self) -> None:
+        """Run in the event loop: shows that it turns."""
+        while True:
+            self._turned_at = time.monotonic()
+            await asyncio.sleep(TURN_SECONDS)
+
+    def trouble(self) -> str | None:
+        """What is wrong so badly that only another process can help; None: nothing."""
+        now, beat = time.monotonic(), self._heartbeat.state
+        if beat.is_running:
+            self._beat_at = now
+        if beat.error is not None or self._lease.holds:
+            self._held_at = now  # held, or out of contact and on the way to get it back
+        if now - self._beat_at > PATIENCE_SECONDS:
+            return "the heartbeat thread has ended"
+        if now - self._turned_at > PATIENCE_SECONDS and not self._is_excused(now):
+            return "the event loop does not turn, and no handler within its time-out blocks it"
+        if now - self._held_at > PATIENCE_SECONDS + self._lease.length and not self._is_excused(now):
+            return "the lease is not confirmed, though the database answers"
+        return None
+
+    def unready(self) -> str | None:
+        """Why no task would begin here now; None: one would."""
+        if self.is_draining:
+            return "the daemon stops"
+        if not self._lease.holds:
+            return "the lease of the worker is not confirmed"
+        return self.trouble()
+
+    def _is_excused(self, now: float) -> bool:
+        running = [holding for holding in self._holdings if holding.state is ClaimState.RUNNING]
+        return any(now < holding.deadline + PATIENCE_SECONDS for holding in running)
