@@ -368,6 +368,7 @@ class Daemon:
             await self._drain_asked.wait()
         except BaseException:  # a handler cancelled all tasks of the loop, say: that must not cost it nothing
             self._has_crashed = True
+            self._heartbeat.signs_off = False
             raise
         notify("STOPPING=1")
         self._liveness.is_draining = True

@@ -87,6 +87,7 @@ class Heartbeat:
         self._failures = 0
         self._error: str | None = None
         self._strangers: set[int] = set()
+        self.signs_off = True  # False: the worker ends as one that crashed, which is found by its lock
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
@@ -224,6 +225,6 @@ class Heartbeat:
 
     def _leave(self) -> None:
         with suppress(QwError):
-            if self._conn is not None:
+            if self._conn is not None and self.signs_off:
                 workers.stop(self._conn, self.worker)
         self._drop()
