@@ -59,6 +59,16 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return guarded(Loop)()
 
 
+_guarded_classes: list[type] = []
+
+
+def forbid_loops(instead: Callable[..., object]) -> None:
+    """Whoever schedules something in a guarded loop of this process calls *instead*: right in a forked child."""
+    for each in _guarded_classes:
+        for name in ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "stop", "close"):
+            setattr(each, name, instead)
+
+
 def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
     """A class of event loops like *base* that contains what handlers raise in callbacks."""
 
@@ -84,6 +94,7 @@ def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
                 raise RuntimeError("a handler cannot stop the event loop: the daemon and other tasks run in it")
             super().stop()
 
+    _guarded_classes.append(GuardedLoop)
     return GuardedLoop
 
 

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from qw.core.errors import Unavailable
+from qw.store import sessions
 from qw.store.clock import clock, steady
 from qw.store.errors import ReadOnly as ReadOnly
 from qw.store.errors import RefusedValues as RefusedValues
@@ -52,11 +53,12 @@ _TCP: dict[str, int | str] = {
 }
 
 
-def use_orjson(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
-    """Have *conn* read and write JSON with orjson: loading a payload takes a third of the time.
+def adopt(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
+    """Know *conn* as ours, and have it read and write JSON with orjson: loading a payload takes a third of the time.
 
-    On this connection alone: the program that imports qw may use psycopg for itself, where NaN is not null.
+    The latter on this connection alone: the program that imports qw may use psycopg for itself, where NaN is not null.
     """
+    sessions.remember(conn)
     set_json_dumps(orjson.dumps, conn)
     set_json_loads(orjson.loads, conn)
 
@@ -78,7 +80,7 @@ def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ..
     """The same for a thread of its own. Nothing is prepared, since a pooler may stand in between."""
     with translated():
         conn = psycopg.connect(conninfo(url, name), autocommit=True, prepare_threshold=None)
-        use_orjson(conn)
+        adopt(conn)
         return conn
 
 
@@ -94,7 +96,7 @@ async def connect_guarded(url: str, *, name: str) -> Connection:
 
 async def settle(conn: Connection, more: Mapping[str, str] = MappingProxyType({})) -> None:
     """Set what a session needs. Behind a pooler nothing of a session holds: there `execute` does it anew each time."""
-    use_orjson(conn)
+    adopt(conn)
     if await is_pooled(conn):
         conn.prepare_threshold = None
     else:

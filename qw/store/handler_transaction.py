@@ -19,7 +19,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from qw.core.errors import QwError
-from qw.store import claims
+from qw.store import claims, sessions
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, conninfo, translated
 
@@ -83,6 +83,7 @@ class HandlerTransaction:
         with translated():
             conn = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
             self._theirs = conn
+            sessions.remember(conn)
             await conn.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
             await conn.set_read_only(False)
             await psycopg.AsyncTransaction(conn).__aenter__()
@@ -93,6 +94,7 @@ class HandlerTransaction:
         with translated():
             conn = psycopg.connect(self._conninfo, autocommit=True)
             self._theirs = conn
+            sessions.remember(conn)
             conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             conn.read_only = False
             psycopg.Transaction(conn).__enter__()

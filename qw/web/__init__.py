@@ -5,7 +5,7 @@ give it a pool of its own, so that requests cannot starve the workers.
 """
 
 from qw.web.application import application
-from qw.web.server import check_free, serve, serving
+from qw.web.server import check_free, open_sockets, serve, serving
 from qw.web.site import ProcessHealth, Thresholds, WebOptions
 
-__all__ = ["ProcessHealth", "Thresholds", "WebOptions", "application", "check_free", "serve", "serving"]
+__all__ = ["ProcessHealth", "Thresholds", "WebOptions", "application", "check_free", "open_sockets", "serve", "serving"]

@@ -100,6 +100,18 @@ def connection_limit() -> int:
     return min(MAX_CONNECTIONS, max((files - OTHER_FILES) // 2, 16))
 
 
+_serving: dict[uvicorn.Server, socket.socket] = {}
+
+
+def open_sockets() -> list[int]:
+    """The descriptors of what is listened on in this process, and of its connections."""
+    found = [bound.fileno() for bound in _serving.values()]
+    for server in _serving:
+        sockets = [one.transport.get_extra_info("socket") for one in list(server.server_state.connections)]
+        found += [taken.fileno() for taken in sockets if taken is not None]
+    return [descriptor for descriptor in found if descriptor >= 0]
+
+
 @asynccontextmanager
 async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     """Answer requests until the end of the block; gives the port, which 0 leaves to the system.
@@ -111,6 +123,7 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # at WARNING, every bad request is a line
     server = _Server(_config(app))
     task = asyncio.create_task(server.serve(sockets=[bound]), name="http")
+    _serving[server] = bound
     watch = asyncio.create_task(_drop_who_does_not_read(server), name="http readers")
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells nobody
@@ -120,6 +133,7 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
         app.state.closing.set()
         server.should_exit = True
         watch.cancel()
+        _serving.pop(server, None)
         await task
 
 

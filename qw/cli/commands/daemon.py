@@ -154,8 +154,10 @@ async def _run(
     from qw.daemon.daemon import Daemon, DaemonOptions
     from qw.daemon.database import find, prepare
     from qw.daemon.exit_deadline import ExitDeadline
+    from qw.daemon.forks import guard_forks
     from qw.daemon.startup import waiting_for_database
 
+    guard_forks()
     hangups = asyncio.Event()
     had_terminal = os.isatty(2)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangups.set)
