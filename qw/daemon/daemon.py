@@ -20,7 +20,7 @@ from typing import Any, Self
 from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
-from qw.core.errors import Unavailable
+from qw.core.errors import QwError, Unavailable
 from qw.core.task import Lane
 from qw.daemon import drain
 from qw.daemon.app import load_app
@@ -32,7 +32,7 @@ from qw.daemon.handlers import built_in
 from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.liveness import Liveness
-from qw.daemon.loops import keep_running
+from qw.daemon.loops import backoff_seconds, keep_running
 from qw.daemon.lost_claims import return_strays, return_the_rest
 from qw.daemon.registration import commands_of, offer_types, offer_workflows
 from qw.daemon.systemd import notify, start_watchdog
@@ -115,6 +115,9 @@ class Daemon:
         self._is_closing = False
         self._links: list[ReconnectingConnection] = []
         self._relay: Relay | None = None
+        self._consumer: Consumer | None = None
+        self._definitions = options.definitions
+        self._wanted: Sequence[str] = ()  # types of events that this daemon's relay comes for
         self._listener: Listener | None = None
 
     async def __aenter__(self) -> Self:
@@ -147,7 +150,9 @@ class Daemon:
         async with self._pool.connection() as conn:
             await offer_types(conn, self._handlers)  # first, so that their parked tasks can come back
             await offer_workflows(conn, self._options.definitions)
-        reactions = HeartbeatCallbacks(strays=self._return_strays, gone=self._stop_gone, died=self._start_over)
+        reactions = HeartbeatCallbacks(
+            strays=self._return_strays, gone=self._stop_gone, died=self._start_over, back=self._came_back
+        )
         self._heartbeat = Heartbeat(
             direct or url,
             register=self._register,
@@ -213,6 +218,7 @@ class Daemon:
         self._webhooks.clear()
         self._webhooks.update({hook.name: hook for hook in hooks})
         self._hooks.replace(hooks)
+        self._definitions = definitions
 
     def _register(self, conn: Blocking) -> int:
         return workers.register(
@@ -236,7 +242,8 @@ class Daemon:
             has_readers = self._options.http is not False
             goals = targets(settings, source, EventLog(pool.connection), hooks, has_readers=has_readers)
             if goals is not None:
-                await events.want(conn, sorted(goals.wanted))
+                self._wanted = sorted(goals.wanted)
+                await events.want(conn, self._wanted)
             elif settings.broker is Transport.NONE:
                 await events.want(conn, [])
         if goals is not None:
@@ -310,7 +317,7 @@ class Daemon:
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):
-            consumer = Consumer(self._pool, commands, self.identity)
+            consumer = self._consumer = Consumer(self._pool, commands, self.identity)
             self._stack.push_async_callback(consumer.stop)
             services.append(consumer)
         self._drain = Drain(
@@ -461,6 +468,30 @@ class Daemon:
         self._tick.bell.set()
         if self._listener:
             self._listener.renew()
+        self._came_back()
+
+    def _came_back(self) -> None:
+        """The database may be another by now: made anew, restored, or an older copy that took over."""
+        for part in (self._relay, self._consumer):
+            if part:
+                part.start_over()
+        self._later(self._register_again())
+
+    async def _register_again(self) -> None:
+        """Write all that the start wrote, but for the worker's own row: types, workflows, which events are wanted."""
+        failures = 0
+        while True:
+            try:
+                async with self._pool.connection() as conn:
+                    await offer_types(conn, self._handlers)
+                    await offer_workflows(conn, self._definitions, again=True)
+                    if self._wanted:
+                        await events.also_want(conn, self._wanted)
+                return
+            except QwError as error:
+                failures += 1
+                log.debug("not registered again yet", extra={"error": str(error)})
+            await asyncio.sleep(backoff_seconds(failures))
 
     def _declared_dead(self) -> None:
         """A poll saw it before the heartbeat, which may have no connection: stop now, be somebody new later."""

@@ -21,18 +21,19 @@ async def offer_types(conn: Connection, handlers: Handlers) -> None:
     await claims.release_unserved(conn, sorted(served))
 
 
-async def offer_workflows(conn: Connection, definitions: Sequence[Definitions]) -> None:
+async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], *, again: bool = False) -> None:
     """Store workflows, each version once: it becomes the newest unless it was that before.
 
-    Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`.
+    Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`; the
+    log says so, unless this is done *again*.
     """
     kept = await applied.of_kind(conn, "workflow")
     for each in definitions:
-        if each.schedules or each.queues:
+        if (each.schedules or each.queues) and not again:
             log.warning("schedules and queues need qw apply", extra={"file": each.source})
         for name, workflow in each.workflows.items():
             if name in kept:
-                if kept[name] != workflow.document:
+                if kept[name] != workflow.document and not again:
                     log.warning("workflow left as applied", extra={"workflow": name, "file": each.source})
             elif await runs.offer_workflow(conn, name, workflow.document):
                 log.info("workflow stored", extra={"workflow": name})

@@ -63,6 +63,10 @@ class Consumer:
         self._failures = 0
         return True
 
+    def start_over(self) -> None:
+        """The database may be another: say anew how we fare."""
+        self._told = None
+
     async def stop(self) -> None:
         await self._inbox.close()
 

@@ -47,6 +47,7 @@ class HeartbeatCallbacks:
     strays: Callable[[list[HeldClaim]], None]
     gone: Callable[[list[int]], None]
     died: Callable[[], None]
+    back: Callable[[], None] = lambda: None  # contact was lost and is there again, perhaps with another database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class Heartbeat:
         self._reactions = reactions
         self._locks = locks
         self._conn: Blocking | None = None
+        self._was_open = False
         self._due_at = 0.0
         self._failures = 0
         self._error: str | None = None
@@ -167,6 +169,9 @@ class Heartbeat:
             raise
         self._conn = conn
         self._failures = 0
+        if self._was_open:
+            self._loop.call_soon_threadsafe(self._reactions.back)
+        self._was_open = True
 
     def _beat(self, conn: Blocking) -> None:
         sent_at = clock.now()

@@ -202,6 +202,11 @@ class Relay:
         self._worker_is_behind = is_behind
         self.bell.set()
 
+    def start_over(self) -> None:
+        """The database may be another: look at all of the outbox again, and say anew how we fare and what is wanted."""
+        self._had, self._told, self._renewed_at = (), None, None
+        self.bell.set()
+
     async def stop(self) -> None:
         """Let the broker go, and say no more how it fares."""
         if self._targets.broker:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.cli.program import Qw, environment
-from tests.databases import PrivateServer, wait_until
+from tests.databases import PrivateServer, Server, wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.hole import hole
 from tests.e2e.queue import SESSIONS, Queue
+from tests.given import migrated
 
 CROWDED = "too many clients|remaining connection slots"
 
@@ -380,3 +381,48 @@ def postgres(server: PrivateServer) -> list[int]:
 
 def signal_all(pids: list[int], name: str) -> None:
     subprocess.run(["kill", f"-{name}", *map(str, pids)], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("what", ["schema", "database"])
+def test_a_database_made_anew_beneath_a_daemon_gets_all_that_the_start_wrote(
+    daemons: Daemons, server: Server, own_url: str, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "w.yaml").write_text(
+        "version: 1\nworkflows: {mine: {steps: [{id: s, type: nap, with: {seconds: 0}}]}}\n"
+    )
+    daemon = daemons(
+        "--workflows", str(tmp_path / "w.yaml"), url=own_url, QW_BROKER="postgres", QW_EVENT_LOG="1h"
+    ).ready()
+    with opened(own_url) as queue:
+        id = queue.put_one("nap", seconds=60)
+        wait_until(lambda: daemon.marks("begin"))
+        written = written_at_the_start(queue)
+        if what == "schema":
+            queue.connection.execute("drop schema qw cascade")
+    if what == "database":
+        name = conninfo_to_dict(own_url)["dbname"]
+        with opened(server.url) as admin:
+            admin.connection.execute(f'drop database "{name}" with (force)'.encode())
+            time.sleep(0.5)
+            admin.connection.execute(f'create database "{name}"'.encode())
+    migrated(own_url)
+
+    with opened(own_url) as queue:
+        wait_until(lambda: written_at_the_start(queue) == written)
+        queue.wait_for(queue.put("nap", 3, seconds=0), "completed")
+        wait_until(lambda: queue.value("select count(*) from qw.event where type = 'task.completed'") == 3)
+        assert queue.value("select count(*) from qw.tasks where id = %s", id) == 0
+        daemon.send(signal.SIGTERM)  # what ran belongs to nobody: it is interrupted, and its result is written nowhere
+        assert daemon.exit_code() == 0
+        assert queue.value("select count(*) from qw.finished") == 3
+
+
+def written_at_the_start(queue: Queue) -> list[object]:
+    """What a daemon's start leaves in the database, but for its worker's number."""
+    return [
+        queue.column("select name from qw.type order by name"),
+        queue.column("select name from qw.workflow order by name"),
+        queue.column("select type from qw.wanted order by type"),
+        queue.column("select state from qw.relay r join qw.worker w on w.id = r.worker"),
+        queue.column("select pid from qw.worker where dead_at is null and stopped_at is null"),
+    ]
