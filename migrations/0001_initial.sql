@@ -356,11 +356,10 @@ create table qw.relay (  -- how the relaying daemons fare
   since  timestamptz not null default statement_timestamp()
 );
 
-create table qw.relay_slot (  -- who relays which slot where session locks mean nothing (behind a pooler)
+create table qw.relay_slot (  -- who relays which slot where session locks mean nothing (behind a pooler): until it dies
   slot   smallint primary key check (slot between 0 and 15),
-  worker integer not null,
-  until  timestamptz not null
-) with (fillfactor = 50);
+  worker integer not null
+);
 
 create table qw.consumer (  -- how the daemons fare that take commands from a broker
   worker integer primary key,

@@ -247,7 +247,7 @@ class Daemon:
             elif settings.broker is Transport.NONE:
                 await events.want(conn, [])
         if goals is not None:
-            slots = LeasedSlots(self.identity) if direct is None else LockedSlots()
+            slots = LeasedSlots(self.identity, lambda: self._lease.holds) if direct is None else LockedSlots()
             link = self._link("relay", direct)
             self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
             self._stack.push_async_callback(self._relay.stop)

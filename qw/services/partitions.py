@@ -1,7 +1,7 @@
 """Which slots of the outbox this daemon relays: its fair share of the sixteen, each slot one daemon's alone.
 
 A slot is owned by a session advisory lock, which the server frees the moment the daemon dies; behind a pooler, where
-sessions mean nothing, by a lease in `qw.relay_slot`.
+sessions mean nothing, by a row of `qw.relay_slot` until its worker is declared dead.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Protocol
 
 from qw.store import events
@@ -18,7 +17,6 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 10.0  # between two looks at what the others have
-LEASE = timedelta(seconds=30)
 
 
 class OutboxPartitions(Protocol):
@@ -64,24 +62,25 @@ class LockedSlots:
 
 
 class LeasedSlots:
-    """Slots by a lease in the database, which this process trusts by its own clock only."""
+    """Slots that are a worker's until it dies. ``lives``: whether this one may still believe that it does not."""
 
-    def __init__(self, worker: Callable[[], int]) -> None:
+    def __init__(self, worker: Callable[[], int], lives: Callable[[], bool]) -> None:
         self._worker = worker
+        self._lives = lives
+        self._owner = 0
         self._mine: tuple[int, ...] = ()
-        self._looked_at: float | None = None
+        self._looked_at = 0.0
 
     async def have(self, conn: Connection) -> tuple[int, ...]:
-        now = time.monotonic()
-        if self._looked_at is None or now - self._looked_at >= UPKEEP_SECONDS:
-            share = _share(await events.lessees(conn, self._worker()) + 1)
-            self._mine = tuple(await events.lease_slots(conn, self._worker(), share=share, lease=LEASE))
-            self._looked_at = now
+        now, worker = time.monotonic(), self._worker()
+        if worker != self._owner or now - self._looked_at >= UPKEEP_SECONDS:
+            share = _share(await events.lessees(conn, worker) + 1)
+            self._mine = tuple(await events.lease_slots(conn, worker, share=share))
+            self._owner, self._looked_at = worker, now
         return self._mine
 
     def are_sure(self) -> bool:
-        left = LEASE.total_seconds() / 2
-        return self._looked_at is not None and time.monotonic() - self._looked_at < left
+        return self._owner == self._worker() and self._lives()
 
 
 def _share(relays: int) -> int:

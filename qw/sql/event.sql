@@ -56,22 +56,26 @@ select pg_try_advisory_lock(7178, %(slot)s::integer)
 select pg_advisory_unlock(7178, %(slot)s::integer)
 
 -- name: lease_slots
--- Renew the slots leased by this worker, up to its share; take free ones where it has fewer. Returns those it has.
+-- Keep the slots of this worker, up to its share; take those of nobody and of dead workers where it has fewer. Returns
+-- those it has.
 with mine as materialized (
   select g.slot from generate_series(0, 15) g (slot) left join qw.relay_slot s on s.slot = g.slot
-   where s.slot is null or s.worker = %(worker)s::integer or s.until < statement_timestamp()
+   where s.slot is null or s.worker = %(worker)s::integer
+      or not exists (select 1 from qw.worker w where w.id = s.worker and w.dead_at is null and w.stopped_at is null)
    order by (s.worker = %(worker)s::integer) desc nulls last, g.slot limit %(share)s
 ), rest as (
   delete from qw.relay_slot where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
 )
-insert into qw.relay_slot as s (slot, worker, until)
-select slot, %(worker)s::integer, statement_timestamp() + %(lease)s::interval from mine order by slot
-on conflict (slot) do update set worker = excluded.worker, until = excluded.until
-   where s.worker = excluded.worker or s.until < statement_timestamp()
+insert into qw.relay_slot as s (slot, worker)
+select slot, %(worker)s::integer from mine order by slot
+on conflict (slot) do update set worker = excluded.worker
+   where s.worker = excluded.worker
+      or not exists (select 1 from qw.worker w where w.id = s.worker and w.dead_at is null and w.stopped_at is null)
 returning s.slot
 
 -- name: lessees
-select count(distinct worker) from qw.relay_slot where until >= statement_timestamp() and worker <> %(worker)s::integer
+select count(distinct s.worker) from qw.relay_slot s join qw.worker w on w.id = s.worker
+ where s.worker <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null
 
 -- name: end_dead_relays
 -- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.
@@ -254,7 +258,8 @@ with owned as (
    where l.objid::int < 16 and l.database = (select oid from pg_database where datname = current_database())
    group by r.worker
   union all
-  select worker, array_agg(slot) from qw.relay_slot where until >= statement_timestamp() group by worker
+  select s.worker, array_agg(s.slot) from qw.relay_slot s join qw.worker w on w.id = s.worker
+   where w.dead_at is null and w.stopped_at is null group by s.worker
 )
 select o.worker, w.pending, w.oldest
   from owned o,

@@ -172,9 +172,9 @@ async def leave_slot(conn: Connection, slot: int) -> None:
     await query(conn, _SQL["leave_slot"], {"slot": slot})
 
 
-async def lease_slots(conn: Connection, worker: int, *, share: int, lease: timedelta) -> list[int]:
-    """Renew up to *share* slots, taking free ones; for where session locks mean nothing. Returns those it has."""
-    params = {"worker": worker, "share": share, "lease": lease}
+async def lease_slots(conn: Connection, worker: int, *, share: int) -> list[int]:
+    """Keep up to *share* slots, taking free ones; for where session locks mean nothing. Returns those it has."""
+    params = {"worker": worker, "share": share}
     return sorted(row[0] for row in await (await query(conn, _SQL["lease_slots"], params)).fetchall())
 
 

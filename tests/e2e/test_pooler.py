@@ -82,3 +82,15 @@ def test_fault_39_a_direct_address_beside_the_pooler_gives_back_locks_and_listen
 
     assert not daemon.said("behind a pooler")
     assert queue.value("select count(*) from pg_locks where locktype = 'advisory' and classid = 7177") >= 1
+
+
+def test_behind_a_pooler_no_heartbeat_is_lost_to_a_prepared_statement(
+    daemons: Daemons, queue: Queue, pooled: str
+) -> None:
+    both = [daemons(url=pooled, QW_HEARTBEAT="100ms").ready() for _ in range(2)]  # in turn on the same few sessions
+    wait_until(lambda: queue.value("select min(beats) > 20 from qw.worker"))
+    queue.wait_for(queue.put("nap", 20, seconds=0), "completed")
+
+    for daemon in both:
+        assert daemon.said("heartbeat") == []
+        assert [line for line in daemon.log if "prepared statement" in str(line)] == []

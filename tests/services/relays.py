@@ -64,7 +64,7 @@ class Relays:
         return Relay(
             link,
             worker=lambda: worker,
-            slots=LeasedSlots(lambda: worker) if leased else LockedSlots(),
+            slots=LeasedSlots(lambda: worker, lambda: True) if leased else LockedSlots(),
             targets=Targets(**{"source": "/qw/test", "broker": broker, "types": QUIET, **targets}),  # type: ignore[arg-type]
         )
 

@@ -236,8 +236,8 @@ async def test_slots_are_leased_where_session_locks_mean_nothing(relays: Relays,
     await first.step()
     await second.step()
     taken = len(second._had)
-    await conn.execute("update qw.relay_slot set until = now() - interval '1 second'")
-    second._slots._looked_at = None  # type: ignore[attr-defined]
+    await conn.execute("update qw.worker set dead_at = now() where id in (select worker from qw.relay_slot)")
+    second._slots._looked_at = -1e9  # type: ignore[attr-defined]
     await second.step()
 
     assert (len(first._had), taken, len(second._had)) == (16, 0, 16)
