@@ -1669,4 +1669,179 @@ $$;
 comment on function qw.signal is
   'Tell a run something that a step of type wait_signal waits for, or will wait for. The sender is the calling role.';
 
+-- The types that somebody has served, for those who may not look at tables.
+create function qw.task_types() returns setof text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select name from qw.type order by name
+$$;
+comment on function qw.task_types is 'The types of tasks that some daemon serves or has served.';
+
+-- Those of the tasks that the calling role enqueued itself: what a role sees that may only enqueue.
+create function qw.own_tasks(ids uuid[]) returns setof qw.tasks
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select s.* from unnest(ids) i, lateral (select * from qw.tasks t where t.id = i offset 0) s
+   where s.headers ->> 'qw-role' = qw.acting_role()
+$$;
+comment on function qw.own_tasks is 'Those of the tasks that the calling role enqueued with qw.enqueue, with status and result.';
+
+create function qw.own_logs(id uuid, after bigint default 0, most integer default 1000) returns setof qw.task_log
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select l.* from qw.own_tasks(array[own_logs.id]) t join qw.task_log l on l.task_id = t.id
+   where l.id > after order by l.id limit least(most, 1000)
+$$;
+comment on function qw.own_logs is 'Lines of the log of a task that the calling role enqueued, after a line id, oldest first.';
+
+-- The input of a run with defaults filled in; the rules of qw.core.inputs. Raises QW003 with the first fault.
+create function qw.check_input(document jsonb, given jsonb) returns jsonb
+language plpgsql stable as $$
+declare
+  declared jsonb := case when document ? 'initialTask' then '{}'
+                         else coalesce(nullif(document -> 'input', 'null'), '{}') end;
+  filled jsonb := '{}';
+  bad text;
+  one record;
+begin
+  if jsonb_typeof(given) is distinct from 'object' then
+    raise exception 'input: must be a JSON object' using errcode = 'QW003';
+  elsif octet_length(given::text) > 1048576 then
+    raise exception 'input: % bytes; at most 1048576 are stored', octet_length(given::text) using errcode = 'QW003';
+  end if;
+  perform qw.check_json('input', given);
+  select k into bad from jsonb_object_keys(given) k where not declared ? k limit 1;
+  if found then
+    raise exception 'input.%: is not an input of the workflow; there are: %', left(bad, 60),
+      coalesce((select string_agg(k, ', ') from jsonb_object_keys(declared) k), 'none') using errcode = 'QW003';
+  end if;
+  for one in
+    select d.key as name, given -> d.key as value, d.value -> 'default' as fallback,
+           jsonb_typeof(d.value) = 'object' and d.value ? 'default' as is_optional,
+           coalesce(case when jsonb_typeof(d.value) = 'object' then d.value ->> 'type' else d.value #>> '{}' end, 'any')
+             as type
+      from jsonb_each(declared) d
+  loop
+    if one.value is null and not one.is_optional then
+      raise exception 'input.%: is missing; of type % it is needed', one.name, one.type using errcode = 'QW003';
+    elsif one.value is not null and not (one.value = 'null' and one.is_optional and one.fallback = 'null')
+      and not qw.fits_input(one.type, one.value)
+    then
+      raise exception 'input.%: must be of type %, not %', one.name, one.type, jsonb_typeof(one.value)
+        using errcode = 'QW003';
+    end if;
+    filled := filled || jsonb_build_object(one.name, coalesce(one.value, one.fallback));
+  end loop;
+  return filled;
+end
+$$;
+
+create function qw.fits_input(type text, value jsonb) returns boolean
+language plpgsql stable as $$
+begin
+  case type
+    when 'any' then return true;
+    when 'integer' then return jsonb_typeof(value) = 'number' and value::text ~ '^-?[0-9]+$';
+    when 'date' then
+      if jsonb_typeof(value) <> 'string' or value #>> '{}' !~ '^\d{4}-\d\d-\d\d([T ].+)?$' then
+        return false;
+      end if;
+      perform (value #>> '{}')::timestamptz;
+      return true;
+    else return jsonb_typeof(value) = type;
+  end case;
+exception when datetime_field_overflow or invalid_datetime_format then
+  return false;
+end
+$$;
+
+-- Start a run of the newest version of a workflow; a daemon advances it at once, or from run_at on. Returns its id. The
+-- same id again starts no second run; an idempotency key returns the run that it stands for, or raises QW002.
+create function qw.start_workflow(
+  name text, input jsonb default '{}', id uuid default null, idempotency_key text default null,
+  run_at timestamptz default null
+) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  run uuid := coalesce(id, qw.new_id());
+  filled jsonb;
+  holder uuid;
+  is_same boolean;
+  w record;
+begin
+  perform qw.check_key('idempotency_key', idempotency_key), qw.check_time('run_at', run_at), qw.check_id(id);
+  select f.id, f.name, f.version, f.is_active, v.document into w
+    from qw.workflow f join qw.workflow_version v on v.id = f.version where f.name = start_workflow.name;
+  if not found then
+    raise exception 'there is no workflow %', quote_literal(left(name, 60)) using errcode = 'QW001';
+  elsif not w.is_active then
+    raise exception 'workflow % is not active; activate it first', name using errcode = 'QW002';
+  end if;
+  filled := qw.check_input(w.document, input);
+  if idempotency_key is not null then
+    insert into qw.idempotency as i (key, task_id, digest)
+      values (idempotency_key, run, md5('run ' || name || ' ' || filled::text))
+      on conflict (key) do update set key = excluded.key
+      returning i.task_id, i.digest = md5('run ' || name || ' ' || filled::text) into holder, is_same;
+    if not is_same then
+      raise exception 'idempotency key % belongs to %, which was asked for otherwise', idempotency_key, holder
+        using errcode = 'QW002', detail = holder::text;
+    elsif holder <> run then
+      return holder;
+    end if;
+  end if;
+  insert into qw.run as r (id, workflow, workflow_id, version, input)
+    values (run, w.name, w.id, w.version, filled) on conflict on constraint run_pkey do nothing;
+  if found then
+    insert into qw.advance (run_id, at) values (run, coalesce(run_at, '-infinity'));
+  end if;
+  return run;
+end
+$$;
+comment on function qw.start_workflow is 'Start a run of a workflow; it begins once this transaction commits. Returns its id.';
+
+-- A queue that is paused already keeps its time and who paused it.
+create function qw.queue_pause(name text) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform qw.check_name('queue', name);
+  insert into qw.queue as q (name, paused_at, paused_by) values (name, statement_timestamp(), qw.acting_role())
+    on conflict on constraint queue_pkey do update set paused_at = excluded.paused_at, paused_by = excluded.paused_by
+      where q.paused_at is null;
+  if found then
+    insert into qw.outbox (type, data)
+      select w.type, jsonb_build_object('queue', name, 'by', qw.acting_role()) from qw.wanted w where w.type = 'queue.paused';
+  end if;
+end
+$$;
+comment on function qw.queue_pause is 'Let nothing more be claimed from a queue; what runs goes on. Kept with the calling role.';
+
+create function qw.queue_resume(name text) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update qw.queue q set paused_at = null, paused_by = null where q.name = queue_resume.name and q.paused_at is not null;
+  if not found then
+    return false;
+  end if;
+  insert into qw.outbox (type, data)
+    select w.type, jsonb_build_object('queue', queue_resume.name) from qw.wanted w where w.type = 'queue.resumed';
+  perform qw.wake(l.queue, l.priority) from qw.lane l where l.queue = queue_resume.name;
+  return true;
+end
+$$;
+comment on function qw.queue_resume is 'Let a paused queue''s tasks be claimed again. False: it was not paused.';
+
+-- Somebody reads the event log: its types are written for a day after this was last said. A look, and so open to readers.
+create function qw.want_to_read(types text[]) returns void
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  insert into qw.wanted (type, read_at) select t, statement_timestamp() from unnest(types) t where length(t) <= 128 order by t
+  on conflict (type) do update set seen_at = statement_timestamp(), read_at = statement_timestamp() where wanted.read_at is not null
+$$;
+
+-- Who was granted which right by `qw db grant`: the privilege to execute these is the record, and they do nothing else.
+create function qw.may_enqueue() returns boolean language sql immutable as 'select true';
+create function qw.may_read() returns boolean language sql immutable as 'select true';
+create function qw.may_operate() returns boolean language sql immutable as 'select true';
+create function qw.may_work() returns boolean language sql immutable as 'select true';
+
+-- Which rights belong to qw.core.rights; here only that nobody else has any.
 revoke all on all functions in schema qw from public;

@@ -11,6 +11,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from qw.core.errors import LacksRight
+from qw.core.rights import VERBS as RIGHTS
+
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Common commands": {
         "enqueue": "Enqueue tasks.",
@@ -52,6 +55,16 @@ class Verb(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _plain(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """A right that is lacking is named after this verb, which may need more than the statement that was refused."""
+        try:
+            return super().invoke(ctx)
+        except LacksRight as error:
+            verb = ctx.command_path.removeprefix("qw ")
+            if verb not in RIGHTS:
+                raise
+            raise error.needed_for(verb, RIGHTS[verb]) from error
 
 
 class Noun(TyperGroup):

@@ -24,7 +24,7 @@ from qw.core.task.payload import JsonObject, raise_faults, storable_faults
 from qw.store import tasks
 from qw.store.connection import Connection, ReconnectingConnection, translated
 from qw.store.ids import new_id
-from qw.store.pool import PATIENCE, Pool, Single
+from qw.store.pool import PATIENCE, Pool, Single, as_operator
 from qw.store.tasks import LAST_ID, Filter, LogLine, QueueStats
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class Client:
         answers: dict[UUID, str] = {}
         ordered = sorted(set(ids))
         for start in range(0, len(ordered), ID_BATCH):
-            async with self._pool.connection() as conn:
+            async with self.operating() as conn:
                 answers |= await act(conn, ordered[start : start + ID_BATCH])
         return answers
 
@@ -307,7 +307,7 @@ class Client:
         """
         raise_faults(storable_faults(reason, "reason"))
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
-        async with self._pool.connection() as conn:
+        async with self.operating() as conn:
             done = await tasks.compensate(conn, [id], reason=reason, anew=True, key=idempotency_key)
         _, new = done[id]
         if new is None:
@@ -320,7 +320,7 @@ class Client:
         """Store a definition as the newest version; runs that started keep theirs."""
         from qw.store import runs
 
-        async with self._pool.connection() as conn:
+        async with self.operating() as conn:
             await runs.keep_workflow(conn, workflow.name, workflow.document)
 
     async def workflows(self) -> list[StoredWorkflow]:
@@ -398,7 +398,7 @@ class Client:
         """Ask for the end of a run: nothing new starts, what runs is asked to stop. *by* is kept with the run."""
         from qw.store import runs
 
-        async with self._pool.connection() as conn:
+        async with self.operating() as conn:
             asked = await runs.cancel(conn, id, by=by)
         if not asked:  # the connection is given back first: a command has only one
             status = (await self.run(id)).run.status
@@ -420,6 +420,12 @@ class Client:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection of this client's, in autocommit mode: for `enqueue` within a transaction of the caller's."""
         async with self._pool.connection() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def operating(self) -> AsyncIterator[Connection]:
+        """The same for what takes the right to operate. Raise LacksRight where this role has it not."""
+        async with as_operator(self._pool) as conn:
             yield conn
 
     @asynccontextmanager

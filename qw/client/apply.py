@@ -86,7 +86,7 @@ async def apply(
     Raise Invalid; Conflict for what another set owns unless *take_over*, for removing what is needed unless *force*.
     """
     wanted = _Set.of(files, owner)
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         await applied.lock(conn)
         found = await _changes(conn, wanted, prune=prune)
         _check_owners(found, owner, take_over=take_over)

@@ -65,7 +65,7 @@ async def follow(
 
 async def replay(client: Client, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
     """Publish the log's events since then once more, under their old ids. Returns how many."""
-    async with client.connection() as conn:
+    async with client.operating() as conn:
         place, last = await events.first_since(conn, since), await events.last_event(conn)
         total = 0
         while True:
@@ -83,7 +83,7 @@ async def blocked_events(client: Client, *, limit: int = 100) -> list[BlockedEve
 
 async def drop_blocked(client: Client, ids: Sequence[int] | None) -> list[int]:
     """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went."""
-    async with client.connection() as conn:
+    async with client.operating() as conn:
         return await events.drop_blocked(conn, ids)
 
 

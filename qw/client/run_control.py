@@ -43,7 +43,7 @@ async def signal(client: Client, run_id: UUID, name: str, payload: Json = None, 
     """
     raise_faults(storable_faults(payload, "payload"))
     raise_faults(storable_faults(by, "by"))
-    async with client.connection() as conn:
+    async with client.operating() as conn:
         await runs.signal(conn, run_id, name, payload, sent_by=by)
 
 
@@ -59,7 +59,7 @@ async def reject(client: Client, run_id: UUID, step: str | None = None, *, by: s
 
 async def _decide(client: Client, run_id: UUID, step: str | None, approved: bool, by: str, comment: str) -> str:
     raise_faults(storable_faults([by, comment], "comment"))
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         if await runs.lock(conn, run_id) is None:
             raise NotFound(f"run {run_id} does not exist")
         found = await _detailed(conn, run_id)
@@ -109,7 +109,7 @@ async def retry(
     nothing failed; Invalid for a step or a definition that is none, or that cannot take the run's input.
     """
     raise_faults(storable_faults(by, "by"))
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         await _retry(conn, run_id, step=step, latest=latest, document=document, by=by)
 
 
@@ -161,7 +161,7 @@ async def compensation_done(client: Client, run_id: UUID, step: str, *, by: str,
     The run goes on as if it had succeeded. Raise NotFound; Conflict when it has not failed; Invalid when it is none.
     """
     raise_faults(storable_faults([by, comment], "comment"))
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         if await runs.lock(conn, run_id) is None:
             raise NotFound(f"run {run_id} does not exist")
         found = await _detailed(conn, run_id)

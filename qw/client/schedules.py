@@ -24,7 +24,7 @@ from qw.store import fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
-from qw.store.pool import Pool, Single
+from qw.store.pool import Pool, Single, as_operator
 from qw.store.schedules import Ref, StoredSchedule
 
 MAX_BACKFILL = 1000  # ticks at once
@@ -84,7 +84,7 @@ class Schedules:
         A name that is taken raises Conflict. With *replace* the schedule of that name is changed instead: it stays
         paused if it is, and what was due before now will not fire.
         """
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             known = await schedules.lock(conn, schedule.name, clock=clock)
             if known is None:
                 new = id or new_id()
@@ -103,13 +103,13 @@ class Schedules:
 
     async def pause(self, ref: Ref) -> None:
         """No tick fires until it is resumed. Safe to repeat."""
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             stored = await _locked(conn, ref)
             await schedules.pause(conn, stored.id)
 
     async def resume(self, ref: Ref, *, clock: datetime | None = None) -> None:
         """Go on with the first tick after now; those that came meanwhile are recorded as skipped. Safe to repeat."""
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             if stored.paused_at is not None:
                 await _pass_over(conn, stored, SkipReason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
@@ -121,7 +121,7 @@ class Schedules:
 
         Safe to repeat by *id*. Raises what keeps its run from starting.
         """
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             stored = await _locked(conn, ref)
             if id is not None and await fires.has_made(conn, stored.id, id):
                 return id
@@ -138,7 +138,7 @@ class Schedules:
 
         At most 1,000 at once, none older than 31 days, none after now; overlap does not count. Safe to repeat.
         """
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             ticks = _past_ticks(stored, since, until)
             known = await fires.fired_among(conn, stored.id, ticks)
@@ -150,7 +150,7 @@ class Schedules:
 
     async def remove(self, ref: Ref, *, clock: datetime | None = None) -> None:
         """Delete it. What it made goes on, and what became of its ticks is kept for its time."""
-        async with self._pool.connection() as conn, conn.transaction():
+        async with as_operator(self._pool) as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             await _pass_over(conn, stored, SkipReason.REMOVED, "the schedule was removed")
             await schedules.remove(conn, stored.id)

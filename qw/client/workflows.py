@@ -130,7 +130,7 @@ async def create(
     raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
     workflow = await checked(client, _slug(title), document)
     id = new_id()
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         if idempotency_key is not None:
             holder = await runs.take_key(conn, idempotency_key, id, f"workflow {title}", workflow.document)
             if holder != id:
@@ -148,7 +148,7 @@ async def update(
     """Change what is not None. A new document is a new version; runs that started keep theirs."""
     stored = await get_one(client, id)
     workflow = None if document is None else await checked(client, stored.name, document)
-    async with client.connection() as conn, conn.transaction():
+    async with client.operating() as conn, conn.transaction():
         name = await workflows.update(conn, id, title=title, is_active=is_active)
         if name and workflow:
             await runs.keep_workflow(conn, name, workflow.document)
@@ -157,7 +157,7 @@ async def update(
 
 async def delete(client: Client, id: UUID) -> None:
     """Delete a workflow; its runs go on. Raise NotFound when there is none."""
-    async with client.connection() as conn:
+    async with client.operating() as conn:
         if not await workflows.delete(conn, id):
             raise NotFound(f"Workflow with ID {id} not found")
 
@@ -204,8 +204,9 @@ async def keep_shipped(client: Client, name: str) -> None:
     """Store a workflow that comes with qw where it is missing."""
     async with client.connection() as conn:
         is_stored = bool(await runs.workflows(conn, name))
-    if not is_stored:
-        await client.keep_workflow(_shipped(name))
+        if not is_stored:
+            workflow = _shipped(name)
+            await runs.keep_workflow(conn, workflow.name, workflow.document)
 
 
 def _shipped(name: str) -> Workflow:

@@ -7,7 +7,8 @@ QwError
 │   └── Misconfigured   the settings are wrong
 ├── Unavailable     the database, or a broker, cannot do this now; a later try may succeed
 │   └── Unreachable     there is no contact with it
-├── Denied          the database role lacks the right
+├── Denied          the database lets nobody in by that name, or not do that
+│   └── LacksRight      its role lacks a right of qw's
 └── TimedOut        the caller's patience ended before the thing did
 
 Each has a stable ``code``; the CLI maps it to an exit code and HTTP to a status, in one table each.
@@ -15,7 +16,7 @@ Each has a stable ``code``; the CLI maps it to an exit code and HTTP to a status
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from uuid import UUID
@@ -73,13 +74,34 @@ class Unreachable(Unavailable):
 
 
 class Denied(QwError):
-    """``remedy``: what would give the right, and who can do it."""
+    """``remedy``: what would give the right, and who can do it, where that is not in the message."""
 
     code = "denied"
 
-    def __init__(self, message: str, *, remedy: str = "its owner can grant the right with: qw db grant") -> None:
+    def __init__(self, message: str, *, remedy: str = "") -> None:
         self.remedy = remedy
         super().__init__(message)
+
+
+class LacksRight(Denied):
+    """*right* is what *role* needs for what was asked; None: no right is enough, only the owner may. *held*: it has."""
+
+    def __init__(
+        self, *, role: str, right: str | None, held: Collection[str] = (), reason: str = "", verb: str = ""
+    ) -> None:
+        self.role, self.right, self.held, self.reason = role, right, held, reason
+        purpose = f" (needed for {verb})" if verb else ""
+        if right is None:
+            message = f"role {role} may not do this{purpose}, only the owner of schema qw may: {reason}"
+        else:
+            remedy = f"the owner grants it with: qw db grant {role} {right}"
+            message = f"role {role} lacks the right {str(right)!r}{purpose}; {remedy}"
+        super().__init__(message)
+
+    def needed_for(self, verb: str, right: str | None) -> LacksRight:
+        """The same, named after the verb that was refused, and with the *right* that it takes as a whole."""
+        missing = None if right in self.held else right
+        return LacksRight(role=self.role, right=missing, held=self.held, reason=self.reason, verb=verb)
 
 
 class TimedOut(QwError):

@@ -21,6 +21,7 @@ from qw import __version__
 from qw.config import Settings
 from qw.config.values import Transport
 from qw.core.errors import QwError, Unavailable
+from qw.core.rights import Right
 from qw.core.task import Lane
 from qw.daemon import drain
 from qw.daemon.app import load_app
@@ -66,6 +67,7 @@ from qw.store import events, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog
+from qw.store.grants import require
 from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
 from qw.store.workers import Blocking, HeldClaim
@@ -148,6 +150,7 @@ class Daemon:
             }
         )
         async with self._pool.connection() as conn:
+            await require(conn, Right.WORK)
             await offer_types(conn, self._handlers)  # first, so that their parked tasks can come back
             await offer_workflows(conn, self._options.definitions)
         reactions = HeartbeatCallbacks(

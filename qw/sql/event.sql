@@ -22,9 +22,7 @@ update qw.wanted set seen_at = statement_timestamp() where type = any(%(types)s:
 
 -- name: want_to_read
 -- Somebody reads the event log: its types are written for a day after this was last said.
-insert into qw.wanted (type, read_at) select t, statement_timestamp() from unnest(%(types)s::text[]) t order by t
-on conflict (type) do update
-   set seen_at = statement_timestamp(), read_at = statement_timestamp() where wanted.read_at is not null
+select qw.want_to_read(%(types)s::text[])
 
 -- name: forget_unwanted
 -- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.

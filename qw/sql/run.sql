@@ -44,6 +44,10 @@ with new as (
 )
 select id from new
 
+-- name: start_checked
+-- For a role that may start runs and may not write tables. Raises QW001, QW002 and QW003.
+select qw.start_workflow(%(workflow)s::text, %(input)s::jsonb, %(id)s::uuid, %(key)s::text, %(run_at)s::timestamptz)
+
 -- name: take_key
 -- What an idempotency key stands for now, and whether that was asked for in the same words.
 insert into qw.idempotency as i (key, task_id, digest)

@@ -79,6 +79,10 @@ select t.id, t.type = g.type and t.queue = g.queue and t.payload = g.payload, t.
   from unnest(%(ids)s::uuid[], %(types)s::text[], %(queues)s::text[], %(payloads)s::jsonb[]) as g (id, type, queue, payload)
  cross join lateral (select * from qw.task k where k.id = g.id offset 0) t
 
+-- name: enqueue_checked
+-- For a role that may enqueue and may not write tables. In order: whose id stands for each task, and whether it is new.
+select id, is_new from qw.enqueue_many(%(tasks)s::jsonb)
+
 -- name: copy_tasks
 -- The fast way in for many new ids; a duplicate fails the whole COPY, which is then redone with enqueue.
 copy qw.task (id, queue, type, payload, priority, max_retries, timeout, backoff, headers) from stdin (format binary)
@@ -110,6 +114,14 @@ select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.m
        t.started_at, t.finished_at, t.result, t.error
   from qw.tasks t left join qw.type y on y.name = t.type
  where t.id = any(%(ids)s::uuid[])
+
+-- name: get_own
+-- The same for a role that may not read: only what it enqueued itself.
+select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, 3) as max_retries,
+       coalesce(t.timeout, interval '5 minutes') as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
+       t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
+       t.started_at, t.finished_at, t.result, t.error
+  from qw.own_tasks(%(ids)s::uuid[]) t
 
 -- name: attempts
 -- The history of one task, oldest first.
@@ -238,6 +250,9 @@ select * from unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(levels)s::text[
 -- Lines of one task after a line id, oldest first.
 select id, attempt, at, level, message from qw.task_log
  where task_id = %(id)s and id > %(after)s order by id limit %(limit)s
+
+-- name: read_own_logs
+select id, attempt, at, level, message from qw.own_logs(%(id)s::uuid, %(after)s::bigint, %(limit)s::integer)
 
 -- name: write_progress
 with kept as (

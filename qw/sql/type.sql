@@ -9,4 +9,4 @@ on conflict (name) do update
    set schema = excluded.schema, max_retries = excluded.max_retries, timeout = excluded.timeout, served_at = statement_timestamp()
 
 -- name: names
-select name from qw.type order by name
+select name from qw.task_types() name

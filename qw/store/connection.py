@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
-from qw.core.errors import Unavailable
+from qw.core.errors import Denied, QwError, Unavailable
 from qw.store import sessions
 from qw.store.clock import clock, steady
 from qw.store.errors import ReadOnly as ReadOnly
@@ -168,6 +168,17 @@ async def query(conn: Connection, statement: str, params: Mapping[str, Any] | No
     return await conn.execute(statement, params, prepare=False, binary=True)
 
 
+async def explained(conn: Connection, error: Denied) -> Denied:
+    """*error* with the right that the role of *conn* lacks, where that can be told."""
+    from qw.store.grants import lacking  # which needs this module
+
+    try:
+        with translated():
+            return await lacking(conn, error)
+    except QwError:
+        return error
+
+
 class ReconnectingConnection:
     """One dedicated connection, opened when first used and again after it broke. One user at a time."""
 
@@ -186,6 +197,8 @@ class ReconnectingConnection:
             try:
                 with translated():
                     yield conn
+            except Denied as error:
+                raise await explained(conn, error) from error
             except Unavailable as error:
                 if conn.closed or isinstance(error, ReadOnly):
                     await self._drop()

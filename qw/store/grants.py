@@ -1,47 +1,132 @@
-"""Rights on the public SQL of qw, for roles that are not its owner."""
+"""Rights of roles that are not qw's owner: given, taken away, listed, and explained when one is missing.
+
+`qw.core.rights` says what each consists of. Who was granted what is kept in PostgreSQL's own privileges, on the
+functions ``qw.may_…``. So a dump has it, a dropped role takes it along, and `renew` can repeat it for what a migration
+added.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from weakref import WeakKeyDictionary
 
-from psycopg import sql
+import psycopg
+from psycopg import sql as composing
 
+from qw import sql
+from qw.core.errors import Denied, LacksRight
+from qw.core.rights import EXCLUSIVE, OWNERS_FUNCTIONS, SEQUENCES, WRITES, Right, needed_for
 from qw.store.connection import Connection
 
-
-class Right(StrEnum):
-    """Each includes what those before it may."""
-
-    READ = "read"
-    ENQUEUE = "enqueue"
-    OPERATE = "operate"
+_SQL = sql.statements("right")
 
 
-_FUNCTIONS: Mapping[Right, Sequence[str]] = {
-    Right.READ: (),
-    Right.ENQUEUE: ("enqueue",),
-    Right.OPERATE: ("cancel", "retry", "signal", "schedule_add", "schedule_remove"),
-}
-
-
-async def statements(conn: Connection, role: str, right: Right) -> list[str]:
-    """The statements that give *role* the *right*, as text."""
-    name = sql.Identifier(role)
-    parts: list[sql.Composed] = [
-        sql.SQL("grant usage on schema qw to {}").format(name),
-        sql.SQL("grant select on qw.tasks to {}").format(name),
-    ]
-    for each in Right:
-        for function in _FUNCTIONS[each]:
-            parts.append(sql.SQL("grant execute on function {} to {}").format(sql.SQL(f"qw.{function}"), name))
-        if each is right:
-            break
+async def granting(conn: Connection, role: str, right: Right) -> list[str]:
+    """The statements that give *role* the *right*. Safe to repeat."""
+    name = composing.Identifier(role)
+    parts = [_to(name, "usage", "schema qw"), _to(name, "select", "qw.migration")]
+    parts.append(_to(name, "execute", f"function qw.may_{right}"))
+    functions = await (await conn.execute(_SQL["functions"])).fetchall()
+    parts += [_to(name, "execute", f"function qw.{function}") for function in _functions(functions, right)]
+    if Right.READ in right.includes:
+        relations = await (await conn.execute(_SQL["relations"])).fetchall()
+        parts += [_to(name, "select", f"qw.{relation}") for (relation,) in relations]
+    parts += [_to(name, privileges, f"qw.{table}") for table, privileges in WRITES[right].items()]
+    parts += [_to(name, "usage, select", f"sequence qw.{sequence}") for sequence in SEQUENCES.get(right, ())]
     return [part.as_string(conn) for part in parts]
 
 
-async def grant(conn: Connection, given: Sequence[str]) -> None:
-    """Run statements of `statements`, all or none."""
+async def revoking(conn: Connection, role: str, right: Right) -> list[str]:
+    """The statements that take the *right* from *role*, and leave it the others that it was granted."""
+    name = composing.Identifier(role)
+    parts = [
+        composing.SQL("revoke all on all {} in schema qw from {}").format(composing.SQL(what), name)
+        for what in ("tables", "sequences", "functions")
+    ]
+    parts.append(composing.SQL("revoke usage on schema qw from {}").format(name))
+    statements = [part.as_string(conn) for part in parts]
+    for kept in (await granted(conn)).get(role, []):
+        if kept is not right:
+            statements += await granting(conn, role, kept)
+    return statements
+
+
+async def run(conn: Connection, statements: Sequence[str]) -> None:
+    """Run statements of `granting` or `revoking`, all or none. Raise LacksRight unless we own the schema."""
+    row = await (await conn.execute(_SQL["owner"])).fetchone()
+    if row is not None and not row[2]:  # PostgreSQL would only warn that nothing was granted
+        raise LacksRight(role=row[0], right=None, reason=f"it belongs to {row[1]}")
     async with conn.transaction():
-        for statement in given:
+        for statement in statements:
             await conn.execute(statement.encode())
+
+
+async def granted(conn: Connection) -> dict[str, list[Right]]:
+    """Which rights were granted to which roles, in name order."""
+    found: dict[str, list[Right]] = {}
+    for role, name in await (await conn.execute(_SQL["granted"])).fetchall():
+        found.setdefault(role, []).append(Right(name))
+    return found
+
+
+async def renew(conn: Connection) -> None:
+    """Repeat what was granted, for tables and functions that are new since; PUBLIC gets nothing."""
+    await conn.execute("revoke all on all functions in schema qw from public")
+    for role, rights in (await granted(conn)).items():
+        for right in rights:
+            await run(conn, await granting(conn, role, right))
+
+
+async def require(conn: Connection, right: Literal[Right.OPERATE, Right.WORK]) -> None:
+    """Raise LacksRight unless this session's role has the *right*: before a verb that other rights let do in part."""
+    await conn.execute(_SQL["may_work" if right is Right.WORK else "may_operate"])
+
+
+async def lacking(conn: Connection, error: Denied) -> Denied:
+    """*error*, with the right that the session's role would need. As it is where that cannot be told."""
+    found = re.search(r"permission denied for (\w+) \"?(?:qw\.)?(\w+)", str(error))
+    if found is None or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return error
+    row = await (await conn.execute(_SQL["held"])).fetchone()
+    assert row is not None
+    held = {part for name in row[1] for part in Right(name).includes}
+    right = needed_for(found[1], found[2], held)
+    return LacksRight(role=row[0], right=right and right.value, held=held, reason=str(error))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a session's role may do to tables. Where it may not, there are functions that do less and check more."""
+
+    writes: bool
+    reads: bool
+
+
+async def access(conn: Connection) -> Access:
+    """Asked once per connection."""
+    if (known := _ACCESS.get(conn)) is None:
+        row = await (await conn.execute(_SQL["access"])).fetchone()
+        assert row is not None
+        _ACCESS[conn] = known = Access(*row)
+    return known
+
+
+_ACCESS: WeakKeyDictionary[Connection, Access] = WeakKeyDictionary()
+
+
+def _functions(known: Sequence[tuple[str, bool]], right: Right) -> list[str]:
+    """Those that *right* may call; the second of each says whether it runs with its owner's rights."""
+    owners = {name for part in right.includes for name in OWNERS_FUNCTIONS[part]}
+    callers = Right.READ in right.includes
+    return [
+        name
+        for name, is_owners in known
+        if name in owners or (callers and not is_owners and EXCLUSIVE.get(name, right) is right)
+    ]
+
+
+def _to(role: composing.Identifier, privilege: str, what: str) -> composing.Composed:
+    return composing.SQL("grant {} on {} to {}").format(composing.SQL(privilege), composing.SQL(what), role)

@@ -10,10 +10,12 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import LiteralString
 
 from qw._version import __version__
 from qw.core.errors import Denied, Misconfigured, Unavailable
-from qw.store.connection import Connection, connect, translated
+from qw.store import grants
+from qw.store.connection import Connection, connect, explained, translated
 
 _LOCK = "select pg_advisory_xact_lock(7177, 0)"
 _TRIES = 15  # of 2 s each, while somebody holds a table
@@ -48,8 +50,11 @@ async def status(url: str) -> list[Migration]:
     """The known migrations, each with the time it was applied. Raises Misconfigured when the schema is newer."""
     conn = await connect(url, name="qw migrate")
     async with conn:
-        with translated():
-            return await _status(conn)
+        try:
+            with translated():
+                return await _status(conn)
+        except Denied as error:
+            raise await explained(conn, error) from error
 
 
 async def migrate(url: str) -> list[Migration]:
@@ -81,9 +86,8 @@ async def check(url: str) -> None:
 
 
 async def _status(conn: Connection) -> list[Migration]:
-    row = await (await conn.execute("select to_regclass('qw.migration') is not null")).fetchone()
     applied: dict[int, tuple[str, str, datetime]] = {}
-    if row and row[0]:
+    if await _exists(conn, _TABLE):
         rows = await (await conn.execute("select version, name, digest, applied_at from qw.migration")).fetchall()
         applied = {version: (name, digest, at) for version, name, digest, at in rows}
     newer = sorted(set(applied) - {migration.version for migration in known()})
@@ -126,9 +130,9 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
         await conn.execute("set local client_min_messages = warning")
         if any(m.applied_at for m in await _status(conn) if m.version == migration.version):
             return None
-        if not await _exists(conn, "to_regnamespace('qw')"):  # IF NOT EXISTS wants the right to create it all the same
+        if not await _exists(conn, _SCHEMA):  # IF NOT EXISTS wants the right to create it all the same
             await conn.execute("create schema qw")
-        if not await _exists(conn, "to_regclass('qw.migration')"):
+        if not await _exists(conn, _TABLE):
             await conn.execute(
                 "create table qw.migration (version integer primary key, name text not null,"
                 " digest text not null, applied_at timestamptz not null default now())"
@@ -138,11 +142,21 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
             "insert into qw.migration (version, name, digest) values (%s, %s, %s)",
             (migration.version, migration.name, _digest(migration)),
         )
+        await grants.renew(conn)
     return migration
 
 
-async def _exists(conn: Connection, thing: str) -> bool:
-    row = await (await conn.execute(f"select {thing} is not null")).fetchone()
+# Read from the tables themselves: to_regclass answers from a cache that does not know yet what was committed while this
+# session waited for the lock.
+_SCHEMA = "pg_catalog.pg_namespace n where n.nspname = 'qw'"
+_TABLE = (
+    "pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = 'qw' and c.relname = 'migration'"
+)
+
+
+async def _exists(conn: Connection, thing: LiteralString) -> bool:
+    row = await (await conn.execute(f"select exists (select from {thing})")).fetchone()  # noqa: S608 - ours
     return row is not None and bool(row[0])
 
 

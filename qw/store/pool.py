@@ -6,11 +6,21 @@ import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from qw.core.errors import Unavailable
-from qw.store.connection import Connection, ReadOnly, ReconnectingConnection, connect, conninfo, settle, translated
+from qw.core.errors import Denied, Unavailable
+from qw.core.rights import Right
+from qw.store.connection import (
+    Connection,
+    ReadOnly,
+    ReconnectingConnection,
+    connect,
+    conninfo,
+    explained,
+    settle,
+    translated,
+)
+from qw.store.grants import require
 
 PATIENCE = 10.0  # seconds to wait for a free connection
 
@@ -53,8 +63,11 @@ class Pool:
             try:
                 async with self._pool.connection() as conn:
                     try:
-                        yield conn
-                    except (ReadOnly, ReadOnlySqlTransaction):  # a demoted primary: the next one is to be another's
+                        with translated():
+                            yield conn
+                    except Denied as error:
+                        raise await explained(conn, error) from error
+                    except ReadOnly:  # a demoted primary: the next one is to be another's
                         await conn.close()
                         raise
             except PoolClosed:
@@ -83,6 +96,14 @@ class Single:
         if not self._is_open:
             raise Unavailable(not_open(self._link.name))
         return self._link.use()
+
+
+@asynccontextmanager
+async def as_operator(pool: Pool | Single) -> AsyncIterator[Connection]:
+    """A connection for what takes the right to operate. Raise LacksRight where its role has it not."""
+    async with pool.connection() as conn:
+        await require(conn, Right.OPERATE)
+        yield conn
 
 
 async def _check(conn: Connection) -> None:

@@ -155,6 +155,16 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
     return await (await query(conn, _SQL["start"], params)).fetchone() is not None
 
 
+async def start_checked(
+    conn: Connection, id: UUID, workflow: str, input: JsonObject, *, key: str | None, run_at: datetime | None
+) -> UUID:
+    """The same for a role that may not write tables; a daemon begins the run. Returns the run that stands for it."""
+    params = {"id": id, "workflow": workflow, "input": Jsonb(input), "key": key, "run_at": run_at}
+    row = await (await query(conn, _SQL["start_checked"], params)).fetchone()
+    assert row is not None
+    return cast("UUID", row[0])
+
+
 async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonObject) -> UUID:
     """Let the idempotency *key* stand for *id*, made as *what* was *given*. Returns what it stood for already, or *id*.
 

@@ -14,11 +14,12 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
-from qw.core.errors import Conflict
+from qw.core.errors import Conflict, Denied
 from qw.core.task import Attempt, NewTask, Status, Task
 from qw.core.task.payload import Json
 from qw.store import arrays, copying
 from qw.store.connection import Connection, execute, query, to_json
+from qw.store.grants import access
 from qw.store.ids import check_ids
 
 _SQL = sql.statements("task")
@@ -103,6 +104,8 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
     """The same, but a conflict is part of the answer."""
     check_ids(task.id for task in tasks)
+    if not (await access(conn)).writes:
+        return Stored(new={id for id, is_new in await _enqueue_checked(conn, tasks, "error") if is_new}, others={})
     if len(tasks) == 1:
         cursor = await execute(conn, _SQL["enqueue_one"], _scalars(tasks[0]))
     else:
@@ -146,6 +149,9 @@ def _other(id: UUID, type: str, queue: str) -> str:
 async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
     """Store one task with keys. Returns the id of the task that now stands for it."""
     check_ids([task.id])
+    if not (await access(conn)).writes:
+        [(id, _)] = await _enqueue_checked(conn, [task], on_conflict)
+        return id
     keys = {
         "unique_key": task.unique_key,
         "idempotency_key": task.idempotency_key,
@@ -162,7 +168,11 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
     Raise Conflict as `enqueue` does.
     """
-    if len(tasks) < _COPY_FROM or any(task.run_id or task.parent_id for task in tasks):
+    if (
+        not (await access(conn)).writes
+        or len(tasks) < _COPY_FROM
+        or any(task.run_id or task.parent_id for task in tasks)
+    ):
         return await enqueue(conn, tasks)
     check_ids(task.id for task in tasks)
     try:
@@ -171,6 +181,37 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
     except psycopg.errors.UniqueViolation:
         return await enqueue(conn, tasks)
     return {task.id for task in tasks}
+
+
+async def _enqueue_checked(conn: Connection, tasks: Sequence[NewTask], on_conflict: str) -> list[tuple[UUID, bool]]:
+    """The same through the function for roles that may not write tables."""
+    documents = [_document(task, on_conflict) for task in tasks]
+    return cast(
+        "list[tuple[UUID, bool]]",
+        await (await query(conn, _SQL["enqueue_checked"], {"tasks": to_json(documents)})).fetchall(),
+    )
+
+
+def _document(task: NewTask, on_conflict: str) -> Json:
+    if task.type == "command" and not task.payload.keys().isdisjoint(("argv", "run")):
+        raise Denied("permission denied for function may_operate, which a task with a command of its own takes")
+    seconds = {name: f"{span.total_seconds()} s" for name in ("delay", "timeout") if (span := getattr(task, name))}
+    given: dict[str, Json] = {
+        "id": str(task.id),
+        "type": task.type,
+        "payload": task.payload,
+        "queue": task.queue,
+        "priority": task.priority,
+        "run_at": task.run_at.isoformat() if task.run_at else None,
+        "max_retries": task.max_retries,
+        "backoff": task.backoff.document() if task.backoff else None,
+        "unique_key": task.unique_key,
+        "idempotency_key": task.idempotency_key,
+        "parent_id": str(task.parent_id) if task.parent_id else None,
+        "headers": cast("Json", task.headers),
+        "on_conflict": on_conflict,
+    }
+    return {**given, **seconds}
 
 
 async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
@@ -240,7 +281,8 @@ def _arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:
     """The tasks that exist among *ids*, in the order asked for."""
-    rows = await (await query(conn, _SQL["get"], {"ids": list(ids)})).fetchall()
+    statement = "get" if (await access(conn)).reads else "get_own"
+    rows = await (await query(conn, _SQL[statement], {"ids": list(ids)})).fetchall()
     tasks = {row[0]: _task(row) for row in rows}
     return [tasks[id] for id in ids if id in tasks]
 
@@ -358,6 +400,8 @@ async def failures(conn: Connection) -> list[Failures]:
 
 async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:
     """The status of those among *ids* that are final."""
+    if not (await access(conn)).reads:
+        return {task.id: task.status for task in await get(conn, ids) if task.status.is_final}
     rows = await (await query(conn, _SQL["finals"], {"ids": list(ids)})).fetchall()
     return {id: Status(status) for id, status in rows}
 
@@ -378,8 +422,9 @@ async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str
 
 async def read_logs(conn: Connection, id: UUID, *, after: int = 0, limit: int = 1000) -> list[LogLine]:
     """Lines of a task's log after the line numbered *after*, oldest first."""
+    statement = "read_logs" if (await access(conn)).reads else "read_own_logs"
     async with conn.cursor(row_factory=class_row(LogLine)) as cursor:
-        await cursor.execute(_SQL["read_logs"], {"id": id, "after": after, "limit": limit})
+        await cursor.execute(_SQL[statement], {"id": id, "after": after, "limit": limit})
         return await cursor.fetchall()
 
 

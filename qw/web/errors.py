@@ -7,7 +7,17 @@ from http import HTTPStatus
 
 from typing_extensions import TypedDict
 
-from qw.core.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, QwError, TimedOut, Unavailable
+from qw.core.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    LacksRight,
+    Misconfigured,
+    NotFound,
+    QwError,
+    TimedOut,
+    Unavailable,
+)
 from qw.core.task.payload import Json, JsonObject
 
 RETRY_AFTER = "2"  # seconds; most restarts of a database take no longer
@@ -18,6 +28,7 @@ STATUSES: Mapping[type[QwError], int] = {
     Misconfigured: 503,
     Invalid: 400,
     Unavailable: 503,
+    LacksRight: 403,
     Denied: 503,
     TimedOut: 504,
     QwError: 400,  # what PostgreSQL understood and will never take

@@ -15,6 +15,7 @@ from qw.cli.output.text import iso
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.config import Settings
+    from qw.core.rights import Right
     from qw.store.migrations import Migration
 
 app = verbs("Manage the database schema, access rights and the private PostgreSQL.")
@@ -87,26 +88,66 @@ def stop() -> None:
     say(f"PostgreSQL {'stopped' if was_running else 'was not running'}; its data is in {settings.home / 'pg'}")
 
 
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="A role of PostgreSQL.")]
+OneRight = Annotated[
+    str, typer.Argument(metavar="enqueue|read|operate|work", help="The last two include the first two.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")]
+
+
 @app.command(cls=Verb, epilog="Example: qw db grant reader read --dry-run")
-def grant(
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="PostgreSQL role.")],
-    right: Annotated[str, typer.Argument(metavar="read|enqueue|operate", help="Each includes those before it.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL without running it.")] = False,
-) -> None:
-    """Let a role use qw's SQL: look at qw.tasks; enqueue; cancel, retry, signal and change schedules."""
+def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
+    """Let a role use qw: put tasks in; look at everything; steer (retry, pause, apply); or work as a daemon."""
     from qw.cli.session import with_client
 
-    given = with_client(lambda client: _grant(client, role, right, dry_run))
+    given = with_client(lambda client: _change(client, "grant", role, right, dry_run))
     if dry_run:
         print_lines(f"{statement};" for statement in given)
     else:
-        say(f"{role} may {right}")
+        say(f"{role} has the right {right!r}")
 
 
-async def _grant(client: Client, role: str, right: str, dry_run: bool) -> list[str]:
-    from qw.client.admin import grant
+@app.command(cls=Verb, epilog="Example: qw db revoke reader read --dry-run")
+def revoke(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
+    """Take a right from a role; it keeps the others that it was granted."""
+    from qw.cli.session import with_client
 
-    return await grant(client, role, right, dry_run=dry_run)
+    given = with_client(lambda client: _change(client, "revoke", role, right, dry_run))
+    if dry_run:
+        print_lines(f"{statement};" for statement in given)
+    else:
+        say(f"{role} no longer has the right {right!r}")
+
+
+@app.command(cls=Verb, epilog="Example: qw db rights")
+def rights(output: Output = OutputFormat.TABLE) -> None:
+    """List which roles were granted which rights."""
+    from qw.cli.session import with_client
+
+    found = with_client(_granted)
+    rows = [{"role": role, "rights": [right.value for right in held]} for role, held in found.items()]
+    if output is OutputFormat.TABLE:
+        show_all(rows, _RIGHTS, output)
+    else:
+        show_record(rows, output)
+
+
+_RIGHTS: Sequence[Column] = (
+    Column(title="role", text=lambda row: row["role"]),
+    Column(title="rights", text=lambda row: ", ".join(row["rights"])),
+)
+
+
+async def _change(client: Client, how: str, role: str, right: str, dry_run: bool) -> list[str]:
+    from qw.client.admin import grant, revoke
+
+    return await {"grant": grant, "revoke": revoke}[how](client, role, right, dry_run=dry_run)
+
+
+async def _granted(client: Client) -> dict[str, list[Right]]:
+    from qw.client.admin import granted
+
+    return await granted(client)
 
 
 async def _migrate(settings: Settings) -> list[Migration]:

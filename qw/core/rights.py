@@ -1,0 +1,177 @@
+"""Who may do what: the four rights of database roles, what each consists of, and which one a verb needs.
+
+``docs/rights.md`` shows the same as a table; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+
+class Right(StrEnum):
+    ENQUEUE = "enqueue"  # put tasks in, start workflows, see one's own tasks; through functions, without table rights
+    READ = "read"  # look at everything
+    OPERATE = "operate"  # steer: the other two, and retry, cancel, pause, limit, schedule, apply
+    WORK = "work"  # be a daemon: the first two, and claim, end, fire, relay, prune
+
+    @property
+    def includes(self) -> frozenset[Right]:
+        """Itself and the rights that come with it."""
+        return frozenset({self}) | _INCLUDED.get(self, frozenset())
+
+
+_INCLUDED = {
+    Right.OPERATE: frozenset({Right.ENQUEUE, Right.READ}),
+    Right.WORK: frozenset({Right.ENQUEUE, Right.READ}),
+}
+
+# Functions that run with the rights of qw's owner, by the least right that may call them. All others run with those of
+# their caller and give nothing away.
+OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
+    Right.ENQUEUE: ("enqueue", "enqueue_many", "own_logs", "own_tasks", "start_workflow", "task_types"),
+    Right.READ: ("task_types", "want_to_read"),
+    Right.OPERATE: ("cancel", "queue_pause", "queue_resume", "retry", "schedule_add", "schedule_remove", "signal"),
+    Right.WORK: (),
+}
+
+# Functions for one right only, although they run with their caller's rights.
+_OPERATORS = ("retry_tasks", "set_limits", "put_signal")
+_WORKERS = ("keep_events", "admit")
+EXCLUSIVE: Mapping[str, Right] = {
+    **dict.fromkeys(_OPERATORS, Right.OPERATE),
+    **dict.fromkeys(_WORKERS, Right.WORK),
+}
+
+_ADD, _CHANGE, _ALL = "insert", "insert, update", "insert, update, delete"
+
+# What may be written. A privilege with columns is for these only.
+WRITES: Mapping[Right, Mapping[str, str]] = {
+    Right.ENQUEUE: {},
+    Right.READ: {},
+    Right.OPERATE: {
+        "task": _ADD,
+        "ready": _ALL,
+        "scheduled": _ALL,
+        "held": _ALL,
+        "admitted": _ALL,
+        "rate": _ALL,
+        "finished": _ALL,
+        "attempt": _ADD,
+        "unique_key": _ALL,
+        "idempotency": _CHANGE,
+        "cancel_request": _ALL,
+        "tally": _ADD,
+        "outbox": "insert, delete",
+        "blocked_event": "delete",
+        "queue": _ALL,
+        "worker": "update (draining)",
+        "workflow": _ALL,
+        "workflow_version": _CHANGE,
+        "removed_workflow": _ALL,
+        "run": _CHANGE,
+        "run_step": _ALL,
+        "run_item": _ALL,
+        "signal": _ALL,
+        "advance": _ALL,
+        "owned": _ALL,
+        "applied": _ADD,
+        "schedule": _ALL,
+        "schedule_fire": _CHANGE,
+    },
+    Right.WORK: {
+        "task": "insert, delete",
+        "ready": _ALL,
+        "scheduled": _ALL,
+        "running": _ALL,
+        "held": _ALL,
+        "admitted": _ALL,
+        "rate": _ALL,
+        "finished": _ALL,
+        "attempt": "insert, delete",
+        "worker": _ALL,
+        "idle": _ALL,
+        "unique_key": _ALL,
+        "idempotency": _ALL,
+        "cancel_request": _ALL,
+        "progress": _ALL,
+        "checkpoint": _ALL,
+        "task_log": "insert, delete",
+        "type": _CHANGE,
+        "tally": _ALL,
+        "measure": _CHANGE,
+        "outbox": _ALL,
+        "wanted": _ALL,
+        "relay": _ALL,
+        "relay_slot": _ALL,
+        "consumer": _ALL,
+        "event": _ALL,
+        "blocked_event": _ALL,
+        "workflow": _CHANGE,
+        "workflow_version": _CHANGE,
+        "run": _ALL,
+        "run_step": _ALL,
+        "run_item": _ALL,
+        "signal": "update (step), insert, delete",
+        "advance": _ALL,
+        "schedule": "update (mark, next_tick, next_at, last_id, broken, missed)",
+        "schedule_fire": _ALL,
+    },
+}
+
+SEQUENCES: Mapping[Right, Collection[str]] = {
+    Right.OPERATE: ("fence_seq", "limits_seq"),
+    Right.WORK: ("fence_seq", "limits_seq"),
+}
+
+# The right that a command of the CLI needs; None: the owner's own. Those that are not here need none.
+VERBS: Mapping[str, Right | None] = {
+    "enqueue": Right.ENQUEUE,
+    "db status": Right.ENQUEUE,
+    "workflow start": Right.ENQUEUE,
+    **dict.fromkeys(
+        (
+            "status", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs", "task why",
+            "workflow list", "workflow runs", "workflow show", "schedule list", "schedule show", "schedule next",
+            "queue list", "worker list", "worker show", "events tail", "events blocked", "events state", "queue drain",
+        ),
+        Right.READ,
+    ),
+    **dict.fromkeys(
+        (
+            "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "workflow signal",
+            "workflow approve", "workflow reject", "workflow retry", "workflow cancel", "schedule add",
+            "schedule pause", "schedule resume", "schedule trigger", "schedule backfill", "schedule remove",
+            "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",
+            "worker drain", "events replay",
+            "events drop", "workflow compensation-done",
+        ),
+        Right.OPERATE,
+    ),
+    "daemon": Right.WORK,
+    "api": Right.READ,
+    "db migrate": None,
+    "db grant": None,
+    "db revoke": None,
+}  # fmt: skip
+
+
+def least(candidates: Collection[Right]) -> Right | None:
+    """The one that gives away least; None when there is none."""
+    return next((right for right in Right if right in candidates), None)
+
+
+def needed_for(kind: str, name: str, held: Collection[Right]) -> Right | None:
+    """The least right, not among those *held*, that covers a table, view, sequence or function; None: no right does."""
+    if kind == "function" and name.startswith("may_"):
+        able = {right for right in Right if name == f"may_{right}"}
+    elif kind == "function":
+        able = {right for right in Right if any(name in OWNERS_FUNCTIONS[part] for part in right.includes)}
+        able = able or ({EXCLUSIVE[name]} if name in EXCLUSIVE else {Right.READ, Right.OPERATE, Right.WORK})
+    elif kind == "sequence":
+        able = {right for right, names in SEQUENCES.items() if name in names}
+    elif kind == "schema":
+        able = set(Right)
+    else:
+        able = {Right.READ, *(right for right in Right if name in WRITES[right])}
+    return least(able - set(held))
