@@ -14,7 +14,7 @@ from qw.core.task.ending import HandedBack
 from qw.core.task.measure import Measure
 from qw.services.measures import Measures
 from qw.services.rescuer import Rescuer
-from qw.store import claims, measures, tasks, workers
+from qw.store import claims, measures, queues, tasks, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.ids import new_id
@@ -22,6 +22,7 @@ from tests.given import (
     claimed,
     column,
     ended,
+    enqueued,
     expect_whole,
     homes,
     new_task,
@@ -404,3 +405,21 @@ async def test_a_dead_worker_waits_for_nothing(conn: Connection, rescue: Rescue)
     await rescue.look_twice()
 
     assert await value(conn, "select count(*) from qw.idle") == 0
+
+
+async def test_the_slots_that_a_dead_worker_held_of_a_limited_queue_are_free_after_its_rescue(
+    conn: Connection, rescue: Rescue
+) -> None:
+    await conn.execute("insert into qw.queue (name, concurrency) values ('narrow', 1)")
+    first, second = [await enqueued(conn, new_task(queue="narrow")) for _ in range(2)]
+    await queues.admit(conn, "narrow", limit=10, place="")
+    await claimed(conn, await registered(conn))
+    await rescue.look_twice()
+    await queues.admit(conn, "narrow", limit=10, place="")
+
+    assert await homes(conn, first[0]) == ["ready"]  # in its old place, with the only slot
+    assert await homes(conn, second[0]) == ["held"]
+    [again] = await claimed(conn, await registered(conn))
+    await claims.end(conn, [ended(again)])
+    await queues.admit(conn, "narrow", limit=10, place="")
+    assert await homes(conn, second[0]) == ["ready"]
