@@ -142,6 +142,7 @@ create table qw.worker (
   beats      bigint not null default 0, -- rises with each heartbeat; others judge by it, since no clock step moves it
   seen_at    timestamptz not null default now(),  -- when it last rose: for people
   draining   boolean not null default false,
+  trouble    text,                     -- what keeps its services from working, in the database's words; null: nothing
   stopped_at timestamptz,              -- drained, in peace
   dead_at    timestamptz,              -- declared dead; claims in its name return nothing
   death      text check (death in ('crashed', 'silent', 'survived')),  -- crashed: its session lock went, so its process

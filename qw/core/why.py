@@ -37,6 +37,7 @@ class ServerState:
     slots: int
     running: int
     draining: bool
+    trouble: str | None = None
 
     def serves(self, task: Task) -> bool:
         return task.type in self.types and (not self.queues or task.queue in self.queues)
@@ -262,6 +263,13 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
     task = facts.task
     able = [server for server in facts.servers if server.serves(task) and not server.draining]
     if task.run_at is not None or facts.paused_at is not None or not able:
+        return
+    if all(server.trouble for server in able):
+        yield Reason(
+            code="trouble",
+            text=f"no worker can take it: {able[0].place} says: {able[0].trouble}",
+            advice="mend what the database says; workers go on by themselves",
+        )
         return
     slots, running = sum(server.slots for server in able), sum(server.running for server in able)
     line = f"{_count(facts.ahead)} {_plural(facts.ahead, 'task')} ahead of it in {task.queue}"

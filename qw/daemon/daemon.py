@@ -61,6 +61,7 @@ from qw.services.rescuer import Rescuer
 from qw.services.scheduler import Scheduler
 from qw.services.service import Service
 from qw.services.task_log import TaskLog
+from qw.services.troubles import Troubles
 from qw.services.webhooks import Deliveries, check_secrets
 from qw.services.worker import Worker, WorkerDeps
 from qw.store import events, workers
@@ -334,8 +335,10 @@ class Daemon:
         )
         if self._exit is not None:
             self._exit.before_exit = self._hand_back
+        troubles = Troubles(self._pool, self.identity)
+        services.append(troubles)
         for service in services:
-            self._keep(service.name, partial(keep_running, service))
+            self._keep(service.name, partial(keep_running, service, troubles))
         self._keep("liveness", self._liveness.watch_loop)
         if direct is not None:
             self._listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)

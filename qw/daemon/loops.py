@@ -8,8 +8,9 @@ import logging
 import random
 import time
 
-from qw.core.errors import QwError, Unavailable
+from qw.core.errors import QwError, Unavailable, Unreachable
 from qw.services.service import Service
+from qw.services.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between tries of a service that
 REMIND_SECONDS = 60.0  # between two lines about the same error
 
 
-async def keep_running(service: Service) -> None:
+async def keep_running(service: Service, troubles: Troubles | None = None) -> None:
     """Step *service* until cancelled: at once while there is more, else when its bell rings or its patience ends."""
     failures = 0
     trouble = TroubleLog(service.name)
@@ -30,6 +31,8 @@ async def keep_running(service: Service) -> None:
         except QwError as error:
             failures += 1
             trouble.tell(error)
+            if troubles and not isinstance(error, Unreachable):
+                troubles.failed(service.name, str(error), failures)
         except Exception:
             failures += 1
             log.exception("service failed", extra={"service": service.name})
@@ -37,6 +40,8 @@ async def keep_running(service: Service) -> None:
             if failures:
                 log.info("service recovered", extra={"service": service.name, "failures": failures})
                 trouble.is_over()
+                if troubles:
+                    troubles.recovered(service.name)
             failures = 0
             if more:
                 await asyncio.sleep(0)

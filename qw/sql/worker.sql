@@ -95,9 +95,12 @@ select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_i
 
 -- name: list
 -- Those that live, the newest first; with how many tasks each holds.
-select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining, w.skew,
+select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining, w.trouble, w.skew,
        (select count(*) from qw.running r where r.worker = w.id) as running
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
+
+-- name: set_trouble
+update qw.worker set trouble = %(trouble)s::text where id = %(worker)s::integer
 
 -- name: set_skew
 update qw.worker set skew = %(skew)s::interval where id = %(worker)s::integer

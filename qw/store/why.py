@@ -95,6 +95,7 @@ def _servers(living: Sequence[WorkerRow], running: Sequence[tuple[int, str, int]
             slots=_slots(worker, kind),
             running=sum(n for id, type, n in running if id == worker.id and _kind(type) == kind),
             draining=worker.draining,
+            trouble=worker.trouble,
         )
         for worker in living
     ]

@@ -53,7 +53,7 @@ class Orphan:
 class WorkerRow:
     """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds.
 
-    ``skew``: how far its own clock is ahead of the database's.
+    ``skew``: how far its own clock is ahead of the database's. ``trouble``: what keeps its services from working.
     """
 
     id: int
@@ -66,6 +66,7 @@ class WorkerRow:
     started_at: datetime
     seen_at: datetime
     draining: bool
+    trouble: str | None
     skew: timedelta
     running: int
 
@@ -233,6 +234,11 @@ async def living(conn: Connection) -> list[WorkerRow]:
     async with conn.cursor(row_factory=class_row(WorkerRow)) as cursor:
         await cursor.execute(_SQL["list"])
         return await cursor.fetchall()
+
+
+async def set_trouble(conn: Connection, worker: int, trouble: str | None) -> None:
+    """Say what keeps the worker's services from working; None: nothing."""
+    await query(conn, _SQL["set_trouble"], {"worker": worker, "trouble": trouble})
 
 
 async def set_skew(conn: Connection, worker: int, skew: timedelta) -> None:

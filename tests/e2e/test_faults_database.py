@@ -426,3 +426,28 @@ def written_at_the_start(queue: Queue) -> list[object]:
         queue.column("select state from qw.relay r join qw.worker w on w.id = r.worker"),
         queue.column("select pid from qw.worker where dead_at is null and stopped_at is null"),
     ]
+
+
+def test_what_the_database_refuses_is_told_everywhere_in_its_own_words_until_it_is_mended(
+    daemons: Daemons, own_url: str, tmp_path: Path
+) -> None:
+    qw = Qw(environment(QW_DATABASE_URL=own_url, HOME=str(tmp_path), COLUMNS="400"), tmp_path)
+    words = 'cannot delete from table "ready" because it does not have a replica identity'
+    daemon = daemons(url=own_url).ready()
+    with opened(own_url) as queue:
+        queue.connection.execute("alter table qw.ready replica identity nothing")
+        queue.connection.execute("create publication everything for table qw.ready")
+        ids = queue.put("nap", 1, seconds=0)
+        wait_until(lambda: queue.value("select trouble from qw.worker"))
+
+        for verb in (("why", str(ids[0])), ("status",), ("doctor",)):
+            assert words in " ".join(qw(*verb).out.split()), verb
+        (told,) = [line for line in daemon.said("waiting for the database") if line["level"] == "warning"]
+        assert words in told["error"]
+        assert "SQLSTATE 55000" in told["error"]
+        assert "cannot be reached" not in told["error"]
+
+        queue.connection.execute("drop publication everything")
+        queue.wait_for(ids, "completed")
+        wait_until(lambda: queue.value("select trouble is null from qw.worker"))
+        assert queue.value("select count(*) from qw.attempt") == 0

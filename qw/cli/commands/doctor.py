@@ -166,6 +166,10 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
     if off := [worker for worker in work.workers if abs(worker.skew) > MOST_SKEW]:
         names = ", ".join(f"{worker.id} ({worker.host}: {off_by(worker.skew)})" for worker in off)
         yield Finding(name="clocks", text=f"workers whose clocks are off the server's: {names}", fix="set them by NTP")
+    for worker in work.workers:
+        if worker.trouble:
+            text = f"worker {worker.id} ({worker.host}:{worker.pid}) cannot work: {worker.trouble}"
+            yield Finding(name="trouble", text=text, fix="mend what the database says; the worker goes on by itself")
     if work.workers:
         yield from _of_waiting(work)
     if work.late:

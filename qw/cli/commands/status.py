@@ -42,7 +42,7 @@ WORKER_COLUMNS: Sequence[Column] = (
     Column(title="up", text=lambda worker: span(database_clock.now() - worker.started_at), rank=5, right=True),
     Column(title="seen", text=lambda worker: ago(worker.seen_at), rank=1, right=True),
     Column(title="clock", text=lambda worker: off_by(worker.skew), rank=6, loose=True),
-    Column(title="state", text=lambda worker: "draining" if worker.draining else "", loose=True, rank=1),
+    Column(title="state", text=lambda worker: state_of(worker), loose=True, rank=1),
 )
 
 _FAILURE_COLUMNS: Sequence[Column] = (
@@ -97,6 +97,10 @@ def queue_record(queue: QueueOverview) -> dict[str, Any]:
         "limits": queue.limits.document() if queue.limits else None,
         "oldest_seconds": queue.oldest.total_seconds() if queue.oldest else None,
     }
+
+
+def state_of(worker: WorkerRow) -> str:
+    return "; ".join(filter(None, ("draining" if worker.draining else "", printable(worker.trouble or ""))))
 
 
 def slots_of(worker: WorkerRow) -> str:

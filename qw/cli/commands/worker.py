@@ -43,7 +43,7 @@ def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Ou
     if output is not OutputFormat.TABLE:
         show_record({**record(worker), "tasks": record(tasks)}, output)
         return
-    from qw.cli.commands.status import slots_of
+    from qw.cli.commands.status import slots_of, state_of
     from qw.cli.output.tables import print_table
     from qw.cli.output.views import print_fields
 
@@ -52,7 +52,7 @@ def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Ou
             "worker": str(worker.id),
             "host": f"{worker.host}, process {worker.pid}",
             "version": worker.version,
-            "state": "draining" if worker.draining else "working",
+            "state": state_of(worker) or "working",
             "started": ago(worker.started_at),
             "seen": ago(worker.seen_at),
             "queues": ", ".join(worker.queues) or "all",

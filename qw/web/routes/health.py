@@ -108,6 +108,11 @@ def _indicators(health: Health) -> dict[str, Indicator]:
         return {"database": away, "broker": unknown, "worker": unknown}
     count = len(health.workers)
     worker: Indicator = {"status": "up", "count": count}
+    troubled = sum(worker.trouble is not None for worker in health.workers)
+    if troubled:
+        worker["message"] = f"{troubled} of them cannot work; see: qw status"
+    if count and troubled == count:
+        worker["status"] = "down"
     if not count:
         worker = {"status": "down", "message": "no worker is alive", "count": 0}
     return {"database": {"status": "up"}, "broker": _broker(health), "worker": worker}

@@ -1,0 +1,54 @@
+"""What keeps this daemon's services from working, written to its worker's row: there `qw status` and others find it.
+
+Loss of contact is not written, since it cannot be; a worker that is not seen tells of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from qw.services.context import Connections
+from qw.store import workers
+
+LOOK_SECONDS = 1.0
+LASTING = 3  # failures in a row from which on a service is in trouble
+
+
+class Troubles:
+    """A service. ``failed`` and ``recovered`` are told by the loops of all services."""
+
+    name = "troubles"
+
+    def __init__(self, pool: Connections, worker: Callable[[], int]) -> None:
+        self._pool = pool
+        self._worker = worker
+        self._errors: dict[str, str] = {}
+        self._written: tuple[int, str | None] | None = None
+        self.bell = asyncio.Event()
+
+    def patience(self) -> float:
+        return LOOK_SECONDS
+
+    def failed(self, service: str, error: str, failures: int) -> None:
+        if failures >= LASTING:
+            self._errors[service] = error
+
+    def recovered(self, service: str) -> None:
+        self._errors.pop(service, None)
+
+    @property
+    def text(self) -> str | None:
+        """What is wrong now: each error once, with the services that it stops."""
+        services: dict[str, list[str]] = {}
+        for service, error in sorted(self._errors.items()):
+            services.setdefault(error, []).append(service)
+        return "; ".join(f"{', '.join(names)}: {error}" for error, names in services.items()) or None
+
+    async def step(self) -> bool:
+        told = self._worker(), self.text
+        if told != self._written and (told[1] or self._written):  # a new row has no trouble
+            async with self._pool.connection() as conn:
+                await workers.set_trouble(conn, *told)
+        self._written = told
+        return False
