@@ -58,6 +58,7 @@ COMMIT_SECONDS = 10.0  # for the commit of a handler's transaction, at least; it
 ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
 EXIT_DELAY = timedelta(seconds=2)  # after it was handed back by an ending process a task may start; that is gone then
+LEFT_SECONDS = 1.0  # for which a type is left to others after a payload did not fit
 MISFIT_SECONDS = 5.0  # for the question who else serves a type
 UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
 
@@ -102,6 +103,7 @@ class Worker:
         self._backlog = Backlog(equipment.slots)
         self._deadlines = Deadlines(equipment.holdings)
         self._strangers = Unserved(link, equipment.worker, self._end)
+        self._left: dict[str, float] = {}  # types that others are to have a go at, until when
         self._tight: dict[HandlerKind, float] = {}
         self._wary_until = 0.0
         self._waits = False
@@ -212,6 +214,7 @@ class Worker:
         return [
             *(handler.type for handler in self._handlers if handler.kind in kinds),
             *self._strangers.served_elsewhere,
+            *(type for type, until in self._left.items() if until > time.monotonic()),
         ]
 
     def _accept(self, claim: Claim, record: CrashRecord | None, now: float) -> ClaimInFlight | None:
@@ -290,13 +293,16 @@ class Worker:
         assert handler is not None
         try:
             async with asyncio.timeout(MISFIT_SECONDS), self._pool.connection() as conn:
-                met, others = await workers.other_versions(
+                others = await workers.other_versions(
                     conn, task=claim.id, type=claim.type, queue=claim.queue, version=handler.version
                 )
         except (QwError, TimeoutError, asyncio.CancelledError) as error:
             log.warning("no answer who serves a type", extra={"type": claim.type, "error": text_of(error)})
-            return LeftToOthers(error=failed.error)
-        return LeftToOthers(error=failed.error, met=met) if others else failed
+            others = True
+        if not others:
+            return failed
+        self._left[claim.type] = time.monotonic() + LEFT_SECONDS
+        return LeftToOthers(error=failed.error)
 
     def _follow_up(self) -> None:
         """Some have ended: start others in their slots, and look for more."""

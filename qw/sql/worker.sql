@@ -123,10 +123,8 @@ select distinct s.type from qw.worker w, unnest(w.types) as s (type)
    and s.type = any(%(types)s::text[])
 
 -- name: other_versions
--- How often the task's payload did not fit a worker's handler, and whether a living worker serves its queue with a version
--- of the handler that has not met it yet.
-select (select count(*) from qw.attempt a where a.task_id = %(task)s and a.outcome = 'misfit') as met,
-       exists (
+-- Whether a living worker serves the task's queue with a version of the handler that has not met its payload yet.
+select exists (
          select 1 from qw.worker w
           where w.dead_at is null and w.stopped_at is null and not w.draining
             and (w.queues = '{}' or %(queue)s::text = any(w.queues))
@@ -134,7 +132,7 @@ select (select count(*) from qw.attempt a where a.task_id = %(task)s and a.outco
             and not exists (
               select 1 from qw.attempt a join qw.worker r on r.id = a.worker
                where a.task_id = %(task)s and a.outcome = 'misfit'
-                 and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text)) as others
+                 and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text))
 
 -- name: news
 -- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:

@@ -263,12 +263,11 @@ async def prune(conn: Connection, *, age: timedelta) -> None:
     await query(conn, _SQL["prune"], {"age": age})
 
 
-async def other_versions(conn: Connection, *, task: UUID, type: str, queue: str, version: str) -> tuple[int, bool]:
-    """How often the payload did not fit, and whether a living worker has a handler that has not met it yet."""
+async def other_versions(conn: Connection, *, task: UUID, type: str, queue: str, version: str) -> bool:
+    """Whether a living worker has another version of the handler, which has not met this payload yet."""
     params = {"task": task, "type": type, "queue": queue, "version": version}
     row = await (await query(conn, _SQL["other_versions"], params)).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    return row is not None and bool(row[0])
 
 
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:

@@ -7,11 +7,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from qw.core.task import Backoff
 from qw.handlers import Handlers
+from qw.services import worker as worker_module
 from qw.store import tasks
 from qw.store.connection import Connection
-from tests.given import column, enqueued, expect_whole, new_task
+from tests.given import column, enqueued, expect_whole, homes, new_task
 from tests.services.workshop import Workshop, workshop
 
 NEW = {"to": "a", "locale": "de"}
@@ -45,7 +48,6 @@ async def announce(conn: Connection, worker: int, app: Handlers) -> None:
 
 
 async def try_once(shop: Workshop, id: UUID) -> None:
-    await shop.conn.execute("update qw.scheduled set run_at = now() where task_id = %s", [id])
     await shop.conn.execute(
         "with due as (delete from qw.scheduled where task_id = %s returning *) insert into qw.ready"
         " (task_id, queue, priority, attempt, retries, crashes)"
@@ -65,7 +67,10 @@ def test_handlers_of_one_type_differ_by_the_payloads_they_take() -> None:
     assert old.version == same.version != new.version
 
 
-async def test_it_is_left_to_a_worker_with_another_version_at_no_cost(url: str) -> None:
+async def test_it_is_left_to_a_worker_with_another_version_at_no_cost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LEFT_SECONDS", 0.0)
     old, new = old_app(max_retries=1), new_app()
     async with workshop(url, old) as first, workshop(url, new) as second:
         await announce(first.conn, first.number, old)
@@ -74,11 +79,11 @@ async def test_it_is_left_to_a_worker_with_another_version_at_no_cost(url: str) 
         for _ in range(4):  # whoever comes first
             await try_once(first, id)
         left = await first.task(id)
+        assert await homes(first.conn, id) == ["ready"]
         await try_once(second, id)
         done = await first.task(id)
 
         assert (left.status, left.retries, left.crashes) == ("pending", 0, 0)
-        assert left.reason == "left to a worker with another version of the handler"
         assert (done.status, done.result) == ("completed", "new")
         history = await tasks.attempts(first.conn, id)
         assert {(a.outcome, a.error) for a in history} == {
@@ -87,7 +92,22 @@ async def test_it_is_left_to_a_worker_with_another_version_at_no_cost(url: str) 
         await expect_whole(first.conn)
 
 
-async def test_one_that_fits_no_version_fails_after_its_attempts_with_what_is_wrong(url: str) -> None:
+async def test_for_a_moment_the_type_is_left_in_its_lane(url: str) -> None:
+    old, new = old_app(), new_app()
+    async with workshop(url, old) as first, workshop(url, new) as second:
+        await announce(first.conn, first.number, old)
+        await announce(first.conn, second.number, new)
+        [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
+        for _ in range(3):
+            await try_once(first, id)
+
+        assert (await first.task(id)).attempt == 1
+
+
+async def test_one_that_fits_no_version_fails_after_its_attempts_with_what_is_wrong(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LEFT_SECONDS", 0.0)
     old, new = old_app(), new_app()
     async with workshop(url, old) as first, workshop(url, new) as second:
         await announce(first.conn, first.number, old)

@@ -19,9 +19,6 @@ PROMPT_LOSSES = 2  # up to here it runs again at once; later after a pause, so t
 LONGEST_PAUSE = timedelta(minutes=1)
 
 
-LONGEST_LEFT = timedelta(seconds=2)  # until a payload that did not fit is tried again, perhaps by another worker
-
-
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     result: Json = None
@@ -43,13 +40,9 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftToOthers:
-    """The payload does not fit the handler here, and a worker with another version of it lives. Costs nothing.
-
-    ``met``: how often that happened to the task before.
-    """
+    """The payload does not fit the handler here; a worker with another version of it lives. Back to its old place."""
 
     error: str
-    met: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +119,8 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
-        case LeftToOthers(error=error, met=met):
-            seconds = min(0.1 * 2.0 ** min(met, 10), LONGEST_LEFT.total_seconds()) * (0.5 + chance / 2)
-            return Ending(
-                status=waiting, retries=retries, crashes=crashes, delay=timedelta(seconds=seconds),
-                reason="left to a worker with another version of the handler", error=error, outcome="misfit",
-            )  # fmt: skip
+        case LeftToOthers(error=error):
+            return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="misfit")
         case HandedBack(after=pause):
             why = None if pause is None else "handed back"
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=pause, reason=why)
