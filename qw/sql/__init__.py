@@ -18,7 +18,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 @cache
 def statements(noun: str) -> Mapping[str, str]:
     """The statements of *noun*'s file by verb, comments stripped."""
-    _, *parts = _NAME.split((files(__name__) / f"{noun}.sql").read_text())
+    _, *parts = _NAME.split((files(__name__) / f"{noun}.sql").read_text("utf-8"))
     return MappingProxyType({verb: _bare(text) for verb, text in zip(parts[::2], parts[1::2], strict=True)})
 
 

@@ -35,7 +35,7 @@ class Migration:
 def known() -> tuple[Migration, ...]:
     """The migrations that come with this qw, in order."""
     return tuple(
-        Migration(version=int(file.name[:4]), name=file.name.removesuffix(".sql"), text=file.read_text())
+        Migration(version=int(file.name[:4]), name=file.name.removesuffix(".sql"), text=file.read_text("utf-8"))
         for file in sorted(_folder().iterdir(), key=lambda file: file.name)
         if file.name.endswith(".sql")
     )

@@ -353,7 +353,7 @@ async def test_what_a_handler_sets_on_its_connection_is_its_own_alone(url: str, 
 
         assert (setting.status, setting.error) == ("completed", None)
         assert (plain.status, plain.error) == ("completed", None)
-        assert plain.result == {"path": '"$user", public', "user": "postgres", "row": [1], "temporary": False}
+        assert plain.result == {"path": '"$user", public', "user": shop.conn.info.user, "row": [1], "temporary": False}
         await expect_whole(shop.conn)
 
 

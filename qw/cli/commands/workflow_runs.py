@@ -195,7 +195,7 @@ def _edited(found: Detailed) -> JsonObject:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     if subprocess.run(["/bin/sh", "-c", f'{editor} "$1"', "sh", str(path)], check=False).returncode:
         raise Invalid(f"the editor exited with an error; nothing was changed, the text is in {path}")
-    source = read(path.read_text(), str(path))
+    source = read(path.read_text("utf-8"), str(path))
     workflow = parse_workflow(found.run.workflow, source.value, source.where)
     path.unlink()
     path.parent.rmdir()
