@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,80 @@ def test_the_second_ensure_starts_nothing(private_server: PrivateServer) -> None
 def test_it_listens_on_a_private_unix_socket_only(private_server: PrivateServer) -> None:
     assert ask(private_server.url, "show listen_addresses") == ""
     assert (private_server.home / "pg").stat().st_mode & 0o777 == 0o700
+
+
+ASK_AS = """
+import os, pwd, socket, sys
+entry = pwd.getpwuid(int(sys.argv[1]))
+os.setgroups([entry.pw_gid]), os.setresgid(*[entry.pw_gid] * 3), os.setresuid(*[entry.pw_uid] * 3)
+for what in (
+    lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[2]),
+    lambda: os.listdir(sys.argv[3]),
+    lambda: open(f"/proc/{sys.argv[4]}/environ", "rb").read(),
+    lambda: os.listdir(f"/proc/{sys.argv[4]}/cwd/"),
+):
+    try:
+        what()
+    except OSError:
+        continue
+    sys.exit("got in")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root runs the server as someone else")
+def test_who_runs_as_the_same_user_as_roots_server_does_not_get_at_it(private_server: PrivateServer) -> None:
+    server = embedded.ensure(private_server.home)
+    owner = server.data.stat().st_uid
+
+    asked = [
+        sys.executable,
+        "-c",
+        ASK_AS,
+        str(owner),
+        f"{server.data}/.s.PGSQL.5432",
+        str(server.data),
+        str(server.pid),
+    ]
+    done = subprocess.run(asked, capture_output=True, text=True)
+
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert ask(server.url, "show dynamic_shared_memory_type") == "mmap"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
+def test_a_home_with_other_things_in_it_is_left_open(home: Path) -> None:
+    (home / "notes").write_text("mine")
+
+    server = embedded.ensure(home)
+
+    assert server.data == home / "postgresql" / "pg"
+    assert home.stat().st_mode & 0o777 == 0o755
+    embedded.stop(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
+def test_a_home_that_only_root_can_get_to_has_its_server_elsewhere(home: Path, stopped: Path) -> None:
+    home.chmod(0o700)
+    place = embedded.place(home / "qw")
+    move_in(stopped, place)
+    try:
+        server = embedded.ensure(home / "qw")
+
+        assert ask(server.url, "select 1") == 1
+        found = embedded.running(home / "qw")
+        assert found is not None
+        assert found.url == server.url
+        assert embedded.stop(home / "qw")
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("left", ["", "\0\0\0", "nonsense\n"])
+def test_a_pid_file_that_a_crash_left_without_a_pid_does_not_keep_it_from_starting(stopped: Path, left: str) -> None:
+    (stopped / "pg" / "postmaster.pid").write_text(left)
+
+    assert embedded.ensure(stopped).started
 
 
 def test_it_syncs_every_commit(private_server: PrivateServer) -> None:

@@ -1,8 +1,9 @@
 """A private PostgreSQL for whoever names no database: one cluster per home, shared by every qw process of its user.
 
-It listens on a unix socket in its own 0700 directory and nowhere else: no port to clash, no password. The proof that it
-runs is that its socket answers; a process id proves nothing (it may be a zombie's, or another program's by now). It is
-started on its own, outlives qw, and only `stop` ends it. ``postmaster.pid`` is PostgreSQL's: never unlinked here.
+It listens on a unix socket in its own directory, which nobody else may enter (see `places`), and nowhere else: no port
+to clash, no password. The proof that it runs is that its socket answers; a process id proves nothing (it may be a
+zombie's, or another program's by now). It is started on its own, outlives qw, and only `stop` ends it.
+``postmaster.pid`` is PostgreSQL's: not unlinked here, unless a crash of the machine left it empty.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from qw.core.errors import Conflict, Misconfigured, Unavailable
+from qw.embedded.places import fence_in
+from qw.embedded.places import place as place
 from qw.embedded.programs import Owner, Programs, choose, environment, find_owner, reachable, run, user
 
 _DATABASE = "qw"
@@ -55,25 +58,29 @@ def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
     Safe to call from many processes at once: one of them starts it. Blocks: about a second when it does not run yet.
     Raise Misconfigured if there is no PostgreSQL to run or *home* cannot hold it, Unavailable if it does not come up.
     """
-    home = home.absolute()
     if server := running(home):
         return server
+    home = place(home)
     _make(home)
     with _locked(home):
-        return running(home) or _start(home, programs)
+        return _running_in(home) or _start(home, programs)
 
 
 def exists(home: Path) -> bool:
     """Whether there is a private server in *home*, running or not; so too where we may not look."""
     try:
-        return (home.absolute() / "pg" / "PG_VERSION").exists()
+        return (place(home) / "pg" / "PG_VERSION").exists()
     except PermissionError:
         return True
 
 
 def running(home: Path) -> PrivateServer | None:
     """The private server of *home* if it accepts connections now. No lock, no subprocess."""
-    data = home.absolute() / "pg"
+    return _running_in(place(home))
+
+
+def _running_in(home: Path) -> PrivateServer | None:
+    data = home / "pg"
     lines = _pid_file(data)
     if lines[_STATUS:] != ["ready"]:
         return None
@@ -90,7 +97,7 @@ def stop(home: Path) -> bool:
     """Stop the private server of *home*, ending its sessions. False if it was not running. The data stay."""
     if not running(home):
         return False
-    with _locked(home):
+    with _locked(place(home)):
         server = running(home)
         if server:
             _end(server)
@@ -100,7 +107,7 @@ def stop(home: Path) -> bool:
 def _pid_file(data: Path) -> list[str]:
     """What PostgreSQL keeps there: pid, directory, start, port, socket directory, address, memory key, status."""
     try:
-        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+        return [line.strip() for line in (data / "postmaster.pid").read_text(errors="replace").splitlines()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
@@ -123,9 +130,9 @@ def _listener(path: str, pid: int) -> int | None:
 
 def _make(home: Path) -> None:
     try:
-        if not home.exists():
-            home.mkdir(parents=True, exist_ok=True)
-            home.chmod(0o755 if os.geteuid() == 0 else 0o700)  # root's server is another user's, who must get in
+        for directory in reversed([each for each in (home, *home.parents) if not each.exists()]):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o700 if directory == home else 0o755)  # whatever the umask: root's server goes through
     except OSError as error:
         raise Misconfigured(f"cannot create {home} for a private PostgreSQL: {error.strerror}; set QW_HOME") from None
 
@@ -170,6 +177,8 @@ def _await(condition: Callable[[], bool], otherwise: str, patience: float = _PAT
 
 def _start(home: Path, named: Path | None) -> PrivateServer:
     owner = find_owner()
+    if owner:
+        owner = fence_in(home, owner)
     programs = reachable(choose(home / "pg", named), home, owner)
     if not (home / "pg" / "PG_VERSION").exists():
         _create(home, programs, owner)
@@ -208,25 +217,36 @@ def _let_settle(home: Path) -> None:
     deadline = time.monotonic() + 1
     while _pid_file(home / "pg")[_STATUS:] != ["ready"] and (home / "pg" / "postmaster.pid").exists():
         if time.monotonic() > deadline:
+            _drop_empty_pid_file(home / "pg")
             return
         time.sleep(0.01)
+
+
+def _drop_empty_pid_file(data: Path) -> None:
+    """Remove what a crash of the machine left of it, beside which PostgreSQL refuses to start.
+
+    It is written right after it is made: nobody who starts leaves it without a number for a second.
+    """
+    lines = _pid_file(data)
+    if not lines or not lines[0].lstrip("-").isdecimal():
+        (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServer:
     """Start the server, as often as it takes: it refuses while backends of a killed one still live."""
     sockets = _socket_directory(home, owner)
-    command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets)]
+    command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets, owner)]
     deadline = time.monotonic() + _PATIENCE
     said = "still in use"
     while "still in use" in said and time.monotonic() < deadline:
-        if server := running(home):
+        if server := _running_in(home):
             return server
         # a killed server's; nobody else's socket is there, and postmaster.pid is the lock that keeps the data safe
         (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         start = _log(home).stat().st_size
         with _spawned(command, home, owner) as lifeline:
             while lifeline.read(1) is None and time.monotonic() < deadline:
-                if server := running(home):
+                if server := _running_in(home):
                     return replace(server, started=True)
                 time.sleep(0.01)
         said = _log(home).read_bytes()[start:].decode(errors="replace")
@@ -236,8 +256,10 @@ def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServe
     )
 
 
-def _options(sockets: Path) -> list[str]:
+def _options(sockets: Path, owner: Owner | None) -> list[str]:
     settings = {"listen_addresses": "", "unix_socket_directories": sockets, "max_connections": 200}
+    if owner:  # posix has its memory in /dev/shm, where others who run as this user could change it
+        settings["dynamic_shared_memory_type"] = "mmap"
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
@@ -250,12 +272,15 @@ def _socket_directory(home: Path, owner: Owner | None) -> Path:
     if len(os.fsencode(data)) <= _LONGEST_SOCKET_DIRECTORY and not set(',"') & set(str(data)):
         return data
     directory = Path("/tmp") / f"qw-{sha256(os.fsencode(data)).hexdigest()[:16]}"  # noqa: S108 - checked below
+    mode = 0o770 if owner else 0o700  # root's, for the group of its server
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
         if owner:
-            os.chown(directory, owner.uid, owner.gid)
+            os.chown(directory, -1, owner.gid)
+            directory.chmod(mode)
     found = directory.lstat()
-    if found.st_uid != (owner.uid if owner else os.geteuid()) or stat.S_IMODE(found.st_mode) != 0o700:
+    is_ours = found.st_uid == os.geteuid() and (owner is None or found.st_gid == owner.gid)
+    if not is_ours or stat.S_IMODE(found.st_mode) != mode:
         raise Misconfigured(f"{directory} is not ours, and no socket can be in {home}; set QW_HOME")
     return directory
 

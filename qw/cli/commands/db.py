@@ -63,18 +63,20 @@ def sql() -> None:
 @app.command(cls=Verb, epilog="Example: qw db start")
 def start(output: Output = OutputFormat.TABLE) -> None:
     """Start the private PostgreSQL. Other commands start it when needed."""
+    from qw import embedded
     from qw.cli.session import load_settings
     from qw.daemon.database import ready
 
     settings = load_settings()
+    data = embedded.place(settings.home) / "pg"
     place = asyncio.run(ready(settings))
     if not place.is_private:
         say("a database is configured, so there is no private PostgreSQL to start")
     elif output is OutputFormat.TABLE:
-        say(f"PostgreSQL {'started' if place.started else 'runs'}; its data is in {settings.home / 'pg'}")
+        say(f"PostgreSQL {'started' if place.started else 'runs'}; its data is in {data}")
         print(place.url)
     else:
-        show_record({"url": place.url, "started": place.started, "data": str(settings.home / "pg")}, output)
+        show_record({"url": place.url, "started": place.started, "data": str(data)}, output)
 
 
 @app.command(cls=Verb, epilog="Example: qw db stop")
@@ -84,8 +86,9 @@ def stop() -> None:
     from qw.cli.session import load_settings
 
     settings = load_settings()
+    data = embedded.place(settings.home) / "pg"
     was_running = embedded.stop(settings.home)
-    say(f"PostgreSQL {'stopped' if was_running else 'was not running'}; its data is in {settings.home / 'pg'}")
+    say(f"PostgreSQL {'stopped' if was_running else 'was not running'}; its data is in {data}")
 
 
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="A role of PostgreSQL.")]

@@ -1,0 +1,78 @@
+"""Where a private cluster is, and who else may get at it.
+
+PostgreSQL does not run as root, so root's server runs as another user, such as ``postgres``, which other programs run
+as too. What these could write into it, root's daemon would run. So the server gets a group of its own, and its files
+are in a directory of root's that only this group may enter: a process of that user without the group reaches neither
+files nor socket, and may not trace the server either, since Linux compares groups as well.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from hashlib import sha256
+from pathlib import Path
+
+from qw.core.errors import Misconfigured
+from qw.embedded.programs import Owner
+
+_GROUPS = range(60578, 61184)  # numbers that no distribution gives away
+_BELOW = "postgresql"  # where home has other things in it
+_OURS = ("pg", "output", _BELOW)
+_PREFIXES = ("pg.", "pgsql")
+
+
+def place(home: Path) -> Path:
+    """The directory for *home*'s cluster, log and lock: itself, except where root's server needs one apart.
+
+    That is so where *home* has other things in it, and where nobody but root can get to it.
+    """
+    home = home.absolute()
+    if os.geteuid() != 0:
+        return home
+    if not all(_may_enter(parent) for parent in home.parents):
+        return Path("/var/lib") / f"qw-{_digest(home)}"
+    below = home / _BELOW
+    if (home / "pg.lock").exists() or (not (below / "pg.lock").exists() and _is_ours(home)):
+        return home
+    return below if _may_enter(home) else Path("/var/lib") / f"qw-{_digest(home)}"
+
+
+def fence_in(directory: Path, owner: Owner) -> Owner:
+    """Close root's *directory* to everybody but the server. Returns *owner* with the group that may enter."""
+    found = directory.stat()
+    if found.st_uid != os.geteuid():
+        raise Misconfigured(f"{directory} belongs to another user, who could change what is in it; set QW_HOME")
+    group: int = found.st_gid if found.st_gid in _GROUPS else _free_group(directory)
+    os.chown(directory, -1, group)
+    directory.chmod(0o710)
+    return owner._replace(gid=group)
+
+
+def _may_enter(directory: Path) -> bool:
+    """Whether everybody may; so too when it is still to be made."""
+    try:
+        return bool(directory.stat().st_mode & 0o001)
+    except FileNotFoundError:
+        return True
+
+
+def _is_ours(home: Path) -> bool:
+    """Whether there is nothing in *home* but what qw keeps there."""
+    try:
+        return all(entry.name in _OURS or entry.name.startswith(_PREFIXES) for entry in home.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+
+
+def _free_group(directory: Path) -> int:
+    """A number that is nobody's group, mostly another one for each directory."""
+    first = int(_digest(directory), 16) % len(_GROUPS)
+    taken = {entry.gr_gid for entry in grp.getgrall()} | {entry.pw_gid for entry in pwd.getpwall()}
+    free: int = next(group for group in (*_GROUPS[first:], *_GROUPS[:first]) if group not in taken)
+    return free
+
+
+def _digest(path: Path) -> str:
+    return sha256(os.fsencode(path)).hexdigest()[:16]
