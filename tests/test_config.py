@@ -208,7 +208,7 @@ def test_a_secret_is_given_once(here: Path) -> None:
     assert said == "QW_API_TOKENS: is set, and so is QW_API_TOKENS_FILE; only one may be"
 
 
-def test_fault_92_no_secret_is_shown() -> None:
+def test_no_secret_is_shown() -> None:
     settings = load(
         {
             "QW_API_TOKENS": "me:admin:hush",
@@ -225,7 +225,7 @@ def test_fault_92_no_secret_is_shown() -> None:
     assert display(settings)["listen_url"] == "host=h password=*** dbname=d"
 
 
-def test_fault_92_no_message_has_a_secret() -> None:
+def test_no_message_has_a_secret() -> None:
     said = faults({"QW_API_TOKENS": "me:hush", "DATABASE_URL": "mysql://u:hush@h", "QW_EMAIL_URL": "ftp://u:hush@h"})
 
     assert len(said) == 3
@@ -271,7 +271,7 @@ def test_loopback_needs_no_tokens(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
-def test_fault_91_other_addresses_need_tokens(host: str) -> None:
+def test_other_addresses_need_tokens(host: str) -> None:
     check_listening(load({"QW_HOST": host, "QW_API_TOKENS": "me:admin:hush"}))
 
     with pytest.raises(Misconfigured, match="QW_API_TOKENS"):

@@ -166,14 +166,14 @@ def test_faults_of_all_workflows_and_commands_are_told_together() -> None:
         ("10s", "10s"),
     ],
 )
-def test_fault_76_a_word_means_what_it_looks_like(word: str, value: Json) -> None:
+def test_a_word_means_what_it_looks_like(word: str, value: Json) -> None:
     source = read(f"x: {word}\n", "f.yaml")
 
     assert source.value == {"x": value}
     assert type(source.value["x"]) is type(value)
 
 
-def test_fault_76_keys_are_always_text() -> None:
+def test_keys_are_always_text() -> None:
     assert read("on: 1\n200: 2\ntrue: 3\nno: 4\n", "f.yaml").value == {"on": 1, "200": 2, "true": 3, "no": 4}
 
 
@@ -207,11 +207,11 @@ def test_fault_76_keys_are_always_text() -> None:
         ("version: '1'\n", "f.yaml:1:1: this qw reads version 1"),
     ],
 )
-def test_fault_76_what_yaml_has_beyond_json_is_refused_with_its_place(content: str, message: str) -> None:
+def test_what_yaml_has_beyond_json_is_refused_with_its_place(content: str, message: str) -> None:
     assert message in faults(content)[0]
 
 
-def test_fault_76_aliases_repeat_a_value_a_few_times_only() -> None:
+def test_aliases_repeat_a_value_a_few_times_only() -> None:
     few = "a: &a {x: [1, 2]}\nb: [*a, *a]\n"
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
@@ -223,7 +223,7 @@ def test_fault_76_aliases_repeat_a_value_a_few_times_only() -> None:
     assert time.perf_counter() - before < 1
 
 
-def test_fault_76_fifty_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
+def test_fifty_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
     with path.open("wb") as file:
         file.truncate(50 * 1024 * 1024)
@@ -303,7 +303,7 @@ def test_a_wrong_command_is_refused_with_its_place(command: str, message: str) -
 
 
 @given(st.text(alphabet="ab:-[]{},#&*!|>'\"%@` \n\t?01~<\\", max_size=80))
-def test_fault_75_any_text_is_read_or_refused_as_invalid(content: str) -> None:
+def test_any_text_is_read_or_refused_as_invalid(content: str) -> None:
     with suppress(Invalid):
         loads(content)
 

@@ -163,7 +163,7 @@ def test_it_syncs_every_commit(private_server: PrivateServer) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_fault_92_the_server_is_given_no_secrets(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_is_given_no_secrets(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QW_API_TOKENS", "me:admin:hush")
     monkeypatch.setenv("PGPORT", "1")
 

@@ -41,7 +41,7 @@ async def test_opening_twice_and_closing_twice_is_harmless(place: Place) -> None
     assert confirmed == {message.id}
 
 
-async def test_fault_52_publishing_again_changes_no_id(place: Place) -> None:
+async def test_publishing_again_changes_no_id(place: Place) -> None:
     broker = place.broker()
     messages = [told() for _ in range(5)]
 
@@ -78,7 +78,7 @@ async def test_a_message_without_task_or_listener_is_taken(place: Place) -> None
     assert confirmed == {lonely.id}
 
 
-async def test_fault_49_a_broker_that_is_down_is_unavailable_and_then_comes_back(far_place: Place) -> None:
+async def test_a_broker_that_is_down_is_unavailable_and_then_comes_back(far_place: Place) -> None:
     async with proxied(far_place.url) as proxy:
         broker = far_place.broker(proxy.url)
         first, second, third = told(), told(), told()
@@ -97,7 +97,7 @@ async def test_fault_49_a_broker_that_is_down_is_unavailable_and_then_comes_back
     assert set(ids(await far_place.got())) == {first.id, second.id, third.id}
 
 
-async def test_fault_50_a_broker_that_never_answers_is_given_up_in_time(
+async def test_a_broker_that_never_answers_is_given_up_in_time(
     far_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
@@ -118,7 +118,7 @@ async def test_fault_50_a_broker_that_never_answers_is_given_up_in_time(
             await broker.close()
 
 
-async def test_fault_51_a_lost_confirm_makes_a_duplicate_with_the_same_id(
+async def test_a_lost_confirm_makes_a_duplicate_with_the_same_id(
     far_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
@@ -141,7 +141,7 @@ async def test_fault_51_a_lost_confirm_makes_a_duplicate_with_the_same_id(
     assert set(ids(bodies)) == {message.id}
 
 
-async def test_fault_59_what_somebody_deleted_is_declared_again(far_place: Place) -> None:
+async def test_what_somebody_deleted_is_declared_again(far_place: Place) -> None:
     broker = far_place.broker()
     await broker.publish([told()])
     await far_place.destroy()
@@ -156,7 +156,7 @@ async def test_fault_59_what_somebody_deleted_is_declared_again(far_place: Place
     assert confirmed == {lost.id}
 
 
-async def test_fault_59_wrong_credentials_are_told_without_them(far_place: Place) -> None:
+async def test_wrong_credentials_are_told_without_them(far_place: Place) -> None:
     scheme, _, rest = far_place.url.partition("://")
     host = rest.rpartition("@")[2]
     if scheme == "nats":

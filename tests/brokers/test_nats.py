@@ -21,7 +21,7 @@ def broker(url: str) -> NatsBroker:
     return NatsBroker(url, format=Format.CLOUDEVENTS)
 
 
-async def test_fault_59_wrong_credentials_are_told_without_them() -> None:
+async def test_wrong_credentials_are_told_without_them() -> None:
     with private("nats", "--user", "qw", "--pass", "right") as server:
         right = broker(server.url.replace("//", "//qw:right@"))
         wrong = broker(server.url.replace("//", "//qw:s3cret-word@"))
@@ -36,7 +36,7 @@ async def test_fault_59_wrong_credentials_are_told_without_them() -> None:
     assert confirmed == {message.id}
 
 
-async def test_fault_57_the_limit_of_the_server_is_known_and_one_message_over_it_harms_no_other() -> None:
+async def test_the_limit_of_the_server_is_known_and_one_message_over_it_harms_no_other() -> None:
     with private("nats") as server:
         made = broker(server.url)
         await made.open()

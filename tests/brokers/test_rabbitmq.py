@@ -48,7 +48,7 @@ def test_frames_made_by_hand_are_those_of_the_library() -> None:
     assert len(pieces) == -(-len(message.body) // 1000)
 
 
-async def test_fault_52_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
+async def test_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
     await broker.open()
@@ -68,7 +68,7 @@ async def test_fault_52_what_comes_back_is_not_published(rabbitmq_url: str) -> N
     assert confirmed == {message.id}
 
 
-async def test_fault_52_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> None:
+async def test_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
     await broker.open()
@@ -96,7 +96,7 @@ async def is_full(channel: aio_pika.abc.AbstractChannel, queue: str) -> bool:
     return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count == 1
 
 
-async def test_fault_59_a_queue_that_others_declared_with_other_arguments_is_used_as_it_is(rabbitmq_url: str) -> None:
+async def test_a_queue_that_others_declared_with_other_arguments_is_used_as_it_is(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     broker = RabbitBroker(rabbitmq_url, format=Format.NEST, queue=name)
     async with await aio_pika.connect(rabbitmq_url) as connection:
@@ -154,9 +154,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.slow
-async def test_fault_53_a_memory_alarm_is_a_reason_that_is_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_memory_alarm_is_a_reason_that_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     broker = RabbitBroker(server.url, format=Format.CLOUDEVENTS)
     await broker.publish([told()])
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_meant_is_said_in_one_line_and_nothing_is_stored(
     ],
     ids=lambda value: value[:24],
 )
-def test_fault_71_to_75_a_payload_that_cannot_be_stored_is_refused(qw: Qw, payload: str, said: str) -> None:
+def test_a_payload_that_cannot_be_stored_is_refused(qw: Qw, payload: str, said: str) -> None:
     done = qw("enqueue", "noop", "--payload", "-", stdin=payload)
 
     assert done.code == 2
@@ -153,7 +153,7 @@ def test_fault_71_to_75_a_payload_that_cannot_be_stored_is_refused(qw: Qw, paylo
     assert qw("task", "list", "--quiet").out == ""
 
 
-def test_fault_72_integers_pass_unchanged_through_the_command_line(qw: Qw) -> None:
+def test_integers_pass_unchanged_through_the_command_line(qw: Qw) -> None:
     payload = {"a": 2**53 + 1, "b": 2**64 - 1, "c": -(2**63), "d": 0.1}
 
     id = qw("enqueue", "noop", "--payload", json.dumps(payload)).id

@@ -136,7 +136,7 @@ def test_a_role_without_rights_is_exit_5(qw: Qw, url: str) -> None:
     assert "qw db grant" in done.err
 
 
-def test_fault_16_who_reads_only_the_first_line_ends_it_quietly(qw: Qw) -> None:
+def test_who_reads_only_the_first_line_ends_it_quietly(qw: Qw) -> None:
     for _ in range(3):
         qw("enqueue", "noop", "--payload", json.dumps({"long": "x" * 50_000}))
 

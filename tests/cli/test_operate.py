@@ -310,7 +310,7 @@ def test_an_operator_may_add_and_remove_schedules(qw: Qw) -> None:
         assert f'grant execute on function qw.{function} to "zoe";' in given
 
 
-def test_fault_16_a_follower_that_is_interrupted_says_nothing_and_exits_130(qw: Qw) -> None:
+def test_a_follower_that_is_interrupted_says_nothing_and_exits_130(qw: Qw) -> None:
     id = qw("enqueue", "noop", "--in", "1h").id
     with qw.started("wait", str(id)) as process:
         wait_until(lambda: _asks_for_the_end(qw))

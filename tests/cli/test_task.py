@@ -221,7 +221,7 @@ def test_a_beginning_of_two_ids_is_a_conflict(qw: Qw) -> None:
 
 @pytest.mark.parametrize("id", ["-1", "", "abc", "1;DROP TABLE qw.task", "../1", str(2**63), "%", "01890000\n"])
 @pytest.mark.parametrize("verb", ["show", "cancel"])
-def test_fault_77_what_is_no_id_is_refused(qw: Qw, verb: str, id: str) -> None:
+def test_what_is_no_id_is_refused(qw: Qw, verb: str, id: str) -> None:
     done = qw("task", verb, "--", id)
 
     assert done.code in (2, 3)
@@ -229,16 +229,16 @@ def test_fault_77_what_is_no_id_is_refused(qw: Qw, verb: str, id: str) -> None:
 
 
 @pytest.mark.parametrize("limit", ["-1", "0", "1001", "1e9", "x"])
-def test_fault_77_a_limit_is_between_1_and_1000(qw: Qw, limit: str) -> None:
+def test_a_limit_is_between_1_and_1000(qw: Qw, limit: str) -> None:
     assert qw("task", "list", f"--limit={limit}").code == 2
 
 
-def test_fault_77_a_cursor_that_was_forged_is_refused(qw: Qw) -> None:
+def test_a_cursor_that_was_forged_is_refused(qw: Qw) -> None:
     assert qw("task", "list", "--before", "zzzz").code == 2
 
 
 @pytest.mark.parametrize("word", ["' OR 1=1 --", "x'; select pg_sleep(5); --", "%s", "\\"])
-def test_fault_78_filters_are_values_and_never_sql(qw: Qw, url: str, word: str) -> None:
+def test_filters_are_values_and_never_sql(qw: Qw, url: str, word: str) -> None:
     qw("enqueue", "noop")
 
     for flag in ("--type", "--queue", "--error"):

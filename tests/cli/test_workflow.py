@@ -103,7 +103,7 @@ def test_what_cannot_be_started_or_shown_is_said(greet: Qw, words: list[str], co
     assert greet("workflow", "runs", "--quiet").out == ""
 
 
-def test_fault_76_each_fault_of_a_file_is_on_a_line_with_its_place(qw: Qw) -> None:
+def test_each_fault_of_a_file_is_on_a_line_with_its_place(qw: Qw) -> None:
     (qw.folder / "bad.yaml").write_text(BAD)
     (qw.folder / "good.yaml").write_text(GOOD)
 
@@ -117,7 +117,7 @@ def test_fault_76_each_fault_of_a_file_is_on_a_line_with_its_place(qw: Qw) -> No
     "content",
     ["a: !!python/object/apply:os.system ['touch hacked']", "workflows: {a: [", "a: &a [1]\nb: *a", "\tworkflows: {}"],
 )
-def test_fault_76_yaml_that_could_hurt_is_refused(qw: Qw, content: str) -> None:
+def test_yaml_that_could_hurt_is_refused(qw: Qw, content: str) -> None:
     (qw.folder / "workflows.yaml").write_text(content)
 
     checked, started = qw("workflow", "validate"), qw.process("daemon", "--drain")

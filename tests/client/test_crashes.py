@@ -260,7 +260,7 @@ def test_any_run_with_a_crash_at_every_statement_keeps_every_promise(
     asyncio.run(drive(url, document, data.draw, every=True))
 
 
-def test_fault_66_a_crash_at_every_statement_of_a_pass_loses_and_doubles_nothing(url: str) -> None:
+def test_a_crash_at_every_statement_of_a_pass_loses_and_doubles_nothing(url: str) -> None:
     undo = {"type": "noop"}
     document: JsonObject = {
         "steps": [

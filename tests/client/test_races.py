@@ -20,7 +20,7 @@ DIAMOND = (step("left"), step("right"), step("join", "left", "right"))
 
 
 @pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.slow)])
-async def test_fault_65_two_needs_that_end_at_the_same_instant_start_their_successor_once(
+async def test_two_needs_that_end_at_the_same_instant_start_their_successor_once(
     conn: Connection, url: str, times: int
 ) -> None:
     await kept(conn, *DIAMOND)
@@ -110,7 +110,7 @@ async def test_a_run_that_cannot_be_planned_leaves_the_others_untouched(conn: Co
     assert "cannot be planned: steps: must be a list of steps" in str(poisoned.error)
 
 
-async def test_fault_69_a_large_result_fails_the_step_that_takes_too_much_of_it_and_no_other_run(
+async def test_a_large_result_fails_the_step_that_takes_too_much_of_it_and_no_other_run(
     conn: Connection,
 ) -> None:
     text = "${{ steps.a.result + steps.a.result + steps.a.result + steps.a.result + steps.a.result }}"
@@ -128,7 +128,7 @@ async def test_fault_69_a_large_result_fails_the_step_that_takes_too_much_of_it_
     assert (run.status, run.error) == ("failed", "step b: x: the value is larger than 1,048,576 characters")
 
 
-async def test_fault_68_nothing_starts_after_a_cancel_has_committed(conn: Connection, url: str) -> None:
+async def test_nothing_starts_after_a_cancel_has_committed(conn: Connection, url: str) -> None:
     await kept(conn, step("a"), step("b", "a"), step("c", "a"))
     worker = await registered(conn)
 

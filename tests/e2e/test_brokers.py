@@ -116,7 +116,7 @@ async def expect_all_told(server: Server, ids: list[UUID]) -> None:
     assert [id for id in ids if told[id] != LIFE] == []
 
 
-async def test_fault_49_a_broker_that_is_stopped_killed_frozen_and_started_loses_nothing(
+async def test_a_broker_that_is_stopped_killed_frozen_and_started_loses_nothing(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
     await outlives(url, queue, daemons, running, 1000)
@@ -124,7 +124,7 @@ async def test_fault_49_a_broker_that_is_stopped_killed_frozen_and_started_loses
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_fault_49_ten_thousand_tasks_outlive_their_broker(
+async def test_ten_thousand_tasks_outlive_their_broker(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
     await outlives(url, queue, daemons, running, 10_000)
@@ -159,7 +159,7 @@ async def outlives(url: str, queue: Queue, daemons: Daemons, server: Server, cou
 
 @pytest.mark.parametrize("broker", ["redis", "nats", pytest.param("rabbitmq", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.timeout(300)  # reads all that the test before it left at the broker
-async def test_fault_54_a_relay_killed_between_confirm_and_delete_tells_again_under_the_same_ids(
+async def test_a_relay_killed_between_confirm_and_delete_tells_again_under_the_same_ids(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
     first = daemons(QW_BROKER_URL=running.url, **SETTINGS).ready()
@@ -194,7 +194,7 @@ DELETES = """
 
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(600)
-async def test_fault_49_events_in_postgresql_itself_outlive_its_troubles(
+async def test_events_in_postgresql_itself_outlive_its_troubles(
     private_url: str, private_server: PrivateServer, private_daemons: Daemons, count: int
 ) -> None:
     private_daemons(QW_BROKER="postgres", **SETTINGS).ready()
@@ -243,7 +243,7 @@ async def insist(client: Client, ids: list[UUID]) -> None:
 
 
 @pytest.mark.slow
-async def test_fault_55_a_frozen_relay_is_inherited_from_and_harms_nothing_when_it_thaws(
+async def test_a_frozen_relay_is_inherited_from_and_harms_nothing_when_it_thaws(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
     settings = {"QW_BROKER_URL": running.url, **SETTINGS}

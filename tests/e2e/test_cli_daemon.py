@@ -54,7 +54,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_fault_16_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -> None:
+def test_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -> None:
     with qw.daemon("--allow-commands") as daemon:
         qw("run", "--", "sleep", "0.7")
         wait_until(lambda: statuses(qw) == ["processing"])
@@ -66,7 +66,7 @@ def test_fault_16_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.S
     assert "Traceback" not in qw.log
 
 
-def test_fault_16_a_second_signal_hands_running_tasks_back_at_no_cost(qw: Qw) -> None:
+def test_a_second_signal_hands_running_tasks_back_at_no_cost(qw: Qw) -> None:
     with qw.daemon("--allow-commands") as daemon:
         qw("run", "--", "sleep", "60")
         wait_until(lambda: statuses(qw) == ["processing"])
@@ -97,7 +97,7 @@ def test_a_hangup_has_the_workflow_files_read_again(qw: Qw) -> None:
     assert {"before", "after"} <= set(names())
 
 
-def test_fault_16_a_daemon_ends_with_its_terminal(qw: Qw) -> None:
+def test_a_daemon_ends_with_its_terminal(qw: Qw) -> None:
     with terminal(qw.environ, qw.folder) as screen:
         screen.start(f"{sys.executable} -m qw daemon --no-http", until="daemon is ready")
         [process] = workers(qw)

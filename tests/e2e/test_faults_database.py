@@ -33,7 +33,7 @@ def opened(url: str) -> Iterator[Queue]:
         yield Queue(connection, url)
 
 
-def test_fault_28_all_sessions_killed_cost_nothing(daemons: Daemons, queue: Queue) -> None:
+def test_all_sessions_killed_cost_nothing(daemons: Daemons, queue: Queue) -> None:
     daemon, other = daemons().ready(), daemons("--queues", "other").ready()
     ids = queue.put("nap", 5, seconds=2)
     wait_until(lambda: len(daemon.marks("begin")) == 5)
@@ -51,7 +51,7 @@ def test_fault_28_all_sessions_killed_cost_nothing(daemons: Daemons, queue: Queu
     assert queue.value("select count(*) from qw.worker where dead_at is not null") == 0
 
 
-def test_fault_32a_sessions_killed_again_and_again_lose_no_outcome(daemons: Daemons, queue: Queue) -> None:
+def test_sessions_killed_again_and_again_lose_no_outcome(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     ids = queue.put("nap", 300, seconds=0.05)
     deadline = time.monotonic() + 30
@@ -68,7 +68,7 @@ def test_fault_32a_sessions_killed_again_and_again_lose_no_outcome(daemons: Daem
 
 
 @pytest.mark.parametrize("mode", ["immediate", pytest.param("fast", marks=pytest.mark.slow)])
-def test_fault_29_a_restart_of_the_server_costs_nothing(
+def test_a_restart_of_the_server_costs_nothing(
     private_daemons: Daemons, private_server: PrivateServer, mode: str
 ) -> None:
     one = private_daemons(QW_LEASE="10s").ready()  # a recovery may take some seconds
@@ -89,9 +89,7 @@ def test_fault_29_a_restart_of_the_server_costs_nothing(
     assert two.is_alive
 
 
-def test_fault_30_results_wait_for_a_database_that_is_long_away(
-    private_daemons: Daemons, private_server: PrivateServer
-) -> None:
+def test_results_wait_for_a_database_that_is_long_away(private_daemons: Daemons, private_server: PrivateServer) -> None:
     daemon = private_daemons(QW_LEASE="30s").ready()
     with opened(private_daemons.url) as queue:
         ids = queue.put("nap", 5, seconds=1)
@@ -109,7 +107,7 @@ def test_fault_30_results_wait_for_a_database_that_is_long_away(
 
 
 @pytest.mark.slow
-def test_fault_30_a_lease_that_ran_out_while_the_database_was_away_costs_nothing_either(
+def test_a_lease_that_ran_out_while_the_database_was_away_costs_nothing_either(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
     daemon = private_daemons().ready()
@@ -126,9 +124,7 @@ def test_fault_30_a_lease_that_ran_out_while_the_database_was_away_costs_nothing
     assert daemon.is_alive
 
 
-def test_fault_31_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_over(
-    daemons: Daemons, queue: Queue
-) -> None:
+def test_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_over(daemons: Daemons, queue: Queue) -> None:
     with hole(queue.url) as proxy:
         cut_off, other = daemons(url=proxy.url).ready(), daemons("--queues", "other").ready()
         id = queue.put_one("nap", seconds=60)
@@ -148,7 +144,7 @@ def test_fault_31_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_
 
 
 @pytest.mark.slow
-def test_fault_33_short_time_outs_of_the_role_are_met_with_another_try(
+def test_short_time_outs_of_the_role_are_met_with_another_try(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
     with opened(private_server.url) as admin:
@@ -175,7 +171,7 @@ def test_fault_33_short_time_outs_of_the_role_are_met_with_another_try(
     "qw.running", pytest.param("qw.task", marks=pytest.mark.slow),
     pytest.param("qw.finished, qw.ready", marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_fault_34_an_admins_lock_is_waited_for_and_kills_nobody(daemons: Daemons, queue: Queue, tables: str) -> None:
+def test_an_admins_lock_is_waited_for_and_kills_nobody(daemons: Daemons, queue: Queue, tables: str) -> None:
     one, two = daemons().ready(), daemons("--queues", "other").ready()
     id = queue.put_one("nap", seconds=1)
     wait_until(lambda: one.marks("begin"))
@@ -190,7 +186,7 @@ def test_fault_34_an_admins_lock_is_waited_for_and_kills_nobody(daemons: Daemons
     assert two.is_alive
 
 
-def test_fault_35_a_running_daemon_keeps_its_connections_and_a_new_one_waits_for_some(
+def test_a_running_daemon_keeps_its_connections_and_a_new_one_waits_for_some(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
     daemon = private_daemons().ready()
@@ -263,9 +259,7 @@ def fill(crowd: ExitStack, url: str) -> None:
         crowd.enter_context(closing(psycopg.connect(url)))
 
 
-def test_fault_36_what_is_wrong_with_a_database_is_said_in_one_line(
-    daemons: Daemons, queue: Queue, own_url: str
-) -> None:
+def test_what_is_wrong_with_a_database_is_said_in_one_line(daemons: Daemons, queue: Queue, own_url: str) -> None:
     with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute("insert into qw.migration (version, name, digest) values (9999, 'later', '')")
     nobody = make_conninfo(own_url, user="no_such_role")
@@ -287,9 +281,7 @@ def test_fault_36_what_is_wrong_with_a_database_is_said_in_one_line(
         assert "topsecret" not in str(text)
 
 
-def test_fault_38_a_server_that_takes_no_writes_is_waited_for(
-    private_daemons: Daemons, private_server: PrivateServer
-) -> None:
+def test_a_server_that_takes_no_writes_is_waited_for(private_daemons: Daemons, private_server: PrivateServer) -> None:
     daemon = private_daemons().ready()
     with opened(private_daemons.url) as queue, opened(private_server.url) as admin:
         id = queue.put_one("nap", seconds=1)
@@ -310,7 +302,7 @@ def test_fault_38_a_server_that_takes_no_writes_is_waited_for(
 
 
 @pytest.mark.slow
-def test_fault_42_what_no_notification_told_of_is_found_by_looking(daemons: Daemons, queue: Queue) -> None:
+def test_what_no_notification_told_of_is_found_by_looking(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
@@ -323,7 +315,7 @@ def test_fault_42_what_no_notification_told_of_is_found_by_looking(daemons: Daem
     assert queue.value("select count(*) from qw.attempt") == 0
 
 
-def test_fault_44_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(daemons: Daemons, queue: Queue) -> None:
+def test_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(daemons: Daemons, queue: Queue) -> None:
     daemons().ready(), daemons().ready()
     ids = queue.put("nap", 200, seconds=0.01)
     program = (
@@ -347,9 +339,7 @@ def test_fault_44_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(d
 
 
 @pytest.mark.slow
-def test_fault_21_everything_frozen_together_costs_nothing(
-    private_daemons: Daemons, private_server: PrivateServer
-) -> None:
+def test_everything_frozen_together_costs_nothing(private_daemons: Daemons, private_server: PrivateServer) -> None:
     one, two = private_daemons().ready(), private_daemons("--queues", "other").ready()
     with opened(private_daemons.url) as queue:
         id = queue.put_one("nap", seconds=3)

@@ -14,7 +14,7 @@ from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import SESSIONS, Queue
 
 
-def test_fault_01_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, queue: Queue) -> None:
+def test_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, queue: Queue) -> None:
     one, two = daemons("--queues", "default").ready(), daemons("--queues", "other").ready()
     ids = queue.put("nap", 5, seconds=60)
     wait_until(lambda: len(one.marks("begin")) == 5)
@@ -30,7 +30,7 @@ def test_fault_01_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: D
     queue.expect_whole()
 
 
-def test_fault_02_and_10_a_daemon_started_again_at_once_finds_its_own_tasks(daemons: Daemons, queue: Queue) -> None:
+def test_a_daemon_started_again_at_once_finds_its_own_tasks(daemons: Daemons, queue: Queue) -> None:
     first = daemons().ready()
     id = queue.put_one("once", seconds=60)
     wait_until(lambda: first.marks("effect"))
@@ -43,9 +43,7 @@ def test_fault_02_and_10_a_daemon_started_again_at_once_finds_its_own_tasks(daem
     assert queue.field(id, "attempt") == 2
 
 
-def test_fault_03_the_second_attempt_after_an_effect_has_the_same_idempotency_key(
-    daemons: Daemons, queue: Queue
-) -> None:
+def test_the_second_attempt_after_an_effect_has_the_same_idempotency_key(daemons: Daemons, queue: Queue) -> None:
     first, second = daemons().ready(), daemons("--queues", "nothing").ready()
     id = queue.put_one("once", seconds=60)
     wait_until(lambda: first.marks("effect"))
@@ -60,9 +58,7 @@ def test_fault_03_the_second_attempt_after_an_effect_has_the_same_idempotency_ke
     assert queue.value("select count(*) from qw.finished") == 1
 
 
-def test_fault_04_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused(
-    daemons: Daemons, queue: Queue
-) -> None:
+def test_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused(daemons: Daemons, queue: Queue) -> None:
     zombie = daemons().ready()
     id = queue.put_one("doze", seconds=1)
     wait_until(lambda: zombie.marks("begin"))
@@ -83,7 +79,7 @@ def test_fault_04_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused
     queue.expect_whole()
 
 
-def test_fault_04b_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemons: Daemons, queue: Queue) -> None:
+def test_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemons: Daemons, queue: Queue) -> None:
     zombie = daemons("--queues", "default").ready()  # alone: no other one's claim can be what waits below
     queue.wait_for(queue.put("nap", seconds=0), "completed")  # the claim is prepared now: one message, one answer
     with psycopg.connect(queue.url) as locker:
@@ -107,7 +103,7 @@ def test_fault_04b_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemo
     queue.expect_whole()
 
 
-def test_fault_04_who_starts_over_holds_its_new_lock_twice(daemons: Daemons, queue: Queue) -> None:
+def test_who_starts_over_holds_its_new_lock_twice(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     holders = """
         select count(*) from pg_locks join pg_stat_activity a using (pid)
@@ -146,7 +142,7 @@ def test_a_thawed_daemon_starts_nothing_that_others_took_over_meanwhile(daemons:
 
 
 @pytest.mark.slow
-def test_fault_05_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue) -> None:
+def test_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue) -> None:
     one, other = daemons(QW_LEASE="4s").ready(), daemons("--queues", "other", QW_LEASE="4s").ready()
     id = queue.put_one("nap", seconds=1.5)
     wait_until(lambda: one.marks("begin"))
@@ -161,7 +157,7 @@ def test_fault_05_a_short_freeze_changes_nothing(daemons: Daemons, queue: Queue)
 
 
 @pytest.mark.slow
-def test_fault_06_a_task_longer_than_the_lease_runs_once(daemons: Daemons, queue: Queue) -> None:
+def test_a_task_longer_than_the_lease_runs_once(daemons: Daemons, queue: Queue) -> None:
     one, _two = daemons().ready(), daemons().ready()
     ids = [queue.put_one("nap", seconds=LEASE * 2), queue.put_one("doze", seconds=LEASE * 2)]
 
@@ -171,7 +167,7 @@ def test_fault_06_a_task_longer_than_the_lease_runs_once(daemons: Daemons, queue
     assert queue.column("select distinct attempt from qw.finished") == [1]
 
 
-def test_fault_07_a_blocked_loop_costs_no_lease(daemons: Daemons, queue: Queue) -> None:
+def test_a_blocked_loop_costs_no_lease(daemons: Daemons, queue: Queue) -> None:
     one, _two = daemons().ready(), daemons("--queues", "other").ready()
     blocked = queue.put_one("block", seconds=LEASE * 2)
     wait_until(lambda: one.marks("begin"))
@@ -183,7 +179,7 @@ def test_fault_07_a_blocked_loop_costs_no_lease(daemons: Daemons, queue: Queue) 
 
 
 @pytest.mark.slow
-def test_fault_08_a_lock_held_in_c_beyond_the_lease_loses_it(daemons: Daemons, queue: Queue) -> None:
+def test_a_lock_held_in_c_beyond_the_lease_loses_it(daemons: Daemons, queue: Queue) -> None:
     holder = daemons("--queues", "default").ready()
     id = queue.put_one("clutch", seconds=LEASE + 3)
     wait_until(lambda: holder.marks("begin"))
@@ -198,7 +194,7 @@ def test_fault_08_a_lock_held_in_c_beyond_the_lease_loses_it(daemons: Daemons, q
     queue.expect_whole()
 
 
-def test_fault_09_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Queue) -> None:
+def test_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Queue) -> None:
     one, two = daemons().ready(), daemons().ready()
     assert one.worker != two.worker
     ids = queue.put("nap", 20, seconds=1)
@@ -211,7 +207,7 @@ def test_fault_09_daemons_of_one_host_share_nothing(daemons: Daemons, queue: Que
     assert two.is_alive
 
 
-def test_fault_10_a_daemon_that_is_started_again_at_once_inherits_no_lease(daemons: Daemons, queue: Queue) -> None:
+def test_a_daemon_that_is_started_again_at_once_inherits_no_lease(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     dead = daemon.worker
     ids = queue.put("nap", 3, seconds=60)
@@ -230,7 +226,7 @@ def test_fault_10_a_daemon_that_is_started_again_at_once_inherits_no_lease(daemo
 @pytest.mark.parametrize(
     "how", ["exit", pytest.param("abort", marks=pytest.mark.slow), pytest.param("segfault", marks=pytest.mark.slow)]
 )
-def test_fault_11_a_poison_task_is_failed_after_three_crashes_and_takes_few_along(
+def test_a_poison_task_is_failed_after_three_crashes_and_takes_few_along(
     daemons: Daemons, queue: Queue, how: str
 ) -> None:
     innocent = queue.put("nap", 3, seconds=1)
@@ -268,7 +264,7 @@ def are_failed(queue: Queue, ids: list[UUID]) -> bool:
     return {queue.status(id) for id in ids} == {"failed"}
 
 
-def test_fault_15_a_stop_drains_and_gives_back_what_it_does_not_finish(daemons: Daemons, queue: Queue) -> None:
+def test_a_stop_drains_and_gives_back_what_it_does_not_finish(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons(QW_GRACE="1s").ready()
     short, long = queue.put_one("nap", seconds=0.7), queue.put_one("nap", seconds=60)
     wait_until(lambda: len(daemon.marks("begin")) == 2)
@@ -285,7 +281,7 @@ def test_fault_15_a_stop_drains_and_gives_back_what_it_does_not_finish(daemons: 
     queue.expect_whole()
 
 
-def test_fault_15_a_thread_that_stays_is_given_back_too(daemons: Daemons, queue: Queue) -> None:
+def test_a_thread_that_stays_is_given_back_too(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons(QW_GRACE="0s").ready()
     id = queue.put_one("doze", seconds=60)
     wait_until(lambda: daemon.marks("begin"))
@@ -295,7 +291,7 @@ def test_fault_15_a_thread_that_stays_is_given_back_too(daemons: Daemons, queue:
     assert (queue.status(id), queue.field(id, "crashes")) == ("pending", 0)
 
 
-def test_fault_16_a_second_signal_does_not_wait_for_the_grace(daemons: Daemons, queue: Queue) -> None:
+def test_a_second_signal_does_not_wait_for_the_grace(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons(QW_GRACE="60s").ready()
     id = queue.put_one("nap", seconds=60)
     wait_until(lambda: daemon.marks("begin"))
@@ -309,7 +305,7 @@ def test_fault_16_a_second_signal_does_not_wait_for_the_grace(daemons: Daemons, 
 
 
 @pytest.mark.parametrize("moment", [0.1, 0.5])
-def test_fault_17_a_stop_during_the_start_ends_it_at_once(daemons: Daemons, queue: Queue, moment: float) -> None:
+def test_a_stop_during_the_start_ends_it_at_once(daemons: Daemons, queue: Queue, moment: float) -> None:
     daemon = daemons()
     time.sleep(moment)
     daemon.send(signal.SIGTERM)

@@ -43,9 +43,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_fault_24_a_command_dies_with_its_daemon_and_runs_again_once(
-    daemons: Daemons, queue: Queue, tmp_path: Path
-) -> None:
+def test_a_command_dies_with_its_daemon_and_runs_again_once(daemons: Daemons, queue: Queue, tmp_path: Path) -> None:
     daemon = daemons(QW_ALLOW_COMMANDS="1").ready()
     pids = tmp_path / "pids"
     id = enqueue_command(queue.url, "/bin/sh", "-c", f"echo $$ >> {pids}; exec sleep 60")
@@ -80,9 +78,7 @@ def test_a_command_that_ignores_term_is_gone_before_a_cut_off_daemons_task_runs_
         proxy.open()
 
 
-def test_fault_15_a_command_is_dead_before_its_task_is_given_back(
-    daemons: Daemons, queue: Queue, tmp_path: Path
-) -> None:
+def test_a_command_is_dead_before_its_task_is_given_back(daemons: Daemons, queue: Queue, tmp_path: Path) -> None:
     daemon = daemons(QW_ALLOW_COMMANDS="1", QW_GRACE="0s").ready()
     pids = tmp_path / "pids"
     id = enqueue_command(queue.url, "/bin/sh", "-c", f"echo $$ >> {pids}; sleep 60")
@@ -95,7 +91,7 @@ def test_fault_15_a_command_is_dead_before_its_task_is_given_back(
 
 
 @pytest.mark.slow
-def test_fault_26_without_descriptors_it_goes_on_as_soon_as_there_are_some(daemons: Daemons, queue: Queue) -> None:
+def test_without_descriptors_it_goes_on_as_soon_as_there_are_some(daemons: Daemons, queue: Queue) -> None:
     daemon = daemons().ready()
     limit_descriptors(daemon.process.pid, 12)
     queue.value(SESSIONS)
@@ -131,7 +127,7 @@ def small_disk() -> Iterator[PrivateServer]:
 
 
 @pytest.mark.slow
-def test_fault_37_a_full_disk_is_waited_for(small_disk: PrivateServer, tmp_path: Path) -> None:
+def test_a_full_disk_is_waited_for(small_disk: PrivateServer, tmp_path: Path) -> None:
     migrated(small_disk.url)
     daemons = Daemons(small_disk.url, tmp_path)
     daemon = daemons(QW_LEASE="20s").ready()
@@ -154,7 +150,7 @@ def test_fault_37_a_full_disk_is_waited_for(small_disk: PrivateServer, tmp_path:
 
 
 @pytest.mark.slow
-def test_fault_40_a_transaction_left_open_does_not_slow_the_claims(daemons: Daemons, queue: Queue) -> None:
+def test_a_transaction_left_open_does_not_slow_the_claims(daemons: Daemons, queue: Queue) -> None:
     with psycopg.connect(queue.url) as idler:
         idler.execute("set transaction isolation level repeatable read")
         idler.execute("select pg_current_xact_id()")
@@ -177,7 +173,7 @@ def rate(queue: Queue, count: int) -> float:
 
 
 @pytest.mark.slow
-def test_fault_41_many_rows_slow_neither_claims_nor_lists(url: str, queue: Queue) -> None:
+def test_many_rows_slow_neither_claims_nor_lists(url: str, queue: Queue) -> None:
     many = 200_000
     queue.connection.execute(f"""
         with t as (insert into qw.task (id, queue, type, payload, priority)

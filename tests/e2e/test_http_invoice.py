@@ -50,7 +50,7 @@ def test_a_chain_whose_service_is_down_is_undone_by_one_compensation(url: str, t
     assert not [task for task in tasks if task["type"] == "send_email"]
 
 
-def test_fault_92_a_token_is_not_in_the_environment_of_a_command(
+def test_a_token_is_not_in_the_environment_of_a_command(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QW_API_TOKENS", "ann:admin:s3cret-of-ann")

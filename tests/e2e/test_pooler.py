@@ -57,7 +57,7 @@ def _answers(url: str) -> bool:
     return True
 
 
-def test_fault_39_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemons, queue: Queue, pooled: str) -> None:
+def test_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemons, queue: Queue, pooled: str) -> None:
     first = daemons(url=pooled).ready()
     queue.wait_for(queue.put("nap", 20, seconds=0), "completed")
     id = queue.put_one("once", seconds=30)
@@ -72,7 +72,7 @@ def test_fault_39_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemo
     queue.expect_whole()
 
 
-def test_fault_39_a_direct_address_beside_the_pooler_gives_back_locks_and_listen(
+def test_a_direct_address_beside_the_pooler_gives_back_locks_and_listen(
     daemons: Daemons, queue: Queue, pooled: str
 ) -> None:
     daemon = daemons(url=pooled, QW_LISTEN_URL=queue.url, QW_TICK="30s", QW_LEASE="60s").ready()

@@ -63,9 +63,7 @@ def test_a_ticks_task_starts_at_once(qw: Shell, daemons: Daemons, queue: Queue) 
     assert median(lateness(queue)) < 0.05
 
 
-def test_fault_60_no_tick_is_lost_or_doubled_whatever_happens_to_daemons(
-    qw: Shell, daemons: Daemons, queue: Queue
-) -> None:
+def test_no_tick_is_lost_or_doubled_whatever_happens_to_daemons(qw: Shell, daemons: Daemons, queue: Queue) -> None:
     one, two = daemons().ready(), daemons().ready()
     daemons().ready()
     qw("schedule", "add", "s", "--cron", "* * * * * *", "--seconds", "--type", "noop", "--misfire", "all")

@@ -295,7 +295,7 @@ async def test_a_declared_command_runs_without_that_word() -> None:
 
 
 @pytest.mark.parametrize("name", ["./paint", "paint; id", "/bin/sh", "pain"])
-async def test_fault_80_only_the_declared_names_are_commands(name: str) -> None:
+async def test_only_the_declared_names_are_commands(name: str) -> None:
     options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="is declared under commands:"):
@@ -303,14 +303,14 @@ async def test_fault_80_only_the_declared_names_are_commands(name: str) -> None:
 
 
 @pytest.mark.parametrize("more", [{"env": {"PATH": "/tmp"}}, {"cwd": "/tmp"}])
-async def test_fault_80_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
+async def test_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
     options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="stand in its declaration"):
         await command({"command": "paint", **more}, options=options)
 
 
-async def test_fault_80_the_executable_is_an_absolute_path_before_it_starts(
+async def test_the_executable_is_an_absolute_path_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = tmp_path / "true"
@@ -324,7 +324,7 @@ async def test_fault_80_the_executable_is_an_absolute_path_before_it_starts(
     assert os.path.isabs(result["executable"])
 
 
-async def test_fault_80_what_is_not_executable_is_rejected(tmp_path: Path) -> None:
+async def test_what_is_not_executable_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("not a program")
     names = {"no-such-program": 127, "./no-such-program": 127, "": 127, "./notes": 126, str(tmp_path / "notes"): 126}
     for name, code in {**names, str(tmp_path): 126}.items():
@@ -361,7 +361,7 @@ async def test_a_bad_payload_is_rejected(payload: dict[str, Any]) -> None:
         await command(payload)
 
 
-async def test_fault_92_secrets_of_the_daemon_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_secrets_of_the_daemon_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {
         "QW_API_TOKENS": "a",
         "QW_DATABASE_URL": "b",
@@ -406,9 +406,7 @@ async def test_a_working_directory_can_be_asked_for(tmp_path: Path) -> None:
     assert (await shell("pwd", cwd=str(tmp_path)))["stdout"] == f"{tmp_path}\n"
 
 
-async def test_fault_22_cancel_ends_all_that_the_command_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancel_ends_all_that_the_command_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qw.handlers.child.GRACE_SECONDS", 1.0)
     plain, escaped, orphan = (tmp_path / name for name in ("plain", "escaped", "orphan"))
     text = f"""
@@ -431,7 +429,7 @@ async def test_fault_22_cancel_ends_all_that_the_command_started(
     assert 0.9 < time.monotonic() - begun < 4  # one of them had to be killed
 
 
-async def test_fault_22_term_comes_first(tmp_path: Path) -> None:
+async def test_term_comes_first(tmp_path: Path) -> None:
     ready, told = tmp_path / "ready", tmp_path / "told"
     text = f"trap 'echo bye > {told}; exit 0' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"
     attempt = asyncio.create_task(shell(text))
@@ -444,7 +442,7 @@ async def test_fault_22_term_comes_first(tmp_path: Path) -> None:
     assert told.read_text() == "bye\n"
 
 
-async def test_fault_22_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
+async def test_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     attempt = asyncio.create_task(shell(f"trap '' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"))
     await until(lambda: pids(ready))
@@ -460,7 +458,7 @@ async def test_fault_22_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 3
 
 
-async def test_fault_22_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: Path) -> None:
+async def test_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: Path) -> None:
     child = tmp_path / "child"
     begun = time.monotonic()
 
@@ -472,7 +470,7 @@ async def test_fault_22_a_child_that_keeps_stdout_open_does_not_keep_the_task(tm
     assert not is_alive(pids(child)[0])
 
 
-async def test_fault_23_endless_output_is_capped_with_head_and_tail() -> None:
+async def test_endless_output_is_capped_with_head_and_tail() -> None:
     context = MemoryContext()
     tracemalloc.start()
 
@@ -488,7 +486,7 @@ async def test_fault_23_endless_output_is_capped_with_head_and_tail() -> None:
     assert peak < 16 * 1024 * 1024
 
 
-async def test_fault_23_a_line_without_end_is_split() -> None:
+async def test_a_line_without_end_is_split() -> None:
     context = MemoryContext()
 
     await shell("head -c 20000 /dev/zero | tr '\\0' x", context)
@@ -496,7 +494,7 @@ async def test_fault_23_a_line_without_end_is_split() -> None:
     assert [len(line) for line in lines(context, "INFO")] == [8192, 8192, 20000 - 2 * 8192]
 
 
-async def test_fault_71_output_that_is_not_utf8_is_logged_all_the_same() -> None:
+async def test_output_that_is_not_utf8_is_logged_all_the_same() -> None:
     context = MemoryContext()
 
     await shell("printf '\\377ok \\303\\244\\n'", context)
@@ -504,7 +502,7 @@ async def test_fault_71_output_that_is_not_utf8_is_logged_all_the_same() -> None
     assert lines(context, "INFO") == ["\ufffdok ä"]
 
 
-async def test_fault_24_a_command_dies_with_the_daemon(tmp_path: Path) -> None:
+async def test_a_command_dies_with_the_daemon(tmp_path: Path) -> None:
     child, escaped = tmp_path / "child", tmp_path / "escaped"
     text = f"setsid sh -c 'trap \"\" TERM; echo $$ > {escaped}; sleep 600' & echo $$ > {child}; wait"
     daemon = subprocess.Popen([sys.executable, "-c", _DAEMON, text])
@@ -517,7 +515,7 @@ async def test_fault_24_a_command_dies_with_the_daemon(tmp_path: Path) -> None:
     await until(lambda: not any(map(is_alive, started)), seconds=1.5)
 
 
-async def test_fault_24_a_command_dies_with_its_supervisor(tmp_path: Path) -> None:
+async def test_a_command_dies_with_its_supervisor(tmp_path: Path) -> None:
     child = tmp_path / "child"
     attempt = asyncio.create_task(shell(f"echo $PPID > {child}; sleep 600"))
     await until(lambda: pids(child))
@@ -566,7 +564,7 @@ async def test_a_log_that_cannot_be_written_fails_the_attempt_in_time() -> None:
         await asyncio.wait_for(shell("yes", Broken()), 10)
 
 
-async def test_fault_15_signals_to_all_processes_of_the_service_do_not_end_the_watch(tmp_path: Path) -> None:
+async def test_signals_to_all_processes_of_the_service_do_not_end_the_watch(tmp_path: Path) -> None:
     supervisor, go = tmp_path / "supervisor", tmp_path / "go"
     attempt = asyncio.create_task(
         shell(f"echo $PPID > {supervisor}; while [ ! -e {go} ]; do sleep 0.05; done; echo done")

@@ -179,7 +179,7 @@ async def test_retry_after_is_honoured_for_503() -> None:
         ("", None),
     ],
 )
-def test_fault_14_odd_retry_after_values_are_ignored(text: str, after: timedelta | None) -> None:
+def test_odd_retry_after_values_are_ignored(text: str, after: timedelta | None) -> None:
     assert retry_after({"retry-after": text}, datetime(2026, 11, 24, 12, tzinfo=UTC)) == after
 
 
@@ -248,13 +248,13 @@ async def test_a_refused_connection_is_a_failure_that_names_the_request() -> Non
         "http://[fec0::1]/",
     ],
 )
-async def test_fault_84_addresses_that_are_not_public_are_refused(url: str) -> None:
+async def test_addresses_that_are_not_public_are_refused(url: str) -> None:
     with pytest.raises(Reject, match=r"not a public address|Invalid IPv4 address"):
         await ask({"url": url}, egress=Egress())
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://x/", "unix:/run/x.sock", "ftp://x/", "http:///x"])
-async def test_fault_84_only_http_and_https_are_spoken(url: str) -> None:
+async def test_only_http_and_https_are_spoken(url: str) -> None:
     with pytest.raises(Reject, match="http:// or https://"):
         await ask({"url": url})
 
@@ -292,7 +292,7 @@ def test_a_rule_that_means_nothing_is_a_configuration_error(allow: str) -> None:
         Egress.allowing(allow)
 
 
-async def test_fault_85_a_name_is_resolved_once_and_that_address_is_used() -> None:
+async def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
     asked: list[str] = []
 
     async def rebinding(host: str, port: int) -> Sequence[str]:
@@ -308,7 +308,7 @@ async def test_fault_85_a_name_is_resolved_once_and_that_address_is_used() -> No
     assert server.header("host") == f"rebind.example:{server.port}"
 
 
-async def test_fault_85_a_name_with_one_private_address_is_refused() -> None:
+async def test_a_name_with_one_private_address_is_refused() -> None:
     async def mixed(host: str, port: int) -> Sequence[str]:
         return ["93.184.216.34", "10.0.0.1"]
 
@@ -316,9 +316,7 @@ async def test_fault_85_a_name_with_one_private_address_is_refused() -> None:
         await ask({"url": "http://mixed.example/"}, egress=Egress(resolve=mixed))
 
 
-async def test_fault_85_the_certificate_is_checked_for_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_certificate_is_checked_for_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = tmp_path / "cert.pem"
     subprocess.run(
         [
@@ -348,7 +346,7 @@ async def test_fault_85_the_certificate_is_checked_for_the_name(
     assert seen == ["named.example", "other.example"]
 
 
-async def test_fault_86_a_redirect_to_an_internal_address_is_refused() -> None:
+async def test_a_redirect_to_an_internal_address_is_refused() -> None:
     async with serving(answer("internal")) as internal, serving(redirect(internal.url)) as public:
         with pytest.raises(EgressRefused):
             await ask({"url": public.url}, egress=Egress.allowing(f"127.0.0.1:{public.port}"))
@@ -357,13 +355,13 @@ async def test_fault_86_a_redirect_to_an_internal_address_is_refused() -> None:
 
 
 @pytest.mark.parametrize("to", ["file:///etc/passwd", "gopher://127.0.0.1/"])
-async def test_fault_86_a_redirect_to_another_scheme_fails(to: str) -> None:
+async def test_a_redirect_to_another_scheme_fails(to: str) -> None:
     async with serving(redirect(to)) as server:
         with pytest.raises(Exception, match=r"file|gopher|protocol"):
             await ask({"url": server.url})
 
 
-async def test_fault_86_five_redirects_are_followed_and_six_are_not() -> None:
+async def test_five_redirects_are_followed_and_six_are_not() -> None:
     async def countdown(path: str, writer: asyncio.StreamWriter) -> None:
         left = int(path[1:])
         writer.write(redirect(f"/{left - 1}") if left else answer("there"))
@@ -375,7 +373,7 @@ async def test_fault_86_five_redirects_are_followed_and_six_are_not() -> None:
             await ask({"url": f"{server.url}/6"})
 
 
-async def test_fault_86_credentials_do_not_follow_to_another_origin() -> None:
+async def test_credentials_do_not_follow_to_another_origin() -> None:
     secrets = {"Authorization": "Bearer s3cret", "Cookie": "sid=1", "X-Api-Key": "k", "Accept": "text/plain"}
     async with serving(answer("there")) as other, serving(redirect(f"{other.url}/x", "307 Moved")) as first:
         await ask({"url": first.url, "method": "POST", "headers": secrets, "body": "keep"})
@@ -387,7 +385,7 @@ async def test_fault_86_credentials_do_not_follow_to_another_origin() -> None:
     assert other.requests[0].endswith("\r\n\r\nkeep")
 
 
-async def test_fault_86_a_password_in_the_url_does_not_follow_either() -> None:
+async def test_a_password_in_the_url_does_not_follow_either() -> None:
     async with serving(answer()) as other, serving(redirect(other.url)) as first:
         await ask({"url": first.url.replace("http://", "http://me:pw@")})
 
@@ -406,7 +404,7 @@ async def test_cookies_of_one_task_are_not_sent_for_another() -> None:
     assert server.header("cookie") is None
 
 
-async def test_fault_87_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(answer("proxied")) as proxy, serving(answer("direct")) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -424,7 +422,7 @@ async def test_a_long_answer_is_stored_in_part() -> None:
     assert 0 < len(json.dumps(result)) <= MAX_STORED + 1000
 
 
-async def test_fault_88_an_endless_answer_fails_and_costs_no_memory() -> None:
+async def test_an_endless_answer_fails_and_costs_no_memory() -> None:
     async def endless(path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
@@ -436,7 +434,7 @@ async def test_fault_88_an_endless_answer_fails_and_costs_no_memory() -> None:
             await ask({"url": server.url})
 
 
-async def test_fault_88_a_gzip_bomb_fails_and_costs_no_memory() -> None:
+async def test_a_gzip_bomb_fails_and_costs_no_memory() -> None:
     packer = zlib.compressobj(wbits=31)
     bomb = b"".join(packer.compress(bytes(1024 * 1024)) for _ in range(100)) + packer.flush()
     async with serving(answer(bomb, Content_Encoding="gzip")) as server:
@@ -464,7 +462,7 @@ async def test_an_answer_that_cannot_be_unpacked_fails(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-async def test_fault_88_silence_and_dripping_end_at_the_deadline(start: bytes) -> None:
+async def test_silence_and_dripping_end_at_the_deadline(start: bytes) -> None:
     async def dripping(path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
         while not writer.is_closing():
@@ -480,7 +478,7 @@ async def test_fault_88_silence_and_dripping_end_at_the_deadline(start: bytes) -
     assert time.monotonic() - started < 3
 
 
-async def test_fault_88_a_hundred_thousand_headers_fail() -> None:
+async def test_a_hundred_thousand_headers_fail() -> None:
     many = b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(100_000)) + b"\r\n"
     async with serving(many) as server:
         with pytest.raises(Exception, match="GET http") as caught:
@@ -489,7 +487,7 @@ async def test_fault_88_a_hundred_thousand_headers_fail() -> None:
     assert type(caught.value).__name__ == "RemoteProtocolError"
 
 
-async def test_fault_90_passwords_and_queries_stay_out_of_errors() -> None:
+async def test_passwords_and_queries_stay_out_of_errors() -> None:
     async with serving(answer()) as server:
         port = server.port
 
@@ -501,7 +499,7 @@ async def test_fault_90_passwords_and_queries_stay_out_of_errors() -> None:
     assert redact("http://me:hunter2@h:1/x?token=t") == "http://h:1/x?…"
 
 
-async def test_fault_72_unstorable_json_becomes_storable() -> None:
+async def test_unstorable_json_becomes_storable() -> None:
     body = '{"nul": "a\\u0000b", "inf": 1e999, "big": 123456789012345678901234567890, "half": "\\ud800"}'
     async with serving(answer(body, Content_Type="application/json")) as server:
         result = await ask({"url": server.url})

@@ -130,7 +130,7 @@ async def test_what_is_raised_on_purpose_means_the_same() -> None:
         ("exit", "exit code 1"),
     ],
 )
-async def test_fault_11_a_crash_is_a_failure_of_this_attempt_only(how: str, end: str) -> None:
+async def test_a_crash_is_a_failure_of_this_attempt_only(how: str, end: str) -> None:
     with pytest.raises(ProcessDied, match=f"^process died: {end}$"):
         await run_in_process(crash, {"how": how})
 
@@ -233,18 +233,18 @@ async def test_it_runs_though_the_directory_is_gone(tmp_path: Path, monkeypatch:
     assert await run_in_process(os.getcwd, {}) == "/"
 
 
-async def test_fault_12_a_memory_error_is_an_ordinary_failure() -> None:
+async def test_a_memory_error_is_an_ordinary_failure() -> None:
     with pytest.raises(Exception, match="MemoryError") as caught:
         await run_in_process(exhaust_memory, {})
 
     assert type(caught.value).__name__ == "MemoryError"
 
 
-async def test_fault_25_threads_left_behind_end_with_the_process() -> None:
+async def test_threads_left_behind_end_with_the_process() -> None:
     assert await asyncio.wait_for(run_in_process(leave_a_thread, {}), 10) == "done"
 
 
-async def test_fault_73_a_result_too_deep_is_a_failure() -> None:
+async def test_a_result_too_deep_is_a_failure() -> None:
     with pytest.raises(Exception, match="nested deeper"):
         await run_in_process(nest, {})
 
@@ -272,7 +272,7 @@ async def test_a_cancel_kills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not is_alive(pids(file)[0])
 
 
-async def test_fault_24_it_dies_with_the_daemon(tmp_path: Path) -> None:
+async def test_it_dies_with_the_daemon(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = "import asyncio, sys, tests.handlers.test_process as t"
     call = "asyncio.run(t.run_in_process(t.sleep_stubbornly, {'file': sys.argv[1]}))"

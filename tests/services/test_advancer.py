@@ -62,7 +62,7 @@ async def test_the_end_of_a_step_starts_the_next_and_wakes_its_lane(
     await expect_whole(conn)
 
 
-async def test_fault_66_a_pass_that_is_cut_off_is_done_again_as_a_whole(
+async def test_a_pass_that_is_cut_off_is_done_again_as_a_whole(
     url: str, conn: Connection, link: ReconnectingConnection
 ) -> None:
     await run_of_two(url)

@@ -130,7 +130,7 @@ async def test_a_retry_knows_better_than_the_backoff(url: str) -> None:
 
 
 @pytest.mark.parametrize("after", [1e9, -5.0])
-async def test_fault_14_a_silly_delay_is_capped(url: str, after: float) -> None:
+async def test_a_silly_delay_is_capped(url: str, after: float) -> None:
     task = await outcome_of(url, raising(Retry("busy", after=after)))
 
     assert task.status == "retrying"
@@ -139,7 +139,7 @@ async def test_fault_14_a_silly_delay_is_capped(url: str, after: float) -> None:
 
 
 @pytest.mark.parametrize("delay", [timedelta.max, timedelta(days=3_000_000), timedelta.min])
-async def test_fault_14_a_silly_snooze_is_capped(url: str, delay: timedelta) -> None:
+async def test_a_silly_snooze_is_capped(url: str, delay: timedelta) -> None:
     task = await outcome_of(url, raising(Snooze(delay)))
 
     assert task.status == "pending"
@@ -148,7 +148,7 @@ async def test_fault_14_a_silly_snooze_is_capped(url: str, delay: timedelta) -> 
 
 
 @pytest.mark.parametrize("after", [1e18, float("nan"), float("inf")])
-async def test_fault_14_what_is_no_delay_is_an_ordinary_failure(url: str, after: float) -> None:
+async def test_what_is_no_delay_is_an_ordinary_failure(url: str, after: float) -> None:
     app = Handlers()
 
     @app.handler("t")
@@ -161,7 +161,7 @@ async def test_fault_14_what_is_no_delay_is_an_ordinary_failure(url: str, after:
 DROPPED = {"a": "x\ufffdy", "b": None, "c": [None, None], "d": "\ufffd", "e": str(2**70), "f": "binary \ufffd"}
 
 
-async def test_fault_71_and_72_a_result_that_json_cannot_hold_is_replaced(url: str) -> None:
+async def test_a_result_that_json_cannot_hold_is_replaced(url: str) -> None:
     result = {
         "a": "x\0y", "b": float("nan"), "c": (float("inf"), -float("inf")), "d": "\ud800", "e": 2**70,
         "f": b"binary \xff",
@@ -173,7 +173,7 @@ async def test_fault_71_and_72_a_result_that_json_cannot_hold_is_replaced(url: s
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 100_000, ""])
-async def test_fault_71_an_error_that_cannot_be_stored_is_replaced(url: str, text: str) -> None:
+async def test_an_error_that_cannot_be_stored_is_replaced(url: str, text: str) -> None:
     task = await outcome_of(url, raising(Reject(text)))
 
     assert task.status == "failed"
@@ -189,7 +189,7 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-async def test_fault_73_a_result_nested_too_deeply_fails_the_task(url: str) -> None:
+async def test_a_result_nested_too_deeply_fails_the_task(url: str) -> None:
     for depth in (200, 100_000):
         task = await outcome_of(url, returning(nested(depth)))
         assert (task.status, "nested deeper than 100" in (task.error or "")) == ("failed", True)
@@ -210,7 +210,7 @@ async def test_a_result_that_is_too_large_fails_the_task(url: str) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), MemoryError("12 GB"), RecursionError("deep")])
-async def test_fault_12_even_these_are_ordinary_failures(url: str, error: BaseException) -> None:
+async def test_even_these_are_ordinary_failures(url: str, error: BaseException) -> None:
     assert (await outcome_of(url, raising(error))).status == "retrying"
 
 
@@ -332,7 +332,7 @@ async def test_a_process_that_takes_too_long_is_killed(url: str, tmp_path: Path)
         os.kill(int(pid.read_text()), 0)
 
 
-async def test_fault_25_what_a_handler_leaves_running_does_not_hold_its_end(url: str) -> None:
+async def test_what_a_handler_leaves_running_does_not_hold_its_end(url: str) -> None:
     app = Handlers()
     strays = []
 

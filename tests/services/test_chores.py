@@ -273,7 +273,7 @@ def test_pauses_double_and_end_somewhere() -> None:
     assert all(LONGEST_PAUSE / 2 <= backoff_seconds(n) <= LONGEST_PAUSE for n in (10, 1000, 10**9))
 
 
-async def test_fault_13_a_storm_of_failures_is_spread_out(conn: Connection) -> None:
+async def test_a_storm_of_failures_is_spread_out(conn: Connection) -> None:
     held = await running(conn, *(new_task() for _ in range(300)))
     ends = [end(Failed(error="x"), retries=0, crashes=0, policy=Policy(), chance=random()) for _ in held]
 

@@ -174,7 +174,7 @@ async def test_a_session_killed_in_the_middle_is_one_failed_attempt(url: str, th
         await expect_whole(shop.conn)
 
 
-async def test_fault_32_a_commit_whose_answer_is_lost_is_looked_up_and_not_called_lost(url: str) -> None:
+async def test_a_commit_whose_answer_is_lost_is_looked_up_and_not_called_lost(url: str) -> None:
     async def done(context: Context, conn: Connection) -> str:
         return "done"
 
@@ -274,7 +274,7 @@ async def test_progress_is_a_part_of_one(url: str) -> None:
         assert await tasks.read_progress(shop.conn, task.id) == (0.5, "half\ufffd")
 
 
-async def test_fault_71_any_text_can_be_logged(url: str) -> None:
+async def test_any_text_can_be_logged(url: str) -> None:
     app = Handlers()
 
     @app.handler("t")

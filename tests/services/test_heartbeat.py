@@ -103,7 +103,7 @@ async def test_a_worker_is_there_locked_and_seen_and_leaves_in_peace(url: str, c
     assert await workers.look(conn, worker=0) == ([], [])
 
 
-async def test_fault_07_a_blocked_loop_costs_no_lease(url: str, conn: Connection) -> None:
+async def test_a_blocked_loop_costs_no_lease(url: str, conn: Connection) -> None:
     async with beating(url, lease=timedelta(seconds=0.5)) as made:
         time.sleep(1.2)
 
@@ -291,7 +291,7 @@ async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> 
         await soon(lambda: claim.fence in made.gone)
 
 
-async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: Connection) -> None:
+async def test_a_locked_table_does_not_stop_the_beats(url: str, conn: Connection) -> None:
     async with beating(url) as made, await connect(url) as admin:
         session = await value(conn, SESSION)
         await admin.execute("begin; lock table qw.running, qw.ready, qw.task, qw.finished")
@@ -303,7 +303,7 @@ async def test_fault_34_a_locked_table_does_not_stop_the_beats(url: str, conn: C
         assert made.lease.holds
 
 
-async def test_fault_31_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock(url: str, conn: Connection) -> None:
+async def test_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock(url: str, conn: Connection) -> None:
     async with Proxy(url) as proxy, beating(proxy.url, lease=timedelta(seconds=0.6)) as made:
         proxy.swallow()
         started = time.monotonic()

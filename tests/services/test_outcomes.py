@@ -123,7 +123,7 @@ async def test_an_end_whose_commit_was_in_doubt_is_found_and_not_called_lost(sho
     await expect_whole(shop.conn)
 
 
-async def test_fault_32a_a_session_killed_at_the_write_loses_no_outcome(shop: Workshop) -> None:
+async def test_a_session_killed_at_the_write_loses_no_outcome(shop: Workshop) -> None:
     held = await holdings(shop, 3)
     async with shop.links["outcomes"].use():
         pass  # open, so that it can be killed
@@ -141,7 +141,7 @@ async def test_fault_32a_a_session_killed_at_the_write_loses_no_outcome(shop: Wo
     await expect_whole(shop.conn)
 
 
-async def test_fault_32a_a_session_killed_while_the_write_waits_for_a_lock(url: str, shop: Workshop) -> None:
+async def test_a_session_killed_while_the_write_waits_for_a_lock(url: str, shop: Workshop) -> None:
     [claim] = await holdings(shop)
     async with await connect(url, name="qw test lock") as holder:
         await holder.execute("begin; select 1 from qw.running for update")

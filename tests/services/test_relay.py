@@ -58,7 +58,7 @@ async def test_types_that_nobody_chose_are_not_published(relays: Relays, conn: C
     assert await outbox(conn) == 0
 
 
-async def test_fault_49_a_broker_that_is_down_costs_rows_and_a_state(
+async def test_a_broker_that_is_down_costs_rows_and_a_state(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qw.services.relay.FIRST_PAUSE", 0.0)
@@ -133,7 +133,7 @@ async def test_held_events_that_somebody_deleted_are_forgotten(
     assert relay.state == "up"
 
 
-async def test_fault_54_a_relay_that_dies_between_confirm_and_delete_makes_one_duplicate(
+async def test_a_relay_that_dies_between_confirm_and_delete_makes_one_duplicate(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = MemoryBroker()
@@ -155,7 +155,7 @@ async def test_fault_54_a_relay_that_dies_between_confirm_and_delete_makes_one_d
     assert await outbox(conn) == 0
 
 
-async def test_fault_55_two_relays_share_the_slots_and_publish_nothing_twice(
+async def test_two_relays_share_the_slots_and_publish_nothing_twice(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
@@ -176,7 +176,7 @@ async def test_fault_55_two_relays_share_the_slots_and_publish_nothing_twice(
     assert min(first.relayed, second.relayed) > 50
 
 
-async def test_fault_55_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen(
+async def test_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
@@ -243,7 +243,7 @@ async def test_slots_are_leased_where_session_locks_mean_nothing(relays: Relays,
     assert (len(first._had), taken, len(second._had)) == (16, 0, 16)
 
 
-async def test_fault_56_an_event_that_commits_late_is_published_and_in_order(
+async def test_an_event_that_commits_late_is_published_and_in_order(
     relays: Relays, conn: Connection, other: Connection
 ) -> None:
     broker = MemoryBroker()
@@ -277,7 +277,7 @@ async def test_the_cursor_follows_once_no_older_transaction_is_open(relays: Rela
     await until(follows, 30)  # of all databases of the server, so of other tests too
 
 
-async def test_fault_57_a_message_that_is_too_long_is_shortened(relays: Relays, conn: Connection) -> None:
+async def test_a_message_that_is_too_long_is_shortened(relays: Relays, conn: Connection) -> None:
     broker = MemoryBroker(max_bytes=4000)
     relay = await relays.make(broker)
     (long,) = await enqueued(conn, new_task(payload={"text": "x" * 10_000}))
@@ -289,7 +289,7 @@ async def test_fault_57_a_message_that_is_too_long_is_shortened(relays: Relays, 
     assert all(len(message.body) < 4000 and b'"shortened":true' in message.body for message in broker.got)
 
 
-async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: Connection) -> None:
+async def test_a_great_backlog_leaves_in_batches(relays: Relays, conn: Connection) -> None:
     broker = MemoryBroker()
     relay = await relays.make(broker)
     await conn.execute("insert into qw.outbox (type, task_id) select 'task.created', gen_random_uuid()"
@@ -304,7 +304,7 @@ async def test_fault_58_a_great_backlog_leaves_in_batches(relays: Relays, conn: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_fault_58_a_million_events_leave_with_flat_memory(relays: Relays, conn: Connection) -> None:
+async def test_a_million_events_leave_with_flat_memory(relays: Relays, conn: Connection) -> None:
     from resource import RUSAGE_SELF, getrusage
 
     class Counter(MemoryBroker):

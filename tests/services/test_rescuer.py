@@ -206,7 +206,7 @@ async def test_who_cannot_take_locks_is_not_missed_by_those_who_can(conn: Connec
     assert await homes(conn, claim.id) == ["running"]
 
 
-async def test_fault_29_a_lock_that_a_restart_took_away_kills_nobody(conn: Connection, rescue: Rescue) -> None:
+async def test_a_lock_that_a_restart_took_away_kills_nobody(conn: Connection, rescue: Rescue) -> None:
     [claim] = await running(conn)
     await conn.execute("update qw.worker set server = server - interval '1 hour'")
 

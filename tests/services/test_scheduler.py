@@ -200,9 +200,7 @@ async def test_a_schedule_added_by_sql_fires_at_its_first_tick(
 # -- each tick once
 
 
-async def test_fault_60_three_daemons_make_one_task_per_tick(
-    client: Client, daemons: Daemons, conn: Connection
-) -> None:
+async def test_three_daemons_make_one_task_per_tick(client: Client, daemons: Daemons, conn: Connection) -> None:
     for n in range(30):
         await add(client, f"s{n}")
     three = [daemons.start() for _ in range(3)]
@@ -216,7 +214,7 @@ async def test_fault_60_three_daemons_make_one_task_per_tick(
     await expect_whole(conn)
 
 
-async def test_fault_60_a_daemon_that_slept_over_two_ticks_does_not_bring_the_old_one_back(
+async def test_a_daemon_that_slept_over_two_ticks_does_not_bring_the_old_one_back(
     client: Client, daemons: Daemons, conn: Connection
 ) -> None:
     """The sleeper woke for 12:01, was stopped before its statement arrived, and goes on at 12:02:30."""
@@ -231,7 +229,7 @@ async def test_fault_60_a_daemon_that_slept_over_two_ticks_does_not_bring_the_ol
     assert await ticks_of_tasks(conn) == ["12:01", "12:02"]
 
 
-async def test_fault_60_a_daemon_stopped_in_the_middle_of_firing_holds_its_ticks_and_no_other(
+async def test_a_daemon_stopped_in_the_middle_of_firing_holds_its_ticks_and_no_other(
     client: Client, daemons: Daemons, conn: Connection, other: Connection
 ) -> None:
     await add(client, "held")
@@ -250,7 +248,7 @@ async def test_fault_60_a_daemon_stopped_in_the_middle_of_firing_holds_its_ticks
     assert told(await fires(client, "held")) == ["12:01 fired"]
 
 
-async def test_fault_60_a_daemon_killed_while_it_fires_leaves_the_tick_to_the_next(
+async def test_a_daemon_killed_while_it_fires_leaves_the_tick_to_the_next(
     client: Client, daemons: Daemons, conn: Connection, other: Connection
 ) -> None:
     await add(client)
@@ -269,7 +267,7 @@ async def test_fault_60_a_daemon_killed_while_it_fires_leaves_the_tick_to_the_ne
     assert await ticks_of_tasks(conn) == ["12:01"]
 
 
-async def test_fault_60_downtime_is_caught_up_on_by_policy(client: Client, daemons: Daemons) -> None:
+async def test_downtime_is_caught_up_on_by_policy(client: Client, daemons: Daemons) -> None:
     for policy in ("skip", "once", "all"):
         await add(client, policy, misfire=policy, cron="*/20 * * * *", window="45m")
 
@@ -281,7 +279,7 @@ async def test_fault_60_downtime_is_caught_up_on_by_policy(client: Client, daemo
 
 
 @pytest.mark.parametrize("step", [timedelta(minutes=-10), timedelta(minutes=10)])
-async def test_fault_18_a_step_of_the_databases_clock_doubles_and_loses_no_tick(
+async def test_a_step_of_the_databases_clock_doubles_and_loses_no_tick(
     client: Client, daemons: Daemons, conn: Connection, step: timedelta
 ) -> None:
     await add(client, misfire="all")
@@ -295,7 +293,7 @@ async def test_fault_18_a_step_of_the_databases_clock_doubles_and_loses_no_tick(
     assert await ticks_of_tasks(conn) == expected
 
 
-async def test_fault_18_the_clock_of_a_daemon_does_not_matter(
+async def test_the_clock_of_a_daemon_does_not_matter(
     client: Client, daemons: Daemons, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add(client, clock=await value(conn, "select now()"), every="1s")
@@ -307,7 +305,7 @@ async def test_fault_18_the_clock_of_a_daemon_does_not_matter(
     assert await fires(client) == []
 
 
-async def test_fault_21_after_everything_slept_the_missed_ticks_are_told(client: Client, daemons: Daemons) -> None:
+async def test_after_everything_slept_the_missed_ticks_are_told(client: Client, daemons: Daemons) -> None:
     await add(client)
     scheduler = daemons.start()
     await scheduler.step(clock=NOW + MINUTE)
@@ -395,7 +393,7 @@ async def test_a_removed_schedule_fires_no_more_and_tells_what_it_left(client: C
         assert told(await of_schedule(conn, id)) == ["12:01 removed"]
 
 
-async def test_fault_60_people_and_daemons_at_once_decide_each_tick_once(
+async def test_people_and_daemons_at_once_decide_each_tick_once(
     client: Client, daemons: Daemons, conn: Connection
 ) -> None:
     """Editing, pausing, resuming and firing race at every tick; afterwards each one has exactly one row."""

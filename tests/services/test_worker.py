@@ -317,7 +317,7 @@ async def test_nothing_starts_without_a_lease(url: str) -> None:
         assert await homes(shop.conn, id) == ["ready"]
 
 
-async def test_fault_04b_a_claim_whose_lease_ran_out_before_the_start_goes_back(url: str) -> None:
+async def test_a_claim_whose_lease_ran_out_before_the_start_goes_back(url: str) -> None:
     gate = Gate()
     async with workshop(url, gate.app) as shop, await_lock(shop) as unlock:
         [id] = await shop.enqueue(new_task("t"))
@@ -333,7 +333,7 @@ async def test_fault_04b_a_claim_whose_lease_ran_out_before_the_start_goes_back(
         assert await column(shop.conn, "select (attempt, crashes)::text from qw.ready") == ["(0,0)"]
 
 
-async def test_fault_04b_a_claim_made_under_an_identity_that_died_is_not_started_under_the_next(url: str) -> None:
+async def test_a_claim_made_under_an_identity_that_died_is_not_started_under_the_next(url: str) -> None:
     gate = Gate()
     async with workshop(url, gate.app) as shop, await_lock(shop) as unlock:
         [id] = await shop.enqueue(new_task("t"))

@@ -158,7 +158,7 @@ async def test_lanes_are_those_with_something_in_them(conn: Connection) -> None:
     assert sorted(await claims.lanes(conn)) == [Lane("a", 1), Lane("a", 5), Lane("b", 1), Lane("b", 5)]
 
 
-async def test_fault_40_a_claim_stays_quick_while_a_snapshot_is_held(conn: Connection, other: Connection) -> None:
+async def test_a_claim_stays_quick_while_a_snapshot_is_held(conn: Connection, other: Connection) -> None:
     """With the cursor it does not walk the rows that no vacuum may remove."""
     await tasks.enqueue_many(conn, [new_task() for _ in range(3000)])
     await other.execute("begin isolation level repeatable read")

@@ -69,7 +69,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("statement", WRONG)
-async def test_fault_47_a_wrong_row_is_refused(conn: Connection, statement: str) -> None:
+async def test_a_wrong_row_is_refused(conn: Connection, statement: str) -> None:
     with pytest.raises((psycopg.IntegrityError, psycopg.DataError)):
         await conn.execute(statement.encode())
 

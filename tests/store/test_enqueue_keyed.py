@@ -63,7 +63,7 @@ async def test_an_idempotency_key_outlives_its_task(conn: Connection) -> None:
     assert await keyed(conn, idempotency_key="k") != task.id
 
 
-async def test_fault_70_a_hundred_callers_with_one_key_make_one_task(url: str, conn: Connection) -> None:
+async def test_a_hundred_callers_with_one_key_make_one_task(url: str, conn: Connection) -> None:
     async with Client(url, size=10) as client:
         answers: list[Enqueued] = await asyncio.gather(
             *(client.enqueue("noop", {"a": 1}, idempotency_key="k") for _ in range(100))

@@ -34,14 +34,14 @@ async def test_an_empty_database_gets_everything_and_then_nothing(bare_url: str)
     await migrations.check(bare_url)
 
 
-async def test_fault_46_many_who_migrate_at_once_do_it_once(bare_url: str) -> None:
+async def test_many_who_migrate_at_once_do_it_once(bare_url: str) -> None:
     done = await asyncio.gather(*(migrations.migrate(bare_url) for _ in range(5)))
 
     assert sorted(map(len, done)) == [0, 0, 0, 0, len(migrations.known())]
     await migrations.check(bare_url)
 
 
-async def test_fault_46_a_migration_killed_half_way_leaves_nothing_and_is_done_again(bare_url: str) -> None:
+async def test_a_migration_killed_half_way_leaves_nothing_and_is_done_again(bare_url: str) -> None:
     async with await connect(bare_url) as killer, await connect(bare_url) as holder:
         await holder.execute("begin; create schema qw; create table qw.idempotency ()")  # it will wait for this
         half_way = asyncio.create_task(migrations.migrate(bare_url))
@@ -118,7 +118,7 @@ async def test_nothing_to_do_needs_no_right_to_change_anything(own_url: str) -> 
             await conn.execute(f"drop owned by {role}; drop role {role}")
 
 
-async def test_fault_36_a_newer_schema_is_refused(own_url: str) -> None:
+async def test_a_newer_schema_is_refused(own_url: str) -> None:
     with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute("insert into qw.migration (version, name, digest) values (9999, '9999_later', '')")
 

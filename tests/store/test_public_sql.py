@@ -107,7 +107,7 @@ BAD: list[tuple[dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "why"), BAD, ids=[f"{next(iter(f))}-{n}" for n, (f, _) in enumerate(BAD)])
-async def test_fault_47_bad_values_are_refused_and_nothing_is_stored(
+async def test_bad_values_are_refused_and_nothing_is_stored(
     conn: Connection, fields: dict[str, object], why: str
 ) -> None:
     with pytest.raises(QwError) as caught:
@@ -146,7 +146,7 @@ async def test_a_schedule_that_no_daemon_could_load_is_refused(conn: Connection,
 
 
 @pytest.mark.parametrize("text", ['{"a": "\\u0000"}', '{"a": NaN}', '{"a": "\\ud800"}', "{"])
-async def test_fault_71_what_jsonb_cannot_hold_is_refused(conn: Connection, text: str) -> None:
+async def test_what_jsonb_cannot_hold_is_refused(conn: Connection, text: str) -> None:
     with pytest.raises(psycopg.Error):
         await value(conn, "select qw.enqueue('noop', %s)", text)
 

@@ -112,7 +112,7 @@ async def test_who_waits_is_notified_of_a_retry(conn: Connection, other: Connect
     assert [n.payload async for n in other.notifies(timeout=5, stop_after=1)] == ["q 3"]
 
 
-async def test_fault_44_cancels_retries_and_ends_of_the_same_ids_do_not_deadlock(url: str, conn: Connection) -> None:
+async def test_cancels_retries_and_ends_of_the_same_ids_do_not_deadlock(url: str, conn: Connection) -> None:
     """Each locks its rows in id order, whatever order the ids were given in."""
     ids = await enqueued(conn, *(new_task(unique_key=f"k{n}") for n in range(60)))
     worker = await registered(conn)

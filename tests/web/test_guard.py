@@ -49,7 +49,7 @@ def bearer(secret: str) -> dict[str, str]:
         [("X-Token", "s3cret-a")],
     ],
 )
-def test_fault_91_without_one_good_token_every_call_is_401(guarded: Live, headers: list[tuple[str, str]]) -> None:
+def test_without_one_good_token_every_call_is_401(guarded: Live, headers: list[tuple[str, str]]) -> None:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
 
     answers = [guarded.api.get(f"/api/task{query}", headers=raw) for query in ("", "?token=s3cret-a")]
@@ -59,7 +59,7 @@ def test_fault_91_without_one_good_token_every_call_is_401(guarded: Live, header
         assert answer.json()["error"] == "Unauthorized"
 
 
-def test_fault_91_listening_to_the_world_needs_a_token_that_is_not_empty() -> None:
+def test_listening_to_the_world_needs_a_token_that_is_not_empty() -> None:
     with pytest.raises(Misconfigured, match="QW_API_TOKENS"):
         check_listening(load({"QW_HOST": "0.0.0.0"}))
     with pytest.raises(Misconfigured, match="no part may be empty"):
@@ -95,9 +95,7 @@ def test_probes_and_the_documentation_are_open(guarded: Live, path: str) -> None
     assert status == (503 if path == "/api/health" else 200)  # there is no worker
 
 
-def test_fault_90_and_92_a_token_is_in_no_log_line_and_no_answer(
-    guarded: Live, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_token_is_in_no_log_line_and_no_answer(guarded: Live, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     answers = [
@@ -120,9 +118,7 @@ def test_fault_90_and_92_a_token_is_in_no_log_line_and_no_answer(
         ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("localhost.evil.example:3030", 403), ("[::1", 403),
     ],
 )  # fmt: skip
-def test_fault_93_a_name_that_was_rebound_to_this_machine_is_refused(
-    server_shared: Live, host: str, status: int
-) -> None:
+def test_a_name_that_was_rebound_to_this_machine_is_refused(server_shared: Live, host: str, status: int) -> None:
     answer = server_shared.api.get("/api/task", headers={"Host": host})
 
     assert answer.status_code == status
@@ -130,7 +126,7 @@ def test_fault_93_a_name_that_was_rebound_to_this_machine_is_refused(
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:9999", "http://127.0.0.1"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_fault_93_a_page_from_another_origin_is_refused(server_shared: Live, origin: str, method: str) -> None:
+def test_a_page_from_another_origin_is_refused(server_shared: Live, origin: str, method: str) -> None:
     before = server_shared.get("/api/task")["total"]
 
     answer = server_shared.api.request(method, "/api/task", headers={"Origin": origin}, json=TASK)
@@ -140,7 +136,7 @@ def test_fault_93_a_page_from_another_origin_is_refused(server_shared: Live, ori
     assert server_shared.get("/api/task")["total"] == before
 
 
-def test_fault_93_a_form_or_an_image_on_another_page_reaches_nothing(server_alone: Live) -> None:
+def test_a_form_or_an_image_on_another_page_reaches_nothing(server_alone: Live) -> None:
     api = server_alone.api
 
     form = api.post("/api/task", data={"type": "noop"})
@@ -173,7 +169,7 @@ def test_a_listed_origin_is_reflected_with_credentials(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/task", "/api/nope", "/docs", "/livez", "/api/task/abc"])
-def test_fault_95_no_answer_may_be_framed_sniffed_or_kept(server_shared: Live, path: str) -> None:
+def test_no_answer_may_be_framed_sniffed_or_kept(server_shared: Live, path: str) -> None:
     headers = server_shared.api.get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -183,7 +179,7 @@ def test_fault_95_no_answer_may_be_framed_sniffed_or_kept(server_shared: Live, p
     assert "server" not in headers
 
 
-def test_fault_94_what_users_write_is_never_markup(server_alone: Live) -> None:
+def test_what_users_write_is_never_markup(server_alone: Live) -> None:
     nasty = "<img src=x onerror=alert(1)>"
     id = server_alone.task(payload={nasty: nasty, "url": "javascript:alert(1)"})
 
@@ -198,7 +194,7 @@ def test_fault_94_what_users_write_is_never_markup(server_alone: Live) -> None:
     assert "'unsafe-inline'" not in page.headers["content-security-policy"]
 
 
-def test_fault_98_a_path_cannot_write_a_log_line_of_its_own(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_path_cannot_write_a_log_line_of_its_own(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="qw.web.access")
     with live(url, options=WebOptions(access_log=True)) as started:
         started.api.get("/api/a%0d%0aINFO%20forged%1b[31m", params={"token": "s3cret"})

@@ -49,7 +49,7 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
-def test_fault_74_a_payload_of_nearly_a_mebibyte_is_taken(server_alone: Live) -> None:
+def test_a_payload_of_nearly_a_mebibyte_is_taken(server_alone: Live) -> None:
     text = "x" * (MAX_BODY - 100)
 
     id = server_alone.task(payload={"text": text})
@@ -68,14 +68,14 @@ def test_a_long_name_of_a_customer_is_found_like_any_other(server_alone: Live) -
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, 10 * MAX_BODY, 100 * MAX_BODY])
-def test_fault_74_a_larger_body_is_refused_by_its_announced_length(server_shared: Live, size: int) -> None:
+def test_a_larger_body_is_refused_by_its_announced_length(server_shared: Live, size: int) -> None:
     answer = talk(server_shared, HEAD + b"Content-Length: %d\r\n\r\n" % (size + 1), b'{"type"')
 
     assert status_of(answer) == 413
     assert b"connection: close" in answer.lower()
 
 
-def test_fault_74_a_body_without_end_is_refused_while_it_is_read(server_shared: Live) -> None:
+def test_a_body_without_end_is_refused_while_it_is_read(server_shared: Live) -> None:
     chunk = b"%x\r\n%s\r\n" % (65536, b" " * 65536)
 
     answer = talk(server_shared, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 64)
@@ -83,7 +83,7 @@ def test_fault_74_a_body_without_end_is_refused_while_it_is_read(server_shared: 
     assert status_of(answer) in (413, 0)  # 0: the connection was reset before the answer could be read
 
 
-def test_fault_74_more_than_the_announced_length_is_another_request(server_shared: Live) -> None:
+def test_more_than_the_announced_length_is_another_request(server_shared: Live) -> None:
     body = b'{"type":"nope","payload":{}}'
 
     answer = talk(server_shared, HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body + b'{"more": 1}')
@@ -92,7 +92,7 @@ def test_fault_74_more_than_the_announced_length_is_another_request(server_share
     assert b"Invalid HTTP request" in answer
 
 
-def test_fault_74_a_compressed_body_is_refused(server_shared: Live) -> None:
+def test_a_compressed_body_is_refused(server_shared: Live) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
     answer = server_shared.api.post("/api/task", content=b"\x1f\x8b" + b"\0" * 100, headers=headers)
@@ -141,7 +141,7 @@ def test_json_that_cannot_be_stored_is_a_400(server_shared: Live, body: bytes) -
     "id", ["-1", "9223372036854775808", "abc", "1;DROP TABLE", "..%2f1", "%00", "{}", "\u0661" * 36, "a" * 5000]
 )
 @pytest.mark.parametrize("path", ["/api/task/{}", "/api/workflows/{}", "/api/runs/{}"])
-def test_fault_77_an_id_that_is_none_is_a_400_or_404(server_shared: Live, path: str, id: str) -> None:
+def test_an_id_that_is_none_is_a_400_or_404(server_shared: Live, path: str, id: str) -> None:
     answer = server_shared.api.get(path.format(id))
 
     assert answer.status_code in (400, 404), answer.text
@@ -156,13 +156,13 @@ def test_fault_77_an_id_that_is_none_is_a_400_or_404(server_shared: Live, path: 
         ("type=%00", 400),
     ],
 )  # fmt: skip
-def test_fault_77_limits_and_cursors_are_checked(server_shared: Live, query: str, status: int) -> None:
+def test_limits_and_cursors_are_checked(server_shared: Live, query: str, status: int) -> None:
     assert server_shared.api.get(f"/api/task?{query}").status_code == status
 
 
 @pytest.mark.parametrize("path", ["/api/task", "/api/runs", "/api/workflows"])
 @pytest.mark.parametrize("nasty", ["id;select pg_sleep(5)", "' OR 1=1 --", "1); drop table qw.task; --", "%' or '%"])
-def test_fault_78_filters_are_values_and_never_sql(server_alone: Live, path: str, nasty: str) -> None:
+def test_filters_are_values_and_never_sql(server_alone: Live, path: str, nasty: str) -> None:
     live, started = server_alone, time.monotonic()
     live.task()
 
@@ -178,7 +178,7 @@ def test_fault_78_filters_are_values_and_never_sql(server_alone: Live, path: str
 
 
 @pytest.mark.parametrize("length", [5000, 50_000])
-def test_fault_99_no_pattern_of_ours_is_slow_for_long_text(server_shared: Live, length: int) -> None:
+def test_no_pattern_of_ours_is_slow_for_long_text(server_shared: Live, length: int) -> None:
     live, text = server_shared, "a" * length + "!"
     started = time.monotonic()
     bodies: list[dict[str, Any]] = [
@@ -199,7 +199,7 @@ def test_fault_99_no_pattern_of_ours_is_slow_for_long_text(server_shared: Live, 
     assert time.monotonic() - started < 3
 
 
-def test_fault_99_a_filter_by_error_is_text_and_no_pattern(server_shared: Live) -> None:
+def test_a_filter_by_error_is_text_and_no_pattern(server_shared: Live) -> None:
     body = {"filter": {"error": "(a+)+$"}, "dryRun": True}
 
     answer = server_shared.api.post("/api/task/retry", json=body)
@@ -207,7 +207,7 @@ def test_fault_99_a_filter_by_error_is_text_and_no_pattern(server_shared: Live) 
     assert (answer.status_code, answer.json()["matched"]) == (201, 0)
 
 
-def test_fault_96_half_a_head_is_hung_up_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_head_is_hung_up_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
     with live(url) as started:
         idle = [socket.create_connection(("127.0.0.1", started.port), timeout=5) for _ in range(100)]
@@ -220,7 +220,7 @@ def test_fault_96_half_a_head_is_hung_up_on(url: str, monkeypatch: pytest.Monkey
             connection.close()
 
 
-def test_fault_96_a_second_request_may_not_dawdle_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_request_may_not_dawdle_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
     with live(url) as started, socket.create_connection(("127.0.0.1", started.port), timeout=5) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -231,7 +231,7 @@ def test_fault_96_a_second_request_may_not_dawdle_either(url: str, monkeypatch: 
         assert connection.recv(100) == b""
 
 
-def test_fault_96_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qw.web.request.BODY_SECONDS", 0.3)
     with live(url) as started:
         answer = talk(started, HEAD + b"Content-Length: 100\r\n\r\n", b'{"type":')
@@ -240,9 +240,7 @@ def test_fault_96_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch
     assert b"connection: close" in answer.lower()
 
 
-def test_fault_96_connections_beyond_the_cap_are_answered_503_at_once(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_beyond_the_cap_are_answered_503_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     with live(url) as started:
         opened = [socket.create_connection(("127.0.0.1", started.port), timeout=2) for _ in range(30)]
@@ -311,7 +309,7 @@ def test_the_documented_routes_drop_what_they_do_not_know(server_shared: Live) -
     assert api.get("/api/workflows?colour=red").status_code == 200
 
 
-def test_fault_96_a_head_without_end_is_hung_up_on(server_shared: Live) -> None:
+def test_a_head_without_end_is_hung_up_on(server_shared: Live) -> None:
     lines = (b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(500))
 
     answer = talk(server_shared, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", *lines)
@@ -333,16 +331,14 @@ def test_fault_96_a_head_without_end_is_hung_up_on(server_shared: Live) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
     ],
 )
-def test_fault_101_a_request_that_two_servers_could_read_differently_is_refused(
-    server_shared: Live, request_: bytes
-) -> None:
+def test_a_request_that_two_servers_could_read_differently_is_refused(server_shared: Live, request_: bytes) -> None:
     answer = talk(server_shared, request_ + b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     assert status_of(answer) in (400, 415, 0)
     assert b"smuggled" not in answer
 
 
-def test_fault_97_a_flood_of_health_checks_asks_the_database_once_a_second(server_alone: Live, url: str) -> None:
+def test_a_flood_of_health_checks_asks_the_database_once_a_second(server_alone: Live, url: str) -> None:
     live = server_alone
     asked: set[object] = set()
     started = time.monotonic()

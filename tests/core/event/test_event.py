@@ -87,7 +87,7 @@ def test_a_pattern_stands_for_one_type() -> None:
     assert type_of_pattern("task.created") is None
 
 
-def test_fault_57_what_is_too_long_is_left_out_and_the_message_says_so() -> None:
+def test_what_is_too_long_is_left_out_and_the_message_says_so() -> None:
     long = event("task.failed", error="x" * 50_000, payload={"a": "b" * 50_000}, data={"log": "c" * 50_000})
 
     short = told(long, limit=10_000)

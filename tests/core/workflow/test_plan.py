@@ -77,9 +77,7 @@ DIAMOND = read(step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c"))
         ([done("a", 1), done("c", 2), done("b", 3)], ["d"]),
     ],
 )
-def test_fault_65_a_step_starts_once_all_that_it_needs_is_completed(
-    states: list[StepState], expected: list[str]
-) -> None:
+def test_a_step_starts_once_all_that_it_needs_is_completed(states: list[StepState], expected: list[str]) -> None:
     assert started(plan(DIAMOND, RUN, states)) == expected
 
 
@@ -178,7 +176,7 @@ def test_a_step_whose_task_was_cancelled_fails_the_run() -> None:
 SAGA = read(undone("a"), undone("b", "a", queue="q", priority=1), step("x", "a"), step("c", "b", "x"))
 
 
-def test_fault_67_compensation_runs_in_reverse_order_of_completion_one_at_a_time() -> None:
+def test_compensation_runs_in_reverse_order_of_completion_one_at_a_time() -> None:
     states = [done("a", 1, "A"), done("x", 2), done("b", 3, "B"), bad("c", 4)]
     compensating = replace(RUN, detail="compensating")
     last = Start(
@@ -194,7 +192,7 @@ def test_fault_67_compensation_runs_in_reverse_order_of_completion_one_at_a_time
     ]
 
 
-def test_fault_67_a_compensation_that_fails_is_listed_and_the_others_still_run() -> None:
+def test_a_compensation_that_fails_is_listed_and_the_others_still_run() -> None:
     states = [done("a", 1), done("x", 2), done("b", 3), bad("c", 4), bad("compensate:b", 5, "no way")]
     compensating = replace(RUN, detail="compensating")
 
@@ -208,7 +206,7 @@ def test_fault_67_a_compensation_that_fails_is_listed_and_the_others_still_run()
     ]
 
 
-def test_fault_67_a_cancel_during_compensation_does_not_stop_it() -> None:
+def test_a_cancel_during_compensation_does_not_stop_it() -> None:
     states = [done("a", 1), done("x", 2), done("b", 3), bad("c", 4), done("compensate:b", 5)]
 
     actions = plan(SAGA, replace(RUN, detail="compensating", cancel_asked=True), states)
@@ -280,7 +278,7 @@ def test_on_failure_does_not_run_when_nothing_failed() -> None:
     assert plan(CLEANUP, RUN, [done("a", 1), done("b", 2)]) == [Finish(status=RunStatus.COMPLETED, output={"b": None})]
 
 
-def test_fault_68_after_a_cancel_nothing_starts_and_what_runs_is_asked_to_stop() -> None:
+def test_after_a_cancel_nothing_starts_and_what_runs_is_asked_to_stop() -> None:
     cancelled = replace(RUN, cancel_asked=True)
     states = [done("a", 1), busy("b")]
 

@@ -176,7 +176,7 @@ def test_an_expression_in_shell_text_is_refused(one: JsonObject) -> None:
         ({"steps": [step("a", **{"with": {"x": "\0"}})]}, "steps[0].with.x", "contains NUL"),
     ],
 )
-def test_fault_75_a_wrong_definition_is_refused_with_its_place(document: Json, path: str, message: str) -> None:
+def test_a_wrong_definition_is_refused_with_its_place(document: Json, path: str, message: str) -> None:
     found = faults(document)
 
     assert [at for at, _ in found] == [path]
@@ -218,17 +218,17 @@ def test_a_thousand_faults_are_cut_to_a_hundred_and_cost_no_time() -> None:
         ([step("a"), step("b"), step("a")], "2 steps have the id 'a'"),
     ],
 )
-def test_fault_64_a_graph_that_cannot_end_is_refused_with_its_path(steps: list[Json], message: str) -> None:
+def test_a_graph_that_cannot_end_is_refused_with_its_path(steps: list[Json], message: str) -> None:
     assert message in faults({"steps": steps})[0][1]
 
 
-def test_fault_64_ten_thousand_steps_are_refused_naming_the_limit() -> None:
+def test_ten_thousand_steps_are_refused_naming_the_limit() -> None:
     document: Any = {"steps": [step(f"s{n}") for n in range(10_000)]}
 
     assert faults(document) == [("steps", "10,000 steps; a workflow has at most 1,000")]
 
 
-def test_fault_64_a_thousand_steps_deep_or_all_to_all_take_linear_time() -> None:
+def test_a_thousand_steps_deep_or_all_to_all_take_linear_time() -> None:
     deep = [step(f"s{n}", *([f"s{n - 1}"] if n else [])) for n in range(1000)]
     dense = [step(f"s{n}", *(f"s{m}" for m in range(n))) for n in range(400)]
     ring: list[Json] = [step(f"s{n}", f"s{(n + 1) % 1000}") for n in range(1000)]
@@ -405,7 +405,7 @@ LEAVES = (
         LEAVES, lambda below: st.lists(below, max_size=4) | st.dictionaries(KEYS, below, max_size=6), max_leaves=40
     )
 )
-def test_fault_75_any_document_is_a_workflow_or_invalid(document: Any) -> None:
+def test_any_document_is_a_workflow_or_invalid(document: Any) -> None:
     try:
         workflow = parse_workflow("w", document)
     except Invalid:
@@ -415,7 +415,7 @@ def test_fault_75_any_document_is_a_workflow_or_invalid(document: Any) -> None:
 
 
 @given(st.lists(st.dictionaries(KEYS, LEAVES | st.lists(LEAVES), max_size=5), max_size=4), st.data())
-def test_fault_75_a_workflow_with_wrong_parts_is_invalid(parts: list[JsonObject], data: st.DataObject) -> None:
+def test_a_workflow_with_wrong_parts_is_invalid(parts: list[JsonObject], data: st.DataObject) -> None:
     steps: list[Json] = [{"id": f"s{n}", "type": "noop", **part} for n, part in enumerate(parts)]
 
     document: JsonObject = {"steps": steps} if data.draw(st.booleans()) else {"steps": [step("x")], "on_failure": steps}
