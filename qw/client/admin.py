@@ -175,7 +175,7 @@ async def revoke(client: Client, role: str, right: str, *, dry_run: bool = False
     unwanted = _right(right)
     async with client.connection() as conn:
         has = (await grants.granted(conn)).get(role, [])
-        if unwanted not in has:
+        if unwanted not in has and not dry_run:
             including = [each for each in has if unwanted in each.includes]
             hint = f"; its right {including[0].value!r} includes that" if including else ""
             raise Conflict(f"role {role} was not granted {right!r}{hint}")
