@@ -77,12 +77,14 @@ select count(distinct s.worker) from qw.relay_slot s join qw.worker w on w.id = 
 
 -- name: end_dead_relays
 -- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.
+-- Not those of a role that we may not end: that would fail the whole step.
 with gone as (
   delete from qw.relay r using qw.worker w
    where w.id = r.worker and (w.dead_at is not null or w.stopped_at is not null)
   returning r.pid
 )
 select pg_terminate_backend(l.pid) from gone join pg_locks l on l.pid = gone.pid
+  join pg_stat_activity a on a.pid = l.pid and pg_has_role(a.usesysid, 'usage')
  where l.locktype = 'advisory' and l.classid = 7178 and l.objid = 17 and l.objsubid = 2 and l.granted
    and l.pid <> pg_backend_pid()
 
