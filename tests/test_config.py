@@ -63,7 +63,7 @@ def test_every_fault_is_listed_with_its_place(here: Path) -> None:
         "QW_QUEUES: 'c!' is not a name: letters, digits and _ . : / - (at most 128)",
         "QW_LEASE: 'abc' is not a duration such as 30s, 5m, 2h or 1d",
         "qw.toml: grace: 'soon' is not a duration such as 30s, 5m, 2h or 1d",
-        "--port: 70000 is not a whole number from 1 to 65,535",
+        "--port: 70000 is not an integer from 1 to 65,535",
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_wrong_value_that_something_stronger_overrides_does_no_harm() -> None:
 
 
 def test_a_lease_needs_two_heartbeats() -> None:
-    assert faults({"QW_HEARTBEAT": "10s"}) == ["lease: 15s is less than two heartbeats of 10s"]
+    assert faults({"QW_HEARTBEAT": "10s"}) == ["lease: 15s is too short: it must be at least two heartbeats of 10s"]
 
 
 def test_variables_for_commands_and_tests_are_known() -> None:
@@ -205,7 +205,7 @@ def test_a_secret_is_given_once(here: Path) -> None:
 
     [said] = faults({"QW_API_TOKENS_FILE": "tokens", "QW_API_TOKENS": "me:admin:hush"})
 
-    assert said == "QW_API_TOKENS: is set, and so is QW_API_TOKENS_FILE; only one may be"
+    assert said == "QW_API_TOKENS: is set, and so is QW_API_TOKENS_FILE; set only one of them"
 
 
 def test_no_secret_is_shown() -> None:

@@ -82,7 +82,10 @@ def redacted(text: str) -> str:
 def check_listening(settings: Settings) -> None:
     """Refuse to listen beyond this machine without tokens. Raise Misconfigured."""
     if not is_loopback(settings.host) and not settings.api_tokens:
-        message = f"listening on {settings.host} needs QW_API_TOKENS (name:role:secret); only loopback is open without"
+        message = (
+            f"listening on {settings.host} requires QW_API_TOKENS (name:role:secret); "
+            "only loopback is open without tokens"
+        )
         raise Misconfigured(Fault(path="QW_HOST", message=message))
 
 
@@ -138,7 +141,7 @@ def _variable_text(variable: str, environ: Mapping[str, str], secret: bool, faul
     if not path:
         return text or None
     if text:
-        faults.append(Fault(path=variable, message=f"is set, and so is {variable}_FILE; only one may be"))
+        faults.append(Fault(path=variable, message=f"is set, and so is {variable}_FILE; set only one of them"))
     try:
         return Path(path).read_text().strip() or None
     except (OSError, UnicodeDecodeError) as error:
@@ -257,7 +260,8 @@ def _settle(given: Mapping[str, _Given], faults: list[Fault]) -> Settings:
     settings = Settings(**values, origins={name: found.origin for name, found in given.items()})
     if settings.lease < 2 * settings.heartbeat:
         message = (
-            f"{format_duration(settings.lease)} is less than two heartbeats of {format_duration(settings.heartbeat)}"
+            f"{format_duration(settings.lease)} is too short: "
+            f"it must be at least two heartbeats of {format_duration(settings.heartbeat)}"
         )
         faults.append(Fault(path="lease", message=message))
     return settings

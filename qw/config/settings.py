@@ -54,31 +54,47 @@ class Settings:
     """Every setting of qw. ``origins`` has the place of each that is not its default."""
 
     database_url: str | None = _setting(
-        "PostgreSQL URL; empty: libpq's own variables; none: a private PostgreSQL",
+        "PostgreSQL URL; empty: libpq's PG* variables; unset: a private PostgreSQL",
         read.database,
         also=("DATABASE_URL",),
         secret=True,
     )
     listen_url: str | None = _setting(
-        "direct PostgreSQL URL for LISTEN and heartbeat, where database_url is a pooler", read.database, secret=True
+        "direct PostgreSQL URL for LISTEN and heartbeats, needed when database_url points to a pooler",
+        read.database,
+        secret=True,
     )
     wait_for_database: timedelta | None = _setting(
-        "how long a starting daemon waits for the database; unset: until it is there", read.lasting("0s")
+        "how long a starting daemon waits for the database; unset: no limit", read.lasting("0s")
     )
-    home: Path = _setting("where the private PostgreSQL and its files are", read.path, lambda: default_home(os.environ))
-    pg_bin: Path | None = _setting("directory of the PostgreSQL programs that run the private database", read.path)
+    home: Path = _setting(
+        "directory of the private PostgreSQL and of qw's own files", read.path, lambda: default_home(os.environ)
+    )
+    pg_bin: Path | None = _setting("directory with the PostgreSQL binaries for the private database", read.path)
 
-    concurrency: int = _setting("async handlers at once, per daemon", read.whole(1, 10_000), 100)
-    threads: int = _setting("plain handlers at once, per daemon", read.whole(1, 1_000), 32)
-    command_slots: int = _setting("commands and process handlers at once, per daemon", read.whole(1, 1_000), _cores)
-    queues: tuple[str, ...] = _setting(
-        "queues a daemon serves; empty: all, new ones included", read.listed(read.name), ()
+    concurrency: int = _setting(
+        "maximum number of async handlers running at once, per daemon", read.whole(1, 10_000), 100
     )
-    lease: timedelta = _setting("how long a silent worker keeps its tasks", read.lasting("2s"), timedelta(seconds=15))
-    heartbeat: timedelta = _setting("interval of a worker's heartbeat", read.lasting("100ms"), timedelta(seconds=1))
-    tick: timedelta = _setting("between two looks for work nobody told of", read.lasting("50ms"), timedelta(seconds=1))
+    threads: int = _setting(
+        "maximum number of synchronous handlers (threads) running at once, per daemon", read.whole(1, 1_000), 32
+    )
+    command_slots: int = _setting(
+        "maximum number of commands and process handlers running at once, per daemon", read.whole(1, 1_000), _cores
+    )
+    queues: tuple[str, ...] = _setting(
+        "queues this daemon takes tasks from, comma-separated; empty: all queues", read.listed(read.name), ()
+    )
+    lease: timedelta = _setting(
+        "how long a worker keeps its tasks without a heartbeat", read.lasting("2s"), timedelta(seconds=15)
+    )
+    heartbeat: timedelta = _setting(
+        "interval between heartbeats of a worker", read.lasting("100ms"), timedelta(seconds=1)
+    )
+    tick: timedelta = _setting(
+        "polling interval; catches missed notifications", read.lasting("50ms"), timedelta(seconds=1)
+    )
     grace: timedelta = _setting(
-        "what running tasks get to end when a daemon stops", read.lasting("0s"), timedelta(seconds=30)
+        "how long running tasks may take to finish at shutdown", read.lasting("0s"), timedelta(seconds=30)
     )
     retention_completed: timedelta = _setting(
         "how long completed tasks are kept", read.lasting("0s"), timedelta(days=7), also=("QW_RETENTION",)
@@ -87,102 +103,115 @@ class Settings:
         "how long failed and cancelled tasks are kept", read.lasting("0s"), timedelta(days=30), also=("QW_RETENTION",)
     )
     idempotency_retention: timedelta = _setting(
-        "how long an idempotency key is known", read.lasting("1m"), timedelta(days=7)
+        "how long an idempotency key is remembered", read.lasting("1m"), timedelta(days=7)
     )
 
     allow_commands: bool | None = _setting(
-        "run commands that stand in the database; unset: only in the private one", read.switch
+        "run commands defined in the database; unset: only with the private database", read.switch
     )
     command_env: tuple[str, ...] = _setting(
-        "variables of the daemon that commands get, too, beside PATH, HOME, LANG and the like: NAME, or NAME_*",
+        "environment variables passed to commands in addition to PATH, HOME, LANG and similar: NAME or NAME_*",
         read.listed(read.variable),
         (),
     )
     http_allow: tuple[str, ...] = _setting(
         "private networks and hosts that http_request may call", read.listed(read.network), ()
     )
-    http_base_url: str | None = _setting(
-        "what a relative url of http_request is resolved against", read.url("http", "https")
+    http_base_url: str | None = _setting("base URL for relative URLs of http_request", read.url("http", "https"))
+    data_dir: Path | None = _setting(
+        "directory of the files for data_processing; unset: the bundled samples", read.path
     )
-    data_dir: Path | None = _setting("files for data_processing; unset: the samples that come with qw", read.path)
     output_dir: Path = _setting(
-        "where PDFs and unsent mail go; unset: output in home", read.path, lambda: default_home(os.environ) / "output"
+        "directory for PDFs and unsent mail; unset: output below home",
+        read.path,
+        lambda: default_home(os.environ) / "output",
     )
     orders_url: str | None = _setting(
-        "where orders come from, a URL or a file; unset: samples", read.orders, also=("ORDERS_URL",), secret=True
+        "source of orders, a URL or a file; unset: the bundled samples", read.orders, also=("ORDERS_URL",), secret=True
     )
     pdf_url: str | None = _setting(
-        "service that makes PDFs; unset: qw does",
+        "service that renders PDFs; unset: built-in renderer",
         read.url("http", "https"),
         also=("PDF_PROCESSOR_URL",),
         secret=True,
     )
     email_url: str | None = _setting(
-        "service or server that sends mail; unset: an outbox in output_dir",
+        "HTTP service or SMTP server that sends mail; unset: mail is written to output_dir/outbox",
         read.url("http", "https", "smtp", "smtps"),
         also=("EMAIL_SERVICE_URL",),
         secret=True,
     )
-    mail_from: str = _setting("sender of mail", read.address, "qw@localhost")
+    mail_from: str = _setting("sender address of mail", read.address, "qw@localhost")
 
-    host: str = _setting("address that HTTP listens on; other than loopback needs api_tokens", read.host, "127.0.0.1")
-    port: int = _setting("port that HTTP listens on", read.port, 3030, also=("PORT",))
+    host: str = _setting(
+        "address HTTP listens on; addresses other than loopback require api_tokens", read.host, "127.0.0.1"
+    )
+    port: int = _setting("port HTTP listens on", read.port, 3030, also=("PORT",))
     api_tokens: tuple[Token, ...] = _setting(
-        "who may use HTTP: name:role:secret, …; roles viewer, operator, admin", read.tokens, (), secret=True
+        "HTTP access tokens: name:role:secret, …; roles: viewer, operator, admin", read.tokens, (), secret=True
     )
     cors_origins: tuple[str, ...] = _setting(
-        "web origins that may call the API from a browser", read.listed(read.origin), ()
+        "web origins allowed to call the API from a browser", read.listed(read.origin), ()
     )
-    access_log: bool = _setting("log a line per HTTP request", read.switch, False)
-    seeder: bool = _setting("serve the routes that fill and empty the database, for demonstrations", read.switch, False)
-    unhealthy_failed: int = _setting("failed tasks from which the queue is unhealthy", read.whole(1, 10**9), 50)
-    unhealthy_pending: int = _setting("pending tasks from which the queue is unhealthy", read.whole(1, 10**9), 500)
-    overloaded_failed: int = _setting("failed tasks above which the queue is overloaded", read.whole(0, 10**9), 20)
-    overloaded_pending: int = _setting("pending tasks above which the queue is overloaded", read.whole(0, 10**9), 200)
+    access_log: bool = _setting("log one line per HTTP request", read.switch, False)
+    seeder: bool = _setting("enable the routes that fill and empty the database (for demos)", read.switch, False)
+    unhealthy_failed: int = _setting(
+        "report the queue as unhealthy at this number of failed tasks", read.whole(1, 10**9), 50
+    )
+    unhealthy_pending: int = _setting(
+        "report the queue as unhealthy at this number of pending tasks", read.whole(1, 10**9), 500
+    )
+    overloaded_failed: int = _setting(
+        "report the queue as overloaded above this number of failed tasks", read.whole(0, 10**9), 20
+    )
+    overloaded_pending: int = _setting(
+        "report the queue as overloaded above this number of pending tasks", read.whole(0, 10**9), 200
+    )
     broker: Transport | None = _setting(
-        "where events go: none, postgres, rabbitmq, nats or redis; unset: nowhere",
+        "broker that events are published to: none, postgres, rabbitmq, nats or redis; unset: none",
         read.transport,
         also=("MESSAGING_TRANSPORT",),
     )
     broker_url: str | None = _setting(
-        "URL of the broker; unset: its own variables, else this machine", read.broker_url, secret=True
+        "URL of the broker; unset: the broker's own variables, else localhost", read.broker_url, secret=True
     )
     rabbitmq_url: str | None = _setting(
-        "URL of RabbitMQ, when that is the broker", read.url("amqp", "amqps"), also=("RABBITMQ_URL",), secret=True
+        "URL of RabbitMQ, used when it is the broker", read.url("amqp", "amqps"), also=("RABBITMQ_URL",), secret=True
     )
     rabbitmq_queue: str = _setting(
-        "queue that nest consumers share on RabbitMQ", read.line, "task-queue", also=("RABBITMQ_QUEUE",)
+        "RabbitMQ queue for events in the nest format", read.line, "task-queue", also=("RABBITMQ_QUEUE",)
     )
     nats_servers: str | None = _setting(
-        "URLs of NATS, with commas, when that is the broker", read.nats_servers, also=("NATS_SERVERS",), secret=True
+        "URLs of NATS, comma-separated, used when it is the broker",
+        read.nats_servers,
+        also=("NATS_SERVERS",),
+        secret=True,
     )
     redis_url: str | None = _setting(
-        "URL of Redis, when that is the broker",
+        "URL of Redis, used when it is the broker",
         read.url("redis", "rediss", "unix"),
         also=("REDIS_URL",),
         secret=True,
     )
-    event_format: Format = _setting(
-        "how events are written: cloudevents, or nest", read.one_of(Format), Format.CLOUDEVENTS
-    )
+    event_format: Format = _setting("format of events: cloudevents or nest", read.one_of(Format), Format.CLOUDEVENTS)
     events: tuple[str, ...] = _setting(
-        "event types that are told, such as task.*; unset: all but task.started and task.progressed",
+        "event types to publish, such as task.*; unset: all except task.started and task.progressed",
         read.listed(read.event_types),
         (),
     )
     event_log: timedelta | None = _setting(
-        "how long the event log keeps events, 0: none; unset: a day, while somebody reads it or postgres is the broker",
+        "retention of the event log; 0: no log; unset: one day, if the log is in use or postgres is the broker",
         read.lasting("0s"),
     )
-    consume: bool = _setting("take commands from the broker", read.switch, False)
+    consume: bool = _setting("accept commands from the broker", read.switch, False)
     command_queue: str = _setting(
-        "queue that commands come by", lambda value: read.name(read.line(value)), "qw.commands"
+        "queue that commands are read from", lambda value: read.name(read.line(value)), "qw.commands"
     )
 
     log_format: LogFormat | None = _setting(
-        "text or json; unset: text on a terminal, else json", read.one_of(LogFormat)
+        "log format, text or json; unset: text on a terminal, else json", read.one_of(LogFormat)
     )
-    log_level: LogLevel = _setting("debug, info, warning or error", read.one_of(LogLevel), LogLevel.INFO)
+    log_level: LogLevel = _setting("log level: debug, info, warning or error", read.one_of(LogLevel), LogLevel.INFO)
 
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False, compare=False)
 

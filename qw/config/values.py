@@ -58,7 +58,7 @@ class Token:
 
 def line(value: object) -> str:
     if not isinstance(value, str) or not value.isprintable():
-        raise Invalid("must be text on one line")
+        raise Invalid("must be text on a single line")
     return value
 
 
@@ -67,7 +67,7 @@ def whole(low: int, high: int) -> Callable[[object], int]:
         if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise Invalid(f"{value!r} is not a whole number from {low:,} to {high:,}")
+            raise Invalid(f"{value!r} is not an integer from {low:,} to {high:,}")
         return value
 
     return read
@@ -79,7 +79,9 @@ def host(value: object) -> str:
 
 def port(value: object) -> int:
     if isinstance(value, str) and value.startswith("tcp://"):
-        raise Invalid(f"{value!r} comes from Kubernetes, for a service named qw; set enableServiceLinks: false there")
+        raise Invalid(
+            f"{value!r} was set by Kubernetes for a service named qw; set enableServiceLinks: false in the pod spec"
+        )
     return whole(1, 65_535)(value)
 
 
@@ -127,7 +129,7 @@ def listed(read_item: Callable[[str], Item]) -> Callable[[object], tuple[Item, .
         if isinstance(value, str):
             value = re.split(r"[\s,]+", value.strip(" \t\r\n,"))
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise Invalid("must be a list, or text with commas between the items")
+            raise Invalid("must be a list or comma-separated text")
         return tuple(dict.fromkeys(read_item(item) for item in value))
 
     return read
@@ -142,7 +144,7 @@ def name(value: str) -> str:
 def variable(value: str) -> str:
     """The name of an environment variable, or how such names begin (``AWS_*``)."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}\*?", value):
-        raise Invalid(f"{value[:60]!r} is neither the name of a variable nor the beginning of names, such as AWS_*")
+        raise Invalid(f"{value[:60]!r} is not the name of an environment variable or a prefix such as AWS_*")
     return value
 
 
@@ -155,13 +157,13 @@ def network(value: str) -> str:
     except ValueError:
         pass
     if re.fullmatch(r"[0-9.]*", value) or not re.fullmatch(r"(?!-)[A-Za-z0-9.-]{1,253}", value):
-        raise Invalid(f"{value[:60]!r} is neither a network such as 10.0.0.0/8 nor a host name")
+        raise Invalid(f"{value[:60]!r} is not a network such as 10.0.0.0/8 or a host name")
     return value.lower().rstrip(".")
 
 
 def origin(value: str) -> str:
     if value != "*" and not re.fullmatch(r"https?://[^/\s?#@]+", value):
-        raise Invalid(f"{value[:60]!r} is not an origin such as https://example.org, nor *")
+        raise Invalid(f"{value[:60]!r} is not an origin such as https://example.org, or *")
     return value.lower()
 
 
@@ -170,14 +172,16 @@ def token(value: str) -> Token:
     name, _, rest = value.partition(":")
     role, _, secret = rest.partition(":")
     if not name or role not in set(Role) or not secret:
-        raise Invalid(f"each token is name:role:secret, with a role of {', '.join(Role)}; no part may be empty")
+        raise Invalid(
+            f"each token must be name:role:secret with one of the roles {', '.join(Role)}; no part may be empty"
+        )
     return Token(name=name, role=Role(role), secret=secret)
 
 
 def tokens(value: object) -> tuple[Token, ...]:
     tokens = listed(token)(value)
     if len({token.name for token in tokens}) < len(tokens):
-        raise Invalid("two tokens have the same name")
+        raise Invalid("two tokens have the same name; names must be unique")
     return tokens
 
 
@@ -185,7 +189,7 @@ def url(*schemes: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         scheme, mark, rest = line(value).partition("://")
         if scheme.lower() not in schemes or not mark or not rest or " " in rest:
-            raise Invalid(f"is not a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+            raise Invalid(f"is not a URL starting with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return str(value)
 
     return read
@@ -243,4 +247,4 @@ def path(value: object) -> Path:
     try:
         return Path(value if isinstance(value, Path) else line(value)).expanduser()
     except RuntimeError:
-        raise Invalid(f"{str(value)!r} begins with the home directory of a user who is not known") from None
+        raise Invalid(f"{str(value)!r} starts with the home directory of an unknown user") from None

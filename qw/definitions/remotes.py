@@ -65,5 +65,5 @@ def _timeout(document: JsonObject, faults: list[Fault]) -> timedelta:
 def _max_retries(value: Json, faults: list[Fault]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
         return value
-    faults.append(Fault(path="max_retries", message="must be a whole number from 1 to 1000"))
+    faults.append(Fault(path="max_retries", message="must be an integer from 1 to 1000"))
     return 1

@@ -85,5 +85,5 @@ def _headers(document: JsonObject, faults: list[Fault]) -> dict[str, str]:
 def _max_retries(value: Json, faults: list[Fault]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
         return value
-    faults.append(Fault(path="max_retries", message="must be a whole number from 1 to 100"))
+    faults.append(Fault(path="max_retries", message="must be an integer from 1 to 100"))
     return 1

@@ -64,7 +64,7 @@ async def test_what_cannot_be_started_fails_the_step(conn: Connection) -> None:
     await driver.settle()
 
     assert (await driver.run(missing)).error == "step child: there is no active workflow 'inner'"
-    assert "input.n: must be a whole number" in str((await driver.run(wrong)).error)
+    assert "input.n: must be an integer" in str((await driver.run(wrong)).error)
 
 
 async def test_a_workflow_that_starts_itself_is_stopped(conn: Connection) -> None:
@@ -226,7 +226,7 @@ async def test_a_run_that_fails_or_cannot_start_is_a_failed_item(conn: Connectio
     failed = (await Driver(conn=conn).steps(id))["each"]
     assert run.status == "completed"
     assert failed.result == [{"x": {"n": 1}}, None, None]
-    assert str(failed.error).startswith("2 of 3 items failed: item 1: input.n: must be a whole number")
+    assert str(failed.error).startswith("2 of 3 items failed: item 1: input.n: must be an integer")
 
 
 async def test_a_foreach_of_a_missing_workflow_fails_every_item(conn: Connection) -> None:

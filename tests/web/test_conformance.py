@@ -59,7 +59,7 @@ CASES: list[tuple[str, str, Any, int, Any]] = [
     ("POST", "/api/task", {"type": "noop", "payload": []}, 400, {"message": ["payload must be an object"]}),
     ("POST", "/api/task", {"type": "noop", "payload": "x"}, 400, {"message": ["payload must be an object"]}),
     ("POST", "/api/task", [TASK], 400, {"message": "The body must be a JSON object"}),
-    ("POST", "/api/task", {**TASK, "priority": 10}, 400, {"message": ["priority: 10 is not a whole number from 0 to 9"]}),
+    ("POST", "/api/task", {**TASK, "priority": 10}, 400, {"message": ["priority: 10 is not an integer from 0 to 9"]}),
     ("POST", "/api/task", {**TASK, "priority": True}, 400, {"message": ["priority must be an integer number"]}),
     ("POST", "/api/task", {**TASK, "queue": "no such; queue"}, 400, {"message": lambda texts: "queue" in texts[0]}),
     ("POST", "/api/task", {**TASK, "maxRetries": 0}, 400, {"message": lambda texts: texts[0].startswith("maxRetries: ")}),

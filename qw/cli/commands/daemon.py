@@ -68,7 +68,8 @@ def daemon(
     port: Annotated[int | None, typer.Option(help="Port the HTTP server listens on.")] = None,
     migrate: Annotated[bool, typer.Option("--migrate", help="Migrate an older schema first.")] = False,
     lease: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Lease: how long a silent worker keeps its tasks.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Lease: how long a worker keeps its tasks without a heartbeat."),
     ] = None,
     grace: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long running tasks may take to finish at shutdown.")

@@ -129,7 +129,7 @@ def _count(document: JsonObject, name: str, path: str, faults: list[Fault]) -> i
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST):
         return value
     shown = value if isinstance(value, (int, float)) and not isinstance(value, bool) else kind(value)
-    faults.append(Fault(path=below(path, name), message=f"must be a whole number from 1 to {_MOST:,}, not {shown}"))
+    faults.append(Fault(path=below(path, name), message=f"must be an integer from 1 to {_MOST:,}, not {shown}"))
     return None
 
 

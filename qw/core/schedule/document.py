@@ -266,7 +266,7 @@ def _whole(document: JsonObject, key: str, default: int, most: int, faults: list
     value = document.get(key, default)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
         return value
-    faults.append(Fault(path=key, message=f"{str(value)[:60]!r} is not a whole number from 1 to {most}"))
+    faults.append(Fault(path=key, message=f"{str(value)[:60]!r} is not an integer from 1 to {most}"))
     return default
 
 

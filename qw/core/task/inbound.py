@@ -105,7 +105,7 @@ def _payload(asked: InboundCommand, faults: list[Fault]) -> JsonObject:
 
 def _whole(value: Json) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise ValueError(f"{value!r} is not an integer")
     return value
 
 

@@ -213,7 +213,7 @@ def name_faults(path: str, name: object) -> list[Fault]:
 def _range_fault(path: str, number: int | None, low: int, high: int) -> list[Fault]:
     if number is None or (isinstance(number, int) and not isinstance(number, bool) and low <= number <= high):
         return []
-    return [Fault(path=path, message=f"{number!r} is not a whole number from {low} to {high}")]
+    return [Fault(path=path, message=f"{number!r} is not an integer from {low} to {high}")]
 
 
 def key_faults(path: str, text: str | None) -> list[Fault]:

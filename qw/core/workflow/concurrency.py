@@ -51,7 +51,7 @@ def parse_concurrency(document: JsonObject, faults: list[Fault]) -> Concurrency 
 def _limit(value: Json, faults: list[Fault]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST:
         return value
-    message = f"must be a whole number from 1 to {_MOST}, not {str(value)[:60]!r}"
+    message = f"must be an integer from 1 to {_MOST}, not {str(value)[:60]!r}"
     faults.append(Fault(path="concurrency.limit", message=message))
     return 1
 

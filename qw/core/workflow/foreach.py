@@ -132,6 +132,6 @@ def _max_parallel(document: JsonObject, path: str, faults: list[Fault]) -> int:
     value = document.get("max_parallel", MAX_ITEMS)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ITEMS:
         return value
-    message = f"must be a whole number from 1 to {MAX_ITEMS}, not {str(value)[:60]!r}"
+    message = f"must be an integer from 1 to {MAX_ITEMS}, not {str(value)[:60]!r}"
     faults.append(Fault(path=below(path, "max_parallel"), message=message))
     return MAX_ITEMS

@@ -66,7 +66,7 @@ def _line(place: str, item: Json, faults: list[str]) -> Decimal:
     if price is None or price < 0:
         faults.append(f"{place}.price: must be a number, 0 or more")
     if quantity is None or quantity <= 0 or quantity != quantity.to_integral_value():
-        faults.append(f"{place}.quantity: must be a whole number, 1 or more")
+        faults.append(f"{place}.quantity: must be an integer, 1 or more")
     return (price or Decimal(0)) * (quantity or Decimal(0))
 
 

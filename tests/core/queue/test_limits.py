@@ -54,9 +54,9 @@ def test_limits_are_read_and_written_the_same() -> None:
         ({}, "queues.q: limits nothing: say how many at once, at what rate, or how many per key"),
         ({"per_key": 2}, "queues.q.key: is missing: what is limited per key needs a path such as payload.customerId"),
         ({"key": "payload.a", "rate": "1/s"}, "queues.q.key: limits nothing by itself: say how many per key"),
-        ({"concurrency": 0}, "queues.q.concurrency: must be a whole number from 1 to 1,000,000, not 0"),
-        ({"concurrency": True}, "queues.q.concurrency: must be a whole number from 1 to 1,000,000, not a boolean"),
-        ({"concurrency": 1.5}, "queues.q.concurrency: must be a whole number from 1 to 1,000,000, not 1.5"),
+        ({"concurrency": 0}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not 0"),
+        ({"concurrency": True}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not a boolean"),
+        ({"concurrency": 1.5}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not 1.5"),
         ({"rate": "fast"}, "queues.q.rate: 'fast' is not a rate such as 100/m, 5/s or 10/30s"),
         ({"concurency": 1}, "queues.q.concurency: 'concurency' is not a key of limits; did you mean 'concurrency'?"),
         (

@@ -133,7 +133,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
             {"every": "5m", "type": "no op"},
             ["type: 'no op' is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"],
         ),
-        ({"every": "5m", "type": "noop", "priority": 11}, ["priority: 11 is not a whole number from 0 to 9"]),
+        ({"every": "5m", "type": "noop", "priority": 11}, ["priority: 11 is not an integer from 0 to 9"]),
         (
             {"every": "5m", "type": "noop", "with": {"a": "\0"}},
             ["with.a: contains NUL (\\u0000), which PostgreSQL cannot store"],
@@ -146,7 +146,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
             {"every": "5m", "type": "noop", "misfire": "onec"},
             ["misfire: 'onec' is not one of skip, once, all; did you mean 'once'?"],
         ),
-        ({"every": "5m", "type": "noop", "cap": 501}, ["cap: '501' is not a whole number from 1 to 500"]),
+        ({"every": "5m", "type": "noop", "cap": 501}, ["cap: '501' is not an integer from 1 to 500"]),
         ({"every": "5m", "type": "noop", "jitter": "2d"}, ["jitter: is longer than a day"]),
         (
             {"every": "5m", "type": "noop", "timezon": "UTC"},

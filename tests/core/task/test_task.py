@@ -51,7 +51,7 @@ def test_a_good_task_is_accepted(more: dict[str, Any]) -> None:
         ({"type": "a\n"}, "type", "is not a name"),
         ({"type": None}, "type", "is not a name"),
         ({"queue": "é"}, "queue", "is not a name"),
-        ({"priority": -1}, "priority", "-1 is not a whole number from 0 to 9"),
+        ({"priority": -1}, "priority", "-1 is not an integer from 0 to 9"),
         ({"priority": 10}, "priority", "from 0 to 9"),
         ({"priority": True}, "priority", "from 0 to 9"),
         ({"priority": 1.5}, "priority", "from 0 to 9"),

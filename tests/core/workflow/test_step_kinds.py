@@ -68,7 +68,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(foreach=3), "steps[0].foreach", "must be a list or an expression, not a number"),
         (step(matrix=[1]), "steps[0].matrix", "must be an object of lists, not a list"),
         (step(max_parallel=3), "steps[0].max_parallel", "goes with foreach: or matrix: only"),
-        (step(foreach=[], max_parallel=0), "steps[0].max_parallel", "must be a whole number from 1 to 10000"),
+        (step(foreach=[], max_parallel=0), "steps[0].max_parallel", "must be an integer from 1 to 10000"),
         (step(foreach=["${{ item }}"]), "steps[0]", "item and index have a value under with:"),
         (step(**{"with": {"x": "${{ item }}"}}), "steps[0]", "item and index have a value under with:"),
         (step(foreach=[1], **{"if": "index > 0"}), "steps[0]", "item and index have a value under with:"),
@@ -84,7 +84,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(type="approval", foreach=[1]), "steps[0].foreach", "not a key of a step of type approval"),
         (step(compensate={"type": "sleep"}), "steps[0].compensate.type", "only a task can undo a step"),
         ({**step(), "timeout": 0}, "timeout", "must be longer than 0"),  # type: ignore[dict-item]
-        ({**step(), "concurrency": {"limit": 0}}, "concurrency.limit", "must be a whole number from 1"),  # type: ignore[dict-item]
+        ({**step(), "concurrency": {"limit": 0}}, "concurrency.limit", "must be an integer from 1"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"on_limit": "skp"}}, "concurrency.on_limit", "did you mean 'skip'?"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"key": "${{ steps.a.result }}"}}, "concurrency.key", "it may use input only"),  # type: ignore[dict-item]
         ({**step(), "outputs": {"x": "${{ steps.b.result }}"}}, "outputs", "takes 'b', which is not a step"),  # type: ignore[dict-item]

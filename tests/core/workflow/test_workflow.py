@@ -155,10 +155,10 @@ def test_an_expression_in_shell_text_is_refused(one: JsonObject) -> None:
         ({"steps": [step("a", **{"if": "true", "when": "true"})]}, "steps[0].when", "give one of them"),
         ({"steps": [step("a", timeout="soon")]}, "steps[0].timeout", "'soon' is not a duration"),
         ({"steps": [step("a", timeout=0)]}, "steps[0].timeout", "must be longer than 0"),
-        ({"steps": [step("a", priority=10)]}, "steps[0].priority", "10 is not a whole number from 0 to 9"),
+        ({"steps": [step("a", priority=10)]}, "steps[0].priority", "10 is not an integer from 0 to 9"),
         ({"steps": [step("a", queue="")]}, "steps[0].queue", "is not a name"),
         ({"steps": [step("a", retry=3)]}, "steps[0].retry", "must be an object, not a number"),
-        ({"steps": [step("a", retry={"max_retries": 0})]}, "steps[0].retry.max_retries", "0 is not a whole number"),
+        ({"steps": [step("a", retry={"max_retries": 0})]}, "steps[0].retry.max_retries", "0 is not an integer"),
         ({"steps": [step("a", retry={"max_attempts": 3})]}, "steps[0].retry.max_attempts", "is not a key of retry"),
         ({"steps": [step("a", retry={"backoff": 0.5})]}, "steps[0].retry.backoff", "must be a number from 1 to 1000"),
         ({"steps": [step("a", retry={"delay": "x"})]}, "steps[0].retry.delay", "is not a duration"),
@@ -279,7 +279,7 @@ def test_an_expression_that_names_an_input_not_declared_is_refused() -> None:
         ("strng", "input.x", "did you mean 'string'?"),
         (3, "input.x", "'3' is not a type"),
         ({"type": "string", "defualt": ""}, "input.x.defualt", "did you mean 'default'?"),
-        ({"type": "integer", "default": "7"}, "input.x.default", "must be a whole number, not '7'"),
+        ({"type": "integer", "default": "7"}, "input.x.default", "must be an integer, not '7'"),
         ({"type": "date", "default": "tomorrow"}, "input.x.default", "must be an ISO 8601 date"),
         ({"type": "any", "description": []}, "input.x.description", "must be a string, not a list"),
     ],
@@ -319,7 +319,7 @@ def test_defaults_fill_in_what_is_left_out_and_null_where_that_is_the_default() 
 
     assert check_input(workflow, {}) == {"x": None, "n": 3}
     assert check_input(workflow, {"x": None, "n": 4}) == {"x": None, "n": 4}
-    with pytest.raises(Invalid, match="must be a whole number, not null"):
+    with pytest.raises(Invalid, match="must be an integer, not null"):
         check_input(workflow, {"n": None})
 
 
@@ -332,7 +332,7 @@ def test_every_fault_of_an_input_is_told() -> None:
     assert [str(fault) for fault in caught.value.faults] == [
         "input.custmerId: is not an input of the workflow; there are: customerId, n; did you mean 'customerId'?",
         "input.customerId: is missing; a string is needed",
-        "input.n: must be a whole number, not 'x'",
+        "input.n: must be an integer, not 'x'",
     ]
 
 
