@@ -1,6 +1,6 @@
 """Compares this process's clock with the database's, and sees to it that a database clock that was set harms little.
 
-Everything that qw decides by time goes by the database's clock (see `qw.store.clock`), so skew is only told: in the log
+Everything that qw decides by time goes by the database's clock (see `qw.clock`), so skew is only told: in the log
 once, with the worker's row for status and metrics. When the database's clock is set back, what was decided up to a
 time that is now yet to come is lowered to the present: the marks of schedules and the buckets of rates.
 """
@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
+from qw.clock import Clock, clock
 from qw.store import queues, schedules, workers
-from qw.store.clock import Clock, clock
 from qw.store.connection import Connection, ReconnectingConnection, measure_clock
 
 log = logging.getLogger(__name__)

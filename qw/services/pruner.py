@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
 from qw.store import events, fires, queues, runs, tasks, workers
-from qw.store.clock import clock
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
+from qw.clock import clock
 from qw.core.ids import millis_of
 from qw.core.task.ending import HandedBack, Outcome, Snoozed
 from qw.services.in_flight import ClaimInFlight
 from qw.store import workers
-from qw.store.clock import clock
 from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)

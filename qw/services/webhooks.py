@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from qw.clock import clock
 from qw.core.errors import Fault, Invalid, Misconfigured
 from qw.core.event import Event, cloud_event
 from qw.core.event.webhook import HEADER, KEY_HEADER, QUEUE, Webhook, delivery_id, signature
@@ -22,7 +23,6 @@ from qw.core.task.payload import JsonObject
 from qw.definitions.webhooks import parse_webhook
 from qw.services.context import Connections
 from qw.store import applied, tasks
-from qw.store.clock import clock
 from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import set_json_dumps, set_json_loads
 
+from qw.clock import clock, steady
 from qw.core.errors import Denied, QwError, Unavailable
 from qw.store import sessions
-from qw.store.clock import clock, steady
 from qw.store.errors import ReadOnly as ReadOnly
 from qw.store.errors import RefusedValues as RefusedValues
 from qw.store.errors import blames_data as blames_data
@@ -114,7 +114,7 @@ async def is_pooled(conn: Connection) -> bool:
 
 
 async def measure_clock(conn: Connection) -> None:
-    """Ask the database what time it is; see `qw.store.clock`."""
+    """Ask the database what time it is; see `qw.clock`."""
     await _ask_time(conn)
 
 

@@ -1,4 +1,4 @@
-"""New ids, by the database's clock (see `qw.store.clock`) and this machine's chance."""
+"""New ids, by the database's clock (see `qw.clock`) and this machine's chance."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from uuid import UUID
 
+from qw.clock import clock
 from qw.core.errors import Fault, Invalid
 from qw.core.ids import millis_of, uuid7
-from qw.store.clock import clock
 
 FUTURE_SECONDS = 300.0  # an id that a caller made may be this far ahead of the database's clock
 

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from qw.client import Client
+from qw.clock import Clock, steady
 from qw.core.schedule.document import parse_schedule
 from qw.core.task.payload import Json
 from qw.services.clock_watch import ClockWatch
 from qw.services.scheduler import Scheduler
 from qw.store import queues, workers
-from qw.store.clock import Clock, steady
 from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import column, registered, value
 

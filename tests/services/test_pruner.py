@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
+from qw.clock import Clock
 from qw.core.errors import Unavailable
 from qw.core.task.ending import Failed
 from qw.services import pruner as module
 from qw.services.pruner import Pruner, Retention
 from qw.store import tasks
-from qw.store.clock import Clock
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id
 from tests.given import column, expect_whole, finished, new_task, value

@@ -17,8 +17,8 @@ from qw import __version__
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_records
 from qw.cli.output.text import counted, off_by, printable, span
+from qw.clock import clock as database_clock
 from qw.core.errors import Misconfigured, QwError
-from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from qw.config import Settings

@@ -9,7 +9,7 @@ from qw.cli.command import Verb, verbs
 from qw.cli.commands.events import print_relaying, relaying_record
 from qw.cli.output.records import Column, Output, OutputFormat, record, show_record
 from qw.cli.output.text import ago, counted, off_by, printable, span
-from qw.store.clock import clock as database_clock
+from qw.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from qw.client import Client

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qw.clock import clock
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid, NotFound
-from qw.store.clock import clock
 
 if TYPE_CHECKING:
     from qw.core.task.payload import JsonObject

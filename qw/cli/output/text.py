@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from qw.store.clock import clock as database_clock
+from qw.clock import clock as database_clock
 
 _NAMES = {9: "\\t", 10: "\\n", 13: "\\r"}
 _STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)

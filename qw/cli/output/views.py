@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from qw.cli.output.records import Column, OutputFormat, dumped, record, show_record
 from qw.cli.output.text import ago, clock, printable, span
+from qw.clock import clock as database_clock
 from qw.core.task.masking import masked, masked_object
-from qw.store.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -6,12 +6,12 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from qw.clock import clock
 from qw.core.errors import Invalid
 from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget
 from qw.core.schedule.describe import describe
 from qw.core.schedule.document import parse_schedule
 from qw.core.schedule.timing import Tick
-from qw.store.clock import clock
 from qw.store.fires import LAST_TICK, StoredFire
 from qw.store.schedules import StoredSchedule
 from qw.web.enqueueing import id_of_key
