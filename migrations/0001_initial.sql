@@ -1176,8 +1176,9 @@ $$;
 -- Who calls a function of qw's owner: the role that was SET, or else the one that logged in. Not a name that the caller
 -- could choose.
 create function qw.acting_role() returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select case when current_setting('role') = 'none' then session_user::text else current_setting('role') end
+language sql stable as $$  -- without a search_path of its own it is inlined
+  select case when pg_catalog.current_setting('role') operator(pg_catalog.=) 'none' then session_user::text
+              else pg_catalog.current_setting('role') end
 $$;
 
 -- Enqueue one task in the caller's own transaction and return its id.
