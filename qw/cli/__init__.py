@@ -6,11 +6,13 @@ Every command starts with the standard library and typer alone; what it needs be
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> None:
     """Run ``qw`` and end the process with its exit code."""
+    _open_standard_streams()
     gc.set_threshold(500_000)  # what is imported stays: to look for cycles among it takes a twentieth of a start
     from qw.cli.program import run
 
@@ -20,3 +22,18 @@ def main() -> None:
     else:
         gc.unfreeze()  # what handlers loaded may count its objects in the end and print what is left, as DuckDB does
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed (``<&-``, ``2>&-``).
+
+    Otherwise the next file or socket takes their number: what is printed would go there, and libuv aborts the process.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)

@@ -18,7 +18,15 @@ def of_files(paths: Sequence[Path]) -> list[Definitions]:
     """What *paths* define; none given: what ``workflows.yaml`` here does, if there is one. Raise Invalid, NotFound."""
     from qw.definitions import load
 
-    return [load(path) for path in paths or ([HERE] if HERE.is_file() else [])]
+    return [load(path) for path in paths or ([HERE] if _is_there(HERE) else [])]
+
+
+def _is_there(file: Path) -> bool:
+    """No also where the current directory is gone, or closed to us."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
 
 
 def shipped() -> Definitions:

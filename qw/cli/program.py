@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -85,7 +86,7 @@ def run(words: Sequence[str]) -> int:
     except QwError as error:
         return _fail(_with_next_step(error), EXIT_CODES.get(error.code, FAILED))
     except OSError as error:
-        return _fail(f"{error.filename or 'input or output'}: {error.strerror}", FAILED)
+        return _fail(_of_system(error), FAILED)
     except Exception as error:
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
@@ -129,6 +130,24 @@ def _fail(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # nobody reads it
         print(f"qw: {printable(message)}", file=sys.stderr)
     return code
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused; for a full disk, or a current directory that was removed, with the way on."""
+    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "input or output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place}: {error.strerror}; free some space there, or write to another disk"
+    if error.errno == errno.ENOENT and error.filename is None and _is_directory_gone():
+        return "the current directory no longer exists; change to another one"
+    return f"{place}: {error.strerror}"
+
+
+def _is_directory_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _drop_output() -> None:

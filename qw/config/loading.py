@@ -99,6 +99,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_there(file: Path) -> bool:
+    """Whether *file* is there; no where its directory is gone or closed to us."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def _here() -> Path:
+    """The current directory; where it was removed, relative paths stay as they are."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path()
+
+
 def _declared() -> list[Field[Any]]:
     return [each for each in fields(Settings) if each.metadata]
 
@@ -114,7 +130,7 @@ def _variables(each: Field[Any]) -> tuple[str, ...]:
 def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
     for name, value in flags.items():
         if value is not None and value != [] and value != ():
-            yield name, _Given(value, Origin.FLAG, f"--{name.replace('_', '-')}", Path.cwd())
+            yield name, _Given(value, Origin.FLAG, f"--{name.replace('_', '-')}", _here())
 
 
 def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterator[tuple[str, _Given]]:
@@ -123,7 +139,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterat
         for variable in _variables(each):
             text = _variable_text(variable, environ, each.metadata["secret"], faults)
             if text is not None:
-                yield each.name, _Given(text, Origin.ENVIRONMENT, variable, Path.cwd())
+                yield each.name, _Given(text, Origin.ENVIRONMENT, variable, _here())
     if database := _database_of_parts(environ, faults):
         yield "database_url", database
     for name, scheme, prefix, ending in (
@@ -159,10 +175,10 @@ def _database_of_parts(environ: Mapping[str, str], faults: list[Fault]) -> _Give
         except Invalid as error:
             faults.append(Fault(path="DB_PORT", message=str(error)))
             return None
-        return _Given(url, Origin.ENVIRONMENT, "DB_HOST" if host else "DB_NAME", Path.cwd())
+        return _Given(url, Origin.ENVIRONMENT, "DB_HOST" if host else "DB_NAME", _here())
     for variable in _LIBPQ:
         if environ.get(variable):
-            return _Given("", Origin.ENVIRONMENT, variable, Path.cwd())
+            return _Given("", Origin.ENVIRONMENT, variable, _here())
     return None
 
 
@@ -192,7 +208,7 @@ def _broker_of_parts(
     login = f"{user}{secret}@" if user or secret else ""
     last = environ.get(f"{prefix}_{ending[0]}", "").strip() or ending[1]
     path = "" if last == "/" else quote(last.removeprefix("/"), safe="")
-    return _Given(f"{scheme}://{login}{place}/{path}", Origin.ENVIRONMENT, f"{prefix}_HOST", Path.cwd())
+    return _Given(f"{scheme}://{login}{place}/{path}", Origin.ENVIRONMENT, f"{prefix}_HOST", _here())
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -210,7 +226,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
 def _named_file(environ: Mapping[str, str]) -> Path | None:
     if named := environ.get("QW_CONFIG"):
         return Path(named)
-    return Path(FILE) if Path(FILE).is_file() else None
+    file = Path(FILE)
+    return file if _is_there(file) else None
 
 
 def _from_file(file: Path | None, faults: list[Fault]) -> Iterator[tuple[str, _Given]]:

@@ -155,7 +155,9 @@ def test_a_full_disk_is_said_in_one_line(qw: Qw) -> None:
     )
 
     assert done.returncode == 1
-    assert done.stderr == "qw: input or output: No space left on device\n"
+    assert (
+        done.stderr == "qw: input or output: No space left on device; free some space there, or write to another disk\n"
+    )
 
 
 def on_terminal(qw: Qw, columns: int, *words: str, **environ: str) -> str:

@@ -275,7 +275,7 @@ def test_a_command_whose_reader_is_gone_goes_on_and_says_how_it_is_stopped(qw: Q
         done = subprocess.run(["bash", "-c", line], env=qw.environ, cwd=qw.folder, capture_output=True, text=True)
 
         assert done.stdout == "one\n"
-        stop = done.stderr.strip().partition("to stop it: qw ")[2]
+        stop = done.stderr.strip().partition("stop it with: qw ")[2]
         assert qw(*stop.split()).code == 0
         wait_until(lambda: statuses(qw) == ["cancelled"])
 

@@ -67,13 +67,14 @@ def run(
 ) -> None:
     """Run a command as a task in the current directory and print the task id."""
     from qw.cli.options.task_options import TaskOptions
+    from qw.cli.options.values import directory
     from qw.cli.session import with_client
 
     wanted = TaskOptions(
         type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
         timeout=timeout,
     )  # fmt: skip
-    task = wanted.one({"argv": command, "cwd": _directory(cwd), "env": _variables(env or [])})
+    task = wanted.one({"argv": command, "cwd": directory(cwd), "env": _variables(env or [])})
     id = with_client(lambda client: _enqueue(client, task), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
@@ -81,13 +82,6 @@ def run(
     if not follow:
         print(id, flush=True)
     raise typer.Exit(_stay(id, follow))
-
-
-def _directory(cwd: str | None) -> str:
-    try:
-        return os.path.abspath(cwd or os.getcwd())
-    except FileNotFoundError:
-        raise Invalid("the current directory no longer exists; name a working directory with --cwd") from None
 
 
 def _variables(names: Sequence[str]) -> dict[str, str]:

@@ -231,15 +231,14 @@ async def _all(client: Client) -> Sequence[Any]:
 
 
 def _with_command(document: dict[str, Any], command: Sequence[str] | None) -> dict[str, Any]:
-    import os
-
+    from qw.cli.options.values import directory
     from qw.core.errors import Fault, Invalid
 
     if not command:
         return document
     if document["with"] or document.keys() & {"type", "workflow"}:
         raise Invalid(Fault(path="command", message="give exactly one of: a command, --type, --workflow"))
-    return {**document, "type": "command", "with": {"argv": list(command), "cwd": os.getcwd()}}
+    return {**document, "type": "command", "with": {"argv": list(command), "cwd": directory(None)}}
 
 
 async def _add(client: Client, schedule: Schedule, replace: bool, output: OutputFormat, quiet: bool) -> None:

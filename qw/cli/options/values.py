@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,14 @@ from qw.core.errors import Fault, Invalid, NotFound
 
 if TYPE_CHECKING:
     from qw.core.task.payload import JsonObject
+
+
+def directory(named: str | None) -> str:
+    """The absolute path of *named*, else of the current directory. Raise Invalid where that was removed."""
+    try:
+        return os.path.abspath(named or os.getcwd())
+    except FileNotFoundError:
+        raise Invalid("the current directory no longer exists; change to another one, or name one with --cwd") from None
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:
