@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.databases import wait_until
+from tests.processes import free_port
 
 DEFAULTS = {
     "rabbitmq": "amqp://guest:guest@127.0.0.1:5672/",
@@ -37,12 +38,6 @@ def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
         return True
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,22 @@ import pytest
 from qw.store.connection import Connection, connect, connect_guarded
 from qw.store.pool import Pool
 from tests.given import empty, migrated, remember
+from tests.processes import MARK, end, left_behind
 
 if TYPE_CHECKING:  # pytest wants to be the first to import its plugins
     from tests.databases import PrivateServer, Server, Template
 
 pytest_plugins = ["tests.databases"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The first that is set up, so the last that looks: everything that the tests started has ended."""
+    os.environ[MARK] = mark = os.urandom(8).hex()
+    yield
+    found = left_behind(mark, tmp_path_factory.getbasetemp())
+    end(found)
+    assert not found, "still running: " + "; ".join(map(str, found))
 
 
 @pytest.fixture(scope="session")

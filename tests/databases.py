@@ -27,6 +27,7 @@ import pytest
 
 from qw import embedded
 from qw.core.errors import Misconfigured
+from tests.processes import left_behind
 
 SHARED_URL = os.environ.get("QW_TEST_POSTGRES_URL") or "postgresql://postgres@127.0.0.1:5432/postgres"
 
@@ -132,6 +133,7 @@ def private_home() -> Iterator[Path]:
         yield home
     finally:
         embedded.stop(home)
+        assert not left_behind("none", home), "its server still runs"
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -20,7 +20,8 @@ from qw.brokers.rabbitmq import RabbitBroker
 from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import Format
 from tests.brokers.places import told
-from tests.brokers_services import Server, free_port, private, until
+from tests.brokers_services import Server, private, until
+from tests.processes import free_port
 
 
 def test_frames_made_by_hand_are_those_of_the_library() -> None:

@@ -18,8 +18,9 @@ from qw.brokers.redis import RedisBroker
 from qw.core.errors import Unavailable
 from qw.core.event import Format
 from tests.brokers.places import told
-from tests.brokers_services import answers, free_port, private
+from tests.brokers_services import answers, private
 from tests.databases import wait_until
+from tests.processes import free_port
 
 MAKERS: dict[str, Any] = {"rabbitmq": RabbitBroker, "nats": NatsBroker, "redis": RedisBroker}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from tests.cli.commands import all_commands, example
 from tests.cli.program import Qw, environment
 from tests.databases import private_home, wait_until
+from tests.processes import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 COMMANDS = {" ".join(path): example(command) for path, command in all_commands()}
@@ -68,9 +68,7 @@ def test_the_example_in_the_help_works(shell: Qw, name: str) -> None:
 
 
 def test_the_example_of_api_serves_until_it_is_told_to_stop(shell: Qw) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     words = COMMANDS["api"].replace("8080", port).split()
     serving = subprocess.Popen(words, env=shell.environ, cwd=shell.folder, stderr=subprocess.DEVNULL)
 

@@ -17,6 +17,7 @@ import pytest
 from tests.cli.program import Qw, environment
 from tests.databases import wait_until
 from tests.e2e.terminal import terminal
+from tests.processes import free_port
 
 APP = """\
 import qw
@@ -175,13 +176,6 @@ def answers(address: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.get(address).status_code == 200
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def test_daemons_do_not_outlive_their_parent(qw: Qw) -> None:

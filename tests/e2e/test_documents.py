@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.cli.program import Qw, environment
 from tests.databases import wait_until
+from tests.processes import free_port
 
 if TYPE_CHECKING:
     from tests.databases import Template
@@ -29,7 +29,7 @@ ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def calls(text: str) -> list[tuple[str, str]]:
     """Every ``$ curl`` line of a document, with what it prints according to that; empty where nothing is shown."""
     found: list[tuple[str, str]] = []
-    for block in re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         for call in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, shown = call.partition("\n")
             if line.startswith("curl "):
@@ -41,10 +41,8 @@ def calls(text: str) -> list[tuple[str, str]]:
 def port(migrated_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """That of a daemon's own."""
     folder = tmp_path_factory.mktemp("documents")
-    with socket.socket() as free, migrated_template.clone() as url:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-        free.close()
+    port = str(free_port())
+    with migrated_template.clone() as url:
         qw = Qw(environment(QW_DATABASE_URL=url, HOME=str(folder), QW_OUTPUT_DIR=str(folder)), folder)
         with qw.started("daemon", "--port", port):
             wait_until(lambda: is_well(port))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
+from tests.processes import free_port
 
 APP = ("--app", "tests.e2e.forking_app:app")
 
@@ -35,9 +35,7 @@ def sockets(pid: int) -> list[str]:
 def test_a_daemon_is_found_dead_at_once_though_a_child_of_it_lives(
     daemons: Daemons, queue: Queue, file: Path, type: str
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     first = daemons(*APP, "--http", "--port", str(port), QW_LEASE="60s", QW_HEARTBEAT="1s").ready()
     queue.wait_for([queue.put_one(type, file=str(file))], "completed")
     nap = queue.put_one("nap", seconds=0.1)  # a type that only the next one serves

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.databases import wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import Queue
+from tests.processes import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs pgbouncer")
 def pooled(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The test's database through a pooler."""
     folder = Path(tmp_path_factory.mktemp("pooler", numbered=True))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     there = conninfo_to_dict(url)
     target = " ".join(f"{key}={there[key]}" for key in ("host", "port", "user", "password") if there.get(key))
     config = folder / "pgbouncer.ini"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pytest
 from tests.cli.program import environment
 from tests.databases import private_home
 from tests.e2e.terminal import Terminal, terminal
+from tests.processes import free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 HOME = "/home/zoe"  # of whoever the README is about
@@ -136,12 +136,6 @@ def fresh(home: Path) -> dict[str, str]:
     (bin / "qw").chmod(0o755)
     (home / "my.crontab").write_text("0 4 * * * /usr/bin/backup --all\n")
     return environment(
-        HOME=str(home), QW_HOME=str(home / ".local/share/qw"), QW_PORT=_free_port(), TZ="Etc/UTC",
+        HOME=str(home), QW_HOME=str(home / ".local/share/qw"), QW_PORT=str(free_port()), TZ="Etc/UTC",
         PATH=f"{bin}:{os.environ['PATH']}",
     )  # fmt: skip
-
-
-def _free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.brokers_services import found, free_port, missing, private
+from tests.brokers_services import found, missing, private
 from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
+from tests.processes import free_port
 
 FOLDER = Path(__file__).parents[2] / "examples" / "remote"
 
