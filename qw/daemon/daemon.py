@@ -40,6 +40,7 @@ from qw.daemon.systemd import notify, start_watchdog
 from qw.daemon.threads import HandlerThreads
 from qw.definitions import Definitions
 from qw.handlers import HandlerKind, Handlers
+from qw.handlers.leash import Leash
 from qw.handlers.remote import add_remote
 from qw.services.admitter import Admitter
 from qw.services.advancer import Advancer
@@ -142,7 +143,9 @@ class Daemon:
         self._handlers, close = self._make_handlers()
         self._stack.push_async_callback(close)
         self._holdings = InFlight()
-        self._lease = Lease(settings.lease)
+        leash = Leash()
+        self._stack.callback(leash.close)
+        self._lease = Lease(settings.lease, leash)
         self._slots = HandlerSlots(
             {
                 HandlerKind.ASYNC: settings.concurrency,

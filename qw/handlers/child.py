@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from qw.handlers.leash import current_leash
+
 GRACE_SECONDS = 5.0  # between TERM and KILL
 
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
@@ -59,7 +61,7 @@ class Child:
     async def ended(self) -> ExitStatus:
         """Wait until the program and all that it left running are gone. If this is cancelled, they are stopped first.
 
-        Raise OSError when it could not be started.
+        Raise OSError when it could not be started, CancelledError("lease") when it was stopped as the lease ran out.
         """
         try:
             report = await self._reader.read()
@@ -108,7 +110,9 @@ async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIt
 
 
 def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | None) -> subprocess.Popen[bytes]:
-    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(GRACE_SECONDS)]
+    leash = current_leash.get()
+    deadline = -1 if leash is None else leash.fileno()
+    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline), str(GRACE_SECONDS)]
     return subprocess.Popen(
         [*supervisor, program.executable, *program.argv],
         stdin=stdin,
@@ -116,7 +120,7 @@ def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | 
         stderr=output,
         env=dict(program.env),
         cwd=program.cwd,
-        pass_fds=[link.fileno()],
+        pass_fds=[link.fileno(), *([] if leash is None else [deadline])],
         start_new_session=True,
     )
 
@@ -156,6 +160,8 @@ def _ended(report: str, returncode: int) -> ExitStatus:
     said = dict(line.split(" ", 1) for line in report.splitlines())
     if "failed" in said:
         raise OSError(said["failed"])
+    if "expired" in said:
+        raise asyncio.CancelledError("lease")
     if "exit" in said:
         return ExitStatus(code=int(said["exit"]))
     if "signal" not in said and "started" in said:

@@ -1,9 +1,12 @@
 """The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
 
-Run by its path (`python -I -S supervise.py LINK GRACE EXECUTABLE ARGV…`), with the standard library only. LINK is one
-end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is dead, or in a
-hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit 3``,
+Run by its path (`python -I -S supervise.py LINK LEASH GRACE EXECUTABLE ARGV…`), with the standard library only. LINK is
+one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is dead, or in
+a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit 3``,
 ``signal 9``, ``failed why``); then we end whatever it left running, and go. Our end closes last.
+
+LEASH is a file that holds the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped or cut off
+extends it no more: when it passes we end the command without being asked, and say so first (``expired lease``).
 
 A process group alone does not hold a command's children: `setsid` leaves it. Here every orphan below us is handed to
 us by the kernel (PR_SET_CHILD_SUBREAPER, which acts on a whole process: so it cannot be the daemon's), and we go on
@@ -16,33 +19,54 @@ import ctypes
 import os
 import select
 import signal
+import struct
 import sys
 import time
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LEFTOVER_GRACE = 1.0  # what a finished command left running gets between TERM and KILL
-_ORPHAN_GRACE = 0.3  # the same when the daemon died: its task runs again within 2 s, and two must not run at once
+_ORPHAN_GRACE = 0.3  # the same when the daemon died or its lease ends: two must not run at once
 _GIVE_UP = 2.0  # after KILL, for what we may not kill or the kernel cannot end
 _BEAT = 1.0
 _NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all processes of a service; we listen to the link
 
 
 def main() -> None:
-    link, grace, executable, argv = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:]
+    link, leash, grace = int(sys.argv[1]), _Leash(int(sys.argv[2])), float(sys.argv[3])
+    executable, argv = sys.argv[4], sys.argv[5:]
     os.set_inheritable(link, False)
     os.set_blocking(link, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_child()
     child = _start(executable, argv, link)
     _tell(link, f"started {child}")
-    status = _watch(child, link, wake)
+    status = _watch(child, link, leash, wake)
     if status is not None:
         _report(link, status)
-        _clear(None, link, wake, _LEFTOVER_GRACE)
+        _clear(None, link, leash, wake, _LEFTOVER_GRACE)
     else:
-        status = _clear(child, link, wake, grace if _said(link) else _ORPHAN_GRACE)
+        if leash.left() <= 0:
+            _tell(link, "expired lease")
+        status = _clear(child, link, leash, wake, grace if _said(link) else _ORPHAN_GRACE)
         _report(link, status)
     os._exit(0)
+
+
+class _Leash:
+    """The daemon's deadline in *descriptor*, which has none when that is negative."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+
+    def left(self) -> float:
+        """Seconds until the command must be told to end."""
+        if self._descriptor < 0:
+            return float("inf")
+        (deadline,) = struct.unpack("d", os.pread(self._descriptor, 8, 0))
+        return float(deadline) - time.clock_gettime(self._clock)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -81,17 +105,17 @@ def _start(executable: str, argv: list[str], link: int) -> int:
         os._exit(127)
 
 
-def _watch(child: int, link: int, wake: int) -> "int | None":
+def _watch(child: int, link: int, leash: _Leash, wake: int) -> "int | None":
     """The wait status of *child*, or None when we are to stop it."""
     parent = os.getppid()
     while True:
-        readable = select.select([link, wake], [], [], _BEAT)[0]
+        readable = select.select([link, wake], [], [], max(0.0, min(_BEAT, leash.left())))[0]
         if wake in readable:
             os.read(wake, 4096)
         for pid, status in _reaped():
             if pid == child:
                 return status
-        if link in readable or os.getppid() != parent:
+        if link in readable or os.getppid() != parent or leash.left() <= 0:
             return None
 
 
@@ -103,7 +127,7 @@ def _said(link: int) -> bool:
         return False
 
 
-def _clear(child: "int | None", link: int, wake: int, grace: float) -> "int | None":
+def _clear(child: "int | None", link: int, leash: _Leash, wake: int, grace: float) -> "int | None":
     """End *child*, its group and all we adopted: TERM, then KILL after *grace* seconds. The status of *child*."""
     deadline, status, told = time.monotonic() + grace, None, set()
     links = [link]
@@ -112,6 +136,7 @@ def _clear(child: "int | None", link: int, wake: int, grace: float) -> "int | No
             status = ended if pid == child else status
         ours = _children([child] if child and status is None else [])
         now = time.monotonic()
+        deadline = min(deadline, now + max(0.0, leash.left()) + _ORPHAN_GRACE)
         if not ours or now > deadline + _GIVE_UP:
             return status
         final = now >= deadline

@@ -60,7 +60,9 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     try:
         result = await _called(holding, context)
         outcome = await _converted(result, holding)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
+        if holding.stop is None and Stop.LEASE in cancelled.args:  # its child process noticed first
+            holding.stop = Stop.LEASE
         holding.state = ClaimState.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
         return stopped(holding)
     except BaseException as error:  # libraries raise some of their own, a panic in Rust for one

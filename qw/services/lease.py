@@ -8,7 +8,8 @@ which is on the safe side, on a clock that never steps and goes on while the mac
   or suspended) only when it was sent after the gap. For the sign that a worker is dead may also be its session lock,
   which can go long before the lease ends.
 - What *runs* goes on until shortly before the lease ends: so early that even a command which ignores TERM is gone when
-  others may run its task again.
+  others may run its task again. Child processes read this deadline by themselves (`qw.handlers.leash`), so they end
+  even while this process is stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import math
 import threading
 import time
 from datetime import timedelta
+
+from qw.handlers.leash import Leash
 
 START_SECONDS = 3.0
 GAP_SECONDS = 0.75  # without a sign that the process runs; it gives one four times a second
@@ -31,9 +34,10 @@ def now() -> float:
 
 
 class Lease:
-    """Confirmed by the heartbeat's thread and by claims, read by the event loop."""
+    """Confirmed by the heartbeat's thread and by claims, read by the event loop; *leash* tells child processes."""
 
-    def __init__(self, length: timedelta) -> None:
+    def __init__(self, length: timedelta, leash: Leash | None = None) -> None:
+        self.leash = leash
         self.length = length.total_seconds()
         self._runs_for = self.length - min(STOP_SECONDS, self.length / 3)
         self._starts_for = min(START_SECONDS, self._runs_for)
@@ -47,13 +51,18 @@ class Lease:
         """The database answered in this worker's name what was sent at *sent_at*, of `now`."""
         with self._turn:
             if sent_at > self._revoked_at:
-                self._confirmed_at = max(self._confirmed_at, sent_at)
+                self._confirm_from(max(self._confirmed_at, sent_at))
 
     def revoke(self) -> None:
         """The database said that this worker is dead. What was sent before confirms nothing any more."""
         with self._turn:
             self._revoked_at = now()
-            self._confirmed_at = -math.inf
+            self._confirm_from(-math.inf)
+
+    def _confirm_from(self, sent_at: float) -> None:
+        self._confirmed_at = sent_at
+        if self.leash is not None:
+            self.leash.extend(sent_at + self._runs_for)
 
     def pulse(self) -> bool:
         """The process runs. True: it did not for a while, so only what is confirmed from now on lets handlers start."""

@@ -31,6 +31,7 @@ from qw.core.task.ending import (
 )
 from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
+from qw.handlers.leash import current_leash
 from qw.services import lease as clock
 from qw.services.attempt import LOG_SECONDS, attempt, stopped
 from qw.services.backlog import Backlog
@@ -267,6 +268,7 @@ class Worker:
         holding.task = self._loop.create_task(self._run(holding))
 
     async def _run(self, holding: ClaimInFlight) -> None:
+        current_leash.set(self._lease.leash)
         context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout)
         self._deadlines.watch(holding, holding.policy.timeout)
         try:

@@ -42,6 +42,18 @@ async def stint(seconds: float, *, context: Context) -> str:
     return f"attempt {context.attempt}"
 
 
+@app.handler("grind", process=True)
+def grind(file: str, seconds: float) -> str:
+    """Work in a process of its own that ignores TERM, and note every 10 ms that it does."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with Path(file).open("a") as lines:
+            lines.write(f"{os.getpid()} {time.time():.3f}\n")
+        time.sleep(0.01)
+    return "done"
+
+
 @app.handler("block")
 async def block(seconds: float, *, context: Context) -> str:
     """Hold the event loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -77,6 +78,67 @@ def test_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused(daemons:
     queue.wait_for(fresh, "completed")
     assert other.is_alive
     queue.expect_whole()
+
+
+GRIND = """
+version: 1
+commands:
+  grind:
+    run: |
+      trap "" TERM
+      n=150
+      while [ $((n-=1)) -gt 0 ]; do date "+$$ %s.%3N" >> {file}; sleep 0.01; done
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["process", "command"])
+def test_child_processes_of_a_frozen_daemon_are_gone_before_their_task_runs_again(
+    daemons: Daemons, queue: Queue, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "lines"
+    file.touch()
+    (tmp_path / "c.yaml").write_text(GRIND.format(file=file))
+    files = ("--workflows", str(tmp_path / "c.yaml"))
+    frozen = daemons(*files).ready()
+    if kind == "process":
+        id = queue.put_one("grind", file=str(file), seconds=1.5)
+    else:
+        id = queue.put_one("command", command="grind")
+    wait_until(lambda: file.read_text())
+    frozen.freeze()
+    daemons(*files).ready()
+    queue.wait_for([id], "completed", LEASE + 12)
+
+    noted: dict[str, list[float]] = {}
+    for line in file.read_text().splitlines():
+        noted.setdefault(line.split()[0], []).append(float(line.split()[1]))
+    first, second = noted.values()
+    assert first[-1] < second[0]
+    frozen.thaw()
+    fresh = queue.put("nap", 4, seconds=0)
+    queue.wait_for(fresh, "completed")
+    queue.expect_whole()
+
+
+def test_a_task_whose_process_ended_while_its_daemon_was_frozen_runs_again_at_no_cost(
+    daemons: Daemons, queue: Queue, tmp_path: Path
+) -> None:
+    file = tmp_path / "lines"
+    file.touch()
+    alone = daemons().ready()
+    id = queue.put_one("grind", file=str(file), seconds=2)
+    wait_until(lambda: file.read_text())
+    alone.freeze()
+    pid = int(file.read_text().split()[0])
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    lines = file.read_text().splitlines()
+    assert float(lines[-1].split()[1]) - float(lines[0].split()[1]) < 1.9  # it did not come to its end
+    alone.thaw()
+    queue.wait_for([id], "completed")
+
+    assert len({line.split()[0] for line in file.read_text().splitlines()}) == 2
+    assert (queue.field(id, "retries"), queue.field(id, "crashes")) == (0, 0)
 
 
 def test_a_claim_that_arrives_after_a_long_freeze_is_not_started(daemons: Daemons, queue: Queue) -> None:

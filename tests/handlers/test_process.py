@@ -17,7 +17,9 @@ import pytest
 from pydantic import BaseModel
 
 from qw.core.task.handler_api import Reject, Retry, Snooze
+from qw.handlers.leash import Leash, current_leash
 from qw.handlers.process import ProcessDied, run_in_process
+from qw.services.lease import now
 from tests.handlers.test_command import is_alive, pids, until
 
 
@@ -270,6 +272,41 @@ async def test_a_cancel_kills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         await attempt
 
     assert not is_alive(pids(file)[0])
+
+
+async def test_it_is_gone_soon_after_its_deadline_unless_that_is_extended(tmp_path: Path) -> None:
+    file, leash = tmp_path / "pid", Leash()
+    current_leash.set(leash)
+    leash.extend(now() + 60)
+    attempt = asyncio.create_task(run_in_process(sleep_stubbornly, {"file": str(file)}))
+    await until(lambda: pids(file))
+    leash.extend(now() + 0.2)
+    await asyncio.sleep(0.1)
+    leash.extend(now() + 2)
+    await asyncio.sleep(1)
+    assert is_alive(pids(file)[0])
+
+    with pytest.raises(asyncio.CancelledError, match="lease"):
+        await attempt
+
+    assert not is_alive(pids(file)[0])
+    leash.close()
+
+
+async def test_a_deadline_shortens_what_it_gets_to_end_when_told_to_stop(tmp_path: Path) -> None:
+    file, leash = tmp_path / "pid", Leash()
+    current_leash.set(leash)
+    leash.extend(now() + 60)
+    attempt = asyncio.create_task(run_in_process(sleep_stubbornly, {"file": str(file)}))
+    await until(lambda: pids(file))
+
+    attempt.cancel()
+    leash.extend(now())
+    async with asyncio.timeout(2):
+        await asyncio.wait([attempt])
+
+    assert not is_alive(pids(file)[0])
+    leash.close()
 
 
 async def test_it_dies_with_the_daemon(tmp_path: Path) -> None:

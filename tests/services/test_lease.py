@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import math
+import os
+import struct
 from datetime import timedelta
 
 import pytest
 
+from qw.handlers.leash import Leash
 from qw.services import lease as clock
 from qw.services.lease import Lease
 
@@ -43,6 +47,25 @@ def test_what_runs_is_stopped_before_the_lease_ends(time: Clock) -> None:
         lease.confirm(time.now)
 
         assert lease.left == pytest.approx(stopped)
+
+
+def test_child_processes_know_until_when_they_may_run(time: Clock) -> None:
+    leash = Leash()
+    lease = Lease(timedelta(seconds=15), leash)
+    assert deadline(leash) == -math.inf
+
+    lease.confirm(time.now)
+    lease.confirm(time.now - 5)
+    assert deadline(leash) == time.now + 14
+    lease.revoke()
+
+    assert deadline(leash) == -math.inf
+    leash.close()
+
+
+def deadline(leash: Leash) -> float:
+    value: float = struct.unpack("d", os.pread(leash.fileno(), 8, 0))[0]
+    return value
 
 
 def test_nothing_starts_unless_a_beat_was_confirmed_lately(time: Clock) -> None:
