@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from qw.services.in_flight import running_claim
+
 _PREFIX = "qw to_thread"
+_LOOKUPS = (socket.getaddrinfo, socket.getnameinfo)  # of the event loop itself, whoever connects: they have no effects
 
 
 class CountingExecutor(ThreadPoolExecutor):
-    """The event loop's default executor, where `asyncio.to_thread` runs; it knows what is not done yet."""
+    """The event loop's default executor, where `asyncio.to_thread` runs; it knows what is not done, and for whom."""
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix=_PREFIX)
@@ -21,6 +25,11 @@ class CountingExecutor(ThreadPoolExecutor):
         future = super().submit(fn, *args, **kwargs)
         self._busy.add(future)
         future.add_done_callback(self._busy.discard)
+        claim = running_claim.get()
+        if claim is not None and fn not in _LOOKUPS:
+            own = claim.in_executor = claim.in_executor or set()
+            own.add(future)
+            future.add_done_callback(own.discard)
         return future
 
     @property

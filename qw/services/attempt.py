@@ -44,7 +44,10 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
     token = running_claim.set(holding)
     try:
-        return await _attempt(holding, context)
+        outcome = await _attempt(holding, context)
+        if holding.in_executor and not isinstance(outcome, Completed) and holding.stop not in (Stop.DRAIN, Stop.LEASE):
+            await _executor_done(holding)
+        return outcome
     except GeneratorExit:
         raise  # nobody waits for this attempt any more: the loop is gone
     except BaseException as error:
@@ -131,6 +134,20 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
                 return returned(done.result())
             if holding.stop is Stop.LEASE:
                 raise  # nobody waits for it
+
+
+async def _executor_done(holding: ClaimInFlight) -> None:
+    """Wait for what the handler left running in `asyncio.to_thread`, so that no other attempt runs beside it.
+
+    Not when the lease runs out meanwhile: then it is in vain.
+    """
+    holding.state = ClaimState.RUNNING
+    while left := list(holding.in_executor or ()):
+        try:
+            await asyncio.gather(*map(asyncio.wrap_future, left), return_exceptions=True)
+        except asyncio.CancelledError:
+            if holding.stop is Stop.LEASE:
+                break
 
 
 async def _converted(result: object, holding: ClaimInFlight) -> Completed | Failed:

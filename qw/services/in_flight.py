@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from qw.core.suspects import CrashRecord
@@ -38,7 +40,10 @@ class Stop(StrEnum):
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ClaimInFlight:
-    """One claim. ``stop`` and ``stop_reason`` are set before its task is cancelled."""
+    """One claim. ``stop`` and ``stop_reason`` are set before its task is cancelled.
+
+    ``in_executor``: what its handler does in threads of the event loop's executor (`asyncio.to_thread`) right now.
+    """
 
     claim: Claim
     handler: Handler | None
@@ -52,6 +57,7 @@ class ClaimInFlight:
     stop: Stop | None = None
     stop_reason: str = ""
     record: CrashRecord = NO_CRASHES
+    in_executor: set[Future[Any]] | None = None
 
     @property
     def kind(self) -> HandlerKind:

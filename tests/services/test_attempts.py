@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from qw.core.task import Backoff, Task
 from qw.core.task.handler_api import Context, Reject, Retry, Snooze
+from qw.daemon.threads import CountingExecutor
 from qw.handlers import Handlers
 from qw.services import attempt as attempt_module
 from qw.services import in_flight
@@ -292,6 +293,85 @@ async def test_a_thread_keeps_slot_and_claim_until_it_comes_back_and_is_then_tim
 
         task = await shop.task(id)
         assert (task.status, task.error) == ("failed", "timed out after 50ms")
+
+
+@pytest.mark.parametrize("how", ["time-out", "cancel", "time-out of its own"])
+async def test_what_runs_in_to_thread_keeps_slot_and_claim_until_it_comes_back(url: str, how: str) -> None:
+    asyncio.get_running_loop().set_default_executor(CountingExecutor())
+    app = Handlers()
+    release = threading.Event()
+    returned: list[float] = []
+
+    def work() -> None:
+        release.wait(10)
+        returned.append(time.time())
+
+    @app.handler("t", timeout=0.05 if how == "time-out" else 60, max_retries=2)
+    async def handle() -> None:
+        async with asyncio.timeout(0.05 if how == "time-out of its own" else None):
+            await asyncio.to_thread(work)
+
+    async with workshop(url, app) as shop:
+        [id] = await shop.enqueue(new_task("t"))
+        await shop.claim()
+        [holding] = shop.holdings
+        await shop.until(lambda: holding.in_executor)
+        if how == "cancel":
+            shop.worker.interrupt({id: "enough"})
+        await shop.until(lambda: holding.task and (holding.stop or how == "time-out of its own"))
+        await asyncio.sleep(0.1)
+        await shop.outcomes.step()
+        assert shop.worker.running == 1
+        assert (await shop.task(id)).status == "processing"
+        release.set()
+        await shop.settle()
+
+        task = await shop.task(id)
+        assert task.status == ("cancelled" if how == "cancel" else "retrying")
+        assert len(returned) == 1
+        await expect_whole(shop.conn)
+
+
+async def test_an_attempt_that_lost_its_lease_waits_for_no_thread(url: str) -> None:
+    asyncio.get_running_loop().set_default_executor(CountingExecutor())
+    app = Handlers()
+    release = threading.Event()
+
+    @app.handler("t", max_retries=2)
+    async def handle() -> None:
+        async with asyncio.timeout(0.05):
+            await asyncio.to_thread(release.wait, 10)
+
+    async with workshop(url, app) as shop:
+        await shop.enqueue(new_task("t"))
+        await shop.claim()
+        [holding] = shop.holdings
+        await shop.until(lambda: holding.in_executor)
+        await asyncio.sleep(0.1)
+
+        shop.worker.interrupt_all(Stop.LEASE, "the lease ran out")
+        await shop.settle()
+
+        assert not release.is_set()
+        release.set()
+
+
+async def test_what_completed_leaves_its_threads_alone(url: str) -> None:
+    asyncio.get_running_loop().set_default_executor(CountingExecutor())
+    app = Handlers()
+    release = threading.Event()
+
+    @app.handler("t")
+    async def handle() -> str:
+        left.append(asyncio.create_task(asyncio.to_thread(release.wait, 10)))
+        await asyncio.sleep(0.01)
+        return "done"
+
+    left: list[asyncio.Task[bool]] = []
+    assert (await outcome_of(url, app)).status == "completed"
+    assert not release.is_set()
+    release.set()
+    await left[0]
 
 
 @pytest.mark.parametrize("error", [StopIteration("odd"), SystemExit(2), ValueError("x")])
