@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJ
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
+from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
 from qw.handlers.answer import ENCODINGS, Answer, read
 from qw.handlers.egress import Clients, Egress, redact
@@ -98,7 +99,8 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
         request = await _request(client, options, payload, context)
         answer = await _ask(client, request, payload.timeout)
         if not 200 <= answer.status < 300:
-            await context.log(f"answered {answer.status}: {shortened(answer.text, _LOGGED)}", level="ERROR")
+            text = masked_text(shortened(answer.text, _LOGGED))  # which may repeat the URL
+            await context.log(f"answered {answer.status}: {text}", level="ERROR")
             raise _failure(answer)
         return answer.stored()
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from qw.client import RunDetails
-from qw.core.task.masking import masked
+from qw.core.task.masking import masked, masked_error
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.web.fields import Id, Stamp
@@ -54,7 +54,7 @@ def run_entity(run: StoredRun) -> RunEntity:
         "detail": run.detail,
         "input": run.input,
         "output": run.output,
-        "error": run.error,
+        "error": masked_error(run.error),
         "createdAt": stamp(run.created_at),
         "startedAt": stamp_or_none(run.started_at),
         "finishedAt": stamp_or_none(run.finished_at),
@@ -71,7 +71,7 @@ def _step(step: StoredStep) -> StepEntity:
         "type": step.type,
         "status": step.status,
         "taskId": str(step.task_id) if step.task_id else None,
-        "error": step.error,
+        "error": masked_error(step.error),
         "result": masked(step.result),
         "startedAt": stamp(step.started_at),
         "finishedAt": stamp_or_none(step.finished_at),

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from qw.client import Client, monitoring, workflows
 from qw.core.task import FILED_UNDER, Status, Task
-from qw.core.task.masking import masked, masked_object
+from qw.core.task.masking import masked, masked_error, masked_object
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import RunStatus
 from qw.store.tasks import LogLine
@@ -117,7 +117,7 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEnti
         "status": task.status,
         "retries": task.retries,
         "maxRetries": task.max_retries,
-        "error": task.error or last_error,
+        "error": masked_error(task.error or last_error),
         "scheduledAt": _scheduled_at(task),
         "result": masked(task.result),
         "queue": task.queue,
@@ -162,7 +162,7 @@ def workflow_entity(workflow: FiledWorkflow) -> WorkflowEntity:
         "definition": workflow.document,
         "isActive": workflow.is_active,
         "status": workflow.status or RunStatus.PENDING,
-        "error": workflow.error,
+        "error": masked_error(workflow.error),
     }
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from qw.core.errors import Fault, Invalid, guess
-from qw.core.task.masking import masked
+from qw.core.task.masking import masked, masked_error
 from qw.core.task.payload import Json, JsonObject
 
 TYPES = (
@@ -174,7 +174,7 @@ def _data(event: Event) -> dict[str, Any]:
         data = {"taskId": event.task_id, "taskType": event.about, "queue": event.queue, "attempt": event.attempt}
     elif event.run_id is not None:
         data = {"workflow": event.about}
-    data |= {"runId": event.run_id, "stepId": event.step, "error": event.error}
+    data |= {"runId": event.run_id, "stepId": event.step, "error": masked_error(event.error)}
     data |= {"payload": masked(event.payload), "result": masked(event.result), "shortened": event.is_shortened or None}
     return {**{name: value for name, value in data.items() if value is not None}, **(event.data or {})}
 

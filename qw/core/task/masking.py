@@ -1,40 +1,45 @@
 """What of a payload or a result is not shown: credentials that a request or a command was given.
 
-Masked are headers that carry credentials, variables of a command whose names say that they are secret, and user
+Masked, at any depth, are values whose names say that they are secret (headers, variables, other keys) and user
 information in URLs. The stored values stay whole: the handler needs them.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from qw.core.task.payload import Json, JsonObject
 
 MASK = "***"
 
-_HEADERS = frozenset({"x-api-key", "api-key", "x-auth-key"})  # what the next does not find
 _SECRET_NAME = re.compile(
-    r"TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY|AUTHORIZATION|COOKIE|PRIVATE_?KEY", re.IGNORECASE
+    r"TOKEN(?!I)|PASSWORD|PASSWD|PASSPHRASE|\bPWD\b|SECRET(?!AR)|CREDENTIAL|AUTHORIZATION|COOKIE"
+    r"|(?:API|AUTH|PRIVATE|ACCESS)[-_ ]?KEY",
+    re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=://)[^/?#\s@]+(?:@[^/?#\s@]+)*(?=@)")
+_DEEPEST = 200  # levels; deeper values are not walked through, and not shown
 
 
-def masked(value: Json) -> Json:
+def masked(value: Json, *, depth: int = 0) -> Json:
     """*value*, a payload or a result, as it may be shown. The same object where there is nothing to hide."""
+    if isinstance(value, str):
+        return masked_text(value)
+    if not isinstance(value, dict | list) or not value:
+        return value
+    if depth > _DEEPEST:
+        return MASK
     if isinstance(value, dict):
-        return masked_object(value)
-    return masked_text(value) if isinstance(value, str) else value
+        return masked_object(value, depth=depth)
+    shown = [masked(item, depth=depth + 1) for item in value]
+    return shown if any(new is not old for new, old in zip(shown, value, strict=True)) else value
 
 
-def masked_object(value: JsonObject) -> JsonObject:
+def masked_object(value: JsonObject, *, depth: int = 0) -> JsonObject:
     changed: JsonObject = {}
     for name, item in value.items():
-        if isinstance(item, str):
-            shown: Json = masked_text(item)
-        elif isinstance(item, dict) and name in ("headers", "env"):
-            shown = _masked_names(item)
-        else:
-            continue
+        shown = _hidden(name, item) if is_secret_name(name) else masked(item, depth=depth + 1)
         if shown is not item:
             changed[name] = shown
     return {**value, **changed} if changed else value
@@ -45,14 +50,18 @@ def masked_text(text: str) -> str:
     return _USER.sub(MASK, text) if "@" in text and "://" in text else text
 
 
+def masked_error(text: str | None) -> str | None:
+    """Like `masked_text`, for the error of what may have none."""
+    return masked_text(text) if text else text
+
+
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a header or variable of this name carries a secret, as far as its name tells."""
-    return name.lower() in _HEADERS or _SECRET_NAME.search(name) is not None
+    """Whether a header, variable or key of this name carries a secret, as far as its name tells."""
+    return _SECRET_NAME.search(name) is not None
 
 
-def _masked_names(values: JsonObject) -> JsonObject:
-    shown = {
-        name: MASK if is_secret_name(name) else masked_text(item) if isinstance(item, str) else item
-        for name, item in values.items()
-    }
-    return values if shown == values else shown
+def _hidden(name: str, value: Json) -> Json:
+    """What is shown for the value of a secret name: nothing, unless it says only whether, or how many tokens."""
+    is_number = isinstance(value, int | float) and "token" in name.lower()
+    return value if value is None or isinstance(value, bool) or is_number else MASK

@@ -151,6 +151,10 @@ def _is_cancellation(error: BaseException) -> bool:
     return any(kind.__name__ == "CancelledError" and kind.__module__ == "asyncio.exceptions" for kind in _mro(error))
 
 
+_TEXT_ONLY = frozenset({"OSError", "OperationalError", "InterfaceError"})
+"""Classes of errors that a C library made: a name look-up, libpq. They have its text and not the number."""
+
+
 def _is_lack_of_files(error: BaseException) -> bool:
     """Whether it is, or came of, an error of the operating system that says that no more files can be opened."""
     each: BaseException | None = error
@@ -158,6 +162,8 @@ def _is_lack_of_files(error: BaseException) -> bool:
         if each is None:
             return False
         if isinstance(each, OSError) and each.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        if _TEXT_ONLY.intersection(kind.__name__ for kind in _mro(each)) and "Too many open files" in text_of(each):
             return True
         each = each.__cause__ or each.__context__
     return False

@@ -24,6 +24,19 @@ from qw.core.task.masking import masked
         ({"headers": {"set-cookie": "session=1"}, "status": 200}, {"headers": {"set-cookie": "***"}, "status": 200}),
         ({"run": "true", "env": {"MY_TOKEN": "x", "A": "b"}}, {"run": "true", "env": {"MY_TOKEN": "***", "A": "b"}}),
         ("amqp://u:p@host/ is away", "amqp://***@host/ is away"),
+        (
+            {"order": {"customers": [{"name": "ann", "apiToken": "t", "card": {"Password": 1234}}]}},
+            {"order": {"customers": [{"name": "ann", "apiToken": "***", "card": {"Password": "***"}}]}},
+        ),
+        ({"body": {"api-key": "k", "client_secret": "s"}}, {"body": {"api-key": "***", "client_secret": "***"}}),
+        ({"credentials": {"user": "ann", "of": ["x"]}}, {"credentials": "***"}),
+        ({"hooks": ["https://u:p@host/"]}, {"hooks": ["https://***@host/"]}),
+        ([{"session_cookie": "c"}], [{"session_cookie": "***"}]),
+        (
+            {"max_tokens": 512, "has_password": True, "token": None},
+            {"max_tokens": 512, "has_password": True, "token": None},
+        ),
+        ({"tokenizer": "bpe", "secretary": "Bo"}, {"tokenizer": "bpe", "secretary": "Bo"}),
         ([1], [1]),
         (None, None),
     ],
@@ -33,9 +46,20 @@ def test_credentials_are_not_shown(value: Any, shown: Any) -> None:
 
 
 def test_what_has_nothing_to_hide_is_the_same_object() -> None:
-    payload: dict[str, Any] = {"url": "https://host/", "headers": {"Accept": "*/*"}, "n": 1}
+    payload: dict[str, Any] = {"url": "https://host/", "headers": {"Accept": "*/*"}, "n": 1, "of": [{"a": ["b"]}]}
 
     assert masked(payload) is payload
+
+
+def test_what_is_nested_deeper_than_can_be_walked_is_not_shown() -> None:
+    value: Any = {"password": "s3cret"}
+    for _ in range(5000):
+        value = [value]
+
+    shown, depth = masked(value), 0
+    while isinstance(shown, list):
+        shown, depth = shown[0], depth + 1
+    assert (shown, depth < 300) == ("***", True)
 
 
 def test_no_event_tells_credentials() -> None:

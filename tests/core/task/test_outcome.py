@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from qw.core.duration import MAX_DURATION
@@ -267,9 +268,14 @@ def test_a_daemon_without_file_descriptors_puts_tasks_off_at_no_cost(number: int
     rejected = Reject("the file cannot be opened")
     rejected.__cause__ = lack
 
-    for error in (lack, rejected, ExceptionGroup("two", [ValueError("x"), lack])):
+    text_only = psycopg.OperationalError("connection is bad: could not create socket: Too many open files")
+    wrapped = RuntimeError("no order")
+    wrapped.__cause__ = text_only
+
+    for error in (lack, rejected, ExceptionGroup("two", [ValueError("x"), lack]), text_only, wrapped):
         outcome = error_outcome(error)
         assert isinstance(outcome, Snoozed)
         assert outcome.delay == timedelta(seconds=1)
 
     assert isinstance(error_outcome(OSError(errno.ENOENT, "No such file")), Failed)
+    assert isinstance(error_outcome(ValueError("Too many open files")), Failed)
