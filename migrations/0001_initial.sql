@@ -463,11 +463,11 @@ create table qw.type (
   name        text primary key,
   schema      jsonb,  -- JSON Schema of the payload; null: anything
   max_retries smallint not null default 3,
-  timeout     interval not null default interval '5 minutes',
+  timeout     interval default interval '5 minutes',  -- of each attempt, where a task names none; null: no limit
   served_at   timestamptz not null default statement_timestamp()
 );
-insert into qw.type (name, schema)
-  select name, null from unnest(array[
+insert into qw.type (name, schema, timeout)
+  select name, null, case when name <> 'command' then interval '5 minutes' end from unnest(array[
     'http_request', 'data_processing', 'compensation', 'fetch_orders', 'create_invoice', 'generate_pdf', 'send_email',
     'command', 'noop']) as name;
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from qw.handlers import HandlerKind
 from qw.services.heartbeat import Heartbeat
 from qw.services.in_flight import ClaimState, InFlight
 from qw.services.lease import Lease
@@ -56,5 +57,8 @@ class Liveness:
         return self.trouble()
 
     def _is_excused(self, now: float) -> bool:
+        """Whether a handler that could block the loop is within its time-out; one in another process cannot."""
         running = [holding for holding in self._holdings if holding.state is ClaimState.RUNNING]
-        return any(now < holding.deadline + PATIENCE_SECONDS for holding in running)
+        return any(
+            holding.kind is not HandlerKind.PROCESS and now < holding.deadline + PATIENCE_SECONDS for holding in running
+        )

@@ -108,7 +108,7 @@ class CommandPayload(BaseModel):
 
 
 def add_command(app: Handlers, options: CommandOptions) -> None:
-    @app.handler("command", slots=HandlerKind.PROCESS)
+    @app.handler("command", slots=HandlerKind.PROCESS, timeout=None)
     async def command(payload: CommandPayload, context: Context) -> Json:
         declared = await _declared(payload, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:

@@ -76,7 +76,7 @@ class Handlers:
         type: str,
         *,
         max_retries: int = 3,
-        timeout: timedelta | float = timedelta(minutes=5),
+        timeout: timedelta | float | None = timedelta(minutes=5),
         backoff: Backoff | None = None,
         process: bool = False,
         slots: HandlerKind | None = None,
@@ -84,10 +84,12 @@ class Handlers:
     ) -> Callable[[Function], Function]:
         """Register the function for *type*. ``max_retries`` counts attempts in all; ``timeout`` is per attempt.
 
+        ``timeout`` None: an attempt may take as long as it likes.
+
         ``slots`` says which slots it takes, where that is not where it runs: a coroutine that starts a process.
         Raise Invalid for a function that cannot be a handler: a generator, a class, ``process=True`` on ``async def``.
         """
-        limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+        limit = timeout if timeout is None or isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         policy = Policy(max_retries=max_retries, timeout=limit, backoff=backoff or Backoff())
 
         def register(function: Function) -> Function:

@@ -46,13 +46,13 @@ class AttemptContext:
     """See `qw.core.task.handler_api.Context`.
 
     What handlers hold for as long as they run comes from *transactions*, so that it keeps nobody from *pool*.
-    *limit* is the attempt's time-out.
+    *limit* is the attempt's time-out, if it has one.
     """
 
     __slots__ = ("_claim", "_is_reserved", "_limit", "_log", "_pool", "_transactions", "has_logged", "transaction")
 
     def __init__(
-        self, claim: Claim, pool: Connections, transactions: HandlerTransactions, log: LogSink, limit: timedelta
+        self, claim: Claim, pool: Connections, transactions: HandlerTransactions, log: LogSink, limit: timedelta | None
     ) -> None:
         self._claim = claim
         self._pool = pool

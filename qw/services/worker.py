@@ -270,7 +270,8 @@ class Worker:
     async def _run(self, holding: ClaimInFlight) -> None:
         current_leash.set(self._lease.leash)
         context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout)
-        self._deadlines.watch(holding, holding.policy.timeout)
+        if holding.policy.timeout is not None:
+            self._deadlines.watch(holding, holding.policy.timeout)
         try:
             # asked again here: what was dispatched may begin much later, behind handlers that blocked the loop
             outcome = await attempt(holding, context) if self._lease.may_start else HandedBack()

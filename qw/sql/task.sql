@@ -109,7 +109,7 @@ select pg_notify('qw_ready', queue || ' ' || priority) from given
 -- name: get
 -- In no order. An id without a row does not exist.
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.max_retries, 3) as max_retries,
-       coalesce(t.timeout, y.timeout, interval '5 minutes') as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
+       coalesce(t.timeout, y.timeout, case when y.name is null then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
        t.started_at, t.finished_at, t.result, t.error
   from qw.tasks t left join qw.type y on y.name = t.type
@@ -118,7 +118,7 @@ select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.m
 -- name: get_own
 -- The same for a role that may not read: only what it enqueued itself.
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, 3) as max_retries,
-       coalesce(t.timeout, interval '5 minutes') as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
+       coalesce(t.timeout, case when t.type <> 'command' then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
        t.started_at, t.finished_at, t.result, t.error
   from qw.own_tasks(%(ids)s::uuid[]) t

@@ -62,8 +62,8 @@ class HandlerTransactions:
         self._url = url
         self._places = asyncio.Semaphore(size)
 
-    async def reserve(self, limit: timedelta) -> HandlerTransaction:
-        """A place for a transaction that may be idle for *limit*; it is not open yet."""
+    async def reserve(self, limit: timedelta | None) -> HandlerTransaction:
+        """A place for a transaction that may be idle for *limit*, None: for ever; it is not open yet."""
         await self._places.acquire()
         return HandlerTransaction(self._url, limit, self._places)
 
@@ -71,9 +71,13 @@ class HandlerTransactions:
 class HandlerTransaction:
     """Open it once, blocking or not; end it with `commit` or `roll_back`, both in the event loop."""
 
-    def __init__(self, url: str, limit: timedelta, places: asyncio.Semaphore) -> None:
+    def __init__(self, url: str, limit: timedelta | None, places: asyncio.Semaphore) -> None:
         self._conninfo = conninfo(url, NAME)
-        milliseconds = min(int(limit.total_seconds() * 1000) + 60_000, _MOST_MILLISECONDS)  # the time-out comes first
+        milliseconds = 0  # none
+        if limit is not None:
+            milliseconds = min(
+                int(limit.total_seconds() * 1000) + 60_000, _MOST_MILLISECONDS
+            )  # the time-out comes first
         self._setting = f"set local idle_in_transaction_session_timeout = {milliseconds}"
         self._places: asyncio.Semaphore | None = places
         self._theirs: Connection | Blocking | None = None

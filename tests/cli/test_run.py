@@ -29,6 +29,22 @@ def test_a_command_is_a_task_with_its_directory_and_the_variables_named(qw: Qw) 
     assert task["payload"] == {"argv": ["ls", "-l", "--all"], "cwd": str(qw.folder), "env": {"A": "1", "B": "2"}}
 
 
+def test_a_command_and_a_schedule_of_one_have_no_time_out_unless_asked(qw: Qw) -> None:
+    qw("schedule", "add", "backup", "--cron", "0 3 * * *", "--", "true")
+    ids = [
+        qw("run", "--", "true").id,
+        qw("run", "--timeout", "2h", "--", "true").id,
+        qw("schedule", "trigger", "backup").id,
+    ]
+
+    shown = [qw("task", "show", str(id)).out for id in ids]
+
+    assert ["\ntimeout " in text for text in shown] == [True, True, True]
+    assert [line.split()[1:] for text in shown for line in text.splitlines() if line.startswith("timeout")] == [
+        ["none"], ["2", "h"], ["none"],
+    ]  # fmt: skip
+
+
 def test_a_variable_that_is_not_set_is_refused(qw: Qw) -> None:
     done = qw("run", "--env", "NONE", "--", "true")
 

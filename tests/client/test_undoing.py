@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -239,7 +240,7 @@ async def test_a_compensation_is_tried_as_it_says(conn: Connection) -> None:
 
     (task,) = await tasks.get(conn, [await task_of(conn, id, "compensate:a")])
 
-    assert (task.max_retries, task.timeout.total_seconds()) == (7, 9)
+    assert (task.max_retries, task.timeout) == (7, timedelta(seconds=9))
     delay = await value(conn, "select backoff ->> 'delay' from qw.task where id = %s", task.id)
     assert delay is not None
 

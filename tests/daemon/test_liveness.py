@@ -14,6 +14,8 @@ import pytest
 
 from qw.daemon import liveness, systemd
 from qw.daemon.liveness import Liveness
+from qw.handlers import Handlers
+from qw.handlers.command import CommandOptions, add_command
 from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
 from qw.services.in_flight import ClaimInFlight, ClaimState, InFlight
 from qw.services.lease import Lease
@@ -61,6 +63,21 @@ async def test_unless_a_handler_within_its_time_out_blocks_it(
         assert life.trouble() is None
 
         blocking.deadline = time.monotonic() - 1
+        assert "event loop does not turn" in (life.trouble() or "")
+
+
+async def test_a_command_without_time_out_is_no_excuse_for_a_loop_that_does_not_turn(
+    url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Handlers()
+    add_command(app, CommandOptions())
+    holdings = InFlight()
+    [claim] = await running(conn)
+    holdings.add(ClaimInFlight(claim=claim, handler=app.get("command"), state=ClaimState.RUNNING))
+    async with alive(url, holdings=holdings) as (life, _, _):
+        monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.05)
+        time.sleep(0.1)
+
         assert "event loop does not turn" in (life.trouble() or "")
 
 

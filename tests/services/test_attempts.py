@@ -230,6 +230,19 @@ async def test_an_attempt_that_takes_too_long_is_timed_out(url: str) -> None:
         assert "timed out after 50ms" in (await tasks.attempts(shop.conn, task.id))[0].error  # type: ignore[operator]
 
 
+async def test_a_type_without_time_out_may_take_as_long_as_it_likes(url: str) -> None:
+    app = Handlers()
+
+    @app.handler("t", timeout=None)
+    async def handle(context: Context) -> str:
+        async with context.connection() as conn:
+            await conn.execute("select 1")
+        return "done"
+
+    async with workshop(url, app) as shop:
+        assert (await shop.run_one(new_task("t"))).result == "done"
+
+
 @pytest.mark.parametrize("answer", ["raise", "return"])
 async def test_a_time_out_stays_one_whatever_the_handler_makes_of_it(url: str, answer: str) -> None:
     app = Handlers()

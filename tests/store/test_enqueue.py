@@ -51,6 +51,13 @@ async def test_what_a_task_leaves_open_is_its_types_to_say(conn: Connection) -> 
     assert (second.max_retries, second.timeout) == (3, timedelta(minutes=5))
 
 
+async def test_a_command_has_no_time_out_unless_one_is_asked_for(conn: Connection) -> None:
+    free, limited = await enqueued(conn, new_task("command"), new_task("command", timeout=timedelta(hours=1)))
+
+    assert [task.timeout for task in await tasks.get(conn, [free])] == [None]
+    assert [task.timeout for task in await tasks.get(conn, [limited])] == [timedelta(hours=1)]
+
+
 @pytest.mark.parametrize("many", [1, 3, 60], ids=["one", "statement", "copy"])
 async def test_the_same_id_again_makes_no_second_task(conn: Connection, many: int) -> None:
     given = [new_task(payload={"n": n}) for n in range(many)]

@@ -52,7 +52,9 @@ def enqueue(
         int | None,
         typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry)."),
     ] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: that of the type.")
+    ] = None,
     id: Annotated[
         str | None,
         typer.Option(

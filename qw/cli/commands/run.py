@@ -55,7 +55,7 @@ def run(
     max_retries: Annotated[
         int, typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry).")
     ] = 1,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: none.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the command and exit with its exit code.")
     ] = False,

@@ -69,7 +69,10 @@ def add(
     max_retries: Annotated[
         int | None, typer.Option("--max-retries", help="Maximum attempts per task, including the first (1 = no retry).")
     ] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt.")] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Timeout per attempt. Default: that of the type; none for commands."),
+    ] = None,
     misfire: Annotated[str | None, typer.Option(help="Missed ticks: skip, once (fire one for all) or all.")] = None,
     window: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How late a missed tick may still fire. Default: 1h.")

@@ -126,7 +126,7 @@ def _fields(task: Task) -> dict[str, str]:
         "queue": f"{task.queue}, priority {task.priority}",
         "attempt": f"{task.attempt}, {task.retries} failed of at most {task.max_retries}"
         + (f", {task.crashes} crashed" if task.crashes else ""),
-        "timeout": span(task.timeout),
+        "timeout": "none" if task.timeout is None else span(task.timeout),
         "created": at(task.created_at),
         "due": at(task.run_at),
         "started": at(task.started_at),

@@ -88,7 +88,6 @@ class _Reading:
             "type": "command",
             "with": payload,
             "max_retries": 1,  # cron never tries again
-            "timeout": "1d",
             "description": f"crontab: {program[:200]}",
         }
         try:

@@ -76,10 +76,13 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a task is tried: ``max_retries`` attempts in all, each for at most ``timeout`` from its handler's start."""
+    """How a task is tried: ``max_retries`` attempts in all, each for at most ``timeout`` from its handler's start.
+
+    ``timeout`` None: as long as it takes.
+    """
 
     max_retries: int = 3
-    timeout: timedelta = timedelta(minutes=5)
+    timeout: timedelta | None = timedelta(minutes=5)
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -150,7 +153,7 @@ class Task:
     priority: int
     payload: JsonObject
     max_retries: int
-    timeout: timedelta
+    timeout: timedelta | None
     unique_key: str | None
     run_id: UUID | None
     step: str | None

@@ -25,7 +25,6 @@ def test_a_line_becomes_a_schedule_that_runs_its_command_as_cron_would() -> None
         type="command",
         payload={"argv": ["/bin/sh", "-c", "/usr/bin/backup --all 2>&1 | tail"], "cwd": "/home/zoe", "input": ""},
         max_retries=1,
-        timeout=schedule.target.timeout if isinstance(schedule.target, TaskTarget) else None,
     )
 
 
