@@ -90,3 +90,9 @@ def private_url(private_server: PrivateServer) -> Iterator[str]:
     with template(private_server, migrated) as made, made.clone() as url:
         yield url
         private_server.start()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside each other, files with the longest tests begin, so that none of them begins last."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "e2e" not in item.path.parts)
