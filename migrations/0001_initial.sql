@@ -512,7 +512,7 @@ create table qw.workflow_version (  -- what runs are pinned to
   workflow_id uuid not null,
   digest      text not null,
   document    jsonb not null,
-  created_at  timestamptz not null default statement_timestamp(),
+  created_at  timestamptz not null default statement_timestamp(),  -- or when it was last applied again
   unique (workflow_id, digest)
 );
 
@@ -538,6 +538,7 @@ create table qw.run (
 ) with (fillfactor = 70);
 create index run_workflow on qw.run (workflow, id);
 create index run_of_workflow on qw.run (workflow_id, id);
+create index run_version on qw.run (version);
 create index run_open on qw.run (id) where finished_at is null;
 create index run_key on qw.run (key, id) where key is not null and finished_at is null;
 create index run_finished on qw.run using brin (finished_at);

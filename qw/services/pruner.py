@@ -16,7 +16,7 @@ from uuid import UUID
 
 from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
-from qw.store import events, fires, queues, runs, tasks, workers
+from qw.store import applied, events, fires, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
@@ -28,6 +28,8 @@ SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1  # a statement that took longer halves the
 LONGEST_SECONDS = 5.0  # for any statement
 SET_FORWARD_SECONDS = 60.0  # by which the clock may drift before that counts as set
 UNWANTED = timedelta(days=7)  # events that no relay has come for are given up
+VERSIONS_KEPT = 10  # of each workflow, whatever their age, beside those in use
+APPLIED_KEPT = 100  # of the history of `qw apply`
 
 T = TypeVar("T")
 
@@ -83,6 +85,8 @@ class Pruner:
                 await self._one(conn, lambda: events.prune(conn, age=kept.events + more, limit=batch)),
                 await self._one(conn, lambda: events.forget_unwanted(conn, age=UNWANTED + more, limit=batch)),
                 await self._one(conn, lambda: queues.prune_rates(conn, limit=batch)),
+                await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
+                await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]
             await self._one(conn, lambda: workers.prune(conn, age=unhappy))
         return max(counts) >= batch

@@ -44,3 +44,12 @@ insert into qw.applied (owner, by, changes) values (%(owner)s, %(by)s, %(changes
 -- name: history
 -- What was applied, the newest first.
 select id, owner, by, at, changes from qw.applied order by id desc limit %(limit)s
+
+-- name: prune
+with old as (
+  delete from qw.applied where id = any(array(
+    select id from qw.applied
+     where at < statement_timestamp() - %(age)s::interval and id <= (select max(id) - %(keep)s from qw.applied)
+     order by id limit %(limit)s)) returning 1
+)
+select count(*) from old

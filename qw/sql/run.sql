@@ -8,7 +8,7 @@ with workflow as (
 ), version as (
   insert into qw.workflow_version (workflow_id, digest, document)
   select id, %(digest)s, %(document)s::jsonb from workflow
-  on conflict (workflow_id, digest) do update set digest = excluded.digest
+  on conflict (workflow_id, digest) do update set created_at = excluded.created_at
   returning id, workflow_id
 )
 select workflow_id, id from version
@@ -199,8 +199,28 @@ select version from qw.run where id = %(id)s for update
 -- Store a definition without making it the newest. Returns its version.
 insert into qw.workflow_version (workflow_id, digest, document)
 select workflow_id, %(digest)s, %(document)s::jsonb from qw.run where id = %(run)s
-on conflict (workflow_id, digest) do update set digest = excluded.digest
+on conflict (workflow_id, digest) do update set created_at = excluded.created_at
 returning id
+
+-- name: prune_versions
+-- Versions that nothing refers to, except the last ones of each workflow: by them a daemon with older files knows that
+-- its definition is not new. One that is applied again meanwhile is no longer old.
+with old as (
+  select v.id
+    from (select id, created_at, row_number() over (partition by workflow_id order by id desc) as place
+            from qw.workflow_version) v
+   where v.place > %(keep)s and v.created_at < statement_timestamp() - %(age)s::interval
+     and not exists (select 1 from qw.run r where r.version = v.id)
+     and not exists (select 1 from qw.workflow w where w.version = v.id)
+     and not exists (select 1 from qw.removed_workflow w where w.version = v.id)
+   limit %(limit)s
+), gone as (
+  delete from qw.workflow_version where id = any(array(
+    select id from qw.workflow_version
+     where id = any(array(select id from old)) and created_at < statement_timestamp() - %(age)s::interval
+       for update skip locked)) returning 1
+)
+select count(*) from gone
 
 -- name: newest_version
 -- No row: the run's workflow is gone.

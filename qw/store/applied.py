@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from psycopg.rows import class_row
@@ -98,3 +98,9 @@ async def history(conn: Connection, *, limit: int) -> list[Applied]:
     async with conn.cursor(row_factory=class_row(Applied)) as cursor:
         await cursor.execute(_SQL["history"], {"limit": limit})
         return await cursor.fetchall()
+
+
+async def prune(conn: Connection, *, age: timedelta, keep: int, limit: int) -> int:
+    """Forget up to *limit* entries of the history older than *age*, but the last *keep*. Returns how many."""
+    row = await (await query(conn, _SQL["prune"], {"age": age, "keep": keep, "limit": limit})).fetchone()
+    return row[0] if row else 0

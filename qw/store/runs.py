@@ -338,3 +338,9 @@ async def finished_tasks(conn: Connection, ids: Sequence[UUID], *, limit: int) -
 async def prune(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
     """Delete those of the runs that are still over; what is left of them are tasks without a run."""
     return [row[0] for row in await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchall()]
+
+
+async def prune_versions(conn: Connection, *, age: timedelta, keep: int, limit: int) -> int:
+    """Delete up to *limit* versions older than *age* that nothing refers to, but the last *keep* of each workflow."""
+    row = await (await query(conn, _SQL["prune_versions"], {"age": age, "keep": keep, "limit": limit})).fetchone()
+    return row[0] if row else 0

@@ -190,3 +190,47 @@ def test_what_follows_the_first_measurement_is_what_the_clock_was_set_by() -> No
         steps.append(round(clock.stepped, 6))
 
     assert steps == [0.0, 0.0, 600.0, 600.0]  # the last answer took too long to say anything
+
+
+async def test_versions_that_nothing_refers_to_go_except_the_last_ones(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
+    used, other = new_id(), new_id()
+    for workflow in (used, other):
+        await conn.execute(
+            """
+            insert into qw.workflow_version (workflow_id, digest, document, created_at)
+            select %s, n, '{}', now() - interval '2 days' from generate_series(1, 20) n order by n""",
+            [workflow],
+        )
+    ids = await column(conn, "select id from qw.workflow_version where workflow_id = %s order by id", used)
+    pinned, active, removed, young = ids[:4]
+    await a_run(conn)
+    await conn.execute("update qw.run set version = %s", [pinned])
+    await conn.execute("insert into qw.workflow (id, name, version) values (%s, 'w', %s)", [used, active])
+    await conn.execute(
+        "insert into qw.removed_workflow (name, workflow_id, version) values ('x', %s, %s)", [used, removed]
+    )
+    await conn.execute("update qw.workflow_version set created_at = now() where id = %s", [young])
+
+    await pruned(keeping(link))
+
+    kept = "select id from qw.workflow_version where workflow_id = %s order by id"
+    assert await column(conn, kept, used) == [*ids[:4], *ids[-10:]]
+    assert len(await column(conn, kept, other)) == 10
+
+
+async def test_of_what_was_applied_long_ago_the_last_hundred_are_kept(
+    conn: Connection, link: ReconnectingConnection
+) -> None:
+    await conn.execute("""
+        insert into qw.applied (owner, by, at, changes)
+        select 'o', 'b', now() - interval '2 days', '[]' from generate_series(1, 150)""")
+
+    await pruned(keeping(link))
+    assert await value(conn, "select count(*) from qw.applied") == 100
+    await conn.execute("update qw.applied set at = now()")
+    await conn.execute("insert into qw.applied (owner, by, changes) select 'o', 'b', '[]' from generate_series(1, 10)")
+    await pruned(keeping(link))
+
+    assert await value(conn, "select count(*) from qw.applied") == 110
