@@ -105,13 +105,13 @@ def _finished(facts: Facts) -> Reason:
     task = facts.task
     when = f" {_ago(facts.now, task.finished_at)}" if task.finished_at else ""
     if task.status is Status.COMPLETED:
-        return Reason(code="completed", text=f"it is completed{when}, in attempt {task.attempt}")
+        return Reason(code="completed", text=f"the task completed{when} on attempt {task.attempt}")
     again = f"run it again: qw task retry {task.id}"
     if task.status is Status.CANCELLED:
-        return Reason(code="cancelled", text=f"it was cancelled{when}: {task.error}", advice=again)
+        return Reason(code="cancelled", text=f"the task was cancelled{when}: {task.error}", advice=again)
     return Reason(
         code="failed",
-        text=f"it failed{when}, after {task.attempt} {_plural(task.attempt, 'attempt')}: {task.error}",
+        text=f"the task failed{when} after {task.attempt} {_plural(task.attempt, 'attempt')}: {task.error}",
         advice=again,
     )
 
@@ -120,27 +120,29 @@ def _cancelled(facts: Facts) -> Iterator[Reason]:
     if facts.cancel_at is not None:
         yield Reason(
             code="cancel_requested",
-            text=f"its cancellation was asked for {_ago(facts.now, facts.cancel_at)}: {facts.cancel_reason}",
-            advice="nothing: it ends when its handler stops",
+            text=f"cancellation was requested {_ago(facts.now, facts.cancel_at)}: {facts.cancel_reason}",
+            advice="none needed: the task ends when its handler stops",
         )
 
 
 def _held(facts: Facts) -> Iterator[Reason]:
     task, holder = facts.task, facts.holder
-    since = f" for {_lasting(facts.now - task.started_at)}" if task.started_at else ""
+    since = f", started {_ago(facts.now, task.started_at)}" if task.started_at else ""
     where = f"worker {task.worker}" + (f" ({holder.place})" if holder else "")
     yield Reason(
         code="running",
-        text=f"it is running: attempt {task.attempt}, held by {where}{since}",
-        advice=f"see what it says: qw logs -f {task.id}; stop it: qw task cancel --running {task.id}",
+        text=f"the task is running: attempt {task.attempt} on {where}{since}",
+        advice=f"follow its log: qw logs -f {task.id}; stop it: qw task cancel --running {task.id}",
     )
     if holder is None or holder.is_gone:
-        yield Reason(code="worker_gone", text="that worker is gone", advice="a living daemon takes it over in seconds")
+        yield Reason(
+            code="worker_gone", text="its worker is gone", advice="a running daemon takes the task over within seconds"
+        )
     elif holder.seen_at and facts.now - holder.seen_at > timedelta(seconds=10):
         yield Reason(
             code="worker_silent",
-            text=f"that worker was last seen {_ago(facts.now, holder.seen_at)}",
-            advice="if it stays silent its tasks go to another daemon when the lease ends",
+            text=f"the last heartbeat of its worker was {_ago(facts.now, holder.seen_at)}",
+            advice="if heartbeats do not resume, another daemon takes the task when the lease expires",
         )
 
 
@@ -153,21 +155,21 @@ def _not_due(facts: Facts) -> Iterator[Reason]:
         error = facts.last.error if facts.last and facts.last.error else task.reason
         yield Reason(
             code="retrying",
-            text=f"it is tried again {when}, after {task.retries} of {task.max_retries} attempts failed: {error}",
-            advice=f"try it now: qw task retry {task.id}",
+            text=f"{task.retries} of {task.max_retries} attempts failed, next attempt {when}: {error}",
+            advice=f"retry now: qw task retry {task.id}",
         )
     elif task.reason == "unserved":
         yield Reason(
             code="parked",
-            text=f"a worker took it that does not serve {task.type}; it is looked at again {when}",
-            advice=f"start a daemon that serves {task.type}; it then runs at once",
+            text=f"no handler for type {task.type} was found; next check {when}",
+            advice=f"start a daemon with a handler for {task.type}; the task then runs at once",
         )
     elif task.reason == "time":
         yield Reason(
-            code="not_due", text=f"it is not due: it runs {when}", advice="nothing, or wait: qw wait " + str(task.id)
+            code="not_due", text=f"the task is scheduled to run {when}", advice="wait for it: qw wait " + str(task.id)
         )
     else:
-        yield Reason(code="snoozed", text=f"its handler put it off; it runs {when}: {task.reason}")
+        yield Reason(code="snoozed", text=f"the handler snoozed the task; next run {when}: {task.reason}")
 
 
 def _paused(facts: Facts) -> Iterator[Reason]:
@@ -175,7 +177,7 @@ def _paused(facts: Facts) -> Iterator[Reason]:
         by = f" by {facts.paused_by}" if facts.paused_by else ""
         yield Reason(
             code="queue_paused",
-            text=f"its queue {facts.task.queue} is paused{by}, {_ago(facts.now, facts.paused_at)}",
+            text=f"queue {facts.task.queue} was paused{by} {_ago(facts.now, facts.paused_at)}",
             advice=f"resume it: qw queue resume {facts.task.queue}",
         )
 
@@ -187,44 +189,46 @@ def _unserved(facts: Facts) -> Iterator[Reason]:
     elif not any(task.type in server.types for server in servers):
         yield Reason(
             code="type_unserved",
-            text=f"none of the {_workers(servers)} serves the type {task.type}",
-            advice="start a daemon that does: qw daemon --app MODULE:ATTR",
+            text=f"no running worker has a handler for type {task.type} ({_workers(servers)} running)",
+            advice="start a daemon with this handler: qw daemon --app MODULE:ATTR",
         )
     elif not any(server.serves(task) for server in servers):
         yield Reason(
             code="queue_unserved",
-            text=f"none of the {_workers(servers)} takes {task.type} from the queue {task.queue}",
-            advice=f"start one that does: qw daemon --queues {task.queue}",
+            text=f"no running worker takes type {task.type} from queue {task.queue} ({_workers(servers)} running)",
+            advice=f"start a daemon for this queue: qw daemon --queues {task.queue}",
         )
     elif all(server.draining for server in servers if server.serves(task)):
         yield Reason(
-            code="draining", text="every worker that takes it is about to stop", advice="start another: qw daemon"
+            code="draining", text="all workers that could run the task are draining", advice="start another: qw daemon"
         )
 
 
 def _suspect(facts: Facts) -> Iterator[Reason]:
     task = facts.task
     if task.crashes >= SUSPECT_CRASHES:
-        text = f"{task.crashes} workers died while they ran it, so it runs beside no other task that they ran"
-        busy = f"; {facts.suspects_running} such tasks run now" if facts.suspects_running else ""
-        yield Reason(code="suspect", text=text + busy, advice=f"see why they died: qw logs {task.id}")
+        text = (
+            f"{task.crashes} workers died while running this task, so it does not run in parallel with other such tasks"
+        )
+        busy = f"; {facts.suspects_running} of them running now" if facts.suspects_running else ""
+        yield Reason(code="suspect", text=text + busy, advice=f"check the log for the cause: qw logs {task.id}")
 
 
 def _held_back(facts: Facts, held: HeldBack) -> Iterator[Reason]:
     queue, limits = facts.task.queue, held.limits
-    of_key = f"its queue {queue} per {limits.key}, here {held.value!r}"
+    of_key = f"queue {queue} for {limits.key} = {held.value!r}"
     found = [
-        *_slots_taken(held, f"its queue {queue}", limits.concurrency, held.running, f"{queue} --concurrency"),
+        *_slots_taken(held, f"queue {queue}", limits.concurrency, held.running, f"{queue} --concurrency"),
         *_slots_taken(held, of_key, limits.per_key, held.key_running, f"{queue} --per-key"),
-        *_rate_reached(facts, held, f"its queue {queue}", limits.rate, held.rate_at, f"{queue} --rate"),
+        *_rate_reached(facts, held, f"queue {queue}", limits.rate, held.rate_at, f"{queue} --rate"),
         *_rate_reached(facts, held, of_key, limits.per_key_rate, held.key_rate_at, f"{queue} --per-key-rate"),
     ]
     yield from found
     if not found:
         yield Reason(
             code="held",
-            text=f"its queue {queue} is limited ({limits}); {_ahead(held)}, and a slot is free",
-            advice="a daemon that takes this queue lets it through within a second",
+            text=f"queue {queue} is limited ({limits}); {_ahead(held)}, and a slot is free",
+            advice="a daemon that serves this queue admits the task within a second",
         )
 
 
@@ -233,8 +237,8 @@ def _slots_taken(held: HeldBack, of: str, limit: int | None, taken: int, flag: s
         by = _some(held.holders, taken)
         yield Reason(
             code="limit_reached",
-            text=f"the limit of {of} is reached: {taken} of {limit} go on ({by}); {_ahead(held)}",
-            advice=f"nothing: it goes on when one of them ends; or raise it: qw queue limit {flag} N",
+            text=f"the concurrency limit of {of} is reached: {taken} of {limit} running ({by}); {_ahead(held)}",
+            advice=f"wait for a slot, or raise the limit: qw queue limit {flag} N",
         )
 
 
@@ -244,13 +248,13 @@ def _rate_reached(
     if rate is not None and at is not None and at > facts.now:
         yield Reason(
             code="rate_limited",
-            text=f"the rate of {of}, {rate}, lets the next one through {_in(facts.now, at)}; {_ahead(held)}",
-            advice=f"nothing, or raise it: qw queue limit {flag} N/PERIOD",
+            text=f"the rate limit of {of} ({rate}) is reached: next start {_in(facts.now, at)}; {_ahead(held)}",
+            advice=f"wait, or raise the limit: qw queue limit {flag} N/PERIOD",
         )
 
 
 def _ahead(held: HeldBack) -> str:
-    return f"{_count(held.ahead)} {_plural(held.ahead, 'task')} ahead of it" if held.ahead else "it is the next"
+    return f"{_count(held.ahead)} {_plural(held.ahead, 'task')} ahead of it" if held.ahead else "it is next"
 
 
 def _some(holders: Sequence[UUID], taken: int) -> str:
@@ -267,8 +271,8 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
     if all(server.trouble for server in able):
         yield Reason(
             code="trouble",
-            text=f"no worker can take it: {able[0].place} says: {able[0].trouble}",
-            advice="mend what the database says; workers go on by themselves",
+            text=f"no worker can take the task; worker {able[0].place} reports: {able[0].trouble}",
+            advice="fix the reported problem; workers recover on their own",
         )
         return
     slots, running = sum(server.slots for server in able), sum(server.running for server in able)
@@ -276,16 +280,16 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
     if running >= slots:
         yield Reason(
             code="workers_full",
-            text=f"all {slots} slots of the {_workers(able)} are taken; {line}{_expected(facts, slots)}",
-            advice="wait, or start another daemon, or raise --concurrency",
+            text=f"all {slots} slots of {_workers(able)} are in use; {line}{_expected(facts, slots)}",
+            advice="wait, start another daemon, or raise --concurrency",
         )
     elif facts.ahead:
-        yield Reason(code="in_line", text=f"it is in line, {line}{_expected(facts, slots)}")
+        yield Reason(code="in_line", text=f"the task is waiting for its turn: {line}{_expected(facts, slots)}")
     else:
         yield Reason(
             code="next",
-            text="nothing: it is next",
-            advice=f"if it stays so, look at: qw doctor; qw task show {task.id}",
+            text="nothing is blocking the task; it is next",
+            advice=f"if it does not start, check: qw doctor; qw task show {task.id}",
         )
 
 
@@ -331,15 +335,21 @@ def run_reasons(facts: RunFacts) -> list[Reason]:
 def _unplanned(facts: RunFacts) -> Iterator[Reason]:
     if facts.has_news and not facts.servers:
         yield Reason(
-            code="no_worker", text="its next steps wait to be planned, and no worker is running", advice="qw daemon"
+            code="no_worker",
+            text="the next steps have to be planned, and no worker is running",
+            advice="start one: qw daemon",
         )
     elif facts.has_news:
-        yield Reason(code="planning", text="its next steps are about to be planned")
+        yield Reason(code="planning", text="the next steps are being planned")
 
 
 def _running_steps(facts: RunFacts) -> Iterator[Reason]:
     if facts.detail == QUEUED:
-        yield Reason(code="queued", text="other runs with its concurrency key go first", advice="qw workflow runs")
+        yield Reason(
+            code="queued",
+            text="runs with the same concurrency key are ahead of it",
+            advice="list them: qw workflow runs",
+        )
     for step, found in facts.steps.items():
         if found.status is StepStatus.RUNNING:
             yield _running(facts.id, step, found)
@@ -348,26 +358,26 @@ def _running_steps(facts: RunFacts) -> Iterator[Reason]:
 def _running(run: UUID, step: str, found: StepFacts) -> Reason:
     until = f" until {found.due_at:%Y-%m-%d %H:%M:%SZ}" if found.due_at else ""
     if found.items is not None:
-        text = f"step {step} goes on: {found.ended:,} of {found.items:,} items have ended"
-        return Reason(code="step_running", text=text, advice=f"qw workflow show {run}")
+        text = f"step {step} is running: {found.ended:,} of {found.items:,} items have ended"
+        return Reason(code="step_running", text=text, advice=f"show progress: qw workflow show {run}")
     match found.type:
         case StepKind.SLEEP:
-            return Reason(code="sleeps", text=f"step {step} sleeps{until}")
+            return Reason(code="sleeps", text=f"step {step} is sleeping{until}")
         case StepKind.SIGNAL:
-            text = f"step {step} waits for a signal{until}"
-            return Reason(code="waits_for_signal", text=text, advice=f"qw workflow signal {run} NAME")
+            text = f"step {step} is waiting for a signal{until}"
+            return Reason(code="waits_for_signal", text=text, advice=f"send it: qw workflow signal {run} NAME")
         case StepKind.APPROVAL:
-            text = f"step {step} waits for somebody's approval{until}"
-            return Reason(code="waits_for_approval", text=text, advice=f"qw workflow approve {run} {step}")
+            text = f"step {step} is waiting for approval{until}"
+            return Reason(code="waits_for_approval", text=text, advice=f"approve it: qw workflow approve {run} {step}")
     about = found.child_id or found.task_id
-    return Reason(code="step_running", text=f"step {step} has begun", advice=f"qw why {about}" if about else "")
+    return Reason(code="step_running", text=f"step {step} is running", advice=f"see: qw why {about}" if about else "")
 
 
 def _waiting_steps(facts: RunFacts) -> Iterator[Reason]:
     for step, needs in facts.needs.items():
         open_needs = [need for need in needs if need not in facts.steps or not facts.steps[need].status.is_final]
         if step not in facts.steps and open_needs:
-            yield Reason(code="waits_for_steps", text=f"step {step} waits for {', '.join(open_needs)}")
+            yield Reason(code="waits_for_steps", text=f"step {step} is waiting for {', '.join(open_needs)}")
 
 
 def _expected(facts: Facts, slots: int) -> str:
@@ -390,11 +400,11 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _ago(now: datetime, moment: datetime | None) -> str:
-    return f"{_lasting(now - moment)} ago" if moment is not None else "some time ago"
+    return f"{_lasting(now - moment)} ago" if moment is not None else "at an unknown time"
 
 
 def _in(now: datetime, moment: datetime) -> str:
-    return f"in {_lasting(moment - now)}" if moment > now else "any moment"
+    return f"in {_lasting(moment - now)}" if moment > now else "any moment now"
 
 
 def _lasting(duration: timedelta) -> str:

@@ -51,7 +51,7 @@ def test_why_names_the_worker_that_holds_a_task(qw: Qw) -> None:
         text = qw("why", str(id)).out
         shown = qw("worker", "show", str(worker["id"]))
 
-        assert f"held by worker {worker['id']} ({worker['host']}:{worker['pid']})" in text
+        assert f"on worker {worker['id']} ({worker['host']}:{worker['pid']})" in text
         assert str(id) in shown.out
         qw("task", "cancel", "--running", str(id))
 
@@ -131,7 +131,7 @@ def test_why_names_the_limit_and_who_has_the_slots(qw: Qw) -> None:
         waiting, last = qw("enqueue", "noop").id, qw("enqueue", "noop").id
 
         assert codes(qw, waiting) == ["limit_reached"]
-        assert f"1 of 1 go on ({running}); 1 task ahead of it" in qw("why", str(last)).out
+        assert f"1 of 1 running ({running}); 1 task ahead of it" in qw("why", str(last)).out
         qw("task", "cancel", "--running", str(running))
         wait_until(lambda: codes(qw, last) == ["rate_limited"])
         assert codes(qw, waiting) == ["completed"]

@@ -40,50 +40,50 @@ def server(**fields: Any) -> ServerState:
 HOUR = timedelta(hours=1)
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
-    ("next", {}, {}, ["next"], "nothing: it is next"),
+    ("next", {}, {}, ["next"], "nothing is blocking the task; it is next"),
     ("in line", {}, {"ahead": 3}, ["in_line"], "3 tasks ahead of it in default"),
     (
         "full",
         {},
         {"servers": [server(running=10)], "ahead": 200, "usual_seconds": 3.0},
         ["workers_full"],
-        "all 10 slots of the 1 worker are taken; 200 tasks ahead of it in default, about 1m",
+        "all 10 slots of 1 worker are in use; 200 tasks ahead of it in default, about 1m",
     ),
     ("a long line", {}, {"ahead": 10_000}, ["in_line"], "10,000 or more tasks ahead"),
-    ("not due", {"run_at": NOW + HOUR, "reason": "time"}, {}, ["not_due"], "it runs in 1h"),
-    ("due now", {"run_at": NOW, "reason": "time"}, {}, ["not_due"], "it runs any moment"),
+    ("not due", {"run_at": NOW + HOUR, "reason": "time"}, {}, ["not_due"], "scheduled to run in 1h"),
+    ("due now", {"run_at": NOW, "reason": "time"}, {}, ["not_due"], "scheduled to run any moment now"),
     (
         "retrying",
         {"status": Status.RETRYING, "run_at": NOW + timedelta(seconds=4), "reason": "retry", "retries": 2},
         {"last": ERROR},
         ["retrying"],
-        "it is tried again in 4s, after 2 of 3 attempts failed: boom",
+        "2 of 3 attempts failed, next attempt in 4s: boom",
     ),
-    ("snoozed", {"run_at": NOW + HOUR, "reason": "no tide"}, {}, ["snoozed"], "put it off; it runs in 1h: no tide"),
-    ("parked", {"run_at": NOW + HOUR, "reason": "unserved"}, {}, ["parked"], "does not serve noop"),
+    ("snoozed", {"run_at": NOW + HOUR, "reason": "no tide"}, {}, ["snoozed"], "next run in 1h: no tide"),
+    ("parked", {"run_at": NOW + HOUR, "reason": "unserved"}, {}, ["parked"], "no handler for type noop"),
     (
         "paused",
         {},
         {"paused_at": NOW - HOUR, "paused_by": "zoe"},
         ["queue_paused"],
-        "its queue default is paused by zoe, 1h ago",
+        "queue default was paused by zoe 1h ago",
     ),
     ("no worker", {}, {"servers": []}, ["no_worker"], "no worker is running"),
-    ("no type", {}, {"servers": [server(types=frozenset({"x"}))]}, ["type_unserved"], "none of the 1 worker serves"),
+    ("no type", {}, {"servers": [server(types=frozenset({"x"}))]}, ["type_unserved"], "has a handler for type noop"),
     (
         "no queue",
         {"queue": "mail"},
         {"servers": [server(queues=frozenset({"default"}))]},
         ["queue_unserved"],
-        "takes noop from the queue mail",
+        "no running worker takes type noop from queue mail",
     ),
-    ("draining", {}, {"servers": [server(draining=True)]}, ["draining"], "is about to stop"),
+    ("draining", {}, {"servers": [server(draining=True)]}, ["draining"], "are draining"),
     (
         "suspect",
         {"crashes": 2},
         {"suspects_running": 1},
         ["suspect", "next"],
-        "2 workers died while they ran it, so it runs beside no other task that they ran; 1 such tasks run now",
+        "2 workers died while running this task, so it does not run in parallel with other such tasks; 1 of them",
     ),
     (
         "cancel asked",
@@ -91,38 +91,38 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         {"cancel_at": NOW, "cancel_reason": "too late", "holder": Holder(
             place="here:7", seen_at=NOW, draining=False, is_gone=False)},
         ["cancel_requested", "running"],
-        "its cancellation was asked for 0s ago: too late",
+        "cancellation was requested 0s ago: too late",
     ),
     (
         "running",
         {"status": Status.PROCESSING, "attempt": 2, "worker": 1, "started_at": NOW - timedelta(seconds=90)},
         {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=False)},
         ["running"],
-        "attempt 2, held by worker 1 (here:7) for 1m30s",
+        "attempt 2 on worker 1 (here:7), started 1m30s ago",
     ),
     (
         "held by the silent",
         {"status": Status.PROCESSING, "worker": 1},
         {"holder": Holder(place="here:7", seen_at=NOW - timedelta(seconds=12), draining=False, is_gone=False)},
         ["running", "worker_silent"],
-        "held by worker 1",
+        "on worker 1",
     ),
     (
         "held by the dead",
         {"status": Status.PROCESSING, "worker": 1},
         {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=True)},
         ["running", "worker_gone"],
-        "held by worker 1",
+        "on worker 1",
     ),
-    ("completed", {"status": Status.COMPLETED, "finished_at": NOW, "attempt": 1}, {}, ["completed"], "in attempt 1"),
+    ("completed", {"status": Status.COMPLETED, "finished_at": NOW, "attempt": 1}, {}, ["completed"], "on attempt 1"),
     (
         "failed",
         {"status": Status.FAILED, "finished_at": NOW - HOUR, "attempt": 3, "error": "boom"},
         {},
         ["failed"],
-        "it failed 1h ago, after 3 attempts: boom",
+        "the task failed 1h ago after 3 attempts: boom",
     ),
-    ("cancelled", {"status": Status.CANCELLED, "error": "by zoe"}, {}, ["cancelled"], "it was cancelled: by zoe"),
+    ("cancelled", {"status": Status.CANCELLED, "error": "by zoe"}, {}, ["cancelled"], "the task was cancelled: by zoe"),
 ]  # fmt: skip
 
 
@@ -150,28 +150,28 @@ LIMITED: list[tuple[HeldBack, list[str], str, str]] = [
     (
         held_back({}, running=9, holders=[ID, ID], ahead=1),
         ["limit_reached"],
-        f"the limit of its queue default is reached: 9 of 9 go on ({ID}, {ID} and 7 more); 1 task ahead of it",
+        f"the concurrency limit of queue default is reached: 9 of 9 running ({ID}, {ID} and 7 more); 1 task",
         "qw queue limit default --concurrency N",
     ),
     (
         held_back({**OF_KEY, "per_key": 1}),
         ["limit_reached"],
-        f"its queue default per payload.customerId, here 'zoe' is reached: 1 of 1 go on ({ID}); it is the next",
+        f"queue default for payload.customerId = 'zoe' is reached: 1 of 1 running ({ID}); it is next",
         "qw queue limit default --per-key N",
     ),
     (
         held_back({"rate": "9/m"}, rate_at=SOON, ahead=2),
         ["rate_limited"],
-        "the rate of its queue default, 9/m, lets the next one through in 5s; 2 tasks ahead of it",
+        "the rate limit of queue default (9/m) is reached: next start in 5s; 2 tasks ahead of it",
         "qw queue limit default --rate N/PERIOD",
     ),
     (
         held_back({**OF_KEY, "per_key_rate": "9/m"}, key_rate_at=SOON, running=9),
         ["limit_reached", "rate_limited"],
-        "the limit of its queue default is reached",
+        "the concurrency limit of queue default is reached",
         "--concurrency N",
     ),
-    (held_back({"rate": "9/m"}, rate_at=NOW), ["held"], "a slot is free", "lets it through within a second"),
+    (held_back({"rate": "9/m"}, rate_at=NOW), ["held"], "a slot is free", "admits the task within a second"),
 ]
 
 
@@ -205,23 +205,23 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
     )
 
     assert [(reason.code, reason.text) for reason in run_reasons(facts)] == [
-        ("no_worker", "its next steps wait to be planned, and no worker is running"),
-        ("step_running", "step a has begun"),
-        ("waits_for_steps", "step b waits for a"),
-        ("waits_for_steps", "step c waits for a, b"),
+        ("no_worker", "the next steps have to be planned, and no worker is running"),
+        ("step_running", "step a is running"),
+        ("waits_for_steps", "step b is waiting for a"),
+        ("waits_for_steps", "step c is waiting for a, b"),
     ]
     assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run is failed: boom"
     each = StepFacts(status=StepStatus.RUNNING, type="noop", items=1000, ended=20)
-    assert run_reasons(replace(facts, steps={"a": each}))[1].text == "step a goes on: 20 of 1,000 items have ended"
+    assert run_reasons(replace(facts, steps={"a": each}))[1].text == "step a is running: 20 of 1,000 items have ended"
 
 
 @pytest.mark.parametrize(
     ("type_", "code", "said"),
     [
-        ("sleep", "sleeps", "step a sleeps until 2026-"),
-        ("wait_signal", "waits_for_signal", "step a waits for a signal until"),
-        ("approval", "waits_for_approval", "step a waits for somebody's approval"),
-        ("workflow", "step_running", "step a has begun"),
+        ("sleep", "sleeps", "step a is sleeping until 2026-"),
+        ("wait_signal", "waits_for_signal", "step a is waiting for a signal until"),
+        ("approval", "waits_for_approval", "step a is waiting for approval"),
+        ("workflow", "step_running", "step a is running"),
     ],
 )
 def test_a_run_says_what_a_step_without_a_task_waits_for(type_: str, code: str, said: str) -> None:

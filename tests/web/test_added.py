@@ -301,7 +301,7 @@ def test_why_says_what_keeps_a_task_and_a_run(server_with_daemon: Live) -> None:
     goes_on = live.get(f"/api/runs/{run}/why")["reasons"]
 
     assert waits[0].keys() == {"code", "text", "advice"}
-    assert "not due" in waits[0]["text"]
+    assert "scheduled to run in" in waits[0]["text"]
     assert goes_on
     assert live.api.get(f"/api/task/{run}/why").status_code == 404
 
