@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from qw.client.schedules import drop as drop_schedule
 from qw.client.schedules import put as put_schedule
 from qw.core.queue import Queue
 from qw.core.queue.limits import FIELDS, Limits
@@ -70,7 +71,7 @@ async def _put_schedule(conn: Connection, schedule: Schedule, by: str) -> None:
 
 async def _remove_schedule(conn: Connection, name: str, document: JsonObject) -> None:
     if known := await schedules.lock(conn, name):
-        await schedules.remove(conn, known.id)
+        await drop_schedule(conn, known)
 
 
 async def _known_queues(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:

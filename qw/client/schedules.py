@@ -7,6 +7,7 @@ async with Client(url) as client:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -20,7 +21,7 @@ from qw.core.schedule.fire_decision import LATE, Fire, ScheduleState, SkipReason
 from qw.core.schedule.timing import Tick, shown
 from qw.engine.fire import make
 from qw.engine.start import checked_input
-from qw.store import fires, schedules, types
+from qw.store import applied, fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
@@ -101,20 +102,20 @@ class Schedules:
                 )
             return known.id, await _change(conn, known, schedule)
 
-    async def pause(self, ref: Ref) -> None:
-        """No tick fires until it is resumed. Safe to repeat."""
+    async def pause(self, *refs: Ref) -> None:
+        """No tick fires until they are resumed: all of them, or none where one is missing. Safe to repeat."""
         async with as_operator(self._pool) as conn, conn.transaction():
-            stored = await _locked(conn, ref)
-            await schedules.pause(conn, stored.id)
+            for stored in await _all_locked(conn, refs):
+                await schedules.pause(conn, stored.id)
 
-    async def resume(self, ref: Ref, *, clock: datetime | None = None) -> None:
-        """Go on with the first tick after now; those that came meanwhile are recorded as skipped. Safe to repeat."""
+    async def resume(self, *refs: Ref, clock: datetime | None = None) -> None:
+        """Go on with the first tick after now; those that came meanwhile are recorded as skipped.
+
+        All of them, or none where one is missing. Safe to repeat.
+        """
         async with as_operator(self._pool) as conn, conn.transaction():
-            stored = await _locked(conn, ref, clock)
-            if stored.paused_at is not None:
-                await _pass_over(conn, stored, SkipReason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
-            if stored.paused_at is not None or stored.broken is not None:
-                await _store(conn, stored, replace(stored.schedule, paused=False))
+            for stored in await _all_locked(conn, refs, clock):
+                await _resume(conn, stored)
 
     async def trigger(self, ref: Ref, *, id: UUID | None = None) -> UUID:
         """Fire now, whatever its times, pause and overlap say. Returns the id of the task or run.
@@ -148,12 +149,14 @@ class Schedules:
                 await make(conn, made)
         return Backfilled(made=[making.fire for making in made], known=len(known))
 
-    async def remove(self, ref: Ref, *, clock: datetime | None = None) -> None:
-        """Delete it. What it made goes on, and what became of its ticks is kept for its time."""
+    async def remove(self, *refs: Ref, clock: datetime | None = None) -> None:
+        """Delete them: all, or none where one is missing.
+
+        What they made goes on, and what became of their ticks is kept for its time.
+        """
         async with as_operator(self._pool) as conn, conn.transaction():
-            stored = await _locked(conn, ref, clock)
-            await _pass_over(conn, stored, SkipReason.REMOVED, "the schedule was removed")
-            await schedules.remove(conn, stored.id)
+            for stored in await _all_locked(conn, refs, clock):
+                await drop(conn, stored)
 
 
 def upcoming(schedule: Schedule, created_at: datetime, after: datetime, count: int) -> list[Tick]:
@@ -166,10 +169,38 @@ async def _locked(conn: Connection, ref: Ref, clock: datetime | None = None) -> 
     return await schedules.lock(conn, ref, clock=clock) or await _missing(conn, ref)
 
 
-async def _missing(conn: Connection, ref: Ref) -> NoReturn:
+async def _all_locked(conn: Connection, refs: Sequence[Ref], clock: datetime | None = None) -> list[StoredSchedule]:
+    """Each once, in name order, so that two callers do not wait for each other. Raise NotFound with all missing."""
+    found: dict[UUID, StoredSchedule] = {}
+    missing: list[Ref] = []
+    for ref in sorted(dict.fromkeys(refs), key=str):
+        if stored := await schedules.lock(conn, ref, clock=clock):
+            found[stored.id] = stored
+        else:
+            missing.append(ref)
+    if missing:
+        await _missing(conn, *missing, nothing_done=len(refs) > 1)
+    return list(found.values())
+
+
+async def _missing(conn: Connection, *refs: Ref, nothing_done: bool = False) -> NoReturn:
     known = await schedules.names(conn)
-    hint = guess(ref, known) if isinstance(ref, str) else ""
-    raise NotFound(f"there is no schedule {str(ref)!r}{hint}")
+    said = [f"there is no schedule {str(ref)!r}{guess(ref, known) if isinstance(ref, str) else ''}" for ref in refs]
+    raise NotFound("; ".join([*said, "nothing was changed"] if nothing_done else said))
+
+
+async def _resume(conn: Connection, stored: StoredSchedule) -> None:
+    if stored.paused_at is not None:
+        await _pass_over(conn, stored, SkipReason.PAUSED, f"paused since {stored.paused_at:%Y-%m-%d %H:%M:%SZ}")
+    if stored.paused_at is not None or stored.broken is not None:
+        await _store(conn, stored, replace(stored.schedule, paused=False))
+
+
+async def drop(conn: Connection, stored: StoredSchedule) -> None:
+    """Delete a locked schedule, in the caller's transaction."""
+    await _pass_over(conn, stored, SkipReason.REMOVED, "the schedule was removed")
+    await schedules.remove(conn, stored.id)
+    await applied.disown(conn, "schedule", stored.name)
 
 
 async def put(conn: Connection, schedule: Schedule) -> Change:
@@ -188,9 +219,13 @@ async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime |
     await _check_target(conn, schedule)
     now = await schedules.now(conn, clock=clock)
     next = _first(schedule, id, created_at=now, mark=now, now=now)
-    if next[0] is None:
-        raise Invalid(Fault(path="at" if schedule.at else "end", message="it never fires: its last time has passed"))
+    _check_fires(schedule, next[0])
     return await schedules.add(conn, id, schedule, now=now, next=(None, None) if schedule.paused else next)
+
+
+def _check_fires(schedule: Schedule, first: datetime | None) -> None:
+    if first is None:
+        raise Invalid(Fault(path="at" if schedule.at else "end", message="it never fires: its last time has passed"))
 
 
 async def _added_meanwhile(conn: Connection, name: str, id: UUID, clock: datetime | None) -> StoredSchedule:
@@ -211,6 +246,8 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
             return "changed"
         return "unchanged"
     await _check_target(conn, schedule)
+    now = known.read_at
+    _check_fires(schedule, _first(schedule, known.id, created_at=known.created_at, mark=known.mark, now=now)[0])
     await _pass_over(conn, known, SkipReason.CHANGED, "the schedule was changed before it was served")
     await _store(conn, known, replace(schedule, paused=schedule.paused or known.paused_at is not None))
     return "changed"

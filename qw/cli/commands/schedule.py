@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -139,11 +138,7 @@ def pause(names: Names) -> None:
     """Pause schedules: no tick fires until they are resumed."""
     from qw.cli.session import with_client
 
-    async def act(client: Client) -> None:
-        for name in names:
-            await client.schedules.pause(name)
-
-    with_client(act)
+    with_client(lambda client: client.schedules.pause(*names))
     say(f"paused: {', '.join(names)}")
 
 
@@ -152,11 +147,7 @@ def resume(names: Names) -> None:
     """Resume schedules with their next tick. Ticks missed while paused are skipped."""
     from qw.cli.session import with_client
 
-    async def act(client: Client) -> None:
-        for name in names:
-            await client.schedules.resume(name)
-
-    with_client(act)
+    with_client(lambda client: client.schedules.resume(*names))
     say(f"resumed: {', '.join(names)}")
 
 
@@ -191,39 +182,60 @@ def remove(names: Names) -> None:
     """Delete schedules. Their tasks and runs are not affected."""
     from qw.cli.session import with_client
 
-    async def act(client: Client) -> None:
-        for name in names:
-            await client.schedules.remove(name)
-
-    with_client(act)
+    with_client(lambda client: client.schedules.remove(*names))
     say(f"removed: {', '.join(names)}")
 
 
 @importing.command("crontab", cls=Verb, epilog="Example: crontab -l | qw schedule import crontab -")
 def import_crontab(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="A user crontab, as printed by crontab -l; - reads stdin.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A crontab, such as crontab -l prints; - reads stdin.")],
     timezone: Annotated[
         str | None,
         typer.Option(metavar="ZONE", help="Time zone of the crontab. Default: the time zone of this machine."),
     ] = None,
+    system: Annotated[
+        bool | None,
+        typer.Option(
+            "--system/--user", help="Whether a user stands before each command, as in /etc/crontab. Default: look."
+        ),
+    ] = None,
     prefix: Annotated[str, typer.Option(help="Prefix of the schedule names.")] = "",
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of this import. Default: your user name, host and prefix."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Add the schedules instead of only showing them.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace schedules that already exist.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what this owner imported before and is not in the crontab now.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also replace schedules that this owner did not import.")
+    ] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Convert a crontab into schedules that run its commands. Shows them only, unless --yes is given."""
-    from qw.cli.commands.schedule_crontab import local_zone, read, show
-    from qw.cli.session import with_client
-    from qw.core.schedule.crontab import parse_crontab
+    """Convert a crontab into schedules that run its commands. Shows them only, unless --yes is given.
 
-    crontab = parse_crontab(read(file), timezone=timezone or local_zone(), home=str(Path.home()), prefix=prefix)
-    show(crontab, output)
+    Exit code 1: some lines could not be carried over; they are listed, and the others are imported.
+    """
+    from qw.cli.commands.schedule_crontab import preview, read_crontab, report
+    from qw.cli.commands.workflow_runs import myself
+    from qw.cli.session import with_client
+    from qw.client.schedule_import import import_crontab as import_all
+    from qw.core.errors import Invalid
+
+    read = read_crontab(file, timezone=timezone, system=system, owner=owner, prefix=prefix)
+    jobs = read.crontab.jobs
     if not yes:
-        say(f"nothing was added; add {counted(len(crontab.schedules), 'schedule')} with --yes")
-        return
-    with_client(lambda client: _add_all(client, crontab.schedules, replace), creates=True)
+        raise typer.Exit(preview(read, output))
+    if prune and not jobs:
+        raise Invalid("the crontab has no command to import, and --prune would remove all; use qw schedule remove")
+    made = with_client(
+        lambda client: import_all(
+            client, jobs, owner=read.owner, by=myself(), prefix=prefix, prune=prune, replace=replace
+        ),
+        creates=True,
+    )
+    raise typer.Exit(report(read, made, output))
 
 
 async def _all(client: Client) -> Sequence[Any]:
@@ -255,12 +267,6 @@ async def _add(client: Client, schedule: Schedule, replace: bool, output: Output
         print(f"{stored.name} {change}: {in_words(stored)}")
     else:
         show_record({**as_record(stored), "change": change}, output)
-
-
-async def _add_all(client: Client, schedules: Sequence[Schedule], replace: bool) -> None:
-    for schedule in schedules:
-        _, change = await client.schedules.add(schedule, replace=replace)
-        say(f"{schedule.name}: {change}")
 
 
 async def _backfill(

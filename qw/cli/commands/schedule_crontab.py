@@ -1,66 +1,160 @@
-"""A crontab from a file or stdin, and what it will become."""
+"""A crontab from a file or stdin, and what becomes of it."""
 
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
+import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qw.cli.output.records import Column, OutputFormat, say, show_records
+from qw.cli.output.text import counted
 from qw.core.errors import Invalid, NotFound
+from qw.core.schedule.crontab import SYSTEM_CRONTABS, Account, Crontab, named, parse_crontab
 
 if TYPE_CHECKING:
+    from qw.client.schedule_import import ImportedSchedule
     from qw.core.schedule import Schedule
-    from qw.core.schedule.crontab import Crontab
 
-_ZONES = "zoneinfo/"
+_PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_ALL = 1  # exit code: lines that could not be carried over
 
 
-def read(file: str) -> str:
-    """The text of *file*, or of stdin for ``-``."""
+@dataclass(frozen=True, kw_only=True)
+class CrontabFile:
+    """A crontab as it was read, whose schedules its lines become, and what there is to tell about it."""
+
+    crontab: Crontab
+    owner: str
+    prefix: str
+    notes: Sequence[str]
+
+
+def read_crontab(
+    file: str, *, timezone: str | None, system: bool | None, owner: str | None, prefix: str
+) -> CrontabFile:
+    """The crontab in *file*, or on stdin for ``-``."""
+    if system is None and file.startswith(SYSTEM_CRONTABS):
+        system = True
+    zone, of_zone = (timezone, "") if timezone else _zone()
+    account = _me()
+    crontab = parse_crontab(_text(file), timezone=zone, account=account, accounts=_accounts(), system=system)
+    of_users = ""
+    if crontab.is_system:
+        of_users = f"read as a system crontab, with a user before each command; those of {account.name} are taken"
+    source = f"crontab:{os.path.abspath(file)}" if crontab.is_system and file != "-" else f"crontab:{account.name}"
+    default = f"{source}@{socket.gethostname()}{f':{prefix}' if prefix else ''}"
+    notes = [note for note in (of_users, of_zone, *crontab.notes) if note]
+    return CrontabFile(crontab=crontab, owner=owner or default, prefix=prefix, notes=notes)
+
+
+def preview(read: CrontabFile, output: OutputFormat) -> int:
+    """Show what would be imported. Returns the exit code."""
+    schedules = named(read.crontab.jobs, prefix=read.prefix)
+    _show([(schedule, "") for schedule in schedules], output)
+    code = _tell_lines(read)
+    say(f"nothing was added; add {counted(len(schedules), 'schedule')} with --yes")
+    return code
+
+
+def report(read: CrontabFile, made: Sequence[ImportedSchedule], output: OutputFormat) -> int:
+    """Show what was imported. Returns the exit code."""
+    _show([(one.schedule, one.how.value) for one in made if one.how != "left"], output)
+    if left := [one.schedule.name for one in made if one.how == "left"]:
+        say(f"not in the crontab any more, and left as they are: {', '.join(left)}; remove them with --prune")
+    for how in ("added", "changed", "unchanged", "removed"):
+        if count := sum(one.how == how for one in made):
+            say(f"{counted(count, 'schedule')} {how}")
+    return _tell_lines(read)
+
+
+def _tell_lines(read: CrontabFile) -> int:
+    for note in read.notes:
+        say(note)
+    for line in read.crontab.left_out:
+        say(f"qw: not carried over: {line}")
+    return NOT_ALL if read.crontab.left_out else 0
+
+
+def _text(file: str) -> str:
+    """What is not UTF-8 becomes surrogates: it matters only on the line where it stands."""
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text()
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except FileNotFoundError:
         raise NotFound(f"no such file: {file}") from None
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{file}: not UTF-8 at byte {error.start}") from None
+    except IsADirectoryError:
+        raise Invalid(f"{file} is a directory; name a crontab") from None
+    return content.decode(errors="surrogateescape")
 
 
-def local_zone() -> str:
-    """The time zone of this machine; UTC where it does not say."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        _, found, name = os.path.realpath("/etc/localtime").rpartition(_ZONES)
-        name = name if found else ""
-    return name or "UTC"
+def _zone() -> tuple[str, str]:
+    """The time zone of this machine, and a note where there is something to tell."""
+    from qw.cli.options.local_zone import local_zone
+
+    name, found_in = local_zone()
+    if not found_in:
+        return name, "this machine does not say its time zone: times are in UTC; name another with --timezone"
+    return name, ""
 
 
-def show(crontab: Crontab, output: OutputFormat) -> None:
-    for note in crontab.notes:
-        say(note)
+def _me() -> Account:
+    """The user of this process. HOME counts where it is theirs; with sudo it may be that of another."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+        name, home = entry.pw_name, entry.pw_dir
+    except KeyError:
+        name, home = str(os.getuid()), "/"
+    given = os.environ.get("HOME", "")
+    return Account(name=name, home=given if _is_mine(given) else home)
+
+
+def _is_mine(folder: str) -> bool:
+    try:
+        return os.path.isabs(folder) and os.stat(folder).st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _accounts() -> dict[str, Account]:
+    return {
+        entry.pw_name: Account(
+            name=entry.pw_name,
+            home=entry.pw_dir,
+            is_program=shutil.which(entry.pw_name, path=_PROGRAMS) is not None,
+        )
+        for entry in pwd.getpwall()
+    }
+
+
+def _show(rows: Sequence[tuple[Schedule, str]], output: OutputFormat) -> None:
     if output is OutputFormat.TABLE:
         from qw.cli.output.tables import print_table
 
-        print_table(_COLUMNS, crontab.schedules)
-    else:
-        from qw.cli.output.schedule_views import definition
+        print_table(_COLUMNS if any(change for _, change in rows) else _COLUMNS[:-1], rows)
+        return
+    from qw.cli.output.schedule_views import definition
 
-        show_records([definition(schedule) for schedule in crontab.schedules], output)
-
-
-def _command(schedule: Schedule) -> str:
-    return schedule.description.removeprefix("crontab: ")
+    show_records([definition(one) | ({"change": change} if change else {}) for one, change in rows], output)
 
 
-def _when(schedule: Schedule) -> str:
+def _command(row: tuple[Schedule, Any]) -> str:
+    return row[0].description.removeprefix("crontab: ")
+
+
+def _when(row: tuple[Schedule, Any]) -> str:
     from qw.core.schedule.describe import describe
 
-    return describe(schedule)
+    return describe(row[0])
 
 
 _COLUMNS = (
-    Column(title="name", text=lambda schedule: schedule.name),
+    Column(title="name", text=lambda row: row[0].name),
     Column(title="when", text=_when, rank=1),
     Column(title="command", text=_command, loose=True, rank=2),
+    Column(title="change", text=lambda row: row[1], is_status=True),
 )

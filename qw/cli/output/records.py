@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,5 +98,6 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def say(message: str) -> None:
-    """Tell a person something that no program should read."""
-    print(printable(message), file=sys.stderr)
+    """Tell a person something that no program should read. Where nobody reads it, what is being done goes on."""
+    with contextlib.suppress(OSError):
+        print(printable(message), file=sys.stderr)

@@ -1,123 +1,313 @@
-"""A crontab, read as schedules that run its commands the way cron would."""
+"""A crontab, read as schedules that run its commands the way Debian's cron (3.0pl1) would.
+
+What it does that its manual page does not say was tried out: assignments hold for the lines after them, a backslash in
+a command escapes ``%`` and itself, stdin gets a last newline only where there is text, no command begins with ``*``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from itertools import count
 
-from qw.core.errors import Fault, Invalid
+from qw.core.errors import Invalid
 from qw.core.schedule.document import parse_schedule
-from qw.core.schedule.schedule import Schedule
+from qw.core.schedule.schedule import Schedule, TaskTarget
+from qw.core.schedule.zones import zone
 from qw.core.task.payload import JsonObject
 
-_SETTING = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(.*?))\s*""", re.ASCII)
+PATH = "/usr/bin:/bin"  # of a command whose crontab sets none
+SYSTEM_CRONTABS = ("/etc/crontab", "/etc/cron.d/")
+
+_SETTING = re.compile(r"""(?:"([^"]+)"|'([^']+)'|([^\s="']+))[ \t]*=[ \t]*(.*)""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_PERCENT = re.compile(r"(?<!\\)%")
-_OURS = ("MAILTO", "MAILFROM", "SHELL", "CRON_TZ", "TZ", "HOME", "LOGNAME", "USER")
 _NOT_FREE = re.compile(r"QW_|LD_")
+_MAIL = ("MAILTO", "MAILFROM")
+_TIME = re.compile(r"[*?\d][\d*,/?-]*|(?:sun|mon|tue|wed|thu|fri|sat)(?:[,-]\w+)*", re.IGNORECASE)
+_FIELDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user of this machine, as in its passwd file. ``is_program``: a program has the same name, such as ``mail``."""
+
+    name: str
+    home: str
+    is_program: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronJob:
+    """One command of a crontab. ``schedule`` has no name of its own yet; ``document`` is what it was read from."""
+
+    line: int
+    schedule: Schedule
+    document: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A line that cannot be carried over."""
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
 
 
 @dataclass(kw_only=True)
 class Crontab:
-    """``schedules`` in the order of the lines. ``notes`` are for people: what cannot be taken over, by line."""
+    """In the order of the lines. ``notes`` tell people how a line that counts differs from what cron does with it."""
 
-    schedules: list[Schedule] = field(default_factory=list)
+    is_system: bool = False
+    jobs: list[CronJob] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def parse_crontab(text: str, *, timezone: str, home: str, prefix: str = "", taken: Collection[str] = ()) -> Crontab:
-    """The schedules in a user's crontab. Raise Invalid with every line that cannot be read.
+def parse_crontab(
+    text: str,
+    *,
+    timezone: str,
+    account: Account,
+    accounts: Mapping[str, Account] | None = None,
+    system: bool | None = None,
+) -> Crontab:
+    """What the crontab in *text* runs, as *account* and in *timezone*, unless the crontab sets another.
 
-    *timezone* and *home* are those of the machine and the user, unless the crontab sets its own. Names come from the
-    commands, after *prefix*; those *taken* are avoided.
+    *system*: its lines name a user after the times, who must be *account*; None: find out, with the *accounts* of this
+    machine. A byte that is not UTF-8 may stand in *text* as a surrogate. Raise Invalid for an unknown *timezone*.
     """
-    reading = _Reading(timezone=timezone, home=home, prefix=prefix, taken=set(taken))
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            reading.take(number, line.strip())
-    if reading.faults:
-        raise Invalid(*reading.faults)
+    zone(timezone)
+    known = {account.name: account, **(accounts or {})}
+    lines = [(n, line.strip(" \t\r")) for n, line in enumerate(text.split("\n"), start=1)]
+    lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
+    is_system = _names_users([line for _, line in lines], known) if system is None else system
+    reading = _Reading(timezone, account, known, is_system=is_system, looks=system is None)
+    for number, line in lines:
+        reading.take(number, line)
+    if "\r\n" in text:
+        reading.crontab.notes.append("lines end with CR LF; the CR is left out")
     return reading.crontab
 
 
-class _Reading:
-    """What stands further up counts for what comes below: settings, and names that are in use."""
+def named(
+    jobs: Sequence[CronJob], *, prefix: str = "", known: Sequence[Schedule] = (), reuse: bool = False
+) -> list[Schedule]:
+    """The schedules of *jobs* with names: those of *known*, which were imported before, where the command is the same.
 
-    def __init__(self, *, timezone: str, home: str, prefix: str, taken: set[str]) -> None:
-        self._settings = {"SHELL": "/bin/sh", "CRON_TZ": timezone, "HOME": home}
-        self._prefix = prefix
-        self._taken = taken
-        self.crontab = Crontab()
-        self.faults: list[Fault] = []
+    So an edit of one line does not rename the others. A new line is called by what it runs, after *prefix*; where that
+    is taken, with a digest of its command. *reuse*: the names of what is known but not in *jobs* any more are free.
+    """
+    names = _kept_names(jobs, known)
+    taken = set(names.values()) | (set() if reuse else {schedule.name for schedule in known})
+    for n, job in enumerate(jobs):
+        if n not in names:
+            names[n] = next(name for name in _names(job.schedule, prefix) if name not in taken)
+            taken.add(names[n])
+    return [replace(job.schedule, name=names[n]) for n, job in enumerate(jobs)]
+
+
+def _kept_names(jobs: Sequence[CronJob], known: Sequence[Schedule]) -> dict[int, str]:
+    """By the place of the job. Of equal commands those that also run at the same times come first."""
+    names: dict[int, str] = {}
+    for key in (_line, command_of):
+        free: dict[Hashable, list[str]] = {}
+        for schedule in known:
+            if schedule.name not in names.values():
+                free.setdefault(key(schedule), []).append(schedule.name)
+        for n, job in enumerate(jobs):
+            if n not in names and (same := free.get(key(job.schedule))):
+                names[n] = same.pop(0)
+    return names
+
+
+def command_of(schedule: Schedule) -> tuple[str, str]:
+    """What an imported schedule runs, and what it is given on stdin."""
+    payload = schedule.target.payload if isinstance(schedule.target, TaskTarget) else {}
+    argv = payload.get("argv")
+    return str(argv[-1]) if isinstance(argv, list) and argv else "", str(payload.get("input", ""))
+
+
+def _line(schedule: Schedule) -> Hashable:
+    return schedule.cron, schedule.every, schedule.timezone, command_of(schedule)
+
+
+def _names(schedule: Schedule, prefix: str) -> Iterator[str]:
+    program, given = command_of(schedule)
+    words = _WORD.findall(program.split()[0].rpartition("/")[2])
+    base = f"{prefix}{words[0][:60] if words else 'command'}"
+    digest = blake2b(f"{program}\0{given}".encode(), digest_size=3).hexdigest()
+    yield base
+    yield f"{base}-{digest}"
+    yield from (f"{base}-{digest}-{n}" for n in count(2))
+
+
+def _names_users(lines: Sequence[str], accounts: Mapping[str, Account]) -> bool:
+    """A user of this machine stands before each command, and at least one of them cannot be meant as a program."""
+    words = [_split(line)[1].split(None, 1) for line in lines if _setting(line) is None]
+    users = [accounts.get(word[0]) if len(word) == 2 else None for word in words]
+    return bool(users) and None not in users and any(user and not user.is_program for user in users)
+
+
+def _setting(line: str) -> tuple[str, str] | None:
+    """Name and value of an assignment; quotes around the value, if any, must match."""
+    if (match := _SETTING.fullmatch(line)) is None:
+        return None
+    name, value = next(group for group in match.groups()[:3] if group is not None), match[4]
+    if value[:1] in ('"', "'"):
+        return (name, value[1:-1]) if len(value) > 1 and value.find(value[0], 1) == len(value) - 1 else None
+    return name, value
+
+
+class _Reading:
+    """What stands further up counts for what comes below."""
+
+    def __init__(
+        self, timezone: str, account: Account, accounts: Mapping[str, Account], *, is_system: bool, looks: bool
+    ) -> None:
+        self._timezone = timezone
+        self._account = account
+        self._accounts = accounts
+        self._looks = looks  # for users before commands: nobody said whether there are any
+        self._settings: dict[str, str] = {}
+        self.crontab = Crontab(is_system=is_system)
 
     def take(self, number: int, line: str) -> None:
-        if setting := _SETTING.fullmatch(line):
-            self._set(number, setting[1], next(value for value in setting.groups()[1:] if value is not None))
-            return
-        expression, command = _split(line)
-        if expression.lower() == "@reboot":
-            self.crontab.notes.append(f"line {number}: @reboot is no time; let the service manager start it")
-        elif not command or command.startswith("%"):
-            self.faults.append(
-                Fault(path=f"line {number}", message="needs five fields, or a word such as @daily, and a command")
-            )
-        else:
-            self._add(number, expression, command)
+        try:
+            if any("\ud800" <= sign <= "\udfff" for sign in line):
+                raise ValueError("is not UTF-8")
+            if setting := _setting(line):
+                self._set(number, *setting)
+            else:
+                self._add(number, line)
+        except Invalid as error:
+            self.crontab.left_out += [LeftOut(line=number, reason=str(fault)) for fault in error.faults]
+        except ValueError as error:
+            self.crontab.left_out.append(LeftOut(line=number, reason=str(error)))
 
     def _set(self, number: int, name: str, value: str) -> None:
-        if name in ("MAILTO", "MAILFROM"):
-            self.crontab.notes.append(f"line {number}: {name} is left out; what a command prints is its task's log")
-        elif _NOT_FREE.match(name):
-            self.crontab.notes.append(f"line {number}: {name} cannot be set by a task; left out")
+        if _NOT_FREE.match(name):
+            raise ValueError(f"a task cannot set {name}")
+        if name in _MAIL:
+            self._note(number, f"{name} is left out; what a command prints is the log of its task (qw logs)")
+        elif name == "LOGNAME":
+            self._note(number, f"LOGNAME is always the name of the user, as under cron: {self._account.name}")
         else:
+            if name == "CRON_TZ":
+                zone(value, path=name)
+                self._timezone = value
+            elif name == "TZ":
+                self._note(
+                    number, f"TZ is for the commands; as under cron, times stay in {self._timezone} (change: CRON_TZ)"
+                )
             self._settings[name] = value
 
-    def _add(self, number: int, expression: str, command: str) -> None:
+    def _note(self, number: int, text: str) -> None:
+        self.crontab.notes.append(f"line {number}: {text}")
+
+    def _add(self, number: int, line: str) -> None:
+        expression, command = _split(line)
+        _check_expression(expression)
+        if self.crontab.is_system:
+            command = self._of_this_user(command)
+        else:
+            self._check_first_word(command)
         program, given = _unescaped(command)
-        payload: JsonObject = {
-            "argv": [self._settings["SHELL"], "-c", program],
-            "cwd": self._settings["HOME"],
-            "input": given,
-        }
-        if env := {name: value for name, value in self._settings.items() if name not in _OURS}:
-            payload["env"] = dict(env)
+        if not program:
+            raise ValueError("no command: a line has five time fields, or a word such as @daily, and then a command")
+        if expression == "@reboot":
+            raise ValueError("@reboot is not a time; let the service manager start it (systemctl enable)")
+        env = {"SHELL": "/bin/sh", "HOME": self._account.home, "PATH": PATH, "USER": self._account.name}
+        env |= self._settings | {"LOGNAME": self._account.name}
         document: JsonObject = {
             "cron": expression,
-            "timezone": self._settings.get("CRON_TZ") or "UTC",
+            "timezone": self._timezone,
             "type": "command",
-            "with": payload,
+            "with": {"argv": [env["SHELL"], "-c", program], "cwd": env["HOME"], "env": dict(env), "input": given},
             "max_retries": 1,  # cron never tries again
             "description": f"crontab: {program[:200]}",
         }
-        try:
-            self.crontab.schedules.append(parse_schedule(self._name(program), document))
-        except Invalid as error:
-            self.faults += [Fault(path=f"line {number}", message=str(fault)) for fault in error.faults]
+        self.crontab.jobs.append(CronJob(line=number, schedule=parse_schedule("job", document), document=document))
 
-    def _name(self, program: str) -> str:
-        """The last part of the path of what runs; numbered where there are more of it."""
-        words = _WORD.findall(program.split()[0].rpartition("/")[2])
-        base = f"{self._prefix}{words[0][:60] if words else 'command'}"
-        name, n = base, 1
-        while name in self._taken:
-            n += 1
-            name = f"{base}-{n}"
-        self._taken.add(name)
-        return name
+    def _of_this_user(self, rest: str) -> str:
+        user, command = _first_word(rest)
+        if user not in self._accounts:
+            raise ValueError(f"{user[:60]!r} is not a user of this machine; in a system crontab the user comes first")
+        if user != self._account.name:
+            raise ValueError(
+                f"it runs as {user}, and the commands of a daemon run as its own user; import it as {user}, "
+                f"for a daemon of {user}"
+            )
+        return command
+
+    def _check_first_word(self, command: str) -> None:
+        """Refuse what stands where the command begins and is none: a sixth field, or the user of a system crontab."""
+        word, rest = _first_word(command)
+        if command.startswith("*") or (rest and _TIME.fullmatch(word)):
+            raise ValueError(
+                f"{word[:60]!r} stands where the command begins: a crontab has five time fields, without seconds and "
+                "years (seconds: qw schedule add --seconds)"
+            )
+        account = self._accounts.get(word)
+        if self._looks and rest and account and not account.is_program:
+            raise ValueError(
+                f"{word!r} is a user of this machine and not a program: is it a system crontab (--system)?"
+            )
 
 
 def _split(line: str) -> tuple[str, str]:
-    """The expression and the command; either empty when it is not there."""
-    fields = 1 if line.startswith("@") else 5
-    if line.lower().startswith("@every"):
+    """The expression and the rest; either empty when it is not there."""
+    fields = 1 if line.startswith("@") else _FIELDS
+    if line.lower().startswith("@every "):
         fields = 2
     words = line.split(None, fields)
     return " ".join(words[:fields]), words[fields] if len(words) > fields else ""
 
 
+def _first_word(text: str) -> tuple[str, str]:
+    word, *rest = text.split(None, 1) or [""]
+    return word, rest[0] if rest else ""
+
+
+def _check_expression(expression: str) -> None:
+    """Refuse what other crons know and Debian's does not, or reads in another way; `parse_schedule` does the rest."""
+    if expression.startswith("-"):
+        raise ValueError("a - before the times (do not log it) is not of this cron; leave it out")
+    if expression.startswith("@"):
+        return
+    fields = expression.split()
+    if "~" in expression:
+        raise ValueError("a ~ (a random time in a range) is not of this cron; use a fixed time, or --jitter")
+    if len(fields) < _FIELDS:
+        raise ValueError("needs five time fields, or a word such as @daily, and a command")
+    if alone := re.search(r"(?:^|[\s,])(\d+/\d+)", expression):
+        raise ValueError(f"a step goes with * or a range here: {alone[1]!r} has neither")
+    if "#" in fields[4] or fields[4].upper().endswith("L") or "L" in fields[2].upper():
+        raise ValueError("L and # are not of this cron; add it with: qw schedule add --cron")
+
+
 def _unescaped(command: str) -> tuple[str, str]:
-    """The command, and after the first bare ``%`` what it is given on stdin, each further one a new line."""
-    program, *given = _PERCENT.split(command)
-    text = "\n".join(part.replace("\\%", "%") for part in given)
-    return program.replace("\\%", "%").strip(), f"{text}\n" if given else ""
+    """The command, and after the first bare ``%`` what it is given on stdin."""
+    program, given = [], ""
+    signs = enumerate(command)
+    for place, sign in signs:
+        if sign == "%":
+            given = _stdin(command[place + 1 :])
+            break
+        following = command[place + 1 : place + 2]
+        if sign == "\\" and following:
+            program.append(following if following in "%\\" else sign + following)
+            next(signs)
+        else:
+            program.append(sign)
+    return "".join(program).strip(), given
+
+
+def _stdin(text: str) -> str:
+    """Each bare ``%`` is a newline; ends with one, where there is anything."""
+    said = re.sub(r"(\\?)%", lambda match: "%" if match[1] else "\n", text)
+    return said if not said or said.endswith("\n") else f"{said}\n"

@@ -1,0 +1,96 @@
+"""Imported crontabs: their schedules made equal to the file, whole or not at all.
+
+An import has an owner, as a set of files has that is applied: what it made before is changed, told or removed; what
+others made stays as it is unless it is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qw.client import Client
+from qw.client.apply import How
+from qw.client.schedules import drop, put
+from qw.core.errors import Conflict, Fault, Invalid
+from qw.core.schedule import Schedule
+from qw.core.schedule.crontab import CronJob, named
+from qw.core.task.payload import Json
+from qw.store import applied, schedules
+from qw.store.applied import Owned
+from qw.store.connection import Connection
+
+_KIND = "schedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedSchedule:
+    """What became of one schedule. ``left``: it is not in the crontab any more, and nobody asked to remove it."""
+
+    schedule: Schedule
+    how: How
+
+
+async def import_crontab(
+    client: Client,
+    jobs: Sequence[CronJob],
+    *,
+    owner: str,
+    by: str,
+    prefix: str = "",
+    prune: bool = False,
+    replace: bool = False,
+) -> list[ImportedSchedule]:
+    """Make the schedules of *owner* those of *jobs*, in one transaction. Safe to repeat.
+
+    *prune* removes those that no job stands for any more. Raise Conflict for the names that others have, unless
+    *replace*, and Invalid; then nothing is changed.
+    """
+    async with client.operating() as conn, conn.transaction():
+        await applied.lock(conn)
+        ours = await _owned(conn, owner)
+        wanted = named(jobs, prefix=prefix, known=ours, reuse=prune)
+        names = {schedule.name for schedule in wanted}
+        gone = [schedule for schedule in ours if schedule.name not in names]
+        if not replace:
+            await _check_free(conn, names - {schedule.name for schedule in ours}, owner)
+        hows = {schedule.name: await _put(conn, schedule) for schedule in sorted(wanted, key=lambda one: one.name)}
+        if prune:
+            await _remove(conn, gone)
+        documents = {schedule.name: job.document for schedule, job in zip(wanted, jobs, strict=True)}
+        await applied.own(conn, [Owned(_KIND, name, owner, document) for name, document in documents.items()])
+        made = [ImportedSchedule(schedule=schedule, how=hows[schedule.name]) for schedule in wanted]
+        made += [ImportedSchedule(schedule=schedule, how=How.REMOVED if prune else How.LEFT) for schedule in gone]
+        if any(one.how not in (How.UNCHANGED, How.LEFT) for one in made):
+            said: Json = [{"kind": _KIND, "name": one.schedule.name, "how": one.how.value} for one in made]
+            await applied.record(conn, owner=owner, by=by, changes=said)
+    return made
+
+
+async def _owned(conn: Connection, owner: str) -> list[Schedule]:
+    """The schedules that this owner imported before and that are still there, in name order."""
+    names = [one.name for one in await applied.owned(conn) if one.kind == _KIND and one.owner == owner]
+    found = [await schedules.get(conn, name) for name in names]
+    return [stored.schedule for stored in found if stored is not None]
+
+
+async def _check_free(conn: Connection, names: set[str], owner: str) -> None:
+    taken = [name for name in sorted(names) if await schedules.get(conn, name)]
+    if taken:
+        raise Conflict(
+            f"not made by this import ({owner}), but there already: schedule {', '.join(taken)}. Nothing is changed: "
+            "replace with --replace, or choose other names with --prefix"
+        )
+
+
+async def _put(conn: Connection, schedule: Schedule) -> How:
+    try:
+        return How(await put(conn, schedule))
+    except Invalid as error:
+        raise Invalid(*(Fault(path=schedule.name, message=str(fault)) for fault in error.faults)) from None
+
+
+async def _remove(conn: Connection, gone: Sequence[Schedule]) -> None:
+    for schedule in gone:
+        if stored := await schedules.lock(conn, schedule.name):
+            await drop(conn, stored)
