@@ -20,7 +20,14 @@ from tests.processes import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 COMMANDS = {" ".join(path): example(command) for path, command in all_commands()}
-ALONE = ("api", "daemon", "demo", "db stop", "db grant")  # they serve for ever, or start or stop what others use
+ALONE = (
+    "api",
+    "daemon",
+    "demo",
+    "db stop",
+    "db grant",
+    "db revoke",
+)  # serve for ever, or need or stop what is shared
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +94,14 @@ def test_the_example_of_api_serves_until_it_is_told_to_stop(shell: Qw) -> None:
 
 
 def test_the_examples_that_change_who_serves_work_too(shell: Qw) -> None:
-    granted = run(shell, COMMANDS["db grant"].replace("reader", "qw"))
+    tried = run(shell, COMMANDS["db grant"].replace("reader", "qw"))
+    granted = run(shell, COMMANDS["db grant"].replace("reader", "qw").replace("--dry-run", ""))
+    revoked = run(shell, COMMANDS["db revoke"].replace("reader", "qw"))
     drained = run(shell, COMMANDS["daemon"])
     shown = run(shell, COMMANDS["demo"])
 
-    assert [done.returncode for done in (granted, drained, shown)] == [0, 0, 0], drained.stderr + shown.stderr
+    all_done = (tried, granted, revoked, drained, shown)
+    assert [done.returncode for done in all_done] == [0] * 5, "".join(done.stderr for done in all_done)
     assert "INV-" in shown.stdout
     wait_until(lambda: run(shell, "qw db stop").returncode == 0)
 

@@ -62,7 +62,7 @@ def test_a_task_is_shown_with_its_attempts_and_its_log(qw: Qw, mixed: dict[str, 
     assert "exit code 3" in shown.out
     assert "oops" in shown.out
     assert [line["message"] for line in found["log"]] == ["oops"]
-    assert found["error"] == "exit code 3"
+    assert found["error"] == "exit code 3: oops"
 
 
 def test_what_is_failed_or_cancelled_is_run_again_by_id(qw: Qw, mixed: dict[str, str]) -> None:

@@ -99,7 +99,7 @@ def test_when_a_service_fails_the_demo_says_where_and_what_was_undone(qw: Qw) ->
 @pytest.mark.parametrize(
     ("content", "code", "said"),
     [
-        (ORDERS.splitlines()[0] + "\n", 2, "no customer in it has an order that is delivered"),
+        (ORDERS.splitlines()[0] + "\n", 2, "no customer has a delivered order that is not invoiced yet"),
         ("order_id\n1\n", 2, "the column"),
         (None, 2, "cannot be read"),
     ],

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.databases import wait_until
+from tests.databases import private_home, wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import Queue
 from tests.processes import free_port
@@ -23,9 +23,13 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs pgbouncer")
 
 
 @pytest.fixture
-def pooled(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def pooled(url: str) -> Iterator[str]:
     """The test's database through a pooler."""
-    folder = Path(tmp_path_factory.mktemp("pooler", numbered=True))
+    with private_home() as folder:
+        yield from _through_pooler(url, folder)
+
+
+def _through_pooler(url: str, folder: Path) -> Iterator[str]:
     port = free_port()
     there = conninfo_to_dict(url)
     target = " ".join(f"{key}={there[key]}" for key in ("host", "port", "user", "password") if there.get(key))
@@ -34,8 +38,7 @@ def pooled(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"[databases]\n* = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         "auth_type = any\npool_mode = transaction\ndefault_pool_size = 8\nmax_client_conn = 100\n"
     )
-    for place in (config, *folder.parents[:2], folder):
-        place.chmod(0o755)
+    config.chmod(0o644)
     user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
     process = subprocess.Popen([PROGRAM or "", str(config)], user=user, stderr=subprocess.DEVNULL)
     through = make_conninfo(url, host="127.0.0.1", port=port)

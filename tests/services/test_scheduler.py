@@ -675,4 +675,4 @@ async def test_it_looks_again_at_once_but_does_not_spin_on_what_another_daemon_h
             waits.append(scheduler.patience())
 
     assert waits[0] == 0
-    assert min(waits[1:]) > 0.02
+    assert min(waits[1:]) > 0  # how long: what is left of a pause that began during the step
