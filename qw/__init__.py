@@ -9,11 +9,12 @@ from qw._version import __version__
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.client.dbapi import enqueue
+    from qw.core.errors import TaskCancelled, TaskFailed
     from qw.core.task import Backoff, NewTask
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
-    from qw.handlers import Handlers
-    from qw.store.ids import new_id
+    from qw.dbapi import enqueue
+    from qw.handlers import Handlers, TaskFunction
+    from qw.ids import new_id
 
 __all__ = [
     "Backoff",
@@ -24,6 +25,9 @@ __all__ = [
     "Reject",
     "Retry",
     "Snooze",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskFunction",
     "__version__",
     "enqueue",
     "new_id",
@@ -38,8 +42,11 @@ _HOMES = {
     "Reject": "qw.core.task.handler_api",
     "Retry": "qw.core.task.handler_api",
     "Snooze": "qw.core.task.handler_api",
-    "enqueue": "qw.client.dbapi",
-    "new_id": "qw.store.ids",
+    "TaskCancelled": "qw.core.errors",
+    "TaskFailed": "qw.core.errors",
+    "TaskFunction": "qw.handlers",
+    "enqueue": "qw.dbapi",
+    "new_id": "qw.ids",
 }
 
 

@@ -14,13 +14,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from uuid import UUID
 
 from qw.client.coalesce import Coalescer
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut, among
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Attempt, Backoff, NewTask, Status, Task, check_new, key_faults
-from qw.core.task.payload import JsonObject, raise_faults, storable_faults
+from qw.core.task import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    Attempt,
+    Backoff,
+    Enqueued,
+    NewTask,
+    OnConflict,
+    Status,
+    Task,
+    check_new,
+    key_faults,
+)
+from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.store import tasks
 from qw.store.connection import Connection, ReconnectingConnection, translated
 from qw.store.ids import new_id
@@ -36,19 +48,11 @@ if TYPE_CHECKING:
 
 # What workflows and schedules need is imported by the methods that do, so that a lone enqueue does not wait for it.
 
+T = TypeVar("T")
+
 COPY_BATCH = 5000
 ID_BATCH = 1000
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two looks of a wait
-
-OnConflict = Literal["error", "skip", "replace"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Enqueued:
-    """The task that stands for an enqueue. ``is_new`` is False where its id or key was known."""
-
-    id: UUID
-    is_new: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +285,21 @@ class Client:
                 pause = min(pause * 1.3, LONGEST_PAUSE)
         async with self._pool.connection() as conn:
             return await tasks.get(conn, ids)
+
+    @overload
+    async def result(self, id: UUID, type: None = None, *, timeout: timedelta | None = None) -> Json: ...
+    @overload
+    async def result(self, id: UUID, type: type[T], *, timeout: timedelta | None = None) -> T: ...
+    @overload
+    async def result(self, id: UUID, type: object, *, timeout: timedelta | None = None) -> Any: ...
+    async def result(self, id: UUID, type: Any = None, *, timeout: timedelta | None = None) -> Any:
+        """Wait for the task and return its result, as a value of *type* where that is given.
+
+        Raise TaskFailed, TaskCancelled, NotFound, TimedOut after *timeout*, Invalid for a result that is no *type*.
+        """
+        from qw.client.results import result_of
+
+        return result_of(await self.wait([id], timeout=timeout), id, type)
 
     # -- repaired
 

@@ -9,7 +9,9 @@ QwError
 │   └── Unreachable     there is no contact with it
 ├── Denied          the database lets nobody in by that name, or not do that
 │   └── LacksRight      its role lacks a right of qw's
-└── TimedOut        the caller's patience ended before the thing did
+├── TimedOut        the caller's patience ended before the thing did
+├── TaskFailed      the task whose result was asked for failed
+└── TaskCancelled   it was cancelled
 
 Each has a stable ``code``; the CLI maps it to an exit code and HTTP to a status, in one table each.
 """
@@ -106,6 +108,26 @@ class LacksRight(Denied):
 
 class TimedOut(QwError):
     code = "timed_out"
+
+
+class TaskFailed(QwError):
+    """``error`` is the text of the last attempt's error, ``attempts`` how many there were."""
+
+    code = "task_failed"
+
+    def __init__(self, *, id: UUID, type: str, error: str, attempts: int) -> None:
+        self.id, self.type, self.error, self.attempts = id, type, error, attempts
+        super().__init__(f"task {id} ({type}) failed after {attempts} attempt{'' if attempts == 1 else 's'}: {error}")
+
+
+class TaskCancelled(QwError):
+    """``reason`` is what whoever cancelled it said."""
+
+    code = "task_cancelled"
+
+    def __init__(self, *, id: UUID, type: str, reason: str) -> None:
+        self.id, self.type, self.reason = id, type, reason
+        super().__init__(f"task {id} ({type}) was cancelled: {reason}")
 
 
 def guess(word: str, known: Iterable[str]) -> str:

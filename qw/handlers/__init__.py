@@ -1,5 +1,6 @@
 """What runs the types that come with qw, and the `Handlers` object for your own."""
 
 from qw.handlers.registry import Handler, HandlerKind, Handlers
+from qw.handlers.task_function import TaskFunction
 
-__all__ = ["Handler", "HandlerKind", "Handlers"]
+__all__ = ["Handler", "HandlerKind", "Handlers", "TaskFunction"]

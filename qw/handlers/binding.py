@@ -8,35 +8,49 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
-from qw.core.errors import Invalid
+from qw.core.errors import Fault, Invalid
 from qw.core.task.handler_api import Context, Misfit, Reject
 from qw.core.task.payload import JsonObject
 
 Arguments: TypeAlias = Callable[[Context], dict[str, Any]]
 Bind: TypeAlias = Callable[[JsonObject], dict[str, Any]]
+Dump: TypeAlias = Callable[[dict[str, Any]], JsonObject]
+
+
+class Binding(NamedTuple):
+    """``arguments`` makes the keyword arguments of a function from an attempt; ``payload`` is the way back.
+
+    ``payload`` takes the arguments of a call, without the context. It raises TypeError for arguments that the signature
+    does not take, and Invalid for values that do not fit or cannot be stored. ``schema`` is the JSON Schema of the
+    payload, None: any.
+    """
+
+    arguments: Arguments
+    payload: Callable[..., JsonObject]
+    schema: JsonObject | None
+
 
 CONTEXT = "context"
 _Parameter = inspect.Parameter
 
 
-def binding(type: str, function: Callable[..., Any]) -> tuple[Arguments, JsonObject | None]:
-    """What makes the keyword arguments of *function* from an attempt, and the JSON Schema of its payload (None: any).
-
-    Raise Invalid for a function that cannot be a handler.
-    """
+def binding(type: str, function: Callable[..., Any]) -> Binding:
+    """How payloads become the arguments of *function*. Raise Invalid for a function that cannot be a handler."""
     _refuse_what_would_not_run(type, function)
     parameters = _parameters(type, function)
     wants_context = parameters.pop(CONTEXT, None) is not None
-    bind, schema = _payload_binding(type, function, parameters)
+    bind, dump, schema = _payload_binding(type, function, parameters)
     if any(parameter.kind is _Parameter.VAR_KEYWORD for parameter in parameters.values()):
         bind = _without_clashes(bind, _taken_names(function, wants_context=wants_context))
+    payload = _payload_of_call(type, function, dump, parameters)
     if not wants_context:
-        return lambda context: bind(context.payload), schema
-    return lambda context: {CONTEXT: context, **bind(context.payload)}, schema
+        return Binding(lambda context: bind(context.payload), payload, schema)
+    return Binding(lambda context: {CONTEXT: context, **bind(context.payload)}, payload, schema)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -116,19 +130,21 @@ def _without_clashes(bind: Bind, taken: frozenset[str]) -> Bind:
 
 def _payload_binding(
     type: str, function: Callable[..., Any], parameters: dict[str, inspect.Parameter]
-) -> tuple[Bind, JsonObject | None]:
+) -> tuple[Bind, Dump, JsonObject | None]:
     if not parameters:
-        return lambda payload: {}, None
+        return lambda payload: {}, lambda given: {}, None
     hints = _hints(type, function)
     name, first = next(iter(parameters.items()))
     if len(parameters) == 1 and first.kind is not _Parameter.VAR_KEYWORD:
         model = hints.get(name)
         if inspect.isclass(model) and issubclass(model, BaseModel):
-            return lambda payload: {name: _validate(model, payload)}, _schema(type, function, model)
+            dump_model = _model_dump(type, name, model, first.default)
+            return lambda payload: {name: _validate(model, payload)}, dump_model, _schema(type, function, model)
         if name == "payload":
-            return lambda payload: {"payload": payload}, None
+            return lambda payload: {"payload": payload}, lambda given: given.get(name, {}), None
     keywords, names = _keyword_model(type, parameters, hints)
-    return lambda payload: _fields(_validate(keywords, payload), names), _schema(type, function, keywords)
+    dump = _keyword_dump(type, keywords, names)
+    return lambda payload: _fields(_validate(keywords, payload), names), dump, _schema(type, function, keywords)
 
 
 def _hints(type: str, function: Callable[..., Any]) -> dict[str, Any]:
@@ -168,7 +184,7 @@ def _keyword_model(
             fields[f"field_{number}"] = (hint, Field(default, alias=name))
         else:
             fields[name] = (hint, default)
-    config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=())  # type: ignore[typeddict-item]
+    config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=(), ser_json_inf_nan="strings")  # type: ignore[typeddict-item]
     return create_model(title, __config__=config, **fields), names
 
 
@@ -191,3 +207,78 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in error.errors(include_url=False)
     )
+
+
+def _payload_of_call(
+    type: str, function: Callable[..., Any], dump: Dump, parameters: Mapping[str, inspect.Parameter]
+) -> Callable[..., JsonObject]:
+    """What makes the payload from the arguments of a call. What is left out stays so: the handler's defaults apply."""
+    signature = inspect.signature(function)
+    signature = signature.replace(parameters=[each for name, each in signature.parameters.items() if name != CONTEXT])
+    rest = next((name for name, each in parameters.items() if each.kind is _Parameter.VAR_KEYWORD), None)
+    takes_context_too = takes_context(function)
+
+    def payload(*args: Any, **kwargs: Any) -> JsonObject:
+        if takes_context_too and CONTEXT in kwargs:
+            raise TypeError(f"{type}: the argument 'context' is given by the worker that runs the task")
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{type}: {error}") from None
+        if unnamed := given.keys() - parameters.keys():
+            raise TypeError(f"{type}: {min(unnamed)!r} takes positional arguments only, and a payload has names")
+        others = given.pop(rest, {}) if rest else {}
+        return dump({**given, **others})
+
+    return payload
+
+
+def _model_dump(type: str, name: str, model: Any, default: object) -> Dump:
+    """For a model that is the whole payload."""
+
+    def dump(given: dict[str, Any]) -> JsonObject:
+        try:
+            return _json(model.model_validate(given.get(name, default)))
+        except ValidationError as error:
+            raise _invalid(type, error, name) from None
+        except PydanticSerializationError as error:
+            raise _not_storable(type, name, error) from None
+
+    return dump
+
+
+def _keyword_dump(type: str, model: Any, names: Mapping[str, str]) -> Dump:
+    fields = {name: field for field, name in names.items()}
+
+    def dump(given: dict[str, Any]) -> JsonObject:
+        try:
+            checked = model.model_validate(given)
+        except ValidationError as error:
+            raise _invalid(type, error) from None
+        payload: JsonObject = {}
+        for name in given:
+            try:
+                payload |= _json(checked, include={fields.get(name, name)})
+            except PydanticSerializationError as error:
+                raise _not_storable(type, name, error) from None
+        return payload
+
+    return dump
+
+
+def _json(value: BaseModel, *, include: set[str] | None = None) -> JsonObject:
+    """As a handler's validation gives it back."""
+    return value.model_dump(mode="json", include=include, by_alias=True, round_trip=True, warnings="error")
+
+
+def _invalid(type: str, error: ValidationError, *place: str) -> Invalid:
+    return Invalid(
+        *(
+            Fault(path=".".join([type, *place, *map(str, fault["loc"])]), message=fault["msg"])
+            for fault in error.errors(include_url=False)
+        )
+    )
+
+
+def _not_storable(type: str, name: str, error: Exception) -> Invalid:
+    return Invalid(Fault(path=f"{type}.{name}", message=f"cannot be stored as JSON: {error}"))

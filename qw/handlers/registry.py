@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from qw.core.errors import Invalid
-from qw.core.task import Backoff, Policy
-from qw.core.task.handler_api import Context, Recorded
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy, name_faults
+from qw.core.task.handler_api import Context, Misfit, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
-from qw.handlers.binding import Arguments, binding, is_async, refuse, takes_context
+from qw.handlers.binding import Arguments, binding, is_async, name_of, refuse, takes_context
+from qw.handlers.task_function import TaskDecorator, TaskFunction, TaskSettings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
@@ -81,36 +82,85 @@ class Handlers:
         process: bool = False,
         slots: HandlerKind | None = None,
         compensate: Compensation | None = None,
+        strict: bool = False,
     ) -> Callable[[Function], Function]:
         """Register the function for *type*. ``max_retries`` counts attempts in all; ``timeout`` is per attempt.
 
         ``timeout`` None: an attempt may take as long as it likes.
 
         ``slots`` says which slots it takes, where that is not where it runs: a coroutine that starts a process.
+        ``strict``: a payload that does not fit fails the task at once; else it is left to a worker with another version
+        of the handler, or retried.
         Raise Invalid for a function that cannot be a handler: a generator, a class, ``process=True`` on ``async def``.
         """
-        limit = timeout if timeout is None or isinstance(timeout, timedelta) else timedelta(seconds=timeout)
-        policy = Policy(max_retries=max_retries, timeout=limit, backoff=backoff or Backoff())
+        policy = _policy(max_retries, timeout, backoff)
 
         def register(function: Function) -> Function:
-            if type in self._handlers:
-                raise Invalid(f"two handlers for the type {type!r}")
-            arguments, schema = binding(type, function)
-            runs_in_loop = is_async(function)
-            kind = _kind(type, function, process, runs_in_loop)
-            self._handlers[type] = Handler(
-                type=type,
-                function=function,
-                arguments=arguments,
-                kind=slots or kind,
-                runs_in_loop=runs_in_loop,
-                policy=policy,
-                schema=schema,
-                compensate=compensate,
-            )
+            self._add(type, function, function, policy, process, slots, compensate, strict)
             return function
 
         return register
+
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = DEFAULT_PRIORITY,
+        max_retries: int = 3,
+        timeout: timedelta | float | None = timedelta(minutes=5),
+        backoff: Backoff | None = None,
+        process: bool = False,
+        slots: HandlerKind | None = None,
+        compensate: Compensation | None = None,
+        strict: bool = False,
+    ) -> TaskDecorator:
+        """Register the function under its name, or *name*. In its place stands what enqueues it with checked arguments.
+
+        *queue* and *priority* are where its tasks go unless `TaskFunction.options` says otherwise; the rest is as
+        for `handler`.
+        """
+        policy = _policy(max_retries, timeout, backoff)
+        settings = TaskSettings(queue=queue, priority=priority)
+
+        def register(function: Callable[..., Any]) -> TaskFunction[..., ..., Any]:
+            type = name or str(getattr(function, "__name__", ""))
+            if faults := name_faults("name", type):
+                raise Invalid(f"{faults[0]}: give the task one, @app.task(name=…), for {name_of(function)}")
+            task: TaskFunction[..., ..., Any] = TaskFunction(type, function, settings)
+            task.payload = self._add(type, function, task, policy, process, slots, compensate, strict)
+            return task
+
+        return cast("TaskDecorator", register)
+
+    def _add(
+        self,
+        type: str,
+        function: Callable[..., Any],
+        public: Callable[..., Any],
+        policy: Policy,
+        process: bool,
+        slots: HandlerKind | None,
+        compensate: Compensation | None,
+        strict: bool,
+    ) -> Callable[..., JsonObject]:
+        """Register *function*. *public* stands in its place in its module, where another process looks for it."""
+        if type in self._handlers:
+            raise Invalid(f"two handlers for the type {type!r}")
+        bound = binding(type, function)
+        runs_in_loop = is_async(function)
+        kind = _kind(type, function, process, runs_in_loop)
+        self._handlers[type] = Handler(
+            type=type,
+            function=public if kind is HandlerKind.PROCESS else function,
+            arguments=_strict(bound.arguments) if strict else bound.arguments,
+            kind=slots or kind,
+            runs_in_loop=runs_in_loop,
+            policy=policy,
+            schema=bound.schema,
+            compensate=compensate,
+        )
+        return bound.payload
 
     def include(self, other: Handlers) -> None:
         """Serve *other*'s types too; where both have one, *other*'s wins."""
@@ -124,6 +174,21 @@ class Handlers:
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _policy(max_retries: int, timeout: timedelta | float | None, backoff: Backoff | None) -> Policy:
+    limit = timeout if timeout is None or isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+    return Policy(max_retries=max_retries, timeout=limit, backoff=backoff or Backoff())
+
+
+def _strict(arguments: Arguments) -> Arguments:
+    def checked(context: Context) -> dict[str, Any]:
+        try:
+            return arguments(context)
+        except Misfit as misfit:
+            raise Reject(str(misfit)) from None
+
+    return checked
 
 
 def _kind(type: str, function: Callable[..., Any], process: bool, runs_in_loop: bool) -> HandlerKind:

@@ -1,27 +1,18 @@
-"""New ids, by the database's clock (see `qw.clock`) and this machine's chance."""
+"""Ids: new ones (`qw.ids`), and the check of those that callers made."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from uuid import UUID
 
 from qw.clock import clock
 from qw.core.errors import Fault, Invalid
-from qw.core.ids import millis_of, uuid7
+from qw.core.ids import millis_of
+from qw.ids import new_id, new_ids
+
+__all__ = ["FUTURE_SECONDS", "check_ids", "new_id", "new_ids"]
 
 FUTURE_SECONDS = 300.0  # an id that a caller made may be this far ahead of the database's clock
-
-
-def new_id() -> UUID:
-    """A UUIDv7 for a new task, run or schedule."""
-    return uuid7(int(clock.seconds() * 1000), os.urandom(10))
-
-
-def new_ids(count: int) -> list[UUID]:
-    """*count* new ids, ascending within their millisecond's chance; one system call for all."""
-    millis, chance = int(clock.seconds() * 1000), os.urandom(10 * count)
-    return [uuid7(millis, chance[n : n + 10]) for n in range(0, 10 * count, 10)]
 
 
 def check_ids(ids: Iterable[UUID]) -> None:

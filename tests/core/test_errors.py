@@ -10,6 +10,8 @@ from qw.core.errors import (
     Misconfigured,
     NotFound,
     QwError,
+    TaskCancelled,
+    TaskFailed,
     TimedOut,
     Unavailable,
     guess,
@@ -17,7 +19,9 @@ from qw.core.errors import (
 
 
 def test_every_error_is_a_qw_error_with_a_code_of_its_own() -> None:
-    kinds: list[type[QwError]] = [QwError, NotFound, Conflict, Invalid, Misconfigured, Unavailable, Denied, TimedOut]
+    kinds: list[type[QwError]] = [
+        *(QwError, NotFound, Conflict, Invalid, Misconfigured, Unavailable, Denied, TimedOut, TaskFailed, TaskCancelled)
+    ]
 
     assert all(issubclass(kind, QwError) for kind in kinds)
     assert len({kind.code for kind in kinds}) == len(kinds)

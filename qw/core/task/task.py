@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from qw.core.errors import Fault, Invalid
@@ -106,6 +106,18 @@ class NewTask:
     run_id: UUID | None = None
     step: str | None = None
     parent_id: UUID | None = None
+
+
+OnConflict = Literal["error", "skip", "replace"]
+"""What an enqueue does where an unfinished task holds its unique key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enqueued:
+    """The task that stands for an enqueue. ``is_new`` is False where its id or key was known."""
+
+    id: UUID
+    is_new: bool
 
 
 class Lane(NamedTuple):

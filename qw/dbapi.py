@@ -17,7 +17,7 @@ from uuid import UUID
 
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
 from qw.core.task.payload import JsonObject
-from qw.store.ids import new_id
+from qw.ids import new_id
 
 # Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
 # because drivers differ in how they send None, text and times.

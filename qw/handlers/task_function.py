@@ -1,0 +1,168 @@
+"""`TaskFunction`: a function that is a task type. Enqueueing it takes its arguments, checked as in a call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from uuid import UUID
+
+from qw.core.errors import Invalid
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Enqueued, NewTask, OnConflict
+from qw.core.task.handler_api import Context
+from qw.core.task.payload import JsonObject
+from qw.dbapi import Connection, enqueue
+from qw.ids import new_id
+
+P = ParamSpec("P")  # the function's parameters without the context: those of its payload
+C = ParamSpec("C")  # all its parameters
+R = TypeVar("R")
+
+
+class Enqueuer(Protocol):
+    """What tasks are enqueued through: a `qw.Client`."""
+
+    async def enqueue_task(self, task: NewTask, *, on_conflict: OnConflict = ...) -> Enqueued: ...
+
+
+class TaskDecorator(Protocol):
+    """What `Handlers.task` returns. Types can take a context out of the signature only where it comes first."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], R], /
+    ) -> TaskFunction[P, Concatenate[Context, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, P, R]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What an enqueue says beside the payload, as in `qw.core.task.NewTask`."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+    delay: timedelta | None = None
+    run_at: datetime | None = None
+    unique_key: str | None = None
+    on_conflict: OnConflict = "error"
+    idempotency_key: str | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    headers: dict[str, str] | None = None
+    id: UUID | None = None
+
+
+class Enqueueable(Generic[P]):
+    """A task type with settings for its tasks. Each method takes the arguments of the function, without the context.
+
+    Arguments that the function does not take raise TypeError, values that do not fit its annotations Invalid; both name
+    the parameter.
+    """
+
+    payload: Callable[..., JsonObject]
+
+    def __init__(self, type: str, settings: TaskSettings) -> None:
+        self.type = type
+        self._settings = settings
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
+        """The task as a value: for `Client.enqueue_many`, and for `Client.enqueue_task` with ``conn=``."""
+        given = self._settings
+        return NewTask(
+            type=self.type,
+            id=given.id or new_id(),
+            payload=self.payload(*args, **kwargs),
+            queue=given.queue,
+            priority=given.priority,
+            delay=given.delay,
+            run_at=given.run_at,
+            unique_key=given.unique_key,
+            idempotency_key=given.idempotency_key,
+            max_retries=given.max_retries,
+            timeout=given.timeout,
+            headers=given.headers,
+        )
+
+    async def enqueue(self, client: Enqueuer, /, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
+        """Enqueue a task; it is committed when this returns."""
+        return await client.enqueue_task(self.new(*args, **kwargs), on_conflict=self._settings.on_conflict)
+
+    def enqueue_sync(self, conn: Connection, /, *args: P.args, **kwargs: P.kwargs) -> UUID:
+        """Enqueue a task in the transaction of any DB-API connection, as `qw.enqueue` does. Returns its id."""
+        given = self._settings
+        if given.on_conflict == "replace":
+            raise Invalid("enqueue_sync: on_conflict is 'error' or 'skip'; 'replace' needs a Client")
+        return enqueue(
+            conn,
+            self.type,
+            self.payload(*args, **kwargs),
+            queue=given.queue,
+            priority=given.priority,
+            delay=given.delay,
+            run_at=given.run_at,
+            unique_key=given.unique_key,
+            on_conflict=given.on_conflict,
+            idempotency_key=given.idempotency_key,
+            max_retries=given.max_retries,
+            timeout=given.timeout,
+            headers=given.headers,
+            id=given.id,
+        )
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: timedelta | None = None,
+        run_at: datetime | None = None,
+        unique_key: str | None = None,
+        on_conflict: OnConflict | None = None,
+        idempotency_key: str | None = None,
+        max_retries: int | None = None,
+        timeout: timedelta | None = None,
+        headers: dict[str, str] | None = None,
+        id: UUID | None = None,
+    ) -> Enqueueable[P]:
+        """The same task type, enqueued with these settings. What is None stays as it was."""
+        given = {
+            "queue": queue,
+            "priority": priority,
+            "delay": delay,
+            "run_at": run_at,
+            "unique_key": unique_key,
+            "on_conflict": on_conflict,
+            "idempotency_key": idempotency_key,
+            "max_retries": max_retries,
+            "timeout": timeout,
+            "headers": headers,
+            "id": id,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        changed: Enqueueable[P] = Enqueueable(self.type, replace(self._settings, **changes))
+        changed.payload = self.payload
+        return changed
+
+
+class TaskFunction(Enqueueable[P], Generic[P, C, R]):
+    """A function that `Handlers.task` registered. A call is a plain call of it, with the context if it takes one."""
+
+    __name__: str
+
+    def __init__(self, type: str, function: Callable[C, R], settings: TaskSettings) -> None:
+        super().__init__(type, settings)
+        self.function = function
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
+
+    def __call__(self, *args: C.args, **kwargs: C.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> str:
+        """By its name, as functions are: a handler with ``process=True`` is sent to another process."""
+        return str(getattr(self, "__qualname__", self.type))
+
+    def __repr__(self) -> str:
+        return f"<TaskFunction {self.type!r}: {self.function!r}>"

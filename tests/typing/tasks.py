@@ -1,0 +1,83 @@
+"""Right and wrong uses of tasks, as type checkers see them. Never run: `make test` has mypy check it.
+
+A wrong use has a ``type: ignore`` with the error that it must have: one that is not needed is an error itself.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from qw import Client, Context, Handlers, NewTask
+from qw.core.task import Enqueued
+from qw.dbapi import Connection
+
+app = Handlers()
+
+
+class Greeting(BaseModel):
+    text: str
+
+
+@app.task()
+async def plain(name: str, greeting: str = "Hello") -> Greeting:
+    return Greeting(text=f"{greeting}, {name}!")
+
+
+@app.task(name="greet", queue="mail", priority=3, max_retries=5, timeout=10, strict=True)
+async def with_context(context: Context, name: str, *, times: int = 1) -> Greeting:
+    return Greeting(text=name * times)
+
+
+@app.task()
+async def with_keyword_context(name: str, *, context: Context) -> Greeting:
+    """Types cannot take the context out of this signature: it runs, and is refused where it is enqueued."""
+    return Greeting(text=name)
+
+
+@app.task(process=True)
+def blocking(number: int) -> int:
+    return number
+
+
+async def right(client: Client, context: Context, conn: Connection, id: UUID) -> None:
+    assert_type(await plain.enqueue(client, "Ada"), Enqueued)
+    assert_type(await plain.enqueue(client, name="Ada", greeting="Hi"), Enqueued)
+    assert_type(plain.new("Ada"), NewTask)
+    assert_type(plain.enqueue_sync(conn, "Ada"), UUID)
+    assert_type(await plain("Ada"), Greeting)
+    await plain.options(queue="mail", delay=timedelta(hours=1), unique_key="ada").enqueue(client, "Ada")
+    await client.enqueue_many([plain.new("Ada"), with_context.new("Ada", times=2)])
+
+    await with_context.enqueue(client, "Ada", times=2)
+    assert_type(await with_context(context, "Ada", times=2), Greeting)
+
+    assert_type(await with_keyword_context("Ada", context=context), Greeting)
+
+    assert_type(blocking(1), int)
+    blocking.enqueue_sync(conn, number=1)
+
+
+async def wrong(client: Client, context: Context, conn: Connection) -> None:
+    await plain.enqueue(client)  # type: ignore[call-arg]
+    await plain.enqueue(client, 1)  # type: ignore[arg-type]
+    await plain.enqueue(client, "Ada", gretting="Hi")  # type: ignore[call-arg]
+    await plain.enqueue("Ada")  # type: ignore[arg-type, call-arg]
+    plain.new("Ada", "Hi", "there")  # type: ignore[call-arg]
+    plain.enqueue_sync(conn, name=b"Ada")  # type: ignore[arg-type]
+    plain.options(queue=1)  # type: ignore[arg-type]
+    plain.options(colour="red")  # type: ignore[call-arg]
+    await plain.options(priority=1).enqueue(client, times=2)  # type: ignore[call-arg]
+
+    await with_context.enqueue(client, context, "Ada")  # type: ignore[arg-type, call-arg]
+    await with_context.enqueue(client, "Ada", times="2")  # type: ignore[arg-type]
+    await with_context("Ada")  # type: ignore[call-arg, arg-type]
+
+    await with_keyword_context.enqueue(client, "Ada")  # type: ignore[call-arg]
+
+    blocking.new("1")  # type: ignore[arg-type]
+    app.task(name=1)  # type: ignore[arg-type]
+    app.task(colour="red")  # type: ignore[call-arg]
