@@ -1228,22 +1228,26 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 declare
   task jsonb;
+  place integer := -1;
   n record;
   unknown text;
   is_known boolean;
+  message text;
+  detail text;
 begin
   if jsonb_typeof(tasks) is distinct from 'array' then
     raise exception 'tasks must be an array of objects' using errcode = 'QW003';
   end if;
   for task in select t from jsonb_array_elements(tasks) t loop
+    place := place + 1;
     if jsonb_typeof(task) <> 'object' then
-      raise exception 'tasks must be an array of objects' using errcode = 'QW003';
+      raise exception 'must be an object' using errcode = 'QW003';
     end if;
     select k into unknown from jsonb_object_keys(task) k
      where k not in ('type', 'payload', 'queue', 'priority', 'run_at', 'delay', 'max_retries', 'timeout', 'unique_key',
                      'idempotency_key', 'on_conflict', 'id', 'headers', 'backoff', 'parent_id') limit 1;
     if found then
-      raise exception 'tasks: % is not a parameter of qw.enqueue', left(unknown, 60) using errcode = 'QW003';
+      raise exception '% is not a parameter of qw.enqueue', left(unknown, 60) using errcode = 'QW003';
     end if;
     select * into n from jsonb_to_record(task) as r (
       type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
@@ -1258,6 +1262,17 @@ begin
     enqueue_many.is_new := enqueue_many.id = n.id and not is_known;
     return next;
   end loop;
+exception when others then
+  -- one block around all tasks: one per task would be a subtransaction each
+  if place < 0 or left(sqlstate, 2) not in ('QW', '22', '23') then
+    raise;
+  end if;
+  get stacked diagnostics message = message_text, detail = pg_exception_detail;
+  message := format('tasks[%s]: %s', place, message);
+  if detail = '' then
+    raise exception '%', message using errcode = sqlstate;
+  end if;
+  raise exception '%', message using errcode = sqlstate, detail = detail;
 end
 $$;
 comment on function qw.enqueue_many is 'Enqueue the tasks of a JSON array of objects with the parameters of qw.enqueue.';

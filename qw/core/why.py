@@ -10,7 +10,7 @@ from uuid import UUID
 from qw.core.duration import format_duration
 from qw.core.queue.limits import Limits, Rate
 from qw.core.task import Attempt, Status, Task
-from qw.core.task.ending import SUSPECT_CRASHES
+from qw.core.task.ending import MAX_LOSSES, SUSPECT_CRASHES
 from qw.core.workflow.run import QUEUED, RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
 
@@ -84,6 +84,7 @@ class Facts:
     ahead: int = 0
     usual_seconds: float | None = None
     suspects_running: int = 0
+    losses: int = 0
     servers: Sequence[ServerState] = ()
     holder: Holder | None = None
     held_back: HeldBack | None = None
@@ -97,7 +98,7 @@ def reasons(facts: Facts) -> list[Reason]:
     found = [*_cancelled(facts)]
     if task.status is Status.PROCESSING:
         return [*found, *_held(facts)]
-    found += [*_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts)]
+    found += [*_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts), *_lost(facts), *_misfit(facts)]
     return [*found, *(_in_line(facts) if facts.held_back is None else _held_back(facts, facts.held_back))]
 
 
@@ -164,6 +165,10 @@ def _not_due(facts: Facts) -> Iterator[Reason]:
             text=f"no handler for type {task.type} was found; next check {when}",
             advice=f"start a daemon with a handler for {task.type}; the task then runs at once",
         )
+    elif task.reason == "worker silent":
+        yield Reason(code="lost_lately", text=f"its worker fell silent while it ran; it runs again {when}")
+    elif task.reason == "handed back":
+        yield Reason(code="handed_back", text=f"the daemon that ran it ended before it did; it runs again {when}")
     elif task.reason == "time":
         yield Reason(
             code="not_due", text=f"the task is scheduled to run {when}", advice="wait for it: qw wait " + str(task.id)
@@ -212,6 +217,27 @@ def _suspect(facts: Facts) -> Iterator[Reason]:
         )
         busy = f"; {facts.suspects_running} of them running now" if facts.suspects_running else ""
         yield Reason(code="suspect", text=text + busy, advice=f"check the log for the cause: qw logs {task.id}")
+
+
+def _lost(facts: Facts) -> Iterator[Reason]:
+    if facts.losses:
+        yield Reason(
+            code="lost",
+            text=f"{facts.losses} {_plural(facts.losses, 'worker')} that ran it fell silent for a lease (frozen or cut"
+            f" off) and lost it; after {MAX_LOSSES} losses it fails",
+            advice="see whether it freezes them: qw worker list, qw task show " + str(facts.task.id),
+        )
+
+
+def _misfit(facts: Facts) -> Iterator[Reason]:
+    last = facts.last
+    if last is not None and last.outcome == "misfit":
+        yield Reason(
+            code="misfit",
+            text=f"its payload does not fit {facts.task.type} in worker {last.worker}, which left it to workers with"
+            f" another version of that handler: {last.error}",
+            advice="start a daemon whose handler takes this payload, or stop those of the wrong version",
+        )
 
 
 def _held_back(facts: Facts, held: HeldBack) -> Iterator[Reason]:

@@ -14,6 +14,7 @@ select
    ) f) as usual_seconds,
   w.host as worker_host, w.pid as worker_pid, w.seen_at as worker_seen_at, w.draining as worker_draining,
   (w.dead_at is not null or w.stopped_at is not null) as worker_gone,
+  (select count(*) from qw.worker_death d where d.task_id = t.id and not d.is_crash) as losses,
   statement_timestamp() as now
 from qw.task t
 left join qw.ready mine on mine.task_id = t.id

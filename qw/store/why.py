@@ -40,6 +40,7 @@ async def facts(conn: Connection, id: UUID) -> Facts | None:
         ahead=row["ahead"],
         usual_seconds=row["usual_seconds"],
         suspects_running=await _suspects(conn),
+        losses=row["losses"],
         servers=_servers(await workers.living(conn), await _running(conn), _kind(task.type)),
         holder=_holder(row) if task.worker is not None else None,
         held_back=await _held_back(conn, id),

@@ -85,6 +85,16 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         ["suspect", "next"],
         "2 workers died while running this task, so it does not run in parallel with other such tasks; 1 of them",
     ),
+    ("lost", {}, {"losses": 2}, ["lost", "next"], "2 workers that ran it fell silent for a lease"),
+    ("lost just now", {"run_at": NOW + HOUR, "reason": "worker silent"}, {}, ["lost_lately"], "it runs again in 1h"),
+    ("handed back", {"run_at": NOW + HOUR, "reason": "handed back"}, {}, ["handed_back"], "it runs again in 1h"),
+    (
+        "misfit",
+        {},
+        {"last": replace(ERROR, outcome="misfit", error="locale: Extra inputs are not permitted")},
+        ["misfit", "next"],
+        "does not fit noop in worker 1, which left it to workers with another version of that handler: locale: Extra",
+    ),
     (
         "cancel asked",
         {"status": Status.PROCESSING, "worker": 1, "started_at": NOW - HOUR},

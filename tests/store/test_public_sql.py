@@ -219,3 +219,28 @@ async def test_the_view_shows_each_task_in_its_state(conn: Connection) -> None:
     rows = await (await conn.execute("select id, status, error from qw.tasks")).fetchall()
 
     assert set(rows) == {(failed, "failed", "x"), (claim.id, "processing", None), (waiting, "pending", None)}
+
+
+@pytest.mark.parametrize(
+    ("tasks_", "why", "state"),
+    [
+        ([{"type": "a"}, {"type": "a", "priority": 10}], "tasks[1]: priority", "QW003"),
+        ([{"type": "a"}, 7], "tasks[1]: must be an object", "QW003"),
+        ([{"type": "a", "colour": 1}], "tasks[0]: colour is not a parameter of qw.enqueue", "QW003"),
+        ([{"type": "a"}, {"type": "a"}, {"type": "a", "unique_key": "held"}], "tasks[2]: unique key held", "QW002"),
+        ([{"type": "a"}, {"type": "a", "run_at": "soon"}], "tasks[1]: invalid input syntax", "22007"),
+        ({"type": "a"}, "tasks must be an array of objects", "QW003"),
+    ],
+)
+async def test_a_wrong_task_among_many_is_named_by_its_place(
+    conn: Connection, tasks_: Any, why: str, state: str
+) -> None:
+    holder = await call(conn, "qw.enqueue", "a", unique_key="held")
+
+    with pytest.raises(psycopg.Error) as caught:
+        await conn.execute("select * from qw.enqueue_many(%s)", [json.dumps(tasks_)])
+
+    assert (caught.value.diag.message_primary or "").startswith(why)
+    assert caught.value.sqlstate == state
+    assert caught.value.diag.message_detail == (str(holder) if state == "QW002" else None)
+    assert await value(conn, "select count(*) from qw.task") == 1

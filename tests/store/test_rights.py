@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from qw import sql
 from qw.core.errors import LacksRight
-from qw.core.rights import OWNERS_FUNCTIONS, Right
+from qw.core.rights import EXCLUSIVE, OWNERS_FUNCTIONS, SEQUENCES, WRITES, Right
 from qw.store import grants, tasks
 from qw.store.connection import connect
 from qw.store.ids import new_id
@@ -193,6 +193,40 @@ def test_every_function_with_the_owners_rights_belongs_to_a_right(granted_url: s
         known = conn.execute(ours).fetchall()
 
     assert {name for (name,) in known} == {name for names in OWNERS_FUNCTIONS.values() for name in names}
+
+
+def test_every_table_sequence_and_function_has_its_place_among_the_rights(granted_url: str) -> None:
+    with psycopg.connect(granted_url) as conn:
+        relations = conn.execute("""
+            select relname, relkind = 'S' from pg_class c
+             where relnamespace = 'qw'::regnamespace and relkind in ('r', 'p', 'S')
+               and not exists (select 1 from pg_depend d where d.objid = c.oid and d.deptype = 'i')  -- of an identity
+        """).fetchall()
+        functions = {
+            name
+            for (name,) in conn.execute(
+                "select proname from pg_proc where pronamespace = 'qw'::regnamespace"
+            ).fetchall()
+        }
+    written = {name for tables in WRITES.values() for name in tables}
+    assert {name for name, is_sequence in relations if not is_sequence} == {*written, "migration"}
+    assert {name for name, is_sequence in relations if is_sequence} == {
+        name for names in SEQUENCES.values() for name in names
+    }
+    assert {*EXCLUSIVE, *(f"may_{right}" for right in Right)} <= functions
+
+
+@pytest.mark.parametrize("right", [Right.READ, Right.OPERATE, Right.WORK])
+def test_who_may_look_sees_every_table_and_view(granted_url: str, right: Right) -> None:
+    with psycopg.connect(granted_url) as conn:
+        hidden = conn.execute(
+            """
+            select relname from pg_class c where relnamespace = 'qw'::regnamespace and relkind in ('r', 'p', 'v', 'm')
+               and not has_table_privilege(%s, c.oid, 'select')""",
+            [role(right)],
+        ).fetchall()
+
+    assert hidden == []
 
 
 async def test_a_role_sees_of_the_tasks_only_what_it_enqueued(granted_url: str) -> None:
