@@ -81,7 +81,7 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGCONT)
                 os.killpg(process.pid, number)
-            process.wait(30)
+            process.wait(60)
 
 
 def _redis(directory: Path, port: int) -> Server:
@@ -271,7 +271,7 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         await proxy.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 15) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Come back when *condition* is true; an asynchronous one is awaited. Fail when it takes longer."""
     deadline = time.monotonic() + seconds
     while True:

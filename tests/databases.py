@@ -116,7 +116,7 @@ def url_of(server: Server, database: str) -> str:
     return re.sub(r"^(\w+://[^/?]*)[^?]*", rf"\1/{database}", server.url)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Come back when *condition* is true. Fail when it takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():

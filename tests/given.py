@@ -127,7 +127,7 @@ WAITING = """
     select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' limit 1"""
 
 
-async def comes_true(condition: Callable[[], Awaitable[object]], seconds: float = 15) -> None:
+async def comes_true(condition: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Come back when *condition* is true. TimeoutError when it takes longer."""
     async with asyncio.timeout(seconds):
         while not await condition():

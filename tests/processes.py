@@ -25,6 +25,11 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
+def slowed(seconds: float) -> float:
+    """What takes *seconds* on an idle machine may take this long beside what this one has to do now."""
+    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 @dataclass(frozen=True)
 class LeftBehind:
     """A process that a test started and that still runs."""

@@ -59,14 +59,14 @@ class PairServer:
         """At once, as a server that is lost."""
         if self._process is not None:
             self._process.send_signal(3)  # QUIT: immediate
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def shut_down(self) -> None:
         """In order, so that it can come back as a standby."""
         assert self._process is not None
         self._process.send_signal(2)  # INT: fast
-        self._process.wait(20)
+        self._process.wait(60)
         self._process = None
 
     def promote(self) -> None:

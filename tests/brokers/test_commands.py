@@ -255,7 +255,7 @@ async def test_a_queue_that_was_deleted_beneath_its_reader_is_declared_again(
     await taking.step()
     await post.destroy()
 
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not taking.taken:
             with contextlib.suppress(Exception):  # there is nowhere to send to yet
                 await post.send(command(n=1), "m-1")

@@ -119,7 +119,7 @@ async def test_a_redis_consumer_gets_its_tasks(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client, client.pubsub() as subscriber:
         await subscriber.subscribe(*nest.handlers)
         await broker.publish(MESSAGES)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(nest.done) < 2:
                 incoming = await subscriber.get_message(ignore_subscribe_messages=True, timeout=1)
                 if incoming and json.loads(incoming["data"])["data"]["taskId"] in mine:

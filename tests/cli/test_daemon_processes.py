@@ -36,7 +36,7 @@ def parent(program: str, *words: str, grace: float = 30) -> _Children:
 
 
 async def run(made: _Children, count: int) -> int:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await made.run(count)
 
 

@@ -88,7 +88,7 @@ def test_the_example_of_api_serves_until_it_is_told_to_stop(shell: Qw) -> None:
         wait_until(is_ready)
     finally:
         serving.terminate()
-        code = serving.wait(20)
+        code = serving.wait(60)
 
     assert code == 0
 

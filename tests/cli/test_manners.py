@@ -178,7 +178,7 @@ def on_terminal(qw: Qw, columns: int, *words: str, **environ: str) -> str:
     while chunk := _chunk(leader):
         seen += chunk
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     return seen.decode().replace("\r\n", "\n")
 
 

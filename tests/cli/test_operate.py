@@ -174,7 +174,7 @@ def test_a_worker_is_drained_by_its_number(qw: Qw) -> None:
         worker = qw("worker", "list", "--quiet").out.strip()
         done = qw("worker", "drain", worker)
 
-        assert daemon.wait(20) == 0
+        assert daemon.wait(60) == 0
     assert done.code == 0
     assert qw("worker", "drain", worker).code == 3
     assert qw("worker", "show", worker).code == 3
@@ -315,7 +315,7 @@ def test_a_follower_that_is_interrupted_says_nothing_and_exits_130(qw: Qw) -> No
     with qw.started("wait", str(id)) as process:
         wait_until(lambda: _asks_for_the_end(qw))
         process.send_signal(signal.SIGINT)
-        code = process.wait(20)
+        code = process.wait(60)
 
     assert code == 130
     assert "Traceback" not in qw.log

@@ -119,7 +119,7 @@ def answered(qw: Qw, answer: bytes) -> tuple[int, str]:
         process.send_signal(signal.SIGINT)
         seen = _read_until(leader, b"continue waiting (Enter)? ")
         os.write(leader, answer)
-        code = process.wait(20)
+        code = process.wait(60)
         return code, (seen + _rest(leader)).decode()
     finally:
         process.kill()

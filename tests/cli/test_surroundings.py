@@ -57,7 +57,7 @@ def test_no_socket_of_a_daemon_takes_the_number_of_a_closed_stream(qw: Qw) -> No
         assert os.readlink(f"/proc/{daemon.pid}/fd/0") == "/dev/null"
     finally:
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(60) == 0
 
 
 def test_verbs_work_in_a_directory_that_was_removed(qw: Qw) -> None:

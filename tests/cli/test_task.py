@@ -150,7 +150,7 @@ def test_a_bulk_verb_that_was_stopped_goes_on_with_the_rest(
         with qw.started(*words) as process:
             wait_until(lambda: conn.execute(WAITS).fetchone())
             process.send_signal(number)
-            code = process.wait(20)
+            code = process.wait(60)
         conn.execute(f"select pg_terminate_backend(pid, 5000) from ({WAITS}) w".encode())
         holder.rollback()
     again = qw(*words)

@@ -95,7 +95,7 @@ async def test_a_database_that_is_away_is_no_trouble_but_nothing_begins(url: str
         proxy = await network.enter_async_context(Proxy(url))
         async with alive(proxy.url) as (life, lease, heartbeat):
             await network.aclose()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while heartbeat.state.error is None:
                     await asyncio.sleep(0.01)
             lease.revoke()

@@ -71,7 +71,7 @@ async def test_a_service_that_fails_is_logged_once_per_error_in_the_words_of_the
     service = Failing(away, away, denied, away)
     with caplog.at_level(logging.INFO, "qw.daemon.loops"):
         loop = asyncio.create_task(keep_running(service))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await service.recovered.wait()
             await asyncio.sleep(0)
         loop.cancel()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.databases import wait_until
+from tests.processes import slowed
 
 ROOT = Path(__file__).parents[2]
 LEASE = 2.0  # seconds, the shortest that qw takes
@@ -89,7 +90,7 @@ class Daemon:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def freeze(self) -> None:
         """Stop the process; it has stopped when this returns."""
@@ -102,7 +103,8 @@ class Daemon:
         self.send(signal.SIGCONT)
 
     def exit_code(self, seconds: float = 15) -> int:
-        return self.process.wait(seconds)
+        """How it ended, within *seconds* on a machine that has nothing else to do."""
+        return self.process.wait(slowed(seconds))
 
     def marks(self, word: str | None = None) -> list[Mark]:
         """What the handlers of all daemons in this directory wrote, oldest first."""

@@ -46,7 +46,7 @@ class Queue:
         """What the history calls the attempts that were not the last."""
         return self.column("select outcome from qw.attempt where task_id = %s order by ended_at, fence", id)
 
-    def wait_for(self, ids: Sequence[UUID], status: str, seconds: float = 20) -> None:
+    def wait_for(self, ids: Sequence[UUID], status: str, seconds: float = 60) -> None:
         ids = list(ids)
         count = "select count(*) from qw.tasks where id = any(%s) and status = %s"
         wait_until(lambda: self.value(count, ids, status) == len(ids), seconds)

@@ -86,4 +86,4 @@ def terminal(environ: Mapping[str, str], folder: Path, *, columns: int = COLUMNS
     finally:
         os.close(follower)
         os.close(leader)  # a hang-up
-        shell.wait(30)
+        shell.wait(60)

@@ -60,7 +60,7 @@ def test_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -
         qw("run", "--", "sleep", "0.7")
         wait_until(lambda: statuses(qw) == ["processing"])
         daemon.send_signal(number)
-        code = daemon.wait(20)
+        code = daemon.wait(60)
 
     assert code == 0
     assert statuses(qw) == ["completed"]
@@ -74,7 +74,7 @@ def test_a_second_signal_hands_running_tasks_back_at_no_cost(qw: Qw) -> None:
         daemon.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in qw.log)
         daemon.send_signal(signal.SIGTERM)
-        code = daemon.wait(20)
+        code = daemon.wait(60)
 
     task = qw("task", "list", "-o", "json").json[0]
     assert code == 0
@@ -125,7 +125,7 @@ def test_one_parent_keeps_many_daemons(qw: Qw) -> None:
         wait_until(lambda: len(set(workers(qw)) - {first[0]}) == 2)
         second = workers(qw)
         parent.send_signal(signal.SIGTERM)
-        code = parent.wait(30)
+        code = parent.wait(60)
 
     assert code == 0
     assert not any(is_alive(pid) for pid in {*first, *second})
@@ -257,7 +257,7 @@ def test_a_following_shell_sees_lines_as_they_come(qw: Qw) -> None:
             assert process.stdout.readline() == b"first\n"
             assert process.poll() is None
             os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(20) == 130
+            assert process.wait(60) == 130
         assert statuses(qw) == ["processing"]
         qw("task", "cancel", "--all", "--running", "--yes")
         wait_until(lambda: statuses(qw) == ["cancelled"])

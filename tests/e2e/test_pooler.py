@@ -47,7 +47,7 @@ def _through_pooler(url: str, folder: Path) -> Iterator[str]:
         yield through
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(url: str) -> bool:

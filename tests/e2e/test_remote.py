@@ -57,7 +57,7 @@ def worker(directory: Path, *command: str, **environment: str) -> Iterator[subpr
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def expect_shouting(queue: Queue) -> None:

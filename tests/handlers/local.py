@@ -53,7 +53,7 @@ async def service(answer: Any = None, *, status: int = 200) -> AsyncIterator[Ser
     config = uvicorn.Config(app, port=0, loop="none", lifespan="off", ws="none", log_level="warning")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.005)
     app.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

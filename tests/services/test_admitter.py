@@ -119,7 +119,7 @@ async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: R
 
     assert await ready(conn) == 10
     await conn.execute("update qw.ready set queue = 'elsewhere'")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await ready(conn):
             assert admitter.patience() <= 0.1
             await asyncio.sleep(admitter.patience())
@@ -192,6 +192,6 @@ async def test_another_daemon_that_waits_is_told(conn: Connection, link: Reconne
     admitter.told(True)
     await step_to_the_end(admitter)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await anext(heard) == ("qw_ready", "q 5")
     await heard.aclose()  # type: ignore[attr-defined]

@@ -129,7 +129,7 @@ async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link
     [earlier] = await enqueued(conn, new_task(delay=HOUR / 2))
     await make_due(conn)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await homes(conn, earlier) != ["ready"]:
             await promoter.step()
 

@@ -59,7 +59,7 @@ async def test_no_more_is_claimed_than_can_start(url: str) -> None:
         assert [await status(shop.conn, id) for id in ids] == ["processing"] * 2 + ["pending"] * 3
         gate.let_go()
         await shop.settle()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await value(shop.conn, "select exists (select 1 from qw.ready)"):
                 await shop.claim()
                 await shop.settle()
@@ -174,7 +174,7 @@ async def test_a_type_that_another_worker_serves_is_left_to_it_while_it_lives(
 
         await shop.conn.execute("update qw.worker set stopped_at = now() where id = %s", [other])
         monkeypatch.setattr(unserved, "LOOK_SECONDS", 0.0)
-        async with asyncio.timeout(10):  # the first looks may be past the cursor
+        async with asyncio.timeout(60):  # the first looks may be past the cursor
             while await homes(shop.conn, foreign) != ["scheduled"]:
                 await shop.claim()
                 await shop.until(lambda: not len(shop.outcomes))
@@ -227,7 +227,7 @@ async def test_suspects_run_one_at_a_time_and_the_others_are_not_even_claimed(ur
         assert await column(shop.conn, "select count(*) from qw.running where crashes = 2") == [1]
 
         gate.let_go()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await value(shop.conn, "select exists (select 1 from qw.ready)"):
                 await shop.settle()
                 await shop.claim()
@@ -254,7 +254,7 @@ async def test_suspects_that_never_crashed_together_run_at_the_same_time(url: st
     async with workshop(url, gate.app) as shop:
         groups = [await shop.enqueue(*(new_task("t") for _ in range(3))) for _ in range(2)]
         await crashed_together(shop.conn, *groups)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while gate.inside < 2:
                 await shop.claim()
                 await shop.until(lambda: not len(shop.outcomes))
@@ -265,7 +265,7 @@ async def test_suspects_that_never_crashed_together_run_at_the_same_time(url: st
         running = await column(shop.conn, "select task_id from qw.running")
         assert [len(set(running) & set(group)) for group in groups] == [1, 1]
         gate.let_go()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await value(shop.conn, "select exists (select 1 from qw.ready)"):
                 await shop.settle()
                 await shop.claim()
@@ -279,7 +279,7 @@ async def test_the_innocent_run_together_once_another_was_failed_for_their_crash
         await crashed_together(shop.conn, [poison, *innocent])
         await shop.conn.execute("delete from qw.ready where task_id = %s", [poison])
         await workers.blame(shop.conn, poison)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while gate.inside < 24:
                 await shop.claim()
                 await shop.until(lambda: not len(shop.outcomes))

@@ -25,7 +25,7 @@ from qw.store.pool import Pool
 from tests.given import enqueued, registered
 
 SLOTS = {HandlerKind.ASYNC: 100, HandlerKind.THREAD: 4, HandlerKind.PROCESS: 2}
-PATIENCE = 10.0  # seconds; a test that waits longer has failed
+PATIENCE = 60.0  # seconds; a test that waits longer has failed
 
 
 class Workshop:

@@ -28,7 +28,7 @@ class Live:
     def __init__(self, port: int) -> None:
         self.port = port
         self.base = f"http://127.0.0.1:{port}"
-        self.api = httpx.Client(base_url=self.base, timeout=20)
+        self.api = httpx.Client(base_url=self.base, timeout=60)
 
     def get(self, path: str, **more: Any) -> Any:
         """What a GET answers with 200."""
@@ -54,7 +54,7 @@ class Live:
 FINAL = ("completed", "failed", "cancelled")
 
 
-def until(look: Callable[[], T], is_right: Callable[[T], object] = bool, seconds: float = 20) -> T:
+def until(look: Callable[[], T], is_right: Callable[[T], object] = bool, seconds: float = 60) -> T:
     """What *look* sees once it is right. Fail when it takes longer."""
     deadline = time.monotonic() + seconds
     while not is_right(seen := look()):
@@ -78,7 +78,7 @@ def live(
     beside = DaemonOptions(definitions=[loads(definitions)]) if daemon else None
     thread = _Thread(url, settings, options or WebOptions(), beside, ready)
     thread.start()
-    ready.wait(20)
+    ready.wait(60)
     if thread.error is not None or not thread.port:
         thread.join(5)
         raise thread.error or RuntimeError("the server did not start")
