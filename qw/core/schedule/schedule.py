@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -119,8 +120,20 @@ def ticks_of(schedule: Schedule, created_at: datetime, after: datetime) -> Itera
 
 
 def due_at(id: UUID, tick: datetime, jitter: timedelta) -> datetime:
-    """When *tick* is acted on: up to *jitter* later, the same for whoever asks."""
+    """When *tick* is acted on: up to *jitter* later, the same for whoever asks, and never before an earlier tick.
+
+    The delays are random at instants that are *jitter* apart, and between them on the line from one to the next. No
+    line falls by more than what passes, so that the order stays where ticks come closer than the jitter is long.
+    """
     if not jitter:
         return tick
-    digest = hashlib.blake2b(f"{id} {tick.timestamp()}".encode(), digest_size=8).digest()
-    return tick + jitter * (int.from_bytes(digest, "big") / 2**64)
+    place = tick.timestamp() / jitter.total_seconds() + _chance(id, "phase")
+    first = math.floor(place)
+    before, after = _chance(id, first), _chance(id, first + 1)
+    return tick + jitter * (before + (after - before) * (place - first))
+
+
+def _chance(id: UUID, of: object) -> float:
+    """From 0 to 1, always the same."""
+    digest = hashlib.blake2b(f"{id} {of}".encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48

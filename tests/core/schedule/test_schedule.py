@@ -334,3 +334,33 @@ def test_each_due_tick_is_decided_exactly_once_however_the_clock_moves(
         decided += sorted([fire.tick for fire in decision.fires] + [skip.tick for skip in decision.skips])
 
     assert decided == list(takewhile(lambda tick: tick <= mark, ticks_of(schedule(cron=expression), MARK, MARK)))
+
+
+@given(
+    number=st.integers(min_value=0, max_value=2**64),
+    interval=st.integers(min_value=1, max_value=7200),
+    jitter=st.integers(min_value=1, max_value=86_400),
+)
+def test_jitter_delays_each_tick_by_no_more_and_keeps_their_order(number: int, interval: int, jitter: int) -> None:
+    spread = timedelta(seconds=jitter)
+    due = [due_at(UUID(int=number), MARK + n * timedelta(seconds=interval), spread) for n in range(50)]
+
+    assert due == sorted(due)
+    assert all(timedelta(0) <= time - MARK - n * timedelta(seconds=interval) <= spread for n, time in enumerate(due))
+
+
+@pytest.mark.parametrize("misfire", list(Misfire))
+def test_jitter_longer_than_the_interval_loses_no_tick(misfire: Misfire) -> None:
+    when: dict[str, Any] = {"cron": None, "every": timedelta(seconds=2), "jitter": timedelta(seconds=40)}
+    now, mark, made = MARK, MARK, ids()
+    acted_on: dict[datetime, datetime] = {}
+
+    while len(acted_on) < 200:
+        decision = decide(state(mark=mark, misfire=misfire, **when), now, made)
+        assert not decision.skips
+        acted_on |= {fire.tick: now for fire in decision.fires}
+        assert decision.next_at is not None
+        now, mark = decision.next_at, decision.mark
+
+    assert sorted(acted_on) == [MARK + n * timedelta(seconds=2) for n in range(1, len(acted_on) + 1)]
+    assert all(time == due_at(ID, tick, when["jitter"]) for tick, time in acted_on.items())
