@@ -10,7 +10,7 @@ from tests.given import enqueued, new_task, registered
 
 async def test_losses_are_told_apart_from_crashes(conn: Connection) -> None:
     [id] = await enqueued(conn, new_task("noop"))
-    for fence, death in enumerate(("silent", "crashed", "silent", "survived")):
+    for fence, death in enumerate(("silent", "crashed", "silent", "survived"), 1):
         worker = await registered(conn)
         await conn.execute("update qw.worker set dead_at = now(), death = %s where id = %s", [death, worker])
         await conn.execute(
