@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, computed_field
 from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Misfit, Reject
 from qw.handlers import Handlers, TaskFunction
+from qw.handlers.process import run_in_process
 from tests.handlers.context import MemoryContext, run
 
 app = Handlers()
@@ -225,3 +226,10 @@ async def test_a_strict_handler_rejects_an_unfitting_payload_at_once(register: A
     with pytest.raises(Reject, match="name: Field required") as caught:
         await run(app, "t", {})
     assert not isinstance(caught.value, Misfit)
+
+
+async def test_one_for_a_process_runs_there() -> None:
+    handler = app.get("square")
+
+    assert handler is not None
+    assert await run_in_process(handler.function, {"number": 3}) == 9
