@@ -17,7 +17,8 @@ from qw.core.errors import Fault, Invalid, Misconfigured, guess
 
 FILE = "qw.toml"
 
-_NOT_SETTINGS = ("QW_CONFIG", "QW_TASK_ID", "QW_ATTEMPT", "QW_PAYLOAD", "QW_RESULT")  # the last four are for commands
+# all but the first are for commands
+_NOT_SETTINGS = ("QW_CONFIG", "QW_TASK_ID", "QW_ATTEMPT", "QW_PAYLOAD", "QW_PAYLOAD_FILE", "QW_RESULT")
 _KUBERNETES = re.compile(r"QW_SERVICE_(HOST|PORT)\w*|QW_PORT_\d+_(TCP|UDP)\w*")  # of a service named qw
 _LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")
 

@@ -10,12 +10,12 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
-from qw.core.task.command import Command, Exit, parse_shell
+from qw.core.task.command import Background, Command, Exit, parse_shell
 from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
-_KEYS = ("argv", "run", "shell", "cwd", "env", "timeout", "exit_codes", "description")
+_KEYS = ("argv", "run", "shell", "cwd", "env", "timeout", "exit_codes", "description", "background")
 
 
 def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Command:
@@ -44,6 +44,7 @@ def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
         timeout=_timeout(document.get("timeout"), faults),
         exit_codes=_exit_codes(document, faults),
         description=string(document, "description", "", faults),
+        background=_background(document.get("background"), faults),
     )
 
 
@@ -90,6 +91,13 @@ def _timeout(value: Json, faults: list[Fault]) -> timedelta | None:
     if not timeout:
         faults.append(Fault(path="timeout", message="must be longer than 0"))
     return timeout
+
+
+def _background(value: Json, faults: list[Fault]) -> Background:
+    if value is None or value in list(Background):
+        return Background(str(value)) if value else Background.END
+    faults.append(Fault(path="background", message=f"{str(value)[:60]!r} is not end or keep"))
+    return Background.END
 
 
 def _exit_codes(document: JsonObject, faults: list[Fault]) -> dict[int, Exit]:

@@ -252,6 +252,7 @@ def _command() -> JsonObject:
             "timeout": _duration("Of an attempt"),
             "exit_codes": {"type": "object", "additionalProperties": {"enum": ["done", "retry", "reject", "fail"]}},
             "description": _TEXT,
+            "background": {"enum": ["end", "keep"]},
         }
     )
 

@@ -23,20 +23,25 @@ _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. ``executable`` is an absolute path; ``argv[0]`` is the name it gets to see."""
+    """What to run. ``executable`` is an absolute path; ``argv[0]`` is the name it gets to see.
+
+    ``keeps_background``: what it leaves running when it ends goes on, instead of being ended.
+    """
 
     executable: str
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
+    keeps_background: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExitStatus:
-    """How a program ended. ``signal`` is 0 unless one killed it."""
+    """How a program ended. ``signal`` is 0 unless one killed it. ``left``: what it left running, as ``47 (sleep)``."""
 
     code: int
     signal: int = 0
+    left: str = ""
 
     def __str__(self) -> str:
         return f"killed by {signal_name(self.signal)}" if self.signal else f"exit code {self.code}"
@@ -59,7 +64,9 @@ class Child:
         self._reader = reader
 
     async def ended(self) -> ExitStatus:
-        """Wait until the program and all that it left running are gone. If this is cancelled, they are stopped first.
+        """Wait until the program, and what it left running unless that is kept, are gone.
+
+        If this is cancelled, they are stopped first.
 
         Raise OSError when it could not be started, CancelledError("lease") when it was stopped as the lease ran out.
         """
@@ -112,7 +119,8 @@ async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIt
 def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | None) -> subprocess.Popen[bytes]:
     leash = current_leash.get()
     deadline = -1 if leash is None else leash.fileno()
-    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline), str(GRACE_SECONDS)]
+    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline)]
+    supervisor += [str(GRACE_SECONDS), "keep" if program.keeps_background else "end"]
     return subprocess.Popen(
         [*supervisor, program.executable, *program.argv],
         stdin=stdin,
@@ -163,9 +171,9 @@ def _ended(report: str, returncode: int) -> ExitStatus:
     if "expired" in said:
         raise asyncio.CancelledError("lease")
     if "exit" in said:
-        return ExitStatus(code=int(said["exit"]))
+        return ExitStatus(code=int(said["exit"]), left=said.get("left", ""))
     if "signal" not in said and "started" in said:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(int(said["started"]), signal.SIGKILL)
     number = int(said.get("signal", max(-returncode, 0) or signal.SIGKILL))
-    return ExitStatus(code=128 + number, signal=number)
+    return ExitStatus(code=128 + number, signal=number, left=said.get("left", ""))

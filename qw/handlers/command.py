@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import orjson
-from pydantic import BaseModel, model_validator
+from pydantic import Base64Bytes, BaseModel, model_validator
 
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid, guess
-from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Command, Exit, Shell
+from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Shell
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
 from qw.handlers.child import ExitStatus, Program, started
 from qw.handlers.output import Captured, Output, follow
 from qw.handlers.registry import HandlerKind, Handlers
 
-MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one comes on stdin only
+MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one is only in the file that QW_PAYLOAD_FILE names
 
 _SHELLS = {"sh": ("/bin/sh", "-eu"), "bash": ("bash", "-euo", "pipefail")}
 _MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument or variable: what Linux takes; a longer text comes as a file
@@ -83,16 +83,31 @@ class CommandOptions:
     inherited: tuple[str, ...] = ()
 
 
-class CommandPayload(BaseModel):
-    """One of ``argv``, ``run`` and ``command``. ``input`` replaces the payload on stdin: text as it is, or JSON."""
+class Encoded(BaseModel, extra="forbid"):
+    """Bytes that are not UTF-8."""
 
-    argv: list[str] | None = None
+    base64: Base64Bytes
+
+
+def _text(value: str | Encoded) -> str:
+    """*value* as Python has words and paths from the system."""
+    return value if isinstance(value, str) else os.fsdecode(value.base64)
+
+
+class CommandPayload(BaseModel):
+    """One of ``argv``, ``run`` and ``command``.
+
+    ``input`` is for stdin: text, bytes as ``{"base64": …}``, or other JSON. ``background``: see `Background`.
+    """
+
+    argv: list[str | Encoded] | None = None
     run: str | None = None
     shell: Literal["sh", "bash"] | tuple[str, ...] | None = None
     command: str | None = None
-    cwd: str | None = None
-    env: dict[str, str] = {}
+    cwd: str | Encoded | None = None
+    env: dict[str, str | Encoded] = {}
     input: Any = None
+    background: Background = Background.END
     exit_codes: dict[int, Exit] = {}
 
     @model_validator(mode="after")
@@ -113,11 +128,12 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
         declared = await _declared(payload, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             result = Path(private, "result.json")
-            with _script(declared) as script:
-                program = _program(
-                    declared, script, Path(private), _environment(declared, context, result, options.inherited)
-                )
-                ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
+            program = _program(
+                declared, Path(private), _environment(declared, context, Path(private), options.inherited)
+            )
+            ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
+            if ended.left:
+                await context.log(_of_background(ended, declared), level="WARNING")
             _judge(ended, stderr, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
             said: JsonObject = {"exitCode": ended.code, "executable": program.executable, **_written(result)}
             return _with_output(said, stdout)
@@ -136,8 +152,20 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
         return found
     if not options.allowed:
         raise Reject("this daemon runs declared commands only; start it with --allow-commands for argv and run")
-    run = payload.run or tuple(payload.argv or ())
-    return Command(name="", run=run, shell=payload.shell, cwd=payload.cwd, env=payload.env)
+    return Command(
+        name="",
+        run=payload.run or tuple(map(_text, payload.argv or ())),
+        shell=payload.shell,
+        cwd=_text(payload.cwd) if payload.cwd else None,
+        env={name: _text(value) for name, value in payload.env.items()},
+        background=payload.background,
+    )
+
+
+def _of_background(ended: ExitStatus, declared: Command) -> str:
+    if declared.background is Background.KEEP:
+        return f"the command left processes running: {ended.left}"
+    return f"ended what the command left running: {ended.left}; to keep such processes, give it background: keep"
 
 
 def _unknown(name: str, options: CommandOptions) -> str:
@@ -146,16 +174,13 @@ def _unknown(name: str, options: CommandOptions) -> str:
     return f"no command {name[:60]!r} is declared under commands: in a file of this daemon, {applied}{hint}"
 
 
-@contextmanager
-def _script(declared: Command) -> Iterator[Path | None]:
+def _script(declared: Command, private: Path) -> Path | None:
     """A file with the text of the command, where it is not given as an argument."""
     if not isinstance(declared.run, str) or not _needs_file(declared.run, declared.shell):
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="qw-script-") as folder:
-        script = Path(folder, "script")
-        script.write_text(declared.run)
-        yield script
+        return None
+    script = private / "script"
+    script.write_text(declared.run, encoding="utf-8")
+    return script
 
 
 def _needs_file(text: str, shell: Shell | None) -> bool:
@@ -164,12 +189,23 @@ def _needs_file(text: str, shell: Shell | None) -> bool:
     return len(text.encode()) > _MAX_ARGUMENT
 
 
-def _program(declared: Command, script: Path | None, private: Path, env: Mapping[str, str]) -> Program:
-    cwd = Path(declared.cwd) if declared.cwd else private
-    if not cwd.is_dir():
-        raise Reject(f"cwd: {cwd} is not a directory here")
-    argv = _argv(declared, script)
-    return Program(executable=_executable(argv[0], cwd, env.get("PATH", os.defpath)), argv=argv, env=env, cwd=cwd)
+def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Program:
+    """What *declared* means here. Its script, and where it names no directory its own, are made in *private*."""
+    cwd = Path(declared.cwd) if declared.cwd else private / "work"
+    if not declared.cwd:
+        cwd.mkdir(mode=0o700)
+    if not os.path.isdir(cwd):
+        raise Reject(f"cwd: {str(cwd)!r} is not a directory here")
+    if not os.access(cwd, os.X_OK):
+        raise Reject(f"cwd: {str(cwd)!r} may not be entered by the daemon's user")
+    argv = _argv(declared, _script(declared, private))
+    return Program(
+        executable=_executable(argv[0], cwd, env.get("PATH", os.defpath)),
+        argv=argv,
+        env=env,
+        cwd=cwd,
+        keeps_background=declared.background is Background.KEEP,
+    )
 
 
 def _argv(declared: Command, script: Path | None) -> tuple[str, ...]:
@@ -196,7 +232,7 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     return os.path.abspath(found)
 
 
-def _environment(declared: Command, context: Context, result: Path, more: Sequence[str]) -> dict[str, str]:
+def _environment(declared: Command, context: Context, private: Path, more: Sequence[str]) -> dict[str, str]:
     """What of the daemon's environment is for commands, or named by the operator; the command's; what we tell it.
 
     What the daemon happens to have may be a secret whatever it is called, so only what is listed is handed on.
@@ -207,18 +243,21 @@ def _environment(declared: Command, context: Context, result: Path, more: Sequen
         if _is_listed(name, more) or (_is_listed(name, INHERITED) and not _PASSWORD_IN_URL.search(value))
     }
     payload = json.dumps(context.payload, ensure_ascii=False)
+    file = private / "payload.json"
+    file.write_text(payload, encoding="utf-8")
     told = {
         "QW_TASK_ID": str(context.task_id),
         "QW_ATTEMPT": str(context.attempt),
-        "QW_RESULT": str(result),
+        "QW_RESULT": str(private / "result.json"),
+        "QW_PAYLOAD_FILE": str(file),
         **({"QW_PAYLOAD": payload} if len(payload.encode()) <= MAX_IN_ENVIRONMENT else {}),
         **({"TRACEPARENT": context.headers["traceparent"]} if "traceparent" in context.headers else {}),
     }
     for name, value in declared.env.items():
-        if (size := len(f"{name}={value}".encode())) > _MAX_ARGUMENT:
+        if (size := len(os.fsencode(f"{name}={value}"))) > _MAX_ARGUMENT:
             raise Reject(
                 f"env: {name} has {size:,} bytes; a variable holds at most {_MAX_ARGUMENT:,}: "
-                "give it under with:, which comes on stdin"
+                "give it as input:, which comes on stdin, or under with:, which QW_PAYLOAD_FILE has"
             )
     return {**inherited, **declared.env, **told}
 
@@ -229,13 +268,28 @@ def _is_listed(name: str, names: Sequence[str]) -> bool:
 
 @contextmanager
 def _stdin(payload: CommandPayload, context: Context) -> Iterator[IO[Any]]:
-    """A file: the command may read it, or not, whenever it likes."""
-    data = context.payload if payload.input is None else payload.input
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    """What the command may read: ``input``; else the payload where that has data for it; else nothing.
+
+    A file: the command may read it, or not, whenever it likes.
+    """
+    data: Any = payload.input
+    if data is None and not context.payload.keys() <= CommandPayload.model_fields.keys():
+        data = context.payload
+    if data is None or data == "":
+        with open(os.devnull, "rb") as nothing:
+            yield nothing
+        return
     with tempfile.TemporaryFile() as file:
-        file.write(text.encode())
+        file.write(_bytes(data))
         file.seek(0)
         yield file
+
+
+def _bytes(data: Any) -> bytes:
+    if isinstance(data, dict) and data.keys() == {"base64"}:
+        return Encoded.model_validate(data).base64
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    return text.encode()
 
 
 async def _run_in_time(

@@ -1,9 +1,10 @@
 """The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
 
-Run by its path (`python -I -S supervise.py LINK LEASH GRACE EXECUTABLE ARGV…`), with the standard library only. LINK is
-one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is dead, or in
-a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit 3``,
-``signal 9``, ``failed why``); then we end whatever it left running, and go. Our end closes last.
+Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT EXECUTABLE ARGV…`), with the standard library only.
+LINK is one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is
+dead, or in a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit
+3``, ``signal 9``, ``failed why``); then we name what it left running (``left 4712 (sleep)``), end that unless LEFT is
+``keep``, and go. Our end closes last.
 
 LEASH is a file that holds the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped or cut off
 extends it no more: when it passes we end the command without being asked, and say so first (``expired lease``).
@@ -27,13 +28,14 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LEFTOVER_GRACE = 1.0  # what a finished command left running gets between TERM and KILL
 _ORPHAN_GRACE = 0.3  # the same when the daemon died or its lease ends: two must not run at once
 _GIVE_UP = 2.0  # after KILL, for what we may not kill or the kernel cannot end
+_LAST_STEPS = 0.1  # for what ends by itself right after the command, such as the readers of its pipes
 _BEAT = 1.0
 _NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all processes of a service; we listen to the link
 
 
 def main() -> None:
     link, leash, grace = int(sys.argv[1]), _Leash(int(sys.argv[2])), float(sys.argv[3])
-    executable, argv = sys.argv[4], sys.argv[5:]
+    keeps, executable, argv = sys.argv[4] == "keep", sys.argv[5], sys.argv[6:]
     os.set_inheritable(link, False)
     os.set_blocking(link, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -43,7 +45,11 @@ def main() -> None:
     status = _watch(child, link, leash, wake)
     if status is not None:
         _report(link, status)
-        _clear(None, link, leash, wake, _LEFTOVER_GRACE)
+        left = _left(wake)
+        if left:
+            _tell(link, "left " + ", ".join(f"{pid} ({_name(pid)})" for pid in left))
+        if left and not keeps:
+            _clear(None, link, leash, wake, _LEFTOVER_GRACE)
     else:
         if leash.left() <= 0:
             _tell(link, "expired lease")
@@ -117,6 +123,26 @@ def _watch(child: int, link: int, leash: _Leash, wake: int) -> "int | None":
                 return status
         if link in readable or os.getppid() != parent or leash.left() <= 0:
             return None
+
+
+def _left(wake: int) -> "list[int]":
+    """What the finished command left running, after a moment in which it may end by itself."""
+    deadline = time.monotonic() + _LAST_STEPS
+    while True:
+        _reaped()
+        left, seconds = _children([]), deadline - time.monotonic()
+        if not left or seconds <= 0:
+            return left
+        if select.select([wake], [], [], seconds)[0]:
+            os.read(wake, 4096)
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", errors="replace") as name:
+            return name.read().strip().replace("\n", " ")
+    except OSError:
+        return "?"
 
 
 def _said(link: int) -> bool:

@@ -29,6 +29,58 @@ def test_a_command_is_a_task_with_its_directory_and_the_variables_named(qw: Qw) 
     assert task["payload"] == {"argv": ["ls", "-l", "--all"], "cwd": str(qw.folder), "env": {"A": "1", "B": "2"}}
 
 
+def test_what_is_piped_in_is_kept_for_the_command(qw: Qw) -> None:
+    words = ("task", "show", qw("run", "--", "cat", stdin="hello\n").out.strip(), "-o", "json")
+    binary = ("task", "show", qw("run", "--", "cat", stdin=b"\xff\0").out.strip(), "-o", "json")
+    none = ("task", "show", qw("run", "--no-stdin", "--", "cat", stdin="hello").out.strip(), "-o", "json")
+
+    assert qw(*words).json["payload"]["input"] == "hello\n"
+    assert qw(*binary).json["payload"]["input"] == {"base64": "/wA="}
+    assert "input" not in qw(*none).json["payload"]
+
+
+def test_too_much_piped_in_is_refused_with_the_way_round(qw: Qw) -> None:
+    largest = qw("run", "--", "wc", stdin=b"\x01" * 512 * 1024)
+    larger = qw("run", "--", "wc", stdin=b"x" * (512 * 1024 + 1))
+
+    assert largest.code == 0, largest.err
+    assert (larger.code, larger.out) == (2, "")
+    assert "stdin: has more than 524,288 bytes; write it to a file" in larger.err
+
+
+def test_whoever_waits_for_a_pipe_is_told(qw: Qw) -> None:
+    line = f"sleep 3 | {' '.join(QW)} run -- cat"
+
+    assert "--no-stdin or </dev/null" in qw_shell(qw, line).stderr
+
+
+def qw_shell(qw: Qw, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", line], env=qw.environ, cwd=qw.folder, capture_output=True, text=True, timeout=60)
+
+
+def test_a_word_that_is_not_utf8_is_kept_as_it_was(qw: Qw) -> None:
+    done = subprocess.run([*QW, "run", "--", "ls", b"caf\xe9"], env=qw.environ, cwd=qw.folder, capture_output=True)
+
+    assert done.returncode == 0, done.stderr
+    task = qw("task", "show", done.stdout.decode().strip(), "-o", "json").json
+    assert task["payload"]["argv"] == ["ls", {"base64": "Y2Fm6Q=="}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("echo", "a", "|", "wc"), "'|' is an argument of echo here; for a shell's meaning: qw run -- sh -c"),
+        (("ls -l | wc",), "is the name of one program here"),
+        (("expr", "1", "|", "2"), ""),
+    ],
+)
+def test_whoever_means_a_shell_is_told_how(qw: Qw, words: tuple[str, ...], said: str) -> None:
+    told = qw("run", "--", *words).err
+
+    assert said in told
+    assert said or "sh -c" not in told
+
+
 def test_a_command_and_a_schedule_of_one_have_no_time_out_unless_asked(qw: Qw) -> None:
     qw("schedule", "add", "backup", "--cron", "0 3 * * *", "--", "true")
     ids = [
@@ -115,9 +167,10 @@ def answered(qw: Qw, answer: bytes) -> tuple[int, str]:
     os.close(follower)
     seen = b""
     try:
+        seen = _read_until(leader, b"\r\n")  # the id: it waits
         wait_until(lambda: "processing" in qw("task", "list").out)
         process.send_signal(signal.SIGINT)
-        seen = _read_until(leader, b"continue waiting (Enter)? ")
+        seen += _read_until(leader, b"continue waiting (Enter)? ")
         os.write(leader, answer)
         code = process.wait(60)
         return code, (seen + _rest(leader)).decode()

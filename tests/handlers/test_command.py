@@ -21,7 +21,7 @@ import uvloop
 
 from qw.core.errors import Invalid
 from qw.core.expression import Expression, ExpressionError
-from qw.core.task.command import Command, Exit, exit_code_of
+from qw.core.task.command import Command, Exit, as_json, exit_code_of
 from qw.core.task.handler_api import Reject, Retry
 from qw.core.task.payload import MAX_RESULT, clean
 from qw.handlers import HandlerKind, Handlers
@@ -177,8 +177,45 @@ async def test_a_long_qw_result_leaves_room_for_the_end_of_what_was_printed() ->
 
 
 async def test_a_variable_that_is_too_long_is_refused_with_the_way_round() -> None:
-    with pytest.raises(Reject, match=r"env: LONG has 131,077 bytes; .* give it under with:"):
+    with pytest.raises(Reject, match=r"env: LONG has 131,077 bytes; .* give it as input:"):
         await shell("true", env={"LONG": "x" * 131_072})
+
+
+async def test_a_directory_that_is_gone_or_closed_is_one_clear_error(tmp_path: Path) -> None:
+    gone = tmp_path / "caf\udce9"
+    with pytest.raises(Reject, match=r"^cwd: '.*caf\\udce9' is not a directory here$"):
+        await command({"argv": ["true"], "cwd": as_json(os.fsencode(gone))})
+
+
+async def test_what_a_command_leaves_running_is_ended_and_told(tmp_path: Path) -> None:
+    context = MemoryContext()
+    await command({"run": f"sleep 4711 >/dev/null 2>&1 & echo $! > {tmp_path}/pid"}, context=context)
+
+    [pid] = pids(tmp_path / "pid")
+    assert not is_alive(pid)
+    [told] = lines(context, "WARNING")
+    assert told.startswith(f"ended what the command left running: {pid} (sleep)")
+
+
+@pytest.mark.parametrize("way", ["", "setsid nohup"])
+async def test_what_a_command_leaves_running_lives_on_where_that_is_asked_for(tmp_path: Path, way: str) -> None:
+    context = MemoryContext()
+    text = f"{way} sleep 4711 </dev/null >/dev/null 2>&1 & echo $! > {tmp_path}/pid"
+    await command({"run": text, "background": "keep"}, context=context)
+
+    [pid] = pids(tmp_path / "pid")
+    try:
+        assert is_alive(pid)
+        assert lines(context, "WARNING") == [f"the command left processes running: {pid} (sleep)"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_readers_of_its_pipes_that_end_after_the_command_are_nothing_left_running() -> None:
+    context = MemoryContext()
+    await command({"argv": ["bash", "-c", "echo x > >(sleep 0.01; cat >/dev/null)"]}, context=context)
+
+    assert lines(context, "WARNING") == []
 
 
 async def test_output_is_logged_by_line_and_stream() -> None:
@@ -202,23 +239,45 @@ async def test_output_is_logged_while_the_command_runs() -> None:
         await attempt
 
 
-async def test_the_payload_comes_on_stdin_and_in_the_environment() -> None:
+async def test_a_payload_with_data_comes_on_stdin_in_a_file_and_in_the_environment() -> None:
     context = MemoryContext(attempt=3, headers={"traceparent": "00-1-2-01"})
 
-    text = 'cat; printf "\\n%s" "$QW_PAYLOAD" "$QW_TASK_ID" "$QW_ATTEMPT" "$TRACEPARENT"'
+    text = 'cat; printf "\\n%s" "$(cat $QW_PAYLOAD_FILE)" "$QW_PAYLOAD" "$QW_TASK_ID" "$QW_ATTEMPT" "$TRACEPARENT"'
     result = await shell(text, context, x="ö")
 
-    on_stdin, in_environment, *rest = result["stdout"].splitlines()
-    assert json.loads(on_stdin) == json.loads(in_environment) == context.payload
+    on_stdin, in_file, in_environment, *rest = result["stdout"].splitlines()
+    assert json.loads(on_stdin) == json.loads(in_file) == json.loads(in_environment) == context.payload
     assert rest == [str(context.task_id), "3", "00-1-2-01"]
 
 
-async def test_a_long_payload_comes_on_stdin_only() -> None:
-    result = await shell('wc -c; echo "${QW_PAYLOAD-unset}"', long="x" * 100_000)
+async def test_a_long_payload_is_not_in_the_environment() -> None:
+    result = await shell('wc -c; wc -c < $QW_PAYLOAD_FILE; echo "${QW_PAYLOAD-unset}"', long="x" * 100_000)
 
-    size, variable = result["stdout"].split()
-    assert int(size) > 100_000
+    size, in_file, variable = result["stdout"].split()
+    assert int(size) == int(in_file) > 100_000
     assert variable == "unset"
+
+
+@pytest.mark.parametrize("given", [{}, {"input": None}, {"input": ""}])
+async def test_stdin_is_empty_where_there_is_nothing_for_it(given: dict[str, Any]) -> None:
+    assert (await command({"argv": ["sh"], "cwd": "/", "env": {}, **given}))["stdout"] == ""
+    assert (await shell("readlink /proc/self/fd/0", **given))["stdout"] == "/dev/null\n"
+    declared = Command(name="take", run=("cat",))
+    assert (await command({"command": "take"}, options=CommandOptions(commands={"take": declared})))["stdout"] == ""
+
+
+async def test_words_variables_and_input_that_are_not_utf8_arrive_as_they_were(tmp_path: Path) -> None:
+    odd = b"caf\xe9"
+    folder = os.path.join(os.fsencode(tmp_path), odd)
+    os.mkdir(folder)
+    text = 'printf %s "$1" "$V" | cat - "$2"; cat; pwd'
+    words = [as_json(word) for word in (b"sh", b"-c", text.encode() + b" > out", b"sh", odd, b"/dev/null")]
+
+    payload = {"argv": words, "cwd": as_json(folder), "env": {"V": as_json(odd)}, "input": as_json(b"\0\xff")}
+    await command({**payload, "argv": [*words[:2], "{ " + text + "; } > out", *words[3:]]})
+
+    with open(os.path.join(folder, b"out"), "rb") as out:
+        assert out.read() == odd + odd + b"\0\xff" + folder + b"\n"
 
 
 async def test_input_replaces_the_payload_on_stdin() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +21,13 @@ if TYPE_CHECKING:
     from qw.cli.tail import LogCursor
     from qw.client import Client, Task
     from qw.core.task import NewTask
+    from qw.core.task.payload import Json
 
 app = verbs()
+
+_PATIENCE = 1.0  # seconds without input after which we say that we wait for it
+_SHELL_SIGNS = frozenset({"|", "||", "&&", ">", ">>", "<", "2>", "2>&1", "&>", "&"})
+_TAKES_SIGNS = frozenset({"test", "[", "expr", "find"})
 
 
 @app.command(
@@ -56,6 +63,13 @@ def run(
         int, typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry).")
     ] = 1,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: none.")] = None,
+    keep_background: Annotated[
+        bool, typer.Option("--keep-background", help="Leave running what the command starts in the background.")
+    ] = False,
+    no_stdin: Annotated[
+        bool,
+        typer.Option("--no-stdin", "-n", help="Give the command no input. Default: what is piped in, up to 512 KiB."),
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the command and exit with its exit code.")
     ] = False,
@@ -67,14 +81,17 @@ def run(
 ) -> None:
     """Run a command as a task in the current directory and print the task id."""
     from qw.cli.options.task_options import TaskOptions
-    from qw.cli.options.values import directory
+    from qw.cli.options.values import directory, program_of
     from qw.cli.session import with_client
 
     wanted = TaskOptions(
         type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
         timeout=timeout,
     )  # fmt: skip
-    task = wanted.one({"argv": command, "cwd": directory(cwd), "env": _variables(env or [])})
+    program = program_of(command, directory(cwd), keeps=keep_background)
+    input = None if no_stdin else _piped()
+    task = wanted.one({**program, "env": _variables(env or []), **({"input": input} if input else {})})
+    _hint(command)
     id = with_client(lambda client: _enqueue(client, task), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
@@ -84,9 +101,39 @@ def run(
     raise typer.Exit(_stay(id, follow))
 
 
-def _variables(names: Sequence[str]) -> dict[str, str]:
+def _piped() -> Json:
+    """What was piped into this process, for the stdin of the command; None: nothing. Says what a long wait is for."""
+    from qw.core.task.command import MAX_INPUT, as_json
+
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    with suppress(OSError, ValueError):
+        if not select.select([sys.stdin.fileno()], [], [], _PATIENCE)[0]:
+            say("qw: reading the input of the command from stdin; if it has none, use --no-stdin or </dev/null")
+    data = sys.stdin.buffer.read(MAX_INPUT + 1)
+    if len(data) > MAX_INPUT:
+        message = (
+            f"has more than {MAX_INPUT:,} bytes; write it to a file and let the command read that: "
+            "qw run -- sh -c 'exec COMMAND < FILE'"
+        )
+        raise Invalid(Fault(path="stdin", message=message))
+    return as_json(data) if data else None
+
+
+def _hint(words: Sequence[str]) -> None:
+    """Say how a shell is meant, where *words* look as if one would read them."""
+    signs = [word for word in words[1:] if word in _SHELL_SIGNS]
+    if signs and os.path.basename(words[0]) not in _TAKES_SIGNS:
+        say(f"qw: {signs[0]!r} is an argument of {words[0]} here; for a shell's meaning: qw run -- sh -c '...'")
+    elif len(words) == 1 and " " in words[0] and not os.path.exists(words[0]):
+        say(f"qw: {words[0]!r} is the name of one program here; for a shell command: qw run -- sh -c {words[0]!r}")
+
+
+def _variables(names: Sequence[str]) -> dict[str, Json]:
     """The values of ``NAME=VALUE``, and of ``NAME`` in this process."""
-    found: dict[str, str] = {}
+    from qw.core.task.command import as_json
+
+    found: dict[str, Json] = {}
     for given in names:
         name, has_value, value = given.partition("=")
         if not has_value and name not in os.environ:
@@ -96,7 +143,7 @@ def _variables(names: Sequence[str]) -> dict[str, str]:
                     message=f"{name[:60]!r} is not set in this environment; give it a value with NAME=VALUE",
                 )
             )
-        found[name] = value if has_value else os.environ[name]
+        found[name] = as_json(os.fsencode(value if has_value else os.environ[name]))
     return found
 
 

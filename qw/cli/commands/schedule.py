@@ -85,6 +85,9 @@ def add(
     ] = None,
     start: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks before this time.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks after this time.")] = None,
+    keep_background: Annotated[
+        bool, typer.Option("--keep-background", help="Leave running what the command starts in the background.")
+    ] = False,
     paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
     description: Annotated[str | None, typer.Option(help="Description.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the schedule if it exists.")] = False,
@@ -103,7 +106,8 @@ def add(
         "description": description, "seconds": seconds or None, "paused": paused or None,
         "with": json_object(payload or input, "--payload" if payload else "--input"),
     }  # fmt: skip
-    schedule = parse_schedule(name, _with_command({key: v for key, v in document.items() if v is not None}, command))
+    given = {key: value for key, value in document.items() if value is not None}
+    schedule = parse_schedule(name, _with_command(given, command, keep_background))
     with_client(lambda client: _add(client, schedule, replace, output, quiet), creates=True)
 
 
@@ -245,15 +249,15 @@ async def _all(client: Client) -> Sequence[Any]:
     return found
 
 
-def _with_command(document: dict[str, Any], command: Sequence[str] | None) -> dict[str, Any]:
-    from qw.cli.options.values import directory
+def _with_command(document: dict[str, Any], command: Sequence[str] | None, keeps: bool) -> dict[str, Any]:
+    from qw.cli.options.values import directory, program_of
     from qw.core.errors import Fault, Invalid
 
     if not command:
         return document
     if document["with"] or document.keys() & {"type", "workflow"}:
         raise Invalid(Fault(path="command", message="give exactly one of: a command, --type, --workflow"))
-    return {**document, "type": "command", "with": {"argv": list(command), "cwd": directory(None)}}
+    return {**document, "type": "command", "with": program_of(command, directory(None), keeps=keeps)}
 
 
 async def _add(client: Client, schedule: Schedule, replace: bool, output: OutputFormat, quiet: bool) -> None:

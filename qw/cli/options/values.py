@@ -13,6 +13,8 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qw.core.task.payload import JsonObject
 
 
@@ -22,6 +24,17 @@ def directory(named: str | None) -> str:
         return os.path.abspath(named or os.getcwd())
     except FileNotFoundError:
         raise Invalid("the current directory no longer exists; change to another one, or name one with --cwd") from None
+
+
+def program_of(words: Sequence[str], directory: str, *, keeps: bool) -> JsonObject:
+    """The payload that runs *words* in *directory*: also what of them is not UTF-8 arrives as it was typed."""
+    from qw.core.task.command import as_json
+
+    program: JsonObject = {
+        "argv": [as_json(os.fsencode(word)) for word in words],
+        "cwd": as_json(os.fsencode(directory)),
+    }
+    return {**program, "background": "keep"} if keeps else program
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:

@@ -227,7 +227,13 @@ class _Reading:
             "cron": expression,
             "timezone": self._timezone,
             "type": "command",
-            "with": {"argv": [env["SHELL"], "-c", program], "cwd": env["HOME"], "env": dict(env), "input": given},
+            "with": {
+                "argv": [env["SHELL"], "-c", program],
+                "cwd": env["HOME"],
+                "env": dict(env),
+                "input": given,
+                "background": "keep",  # as cron does
+            },
             "max_retries": 1,  # cron never tries again
             "description": f"crontab: {program[:200]}",
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +13,26 @@ from typing import TypeAlias
 
 from qw.core.errors import Fault
 from qw.core.task.payload import Json
+
+
+class Background(StrEnum):
+    """What becomes of the processes that a command leaves running when it ends."""
+
+    END = "end"
+    KEEP = "keep"
+
+
+MAX_INPUT = 512 * 1024  # bytes that a task keeps for its command's stdin
+
+
+def as_json(data: bytes) -> Json:
+    """*data* as a payload can hold it: text, or ``{"base64": …}`` where it is not UTF-8, has NULs, or is shorter so."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    is_binary = "\0" in text or (len(data) > 1000 and len(json.dumps(text, ensure_ascii=False)) > len(data) * 4 / 3)
+    return {"base64": b64encode(data).decode()} if is_binary else text
 
 
 class Exit(StrEnum):
@@ -72,3 +94,4 @@ class Command:
     timeout: timedelta | None = None
     exit_codes: Mapping[int, Exit] = field(default_factory=dict)
     description: str = ""
+    background: Background = Background.END

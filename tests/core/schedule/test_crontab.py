@@ -49,6 +49,7 @@ def test_a_line_becomes_a_schedule_that_runs_its_command_as_cron_would() -> None
         type="command",
         payload={
             "argv": ["/bin/sh", "-c", "/usr/bin/backup --all 2>&1 | tail"], "cwd": "/home/zoe", "input": "",
+            "background": "keep",
             "env": {
                 "SHELL": "/bin/sh", "HOME": "/home/zoe", "PATH": "/usr/bin:/bin", "USER": "zoe", "LOGNAME": "zoe",
             },
@@ -66,7 +67,7 @@ def test_settings_count_for_the_lines_below() -> None:
 
     assert payload(crontab, 0)["env"]["HOME"] == payload(crontab, 0)["cwd"] == "/home/zoe"
     assert payload(crontab, 1) == {
-        "argv": ["/bin/bash", "-c", "two"], "cwd": "/srv", "input": "",
+        "argv": ["/bin/bash", "-c", "two"], "cwd": "/srv", "input": "", "background": "keep",
         "env": {
             "SHELL": "/bin/bash", "HOME": "/srv", "PATH": "/opt/bin", "USER": "zoe", "LOGNAME": "zoe",
             "TZ": "Asia/Tokyo", "A": "b c ", "B": "", "C": 'd "e',
