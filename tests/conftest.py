@@ -19,10 +19,22 @@ if TYPE_CHECKING:  # pytest wants to be the first to import its plugins
 pytest_plugins = ["tests.databases"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name this run, for its processes and for those of the workers beside it."""
+    if not hasattr(config, "workerinput"):
+        os.environ[MARK] = os.urandom(8).hex()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what workers that were interrupted could not end any more."""
+    if not hasattr(config, "workerinput"):
+        end(left_behind(os.environ[MARK], None, patience=0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The first that is set up, so the last that looks: everything that the tests started has ended."""
-    os.environ[MARK] = mark = os.urandom(8).hex()
+    os.environ[MARK] = mark = f"{os.environ[MARK]} {os.environ.get('PYTEST_XDIST_WORKER', 'alone')};"
     yield
     found = left_behind(mark, tmp_path_factory.getbasetemp())
     end(found)

@@ -42,8 +42,8 @@ class LeftBehind:
         return f"{self.pid} {self.command} (started by {self.test})"
 
 
-def left_behind(mark: str, folder: Path, *, patience: float = 5) -> list[LeftBehind]:
-    """Processes that run after *patience* seconds though they have *mark* in their environment or work in *folder*.
+def left_behind(mark: str, folder: Path | None, *, patience: float = 5) -> list[LeftBehind]:
+    """Processes that run after *patience* seconds though their `MARK` begins with *mark* or they work in *folder*.
 
     Empty where there is no /proc.
     """
@@ -59,16 +59,18 @@ def end(processes: list[LeftBehind]) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def _find(mark: str, folder: Path) -> list[LeftBehind]:
+def _find(mark: str, folder: Path | None) -> list[LeftBehind]:
     entries = [entry for entry in Path("/proc").glob("[0-9]*") if int(entry.name) != os.getpid()]
     return [found for entry in entries if (found := _belongs(entry, f"{MARK}={mark}", folder))]
 
 
-def _belongs(entry: Path, variable: str, folder: Path) -> LeftBehind | None:
+def _belongs(entry: Path, variable: str, folder: Path | None) -> LeftBehind | None:
     try:
         environment = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
         command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
-        if not command or not (variable in environment or (entry / "cwd").readlink().is_relative_to(folder)):
+        is_marked = any(word.startswith(variable) for word in environment)
+        works_there = folder is not None and (entry / "cwd").readlink().is_relative_to(folder)
+        if not command or not (is_marked or works_there):
             return None  # no command: a zombie, or a thread of the kernel
     except OSError:
         return None  # it has ended, or is another user's
