@@ -255,15 +255,22 @@ def _keyword_dump(type: str, model: Any, names: Mapping[str, str]) -> Dump:
             checked = model.model_validate(given)
         except ValidationError as error:
             raise _invalid(type, error) from None
-        payload: JsonObject = {}
-        for name in given:
-            try:
-                payload |= _json(checked, include={fields.get(name, name)})
-            except PydanticSerializationError as error:
-                raise _not_storable(type, name, error) from None
-        return payload
+        try:
+            return _json(checked, include={fields.get(name, name) for name in given})
+        except PydanticSerializationError:
+            raise _not_storable(type, *_unwritable(checked, fields, given)) from None
 
     return dump
+
+
+def _unwritable(checked: BaseModel, fields: Mapping[str, str], given: dict[str, Any]) -> tuple[str, Exception]:
+    """The first argument that cannot be written, and why."""
+    for name in given:
+        try:
+            _json(checked, include={fields.get(name, name)})
+        except PydanticSerializationError as error:
+            return name, error
+    raise AssertionError("each argument can be written, but not all of them")
 
 
 def _json(value: BaseModel, *, include: set[str] | None = None) -> JsonObject:
