@@ -13,8 +13,6 @@ from uuid import UUID
 from benchmarks.growth import FILL_FINISHED, FILL_READY, median_ms
 from benchmarks.place import Place
 from qw.client import Client
-from qw.client.admin import overview
-from qw.client.why import why_waits
 from qw.core.task import NewTask
 from qw.store.ids import new_ids
 
@@ -31,9 +29,9 @@ async def looks(place: Place) -> AsyncIterator[str]:
             for source in ("qw.ready order by seq", "qw.ready order by seq desc", "qw.finished where status = 'failed'")
         )
     async with Client(place.url, size=1) as client:
-        yield f"qw status: {await median_ms(lambda: overview(client)):.1f} ms of queries"
+        yield f"qw status: {await median_ms(lambda: client.health.overview()):.1f} ms of queries"
         for name, id in (("first", first), ("last", last), ("failed", failed)):
-            cost = await median_ms(lambda id=id: why_waits(client, UUID(id)))
+            cost = await median_ms(lambda id=id: client.tasks.why(UUID(id)))
             yield f"qw why, of the {name} task: {cost:.1f} ms of queries"
     bare = _cpu(place, "-c", "pass")
     for words in (("--help",), ("enqueue", "noop"), ("status",), ("why", last)):

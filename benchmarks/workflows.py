@@ -46,10 +46,10 @@ async def steps(place: Place) -> AsyncIterator[str]:
 async def hand_over(place: Place) -> AsyncIterator[str]:
     """From the end of a step to the start of the next, twenty runs a second."""
     async with place.daemon(), Client(place.url) as client:
-        await client.keep_workflow(parse_workflow("four", FOUR))
+        await client.workflows.save(parse_workflow("four", FOUR))
         await asyncio.sleep(2)
         for _ in range(100):
-            await client.start_workflow("four")
+            await client.runs.start("four")
             await asyncio.sleep(0.05)
         deadline = time.monotonic() + 30
         while place.number(OPEN) and time.monotonic() < deadline:
@@ -60,6 +60,6 @@ async def hand_over(place: Place) -> AsyncIterator[str]:
 
 async def _start(place: Place, count: int) -> None:
     async with Client(place.url) as client:
-        await client.keep_workflow(parse_workflow("four", FOUR))
+        await client.workflows.save(parse_workflow("four", FOUR))
         for first in range(0, count, 50):
-            await asyncio.gather(*(client.start_workflow("four") for _ in range(first, first + 50)))
+            await asyncio.gather(*(client.runs.start("four") for _ in range(first, first + 50)))

@@ -42,6 +42,6 @@ async def of_start(url: str) -> list[Definitions]:
     from qw.client import Client
 
     async with Client(url, size=1, name="qw cli") as client:
-        known = {workflow.name for workflow in await client.workflows()}
+        known = {workflow.name for workflow in await client.workflows.all()}
     ours = shipped()
     return [replace(ours, workflows={name: each for name, each in ours.workflows.items() if name not in known})]

@@ -32,7 +32,7 @@ async def follow(client: Client, id: UUID, place: LogCursor, show: Callable[[Log
     """Call *show* with each new line of the task's log until it is final. Returns the final task."""
     pause = FIRST_PAUSE
     while True:
-        task = await client.get(id)  # before its log, so that a final task's last line is not missed
+        task = await client.tasks.get(id)  # before its log, so that a final task's last line is not missed
         pause = FIRST_PAUSE if await show_new(client, id, place, show) else min(pause * 1.3, LONGEST_PAUSE)
         if task.status.is_final:
             return task
@@ -42,7 +42,7 @@ async def follow(client: Client, id: UUID, place: LogCursor, show: Callable[[Log
 async def show_new(client: Client, id: UUID, place: LogCursor, show: Callable[[LogLine], None]) -> bool:
     """Call *show* with what the log has beyond *place*. False: nothing."""
     has_more = False
-    while lines := await client.logs(id, after=place.line):
+    while lines := await client.tasks.logs(id, after=place.line):
         for line in lines:
             show(line)
             place.line = line.id
@@ -87,7 +87,7 @@ def exit_code(task: Task) -> int:
 
 async def say_if_nobody_takes(client: Client, type: str, queue: str) -> None:
     """Warn the person who waits when no worker that lives would take such a task."""
-    if doubt := _doubt(await client.workers(), type, queue):
+    if doubt := _doubt(await client.workers.all(), type, queue):
         say(f"qw: {doubt}")
 
 

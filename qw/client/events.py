@@ -1,4 +1,4 @@
-"""Events as people and readers of a stream see them: the log, what it has to replay, and how the relays fare."""
+"""`Client.events`: the log that streams replay, what is blocked, and how the relays fare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from qw.client import Client
+from qw.client.connections import Namespace
 from qw.core.event import Format, default_types
 from qw.store import events, overview
 from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEvent, RelayState
@@ -18,73 +18,6 @@ from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEve
 BATCH = 500
 LISTEN_SECONDS = 3600.0  # between two words that somebody reads
 PAUSE = 0.5  # seconds between two looks at the log
-
-
-async def events_after(
-    client: Client, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
-) -> list[LoggedEvent]:
-    """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
-    async with client.connection() as conn:
-        return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
-
-
-async def listen(client: Client) -> None:
-    """Have events written to the log for the next day, where no setting does. To be said again while reading."""
-    async with client.connection() as conn:
-        await events.want_to_read(conn, sorted(default_types(Format.CLOUDEVENTS)))
-
-
-async def last_event(client: Client) -> int:
-    """The id of the newest event in the log; 0 when it is empty."""
-    async with client.connection() as conn:
-        return await events.last_event(conn)
-
-
-async def place_of(client: Client, since: datetime) -> int:
-    """The id after which the events stand that were kept since then."""
-    async with client.connection() as conn:
-        return await events.first_since(conn, since)
-
-
-async def follow(
-    client: Client, after: int, *, type: str | None = None, task_id: UUID | None = None
-) -> AsyncIterator[LoggedEvent]:
-    """Events of the log after an id, for ever."""
-    listened = -math.inf
-    while True:
-        if time.monotonic() - listened > LISTEN_SECONDS:
-            await listen(client)
-            listened = time.monotonic()
-        found = await events_after(client, after, limit=BATCH, type=type, task_id=task_id)
-        for event in found:
-            yield event
-            after = event.id
-        if len(found) < BATCH:
-            await asyncio.sleep(PAUSE)
-
-
-async def replay(client: Client, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
-    """Publish the log's events since then once more, under their old ids. Returns how many."""
-    async with client.operating() as conn:
-        place, last = await events.first_since(conn, since), await events.last_event(conn)
-        total = 0
-        while True:
-            count, place = await events.replay(conn, place, last, limit=BATCH, type=type, task_id=task_id)
-            if not count:
-                return total
-            total += count
-
-
-async def blocked_events(client: Client, *, limit: int = 100) -> list[BlockedEvent]:
-    """Events that cannot be told, the first first."""
-    async with client.connection() as conn:
-        return await events.list_blocked(conn, limit=limit)
-
-
-async def drop_blocked(client: Client, ids: Sequence[int] | None) -> list[int]:
-    """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went."""
-    async with client.operating() as conn:
-        return await events.drop_blocked(conn, ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,30 +39,89 @@ class Relaying:
     blocked: Blocked
 
 
-async def relay_states(client: Client) -> list[RelayState]:
-    """How the relays of the living workers fare; empty: none relays."""
-    async with client.connection() as conn:
-        return await events.states(conn)
+class Events(Namespace):
+    async def after(
+        self, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
+    ) -> list[LoggedEvent]:
+        """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
+        async with self._db.connection() as conn:
+            return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
 
+    async def listen(self) -> None:
+        """Have events written to the log for the next day, where no setting does. To be said again while reading."""
+        async with self._db.connection() as conn:
+            await events.want_to_read(conn, sorted(default_types(Format.CLOUDEVENTS)))
 
-async def relaying(client: Client) -> Relaying:
-    """The relays and consumers of the living workers, and what has not been published yet."""
-    async with client.connection() as conn:
-        lags = await events.lags(conn)
-        relays = [
-            RelayOverview(**vars(state), **vars(lags.get(state.worker, _NOTHING)))
-            for state in await events.states(conn)
-        ]
-        consumers = await events.consumers(conn)
-        unpublished, oldest = await overview.outbox(conn)
-        blocked = await events.blocked(conn)
-    return Relaying(
-        relays=relays,
-        consumers=consumers,
-        unpublished=unpublished,
-        oldest=oldest if unpublished else None,
-        blocked=blocked,
-    )
+    async def last(self) -> int:
+        """The id of the newest event in the log; 0 when it is empty."""
+        async with self._db.connection() as conn:
+            return await events.last_event(conn)
+
+    async def first_since(self, since: datetime) -> int:
+        """The id after which the events stand that were kept since then."""
+        async with self._db.connection() as conn:
+            return await events.first_since(conn, since)
+
+    async def follow(
+        self, after: int, *, type: str | None = None, task_id: UUID | None = None
+    ) -> AsyncIterator[LoggedEvent]:
+        """Events of the log after an id, for ever."""
+        listened = -math.inf
+        while True:
+            if time.monotonic() - listened > LISTEN_SECONDS:
+                await self.listen()
+                listened = time.monotonic()
+            found = await self.after(after, limit=BATCH, type=type, task_id=task_id)
+            for event in found:
+                yield event
+                after = event.id
+            if len(found) < BATCH:
+                await asyncio.sleep(PAUSE)
+
+    async def replay(self, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
+        """Publish the log's events since then once more, under their old ids. Returns how many."""
+        async with self._db.operating() as conn:
+            place, last = await events.first_since(conn, since), await events.last_event(conn)
+            total = 0
+            while True:
+                count, place = await events.replay(conn, place, last, limit=BATCH, type=type, task_id=task_id)
+                if not count:
+                    return total
+                total += count
+
+    async def blocked(self, *, limit: int = 100) -> list[BlockedEvent]:
+        """Events that cannot be told, the first first."""
+        async with self._db.connection() as conn:
+            return await events.list_blocked(conn, limit=limit)
+
+    async def drop_blocked(self, ids: Sequence[int] | None) -> list[int]:
+        """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went."""
+        async with self._db.operating() as conn:
+            return await events.drop_blocked(conn, ids)
+
+    async def relays(self) -> list[RelayState]:
+        """How the relays of the living workers fare; empty: none relays."""
+        async with self._db.connection() as conn:
+            return await events.states(conn)
+
+    async def relaying(self) -> Relaying:
+        """The relays and consumers of the living workers, and what has not been published yet."""
+        async with self._db.connection() as conn:
+            lags = await events.lags(conn)
+            relays = [
+                RelayOverview(**vars(state), **vars(lags.get(state.worker, _NOTHING)))
+                for state in await events.states(conn)
+            ]
+            consumers = await events.consumers(conn)
+            unpublished, oldest = await overview.outbox(conn)
+            blocked = await events.blocked(conn)
+        return Relaying(
+            relays=relays,
+            consumers=consumers,
+            unpublished=unpublished,
+            oldest=oldest if unpublished else None,
+            blocked=blocked,
+        )
 
 
 _NOTHING = Lag(pending=0, oldest=None)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from qw.client import Client
 from qw.core.errors import Invalid, NotFound
 from qw.core.task import Task
 from qw.core.task.payload import Json
@@ -79,10 +78,9 @@ class ShownRun:
     told: Sequence[StoredSignal] = field(default=())
 
 
-async def shown(client: Client, run_id: UUID) -> ShownRun:
-    """Raise NotFound when there is no such run."""
-    async with client.snapshot() as conn:
-        found = await _Reader(conn).run(run_id)
+async def read_tree(conn: Connection, run_id: UUID) -> ShownRun:
+    """Within one snapshot. Raise NotFound when there is no such run."""
+    found = await _Reader(conn).run(run_id)
     if found is None:
         raise NotFound(f"run {run_id} does not exist")
     return found
@@ -177,4 +175,4 @@ def _signal(step: Step) -> str | None:
     return name if isinstance(name, str) else None
 
 
-__all__ = ["ShownItem", "ShownItems", "ShownRun", "ShownStep", "shown"]
+__all__ = ["ShownItem", "ShownItems", "ShownRun", "ShownStep", "read_tree"]

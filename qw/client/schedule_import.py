@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qw.client import Client
-from qw.client.apply import How
+from qw.client.connections import Connections
+from qw.client.definitions import How
 from qw.client.schedules import drop, put
 from qw.core.errors import Conflict, Fault, Invalid
 from qw.core.schedule import Schedule
@@ -32,7 +32,7 @@ class ImportedSchedule:
 
 
 async def import_crontab(
-    client: Client,
+    db: Connections,
     jobs: Sequence[CronJob],
     *,
     owner: str,
@@ -46,7 +46,7 @@ async def import_crontab(
     *prune* removes those that no job stands for any more. Raise Conflict for the names that others have, unless
     *replace*, and Invalid; then nothing is changed.
     """
-    async with client.operating() as conn, conn.transaction():
+    async with db.operating() as conn, conn.transaction():
         await applied.lock(conn)
         ours = await _owned(conn, owner)
         wanted = named(jobs, prefix=prefix, known=ours, reuse=prune)

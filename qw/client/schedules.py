@@ -1,4 +1,4 @@
-"""What people do with schedules. `Client.schedules` is this over the client's connections.
+"""`Client.schedules`: looked up, changed, fired by hand.
 
 async with Client(url) as client:
     nightly = parse_schedule("nightly", {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "type": "noop"})
@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import Literal, NoReturn
 from uuid import UUID
 
+from qw.client.connections import Namespace, check_limit
 from qw.core.duration import format_duration
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
@@ -25,10 +26,10 @@ from qw.store import applied, fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
-from qw.store.pool import Pool, Single, as_operator
 from qw.store.schedules import Ref, StoredSchedule
 
 MAX_BACKFILL = 1000  # ticks at once
+MOST = 1000  # schedules or ticks in one answer
 _MICROSECOND = timedelta(microseconds=1)
 
 Change = Literal["added", "changed", "unchanged"]
@@ -42,37 +43,37 @@ class Backfilled:
     known: int
 
 
-class Schedules:
+class Schedules(Namespace):
     """A schedule is named by its name or its id. *clock*, where it can be given, is for tests."""
-
-    def __init__(self, pool: Pool | Single) -> None:
-        self._pool = pool
 
     # -- looked up
 
     async def get(self, ref: Ref) -> StoredSchedule:
-        async with self._pool.connection() as conn:
+        async with self._db.connection() as conn:
             return await schedules.get(conn, ref) or await _missing(conn, ref)
 
     async def page(self, *, after: str = "", limit: int = 1000) -> list[StoredSchedule]:
         """The schedules in name order, at most 1,000; the next page begins *after* the last one's name."""
-        async with self._pool.connection() as conn:
-            return await schedules.page(conn, after=after, limit=min(limit, 1000))
+        check_limit(limit, MOST)
+        async with self._db.connection() as conn:
+            return await schedules.page(conn, after=after, limit=limit)
 
     async def fires(self, ref: Ref, *, before: datetime = LAST_TICK, limit: int = 100) -> list[StoredFire]:
-        """What became of its ticks before one, the latest first."""
-        async with self._pool.connection() as conn:
+        """What became of its ticks before one, the latest first, at most 1,000."""
+        check_limit(limit, MOST)
+        async with self._db.connection() as conn:
             stored = await schedules.get(conn, ref) or await _missing(conn, ref)
-            return await fires.of_schedule(conn, stored.id, before=before, limit=min(limit, 1000))
+            return await fires.of_schedule(conn, stored.id, before=before, limit=limit)
 
     async def next(self, ref: Ref, *, count: int = 10) -> list[Tick]:
         """Its next ticks, as if it were not paused; at most 1,000."""
+        check_limit(count, MOST)
         stored = await self.get(ref)
         return upcoming(stored.schedule, stored.created_at, max(stored.mark, stored.read_at), count)
 
     async def late(self, *, by: timedelta = LATE, limit: int = 100) -> list[tuple[str, timedelta]]:
         """Schedules that nobody serves: overdue by more than *by*, the longest first, and by how much."""
-        async with self._pool.connection() as conn:
+        async with self._db.connection() as conn:
             return await schedules.late(conn, by=by, limit=limit)
 
     # -- changed
@@ -85,7 +86,7 @@ class Schedules:
         A name that is taken raises Conflict. With *replace* the schedule of that name is changed instead: it stays
         paused if it is, and what was due before now will not fire.
         """
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             known = await schedules.lock(conn, schedule.name, clock=clock)
             if known is None:
                 new = id or new_id()
@@ -104,7 +105,7 @@ class Schedules:
 
     async def pause(self, *refs: Ref) -> None:
         """No tick fires until they are resumed: all of them, or none where one is missing. Safe to repeat."""
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs):
                 await schedules.pause(conn, stored.id)
 
@@ -113,7 +114,7 @@ class Schedules:
 
         All of them, or none where one is missing. Safe to repeat.
         """
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs, clock):
                 await _resume(conn, stored)
 
@@ -122,7 +123,7 @@ class Schedules:
 
         Safe to repeat by *id*. Raises what keeps its run from starting.
         """
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             stored = await _locked(conn, ref)
             if id is not None and await fires.has_made(conn, stored.id, id):
                 return id
@@ -139,7 +140,7 @@ class Schedules:
 
         At most 1,000 at once, none older than 31 days, none after now; overlap does not count. Safe to repeat.
         """
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
             ticks = _past_ticks(stored, since, until)
             known = await fires.fired_among(conn, stored.id, ticks)
@@ -154,7 +155,7 @@ class Schedules:
 
         What they made goes on, and what became of their ticks is kept for its time.
         """
-        async with as_operator(self._pool) as conn, conn.transaction():
+        async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs, clock):
                 await drop(conn, stored)
 
@@ -162,7 +163,7 @@ class Schedules:
 def upcoming(schedule: Schedule, created_at: datetime, after: datetime, count: int) -> list[Tick]:
     """The next ticks after an instant, as people want to see them."""
     when = timing(schedule, created_at)
-    return [shown(when, tick) for tick in islice(ticks_of(schedule, created_at, after), min(count, 1000))]
+    return [shown(when, tick) for tick in islice(ticks_of(schedule, created_at, after), count)]
 
 
 async def _locked(conn: Connection, ref: Ref, clock: datetime | None = None) -> StoredSchedule:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from qw.client import Client
+from qw.client.connections import Connections
+from qw.client.runs import Runs
 from qw.core.errors import NotFound
 from qw.core.why import Reason, RunFacts, StepFacts, reasons, run_reasons
 from qw.store import runs, why, workers
 from qw.store.runs import StoredStep
 
 
-async def why_waits(client: Client, id: UUID) -> list[Reason]:
+async def why_waits(db: Connections, id: UUID) -> list[Reason]:
     """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
-    async with client.connection() as conn:
+    async with db.connection() as conn:
         facts = await why.facts(conn, id)
     if facts is not None:
         return reasons(facts)
     try:
-        return run_reasons(await _run_facts(client, id))
+        return run_reasons(await _run_facts(db, id))
     except NotFound:
         raise NotFound(f"neither a task nor a run has the id {id}") from None
 
@@ -35,12 +36,12 @@ def _step_facts(step: StoredStep) -> StepFacts:
     )
 
 
-async def _run_facts(client: Client, id: UUID) -> RunFacts:
+async def _run_facts(db: Connections, id: UUID) -> RunFacts:
     from qw.core.workflow import parse_workflow  # a task's reasons need none of it
 
-    found = await client.run(id)
+    found = await Runs(db).get(id)
     run = found.run
-    async with client.connection() as conn:
+    async with db.connection() as conn:
         documents = await runs.documents(conn, [run.version])
         has_news, living = await why.waits_for_advance(conn, id), await workers.living(conn)
     workflow = parse_workflow(run.workflow, documents[run.version])

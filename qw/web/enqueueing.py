@@ -9,7 +9,6 @@ from uuid import UUID, uuid5
 
 from pydantic import Field, model_validator
 
-from qw.client import workflows
 from qw.core.errors import Invalid, guess
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, key_faults
 from qw.core.task.payload import JsonObject, raise_faults
@@ -79,7 +78,7 @@ async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
     await call.site.check_type(form.type)
     _check_payload(call, form.type, form.payload)
     if form.workflow_id:
-        await workflows.get_one(call.client, form.workflow_id)
+        await call.client.workflows.by_id(form.workflow_id)
 
 
 async def enqueued_task(call: Request[TaskForm, Any]) -> UUID:

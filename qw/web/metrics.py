@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from qw import __version__
-from qw.client import Client, monitoring
+from qw.client import Client
 from qw.core.task import Status, measure
 from qw.core.task.measure import BOUNDS, Measure
 from qw.store.overview import Gauges
@@ -27,11 +27,11 @@ Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 
 async def exposition(client: Client, requests: Requests) -> bytes:
     families = [
-        *_queues(await client.stats()),
-        *_workers(await client.workers()),
-        *_gauges(await monitoring.gauges(client)),
-        *_attempts(await monitoring.attempt_measures(client)),
-        *_schedules(await monitoring.schedule_measures(client)),
+        *_queues(await client.queues.stats()),
+        *_workers(await client.workers.all()),
+        *_gauges(await client.health.gauges()),
+        *_attempts(await client.health.attempt_measures()),
+        *_schedules(await client.health.schedule_measures()),
         *_http(requests),
     ]
     registry = CollectorRegistry()

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import RunDetails
+from qw.client.runs import RunDetails
 from qw.core.task.masking import masked, masked_error
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
@@ -80,5 +80,5 @@ def _step(step: StoredStep) -> StepEntity:
 
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> RunWithSteps | None:
     """The run once it is over, if the caller prefers to wait and it ends by then."""
-    ended = await call.in_time(lambda longest: call.client.wait_run(id, timeout=longest))
+    ended = await call.in_time(lambda longest: call.client.runs.wait(id, timeout=longest))
     return with_steps(ended) if ended else None

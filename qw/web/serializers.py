@@ -9,7 +9,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import Client, monitoring, workflows
+from qw.client import Client
 from qw.core.task import FILED_UNDER, Status, Task
 from qw.core.task.masking import masked, masked_error, masked_object
 from qw.core.task.payload import Json, JsonObject
@@ -87,16 +87,16 @@ def relations(text: str | None) -> frozenset[str]:
 
 async def entities(client: Client, tasks: Sequence[Task], relations: Collection[str] = ()) -> list[TaskEntity]:
     """*tasks* with what stands elsewhere about them: their workflows and last errors, and the *relations* asked for."""
-    under = await workflows.filed_under(client, tasks)
-    errors = await monitoring.last_errors(client, tasks)
+    under = await client.tasks.workflow_ids(tasks)
+    errors = await client.tasks.last_errors(tasks)
     shown = [_task(task, under.get(task.id), errors.get(task.id)) for task in tasks]
     if "workflow" in relations:
-        found = await workflows.get(client, set(under.values()))
+        found = await client.workflows.by_ids(set(under.values()))
         for task, one in zip(tasks, shown, strict=True):
             workflow = found.get(under[task.id]) if task.id in under else None
             one["workflow"] = workflow_entity(workflow) if workflow else None
     if "logs" in relations:
-        lines = await monitoring.logs(client, [task.id for task in tasks])
+        lines = await client.tasks.first_logs([task.id for task in tasks])
         for task, one in zip(tasks, shown, strict=True):
             one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
     return shown

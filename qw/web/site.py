@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qw.client import Client
-from qw.client.events import last_event, relay_states
 from qw.client.lookups import Lookups
 from qw.config import Settings
 from qw.core.errors import Invalid, QwError, Unreachable, guess
@@ -88,7 +87,7 @@ class Site:
         self.trimmer = Trimmer()
         self.readers = 0
         self.closing = asyncio.Event()
-        self.newest_event = Fresh(lambda: last_event(client), seconds=0.2)
+        self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, self.requests))
         self._types: frozenset[str] = frozenset()
 
@@ -96,7 +95,7 @@ class Site:
         """Raise Invalid for a type that no worker has ever registered. Asks the database only about what is new."""
         if type in self._types:
             return
-        self._types = frozenset(await self.client.types())
+        self._types = frozenset(await self.client.tasks.types())
         if type not in self._types:
             known = sorted(self._types)
             hint = guess(type[:60], known)
@@ -123,7 +122,7 @@ class Site:
 
     async def _looked(self) -> Health:
         try:
-            workers, relays = await self.client.workers(), await relay_states(self.client)
+            workers, relays = await self.client.workers.all(), await self.client.events.relays()
             return Health(error=None, workers=workers, relays=relays)
         except QwError as error:
             return Health(error=error)

@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from qw.client import Client
-from qw.client.admin import revoke
 from qw.core.errors import Conflict, LacksRight
 from qw.core.rights import VERBS, Right
 from qw.store.ids import new_id
@@ -214,17 +213,17 @@ async def test_a_program_is_told_which_right_it_lacks(granted: str) -> None:
         with pytest.raises(LacksRight, match="lacks the right 'enqueue'"):
             await client.enqueue("noop")
         with pytest.raises(LacksRight, match="lacks the right 'operate'"):
-            await client.cancel([new_id()])
+            await client.tasks.cancel([new_id()])
         with pytest.raises(LacksRight, match="lacks the right 'operate'"):
             await client.schedules.pause("s")
     async with Client(as_role(granted, Right.ENQUEUE)) as client:
         with pytest.raises(LacksRight, match="lacks the right 'operate'"):
             await client.enqueue("command", {"argv": ["true"]})
         with pytest.raises(LacksRight, match="lacks the right 'read'"):
-            await client.stats()
+            await client.queues.stats()
 
 
 async def test_what_was_not_granted_cannot_be_revoked(granted: str) -> None:
     async with Client(granted) as client:
         with pytest.raises(Conflict, match=r"was not granted 'read'; its right 'operate' includes that"):
-            await revoke(client, role(Right.OPERATE), "read")
+            await client.rights.revoke(role(Right.OPERATE), "read")

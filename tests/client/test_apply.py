@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from qw.client import Client, admin, apply
-from qw.client.apply import How
+from qw.client import Client
+from qw.client.definitions import How
 from qw.core.errors import Conflict, Invalid
 from qw.core.queue.limits import Limits
 from qw.core.task.payload import JsonObject
@@ -35,7 +35,7 @@ NIGHTLY = "schedules:\n  nightly: {cron: '0 3 * * *', workflow: a}\n"
 
 
 async def applied(client: Client, *files: Definitions, owner: str = "ours", **how: bool) -> dict[str, str]:
-    found = await apply.apply(client, files, owner=owner, by="zoe", **how)
+    found = await client.definitions.apply(files, owner=owner, by="zoe", **how)
     return {f"{one.kind} {one.name}": one.how.value for one in found.changes}
 
 
@@ -45,7 +45,7 @@ async def test_what_is_applied_is_there_and_again_changes_nothing(client: Client
 
     assert first == {"workflow a": "added", "workflow b": "added", "schedule nightly": "added"}
     assert set(again.values()) == {"unchanged"}
-    assert [one.name for one in await client.workflows()] == ["a", "b"]
+    assert [one.name for one in await client.workflows.all()] == ["a", "b"]
     assert (await client.schedules.get("nightly")).schedule.cron == "0 3 * * *"
     assert await value(conn, "select count(*) from qw.workflow_version") == 2
 
@@ -53,19 +53,19 @@ async def test_what_is_applied_is_there_and_again_changes_nothing(client: Client
 async def test_a_diff_shows_the_same_and_changes_nothing(client: Client, conn: Connection) -> None:
     await applied(client, file("a"))
 
-    found = await apply.diff(client, [file("a", "b", type="data_processing")], owner="ours")
+    found = await client.definitions.diff([file("a", "b", type="data_processing")], owner="ours")
 
     assert [(one.name, one.how) for one in found.changes] == [("a", How.CHANGED), ("b", How.ADDED)]
     assert found.changes[0].before == {"steps": [{"id": "a", "type": "noop"}]}
     assert not found.is_empty
-    assert [one.name for one in await client.workflows()] == ["a"]
+    assert [one.name for one in await client.workflows.all()] == ["a"]
 
 
 async def test_who_applied_what_and_when_is_kept(client: Client) -> None:
     await applied(client, file("a"))
     await applied(client, file("a"))
 
-    (entry,) = await apply.history(client)
+    (entry,) = await client.definitions.history()
 
     assert (entry.owner, entry.by) == ("ours", "zoe")
     assert entry.changes == [{"kind": "workflow", "name": "a", "how": "added"}]
@@ -81,7 +81,7 @@ async def test_only_what_the_set_owns_is_pruned_and_only_when_asked(client: Clie
     assert left == {"workflow a": "left", "workflow b": "unchanged", "schedule nightly": "left"}
     await applied(client, file("b"), prune=True)
 
-    assert [one.name for one in await client.workflows()] == ["b", "c", "stranger", "theirs"]
+    assert [one.name for one in await client.workflows.all()] == ["b", "c", "stranger", "theirs"]
     assert await client.schedules.page() == []
     assert await column(conn, "select name from qw.owned order by name") == ["b", "c", "theirs"]
 
@@ -109,7 +109,7 @@ webhooks: {billing: {url: "http://y"}}
 async def test_what_another_set_owns_is_not_touched_unless_it_is_taken_over(client: Client, conn: Connection) -> None:
     await applied(client, loads(ALL), owner="theirs")
 
-    found = await apply.diff(client, [loads(ALL)], owner="ours")
+    found = await client.definitions.diff([loads(ALL)], owner="ours")
     with pytest.raises(Conflict) as refused:
         await applied(client, loads(ALL.replace("1h", "2h")))
 
@@ -149,7 +149,7 @@ async def test_what_is_still_needed_is_removed_by_force_only_and_what_runs_goes_
     id = await begun(conn, "par")
     less = loads("workflows: {other: {steps: [{id: a, type: noop}]}}")
 
-    found = await apply.diff(client, [less], owner="child", prune=True)
+    found = await client.definitions.diff([less], owner="child", prune=True)
     with pytest.raises(Conflict) as refused:
         await applied(client, less, owner="child", prune=True)
 
@@ -160,7 +160,7 @@ async def test_what_is_still_needed_is_removed_by_force_only_and_what_runs_goes_
         "unused": (),
     }
     assert "workflow kid is needed by workflow par, schedule hourly, 1 run of par in progress" in str(refused.value)
-    assert {one.name for one in await client.workflows()} == {"kid", "other", "par"}
+    assert {one.name for one in await client.workflows.all()} == {"kid", "other", "par"}
 
     await applied(client, less, owner="child", prune=True, force=True)
     run = await Driver(conn=conn).finish(id)
@@ -190,11 +190,11 @@ async def test_a_file_that_is_wrong_anywhere_changes_nothing(client: Client) -> 
     with pytest.raises(Invalid, match=r"g\.yaml: the workflow a is defined in another of these files too"):
         await applied(client, file("a"), file("a", source="g.yaml"))
 
-    assert await client.workflows() == []
+    assert await client.workflows.all() == []
 
 
 async def test_a_type_that_nobody_serves_yet_is_a_warning(client: Client, conn: Connection) -> None:
-    found = await apply.apply(client, [file("a", type="resize")], owner="o", by="me")
+    found = await client.definitions.apply([file("a", type="resize")], owner="o", by="me")
 
     assert found.warnings == ["workflow a: no worker has registered the task type 'resize'"]
     await types.serve(conn, {})
@@ -208,7 +208,7 @@ async def test_a_daemons_file_never_brings_back_what_was_there_before(client: Cl
     assert await runs.offer_workflow(conn, "w", new)
     assert not await runs.offer_workflow(conn, "w", old)
 
-    assert (await client.workflow("w")).document == new
+    assert (await client.workflows.get("w")).document == new
 
 
 REST = """
@@ -235,7 +235,7 @@ async def test_a_queue_that_somebody_resumed_is_paused_again(client: Client, con
     await applied(client, loads(REST))
     await queues.resume(conn, "reports")
 
-    found = await apply.diff(client, [loads(REST)], owner="ours")
+    found = await client.definitions.diff([loads(REST)], owner="ours")
     (change,) = [one for one in found.changes if one.how is How.CHANGED]
     assert (change.name, change.before, change.after) == ("reports", {"paused": False}, {"paused": True})
     await applied(client, loads(REST))
@@ -257,8 +257,8 @@ async def test_limits_are_applied_to_what_waits_already(client: Client, conn: Co
         "reports": "2 at once, 60/m, 1 at once per customer"
     }
     assert await column(conn, "select count(*) from qw.held") == [3]
-    await admin.limit_queue(client, "reports", Limits(concurrency=9))
-    found = await apply.diff(client, [loads(LIMITED)], owner="ours")
+    await client.queues.limit("reports", Limits(concurrency=9))
+    found = await client.definitions.diff([loads(LIMITED)], owner="ours")
     assert [(one.how, one.before) for one in found.changes] == [(How.CHANGED, {"concurrency": 9})]
 
     await applied(client, loads("queues: {}"), prune=True)
@@ -268,7 +268,7 @@ async def test_limits_are_applied_to_what_waits_already(client: Client, conn: Co
 
 
 async def test_limits_that_a_file_does_not_name_are_left(client: Client, conn: Connection) -> None:
-    await admin.limit_queue(client, "mail", Limits(concurrency=9))
+    await client.queues.limit("mail", Limits(concurrency=9))
 
     await applied(client, loads(REST))
 
@@ -301,7 +301,7 @@ async def test_what_is_pruned_of_the_rest_is_gone_and_a_queue_runs_again(client:
 
 
 async def test_what_only_daemons_read_is_said(client: Client) -> None:
-    found = await apply.diff(client, [loads(REST + "remote: {ocr: }", "f.yaml")], owner="ours")
+    found = await client.definitions.diff([loads(REST + "remote: {ocr: }", "f.yaml")], owner="ours")
 
     assert found.warnings == [
         "webhooks: no running daemon hands over events; one that starts from now on will",

@@ -80,11 +80,11 @@ async def test_closing_ends_an_enqueue_that_cannot_be_stored_with_an_error(
 async def test_a_closed_client_says_so_and_opens_nothing(url: str, conn: Connection, size: int) -> None:
     client = Client(url, size=size, name="closing")
     with pytest.raises(Unavailable, match="'closing' is not open"):
-        await client.stats()
+        await client.queues.stats()
     async with client:
         await client.enqueue("noop")
 
-    for call in (client.enqueue("noop"), client.enqueue("noop", unique_key="k"), client.stats()):
+    for call in (client.enqueue("noop"), client.enqueue("noop", unique_key="k"), client.queues.stats()):
         with pytest.raises(Unavailable, match="'closing' is not open"):
             await call
     await comes_true(lambda: _sessions_are_gone(conn))

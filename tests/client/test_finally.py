@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qw.client import Client, run_control
+from qw.client import Client
 from qw.core.task import Claim
 from qw.core.task.payload import Json
 from qw.store import runs
@@ -131,7 +131,7 @@ async def test_a_retry_with_corrected_outputs_does_no_step_again(conn: Connectio
     await driver.finish(id)
 
     async with Client(url, size=1) as client:
-        await run_control.retry(client, id, document={"steps": [step("a")], "outputs": {"n": "${{ steps.a.status }}"}})
+        await client.runs.retry(id, document={"steps": [step("a")], "outputs": {"n": "${{ steps.a.status }}"}})
     run = await driver.finish(id)
 
     assert (run.status, run.error, run.output) == ("completed", None, {"n": "completed"})

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from qw.client import Client, run_control
+from qw.client import Client
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.task import Claim
 from qw.core.task.payload import Json
@@ -47,7 +47,7 @@ async def test_a_retry_goes_on_from_what_failed_and_keeps_what_is_finished(conn:
     await kept(conn, *CHAIN, on_failure=[step("tell")])
     id = await failed(conn, "b")
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
 
     driver = Driver(conn=conn)
     assert await driver.statuses(id) == {"a": "completed", "b": "running"}
@@ -60,7 +60,7 @@ async def test_a_step_that_was_undone_is_done_again_and_no_other(conn: Connectio
     await kept(conn, step("a", compensate={"type": "noop"}), step("b", "a"), step("c", "a"), step("d", "b", "c"))
     id = await failed(conn, "d")
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn)
     await driver.finish(id)
 
@@ -71,8 +71,8 @@ async def test_who_retried_and_who_cancelled_is_kept(conn: Connection, client: C
     await kept(conn, *CHAIN)
     id = await failed(conn, "b")
 
-    await run_control.retry(client, id, step="a", by="zoe")
-    await client.cancel_run(id, by="max")
+    await client.runs.retry(id, step="a", by="zoe")
+    await client.runs.cancel(id, by="max")
 
     told = [(one.name, one.sent_by, one.payload) for one in await runs.signals(conn, id)]
     retried = {"step": "a", "latest": False, "edited": False}
@@ -86,7 +86,7 @@ async def test_items_that_were_undone_are_done_again(conn: Connection, client: C
     await kept(conn, {**EACH, "compensate": {"type": "noop"}}, step("b", "each"))
     id = await failed(conn, "b")
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn)
     run = await driver.finish(id)
 
@@ -98,7 +98,7 @@ async def test_a_retry_from_a_foreach_does_all_its_items_again(conn: Connection,
     id = await failed(conn)
 
     for step_id, done in (("each", ["each[0]", "each[1]"]), ("a", ["a", "each[0]", "each[1]"])):
-        await run_control.retry(client, id, step=step_id)
+        await client.runs.retry(id, step=step_id)
         driver = Driver(conn=conn)
         await driver.finish(id)
 
@@ -109,7 +109,7 @@ async def test_a_retry_from_a_step_does_it_and_what_needs_it_again(conn: Connect
     await kept(conn, *CHAIN, step("x", "a"))
     id = await failed(conn)
 
-    await run_control.retry(client, id, step="b")
+    await client.runs.retry(id, step="b")
     driver = Driver(conn=conn)
     run = await driver.finish(id)
 
@@ -122,10 +122,10 @@ async def test_a_retry_takes_the_newest_definition_only_when_asked(conn: Connect
     id = await failed(conn, "b")
     await kept(conn, step("a"), step("b", "a", type="data_processing"), step("d", "b"))
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     await Driver(conn=conn, act=failing("b")).finish(id)
     assert await value(conn, "select count(*) from qw.task where type = 'data_processing'") == 0
-    await run_control.retry(client, id, latest=True)
+    await client.runs.retry(id, latest=True)
     driver = Driver(conn=conn)
     await driver.finish(id)
 
@@ -137,20 +137,20 @@ async def test_an_edited_definition_is_for_this_run_only(conn: Connection, clien
     await kept(conn, *CHAIN)
     id = await failed(conn, "b")
 
-    await run_control.retry(client, id, document={"steps": [step("a"), step("z", "a")]})
+    await client.runs.retry(id, document={"steps": [step("a"), step("z", "a")]})
     driver = Driver(conn=conn)
     await driver.finish(id)
 
     assert driver.done == ["z"]
     assert list(await driver.steps(id)) == ["a", "z"]
-    assert [one["id"] for one in (await client.workflow("w")).document["steps"]] == ["a", "b", "c"]  # type: ignore[index,union-attr,call-overload]
+    assert [one["id"] for one in (await client.workflows.get("w")).document["steps"]] == ["a", "b", "c"]  # type: ignore[index,union-attr,call-overload]
 
 
 async def test_items_that_were_completed_are_not_done_again(conn: Connection, client: Client) -> None:
     await kept(conn, step("each", foreach=[1, 2, 3, 4], **{"with": {"n": "${{ item }}"}}, max_parallel=2))
     id = await failed(conn, "each[2]")
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn, act=lambda claim: claim.payload["n"])
     run = await driver.finish(id)
 
@@ -165,7 +165,7 @@ async def test_a_cancelled_run_can_be_retried(conn: Connection, client: Client) 
     await runs.cancel(conn, id)
     await Driver(conn=conn).advance()
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
 
     assert (await Driver(conn=conn).finish(id)).status == "completed"
 
@@ -176,15 +176,15 @@ async def test_what_cannot_be_retried_says_why(conn: Connection, client: Client)
     going = await begun(conn)
 
     with pytest.raises(Conflict, match="the run is running; only one that is over"):
-        await run_control.retry(client, going)
+        await client.runs.retry(going)
     with pytest.raises(Conflict, match="nothing in it failed; name a step"):
-        await run_control.retry(client, done)
+        await client.runs.retry(done)
     with pytest.raises(Invalid, match="'bb' is not a step; did you mean 'b'"):
-        await run_control.retry(client, done, step="bb")
+        await client.runs.retry(done, step="bb")
     with pytest.raises(Invalid, match="at least one step"):
-        await run_control.retry(client, done, document={})
+        await client.runs.retry(done, document={})
     with pytest.raises(NotFound):
-        await run_control.retry(client, new_id())
+        await client.runs.retry(new_id())
 
 
 APPROVAL: Any = {"id": "ok", "type": "approval", "with": {"message": "really?"}}
@@ -197,7 +197,7 @@ async def test_an_approval_knows_who_and_when(conn: Connection, client: Client) 
     await driver.settle()
     assert (await driver.steps(id))["ok"].result == {"message": "really?"}
 
-    assert await run_control.approve(client, id, by="zoe", comment="fine") == "ok"
+    assert await client.runs.approve(id, by="zoe", comment="fine") == "ok"
     run = await driver.finish(id)
 
     assert run.output == {"b": {"by": "zoe"}}
@@ -212,7 +212,7 @@ async def test_a_rejection_takes_the_way_of_a_failure(conn: Connection, client: 
     driver = Driver(conn=conn)
     await driver.settle()
 
-    await run_control.reject(client, id, "ok", by="zoe", comment="too dear")
+    await client.runs.reject(id, "ok", by="zoe", comment="too dear")
     run = await driver.finish(id)
 
     assert (run.status, run.detail, run.error) == ("failed", "compensated", "step ok: rejected by zoe: too dear")
@@ -223,12 +223,12 @@ async def test_an_approval_is_decided_once_and_only_where_there_is_one(conn: Con
     id = await begun(conn)
 
     with pytest.raises(Conflict, match=r"waits for 0 approvals \(none\)"):
-        await run_control.approve(client, id, by="x")
+        await client.runs.approve(id, by="x")
     with pytest.raises(Invalid, match="'a' is not an approval of workflow w; there are: ok"):
-        await run_control.approve(client, id, "a", by="x")
-    await run_control.approve(client, id, "ok", by="x")
+        await client.runs.approve(id, "a", by="x")
+    await client.runs.approve(id, "ok", by="x")
     with pytest.raises(Conflict, match="is decided already"):
-        await run_control.reject(client, id, "ok", by="y")
+        await client.runs.reject(id, "ok", by="y")
     assert (await Driver(conn=conn).finish(id)).status == "completed"
     with pytest.raises(Conflict, match="nothing to decide any more"):
-        await run_control.reject(client, id, "ok", by="y")
+        await client.runs.reject(id, "ok", by="y")

@@ -59,7 +59,7 @@ async def test_a_result_comes_back_as_a_value_of_its_type(client: Client, shop: 
 
     assert await client.result(task.id, type=Greeting) == Greeting(text="Hello, Ada! (1)", at=NOON)
     assert await client.result(task.id, dict[str, str]) == await client.result(task.id)
-    assert (await client.get(task.id)).queue == "mail"
+    assert (await client.tasks.get(task.id)).queue == "mail"
     with pytest.raises(Invalid, match=rf"result of task {task.id} \(greet\): Input should be a valid integer"):
         await client.result(task.id, int)
 
@@ -76,7 +76,7 @@ async def test_a_failed_task_raises_its_error_and_attempts(client: Client, shop:
 
 async def test_a_cancelled_task_raises_the_reason(client: Client) -> None:
     task = await refuse.enqueue(client)
-    await client.cancel([task.id], reason="not needed")
+    await client.tasks.cancel([task.id], reason="not needed")
 
     with pytest.raises(TaskCancelled, match="was cancelled: not needed") as caught:
         await client.result(task.id)
@@ -100,13 +100,13 @@ async def test_many_are_enqueued_at_once_and_within_a_transaction(client: Client
         await client.enqueue_task(new, conn=conn)
         raise psycopg.Rollback
     with pytest.raises(NotFound):
-        await client.get(new.id)
+        await client.tasks.get(new.id)
 
 
 async def test_options_are_those_of_the_task_in_the_database(client: Client) -> None:
     own = greet.options(queue="other", priority=1, delay=timedelta(hours=1), unique_key="ada", headers={"a": "b"})
     own = own.options(max_retries=9, timeout=timedelta(seconds=7))
-    stored = await client.get((await own.enqueue(client, "Ada", NOON)).id)
+    stored = await client.tasks.get((await own.enqueue(client, "Ada", NOON)).id)
 
     assert (stored.queue, stored.priority, stored.unique_key, stored.headers) == ("other", 1, "ada", {"a": "b"})
     assert (stored.max_retries, stored.timeout) == (9, timedelta(seconds=7))
@@ -123,9 +123,9 @@ async def test_a_synchronous_program_enqueues_within_its_transaction(client: Cli
         conn.rollback()
         kept: UUID = greet.options(priority=0).enqueue_sync(conn, "Bob", at=NOON)
 
-    stored = await client.get(kept)
+    stored = await client.tasks.get(kept)
     assert (stored.payload, stored.priority) == ({"name": "Bob", "at": "2026-01-01T12:00:00Z"}, 0)
     with pytest.raises(NotFound):
-        await client.get(lost)
+        await client.tasks.get(lost)
     with psycopg.connect(url) as conn, pytest.raises(Invalid, match="'replace' needs a Client"):
         greet.options(on_conflict="replace").enqueue_sync(conn, "Bob", NOON)

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from qw.client import Client, explain, run_control
+from qw.client import Client
+from qw.client.tasks import explain
 from qw.core.errors import Conflict, Invalid
 from qw.core.task import Claim
 from qw.core.task.payload import Json
@@ -56,7 +57,7 @@ async def task_of(conn: Connection, id: UUID, step_id: str) -> UUID:
 async def test_a_retry_does_not_repeat_what_was_not_undone(conn: Connection, client: Client) -> None:
     id = await half_undone(conn)
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn)
     run = await driver.finish(id)
 
@@ -66,7 +67,7 @@ async def test_a_retry_does_not_repeat_what_was_not_undone(conn: Connection, cli
 async def test_a_failed_compensation_is_retried_and_the_run_follows(conn: Connection, client: Client) -> None:
     id = await half_undone(conn)
 
-    await run_control.retry(client, id, step="compensate:charge", by="zoe")
+    await client.runs.retry(id, step="compensate:charge", by="zoe")
     driver = Driver(conn=conn)
     assert (await driver.run(id)).status == "running"
     run = await driver.finish(id)
@@ -80,7 +81,7 @@ async def test_a_compensation_is_retried_with_an_edited_definition(conn: Connect
     id = await half_undone(conn)
     edited: Any = [PAY[0], {**PAY[1], "compensate": {"type": "noop", "with": {"better": True}}}, PAY[2]]
 
-    await run_control.retry(client, id, step="compensate:charge", document={"steps": edited})
+    await client.runs.retry(id, step="compensate:charge", document={"steps": edited})
     run = await Driver(conn=conn).finish(id)
 
     assert run.detail == "compensated"
@@ -93,12 +94,12 @@ async def test_the_task_of_a_failed_compensation_is_retried_and_the_run_follows(
     id = await half_undone(conn)
     task = await task_of(conn, id, "compensate:charge")
 
-    assert await client.retry([task]) == {task: "retried"}
+    assert await client.tasks.retry([task]) == {task: "retried"}
     run = await Driver(conn=conn, act=failing("compensate:charge")).finish(id)
     assert (run.detail, run.error) == ("compensation_failed", "step ship: boom; not undone: compensate:charge (boom)")
-    assert await client.retry([task]) == {task: "retried"}
+    assert await client.tasks.retry([task]) == {task: "retried"}
     with pytest.raises(Conflict, match="the run is running"):
-        await run_control.retry(client, id)
+        await client.runs.retry(id)
     run = await Driver(conn=conn).finish(id)
 
     assert (run.detail, run.error) == ("compensated", "step ship: boom")
@@ -108,9 +109,9 @@ async def test_the_task_of_a_failed_compensation_is_retried_and_the_run_follows(
 async def test_a_compensation_that_its_run_left_behind_is_not_retried(conn: Connection, client: Client) -> None:
     id = await half_undone(conn)
     task = await task_of(conn, id, "compensate:charge")
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
 
-    answers = await client.retry([task])
+    answers = await client.tasks.retry([task])
 
     assert answers == {task: "left_behind"}
     assert "what the task undoes stands again" in str(explain(task, "retry", answers[task]))
@@ -120,7 +121,7 @@ async def test_a_compensation_that_its_run_left_behind_is_not_retried(conn: Conn
 async def test_what_was_undone_by_hand_is_marked_as_done(conn: Connection, client: Client) -> None:
     id = await half_undone(conn)
 
-    done = await run_control.compensation_done(client, id, "charge", by="zoe", comment="refunded at the bank")
+    done = await client.runs.mark_compensated(id, "charge", by="zoe", comment="refunded at the bank")
 
     assert done == "compensate:charge"
     run = await Driver(conn=conn).finish(id)
@@ -130,7 +131,7 @@ async def test_what_was_undone_by_hand_is_marked_as_done(conn: Connection, clien
     assert shown.result == {"byHand": True, "by": "zoe", "comment": "refunded at the bank"}
     assert [(one.name, one.sent_by) for one in await runs.signals(conn, id)] == [("run:compensation-done", "zoe")]
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn)
     await driver.finish(id)
     assert driver.done == ["reserve", "charge", "ship"]
@@ -140,12 +141,12 @@ async def test_what_cannot_be_marked_as_done_says_why(conn: Connection, client: 
     id = await half_undone(conn)
 
     with pytest.raises(Conflict, match="compensate:reserve is completed; only a compensation that failed"):
-        await run_control.compensation_done(client, id, "reserve", by="x")
+        await client.runs.mark_compensated(id, "reserve", by="x")
     with pytest.raises(Invalid, match="'ship' is not a compensation of this run"):
-        await run_control.compensation_done(client, id, "ship", by="x")
-    await run_control.retry(client, id, step="compensate:charge")
+        await client.runs.mark_compensated(id, "ship", by="x")
+    await client.runs.retry(id, step="compensate:charge")
     with pytest.raises(Conflict, match="its compensations are still at work"):
-        await run_control.compensation_done(client, id, "charge", by="x")
+        await client.runs.mark_compensated(id, "charge", by="x")
 
 
 async def test_a_compensation_task_of_on_failure_follows_too(conn: Connection, client: Client) -> None:
@@ -154,7 +155,7 @@ async def test_a_compensation_task_of_on_failure_follows_too(conn: Connection, c
     run = await Driver(conn=conn, act=failing("b", "undo")).finish(id)
     assert run.detail == "compensation_failed"
 
-    await client.retry([await task_of(conn, id, "undo")])
+    await client.tasks.retry([await task_of(conn, id, "undo")])
     run = await Driver(conn=conn).finish(id)
 
     assert (run.detail, run.error) == ("compensated", "step b: boom")
@@ -169,7 +170,7 @@ async def test_what_a_compensation_task_has_undone_is_done_again_and_not_undone_
     undone, undo = await task_of(conn, id, "a"), await task_of(conn, id, "undo")
     await tasks.keep_checkpoint(conn, undo, f"undo:{undone}", {"action": "undone"})
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn, act=failing("c", "undo"))
     await driver.finish(id)
 
@@ -189,11 +190,11 @@ async def test_a_run_above_follows_when_what_it_could_not_undo_is_undone(conn: C
     assert run.detail == "compensation_failed"
     (below,) = await column(conn, "select id from qw.run where workflow = 'inner'")
     with pytest.raises(Conflict, match=f"compensate:child undoes run {below}"):
-        await run_control.retry(client, id, step="compensate:child")
+        await client.runs.retry(id, step="compensate:child")
     with pytest.raises(Conflict, match="what step child started is half undone"):
-        await run_control.retry(client, id)
+        await client.runs.retry(id)
 
-    await client.retry([await task_of(conn, below, "compensate:charge")])
+    await client.tasks.retry([await task_of(conn, below, "compensate:charge")])
     run = await Driver(conn=conn).finish(id)
 
     assert (run.detail, run.error) == ("compensated", "step bad: boom")
@@ -209,7 +210,7 @@ async def test_a_run_above_follows_where_items_could_not_be_undone(conn: Connect
 
     for below in await column(conn, "select id from qw.run where workflow = 'inner'"):
         assert (await Driver(conn=conn).run(id)).detail == "compensation_failed"
-        await run_control.retry(client, below, step="compensate:charge")
+        await client.runs.retry(below, step="compensate:charge")
         await Driver(conn=conn).finish(below)
 
     assert (await Driver(conn=conn).run(id)).detail == "compensated"
@@ -223,7 +224,7 @@ async def test_a_retry_goes_on_in_the_runs_below(conn: Connection, client: Clien
     run = await Driver(conn=conn, act=failing("ship", "compensate:charge")).finish(id)
     assert run.status == "failed"
 
-    await run_control.retry(client, id)
+    await client.runs.retry(id)
     driver = Driver(conn=conn)
     run = await driver.finish(id)
 

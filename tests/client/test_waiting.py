@@ -9,7 +9,6 @@ import pytest
 from psycopg.errors import UndefinedFunction
 
 from qw.client import Client
-from qw.client.why import why_waits
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.engine.advance import _not_before
 from qw.store import runs
@@ -214,7 +213,7 @@ async def test_a_run_that_sleeps_says_so_and_nothing_else(conn: Connection, url:
     id = await begun(conn)
 
     async with Client(url, size=2) as client:
-        assert [reason.code for reason in await why_waits(client, id)] == ["sleeps"]
+        assert [reason.code for reason in await client.tasks.why(id)] == ["sleeps"]
 
 
 async def test_sql_names_the_calling_role_as_the_sender_of_a_signal(conn: Connection) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from qw.client import Client
-from qw.client.workflows import progress
 from qw.core.task import Status
 from qw.store.connection import Connection
 from qw.store.runs import workflows
@@ -23,10 +22,10 @@ async def test_progress_tells_of_one_moment(conn: Connection, other: Connection,
     async with Client(url) as client:
         async with other.transaction():
             await other.execute("lock table qw.run_step")
-            looking = asyncio.create_task(progress(client, workflow.id))
+            looking = asyncio.create_task(client.workflows.progress(workflow.id))
             await until_somebody_waits(conn)
             assert (await Driver(conn=other).finish(id)).status == "completed"
-        during, after = await looking, await progress(client, workflow.id)
+        during, after = await looking, await client.workflows.progress(workflow.id)
 
     assert (during.counts[Status.COMPLETED], during.total, during.to_come, during.open_runs) == (1, 1, 1, 1)
     assert (after.counts[Status.COMPLETED], after.total, after.to_come, after.open_runs) == (2, 2, 0, 0)

@@ -170,8 +170,8 @@ async def started(url: str) -> UUID:
     """A run of two steps, whose second one a daemon makes."""
     steps: Json = [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "needs": ["a"]}]
     async with Client(url, size=1) as client:
-        await client.keep_workflow(parse_workflow("two", {"steps": steps}))
-        return await client.start_workflow("two")
+        await client.workflows.save(parse_workflow("two", {"steps": steps}))
+        return await client.runs.start("two")
 
 
 def expect_that_steps_cost_nothing(queue: Queue, clock: SteppingClock) -> None:

@@ -333,7 +333,8 @@ def test_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(daemons: D
         "    async with Client(sys.argv[1]) as client:\n"
         "        for _ in range(10):\n"
         "            back = ids[::-1]\n"
-        "            await asyncio.gather(client.cancel(ids), client.retry(back), client.cancel(back, running=True))\n"
+        "            all = client.tasks\n"
+        "            await asyncio.gather(all.cancel(ids), all.retry(back), all.cancel(back, running=True))\n"
         "asyncio.run(main())\n"
     )
     subprocess.run(

@@ -12,7 +12,6 @@ from datetime import timedelta
 import pytest
 
 from qw.client import Client
-from qw.client.admin import limit_queue, pause_queue, resume_queue, unlimit_queue
 from qw.core.queue.limits import limits_of
 from qw.core.task import NewTask, Status
 from qw.store.connection import Connection
@@ -32,7 +31,7 @@ async def test_no_more_run_at_once_than_the_limits_allow_under_kills_cancels_and
     daemons: Daemons, queue: Queue, conn: Connection, url: str, seconds: int
 ) -> None:
     async with Client(url) as client:
-        await limit_queue(client, "narrow", limits_of({"concurrency": AT_ONCE, "key": "payload.n", "per_key": PER_KEY}))
+        await client.queues.limit("narrow", limits_of({"concurrency": AT_ONCE, "key": "payload.n", "per_key": PER_KEY}))
         running = [daemons().ready() for _ in range(3)]
         until = time.monotonic() + seconds
         await asyncio.gather(
@@ -53,7 +52,7 @@ async def test_no_more_run_at_once_than_the_limits_allow_under_kills_cancels_and
 
 async def test_a_rate_holds_over_three_daemons(daemons: Daemons, conn: Connection, queue: Queue, url: str) -> None:
     async with Client(url) as client:
-        await limit_queue(client, "narrow", limits_of({"rate": "20/2s"}))
+        await client.queues.limit("narrow", limits_of({"rate": "20/2s"}))
         for daemon in [daemons() for _ in range(3)]:
             daemon.ready()
         await client.enqueue_many(NewTask(type="noop", id=new_id(), queue="narrow") for _ in range(60))
@@ -74,9 +73,9 @@ async def test_limits_change_while_tasks_run(daemons: Daemons, queue: Queue, con
             NewTask(type="nap", id=new_id(), queue="narrow", payload={"seconds": 0.02}) for _ in range(400)
         )
         for limits in ({"concurrency": 1}, {"concurrency": 20}, {"rate": "100/s"}):
-            await limit_queue(client, "narrow", limits_of(limits))
+            await client.queues.limit("narrow", limits_of(limits))
             await asyncio.sleep(0.3)
-        await unlimit_queue(client, "narrow")
+        await client.queues.unlimit("narrow")
         wait_until(lambda: queue.value(OPEN) == 0, 60)
 
     await expect_whole(conn)
@@ -106,7 +105,7 @@ async def _produce(client: Client, until: float) -> None:
     chance = random.Random(5)
     while time.monotonic() < until:
         await asyncio.sleep(0.02)
-        if len(await client.find_ids(Filter(status=Status.PENDING), limit=300)) == 300:
+        if len(await client.tasks.find_ids(Filter(status=Status.PENDING), limit=300)) == 300:
             continue
         new = [
             NewTask(type="counted", id=new_id(), queue="narrow", payload={"n": chance.randrange(KEYS)})
@@ -124,11 +123,13 @@ async def _meddle(client: Client, conn: Connection, until: float) -> None:
     while time.monotonic() < until:
         recent = await column(conn, "select id from qw.task order by id desc limit 60")
         busy = await column(conn, "select task_id from qw.running")
-        await client.cancel([id for id in [*recent, *busy] if chance.random() < 0.1], running=chance.random() < 0.5)
-        await client.retry([id for id in recent if chance.random() < 0.1])
+        await client.tasks.cancel(
+            [id for id in [*recent, *busy] if chance.random() < 0.1], running=chance.random() < 0.5
+        )
+        await client.tasks.retry([id for id in recent if chance.random() < 0.1])
         if chance.random() < 0.1:
-            await pause_queue(client, "narrow", by="test")
-            await resume_queue(client, "narrow")
+            await client.queues.pause("narrow", by="test")
+            await client.queues.resume("narrow")
         await asyncio.sleep(0.05)
 
 

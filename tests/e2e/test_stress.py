@@ -75,8 +75,8 @@ async def _meddle(client: Client, conn: Connection, until: float) -> None:
     while time.monotonic() < until:
         recent = await column(conn, "select id from qw.task order by id desc limit 40")
         some = [id for id in recent if chance.random() < 0.1]
-        await client.cancel(some, running=chance.random() < 0.5)
-        await client.retry([id for id in recent if chance.random() < 0.1])
+        await client.tasks.cancel(some, running=chance.random() < 0.5)
+        await client.tasks.retry([id for id in recent if chance.random() < 0.1])
         rows = await (
             await conn.execute("select task_id, fence from qw.finished order by finished_at desc limit 20")
         ).fetchall()

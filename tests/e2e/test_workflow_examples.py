@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qw.client import Client, RunDetails, run_control
+from qw.client import Client
+from qw.client.runs import RunDetails
 from qw.core.errors import Conflict
 from qw.core.task.payload import JsonObject
 from tests.e2e.daemon_process import ROOT, Daemons
@@ -24,8 +25,8 @@ async def client(daemons: Daemons) -> Client:
 
 
 async def ran(client: Client, name: str, given: JsonObject | None = None) -> RunDetails:
-    id = await client.start_workflow(name, given)
-    return await client.wait_run(id, timeout=timedelta(seconds=20))
+    id = await client.runs.start(name, given)
+    return await client.runs.wait(id, timeout=timedelta(seconds=20))
 
 
 async def test_parallel_map_sub_workflow_and_shell(client: Client) -> None:
@@ -60,11 +61,11 @@ async def test_the_saga_undoes_what_it_did_in_reverse(client: Client, tmp_path: 
 
 async def test_the_release_waits_for_a_person_a_signal_and_a_timer(client: Client) -> None:
     async with client:
-        id = await client.start_workflow("release", {"version": "1.2"})
-        await run_control.signal(client, id, "deployed", {"version": "1.2"})
-        await run_control.approve(client, id, "review", by="zoe")
+        id = await client.runs.start("release", {"version": "1.2"})
+        await client.runs.signal(id, "deployed", {"version": "1.2"})
+        await client.runs.approve(id, "review", by="zoe")
         with pytest.raises(Conflict):
-            await run_control.reject(client, id, "review", by="adam")
-        done = await client.wait_run(id, timeout=timedelta(seconds=20))
+            await client.runs.reject(id, "review", by="adam")
+        done = await client.runs.wait(id, timeout=timedelta(seconds=20))
 
     assert done.run.output == {"version": "1.2", "approvedBy": "zoe"}

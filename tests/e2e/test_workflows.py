@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from qw.client import Client, run_control
+from qw.client import Client
 from qw.core.task.payload import JsonObject
 from qw.core.workflow import parse_workflow
 from tests.databases import wait_until
@@ -35,8 +35,8 @@ SAGA: JsonObject = {
 
 async def start(url: str) -> None:
     async with Client(url) as client:
-        await client.keep_workflow(parse_workflow("saga", SAGA))
-        await asyncio.gather(*(client.start_workflow("saga", {"fail": n % 2 == 0}) for n in range(RUNS)))
+        await client.workflows.save(parse_workflow("saga", SAGA))
+        await asyncio.gather(*(client.runs.start("saga", {"fail": n % 2 == 0}) for n in range(RUNS)))
 
 
 def test_two_hundred_runs_end_right_although_their_daemon_is_killed_twice(daemons: Daemons, queue: Queue) -> None:
@@ -76,11 +76,11 @@ DEEP: JsonObject = {
 
 async def start_deep(url: str, count: int) -> None:
     async with Client(url) as client:
-        await client.keep_workflow(parse_workflow("inner", INNER))
-        await client.keep_workflow(parse_workflow("deep", DEEP))
+        await client.workflows.save(parse_workflow("inner", INNER))
+        await client.workflows.save(parse_workflow("deep", DEEP))
         for n in range(count):
-            run = await client.start_workflow("deep", {"fail": n % 2 == 0})
-            await run_control.signal(client, run, "go", {"n": n})
+            run = await client.runs.start("deep", {"fail": n % 2 == 0})
+            await client.runs.signal(run, "go", {"n": n})
 
 
 def test_sleeps_signals_and_runs_below_live_through_two_kills(daemons: Daemons, queue: Queue) -> None:

@@ -33,8 +33,8 @@ async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
 
 async def run_of_two(url: str) -> None:
     async with Client(url, size=1) as client:
-        await client.keep_workflow(parse_workflow("two", TWO))
-        await client.start_workflow("two")
+        await client.workflows.save(parse_workflow("two", TWO))
+        await client.runs.start("two")
 
 
 async def finish_what_waits(conn: Connection) -> None:

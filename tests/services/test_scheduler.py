@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from qw.client import Client, monitoring
+from qw.client import Client
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.schedule.document import parse_schedule
 from qw.core.schedule.fire_decision import SkipReason
@@ -96,7 +96,7 @@ async def test_a_due_schedule_makes_a_task_that_knows_its_tick(
 
     (fire,) = await fires(client)
     assert fire.task_id is not None
-    task = await client.get(fire.task_id)
+    task = await client.tasks.get(fire.task_id)
     assert (task.type, task.payload, task.queue, task.priority, task.max_retries) == (
         "http_request", {"url": "http://x"}, "web", 2, 7,
     )  # fmt: skip
@@ -115,14 +115,14 @@ async def test_nothing_happens_before_a_tick(client: Client, daemons: Daemons) -
 
 async def test_a_due_schedule_starts_a_run_with_its_first_tasks(client: Client, daemons: Daemons) -> None:
     document: Any = {"input": {"name": "string", "n": {"default": 3}}, "steps": [{"id": "a", "type": "noop"}]}
-    await client.keep_workflow(parse_workflow("hello", document))
+    await client.workflows.save(parse_workflow("hello", document))
     await add(client, workflow="hello", payload={"name": "zoe"})
 
     await daemons.start().step(clock=NOW + MINUTE)
 
     (fire,) = await fires(client)
     assert fire.run_id is not None
-    run = await client.run(fire.run_id)
+    run = await client.runs.get(fire.run_id)
     assert (run.run.workflow, run.run.input) == ("hello", {"name": "zoe", "n": 3})
     assert [step.step for step in run.steps] == ["a"]
 
@@ -130,7 +130,7 @@ async def test_a_due_schedule_starts_a_run_with_its_first_tasks(client: Client, 
 async def test_a_run_that_cannot_start_is_a_skip_that_says_why(
     client: Client, daemons: Daemons, conn: Connection
 ) -> None:
-    await client.keep_workflow(parse_workflow("hello", {"steps": [{"id": "a", "type": "noop"}]}))
+    await client.workflows.save(parse_workflow("hello", {"steps": [{"id": "a", "type": "noop"}]}))
     await add(client, "broken", workflow="hello")
     await add(client, "whole")
     await conn.execute("delete from qw.workflow")
@@ -428,7 +428,7 @@ async def test_a_tick_is_skipped_while_the_last_task_is_not_final(client: Client
     await scheduler.step(clock=NOW + 2 * MINUTE)
     first, second = await fires(client)
     assert first.task_id is not None
-    await client.cancel([first.task_id])
+    await client.tasks.cancel([first.task_id])
     await scheduler.step(clock=NOW + 3 * MINUTE)
 
     assert told(await fires(client)) == ["12:01 fired", "12:02 overlap", "12:03 fired"]
@@ -450,7 +450,7 @@ async def test_a_tick_may_take_the_place_of_the_last_task(client: Client, daemon
 
 
 async def test_runs_overlap_like_tasks(client: Client, daemons: Daemons, conn: Connection) -> None:
-    await client.keep_workflow(parse_workflow("w", {"steps": [{"id": "a", "type": "noop"}]}))
+    await client.workflows.save(parse_workflow("w", {"steps": [{"id": "a", "type": "noop"}]}))
     await add(client, "skips", workflow="w", overlap="skip")
     await add(client, "cancels", workflow="w", overlap="cancel")
     scheduler = daemons.start()
@@ -461,7 +461,7 @@ async def test_runs_overlap_like_tasks(client: Client, daemons: Daemons, conn: C
     assert told(await fires(client, "skips")) == ["12:01 fired", "12:02 overlap"]
     first, _ = await fires(client, "cancels")
     assert first.run_id is not None
-    assert (await client.run(first.run_id)).run.cancel_asked
+    assert (await client.runs.get(first.run_id)).run.cancel_asked
 
 
 # -- by hand
@@ -472,7 +472,7 @@ async def test_a_trigger_fires_now_even_when_paused(client: Client, daemons: Dae
 
     id = await client.schedules.trigger("s")
 
-    assert (await client.get(id)).type == "noop"
+    assert (await client.tasks.get(id)).type == "noop"
     (fire,) = await fires(client)
     assert (fire.cause, fire.task_id) == ("trigger", id)
 
@@ -486,7 +486,7 @@ async def test_a_trigger_can_be_repeated_by_id(client: Client) -> None:
 
 
 async def test_a_trigger_of_a_workflow_that_is_gone_says_so(client: Client, conn: Connection) -> None:
-    await client.keep_workflow(parse_workflow("w", {"steps": [{"id": "a", "type": "noop"}]}))
+    await client.workflows.save(parse_workflow("w", {"steps": [{"id": "a", "type": "noop"}]}))
     await add(client, workflow="w")
     await conn.execute("update qw.workflow set is_active = false")
 
@@ -539,7 +539,7 @@ async def test_what_could_not_be_made_is_refused_at_once(client: Client) -> None
         await add(client, type="nop")
     with pytest.raises(NotFound, match="there is no workflow 'w'"):
         await add(client, workflow="w")
-    await client.keep_workflow(parse_workflow("w", {"input": {"a": "string"}, "steps": [{"id": "a", "type": "noop"}]}))
+    await client.workflows.save(parse_workflow("w", {"input": {"a": "string"}, "steps": [{"id": "a", "type": "noop"}]}))
     with pytest.raises(Invalid, match=r"input\.a: is missing"):
         await add(client, workflow="w")
     with pytest.raises(Invalid, match="at: it never fires: its last time has passed"):
@@ -572,7 +572,7 @@ async def test_what_was_missed_and_what_succeeded_is_measured(
     await add(client, "never", paused=True)
     await daemons.start().step(clock=NOW + 3 * MINUTE)
     [task] = await column(conn, "select id from qw.task")
-    started = await monitoring.schedule_measures(client)
+    started = await client.health.schedule_measures()
 
     await conn.execute("delete from qw.ready")
     await conn.execute(
@@ -581,7 +581,7 @@ async def test_what_was_missed_and_what_succeeded_is_measured(
         (task, NOW),
     )
 
-    never, nightly = await monitoring.schedule_measures(client)
+    never, nightly = await client.health.schedule_measures()
     assert (never.next_tick, never.missed, never.succeeded_at) == (None, 0, None)
     assert (nightly.next_tick, nightly.missed, nightly.succeeded_at) == (NOW + 4 * MINUTE, 2, NOW)
     assert [each.succeeded_at for each in started] == [None, None]

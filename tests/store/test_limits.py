@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from qw.client import Client
-from qw.client.admin import amend_limits, limit_queue, unlimit_queue
 from qw.core.queue.limits import limits_of
 from qw.core.task import Claim, Lane, NewTask, Status
 from qw.core.task.ending import Failed, HandedBack, Outcome, Snoozed, WorkerDied
@@ -463,7 +462,7 @@ async def test_a_new_limit_takes_in_what_waits_and_counts_what_runs(conn: Connec
     waiting = await put(conn, *range(1500))
 
     async with Client(url) as client:
-        await limit_queue(client, "q", limits_of({"concurrency": 4}))
+        await client.queues.limit("q", limits_of({"concurrency": 4}))
 
     assert await value(conn, "select count(*) from qw.held") == 1500
     assert set(await admitted(conn)) == {claim.id for claim in running}
@@ -478,8 +477,8 @@ async def test_a_limit_that_is_dropped_lets_all_go_in_their_old_order(conn: Conn
     await admit(conn)
 
     async with Client(url) as client:
-        assert await unlimit_queue(client, "q") is True
-        assert await unlimit_queue(client, "q") is False
+        assert await client.queues.unlimit("q") is True
+        assert await client.queues.unlimit("q") is False
 
     assert await column(conn, "select task_id from qw.ready order by seq") == ids
     assert await value(conn, "select count(*) from qw.admitted") == 0
@@ -491,8 +490,8 @@ async def test_a_limit_that_is_dropped_lets_all_go_in_their_old_order(conn: Conn
 
 async def test_limits_are_amended_one_by_one(url: str) -> None:
     async with Client(url) as client:
-        await amend_limits(client, "q", {"concurrency": 1, "key": "payload.a", "per_key": 1})
-        found = await amend_limits(client, "q", {"concurrency": 5, "rate": "1/s"})
+        await client.queues.amend_limits("q", {"concurrency": 1, "key": "payload.a", "per_key": 1})
+        found = await client.queues.amend_limits("q", {"concurrency": 5, "rate": "1/s"})
 
     assert found == limits_of({"concurrency": 5, "rate": "1/s", "key": "payload.a", "per_key": 1})
 

@@ -10,8 +10,6 @@ import pytest
 
 from benchmarks.growth import FILL_FINISHED, FILL_READY
 from qw.client import Client
-from qw.client.admin import overview
-from qw.client.why import why_waits
 from qw.core.task import Status
 from qw.core.why import MOST_AHEAD
 from qw.store import tasks
@@ -51,7 +49,7 @@ async def first(client: Client, query: str, *, of: int = 1) -> list[UUID]:
 
 
 async def test_the_status_counts_no_big_table(full: Client) -> None:
-    found = await overview(full)
+    found = await full.health.overview()
 
     assert found.failures[0].failed == SIZE // 100
     assert await looked_at(full) < SIZE // 10
@@ -69,7 +67,7 @@ async def test_why_reads_as_far_as_it_counts_and_no_further(full: Client, query:
     [id] = await first(full, query)
     before = await looked_at(full)
 
-    assert await why_waits(full, id)
+    assert await full.tasks.why(id)
 
     assert await looked_at(full) - before < most
 
@@ -78,7 +76,7 @@ async def test_a_page_of_a_list_reads_about_a_page(full: Client) -> None:
     for match in (Filter(), Filter(status=Status.PENDING), Filter(status=Status.FAILED), Filter(type="noop")):
         before = await looked_at(full)
 
-        assert len(await full.find(match, limit=BATCH)) == BATCH
+        assert len(await full.tasks.find(match, limit=BATCH)) == BATCH
 
         assert await looked_at(full) - before < BATCH * 50
 

@@ -453,7 +453,7 @@ def _filled_tables(url: str) -> set[str]:
 def test_totals_beyond_ten_thousand_are_estimates_and_say_so(
     server_alone: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.client.workflows.COUNTED", 2)
+    monkeypatch.setattr("qw.client.tasks.COUNTED", 2)
     for _ in range(4):
         server_alone.task()
 

@@ -15,7 +15,7 @@ from qw.cli.output.text import ago, counted, printable
 from qw.core.errors import Invalid
 
 if TYPE_CHECKING:
-    from qw.client.apply import Changes, DefinitionChange
+    from qw.client.definitions import Changes, DefinitionChange
     from qw.definitions import Definitions
 
 app = verbs()
@@ -68,25 +68,25 @@ def apply(
     from qw.cli.commands.workflow_runs import myself
     from qw.cli.options.selection import confirm
     from qw.cli.session import with_client
-    from qw.client import apply as applying
+    from qw.client.definitions import How
 
     if history:
-        show_all(with_client(lambda client: applying.history(client)), _HISTORY, output)
+        show_all(with_client(lambda client: client.definitions.history()), _HISTORY, output)
         return
     read = read_files(files)
     name = owner or name_of(read)
     if force and not prune:
         raise Invalid("--force goes with --prune")
     if prune and not yes:
-        planned = with_client(lambda client: applying.diff(client, read, owner=name, prune=True))
-        gone = [change for change in planned.changes if change.how is applying.How.REMOVED]
+        planned = with_client(lambda client: client.definitions.diff(read, owner=name, prune=True))
+        gone = [change for change in planned.changes if change.how is How.REMOVED]
         is_refused = any(change.needed_by for change in gone) and not force
         if gone and not is_refused:
             listed = ", ".join(f"{one.kind} {one.name}" for one in gone)
             confirm(f"Remove {listed}?", count=counted(len(gone), "definition"))
     done = with_client(
-        lambda client: applying.apply(
-            client, read, owner=name, by=myself(), prune=prune, take_over=take_over, force=force
+        lambda client: client.definitions.apply(
+            read, owner=name, by=myself(), prune=prune, take_over=take_over, force=force
         ),
         creates=True,
     )

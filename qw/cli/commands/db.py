@@ -142,15 +142,12 @@ _RIGHTS: Sequence[Column] = (
 
 
 async def _change(client: Client, how: str, role: str, right: str, dry_run: bool) -> list[str]:
-    from qw.client.admin import grant, revoke
-
-    return await {"grant": grant, "revoke": revoke}[how](client, role, right, dry_run=dry_run)
+    change = {"grant": client.rights.grant, "revoke": client.rights.revoke}[how]
+    return await change(role, right, dry_run=dry_run)
 
 
 async def _granted(client: Client) -> dict[str, list[Right]]:
-    from qw.client.admin import granted
-
-    return await granted(client)
+    return await client.rights.granted()
 
 
 async def _migrate(settings: Settings) -> list[Migration]:

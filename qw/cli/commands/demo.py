@@ -17,7 +17,8 @@ from qw.core.errors import Invalid
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from qw.client import Client, RunDetails
+    from qw.client import Client
+    from qw.client.runs import RunDetails
     from qw.config import Settings
     from qw.daemon.database import Database
     from qw.handlers.invoice.documents import Order
@@ -107,8 +108,8 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, patience: time
     try:
         async with _daemon(settings, place), Client(place.url, size=1, name="qw demo") as client:
             _say(f"Billing {customer} …")
-            run_id = await client.start_workflow("invoice", {"customerId": customer})
-            run = await client.wait_run(run_id, timeout=patience)
+            run_id = await client.runs.start("invoice", {"customerId": customer})
+            run = await client.runs.wait(run_id, timeout=patience)
             return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
     finally:
         if place.started and not keep:
@@ -134,7 +135,7 @@ async def _undone(client: Client, run: RunDetails) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for step in run.steps:
         if step.type == "compensation" and step.task_id is not None:
-            result = (await client.get(step.task_id)).result
+            result = (await client.tasks.get(step.task_id)).result
             entries = result.get("compensated") if isinstance(result, dict) else None
             found += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return found

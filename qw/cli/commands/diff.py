@@ -15,9 +15,8 @@ app = verbs()
 def diff(files: Files = None, owner: Owner = None, prune: Prune = False, output: Output = OutputFormat.TABLE) -> None:
     """Show what ``qw apply`` would change. Exit 1 if there are changes."""
     from qw.cli.session import with_client
-    from qw.client import apply
 
     read = read_files(files)
-    found = with_client(lambda client: apply.diff(client, read, owner=owner or name_of(read), prune=prune))
+    found = with_client(lambda client: client.definitions.diff(read, owner=owner or name_of(read), prune=prune))
     show_changes(found, output, with_text=True)
     raise typer.Exit(0 if found.is_empty else 1)

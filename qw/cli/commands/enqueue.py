@@ -141,7 +141,7 @@ async def _to_the_end(client: Client, id: UUID, output: OutputFormat, *, quiet: 
 
     if output is OutputFormat.TABLE or quiet:
         print(id, flush=True)
-    task = await client.get(id)
+    task = await client.tasks.get(id)
     if not task.status.is_final:
         await tail.say_if_nobody_takes(client, task.type, task.queue)
     show = tail.print_line if follow else lambda line: None
@@ -158,8 +158,8 @@ async def check_served(client: Client, type: str) -> None:
     """Refuse a type that no worker has ever served, and one that needs an extra that is not installed."""
     from importlib.util import find_spec
 
-    await client.check_type(type)
+    await client.tasks.check_type(type)
     if type == "data_processing" and find_spec("duckdb") is None:
-        workers = await client.workers()
+        workers = await client.workers.all()
         if not any(type in worker.types for worker in workers):
             raise Invalid("data_processing needs DuckDB where the daemon runs: pip install 'qw[data]'")

@@ -52,12 +52,10 @@ def tail(
 async def _tail(
     client: Client, follow: bool, type: str | None, task: str | None, since: datetime, output: OutputFormat
 ) -> None:
-    from qw.client import events
-
-    id = await client.resolve(task, path="--task") if task else None
-    place = await events.place_of(client, since)
+    id = await client.tasks.resolve(task, path="--task") if task else None
+    place = await client.events.first_since(since)
     if follow:
-        async for event in events.follow(client, place, type=type, task_id=id):
+        async for event in client.events.follow(place, type=type, task_id=id):
             _print(event, output)
             sys.stdout.flush()
     kept = await _kept(client, place, type, id)
@@ -70,10 +68,10 @@ async def _tail(
 
 
 async def _kept(client: Client, place: int, type: str | None, id: UUID | None) -> list[LoggedEvent]:
-    from qw.client import events
+    from qw.client.events import BATCH
 
     kept: list[LoggedEvent] = []
-    while found := await events.events_after(client, place, limit=events.BATCH, type=type, task_id=id):
+    while found := await client.events.after(place, limit=BATCH, type=type, task_id=id):
         kept += found
         place = found[-1].id
     return kept
@@ -103,15 +101,14 @@ def replay(
     """Publish events from the log again, with their original ids."""
     from qw.cli.options.values import past
     from qw.cli.session import with_client
-    from qw.client import events
 
     begin = past(since, "--since")
     assert begin is not None
 
     async def work(client: Client) -> None:
-        id = await client.resolve(task, path="--task") if task else None
-        count = await events.replay(client, begin, type=type, task_id=id)
-        if count and not await events.relay_states(client):
+        id = await client.tasks.resolve(task, path="--task") if task else None
+        count = await client.events.replay(begin, type=type, task_id=id)
+        if count and not await client.events.relays():
             say(f"{counted(count, 'event')} waiting for a daemon that relays events: qw daemon, with QW_BROKER set")
         else:
             say(f"{counted(count, 'event')} queued for publishing again")
@@ -151,9 +148,8 @@ def _oldest(part: RelayOverview | ConsumerState) -> str:
 def state(output: Output = OutputFormat.TABLE) -> None:
     """Show the state and lag of the daemons that publish events, and the consumers of commands."""
     from qw.cli.session import with_client
-    from qw.client import events
 
-    found = with_client(events.relaying)
+    found = with_client(lambda client: client.events.relaying())
     if output is OutputFormat.TABLE:
         print_relaying(found)
     else:
@@ -181,9 +177,8 @@ def blocked(
     Each is tried again, at most a minute apart. Only later events of the same task or run wait behind it.
     """
     from qw.cli.session import with_client
-    from qw.client import events
 
-    found = with_client(lambda client: events.blocked_events(client, limit=limit))
+    found = with_client(lambda client: client.events.blocked(limit=limit))
     show_all(found, BLOCKED_COLUMNS, output)
 
 
@@ -194,12 +189,11 @@ def drop(
 ) -> None:
     """Give up blocked events: nobody is told of them. Those that wait behind them are published then."""
     from qw.cli.session import with_client
-    from qw.client import events
     from qw.core.errors import Fault, Invalid, NotFound
 
     if bool(ids) == all:
         raise Invalid(Fault(path="ID", message="name the events to drop, or --all"))
-    dropped = with_client(lambda client: events.drop_blocked(client, ids or None))
+    dropped = with_client(lambda client: client.events.drop_blocked(ids or None))
     if missing := sorted(set(ids or []) - set(dropped)):
         raise NotFound(f"event {missing[0]} is not blocked; see: qw events blocked")
     say(f"{counted(len(dropped), 'event')} dropped")

@@ -32,7 +32,7 @@ async def show_log(client: Client, word: str, follow: bool, output: OutputFormat
     """Print the log; with *follow*, go on until the task is final, and say how it ended."""
     from qw.cli import tail
 
-    id = await client.resolve(word)
+    id = await client.tasks.resolve(word)
     if output is OutputFormat.JSON and not follow:
         lines: list[LogLine] = []
         await tail.show_new(client, id, tail.LogCursor(), lines.append)

@@ -16,7 +16,7 @@ from qw.core.errors import Invalid, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.client.admin import QueueOverview
+    from qw.client.queues import QueueOverview
     from qw.core.queue.limits import Limits
     from qw.core.task.payload import Json
 
@@ -50,9 +50,8 @@ def pause(
 ) -> None:
     """Stop claiming tasks of a queue. Running tasks are not affected."""
     from qw.cli.session import with_client
-    from qw.client.admin import pause_queue
 
-    with_client(lambda client: pause_queue(client, name, by=by or _me()))
+    with_client(lambda client: client.queues.pause(name, by=by or _me()))
     say(f"queue {name} is paused; resume it with: qw queue resume {name}")
 
 
@@ -60,9 +59,8 @@ def pause(
 def resume(name: Name) -> None:
     """Resume a paused queue."""
     from qw.cli.session import with_client
-    from qw.client.admin import resume_queue
 
-    was_paused = with_client(lambda client: resume_queue(client, name))
+    was_paused = with_client(lambda client: client.queues.resume(name))
     say(f"queue {name} {'goes on' if was_paused else 'was not paused'}")
 
 
@@ -121,7 +119,7 @@ def purge(
         done="cancelled",
         statuses=["pending", "retrying"],
         good=frozenset({"cancelled"}),
-        act=lambda client, some: client.cancel(some, reason="the queue was purged"),
+        act=lambda client, some: client.tasks.cancel(some, reason="the queue was purged"),
     )
     asked = Selection(
         words=[], filters=Filters(queue=name), all=False, yes=yes, dry_run=dry_run, output=output, quiet=quiet
@@ -150,23 +148,20 @@ def drain(
 
 
 async def _limit(client: Client, name: str, wanted: Mapping[str, Json], none: bool) -> Limits | None:
-    from qw.client.admin import amend_limits, limit_queue, unlimit_queue
     from qw.core.queue.limits import limits_of
 
     if not none:
-        return await amend_limits(client, name, wanted)
+        return await client.queues.amend_limits(name, wanted)
     if not wanted:
-        await unlimit_queue(client, name)
+        await client.queues.unlimit(name)
         return None
     limits = limits_of(wanted)
-    await limit_queue(client, name, limits)
+    await client.queues.limit(name, limits)
     return limits
 
 
 async def _list(client: Client) -> list[QueueOverview]:
-    from qw.client.admin import list_queues
-
-    return await list_queues(client)
+    return await client.queues.all()
 
 
 async def _drain(client: Client, name: str, patience: timedelta | None) -> None:

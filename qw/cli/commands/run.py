@@ -199,7 +199,7 @@ def _ask_what_to_do(id: UUID) -> bool:
     except KeyboardInterrupt:
         answer = "l"
     if answer.startswith("c"):
-        with_client(lambda client: client.cancel([id], running=True, reason="cancelled by ^C"))
+        with_client(lambda client: client.tasks.cancel([id], running=True, reason="cancelled by ^C"))
         return True
     if answer.startswith("l"):
         say(f"the task keeps running; follow it with: qw logs -f {id}")

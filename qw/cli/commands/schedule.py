@@ -224,7 +224,6 @@ def import_crontab(
     from qw.cli.commands.schedule_crontab import preview, read_crontab, report
     from qw.cli.commands.workflow_runs import myself
     from qw.cli.session import with_client
-    from qw.client.schedule_import import import_crontab as import_all
     from qw.core.errors import Invalid
 
     read = read_crontab(file, timezone=timezone, system=system, owner=owner, prefix=prefix)
@@ -234,8 +233,8 @@ def import_crontab(
     if prune and not jobs:
         raise Invalid("the crontab has no command to import, and --prune would remove all; use qw schedule remove")
     made = with_client(
-        lambda client: import_all(
-            client, jobs, owner=read.owner, by=myself(), prefix=prefix, prune=prune, replace=replace
+        lambda client: client.definitions.import_crontab(
+            jobs, owner=read.owner, by=myself(), prefix=prefix, prune=prune, replace=replace
         ),
         creates=True,
     )

@@ -13,7 +13,8 @@ from qw.clock import clock as database_clock
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.client.admin import Overview, QueueOverview
+    from qw.client.health import Overview
+    from qw.client.queues import QueueOverview
     from qw.store.workers import WorkerRow
 
 app = verbs()
@@ -72,9 +73,7 @@ def status(output: Output = OutputFormat.TABLE) -> None:
 
 
 async def _overlook(client: Client) -> Overview:
-    from qw.client.admin import overview
-
-    return await overview(client)
+    return await client.health.overview()
 
 
 def as_record(found: Overview) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def list_tasks(
     match = Filters(queue=queue, type=type, status=status, since=since, until=until, error=error, run=run).match()
 
     async def find(client: Client) -> Sequence[object]:
-        page = {} if before is None else {"before": await client.resolve(before, path="--before")}
-        return await client.find(match, limit=limit, **page)
+        page = {} if before is None else {"before": await client.tasks.resolve(before, path="--before")}
+        return await client.tasks.find(match, limit=limit, **page)
 
     show_all(with_client(find), TASK_COLUMNS, output, quiet=quiet)
 
@@ -100,7 +100,7 @@ def retry(
             done="retried",
             statuses=["failed"],
             good=frozenset({"retried"}),
-            act=lambda client, some: client.retry(some),
+            act=lambda client, some: client.tasks.retry(some),
         ),
         ctx,
     )
@@ -131,7 +131,7 @@ def cancel(
             done="cancelled",
             statuses=["pending", "retrying", *(["processing"] if running else [])],
             good=frozenset({"cancelled", "asked"}),
-            act=lambda client, some: client.cancel(some, running=running),
+            act=lambda client, some: client.tasks.cancel(some, running=running),
         ),
         ctx,
     )
@@ -154,8 +154,6 @@ def compensate(
     quiet: Quiet = False,
 ) -> None:
     """Undo completed tasks: enqueue one compensation task for each, as declared by its type."""
-    from qw.client.admin import compensate as compensate_all
-
     _change(
         BulkAction(
             verb="compensate",
@@ -163,7 +161,7 @@ def compensate(
             statuses=["completed"],
             good=frozenset({"compensating"}),
             repeated="was_compensated",
-            act=lambda client, some: compensate_all(client, some, reason=reason),
+            act=lambda client, some: client.tasks.compensate(some, reason=reason),
         ),
         ctx,
     )
@@ -187,8 +185,6 @@ def requeue(
     quiet: Quiet = False,
 ) -> None:
     """Enqueue copies of finished tasks as new tasks, at most one copy of each. The old tasks stay unchanged."""
-    from qw.client.admin import requeue as requeue_all
-
     _change(
         BulkAction(
             verb="requeue",
@@ -196,7 +192,7 @@ def requeue(
             statuses=["failed", "cancelled"],
             good=frozenset({"requeued"}),
             repeated="was_requeued",
-            act=requeue_all,
+            act=lambda client, some: client.tasks.requeue(some),
         ),
         ctx,
     )

@@ -31,10 +31,8 @@ def why(
 
 async def show_why(client: Client, word: str, output: OutputFormat) -> None:
     """Print the reasons, the strongest first."""
-    from qw.client.why import why_waits
-
-    id = await client.resolve(word)
-    reasons = await why_waits(client, id)
+    id = await client.tasks.resolve(word)
+    reasons = await client.tasks.why(id)
     if output is OutputFormat.JSON:
         show_record({"id": id, "reasons": record(reasons)}, output)
     elif output is OutputFormat.JSONL:

@@ -31,7 +31,7 @@ def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> N
     from qw.cli.commands.status import WORKER_COLUMNS
     from qw.cli.session import with_client
 
-    show_all(with_client(lambda client: client.workers()), WORKER_COLUMNS, output, quiet=quiet)
+    show_all(with_client(lambda client: client.workers.all()), WORKER_COLUMNS, output, quiet=quiet)
 
 
 @app.command("show", cls=Verb, epilog="Example: qw worker list --quiet")
@@ -69,17 +69,15 @@ def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Ou
 def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)]) -> None:
     """Ask a worker to finish its running tasks and stop, like SIGTERM. Its supervisor may restart it."""
     from qw.cli.session import with_client
-    from qw.client.admin import drain_worker
 
-    with_client(lambda client: drain_worker(client, id))
+    with_client(lambda client: client.workers.drain(id))
     say(f"worker {id} is draining; see: qw worker list")
 
 
 async def _one(client: Client, id: int) -> tuple[WorkerRow, list[InHand]]:
-    from qw.client.admin import in_hand
     from qw.core.errors import NotFound
 
-    for worker in await client.workers():
+    for worker in await client.workers.all():
         if worker.id == id:
-            return worker, await in_hand(client, id)
+            return worker, await client.workers.running(id)
     raise NotFound(f"worker {id} is not running; running workers: qw worker list")

@@ -35,7 +35,7 @@ def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
     """List workflows."""
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: client.workflows())
+    found = with_client(lambda client: client.workflows.all())
     if quiet:
         print("\n".join(workflow.name for workflow in found))
     else:
@@ -58,7 +58,7 @@ def runs(
     if status is not None and status not in set(RunStatus):
         raise Invalid(f"--status: {status[:60]!r} is not one of {', '.join(RunStatus)}")
     wanted = RunStatus(status) if status else None
-    found = with_client(lambda client: client.runs(workflow=workflow, status=wanted, limit=limit))
+    found = with_client(lambda client: client.runs.find(workflow=workflow, status=wanted, limit=limit))
     show_all(found, RUN_COLUMNS, output, quiet=quiet)
 
 
@@ -92,15 +92,13 @@ def start(
     patience = duration(timeout, "--timeout")
 
     async def begin(client: Client) -> ShownRun | UUID:
-        from qw.client.run_tree import shown
-
-        started = await client.start_workflow(name, given, id=run_id)
+        started = await client.runs.start(name, given, id=run_id)
         if not wait:
             return started
         if output is OutputFormat.TABLE or quiet:
             print(started, flush=True)
-        await client.wait_run(started, timeout=patience)
-        return await shown(client, started)
+        await client.runs.wait(started, timeout=patience)
+        return await client.runs.tree(started)
 
     done = with_client(begin, creates=True)
     if isinstance(done, UUID):
@@ -137,7 +135,7 @@ def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="Run id.")]) ->
     from qw.core.ids import parse_id
 
     run_id = parse_id(id)
-    with_client(lambda client: client.cancel_run(run_id, by=myself()))
+    with_client(lambda client: client.runs.cancel(run_id, by=myself()))
     say(f"run {run_id} is being cancelled")
 
 
@@ -174,17 +172,16 @@ def validate(
 
 
 async def _run_or_workflow(client: Client, word: str) -> Any:
-    from qw.client.run_tree import shown
     from qw.core.ids import parse_id
 
     try:
         id = parse_id(word)
     except Invalid:
-        return await client.workflow(word)
+        return await client.workflows.get(word)
     try:
-        return await shown(client, id)
+        return await client.runs.tree(id)
     except NotFound:
-        return await client.workflow(word)
+        return await client.workflows.get(word)
 
 
 def _show_run(found: ShownRun, output: OutputFormat) -> None:

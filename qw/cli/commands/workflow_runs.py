@@ -18,7 +18,7 @@ from qw.core.workflow.picture import PictureForm, drawn
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.client.run_control import Detailed
+    from qw.client.runs import InspectedRun
     from qw.core.task.payload import JsonObject
     from qw.core.workflow import Workflow
     from qw.core.workflow.run import StepStatus
@@ -71,16 +71,15 @@ def _of_database(word: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
 
 
 async def _looked_up(client: Client, word: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
-    from qw.client.run_control import detailed
     from qw.core.ids import parse_id
     from qw.core.workflow import parse_workflow
 
     try:
         run_id = parse_id(word)
     except Invalid:
-        stored = await client.workflow(word)
+        stored = await client.workflows.get(word)
         return parse_workflow(stored.name, stored.document), {}
-    found = await detailed(client, run_id)
+    found = await client.runs.inspect(run_id)
     return found.workflow, {step.step: step.status for step in found.steps}
 
 
@@ -93,11 +92,10 @@ def signal(
     """Send a signal to a run. It is kept if the run is not waiting for it yet."""
     from qw.cli.options.values import json_object
     from qw.cli.session import with_client
-    from qw.client import run_control
     from qw.core.ids import parse_id
 
     run_id, given = parse_id(id), json_object(payload, "--payload") if payload else None
-    with_client(lambda client: run_control.signal(client, run_id, name, given, by=by or myself()))
+    with_client(lambda client: client.runs.signal(run_id, name, given, by=by or myself()))
     say(f"run {run_id} is told {name}")
 
 
@@ -109,11 +107,10 @@ def approve(
 ) -> None:
     """Approve a waiting approval step."""
     from qw.cli.session import with_client
-    from qw.client import run_control
     from qw.core.ids import parse_id
 
     run_id, who = parse_id(id), by or myself()
-    decided = with_client(lambda client: run_control.approve(client, run_id, step, by=who, comment=comment))
+    decided = with_client(lambda client: client.runs.approve(run_id, step, by=who, comment=comment))
     say(f"{decided} of run {run_id} is approved by {who}")
 
 
@@ -125,11 +122,10 @@ def reject(
 ) -> None:
     """Reject a waiting approval step. The run fails, unless the step has continue_on_error."""
     from qw.cli.session import with_client
-    from qw.client import run_control
     from qw.core.ids import parse_id
 
     run_id, who = parse_id(id), by or myself()
-    decided = with_client(lambda client: run_control.reject(client, run_id, step, by=who, comment=comment))
+    decided = with_client(lambda client: client.runs.reject(run_id, step, by=who, comment=comment))
     say(f"{decided} of run {run_id} is rejected by {who}")
 
 
@@ -152,7 +148,6 @@ def retry(
 ) -> None:
     """Restart a finished run. Completed steps that were not undone are kept."""
     from qw.cli.session import with_client
-    from qw.client import run_control
     from qw.core.ids import parse_id
 
     if from_failed and step is not None:
@@ -160,9 +155,9 @@ def retry(
     if latest and edit:
         raise Invalid("--latest and --edit are mutually exclusive")
     run_id = parse_id(id)
-    document = _edited(with_client(lambda client: run_control.detailed(client, run_id))) if edit else None
+    document = _edited(with_client(lambda client: client.runs.inspect(run_id))) if edit else None
     who = by or myself()
-    with_client(lambda client: run_control.retry(client, run_id, step=step, latest=latest, document=document, by=who))
+    with_client(lambda client: client.runs.retry(run_id, step=step, latest=latest, document=document, by=who))
     say(f"run {run_id} goes on")
 
 
@@ -174,15 +169,14 @@ def compensation_done(
 ) -> None:
     """Mark a failed compensation as done, after the step was undone by hand."""
     from qw.cli.session import with_client
-    from qw.client import run_control
     from qw.core.ids import parse_id
 
     run_id, who = parse_id(id), by or myself()
-    done = with_client(lambda client: run_control.compensation_done(client, run_id, step, by=who, comment=comment))
+    done = with_client(lambda client: client.runs.mark_compensated(run_id, step, by=who, comment=comment))
     say(f"{done} of run {run_id} is marked as done by {who}")
 
 
-def _edited(found: Detailed) -> JsonObject:
+def _edited(found: InspectedRun) -> JsonObject:
     """The run's definition as it comes back from the editor. What was typed is kept in a file when it is wrong."""
     import yaml
 

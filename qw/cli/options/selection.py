@@ -177,7 +177,7 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
 async def ids_of(client: Client, words: Sequence[str]) -> list[UUID]:
     """The tasks that *words* (ids, or their unique beginnings) name; ``-`` stands for the words on stdin."""
     given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
-    return list(dict.fromkeys([await client.resolve(word) for word in given]))
+    return list(dict.fromkeys([await client.tasks.resolve(word) for word in given]))
 
 
 async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> list[UUID]:
@@ -191,7 +191,7 @@ async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> lis
 async def all_ids(client: Client, match: Filter) -> list[UUID]:
     """Every matching id, the newest first."""
     ids: list[UUID] = []
-    while page := await client.find_ids(match, limit=10_000, **({"before": ids[-1]} if ids else {})):
+    while page := await client.tasks.find_ids(match, limit=10_000, **({"before": ids[-1]} if ids else {})):
         ids += page
     return ids
 
@@ -243,7 +243,7 @@ def _show(asked: Selection, answers: dict[UUID, str], good: Sequence[UUID]) -> N
 
 
 def _refusal(wanted: BulkAction, id: UUID, answer: str) -> QwError | None:
-    from qw.client import explain
+    from qw.client.tasks import explain
 
     if answer in wanted.good or answer == wanted.repeated:
         return None

@@ -31,7 +31,7 @@ Line = tuple[int, bytes]
 
 async def enqueue_lines(client: Client, wanted: TaskOptions, output: OutputFormat, *, quiet: bool) -> None:
     """Enqueue what stdin has. Raise Invalid naming the line of each fault."""
-    known = frozenset(await client.types())
+    known = frozenset(await client.tasks.types())
     source = sys.stdin.buffer
     if source.seekable():
         start = source.tell()

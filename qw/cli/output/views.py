@@ -95,8 +95,8 @@ def _number(worker: int | None) -> str:
 
 async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     """The page of one task."""
-    id = await client.resolve(word)
-    task, attempts, lines = _shown(await client.get(id)), await client.attempts(id), await _log(client, id)
+    id = await client.tasks.resolve(word)
+    task, attempts, lines = _shown(await client.tasks.get(id)), await client.tasks.attempts(id), await _log(client, id)
     if output is not OutputFormat.TABLE:
         show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
         return
@@ -112,8 +112,8 @@ def _shown(task: Task) -> Task:
 
 async def _log(client: Client, id: UUID) -> list[LogLine]:
     """All lines, which come in pages. What one attempt may log is capped."""
-    lines = await client.logs(id)
-    while page := await client.logs(id, after=lines[-1].id) if lines else []:
+    lines = await client.tasks.logs(id)
+    while page := await client.tasks.logs(id, after=lines[-1].id) if lines else []:
         lines += page
     return lines
 

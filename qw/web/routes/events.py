@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from starlette.responses import Response, StreamingResponse
 
-from qw.client.events import LISTEN_SECONDS, events_after, last_event, listen
+from qw.client.events import LISTEN_SECONDS
 from qw.core.errors import Unavailable
 from qw.store.events import LoggedEvent
 from qw.web.errors import Problem
@@ -47,7 +47,7 @@ async def stream(call: Request[None, EventQuery]) -> Response:
     if call.scope["method"] == "HEAD":  # the frames would go nowhere, for ever
         return Response(media_type=_MEDIA, headers=_HEADERS)
     if place is None:
-        place = await last_event(call.client)
+        place = await call.client.events.last()
     return StreamingResponse(_frames(call, place), media_type=_MEDIA, headers=_HEADERS)
 
 
@@ -87,7 +87,7 @@ async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[
 
 async def _listen(call: Request[None, EventQuery]) -> None:
     with contextlib.suppress(Unavailable):  # the next look waits for the database too
-        await listen(call.client)
+        await call.client.events.listen()
 
 
 def next_count(count: int, sizes: Sequence[int]) -> int:
@@ -104,7 +104,7 @@ async def _news(call: Request[None, EventQuery], place: int, count: int) -> list
     try:
         if await call.site.newest_event.get() <= place:
             return []
-        return await events_after(call.client, place, limit=count, type=query.type, task_id=query.task_id)
+        return await call.client.events.after(place, limit=count, type=query.type, task_id=query.task_id)
     except Unavailable:
         return []
 

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import workflows
 from qw.core.task import Status
 from qw.core.task.payload import JsonObject
 from qw.web.enqueueing import NewTaskForm, due, enqueued
@@ -115,7 +114,7 @@ async def schedule_email(call: Request[ScheduledEmailForm, None]) -> ScheduledSt
 async def tasks(call: Request[None, None]) -> CustomerTasks:
     """The newest tasks of a customer, at most 1,000."""
     customer = call.path["customerId"]
-    found = await workflows.customer_tasks(call.client, customer)
+    found = await call.client.tasks.of_customer(customer)
     return {
         "customerId": customer,
         "tasks": [
@@ -134,7 +133,7 @@ async def tasks(call: Request[None, None]) -> CustomerTasks:
 async def status(call: Request[None, None]) -> CustomerStatus:
     """The tasks of a customer, counted by the run they belong to."""
     customer = call.path["customerId"]
-    counts = await workflows.customer_counts(call.client, customer)
+    counts = await call.client.tasks.customer_counts(customer)
     return {
         "customerId": customer,
         "totalTasks": sum(one.total for one in counts),
@@ -157,13 +156,13 @@ async def status(call: Request[None, None]) -> CustomerStatus:
 async def _start(call: Request[Any, None], form: InvoiceForm, *, run_at: datetime | None = None) -> tuple[UUID, UUID]:
     """The new run, and its first task."""
     if form.workflow_id:
-        await workflows.get_one(call.client, form.workflow_id)
+        await call.client.workflows.by_id(form.workflow_id)
     input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}
     key = call.header(b"idempotency-key")
-    run_id = await workflows.start_shipped(
-        call.client, WORKFLOW, input, under=form.workflow_id, run_at=run_at, idempotency_key=key
+    run_id = await call.client.runs.start_shipped(
+        WORKFLOW, input, filed_under=form.workflow_id, run_at=run_at, idempotency_key=key
     )
-    steps = (await call.client.run(run_id)).steps
+    steps = (await call.client.runs.get(run_id)).steps
     return run_id, next(step.task_id for step in steps if step.task_id)
 
 

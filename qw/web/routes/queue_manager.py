@@ -44,7 +44,7 @@ class _Counts:
 
 
 async def _counts(call: Request[Any, Any]) -> _Counts:
-    stats = await call.client.stats()
+    stats = await call.client.queues.stats()
     return _Counts(
         pending=sum(queue.pending + queue.retrying for queue in stats),
         processing=sum(queue.processing for queue in stats),

@@ -8,8 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from qw.client import admin
-from qw.client.admin import QueueOverview
+from qw.client.queues import QueueOverview
 from qw.config.values import Role
 from qw.core.errors import Fault, Invalid
 from qw.core.queue.limits import Limits, limits_of
@@ -81,19 +80,19 @@ class Workers(TypedDict):
 
 async def find(call: Request[None, None]) -> Queues:
     """The queues that had a task, are paused or are limited, by name."""
-    return {"queues": [_queue(queue) for queue in await admin.list_queues(call.client)]}
+    return {"queues": [_queue(queue) for queue in await call.client.queues.all()]}
 
 
 async def pause(call: Request[None, None]) -> MessageAnswer:
     """Let nothing more be claimed from a queue; what runs goes on."""
-    await admin.pause_queue(call.client, call.path["name"], by=call.caller)
+    await call.client.queues.pause(call.path["name"], by=call.caller)
     return {"message": f"Queue {call.path['name']} paused"}
 
 
 async def resume(call: Request[None, None]) -> MessageAnswer:
     """Let the tasks of a queue be claimed again."""
     name = call.path["name"]
-    was_paused = await admin.resume_queue(call.client, name)
+    was_paused = await call.client.queues.resume(name)
     return {"message": f"Queue {name} resumed" if was_paused else f"Queue {name} was not paused"}
 
 
@@ -103,20 +102,20 @@ async def limit(call: Request[LimitsForm, None]) -> LimitsEntity:
         limits = limits_of(call.body.model_dump())
     except Invalid as error:
         raise Invalid(*[Fault(path=to_camel(fault.path), message=fault.message) for fault in error.faults]) from None
-    await admin.limit_queue(call.client, call.path["name"], limits)
+    await call.client.queues.limit(call.path["name"], limits)
     return _limits(limits)
 
 
 async def unlimit(call: Request[None, None]) -> MessageAnswer:
     """Drop the limits of a queue."""
     name = call.path["name"]
-    was_limited = await admin.unlimit_queue(call.client, name)
+    was_limited = await call.client.queues.unlimit(name)
     return {"message": f"Queue {name} has no limits any more" if was_limited else f"Queue {name} was not limited"}
 
 
 async def workers(call: Request[None, None]) -> Workers:
     """The workers that live, the newest first."""
-    return {"workers": [_worker(worker) for worker in await call.client.workers()]}
+    return {"workers": [_worker(worker) for worker in await call.client.workers.all()]}
 
 
 async def drain(call: Request[None, None]) -> MessageAnswer:
@@ -124,7 +123,7 @@ async def drain(call: Request[None, None]) -> MessageAnswer:
     text = call.path["worker"]
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem(400, f"{text[:60]!r} is not the number of a worker")
-    await admin.drain_worker(call.client, int(text))
+    await call.client.workers.drain(int(text))
     return {"message": f"Worker {text} asked to drain"}
 
 

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from qw.client import workflows
 from qw.core.errors import Invalid, NotFound
 from qw.core.schedule import Schedule, Target, TaskTarget, WorkflowTarget
 from qw.core.schedule.cron import parse_cron
@@ -70,8 +69,8 @@ async def create_invoice(call: Request[RecurringInvoiceForm, None]) -> Recurring
     """Start the invoice workflow at every tick of a cron expression, in UTC. Cancelling the answered task ends it."""
     form = call.body
     if form.workflow_id:
-        await workflows.get_one(call.client, form.workflow_id)
-    await workflows.keep_shipped(call.client, WORKFLOW)
+        await call.client.workflows.by_id(form.workflow_id)
+    await call.client.workflows.save_shipped(WORKFLOW)
     input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}
     id = await _add(call, WorkflowTarget(workflow=WORKFLOW, input=input))
     return {

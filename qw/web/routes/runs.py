@@ -7,8 +7,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.client import RunDetails, run_control, workflows
-from qw.client.why import why_waits
+from qw.client.runs import RunDetails
 from qw.core.errors import NotFound
 from qw.core.workflow.picture import drawn
 from qw.core.workflow.run import RunStatus
@@ -80,7 +79,9 @@ class RunPage(TypedDict):
 async def find(call: Request[None, RunQuery]) -> RunPage:
     """Runs, the newest first."""
     query = call.query
-    found = await call.client.runs(workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor)
+    found = await call.client.runs.find(
+        workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor
+    )
     return {
         "runs": [run_entity(run) for run in found],
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
@@ -95,13 +96,13 @@ async def show(call: Request[None, None]) -> RunWithSteps:
 async def why(call: Request[None, None]) -> Reasons:
     """What keeps a run from going on, the strongest reason first."""
     found = await _the_run(call)
-    return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, found.run.id)]}
+    return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(found.run.id)]}
 
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
     """A run drawn as it stands, as text, Mermaid, Graphviz or SVG."""
     run = (await _the_run(call)).run
-    found = await run_control.detailed(call.client, run.id)
+    found = await call.client.runs.inspect(run.id)
     statuses = {step.step: step.status for step in found.steps}
     return {"format": call.query.format, "graph": drawn(found.workflow, statuses, call.query.format)}
 
@@ -109,21 +110,21 @@ async def graph(call: Request[None, GraphQuery]) -> Graph:
 async def signal(call: Request[SignalForm, None]) -> MessageAnswer:
     """Tell a run something that one of its steps waits for, or will wait for."""
     found, form = await _the_run(call), call.body
-    await run_control.signal(call.client, found.run.id, form.name, form.payload, by=_who(call))
+    await call.client.runs.signal(found.run.id, form.name, form.payload, by=_who(call))
     return {"message": f"Signal {form.name} sent"}
 
 
 async def approve(call: Request[DecisionForm, None]) -> ApprovalAnswer:
     """Let an approval succeed, and the run go on."""
     found, form = await _the_run(call), call.body
-    step = await run_control.approve(call.client, found.run.id, form.step, by=_who(call), comment=form.comment)
+    step = await call.client.runs.approve(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} approved", "step": step}
 
 
 async def reject(call: Request[DecisionForm, None]) -> ApprovalAnswer:
     """Let an approval fail, and the run with it, unless it bears that."""
     found, form = await _the_run(call), call.body
-    step = await run_control.reject(call.client, found.run.id, form.step, by=_who(call), comment=form.comment)
+    step = await call.client.runs.reject(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} rejected", "step": step}
 
 
@@ -134,19 +135,15 @@ async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
         raise Problem(400, "latest and definition say different things; give one of them")
     document = None
     if form.definition is not None:
-        document = (await workflows.checked(call.client, found.run.workflow, form.definition)).document
-    await run_control.retry(
-        call.client, found.run.id, step=form.step, latest=form.latest, document=document, by=_who(call)
-    )
+        document = (await call.client.workflows.check(found.run.workflow, form.definition)).document
+    await call.client.runs.retry(found.run.id, step=form.step, latest=form.latest, document=document, by=_who(call))
     return {"message": "Run queued for retry"}
 
 
 async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
     """Mark a compensation that failed as done, since somebody has undone the step by hand."""
     found, form = await _the_run(call), call.body
-    step = await run_control.compensation_done(
-        call.client, found.run.id, form.step, by=_who(call), comment=form.comment
-    )
+    step = await call.client.runs.mark_compensated(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} marked as done", "step": step}
 
 
@@ -158,14 +155,14 @@ def _who(call: Request[Any, None]) -> str:
 async def cancel(call: Request[None, None]) -> MessageAnswer:
     """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
     found = await _the_run(call)
-    await call.client.cancel_run(found.run.id, by=call.caller)
+    await call.client.runs.cancel(found.run.id, by=call.caller)
     return {"message": "Run cancellation requested"}
 
 
 async def _the_run(call: Request[Any, Any]) -> RunDetails:
     id = call.id("Run")
     try:
-        return await call.client.run(id)
+        return await call.client.runs.get(id)
     except NotFound:
         raise Problem(404, f"Run with id {id} not found", code="not_found") from None
 

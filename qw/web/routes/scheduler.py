@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qw.client import monitoring
 from qw.web.enqueueing import NewTaskForm, enqueued
 from qw.web.fields import NeededDate, moment
 from qw.web.route import Request, get, post
@@ -22,7 +21,7 @@ async def schedule(call: Request[ScheduledTaskForm, None]) -> TaskEntity:
 
 async def scheduled(call: Request[None, None]) -> list[TaskEntity]:
     """The tasks that wait for their time, the next first, at most 1,000."""
-    return await entities(call.client, await monitoring.scheduled(call.client))
+    return await entities(call.client, await call.client.tasks.scheduled())
 
 
 ROUTES = (

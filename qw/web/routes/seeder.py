@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from qw.client import seed as sampling
-from qw.client.seed import Sampled
+from qw.client.samples import Sampled
 from qw.config import Role
 from qw.web.fields import Form, Stamp, Whole
 from qw.web.route import Request, delete, post
@@ -34,20 +33,20 @@ class Seeded(TypedDict):
 
 async def seed(call: Request[SeedForm, None]) -> Seeded:
     """Add sample workflows and finished tasks; nothing where there is a task already."""
-    done = await sampling.seed(call.client, per_type=call.body.tasks_per_type)
+    done = await call.client.samples.add(per_type=call.body.tasks_per_type)
     return _said("Database seeded successfully", done)
 
 
 async def reset(call: Request[SeedForm, None]) -> Seeded:
     """Delete all tasks, workflows and runs, then seed."""
-    await sampling.clear(call.client)
-    done = await sampling.seed(call.client, per_type=call.body.tasks_per_type)
+    await call.client.samples.clear()
+    done = await call.client.samples.add(per_type=call.body.tasks_per_type)
     return _said("Database reset successfully", done)
 
 
 async def clear(call: Request[Any, None]) -> Seeded:
     """Delete all tasks, workflows and runs."""
-    await sampling.clear(call.client)
+    await call.client.samples.clear()
     return _said("Database cleared successfully", Sampled())
 
 

@@ -9,8 +9,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from qw.client import explain, workflows
-from qw.client.why import why_waits
+from qw.client.tasks import explain
 from qw.core.task import Status, Task
 from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
@@ -144,12 +143,12 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
     """Tasks, the newest first; the page after this one begins at ``nextCursor``."""
     query = call.query
     wanted = relations(query.relations)
-    found = await workflows.find_tasks(
-        call.client, query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
+    found = await call.client.tasks.find(
+        query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
     )
     if query.type is not None and not found:  # of a type that only SQL ever enqueued there may be tasks
         await call.site.check_type(query.type)
-    total = await workflows.count_tasks(call.client, query.filter(), under=query.workflow_id)
+    total = await call.client.tasks.count(query.filter(), under=query.workflow_id)
     page: TaskPage = {
         "tasks": await entities(call.client, found, wanted),
         "total": total.count,
@@ -179,7 +178,7 @@ async def retry(call: Request[None, None]) -> MessageAnswer:
 async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
     """Cancel a task that waits; with ``running=true`` also ask one that runs to stop."""
     id = call.id()
-    answer = (await call.client.cancel([id], running=call.query.running))[id]
+    answer = (await call.client.tasks.cancel([id], running=call.query.running))[id]
     if answer == "missing" and not await removed(call, id):
         raise Problem(404, NOT_FOUND.format(id), code="not_found")
     if answer not in ("cancelled", "asked", "missing"):
@@ -190,20 +189,20 @@ async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
 async def compensate(call: Request[None, None]) -> MessageWithTask:
     """Undo a task by a compensation task."""
     task = await the_task(call, call.id())
-    new = await call.client.compensate(task.id, idempotency_key=call.header(b"idempotency-key"))
+    new = await call.client.tasks.compensate_again(task.id, idempotency_key=call.header(b"idempotency-key"))
     return {"message": "Compensation task created and queued", "taskId": str(new)}
 
 
 async def logs(call: Request[None, LogQuery]) -> Logs:
     """The lines of a task's log after the line with the id ``after``, oldest first, at most 1,000."""
     task = await the_task(call, call.id())
-    return {"logs": [log_entity(line) for line in await call.client.logs(task.id, after=call.query.after)]}
+    return {"logs": [log_entity(line) for line in await call.client.tasks.logs(task.id, after=call.query.after)]}
 
 
 async def why(call: Request[None, None]) -> Reasons:
     """What keeps a task from running, the strongest reason first; what it does or did, when nothing does."""
     task = await the_task(call, call.id())
-    return {"reasons": [reason_entity(reason) for reason in await why_waits(call.client, task.id)]}
+    return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(task.id)]}
 
 
 def reason_entity(reason: Reason) -> ReasonEntity:
@@ -213,14 +212,14 @@ def reason_entity(reason: Reason) -> ReasonEntity:
 async def retry_many(call: Request[BulkForm, None]) -> BulkDone:
     """Retry tasks by ids, or the failed ones by filter, at most 1,000 at a time: repeat until none is matched."""
     ids = await _chosen(call, Status.FAILED)
-    answers = {} if call.body.dry_run else await call.client.retry(ids)
+    answers = {} if call.body.dry_run else await call.client.tasks.retry(ids)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
 
 
 async def cancel_many(call: Request[BulkForm, None]) -> BulkDone:
     """Cancel tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
     ids = await _chosen(call, Status.PENDING, Status.RETRYING, *([Status.PROCESSING] if call.body.running else []))
-    answers = {} if call.body.dry_run else await call.client.cancel(ids, running=call.body.running)
+    answers = {} if call.body.dry_run else await call.client.tasks.cancel(ids, running=call.body.running)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
 
 
@@ -233,7 +232,7 @@ async def _chosen(call: Request[BulkForm, None], *statuses: Status) -> list[UUID
     match = Filter(**call.body.filter.model_dump())
     ids: list[UUID] = []
     for status in [match.status] if match.status else statuses:
-        ids += await call.client.find_ids(replace(match, status=status), limit=MOST_AT_ONCE - len(ids))
+        ids += await call.client.tasks.find_ids(replace(match, status=status), limit=MOST_AT_ONCE - len(ids))
     return ids
 
 
@@ -249,7 +248,7 @@ async def the_task(call: Request[Any, Any], id: UUID) -> Task:
 
 
 async def retried(call: Request[Any, Any], id: UUID) -> None:
-    answer = (await call.client.retry([id]))[id]
+    answer = (await call.client.tasks.retry([id]))[id]
     if answer == "missing":
         raise Problem(404, NOT_FOUND.format(id), code="not_found")
     if refused := explain(id, "retry", answer):

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from qw.client import workflows
 from qw.client.workflows import WorkflowProgress
 from qw.core.errors import Conflict
 from qw.core.task import Status
@@ -128,8 +127,8 @@ async def create(call: Request[WorkflowForm, None]) -> OneWorkflow:
     """File a workflow, given as ``{initialTask, transitions}`` or as ``{steps}``."""
     form = call.body
     key = call.header(b"idempotency-key")
-    workflow = await workflows.create(
-        call.client, form.name, form.definition, is_active=form.is_active, idempotency_key=key
+    workflow = await call.client.workflows.create(
+        form.name, form.definition, is_active=form.is_active, idempotency_key=key
     )
     return {"message": "Workflow created successfully", "workflow": workflow_entity(workflow)}
 
@@ -146,45 +145,45 @@ async def find_active(call: Request[None, WorkflowQuery]) -> WorkflowList:
 
 async def _list(call: Request[None, Any], message: str, *, is_active: bool | None) -> WorkflowList:
     query: WorkflowQuery = call.query
-    found = await workflows.find(call.client, is_active=is_active, before=query.cursor, limit=query.limit)
+    found = await call.client.workflows.find(is_active=is_active, before=query.cursor, limit=query.limit)
     return {
         "message": message,
         "workflows": [workflow_entity(workflow) for workflow in found],
-        "total": await workflows.count(call.client, is_active=is_active),
+        "total": await call.client.workflows.count(is_active=is_active),
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
     }
 
 
 async def show(call: Request[None, None]) -> OneWorkflow:
     """A workflow, with the status of its latest run."""
-    workflow = await workflows.get_one(call.client, call.id("Workflow"))
+    workflow = await call.client.workflows.by_id(call.id("Workflow"))
     return {"message": "Workflow retrieved successfully", "workflow": workflow_entity(workflow)}
 
 
 async def change(call: Request[WorkflowChange, None]) -> OneWorkflow:
     """Change a workflow; runs that started keep the definition they started with."""
     form = call.body
-    workflow = await workflows.update(
-        call.client, call.id("Workflow"), title=form.name, document=form.definition, is_active=form.is_active
+    workflow = await call.client.workflows.update(
+        call.id("Workflow"), title=form.name, document=form.definition, is_active=form.is_active
     )
     return {"message": "Workflow updated successfully", "workflow": workflow_entity(workflow)}
 
 
 async def activate(call: Request[None, None]) -> OneWorkflow:
     """Let a workflow be started."""
-    workflow = await workflows.update(call.client, call.id("Workflow"), is_active=True)
+    workflow = await call.client.workflows.update(call.id("Workflow"), is_active=True)
     return {"message": "Workflow activated successfully", "workflow": workflow_entity(workflow)}
 
 
 async def deactivate(call: Request[None, None]) -> OneWorkflow:
     """Let a workflow not be started any more; its runs go on."""
-    workflow = await workflows.update(call.client, call.id("Workflow"), is_active=False)
+    workflow = await call.client.workflows.update(call.id("Workflow"), is_active=False)
     return {"message": "Workflow deactivated successfully", "workflow": workflow_entity(workflow)}
 
 
 async def remove(call: Request[None, None]) -> MessageAnswer:
     """Delete a workflow; its runs go on."""
-    await workflows.delete(call.client, call.id("Workflow"))
+    await call.client.workflows.delete(call.id("Workflow"))
     return {"message": "Workflow deleted successfully"}
 
 
@@ -193,7 +192,7 @@ async def start(call: Request[StartForm, None]) -> WorkflowStarted | RunWithStep
     id = call.id("Workflow")
     key = call.header(b"idempotency-key")
     try:
-        run_id = await workflows.start(call.client, id, call.body.input, idempotency_key=key)
+        run_id = await call.client.runs.start_filed(id, call.body.input, idempotency_key=key)
     except Conflict as conflict:
         if conflict.holder:
             raise
@@ -205,7 +204,7 @@ async def start(call: Request[StartForm, None]) -> WorkflowStarted | RunWithStep
 
 async def status(call: Request[None, None]) -> WorkflowStatus:
     """How the tasks of a workflow stand, those of all its runs together."""
-    progress = await workflows.progress(call.client, call.id("Workflow"))
+    progress = await call.client.workflows.progress(call.id("Workflow"))
     counts, workflow = progress.counts, progress.workflow
     is_complete = 0 < progress.total == counts[Status.COMPLETED] and not progress.open_runs
     return {
@@ -242,7 +241,7 @@ def _is_in_progress(progress: WorkflowProgress) -> bool:
 
 async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
     """A workflow with its newest tasks, at most 1,000."""
-    progress = await workflows.progress(call.client, call.id("Workflow"))
+    progress = await call.client.workflows.progress(call.id("Workflow"))
     shown = await entities(call.client, progress.tasks)
     return {
         "message": "Workflow with tasks retrieved successfully",
@@ -252,14 +251,14 @@ async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
     """A workflow drawn as text, Mermaid, Graphviz or SVG."""
-    found = await workflows.get_one(call.client, call.id("Workflow"))
+    found = await call.client.workflows.by_id(call.id("Workflow"))
     format = call.query.format
     return {"format": format, "graph": drawn(parse_workflow(found.name, found.document), {}, format)}
 
 
 async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
     """Check a definition, and store nothing."""
-    await workflows.checked(call.client, call.body.name, call.body.definition)
+    await call.client.workflows.check(call.body.name, call.body.definition)
     return {"message": "Workflow definition is valid"}
 
 

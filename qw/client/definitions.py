@@ -1,4 +1,4 @@
-"""Definitions from files into the database: what would change, and the change, whole or not at all.
+"""`Client.definitions`: what files define, into the database: what would change, and the change, whole or not at all.
 
 A set of files has a name, its owner. What another set owns is refused, unless it is taken over. What a set applied
 before and does not define any more is only removed when asked for; where runs, schedules or workflows still need it,
@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from qw.client import Client, admin
+from qw.client.connections import Namespace
 from qw.client.definition_kinds import SECTIONS, DesiredDefinitions, Section
+from qw.client.queues import Queues
 from qw.core.errors import Conflict, Invalid, guess
 from qw.core.event.webhook import Webhook
 from qw.core.schedule import Schedule, TaskTarget, WorkflowTarget
@@ -26,6 +28,10 @@ from qw.definitions import Definitions
 from qw.store import applied, events, runs, types
 from qw.store.applied import Applied, Owned
 from qw.store.connection import Connection
+
+if TYPE_CHECKING:
+    from qw.client.schedule_import import ImportedSchedule
+    from qw.core.schedule.crontab import CronJob
 
 
 class How(StrEnum):
@@ -64,50 +70,69 @@ class Changes:
         return all(one.how in (How.UNCHANGED, How.LEFT) and not one.taken_from for one in self.changes)
 
 
-async def diff(client: Client, files: Sequence[Definitions], *, owner: str, prune: bool = False) -> Changes:
-    """What `apply` would do. Raise Invalid where it would."""
-    async with client.connection() as conn:
-        return await _changes(conn, _Set.of(files, owner), prune=prune)
+class DefinitionSets(Namespace):
+    async def diff(self, files: Sequence[Definitions], *, owner: str, prune: bool = False) -> Changes:
+        """What `apply` would do. Raise Invalid where it would."""
+        async with self._db.connection() as conn:
+            return await _changes(conn, _Set.of(files, owner), prune=prune)
 
+    async def apply(
+        self,
+        files: Sequence[Definitions],
+        *,
+        owner: str,
+        by: str,
+        prune: bool = False,
+        take_over: bool = False,
+        force: bool = False,
+    ) -> Changes:
+        """Make the database say what *files* say, in one transaction, and keep who did it. Safe to repeat.
 
-async def apply(
-    client: Client,
-    files: Sequence[Definitions],
-    *,
-    owner: str,
-    by: str,
-    prune: bool = False,
-    take_over: bool = False,
-    force: bool = False,
-) -> Changes:
-    """Make the database say what *files* say, in one transaction, and keep who did it. Safe to repeat.
+        With *prune* definitions are removed that this owner applied before and does not define any more; their runs
+        go on. Raise Invalid; Conflict for what another set owns unless *take_over*, for removing what is needed unless
+        *force*.
+        """
+        wanted = _Set.of(files, owner)
+        async with self._db.operating() as conn, conn.transaction():
+            await applied.lock(conn)
+            found = await _changes(conn, wanted, prune=prune)
+            _check_owners(found, owner, take_over=take_over)
+            _check_needed(found, force=force)
+            for section in SECTIONS:
+                for change in (one for one in found.changes if one.kind == section.kind):
+                    await _make(conn, section, change, wanted, by)
+            await applied.own(conn, wanted.owned)
+            if not found.is_empty:
+                said: Json = [{"kind": one.kind, "name": one.name, "how": one.how.value} for one in found.changes]
+                await applied.record(conn, owner=owner, by=by, changes=said)
+        for change in found.changes:
+            if change.kind == "queue" and change.how in (How.ADDED, How.CHANGED, How.REMOVED):
+                await Queues(self._db).follow_limits(change.name)
+        return found
 
-    With *prune* definitions are removed that this owner applied before and does not define any more; their runs go on.
-    Raise Invalid; Conflict for what another set owns unless *take_over*, for removing what is needed unless *force*.
-    """
-    wanted = _Set.of(files, owner)
-    async with client.operating() as conn, conn.transaction():
-        await applied.lock(conn)
-        found = await _changes(conn, wanted, prune=prune)
-        _check_owners(found, owner, take_over=take_over)
-        _check_needed(found, force=force)
-        for section in SECTIONS:
-            for change in (one for one in found.changes if one.kind == section.kind):
-                await _make(conn, section, change, wanted, by)
-        await applied.own(conn, wanted.owned)
-        if not found.is_empty:
-            said: Json = [{"kind": one.kind, "name": one.name, "how": one.how.value} for one in found.changes]
-            await applied.record(conn, owner=owner, by=by, changes=said)
-    for change in found.changes:
-        if change.kind == "queue" and change.how in (How.ADDED, How.CHANGED, How.REMOVED):
-            await admin.follow_limits(client, change.name)
-    return found
+    async def import_crontab(
+        self,
+        jobs: Sequence[CronJob],
+        *,
+        owner: str,
+        by: str,
+        prefix: str = "",
+        prune: bool = False,
+        replace: bool = False,
+    ) -> list[ImportedSchedule]:
+        """Make the schedules of *owner* those of a crontab's *jobs*, in one transaction. Safe to repeat.
 
+        *prune* removes those that no job stands for any more. Raise Conflict for the names that others have, unless
+        *replace*, and Invalid; then nothing is changed.
+        """
+        from qw.client.schedule_import import import_crontab
 
-async def history(client: Client, *, limit: int = 20) -> list[Applied]:
-    """Who applied what, the newest first."""
-    async with client.connection() as conn:
-        return await applied.history(conn, limit=limit)
+        return await import_crontab(self._db, jobs, owner=owner, by=by, prefix=prefix, prune=prune, replace=replace)
+
+    async def history(self, *, limit: int = 20) -> list[Applied]:
+        """Who applied what, the newest first."""
+        async with self._db.connection() as conn:
+            return await applied.history(conn, limit=limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,4 +318,4 @@ async def _make(conn: Connection, section: Section, change: DefinitionChange, wa
         await applied.disown(conn, section.kind, change.name)
 
 
-__all__ = ["Changes", "DefinitionChange", "How", "apply", "diff", "history"]
+__all__ = ["Changes", "DefinitionChange", "DefinitionSets", "How"]

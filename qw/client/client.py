@@ -1,0 +1,320 @@
+"""The queue for programs: the daily verbs as methods of `Client`, the others by subject, as `Client.tasks`.
+
+async with Client(url) as client:
+    task = await client.enqueue("send_email", {"customerId": "zoe", "invoiceId": "INV-7"})
+    await client.wait([task.id])
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from uuid import UUID
+
+from qw.client.coalesce import Coalescer
+from qw.client.connections import Connections
+from qw.client.waiting import Wait
+from qw.core.errors import Conflict, NotFound
+from qw.core.task import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    Backoff,
+    Enqueued,
+    NewTask,
+    OnConflict,
+    Task,
+    check_new,
+)
+from qw.core.task.payload import Json, JsonObject
+from qw.store import tasks
+from qw.store.connection import Connection, ReconnectingConnection, translated
+from qw.store.ids import new_id
+from qw.store.pool import PATIENCE, Pool, Single
+
+if TYPE_CHECKING:
+    from qw.client.definitions import DefinitionSets
+    from qw.client.events import Events
+    from qw.client.health import Health
+    from qw.client.queues import Queues
+    from qw.client.rights import Rights
+    from qw.client.runs import Runs
+    from qw.client.samples import Samples
+    from qw.client.schedules import Schedules
+    from qw.client.tasks import Tasks
+    from qw.client.workers import Workers
+    from qw.client.workflows import Workflows
+
+COPY_BATCH = 5000
+ID_BATCH = 1000
+
+T = TypeVar("T")
+
+
+class Client:
+    """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
+
+    def __init__(self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE) -> None:
+        """*patience*: seconds to wait for a free connection before Unavailable is raised."""
+        self._url, self._size, self._name, self._patience = url, size, name, patience
+        self._make()
+
+    def _make(self) -> None:
+        link = ReconnectingConnection(self._url, name=self._name, guarded=False)
+        self._pool: Pool | Single = (
+            Single(link)
+            if self._size == 1
+            else Pool(self._url, size=self._size, name=self._name, patience=self._patience)
+        )
+        self._db = Connections(self._pool)
+        self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._make()  # anew: it may have been open before, under another event loop
+        await self._pool.open()
+        self._stack.push_async_callback(self._pool.close)
+        self._stack.push_async_callback(self._coalescer.close)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Enqueues under way get a few seconds to be stored; later calls raise Unavailable."""
+        await self._stack.aclose()
+
+    # -- into the queue
+
+    async def enqueue(
+        self,
+        type: str,
+        payload: JsonObject | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = DEFAULT_PRIORITY,
+        run_at: datetime | None = None,
+        delay: timedelta | None = None,
+        max_retries: int | None = None,
+        timeout: timedelta | None = None,
+        backoff: Backoff | None = None,
+        unique_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+        parent_id: UUID | None = None,
+        id: UUID | None = None,
+        conn: Connection | None = None,
+    ) -> Enqueued:
+        """Enqueue a task; it is committed when this returns, or with *conn*'s transaction where that is given.
+
+        Safe to repeat with the same *id* or *idempotency_key*. A *unique_key* held by a task that is not final raises
+        Conflict, unless *on_conflict* says ``skip`` (the holder stands for the task) or ``replace`` (a holder that
+        waits is cancelled first).
+        """
+        task = NewTask(
+            type=type,
+            id=id or new_id(),
+            payload={} if payload is None else payload,
+            queue=queue,
+            priority=priority,
+            run_at=run_at,
+            delay=delay,
+            max_retries=max_retries,
+            timeout=timeout,
+            backoff=backoff,
+            unique_key=unique_key,
+            idempotency_key=idempotency_key,
+            headers=headers,
+            parent_id=parent_id,
+        )
+        return await self.enqueue_task(task, on_conflict=on_conflict, conn=conn)
+
+    async def enqueue_task(
+        self, task: NewTask, *, on_conflict: OnConflict = "error", conn: Connection | None = None
+    ) -> Enqueued:
+        """The same for a task that is a value already."""
+        check_new(task)
+        if task.unique_key or task.idempotency_key:
+            return await self._enqueue_keyed(task, on_conflict, conn)
+        if conn is None:
+            return Enqueued(id=task.id, is_new=await self._coalescer.enqueue(task))
+        with translated():
+            return Enqueued(id=task.id, is_new=task.id in await tasks.enqueue(conn, [task]))
+
+    async def _enqueue_keyed(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
+        async with self._connection(conn) as c:
+            if on_conflict == "replace":
+                id = await _enqueue_replacing(c, task)
+            else:
+                id = await tasks.enqueue_keyed(c, task, on_conflict)
+        return Enqueued(id=id, is_new=id == task.id)
+
+    async def enqueue_many(self, new: Iterable[NewTask]) -> int:
+        """Enqueue many tasks by COPY, in transactions of 5,000. Returns how many are new. Safe to repeat.
+
+        Tasks with keys are stored one by one; a key that is taken counts as known.
+        """
+        count = 0
+        batch: list[NewTask] = []
+        for task in new:
+            check_new(task)
+            batch.append(task)
+            if len(batch) == COPY_BATCH:
+                count += await self._store(batch)
+                batch = []
+        return count + (await self._store(batch) if batch else 0)
+
+    async def _store(self, batch: Sequence[NewTask]) -> int:
+        plain = [task for task in batch if not task.unique_key and not task.idempotency_key]
+        keyed = [task for task in batch if task.unique_key or task.idempotency_key]
+        async with self._db.connection() as conn, conn.transaction():
+            count = len(await tasks.enqueue_many(conn, plain)) if plain else 0
+            for task in keyed:
+                count += await tasks.enqueue_keyed(conn, task, "skip") == task.id
+        return count
+
+    async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:
+        """The tasks once all of them are final. Raises NotFound, and TimedOut naming what is not final."""
+        async with self._db.connection() as conn:
+            known = {task.id for task in await tasks.get(conn, ids)}
+        if missing := [id for id in ids if id not in known]:
+            raise NotFound(f"task {missing[0]} does not exist")
+        wait, left = Wait(timeout), set(ids)
+        while True:
+            async with self._db.connection() as conn:
+                left -= (await tasks.finals(conn, list(left))).keys()
+            if not left:
+                break
+            await wait.pause(f"{len(left)} of {len(ids)} tasks are not final, among them {min(left)}")
+        async with self._db.connection() as conn:
+            return await tasks.get(conn, ids)
+
+    @overload
+    async def result(self, id: UUID, type: None = None, *, timeout: timedelta | None = None) -> Json: ...
+    @overload
+    async def result(self, id: UUID, type: type[T], *, timeout: timedelta | None = None) -> T: ...
+    @overload
+    async def result(self, id: UUID, type: object, *, timeout: timedelta | None = None) -> Any: ...
+    async def result(self, id: UUID, type: Any = None, *, timeout: timedelta | None = None) -> Any:
+        """Wait for the task and return its result, as a value of *type* where that is given.
+
+        Raise TaskFailed, TaskCancelled, NotFound, TimedOut after *timeout*, Invalid for a result that is no *type*.
+        """
+        from qw.client.results import result_of
+
+        return result_of(await self.wait([id], timeout=timeout), id, type)
+
+    # -- by subject; each is imported when it is first used, so that a lone enqueue does not wait for it
+
+    @property
+    def definitions(self) -> DefinitionSets:
+        """What files define: diff and apply."""
+        from qw.client.definitions import DefinitionSets
+
+        return DefinitionSets(self._db)
+
+    @property
+    def events(self) -> Events:
+        """The event log, blocked events, relays."""
+        from qw.client.events import Events
+
+        return Events(self._db)
+
+    @property
+    def health(self) -> Health:
+        """How the whole is doing: overview and measures."""
+        from qw.client.health import Health
+
+        return Health(self._db)
+
+    @property
+    def queues(self) -> Queues:
+        """Queues: counts, pauses, limits."""
+        from qw.client.queues import Queues
+
+        return Queues(self._db)
+
+    @property
+    def rights(self) -> Rights:
+        """Which roles may do what."""
+        from qw.client.rights import Rights
+
+        return Rights(self._db)
+
+    @property
+    def runs(self) -> Runs:
+        """Runs of workflows: start, look, steer, repair."""
+        from qw.client.runs import Runs
+
+        return Runs(self._db)
+
+    @property
+    def samples(self) -> Samples:
+        """Sample tasks and workflows."""
+        from qw.client.samples import Samples
+
+        return Samples(self._db)
+
+    @property
+    def schedules(self) -> Schedules:
+        """Schedules: look, change, fire."""
+        from qw.client.schedules import Schedules
+
+        return Schedules(self._db)
+
+    @property
+    def tasks(self) -> Tasks:
+        """Tasks: find, explain, cancel, retry."""
+        from qw.client.tasks import Tasks
+
+        return Tasks(self._db)
+
+    @property
+    def workers(self) -> Workers:
+        """Workers: who runs, what they run, drain."""
+        from qw.client.workers import Workers
+
+        return Workers(self._db)
+
+    @property
+    def workflows(self) -> Workflows:
+        """Workflow definitions."""
+        from qw.client.workflows import Workflows
+
+        return Workflows(self._db)
+
+    # -- inside
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection of this client's, in autocommit mode: for `enqueue` within a transaction of the caller's."""
+        async with self._db.connection() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def _connection(self, conn: Connection | None) -> AsyncIterator[Connection]:
+        if conn is None:
+            async with self._db.connection() as own:
+                yield own
+        else:
+            with translated():
+                yield conn
+
+
+async def _enqueue_replacing(conn: Connection, task: NewTask) -> UUID:
+    """Store *task* in the place of a waiting holder of its unique key: both that and the cancellation, or neither."""
+    async with conn.transaction():
+        try:
+            with translated():
+                async with conn.transaction():
+                    return await tasks.enqueue_keyed(conn, task, "error")
+        except Conflict as conflict:
+            if conflict.holder is None:
+                raise
+            await tasks.cancel(conn, [conflict.holder], running=False, reason=f"replaced by {task.id}")
+        return await tasks.enqueue_keyed(conn, task, "error")
+
+
+__all__ = ["COPY_BATCH", "Client"]

@@ -1,0 +1,46 @@
+"""`Client.rights`: what roles that do not own the schema may do."""
+
+from __future__ import annotations
+
+from qw.client.connections import Namespace
+from qw.core.errors import Conflict, Invalid, guess
+from qw.core.rights import Right
+from qw.store import grants
+
+
+class Rights(Namespace):
+    """They are PostgreSQL's own: GRANTs on the tables and functions of the schema."""
+
+    async def grant(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
+        """Give *role* a `Right`. Returns the statements; with *dry_run* they are not run."""
+        wanted = _right(right)
+        async with self._db.connection() as conn:
+            given = await grants.granting(conn, role, wanted)
+            if not dry_run:
+                await grants.run(conn, given)
+        return given
+
+    async def revoke(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
+        """Take a `Right` from *role*, which keeps its others. Raise Conflict when it was not granted that."""
+        unwanted = _right(right)
+        async with self._db.connection() as conn:
+            has = (await grants.granted(conn)).get(role, [])
+            if unwanted not in has and not dry_run:
+                including = [each for each in has if unwanted in each.includes]
+                hint = f"; its right {including[0].value!r} includes that" if including else ""
+                raise Conflict(f"role {role} was not granted {right!r}{hint}")
+            given = await grants.revoking(conn, role, unwanted)
+            if not dry_run:
+                await grants.run(conn, given)
+        return given
+
+    async def granted(self) -> dict[str, list[Right]]:
+        """Which roles were granted which rights, in name order."""
+        async with self._db.connection() as conn:
+            return await grants.granted(conn)
+
+
+def _right(name: str) -> Right:
+    if name not in set(Right):
+        raise Invalid(f"{name[:60]!r} is not a right; those are {', '.join(Right)}{guess(name, Right)}")
+    return Right(name)

@@ -1,0 +1,314 @@
+"""`Client.runs`: runs of workflows, started, looked at, told things, repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from qw.client.connections import Namespace, check_limit
+from qw.client.run_tree import ShownRun, read_tree
+from qw.client.waiting import Wait
+from qw.client.workflows import Workflows
+from qw.core.errors import Conflict, Invalid, NotFound
+from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
+from qw.core.workflow import Workflow, check_input, parse_workflow
+from qw.core.workflow.repair import Redo, failed_compensation, to_redo
+from qw.core.workflow.run import (
+    DONE_BY_HAND_TOLD,
+    RETRY_TOLD,
+    RunStatus,
+    StepState,
+    StepStatus,
+    approval_name,
+    compensation_id,
+)
+from qw.core.workflow.step import StepKind
+from qw.engine.advance import advance_new
+from qw.engine.run_snapshot import state_of
+from qw.engine.start import start_run
+from qw.store import runs
+from qw.store.connection import Connection
+from qw.store.ids import new_id
+from qw.store.runs import StoredRun, StoredSignal, StoredStep
+from qw.store.tasks import LAST_ID
+
+MOST = 1000  # runs in one answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDetails:
+    """A run with its steps, in the order they began."""
+
+    run: StoredRun
+    steps: list[StoredStep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedRun(RunDetails):
+    """All that is known of it: also the definition that it is pinned to, and what it was told."""
+
+    workflow: Workflow
+    signals: list[StoredSignal]
+
+
+class Runs(Namespace):
+    """What is said to a run or repaired in it is kept with it, and by whom."""
+
+    # -- started and looked at
+
+    async def start(
+        self,
+        name: str,
+        input: JsonObject | None = None,
+        *,
+        run_at: datetime | None = None,
+        filed_under: UUID | None = None,
+        id: UUID | None = None,
+        idempotency_key: str | None = None,
+    ) -> UUID:
+        """Start a run of the newest version; its first tasks exist when this returns.
+
+        Safe to repeat by *id* or *idempotency_key*, which raises Conflict when workflow or input are others.
+
+        The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
+        """
+        async with self._db.connection() as conn, conn.transaction():
+            return await start_run(
+                conn,
+                id or new_id(),
+                name,
+                {} if input is None else input,
+                run_at=run_at,
+                filed_under=filed_under,
+                idempotency_key=idempotency_key,
+            )
+
+    async def start_filed(
+        self, workflow_id: UUID, input: JsonObject | None = None, *, idempotency_key: str | None = None
+    ) -> UUID:
+        """Start a run of a filed workflow. Raise NotFound; Conflict when it is not active."""
+        stored = await Workflows(self._db).by_id(workflow_id)
+        if not stored.is_active:
+            raise Conflict("Cannot start inactive workflow")
+        return await self.start(stored.name, input, idempotency_key=idempotency_key)
+
+    async def start_shipped(
+        self,
+        name: str,
+        input: JsonObject,
+        *,
+        run_at: datetime | None = None,
+        filed_under: UUID | None = None,
+        idempotency_key: str | None = None,
+    ) -> UUID:
+        """Start a workflow that comes with qw; it is stored first where it is missing."""
+        await Workflows(self._db).save_shipped(name)
+        return await self.start(name, input, run_at=run_at, filed_under=filed_under, idempotency_key=idempotency_key)
+
+    async def get(self, id: UUID) -> RunDetails:
+        """A run with its steps."""
+        async with self._db.connection() as conn:
+            found = await runs.get(conn, [id])
+            if not found:
+                raise NotFound(f"run {id} does not exist")
+            return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
+
+    async def find(
+        self,
+        *,
+        workflow: str | None = None,
+        status: RunStatus | None = None,
+        limit: int = 100,
+        before: UUID = LAST_ID,
+    ) -> list[StoredRun]:
+        """Matching runs, the newest first, at most 1,000; the next page begins *before* the last one's id."""
+        check_limit(limit, MOST)
+        async with self._db.connection() as conn:
+            ids = await runs.find(conn, workflow=workflow, status=status, limit=limit, before=before)
+            return await runs.get(conn, ids)
+
+    async def wait(self, id: UUID, *, timeout: timedelta | None = None) -> RunDetails:
+        """The run once it is final."""
+        wait = Wait(timeout)
+        while not (run := await self.get(id)).run.status.is_final:
+            await wait.pause(f"run {id} is {run.run.status}")
+        return run
+
+    async def tree(self, id: UUID) -> ShownRun:
+        """A run with its steps, and the runs below it. Raise NotFound when there is no such run."""
+        async with self._db.snapshot() as conn:
+            return await read_tree(conn, id)
+
+    async def inspect(self, id: UUID) -> InspectedRun:
+        """A run with its definition and what it was told. Raise NotFound when there is no such run."""
+        async with self._db.connection() as conn:
+            return await _inspect(conn, id)
+
+    # -- told
+
+    async def cancel(self, id: UUID, *, by: str | None = None) -> None:
+        """Ask for the end of a run: nothing new starts, what runs is asked to stop. *by* is kept with the run."""
+        async with self._db.operating() as conn:
+            asked = await runs.cancel(conn, id, by=by)
+        if not asked:  # the connection is given back first: a command has only one
+            status = (await self.get(id)).run.status
+            raise Conflict(f"run {id} is {status}; only a run that goes on can be cancelled")
+
+    async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
+        """Tell a run something that a step of type ``wait_signal`` waits for, or will wait for.
+
+        Raise Conflict when the run is over.
+        """
+        raise_faults(storable_faults(payload, "payload"))
+        raise_faults(storable_faults(by, "by"))
+        async with self._db.operating() as conn:
+            await runs.signal(conn, id, name, payload, sent_by=by)
+
+    async def approve(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
+        """Let the approval *step* succeed; the only one that waits, when none is named. Returns the step."""
+        return await self._decide(id, step, True, by, comment)
+
+    async def reject(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
+        """Let the approval *step* fail, and so the run, unless it bears that. Returns the step."""
+        return await self._decide(id, step, False, by, comment)
+
+    async def _decide(self, id: UUID, step: str | None, approved: bool, by: str, comment: str) -> str:
+        raise_faults(storable_faults([by, comment], "comment"))
+        async with self._db.operating() as conn, conn.transaction():
+            if await runs.lock(conn, id) is None:
+                raise NotFound(f"run {id} does not exist")
+            found = await _inspect(conn, id)
+            step = _approval(found, step)
+            payload: JsonObject = {"approved": approved, "comment": comment or None}
+            await runs.tell(conn, id, approval_name(step), payload, sent_by=by)
+        return step
+
+    # -- repaired
+
+    async def retry(
+        self,
+        id: UUID,
+        *,
+        step: str | None = None,
+        latest: bool = False,
+        document: JsonObject | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Let a run that is over go on: from what failed, or from *step* again. What is done and not undone is kept.
+
+        Where *step* is a compensation that failed, that one is tried again, and the run stays one that was undone.
+        With the definition it started with; or the newest (*latest*); or *document*, which is for this run only. Its
+        tasks exist when this returns. *by* is kept with what the run was told. Raise NotFound; Conflict when it is not
+        over, or nothing failed; Invalid for a step or a definition that is none, or that cannot take the run's input.
+        """
+        raise_faults(storable_faults(by, "by"))
+        async with self._db.operating() as conn, conn.transaction():
+            await _retry(conn, id, step=step, latest=latest, document=document, by=by)
+
+    async def mark_compensated(self, id: UUID, step: str, *, by: str, comment: str = "") -> str:
+        """Let a compensation that failed count as done, since somebody has undone the step by hand. Returns its id.
+
+        The run goes on as if it had succeeded. Raise NotFound; Conflict when it has not failed;
+        Invalid when it is none.
+        """
+        raise_faults(storable_faults([by, comment], "comment"))
+        async with self._db.operating() as conn, conn.transaction():
+            if await runs.lock(conn, id) is None:
+                raise NotFound(f"run {id} does not exist")
+            found = await _inspect(conn, id)
+            if not found.run.status.is_final:
+                raise Conflict(f"run {id} is {found.run.status}: its compensations are still at work")
+            states = {one.step: state_of(one) for one in found.steps}
+            try:
+                id_ = failed_compensation(found.workflow, states, step).step_id
+            except Conflict as conflict:
+                raise Conflict(f"run {id}: {conflict}") from None
+            result: JsonObject = {"byHand": True, "by": by, "comment": comment or None}
+            await runs.done_by_hand(conn, id, id_, result)
+            of = id_.removeprefix(compensation_id("")) if id_ not in found.workflow.by_id else "*"
+            await runs.tell(
+                conn, id, DONE_BY_HAND_TOLD, {"step": id_, "of": of, "comment": comment or None}, sent_by=by
+            )
+            await advance_new(conn, id)
+        return id_
+
+
+def _approval(found: InspectedRun, step: str | None) -> str:
+    """The approval that is meant and not decided yet."""
+    if found.run.status.is_final:
+        raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing to decide any more")
+    ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
+    if step is not None and step not in ids:
+        raise Invalid(f"{step[:60]!r} is not an approval of workflow {found.run.workflow}; there are: {_list(ids)}")
+    status = {one.step: one.status for one in found.steps}
+    decided = {one.name for one in found.signals if one.step is None}
+    waiting = [id_ for id_ in ids if status.get(id_) is StepStatus.RUNNING and approval_name(id_) not in decided]
+    if step is None:
+        if len(waiting) != 1:
+            raise Conflict(f"run {found.run.id} waits for {len(waiting)} approvals ({_list(waiting)}); name one")
+        return waiting[0]
+    if approval_name(step) in decided or status.get(step, StepStatus.PENDING).is_final:
+        raise Conflict(f"approval {step} of run {found.run.id} is decided already")
+    return step
+
+
+def _list(ids: list[str]) -> str:
+    return ", ".join(ids) or "none"
+
+
+async def _retry(
+    conn: Connection, run_id: UUID, *, step: str | None, latest: bool, document: JsonObject | None, by: str | None
+) -> None:
+    """Let a run go on, and below it the runs that its failed steps started. The run above is locked first."""
+    version = await runs.lock(conn, run_id)
+    if version is None:
+        raise NotFound(f"run {run_id} does not exist")
+    (run,) = await runs.get(conn, [run_id])
+    if latest:
+        version = await runs.newest_version(conn, run_id)
+        if version is None:
+            raise Conflict(f"workflow {run.workflow} is gone; there is no newer version of it")
+    if document is not None:
+        parse_workflow(run.workflow, document)
+        version = await runs.keep_version(conn, run_id, document)
+    workflow = parse_workflow(run.workflow, (await runs.documents(conn, [version]))[version])
+    check_input(workflow, run.input)
+    states = [state_of(one) for one in await runs.steps(conn, [run_id])]
+    undone = await runs.undone_tasks(conn, run_id)
+    try:
+        again = to_redo(workflow, run.status, states, step=step, undone=undone)
+        _check_below(again, states)
+    except Conflict as conflict:
+        raise Conflict(f"run {run_id}: {conflict}") from None
+    children = await runs.failed_children(conn, run_id, sorted(again.going_on))
+    for _, child in sorted(children, key=lambda pair: pair[1]):
+        await _retry(conn, child, step=None, latest=latest, document=None, by=by)
+    going_on = sorted({below for below, _ in children})
+    await runs.reopen(conn, run_id, version=version, redo=again, undone=undone, going_on=going_on)
+    told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
+    await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
+    await advance_new(conn, run_id)
+
+
+def _check_below(again: Redo, states: Sequence[StepState]) -> None:
+    """A compensation that undoes other runs is retried by retrying those that could not be undone."""
+    for state in states:
+        if again.is_back and state.step_id in again.steps and (state.child or state.items):
+            what = f"run {state.child}" if state.child else "runs"
+            raise Conflict(f"{state.step_id} undoes {what}: retry the compensations that failed there")
+
+
+async def _inspect(conn: Connection, run_id: UUID) -> InspectedRun:
+    found = await runs.get(conn, [run_id])
+    if not found:
+        raise NotFound(f"run {run_id} does not exist")
+    (run,) = found
+    document = (await runs.documents(conn, [run.version]))[run.version]
+    return InspectedRun(
+        run=run,
+        workflow=parse_workflow(run.workflow, document),
+        steps=await runs.steps(conn, [run_id]),
+        signals=await runs.signals(conn, run_id),
+    )

@@ -1,0 +1,261 @@
+"""`Client.tasks`: found, explained, repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from qw.client.connections import Connections, Namespace, check_limit
+from qw.core.errors import Conflict, Invalid, NotFound, among
+from qw.core.task import FILED_UNDER, Attempt, Status, Task, key_faults
+from qw.core.task.payload import raise_faults, storable_faults
+from qw.store import tasks, types
+from qw.store.connection import Connection
+from qw.store.tasks import LAST_ID, Filter, LogLine
+
+if TYPE_CHECKING:
+    from qw.core.why import Reason
+    from qw.store.workflows import CustomerCounts, CustomerTask
+
+# What workflows need is imported by the methods that do: a lone enqueue asks for the types, and shall not wait for it.
+
+COUNTED = 10_000  # totals are exact up to here
+ID_BATCH = 1000
+MOST = 1000  # tasks in one answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """How many match. From 10,000 on it is an estimate."""
+
+    count: int
+    is_estimate: bool = False
+
+
+_Act = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, str]]]
+
+
+class Tasks(Namespace):
+    """What changes many says by id what happened; `explain` makes an error of an answer."""
+
+    async def get(self, id: UUID) -> Task:
+        """The task as it stands now."""
+        async with self._db.connection() as conn:
+            return await _the_task(conn, id)
+
+    async def find(
+        self, match: Filter | None = None, *, under: UUID | None = None, limit: int = 100, before: UUID = LAST_ID
+    ) -> list[Task]:
+        """Matching tasks, the newest first, at most 1,000; the page after them begins *before* the last one's id.
+
+        *under*: those under the filed workflow of that id only.
+        """
+        from qw.store import workflows
+
+        match = match or Filter()
+        check_limit(limit, MOST)
+        async with self._db.connection() as conn:
+            if under is None:
+                ids = await tasks.find(conn, match, limit=limit, before=before)
+            else:
+                ids = await workflows.find_tasks(conn, under, match, limit=limit, before=before)
+            found = await tasks.get(conn, ids)
+        return [task for task in found if match.status in (None, task.status)]
+
+    async def find_ids(self, match: Filter | None = None, *, limit: int = 1000, before: UUID = LAST_ID) -> list[UUID]:
+        """The ids of matching tasks, the newest first: for many. The next page begins *before* the last one."""
+        async with self._db.connection() as conn:
+            return await tasks.find(conn, match or Filter(), limit=limit, before=before)
+
+    async def resolve(self, text: str, *, path: str = "id") -> UUID:
+        """The id of the one task whose id begins with *text* (at least four hexadecimal digits)."""
+        digits = text.strip().lower().replace("-", "")
+        if not 4 <= len(digits) <= 32 or any(char not in "0123456789abcdef" for char in digits):
+            raise Invalid(f"{path}: {text[:60]!r} is not a task id")
+        if len(digits) == 32:
+            return UUID(digits)
+        async with self._db.connection() as conn:
+            ids = await tasks.resolve(conn, digits)
+        if len(ids) > 1:
+            raise Conflict(f"{text} is the beginning of more than one id: {', '.join(map(str, ids))}")
+        if not ids:
+            raise NotFound(f"no task id begins with {text}")
+        return ids[0]
+
+    async def attempts(self, id: UUID) -> list[Attempt]:
+        """The task's attempts that did not end as its final result, oldest first."""
+        async with self._db.connection() as conn:
+            await _the_task(conn, id)
+            return await tasks.attempts(conn, id)
+
+    async def logs(self, id: UUID, *, after: int = 0) -> list[LogLine]:
+        """The task's log lines after the line numbered *after*, oldest first."""
+        async with self._db.connection() as conn:
+            await _the_task(conn, id)
+            return await tasks.read_logs(conn, id, after=after)
+
+    async def progress(self, id: UUID) -> tuple[float, str] | None:
+        """The fraction and text that the task last reported."""
+        async with self._db.connection() as conn:
+            return await tasks.read_progress(conn, id)
+
+    async def types(self) -> list[str]:
+        """The types that somebody has served."""
+        async with self._db.connection() as conn:
+            return await types.names(conn)
+
+    async def check_type(self, type: str) -> None:
+        """Raise Invalid for a type that no worker has ever registered, naming the known ones."""
+        known = await self.types()
+        if type not in known:
+            raise Invalid(f"unknown task type {type!r}: no worker has registered a handler for it{among(type, known)}")
+
+    async def why(self, id: UUID) -> list[Reason]:
+        """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
+        from qw.client.why import why_waits
+
+        return await why_waits(self._db, id)
+
+    async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> dict[UUID, str]:
+        """Cancel what waits; with *running* also ask what runs to stop. Says by id what happened."""
+        return await self._in_batches(ids, lambda c, some: tasks.cancel(c, some, running=running, reason=reason))
+
+    async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Run failed, cancelled and retrying tasks again, now, with a fresh budget. Says by id what happened."""
+        return await self._in_batches(ids, tasks.retry)
+
+    async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> dict[UUID, str]:
+        answers: dict[UUID, str] = {}
+        ordered = sorted(set(ids))
+        for start in range(0, len(ordered), ID_BATCH):
+            async with self._db.operating() as conn:
+                answers |= await act(conn, ordered[start : start + ID_BATCH])
+        return answers
+
+    async def compensate_again(self, id: UUID, *, reason: str = "", idempotency_key: str | None = None) -> UUID:
+        """Enqueue the undoing of a task, whatever became of it, and even if it was undone before. Returns its id.
+
+        Each call undoes once more, unless its *idempotency_key* was used before.
+        """
+        raise_faults(storable_faults(reason, "reason"))
+        raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
+        async with self._db.operating() as conn:
+            done = await tasks.compensate(conn, [id], reason=reason, anew=True, key=idempotency_key)
+        _, new = done[id]
+        if new is None:
+            raise NotFound(f"task {id} does not exist")
+        return new
+
+    async def count(self, match: Filter | None = None, *, under: UUID | None = None) -> Total:
+        """How many tasks match. Without a filter, or by status and queue only, always exact."""
+        from qw.store import workflows
+
+        match = match or Filter()
+        if under is None and match == Filter(status=match.status, queue=match.queue):
+            return Total(count=await _tallied(self._db, match))
+        async with self._db.connection() as conn:
+            if under is not None:
+                count = await workflows.count_tasks(conn, under, match, limit=COUNTED + 1)
+                return Total(count=count, is_estimate=count > COUNTED)
+            count = await tasks.count(conn, match, limit=COUNTED + 1)
+            if count <= COUNTED:
+                return Total(count=count)
+            return Total(count=max(count, await tasks.estimate(conn, match)), is_estimate=True)
+
+    async def workflow_ids(self, found: Sequence[Task]) -> Mapping[UUID, UUID]:
+        """The workflow that each task belongs to, by task."""
+        from qw.store import workflows
+
+        if not any(task.run_id or FILED_UNDER in (task.headers or {}) for task in found):
+            return {}
+        async with self._db.connection() as conn:
+            return await workflows.filed_under(conn, found)
+
+    async def of_customer(self, customer: str) -> list[CustomerTask]:
+        """The newest thousand tasks of a customer and of the runs they belong to."""
+        from qw.store import workflows
+
+        async with self._db.connection() as conn:
+            return await workflows.of_customer(conn, customer, limit=MOST)
+
+    async def customer_counts(self, customer: str) -> list[CustomerCounts]:
+        """The same tasks, counted by run."""
+        from qw.store import workflows
+
+        async with self._db.connection() as conn:
+            return await workflows.customer_counts(conn, customer)
+
+    async def scheduled(self, *, limit: int = 1000) -> list[Task]:
+        """The tasks that wait for their time, the next first."""
+        from qw.store import overview
+
+        async with self._db.connection() as conn:
+            found = await tasks.get(conn, await overview.scheduled(conn, limit=limit))
+        return [task for task in found if task.status is Status.PENDING and task.run_at]
+
+    async def last_errors(self, found: Sequence[Task]) -> dict[UUID, str]:
+        """Why those of the tasks that are not final failed their last attempt."""
+        from qw.store import overview
+
+        waiting = [task.id for task in found if not task.status.is_final and (task.retries or task.crashes)]
+        if not waiting:
+            return {}
+        async with self._db.connection() as conn:
+            return await overview.last_errors(conn, waiting)
+
+    async def first_logs(self, ids: Sequence[UUID], *, limit: int = 100) -> dict[UUID, list[LogLine]]:
+        """The first lines of each task's log."""
+        from qw.store import overview
+
+        async with self._db.connection() as conn:
+            return await overview.logs(conn, ids, limit=limit)
+
+    async def requeue(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Enqueue finished tasks again, as new tasks, in one transaction. Says by id what happened. Safe to repeat."""
+        async with self._db.operating() as conn:
+            return await tasks.requeue(conn, ids)
+
+    async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
+        """Enqueue the undoing of completed tasks: the action that their types declare, for instance voiding.
+
+        In one transaction. Says by id what happened. Safe to repeat: what was undone is not undone again."""
+        raise_faults(storable_faults(reason, "reason"))
+        async with self._db.operating() as conn:
+            done = await tasks.compensate(conn, ids, reason=reason)
+        return {id: answer for id, (answer, _) in done.items()}
+
+
+def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
+    """The error for an answer of `Tasks.cancel` or `Tasks.retry` that is not what was asked for."""
+    if answer in ("cancelled", "asked", "retried"):
+        return None
+    if answer == "missing":
+        return NotFound(f"task {id} does not exist")
+    if answer == "key_taken":
+        return Conflict(f"task {id} cannot be retried: its unique key is held by another task")
+    if answer == "left_behind":
+        return Conflict(
+            f"task {id} cannot be retried: its run was retried since, and what the task undoes stands again"
+        )
+    state = answer.removeprefix("was_")
+    right = {
+        "cancel": "only pending and retrying tasks can be cancelled; a processing one when you ask for it (--running)",
+        "retry": "only failed, cancelled and retrying tasks can be retried",
+    }[verb]
+    return Conflict(f"task {id} is {state}; {right}")
+
+
+async def _tallied(db: Connections, match: Filter) -> int:
+    """How many have a status and are in a queue, or either, by the counts that are kept."""
+    async with db.connection() as conn:
+        stats = [one for one in await tasks.stats(conn) if match.queue in (None, one.queue)]
+    return sum(one.total if match.status is None else getattr(one, match.status) for one in stats)
+
+
+async def _the_task(conn: Connection, id: UUID) -> Task:
+    found = await tasks.get(conn, [id])
+    if not found:
+        raise NotFound(f"task {id} does not exist")
+    return found[0]

@@ -1,0 +1,26 @@
+"""`Client.workers`: who runs, what they run, and their end."""
+
+from __future__ import annotations
+
+from qw.client.connections import Namespace
+from qw.core.errors import NotFound
+from qw.store import workers
+from qw.store.workers import InHand, WorkerRow
+
+
+class Workers(Namespace):
+    async def all(self) -> list[WorkerRow]:
+        """The workers that live, the newest first."""
+        async with self._db.connection() as conn:
+            return await workers.living(conn)
+
+    async def running(self, worker: int) -> list[InHand]:
+        """What a worker runs, the longest-running first."""
+        async with self._db.connection() as conn:
+            return await workers.running_in(conn, worker)
+
+    async def drain(self, id: int) -> None:
+        """Ask a worker to drain and stop. Raise NotFound when it does not live."""
+        async with self._db.operating() as conn:
+            if not await workers.drain(conn, id):
+                raise NotFound(f"worker {id} does not live; those that do: qw worker list")
