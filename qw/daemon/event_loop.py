@@ -72,10 +72,14 @@ def forbid_loops(instead: Callable[..., object]) -> None:
 def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
     """A class of event loops like *base* that contains what handlers raise in callbacks."""
 
+    base_call_soon = base.call_soon
+
     class GuardedLoop(base):  # type: ignore[misc]
         def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+            if (running_claim.get() if context is None else context.get(running_claim)) is None:
+                return base_call_soon(self, callback, *args, context=context)  # once per task: no detour
             callback, args = _guarded(callback, args, context)
-            return super().call_soon(callback, *args, context=context)
+            return base_call_soon(self, callback, *args, context=context)
 
         def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
             callback, args = _guarded(callback, args, context)

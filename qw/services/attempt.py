@@ -61,8 +61,13 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
 
 async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     try:
-        result = await _called(holding, context)
-        outcome = await _converted(result, holding)
+        # Spelled out for the most frequent handlers: two coroutines less are 1 us of the 15 that a no-op takes.
+        handler = holding.handler
+        if handler is not None and handler.runs_in_loop:
+            result = await handler.function(**handler.arguments(context))
+        else:
+            result = await _called(holding, context)
+        outcome = Completed() if result is None else await _converted(result, holding)
     except asyncio.CancelledError as cancelled:
         if holding.stop is None and Stop.LEASE in cancelled.args:  # its child process noticed first
             holding.stop = Stop.LEASE
@@ -93,11 +98,9 @@ def _is_abandoned(holding: ClaimInFlight) -> bool:
 
 
 async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
-    """What the handler returns."""
+    """What a handler that runs in a thread or a process returns."""
     handler = holding.handler
     assert handler is not None
-    if handler.runs_in_loop:
-        return await handler.function(**handler.arguments(context))
     if handler.kind is HandlerKind.PROCESS:
         from qw.handlers.process import run_in_process
 

@@ -81,7 +81,8 @@ class Outcomes:
         The process holds them no longer, they are measured, and those who wait for ends are told.
         """
         self._measures.attempts([(self._holdings.pop(e.fence), e) for e in ended], lost=lost)
-        self._doubtful.difference_update(e.fence for e in ended)
+        if self._doubtful:
+            self._doubtful.difference_update(e.fence for e in ended)
         try:
             self._ended(ended)
         except Exception:
