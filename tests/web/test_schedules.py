@@ -100,12 +100,12 @@ def test_a_recurring_invoice_takes_ranges_lists_and_names(server_alone: Live, ex
 
 
 def test_a_recurring_invoice_starts_runs(server_with_daemon: Live) -> None:
-    made = server_with_daemon.post(INVOICE, {"customerId": "recurring-zoe", "cronExpression": "@yearly"})
+    made = server_with_daemon.post(INVOICE, {"customerId": "zoe", "cronExpression": "@yearly"})
 
     server_with_daemon.post(f"/api/schedules/{made['taskId']}/trigger")
 
     tasks = until(
-        lambda: server_with_daemon.get("/api/invoice/tasks/recurring-zoe")["tasks"],
+        lambda: server_with_daemon.get("/api/invoice/tasks/zoe")["tasks"],
         lambda tasks: [task["status"] for task in tasks].count("completed") == 4,
     )
     assert {task["type"] for task in tasks} == {"fetch_orders", "create_invoice", "generate_pdf", "send_email"}
