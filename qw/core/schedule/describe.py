@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 from qw.core.duration import format_duration
 from qw.core.schedule.cron import Cron, field_number, parse_cron
@@ -40,7 +40,7 @@ def describe_cron(cron: Cron) -> str:
         said += f" on {days}"
     elif at:
         said += " every day"
-    return said if cron.fields[4] == "*" else f"{said} in {_items(cron.fields[4], _month)}"
+    return said if cron.fields[4] == "*" else f"{said} in {_items(cron.fields[4], _month, 1, 12)}"
 
 
 def _clock_times(cron: Cron) -> str:
@@ -65,49 +65,96 @@ def _rhythms(cron: Cron) -> str:
 def _rhythm(field: str, unit: str) -> str:
     if field == "*":
         return f"every {unit}"
-    if field.startswith("*/") and "," not in field:
-        return f"every {field[2:]} {unit}s"
-    return f"at {unit} {field}" if field.isdecimal() else f"at {unit}s {field}"
+    step = _even_step(field, 60)
+    if step:
+        return f"every {unit}" if step == 1 else f"every {step} {unit}s"
+    numbers = _numbers(field, 0, 59)
+    if len(numbers) == 60:
+        return f"every {unit}"
+    return f"at {unit}{'s' if len(numbers) > 1 else ''} {_listed(numbers)}"
 
 
 def _hours(field: str) -> str:
-    first, _, last = field.partition("-")
-    if field.startswith("*/") and "," not in field:
-        return f"of every {_nth(int(field[2:]))} hour"
-    if field.isdecimal() or (first.isdecimal() and last.isdecimal()):
-        return f"from {int(first):02}:00 to {int(last or first):02}:59"
-    return f"of the hours {field}"
+    step = _even_step(field, 24)
+    if step:
+        return "of every hour" if step == 1 else f"of every {_nth(step)} hour"
+    numbers = _numbers(field, 0, 23)
+    if len(numbers) == 24:
+        return "of every hour"
+    if len(numbers) == numbers[-1] - numbers[0] + 1:
+        return f"from {numbers[0]:02}:00 to {numbers[-1]:02}:59"
+    return f"of the hours {_listed(numbers)}"
+
+
+def _even_step(field: str, size: int) -> int:
+    """The step of ``*/5`` where it comes out even, so that it goes on over the end of the hour or day; else 0."""
+    step = int(field[2:]) if field.startswith("*/") and field[2:].isdecimal() else 0
+    return step if step and size % step == 0 else 0
+
+
+def _numbers(field: str, low: int, high: int) -> list[int]:
+    """All that a field of numbers stands for, in order."""
+    found: set[int] = set()
+    for item in field.split(","):
+        span, _, step = item.partition("/")
+        first, _, last = span.partition("-")
+        start = low if first == "*" else int(first)
+        end = int(last) if last else high if first == "*" or step else start
+        found.update(range(start, end + 1, int(step or 1)))
+    return sorted(found)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """All of them where they are few; of a longer row with even steps the first two and the last."""
+    steps = {after - before for before, after in pairwise(numbers)}
+    if steps == {1} and len(numbers) > 2:
+        return f"{numbers[0]} to {numbers[-1]}"
+    if len(numbers) > _MOST_TIMES and len(steps) == 1:
+        return f"{numbers[0]}, {numbers[1]}, … {numbers[-1]}"
+    return _and([str(number) for number in numbers])
 
 
 def _days(cron: Cron) -> str:
     month, week = cron.fields[3], cron.fields[5]
     in_month = _month_days(month) if month != "*" else ""
-    in_week = _items(week, _weekday) if week != "*" else ""
+    in_week = _items(week, _weekday, 0, 6) if week != "*" else ""
     if in_month and in_week:
         either = not (month.startswith("*") or week.startswith("*"))
-        return f"{in_month}{' or on ' if either else ', if it is '}{in_week}"
+        return (
+            f"{in_month} or on {in_week}"
+            if either
+            else f"{in_month}, if it is {' or '.join(in_week.rsplit(' and ', 1))}"
+        )
     return in_month or in_week
 
 
 def _month_days(field: str) -> str:
-    if field.startswith("*/") and "," not in field:
-        return f"every {_nth(int(field[2:]))} day of the month"
     if field.upper() == "L":
         return "the last day of the month"
-    numbers = _items(field, lambda item: "the last" if item.upper() == "L" else item)
-    return f"{'day' if field.isdecimal() else 'days'} {numbers} of the month"
+    items = [item for item in field.split(",") if item.upper() != "L"]
+    plain = len(items) == len(field.split(","))
+    numbers = _numbers(",".join(items), 1, 31) if items else []
+    said = _listed(numbers) if plain else _and([*map(str, numbers), "the last"])
+    return f"{'day' if len(numbers) == 1 and plain else 'days'} {said} of the month"
 
 
-def _items(field: str, name: Callable[[str], str]) -> str:
-    """A list field in words; ranges are ``a to b``, steps stay as they are."""
-    said = []
+def _items(field: str, name: Callable[[str], str], low: int, high: int) -> str:
+    """A list field in words; ranges are ``a to b``, and each value of a step is said."""
+    said: list[str] = []
     for item in field.split(","):
-        first, _, last = item.partition("-")
-        if "/" in item:
-            said.append(item)
+        span, _, step = item.partition("/")
+        first, _, last = span.partition("-")
+        if step or first == "*":
+            start = low if first == "*" else _number_of(first, name)
+            end = _number_of(last, name) if last else high
+            said += [name(str(number)) for number in range(start, end + 1, int(step or 1))]
         else:
             said.append(f"{name(first)} to {name(last)}" if last else name(first))
-    return _and(said)
+    return _and(list(dict.fromkeys(said)))
+
+
+def _number_of(text: str, name: Callable[[str], str]) -> int:
+    return field_number(text, "month" if name is _month else "day of week")
 
 
 def _weekday(item: str) -> str:
