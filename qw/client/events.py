@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from qw.client.connections import Namespace
+from qw.core.errors import NotFound
 from qw.core.event import Format, default_types
 from qw.store import events, overview
 from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEvent, RelayState
@@ -95,9 +96,17 @@ class Events(Namespace):
             return await events.list_blocked(conn, limit=limit)
 
     async def drop_blocked(self, ids: Sequence[int] | None) -> list[int]:
-        """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went."""
-        async with self._db.operating() as conn:
-            return await events.drop_blocked(conn, ids)
+        """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went.
+
+        Raise NotFound where one of *ids* is not blocked; then none went.
+        """
+        async with self._db.operating() as conn, conn.transaction():
+            dropped = await events.drop_blocked(conn, ids)
+            if missing := sorted(set(ids or ()).difference(dropped)):
+                which = f"event {missing[0]} is" if len(missing) == 1 else f"events {', '.join(map(str, missing))} are"
+                none = ", so nothing was dropped" if dropped else ""
+                raise NotFound(f"{which} not blocked{none}; see: qw events blocked")
+            return dropped
 
     async def relays(self) -> list[RelayState]:
         """How the relays of the living workers fare; empty: none relays."""

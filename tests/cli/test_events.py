@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 
+import psycopg
+
 from tests.cli.program import Qw
 from tests.databases import wait_until
 
@@ -108,3 +110,15 @@ def test_events_that_no_daemon_relays_are_seen(qw: Qw) -> None:
     assert "publish" not in quiet
     assert "not published yet" in qw("status").out
     assert "no daemon publishes events; start one with: qw daemon, with QW_BROKER set" in qw("status").out
+
+
+def test_several_blocked_events_are_dropped_all_or_none(qw: Qw, url: str) -> None:
+    with psycopg.connect(url) as conn:
+        conn.execute(
+            "insert into qw.blocked_event (id, slot, key, reason, try_at)"
+            " select n, 0, gen_random_uuid(), 'refused', now() from generate_series(1, 3) n"
+        )
+
+    refused = qw("events", "drop", "1", "4711", "2", "4712")
+    assert (refused.code, "events 4711, 4712 are not blocked" in refused.err) == (3, True)
+    assert "3 events dropped" in qw("events", "drop", "--all").err

@@ -119,6 +119,8 @@ _KINDS = (
     _WEEKDAY,
 )
 
+_ZONE = re.compile(r"(?:CRON_)?TZ=:?(.{0,60})", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20|21)\d\d(?:[-,/]\d+)*")
 _ITEM = re.compile(r"(\*|\w{1,4})(?:-(\w{1,4}))?(?:/(\d{1,4}))?", re.ASCII)
 _NTH = re.compile(r"(\w{1,4})#([1-5])|(\w{1,4})L", re.ASCII | re.IGNORECASE)
 
@@ -159,13 +161,28 @@ def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
     fields = text.split()
     if len(fields) == 5 or (len(fields) == 6 and seconds):
         return fields
-    if len(fields) == 6:
-        faults.append("six fields begin with a second, which must be asked for with seconds: true")
-    elif not fields:
-        faults.append("is empty; it needs minute, hour, day of month, month and day of week")
-    else:
-        faults.append(f"{len(fields)} fields; it needs minute, hour, day of month, month and day of week")
+    faults.append(_misfit(fields, seconds))
     return []
+
+
+def _misfit(fields: list[str], seconds: bool) -> str:
+    """Why these are not the fields of an expression, by what was probably meant."""
+    needed = f"{'second, ' if seconds else ''}minute, hour, day of month, month and day of week"
+    if not fields:
+        return f"is empty; it needs {needed}"
+    if match := _ZONE.match(fields[0]):
+        return f"{fields[0][:60]!r} does not go into the expression: use timezone: {match[1] or 'UTC'} (--timezone)"
+    if loose := next((each for each in fields if each.endswith(",") or each.startswith(",")), None):
+        return f"a list has no spaces: see {loose[:30]!r} among {len(fields)} fields"
+    if len(fields) in (6, 7) and (_YEAR.fullmatch(fields[-1]) or (len(fields) == 7 and fields[-1] in "*?")):
+        begins = ", and begin with a second (seconds: true)" if len(fields) == 7 and not seconds else ""
+        return (
+            f"{len(fields)} fields end with a year, which is not known here{begins}; for one time use at:, for a last "
+            "one end:"
+        )
+    if len(fields) == 6:
+        return "six fields begin with a second, which must be asked for with seconds: true"
+    return f"{len(fields)} fields; it needs {needed}"
 
 
 def _spelled(field: str, kind: _Kind, faults: list[str]) -> str:

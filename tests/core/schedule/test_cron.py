@@ -270,6 +270,25 @@ def test_an_expression_can_be_said_in_words(expression: str, said: str) -> None:
     assert describe_cron(parse_cron(expression)) == said
 
 
+@pytest.mark.parametrize(
+    ("expression", "hint"),
+    [
+        ("TZ=Asia/Tokyo 0 3 * * *", "timezone: Asia/Tokyo"),
+        ("CRON_TZ=:Asia/Tokyo 0 3 * * *", "timezone: Asia/Tokyo"),
+        ("0 1, 2 * * *", "a list has no spaces: see '1,'"),
+        ("0 1 ,2 * * *", "a list has no spaces: see ',2'"),
+        ("0 3 1 1 * 2027", "6 fields end with a year"),
+        ("0 0 3 1 1 * 2027", "7 fields end with a year, which is not known here, and begin with a second"),
+        ("0 0 3 1 1 ? *", "7 fields end with a year"),
+        ("0 0 3 * * *", "asked for with seconds: true"),
+        ("* * * *", "4 fields; it needs minute"),
+        ("", "is empty; it needs minute"),
+    ],
+)
+def test_a_wrong_number_of_fields_is_answered_by_what_was_meant(expression: str, hint: str) -> None:
+    assert hint in refusal(expression)
+
+
 def test_seconds_can_be_said_in_words() -> None:
     assert describe_cron(parse_cron("*/10 * * * * *", seconds=True)) == "every 10 seconds"
     assert describe_cron(parse_cron("30 5 4 * * *", seconds=True)) == "at 04:05:30 every day"
