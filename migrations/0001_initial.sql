@@ -455,7 +455,8 @@ create table qw.task_log (
   attempt integer not null,
   at      timestamptz not null default clock_timestamp(),
   level   text not null,
-  message text not null
+  message text not null,
+  raw     bytea  -- what a command printed, where that is not the message and a newline
 );
 create index task_log_task on qw.task_log (task_id, id);
 

@@ -52,9 +52,18 @@ async def show_new(client: Client, id: UUID, place: LogCursor, show: Callable[[L
 
 
 def print_output(line: LogLine) -> None:
-    """As the command printed it: what it wrote to stderr goes there."""
+    """The bytes that the command printed; those of stderr go there. On a terminal, what would steer it is escaped."""
     stream = sys.stdout if line.level == "INFO" else sys.stderr
-    print(printable_lines(line.message) if stream.isatty() else line.message, file=stream)
+    if stream is sys.stderr:
+        sys.stdout.flush()  # so that both come in their order where they go to the same place
+    data = f"{line.message}\n".encode() if line.raw is None else line.raw
+    if stream.isatty():
+        ends = data.endswith((b"\n", b"\r"))
+        stream.write(printable_lines(line.message) + ("\n" if ends else ""))
+    else:
+        stream.buffer.write(data)
+    if stream is sys.stderr:
+        stream.flush()
 
 
 def print_line(line: LogLine) -> None:

@@ -28,7 +28,7 @@ from qw.core.errors import Invalid, guess
 from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Shell
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
-from qw.handlers.child import ExitStatus, Program, started
+from qw.handlers.child import ExitStatus, Pipe, Program, started
 from qw.handlers.output import Captured, Output, follow
 from qw.handlers.registry import HandlerKind, Handlers
 
@@ -314,15 +314,19 @@ async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[Exit
         try:
             ended = await child.ended()
         finally:
-            await _finish(followers)
+            await _finish(followers, (stdout, stderr))
             await output.close()
     first, second = (Captured() if one.cancelled() else one.result() for one in followers)
     return ended, first, second
 
 
-async def _finish(followers: Sequence[asyncio.Task[Captured]]) -> None:
-    """Wait for the last output; not for long, since what we may not kill could hold the pipe open."""
+async def _finish(followers: Sequence[asyncio.Task[Captured]], pipes: Sequence[Pipe]) -> None:
+    """Wait for the last output; not for long, since what lives on could hold the pipe open."""
     _, waiting = await asyncio.wait(followers, timeout=_LAST_OUTPUT_SECONDS)
+    for pipe in pipes if waiting else ():
+        pipe.close()  # what came so far is still logged
+    if waiting:
+        _, waiting = await asyncio.wait(waiting, timeout=_LAST_OUTPUT_SECONDS)
     for follower in waiting:
         follower.cancel()
     await asyncio.gather(*followers, return_exceptions=True)

@@ -1,18 +1,17 @@
-"""What a command prints, on its way into the task's log: whole lines, as they come, under a cap."""
+"""What a command prints, on its way into the task's log: as it comes, under a cap."""
 
 from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qw.core.task.handler_api import Context
 from qw.core.task.payload import MAX_RESULT
+from qw.core.task.printed import cut
 from qw.handlers.child import Pipe
 
-MAX_OUTPUT = 1024 * 1024  # characters logged of an attempt, stdout and stderr together: half head, half tail
-MAX_LINE = 8192  # characters; longer lines are split
+MAX_OUTPUT = 1024 * 1024  # bytes logged of an attempt, stdout and stderr together: half head, half tail
 MAX_KEPT = MAX_RESULT  # characters of stdout that may go into the result; their bytes are counted there
 TAIL = 4096  # characters shown of a longer one
 
@@ -25,36 +24,37 @@ class Output:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._room = MAX_OUTPUT // 2
-        self._tail: deque[tuple[str, str]] = (
-            deque()
-        )  # (level, lines), in blocks: a tuple per line would be all overhead
+        self._tail: deque[tuple[str, bytes]] = deque()  # in blocks: an entry per line would be all overhead
         self._tail_size = 0
         self._left_out = 0
 
-    async def add(self, lines: Sequence[str], level: str) -> None:
-        fitting = 0
-        while fitting < len(lines) and self._room > 0:
-            self._room -= len(lines[fitting]) + 1
-            fitting += 1
+    async def add(self, data: bytes, level: str) -> None:
+        """Log *data*, which ends with a line or is a piece of a long one."""
+        fitting = 0 if self._room <= 0 else len(data)
+        if fitting > self._room > 0:
+            fitting = data.find(b"\n", self._room) + 1 or len(data)
         if fitting:
-            await self._context.log("\n".join(lines[:fitting]), level=level)
-        if fitting < len(lines):
-            self._keep("\n".join(lines[fitting:]), level)
+            self._room -= fitting
+            await self._context.output(data[:fitting], level=level)
+        if fitting < len(data):
+            self._keep(data[fitting:], level)
 
     async def close(self) -> None:
         if self._left_out:
-            await self._context.log(f"… {self._left_out:,} characters left out …", level="WARNING")
+            await self._context.log(f"… {self._left_out:,} bytes left out …", level="WARNING")
         while self._tail:
             level, block = self._tail.popleft()
-            await self._context.log(block, level=level)
+            await self._context.output(block, level=level)
 
-    def _keep(self, block: str, level: str) -> None:
-        if self._tail and self._tail[-1][0] == level and len(self._tail[-1][1]) < _BLOCK:
-            before = self._tail.pop()[1]
-            self._tail_size -= len(before)
-            block = f"{before}\n{block}"
-        self._tail.append((level, block))
+    def _keep(self, data: bytes, level: str) -> None:
+        for start in range(0, len(data), 4 * _BLOCK):  # what is dropped later is dropped in blocks
+            self._keep_block(data[start : start + 4 * _BLOCK], level)
+
+    def _keep_block(self, block: bytes, level: str) -> None:
         self._tail_size += len(block)
+        if self._tail and self._tail[-1][0] == level and len(self._tail[-1][1]) < _BLOCK:
+            block = self._tail.pop()[1] + block
+        self._tail.append((level, block))
         while self._tail_size > MAX_OUTPUT // 2:
             dropped = len(self._tail.popleft()[1])
             self._tail_size -= dropped
@@ -83,17 +83,16 @@ async def follow(pipe: Pipe, output: Output, level: str) -> Captured:
     If logging fails, the pipe is closed, so that the command cannot wait for us for ever.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    unfinished, kept = "", _Keeper()
+    unfinished, kept = b"", _Keeper()
     try:
         while chunk := await pipe.read():
-            text = decoder.decode(chunk)
-            kept.add(text)
-            lines, unfinished = _lines(unfinished + text)
-            await output.add(lines, level)
-        rest = decoder.decode(b"", final=True)
-        kept.add(rest)
-        if unfinished + rest:
-            await output.add([unfinished + rest], level)
+            kept.add(decoder.decode(chunk))
+            ready, unfinished = cut(unfinished + chunk)
+            if ready:
+                await output.add(ready, level)
+        kept.add(decoder.decode(b"", final=True))
+        if unfinished:
+            await output.add(unfinished, level)
     finally:
         pipe.close()
     return kept.captured()
@@ -118,15 +117,3 @@ class _Keeper:
         text = "".join(self._pieces)
         whole = len(text) == self._characters and len(text) <= MAX_KEPT
         return Captured(text=text if whole else text[-TAIL:], characters=self._characters)
-
-
-def _lines(text: str) -> tuple[list[str], str]:
-    """The whole lines in *text*, none longer than MAX_LINE, and what follows the last of them."""
-    *whole, rest = text.split("\n")
-    lines = [piece for line in whole for piece in _pieces(line.removesuffix("\r"))]
-    cut = len(rest) // MAX_LINE * MAX_LINE
-    return [*lines, *_pieces(rest[:cut])] if cut else lines, rest[cut:]
-
-
-def _pieces(line: str) -> list[str]:
-    return [line[n : n + MAX_LINE] for n in range(0, len(line), MAX_LINE)] or [""]

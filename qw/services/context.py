@@ -15,6 +15,7 @@ from uuid import UUID
 from qw.core.errors import Invalid
 from qw.core.task import Claim
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, NotPlain, clean, clean_text
+from qw.core.task.printed import lines_of
 from qw.services.side_thread import returned, start_thread
 from qw.store import tasks
 from qw.store.connection import Connection
@@ -33,7 +34,7 @@ class Connections(Protocol):
     def connection(self) -> Any: ...
 
 
-LogLine: TypeAlias = tuple[UUID, int, str, str]  # task, attempt, level, message
+LogLine: TypeAlias = tuple[UUID, int, str, str, bytes | None]  # task, attempt, level, message, raw
 
 
 class LogSink(Protocol):
@@ -102,7 +103,11 @@ class AttemptContext:
     async def log(self, message: str, *, level: str = "INFO") -> None:
         self.has_logged = True
         id, attempt, name = self._claim.id, self._claim.attempt, _level(level)
-        await self._log([(id, attempt, name, line[:LINE_LENGTH]) for line in _text(message).splitlines() or [""]])
+        await self._log([(id, attempt, name, line[:LINE_LENGTH], None) for line in _text(message).splitlines() or [""]])
+
+    async def output(self, data: bytes, *, level: str = "INFO") -> None:
+        self.has_logged = True
+        await self._log([(self._claim.id, self._claim.attempt, level, *line) for line in lines_of(data)])
 
     async def progress(self, fraction: float, message: str = "") -> None:
         if not 0 <= fraction <= 1:

@@ -243,16 +243,17 @@ select l.queue,
  order by l.queue
 
 -- name: write_logs
-insert into qw.task_log (task_id, attempt, level, message)
-select * from unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(levels)s::text[], %(messages)s::text[])
+insert into qw.task_log (task_id, attempt, level, message, raw)
+select * from unnest(
+  %(ids)s::uuid[], %(attempts)s::integer[], %(levels)s::text[], %(messages)s::text[], %(raws)s::bytea[])
 
 -- name: read_logs
 -- Lines of one task after a line id, oldest first.
-select id, attempt, at, level, message from qw.task_log
+select id, attempt, at, level, message, raw from qw.task_log
  where task_id = %(id)s and id > %(after)s order by id limit %(limit)s
 
 -- name: read_own_logs
-select id, attempt, at, level, message from qw.own_logs(%(id)s::uuid, %(after)s::bigint, %(limit)s::integer)
+select id, attempt, at, level, message, raw from qw.own_logs(%(id)s::uuid, %(after)s::bigint, %(limit)s::integer)
 
 -- name: write_progress
 with kept as (

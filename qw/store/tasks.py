@@ -49,6 +49,7 @@ class LogLine:
     at: datetime
     level: str
     message: str
+    raw: bytes | None = None  # what a command printed, where that is not the message and a newline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,10 +414,11 @@ async def stats(conn: Connection) -> list[QueueStats]:
         return await cursor.fetchall()
 
 
-async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str]]) -> None:
-    """Add lines (task, attempt, level, message) in their order."""
-    ids, attempt_numbers, levels, messages = (list(column) for column in zip(*lines, strict=True))
+async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str, bytes | None]]) -> None:
+    """Add lines (task, attempt, level, message, raw) in their order."""
+    ids, attempt_numbers, levels, messages, raws = (list(column) for column in zip(*lines, strict=True))
     params = {"ids": ids, "attempts": attempt_numbers, "levels": levels, "messages": messages}
+    params["raws"] = raws
     await query(conn, _SQL["write_logs"], params)
 
 

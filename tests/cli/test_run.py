@@ -125,6 +125,18 @@ def test_following_shows_the_output_and_ends_as_the_command_did(served: Qw) -> N
     assert "exit code 7" in bad.err
 
 
+def test_following_prints_the_bytes_that_the_command_printed(served: Qw) -> None:
+    text = r"printf 'x%.0s' $(seq 20000); echo; printf 'caf\351\r\n\0no newline'"
+    done = subprocess.run(
+        [*QW, "run", "-f", "--", "sh", "-c", text], env=served.environ, cwd=served.folder, capture_output=True
+    )
+    id = served("task", "list", "--quiet").out.split()[0]
+    again = subprocess.run([*QW, "logs", "--raw", id], env=served.environ, cwd=served.folder, capture_output=True)
+
+    assert done.stdout == again.stdout == b"x" * 20_000 + b"\ncaf\xe9\r\n\0no newline"
+    assert (done.stderr, again.stderr) == (b"", b"")
+
+
 def test_logs_are_shown_while_they_grow(served: Qw) -> None:
     id = served("run", "--", "sh", "-c", "echo one; echo two").id
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from qw.core.ids import uuid7
 from qw.core.task.payload import Json, JsonObject
+from qw.core.task.printed import lines_of
 from qw.handlers import Handlers
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class MemoryContext:
     parent_id: UUID | None = None
     headers: dict[str, str] = field(default_factory=dict)
     logs: list[tuple[str, str]] = field(default_factory=list)
+    printed: list[tuple[str, bytes]] = field(default_factory=list)
     fractions: list[tuple[float, str]] = field(default_factory=list)
     checkpoints: dict[str, Any] = field(default_factory=dict)
 
@@ -44,6 +46,11 @@ class MemoryContext:
 
     async def log(self, message: str, *, level: str = "INFO") -> None:
         self.logs.append((level, message))
+
+    async def output(self, data: bytes, *, level: str = "INFO") -> None:
+        for message, raw in lines_of(data):
+            self.logs.append((level, message))
+            self.printed.append((level, f"{message}\n".encode() if raw is None else raw))
 
     async def progress(self, fraction: float, message: str = "") -> None:
         self.fractions.append((fraction, message))

@@ -24,6 +24,7 @@ from qw.core.expression import Expression, ExpressionError
 from qw.core.task.command import Command, Exit, as_json, exit_code_of
 from qw.core.task.handler_api import Reject, Retry
 from qw.core.task.payload import MAX_RESULT, clean
+from qw.core.task.printed import MAX_LINE
 from qw.handlers import HandlerKind, Handlers
 from qw.handlers.command import (
     CommandFailed,
@@ -31,7 +32,7 @@ from qw.handlers.command import (
     CommandOptions,
     add_command,
 )
-from qw.handlers.output import MAX_LINE, MAX_OUTPUT
+from qw.handlers.output import MAX_OUTPUT
 from tests.handlers.context import MemoryContext, run
 
 FREE = CommandOptions(allowed=True)
@@ -541,8 +542,26 @@ async def test_endless_output_is_capped_with_head_and_tail() -> None:
     assert logged[0] == "first"
     assert logged[-1] == "last"
     assert sum(map(len, logged)) <= MAX_OUTPUT + MAX_LINE
-    assert "characters left out" in lines(context, "WARNING")[0]
+    assert "bytes left out" in lines(context, "WARNING")[0]
     assert peak < 16 * 1024 * 1024
+
+
+async def test_the_log_has_the_bytes_that_were_printed() -> None:
+    context = MemoryContext()
+    text = r"printf 'x%.0s' $(seq 20000); echo; printf 'caf\351\r\n\0no newline'; printf 'err' >&2"
+
+    await shell(text, context)
+
+    both = {level: b"".join(raw for at, raw in context.printed if at == level) for level in ("INFO", "WARNING")}
+    assert both == {"INFO": b"x" * 20_000 + b"\ncaf\xe9\r\n\0no newline", "WARNING": b"err"}
+
+
+async def test_what_was_printed_before_the_end_is_kept_where_something_holds_the_pipe_open(tmp_path: Path) -> None:
+    text = f"printf begun; sleep 4711 2>/dev/null & echo $! > {tmp_path}/pid"
+    result = await command({"run": text, "background": "keep"})
+
+    os.kill(pids(tmp_path / "pid")[0], signal.SIGKILL)
+    assert result["stdout"] == "begun"
 
 
 async def test_a_line_without_end_is_split() -> None:

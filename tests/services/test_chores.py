@@ -155,7 +155,7 @@ async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, l
 
 async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
-    await log.add([(id, 1, "INFO", str(n)) for n in range(BATCH + 1)])
+    await log.add([(id, 1, "INFO", str(n), None) for n in range(BATCH + 1)])
     flushed = asyncio.create_task(log.flushed())
 
     assert await log.step()
@@ -174,9 +174,9 @@ async def test_a_log_line_that_cannot_be_stored_costs_no_other_line(
     conn: Connection, link: ReconnectingConnection, bad: Any
 ) -> None:
     log, id = TaskLog(link), new_id()
-    lines = [(id, 1, "INFO", str(n)) for n in range(20)]
+    lines = [(id, 1, "INFO", str(n), None) for n in range(20)]
 
-    await log.add([*lines[:7], (id, *bad), *lines[7:]])
+    await log.add([*lines[:7], (id, *bad, None), *lines[7:]])
     await log.step()
 
     stored = [line.message for line in await tasks.read_logs(conn, id)]
@@ -188,7 +188,7 @@ async def test_more_lines_than_there_is_room_for_are_taken_in_parts(
     conn: Connection, link: ReconnectingConnection
 ) -> None:
     log, id = TaskLog(link), new_id()
-    adding = asyncio.create_task(log.add([(id, 1, "INFO", str(n)) for n in range(MOST + BATCH)]))
+    adding = asyncio.create_task(log.add([(id, 1, "INFO", str(n), None) for n in range(MOST + BATCH)]))
 
     while not adding.done() or len(log._lines):
         await log.step()
@@ -199,11 +199,11 @@ async def test_more_lines_than_there_is_room_for_are_taken_in_parts(
 
 async def test_log_lines_wait_while_the_database_is_away(conn: Connection, link: ReconnectingConnection) -> None:
     log, id = TaskLog(link), new_id()
-    await log.add([(id, 1, "INFO", "one")])
+    await log.add([(id, 1, "INFO", "one", None)])
     await log.step()
     await conn.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity"
                        " where application_name = 'qw test chores'")  # fmt: skip
-    await log.add([(id, 1, "INFO", "two")])
+    await log.add([(id, 1, "INFO", "two", None)])
 
     with pytest.raises(Unavailable):
         await log.step()

@@ -93,7 +93,7 @@ async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, l
     of_run = await value(conn, "select id from qw.task where run_id = %s", run)
     [lost] = await finished(conn, None, new_task(run_id=new_id()))  # its run is gone
     for id in (task, of_run, lost):
-        await tasks.write_logs(conn, [(id, 1, "INFO", "line")])
+        await tasks.write_logs(conn, [(id, 1, "INFO", "line", None)])
         await tasks.write_progress(conn, id, 0.5, "half")
         await tasks.keep_checkpoint(conn, id, "step", 1)
         await conn.execute("insert into qw.attempt (task_id, fence, outcome, attempt) values (%s, 1, 'error', 1)", [id])
@@ -165,7 +165,7 @@ async def test_what_is_locked_is_passed_over_and_a_slow_statement_makes_the_next
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_SECONDS", 0.05)
     held, free = await finished(conn, None, new_task(), new_task())
-    await tasks.write_logs(conn, [(free, 1, "INFO", "line")])
+    await tasks.write_logs(conn, [(free, 1, "INFO", "line", None)])
     await aged(conn, 48)
     pruner = keeping(link)
 

@@ -151,7 +151,9 @@ async def test_folding_leaves_what_others_add_meanwhile(conn: Connection, other:
 
 async def test_logs_are_read_on_from_a_line(conn: Connection) -> None:
     id, other = new_id(), new_id()
-    await tasks.write_logs(conn, [(id, 1, "INFO", "one"), (other, 1, "INFO", "x"), (id, 2, "ERROR", "two")])
+    await tasks.write_logs(
+        conn, [(id, 1, "INFO", "one", None), (other, 1, "INFO", "x", None), (id, 2, "ERROR", "two", None)]
+    )
 
     lines = await tasks.read_logs(conn, id)
 

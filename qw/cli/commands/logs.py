@@ -20,15 +20,18 @@ app = verbs()
 def logs(
     id: Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print only what the command printed, byte for byte, its stderr to stderr.")
+    ] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show the log of a task, including the output of its command."""
     from qw.cli.session import with_client
 
-    with_client(lambda client: show_log(client, id, follow, output))
+    with_client(lambda client: show_log(client, id, follow, output, raw=raw))
 
 
-async def show_log(client: Client, word: str, follow: bool, output: OutputFormat) -> None:
+async def show_log(client: Client, word: str, follow: bool, output: OutputFormat, *, raw: bool = False) -> None:
     """Print the log; with *follow*, go on until the task is final, and say how it ended."""
     from qw.cli import tail
 
@@ -38,7 +41,7 @@ async def show_log(client: Client, word: str, follow: bool, output: OutputFormat
         await tail.show_new(client, id, tail.LogCursor(), lines.append)
         show_records(record(lines), output)
         return
-    show = tail.print_line if output is OutputFormat.TABLE else _print_record
+    show = tail.print_output if raw else tail.print_line if output is OutputFormat.TABLE else _print_record
     if not follow:
         await tail.show_new(client, id, tail.LogCursor(), show)
         return

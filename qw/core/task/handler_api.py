@@ -97,6 +97,10 @@ class Context(Protocol):
         """Add a line (or several) to the task's log. Safe from any attempt; never raises for what the text holds."""
         ...
 
+    async def output(self, data: bytes, *, level: str = "INFO") -> None:
+        """Add what a program printed to the task's log, so that `qw run -f` prints the same bytes."""
+        ...
+
     async def progress(self, fraction: float, message: str = "") -> None:
         """Say how far the attempt is, from 0 to 1."""
         ...
