@@ -34,6 +34,7 @@ from qw.handlers import Handler, HandlerKind, Handlers
 from qw.handlers.leash import current_leash
 from qw.services import lease as clock
 from qw.services.attempt import LOG_SECONDS, attempt, stopped
+from qw.services.attempt_log import log_ended
 from qw.services.backlog import Backlog
 from qw.services.context import AttemptContext, Connections
 from qw.services.deadlines import Deadlines
@@ -320,7 +321,9 @@ class Worker:
             self.interrupted.append(holding)
             return
         self.done += 1
-        self._outcomes.add(_ended(holding, outcome))
+        ended = _ended(holding, outcome)
+        log_ended(holding, outcome, ended)
+        self._outcomes.add(ended)
 
     async def _wait_for_log(self, holding: ClaimInFlight) -> None:
         """Who sees the end should see the last line too; but no end waits long for it."""
