@@ -220,7 +220,7 @@ def _envelope(event: Event, source: str) -> dict[str, Any]:
         "taskType": event.about if event.task_id else None,
         "workflowId": event.workflow_id,
         "runId": event.run_id,
-        "error": event.error,
+        "error": masked_error(event.error),
     }
     data = {name: value for name, value in known.items() if value is not None}
     return {"pattern": nest_pattern(event), "data": {**data, **(event.data or {}), "metadata": metadata}}
