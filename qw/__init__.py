@@ -9,25 +9,55 @@ from qw._version import __version__
 
 if TYPE_CHECKING:
     from qw.client import Client
-    from qw.core.errors import TaskCancelled, TaskFailed
-    from qw.core.task import Backoff, NewTask
+    from qw.core.errors import (
+        Conflict,
+        Denied,
+        Fault,
+        Invalid,
+        LacksRight,
+        Misconfigured,
+        NotFound,
+        QwError,
+        TaskCancelled,
+        TaskFailed,
+        TimedOut,
+        Unavailable,
+        Unreachable,
+    )
+    from qw.core.task import Backoff, Enqueued, NewTask, Status, Task
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.dbapi import enqueue
     from qw.handlers import Handlers, TaskFunction
     from qw.ids import new_id
+    from qw.store.tasks import Filter
 
 __all__ = [
     "Backoff",
     "Client",
+    "Conflict",
     "Context",
+    "Denied",
+    "Enqueued",
+    "Fault",
+    "Filter",
     "Handlers",
+    "Invalid",
+    "LacksRight",
+    "Misconfigured",
     "NewTask",
+    "NotFound",
+    "QwError",
     "Reject",
     "Retry",
     "Snooze",
+    "Status",
+    "Task",
     "TaskCancelled",
     "TaskFailed",
     "TaskFunction",
+    "TimedOut",
+    "Unavailable",
+    "Unreachable",
     "__version__",
     "enqueue",
     "new_id",
@@ -36,15 +66,30 @@ __all__ = [
 _HOMES = {
     "Backoff": "qw.core.task",
     "Client": "qw.client",
+    "Conflict": "qw.core.errors",
     "Context": "qw.core.task.handler_api",
+    "Denied": "qw.core.errors",
+    "Enqueued": "qw.core.task",
+    "Fault": "qw.core.errors",
+    "Filter": "qw.store.tasks",
     "Handlers": "qw.handlers",
+    "Invalid": "qw.core.errors",
+    "LacksRight": "qw.core.errors",
+    "Misconfigured": "qw.core.errors",
     "NewTask": "qw.core.task",
+    "NotFound": "qw.core.errors",
+    "QwError": "qw.core.errors",
     "Reject": "qw.core.task.handler_api",
     "Retry": "qw.core.task.handler_api",
     "Snooze": "qw.core.task.handler_api",
+    "Status": "qw.core.task",
+    "Task": "qw.core.task",
     "TaskCancelled": "qw.core.errors",
     "TaskFailed": "qw.core.errors",
     "TaskFunction": "qw.handlers",
+    "TimedOut": "qw.core.errors",
+    "Unavailable": "qw.core.errors",
+    "Unreachable": "qw.core.errors",
     "enqueue": "qw.dbapi",
     "new_id": "qw.ids",
 }

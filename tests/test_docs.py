@@ -14,10 +14,16 @@ from typing import Any
 
 import pytest
 
+import qw
+from qw.client import Client
+from qw.core import errors
 from tests.services.workshop import Workshop, workshop
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tasks-in-python.md").read_text()
-MODULE, *PROGRAMS = re.findall(r"(?ms)^```python\n(.*?)^```$", PAGE)
+BLOCK = re.compile(r"(?ms)^```python\n(.*?)^```$")
+MODULE, *PROGRAMS = BLOCK.findall(PAGE)
+CLIENT_PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
+CLIENT_PROGRAMS = BLOCK.findall(CLIENT_PAGE)
 
 
 @pytest.fixture
@@ -59,3 +65,32 @@ async def test_the_programs_of_the_page_about_tasks_run(program: str, greetings:
 def test_every_block_of_the_page_about_tasks_is_one_of_these() -> None:
     assert len(PROGRAMS) == 5
     assert all("def main(url: str) -> None:" in program for program in PROGRAMS)
+
+
+@pytest.mark.parametrize("program", CLIENT_PROGRAMS, ids=range(1, len(CLIENT_PROGRAMS) + 1))
+async def test_the_programs_of_the_page_about_the_client_run(program: str, url: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(program, "docs/python.md", "exec"), names)
+    if inspect.iscoroutinefunction(names["main"]):
+        await asyncio.wait_for(names["main"](url), 30)
+    else:
+        await asyncio.to_thread(names["main"], url)
+
+
+async def test_the_page_about_the_client_names_verbs_that_exist(url: str) -> None:
+    async with Client(url, size=1) as client:
+        for namespace, verbs in re.findall(r"(?m)^\| `client\.(\w+)` \| (.*) \|$", CLIENT_PAGE):
+            for verb in re.findall(r"`(\w+)`", verbs):
+                assert callable(getattr(getattr(client, namespace), verb)), f"{namespace}.{verb}"
+
+
+def test_every_error_can_be_imported_from_the_package_and_stands_on_the_page() -> None:
+    ours = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
+
+    for name in ours:
+        assert getattr(qw, name) is getattr(errors, name)
+        assert name in CLIENT_PAGE
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert all(getattr(qw, name) is not None for name in qw.__all__)
