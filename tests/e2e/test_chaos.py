@@ -106,6 +106,7 @@ def test_nothing_is_lost_stuck_or_started_by_the_dead(
             chaos.strike(chance)
         with connected(private_daemons.url) as queue:
             wait_until(lambda: queue.value("select count(*) from qw.task") == finished(queue), 90)
+            wait_until(lambda: has_ended(chaos))  # attempts that were replaced, in a process that has just thawed
             expect_promises(chaos, queue)
 
 
@@ -139,6 +140,10 @@ def stints(chaos: Chaos) -> dict[str, dict[int, list[Stint]]]:
         else:
             next(stint for stint in tries if stint.pid == mark.pid).ended = float(at)
     return found
+
+
+def has_ended(chaos: Chaos) -> bool:
+    return all(run.ended < float("inf") for tries in stints(chaos).values() for runs in tries.values() for run in runs)
 
 
 def expect_promises(chaos: Chaos, queue: Queue) -> None:
