@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -114,6 +114,17 @@ class Runs(Namespace):
             if not found:
                 raise NotFound(f"run {id} does not exist")
             return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
+
+    async def resolve(self, text: str, *, path: str = "id") -> UUID:
+        """The id of the one run whose id begins with *text* (at least four hexadecimal digits)."""
+        from qw.client.short_ids import IdKind, resolve
+
+        return await resolve(self._db, text, IdKind.RUN, path=path)
+
+    async def workflow_names(self, ids: Collection[UUID]) -> dict[UUID, str]:
+        """By the id of a run, the name of its workflow."""
+        async with self._db.connection() as conn:
+            return await runs.workflow_names(conn, ids)
 
     async def find(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from qw.client.connections import Connections, Namespace, check_limit
+from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, Invalid, NotFound, among
 from qw.core.task import FILED_UNDER, Attempt, Status, Task, key_faults
 from qw.core.task.payload import raise_faults, storable_faults
@@ -71,18 +72,15 @@ class Tasks(Namespace):
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
         """The id of the one task whose id begins with *text* (at least four hexadecimal digits)."""
-        digits = text.strip().lower().replace("-", "")
-        if not 4 <= len(digits) <= 32 or any(char not in "0123456789abcdef" for char in digits):
-            raise Invalid(f"{path}: {text[:60]!r} is not a task id")
-        if len(digits) == 32:
-            return UUID(digits)
-        async with self._db.connection() as conn:
-            ids = await tasks.resolve(conn, digits)
-        if len(ids) > 1:
-            raise Conflict(f"{text} is the beginning of more than one id: {', '.join(map(str, ids))}")
-        if not ids:
-            raise NotFound(f"no task id begins with {text}")
-        return ids[0]
+        return await resolve(self._db, text, IdKind.TASK, path=path)
+
+    async def resolve_any(self, text: str) -> UUID:
+        """The same for a task or a run."""
+        return await resolve(self._db, text, IdKind.ANY)
+
+    async def unique_length(self, ids: Sequence[UUID]) -> int:
+        """How many characters of each of *ids* no other task or run begins with."""
+        return await unique_length(self._db, ids)
 
     async def attempts(self, id: UUID) -> list[Attempt]:
         """The task's attempts that did not end as its final result, oldest first."""

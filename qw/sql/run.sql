@@ -70,6 +70,9 @@ select id from qw.run
    and (%(status)s::text is null or status = %(status)s::text)
  order by id desc limit %(limit)s
 
+-- name: workflow_names
+select id, workflow from qw.run where id = any(%(ids)s::uuid[])
+
 -- name: steps
 -- The steps of runs in the order they began, with how their tasks stand, or the runs that they started. What a step of
 -- the second kind came to is known once that run is over; as a compensation, once it is over for the second time, which

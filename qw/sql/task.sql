@@ -204,8 +204,22 @@ select f.task_id
  limit %(limit)s
 
 -- name: resolve
--- Up to three ids that begin with the given hexadecimal digits, as the bounds of a range.
-select id from qw.task where id between %(low)s::uuid and %(high)s::uuid order by id limit 3
+-- Up to three ids of tasks, and of runs, that begin with the given hexadecimal digits, as the bounds of a range.
+(select id, false as is_run from qw.task where id between %(low)s::uuid and %(high)s::uuid order by id limit 3)
+union all
+(select id, true from qw.run where id between %(low)s::uuid and %(high)s::uuid order by id limit 3)
+
+-- name: neighbours
+-- The tasks and the runs that are next to the ids in the order of ids.
+select n.id
+  from unnest(%(ids)s::uuid[]) w(id),
+       lateral ((select t.id from qw.task t where t.id < w.id order by t.id desc limit 1)
+                union all
+                (select t.id from qw.task t where t.id > w.id order by t.id limit 1)
+                union all
+                (select r.id from qw.run r where r.id < w.id order by r.id desc limit 1)
+                union all
+                (select r.id from qw.run r where r.id > w.id order by r.id limit 1)) n
 
 -- name: cancel
 select task_id, outcome from qw.cancel_tasks(%(ids)s::uuid[], %(running)s::boolean, %(reason)s::text)

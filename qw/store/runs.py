@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -189,6 +189,11 @@ async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:
 
 def _run(*, status: str, **columns: Any) -> StoredRun:
     return StoredRun(status=RunStatus(status), **columns)
+
+
+async def workflow_names(conn: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """By the id of a run, the name of its workflow."""
+    return dict(await (await query(conn, _SQL["workflow_names"], {"ids": list(ids)})).fetchall())
 
 
 async def find(

@@ -343,11 +343,15 @@ _FINDERS = {
 }
 
 
-async def resolve(conn: Connection, prefix: str) -> list[UUID]:
-    """Up to three ids that begin with the hexadecimal digits of *prefix*."""
-    digits = prefix.replace("-", "")
+async def resolve(conn: Connection, digits: str) -> dict[UUID, bool]:
+    """Up to three tasks and three runs whose ids begin with the hexadecimal *digits*; by id, whether it is a run."""
     bounds = {"low": UUID(digits.ljust(32, "0")), "high": UUID(digits.ljust(32, "f"))}
-    return [row[0] for row in await (await query(conn, _SQL["resolve"], bounds)).fetchall()]
+    return dict(await (await query(conn, _SQL["resolve"], bounds)).fetchall())
+
+
+async def neighbours(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """The tasks and runs whose ids are next to *ids*."""
+    return [row[0] for row in await (await query(conn, _SQL["neighbours"], {"ids": list(ids)})).fetchall()]
 
 
 async def attempts(conn: Connection, id: UUID) -> list[Attempt]:

@@ -44,7 +44,8 @@ class Done:
 
 def environment(**given: str) -> dict[str, str]:
     """Ours without what would steer qw or libpq, and with *given*."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("QW_", "PG", "DB_", "DATABASE_"))}
+    steering = ("QW_", "PG", "DB_", "DATABASE_", "COLUMNS")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
     return {**ours, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1", **given}
 
 

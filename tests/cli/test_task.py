@@ -10,6 +10,8 @@ import pytest
 from tests.cli.program import Qw, lines
 from tests.databases import wait_until
 
+WORKFLOW = "workflows: { one: { steps: [{ id: first, type: noop }] } }\n"
+
 
 def statuses(qw: Qw) -> dict[str, int]:
     """How many tasks there are of each status."""
@@ -217,6 +219,61 @@ def test_a_beginning_of_two_ids_is_a_conflict(qw: Qw) -> None:
 
     assert refused.code == 4
     assert all(id in refused.err for id in ids)
+
+
+def test_an_id_of_the_other_kind_names_the_verb_for_it(qw: Qw) -> None:
+    task = str(qw("enqueue", "noop").id)
+    (qw.folder / "workflows.yaml").write_text(WORKFLOW)
+    assert qw("apply").code == 0
+    run = str(qw("workflow", "start", "one").id)
+
+    for word in (run, run[:23]):
+        for words in (["task", "show", word], ["task", "cancel", word], ["logs", word], ["wait", word]):
+            done = qw(*words)
+            assert (done.code, done.err) == (3, f"qw: {run} is a run; see: qw workflow show {run}\n")
+    for word in (task, task[:23]):
+        for words in (["show", word], ["cancel", word], ["graph", word], ["retry", word], ["signal", word, "go"]):
+            done = qw("workflow", *words)
+            assert (done.code, done.err) == (3, f"qw: {task} is a task; see: qw task show {task}\n")
+
+
+def test_a_run_is_named_by_its_beginning(qw: Qw) -> None:
+    (qw.folder / "workflows.yaml").write_text(WORKFLOW)
+    qw("apply")
+    run = str(qw("workflow", "start", "one").id)
+    qw.drain()
+
+    assert qw("workflow", "show", run[:18], "-o", "json").json["id"] == run
+    assert qw("why", run[:18], "-o", "json").json["id"] == run
+    assert len(qw("task", "list", "--run", run[:18], "--quiet").ids) == 1
+    assert "is completed; only a run that goes on" in qw("workflow", "cancel", run[:18]).err
+
+
+def test_a_list_says_what_each_task_does(qw: Qw) -> None:
+    (qw.folder / "workflows.yaml").write_text(WORKFLOW)
+    qw("apply")
+    qw("workflow", "start", "one")
+    qw.drain()
+    qw("run", "--", "sh", "-c", "exit 3")
+    qw("enqueue", "noop", "--payload", '{"url": "https://me:pw@example.com", "n": 7, "token": "t"}')
+
+    shown = qw("task", "list").out
+
+    assert "one/first" in shown
+    assert "sh -c 'exit 3'" in shown
+    assert "https://***@example.com 7 ***" in shown
+
+
+def test_a_terminal_shows_ids_that_every_verb_takes(qw: Qw) -> None:
+    ids = [f"01890000-0000-7000-8000-00000{n}000000" for n in range(3)]
+    for id in ids:
+        qw("enqueue", "noop", "--id", id)
+
+    shown = qw("task", "list", COLUMNS="60").out.splitlines()[1:]
+
+    assert [line.split()[0] for line in shown] == [id[:30] for id in reversed(ids)]
+    assert [qw("task", "show", id[:30], "-o", "json").json["id"] for id in ids] == ids
+    assert qw("task", "list", "--quiet", COLUMNS="60").out.split() == [*reversed(ids)]
 
 
 @pytest.mark.parametrize("id", ["-1", "", "abc", "1;DROP TABLE qw.task", "../1", str(2**63), "%", "01890000\n"])

@@ -105,9 +105,9 @@ async def test_the_tasks_of_a_run_are_found(conn: Connection) -> None:
 async def test_a_beginning_names_its_tasks(conn: Connection) -> None:
     ids = await enqueued(conn, new_task(), new_task())
 
-    assert await tasks.resolve(conn, str(ids[0])[:8]) == sorted(ids)
-    assert await tasks.resolve(conn, str(ids[0])) == [ids[0]]
-    assert await tasks.resolve(conn, "ffff") == []
+    assert await tasks.resolve(conn, ids[0].hex[:8]) == dict.fromkeys(sorted(ids), False)
+    assert await tasks.resolve(conn, ids[0].hex) == {ids[0]: False}
+    assert await tasks.resolve(conn, "ffff") == {}
 
 
 async def test_get_answers_in_the_order_asked_and_leaves_out_the_unknown(conn: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,9 +24,10 @@ from qw.cli.options.selection import (
     asked_for,
     change,
 )
-from qw.cli.output.records import Output, OutputFormat, Quiet, show_all
+from qw.cli.output.records import Output, OutputFormat, Quiet
 
 if TYPE_CHECKING:
+    from qw.cli.output.lists import Listed
     from qw.client import Client
 
 app = verbs("List, inspect, retry and cancel tasks.")
@@ -52,16 +52,18 @@ def list_tasks(
     quiet: Quiet = False,
 ) -> None:
     """List tasks, newest first."""
-    from qw.cli.output.views import TASK_COLUMNS
     from qw.cli.session import with_client
 
-    match = Filters(queue=queue, type=type, status=status, since=since, until=until, error=error, run=run).match()
+    filters = Filters(queue=queue, type=type, status=status, since=since, until=until, error=error, run=run)
 
-    async def find(client: Client) -> Sequence[object]:
+    async def find(client: Client) -> Listed:
+        from qw.cli.output.lists import listed_tasks
+
         page = {} if before is None else {"before": await client.tasks.resolve(before, path="--before")}
-        return await client.tasks.find(match, limit=limit, **page)
+        found = await client.tasks.find(await filters.match(client), limit=limit, **page)
+        return await listed_tasks(client, found, output, quiet=quiet)
 
-    show_all(with_client(find), TASK_COLUMNS, output, quiet=quiet)
+    with_client(find).show(output, quiet=quiet)
 
 
 @app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Output, OutputFormat, Quiet, show_all
+from qw.cli.output.records import Output, OutputFormat, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from qw.cli.output.lists import Listed
     from qw.client import Client, Task
 
 app = verbs()
@@ -20,7 +21,9 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw wait --timeout 1m $(qw run -- true)")
 def wait(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids; - reads ids from stdin.")],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Task ids or unique prefixes; - reads ids from stdin.")
+    ],
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Give up after this time, with exit code 124.")
     ] = None,
@@ -32,14 +35,19 @@ def wait(
     Exit 0 if all completed; for a single command its own exit code; otherwise 1.
     """
     from qw.cli.options.values import duration
-    from qw.cli.output.views import TASK_COLUMNS
     from qw.cli.session import with_client
     from qw.cli.tail import exit_code
 
     patience = duration(timeout, "--timeout")
-    tasks = with_client(lambda client: _wait(client, ids, patience))
-    show_all(tasks, TASK_COLUMNS, output, quiet=quiet)
-    codes = [exit_code(task) for task in tasks]
+
+    async def work(client: Client) -> Listed:
+        from qw.cli.output.lists import listed_tasks
+
+        return await listed_tasks(client, await _wait(client, ids, patience), output, quiet=quiet)
+
+    listed = with_client(work)
+    listed.show(output, quiet=quiet)
+    codes = [exit_code(task) for task in listed.items]
     raise typer.Exit(codes[0] if len(codes) == 1 else int(any(codes)))
 
 

@@ -20,7 +20,7 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
 def why(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of a task id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of it.")],
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Explain why a task is not running or a run is not advancing, and what to do about it."""
@@ -31,7 +31,7 @@ def why(
 
 async def show_why(client: Client, word: str, output: OutputFormat) -> None:
     """Print the reasons, the strongest first."""
-    id = await client.tasks.resolve(word)
+    id = await client.tasks.resolve_any(word)
     reasons = await client.tasks.why(id)
     if output is OutputFormat.JSON:
         show_record({"id": id, "reasons": record(reasons)}, output)

@@ -10,12 +10,13 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.commands.workflow_runs import add_verbs, myself
+from qw.cli.commands.workflow_runs import add_verbs, myself, run_or_none
 from qw.cli.output.records import Column, Output, OutputFormat, Quiet, say, show_all, show_record
 from qw.cli.output.text import ago, counted
 from qw.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
+    from qw.cli.output.lists import Listed
     from qw.client import Client
     from qw.client.run_tree import ShownRun
 
@@ -51,15 +52,20 @@ def runs(
     quiet: Quiet = False,
 ) -> None:
     """List runs, newest first."""
-    from qw.cli.output.views import RUN_COLUMNS
     from qw.cli.session import with_client
     from qw.core.workflow.run import RunStatus
 
     if status is not None and status not in set(RunStatus):
         raise Invalid(f"--status: {status[:60]!r} is not one of {', '.join(RunStatus)}")
     wanted = RunStatus(status) if status else None
-    found = with_client(lambda client: client.runs.find(workflow=workflow, status=wanted, limit=limit))
-    show_all(found, RUN_COLUMNS, output, quiet=quiet)
+
+    async def find(client: Client) -> Listed:
+        from qw.cli.output.lists import listed_runs
+
+        found = await client.runs.find(workflow=workflow, status=wanted, limit=limit)
+        return await listed_runs(client, found, output, quiet=quiet)
+
+    with_client(find).show(output, quiet=quiet)
 
 
 @app.command("start", cls=Verb, epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'""")
@@ -111,7 +117,7 @@ def start(
 
 @app.command("show", cls=Verb, epilog="Example: qw workflow show invoice")
 def show(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id, or the name of a workflow.")],
+    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.")],
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show a run as a tree of its steps, or a stored workflow."""
@@ -129,14 +135,16 @@ def show(
 
 
 @app.command("cancel", cls=Verb, epilog="Example: qw workflow runs --status running --quiet")
-def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="Run id.")]) -> None:
+def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")]) -> None:
     """Cancel a run: no new step starts, and running tasks are asked to stop."""
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
-    run_id = parse_id(id)
-    with_client(lambda client: client.runs.cancel(run_id, by=myself()))
-    say(f"run {run_id} is being cancelled")
+    async def work(client: Client) -> UUID:
+        run_id = await client.runs.resolve(id)
+        await client.runs.cancel(run_id, by=myself())
+        return run_id
+
+    say(f"run {with_client(work)} is being cancelled")
 
 
 @app.command("validate", cls=Verb, epilog="Example: qw workflow validate workflows.yaml")
@@ -172,14 +180,9 @@ def validate(
 
 
 async def _run_or_workflow(client: Client, word: str) -> Any:
-    from qw.core.ids import parse_id
-
+    run_id = await run_or_none(client, word)
     try:
-        id = parse_id(word)
-    except Invalid:
-        return await client.workflows.get(word)
-    try:
-        return await client.runs.tree(id)
+        return await (client.workflows.get(word) if run_id is None else client.runs.tree(run_id))
     except NotFound:
         return await client.workflows.get(word)
 

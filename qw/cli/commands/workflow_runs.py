@@ -13,17 +13,19 @@ import typer
 
 from qw.cli.command import Verb
 from qw.cli.output.records import say
-from qw.core.errors import Invalid
+from qw.core.errors import Invalid, NotFound
 from qw.core.workflow.picture import PictureForm, drawn
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qw.client import Client
     from qw.client.runs import InspectedRun
     from qw.core.task.payload import JsonObject
     from qw.core.workflow import Workflow
     from qw.core.workflow.run import StepStatus
 
-_RUN = typer.Argument(metavar="RUN", help="Run id.")
+_RUN = typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")
 _BY = typer.Option("--by", metavar="NAME", help="Name to record. Default: your user name.")
 _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Comment to record.")
 _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waiting approval.")
@@ -42,7 +44,7 @@ def add_verbs(app: typer.Typer) -> None:
 
 
 def graph(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id, or the name of a workflow.")],
+    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.")],
     format: Annotated[PictureForm, typer.Option("--format", help="Output format.")] = PictureForm.ASCII,
     file: Annotated[
         Path | None,
@@ -55,7 +57,7 @@ def graph(
 
 
 def _of_file(file: Path, name: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
-    from qw.core.errors import NotFound, guess
+    from qw.core.errors import guess
     from qw.definitions import load
 
     found = load(file).workflows
@@ -71,12 +73,10 @@ def _of_database(word: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
 
 
 async def _looked_up(client: Client, word: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
-    from qw.core.ids import parse_id
     from qw.core.workflow import parse_workflow
 
-    try:
-        run_id = parse_id(word)
-    except Invalid:
+    run_id = await run_or_none(client, word)
+    if run_id is None:
         stored = await client.workflows.get(word)
         return parse_workflow(stored.name, stored.document), {}
     found = await client.runs.inspect(run_id)
@@ -92,9 +92,8 @@ def signal(
     """Send a signal to a run. It is kept if the run is not waiting for it yet."""
     from qw.cli.options.values import json_object
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
-    run_id, given = parse_id(id), json_object(payload, "--payload") if payload else None
+    run_id, given = _resolved(id), json_object(payload, "--payload") if payload else None
     with_client(lambda client: client.runs.signal(run_id, name, given, by=by or myself()))
     say(f"run {run_id} is told {name}")
 
@@ -107,9 +106,8 @@ def approve(
 ) -> None:
     """Approve a waiting approval step."""
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
-    run_id, who = parse_id(id), by or myself()
+    run_id, who = _resolved(id), by or myself()
     decided = with_client(lambda client: client.runs.approve(run_id, step, by=who, comment=comment))
     say(f"{decided} of run {run_id} is approved by {who}")
 
@@ -122,9 +120,8 @@ def reject(
 ) -> None:
     """Reject a waiting approval step. The run fails, unless the step has continue_on_error."""
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
-    run_id, who = parse_id(id), by or myself()
+    run_id, who = _resolved(id), by or myself()
     decided = with_client(lambda client: client.runs.reject(run_id, step, by=who, comment=comment))
     say(f"{decided} of run {run_id} is rejected by {who}")
 
@@ -148,13 +145,12 @@ def retry(
 ) -> None:
     """Restart a finished run. Completed steps that were not undone are kept."""
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
     if from_failed and step is not None:
         raise Invalid("--from-failed and --step are mutually exclusive")
     if latest and edit:
         raise Invalid("--latest and --edit are mutually exclusive")
-    run_id = parse_id(id)
+    run_id = _resolved(id)
     document = _edited(with_client(lambda client: client.runs.inspect(run_id))) if edit else None
     who = by or myself()
     with_client(lambda client: client.runs.retry(run_id, step=step, latest=latest, document=document, by=who))
@@ -169,11 +165,30 @@ def compensation_done(
 ) -> None:
     """Mark a failed compensation as done, after the step was undone by hand."""
     from qw.cli.session import with_client
-    from qw.core.ids import parse_id
 
-    run_id, who = parse_id(id), by or myself()
+    run_id, who = _resolved(id), by or myself()
     done = with_client(lambda client: client.runs.mark_compensated(run_id, step, by=who, comment=comment))
     say(f"{done} of run {run_id} is marked as done by {who}")
+
+
+async def run_or_none(client: Client, word: str) -> UUID | None:
+    """The run that *word* names by its id or prefix; None where it may be the name of a workflow instead."""
+    from qw.core.ids import prefix_of
+
+    if prefix_of(word) is None:
+        return None
+    try:
+        return await client.runs.resolve(word)
+    except NotFound:
+        if any(workflow.name == word for workflow in await client.workflows.all()):
+            return None
+        raise
+
+
+def _resolved(word: str) -> UUID:
+    from qw.cli.session import with_client
+
+    return with_client(lambda client: client.runs.resolve(word))
 
 
 def _edited(found: InspectedRun) -> JsonObject:

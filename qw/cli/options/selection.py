@@ -36,7 +36,7 @@ State = Annotated[str | None, typer.Option("--status", "-s", help="Only with thi
 Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h or 2026-11-24T18:00Z.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before: 2h or 2026-11-24T18:00Z.")]
 Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only tasks whose error contains this text.")]
-Run = Annotated[str | None, typer.Option(metavar="ID", help="Only tasks of this workflow run.")]
+Run = Annotated[str | None, typer.Option(metavar="ID", help="Only tasks of this workflow run (id or prefix).")]
 All = Annotated[bool, typer.Option("--all", help="All tasks that the command applies to.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the tasks that would be affected.")]
@@ -54,11 +54,10 @@ class Filters:
     error: str | None = None
     run: str | None = None
 
-    def match(self) -> Filter:
+    async def match(self, client: Client) -> Filter:
         """Raise Invalid for what cannot be meant."""
         from qw.cli.options.values import past
         from qw.client import Filter
-        from qw.core.ids import parse_id
 
         return Filter(
             queue=self.queue,
@@ -67,7 +66,7 @@ class Filters:
             since=past(self.since, "--since"),
             until=past(self.until, "--until"),
             error=self.error,
-            run_id=parse_id(self.run, path="--run") if self.run else None,
+            run_id=await client.runs.resolve(self.run, path="--run") if self.run else None,
         )
 
     @property
@@ -177,13 +176,21 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
 async def ids_of(client: Client, words: Sequence[str]) -> list[UUID]:
     """The tasks that *words* (ids, or their unique beginnings) name; ``-`` stands for the words on stdin."""
     given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
-    return list(dict.fromkeys([await client.tasks.resolve(word) for word in given]))
+    return list(dict.fromkeys([await _id(client, word, is_one_of_many=len(given) > 20) for word in given]))
+
+
+async def _id(client: Client, word: str, *, is_one_of_many: bool) -> UUID:
+    """Of many, those that are written out are not looked up: one round trip for each would take too long."""
+    from qw.core.ids import prefix_of
+
+    digits = prefix_of(word)
+    return UUID(digits) if is_one_of_many and digits and len(digits) == 32 else await client.tasks.resolve(word)
 
 
 async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> list[UUID]:
     from qw.client import Status
 
-    match = filters.match()
+    match = await filters.match(client)
     statuses = [match.status] if match.status else [Status(status) for status in wanted.statuses]
     return sorted([id for status in statuses for id in await all_ids(client, replace(match, status=status))])
 

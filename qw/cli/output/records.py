@@ -32,12 +32,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only ids.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks."""
+    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks to
+    ``least`` cells.
+    """
 
     title: str
     text: Callable[[Any], str]
     rank: int = 0
     loose: bool = False
+    least: int = 12
     right: bool = False
     is_status: bool = False
     is_id: bool = False
@@ -65,14 +68,16 @@ def _name(field: Field[Any]) -> str:
     return f"{field.name}_seconds" if "timedelta" in str(field.type) else field.name
 
 
-def show_all(items: Sequence[Any], columns: Sequence[Column], form: OutputFormat, *, quiet: bool = False) -> None:
-    """Print *items*: their ids alone, JSON, or a table."""
+def show_all(
+    items: Sequence[Any], columns: Sequence[Column], form: OutputFormat, *, quiet: bool = False, id_length: int = 36
+) -> None:
+    """Print *items*: their ids alone, JSON, or a table; on a terminal that has *id_length* characters of each id."""
     if quiet:
         print_lines(str(item.id) for item in items)
     elif form is OutputFormat.TABLE:
         from qw.cli.output.tables import print_table
 
-        print_table(columns, items)
+        print_table(columns, items, id_length=id_length)
     else:
         show_records([record(item) for item in items], form)
 

@@ -15,9 +15,7 @@ from qw.cli.output.records import Column
 from qw.cli.output.text import printable
 
 GAP = 2
-SHORT_ID = 18  # of a UUIDv7: its time and 12 bits of chance; `qw` takes it for the whole
-LEAST = 12  # cells that a loose column keeps
-NARROW = 70  # cells; a terminal that is narrower gets short ids
+LEAST = 12  # cells that the value of a field gets
 LONGEST = 200  # characters of a cell where no width is given
 LONGEST_VALUE = 4000  # characters of a field, on a terminal
 
@@ -52,12 +50,31 @@ def console() -> Console:
     )
 
 
-def print_table(columns: Sequence[Column], items: Sequence[Any]) -> None:
-    """Print a row for each of *items*, in the columns that have room and text; with none, the titles of the columns."""
+def has_short_ids() -> bool:
+    """Whether tables are for a width: that of the terminal, or of COLUMNS where that is exported."""
+    return sys.stdout.isatty() or _columns() is not None
+
+
+def _columns() -> int | None:
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else None
+
+
+def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: int = 36) -> None:
+    """Print a row for each of *items*, in the columns that have room and text; with none, the titles of the columns.
+
+    A terminal shows *id_length* characters of ids. So does what else has a width, where the whole ids do not fit.
+    """
     out = console()
-    rows = [[_shown(column, item, out.width) for column in columns] for item in items]
+    width = out.width if out.is_terminal else _columns() or out.width
     titles = [Text(column.title, style="bold") for column in columns]
-    widths = _widths(columns, titles, rows, out.width)
+    rows = [[_shown(column, item) for column in columns] for item in items]
+    if out.is_terminal or _line(_whole(titles, rows)) > width:
+        for row in rows:
+            for column, cell in zip(columns, row, strict=True):
+                if column.is_id:
+                    cell.truncate(id_length)
+    widths = _widths(columns, titles, rows, width)
     lines = [
         Text(" " * GAP).join(_aligned(columns[index], row[index], width) for index, width in widths.items())
         for row in (titles, *rows)
@@ -82,11 +99,11 @@ def _wrapped(value: Text, out: Console, width: int) -> Lines:
     return value.wrap(out, width, overflow="fold")
 
 
-def _shown(column: Column, item: Any, width: int) -> Text:
+def _shown(column: Column, item: Any) -> Text:
     text = printable(column.text(item))
     text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     style = STYLES.get(text.split(" ")[0], "") if column.is_status else ""
-    return Text(text[:SHORT_ID] if column.is_id and width < NARROW else text, style=style)
+    return Text(text, style=style)
 
 
 def _aligned(column: Column, text: Text, width: int) -> Text:
@@ -100,19 +117,24 @@ def _widths(
 ) -> dict[int, int]:
     """The columns that have room beside each other, and how much: the least important are left out.
 
-    So are those without text, where there are rows. Loose columns share what is left, the first take first.
+    So are those without text, where there are rows. Loose columns share what is left.
     """
-    whole = {index: max(row[index].cell_len for row in (titles, *rows)) for index in range(len(columns))}
+    whole = _whole(titles, rows)
     least = {
-        index: min(widest, LEAST) if columns[index].loose else widest
+        index: min(widest, columns[index].least) if columns[index].loose else widest
         for index, widest in whole.items()
         if not rows or any(row[index] for row in rows)
     }
     while len(least) > 1 and _line(least) > width:
         del least[max(least, key=lambda index: (columns[index].rank, index))]
-    for index in least:
-        least[index] += max(min(whole[index] - least[index], width - _line(least)), 0)
+    growing = sorted(least, key=lambda index: whole[index] - least[index])
+    for n, index in enumerate(growing):  # the modest first, so that the others share what they leave
+        least[index] += max(min(whole[index] - least[index], (width - _line(least)) // (len(growing) - n)), 0)
     return least
+
+
+def _whole(titles: Sequence[Text], rows: Sequence[Sequence[Text]]) -> dict[int, int]:
+    return {index: max(row[index].cell_len for row in (titles, *rows)) for index in range(len(titles))}
 
 
 def _line(widths: Mapping[int, int]) -> int:

@@ -36,12 +36,12 @@ def _detail(task: Task) -> str:
 TASK_COLUMNS: Sequence[Column] = (
     Column(title="id", text=lambda task: str(task.id), is_id=True),
     Column(title="status", text=lambda task: str(task.status), is_status=True),
-    Column(title="type", text=lambda task: task.type, rank=1),
-    Column(title="queue", text=lambda task: task.queue, rank=5),
-    Column(title="attempt", text=lambda task: str(task.attempt), rank=4, right=True),
-    Column(title="created", text=lambda task: ago(task.created_at), rank=2, right=True),
-    Column(title="took", text=lambda task: took(task), rank=6, right=True),
-    Column(title="detail", text=lambda task: _detail(task), rank=3, loose=True),
+    Column(title="type", text=lambda task: task.type, rank=3),
+    Column(title="queue", text=lambda task: task.queue, rank=6),
+    Column(title="attempt", text=lambda task: str(task.attempt), rank=5, right=True),
+    Column(title="created", text=lambda task: ago(task.created_at), rank=4, right=True),
+    Column(title="took", text=lambda task: took(task), rank=7, right=True),
+    Column(title="detail", text=lambda task: _detail(task), rank=1, loose=True, least=24),
 )
 
 RUN_COLUMNS: Sequence[Column] = (
@@ -52,9 +52,9 @@ RUN_COLUMNS: Sequence[Column] = (
         is_status=True,
     ),
     Column(title="workflow", text=lambda run: run.workflow, rank=1),
-    Column(title="created", text=lambda run: ago(run.created_at), rank=2, right=True),
+    Column(title="created", text=lambda run: ago(run.created_at), rank=3, right=True),
     Column(title="took", text=lambda run: took(run), rank=4, right=True),
-    Column(title="error", text=lambda run: run.error or "", rank=3, loose=True),
+    Column(title="error", text=lambda run: run.error or "", rank=2, loose=True),
 )
 
 STEP_COLUMNS: Sequence[Column] = (

@@ -1,0 +1,61 @@
+"""Ids as people type them: the beginning of an id for the whole, and which other verb an id of the other kind needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from uuid import UUID
+
+from qw.client.connections import Connections
+from qw.core.errors import Conflict, Fault, Invalid, NotFound
+from qw.core.ids import prefix_of, short_length
+from qw.store import tasks
+from qw.store.grants import access
+
+
+class IdKind(StrEnum):
+    """What a verb takes."""
+
+    TASK = "task"
+    RUN = "run"
+    ANY = "task or run"
+
+
+_NO_ID = {
+    IdKind.TASK: "is not a task id",
+    IdKind.RUN: "is not a UUID, nor the beginning of a run's",
+    IdKind.ANY: "is not the id of a task or run",
+}
+_VERBS = {False: "qw task show", True: "qw workflow show"}
+
+
+async def resolve(db: Connections, text: str, kind: IdKind, *, path: str = "id") -> UUID:
+    """The id of the one task or run that begins with *text*, at least four hexadecimal digits.
+
+    Raise Conflict for the beginning of several, NotFound for an id of the other kind. An id of 32 digits that does not
+    exist is returned as it is: it is for the verb to refuse.
+    """
+    digits = prefix_of(text)
+    if digits is None:
+        raise Invalid(Fault(path=path, message=f"{text[:60]!r} {_NO_ID[kind]}"))
+    async with db.connection() as conn:
+        if len(digits) == 32 and not (await access(conn)).reads:
+            return UUID(digits)
+        found = await tasks.resolve(conn, digits)
+    fitting = [id for id, is_run in found.items() if kind is IdKind.ANY or is_run == (kind is IdKind.RUN)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise Conflict(f"{text} is the beginning of more than one id: {', '.join(map(str, fitting))}")
+    if found:
+        id, is_run = next(iter(found.items()))
+        raise NotFound(f"{id} is a {IdKind.RUN if is_run else IdKind.TASK}; see: {_VERBS[is_run]} {id}")
+    if len(digits) == 32:
+        return UUID(digits)
+    raise NotFound(f"no {kind} id begins with {text}")
+
+
+async def unique_length(db: Connections, ids: Sequence[UUID]) -> int:
+    """How many characters of each of *ids* are needed so that `resolve` finds no other task or run."""
+    async with db.connection() as conn:
+        return short_length(ids, await tasks.neighbours(conn, ids))
