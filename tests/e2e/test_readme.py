@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qw import embedded
 from tests.cli.program import environment
 from tests.databases import private_home
 from tests.e2e.terminal import Terminal, terminal
@@ -18,6 +19,7 @@ from tests.processes import free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 HOME = "/home/zoe"  # of whoever the README is about
+DATA = ".local/share/qw"
 GAP = "…"  # a line that stands for any number of lines
 
 _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -107,8 +109,12 @@ def _ids(lines: list[str]) -> list[str]:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
+    """A home of a user, who has the data of qw below it."""
     with private_home() as home:
-        yield home
+        try:
+            yield home
+        finally:
+            embedded.stop(home / DATA)
 
 
 def test_what_the_readme_shows_is_what_a_person_sees(home: Path) -> None:
@@ -136,6 +142,6 @@ def fresh(home: Path) -> dict[str, str]:
     (bin / "qw").chmod(0o755)
     (home / "my.crontab").write_text("0 4 * * * /usr/bin/backup --all\n")
     return environment(
-        HOME=str(home), QW_HOME=str(home / ".local/share/qw"), QW_PORT=str(free_port()), TZ="Etc/UTC",
+        HOME=str(home), QW_HOME=str(home / DATA), QW_PORT=str(free_port()), TZ="Etc/UTC",
         PATH=f"{bin}:{os.environ['PATH']}",
     )  # fmt: skip
