@@ -668,7 +668,7 @@ begin
   if old.mark > clock_timestamp() and new.mark >= statement_timestamp() then
     return new;
   end if;
-  raise exception 'the mark of schedule % cannot go back from % to %', old.name, old.mark, new.mark;
+  raise exception 'the mark of schedule % must not move back from % to %', old.name, old.mark, new.mark;
 end
 $$;
 create trigger schedule_mark_rises before update on qw.schedule
@@ -1079,7 +1079,7 @@ begin
      and ('x' || left(id::text, 8) || substring(id::text from 10 for 4))::bit(48)::bigint
          > extract(epoch from clock_timestamp()) * 1000 + 300000
   then
-    raise exception 'id: % is a UUIDv7 more than 5 minutes in the future, by the database''s clock', id
+    raise exception 'id: % is a UUIDv7 more than 5 minutes ahead of the database''s clock', id
       using errcode = 'QW003';
   end if;
 end
@@ -1112,7 +1112,7 @@ begin
   if length(value) not between 1 and 512 then
     raise exception '% must be text of 1 to 512 characters', what using errcode = 'QW003';
   elsif what = 'idempotency_key' and value ~ '^(requeue|compensate) ' then
-    raise exception 'idempotency keys that begin with "requeue " or "compensate " are set by qw itself'
+    raise exception 'idempotency keys starting with "requeue " or "compensate " are reserved'
       using errcode = 'QW003';
   end if;
 end
@@ -1125,9 +1125,9 @@ declare
   bad text;
 begin
   if jsonb_typeof(value) <> 'object' then
-    raise exception 'headers must be an object of texts, not %', jsonb_typeof(value) using errcode = 'QW003';
+    raise exception 'headers must be an object with string values, not %', jsonb_typeof(value) using errcode = 'QW003';
   elsif (select count(*) from jsonb_object_keys(value)) > 50 then
-    raise exception 'headers: at most 50' using errcode = 'QW003';
+    raise exception 'headers: at most 50 are allowed' using errcode = 'QW003';
   end if;
   select h.key into bad from jsonb_each(value) h
    where jsonb_typeof(h.value) <> 'string' or length(h.value #>> '{}') > 4096 or length(h.key) not between 1 and 128 limit 1;
@@ -1137,7 +1137,7 @@ begin
   end if;
   select k into bad from jsonb_object_keys(value) k where lower(k) like 'qw-%' limit 1;
   if found then
-    raise exception 'headers.%: headers that begin with qw- are set by qw itself', left(bad, 60) using errcode = 'QW003';
+    raise exception 'headers.%: names starting with qw- are reserved', left(bad, 60) using errcode = 'QW003';
   elsif value ->> 'workflowId' !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
     raise exception 'headers.workflowId: must be the id of a workflow' using errcode = 'QW003';
   end if;
@@ -1164,13 +1164,13 @@ begin
   elsif max_retries not between 1 and 32000 then
     raise exception 'max_retries % is not between 1 and 32000', max_retries using errcode = 'QW003';
   elsif timeout = interval '0' then
-    raise exception 'timeout must be longer than 0' using errcode = 'QW003';
+    raise exception 'timeout must be greater than 0' using errcode = 'QW003';
   elsif run_at is not null and delay is not null then
     raise exception 'give run_at or delay, not both' using errcode = 'QW003';
   elsif on_conflict is null or on_conflict not in ('error', 'skip') then
-    raise exception 'on_conflict is error or skip, not %', coalesce(on_conflict, 'null') using errcode = 'QW003';
+    raise exception 'on_conflict must be error or skip, not %', coalesce(on_conflict, 'null') using errcode = 'QW003';
   elsif type = 'command' and (payload ? 'argv' or payload ? 'run') then
-    raise exception 'SQL may name a declared command, not bring its own argv or script' using errcode = 'QW003';
+    raise exception 'from SQL, only declared commands can be run: argv, run and shell are not accepted' using errcode = 'QW003';
   end if;
 end
 $$;
@@ -1313,11 +1313,11 @@ begin
   elsif max_retries not between 1 and 32000 then
     raise exception 'max_retries % is not between 1 and 32000', max_retries using errcode = 'QW003';
   elsif not isfinite(due) then
-    raise exception 'run_at must be a time, not %', due using errcode = 'QW003';
+    raise exception 'run_at must be a point in time, not %', due using errcode = 'QW003';
   elsif octet_length(payload::text) > 1048576 then
     raise exception 'payload: % bytes; at most 1048576 are stored', octet_length(payload::text) using errcode = 'QW003';
   elsif on_conflict not in ('error', 'skip') then
-    raise exception 'on_conflict is error or skip, not %', on_conflict using errcode = 'QW003';
+    raise exception 'on_conflict must be error or skip, not %', on_conflict using errcode = 'QW003';
   end if;
 
   if exists (select 1 from qw.task t where t.id = task) then
@@ -1329,7 +1329,7 @@ begin
     if not found then
       select i.task_id, i.digest into holder, known from qw.idempotency i where i.key = idempotency_key;
       if known is distinct from digest then
-        raise exception 'idempotency key % belongs to task %, which has another type or payload', idempotency_key, holder
+        raise exception 'idempotency key % was already used for task % with another type or payload', idempotency_key, holder
           using errcode = 'QW002', detail = holder::text;
       end if;
       return holder;
@@ -1639,7 +1639,7 @@ begin
   elsif num_nonnulls(cron, every, at) <> 1 then
     raise exception 'a schedule needs one of cron, every and at' using errcode = 'QW003';
   elsif at <= clock_timestamp() then
-    raise exception 'it never fires: % has passed', at using errcode = 'QW003';
+    raise exception 'the schedule never fires: % is in the past', at using errcode = 'QW003';
   end if;
   perform qw.check_task(type, payload, queue, priority, null, null, null, null, null, null, 'error', null, null),
           qw.check_interval('every', every), qw.check_time('at', at);
@@ -1647,7 +1647,7 @@ begin
     values (made, name, type, payload, cron, every, at, timezone, misfire, overlap, queue, priority)
     on conflict on constraint schedule_name_key do nothing;
   if not found then
-    raise exception 'schedule % exists already', name using errcode = 'QW002';
+    raise exception 'schedule % already exists', name using errcode = 'QW002';
   end if;
   return made;
 end
@@ -1668,7 +1668,7 @@ begin
   if found is null then
     raise exception 'run % does not exist', run using errcode = 'QW001';
   elsif found in ('completed', 'failed', 'cancelled') then
-    raise exception 'run % is %; only a run that goes on takes signals', run, found using errcode = 'QW002';
+    raise exception 'run % is %; only a run in progress takes signals', run, found using errcode = 'QW002';
   elsif name is null or name !~ '^[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}$' then
     raise exception '% is not a name of a signal: letters, digits and _ . / - (at most 128)', left(name, 60)
       using errcode = 'QW003';
@@ -1739,7 +1739,7 @@ begin
       from jsonb_each(declared) d
   loop
     if one.value is null and not one.is_optional then
-      raise exception 'input.%: is missing; of type % it is needed', one.name, one.type using errcode = 'QW003';
+      raise exception 'input.%: is missing; a value of type % is required', one.name, one.type using errcode = 'QW003';
     elsif one.value is not null and not (one.value = 'null' and one.is_optional and one.fallback = 'null')
       and not qw.fits_input(one.type, one.value)
     then
@@ -1801,7 +1801,7 @@ begin
       on conflict (key) do update set key = excluded.key
       returning i.task_id, i.digest = md5('run ' || name || ' ' || filled::text) into holder, is_same;
     if not is_same then
-      raise exception 'idempotency key % belongs to %, which was asked for otherwise', idempotency_key, holder
+      raise exception 'idempotency key % was already used for % with different parameters', idempotency_key, holder
         using errcode = 'QW002', detail = holder::text;
     elsif holder <> run then
       return holder;

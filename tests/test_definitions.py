@@ -291,7 +291,7 @@ def test_commands_are_read() -> None:
         ("{argv: [ls, 3]}", "2:7: must be a list of strings"),
         ("{run: ''}", "2:7: must be the text of a shell command"),
         ("{run: ls, timeuot: 3}", "2:16: 'timeuot' is not a key of a command; did you mean 'timeout'?"),
-        ("{run: ls, timeout: 0}", "2:16: must be longer than 0"),
+        ("{run: ls, timeout: 0}", "2:16: must be greater than 0"),
         ("{run: ls, exit_codes: {256: done}}", "2:29: '256' is not an exit code from 0 to 255"),
         ("{run: ls, exit_codes: {3: rejct}}", "2:29: 'rejct' is no meaning; there are done, retry, reject, fail; did"),
         ("{run: ls, exit_codes: {3: [1]}}", "2:29: '[1]' is no meaning"),

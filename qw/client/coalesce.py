@@ -19,7 +19,7 @@ from qw.store.pool import not_open
 
 BATCH = 500
 CLOSE_SECONDS = 5.0  # what enqueues under way get to be stored when the client is closed
-_UNKNOWN = "this Client was closed before the database answered: the task may be stored or not; repeat it with its id"
+_UNKNOWN = "this Client was closed before the database answered: it may or may not be stored; retry with the same id"
 
 
 class Coalescer:

@@ -184,7 +184,7 @@ def _wanted(section: Section, files: Sequence[Definitions]) -> DesiredDefinition
         assert isinstance(said, dict)
         for name, document in said.items():
             if name in documents:
-                raise Invalid(f"{file.source}: the {section.kind} {name} is defined in another of these files too")
+                raise Invalid(f"{file.source}: the {section.kind} {name} is also defined in another of these files")
             documents[name] = document if isinstance(document, dict) else {}
         values |= getattr(file, section.key)
     return DesiredDefinitions(values=values, documents=documents)
@@ -281,13 +281,13 @@ async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Defi
     gone = {change.name for change in changes if change.how is How.REMOVED and change.kind == "workflow"}
     known = ({one.name for one in await runs.workflows(conn)} | set(wanted.workflows)) - gone
     faults = [
-        f"step {step} of workflow {name} starts {child!r}, which is not a workflow{guess(child, known)}"
+        f"step {step} of workflow {name} starts {child!r}, which does not exist{guess(child, known)}"
         for name, one in wanted.workflows.items()
         for step, child in one.children.items()
         if child not in known
     ]
     faults += [
-        f"schedule {name} starts {target.workflow!r}, which is not a workflow{guess(target.workflow, known)}"
+        f"schedule {name} starts {target.workflow!r}, which does not exist{guess(target.workflow, known)}"
         for name, one in wanted.schedules.items()
         if isinstance(target := one.target, WorkflowTarget) and target.workflow not in known
     ]
@@ -303,9 +303,12 @@ async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
         for type in sorted(one.types.difference(served))
     ]
     if wanted.webhooks and not await events.states(conn):
-        found.append("webhooks: no running daemon hands over events; one that starts from now on will")
+        found.append("webhooks: no running daemon delivers events yet; daemons started from now on will")
     found += wanted.warnings
-    found += [f"{source}: remote: is not applied; each daemon reads it from its own file" for source in wanted.left_out]
+    found += [
+        f"{source}: remote: is not applied; each daemon reads this section from its own file"
+        for source in wanted.left_out
+    ]
     return found
 
 

@@ -42,5 +42,5 @@ class Rights(Namespace):
 
 def _right(name: str) -> Right:
     if name not in set(Right):
-        raise Invalid(f"{name[:60]!r} is not a right; those are {', '.join(Right)}{guess(name, Right)}")
+        raise Invalid(f"{name[:60]!r} is not a right; valid rights: {', '.join(Right)}{guess(name, Right)}")
     return Right(name)

@@ -165,7 +165,7 @@ class Runs(Namespace):
             asked = await runs.cancel(conn, id, by=by)
         if not asked:  # the connection is given back first: a command has only one
             status = (await self.get(id)).run.status
-            raise Conflict(f"run {id} is {status}; only a run that goes on can be cancelled")
+            raise Conflict(f"run {id} is {status}; only a run in progress can be cancelled")
 
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
         """Tell a run something that a step of type ``wait_signal`` waits for, or will wait for.
@@ -230,7 +230,7 @@ class Runs(Namespace):
                 raise NotFound(f"run {id} does not exist")
             found = await _inspect(conn, id)
             if not found.run.status.is_final:
-                raise Conflict(f"run {id} is {found.run.status}: its compensations are still at work")
+                raise Conflict(f"run {id} is {found.run.status}: its compensations are still running")
             states = {one.step: state_of(one) for one in found.steps}
             try:
                 id_ = failed_compensation(found.workflow, states, step).step_id
@@ -249,7 +249,7 @@ class Runs(Namespace):
 def _approval(found: InspectedRun, step: str | None) -> str:
     """The approval that is meant and not decided yet."""
     if found.run.status.is_final:
-        raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing to decide any more")
+        raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing left to approve or reject")
     ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
     if step is not None and step not in ids:
         raise Invalid(f"{step[:60]!r} is not an approval of workflow {found.run.workflow}; there are: {_list(ids)}")
@@ -258,10 +258,10 @@ def _approval(found: InspectedRun, step: str | None) -> str:
     waiting = [id_ for id_ in ids if status.get(id_) is StepStatus.RUNNING and approval_name(id_) not in decided]
     if step is None:
         if len(waiting) != 1:
-            raise Conflict(f"run {found.run.id} waits for {len(waiting)} approvals ({_list(waiting)}); name one")
+            raise Conflict(f"run {found.run.id} is waiting for {len(waiting)} approvals ({_list(waiting)}); name one")
         return waiting[0]
     if approval_name(step) in decided or status.get(step, StepStatus.PENDING).is_final:
-        raise Conflict(f"approval {step} of run {found.run.id} is decided already")
+        raise Conflict(f"approval {step} of run {found.run.id} has already been decided")
     return step
 
 
@@ -280,7 +280,7 @@ async def _retry(
     if latest:
         version = await runs.newest_version(conn, run_id)
         if version is None:
-            raise Conflict(f"workflow {run.workflow} is gone; there is no newer version of it")
+            raise Conflict(f"workflow {run.workflow} was removed; there is no newer version")
     if document is not None:
         parse_workflow(run.workflow, document)
         version = await runs.keep_version(conn, run_id, document)
@@ -308,7 +308,7 @@ def _check_below(again: Redo, states: Sequence[StepState]) -> None:
     for state in states:
         if again.is_back and state.step_id in again.steps and (state.child or state.items):
             what = f"run {state.child}" if state.child else "runs"
-            raise Conflict(f"{state.step_id} undoes {what}: retry the compensations that failed there")
+            raise Conflict(f"{state.step_id} undoes {what}: retry the failed compensations there")
 
 
 async def _inspect(conn: Connection, run_id: UUID) -> InspectedRun:

@@ -96,11 +96,9 @@ class Schedules(Namespace):
             if known.id == id and _is_same(known, schedule):
                 return known.id, "unchanged"
             if known.id == id and not replace:
-                raise Conflict(f"schedule {schedule.name} exists already, and was asked for otherwise")
+                raise Conflict(f"schedule {schedule.name} already exists with a different definition")
             if not replace:
-                raise Conflict(
-                    f"schedule {schedule.name} exists already; replace it (--replace) or choose another name"
-                )
+                raise Conflict(f"schedule {schedule.name} already exists; use --replace or choose another name")
             return known.id, await _change(conn, known, schedule)
 
     async def pause(self, *refs: Ref) -> None:
@@ -293,7 +291,7 @@ def _first(
 def _past_ticks(stored: StoredSchedule, since: datetime, until: datetime) -> list[datetime]:
     now = stored.read_at
     if since < now - BACKFILL_REACH:
-        message = f"is more than {format_duration(BACKFILL_REACH)} ago; what fired before that may be forgotten"
+        message = f"is more than {format_duration(BACKFILL_REACH)} ago; older fire records may have been pruned"
         raise Invalid(Fault(path="since", message=message))
     if until < since:
         raise Invalid(Fault(path="until", message="comes before since"))

@@ -235,11 +235,11 @@ def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
         return Conflict(f"task {id} cannot be retried: its unique key is held by another task")
     if answer == "left_behind":
         return Conflict(
-            f"task {id} cannot be retried: its run was retried since, and what the task undoes stands again"
+            f"task {id} cannot be retried: its run was retried in the meantime, so there is nothing to undo"
         )
     state = answer.removeprefix("was_")
     right = {
-        "cancel": "only pending and retrying tasks can be cancelled; a processing one when you ask for it (--running)",
+        "cancel": "only pending and retrying tasks can be cancelled, and running ones with --running",
         "retry": "only failed, cancelled and retrying tasks can be retried",
     }[verb]
     return Conflict(f"task {id} is {state}; {right}")

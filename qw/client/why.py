@@ -21,7 +21,7 @@ async def why_waits(db: Connections, id: UUID) -> list[Reason]:
     try:
         return run_reasons(await _run_facts(db, id))
     except NotFound:
-        raise NotFound(f"neither a task nor a run has the id {id}") from None
+        raise NotFound(f"there is no task or run with the id {id}") from None
 
 
 def _step_facts(step: StoredStep) -> StepFacts:

@@ -23,4 +23,4 @@ class Workers(Namespace):
         """Ask a worker to drain and stop. Raise NotFound when it does not live."""
         async with self._db.operating() as conn:
             if not await workers.drain(conn, id):
-                raise NotFound(f"worker {id} does not live; those that do: qw worker list")
+                raise NotFound(f"worker {id} is not running; list running workers: qw worker list")

@@ -178,7 +178,7 @@ class Workflows(Namespace):
             for type in sorted(workflow.types.difference(known))
         ]
         if workflow.programs:
-            message = f"step {workflow.programs[0]} names a program to run; apply such a workflow with: qw apply"
+            message = f"step {workflow.programs[0]} runs a program, which HTTP does not accept; use: qw apply"
             faults.append(Fault(path="definition", message=message))
         if faults:
             raise Invalid(*faults)

@@ -137,7 +137,9 @@ class Daemon:
         quieten()
         direct = await direct_url(self._place)
         if direct is None:
-            log.warning("behind a pooler: no LISTEN, no session locks; set QW_LISTEN_URL to a direct address")
+            log.warning(
+                "connected through a pooler: LISTEN and session locks do not work; set QW_LISTEN_URL to a direct URL"
+            )
         self._pool = await self._open(Pool(url, size=10, name="qw daemon"))
         self._transactions = HandlerTransactions(url, size=10)
         self._handlers, close = self._make_handlers()
@@ -358,7 +360,7 @@ class Daemon:
         def ended(task: asyncio.Task[None]) -> None:
             self._loops.discard(task)
             if not self._is_closing:
-                log.error("service was cancelled from outside; started again", extra={"service": name})
+                log.error("service was cancelled unexpectedly and restarted", extra={"service": name})
                 start()
 
         start()
@@ -374,7 +376,7 @@ class Daemon:
         return {kind.value: size for kind, size in self._slots.sizes.items()}
 
     async def run(self) -> None:
-        """Work until asked to drain, then drain."""
+        """Work until is draining, then drain."""
         start_watchdog(self._liveness.trouble)
         notify("READY=1\nSTATUS=ready")
         log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
@@ -466,8 +468,8 @@ class Daemon:
         for fence in fences:
             holding = self._holdings.of_fence(fence)
             if holding is not None and holding.state is ClaimState.RUNNING:
-                log.warning("claim is gone; its handler is stopped", extra={"task": str(holding.claim.id)})
-                holding.interrupt(Stop.LEASE, "the claim is gone")
+                log.warning("claim lost; stopping its handler", extra={"task": str(holding.claim.id)})
+                holding.interrupt(Stop.LEASE, "the claim was lost")
 
     def _start_over(self) -> None:
         """This worker was declared dead: what it holds belongs to others."""
@@ -499,7 +501,7 @@ class Daemon:
                 return
             except QwError as error:
                 failures += 1
-                log.debug("not registered again yet", extra={"error": str(error)})
+                log.debug("worker not registered yet", extra={"error": str(error)})
             await asyncio.sleep(backoff_seconds(failures))
 
     def _declared_dead(self) -> None:

@@ -33,7 +33,7 @@ async def find(settings: Settings, *, create: bool = True) -> Database:
     if settings.database_url is not None:
         return Database(url=settings.database_url, direct_url=settings.listen_url)
     if not create and not embedded.exists(settings.home):
-        raise Misconfigured(f"there is no private database in {settings.home} yet; qw db migrate makes it")
+        raise Misconfigured(f"there is no private database in {settings.home}; create it with: qw db migrate")
     server = await asyncio.to_thread(embedded.ensure, settings.home, settings.pg_bin)
     return Database(url=server.url, direct_url=server.url, is_private=True, started=server.started)
 

@@ -57,7 +57,7 @@ class Drain:
         log.info("draining", extra={"running": worker.running, "grace": str(self.grace)})
         await _until(lambda: not worker.running, self.grace.total_seconds(), hurry)
         self._allow(STOP_SECONDS + KILL_SECONDS + THREAD_SECONDS + WRITE_SECONDS)
-        worker.interrupt_all(Stop.DRAIN, "the daemon stops")
+        worker.interrupt_all(Stop.DRAIN, "the daemon is stopping")
         await _until(lambda: not worker.running, STOP_SECONDS)
         await _until(lambda: not self.slots.is_taken(HandlerKind.PROCESS), KILL_SECONDS)
         await self._return_interrupted()
@@ -91,7 +91,7 @@ def hand_back(url: str, identity: int, worker: Worker) -> int:
         return os.EX_OK
     types = sorted({holding.claim.type for holding in worker.held()})
     told = {"tasks": len(left), "types": types}
-    log.error("handlers or outcomes are left at the end; their tasks are handed back", extra=told)
+    log.error("handlers or outcomes left at shutdown; releasing their tasks", extra=told)
     stored = 0
     try:
         conn = connect_blocking(url, name="qw exit")
@@ -99,10 +99,10 @@ def hand_back(url: str, identity: int, worker: Worker) -> int:
             stored = claims.end_blocking(conn, left)
             workers.stop(conn, identity)
     except QwError as error:
-        log.error("the database is away at the end", extra={"error": str(error)})
+        log.error("database unreachable at shutdown", extra={"error": str(error)})
     if stored == len(left):
         return os.EX_OK
-    log.error("tasks are left to be rescued by other daemons", extra={"tasks": len(left) - stored})
+    log.error("tasks not released; other daemons will rescue them", extra={"tasks": len(left) - stored})
     return os.EX_TEMPFAIL
 
 

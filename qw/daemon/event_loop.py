@@ -36,7 +36,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             except SystemExit as error:
                 if task.done():
                     raise
-                log.error("a callback tried to end the daemon; it goes on", extra={"error": text_of(error)})
+                log.error("callback tried to exit the daemon; ignored", extra={"error": text_of(error)})
             except KeyboardInterrupt:
                 if task.done():
                     raise
@@ -48,7 +48,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             except RuntimeError:
                 if task.done():
                     raise
-                log.error("somebody stopped the event loop; it goes on")
+                log.error("event loop was stopped; resumed")
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -95,7 +95,7 @@ def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
 
         def stop(self) -> None:
             if running_claim.get() is not None:
-                raise RuntimeError("a handler cannot stop the event loop: the daemon and other tasks run in it")
+                raise RuntimeError("a handler must not stop the event loop: the daemon and other tasks run in it")
             super().stop()
 
     _guarded_classes.append(GuardedLoop)
@@ -116,7 +116,7 @@ def _contained(claim: ClaimInFlight, callback: Callable[..., object], *args: obj
         text = f"{text_of(error)} in a task or callback that the handler started"
         if not claim.exited(text):
             fields = {"task": str(claim.claim.id), "type": claim.claim.type, "error": text}
-            log.error("something that an ended attempt left running tried to end the daemon", extra=fields)
+            log.error("code left running by an ended attempt tried to exit the daemon", extra=fields)
 
 
 def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> None:
@@ -138,10 +138,10 @@ def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> None:
 
     def check() -> None:
         if signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False) != wakeup:
-            log.error("somebody took the wake-up descriptor of signals; taken back")
+            log.error("signal wake-up descriptor was replaced; restored")
         for number in handlers:
             if signal.getsignal(number) != installed[number]:
-                log.error("somebody changed the handler of a signal; set again", extra={"signal": number.name})
+                log.error("signal handler was replaced; restored", extra={"signal": number.name})
                 install(number)
         loop.call_later(SIGNAL_CHECK_SECONDS, check)
 

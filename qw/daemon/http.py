@@ -36,10 +36,10 @@ async def serving(
         except Misconfigured as error:
             if required:
                 raise
-            log.warning("HTTP is not served here", extra={"reason": str(error)})
+            log.warning("HTTP server not started", extra={"reason": str(error)})
             yield
             return
-        log.info("HTTP is served", extra={"address": f"http://{settings.host}:{port}"})
+        log.info("HTTP server started", extra={"address": f"http://{settings.host}:{port}"})
         try:
             yield
         finally:
@@ -55,7 +55,7 @@ def check_tokens(settings: Settings) -> None:
     message = f"the secret of {names} is shorter than {SHORTEST_TOKEN} characters; make one: openssl rand -hex 16"
     if not is_loopback(settings.host):
         raise Misconfigured(Fault(path="QW_API_TOKENS", message=message))
-    log.warning("token is easily guessed", extra={"setting": "QW_API_TOKENS", "error": message})
+    log.warning("HTTP token is too short", extra={"setting": "QW_API_TOKENS", "error": message})
 
 
 def _options(settings: Settings, process: web.ProcessHealth) -> web.WebOptions:

@@ -43,15 +43,15 @@ class Liveness:
         if now - self._beat_at > PATIENCE_SECONDS:
             return "the heartbeat thread has ended"
         if now - self._turned_at > PATIENCE_SECONDS and not self._is_excused(now):
-            return "the event loop does not turn, and no handler within its time-out blocks it"
+            return "the event loop is stuck, and no handler within its timeout is blocking it"
         if now - self._held_at > PATIENCE_SECONDS + self._lease.length and not self._is_excused(now):
-            return "the lease is not confirmed, though the database answers"
+            return "the lease is not confirmed although the database responds"
         return None
 
     def unready(self) -> str | None:
         """Why no task would begin here now; None: one would."""
         if self.is_draining:
-            return "the daemon stops"
+            return "the daemon is stopping"
         if not self._lease.holds:
             return "the lease of the worker is not confirmed"
         return self.trouble()

@@ -22,7 +22,7 @@ async def return_strays(pool: Pool, worker: int, holdings: InFlight, fences: set
     async with pool.connection() as conn:
         rows = await workers.orphans(conn, [worker])
         strays = [row for row in rows if row.fence in fences and holdings.of_fence(row.fence) is None]
-        log.warning("claims handed back that never arrived", extra={"tasks": len(strays)})
+        log.warning("released claims whose response was lost", extra={"tasks": len(strays)})
         await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
 
 
@@ -32,7 +32,7 @@ async def return_the_rest(pool: Pool, worker: int) -> None:
         async with pool.connection() as conn:
             rows = await workers.orphans(conn, [worker])
             if rows:
-                log.warning("tasks handed back at the end", extra={"tasks": len(rows)})
+                log.warning("tasks released at shutdown", extra={"tasks": len(rows)})
                 await claims.end(conn, [_handed_back(row, row.attempt) for row in rows])
 
 

@@ -30,11 +30,13 @@ async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], 
     kept = await applied.of_kind(conn, "workflow")
     for each in definitions:
         if (each.schedules or each.queues) and not again:
-            log.warning("schedules and queues need qw apply", extra={"file": each.source})
+            log.warning("schedules and queues are ignored here; use qw apply", extra={"file": each.source})
         for name, workflow in each.workflows.items():
             if name in kept:
                 if kept[name] != workflow.document and not again:
-                    log.warning("workflow left as applied", extra={"workflow": name, "file": each.source})
+                    log.warning(
+                        "workflow not stored: it is managed by qw apply", extra={"workflow": name, "file": each.source}
+                    )
             elif await runs.offer_workflow(conn, name, workflow.document):
                 log.info("workflow stored", extra={"workflow": name})
 

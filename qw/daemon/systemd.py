@@ -41,7 +41,9 @@ def _watch(trouble: Callable[[], str | None], seconds: float) -> None:
         if found is None:
             notify("WATCHDOG=1")
         if found != before:
-            notify(f"STATUS={found or 'well again'}")
-            log.error("watchdog is not fed" if found else "watchdog is fed again", extra={"reason": found})
+            notify(f"STATUS={found or 'healthy'}")
+            log.error(
+                "watchdog notifications stopped" if found else "watchdog notifications resumed", extra={"reason": found}
+            )
         before = found
         time.sleep(seconds)

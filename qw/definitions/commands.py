@@ -89,7 +89,7 @@ def _timeout(value: Json, faults: list[Fault]) -> timedelta | None:
         faults += [Fault(path="timeout", message=fault.message) for fault in error.faults]
         return None
     if not timeout:
-        faults.append(Fault(path="timeout", message="must be longer than 0"))
+        faults.append(Fault(path="timeout", message="must be greater than 0"))
     return timeout
 
 

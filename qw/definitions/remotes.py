@@ -58,7 +58,7 @@ def _timeout(document: JsonObject, faults: list[Fault]) -> timedelta:
         faults += [Fault(path="timeout", message=fault.message) for fault in error.faults]
         return timedelta(minutes=5)
     if not timeout:
-        faults.append(Fault(path="timeout", message="must be longer than 0"))
+        faults.append(Fault(path="timeout", message="must be greater than 0"))
     return timeout
 
 

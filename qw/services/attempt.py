@@ -51,8 +51,8 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     except GeneratorExit:
         raise  # nobody waits for this attempt any more: the loop is gone
     except BaseException as error:
-        log.exception("attempt has no outcome", extra={"task": str(holding.claim.id), "type": holding.claim.type})
-        return failure_of(error, "the outcome of the attempt could not be made")
+        log.exception("attempt produced no outcome", extra={"task": str(holding.claim.id), "type": holding.claim.type})
+        return failure_of(error, "the outcome of the attempt could not be determined")
     finally:
         holding.state = ClaimState.ENDING
         if running_claim.get() is holding:
@@ -182,7 +182,7 @@ async def _explained(error: BaseException, context: AttemptContext) -> Failed | 
     except GeneratorExit:
         raise
     except BaseException as failure:
-        log.warning("error could not be described", extra={"task": str(context.task_id), "why": class_name(failure)})
+        log.warning("error text could not be read", extra={"task": str(context.task_id), "why": class_name(failure)})
         return failure_of(error, "the handler raised an error whose text could not be read")
     if trace:
         await _log(trace, context)
@@ -195,7 +195,7 @@ async def _log(trace: str, context: AttemptContext) -> None:
         async with asyncio.timeout(LOG_SECONDS):
             await context.log(trace, level="ERROR")
     except (TimeoutError, asyncio.CancelledError):
-        log.warning("traceback dropped: the task log has no room", extra={"task": str(context.task_id)})
+        log.warning("traceback dropped: task log buffer is full", extra={"task": str(context.task_id)})
 
 
 def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
@@ -203,7 +203,7 @@ def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
     if is_explained(error):
         return outcome, ""
     if isinstance(outcome, Snoozed):
-        log.warning("task put off", extra={"reason": outcome.reason, "error": text_of(error)})
+        log.warning("task postponed", extra={"reason": outcome.reason, "error": text_of(error)})
         return outcome, ""
     try:
         return outcome, traceback_of(error)

@@ -69,21 +69,21 @@ class ClockWatch:
         self._looks += 1
         if lowered or clamped:
             log.warning(
-                "schedules and rates were ahead of the database's clock; they go on from now",
+                "schedules and rates were ahead of the database's clock; continuing from the current time",
                 extra={"schedules": lowered, "rates": clamped},
             )
 
     def _tell_of_step(self, seconds: float) -> None:
-        text = "the database's clock was set forward: what waits for a time is due sooner"
+        text = "database clock was set forward: scheduled work is due earlier"
         if seconds < 0:
-            text = "the database's clock was set back: what waits for a time waits that much longer"
+            text = "database clock was set back: scheduled work is due later"
         log.warning(text, extra={"seconds": round(abs(seconds), 1)})
 
     def _tell_of_skew(self, skew: timedelta) -> None:
         is_large = abs(skew) >= LARGE
         if is_large and not self._is_large:
             log.warning(
-                "this machine's clock is off; qw goes by the database's",
+                "clock of this machine differs from the database clock, which is used",
                 extra={"seconds_ahead": round(skew.total_seconds(), 1)},
             )
         self._is_large = is_large

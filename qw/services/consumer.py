@@ -76,7 +76,7 @@ class Consumer:
         except QwError as error:
             if not blames_data(error):
                 raise
-            log.warning("command refused", extra={"broker": self._inbox.name, "error": shortened(str(error), 500)})
+            log.warning("command rejected", extra={"broker": self._inbox.name, "error": shortened(str(error), 500)})
             await self._inbox.refuse(delivery, str(error))
             self.refused += 1
         else:
@@ -98,7 +98,7 @@ class Consumer:
         pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
         self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
-        log.log(level, "no commands for now", extra={"broker": self._inbox.name, "error": str(error)})
+        log.log(level, "command consumer interrupted", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
         with contextlib.suppress(QwError):  # it may be the database that is away; then its next word will do
             await self._tell(error)

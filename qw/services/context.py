@@ -111,7 +111,7 @@ class AttemptContext:
 
     async def progress(self, fraction: float, message: str = "") -> None:
         if not 0 <= fraction <= 1:
-            raise Invalid(f"progress is a number from 0 to 1, not {fraction}")
+            raise Invalid(f"progress must be a number from 0 to 1, not {fraction}")
         async with self._pool.connection() as conn:
             await tasks.write_progress(conn, self._claim.id, fraction, _text(message)[:LINE_LENGTH])
 
@@ -138,7 +138,7 @@ class AttemptContext:
 
     async def reserve_transaction(self) -> HandlerTransaction:
         if self._is_reserved:
-            raise Invalid("an attempt has one connection(); this one is open already")
+            raise Invalid("an attempt can open only one connection(); it is already open")
         self._is_reserved = True
         try:
             self.transaction = await self._transactions.reserve(self._limit)

@@ -123,9 +123,9 @@ class Heartbeat:
         try:
             self._start()
         except RuntimeError as error:
-            self._error = f"the heartbeat's thread ended and cannot be started again: {error}"
+            self._error = f"the heartbeat thread ended and cannot be restarted: {error}"
         else:
-            log.error("heartbeat thread ended and was started again")
+            log.error("heartbeat thread ended and was restarted")
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="qw heartbeat", daemon=True)
@@ -183,7 +183,7 @@ class Heartbeat:
         self._error = None
 
     def _register_again(self, conn: Blocking) -> None:
-        log.warning("declared dead; starting over under a new identity", extra={"worker": self.worker})
+        log.warning("worker was declared dead; registering as a new worker", extra={"worker": self.worker})
         self._lease.revoke()
         workers.survived(conn, self.worker)
         self.worker = self._register(conn)

@@ -30,6 +30,6 @@ class LeaseGuard:
         if self._heartbeat is not None:
             self._heartbeat.revive()
         if not self._lease.holds:
-            self._worker.interrupt_all(Stop.LEASE, "the lease ran out")
+            self._worker.interrupt_all(Stop.LEASE, "the lease expired")
             self._worker.return_unstarted()
         return False

@@ -86,7 +86,7 @@ class Outcomes:
         try:
             self._ended(ended)
         except Exception:
-            log.exception("ends could not be passed on", extra={"tasks": len(ended)})
+            log.exception("outcomes could not be queued", extra={"tasks": len(ended)})
 
     async def step(self) -> bool:
         batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
@@ -133,8 +133,8 @@ class Outcomes:
             await self._write(batch[half:])
             return
         (refused,) = batch
-        log.error("outcome refused", extra={"task": str(refused.id), "error": _said(error)})
-        who = "the database refused the outcome" if isinstance(error, QwError) else "the outcome could not be written"
+        log.error("outcome rejected by the database", extra={"task": str(refused.id), "error": _said(error)})
+        who = "the database rejected the outcome" if isinstance(error, QwError) else "the outcome could not be written"
         ending = Ending(
             status=Status.FAILED,
             retries=refused.ending.retries,
@@ -173,7 +173,7 @@ class Outcomes:
         except Exception as error:  # it belongs to another attempt now: nothing depends on this record
             if not blames_data(error):
                 raise
-            log.error("late results could not be recorded", extra={"tasks": len(lost), "error": _said(error)})
+            log.error("late results not recorded", extra={"tasks": len(lost), "error": _said(error)})
 
 
 def _said(error: Exception) -> str:

@@ -52,7 +52,7 @@ class LockedSlots:
 
     async def _take_share(self, conn: Connection) -> None:
         if ended := await events.end_dead_relays(conn):
-            log.warning("relays of dead workers ended", extra={"relays": ended})
+            log.warning("closed relays of dead workers", extra={"relays": ended})
         share = _share(await events.relays(conn))
         while len(self._mine) > share:
             await events.leave_slot(conn, self._mine.pop())

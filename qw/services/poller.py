@@ -27,7 +27,7 @@ def pause(interval: float, costs: Iterable[float]) -> float:
 
 
 class Poller:
-    """See the module. ``drain`` is called when this worker was asked to drain, ``died`` when it was declared dead."""
+    """See the module. ``drain`` is called when this worker was is draining, ``died`` when it was declared dead."""
 
     name = "tick"
 

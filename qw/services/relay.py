@@ -49,8 +49,8 @@ SINGLES_MOST = 8  # events refused alone before the broker itself is taken to be
 _NOTHING = Reading(waiting=[], broken={})
 
 _TROUBLES: Mapping[str | None, str] = {
-    "login": "broker refuses the login; events wait",
-    "setup": "broker refuses the setup; events wait",
+    "login": "broker rejected the login; events are waiting",
+    "setup": "broker rejected the setup; events are waiting",
 }
 
 
@@ -256,7 +256,7 @@ class Relay:
         await events.block(conn, reasons, first=FIRST_BLOCKED, longest=LONGEST_BLOCKED)
         new = {id: reason for id, reason in reasons.items() if id not in again}
         if first := next((reason for reason in new.values() if reason), None):
-            log.warning("events cannot be told", extra={"events": len(new), "error": first})
+            log.warning("events cannot be published", extra={"events": len(new), "error": first})
         await self._count_blocked(conn)
         self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_LOOK_SECONDS)
 
@@ -352,7 +352,7 @@ class Relay:
                 continue
             taken = taken or bool(confirmed)
             missing -= {id for id in part if messages[id].id in confirmed}
-            outgoing.refuse({id: f"{broker.name} did not confirm it" for id in part if id in missing})
+            outgoing.refuse({id: f"{broker.name} did not confirm the event" for id in part if id in missing})
 
     def _made(self, broker: Broker, waiting: Waiting, outgoing: Sorted) -> Message | None:
         """The message for *waiting*; None, and it is blocked: there is none, or none that the broker could take."""
@@ -360,7 +360,7 @@ class Relay:
         try:
             made = message(waiting.event, targets.format, source=targets.source, limit=broker.max_bytes)
             if broker.max_bytes is not None and len(made.body) > broker.max_bytes:
-                raise ValueError(f"{len(made.body):,} bytes; {broker.name} takes {broker.max_bytes:,}")
+                raise ValueError(f"{len(made.body):,} bytes; {broker.name} accepts at most {broker.max_bytes:,}")
         except Exception as error:  # whatever somebody wrote into the row
             outgoing.refuse({waiting.id: _reason(error)})
             return None
@@ -386,7 +386,7 @@ class Relay:
 
     async def _say_all_is_well(self) -> None:
         if self._failures:
-            log.info("broker is back", extra={"broker": self._targets.name, "failures": self._failures})
+            log.info("broker connection restored", extra={"broker": self._targets.name, "failures": self._failures})
         self._failures = 0
         await self._tell()
 
@@ -396,7 +396,7 @@ class Relay:
         pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), longest)
         self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
-        message = _TROUBLES.get(reason_of(trouble), "broker is away; events wait")
+        message = _TROUBLES.get(reason_of(trouble), "broker unreachable; events are waiting")
         log.log(level, message, extra={"broker": self._targets.name, "error": str(trouble)})
         await self._tell(trouble)
 
@@ -405,7 +405,7 @@ class Relay:
         error = str(trouble) if trouble else None
         reason = reason_of(trouble) if trouble else None
         if not trouble and self._blocked:
-            error = f"{self._blocked} event{'s' * (self._blocked != 1)} cannot be told: {self._blocked_reason}"
+            error = f"{self._blocked} event{'s' * (self._blocked != 1)} cannot be published: {self._blocked_reason}"
         self.state = "down" if trouble else "held" if self._blocked else "up"
         state = (self._worker(), self.state, error)
         if state != self._told:

@@ -85,7 +85,7 @@ class Rescuer:
             deaths = self._judge.judge(now, looks)
             dead = await workers.mark_dead(conn, {look: deaths[look.id] for look in looks if look.id in deaths})
             for worker in dead:
-                log.warning("worker is dead", extra={"worker": worker, "sign": deaths[worker].value})
+                log.warning("worker declared dead", extra={"worker": worker, "sign": deaths[worker].value})
             orphans = await workers.orphans(conn, gone + dead, limit=BATCH) if gone or dead else []
             if orphans:
                 await self._bring_back(conn, orphans)

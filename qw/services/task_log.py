@@ -80,4 +80,4 @@ class TaskLog:
                 await self._write(batch[half:])
             else:
                 fields = {"task": str(batch[0][0]), "error": f"{type(error).__name__}: {error}"}
-                log.error("task log line refused by the database", extra=fields)
+                log.error("task log line rejected by the database", extra=fields)

@@ -61,6 +61,6 @@ class Unserved:
         claim = holding.claim
         if claim.type not in self._parked:
             self._parked.add(claim.type)
-            log.warning("no handler for this type; its tasks are parked", extra={"type": claim.type})
+            log.warning("no handler for this task type; its tasks are parked", extra={"type": claim.type})
         age = timedelta(seconds=clock.seconds() - millis_of(claim.id) / 1000)
         return Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved")

@@ -98,7 +98,7 @@ def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
         try:
             found[name] = parse_webhook(name, document, lambda path: path)
         except Invalid as error:  # a newer qw applied it
-            log.warning("webhook not understood", extra={"webhook": name, "error": str(error)})
+            log.warning("invalid webhook definition", extra={"webhook": name, "error": str(error)})
     return found
 
 
@@ -114,7 +114,7 @@ def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:
 
 def _secret_fault(secret: str | None) -> str | None:
     if secret is None:
-        return "this variable is not set"
+        return "environment variable is not set"
     try:
         signature(secret, id="", timestamp=0, body=b"")
     except Invalid as error:
@@ -160,7 +160,7 @@ class Signer:
             await self._check_rule(name, url, variable)
             secret = _secret(variable, self._environ)
             if secret is None:
-                raise Retry(f"the variable {variable}, with the key of webhook {name}, is not set here")
+                raise Retry(f"variable {variable} with the signing key of webhook {name} is not set on this daemon")
             signed["webhook-signature"] = signature(secret, id=id, timestamp=timestamp, body=body)
         return signed
 
@@ -168,7 +168,9 @@ class Signer:
         for rule in (self._hooks.get(name), await self._stored(name)):
             if rule is not None and (rule.url, rule.secret_env) == (url, variable):
                 return
-        raise Retry(f"no webhook {name[:60]!r} with this URL and secret_env {variable[:60]!r} is declared here")
+        raise Retry(
+            f"no webhook {name[:60]!r} with this URL and secret_env {variable[:60]!r} is declared on this daemon"
+        )
 
 
 def _secret(variable: str, environ: Mapping[str, str]) -> str | None:

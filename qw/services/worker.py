@@ -232,7 +232,7 @@ class Worker:
         try:
             holding.policy = _policy(claim, handler)
         except Exception as error:
-            self._end(holding, replace(failure_of(error, "the retry policy of this task cannot be used"), final=True))
+            self._end(holding, replace(failure_of(error, "the retry policy of this task is invalid"), final=True))
             return None
         if claim.cancel_asked:
             self._end(holding, Cancelled())
@@ -301,7 +301,9 @@ class Worker:
                     conn, task=claim.id, type=claim.type, queue=claim.queue, version=handler.version
                 )
         except (QwError, TimeoutError, asyncio.CancelledError) as error:
-            log.warning("no answer who serves a type", extra={"type": claim.type, "error": text_of(error)})
+            log.warning(
+                "could not determine which workers serve a type", extra={"type": claim.type, "error": text_of(error)}
+            )
             others = True
         if not others:
             return failed
@@ -329,7 +331,7 @@ class Worker:
         """Who sees the end should see the last line too; but no end waits long for it."""
         try:
             if not await self._log.flushed(within=LOG_SECONDS):
-                log.warning("attempt ends before its log is written", extra={"task": str(holding.claim.id)})
+                log.warning("attempt ended before its log was written", extra={"task": str(holding.claim.id)})
         except asyncio.CancelledError:  # somebody cancels all tasks of the loop; the outcome matters more
             return
 
@@ -456,7 +458,7 @@ async def _roll_back(transaction: HandlerTransaction) -> None:
 
 
 def _lost_transaction(error: BaseException) -> Outcome:
-    text = f"the transaction of the handler did not commit: {text_of(error)}"
+    text = f"the handler's transaction was not committed: {text_of(error)}"
     return Failed(error=text, names=(type(error).__name__,))
 
 
@@ -501,6 +503,6 @@ def _ending(holding: ClaimInFlight, outcome: Outcome) -> Ending:
     try:
         return end(outcome, retries=claim.retries, crashes=claim.crashes, policy=policy, chance=random.random())
     except Exception as error:  # an outcome, or a policy, that the rules cannot take
-        log.exception("attempt has no ending", extra={"task": str(claim.id), "type": claim.type})
-        failed = failure_of(error, "the ending of the attempt could not be decided")
+        log.exception("attempt could not be ended", extra={"task": str(claim.id), "type": claim.type})
+        failed = failure_of(error, "the result of the attempt could not be determined")
         return Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)

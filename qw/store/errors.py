@@ -65,7 +65,7 @@ class translated:
 
 
 # What somebody must do on the server before the same statement can succeed.
-_REMEDIES = {"53100": "; make room on its disk", "53200": "; it needs more memory, or fewer sessions"}
+_REMEDIES = {"53100": "; free disk space on the server", "53200": "; add memory or reduce the number of sessions"}
 
 _CONSTRAINTS = {
     "task_id_in_the_future": "id: a UUIDv7 from the future, by the database's clock",
@@ -85,7 +85,7 @@ def translate(error: psycopg.Error) -> QwError:
         case pg.ReadOnlySqlTransaction():
             return ReadOnly(f"the database is read-only: {text}")
         case pg.TooManyConnections():
-            return NotReady(f"the database has no connection left: {text}")
+            return NotReady(f"the database has no free connections: {text}")
         case pg.CannotConnectNow():
             return NotReady(f"the database is not ready: {text}")
         case pg.InvalidPassword() | pg.InvalidAuthorizationSpecification():
@@ -93,9 +93,11 @@ def translate(error: psycopg.Error) -> QwError:
         case pg.InsufficientPrivilege():
             return Denied(text)
         case _ if isinstance(error, _MISSING) and ("qw." in text or '"qw"' in text):
-            return WrongSchema(f"the database has no schema of this qw: {text}; run: qw db migrate")
+            return WrongSchema(f"the database has no qw schema: {text}; run: qw db migrate")
         case pg.UndefinedColumn():
-            return WrongSchema(f"the schema in the database is not the one of this qw: {text}; see: qw db status")
+            return WrongSchema(
+                f"the schema in the database does not match this version of qw: {text}; see: qw db status"
+            )
         case pg.UndefinedObject():
             return NotFound(text)
         case pg.CheckViolation():
@@ -149,7 +151,7 @@ class _Why(IntEnum):
 
 
 _LOGIN = "check user and password of the database URL, and the server's pg_hba.conf"
-_DATABASE = "create it with createdb, or name another in QW_DATABASE_URL"
+_DATABASE = "create it with createdb or change QW_DATABASE_URL"
 _TLS = "check sslmode and the certificates of the database URL"
 
 _TEXTS: tuple[tuple[str, _Why, str], ...] = (

@@ -237,7 +237,7 @@ async def _one_by_one(cursor: Cursor) -> tuple[list[tuple[Any, ...]], dict[int, 
             rows.append(row)
         except Exception as error:
             id = int.from_bytes(result.get_value(number, 0) or b"", "big", signed=True)
-            broken[id] = f"its row cannot be read: {str(error)[:500] or type(error).__name__}"
+            broken[id] = f"the event row cannot be read: {str(error)[:500] or type(error).__name__}"
     return rows, broken
 
 

@@ -34,9 +34,9 @@ _OWN_RULES = "set constraints all immediate"
 _AS_IT_BEGAN = "reset session authorization; reset role; reset all; set local statement_timeout = 0"
 
 _LEFT = {
-    TransactionStatus.IDLE: "the handler ended it by itself; leave commit and rollback to qw",
-    TransactionStatus.INERROR: "a statement failed and the handler went on; put it into: with conn.transaction()",
-    TransactionStatus.ACTIVE: "a statement or COPY of the handler still runs",
+    TransactionStatus.IDLE: "the handler ended the transaction; leave commit and rollback to qw",
+    TransactionStatus.INERROR: "a statement failed and the handler continued; wrap it in conn.transaction()",
+    TransactionStatus.ACTIVE: "a statement or COPY of the handler is still running",
     TransactionStatus.UNKNOWN: "the connection broke",
 }
 
@@ -126,7 +126,7 @@ class HandlerTransaction:
     async def _commit_alone(self, own: Connection) -> Committed:
         row = await (await own.execute("select pg_current_xact_id_if_assigned() is not null")).fetchone()
         if row is not None and row[0]:
-            raise NotCommitted("the handler wrote something and then set its transaction to read only")
+            raise NotCommitted("the handler wrote data and then set its transaction to read only")
         await own.execute("COMMIT")
         self.close()
         return Committed.ALONE

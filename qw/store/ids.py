@@ -23,4 +23,4 @@ def check_ids(ids: Iterable[UUID]) -> None:
             raise Invalid(Fault(path="id", message=_FROM_THE_FUTURE.format(id)))
 
 
-_FROM_THE_FUTURE = "{} is a UUIDv7 more than 5 minutes in the future, by the database's clock"
+_FROM_THE_FUTURE = "{} is a UUIDv7 more than 5 minutes ahead of the database's clock"

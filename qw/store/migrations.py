@@ -79,10 +79,10 @@ async def check(url: str) -> None:
     found = await status(url)
     lacking = missing(found)
     if len(lacking) == len(found):
-        raise Misconfigured("this database has no qw yet; run: qw db migrate")
+        raise Misconfigured("this database has no qw schema; create it with: qw db migrate")
     if lacking:
         names = ", ".join(migration.name for migration in lacking)
-        raise Misconfigured(f"the schema in this database is older than this qw, it lacks {names}; run: qw db migrate")
+        raise Misconfigured(f"the schema in this database is older than this qw (missing: {names}); run: qw db migrate")
 
 
 async def _status(conn: Connection) -> list[Migration]:
@@ -99,7 +99,7 @@ async def _status(conn: Connection) -> list[Migration]:
     for migration in known():
         if migration.version in applied and applied[migration.version][1] != _digest(migration):
             raise Misconfigured(
-                f"{migration.name} in the database is not the one of this qw; start from an empty database"
+                f"{migration.name} in the database differs from the one in this qw; start from an empty database"
             )
     return [
         Migration(
@@ -165,8 +165,8 @@ async def _remedy(conn: Connection) -> str:
     row = await (await conn.execute(_OWNER)).fetchone()
     role, owner = row or ("", None)
     if owner is None:
-        return f"the owner of the database can make the schema for this role: create schema qw authorization {role}"
-    return f"migrate as {owner}, who owns the schema qw, or have it given to this role: alter schema qw owner to {role}"
+        return f"the owner of the database can create the schema for this role: create schema qw authorization {role}"
+    return f"migrate as {owner}, who owns the schema qw, or transfer it to this role: alter schema qw owner to {role}"
 
 
 _OWNER = """

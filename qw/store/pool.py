@@ -73,7 +73,9 @@ class Pool:
             except PoolClosed:
                 raise Unavailable(not_open(self._name)) from None
             except PoolTimeout:
-                raise Unavailable("no database connection could be had; it is away, or all are in use") from None
+                raise Unavailable(
+                    "no database connection available: the database is unreachable or all connections are in use"
+                ) from None
 
 
 class Single:

@@ -175,7 +175,7 @@ async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonO
     assert row is not None
     holder: UUID = row[0]
     if not row[1]:
-        raise Conflict(f"idempotency key {key} belongs to {holder}, which was asked for otherwise", holder=holder)
+        raise Conflict(f"idempotency key {key} was already used for {holder} with different parameters", holder=holder)
     return holder
 
 

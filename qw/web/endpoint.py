@@ -61,7 +61,7 @@ class Endpoint:
             return problem_response(problem_of(error))
         except Exception:
             log.exception("request failed", extra={"route": f"{route.method} {route.path}"})
-            return problem_response(Problem(500, "Something went wrong here; the log of the server has the reason"))
+            return problem_response(Problem(500, "Internal error; see the server log for details"))
         return answer if isinstance(answer, Response) else JsonResponse(answer, route.status)
 
 
@@ -100,7 +100,7 @@ def authorize(scope: Scope, tokens: Sequence[Token], role: Role, guesses: Guesse
     address = (scope.get("client") or ("", 0))[0]
     if wait := guesses.wait(address, secret):
         after = {"Retry-After": str(math.ceil(wait))}
-        raise Problem(429, "Too many wrong tokens came from this address; try again later", headers=after)
+        raise Problem(429, "Too many invalid tokens from this address; try again later", headers=after)
     known: Token | None = None
     for token in tokens:
         if hmac.compare_digest(token.secret.encode(), secret):
@@ -109,9 +109,9 @@ def authorize(scope: Scope, tokens: Sequence[Token], role: Role, guesses: Guesse
     if known is None:
         raise _no_token()
     if _RANKS[known.role] < _RANKS[role]:
-        raise Problem(403, f"The token {known.name} has the role {known.role}; this needs {role}")
+        raise Problem(403, f"The token {known.name} has the role {known.role}; this route requires {role}")
     return known
 
 
 def _no_token() -> Problem:
-    return Problem(401, "A valid token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
+    return Problem(401, "A valid token is required: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})

@@ -122,13 +122,13 @@ def _headers(call: Request[Any, Any], workflow: UUID | None, run_at: datetime | 
 def _check_payload(call: Request[Any, Any], type: str, payload: JsonObject) -> None:
     """Refuse what cannot run, so that the caller hears of it and not only its task."""
     if type == "command" and not payload.keys().isdisjoint(("argv", "run")):
-        raise Invalid("HTTP may name a declared command, not bring its own argv or script")
+        raise Invalid("Over HTTP, only declared commands can be run: argv, run and shell are not accepted")
     if type == "data_processing":
         _check_operation(payload.get("operation"))
     if type == "http_request" and not call.site.settings.http_base_url:
         url = payload.get("url")
         if isinstance(url, str) and not _SCHEME.match(url):
-            raise Invalid(f"url: {url[:60]!r} is relative; that needs QW_HTTP_BASE_URL on the server")
+            raise Invalid(f"url: {url[:60]!r} is relative, which requires QW_HTTP_BASE_URL on the server")
 
 
 def _check_operation(operation: object) -> None:

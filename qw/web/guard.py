@@ -76,12 +76,12 @@ class Guard:
 
     def _refused(self, host: bytes, origin: bytes | None, site: bytes, mode: bytes) -> Problem | None:
         if self._hosts is not None and _name(host) not in self._hosts:
-            return Problem(403, "The Host header does not name this server")
+            return Problem(403, "The Host header does not match this server")
         if origin is None:
             from_elsewhere = site == b"cross-site" and mode != b"navigate"
         else:
             from_elsewhere = not self._is_listed(origin) and urlsplit(origin).netloc != host
-        return Problem(403, "The origin of this page is not one of QW_CORS_ORIGINS") if from_elsewhere else None
+        return Problem(403, "The origin of this page is not listed in QW_CORS_ORIGINS") if from_elsewhere else None
 
 
 def _asked(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, bytes, bytes]:

@@ -54,15 +54,15 @@ def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
 
 
 def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
-    tasks = _gauge("qw_queue_tasks", "Tasks by queue and state.", "queue", "state")
+    tasks = _gauge("qw_queue_tasks", "Number of tasks by queue and state.", "queue", "state")
     for queue in stats:
         for status in Status:
             tasks.add_metric([queue.queue, status.value], getattr(queue, status.value))
     yield tasks
-    dead = _gauge("qw_dead_tasks", "Tasks that failed for good.")
+    dead = _gauge("qw_dead_tasks", "Number of failed tasks.")
     dead.add_metric([], sum(queue.failed for queue in stats))
     yield dead
-    enqueued = _counter("tasks_enqueued", "Tasks that came in.", "queue")
+    enqueued = _counter("tasks_enqueued", "Tasks enqueued.", "queue")
     for queue in stats:
         enqueued.add_metric([queue.queue], queue.enqueued)
     yield enqueued
@@ -70,11 +70,11 @@ def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
 
 def _attempts(measures: list[Measure]) -> Iterator[Metric]:
     """What daemons measured. Those who count by outcome of tasks need the final ones among the attempts only."""
-    waited = _histogram(measure.WAIT, "Seconds from when a task could run until its handler started.")
-    ran = _histogram(measure.RUN, "Seconds that a handler ran.")
-    attempts = _counter(measure.ATTEMPTS, "Attempts that ended.", "queue", "type", "result")
-    completed = _counter("tasks_completed", "Tasks whose last attempt ended.", "queue", "type", "outcome")
-    rescued = _counter(measure.RESCUED, "Tasks brought back from dead workers.", "type")
+    waited = _histogram(measure.WAIT, "Time from when a task was due until its handler started, in seconds.")
+    ran = _histogram(measure.RUN, "Handler run time, in seconds.")
+    attempts = _counter(measure.ATTEMPTS, "Attempts ended, by result.", "queue", "type", "result")
+    completed = _counter("tasks_completed", "Tasks finished.", "queue", "type", "outcome")
+    rescued = _counter(measure.RESCUED, "Tasks rescued from dead workers.", "type")
     for each in measures:
         if each.name in (measure.WAIT, measure.RUN):
             (waited if each.name == measure.WAIT else ran).add_metric(each.labels, _buckets(each), each.total)
@@ -101,46 +101,53 @@ def _counter(name: str, about: str, *labels: str) -> CounterMetricFamily:
 
 
 def _workers(workers: list[WorkerRow]) -> Iterator[Metric]:
-    slots = _gauge("qw_worker_slots", "Slots of the workers that live.", "state")
+    slots = _gauge("qw_worker_slots", "Task slots of running workers.", "state")
     total = sum(sum(n for n in worker.slots.values() if isinstance(n, int)) for worker in workers)
     used = sum(worker.running for worker in workers)
     slots.add_metric(["used"], used)
     slots.add_metric(["free"], max(total - used, 0))
     yield slots
-    alive = _gauge("qw_workers", "Workers that live.")
+    alive = _gauge("qw_workers", "Running workers.")
     alive.add_metric([], len(workers))
     yield alive
     if workers:
-        seen = _gauge("qw_worker_last_heartbeat_timestamp_seconds", "When the quietest worker was last seen.")
+        seen = _gauge(
+            "qw_worker_last_heartbeat_timestamp_seconds", "Oldest last heartbeat among running workers, as Unix time."
+        )
         seen.add_metric([], min(worker.seen_at for worker in workers).timestamp())
         yield seen
-        skew = _gauge("qw_worker_clock_skew_seconds", "How far the worker clock that is furthest off is ahead.")
+        skew = _gauge(
+            "qw_worker_clock_skew_seconds",
+            "Largest difference between a worker's clock and the database clock, in seconds.",
+        )
         skew.add_metric([], max((worker.skew.total_seconds() for worker in workers), key=abs))
         yield skew
 
 
 def _gauges(found: Gauges) -> Iterator[Metric]:
-    oldest = _gauge("qw_queue_oldest_runnable_seconds", "Age of the task at the head of a queue.", "queue")
+    oldest = _gauge(
+        "qw_queue_oldest_runnable_seconds", "Age of the oldest waiting task of a queue, in seconds.", "queue"
+    )
     for queue, seconds in found.oldest.items():
         oldest.add_metric([queue], seconds)
     yield oldest
-    paused = _gauge("qw_queue_paused", "1 for a queue that is paused.", "queue")
+    paused = _gauge("qw_queue_paused", "1 if the queue is paused.", "queue")
     for queue in found.paused:
         paused.add_metric([queue], 1)
     yield paused
-    runs = _gauge("qw_workflow_runs", "Runs of workflows that are not over.", "state")
+    runs = _gauge("qw_workflow_runs", "Workflow runs in progress.", "state")
     for state, count in found.open_runs.items():
         runs.add_metric([state], count)
     yield runs
-    dead_rows = _gauge("qw_table_dead_rows", "Dead rows that vacuum has not removed.", "table")
+    dead_rows = _gauge("qw_table_dead_rows", "Dead rows not yet removed by vacuum.", "table")
     for table, count in found.dead_rows.items():
         dead_rows.add_metric([table], count)
     yield dead_rows
     for name, about, value in (
-        ("qw_outbox_pending", "Events that the broker does not have yet, to 10,000.", found.outbox),
-        ("qw_outbox_oldest_seconds", "Age of the first of them.", found.outbox_age),
-        ("qw_events_blocked", "Events that cannot be told, to 10,000.", found.blocked),
-        ("qw_db_oldest_transaction_seconds", "Age of the oldest transaction.", found.transaction_age),
+        ("qw_outbox_pending", "Events waiting to be published, counted up to 10,000.", found.outbox),
+        ("qw_outbox_oldest_seconds", "Age of the oldest event waiting to be published, in seconds.", found.outbox_age),
+        ("qw_events_blocked", "Events that cannot be published, counted up to 10,000.", found.blocked),
+        ("qw_db_oldest_transaction_seconds", "Age of the oldest open transaction, in seconds.", found.transaction_age),
     ):
         family = _gauge(name, about)
         family.add_metric([], value)
@@ -149,10 +156,14 @@ def _gauges(found: Gauges) -> Iterator[Metric]:
 
 def _schedules(measures: list[ScheduleStats]) -> Iterator[Metric]:
     success = _gauge(
-        "qw_schedule_last_success_timestamp_seconds", "When what a schedule made last completed.", "schedule"
+        "qw_schedule_last_success_timestamp_seconds",
+        "Completion time of the last completed task or run of a schedule, as Unix time.",
+        "schedule",
     )
-    following = _gauge("qw_schedule_next_timestamp_seconds", "The next tick of a schedule; past: late.", "schedule")
-    missed = _counter("schedule_missed", "Ticks skipped because nobody was in time.", "schedule")
+    following = _gauge(
+        "qw_schedule_next_timestamp_seconds", "Next tick of a schedule, as Unix time; in the past if late.", "schedule"
+    )
+    missed = _counter("schedule_missed", "Ticks skipped because no daemon was running in time.", "schedule")
     for each in measures:
         if each.succeeded_at:
             success.add_metric([each.name], each.succeeded_at.timestamp())
@@ -163,10 +174,10 @@ def _schedules(measures: list[ScheduleStats]) -> Iterator[Metric]:
 
 
 def _http(requests: Requests) -> Iterator[Metric]:
-    answered = _counter("http_requests", "Requests answered.", "method", "route", "status")
+    answered = _counter("http_requests", "HTTP requests.", "method", "route", "status")
     for (method, route, status), count in sorted(requests.items()):
         answered.add_metric([method, route, str(status)], count)
     yield answered
-    build = _gauge("qw_build_info", "The version that answers.", "version")
+    build = _gauge("qw_build_info", "Version of qw that serves the metrics.", "version")
     build.add_metric([__version__], 1)
     yield build

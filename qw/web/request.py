@@ -69,7 +69,7 @@ def _parameters(query: bytes) -> dict[str, Json]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise Problem(400, "The query cannot be read") from None
+        raise Problem(400, "The query string cannot be parsed") from None
     for name, value in pairs:
         if "\0" in value:
             raise Problem(400, [f"{name[:60]} contains NUL"])

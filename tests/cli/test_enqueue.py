@@ -107,7 +107,7 @@ def test_waiting_returns_the_result_and_exit_0(qw: Qw) -> None:
         (["enqueue", "noop", "-p", "low"], 2, "a valid integer"),
         (["enqueue", "noop", "-q", "a b"], 2, "queue: 'a b' is not a name"),
         (["enqueue", "noop", "--max-retries", "0"], 2, "qw: --max-retries: "),
-        (["enqueue", "noop", "--timeout", "0s"], 2, "must be longer than 0"),
+        (["enqueue", "noop", "--timeout", "0s"], 2, "must be greater than 0"),
         (["enqueue", "noop", "--id", "x"], 2, "'x' is not a UUID"),
         (["enqueue", "noop", "--payload", "@none.json"], 3, "no such file: none.json"),
         (["enqueue", "noop", "--on-conflict", "maybe"], 2, "'maybe' is not error, skip or replace"),

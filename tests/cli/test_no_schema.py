@@ -40,7 +40,7 @@ def test_what_only_looks_makes_no_schema(qw: Qw, bare_url: str) -> None:
     for words in LOOKS:
         done = qw(*words.split())
 
-        assert done.err == "qw: this database has no qw yet; run: qw db migrate\n", words
+        assert done.err == "qw: this database has no qw schema; create it with: qw db migrate\n", words
         assert done.code == 78, words
     assert (qw("db", "status").code, qw("doctor").code) == (1, 1)
     assert not has_schema(bare_url)

@@ -180,14 +180,14 @@ async def test_what_goes_together_is_not_needed(client: Client) -> None:
 
 
 async def test_a_file_that_is_wrong_anywhere_changes_nothing(client: Client) -> None:
-    with pytest.raises(Invalid, match="schedule n starts 'unknown', which is not a workflow"):
+    with pytest.raises(Invalid, match="schedule n starts 'unknown', which does not exist"):
         await applied(client, file("b", schedules="schedules:\n  n: {cron: '0 3 * * *', workflow: unknown}\n"))
     child = loads(
         "workflows: {a: {steps: [{id: x, type: workflow, with: {workflow: bb}}]}, b: {steps: [{id: x, type: noop}]}}"
     )
-    with pytest.raises(Invalid, match="step x of workflow a starts 'bb', which is not a workflow; did you mean 'b'"):
+    with pytest.raises(Invalid, match="step x of workflow a starts 'bb', which does not exist; did you mean 'b'"):
         await applied(client, child)
-    with pytest.raises(Invalid, match=r"g\.yaml: the workflow a is defined in another of these files too"):
+    with pytest.raises(Invalid, match=r"g\.yaml: the workflow a is also defined in another of these files"):
         await applied(client, file("a"), file("a", source="g.yaml"))
 
     assert await client.workflows.all() == []
@@ -304,6 +304,6 @@ async def test_what_only_daemons_read_is_said(client: Client) -> None:
     found = await client.definitions.diff([loads(REST + "remote: {ocr: }", "f.yaml")], owner="ours")
 
     assert found.warnings == [
-        "webhooks: no running daemon hands over events; one that starts from now on will",
-        "f.yaml: remote: is not applied; each daemon reads it from its own file",
+        "webhooks: no running daemon delivers events yet; daemons started from now on will",
+        "f.yaml: remote: is not applied; each daemon reads this section from its own file",
     ]

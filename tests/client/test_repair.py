@@ -222,13 +222,13 @@ async def test_an_approval_is_decided_once_and_only_where_there_is_one(conn: Con
     await kept(conn, step("a"), {**APPROVAL, "needs": ["a"]})
     id = await begun(conn)
 
-    with pytest.raises(Conflict, match=r"waits for 0 approvals \(none\)"):
+    with pytest.raises(Conflict, match=r"is waiting for 0 approvals \(none\)"):
         await client.runs.approve(id, by="x")
     with pytest.raises(Invalid, match="'a' is not an approval of workflow w; there are: ok"):
         await client.runs.approve(id, "a", by="x")
     await client.runs.approve(id, "ok", by="x")
-    with pytest.raises(Conflict, match="is decided already"):
+    with pytest.raises(Conflict, match="has already been decided"):
         await client.runs.reject(id, "ok", by="y")
     assert (await Driver(conn=conn).finish(id)).status == "completed"
-    with pytest.raises(Conflict, match="nothing to decide any more"):
+    with pytest.raises(Conflict, match="nothing left to approve"):
         await client.runs.reject(id, "ok", by="y")

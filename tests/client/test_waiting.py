@@ -139,7 +139,7 @@ async def test_a_run_that_is_over_or_not_there_takes_no_signal(conn: Connection)
     id = await begun(conn)
     await Driver(conn=conn).finish(id)
 
-    with pytest.raises(Conflict, match="is completed; only a run that goes on takes signals"), translated():
+    with pytest.raises(Conflict, match="is completed; only a run in progress takes signals"), translated():
         await runs.signal(conn, id, "s", None, sent_by=None)
     with pytest.raises(NotFound, match="does not exist"), translated():
         await runs.signal(conn, new_id(), "s", None, sent_by=None)

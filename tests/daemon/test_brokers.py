@@ -97,7 +97,7 @@ def test_chosen_events_are_told_and_no_others(url: str) -> None:
     ("environ", "complaint"),
     [
         ({"QW_BROKER": "kafka"}, "not one of none, postgres, rabbitmq, nats, redis"),
-        ({"QW_BROKER_URL": "kafka://x"}, "begins with amqp://"),
+        ({"QW_BROKER_URL": "kafka://x"}, "starting with amqp://"),
         ({"QW_EVENTS": "task.complete"}, "did you mean 'task.completed'"),
         ({"QW_EVENT_FORMAT": "nesst"}, "did you mean 'nest'"),
         ({"RABBITMQ_HOST": "mq", "RABBITMQ_PORT": "many"}, "RABBITMQ_PORT"),

@@ -134,7 +134,7 @@ def test_a_handler_cannot_stop_the_loop(url: str, base: Any) -> None:
 
     async def scenario(shop: Workshop) -> None:
         task = await shop.run_one(new_task("t"))
-        assert "cannot stop the event loop" in (task.error or "")
+        assert "must not stop the event loop" in (task.error or "")
 
     by_hand(url, base, scenario, app)
 

@@ -47,7 +47,7 @@ async def test_a_loop_that_does_not_turn_is_trouble(url: str, monkeypatch: pytes
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.05)
         time.sleep(0.1)
 
-        assert "event loop does not turn" in (life.trouble() or "")
+        assert "event loop is stuck" in (life.trouble() or "")
 
 
 async def test_unless_a_handler_within_its_time_out_blocks_it(
@@ -63,7 +63,7 @@ async def test_unless_a_handler_within_its_time_out_blocks_it(
         assert life.trouble() is None
 
         blocking.deadline = time.monotonic() - 1
-        assert "event loop does not turn" in (life.trouble() or "")
+        assert "event loop is stuck" in (life.trouble() or "")
 
 
 async def test_a_command_without_time_out_is_no_excuse_for_a_loop_that_does_not_turn(
@@ -78,7 +78,7 @@ async def test_a_command_without_time_out_is_no_excuse_for_a_loop_that_does_not_
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.05)
         time.sleep(0.1)
 
-        assert "event loop does not turn" in (life.trouble() or "")
+        assert "event loop is stuck" in (life.trouble() or "")
 
 
 async def test_a_heartbeat_that_has_ended_is_trouble(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ async def test_a_daemon_that_stops_is_not_ready(url: str) -> None:
         assert life.unready() is None
         life.is_draining = True
 
-        assert life.unready() == "the daemon stops"
+        assert life.unready() == "the daemon is stopping"
         assert life.trouble() is None
 
 

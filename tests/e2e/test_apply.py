@@ -132,7 +132,7 @@ def test_daemons_with_other_files_leave_a_workflow_as_it_was_applied(
         file = tmp_path / f"{name}.yaml"
         file.write_text(text % name)
         daemon = daemons("--workflows", str(file)).ready()
-        assert [line["workflow"] for line in daemon.said("workflow left as applied")] == ["w"]
+        assert [line["workflow"] for line in daemon.said("workflow not stored: it is managed by qw apply")] == ["w"]
 
     version = "select document #>> '{steps,0,id}' from qw.workflow w join qw.workflow_version v on v.id = w.version"
     assert queue.value(version + " where name = 'w'") == "applied"

@@ -137,7 +137,7 @@ def test_a_daemon_in_a_black_hole_stops_its_handlers_and_another_takes_over(daem
         assert LEASE * 0.5 < time.monotonic() - silent_at < LEASE + 4
         assert queue.outcomes(id) == ["worker_died"]
         proxy.open()
-        wait_until(lambda: cut_off.said("starting over under a new identity"), 30)
+        wait_until(lambda: cut_off.said("registering as a new worker"), 30)
         wait_until(lambda: len(cut_off.marks("begin")) == 2)
         assert cut_off.marks("end") == []
         assert other.is_alive

@@ -69,7 +69,7 @@ def test_a_frozen_daemon_loses_its_tasks_and_its_late_result_is_refused(daemons:
     queue.wait_for([id], "completed", LEASE + 8)
     assert queue.field(id, "result") == "attempt 2"
     zombie.thaw()
-    wait_until(lambda: zombie.said("starting over under a new identity"))
+    wait_until(lambda: zombie.said("registering as a new worker"))
     wait_until(lambda: "lease_lost" in queue.outcomes(id) or len(zombie.marks("end")) == 2)
 
     assert queue.field(id, "result") == "attempt 2"
@@ -192,7 +192,7 @@ def test_a_thawed_daemon_starts_nothing_that_others_took_over_meanwhile(daemons:
     other = daemons(QW_LEASE="60s").ready()
     queue.wait_for(ids, "completed")
     zombie.thaw()
-    wait_until(lambda: zombie.said("starting over under a new identity"))
+    wait_until(lambda: zombie.said("registering as a new worker"))
     queue.wait_for(queue.put("nap", 2, seconds=0), "completed")
 
     assert {

@@ -111,7 +111,7 @@ def test_a_crontab_becomes_schedules_that_run_its_commands(
 def test_the_verbs_do_what_they_say(qw: Shell, queue: Queue) -> None:
     added = qw("schedule", "add", "s", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin", "--type", "noop")
     assert added.startswith("s added: at 02:30 every day, Europe/Berlin; next ")
-    assert "exists already" in qw("schedule", "add", "s", "--cron", "@daily", "--type", "noop", code=4)
+    assert "already exists" in qw("schedule", "add", "s", "--cron", "@daily", "--type", "noop", code=4)
     assert "minute: 61" in qw("schedule", "add", "t", "--cron", "61 * * * *", "--type", "noop", code=2)
     assert "did you mean 's1'" in qw("schedule", "add", "s1", "--every", "1h", "--type", "noop") + qw(
         "schedule", "show", "s11", code=3

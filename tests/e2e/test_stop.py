@@ -111,4 +111,4 @@ def test_without_the_database_the_end_comes_too_and_its_code_says_that_tasks_are
     daemon.send(signal.SIGTERM)
 
     assert daemon.exit_code(20) == 75
-    assert daemon.said("tasks are left to be rescued")
+    assert daemon.said("other daemons will rescue them")

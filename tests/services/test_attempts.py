@@ -362,7 +362,7 @@ async def test_an_attempt_that_lost_its_lease_waits_for_no_thread(url: str) -> N
         await shop.until(lambda: holding.in_executor)
         await asyncio.sleep(0.1)
 
-        shop.worker.interrupt_all(Stop.LEASE, "the lease ran out")
+        shop.worker.interrupt_all(Stop.LEASE, "the lease expired")
         await shop.settle()
 
         assert not release.is_set()

@@ -111,6 +111,6 @@ async def test_a_database_clock_that_is_set_is_told(
     await watch.step()
     await watch.step()
 
-    found = [record.message for record in caplog.records if "database's clock was set" in record.message]
+    found = [record.message for record in caplog.records if "database clock was set" in record.message]
     assert len(found) == (said is not None)
     assert all(said in message for message in found if said)

@@ -88,7 +88,7 @@ async def test_a_stray_that_uses_the_connection_delays_the_end_by_seconds_at_mos
         task = await shop.run_one(new_task("t"))
 
         assert task.status == "failed"
-        assert "did not commit" in (task.error or "")
+        assert "was not committed" in (task.error or "")
         assert await effects(shop) == 0
     strays[0].cancel()
     await asyncio.gather(*strays, return_exceptions=True)
@@ -189,7 +189,7 @@ async def test_a_commit_whose_answer_is_lost_is_looked_up_and_not_called_lost(ur
 
 async def test_an_attempt_has_one_connection(url: str) -> None:
     async def twice(context: Context, conn: Connection) -> None:
-        with pytest.raises(Invalid, match="has one connection"):
+        with pytest.raises(Invalid, match="only one connection"):
             async with context.connection():
                 pass
 
@@ -379,10 +379,10 @@ def _setting(set_it: Callable[[Connection], Awaitable[object]]) -> Handlers:
 
 
 LEFT_BROKEN = {
-    "select 1 / 0": "a statement failed and the handler went on",
-    "commit": "the handler ended it by itself",
-    "rollback": "the handler ended it by itself",
-    "insert into qw.queue (name) values ('x'); set transaction read only": "wrote something and then set",
+    "select 1 / 0": "a statement failed and the handler continued",
+    "commit": "the handler ended the transaction",
+    "rollback": "the handler ended the transaction",
+    "insert into qw.queue (name) values ('x'); set transaction read only": "wrote data and then set",
 }
 
 
@@ -492,7 +492,7 @@ async def test_a_thread_whose_lease_is_gone_loses_its_session(url: str) -> None:
         await shop.enqueue(new_task("t"))
         await shop.claim()
         await shop.until(begun.is_set)
-        shop.worker.interrupt_all(Stop.LEASE, "the lease ran out")
+        shop.worker.interrupt_all(Stop.LEASE, "the lease expired")
         await shop.settle()
         await shop.until(lambda: errors)
 

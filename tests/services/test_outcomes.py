@@ -181,7 +181,7 @@ async def test_one_refused_outcome_fails_alone(shop: Workshop, place: int) -> No
 
     statuses = [await status(shop.conn, claim.id) for claim in held]
     assert statuses == ["failed" if n == place else "completed" for n in range(7)]
-    assert "the database refused the outcome" in await value(
+    assert "the database rejected the outcome" in await value(
         shop.conn, "select error from qw.finished where status = 'failed'"
     )
     assert await history(shop) == []

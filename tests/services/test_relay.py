@@ -104,7 +104,7 @@ async def test_a_refused_event_holds_back_its_own_task_only(
     assert broker.types_of(late) == ["task.created"]
     assert broker.types_of(bad) == []
     assert [(s.state, s.error) for s in await events.states(conn)] == [
-        ("held", "1 event cannot be told: memory did not confirm it")
+        ("held", "1 event cannot be published: memory did not confirm the event")
     ]
 
     broker.refused = set()

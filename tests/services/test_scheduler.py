@@ -549,7 +549,7 @@ async def test_what_could_not_be_made_is_refused_at_once(client: Client) -> None
 async def test_a_name_that_is_taken_is_refused(client: Client) -> None:
     id = await add(client)
 
-    with pytest.raises(Conflict, match="schedule s exists already"):
+    with pytest.raises(Conflict, match="schedule s already exists"):
         await add(client)
     same = parse_schedule("s", {"cron": "* * * * *", "type": "noop"})
     assert await client.schedules.add(same, id=id) == (id, "unchanged")

@@ -148,7 +148,7 @@ async def test_a_type_that_nobody_serves_is_parked_without_cost_and_said_once(
         assert {(t.status, t.attempt, t.retries, t.reason) for t in (one, two)} == {("pending", 0, 0, "unserved")}
         assert one.run_at is not None
         assert timedelta(seconds=4) < one.run_at - one.created_at < timedelta(seconds=10)
-        assert [r.message for r in caplog.records].count("no handler for this type; its tasks are parked") == 1
+        assert [r.message for r in caplog.records].count("no handler for this task type; its tasks are parked") == 1
         assert await column(shop.conn, "select count(*) from qw.attempt") == [0]
         await claims.release_unserved(shop.conn, ["unknown"])
         assert await homes(shop.conn, one.id) == ["ready"]
@@ -417,7 +417,7 @@ async def test_a_handler_that_is_told_to_stop_before_its_first_step_gives_everyt
     async with workshop(url, gate.app) as shop:
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        shop.worker.interrupt_all(Stop.LEASE, "the lease ran out")  # in the same turn of the loop
+        shop.worker.interrupt_all(Stop.LEASE, "the lease expired")  # in the same turn of the loop
         await shop.settle()
 
         assert await homes(shop.conn, id) == ["ready"]

@@ -67,7 +67,7 @@ async def test_a_table_that_somebody_holds_is_waited_for(bare_url: str) -> None:
 
 
 async def test_a_database_without_qw_is_named_with_what_to_do(bare_url: str) -> None:
-    with pytest.raises(Misconfigured, match=r"^this database has no qw yet; run: qw db migrate$"):
+    with pytest.raises(Misconfigured, match=r"^this database has no qw schema; create it with: qw db migrate$"):
         await migrations.check(bare_url)
 
 
@@ -131,5 +131,5 @@ async def test_a_migration_that_was_edited_is_noticed(own_url: str) -> None:
     with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute("update qw.migration set digest = 'other' where version = 1")
 
-    with pytest.raises(Misconfigured, match="is not the one of this qw"):
+    with pytest.raises(Misconfigured, match="differs from the one in this qw"):
         await migrations.check(own_url)

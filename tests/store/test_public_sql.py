@@ -68,26 +68,26 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"priority": -1}, "priority -1 is not between"),
     ({"max_retries": 0}, "max_retries 0 is not between"),
     ({"max_retries": 40_000}, "max_retries 40000 is not between"),
-    ({"timeout": "0 s"}, "timeout must be longer than 0"),
+    ({"timeout": "0 s"}, "timeout must be greater than 0"),
     ({"type": "no spaces"}, "type: 'no spaces' is not a name"),
     ({"queue": ""}, "queue: '' is not a name"),
     ({"queue": "q" * 129}, "is not a name"),
     ({"unique_key": ""}, "unique_key must be text of 1 to 512 characters"),
     ({"unique_key": "k" * 513}, "unique_key must be text of 1 to 512 characters"),
     ({"idempotency_key": "k" * 513}, "idempotency_key must be text of 1 to 512 characters"),
-    ({"idempotency_key": "requeue x"}, "set by qw itself"),
+    ({"idempotency_key": "requeue x"}, "reserved"),
     ({"run_at": "2030-01-01", "delay": "1 s"}, "run_at or delay, not both"),
-    ({"on_conflict": None}, "on_conflict is error or skip"),
-    ({"headers": "[1]"}, "headers must be an object of texts, not array"),
-    ({"headers": '"x"'}, "headers must be an object of texts, not string"),
-    ({"headers": "null"}, "headers must be an object of texts, not null"),
+    ({"on_conflict": None}, "on_conflict must be error or skip"),
+    ({"headers": "[1]"}, "headers must be an object with string values, not array"),
+    ({"headers": '"x"'}, "headers must be an object with string values, not string"),
+    ({"headers": "null"}, "headers must be an object with string values, not null"),
     ({"headers": '{"a": 1}'}, "headers.a: must be text"),
     ({"headers": '{"a": null}'}, "headers.a: must be text"),
     ({"headers": '{"": "a"}'}, "under a name of 1 to 128"),
     ({"headers": json.dumps({"a": "x" * 4097})}, "headers.a: must be text of at most 4096"),
     ({"headers": json.dumps({str(n): "" for n in range(51)})}, "headers: at most 50"),
-    ({"headers": '{"QW-Webhook": "x"}'}, "headers.QW-Webhook: headers that begin with qw- are set by qw itself"),
-    ({"headers": '{"qw-role": "boss"}'}, "set by qw itself"),
+    ({"headers": '{"QW-Webhook": "x"}'}, "headers.QW-Webhook: names starting with qw- are reserved"),
+    ({"headers": '{"qw-role": "boss"}'}, "reserved"),
     ({"headers": '{"workflowId": "x"}'}, "must be the id of a workflow"),
     ({"run_at": "infinity"}, "run_at must be a time"),
     ({"run_at": "-infinity"}, "run_at must be a time"),
@@ -100,9 +100,9 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"backoff": "5"}, "backoff must be an object"),
     ({"backoff": '{"delay": null}'}, "backoff has delay"),
     ({"backoff": '{"retry_on": [1]}'}, "backoff has delay"),
-    ({"on_conflict": "maybe"}, "on_conflict is error or skip"),
-    ({"type": "command", "payload": '{"argv": ["rm"]}'}, "may name a declared command"),
-    ({"type": "command", "payload": '{"run": "rm"}'}, "may name a declared command"),
+    ({"on_conflict": "maybe"}, "on_conflict must be error or skip"),
+    ({"type": "command", "payload": '{"argv": ["rm"]}'}, "only declared commands can be run"),
+    ({"type": "command", "payload": '{"run": "rm"}'}, "only declared commands can be run"),
 ]
 
 
@@ -206,7 +206,7 @@ async def test_the_same_id_in_one_call_after_another_is_one_task(conn: Connectio
         given = {"type": "noop", **other, "id": id}
         with pytest.raises(Conflict, match=f"task {id} exists with another type, queue or payload"):
             await call(conn, "qw.enqueue", **given)
-    with pytest.raises(Invalid, match="5 minutes in the future"):
+    with pytest.raises(Invalid, match="5 minutes ahead of"):
         await call(conn, "qw.enqueue", "noop", id="ffffffff-ffff-7fff-bfff-ffffffffffff")
     await expect_whole(conn)
 

@@ -268,7 +268,7 @@ def test_a_queue_is_limited_and_set_free(server_with_daemon: Live) -> None:
     until(lambda: [each["code"] for each in live.get(f"/api/task/{second}/why")["reasons"]] == ["rate_limited"])
 
     done, again = (live.api.delete("/api/queues/limited/limits").json()["message"] for _ in range(2))
-    assert (done, again) == ("Queue limited has no limits any more", "Queue limited was not limited")
+    assert (done, again) == ("Queue limited no longer has limits", "Queue limited was not limited")
     assert live.final(second)["status"] == "completed"
 
 

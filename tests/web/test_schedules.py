@@ -148,7 +148,7 @@ def test_what_is_wrong_with_a_schedule_is_a_400_that_lists_it(server_shared: Liv
     assert [fault.partition(":")[0] for fault in faults] == ["timezone", "cron"]
     assert refused(server_shared, "/api/schedules", {"name": "x", "every": "1h"}) != []
     name = added(server_shared)["name"]
-    assert "exists already" in refused(
+    assert "already exists" in refused(
         server_shared, "/api/schedules", {"name": name, "every": "1h", "type": "noop"}, 409
     )
 
@@ -156,6 +156,6 @@ def test_what_is_wrong_with_a_schedule_is_a_400_that_lists_it(server_shared: Liv
 def test_http_brings_no_program_of_its_own(server_shared: Live) -> None:
     for payload in ({"argv": ["id"]}, {"run": "id"}):
         body = {"name": "x", "every": "1h", "type": "command", "payload": payload}
-        assert "bring its own" in str(refused(server_shared, "/api/schedules", body))
+        assert "only declared commands" in str(refused(server_shared, "/api/schedules", body))
         recurring = {"type": "command", "payload": payload, "cronExpression": "@daily"}
-        assert "bring its own" in str(refused(server_shared, RECURRING, recurring))
+        assert "only declared commands" in str(refused(server_shared, RECURRING, recurring))

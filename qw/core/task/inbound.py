@@ -98,7 +98,7 @@ def _payload(asked: InboundCommand, faults: list[Fault]) -> JsonObject:
         faults.append(Fault(path="message.data.payload", message="must be a JSON object"))
         return {}
     if asked.type == "command" and ("argv" in payload or "run" in payload):
-        message = "a message may name a declared command, not bring its own argv or script"
+        message = "over a broker, only declared commands can be run: argv, run and shell are not accepted"
         faults.append(Fault(path="message.data.payload", message=message))
     return payload
 

@@ -238,7 +238,7 @@ def key_faults(path: str, text: str | None) -> list[Fault]:
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
         return [Fault(path=path, message=f"must be text of 1 to {_MAX_KEY} characters")]
     if path == "idempotency_key" and text.startswith(_RESERVED_KEYS):
-        return [Fault(path=path, message="keys that begin with 'requeue ' or 'compensate ' are set by qw itself")]
+        return [Fault(path=path, message="keys starting with 'requeue ' or 'compensate ' are reserved")]
     return list(storable_faults(text, path))
 
 
@@ -246,7 +246,7 @@ def _headers_faults(headers: dict[str, str] | None) -> list[Fault]:
     if headers is None:
         return []
     if not isinstance(headers, dict):
-        return [Fault(path="headers", message="must be an object of texts")]
+        return [Fault(path="headers", message="must be an object with string values")]
     if len(headers) > _MAX_HEADERS or any(not isinstance(v, str) or len(v) > 4096 for v in headers.values()):
         return [Fault(path="headers", message=f"at most {_MAX_HEADERS} headers of text up to 4,096 characters")]
     faults = list(storable_faults(headers, "headers"))[:10]
@@ -260,7 +260,7 @@ def _header_fault(name: str, text: str) -> str | None:
     if not 0 < len(name) <= 128:
         return "a name of a header has 1 to 128 characters"
     if name.lower().startswith(RESERVED_HEADERS):
-        return f"headers that begin with {RESERVED_HEADERS} are set by qw itself"
+        return f"names starting with {RESERVED_HEADERS} are reserved"
     if name == FILED_UNDER and not _is_uuid(text):
         return "must be the id of a workflow"
     return None
@@ -292,5 +292,5 @@ def _time_faults(task: NewTask) -> list[Fault]:
         if value is not None and value < timedelta(0):
             faults.append(Fault(path=path, message="must not be negative"))
     if task.timeout == timedelta(0):
-        faults.append(Fault(path="timeout", message="must be longer than 0"))
+        faults.append(Fault(path="timeout", message="must be greater than 0"))
     return faults

@@ -115,7 +115,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
     timeout = duration(document, "timeout", "", faults)
     if timeout == timedelta(0):
-        faults.append(Fault(path="timeout", message="must be longer than 0"))
+        faults.append(Fault(path="timeout", message="must be greater than 0"))
     concurrency = parse_concurrency(document, faults)
     _check_ids([*placed, *late, *at_last], faults)
     _check_graph(placed, faults)

@@ -42,7 +42,7 @@ class EventQuery(Form):
 async def stream(call: Request[None, EventQuery]) -> Response:
     """Events as they happen; with ``Last-Event-ID`` (or ``after``) first those that came after that one."""
     if call.site.readers >= MOST_READERS:
-        raise Problem(503, f"{MOST_READERS} readers are here already", headers={"Retry-After": "10"})
+        raise Problem(503, f"{MOST_READERS} clients are already connected", headers={"Retry-After": "10"})
     place = _asked_place(call)
     if call.scope["method"] == "HEAD":  # the frames would go nowhere, for ever
         return Response(media_type=_MEDIA, headers=_HEADERS)

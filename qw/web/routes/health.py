@@ -104,13 +104,13 @@ def _report(health: Health, *, needs: Set[str]) -> Response:
 def _indicators(health: Health) -> dict[str, Indicator]:
     if health.error is not None:
         away: Indicator = {"status": "down", "message": _database_trouble(health.error)}
-        unknown: Indicator = {"status": "down", "message": "not known while the database is away"}
+        unknown: Indicator = {"status": "down", "message": "unknown while the database is unreachable"}
         return {"database": away, "broker": unknown, "worker": unknown}
     count = len(health.workers)
     worker: Indicator = {"status": "up", "count": count}
     troubled = sum(worker.trouble is not None for worker in health.workers)
     if troubled:
-        worker["message"] = f"{troubled} of them cannot work; see: qw status"
+        worker["message"] = f"{troubled} of them cannot work; see qw status"
     if count and troubled == count:
         worker["status"] = "down"
     if not count:
@@ -124,22 +124,22 @@ def _database_trouble(error: QwError) -> str:
         case Unreachable():
             return "cannot be reached"
         case NotReady():
-            return "is not ready: it starts, recovers, stops, or has no connection left"
+            return "is not ready: it is starting, recovering, stopping or out of connections"
         case ReadOnly():
-            return "takes no writes"
+            return "does not accept writes"
         case WrongSchema():
-            return "has not the schema of this qw"
+            return "has no matching qw schema"
         case ConnectionRefused():
-            return "refuses the connection"
+            return "rejected the connection"
         case _:
             return str(error)
 
 
 _BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everybody may ask
     "unreachable": "cannot be reached",
-    "login": "refuses our login",
-    "setup": "refuses our setup",
-    None: "takes no events",
+    "login": "rejected the login",
+    "setup": "rejected the setup",
+    None: "does not accept events",
 }
 
 
@@ -148,7 +148,9 @@ def _broker(health: Health) -> Indicator:
     if down := [relay for relay in health.relays if relay.state == "down"]:
         return {"status": "down", "message": f"{_BROKER_TROUBLES[down[0].reason]}; events wait for it"}
     brokers = ", ".join(sorted({relay.broker for relay in health.relays})) or "none"
-    blocked = "; events that cannot be told: qw events blocked" if any(r.state == "held" for r in health.relays) else ""
+    blocked = (
+        "; events that cannot be published: qw events blocked" if any(r.state == "held" for r in health.relays) else ""
+    )
     return {"status": "up", "message": brokers + blocked}
 
 

@@ -110,7 +110,7 @@ async def unlimit(call: Request[None, None]) -> MessageAnswer:
     """Drop the limits of a queue."""
     name = call.path["name"]
     was_limited = await call.client.queues.unlimit(name)
-    return {"message": f"Queue {name} has no limits any more" if was_limited else f"Queue {name} was not limited"}
+    return {"message": f"Queue {name} no longer has limits" if was_limited else f"Queue {name} was not limited"}
 
 
 async def workers(call: Request[None, None]) -> Workers:
@@ -124,7 +124,7 @@ async def drain(call: Request[None, None]) -> MessageAnswer:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem(400, f"{text[:60]!r} is not the number of a worker")
     await call.client.workers.drain(int(text))
-    return {"message": f"Worker {text} asked to drain"}
+    return {"message": f"Worker {text} is draining"}
 
 
 def _queue(queue: QueueOverview) -> QueueEntity:

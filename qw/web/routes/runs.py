@@ -132,7 +132,7 @@ async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
     """Let a run that is over go on; what is finished and not undone is kept."""
     found, form = await _the_run(call), call.body
     if form.latest and form.definition is not None:
-        raise Problem(400, "latest and definition say different things; give one of them")
+        raise Problem(400, "latest and definition are mutually exclusive")
     document = None
     if form.definition is not None:
         document = (await call.client.workflows.check(found.run.workflow, form.definition)).document

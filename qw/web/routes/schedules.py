@@ -153,7 +153,7 @@ async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
         raise Problem(400, "Give either payload or input")
     schedule = parse_schedule(call.body.name, {_DOCUMENT.get(key, key): value for key, value in given.items()})
     if isinstance(schedule.target, TaskTarget) and schedule.target.is_program:
-        raise Problem(400, "HTTP may name a declared command, not bring its own argv or script")
+        raise Problem(400, "Over HTTP, only declared commands can be run: argv, run and shell are not accepted")
     id, _ = await call.client.schedules.add(schedule, id=id_of_key(call), replace=call.body.replace)
     return _entity(await call.client.schedules.get(id))
 

@@ -64,17 +64,17 @@ def test_a_good_task_is_accepted(more: dict[str, Any]) -> None:
         ({"headers": {"a": 1}}, "headers", "at most 50 headers of text"),
         ({"headers": {str(n): "" for n in range(51)}}, "headers", "at most 50 headers"),
         ({"headers": {"a": "\ud800"}}, "headers.a", "lone surrogate"),
-        ({"headers": {"Qw-Webhook-Key": "HOME"}}, "headers.Qw-Webhook-Key", "are set by qw itself"),
+        ({"headers": {"Qw-Webhook-Key": "HOME"}}, "headers.Qw-Webhook-Key", "reserved"),
         ({"headers": {"": "a"}}, "headers.", "1 to 128 characters"),
         ({"headers": {"workflowId": "mine"}}, "headers.workflowId", "must be the id of a workflow"),
-        ({"headers": [1]}, "headers", "must be an object of texts"),
-        ({"idempotency_key": "compensate x"}, "idempotency_key", "are set by qw itself"),
+        ({"headers": [1]}, "headers", "must be an object with string values"),
+        ({"idempotency_key": "compensate x"}, "idempotency_key", "reserved"),
         ({"run_at": datetime(2026, 1, 1)}, "run_at", "needs a time zone"),  # noqa: DTZ001
         ({"run_at": datetime(9999, 1, 1, tzinfo=UTC)}, "run_at", "the year 9999 is not between"),
         ({"run_at": datetime(2026, 1, 1, tzinfo=UTC), "delay": timedelta(1)}, "delay", "run_at or delay, not both"),
         ({"delay": timedelta(-1)}, "delay", "must not be negative"),
         ({"timeout": timedelta(-1)}, "timeout", "must not be negative"),
-        ({"timeout": timedelta(0)}, "timeout", "must be longer than 0"),
+        ({"timeout": timedelta(0)}, "timeout", "must be greater than 0"),
     ],
 )
 def test_a_task_that_cannot_be_stored_is_refused_with_its_path(more: dict[str, Any], path: str, message: str) -> None:

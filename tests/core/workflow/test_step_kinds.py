@@ -83,7 +83,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(type="workflow", **{"with": {"workflow": "${{ 1 }}"}}), "steps[0].with.workflow", "must be the name"),
         (step(type="approval", foreach=[1]), "steps[0].foreach", "not a key of a step of type approval"),
         (step(compensate={"type": "sleep"}), "steps[0].compensate.type", "only a task can undo a step"),
-        ({**step(), "timeout": 0}, "timeout", "must be longer than 0"),  # type: ignore[dict-item]
+        ({**step(), "timeout": 0}, "timeout", "must be greater than 0"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"limit": 0}}, "concurrency.limit", "must be an integer from 1"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"on_limit": "skp"}}, "concurrency.on_limit", "did you mean 'skip'?"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"key": "${{ steps.a.result }}"}}, "concurrency.key", "it may use input only"),  # type: ignore[dict-item]

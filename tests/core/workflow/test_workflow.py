@@ -154,7 +154,7 @@ def test_an_expression_in_shell_text_is_refused(one: JsonObject) -> None:
         ({"steps": [step("a", **{"if": []})]}, "steps[0].if", "must be an expression, not a list"),
         ({"steps": [step("a", **{"if": "true", "when": "true"})]}, "steps[0].when", "give one of them"),
         ({"steps": [step("a", timeout="soon")]}, "steps[0].timeout", "'soon' is not a duration"),
-        ({"steps": [step("a", timeout=0)]}, "steps[0].timeout", "must be longer than 0"),
+        ({"steps": [step("a", timeout=0)]}, "steps[0].timeout", "must be greater than 0"),
         ({"steps": [step("a", priority=10)]}, "steps[0].priority", "10 is not an integer from 0 to 9"),
         ({"steps": [step("a", queue="")]}, "steps[0].queue", "is not a name"),
         ({"steps": [step("a", retry=3)]}, "steps[0].retry", "must be an object, not a number"),
