@@ -363,3 +363,20 @@ def elapsed(home: Path) -> float:
     start = time.perf_counter()
     embedded.ensure(home)
     return time.perf_counter() - start
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("size", ["1m", "40m"])
+def test_a_full_disk_is_told_as_one(home: Path, size: str) -> None:
+    home.mkdir(mode=0o755, exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", home], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        with pytest.raises(Misconfigured, match=r"^no space left on the disk of .*; free some space, or set QW_HOME"):
+            embedded.ensure(home / "q")
+        assert not list((home / "q").glob("pg.tmp.*"))
+    finally:
+        subprocess.run(["umount", home], check=True)

@@ -39,6 +39,7 @@ _ALONE = ("--single", "-c", "exit_on_error=on")
 _STATUS = 7  # its line in postmaster.pid, the last one
 
 
+_SPACE = 100  # MB, as told: a new cluster has 40, its programs 30 where they are copied; the rest is to work with
 _SAID = 500  # characters of what a program said that go into an error
 
 
@@ -61,9 +62,14 @@ def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
     if server := running(home):
         return server
     home = place(home)
-    _make(home)
-    with _locked(home):
-        return _running_in(home) or _start(home, programs)
+    try:
+        _make(home)
+        with _locked(home):
+            return _running_in(home) or _start(home, programs)
+    except OSError as error:
+        if _is_full(str(error)):
+            raise Misconfigured(_no_space(home)) from None
+        raise
 
 
 def exists(home: Path) -> bool:
@@ -134,6 +140,8 @@ def _make(home: Path) -> None:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700 if directory == home else 0o755)  # whatever the umask: root's server goes through
     except OSError as error:
+        if _is_full(str(error)):
+            raise
         raise Misconfigured(f"cannot create {home} for a private PostgreSQL: {error.strerror}; set QW_HOME") from None
 
 
@@ -143,6 +151,8 @@ def _locked(home: Path) -> Iterator[None]:
     try:
         file = os.open(home / "pg.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
+        if _is_full(str(error)):
+            raise
         raise Misconfigured(f"cannot write to {home}: {error.strerror}; set QW_HOME or DATABASE_URL") from None
     try:
         _await(lambda: _try_lock(file), f"another process is busy with the private PostgreSQL in {home}")
@@ -206,6 +216,9 @@ def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         who = f" as the user {owner.name}, who must be able to enter it" if owner else ""
         said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        if _is_full(said):
+            shutil.rmtree(aside, ignore_errors=True)
+            raise Misconfigured(_no_space(home)) from None
         raise Misconfigured(f"cannot create a private PostgreSQL in {home}{who}: {_last_words(said)}") from None
 
 
@@ -251,6 +264,8 @@ def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServe
                 time.sleep(0.01)
         said = _log(home).read_bytes()[start:].decode(errors="replace")
         time.sleep(0.05)
+    if _is_full(said):
+        raise Unavailable(_no_space(home))
     raise Unavailable(
         f"the private PostgreSQL in {home} has not come up, see {_log(home)}: {_last_words(said.strip())}"
     )
@@ -321,6 +336,19 @@ def _log(home: Path) -> Path:
     path = home / "pg.log"
     path.touch(mode=0o600)
     return path
+
+
+def _is_full(said: str) -> bool:
+    """Whether a program, or the system, met a full disk; programs are run in English."""
+    signs = ("No space left on device", "Disk quota exceeded", "Check free disk space")
+    return any(sign in said for sign in signs)
+
+
+def _no_space(home: Path) -> str:
+    return (
+        f"no space left on the disk of {home}: a private PostgreSQL needs {_SPACE} MB there; "
+        "free some space, or set QW_HOME to a directory on another disk"
+    )
 
 
 def _last_words(said: str) -> str:
