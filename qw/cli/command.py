@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib import import_module
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from qw.core.errors import LacksRight
+from qw.core.errors import Invalid, LacksRight
 from qw.core.rights import VERBS as RIGHTS
 
 VERBS: Mapping[str, Mapping[str, str]] = {
@@ -42,6 +43,35 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "config": "Show all settings and where each value comes from.",
         "completion": "Print a shell completion script.",
     },
+}
+
+ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need their noun
+    **dict.fromkeys(("list", "ls", "tasks", "jobs"), "task list"),
+    **dict.fromkeys(("show", "get", "inspect", "info"), "task show"),
+    **dict.fromkeys(("cancel", "kill", "delete", "rm"), "task cancel"),
+    **dict.fromkeys(("retry", "rerun", "restart"), "task retry"),
+    "requeue": "task requeue",
+    "compensate": "task compensate",
+    "start": "workflow start",
+    "runs": "workflow runs",
+    **dict.fromkeys(("signal", "approve", "reject", "validate", "graph"), "workflow"),
+    **dict.fromkeys(("pause", "resume", "limit", "purge"), "queue"),
+    "drain": "queue drain",
+    **dict.fromkeys(("top", "ps", "stats", "dashboard"), "status"),
+    "workers": "worker list",
+    "queues": "queue list",
+    "schedules": "schedule list",
+    "cron": "schedule",
+    **dict.fromkeys(("tail", "log"), "logs"),
+    "watch": "events tail --follow",
+    **dict.fromkeys(("add", "push", "submit"), "enqueue"),
+    "exec": "run",
+    "work": "daemon",
+    "server": "api",
+    "serve": "api",
+    "migrate": "db migrate",
+    "version": "--version",
+    "help": "--help",
 }
 
 FLAGS: dict[str, object] = {}  # settings by name, as far as this command line gives them
@@ -123,6 +153,8 @@ class Verbs(Noun):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in ELSEWHERE:
+            raise Invalid(f"there is no command {args[0]!r}; did you mean: {_right_words(args)}")
         self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # for its guesses
         return super().resolve_command(ctx, args)
 
@@ -131,6 +163,16 @@ class Verbs(Noun):
         for title, section in VERBS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), text) for name, text in section.items()])
+
+
+def _right_words(args: list[str]) -> str:
+    word, *rest = args
+    right = ELSEWHERE[word]
+    if right in ("workflow", "queue"):
+        right = f"{right} {word}"
+    if right == "--help" and rest and rest[0] in {name for section in VERBS.values() for name in section}:
+        return shlex.join(["qw", *rest, "--help"])
+    return f"qw {right} {shlex.join(rest)}".rstrip()
 
 
 def verbs(help: str | None = None) -> typer.Typer:
@@ -146,7 +188,7 @@ def verbs(help: str | None = None) -> typer.Typer:
     )
 
 
-def _remember(param: typer.CallbackParam, value: str | None) -> None:
+def remember(param: typer.CallbackParam, value: str | None) -> None:
     if value is not None and param.name is not None:
         FLAGS[param.name] = value
 
@@ -157,13 +199,13 @@ _common = verbs()
 @_common.command()
 def _flags(
     database_url: str = typer.Option(
-        None, callback=_remember, expose_value=False, metavar="URL", help="PostgreSQL connection URL."
+        None, callback=remember, expose_value=False, metavar="URL", help="PostgreSQL connection URL."
     ),
     home: str = typer.Option(
-        None, callback=_remember, expose_value=False, metavar="DIR", help="Directory of the private PostgreSQL."
+        None, callback=remember, expose_value=False, metavar="DIR", help="Directory of the private PostgreSQL."
     ),
     config: str = typer.Option(
-        None, "-c", "--config", callback=_remember, expose_value=False, metavar="FILE", help="Settings file (TOML)."
+        None, "-c", "--config", callback=remember, expose_value=False, metavar="FILE", help="Settings file (TOML)."
     ),
 ) -> None:
     """Options that every command takes."""

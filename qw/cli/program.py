@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from qw import __version__
-from qw.cli.command import FLAGS, Verbs
+from qw.cli.command import FLAGS, Verbs, remember
 from qw.cli.output.text import printable
 from qw.core.errors import Denied, QwError
 
@@ -59,6 +59,20 @@ def _qw(
     version: Annotated[
         bool, typer.Option("-V", "--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    database_url: Annotated[
+        str | None,
+        typer.Option(callback=remember, expose_value=False, metavar="URL", help="PostgreSQL connection URL."),
+    ] = None,
+    home: Annotated[
+        str | None,
+        typer.Option(callback=remember, expose_value=False, metavar="DIR", help="Directory of the private PostgreSQL."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "-c", "--config", callback=remember, expose_value=False, metavar="FILE", help="Settings file (TOML)."
+        ),
+    ] = None,
 ) -> None:
     """A durable task queue in the PostgreSQL you already have."""
 

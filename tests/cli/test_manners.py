@@ -108,6 +108,38 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["list"], "qw task list"),
+        (["ls"], "qw task list"),
+        (["cancel", "0189", "--running"], "qw task cancel 0189 --running"),
+        (["retry"], "qw task retry"),
+        (["show", "0189"], "qw task show 0189"),
+        (["start", "invoice"], "qw workflow start invoice"),
+        (["pause", "mail"], "qw queue pause mail"),
+        (["top"], "qw status"),
+        (["ps"], "qw status"),
+        (["tail", "0189"], "qw logs 0189"),
+        (["version"], "qw --version"),
+        (["help"], "qw --help"),
+        (["help", "task", "list"], "qw task list --help"),
+    ],
+)
+def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list[str], right: str) -> None:
+    done = qw(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"qw: there is no command {words[0]!r}; did you mean: {right}\n"
+
+
+def test_common_options_stand_before_or_after_the_command(qw: Qw) -> None:
+    for words in (["--database-url", "mysql://x", "status"], ["status", "--database-url", "mysql://x"]):
+        done = qw(*words)
+        assert done.code == 78
+        assert "--database-url: is not a PostgreSQL URL" in done.err
+
+
 def test_wrong_settings_are_exit_78(qw: Qw) -> None:
     done = qw("task", "list", QW_CONCURENCY="3")
 
