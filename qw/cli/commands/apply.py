@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, say, show_all, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, say, show_all, show_record
 from qw.cli.output.text import ago, counted, printable
 from qw.core.errors import Invalid
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, record, show_all, show_records
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, record, show_all, show_records
 
 app = verbs("Show all settings and where each value comes from.")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, print_lines, record, say, show_all, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, print_lines, record, say, show_all, show_record
 from qw.cli.output.text import iso
 
 if TYPE_CHECKING:

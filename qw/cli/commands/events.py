@@ -10,7 +10,8 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, dumped, record, say, show_all, show_record, show_records
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, dumped, record, say, show_all, show_record, show_records
 from qw.cli.output.text import ago, clock, counted, printable, span
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qw.cli.output.records import Column, OutputFormat, say, show_records
+from qw.cli.output.column import Column
+from qw.cli.output.records import OutputFormat, say, show_records
 from qw.cli.output.text import counted
 from qw.core.errors import Invalid, NotFound
 from qw.core.schedule.crontab import SYSTEM_CRONTABS, Account, Crontab, named, parse_crontab

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from qw.cli.command import Verb, verbs
 from qw.cli.commands.events import print_relaying, relaying_record
-from qw.cli.output.records import Column, Output, OutputFormat, record, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, record, show_record
 from qw.cli.output.text import ago, counted, off_by, printable, span
 from qw.clock import clock as database_clock
 

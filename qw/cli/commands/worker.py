@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Column, Output, OutputFormat, Quiet, record, say, show_all, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_all, show_record
 from qw.cli.output.text import ago
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import typer
 
 from qw.cli.command import Verb, verbs
 from qw.cli.commands.workflow_runs import add_verbs, myself, run_or_none
-from qw.cli.output.records import Column, Output, OutputFormat, Quiet, say, show_all, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_all, show_record
 from qw.cli.output.text import ago, counted
 from qw.core.errors import Invalid, NotFound
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from qw.cli.output.records import Column, OutputFormat, dumped, show_all
+from qw.cli.output.column import Column
+from qw.cli.output.records import OutputFormat, dumped, show_all
 from qw.cli.output.tables import has_short_ids
 from qw.cli.output.views import RUN_COLUMNS, TASK_COLUMNS
 from qw.core.task.masking import MASK, is_secret_name, masked_object

@@ -6,8 +6,8 @@ import contextlib
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
@@ -15,6 +15,7 @@ from uuid import UUID
 
 import typer
 
+from qw.cli.output.column import Column
 from qw.cli.output.text import iso, printable, printable_json
 
 Record: TypeAlias = Mapping[str, Any]
@@ -28,22 +29,6 @@ class OutputFormat(StrEnum):
 
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="Output format.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only ids.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks to
-    ``least`` cells.
-    """
-
-    title: str
-    text: Callable[[Any], str]
-    rank: int = 0
-    loose: bool = False
-    least: int = 12
-    right: bool = False
-    is_status: bool = False
-    is_id: bool = False
 
 
 def record(value: Any) -> Any:

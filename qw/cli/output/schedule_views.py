@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qw.cli.output.records import Column, OutputFormat, dumped, record, show_record, show_records
+from qw.cli.output.column import Column
+from qw.cli.output.records import OutputFormat, dumped, record, show_record, show_records
 from qw.cli.output.text import ago, clock, span
 from qw.core.errors import Invalid
 from qw.core.schedule import Schedule, TaskTarget

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.containers import Lines
 from rich.text import Text
 
-from qw.cli.output.records import Column
+from qw.cli.output.column import Column
 from qw.cli.output.text import printable
 
 GAP = 2

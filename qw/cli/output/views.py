@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from qw.cli.output.records import Column, OutputFormat, dumped, record, show_record
+from qw.cli.output.column import Column
+from qw.cli.output.records import OutputFormat, dumped, record, show_record
 from qw.cli.output.text import ago, clock, printable, span
 from qw.clock import clock as database_clock
 from qw.core.task.masking import masked, masked_object

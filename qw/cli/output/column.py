@@ -1,0 +1,23 @@
+"""A column of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks to
+    ``least`` cells.
+    """
+
+    title: str
+    text: Callable[[Any], str]
+    rank: int = 0
+    loose: bool = False
+    least: int = 12
+    right: bool = False
+    is_status: bool = False
+    is_id: bool = False
