@@ -117,6 +117,20 @@ def test_a_reader_that_goes_away_does_not_cut_an_import_short(qw: Qw, where: str
     assert len(commands(qw)) == 9
 
 
+def test_a_reader_that_goes_away_does_not_cut_an_enqueue_of_many_short(qw: Qw) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    process = subprocess.run(
+        [sys.executable, "-m", "qw", "enqueue", "noop", "--stdin", "--quiet"],
+        env=qw.environ, cwd=qw.folder, input=b"{}\n" * 10_001, stdout=writing, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+
+    assert process.returncode == 141
+    assert sum(queue["pending"] for queue in qw("queue", "list", "-o", "json").json) == 10_001
+
+
 def test_a_verb_with_several_names_does_all_or_none(qw: Qw) -> None:
     imported(qw, "@daily x\n@daily y\n")
 

@@ -60,6 +60,7 @@ async def _store(
 
     stored = new = 0
     last = 0
+    unheard: OSError | None = None  # nobody reads the ids any more; the rest is stored all the same
     with ProgressLine("enqueued", total) as progress:
         while batch := list(islice(lines, COPY_BATCH)):
             try:
@@ -76,8 +77,13 @@ async def _store(
                 raise Conflict(f"{where}{error}; {_stored(last, stored)}", holder=error.holder) from None
             stored, last = stored + len(tasks), batch[-1][0]
             progress.at(stored)
-            if quiet:
-                print_lines(str(task.id) for task in tasks)
+            if quiet and unheard is None:
+                try:
+                    print_lines(str(task.id) for task in tasks)
+                except OSError as error:
+                    unheard = error
+    if unheard is not None:
+        raise unheard
     if not quiet and output is not OutputFormat.TABLE:
         show_record({"lines": stored, "enqueued": new}, output)
     elif not quiet:
