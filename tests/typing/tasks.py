@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from qw import Client, Context, Handlers, NewTask
 from qw.core.task import Enqueued
+from qw.core.task.payload import Json
 from qw.dbapi import Connection
 
 app = Handlers()
@@ -56,6 +57,10 @@ async def right(client: Client, context: Context, conn: Connection, id: UUID) ->
     assert_type(await with_context(context, "Ada", times=2), Greeting)
 
     assert_type(await with_keyword_context("Ada", context=context), Greeting)
+
+    assert_type(await client.result(id, type=Greeting), Greeting)
+    assert_type(await client.result(id, list[Greeting]), list[Greeting])
+    assert_type(await client.result(id), Json)
 
     assert_type(blocking(1), int)
     blocking.enqueue_sync(conn, number=1)
