@@ -50,6 +50,13 @@ def test_tasks_are_listed_by_what_they_are(qw: Qw, mixed: dict[str, str]) -> Non
     assert qw("task", "list", "--run", str(uuid4()), "--quiet").out == ""
 
 
+def test_words_of_people_for_times_and_states(qw: Qw, mixed: dict[str, str]) -> None:
+    assert len(qw("task", "list", "--since", "yesterday", "--quiet").ids) == 4
+    assert qw("task", "list", "--until", "yesterday", "--quiet").out == ""
+    assert qw("task", "list", "--status", "running").code == 0
+    assert "2026-11-24T18:00 (local)" in qw("enqueue", "noop", "--at", "tomorrow 9am").err
+
+
 def test_the_next_page_begins_before_the_last_id(qw: Qw, mixed: dict[str, str]) -> None:
     first = qw("task", "list", "-n", "2", "--quiet").ids
     second = qw("task", "list", "-n", "2", "--before", str(first[-1]), "--quiet").ids

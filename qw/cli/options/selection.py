@@ -81,7 +81,7 @@ def _status(text: str | None) -> Status | None:
     if text is None:
         return None
     try:
-        return Status(text.lower())
+        return Status("processing" if text.lower() == "running" else text.lower())
     except ValueError:
         raise Invalid(f"--status: {text[:60]!r} is not one of {', '.join(Status)}{guess(text, Status)}") from None
 

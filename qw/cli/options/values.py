@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +55,17 @@ def moment(text: str | None, flag: str) -> datetime | None:
         found = datetime.fromisoformat(text)
         return found.astimezone() if found.tzinfo is None else found
     except (ValueError, OverflowError):
-        message = f"{text[:60]!r} is not a time such as 2026-11-24T18:00Z"
+        message = f"{text[:60]!r} is not a time such as 2026-11-24T18:00 (local) or 2026-11-24T18:00Z"
         raise Invalid(Fault(path=flag, message=message)) from None
 
 
 def past(text: str | None, flag: str) -> datetime | None:
-    """A time, or how long ago it was (``2h``)."""
+    """A time, how long ago it was (``2h``), or ``today`` or ``yesterday``: their beginning, in local time."""
     if text is None:
         return None
+    if text in ("today", "yesterday"):
+        today = clock.now().astimezone().date()
+        return datetime.combine(today - timedelta(days=text == "yesterday"), time()).astimezone()
     try:
         return clock.now() - parse_duration(text)
     except Invalid:
