@@ -114,7 +114,7 @@ class NatsBroker:
     def _give_up(self, batch: Batch) -> None:
         if batch.error is not None:
             raise batch.error
-        raise Unreachable("nats: the connection broke" if self._lost.is_set() else "nats acknowledges nothing")
+        raise Unreachable("nats: the connection broke" if self._lost.is_set() else "nats did not acknowledge the event")
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:
         return trouble(self._servers)

@@ -131,7 +131,7 @@ class RabbitBroker:
         elif settled.done():
             raise Refused("rabbitmq gives the messages back: their queue or binding is gone")
         else:
-            reason = "confirms nothing; a memory or disk alarm would do that: rabbitmqctl status"
+            reason = "does not confirm messages; check for a memory or disk alarm: rabbitmqctl status"
         raise Unavailable(f"rabbitmq {reason}")
 
     def _trouble(self) -> contextlib.AbstractContextManager[None]:

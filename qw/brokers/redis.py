@@ -105,7 +105,7 @@ async def _check_type(client: Redis, stream: str) -> None:
         said: Any = await client.type(stream)
         kind = said.decode()
         if kind not in ("none", "stream"):
-            raise SetupRefused(f"redis refuses the setup: WRONGTYPE, key {stream} is a {kind} and no stream; rename it")
+            raise SetupRefused(f"redis refuses the setup: WRONGTYPE, key {stream} is a {kind}, not a stream; rename it")
 
 
 def trouble(url: str) -> contextlib.AbstractContextManager[None]:

@@ -29,7 +29,7 @@ def unavailable(
     try:
         yield
     except TimeoutError:
-        raise Unreachable(f"{broker} does not answer") from None
+        raise Unreachable(f"{broker} does not respond") from None
     except expected as error:
         text = str(error).strip() or type(error).__name__
         kind = kind_of(error) if kind_of and isinstance(error, kinds) else Unreachable

@@ -155,7 +155,7 @@ def _locked(home: Path) -> Iterator[None]:
             raise
         raise Misconfigured(f"cannot write to {home}: {error.strerror}; set QW_HOME or DATABASE_URL") from None
     try:
-        _await(lambda: _try_lock(file), f"another process is busy with the private PostgreSQL in {home}")
+        _await(lambda: _try_lock(file), f"another process is starting or stopping the private PostgreSQL in {home}")
         yield
     finally:
         os.close(file)
@@ -296,7 +296,7 @@ def _socket_directory(home: Path, owner: Owner | None) -> Path:
     found = directory.lstat()
     is_ours = found.st_uid == os.geteuid() and (owner is None or found.st_gid == owner.gid)
     if not is_ours or stat.S_IMODE(found.st_mode) != mode:
-        raise Misconfigured(f"{directory} is not ours, and no socket can be in {home}; set QW_HOME")
+        raise Misconfigured(f"{directory} belongs to another user, and no socket can be created in {home}; set QW_HOME")
     return directory
 
 

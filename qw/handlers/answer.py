@@ -123,7 +123,7 @@ class _Inflate:
             try:
                 yield self._inflate.decompress(packed, _PIECE)
             except zlib.error as error:
-                raise UnreadableResponse(f"the response cannot be unpacked: {error}") from None
+                raise UnreadableResponse(f"the response cannot be decompressed: {error}") from None
             packed = self._inflate.unconsumed_tail
             if self._inflate.eof:
                 packed = self._inflate.unused_data

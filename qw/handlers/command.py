@@ -151,7 +151,7 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
             raise Reject(f"the command {payload.command!r} is declared: env and cwd stand in its declaration")
         return found
     if not options.allowed:
-        raise Reject("this daemon runs declared commands only; start it with --allow-commands for argv and run")
+        raise Reject("this daemon runs only declared commands; for argv and run start it with --allow-commands")
     return Command(
         name="",
         run=payload.run or tuple(map(_text, payload.argv or ())),
@@ -256,7 +256,7 @@ def _environment(declared: Command, context: Context, private: Path, more: Seque
     for name, value in declared.env.items():
         if (size := len(os.fsencode(f"{name}={value}"))) > _MAX_ARGUMENT:
             raise Reject(
-                f"env: {name} has {size:,} bytes; a variable holds at most {_MAX_ARGUMENT:,}: "
+                f"env: {name} has {size:,} bytes; a variable may have at most {_MAX_ARGUMENT:,}: "
                 "give it as input:, which comes on stdin, or under with:, which QW_PAYLOAD_FILE has"
             )
     return {**inherited, **declared.env, **told}

@@ -35,7 +35,7 @@ def _add(app: Handlers, remote: Remote, call: Call | None) -> None:
         if remote.url is not None:
             return result_of(await _post(remote.url, remote, context))
         if remote.queue is None or call is None:
-            raise Snooze(BROKER_AWAY_SECONDS, "no broker to dispatch it by")
+            raise Snooze(BROKER_AWAY_SECONDS, "no broker is configured to dispatch it")
         try:
             answer = await call(remote.queue, request(context))
         except Unavailable as error:

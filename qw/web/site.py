@@ -117,7 +117,7 @@ class Site:
         done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
         if not done:
             looking.cancel()
-            return Health(error=Unreachable("the database does not answer"))
+            return Health(error=Unreachable("the database does not respond"))
         return looking.result()
 
     async def _looked(self) -> Health:

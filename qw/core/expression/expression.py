@@ -156,7 +156,7 @@ def _compile(value: Json, where: str, expressions: list[Expression], faults: lis
     if isinstance(value, dict):
         for key in value:
             if "${{" in key:
-                faults.append(Fault(path=f"{where}.{key}", message="a key cannot hold an expression"))
+                faults.append(Fault(path=f"{where}.{key}", message="an object key cannot contain an expression"))
         return {key: _compile(below, f"{where}.{key}", expressions, faults) for key, below in value.items()}
     if isinstance(value, list):
         return [_compile(below, f"{where}[{n}]", expressions, faults) for n, below in enumerate(value)]

@@ -118,7 +118,7 @@ def _check_node(node: ast.expr) -> None:
         case ast.Call():
             _check_call(node)
         case ast.Attribute(value=ast.Constant()):
-            raise ExpressionError(f"{_short(ast.unparse(node))}: a literal has no keys")
+            raise ExpressionError(f"{_short(ast.unparse(node))}: a literal has no attributes")
         case ast.Compare(ops=ops):
             _allow(all(type(op) in COMPARISONS for op in ops), node)
         case ast.BinOp(op=op):

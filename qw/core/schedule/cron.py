@@ -210,7 +210,7 @@ def _item(item: str, kind: _Kind) -> str:
     if step and not 1 <= int(step) <= kind.high:
         raise ValueError(f"{item[:30]!r}: a step of {int(step)} is not between 1 and {kind.high}")
     if first == "*" and last:
-        raise ValueError(f"{item[:30]!r}: * is the whole range already")
+        raise ValueError(f"{item[:30]!r}: * already covers the whole range")
     if first == "*":
         return f"*/{int(step)}" if step else "*"
     return _range(item, kind, first, last, step)

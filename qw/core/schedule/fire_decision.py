@@ -152,7 +152,7 @@ def _catch_up(
         case Misfire.SKIP:
             chosen, why = [], "misfire is skip"
         case Misfire.ONCE:
-            chosen, why = [] if more_are_on_time else in_window[-1:], "a later tick stands for it"
+            chosen, why = [] if more_are_on_time else in_window[-1:], "covered by a later tick"
         case Misfire.ALL:
             chosen, why = in_window[-schedule.cap :], f"more than the cap of {schedule.cap}"
     left_out = in_window[: len(in_window) - len(chosen)]
@@ -175,7 +175,7 @@ def _overlap(
         return [Fire(tick=tick, id=next(ids)) for tick in chosen], [], ()
     if policy is Overlap.CANCEL:
         fire = Fire(tick=chosen[-1], id=next(ids))
-        detail = "a later tick took its place before it began"
+        detail = "replaced by a later tick before it started"
         return [fire], [_blocked(tick, fire.id, detail) for tick in chosen[:-1]], (busy,) if busy else ()
     fires = [] if busy else [Fire(tick=chosen[0], id=next(ids))]
     blocker = busy or fires[0].id

@@ -147,7 +147,7 @@ def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status) -> End
     error = f"worker {died.worker} died while it held this task ({count})"
     is_last = crashes > MAX_CRASHES or (crashes == MAX_CRASHES and died.alone)
     if crashes == MAX_CRASHES and not died.alone:
-        error += ", with another suspect beside it: it runs once more, alone"
+        error += ", in parallel with another suspect: it runs once more, alone"
     if is_last:
         return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error)
     return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="worker_died")

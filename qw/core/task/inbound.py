@@ -54,7 +54,7 @@ def _is_own(document: JsonObject, data: JsonObject) -> bool:
 def _task_type(document: JsonObject, data: JsonObject) -> str:
     type = data.get("taskType") or type_of_pattern(str(document.get("pattern")))
     if not isinstance(type, str):
-        raise Invalid(Fault(path="message.data.taskType", message="must name the type of the task"))
+        raise Invalid(Fault(path="message.data.taskType", message="must be the type of the task"))
     return type
 
 

@@ -28,7 +28,7 @@ from qw.core.task.handler_api import Failure, Misfit, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
 
 MAX_TRACEBACK_LINES = 1000
-NO_FILES = "the daemon has too many files open to run this now"
+NO_FILES = "the daemon has too many open files to run this now"
 NO_FILES_PAUSE = timedelta(seconds=1)
 _CAUSES = 20  # of an error that are looked at
 _FRAMES = 200  # of each traceback; the innermost ones
@@ -57,7 +57,7 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
         return Failed(error=clean_error(text), names=names_of(error))
     if size > MAX_RESULT:
         text = f"the result has {size:,} bytes; at most {MAX_RESULT:,} are stored"
-        return Failed(error=f"{text}; keep it elsewhere, return a reference", names=("ResultTooLarge",), final=True)
+        return Failed(error=f"{text}; store it elsewhere and return a reference", names=("ResultTooLarge",), final=True)
     return Completed(result=value)
 
 

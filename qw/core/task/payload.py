@@ -159,7 +159,7 @@ def _text_fault(text: str) -> str | None:
     if "\0" in text:
         return "contains NUL (\\u0000), which PostgreSQL cannot store"
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        return "contains a lone surrogate, which is no character"
+        return "contains a lone surrogate, which is not a valid character"
     return None
 
 
@@ -224,7 +224,7 @@ class _Cleaner:
             if self._room < 0:
                 raise ResultTooLarge(
                     f"the result has more than {self._limit:,} bytes as JSON, which is the most that is stored; "
-                    "keep it elsewhere, return a reference"
+                    "store it elsewhere and return a reference"
                 )
 
     def _object(self, value: Mapping[object, object], depth: int) -> Json:
@@ -283,7 +283,9 @@ class _Cleaner:
             return self.clean({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
         dump = getattr(value, "model_dump", None)  # a pydantic model
         if not callable(dump) and isinstance(value, _UNENTERED):
-            raise Invalid(f"{_article(type(value).__name__)} cannot be stored: a context manager that was not entered")
+            raise Invalid(
+                f"{_article(type(value).__name__)} cannot be stored: it is a context manager that was not entered"
+            )
         return self.clean(dump() if callable(dump) else str(value), depth + 1)
 
 

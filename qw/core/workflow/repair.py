@@ -92,7 +92,7 @@ def failed_compensation(workflow: Workflow, known: Mapping[str, StepState], step
 
 
 def _listed(ids: list[str]) -> str:
-    return f"there are: {', '.join(ids[:50])}" if ids else "it undid nothing"
+    return f"there are: {', '.join(ids[:50])}" if ids else "the run has no compensations"
 
 
 def _check_step(workflow: Workflow, known: Mapping[str, StepState], step: str | None) -> None:

@@ -146,7 +146,7 @@ def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
         yield _decided(step, signal) if step.kind is StepKind.APPROVAL else _received(step, signal)
     elif state.due and state.due <= view.now:
         assert step.timeout is not None
-        what = "nobody approved it" if step.kind is StepKind.APPROVAL else f"no signal {name!r} came"
+        what = "not approved" if step.kind is StepKind.APPROVAL else f"no signal {name!r} came"
         error = f"{what} within {format_duration(step.timeout)}"
         yield End(step_id=step.id, status=StepStatus.FAILED, error=error)
 

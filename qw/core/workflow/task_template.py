@@ -84,7 +84,7 @@ def _run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]
 
 def _pasted_faults(command: Json, path: str) -> Iterator[Fault]:
     if has_expression(command):
-        message = 'holds an expression, whose value the shell would read as code; put it under env: and use "$NAME"'
+        message = 'contains an expression, whose value the shell would run as code; put it under env: and use "$NAME"'
         yield Fault(path=path, message=message)
 
 

@@ -151,7 +151,7 @@ def _steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
         refuse_unknown(document, _KEYS, "", "a workflow", faults)
         documents = _listed(document, "steps", faults)
         if not documents and not faults:
-            faults.append(Fault(path="", message="a workflow needs at least one step under steps:"))
+            faults.append(Fault(path="", message="a workflow requires at least one step under steps:"))
     parsed = [(path, parse_step(step, path, faults)) for path, step in documents]
     return [(path, step) for path, step in parsed if step is not None]
 
