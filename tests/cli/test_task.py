@@ -268,7 +268,7 @@ def test_a_list_says_what_each_task_does(qw: Qw) -> None:
 
     assert "one/first" in shown
     assert "sh -c 'exit 3'" in shown
-    assert "https://***@example.com 7 ***" in shown
+    assert "7 https://***@example.com ***" in shown
 
 
 def test_a_terminal_shows_ids_that_every_verb_takes(qw: Qw) -> None:
