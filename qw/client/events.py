@@ -30,7 +30,7 @@ class RelayOverview(RelayState, Lag):
 class Relaying:
     """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age.
 
-    ``blocked`` are those that cannot be told.
+    ``blocked`` are those that cannot be published.
     """
 
     relays: list[RelayOverview]

@@ -20,7 +20,7 @@ class Workers(Namespace):
             return await workers.running_in(conn, worker)
 
     async def drain(self, id: int) -> None:
-        """Ask a worker to drain and stop. Raise NotFound when it does not live."""
+        """Ask a worker to drain and stop. Raise NotFound when it is not running."""
         async with self._db.operating() as conn:
             if not await workers.drain(conn, id):
                 raise NotFound(f"worker {id} is not running; list running workers: qw worker list")

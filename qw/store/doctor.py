@@ -36,7 +36,7 @@ class ServerFacts:
 @dataclass(frozen=True, kw_only=True)
 class WorkFacts:
     """What waits (queue and type), who works, which schedules are late, which tables have too many dead rows, and
-    which events cannot be told, and how brokers fare.
+    which events cannot be published, and the state of brokers.
     """
 
     waiting: Sequence[tuple[str, str]]

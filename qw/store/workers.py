@@ -247,7 +247,7 @@ async def set_skew(conn: Connection, worker: int, skew: timedelta) -> None:
 
 
 async def drain(conn: Connection, worker: int) -> bool:
-    """Ask a worker to drain and stop. False: it does not live."""
+    """Ask a worker to drain and stop. False: it is not running."""
     return await (await query(conn, _SQL["drain"], {"worker": worker})).fetchone() is not None
 
 

@@ -180,7 +180,7 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
     if blocked := work.blocked.count:
         yield Finding(
             name="events",
-            text=f"{counted(blocked, 'event')} cannot be told: {work.blocked.reason}",
+            text=f"{counted(blocked, 'event')} cannot be published: {work.blocked.reason}",
             fix="mend what refuses them, or give them up: qw events blocked, qw events drop",
         )
     yield from _of_brokers(work)

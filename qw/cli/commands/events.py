@@ -219,6 +219,6 @@ def print_relaying(found: Relaying) -> None:
     if found.blocked.count:
         since = f"since {clock(found.blocked.since)}" if found.blocked.since else ""
         count = counted(found.blocked.count, "event")
-        print(printable(f"{count} cannot be told {since}: {found.blocked.reason}; see: qw events blocked"))
+        print(printable(f"{count} cannot be published {since}: {found.blocked.reason}; see: qw events blocked"))
     if not found.relays:
         print("no daemon publishes events; start one with: qw daemon, with QW_BROKER set")
