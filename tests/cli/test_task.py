@@ -64,6 +64,16 @@ def test_the_next_page_begins_before_the_last_id(qw: Qw, mixed: dict[str, str]) 
     assert sorted(map(str, first + second)) == sorted(mixed.values())
 
 
+def test_a_list_that_was_cut_says_how_to_go_on(qw: Qw) -> None:
+    ids = [f"01890000-000{n}-7000-8000-000000000000" for n in range(3)]
+    for id in ids:
+        qw("enqueue", "noop", "--id", id)
+
+    assert qw("task", "list", "-n", "2").err == f"2 tasks shown; older ones: repeat it with --before {ids[1]}\n"
+    assert qw("task", "list", "-n", "2", "--before", ids[1]).err == ""
+    assert qw("task", "list", "-n", "2", "--quiet").err == ""
+
+
 def test_a_task_is_shown_with_its_attempts_and_its_log(qw: Qw, mixed: dict[str, str]) -> None:
     shown = qw("task", "show", mixed["failed"])
     found = qw("task", "show", mixed["failed"], "-o", "json").json

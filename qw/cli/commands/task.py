@@ -24,7 +24,8 @@ from qw.cli.options.selection import (
     asked_for,
     change,
 )
-from qw.cli.output.records import Output, OutputFormat, Quiet
+from qw.cli.output.records import Output, OutputFormat, Quiet, say
+from qw.cli.output.text import counted
 
 if TYPE_CHECKING:
     from qw.cli.output.lists import Listed
@@ -63,7 +64,10 @@ def list_tasks(
         found = await client.tasks.find(await filters.match(client), limit=limit, **page)
         return await listed_tasks(client, found, output, quiet=quiet)
 
-    with_client(find).show(output, quiet=quiet)
+    listed = with_client(find)
+    listed.show(output, quiet=quiet)
+    if output is OutputFormat.TABLE and not quiet and len(listed.items) == limit:
+        say(f"{counted(limit, 'task')} shown; older ones: repeat it with --before {listed.items[-1].id}")
 
 
 @app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")
