@@ -60,7 +60,7 @@ async def _relayed(place: Place, kind: str, broker: Broker | None) -> str:
     started, before = time.monotonic(), (time.process_time(), sum(map(cpu_seconds, backends)))
     while relay.relayed < COUNT:
         await relay.step()
-        await asyncio.sleep(relay.patience() if relay.state == "down" else 0)
+        await asyncio.sleep(relay.max_wait() if relay.state == "down" else 0)
     seconds = time.monotonic() - started
     python, postgres = time.process_time() - before[0], sum(map(cpu_seconds, backends)) - before[1]
     await relay.stop()

@@ -109,7 +109,7 @@ create table qw.finished (
   check (status = 'completed' or error is not null),
   check (status <> 'completed' or error is null)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
-create index finished_unhappy on qw.finished (status, task_id) where status <> 'completed';
+create index finished_not_completed on qw.finished (status, task_id) where status <> 'completed';
 create index finished_time on qw.finished using brin (finished_at) with (autosummarize = on, pages_per_range = 32);
 
 -- Every attempt that did not end as the final result. Outcomes: error, timed_out, worker_died, lease_lost, superseded;
@@ -551,7 +551,7 @@ create table qw.run_step (
   status      text not null check (status in ('running', 'completed', 'failed', 'skipped', 'cancelled')),
   task_id     uuid,         -- of a plain step that started
   child_id    uuid,         -- the run that a step of type workflow started, or undoes
-  due_at      timestamptz,  -- when a sleep or the patience of a wait is over
+  due_at      timestamptz,  -- when a sleep or the timeout of a wait ends
   items       integer,      -- of a foreach: how many there are; its counts follow
   started     integer not null default 0,
   completed   integer not null default 0,

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what workers that were interrupted could not end any more."""
     if not hasattr(config, "workerinput"):
-        end(left_behind(os.environ[MARK], None, patience=0))
+        end(left_behind(os.environ[MARK], None, timeout=0))
 
 
 @pytest.fixture(scope="session", autouse=True)

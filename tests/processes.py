@@ -42,12 +42,12 @@ class LeftBehind:
         return f"{self.pid} {self.command} (started by {self.test})"
 
 
-def left_behind(mark: str, folder: Path | None, *, patience: float = 5) -> list[LeftBehind]:
-    """Processes that run after *patience* seconds though their `MARK` begins with *mark* or they work in *folder*.
+def left_behind(mark: str, folder: Path | None, *, timeout: float = 5) -> list[LeftBehind]:
+    """Processes that run after *timeout* seconds though their `MARK` begins with *mark* or they work in *folder*.
 
     Empty where there is no /proc.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (found := _find(mark, folder)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

@@ -14,7 +14,7 @@ def test_what_inherits_the_mark_is_found_and_ended(tmp_path: Path) -> None:
     environment = {**os.environ, MARK: "this test"}
 
     with subprocess.Popen(["sleep", "60"], env=environment) as process:
-        found = left_behind("this test", tmp_path, patience=0)
+        found = left_behind("this test", tmp_path, timeout=0)
         end(found)
 
     assert [one.pid for one in found] == [process.pid]
@@ -24,7 +24,7 @@ def test_what_inherits_the_mark_is_found_and_ended(tmp_path: Path) -> None:
 
 def test_what_works_in_the_folder_is_found_whatever_it_inherits(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]}, cwd=tmp_path) as process:
-        found = left_behind("none", tmp_path, patience=0)
+        found = left_behind("none", tmp_path, timeout=0)
         end(found)
 
     assert [one.pid for one in found] == [process.pid]

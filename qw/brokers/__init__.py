@@ -14,7 +14,7 @@ from uuid import UUID
 from qw.core.errors import Unavailable
 from qw.core.event import Message
 
-PATIENCE = 5.0  # seconds that a broker gets to answer
+TIMEOUT = 5.0  # seconds that a broker gets to answer
 
 
 class Refused(Unavailable):
@@ -75,8 +75,8 @@ class Inbox(Protocol):
         """Connect and declare the queue. Does nothing when that is so. Raises Unavailable."""
         ...
 
-    async def receive(self, limit: int, patience: float) -> list[Delivery]:
-        """Up to *limit* messages; empty when none came in *patience* seconds. Raises Unavailable."""
+    async def receive(self, limit: int, timeout: float) -> list[Delivery]:
+        """Up to *limit* messages; empty when none came in *timeout* seconds. Raises Unavailable."""
         ...
 
     async def take(self, delivery: Delivery) -> None:

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from qw.brokers import PATIENCE
+from qw.brokers import TIMEOUT
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable
 
@@ -62,7 +62,7 @@ class RabbitCaller:
                 delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             )  # fmt: skip
             try:
-                await channel.default_exchange.publish(message, queue, timeout=PATIENCE)
+                await channel.default_exchange.publish(message, queue, timeout=TIMEOUT)
                 return await answer
             finally:
                 self._waiting.pop(id, None)
@@ -73,7 +73,7 @@ class RabbitCaller:
         if self._channel is not None and self._connection is not None and not self._connection.is_closed:
             return self._channel
         await self.close()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             self._connection, channel = await connect(self._url)
             self._connection.close_callbacks.add(lambda *_: self._lose())
             replies = await channel.declare_queue(exclusive=True)
@@ -135,7 +135,7 @@ class NatsCaller:
         if self._client is None or not self._client.is_connected:
             await self.close()
             self._lost = asyncio.Event()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._client = await connect(self._servers, self._lost)
         return self._client
 
@@ -165,7 +165,7 @@ class RedisCaller:
         with unavailable("redis", self._url, RedisError):
             client = connect(self._url)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     await client.rpush(queue, request)
                 while (answer := await self._wait(client, reply_to)) is None:
                     pass

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
+from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
 from qw.brokers.batch import Batch
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable, Unreachable
@@ -54,12 +54,12 @@ class NatsBroker:
             return
         await self.close()
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._lost = asyncio.Event()
                 self._client = await connect(self._servers, self._lost)
                 subjects = nest_patterns() if self._is_nest else [f"{self._prefix}{noun}.>" for noun in _nouns()]
                 config = {"duplicate_window": DUPLICATE_WINDOW, "max_age": 7 * 24 * 3600.0}
-                await ensure_stream(self._client.jetstream(timeout=PATIENCE), self._stream, subjects, **config)
+                await ensure_stream(self._client.jetstream(timeout=TIMEOUT), self._stream, subjects, **config)
                 self._replies = self._client.new_inbox()
                 await self._client.subscribe(f"{self._replies}.*", cb=self._answered)
 
@@ -68,7 +68,7 @@ class NatsBroker:
         assert self._client is not None
         batch = Batch(len(messages), asyncio.get_running_loop().create_future())
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 for message in messages:
                     await self._send(self._client, message, batch)
             await self._wait(batch)
@@ -103,11 +103,11 @@ class NatsBroker:
             batch.confirm(id)
 
     async def _wait(self, batch: Batch) -> None:
-        """Until all is answered, the connection is lost (which nobody is told of) or the patience is over."""
+        """Until all is answered, the connection is lost (which nobody is told of) or the timeout is over."""
         lost = asyncio.ensure_future(self._lost.wait())
         either: set[asyncio.Future[Any]] = {lost, batch.settled}
         try:
-            await asyncio.wait(either, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
 

@@ -7,7 +7,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from qw.brokers import PATIENCE, Delivery, SetupRefused
+from qw.brokers import TIMEOUT, Delivery, SetupRefused
 from qw.brokers.nats import connect, covers, drop, ensure_stream, trouble
 from qw.core.errors import Unreachable
 from qw.core.task.payload import shortened
@@ -40,10 +40,10 @@ class NatsInbox:
             return
         await self.close()
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._lost = asyncio.Event()
                 self._client = await connect(self._servers, self._lost)
-                self._jetstream = self._client.jetstream(timeout=PATIENCE)
+                self._jetstream = self._client.jetstream(timeout=TIMEOUT)
                 self._subscription = await self._subscribe(self._jetstream)
 
     async def _subscribe(self, jetstream: JetStreamContext) -> Any:
@@ -58,9 +58,9 @@ class NatsInbox:
         config = ConsumerConfig(ack_wait=ACK_SECONDS, filter_subject=self.queue)
         return await jetstream.pull_subscribe(self.queue, durable=CONSUMER, stream=self._stream, config=config)
 
-    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+    async def receive(self, limit: int, timeout: float) -> list[Delivery]:
         await self.open()
-        fetch = asyncio.ensure_future(self._subscription.fetch(limit, timeout=patience))
+        fetch = asyncio.ensure_future(self._subscription.fetch(limit, timeout=timeout))
         lost = asyncio.ensure_future(self._lost.wait())
         try:
             await asyncio.wait({fetch, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +104,7 @@ class NatsInbox:
 
     async def take(self, delivery: Delivery) -> None:
         with self._trouble():
-            await self._message(delivery).ack_sync(timeout=PATIENCE)
+            await self._message(delivery).ack_sync(timeout=TIMEOUT)
 
     async def refuse(self, delivery: Delivery, reason: str) -> None:
         if self._jetstream is None:
@@ -112,7 +112,7 @@ class NatsInbox:
         headers = {"reason": shortened(re.sub(r"\s+", " ", reason), 1000)}
         with self._trouble():
             await self._jetstream.publish(f"{self.queue}.failed", delivery.body, headers=headers)
-            await self._message(delivery).ack_sync(timeout=PATIENCE)
+            await self._message(delivery).ack_sync(timeout=TIMEOUT)
 
     async def close(self) -> None:
         client, self._client, self._jetstream = self._client, None, None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
+from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
 from qw.brokers.batch import Batch
 from qw.brokers.frames import publish_frames
 from qw.brokers.trouble import unavailable
@@ -50,7 +50,7 @@ class RabbitBroker:
             return
         await self.close()
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._connection, channel = await connect(self._url)
                 await self._declare(self._connection)
                 self._channel = await channel.get_underlay_channel()
@@ -59,7 +59,7 @@ class RabbitBroker:
         await self.open()
         with self._trouble():
             batch = await self._send(messages)
-            await asyncio.wait([batch.settled], timeout=PATIENCE)
+            await asyncio.wait([batch.settled], timeout=TIMEOUT)
         try:
             if not batch.confirmed:
                 self._give_up(batch)
@@ -89,7 +89,7 @@ class RabbitBroker:
                 channel.confirmations[channel.delivery_tag] = _Confirmation(batch, message.id)
                 tags[str(message.id)] = channel.delivery_tag  # how it finds what came back
                 frames.append(self._frames(channel, message))
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
         return batch
 
@@ -175,7 +175,7 @@ async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
     from aiormq.exceptions import InvalidFrameError
 
     try:
-        connection = await aio_pika.connect(url, timeout=PATIENCE, client_properties={"connection_name": "qw"})
+        connection = await aio_pika.connect(url, timeout=TIMEOUT, client_properties={"connection_name": "qw"})
     except InvalidFrameError:  # the broker closes instead of opening the vhost; what it says is lost in the library
         vhost = urlsplit(url).path.removeprefix("/") or "/"
         raise SetupRefused(

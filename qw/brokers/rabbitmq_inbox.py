@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from qw.brokers import PATIENCE, Delivery, SetupRefused
+from qw.brokers import TIMEOUT, Delivery, SetupRefused
 from qw.brokers.rabbitmq import FAILED, Topology, connect, trouble
 from qw.core.errors import Unreachable
 from qw.core.task.payload import shortened
@@ -34,7 +34,7 @@ class RabbitInbox:
             return
         await self.close()
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._connection, self._channel = await connect(self._url)
                 await self._channel.set_qos(prefetch_count=PREFETCH)
                 topology = Topology(self._connection)
@@ -45,11 +45,11 @@ class RabbitInbox:
                 self._connection.close_callbacks.add(lambda *_: arrived.put_nowait(None))
                 await queue.consume(arrived.put)
 
-    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+    async def receive(self, limit: int, timeout: float) -> list[Delivery]:
         await self.open()
         deliveries: list[Delivery] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 deliveries.append(self._delivery(await self._arrived.get()))
         if not deliveries:
             await self._check()
@@ -61,7 +61,7 @@ class RabbitInbox:
         """Nobody is told of a queue that was deleted: its consumers wait for ever. Then all is declared anew."""
         assert self._connection is not None
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 is_there = await Topology(self._connection).has_queue(self.queue)
         if not is_there:
             await self.close()
@@ -88,7 +88,7 @@ class RabbitInbox:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )  # fmt: skip
         with self._trouble():
-            await channel.default_exchange.publish(copy, f"{self.queue}.{FAILED}", timeout=PATIENCE)
+            await channel.default_exchange.publish(copy, f"{self.queue}.{FAILED}", timeout=TIMEOUT)
             await message.ack()
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from qw.brokers import PATIENCE, LoginRefused, Refused, SetupRefused
+from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
 from qw.brokers.trouble import unavailable, without_secrets
 from qw.core.errors import Unavailable, Unreachable
 from qw.core.event import Format, Message
@@ -58,7 +58,7 @@ class RedisBroker:
         with self._trouble():
             client = connect(self._url)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     await client.ping()
                     await _check_type(client, self._stream)
             except BaseException:
@@ -74,7 +74,7 @@ class RedisBroker:
             words += (str(message.id), message.type, f"{self._prefix}{message.topic}", message.body)
         try:
             with self._trouble():
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     refused = await self._client.register_script(_PUBLISH)([self._stream], [MAX_LENGTH, *words])
         except BaseException:
             await self.close()
@@ -134,7 +134,7 @@ def _kind(error: Exception) -> type[Unavailable]:
     return Unreachable
 
 
-def connect(url: str, *, timeout: float = PATIENCE) -> Redis:
+def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
     """A client of one connection, opened when first used; a lost one is opened anew, nothing is sent twice."""
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
@@ -143,7 +143,7 @@ def connect(url: str, *, timeout: float = PATIENCE) -> Redis:
     client: Redis = Redis.from_url(
         url,
         socket_timeout=timeout,
-        socket_connect_timeout=PATIENCE,
+        socket_connect_timeout=TIMEOUT,
         health_check_interval=0,
         client_name="qw",
         retry=Retry(NoBackoff(), 0),

@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from qw.brokers import PATIENCE, Delivery
+from qw.brokers import TIMEOUT, Delivery
 from qw.brokers.redis import connect, trouble
 from qw.core.task.payload import shortened
 
@@ -40,9 +40,9 @@ class RedisInbox:
         from redis.exceptions import ResponseError
 
         with self._trouble():
-            client = connect(self._url, timeout=4 * PATIENCE)
+            client = connect(self._url, timeout=4 * TIMEOUT)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     await client.xgroup_create(self.queue, GROUP, id="0", mkstream=True)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
@@ -53,12 +53,12 @@ class RedisInbox:
                 raise
         self._client, self._has_own = client, True
 
-    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+    async def receive(self, limit: int, timeout: float) -> list[Delivery]:
         await self.open()
         assert self._client is not None
         try:
             with self._trouble():
-                entries = await self._left(self._client, limit) or await self._new(self._client, limit, patience)
+                entries = await self._left(self._client, limit) or await self._new(self._client, limit, timeout)
         except BaseException:
             await self.close()
             raise
@@ -66,7 +66,7 @@ class RedisInbox:
 
     async def _left(self, client: Redis, limit: int) -> list[Any]:
         """What this consumer got before it lost its connection; then what others left behind."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             if self._has_own:
                 answer: Any = await client.xreadgroup(GROUP, self._consumer, {self.queue: "0"}, count=limit)
                 if entries := _entries(answer):
@@ -77,10 +77,10 @@ class RedisInbox:
             )
         return [entry for entry in claimed[1] if entry[1]]
 
-    async def _new(self, client: Redis, limit: int, patience: float) -> list[Any]:
-        async with asyncio.timeout(patience + PATIENCE):
+    async def _new(self, client: Redis, limit: int, timeout: float) -> list[Any]:
+        async with asyncio.timeout(timeout + TIMEOUT):
             answer: Any = await client.xreadgroup(
-                GROUP, self._consumer, {self.queue: ">"}, count=limit, block=max(int(patience * 1000), 1)
+                GROUP, self._consumer, {self.queue: ">"}, count=limit, block=max(int(timeout * 1000), 1)
             )
         return _entries(answer)
 
@@ -94,7 +94,7 @@ class RedisInbox:
         await self.open()
         assert self._client is not None
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._client.xack(self.queue, GROUP, self._number(delivery))
 
     async def refuse(self, delivery: Delivery, reason: str) -> None:
@@ -102,7 +102,7 @@ class RedisInbox:
         assert self._client is not None
         fields: dict[Any, Any] = {"id": delivery.id or "", "body": delivery.body, "reason": shortened(reason, 1000)}
         with self._trouble():
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._client.xadd(f"{self.queue}.failed", fields)
                 await self._client.xack(self.queue, GROUP, self._number(delivery))
 

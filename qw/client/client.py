@@ -32,7 +32,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.store import tasks
 from qw.store.connection import Connection, ReconnectingConnection, translated
 from qw.store.ids import new_id
-from qw.store.pool import PATIENCE, Pool, Single
+from qw.store.pool import TIMEOUT, Pool, Single
 
 if TYPE_CHECKING:
     from qw.client.definitions import DefinitionSets
@@ -56,9 +56,9 @@ T = TypeVar("T")
 class Client:
     """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
 
-    def __init__(self, url: str, *, size: int = 10, name: str = "qw client", patience: float = PATIENCE) -> None:
-        """*patience*: seconds to wait for a free connection before Unavailable is raised."""
-        self._url, self._size, self._name, self._patience = url, size, name, patience
+    def __init__(self, url: str, *, size: int = 10, name: str = "qw client", timeout: float = TIMEOUT) -> None:
+        """*timeout*: seconds to wait for a free connection before Unavailable is raised."""
+        self._url, self._size, self._name, self._timeout = url, size, name, timeout
         self._make()
 
     def _make(self) -> None:
@@ -66,7 +66,7 @@ class Client:
         self._pool: Pool | Single = (
             Single(link)
             if self._size == 1
-            else Pool(self._url, size=self._size, name=self._name, patience=self._patience)
+            else Pool(self._url, size=self._size, name=self._name, timeout=self._timeout)
         )
         self._db = Connections(self._pool)
         self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool

@@ -48,7 +48,7 @@ async def _known_workflows(conn: Connection, wanted: DesiredDefinitions, owned: 
 
 
 async def _put_workflow(conn: Connection, workflow: Workflow, by: str) -> None:
-    await runs.keep_workflow(conn, workflow.name, workflow.document)
+    await runs.save_workflow(conn, workflow.name, workflow.document)
 
 
 async def _remove_workflow(conn: Connection, name: str, document: JsonObject) -> None:

@@ -283,7 +283,7 @@ async def _retry(
             raise Conflict(f"workflow {run.workflow} was removed; there is no newer version")
     if document is not None:
         parse_workflow(run.workflow, document)
-        version = await runs.keep_version(conn, run_id, document)
+        version = await runs.save_version(conn, run_id, document)
     workflow = parse_workflow(run.workflow, (await runs.documents(conn, [version]))[version])
     check_input(workflow, run.input)
     states = [state_of(one) for one in await runs.steps(conn, [run_id])]

@@ -57,7 +57,7 @@ class Workflows(Namespace):
     async def save(self, workflow: Workflow) -> None:
         """Store a definition as the newest version; runs that started keep theirs."""
         async with self._db.operating() as conn:
-            await runs.keep_workflow(conn, workflow.name, workflow.document)
+            await runs.save_workflow(conn, workflow.name, workflow.document)
 
     async def all(self) -> list[StoredWorkflow]:
         """The stored workflows, in name order."""
@@ -117,7 +117,7 @@ class Workflows(Namespace):
             name = _unless_reserved(workflow.name)
             while not await workflows.create(conn, id, name=name, title=title, is_active=is_active):
                 name = _with_suffix(workflow.name)
-            await runs.keep_workflow(conn, name, workflow.document)
+            await runs.save_workflow(conn, name, workflow.document)
         return await self.by_id(id)
 
     async def update(
@@ -129,7 +129,7 @@ class Workflows(Namespace):
         async with self._db.operating() as conn, conn.transaction():
             name = await workflows.update(conn, id, title=title, is_active=is_active)
             if name and workflow:
-                await runs.keep_workflow(conn, name, workflow.document)
+                await runs.save_workflow(conn, name, workflow.document)
         return await self.by_id(id)
 
     async def delete(self, id: UUID) -> None:
@@ -163,7 +163,7 @@ class Workflows(Namespace):
             is_stored = bool(await runs.workflows(conn, name))
             if not is_stored:
                 workflow = _shipped(name)
-                await runs.keep_workflow(conn, workflow.name, workflow.document)
+                await runs.save_workflow(conn, workflow.name, workflow.document)
 
     async def check(self, name: str, document: Json) -> Workflow:
         """The workflow in *document*, as one who may not choose programs may define it."""

@@ -65,7 +65,7 @@ class Settings:
         secret=True,
     )
     wait_for_database: timedelta | None = _setting(
-        "how long a starting daemon waits for the database; unset: no limit", read.lasting("0s")
+        "how long a starting daemon waits for the database; unset: no limit", read.duration("0s")
     )
     home: Path = _setting(
         "directory of the private PostgreSQL and of qw's own files", read.path, lambda: default_home(os.environ)
@@ -85,25 +85,28 @@ class Settings:
         "queues this daemon takes tasks from, comma-separated; empty: all queues", read.listed(read.name), ()
     )
     lease: timedelta = _setting(
-        "how long a worker keeps its tasks without a heartbeat", read.lasting("2s"), timedelta(seconds=15)
+        "how long a worker keeps its tasks without a heartbeat", read.duration("2s"), timedelta(seconds=15)
     )
     heartbeat: timedelta = _setting(
-        "interval between heartbeats of a worker", read.lasting("100ms"), timedelta(seconds=1)
+        "interval between heartbeats of a worker", read.duration("100ms"), timedelta(seconds=1)
     )
     tick: timedelta = _setting(
-        "polling interval; catches missed notifications", read.lasting("50ms"), timedelta(seconds=1)
+        "polling interval; catches missed notifications", read.duration("50ms"), timedelta(seconds=1)
     )
     grace: timedelta = _setting(
-        "how long running tasks may take to finish at shutdown", read.lasting("0s"), timedelta(seconds=30)
+        "how long running tasks may take to finish at shutdown", read.duration("0s"), timedelta(seconds=30)
     )
     retention_completed: timedelta = _setting(
-        "how long completed tasks are kept", read.lasting("0s"), timedelta(days=7), also=("QW_RETENTION",)
+        "how long completed tasks are kept", read.duration("0s"), timedelta(days=7), also=("QW_RETENTION",)
     )
     retention_failed: timedelta = _setting(
-        "how long failed and cancelled tasks are kept", read.lasting("0s"), timedelta(days=30), also=("QW_RETENTION",)
+        "how long failed and cancelled tasks are kept",
+        read.duration("0s"),
+        timedelta(days=30),
+        also=("QW_RETENTION",),
     )
     idempotency_retention: timedelta = _setting(
-        "how long an idempotency key is remembered", read.lasting("1m"), timedelta(days=7)
+        "how long an idempotency key is remembered", read.duration("1m"), timedelta(days=7)
     )
 
     allow_commands: bool | None = _setting(
@@ -201,7 +204,7 @@ class Settings:
     )
     event_log: timedelta | None = _setting(
         "retention of the event log; 0: no log; unset: one day, if the log is in use or postgres is the broker",
-        read.lasting("0s"),
+        read.duration("0s"),
     )
     consume: bool = _setting("accept commands from the broker", read.switch, False)
     command_queue: str = _setting(

@@ -85,7 +85,7 @@ def port(value: object) -> int:
     return whole(1, 65_535)(value)
 
 
-def lasting(low: str) -> Callable[[object], timedelta]:
+def duration(low: str) -> Callable[[object], timedelta]:
     def read(value: object) -> timedelta:
         duration = parse_duration(value)
         if duration < parse_duration(low):

@@ -9,7 +9,7 @@ QwError
 │   └── Unreachable     there is no contact with it
 ├── Denied          the database lets nobody in by that name, or not do that
 │   └── LacksRight      its role lacks a right of qw's
-├── TimedOut        the caller's patience ended before the thing did
+├── TimedOut        the timeout of the caller expired
 ├── TaskFailed      the task whose result was asked for failed
 └── TaskCancelled   it was cancelled
 

@@ -166,7 +166,7 @@ def _published_to(settings: Settings) -> set[str]:
     return names | {f"{settings.rabbitmq_queue}.{rabbitmq.FAILED}"}
 
 
-def quieten() -> None:
+def quiet_logger() -> None:
     """Let the broker libraries not log what their errors say as well."""
     for name in ("aio_pika", "aiormq", "nats", "redis"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -25,7 +25,7 @@ from qw.core.rights import Right
 from qw.core.task import Lane
 from qw.daemon import drain
 from qw.daemon.app import load_app
-from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quieten, targets
+from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quiet_logger, targets
 from qw.daemon.database import Database, direct_url
 from qw.daemon.drain import Drain, hand_back
 from qw.daemon.exit_deadline import ExitDeadline
@@ -134,7 +134,7 @@ class Daemon:
 
     async def _start(self) -> None:
         settings, url = self._settings, self._place.url
-        quieten()
+        quiet_logger()
         direct = await direct_url(self._place)
         if direct is None:
             log.warning(

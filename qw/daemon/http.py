@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 8  # to the database; a pool of its own, so that requests cannot starve the workers
 SHORTEST_TOKEN = 16  # characters
-PATIENCE = 2.0  # seconds a request waits for one of them
+TIMEOUT = 2.0  # seconds a request waits for one of them
 
 
 @asynccontextmanager
@@ -28,7 +28,7 @@ async def serving(
     """
     check_listening(settings)
     check_tokens(settings)
-    async with Client(url, size=CONNECTIONS, name="qw http", patience=PATIENCE) as client:
+    async with Client(url, size=CONNECTIONS, name="qw http", timeout=TIMEOUT) as client:
         app = web.application(client, settings, _options(settings, process or web.ProcessHealth()))
         listening = web.serving(app, settings.host, settings.port)
         try:

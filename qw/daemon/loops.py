@@ -19,7 +19,7 @@ REMIND_SECONDS = 60.0  # between two lines about the same error
 
 
 async def keep_running(service: Service, troubles: Troubles | None = None) -> None:
-    """Step *service* until cancelled: at once while there is more, else when its bell rings or its patience ends."""
+    """Step *service* until cancelled: at once while there is more, else when its bell rings or `max_wait` is over."""
     failures = 0
     trouble = TroubleLog(service.name)
     task = asyncio.current_task()
@@ -46,7 +46,7 @@ async def keep_running(service: Service, troubles: Troubles | None = None) -> No
             if more:
                 await asyncio.sleep(0)
             else:
-                await _bell_or(service.bell, service.patience())
+                await _bell_or(service.bell, service.max_wait())
             continue
         await asyncio.sleep(backoff_seconds(failures))
 

@@ -32,7 +32,7 @@ from qw.embedded.places import place as place
 from qw.embedded.programs import Owner, Programs, choose, environment, find_owner, reachable, run, user
 
 _DATABASE = "qw"
-_PATIENCE = 60.0  # seconds for a start (recovery after a crash included), a stop, and another process doing either
+_TIMEOUT = 60.0  # seconds for a start (recovery after a crash included), a stop, and another process doing either
 _LONGEST_SOCKET_DIRECTORY = 85  # bytes; systems allow 103 to 107 with the socket's own name
 _INITDB = ("--username=qw", "--auth=trust", "--encoding=UTF8", "--no-locale")
 _ALONE = ("--single", "-c", "exit_on_error=on")
@@ -177,11 +177,11 @@ def _end(server: PrivateServer) -> None:
     _await(lambda: _pid_file(server.data)[:3] != before, f"the private PostgreSQL in {server.data} has not stopped")
 
 
-def _await(condition: Callable[[], bool], otherwise: str, patience: float = _PATIENCE) -> None:
-    deadline = time.monotonic() + patience
+def _await(condition: Callable[[], bool], otherwise: str, timeout: float = _TIMEOUT) -> None:
+    deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise Unavailable(f"{otherwise}, for {patience:g} seconds now")
+            raise Unavailable(f"{otherwise}, for {timeout:g} seconds now")
         time.sleep(0.01)
 
 
@@ -249,7 +249,7 @@ def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServe
     """Start the server, as often as it takes: it refuses while backends of a killed one still live."""
     sockets = _socket_directory(home, owner)
     command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets, owner)]
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     said = "still in use"
     while "still in use" in said and time.monotonic() < deadline:
         if server := _running_in(home):

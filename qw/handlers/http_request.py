@@ -161,22 +161,22 @@ def _content(payload: HttpPayload) -> tuple[bytes | None, str | None]:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
 
 
-async def _ask(client: httpx.AsyncClient, request: httpx.Request, patience: timedelta) -> Answer:
-    """Send *request* and read the answer, all within *patience*. Errors name the request and keep their class."""
+async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timedelta) -> Answer:
+    """Send *request* and read the answer, all within *timeout*. Errors name the request and keep their class."""
     import httpx
 
     from qw.handlers.transport import send
 
     place = f"{request.method} {redact(str(request.url))}"
     try:
-        async with asyncio.timeout(patience.total_seconds()):
+        async with asyncio.timeout(timeout.total_seconds()):
             response = await send(client, request)
             try:
                 return await read(response)
             finally:
                 await response.aclose()
     except TimeoutError:
-        raise TimeoutError(f"{place}: no complete answer within {patience.total_seconds():g} s") from None
+        raise TimeoutError(f"{place}: no complete answer within {timeout.total_seconds():g} s") from None
     except httpx.TransportError as error:
         raise type(error)(f"{place}: {error}") from error
 

@@ -58,7 +58,7 @@ class Admitter:
                 self._asked |= asked
                 self.bell.set()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return NEVER if self._next is None else max(LEAST_SECONDS, self._next - time.monotonic())
 
     async def step(self) -> bool:

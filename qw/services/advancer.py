@@ -23,7 +23,7 @@ class Advancer:
         self._woken = woken
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 3600.0  # the bell rings for outcomes of this process, the tick for all others
 
     async def step(self) -> bool:

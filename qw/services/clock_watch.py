@@ -40,7 +40,7 @@ class ClockWatch:
         self._written = (0, timedelta(0))  # the worker, and the skew in its row
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return LOOK_SECONDS
 
     async def step(self) -> bool:

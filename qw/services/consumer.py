@@ -46,7 +46,7 @@ class Consumer:
         self.refused = 0
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return max(0.0, self._not_before - time.monotonic())
 
     async def step(self) -> bool:

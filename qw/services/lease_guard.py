@@ -21,7 +21,7 @@ class LeaseGuard:
         self._heartbeat = heartbeat
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         left = self._lease.left
         return min(0.25, left) if left > 0 else 0.25
 

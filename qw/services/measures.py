@@ -43,7 +43,7 @@ class Measures:
         self._sums: dict[tuple[str, tuple[str, ...]], Measure] = {}
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return SECONDS
 
     def attempts(

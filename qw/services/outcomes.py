@@ -72,7 +72,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._pending) + self._in_flight
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 3600.0  # the bell rings for every outcome
 
     def stored(self, ended: Sequence[EndedAttempt], *, lost: Collection[int] = ()) -> None:

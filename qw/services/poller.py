@@ -60,7 +60,7 @@ class Poller:
         self._costs: deque[float] = deque([0.0], maxlen=COSTS)
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return pause(self._interval, self._costs)
 
     async def step(self) -> bool:

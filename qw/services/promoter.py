@@ -48,7 +48,7 @@ class Promoter:
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         now = time.monotonic()
         until = now + 3600.0 if self._next is None else self._next
         if self.cursor != LONG_AGO:  # what appears behind it, nobody else sees

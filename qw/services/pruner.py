@@ -57,7 +57,7 @@ class Pruner:
         self.batch = BATCH
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return self._pause
 
     async def step(self) -> bool:

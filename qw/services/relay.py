@@ -134,7 +134,7 @@ class Relay:
         self.state = "up"
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         now = time.monotonic()
         return self._not_before - now if now < self._not_before else LOOK_SECONDS
 

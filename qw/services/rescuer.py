@@ -53,7 +53,7 @@ class Rescuer:
         self.bell = asyncio.Event()
         self.rescued = 0
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         wait = self._judge.next_look(clock.now())
         return 3600.0 if wait is None else wait
 

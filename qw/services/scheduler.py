@@ -41,7 +41,7 @@ class Scheduler:
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         now = time.monotonic()
         self._waits_until = now + 3600.0 if self._next is None else max(now, self._next)
         return self._waits_until - now

@@ -13,7 +13,7 @@ class Service(Protocol):
         """One bounded pass. True: there may be more to do at once."""
         ...
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds until the next pass, unless the service's bell rings before."""
         ...
 

@@ -30,7 +30,7 @@ class TaskLog:
         self._stored = 0
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 3600.0
 
     async def add(self, lines: Sequence[LogLine]) -> None:

@@ -27,7 +27,7 @@ class Troubles:
         self._written: tuple[int, str | None] | None = None
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return LOOK_SECONDS
 
     def failed(self, service: str, error: str, failures: int) -> None:

@@ -119,7 +119,7 @@ class Worker:
         self.interrupted: list[ClaimInFlight] = []  # by the drain; they wait until nothing of them can still act
         self._ended_since = 0  # the last follow-up
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         longest = 0.25 if self._backlog else 1.0
         return min(longest, max(0.0, self._lanes.due_in(time.monotonic())))
 

@@ -1,6 +1,6 @@
 -- Workflows and their runs. Runs are locked before tasks, in id order.
 
--- name: keep_workflow
+-- name: save_workflow
 -- Store a definition; the same document again makes no new version. Returns its id and version.
 with workflow as (
   insert into qw.workflow (name, version) values (%(name)s, 0)
@@ -198,7 +198,7 @@ select id from old
 -- The version of a run, which nobody else advances now. No row: there is no such run.
 select version from qw.run where id = %(id)s for update
 
--- name: keep_version
+-- name: save_version
 -- Store a definition without making it the newest. Returns its version.
 insert into qw.workflow_version (workflow_id, digest, document)
 select workflow_id, %(digest)s, %(document)s::jsonb from qw.run where id = %(run)s

@@ -22,7 +22,7 @@ from qw.store.connection import (
 )
 from qw.store.grants import require
 
-PATIENCE = 10.0  # seconds to wait for a free connection
+TIMEOUT = 10.0  # seconds to wait for a free connection
 
 
 def not_open(name: str) -> str:
@@ -32,7 +32,7 @@ def not_open(name: str) -> str:
 class Pool:
     """Up to *size* connections, the first opened when it is needed. A context manager."""
 
-    def __init__(self, url: str, *, size: int, name: str, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, size: int, name: str, timeout: float = TIMEOUT) -> None:
         self._url = url
         self._name = name
         self._pool = AsyncConnectionPool(
@@ -40,7 +40,7 @@ class Pool:
             kwargs={"autocommit": True},
             min_size=0,
             max_size=size,
-            timeout=patience,
+            timeout=timeout,
             reconnect_timeout=0.0,
             configure=settle,
             check=_check,

@@ -116,11 +116,11 @@ class StoredSignal:
     step: str | None
 
 
-async def keep_workflow(conn: Connection, name: str, document: JsonObject) -> None:
+async def save_workflow(conn: Connection, name: str, document: JsonObject) -> None:
     """Store a definition as the newest version of its workflow. The same document again changes nothing."""
     params = {"name": name, "digest": _digest(document), "document": to_json(document)}
     async with conn.transaction():
-        row = await (await query(conn, _SQL["keep_workflow"], params)).fetchone()
+        row = await (await query(conn, _SQL["save_workflow"], params)).fetchone()
         assert row is not None
         await query(conn, _SQL["activate_version"], {"id": row[0], "version": row[1]})
 
@@ -231,10 +231,10 @@ async def lock(conn: Connection, id: UUID) -> int | None:
     return row[0] if row else None
 
 
-async def keep_version(conn: Connection, run: UUID, document: JsonObject) -> int:
+async def save_version(conn: Connection, run: UUID, document: JsonObject) -> int:
     """Store a definition for this run, without making it the newest of its workflow. Returns its version."""
     params = {"run": run, "digest": _digest(document), "document": to_json(document)}
-    row = await (await query(conn, _SQL["keep_version"], params)).fetchone()
+    row = await (await query(conn, _SQL["save_version"], params)).fetchone()
     assert row is not None
     return cast("int", row[0])
 

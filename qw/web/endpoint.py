@@ -71,8 +71,8 @@ async def _in_time(route: Route, call: Request[Any, Any]) -> Any:
     A statement that was sent is cancelled, which takes up to ten seconds more; whether it was done nobody knows.
     """
     try:
-        patience = call.patience if route.waits else 0.0
-        async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds + patience) as limit:
+        wait_seconds = call.wait_seconds if route.waits else 0.0
+        async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds + wait_seconds) as limit:
             return await route.handler(call)
     except TimeoutError:
         if not limit.expired():

@@ -75,17 +75,17 @@ class Request(Generic[Body, Query]):
         return None
 
     @property
-    def patience(self) -> float:
+    def wait_seconds(self) -> float:
         """How many seconds the caller prefers to wait for the end of what it starts, at most two minutes."""
         asked = _WAIT.search(self.header(b"prefer") or "")
         return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
 
     async def in_time(self, wait: Callable[[timedelta], Coroutine[Any, Any, T]]) -> T | None:
         """What *wait* returns within the time that the caller prefers to wait; None when it takes longer than that."""
-        if self.patience <= 0:
+        if self.wait_seconds <= 0:
             return None
         try:
-            return await self.site.unless_closing(wait(timedelta(seconds=self.patience)))
+            return await self.site.unless_closing(wait(timedelta(seconds=self.wait_seconds)))
         except TimedOut:
             return None
 

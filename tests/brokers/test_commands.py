@@ -230,13 +230,13 @@ async def test_a_lost_broker_is_waited_for(
 
         proxy.mood = Mood.DOWN
         while taking._failures < 2:
-            await asyncio.sleep(taking.patience())
+            await asyncio.sleep(taking.max_wait())
             await taking.step()
         (down,) = await states(conn)
         await post.send(command(n=1), "m-1")
         proxy.mood = Mood.OPEN
         while not taking.taken:
-            await asyncio.sleep(taking.patience())
+            await asyncio.sleep(taking.max_wait())
             await taking.step()
         (up,) = await states(conn)
         await taking.stop()
@@ -259,7 +259,7 @@ async def test_a_queue_that_was_deleted_beneath_its_reader_is_declared_again(
         while not taking.taken:
             with contextlib.suppress(Exception):  # there is nowhere to send to yet
                 await post.send(command(n=1), "m-1")
-            await asyncio.sleep(taking.patience())
+            await asyncio.sleep(taking.max_wait())
             await taking.step()
     await taking.stop()
 

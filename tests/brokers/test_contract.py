@@ -171,11 +171,11 @@ async def test_wrong_credentials_are_told_without_them(far_place: Place) -> None
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second of patience instead of five."""
+    """A second of timeout instead of five."""
     from qw.brokers import nats, rabbitmq, redis
 
     for module in (brokers, nats, rabbitmq, redis):
-        monkeypatch.setattr(module, "PATIENCE", 1.0)
+        monkeypatch.setattr(module, "TIMEOUT", 1.0)
 
 
 async def got(place: Place, count: int) -> bool:

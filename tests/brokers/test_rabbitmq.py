@@ -160,7 +160,7 @@ async def test_a_memory_alarm_is_a_reason_that_is_told(server: Server, monkeypat
     await broker.publish([told()])
 
     control(server, "set_vm_memory_high_watermark", "0.000001")
-    monkeypatch.setattr(rabbitmq, "PATIENCE", 2.0)
+    monkeypatch.setattr(rabbitmq, "TIMEOUT", 2.0)
     with pytest.raises(Unavailable, match="memory or disk alarm"):
         await broker.publish([told()])
     control(server, "set_vm_memory_high_watermark", "0.4")

@@ -35,7 +35,7 @@ async def kept(conn: Connection, *steps: Json, name: str = "w", **more: Json) ->
     """The name of a workflow that is stored now."""
     document: JsonObject = {"steps": list(steps), **more}
     parse_workflow(name, document)
-    await runs.keep_workflow(conn, name, document)
+    await runs.save_workflow(conn, name, document)
     return name
 
 

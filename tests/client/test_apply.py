@@ -72,7 +72,7 @@ async def test_who_applied_what_and_when_is_kept(client: Client) -> None:
 
 
 async def test_only_what_the_set_owns_is_pruned_and_only_when_asked(client: Client, conn: Connection) -> None:
-    await runs.keep_workflow(conn, "stranger", {"steps": [{"id": "a", "type": "noop"}]})
+    await runs.save_workflow(conn, "stranger", {"steps": [{"id": "a", "type": "noop"}]})
     await applied(client, file("theirs"), owner="theirs")
     await applied(client, file("a", "b", "c", schedules=NIGHTLY))
     await applied(client, file("c"), owner="theirs", take_over=True)

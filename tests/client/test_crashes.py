@@ -125,9 +125,9 @@ def documents(draw: st.DrawFn) -> JsonObject:
         needs = draw(st.lists(st.sampled_from(ids[:n]), unique=True, max_size=2)) if n else []
         steps.append(_step(draw, id, needs))
     late: list[Json] = [step("f0")] if draw(st.booleans()) else []
-    at_last: list[Json] = [step("z0")] if draw(st.booleans()) else []
+    finally_steps: list[Json] = [step("z0")] if draw(st.booleans()) else []
     more: JsonObject = {"timeout": "1h"} if draw(st.integers(0, 3)) == 0 else {}
-    return {"steps": draw(st.permutations(steps)), "on_failure": late, "finally": at_last, **more}
+    return {"steps": draw(st.permutations(steps)), "on_failure": late, "finally": finally_steps, **more}
 
 
 def _step(draw: st.DrawFn, id: str, needs: list[str]) -> Any:
@@ -163,7 +163,7 @@ async def drive(url: str, document: JsonObject, choose: Callable[[st.SearchStrat
             await conn.execute(f"delete from qw.{table}".encode())
         name = next(_names)
         await kept(conn, *INNER["steps"], name="inner")  # type: ignore[misc]
-        await runs.keep_workflow(conn, name, document)
+        await runs.save_workflow(conn, name, document)
         workflow = parse_workflow(name, document)
         id = await begun(conn, name)
         driver = Driver(conn=conn, worker=await registered(conn))
@@ -214,7 +214,7 @@ async def check(world: World, run: StoredRun) -> None:
             if one.step in workflow.by_id and _is_undone(workflow, one.step, steps)
         ]
         assert [one.step for one in undone] == expected, "exactly what was done is undone, the last first"
-        assert all(steps[one.id].status.is_final for one in (*workflow.on_failure, *workflow.at_last))
+        assert all(steps[one.id].status.is_final for one in (*workflow.on_failure, *workflow.finally_steps))
         for one in workflow.steps:
             if one.compensate is None:
                 assert set(await column(conn, _CHILDREN, *[world.id, one.id] * 2)) <= {"failed"}, (

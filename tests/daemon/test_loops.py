@@ -19,7 +19,7 @@ class Deaf:
         self.began = asyncio.Event()
         self.steps = 0
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 0.0
 
     async def step(self) -> bool:
@@ -54,7 +54,7 @@ class Failing:
         self.left = list(errors)
         self.recovered = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 60.0
 
     async def step(self) -> bool:

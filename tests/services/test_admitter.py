@@ -55,7 +55,7 @@ async def test_nothing_is_asked_of_the_database_while_there_are_no_limits(
 
     assert await admitter.step() is False
     assert admitter.bell.is_set() is False
-    assert admitter.patience() > 60
+    assert admitter.max_wait() > 60
     assert await value(conn, "select count(*) from pg_stat_activity where application_name = 'qw test admitter'") == 0
 
 
@@ -72,7 +72,7 @@ async def test_a_look_lets_through_what_the_limit_allows_and_tells_the_lanes(
     await step_to_the_end(admitter)
 
     assert (await ready(conn), woken) == (2, [Lane("q", 5)])
-    assert 0 < admitter.patience() <= WAIT_SECONDS
+    assert 0 < admitter.max_wait() <= WAIT_SECONDS
 
 
 async def test_the_end_of_a_task_lets_the_next_through_without_another_look(
@@ -121,8 +121,8 @@ async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: R
     await conn.execute("update qw.ready set queue = 'elsewhere'")
     async with asyncio.timeout(60):
         while not await ready(conn):
-            assert admitter.patience() <= 0.1
-            await asyncio.sleep(admitter.patience())
+            assert admitter.max_wait() <= 0.1
+            await asyncio.sleep(admitter.max_wait())
             await step_to_the_end(admitter)
 
 

@@ -61,17 +61,17 @@ async def test_the_promoter_moves_what_is_due_and_wakes_its_lanes(
 
 async def test_the_promoter_sleeps_until_the_next_known_time(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
-    assert promoter.patience() > 60
+    assert promoter.max_wait() > 60
 
     promoter.expect(5.0)
-    assert 4.9 < promoter.patience() <= 5.0
+    assert 4.9 < promoter.max_wait() <= 5.0
     promoter.expect(None)
-    assert promoter.patience() > 60
+    assert promoter.max_wait() > 60
 
 
 async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
-    promoter.patience()
+    promoter.max_wait()
 
     promoter.expect(5.0)
 
@@ -81,7 +81,7 @@ async def test_the_promoter_wakes_when_a_nearer_time_is_heard_of(link: Reconnect
 async def test_the_promoter_is_not_woken_by_what_it_waits_for_anyway(link: ReconnectingConnection) -> None:
     promoter = Promoter(link, Woken())
     promoter.expect(5.0)
-    promoter.patience()
+    promoter.max_wait()
     promoter.bell.clear()
 
     promoter.expect(5.0)
@@ -98,7 +98,7 @@ async def test_the_promoter_keeps_what_it_hears_while_it_looks(link: Reconnectin
     promoter.expect(0.5)
 
     await looking
-    assert promoter.patience() <= 0.5
+    assert promoter.max_wait() <= 0.5
 
 
 async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hide(
@@ -125,7 +125,7 @@ async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link
     await make_due(conn)
     await promoter.step()
     assert promoter.cursor > LONG_AGO
-    assert promoter.patience() <= 10  # it looks again by itself
+    assert promoter.max_wait() <= 10  # it looks again by itself
     [earlier] = await enqueued(conn, new_task(delay=HOUR / 2))
     await make_due(conn)
 
@@ -222,7 +222,7 @@ class Shaky:
         self.steps = 0
         self.bell = asyncio.Event()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 3600.0
 
     async def step(self) -> bool:

@@ -26,7 +26,7 @@ class MemoryInbox:
 
     async def close(self) -> None: ...
 
-    async def receive(self, limit: int, patience: float) -> list[Delivery]:
+    async def receive(self, limit: int, timeout: float) -> list[Delivery]:
         return self.waiting[:limit]
 
     async def take(self, delivery: Delivery) -> None:

@@ -128,4 +128,4 @@ async def test_an_idle_daemon_writes_nothing(shop: Workshop) -> None:
     await shop.measures.step()
 
     assert await measures.find(shop.conn) == []
-    assert timedelta(seconds=shop.measures.patience()) == timedelta(seconds=5)
+    assert timedelta(seconds=shop.measures.max_wait()) == timedelta(seconds=5)

@@ -338,7 +338,7 @@ async def test_what_comes_right_after_a_pass_is_gathered_for_the_next(
         await relay.step()
 
     assert broker.batches == [1]
-    assert relay.patience() > 3000
+    assert relay.max_wait() > 3000
 
 
 @pytest.mark.parametrize("is_behind", [True, False])

@@ -172,7 +172,7 @@ async def test_a_message_that_is_refused_alone_does_not_stay_in_the_way(relays: 
     broker.poison = frozenset({alone})
 
     await relay.step()
-    state, pause = relay.state, relay.patience()
+    state, pause = relay.state, relay.max_wait()
     await again(relay, 3)
 
     assert (state, relay.state) == ("down", "held")

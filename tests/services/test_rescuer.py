@@ -81,7 +81,7 @@ async def test_a_worker_without_its_lock_at_two_looks_is_dead_and_its_tasks_come
 
     await rescue.look()
     assert await homes(conn, claim.id) == ["running"]
-    assert rescue.rescuer.patience() < 1
+    assert rescue.rescuer.max_wait() < 1
     await asyncio.sleep(BETWEEN_LOOKS + 0.02)
     await rescue.look()
 

@@ -161,7 +161,7 @@ async def test_a_task_that_the_database_refuses_holds_up_no_other(
     assert [told(await fires(client, name)) for name in ("a", "bad", "z")] == [
         ["12:01 fired"], ["12:01 refused"], ["12:01 fired"],
     ]  # fmt: skip
-    assert scheduler.patience() > 0
+    assert scheduler.max_wait() > 0
     await expect_whole(conn)
 
 
@@ -190,7 +190,7 @@ async def test_a_schedule_added_by_sql_fires_at_its_first_tick(
     await scheduler.step()
     async with asyncio.timeout(60):
         while not await fires(client):
-            await asyncio.sleep(scheduler.patience())
+            await asyncio.sleep(scheduler.max_wait())
             await scheduler.step()
 
     (fire,) = await fires(client)
@@ -242,7 +242,7 @@ async def test_a_daemon_stopped_in_the_middle_of_firing_holds_its_ticks_and_no_o
         assert (told(await fires(client, "held")), told(await fires(client, "free"))) == ([], ["12:01 fired"])
         for _ in range(2):
             await scheduler.step(clock=NOW + MINUTE)
-        assert scheduler.patience() > 0
+        assert scheduler.max_wait() > 0
 
     await daemons.start().step(clock=NOW + MINUTE + SECOND)
     assert told(await fires(client, "held")) == ["12:01 fired"]
@@ -596,24 +596,24 @@ async def test_it_sleeps_exactly_until_the_next_tick(client: Client, daemons: Da
 
     await scheduler.step()
 
-    assert 3590 < scheduler.patience() <= 3600
+    assert 3590 < scheduler.max_wait() <= 3600
 
 
 async def test_it_wakes_when_a_nearer_tick_is_heard_of(daemons: Daemons) -> None:
     scheduler = daemons.start()
     await scheduler.step()
-    assert scheduler.patience() > 3599
+    assert scheduler.max_wait() > 3599
 
     scheduler.expect(0.5)
 
     assert scheduler.bell.is_set()
-    assert scheduler.patience() <= 0.5
+    assert scheduler.max_wait() <= 0.5
 
 
 async def test_it_is_not_woken_by_what_it_waits_for_anyway(daemons: Daemons) -> None:
     scheduler = daemons.start()
     scheduler.expect(5.0)
-    scheduler.patience()
+    scheduler.max_wait()
     scheduler.bell.clear()
 
     scheduler.expect(5.0)
@@ -672,7 +672,7 @@ async def test_it_looks_again_at_once_but_does_not_spin_on_what_another_daemon_h
         waits = []
         for _ in range(3):
             await scheduler.step()
-            waits.append(scheduler.patience())
+            waits.append(scheduler.max_wait())
 
     assert waits[0] == 0
     assert min(waits[1:]) > 0  # how long: what is left of a pause that began during the step

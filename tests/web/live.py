@@ -118,7 +118,7 @@ class _Thread(threading.Thread):
     async def _main(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(Client(self._url, size=5, name="qw http", patience=2))
+            client = await stack.enter_async_context(Client(self._url, size=5, name="qw http", timeout=2))
             app = application(client, self._settings, self._options)
             if self._beside:
                 await stack.enter_async_context(Daemon(self._settings, Database(url=self._url), self._beside))

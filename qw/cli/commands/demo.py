@@ -47,7 +47,7 @@ def demo(
     source = None if orders is None else str(orders.absolute())
     who = customer or (CUSTOMER if orders is None else _first_customer(orders))
     settings = _for_demo(load_settings(orders_url=source))
-    done = asyncio.run(_demo(settings, who, keep=keep, patience=timedelta(minutes=5)))
+    done = asyncio.run(_demo(settings, who, keep=keep, limit=timedelta(minutes=5)))
     _show(done, settings)
     raise typer.Exit(0 if done.is_good else 1)
 
@@ -98,7 +98,7 @@ def _is_due(order: Order) -> bool:
     return order.status == "delivered" and not order.invoiced and order.delivery_date is not None
 
 
-async def _demo(settings: Settings, customer: str, *, keep: bool, patience: timedelta) -> Done:
+async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta) -> Done:
     from qw import embedded
     from qw.client import Client
     from qw.daemon.database import ready
@@ -109,7 +109,7 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, patience: time
         async with _daemon(settings, place), Client(place.url, size=1, name="qw demo") as client:
             _say(f"Billing {customer} …")
             run_id = await client.runs.start("invoice", {"customerId": customer})
-            run = await client.runs.wait(run_id, timeout=patience)
+            run = await client.runs.wait(run_id, timeout=limit)
             return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
     finally:
         if place.started and not keep:

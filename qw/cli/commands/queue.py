@@ -139,8 +139,8 @@ def drain(
     from qw.cli.options.values import duration
     from qw.cli.session import with_client
 
-    patience = duration(timeout, "--timeout")
-    with_client(lambda client: _drain(client, name, patience))
+    limit = duration(timeout, "--timeout")
+    with_client(lambda client: _drain(client, name, limit))
     if output is OutputFormat.TABLE:
         say(f"queue {name} is empty")
     else:
@@ -164,11 +164,11 @@ async def _list(client: Client) -> list[QueueOverview]:
     return await client.queues.all()
 
 
-async def _drain(client: Client, name: str, patience: timedelta | None) -> None:
+async def _drain(client: Client, name: str, limit: timedelta | None) -> None:
     from qw.cli.output.progress import ProgressLine
 
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience.total_seconds() if patience is not None else None
+    deadline = loop.time() + limit.total_seconds() if limit is not None else None
     with ProgressLine("left") as progress:
         while left := await _left(client, name):
             if deadline is not None and loop.time() > deadline:

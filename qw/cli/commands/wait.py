@@ -38,12 +38,12 @@ def wait(
     from qw.cli.session import with_client
     from qw.cli.tail import exit_code
 
-    patience = duration(timeout, "--timeout")
+    limit = duration(timeout, "--timeout")
 
     async def work(client: Client) -> Listed:
         from qw.cli.output.lists import listed_tasks
 
-        return await listed_tasks(client, await _wait(client, ids, patience), output, quiet=quiet)
+        return await listed_tasks(client, await _wait(client, ids, limit), output, quiet=quiet)
 
     listed = with_client(work)
     listed.show(output, quiet=quiet)

@@ -96,7 +96,7 @@ def start(
     from qw.core.ids import parse_id
 
     given, run_id = json_object(input, "--input"), parse_id(id, path="--id") if id else None
-    patience = duration(timeout, "--timeout")
+    limit = duration(timeout, "--timeout")
 
     async def begin(client: Client) -> ShownRun | UUID:
         started = await client.runs.start(name, given, id=run_id)
@@ -104,7 +104,7 @@ def start(
             return started
         if output is OutputFormat.TABLE or quiet:
             print(started, flush=True)
-        await client.runs.wait(started, timeout=patience)
+        await client.runs.wait(started, timeout=limit)
         return await client.runs.tree(started)
 
     done = with_client(begin, creates=True)

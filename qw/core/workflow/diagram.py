@@ -70,7 +70,7 @@ def _tree(workflow: Workflow, statuses: Statuses) -> Iterator[tuple[str, str]]:
         inner = indent + ("" if is_root else "  " if is_last else "│ ")
         children = below.get(step.id, [])
         stack += [(child, inner, child is children[-1], False) for child in reversed(children)]
-    for title, late in (("on_failure", workflow.on_failure), ("finally", workflow.at_last)):
+    for title, late in (("on_failure", workflow.on_failure), ("finally", workflow.finally_steps)):
         if late:
             yield f"{title}:", ""
             yield from ((f"  {_marked(step.id, statuses)}", caption(step)) for step in late)
@@ -112,7 +112,7 @@ def edges(workflow: Workflow) -> Iterator[tuple[str, str, bool]]:
     """From each need to what needs it; and along the steps of ``on_failure`` and ``finally``, which are late."""
     for step in workflow.steps:
         yield from ((need, step.id, False) for need in step.needs)
-    for late in (workflow.on_failure, workflow.at_last):
+    for late in (workflow.on_failure, workflow.finally_steps):
         yield from ((before.id, after.id, True) for before, after in pairwise(late))
 
 

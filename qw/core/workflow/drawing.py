@@ -60,7 +60,7 @@ def _rows(workflow: Workflow) -> Iterator[list[Step]]:
         row = sorted(rows[n], key=lambda step: _middle(step, place))
         place |= {step.id: (m + 0.5) / len(row) for m, step in enumerate(row)}
         yield row
-    yield from ([step] for step in (*workflow.on_failure, *workflow.at_last))
+    yield from ([step] for step in (*workflow.on_failure, *workflow.finally_steps))
 
 
 def _middle(step: Step, place: dict[str, float]) -> float:

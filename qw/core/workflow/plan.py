@@ -189,7 +189,7 @@ def _done(view: View) -> Iterator[Action]:
             yield from view.taken([Mark(detail=FINISHING, error=error)])
     if not (yield from _one_by_one(view, _finally(view), mark=FINISHING)):
         return
-    bad = [state for step in view.workflow.at_last if (state := view.states[step.id]).status.is_bad]
+    bad = [state for step in view.workflow.finally_steps if (state := view.states[step.id]).status.is_bad]
     if error:
         yield Finish(status=RunStatus.FAILED, error=error)
     elif bad:
@@ -223,7 +223,7 @@ def _out(view: View) -> Iterator[Action]:
     reason = "the run was cancelled"
     yield from view.taken([Skip(step_id=step.id, reason=reason) for step in view.unstarted()])
     stops = [action for step in view.running() for action in _stop(step, view, reason)]
-    if view.run.detail != CANCELLING and (view.running() or view.workflow.at_last):
+    if view.run.detail != CANCELLING and (view.running() or view.workflow.finally_steps):
         yield from view.taken([Mark(detail=CANCELLING, error=view.error)])
     yield from view.taken(stops)
     if not view.running() and (yield from _one_by_one(view, _finally(view), mark=CANCELLING)):
@@ -304,7 +304,7 @@ def _has_something_to_undo(step: Step, view: View) -> bool:
 
 
 def _finally(view: View) -> list[Todo]:
-    return [(step.id, step, begin) for step in view.workflow.at_last]
+    return [(step.id, step, begin) for step in view.workflow.finally_steps]
 
 
 def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action, None, bool]:

@@ -41,7 +41,7 @@ class Workflow:
     inputs: Mapping[str, Input]
     steps: tuple[Step, ...]
     on_failure: tuple[Step, ...]
-    at_last: tuple[Step, ...] = ()  # finally
+    finally_steps: tuple[Step, ...] = ()  # finally
     outputs: Template | None = None
     timeout: timedelta | None = None
     concurrency: Concurrency | None = None
@@ -56,7 +56,7 @@ class Workflow:
     @cached_property
     def by_id(self) -> Mapping[str, Step]:
         """Its steps, with those of ``on_failure`` and ``finally``."""
-        return {step.id: step for step in (*self.steps, *self.on_failure, *self.at_last)}
+        return {step.id: step for step in (*self.steps, *self.on_failure, *self.finally_steps)}
 
     @cached_property
     def waits(self) -> bool:
@@ -111,15 +111,15 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     inputs = {} if "initialTask" in document else parse_inputs(document.get("input"), faults)
     placed = _steps(document, faults)
     late = _late_steps(document, "on_failure", faults)
-    at_last = _late_steps(document, "finally", faults)
+    finally_steps = _late_steps(document, "finally", faults)
     outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
     timeout = duration(document, "timeout", "", faults)
     if timeout == timedelta(0):
         faults.append(Fault(path="timeout", message="must be greater than 0"))
     concurrency = parse_concurrency(document, faults)
-    _check_ids([*placed, *late, *at_last], faults)
+    _check_ids([*placed, *late, *finally_steps], faults)
     _check_graph(placed, faults)
-    _check_names(placed, [*late, *at_last], inputs, faults)
+    _check_names(placed, [*late, *finally_steps], inputs, faults)
     _check_whole("outputs", outputs, {step.id for _, step in placed}, inputs, faults)
     _check_whole("concurrency.key", concurrency.key if concurrency else None, (), inputs, faults)
     if faults:
@@ -131,7 +131,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         inputs=inputs,
         steps=tuple(steps[id_] for id_ in order({step.id: step.needs for step in steps.values()})),
         on_failure=tuple(step for _, step in late),
-        at_last=tuple(step for _, step in at_last),
+        finally_steps=tuple(step for _, step in finally_steps),
         outputs=outputs,
         timeout=timeout,
         concurrency=concurrency,

@@ -57,7 +57,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
     assert workflow.timeout == timedelta(hours=1)
     assert workflow.concurrency is not None
     assert workflow.concurrency.key_of("w", {"who": "me"}) == "w: me"
-    assert [one.id for one in workflow.at_last] == ["z"]
+    assert [one.id for one in workflow.finally_steps] == ["z"]
 
 
 @pytest.mark.parametrize(
