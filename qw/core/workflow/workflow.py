@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 
@@ -17,9 +17,11 @@ from qw.core.expression import Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
 from qw.core.task.payload import Json, JsonObject, storable_faults
+from qw.core.workflow.branches import exclusive_needs
 from qw.core.workflow.concurrency import Concurrency, parse_concurrency
 from qw.core.workflow.graph import cycle, order, uncovered
 from qw.core.workflow.inputs import Input, check_given, parse_inputs
+from qw.core.workflow.join import RunIf
 from qw.core.workflow.retry_policy import duration
 from qw.core.workflow.step import Step, StepKind, parse_step
 from qw.core.workflow.task_template import template
@@ -80,6 +82,21 @@ class Workflow:
         return {id_: str(root["workflow"]) for id_, root in payloads.items() if isinstance(root, dict)}
 
 
+def _joined(steps: dict[str, Step], document: JsonObject) -> dict[str, Step]:
+    """The steps, where one without ``run_if`` that needs both of two exclusive branches runs after either of them.
+
+    With the default, all_completed, it could never run: one of the branches is always skipped.
+    """
+    listed = document.get("steps")
+    silent = {one.get("id") for one in listed if isinstance(one, dict) and one.get("run_if") is None} if isinstance(
+        listed, list
+    ) else set()  # fmt: skip
+    return {
+        id_: replace(step, run_if=RunIf.NONE_FAILED) if id_ in silent and exclusive_needs(step, steps) else step
+        for id_, step in steps.items()
+    }
+
+
 def check_input(workflow: Workflow, given: JsonObject) -> JsonObject:
     """The input of a run: *given* with defaults filled in. Raise Invalid with every fault."""
     return check_given(workflow.inputs, given)
@@ -124,7 +141,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     _check_whole("concurrency.key", concurrency.key if concurrency else None, (), inputs, faults)
     if faults:
         return None
-    steps = {step.id: step for _, step in placed}
+    steps = _joined({step.id: step for _, step in placed}, document)
     return Workflow(
         name=name,
         description=description,

@@ -53,8 +53,8 @@ def branches(run_if: str | None, **more: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("run_if", ["any_completed", "none_failed", "all_done"])
-def test_the_step_after_two_exclusive_branches_runs(run_if: str) -> None:
+@pytest.mark.parametrize("run_if", [None, "any_completed", "none_failed", "all_done"])
+def test_the_step_after_two_exclusive_branches_runs(run_if: str | None) -> None:
     workflow = branches(run_if)
 
     assert plan(workflow, RUN, [])[1] == Skip(step_id="bank", reason="its condition was false")
@@ -64,8 +64,10 @@ def test_the_step_after_two_exclusive_branches_runs(run_if: str) -> None:
     assert started(plan(workflow, RUN, states)) == ["file"]
 
 
-def test_without_run_if_the_step_after_a_skipped_one_is_skipped() -> None:
-    actions = plan(branches(None), RUN, [done("card", 2), skipped("bank")])
+@pytest.mark.parametrize("run_if", [None, "all_completed"])
+def test_by_default_the_step_after_a_skipped_one_is_skipped(run_if: str | None) -> None:
+    steps = [step("card"), step("bank", **{"if": "input.n == 4"}), step("receipt", "card", "bank", run_if=run_if)]
+    actions = plan(read(*steps, step("file", "receipt")), RUN, [done("card", 2), skipped("bank")])
 
     assert actions[0] == Skip(step_id="receipt", reason="its need bank was skipped")
     assert isinstance(actions[-1], Finish)
@@ -106,7 +108,7 @@ EITHER = [
 
 @pytest.mark.parametrize(("one", "other"), EITHER)
 def test_a_join_over_branches_that_exclude_each_other_is_a_warning(one: str, other: str) -> None:
-    found = loads(yaml.safe_dump(joining(one, other)), "f.yaml").warnings
+    found = loads(yaml.safe_dump(joining(one, other, "all_completed")), "f.yaml").warnings
 
     (warning,) = found
     assert warning.path.startswith("f.yaml:")
@@ -114,10 +116,20 @@ def test_a_join_over_branches_that_exclude_each_other_is_a_warning(one: str, oth
     assert "run_if: none_failed" in warning.message
 
 
+@pytest.mark.parametrize(("one", "other"), EITHER)
+def test_a_join_of_exclusive_branches_without_run_if_runs_after_either(one: str, other: str) -> None:
+    found = loads(yaml.safe_dump(joining(one, other)))
+
+    assert found.warnings == ()
+    assert found.workflows["w"].by_id["receipt"].run_if is RunIf.NONE_FAILED
+    assert found.workflows["w"].by_id["file"].run_if is RunIf.ALL_COMPLETED
+
+
 @pytest.mark.parametrize(
     ("one", "other", "run_if"),
     [
         (*EITHER[0], "none_failed"),
+        (*EITHER[0], None),
         ("input.kind == 'card'", "input.kind == 'card'", None),
         ("input.kind == 'card'", "input.other == 'bank'", None),
         ("input.kind == 'card' || input.ok", "input.kind == 'bank'", None),

@@ -1,0 +1,112 @@
+"""Branches that exclude each other: of two steps whose conditions never both hold, one is always skipped."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+from qw.core.workflow.join import RunIf
+from qw.core.workflow.step import Step
+
+MAX_NEEDS = 50  # of one step that are compared with each other
+
+
+class Exclusive(NamedTuple):
+    """Two needs of a step, and the conditions that never both hold."""
+
+    one: str
+    other: str
+    conditions: tuple[str, str]
+
+
+def exclusive_needs(step: Step, steps: Mapping[str, Step]) -> Exclusive | None:
+    """Two of the steps that *step* needs of which one is always skipped, as far as the conditions show it."""
+    if not 2 <= len(step.needs) <= MAX_NEEDS:
+        return None
+    required = {need: list(_required(need, steps)) for need in step.needs}
+    conditional = [need for need, above in required.items() if any(one.condition is not None for one in above)]
+    for one, other in combinations(conditional, 2):
+        if pair := _exclusive(required[one], required[other]):
+            return Exclusive(one, other, pair)
+    return None
+
+
+_NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.Lt: ast.GtE,
+    ast.Gt: ast.LtE,
+    ast.In: ast.NotIn,
+}
+_NEGATED |= {negated: op for op, negated in _NEGATED.items()}
+
+
+class _Atom(NamedTuple):
+    """A part of a condition that must hold: a comparison, or (with no operator) whether *left* is true."""
+
+    left: str
+    op: type[ast.cmpop] | None
+    right: str
+    is_constant: bool = False
+    holds: bool = True
+
+    def excludes(self, other: _Atom) -> bool:
+        if self.left != other.left:
+            return False
+        if self.op is ast.Eq and other.op is ast.Eq and self.is_constant and other.is_constant:
+            return self.right != other.right
+        if self.right != other.right:
+            return False
+        if self.op is None or other.op is None:
+            return self.op is other.op and self.holds is not other.holds
+        return _NEGATED.get(self.op) is other.op
+
+
+def _required(step_id: str, steps: Mapping[str, Step]) -> Iterator[Step]:
+    """The step, and those without which it is skipped."""
+    stack, seen = [step_id], {step_id}
+    while stack:
+        step = steps[stack.pop()]
+        yield step
+        if step.run_if is RunIf.ALL_COMPLETED or (len(step.needs) == 1 and step.run_if is not RunIf.ALL_DONE):
+            stack += [need for need in step.needs if need not in seen]
+            seen.update(step.needs)
+
+
+def _exclusive(some: list[Step], others: list[Step]) -> tuple[str, str] | None:
+    """Two conditions, one of each side, that never hold both."""
+    shared = {step.id for step in some} & {step.id for step in others}
+    for one in some:
+        for other in others:
+            if one.condition is None or other.condition is None or one.id in shared or other.id in shared:
+                continue
+            atoms = _atoms(other.condition.expression.tree)
+            if any(mine.excludes(theirs) for mine in _atoms(one.condition.expression.tree) for theirs in atoms):
+                return one.condition.expression.source, other.condition.expression.source
+    return None
+
+
+def _atoms(node: ast.expr, holds: bool = True) -> list[_Atom]:
+    """What must hold for *node* to be true (or false); what is not understood is left out."""
+    match node:
+        case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And) is holds:
+            return [atom for value in values for atom in _atoms(value, holds)]
+        case ast.BoolOp():
+            return []
+        case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
+            return _atoms(operand, not holds)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _comparison(left, type(op), right, holds)
+    return [_Atom(ast.unparse(node), None, "", holds=holds)]
+
+
+def _comparison(left: ast.expr, op: type[ast.cmpop], right: ast.expr, holds: bool) -> list[_Atom]:
+    op = {ast.Is: ast.Eq, ast.IsNot: ast.NotEq}.get(op, op)
+    if not holds:
+        if op not in _NEGATED:
+            return []
+        op = _NEGATED[op]
+    if isinstance(left, ast.Constant) and op in (ast.Eq, ast.NotEq):
+        left, right = right, left
+    return [_Atom(ast.unparse(left), op, ast.unparse(right), isinstance(right, ast.Constant))]
