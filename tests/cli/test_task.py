@@ -263,7 +263,7 @@ def test_a_run_is_named_by_its_beginning(qw: Qw) -> None:
     assert qw("workflow", "show", run[:18], "-o", "json").json["id"] == run
     assert qw("why", run[:18], "-o", "json").json["id"] == run
     assert len(qw("task", "list", "--run", run[:18], "--quiet").ids) == 1
-    assert "is completed; only a run that goes on" in qw("workflow", "cancel", run[:18]).err
+    assert "is completed; only a run in progress" in qw("workflow", "cancel", run[:18]).err
 
 
 def test_a_list_says_what_each_task_does(qw: Qw) -> None:
