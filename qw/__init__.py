@@ -96,7 +96,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: the command line starts with none of them."""
+    """Import a public name on first access, so that importing `qw` stays cheap for the command line."""
     if name not in _HOMES:
         raise AttributeError(f"module 'qw' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -59,10 +59,12 @@ def enqueue(
     headers: dict[str, str] | None = None,
     id: UUID | None = None,
 ) -> UUID:
-    """Enqueue a task in the transaction of *conn* and return the id of the task that stands for it.
+    """Enqueue a task in the transaction of *conn* and return its id, or that of the task that holds its key.
 
-    Nothing is committed here: if the caller rolls back, there is no task. Raise Invalid for what cannot be stored;
-    what the database refuses (a unique key that is held) raises the driver's own error.
+    The caller commits: after a rollback there is no task. *priority* is 0 to 9, lower runs first; *max_retries* counts
+    all attempts; *timeout* limits each one. *on_conflict*: if an unfinished task holds *unique_key*, ``error`` raises
+    the driver's error, ``skip`` returns the holder. Raise Invalid for a task that cannot be stored; errors of the
+    database are raised as the driver raises them.
     """
     task = NewTask(
         type=type,

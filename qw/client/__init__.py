@@ -1,4 +1,4 @@
-"""The queue for programs: see `Client`."""
+"""The asyncio Python client: see `Client`."""
 
 from qw.client.client import COPY_BATCH, Client
 from qw.core.task import Enqueued, Status, Task

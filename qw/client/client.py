@@ -1,4 +1,4 @@
-"""The queue for programs: the daily verbs as methods of `Client`, the others by subject, as `Client.tasks`.
+"""The asyncio client. Enqueue, wait and result are methods of `Client`; other operations are grouped by subject.
 
 async with Client(url) as client:
     task = await client.enqueue("send_email", {"customerId": "zoe", "invoiceId": "INV-7"})
@@ -54,10 +54,16 @@ T = TypeVar("T")
 
 
 class Client:
-    """A context manager. With ``size=1`` it keeps one connection, opened when first used: right for a command."""
+    """The asyncio client; use it with ``async with``. Operations by subject: `Client.tasks`, `Client.runs`, …
+
+    *url* is a PostgreSQL URL, *size* the maximum number of pooled connections, *name* the application name shown by
+    PostgreSQL. With ``size=1`` there is one connection, opened on first use: suitable for a command-line tool.
+    All methods raise Unreachable when there is no contact with the database, Unavailable when it cannot serve the call
+    now (a later try may succeed), LacksRight when the role may not do it.
+    """
 
     def __init__(self, url: str, *, size: int = 10, name: str = "qw client", timeout: float = TIMEOUT) -> None:
-        """*timeout*: seconds to wait for a free connection before Unavailable is raised."""
+        """*timeout*: seconds to wait for a free connection; then Unavailable is raised."""
         self._url, self._size, self._name, self._timeout = url, size, name, timeout
         self._make()
 
@@ -82,10 +88,10 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Enqueues under way get a few seconds to be stored; later calls raise Unavailable."""
+        """Close the client. Pending enqueues get up to 5 seconds to commit; later calls raise Unavailable."""
         await self._stack.aclose()
 
-    # -- into the queue
+    # -- enqueue
 
     async def enqueue(
         self,
@@ -107,11 +113,13 @@ class Client:
         id: UUID | None = None,
         conn: Connection | None = None,
     ) -> Enqueued:
-        """Enqueue a task; it is committed when this returns, or with *conn*'s transaction where that is given.
+        """Enqueue a task, committed when this returns; with *conn*, it commits with that connection's transaction.
 
-        Safe to repeat with the same *id* or *idempotency_key*. A *unique_key* held by a task that is not final raises
-        Conflict, unless *on_conflict* says ``skip`` (the holder stands for the task) or ``replace`` (a holder that
-        waits is cancelled first).
+        *priority* is 0 to 9; lower runs first. *run_at* needs a time zone; give *run_at* or *delay*, not both.
+        *max_retries* counts all attempts, including the first; *timeout* applies to each attempt.
+        Idempotent for the same *id* or *idempotency_key*. If an unfinished task holds *unique_key*: Conflict
+        (``on_conflict="error"``), the holder is returned (``skip``), or a waiting holder is cancelled first
+        (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored.
         """
         task = NewTask(
             type=type,
@@ -134,7 +142,7 @@ class Client:
     async def enqueue_task(
         self, task: NewTask, *, on_conflict: OnConflict = "error", conn: Connection | None = None
     ) -> Enqueued:
-        """The same for a task that is a value already."""
+        """Enqueue a `NewTask`; see `enqueue`."""
         check_new(task)
         if task.unique_key or task.idempotency_key:
             return await self._enqueue_keyed(task, on_conflict, conn)
@@ -152,9 +160,10 @@ class Client:
         return Enqueued(id=id, is_new=id == task.id)
 
     async def enqueue_many(self, new: Iterable[NewTask]) -> int:
-        """Enqueue many tasks by COPY, in transactions of 5,000. Returns how many are new. Safe to repeat.
+        """Enqueue many tasks with COPY, in transactions of 5,000. Return the number of new tasks. Idempotent by id.
 
-        Tasks with keys are stored one by one; a key that is taken counts as known.
+        Tasks with a unique or idempotency key are stored one by one; a task whose key is taken is skipped.
+        Raise Invalid for a task that cannot be stored; earlier batches stay committed.
         """
         count = 0
         batch: list[NewTask] = []
@@ -176,7 +185,10 @@ class Client:
         return count
 
     async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:
-        """The tasks once all of them are final. Raises NotFound, and TimedOut naming what is not final."""
+        """Wait until all tasks are final and return them.
+
+        Raise NotFound if one does not exist, TimedOut if some are not final after *timeout* (None: no limit).
+        """
         async with self._db.connection() as conn:
             known = {task.id for task in await tasks.get(conn, ids)}
         if missing := [id for id in ids if id not in known]:
@@ -198,33 +210,34 @@ class Client:
     @overload
     async def result(self, id: UUID, type: object, *, timeout: timedelta | None = None) -> Any: ...
     async def result(self, id: UUID, type: Any = None, *, timeout: timedelta | None = None) -> Any:
-        """Wait for the task and return its result, as a value of *type* where that is given.
+        """Wait until the task is final and return its result: as JSON, or validated as *type* if given.
 
-        Raise TaskFailed, TaskCancelled, NotFound, TimedOut after *timeout*, Invalid for a result that is no *type*.
+        Raise TaskFailed, TaskCancelled, NotFound, TimedOut after *timeout* (None: no limit), or Invalid if the result
+        does not validate as *type*.
         """
         from qw.client.results import result_of
 
         return result_of(await self.wait([id], timeout=timeout), id, type)
 
-    # -- by subject; each is imported when it is first used, so that a lone enqueue does not wait for it
+    # -- by subject; imported on first use, to keep start-up short for programs that only enqueue
 
     @property
     def definitions(self) -> DefinitionSets:
-        """What files define: diff and apply."""
+        """Definition files: diff and apply."""
         from qw.client.definitions import DefinitionSets
 
         return DefinitionSets(self._db)
 
     @property
     def events(self) -> Events:
-        """The event log, blocked events, relays."""
+        """Event log, blocked events, relays."""
         from qw.client.events import Events
 
         return Events(self._db)
 
     @property
     def health(self) -> Health:
-        """How the whole is doing: overview and measures."""
+        """Overview and metrics of the whole system."""
         from qw.client.health import Health
 
         return Health(self._db)
@@ -238,14 +251,14 @@ class Client:
 
     @property
     def rights(self) -> Rights:
-        """Which roles may do what."""
+        """Rights of database roles: grant, revoke, list."""
         from qw.client.rights import Rights
 
         return Rights(self._db)
 
     @property
     def runs(self) -> Runs:
-        """Runs of workflows: start, look, steer, repair."""
+        """Workflow runs: start, inspect, signal, approve, cancel, retry."""
         from qw.client.runs import Runs
 
         return Runs(self._db)
@@ -259,28 +272,28 @@ class Client:
 
     @property
     def schedules(self) -> Schedules:
-        """Schedules: look, change, fire."""
+        """Schedules: list, add, pause, resume, trigger, backfill, remove."""
         from qw.client.schedules import Schedules
 
         return Schedules(self._db)
 
     @property
     def tasks(self) -> Tasks:
-        """Tasks: find, explain, cancel, retry."""
+        """Tasks: get, find, cancel, retry, compensate; attempts and logs."""
         from qw.client.tasks import Tasks
 
         return Tasks(self._db)
 
     @property
     def workers(self) -> Workers:
-        """Workers: who runs, what they run, drain."""
+        """Workers: list, their running tasks, drain."""
         from qw.client.workers import Workers
 
         return Workers(self._db)
 
     @property
     def workflows(self) -> Workflows:
-        """Workflow definitions."""
+        """Workflow definitions: save, list, create, update, delete."""
         from qw.client.workflows import Workflows
 
         return Workflows(self._db)
@@ -289,7 +302,7 @@ class Client:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection of this client's, in autocommit mode: for `enqueue` within a transaction of the caller's."""
+        """A connection from this client's pool, in autocommit mode; pass it as *conn* to `enqueue` in a transaction."""
         async with self._db.connection() as conn:
             yield conn
 

@@ -33,7 +33,7 @@ class Coalescer:
         self._is_open = True
 
     async def enqueue(self, task: NewTask) -> bool:
-        """Store *task*; committed when this returns. False: it was there already. Raise Conflict if that is another."""
+        """Store *task*; committed when this returns. False: it existed. Raise Conflict if the id has other content."""
         if not self._is_open:
             raise Unavailable(not_open(self._link.name))
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -43,7 +43,7 @@ class Coalescer:
         return await answer
 
     async def close(self) -> None:
-        """Wait for what is being stored, a few seconds at most, and close the connection."""
+        """Wait up to CLOSE_SECONDS for pending enqueues, then close the connection."""
         self._is_open = False
         if self._flusher is not None:
             await asyncio.wait({self._flusher}, timeout=CLOSE_SECONDS)
@@ -62,13 +62,13 @@ class Coalescer:
             while self._waiting:
                 self._in_flight = batch = self._next_batch()
                 await self._write(batch)
-        except BaseException as error:  # cancelled: nobody must wait for ever
+        except BaseException as error:  # cancelled: no caller may wait forever
             _fail([*self._waiting], error)
             self._waiting.clear()
             raise
 
     def _next_batch(self) -> list[tuple[NewTask, asyncio.Future[bool]]]:
-        """The first that wait, up to an id that is among them already: the second to give it has its own answer."""
+        """The oldest waiting tasks, up to a duplicate id: a duplicate goes to the next batch, for its own answer."""
         batch: dict[UUID, tuple[NewTask, asyncio.Future[bool]]] = {}
         while self._waiting and len(batch) < BATCH and self._waiting[0][0].id not in batch:
             task, answer = self._waiting.popleft()
@@ -83,7 +83,7 @@ class Coalescer:
             if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
                 return
-            for one in batch:  # only the culprit's caller is told
+            for one in batch:  # one by one, so that only the caller of the faulty task gets the error
                 await self._write([one])
         except BaseException as error:
             _fail(batch, error)

@@ -1,4 +1,4 @@
-"""The connections of a client, as its parts use them."""
+"""The client's connections, as used by its namespaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qw.store.pool import Pool, Single, as_operator
 
 
 class Connections:
-    """Each comes in autocommit mode. They are the pool's: give them back soon."""
+    """Connections in autocommit mode, borrowed from the pool: return them soon."""
 
     def __init__(self, pool: Pool | Single) -> None:
         self._pool = pool
@@ -20,25 +20,25 @@ class Connections:
         return self._pool.connection()
 
     def operating(self) -> AbstractAsyncContextManager[Connection]:
-        """For what takes the right to operate. Raise LacksRight where this role has it not."""
+        """A connection for an operator action. Raise LacksRight if the role lacks the right to operate."""
         return as_operator(self._pool)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
-        """For several queries that see one and the same state; it writes nothing."""
+        """A read-only connection in a repeatable-read transaction: all queries see the same snapshot."""
         async with self.connection() as conn, conn.transaction():
             await conn.execute("set transaction isolation level repeatable read, read only")
             yield conn
 
 
 class Namespace:
-    """A part of the client: the verbs of one subject."""
+    """Base of the client's namespaces, such as `Client.tasks`."""
 
     def __init__(self, connections: Connections) -> None:
         self._db = connections
 
 
 def check_limit(limit: int, most: int) -> None:
-    """Raise Invalid for a *limit* of a list that is out of range, instead of a list that is shorter than asked for."""
+    """Raise Invalid for a *limit* out of range, rather than return fewer rows than asked for."""
     if not 1 <= limit <= most:
         raise Invalid(Fault(path="limit", message=f"{limit} is out of range; it may be 1 to {most}"))

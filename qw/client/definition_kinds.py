@@ -1,4 +1,4 @@
-"""The kinds of definitions that files bring into the database: how each is looked up, put and removed there."""
+"""The kinds of definitions in files, with the functions that read, store and delete each kind in the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Documents: TypeAlias = Mapping[str, Json]
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredDefinitions:
-    """What a set of files says of one kind, by name: the values, and the documents that they were read from."""
+    """The definitions of one kind in a set of files, by name: parsed values and source documents."""
 
     values: Mapping[str, Any]
     documents: Mapping[str, JsonObject]
@@ -56,7 +56,7 @@ async def _remove_workflow(conn: Connection, name: str, document: JsonObject) ->
 
 
 async def _known_schedules(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
-    """Whether one is paused is the operator's affair. One that nobody applied has no document."""
+    """``paused`` is left out, because operators set it. A schedule that was never applied has no document."""
     found: dict[str, Json] = {}
     for name, schedule in wanted.values.items():
         if known := await schedules.get(conn, name):
@@ -75,7 +75,7 @@ async def _remove_schedule(conn: Connection, name: str, document: JsonObject) ->
 
 
 async def _known_queues(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
-    """Of those that were applied: how what the files say of them stands now."""
+    """For applied queues: the current values of the settings that the files define."""
     paused, limits = {one.name for one in await queues.paused(conn)}, await queues.limits(conn)
     return {
         name: _standing(wanted.values[name], document, owned[name], name in paused, limits.get(name))
@@ -111,16 +111,16 @@ async def _remove_queue(conn: Connection, name: str, document: JsonObject) -> No
 
 
 def _kept(kind: str, key: str) -> Section:
-    """A kind that is nothing but its document."""
+    """A kind stored only as its document."""
 
     async def known(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
         return owned
 
     async def put(conn: Connection, value: object, by: str) -> None:
-        """That the set owns it, is all."""
+        """Nothing more to store: the ownership row holds the document."""
 
     async def remove(conn: Connection, name: str, document: JsonObject) -> None:
-        """The same."""
+        """Nothing more to delete; see `put`."""
 
     return Section(kind=kind, key=key, known=known, put=put, remove=remove)
 

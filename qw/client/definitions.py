@@ -1,4 +1,4 @@
-"""`Client.definitions`: what files define, into the database: what would change, and the change, whole or not at all.
+"""`Client.definitions`: compare definition files with the database (diff) and apply them, in one transaction.
 
 A set of files has a name, its owner. What another set owns is refused, unless it is taken over. What a set applied
 before and does not define any more is only removed when asked for; where runs, schedules or workflows still need it,
@@ -44,7 +44,7 @@ class How(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DefinitionChange:
-    """What becomes of one definition. ``before`` and ``after`` are its documents, as far as they are known.
+    """The change of one definition. ``before`` and ``after`` are its documents; None where there is none.
 
     ``taken_from``: the set that owns it until now, another than this. ``needed_by``: what still uses one that goes.
     """
@@ -60,7 +60,7 @@ class DefinitionChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """In order of kind and name. ``warnings`` say what will not work yet."""
+    """Changes ordered by kind and name. ``warnings``: what is missing for them to work."""
 
     changes: list[DefinitionChange]
     warnings: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Changes:
 
 class DefinitionSets(Namespace):
     async def diff(self, files: Sequence[Definitions], *, owner: str, prune: bool = False) -> Changes:
-        """What `apply` would do. Raise Invalid where it would."""
+        """The changes that `apply` would make. Raise Invalid as `apply` does."""
         async with self._db.connection() as conn:
             return await _changes(conn, _Set.of(files, owner), prune=prune)
 
@@ -86,11 +86,11 @@ class DefinitionSets(Namespace):
         take_over: bool = False,
         force: bool = False,
     ) -> Changes:
-        """Make the database say what *files* say, in one transaction, and keep who did it. Safe to repeat.
+        """Apply *files* to the database in one transaction and record *by* in the history. Idempotent.
 
-        With *prune* definitions are removed that this owner applied before and does not define any more; their runs
-        go on. Raise Invalid; Conflict for what another set owns unless *take_over*, for removing what is needed unless
-        *force*.
+        *prune* also deletes definitions that *owner* applied before and no longer defines; their runs continue.
+        Raise Invalid for faulty definitions; Conflict for definitions of another owner (unless *take_over*) and for
+        deleting definitions still in use (unless *force*).
         """
         wanted = _Set.of(files, owner)
         async with self._db.operating() as conn, conn.transaction():
@@ -120,24 +120,24 @@ class DefinitionSets(Namespace):
         prune: bool = False,
         replace: bool = False,
     ) -> list[ImportedSchedule]:
-        """Make the schedules of *owner* those of a crontab's *jobs*, in one transaction. Safe to repeat.
+        """Add or update one schedule of *owner* for each job of a crontab, in one transaction. Idempotent.
 
-        *prune* removes those that no job stands for any more. Raise Conflict for the names that others have, unless
-        *replace*, and Invalid; then nothing is changed.
+        *prune* deletes schedules whose job is gone. Raise Conflict for names that another owner has (unless *replace*),
+        Invalid for jobs that cannot be schedules; in both cases nothing is changed.
         """
         from qw.client.schedule_import import import_crontab
 
         return await import_crontab(self._db, jobs, owner=owner, by=by, prefix=prefix, prune=prune, replace=replace)
 
     async def history(self, *, limit: int = 20) -> list[Applied]:
-        """Who applied what, the newest first."""
+        """The last *limit* applies, newest first: who applied what, and when."""
         async with self._db.connection() as conn:
             return await applied.history(conn, limit=limit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    """What a set of files defines, by kind."""
+    """The definitions of a set of files, by kind."""
 
     owner: str
     of_kind: Mapping[str, DesiredDefinitions]
@@ -146,7 +146,7 @@ class _Set:
 
     @classmethod
     def of(cls, files: Sequence[Definitions], owner: str) -> _Set:
-        """Raise Invalid for a name that two files define."""
+        """Merge the files. Raise Invalid for a name that two files define."""
         found = {section.kind: _wanted(section, files) for section in SECTIONS}
         return cls(
             owner=owner,
@@ -242,7 +242,7 @@ def _check_needed(found: Changes, *, force: bool) -> None:
 
 
 async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:
-    """The same, and of what goes, what still uses it."""
+    """*changes*, where each deletion also lists what still uses the definition."""
     gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED and one.kind in ("workflow", "command")}
     if not gone:
         return list(changes)
@@ -254,7 +254,7 @@ async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[Definiti
 
 
 async def _users(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[tuple[str, Reference]]:
-    """What will use which workflow or command once all is applied, and what runs now."""
+    """Users of each workflow and command after the apply, and its open runs and tasks."""
     gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED}
     documents = {one.name: one.document for one in await runs.workflows(conn)}
     documents |= wanted.of_kind["workflow"].documents
@@ -277,7 +277,7 @@ async def _users(conn: Connection, wanted: _Set, changes: Sequence[DefinitionCha
 
 
 async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> None:
-    """Every workflow that a step or a schedule starts is there once all is applied."""
+    """Check that every workflow started by a step or a schedule exists after the apply."""
     gone = {change.name for change in changes if change.how is How.REMOVED and change.kind == "workflow"}
     known = ({one.name for one in await runs.workflows(conn)} | set(wanted.workflows)) - gone
     faults = [

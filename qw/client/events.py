@@ -1,4 +1,4 @@
-"""`Client.events`: the log that streams replay, what is blocked, and how the relays fare."""
+"""`Client.events`: the event log, blocked events, and the state of the relays."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from qw.store import events, overview
 from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEvent, RelayState
 
 BATCH = 500
-LISTEN_SECONDS = 3600.0  # between two words that somebody reads
-PAUSE = 0.5  # seconds between two looks at the log
+LISTEN_SECONDS = 3600.0  # interval at which a reader renews the request for a log; see `Events.listen`
+PAUSE = 0.5  # seconds between two polls of the log
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelayOverview(RelayState, Lag):
-    """A daemon that takes events to the broker: how it fares, and how far it is behind."""
+    """The relay of one daemon: its state and its lag."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relaying:
-    """How events get to the broker, and commands from it. ``unpublished`` is exact to 10,000, ``oldest`` an age.
+    """State of publishing and consuming. ``unpublished`` is exact to 10,000; ``oldest`` is the age of the oldest event.
 
     ``blocked`` are those that cannot be published.
     """
@@ -44,12 +44,15 @@ class Events(Namespace):
     async def after(
         self, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
     ) -> list[LoggedEvent]:
-        """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
+        """Events of the log after *id*, in id order. *type* may contain ``*``.
+
+        No event appears later with an id lower than those returned: the last id is a safe cursor.
+        """
         async with self._db.connection() as conn:
             return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
 
     async def listen(self) -> None:
-        """Have events written to the log for the next day, where no setting does. To be said again while reading."""
+        """Enable the event log for the next day if no setting does. Renew it while reading."""
         async with self._db.connection() as conn:
             await events.want_to_read(conn, sorted(default_types(Format.CLOUDEVENTS)))
 
@@ -59,14 +62,14 @@ class Events(Namespace):
             return await events.last_event(conn)
 
     async def first_since(self, since: datetime) -> int:
-        """The id after which the events stand that were kept since then."""
+        """The cursor for reading from *since*: the id before the first event logged at or after that time."""
         async with self._db.connection() as conn:
             return await events.first_since(conn, since)
 
     async def follow(
         self, after: int, *, type: str | None = None, task_id: UUID | None = None
     ) -> AsyncIterator[LoggedEvent]:
-        """Events of the log after an id, for ever."""
+        """Events of the log after an id, without end: waits for new events."""
         listened = -math.inf
         while True:
             if time.monotonic() - listened > LISTEN_SECONDS:
@@ -80,7 +83,7 @@ class Events(Namespace):
                 await asyncio.sleep(PAUSE)
 
     async def replay(self, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
-        """Publish the log's events since then once more, under their old ids. Returns how many."""
+        """Publish the logged events since *since* again, with their original ids. Return the number of events."""
         async with self._db.operating() as conn:
             place, last = await events.first_since(conn, since), await events.last_event(conn)
             total = 0
@@ -91,12 +94,12 @@ class Events(Namespace):
                 total += count
 
     async def blocked(self, *, limit: int = 100) -> list[BlockedEvent]:
-        """Events that cannot be told, the first first."""
+        """Events that could not be published, oldest first."""
         async with self._db.connection() as conn:
             return await events.list_blocked(conn, limit=limit)
 
     async def drop_blocked(self, ids: Sequence[int] | None) -> list[int]:
-        """Give up blocked events by their ids, or all (None); those behind them are told then. Returns which went.
+        """Drop blocked events by id, or all (None); events behind them are then published. Return the dropped ids.
 
         Raise NotFound where one of *ids* is not blocked; then none went.
         """
@@ -109,12 +112,12 @@ class Events(Namespace):
             return dropped
 
     async def relays(self) -> list[RelayState]:
-        """How the relays of the living workers fare; empty: none relays."""
+        """The state of the relay of each live worker; empty: no worker runs a relay."""
         async with self._db.connection() as conn:
             return await events.states(conn)
 
     async def relaying(self) -> Relaying:
-        """The relays and consumers of the living workers, and what has not been published yet."""
+        """The relays and consumers of the live workers, and the backlog of unpublished events."""
         async with self._db.connection() as conn:
             lags = await events.lags(conn)
             relays = [

@@ -1,4 +1,4 @@
-"""`Client.health`: how the whole is doing."""
+"""`Client.health`: overview and metrics of the whole system."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from qw.store.workers import WorkerRow
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The whole in one look."""
+    """Queues, workers, failures and late schedules in one snapshot."""
 
     queues: list[QueueOverview]
     workers: list[WorkerRow]
     failures: list[Failures]
-    late: list[tuple[str, timedelta]]  # schedules that nobody serves, the longest overdue first
+    late: list[tuple[str, timedelta]]  # overdue schedules, longest overdue first
     relaying: Relaying
 
 
 class Health(Namespace):
     async def overview(self) -> Overview:
-        """Queues, workers, failures by type, late schedules and the broker. Counts no big table."""
+        """Queues, workers, failures by type, late schedules and the broker. Scans no large table."""
         found, relaying = await Queues(self._db).all(), await Events(self._db).relaying()
         async with self._db.connection() as conn:
             return Overview(
@@ -46,11 +46,11 @@ class Health(Namespace):
             return await overview.gauges(conn)
 
     async def attempt_measures(self) -> list[Measure]:
-        """What all daemons measured since the database was made."""
+        """Attempt counts and durations of all daemons, cumulative since the database was created."""
         async with self._db.connection() as conn:
             return await measures.find(conn)
 
     async def schedule_measures(self) -> list[ScheduleStats]:
-        """Those of the first 1,000 schedules, in name order."""
+        """Counts of fired and skipped ticks for the first 1,000 schedules, in name order."""
         async with self._db.connection() as conn:
             return await schedules.measures(conn)

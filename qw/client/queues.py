@@ -1,4 +1,4 @@
-"""`Client.queues`: what is in them, pauses and limits."""
+"""`Client.queues`: counts, pauses and limits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qw.store.ids import new_id
 from qw.store.queues import Pause
 from qw.store.tasks import QueueStats
 
-STRAYS = 1000  # tasks that change their place at a time when limits change
+STRAYS = 1000  # tasks moved per statement when limits change
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueOverview:
-    """A queue: what is in it, whether it is paused or limited, how long the task at its head has been there."""
+    """A queue: task counts, pause, limits, and the age of the task at its head."""
 
     stats: QueueStats
     pause: Pause | None
@@ -29,10 +29,10 @@ class QueueOverview:
 
 
 class Queues(Namespace):
-    """A queue exists as soon as it is named."""
+    """Queues need no creation: a queue exists once a task, a pause or a limit names it."""
 
     async def all(self) -> list[QueueOverview]:
-        """The queues that have or had tasks, and those that are paused or limited, in name order."""
+        """Queues that have or had tasks, are paused or are limited, in name order."""
         async with self._db.connection() as conn:
             stats = {each.queue: each for each in await tasks.stats(conn)}
             pauses = {each.name: each for each in await queues.paused(conn)}
@@ -49,31 +49,31 @@ class Queues(Namespace):
         ]
 
     async def stats(self) -> list[QueueStats]:
-        """Counts by queue, in name order."""
+        """Task counts by queue, in name order."""
         async with self._db.connection() as conn:
             return await tasks.stats(conn)
 
     async def pause(self, name: str, *, by: str) -> None:
-        """Let nothing more be claimed from the queue; what runs goes on. Safe to repeat."""
+        """Stop claims from the queue; running tasks continue. Idempotent. *by* is recorded."""
         _check_queue(name)
         async with self._db.operating() as conn:
             await queues.pause(conn, name, by=by)
 
     async def resume(self, name: str) -> bool:
-        """Let the queue's tasks be claimed again. False: it was not paused."""
+        """Allow claims from the queue again. Return False if it was not paused."""
         _check_queue(name)
         async with self._db.operating() as conn:
             return await queues.resume(conn, name)
 
     async def limit(self, name: str, limits: Limits) -> None:
-        """Limit a queue, in place of the limits that it had. What runs goes on and counts. Safe to repeat."""
+        """Replace the limits of a queue. Running tasks continue and count towards them. Idempotent."""
         _check_queue(name)
         async with self._db.operating() as conn:
             await queues.set_limits(conn, name, limits)
         await self.follow_limits(name)
 
     async def amend_limits(self, name: str, given: Mapping[str, Json]) -> Limits:
-        """Set the limits in *given*, leave those that it does not name. Returns what now stands."""
+        """Set the limits in *given* and leave the others. Return the resulting limits."""
         async with self._db.operating() as conn:
             before = (await queues.limits(conn)).get(name)
         found = limits_of({**(before.document() if before else {}), **given})
@@ -81,7 +81,7 @@ class Queues(Namespace):
         return found
 
     async def unlimit(self, name: str) -> bool:
-        """Let all that waits in a queue go, without limits. False: it had none."""
+        """Remove the limits of a queue; tasks held back by them become ready. Return False if it had none."""
         _check_queue(name)
         async with self._db.operating() as conn:
             was_limited = name in await queues.limits(conn)
@@ -91,7 +91,7 @@ class Queues(Namespace):
         return was_limited
 
     async def follow_limits(self, name: str) -> None:
-        """Bring what waits in a queue to where its limits, or their absence, have it wait. Safe to repeat."""
+        """Move the waiting tasks of a queue to match its current limits. Idempotent."""
         async with self._db.operating() as conn:
             while await queues.hold(conn, name, limit=STRAYS) or await queues.release(conn, name, limit=STRAYS):
                 pass

@@ -1,4 +1,4 @@
-"""The result of a final task, as a value of a type."""
+"""The result of a final task, as JSON or as a Python type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qw.core.task import Status, Task
 
 
 def result_of(found: Sequence[Task], id: UUID, type: Any = None) -> Any:
-    """The result of the one final task in *found*, which has that *id*; *type* None: as JSON."""
+    """The result of the final task *id* in *found*, as *type*; None: as JSON. Raise TaskFailed or TaskCancelled."""
     if not found:
         raise NotFound(f"task {id} does not exist any more")
     (task,) = found

@@ -1,4 +1,4 @@
-"""`Client.rights`: what roles that do not own the schema may do."""
+"""`Client.rights`: the rights of database roles that do not own the schema."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from qw.store import grants
 
 
 class Rights(Namespace):
-    """They are PostgreSQL's own: GRANTs on the tables and functions of the schema."""
+    """Rights are PostgreSQL GRANTs on the tables and functions of schema qw."""
 
     async def grant(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
-        """Give *role* a `Right`. Returns the statements; with *dry_run* they are not run."""
+        """Grant *role* a `Right`. Return the SQL statements; *dry_run* does not execute them."""
         wanted = _right(right)
         async with self._db.connection() as conn:
             given = await grants.granting(conn, role, wanted)
@@ -21,7 +21,7 @@ class Rights(Namespace):
         return given
 
     async def revoke(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
-        """Take a `Right` from *role*, which keeps its others. Raise Conflict when it was not granted that."""
+        """Revoke a `Right` from *role*; its other rights stay. Raise Conflict if it was not granted."""
         unwanted = _right(right)
         async with self._db.connection() as conn:
             has = (await grants.granted(conn)).get(role, [])
@@ -35,7 +35,7 @@ class Rights(Namespace):
         return given
 
     async def granted(self) -> dict[str, list[Right]]:
-        """Which roles were granted which rights, in name order."""
+        """The granted rights by role, in name order."""
         async with self._db.connection() as conn:
             return await grants.granted(conn)
 

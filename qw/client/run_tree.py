@@ -1,4 +1,4 @@
-"""A run as a tree: its steps with how their tasks fare, below them the runs and the items that they started."""
+"""A run as a tree: its steps with the state of their tasks, and the child runs and items that they started."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_ITEMS = 10  # of one foreach; those that failed, then those that run
 
 @dataclass(frozen=True, kw_only=True)
 class ShownItem:
-    """An item of a foreach that failed, was stopped or runs."""
+    """A failed, cancelled or running item of a foreach."""
 
     item: int
     status: str
@@ -34,7 +34,7 @@ class ShownItem:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownItems:
-    """How a foreach stands: counts, and the first MOST_ITEMS that are worth a look."""
+    """The items of a foreach: counts, and up to MOST_ITEMS failed or running items."""
 
     total: int
     started: int
@@ -45,7 +45,7 @@ class ShownItems:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownStep:
-    """A step of a run. One that has not begun is pending, and ``waits_for`` these steps.
+    """A step of a run. A step that has not started is pending; ``waits_for`` names the steps it waits for.
 
     ``attempts`` are those of its task; ``state`` is the task's status while that is not final. ``due_at``: when it is
     tried again, wakes up, or has waited enough. ``signal``: the name it waits for, where the definition tells it. A run
@@ -71,7 +71,7 @@ class ShownStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownRun:
-    """``steps`` is empty where the tree has MOST_RUNS already. ``told`` are signals, decisions, retries, cancels."""
+    """A run. ``steps`` is empty beyond MOST_RUNS runs. ``told``: its signals, decisions, retries and cancels."""
 
     run: StoredRun
     steps: Sequence[ShownStep] = ()
@@ -79,7 +79,7 @@ class ShownRun:
 
 
 async def read_tree(conn: Connection, run_id: UUID) -> ShownRun:
-    """Within one snapshot. Raise NotFound when there is no such run."""
+    """Read the tree in the caller's snapshot. Raise NotFound if there is no such run."""
     found = await _Reader(conn).run(run_id)
     if found is None:
         raise NotFound(f"run {run_id} does not exist")
@@ -109,7 +109,7 @@ class _Reader:
         return ShownRun(run=run, steps=[placed[name] for name in names], told=await runs.signals(self._conn, run_id))
 
     async def _workflow(self, run: StoredRun) -> Workflow | None:
-        """None: this qw cannot read the definition."""
+        """The definition; None if this version of qw cannot parse it."""
         try:
             return parse_workflow(run.workflow, (await runs.documents(self._conn, [run.version]))[run.version])
         except Invalid:

@@ -1,4 +1,4 @@
-"""`Client.runs`: runs of workflows, started, looked at, told things, repaired."""
+"""`Client.runs`: start, inspect, signal, approve, cancel and retry workflow runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOST = 1000  # runs in one answer
 
 @dataclass(frozen=True, kw_only=True)
 class RunDetails:
-    """A run with its steps, in the order they began."""
+    """A run with its steps, in start order."""
 
     run: StoredRun
     steps: list[StoredStep]
@@ -47,16 +47,16 @@ class RunDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedRun(RunDetails):
-    """All that is known of it: also the definition that it is pinned to, and what it was told."""
+    """A run with its steps, its pinned definition, and the signals, decisions, retries and cancels sent to it."""
 
     workflow: Workflow
     signals: list[StoredSignal]
 
 
 class Runs(Namespace):
-    """What is said to a run or repaired in it is kept with it, and by whom."""
+    """Signals, decisions, cancels and repairs are recorded with the run, together with *by*."""
 
-    # -- started and looked at
+    # -- start and read
 
     async def start(
         self,
@@ -68,11 +68,12 @@ class Runs(Namespace):
         id: UUID | None = None,
         idempotency_key: str | None = None,
     ) -> UUID:
-        """Start a run of the newest version; its first tasks exist when this returns.
+        """Start a run of the newest version of workflow *name* and return its id. Its first tasks are committed then.
 
-        Safe to repeat by *id* or *idempotency_key*, which raises Conflict when workflow or input are others.
+        Idempotent by *id* or *idempotency_key*; Conflict if either was used with another workflow or input.
 
-        The first tasks wait until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
+        The first tasks wait until *run_at*. *filed_under*: id of the workflow to list the run under, if another.
+        Raise NotFound for an unknown workflow, Invalid for input that does not fit its declaration.
         """
         async with self._db.connection() as conn, conn.transaction():
             return await start_run(
@@ -88,7 +89,7 @@ class Runs(Namespace):
     async def start_filed(
         self, workflow_id: UUID, input: JsonObject | None = None, *, idempotency_key: str | None = None
     ) -> UUID:
-        """Start a run of a filed workflow. Raise NotFound; Conflict when it is not active."""
+        """Start a run of a workflow given by id. Raise NotFound, or Conflict if it is not active."""
         stored = await Workflows(self._db).by_id(workflow_id)
         if not stored.is_active:
             raise Conflict("Cannot start inactive workflow")
@@ -103,12 +104,12 @@ class Runs(Namespace):
         filed_under: UUID | None = None,
         idempotency_key: str | None = None,
     ) -> UUID:
-        """Start a workflow that comes with qw; it is stored first where it is missing."""
+        """Start a workflow that ships with qw; store it first if missing."""
         await Workflows(self._db).save_shipped(name)
         return await self.start(name, input, run_at=run_at, filed_under=filed_under, idempotency_key=idempotency_key)
 
     async def get(self, id: UUID) -> RunDetails:
-        """A run with its steps."""
+        """A run with its steps. Raise NotFound."""
         async with self._db.connection() as conn:
             found = await runs.get(conn, [id])
             if not found:
@@ -116,13 +117,13 @@ class Runs(Namespace):
             return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
-        """The id of the one run whose id begins with *text* (at least four hexadecimal digits)."""
+        """The id of the only run whose id starts with *text* (at least four hexadecimal digits)."""
         from qw.client.short_ids import IdKind, resolve
 
         return await resolve(self._db, text, IdKind.RUN, path=path)
 
     async def workflow_names(self, ids: Collection[UUID]) -> dict[UUID, str]:
-        """By the id of a run, the name of its workflow."""
+        """The workflow name of each run, by run id."""
         async with self._db.connection() as conn:
             return await runs.workflow_names(conn, ids)
 
@@ -134,33 +135,33 @@ class Runs(Namespace):
         limit: int = 100,
         before: UUID = LAST_ID,
     ) -> list[StoredRun]:
-        """Matching runs, the newest first, at most 1,000; the next page begins *before* the last one's id."""
+        """Matching runs, newest first, at most 1,000. For the next page pass the last id as *before*."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             ids = await runs.find(conn, workflow=workflow, status=status, limit=limit, before=before)
             return await runs.get(conn, ids)
 
     async def wait(self, id: UUID, *, timeout: timedelta | None = None) -> RunDetails:
-        """The run once it is final."""
+        """Wait until the run is final and return it. Raise NotFound, or TimedOut after *timeout* (None: no limit)."""
         wait = Wait(timeout)
         while not (run := await self.get(id)).run.status.is_final:
             await wait.pause(f"run {id} is {run.run.status}")
         return run
 
     async def tree(self, id: UUID) -> ShownRun:
-        """A run with its steps, and the runs below it. Raise NotFound when there is no such run."""
+        """A run with its steps and child runs. Raise NotFound."""
         async with self._db.snapshot() as conn:
             return await read_tree(conn, id)
 
     async def inspect(self, id: UUID) -> InspectedRun:
-        """A run with its definition and what it was told. Raise NotFound when there is no such run."""
+        """A run with its definition, signals and decisions. Raise NotFound."""
         async with self._db.connection() as conn:
             return await _inspect(conn, id)
 
-    # -- told
+    # -- signal, approve, cancel
 
     async def cancel(self, id: UUID, *, by: str | None = None) -> None:
-        """Ask for the end of a run: nothing new starts, what runs is asked to stop. *by* is kept with the run."""
+        """Request cancellation of a run: no step starts any more, running steps are asked to stop."""
         async with self._db.operating() as conn:
             asked = await runs.cancel(conn, id, by=by)
         if not asked:  # the connection is given back first: a command has only one
@@ -168,9 +169,9 @@ class Runs(Namespace):
             raise Conflict(f"run {id} is {status}; only a run in progress can be cancelled")
 
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
-        """Tell a run something that a step of type ``wait_signal`` waits for, or will wait for.
+        """Send a signal to a run, for a step of type ``wait_signal`` that waits for it now or later.
 
-        Raise Conflict when the run is over.
+        Raise NotFound, or Conflict if the run is final.
         """
         raise_faults(storable_faults(payload, "payload"))
         raise_faults(storable_faults(by, "by"))
@@ -178,11 +179,11 @@ class Runs(Namespace):
             await runs.signal(conn, id, name, payload, sent_by=by)
 
     async def approve(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
-        """Let the approval *step* succeed; the only one that waits, when none is named. Returns the step."""
+        """Approve *step* (None: the only approval that waits). Return the step. Raise NotFound, Conflict or Invalid."""
         return await self._decide(id, step, True, by, comment)
 
     async def reject(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
-        """Let the approval *step* fail, and so the run, unless it bears that. Returns the step."""
+        """Reject the approval *step*: it fails, and the run with it unless ``continue_on_error``. Return the step."""
         return await self._decide(id, step, False, by, comment)
 
     async def _decide(self, id: UUID, step: str | None, approved: bool, by: str, comment: str) -> str:
@@ -196,7 +197,7 @@ class Runs(Namespace):
             await runs.tell(conn, id, approval_name(step), payload, sent_by=by)
         return step
 
-    # -- repaired
+    # -- repair
 
     async def retry(
         self,
@@ -207,22 +208,22 @@ class Runs(Namespace):
         document: JsonObject | None = None,
         by: str | None = None,
     ) -> None:
-        """Let a run that is over go on: from what failed, or from *step* again. What is done and not undone is kept.
+        """Retry a final run from its failed steps, or from *step*. Completed steps that were not compensated are kept.
 
-        Where *step* is a compensation that failed, that one is tried again, and the run stays one that was undone.
-        With the definition it started with; or the newest (*latest*); or *document*, which is for this run only. Its
-        tasks exist when this returns. *by* is kept with what the run was told. Raise NotFound; Conflict when it is not
-        over, or nothing failed; Invalid for a step or a definition that is none, or that cannot take the run's input.
+        If *step* is a failed compensation, that compensation is retried and the run stays compensated.
+        The run keeps its definition, or takes the newest (*latest*), or *document*, for this run only. Its tasks are
+        committed when this returns. Raise NotFound; Conflict if the run is not final or nothing failed; Invalid for an
+        unknown step, or a definition that is invalid or does not accept the run's input.
         """
         raise_faults(storable_faults(by, "by"))
         async with self._db.operating() as conn, conn.transaction():
             await _retry(conn, id, step=step, latest=latest, document=document, by=by)
 
     async def mark_compensated(self, id: UUID, step: str, *, by: str, comment: str = "") -> str:
-        """Let a compensation that failed count as done, since somebody has undone the step by hand. Returns its id.
+        """Mark a failed compensation as completed, because the step was undone by hand. Return the compensation's id.
 
-        The run goes on as if it had succeeded. Raise NotFound; Conflict when it has not failed;
-        Invalid when it is none.
+        The run continues as if it had succeeded. Raise NotFound; Conflict if it has not failed; Invalid if *step* is
+        not a compensation.
         """
         raise_faults(storable_faults([by, comment], "comment"))
         async with self._db.operating() as conn, conn.transaction():
@@ -247,7 +248,7 @@ class Runs(Namespace):
 
 
 def _approval(found: InspectedRun, step: str | None) -> str:
-    """The approval that is meant and not decided yet."""
+    """The id of the undecided approval *step*; None: of the only one."""
     if found.run.status.is_final:
         raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing left to approve or reject")
     ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
@@ -272,7 +273,7 @@ def _list(ids: list[str]) -> str:
 async def _retry(
     conn: Connection, run_id: UUID, *, step: str | None, latest: bool, document: JsonObject | None, by: str | None
 ) -> None:
-    """Let a run go on, and below it the runs that its failed steps started. The run above is locked first."""
+    """Retry a run and the child runs of its failed steps. The parent run is locked first."""
     version = await runs.lock(conn, run_id)
     if version is None:
         raise NotFound(f"run {run_id} does not exist")
@@ -304,7 +305,7 @@ async def _retry(
 
 
 def _check_below(again: Redo, states: Sequence[StepState]) -> None:
-    """A compensation that undoes other runs is retried by retrying those that could not be undone."""
+    """A compensation that undoes child runs is retried by retrying the child runs whose compensation failed."""
     for state in states:
         if again.is_back and state.step_id in again.steps and (state.child or state.items):
             what = f"run {state.child}" if state.child else "runs"

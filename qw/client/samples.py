@@ -1,4 +1,4 @@
-"""`Client.samples`: a database filled, and emptied, for people who try the API."""
+"""`Client.samples`: sample data for trying out the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sampled:
 
 class Samples(Namespace):
     async def add(self, *, per_type: int) -> Sampled:
-        """Add finished tasks and workflows; nothing where there is a task already."""
+        """Add finished tasks and workflows; do nothing if the database has tasks."""
         async with self._db.connection() as conn, conn.transaction():
             if not await overview.is_empty(conn):
                 return Sampled()
@@ -36,7 +36,7 @@ class Samples(Namespace):
         return Sampled(workflows=len(samples), tasks=tasks, lines=lines)
 
     async def clear(self) -> None:
-        """Delete all tasks, workflows and runs, while workers may be at work on them."""
+        """Delete all tasks, workflows and runs. Safe while workers are running."""
         for pause in (0.05, 0.2, 0.8):
             try:
                 return await self._clear()

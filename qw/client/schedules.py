@@ -1,4 +1,4 @@
-"""`Client.schedules`: looked up, changed, fired by hand.
+"""`Client.schedules`: list, add, pause, resume, trigger, backfill, remove.
 
 async with Client(url) as client:
     nightly = parse_schedule("nightly", {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "type": "noop"})
@@ -37,54 +37,54 @@ Change = Literal["added", "changed", "unchanged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Backfilled:
-    """Ticks of the past that were fired (or would be), and how many of the range had been already."""
+    """The past ticks fired (or, in a dry run, to be fired), and the number of ticks of the range fired before."""
 
     made: list[Fire]
     known: int
 
 
 class Schedules(Namespace):
-    """A schedule is named by its name or its id. *clock*, where it can be given, is for tests."""
+    """Schedules are referenced by name or id; NotFound if there is none. *clock* is for tests."""
 
-    # -- looked up
+    # -- read
 
     async def get(self, ref: Ref) -> StoredSchedule:
         async with self._db.connection() as conn:
             return await schedules.get(conn, ref) or await _missing(conn, ref)
 
     async def page(self, *, after: str = "", limit: int = 1000) -> list[StoredSchedule]:
-        """The schedules in name order, at most 1,000; the next page begins *after* the last one's name."""
+        """Schedules in name order, at most 1,000. For the next page pass the last name as *after*."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             return await schedules.page(conn, after=after, limit=limit)
 
     async def fires(self, ref: Ref, *, before: datetime = LAST_TICK, limit: int = 100) -> list[StoredFire]:
-        """What became of its ticks before one, the latest first, at most 1,000."""
+        """Outcomes of the ticks earlier than *before*, latest first, at most 1,000."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             stored = await schedules.get(conn, ref) or await _missing(conn, ref)
             return await fires.of_schedule(conn, stored.id, before=before, limit=limit)
 
     async def next(self, ref: Ref, *, count: int = 10) -> list[Tick]:
-        """Its next ticks, as if it were not paused; at most 1,000."""
+        """The next *count* ticks (at most 1,000), computed as if the schedule were not paused."""
         check_limit(count, MOST)
         stored = await self.get(ref)
         return upcoming(stored.schedule, stored.created_at, max(stored.mark, stored.read_at), count)
 
     async def late(self, *, by: timedelta = LATE, limit: int = 100) -> list[tuple[str, timedelta]]:
-        """Schedules that nobody serves: overdue by more than *by*, the longest first, and by how much."""
+        """Schedules overdue by more than *by*, with the delay, longest first: no daemon fires them."""
         async with self._db.connection() as conn:
             return await schedules.late(conn, by=by, limit=limit)
 
-    # -- changed
+    # -- change
 
     async def add(
         self, schedule: Schedule, *, id: UUID | None = None, replace: bool = False, clock: datetime | None = None
     ) -> tuple[UUID, Change]:
-        """Store a schedule; its first tick is after now. Safe to repeat by *id*, or with *replace*.
+        """Store a schedule; its first tick is after now. Idempotent by *id*, or with *replace*.
 
-        A name that is taken raises Conflict. With *replace* the schedule of that name is changed instead: it stays
-        paused if it is, and what was due before now will not fire.
+        Raise Conflict if the name is taken; *replace* updates that schedule instead: it stays paused if it is, and
+        ticks due before now are not fired. Raise Invalid for an unknown type, or input its workflow does not accept.
         """
         async with self._db.operating() as conn, conn.transaction():
             known = await schedules.lock(conn, schedule.name, clock=clock)
@@ -102,24 +102,24 @@ class Schedules(Namespace):
             return known.id, await _change(conn, known, schedule)
 
     async def pause(self, *refs: Ref) -> None:
-        """No tick fires until they are resumed: all of them, or none where one is missing. Safe to repeat."""
+        """Pause all given schedules, or none if one is missing. No tick fires until they are resumed. Idempotent."""
         async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs):
                 await schedules.pause(conn, stored.id)
 
     async def resume(self, *refs: Ref, clock: datetime | None = None) -> None:
-        """Go on with the first tick after now; those that came meanwhile are recorded as skipped.
+        """Resume with the first tick after now; ticks missed meanwhile are recorded as skipped.
 
-        All of them, or none where one is missing. Safe to repeat.
+        Resume all given schedules, or none if one is missing. Idempotent.
         """
         async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs, clock):
                 await _resume(conn, stored)
 
     async def trigger(self, ref: Ref, *, id: UUID | None = None) -> UUID:
-        """Fire now, whatever its times, pause and overlap say. Returns the id of the task or run.
+        """Fire now, regardless of times, pause and overlap. Return the id of the new task or run.
 
-        Safe to repeat by *id*. Raises what keeps its run from starting.
+        Idempotent by *id*. Raise the error that prevents its run from starting, if any.
         """
         async with self._db.operating() as conn, conn.transaction():
             stored = await _locked(conn, ref)
@@ -134,9 +134,9 @@ class Schedules(Namespace):
     async def backfill(
         self, ref: Ref, since: datetime, until: datetime, *, dry_run: bool = False, clock: datetime | None = None
     ) -> Backfilled:
-        """Fire the ticks from *since* to *until* that did not, whether skipped or from before the schedule was there.
+        """Fire the past ticks from *since* to *until* that did not fire: skipped, or before the schedule existed.
 
-        At most 1,000 at once, none older than 31 days, none after now; overlap does not count. Safe to repeat.
+        At most 1,000 ticks per call, none older than 31 days, none after now; overlap is ignored. Idempotent.
         """
         async with self._db.operating() as conn, conn.transaction():
             stored = await _locked(conn, ref, clock)
@@ -149,9 +149,9 @@ class Schedules(Namespace):
         return Backfilled(made=[making.fire for making in made], known=len(known))
 
     async def remove(self, *refs: Ref, clock: datetime | None = None) -> None:
-        """Delete them: all, or none where one is missing.
+        """Delete all given schedules, or none if one is missing.
 
-        What they made goes on, and what became of their ticks is kept for its time.
+        Their tasks and runs continue; the outcomes of their ticks are kept for the retention time.
         """
         async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs, clock):
@@ -159,7 +159,7 @@ class Schedules(Namespace):
 
 
 def upcoming(schedule: Schedule, created_at: datetime, after: datetime, count: int) -> list[Tick]:
-    """The next ticks after an instant, as people want to see them."""
+    """The next *count* ticks after an instant."""
     when = timing(schedule, created_at)
     return [shown(when, tick) for tick in islice(ticks_of(schedule, created_at, after), count)]
 
@@ -169,7 +169,7 @@ async def _locked(conn: Connection, ref: Ref, clock: datetime | None = None) -> 
 
 
 async def _all_locked(conn: Connection, refs: Sequence[Ref], clock: datetime | None = None) -> list[StoredSchedule]:
-    """Each once, in name order, so that two callers do not wait for each other. Raise NotFound with all missing."""
+    """Lock each schedule once, in name order, to avoid deadlocks. Raise NotFound naming all that are missing."""
     found: dict[UUID, StoredSchedule] = {}
     missing: list[Ref] = []
     for ref in sorted(dict.fromkeys(refs), key=str):
@@ -214,7 +214,7 @@ async def put(conn: Connection, schedule: Schedule) -> Change:
 
 
 async def _add(conn: Connection, schedule: Schedule, id: UUID, clock: datetime | None) -> bool:
-    """False: somebody added one of this name, or with this id, at this moment."""
+    """Return False if another transaction added this name or id concurrently."""
     await _check_target(conn, schedule)
     now = await schedules.now(conn, clock=clock)
     next = _first(schedule, id, created_at=now, mark=now, now=now)
@@ -234,7 +234,7 @@ async def _added_meanwhile(conn: Connection, name: str, id: UUID, clock: datetim
 
 
 def _is_same(known: StoredSchedule, schedule: Schedule) -> bool:
-    """Paused or not."""
+    """Whether both have the same definition, ignoring ``paused``."""
     return replace(known.schedule, paused=False) == replace(schedule, paused=False)
 
 
@@ -253,7 +253,7 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
 
 
 async def _check_target(conn: Connection, schedule: Schedule) -> None:
-    """Refuse what could not be made now: an unknown type, a workflow that is not there or wants other input."""
+    """Refuse a target that cannot be created now: an unknown type or workflow, or input it does not accept."""
     if isinstance(schedule.target, WorkflowTarget):
         await checked_input(conn, schedule.target.workflow, schedule.target.input)
         return
@@ -265,7 +265,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
 
 
 async def _pass_over(conn: Connection, stored: StoredSchedule, reason: SkipReason, detail: str) -> None:
-    """Record the ticks that are due and will not fire. What cannot be worked out has none."""
+    """Record the due ticks as skipped. A schedule whose ticks cannot be computed has none."""
     if stored.broken is not None:
         return
     try:

@@ -1,4 +1,4 @@
-"""`Client.tasks`: found, explained, repaired."""
+"""`Client.tasks`: get, find, count, cancel, retry and compensate tasks; attempts and logs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from qw.core.why import Reason
     from qw.store.workflows import CustomerCounts, CustomerTask
 
-# What workflows need is imported by the methods that do: a lone enqueue asks for the types, and shall not wait for it.
+# Workflow modules are imported inside the methods that need them: `qw enqueue` uses this module and must start fast.
 
-COUNTED = 10_000  # totals are exact up to here
+COUNTED = 10_000  # totals are exact up to this number
 ID_BATCH = 1000
 MOST = 1000  # tasks in one answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """How many match. From 10,000 on it is an estimate."""
+    """The number of matching tasks; an estimate from 10,000 on."""
 
     count: int
     is_estimate: bool = False
@@ -39,19 +39,19 @@ _Act = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, str]]]
 
 
 class Tasks(Namespace):
-    """What changes many says by id what happened; `explain` makes an error of an answer."""
+    """Bulk methods return the outcome of each task by id; `explain` turns an outcome into an error."""
 
     async def get(self, id: UUID) -> Task:
-        """The task as it stands now."""
+        """The current state of a task. Raise NotFound."""
         async with self._db.connection() as conn:
             return await _the_task(conn, id)
 
     async def find(
         self, match: Filter | None = None, *, under: UUID | None = None, limit: int = 100, before: UUID = LAST_ID
     ) -> list[Task]:
-        """Matching tasks, the newest first, at most 1,000; the page after them begins *before* the last one's id.
+        """Matching tasks, newest first, at most 1,000. For the next page pass the last id as *before*.
 
-        *under*: those under the filed workflow of that id only.
+        *under*: only tasks of the workflow with that id.
         """
         from qw.store import workflows
 
@@ -66,41 +66,41 @@ class Tasks(Namespace):
         return [task for task in found if match.status in (None, task.status)]
 
     async def find_ids(self, match: Filter | None = None, *, limit: int = 1000, before: UUID = LAST_ID) -> list[UUID]:
-        """The ids of matching tasks, the newest first: for many. The next page begins *before* the last one."""
+        """Ids of matching tasks, newest first. For the next page pass the last id as *before*."""
         async with self._db.connection() as conn:
             return await tasks.find(conn, match or Filter(), limit=limit, before=before)
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
-        """The id of the one task whose id begins with *text* (at least four hexadecimal digits)."""
+        """The id of the only task whose id starts with *text* (at least four hexadecimal digits)."""
         return await resolve(self._db, text, IdKind.TASK, path=path)
 
     async def resolve_any(self, text: str) -> UUID:
-        """The same for a task or a run."""
+        """As `resolve`, for a task or a run."""
         return await resolve(self._db, text, IdKind.ANY)
 
     async def unique_length(self, ids: Sequence[UUID]) -> int:
-        """How many characters of each of *ids* no other task or run begins with."""
+        """The length of prefix that makes each of *ids* unique among all tasks and runs."""
         return await unique_length(self._db, ids)
 
     async def attempts(self, id: UUID) -> list[Attempt]:
-        """The task's attempts that did not end as its final result, oldest first."""
+        """Earlier attempts of the task (those that did not give its final result), oldest first."""
         async with self._db.connection() as conn:
             await _the_task(conn, id)
             return await tasks.attempts(conn, id)
 
     async def logs(self, id: UUID, *, after: int = 0) -> list[LogLine]:
-        """The task's log lines after the line numbered *after*, oldest first."""
+        """Log lines of the task with an id greater than *after*, oldest first."""
         async with self._db.connection() as conn:
             await _the_task(conn, id)
             return await tasks.read_logs(conn, id, after=after)
 
     async def progress(self, id: UUID) -> tuple[float, str] | None:
-        """The fraction and text that the task last reported."""
+        """The last progress report: fraction from 0 to 1, and message; None if there is none."""
         async with self._db.connection() as conn:
             return await tasks.read_progress(conn, id)
 
     async def types(self) -> list[str]:
-        """The types that somebody has served."""
+        """All types that a worker has registered."""
         async with self._db.connection() as conn:
             return await types.names(conn)
 
@@ -111,17 +111,17 @@ class Tasks(Namespace):
             raise Invalid(f"unknown task type {type!r}: no worker has registered a handler for it{among(type, known)}")
 
     async def why(self, id: UUID) -> list[Reason]:
-        """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
+        """Why a task does not run or a run does not progress: the most important reason first. Raise NotFound."""
         from qw.client.why import why_waits
 
         return await why_waits(self._db, id)
 
     async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> dict[UUID, str]:
-        """Cancel what waits; with *running* also ask what runs to stop. Says by id what happened."""
+        """Cancel waiting tasks; *running* also asks running ones to stop. Return the outcome by id; see `explain`."""
         return await self._in_batches(ids, lambda c, some: tasks.cancel(c, some, running=running, reason=reason))
 
     async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Run failed, cancelled and retrying tasks again, now, with a fresh budget. Says by id what happened."""
+        """Retry failed, cancelled and retrying tasks now, with a new retry budget. Return the outcome by id."""
         return await self._in_batches(ids, tasks.retry)
 
     async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> dict[UUID, str]:
@@ -133,9 +133,9 @@ class Tasks(Namespace):
         return answers
 
     async def compensate_again(self, id: UUID, *, reason: str = "", idempotency_key: str | None = None) -> UUID:
-        """Enqueue the undoing of a task, whatever became of it, and even if it was undone before. Returns its id.
+        """Enqueue a compensation of a task, whatever its status, even if compensated before. Return the new task's id.
 
-        Each call undoes once more, unless its *idempotency_key* was used before.
+        Each call enqueues another compensation, unless its *idempotency_key* was used before.
         """
         raise_faults(storable_faults(reason, "reason"))
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
@@ -147,7 +147,7 @@ class Tasks(Namespace):
         return new
 
     async def count(self, match: Filter | None = None, *, under: UUID | None = None) -> Total:
-        """How many tasks match. Without a filter, or by status and queue only, always exact."""
+        """The number of matching tasks. Always exact without a filter, or by status and queue only."""
         from qw.store import workflows
 
         match = match or Filter()
@@ -163,7 +163,7 @@ class Tasks(Namespace):
             return Total(count=max(count, await tasks.estimate(conn, match)), is_estimate=True)
 
     async def workflow_ids(self, found: Sequence[Task]) -> Mapping[UUID, UUID]:
-        """The workflow that each task belongs to, by task."""
+        """The id of the workflow that each task belongs to, by task id."""
         from qw.store import workflows
 
         if not any(task.run_id or FILED_UNDER in (task.headers or {}) for task in found):
@@ -172,21 +172,21 @@ class Tasks(Namespace):
             return await workflows.filed_under(conn, found)
 
     async def of_customer(self, customer: str) -> list[CustomerTask]:
-        """The newest thousand tasks of a customer and of the runs they belong to."""
+        """The newest 1,000 tasks of a customer, including all tasks of their runs."""
         from qw.store import workflows
 
         async with self._db.connection() as conn:
             return await workflows.of_customer(conn, customer, limit=MOST)
 
     async def customer_counts(self, customer: str) -> list[CustomerCounts]:
-        """The same tasks, counted by run."""
+        """The tasks of `of_customer`, counted by run."""
         from qw.store import workflows
 
         async with self._db.connection() as conn:
             return await workflows.customer_counts(conn, customer)
 
     async def scheduled(self, *, limit: int = 1000) -> list[Task]:
-        """The tasks that wait for their time, the next first."""
+        """Tasks with a future start time, earliest first."""
         from qw.store import overview
 
         async with self._db.connection() as conn:
@@ -194,7 +194,7 @@ class Tasks(Namespace):
         return [task for task in found if task.status is Status.PENDING and task.run_at]
 
     async def last_errors(self, found: Sequence[Task]) -> dict[UUID, str]:
-        """Why those of the tasks that are not final failed their last attempt."""
+        """The error of the last failed attempt of each task that is not final."""
         from qw.store import overview
 
         waiting = [task.id for task in found if not task.status.is_final and (task.retries or task.crashes)]
@@ -204,21 +204,21 @@ class Tasks(Namespace):
             return await overview.last_errors(conn, waiting)
 
     async def first_logs(self, ids: Sequence[UUID], *, limit: int = 100) -> dict[UUID, list[LogLine]]:
-        """The first lines of each task's log."""
+        """The first *limit* log lines of each task."""
         from qw.store import overview
 
         async with self._db.connection() as conn:
             return await overview.logs(conn, ids, limit=limit)
 
     async def requeue(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Enqueue finished tasks again, as new tasks, in one transaction. Says by id what happened. Safe to repeat."""
+        """Enqueue copies of finished tasks, in one transaction. Return the outcome by id. Idempotent."""
         async with self._db.operating() as conn:
             return await tasks.requeue(conn, ids)
 
     async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
-        """Enqueue the undoing of completed tasks: the action that their types declare, for instance voiding.
+        """Enqueue compensations of completed tasks: the action that each type declares, such as voiding an invoice.
 
-        In one transaction. Says by id what happened. Safe to repeat: what was undone is not undone again."""
+        In one transaction. Return the outcome by id. Idempotent: a task is compensated once."""
         raise_faults(storable_faults(reason, "reason"))
         async with self._db.operating() as conn:
             done = await tasks.compensate(conn, ids, reason=reason)
@@ -226,7 +226,7 @@ class Tasks(Namespace):
 
 
 def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
-    """The error for an answer of `Tasks.cancel` or `Tasks.retry` that is not what was asked for."""
+    """The error for an outcome of `Tasks.cancel` or `Tasks.retry`; None if it did what was asked for."""
     if answer in ("cancelled", "asked", "retried"):
         return None
     if answer == "missing":
@@ -246,7 +246,7 @@ def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
 
 
 async def _tallied(db: Connections, match: Filter) -> int:
-    """How many have a status and are in a queue, or either, by the counts that are kept."""
+    """The number of tasks by status, queue or both, from the maintained counters."""
     async with db.connection() as conn:
         stats = [one for one in await tasks.stats(conn) if match.queue in (None, one.queue)]
     return sum(one.total if match.status is None else getattr(one, match.status) for one in stats)

@@ -1,4 +1,4 @@
-"""Waiting for something to become final, up to a deadline."""
+"""Polling until something is final, up to a deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two queries
 
 
 class Wait:
-    """The pauses between queries, longer each time. Raise TimedOut once *timeout* has passed; None: never."""
+    """Growing pauses between queries. Raise TimedOut once *timeout* has passed; None: no limit."""
 
     def __init__(self, timeout: timedelta | None) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()

@@ -1,4 +1,4 @@
-"""Why a task does not run, or a run does not go on: the facts, fetched; `qw.core.why` has the reasons."""
+"""Why a task does not run or a run does not progress: reads the facts from which `qw.core.why` derives reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qw.store.runs import StoredStep
 
 
 async def why_waits(db: Connections, id: UUID) -> list[Reason]:
-    """What keeps a task from running, or a run from going on; the strongest reason first. Raise NotFound."""
+    """The reasons why a task does not run or a run does not progress, most important first. Raise NotFound."""
     async with db.connection() as conn:
         facts = await why.facts(conn, id)
     if facts is not None:

@@ -1,4 +1,4 @@
-"""`Client.workers`: who runs, what they run, and their end."""
+"""`Client.workers`: list workers and their running tasks; drain them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from qw.store.workers import InHand, WorkerRow
 
 class Workers(Namespace):
     async def all(self) -> list[WorkerRow]:
-        """The workers that live, the newest first."""
+        """Live workers, newest first."""
         async with self._db.connection() as conn:
             return await workers.living(conn)
 
     async def running(self, worker: int) -> list[InHand]:
-        """What a worker runs, the longest-running first."""
+        """The running tasks of a worker, longest-running first."""
         async with self._db.connection() as conn:
             return await workers.running_in(conn, worker)
 
     async def drain(self, id: int) -> None:
-        """Ask a worker to drain and stop. Raise NotFound when it is not running."""
+        """Ask a worker to drain and stop. Raise NotFound if it is not running."""
         async with self._db.operating() as conn:
             if not await workers.drain(conn, id):
                 raise NotFound(f"worker {id} is not running; list running workers: qw worker list")

@@ -1,4 +1,4 @@
-"""`Client.workflows`: their definitions, under a name; and as people file them, under a title and an id."""
+"""`Client.workflows`: workflow definitions, by name (files) or by id and title (HTTP API)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from qw.store.runs import StoredWorkflow
 from qw.store.tasks import LAST_ID, Filter
 from qw.store.workflows import FiledWorkflow
 
-COUNTED = 10_000  # counts are exact up to here
+COUNTED = 10_000  # counts are exact up to this number
 
-MOST = 1000  # workflows in one answer, and tasks shown with a workflow
+MOST = 1000  # maximum workflows per page, and tasks shown with a workflow
 
-SHIPPED = ("invoice",)  # stored when they are first needed, so that nobody else may have the name
+SHIPPED = ("invoice",)  # stored on first use, so these names are reserved
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowProgress:
-    """The tasks under a workflow by status, exact to 10,000. ``to_come``: steps of open runs that have no task yet."""
+    """Tasks of a workflow by status, exact to 10,000. ``to_come``: steps of open runs that have no task yet."""
 
     workflow: FiledWorkflow
     counts: Mapping[Status, int]
@@ -50,22 +50,22 @@ class WorkflowProgress:
 
 
 class Workflows(Namespace):
-    """Runs are started by `Client.runs`."""
+    """To start runs see `Client.runs`."""
 
     # -- by name
 
     async def save(self, workflow: Workflow) -> None:
-        """Store a definition as the newest version; runs that started keep theirs."""
+        """Store a definition as the newest version; existing runs keep their version."""
         async with self._db.operating() as conn:
             await runs.save_workflow(conn, workflow.name, workflow.document)
 
     async def all(self) -> list[StoredWorkflow]:
-        """The stored workflows, in name order."""
+        """All stored workflows, in name order."""
         async with self._db.connection() as conn:
             return await runs.workflows(conn)
 
     async def get(self, name: str) -> StoredWorkflow:
-        """The newest version. Raise NotFound when there is none of that name."""
+        """The newest version of a workflow. Raise NotFound."""
         async with self._db.connection() as conn:
             found = await runs.workflows(conn, name)
             known = [] if found else [workflow.name for workflow in await runs.workflows(conn)]
@@ -73,12 +73,12 @@ class Workflows(Namespace):
             raise NotFound(f"there is no workflow {name!r}{among(name, known)}")
         return found[0]
 
-    # -- by id, as filed
+    # -- by id
 
     async def find(
         self, *, is_active: bool | None = None, before: UUID = LAST_ID, limit: int = MOST
     ) -> list[FiledWorkflow]:
-        """The filed workflows, the newest first, at most 1,000."""
+        """Workflows with an id, newest first, at most 1,000."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             return await workflows.find(conn, is_active=is_active, before=before, limit=limit)
@@ -88,23 +88,23 @@ class Workflows(Namespace):
             return await workflows.count(conn, is_active=is_active)
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, FiledWorkflow]:
-        """Those of the workflows that exist."""
+        """The existing workflows among *ids*, by id."""
         if not ids:
             return {}
         async with self._db.connection() as conn:
             return {one.id: one for one in await workflows.find(conn, ids=list(ids), limit=len(ids))}
 
     async def by_id(self, id: UUID) -> FiledWorkflow:
-        """Raise NotFound when there is none."""
+        """A workflow by id. Raise NotFound."""
         async with self._db.connection() as conn:
             return _only(await workflows.find(conn, ids=[id]), id)
 
     async def create(
         self, title: str, document: Json, *, is_active: bool = True, idempotency_key: str | None = None
     ) -> FiledWorkflow:
-        """Store a workflow under a name made of *title*, which others may have too. Raise Invalid with every fault.
+        """Store a workflow under a name derived from *title*, which need not be unique. Raise Invalid with every fault.
 
-        Safe to repeat by *idempotency_key*.
+        Idempotent by *idempotency_key*.
         """
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
         workflow = await self.check(_slug(title), document)
@@ -123,7 +123,7 @@ class Workflows(Namespace):
     async def update(
         self, id: UUID, *, title: str | None = None, document: Json = None, is_active: bool | None = None
     ) -> FiledWorkflow:
-        """Change what is not None. A new document is a new version; runs that started keep theirs."""
+        """Update the fields that are not None. A new document is a new version; existing runs keep theirs."""
         stored = await self.by_id(id)
         workflow = None if document is None else await self.check(stored.name, document)
         async with self._db.operating() as conn, conn.transaction():
@@ -133,13 +133,13 @@ class Workflows(Namespace):
         return await self.by_id(id)
 
     async def delete(self, id: UUID) -> None:
-        """Delete a workflow; its runs go on. Raise NotFound when there is none."""
+        """Delete a workflow; its runs continue. Raise NotFound."""
         async with self._db.operating() as conn:
             if not await workflows.delete(conn, id):
                 raise NotFound(f"Workflow with ID {id} not found")
 
     async def progress(self, id: UUID) -> WorkflowProgress:
-        """How the runs of a workflow are getting on, with its newest thousand tasks."""
+        """Progress of the runs of a workflow, with its newest 1,000 tasks. Raise NotFound."""
         stored = await self.by_id(id)
         async with self._db.snapshot() as conn:
             counts = {
@@ -158,7 +158,7 @@ class Workflows(Namespace):
         )
 
     async def save_shipped(self, name: str) -> None:
-        """Store a workflow that comes with qw where it is missing."""
+        """Store a workflow that ships with qw if it is missing."""
         async with self._db.connection() as conn:
             is_stored = bool(await runs.workflows(conn, name))
             if not is_stored:
@@ -166,7 +166,7 @@ class Workflows(Namespace):
                 await runs.save_workflow(conn, workflow.name, workflow.document)
 
     async def check(self, name: str, document: Json) -> Workflow:
-        """The workflow in *document*, as one who may not choose programs may define it."""
+        """Parse a workflow from an untrusted client. Raise Invalid for unknown types and steps that run programs."""
         workflow = parse_workflow(name, document, lambda path: f"definition.{path}" if path else "definition")
         async with self._db.connection() as conn:
             known = await types.names(conn)
@@ -208,7 +208,7 @@ def _with_suffix(name: str) -> str:
 
 
 def _slug(title: str) -> str:
-    """A name for a workflow called *title*: itself where it can be."""
+    """A name for a workflow titled *title*: the title itself if it is a valid name."""
     if _NAME.fullmatch(title):
         return title
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()[:100]).strip("-")

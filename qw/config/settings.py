@@ -1,4 +1,4 @@
-"""The settings: one field each, with its default, its unit in the type, and a line about it."""
+"""The settings: one field each, with default, type and description."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Origin(StrEnum):
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """``/var/lib/qw`` for root and who has no home, ``qw`` in the user's data directory for everyone else."""
+    """``/var/lib/qw`` for root and users without a home directory, else ``qw`` in the user's data directory."""
     data = Path(os.path.expanduser(environ.get("XDG_DATA_HOME") or "~/.local/share"))
     if os.geteuid() == 0 or not data.is_absolute():
         return Path("/var/lib/qw")
@@ -42,7 +42,7 @@ def _setting(
     also: tuple[str, ...] = (),
     secret: bool = False,
 ) -> Any:
-    """A field with what `load` must know: variables besides its own (*also*), and whether it may hold a *secret*."""
+    """A field with metadata for `load`: additional environment variables (*also*), and whether it is a *secret*."""
     metadata = {"about": about, "read": read, "also": also, "secret": secret}
     if callable(default):
         return field(default_factory=default, metadata=metadata, repr=not secret)
@@ -51,7 +51,7 @@ def _setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of qw. ``origins`` has the place of each that is not its default."""
+    """All settings of qw; durations are timedeltas. ``origins``: where each setting that is not a default was set."""
 
     database_url: str | None = _setting(
         "PostgreSQL URL; empty: libpq's PG* variables; unset: a private PostgreSQL",
@@ -220,5 +220,5 @@ class Settings:
 
     @property
     def is_private(self) -> bool:
-        """No database is named, so the private one is meant."""
+        """Whether the private PostgreSQL is used, because no database URL is set."""
         return self.database_url is None

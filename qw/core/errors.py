@@ -1,17 +1,17 @@
-"""Every error qw raises on purpose.
+"""The exceptions of qw. All derive from QwError.
 
 QwError
-├── NotFound        the thing named does not exist
-├── Conflict        it exists, and its state forbids what was asked
-├── Invalid         the input is wrong; lists every fault with its place
-│   └── Misconfigured   the settings are wrong
-├── Unavailable     the database, or a broker, cannot do this now; a later try may succeed
-│   └── Unreachable     there is no contact with it
-├── Denied          the database lets nobody in by that name, or not do that
-│   └── LacksRight      its role lacks a right of qw's
-├── TimedOut        the timeout of the caller expired
-├── TaskFailed      the task whose result was asked for failed
-└── TaskCancelled   it was cancelled
+├── NotFound        the named object does not exist
+├── Conflict        the state of the object does not allow the operation
+├── Invalid         the input is invalid; lists every fault with its path
+│   └── Misconfigured   a setting is invalid
+├── Unavailable     the database or the broker cannot do this now; a later try may succeed
+│   └── Unreachable     no connection to it
+├── Denied          the database refused the login or the operation
+│   └── LacksRight      the role lacks a qw right
+├── TimedOut        the caller's timeout expired
+├── TaskFailed      the task whose result was requested failed
+└── TaskCancelled   the task whose result was requested was cancelled
 
 Each has a stable ``code``; the CLI maps it to an exit code and HTTP to a status, in one table each.
 """
@@ -25,15 +25,19 @@ from uuid import UUID
 
 
 class QwError(Exception):
+    """Base class. ``code`` is a stable, machine-readable name of the error class."""
+
     code = "error"
 
 
 class NotFound(QwError):
+    """The named object does not exist."""
+
     code = "not_found"
 
 
 class Conflict(QwError):
-    """``holder`` is the task that stands in the way, where there is one."""
+    """The state of an object does not allow the operation. ``holder``: id of the task that holds the key, if any."""
 
     code = "conflict"
 
@@ -44,7 +48,7 @@ class Conflict(QwError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing wrong with an input: ``path`` is where (``payload.items[3]``, ``f.yaml:9:14``), or empty."""
+    """One fault of an input. ``path``: where it is (``payload.items[3]``, ``f.yaml:9:14``), or empty."""
 
     path: str
     message: str
@@ -54,7 +58,7 @@ class Fault:
 
 
 class Invalid(QwError):
-    """The input is wrong. ``faults`` has every fault found, in the order of the input."""
+    """The input is invalid. ``faults``: every fault found, in input order."""
 
     code = "invalid"
 
@@ -64,19 +68,23 @@ class Invalid(QwError):
 
 
 class Misconfigured(Invalid):
+    """A setting is invalid, or the environment cannot run what it asks for."""
+
     code = "misconfigured"
 
 
 class Unavailable(QwError):
+    """The database or the broker cannot do this now; a later try may succeed."""
+
     code = "unavailable"
 
 
 class Unreachable(Unavailable):
-    """No contact: the other side did not answer, or ended the connection."""
+    """No connection to the database or the broker: it did not answer, or closed the connection."""
 
 
 class Denied(QwError):
-    """``remedy``: what would give the right, and who can do it, where that is not in the message."""
+    """The database refused the login or the operation. ``remedy``: how to get access, if not in the message."""
 
     code = "denied"
 
@@ -86,7 +94,7 @@ class Denied(QwError):
 
 
 class LacksRight(Denied):
-    """*right* is what *role* needs for what was asked; None: no right is enough, only the owner may. *held*: it has."""
+    """*role* lacks *right*; None: only the schema owner may do this. *held*: the rights that the role has."""
 
     def __init__(
         self, *, role: str, right: str | None, held: Collection[str] = (), reason: str = "", verb: str = ""
@@ -101,17 +109,19 @@ class LacksRight(Denied):
         super().__init__(message)
 
     def needed_for(self, verb: str, right: str | None) -> LacksRight:
-        """The same, named after the verb that was refused, and with the *right* that it takes as a whole."""
+        """A copy that names the refused *verb* and the *right* that the whole verb needs."""
         missing = None if right in self.held else right
         return LacksRight(role=self.role, right=missing, held=self.held, reason=self.reason, verb=verb)
 
 
 class TimedOut(QwError):
+    """The caller's timeout expired before the awaited state was reached."""
+
     code = "timed_out"
 
 
 class TaskFailed(QwError):
-    """``error`` is the text of the last attempt's error, ``attempts`` how many there were."""
+    """The awaited task failed. ``id``, ``type``; ``error``: text of the last error; ``attempts``: their number."""
 
     code = "task_failed"
 
@@ -121,7 +131,7 @@ class TaskFailed(QwError):
 
 
 class TaskCancelled(QwError):
-    """``reason`` is what whoever cancelled it said."""
+    """The awaited task was cancelled. ``id``, ``type``; ``reason``: as given by the canceller."""
 
     code = "task_cancelled"
 
@@ -131,13 +141,13 @@ class TaskCancelled(QwError):
 
 
 def guess(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` when *word* looks like one of *known*, else nothing."""
+    """``; did you mean 'x'?`` if *word* is similar to one of *known*, else an empty string."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def among(word: str, known: Iterable[str]) -> str:
-    """The same, and what is known: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
+    """As `guess`, followed by the known words: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
     names = ", ".join(known) or "none"
     hint = guess(word, names.split(", "))
     return f"{hint} Known are {names}" if hint else f"; known are {names}"

@@ -1,4 +1,4 @@
-"""`Handlers`: the object that knows which function runs which type. A daemon is given one; there is no global registry.
+"""`Handlers`: maps task types to functions. It is passed to the daemon; there is no global registry.
 
     app = Handlers()
 
@@ -7,10 +7,11 @@
         await context.log(f"resizing {path}")
         ...
 
-A handler takes the payload as keyword arguments (checked against its annotations), or whole as one pydantic model, or
-whole as a dict named ``payload``; a parameter named ``context`` gets the attempt. What it returns is the result.
-A plain function runs in a thread; ``process=True`` runs it in a process of its own, which can be killed. What a plain
-function returns is awaited when it can be: a decorator may have hidden that the function is async.
+A handler takes the payload as keyword arguments (validated against its annotations), as one pydantic model, or as a
+dict in a parameter named ``payload``; a parameter named ``context`` receives the `Context`. The return value is the
+task's result and must be JSON-serializable. Async functions run in the event loop, plain functions in a thread;
+``process=True`` runs a plain function in its own process, which can be killed. If a plain function returns an
+awaitable it is awaited, because a decorator may hide that a function is async.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
 
 
 class HandlerKind(StrEnum):
-    """Where a handler runs, and so which slots it takes."""
+    """Where a handler runs, which determines the concurrency slots it uses."""
 
     ASYNC = "async"
     THREAD = "thread"
@@ -45,10 +46,10 @@ class HandlerKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """A type and what runs it. ``arguments`` turns an attempt into the keyword arguments of ``function``.
+    """A task type and its function. ``arguments`` makes the keyword arguments of ``function`` from a context.
 
-    ``runs_in_loop``: it is a coroutine function, whatever slots it takes.
-    ``compensate`` undoes a completed task of this type. ``schema`` is the JSON Schema of the payload, None: anything.
+    ``runs_in_loop``: it is a coroutine function, whatever slots it uses.
+    ``compensate`` undoes a completed task of this type. ``schema``: JSON Schema of the payload; None: not restricted.
     """
 
     type: str
@@ -62,12 +63,12 @@ class Handler:
 
     @cached_property
     def version(self) -> str:
-        """A digest of the payloads that it takes, to tell it from handlers of this type in other versions of an app."""
+        """A hash of the payload schema: it differs between application versions with different payloads."""
         return hashlib.sha256(json.dumps(self.schema, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Handlers:
-    """A set of handlers by type."""
+    """A collection of handlers by task type."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
@@ -84,14 +85,16 @@ class Handlers:
         compensate: Compensation | None = None,
         strict: bool = False,
     ) -> Callable[[Function], Function]:
-        """Register the function for *type*. ``max_retries`` counts attempts in all; ``timeout`` is per attempt.
+        """Register the decorated function for *type*.
 
-        ``timeout`` None: an attempt may take as long as it likes.
-
-        ``slots`` says which slots it takes, where that is not where it runs: a coroutine that starts a process.
-        ``strict``: a payload that does not fit fails the task at once; else it is left to a worker with another version
+        *max_retries* counts all attempts, including the first. *timeout* limits each attempt: a timedelta or seconds,
+        None: no limit. *backoff*: the delays between attempts; None: `Backoff()`.
+        *slots*: the concurrency slots to use if not those of where it runs, as for a coroutine that starts a process.
+        *compensate*: a coroutine function that undoes a completed task.
+        *strict*: an invalid payload fails the task at once; otherwise the task is left to a worker with another version
         of the handler, or retried.
-        Raise Invalid for a function that cannot be a handler: a generator, a class, ``process=True`` on ``async def``.
+        Raise Invalid for a second handler of a type, and for a function that cannot be a handler: a generator, a class,
+        ``process=True`` with ``async def``.
         """
         policy = _policy(max_retries, timeout, backoff)
 
@@ -115,10 +118,10 @@ class Handlers:
         compensate: Compensation | None = None,
         strict: bool = False,
     ) -> TaskDecorator:
-        """Register the function under its name, or *name*. In its place stands what enqueues it with checked arguments.
+        """Register the decorated function under its name, or *name*, and replace it by a `TaskFunction`.
 
-        *queue* and *priority* are where its tasks go unless `TaskFunction.options` says otherwise; the rest is as
-        for `handler`.
+        *queue* and *priority* are the defaults of its tasks; `TaskFunction.options` overrides them. The other
+        parameters and errors are those of `handler`.
         """
         policy = _policy(max_retries, timeout, backoff)
         settings = TaskSettings(queue=queue, priority=priority)
@@ -144,7 +147,7 @@ class Handlers:
         compensate: Compensation | None,
         strict: bool,
     ) -> Callable[..., JsonObject]:
-        """Register *function*. *public* stands in its place in its module, where another process looks for it."""
+        """Register *function*. *public* is the object under its name in its module, as another process imports it."""
         if type in self._handlers:
             raise Invalid(f"two handlers for the type {type!r}")
         bound = binding(type, function)
@@ -163,7 +166,7 @@ class Handlers:
         return bound.payload
 
     def include(self, other: Handlers) -> None:
-        """Serve *other*'s types too; where both have one, *other*'s wins."""
+        """Add the handlers of *other*; they replace handlers of the same type."""
         self._handlers.update(other._handlers)
 
     def get(self, type: str) -> Handler | None:

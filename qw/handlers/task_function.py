@@ -1,4 +1,4 @@
-"""`TaskFunction`: a function that is a task type. Enqueueing it takes its arguments, checked as in a call."""
+"""`TaskFunction`: a function registered as a task type. It is enqueued with checked arguments, as in a call."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ R = TypeVar("R")
 
 
 class Enqueuer(Protocol):
-    """What tasks are enqueued through: a `qw.Client`."""
+    """An object that enqueues tasks: `qw.Client`."""
 
     async def enqueue_task(self, task: NewTask, *, on_conflict: OnConflict = ...) -> Enqueued: ...
 
 
 class TaskDecorator(Protocol):
-    """What `Handlers.task` returns. Types can take a context out of the signature only where it comes first."""
+    """The return type of `Handlers.task`. Typing can remove a context parameter only if it is the first one."""
 
     @overload
     def __call__(
@@ -40,7 +40,7 @@ class TaskDecorator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What an enqueue says beside the payload, as in `qw.core.task.NewTask`."""
+    """The options of an enqueue besides the payload; see `qw.core.task.NewTask`."""
 
     queue: str = DEFAULT_QUEUE
     priority: int = DEFAULT_PRIORITY
@@ -56,9 +56,9 @@ class TaskSettings:
 
 
 class Enqueueable(Generic[P]):
-    """A task type with settings for its tasks. Each method takes the arguments of the function, without the context.
+    """A task type with options for its tasks. Each method takes the function's arguments, without the context.
 
-    Arguments that the function does not take raise TypeError, values that do not fit its annotations Invalid; both name
+    Unexpected or missing arguments raise TypeError, values that do not match the annotations Invalid; both errors name
     the parameter.
     """
 
@@ -69,7 +69,7 @@ class Enqueueable(Generic[P]):
         self._settings = settings
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
-        """The task as a value: for `Client.enqueue_many`, and for `Client.enqueue_task` with ``conn=``."""
+        """The `NewTask` for these arguments, for `Client.enqueue_many` or `Client.enqueue_task`."""
         given = self._settings
         return NewTask(
             type=self.type,
@@ -87,11 +87,11 @@ class Enqueueable(Generic[P]):
         )
 
     async def enqueue(self, client: Enqueuer, /, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
-        """Enqueue a task; it is committed when this returns."""
+        """Enqueue a task, committed when this returns. Raises as `Client.enqueue` does."""
         return await client.enqueue_task(self.new(*args, **kwargs), on_conflict=self._settings.on_conflict)
 
     def enqueue_sync(self, conn: Connection, /, *args: P.args, **kwargs: P.kwargs) -> UUID:
-        """Enqueue a task in the transaction of any DB-API connection, as `qw.enqueue` does. Returns its id."""
+        """Enqueue a task in the transaction of a DB-API connection, as `qw.enqueue` does. Return its id."""
         given = self._settings
         if given.on_conflict == "replace":
             raise Invalid("enqueue_sync: on_conflict is 'error' or 'skip'; 'replace' needs a Client")
@@ -127,7 +127,7 @@ class Enqueueable(Generic[P]):
         headers: dict[str, str] | None = None,
         id: UUID | None = None,
     ) -> Enqueueable[P]:
-        """The same task type, enqueued with these settings. What is None stays as it was."""
+        """The same task type with other options. Options that are None keep their value."""
         given = {
             "queue": queue,
             "priority": priority,
@@ -148,7 +148,7 @@ class Enqueueable(Generic[P]):
 
 
 class TaskFunction(Enqueueable[P], Generic[P, C, R]):
-    """A function that `Handlers.task` registered. A call is a plain call of it, with the context if it takes one."""
+    """A function registered with `Handlers.task`. Calling it calls the function directly, without the queue."""
 
     __name__: str
 
@@ -161,7 +161,7 @@ class TaskFunction(Enqueueable[P], Generic[P, C, R]):
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> str:
-        """By its name, as functions are: a handler with ``process=True`` is sent to another process."""
+        """Pickle by name, as functions are: handlers with ``process=True`` are sent to another process."""
         return str(getattr(self, "__qualname__", self.type))
 
     def __repr__(self) -> str:

@@ -30,7 +30,11 @@ MOST_FAILURES = 1000  # failed tasks that `failures` looks at
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which tasks. None: any. ``error`` is a part of the error text; ``customer`` the payload's customerId."""
+    """A filter for tasks; fields that are None match all tasks, and a task must match all others.
+
+    ``customer`` is the ``customerId`` of the payload, ``error`` a substring of the error text. ``since`` (inclusive)
+    and ``until`` (exclusive) limit the creation time.
+    """
 
     status: Status | None = None
     type: str | None = None
@@ -54,9 +58,9 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueStats:
-    """Tasks of one queue by status. ``retrying`` is exact to 10,000; ``pending`` includes what waits for its time.
+    """Tasks of one queue by status. ``retrying`` is exact to 10,000; ``pending`` includes tasks with a future start.
 
-    ``enqueued``: all that there ever were.
+    ``enqueued``: tasks ever enqueued, including deleted ones.
     """
 
     queue: str

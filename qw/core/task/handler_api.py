@@ -1,6 +1,6 @@
-"""What handlers are given, and what they may raise.
+"""The handler API: the `Context` that handlers receive, and the exceptions that they may raise.
 
-What is raised inside an exception group means the same as alone; `qw.core.outcome` says what a mixture means.
+Inside an exception group these exceptions keep their meaning; see `qw.core.task.outcome` for mixed groups.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Snooze(Exception):
-    """Call me again after *delay*; this attempt costs nothing."""
+    """Run the task again after *delay* (timedelta or seconds). The attempt does not count against ``max_retries``."""
 
     def __init__(self, delay: timedelta | float, reason: str = "snoozed") -> None:
         self.delay = _duration(delay, "Snooze: delay")
@@ -27,11 +27,14 @@ class Snooze(Exception):
 
 
 class Reject(Exception):
-    """This task cannot succeed: it is failed now, whatever retries are left."""
+    """The task cannot succeed: it fails at once, without further retries."""
 
 
 class Retry(Exception):
-    """This attempt failed; try again, after *after* where the handler knows better than the backoff."""
+    """The attempt failed; retry it. *after* (timedelta or seconds) replaces the delay of the backoff.
+
+    The attempt counts against ``max_retries``.
+    """
 
     def __init__(self, reason: str, *, after: timedelta | float | None = None) -> None:
         self.after = None if after is None else _duration(after, "Retry: after")
@@ -49,21 +52,21 @@ def _duration(value: timedelta | float, name: str) -> timedelta:
 
 
 class Failure(Exception):
-    """This attempt failed for a reason that the message tells whole, so no traceback is kept; retried by policy."""
+    """The attempt failed and is retried by policy. The message is complete, so no traceback is stored."""
 
 
 class Misfit(Reject):
-    """The payload does not fit the handler here. It may fit another version of it, which runs elsewhere or will soon.
+    """The payload is invalid for this version of the handler, but may be valid for another one.
 
-    So, unlike other rejections, it is left to such a worker, or retried.
+    So, unlike other rejections, the task is left to a worker with another version, or retried.
     """
 
 
 class Context(Protocol):
-    """An attempt, seen from its handler.
+    """The attempt that a handler runs: task data, logging, progress, stored steps, transactions.
 
-    In a plain function every method blocks until it is done, `connection` is for ``with`` and gives a
-    `psycopg.Connection`, and what `step` calls is a plain function.
+    In a plain function all methods are blocking, `connection` is used with ``with`` and returns a
+    `psycopg.Connection`, and `step` takes a plain function.
     """
 
     @property
@@ -74,7 +77,7 @@ class Context(Protocol):
     def payload(self) -> JsonObject: ...
     @property
     def attempt(self) -> int:
-        """1 for the first try; only ever rises."""
+        """The number of the attempt: 1 for the first; never decreases."""
         ...
 
     @property
@@ -83,44 +86,47 @@ class Context(Protocol):
     def step_id(self) -> str | None: ...
     @property
     def parent_id(self) -> UUID | None:
-        """The task that this one compensates, if any."""
+        """The id of the task that this task compensates, if any."""
         ...
 
     @property
     def headers(self) -> dict[str, str]: ...
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of the task: its id."""
+        """The task's id as text: a key for external calls, the same in all attempts."""
         ...
 
     async def log(self, message: str, *, level: str = "INFO") -> None:
-        """Add a line (or several) to the task's log. Safe from any attempt; never raises for what the text holds."""
+        """Add one or more lines to the task's log. Accepts any text."""
         ...
 
     async def output(self, data: bytes, *, level: str = "INFO") -> None:
-        """Add what a program printed to the task's log, so that `qw run -f` prints the same bytes."""
+        """Add program output to the task's log; `qw run -f` prints the same bytes."""
         ...
 
     async def progress(self, fraction: float, message: str = "") -> None:
-        """Say how far the attempt is, from 0 to 1."""
+        """Report progress: a fraction from 0 to 1, and a message."""
         ...
 
     async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
-        """The stored result of *fn*, run once across all attempts of this task. The result must be JSON."""
+        """Run *fn* and store its result, which must be JSON; later attempts of the task return the stored result.
+
+        *name* identifies the step within the task. *fn* runs again if an attempt ended before its result was stored.
+        """
         ...
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
-        """A psycopg connection in a transaction that commits together with the completion of this attempt.
+        """A psycopg connection in a transaction that commits atomically with the completion of this attempt.
 
-        So its effects happen exactly once. Do not commit it. One per attempt, and the attempt's own: whatever is set on
-        it is nobody else's.
+        Its writes therefore take effect exactly once. Do not commit it. There is one per attempt; session settings
+        on it do not affect other users.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A finished task as the compensation sees it."""
+    """A completed task, as passed to its compensation."""
 
     task_id: UUID
     type: str
@@ -130,12 +136,12 @@ class Recorded:
 
 
 class Records(Protocol):
-    """What the compensation handler may ask of the database; the store implements it."""
+    """The queries of the compensation handler; implemented by the store."""
 
     async def completed_of_run(self, run_id: UUID) -> Sequence[Recorded]:
-        """The completed tasks of a run, compensations excluded, the last completed first."""
+        """The completed tasks of a run without compensations, latest completed first."""
         ...
 
     async def completed_task(self, task_id: UUID) -> Recorded | None:
-        """The task if it is completed, else None."""
+        """The task if completed, else None."""
         ...

@@ -1,4 +1,4 @@
-"""A task in its shapes: asked for (`NewTask`), claimed (`Claim`), looked at (`Task`); its past tries (`Attempt`)."""
+"""The task types: to be enqueued (`NewTask`), claimed (`Claim`), as stored (`Task`), past attempts (`Attempt`)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _MAX_KEY = 512  # characters
 _RESERVED_KEYS = ("requeue ", "compensate ")
 _MAX_HEADERS = 50
 
-RESERVED_HEADERS = "qw-"  # what qw says of its own tasks: the webhook they deliver, the role that enqueued them
-FILED_UNDER = "workflowId"  # the header by which a task without a run says which workflow it belongs to
+RESERVED_HEADERS = "qw-"  # prefix of headers set by qw: the webhook of a delivery, the enqueuing role
+FILED_UNDER = "workflowId"  # header with the id of the workflow that a task without a run belongs to
 
 
 class Status(StrEnum):
-    PENDING = "pending"  # waits for a worker or for its time
+    PENDING = "pending"  # waits for a worker or for its start time
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"  # final: retries or crashes used up, or rejected
-    RETRYING = "retrying"  # waits, with failed attempts behind it
+    RETRYING = "retrying"  # waits for another attempt after a failed one
     CANCELLED = "cancelled"
 
     @property
@@ -40,10 +40,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """How long to wait before another attempt, and after which errors there is one.
+    """The delay before the next attempt, and which errors are retried.
 
-    ``retry_on`` and ``give_up_on`` name exception classes (``TimeoutError``, ``ConnectError``); empty means any
-    error is retried. ``give_up_on`` wins.
+    The delay after the nth failed attempt is random, up to ``delay * factor ** (n - 1)`` and at most ``max_delay``.
+    ``retry_on`` and ``give_up_on`` contain names of exception classes (``TimeoutError``, ``ConnectError``). An empty
+    ``retry_on`` means all errors; ``give_up_on`` takes precedence.
     """
 
     delay: timedelta = timedelta(seconds=1)
@@ -53,7 +54,7 @@ class Backoff:
     give_up_on: tuple[str, ...] = ()
 
     def document(self) -> JsonObject:
-        """As it is stored with a task: seconds as numbers."""
+        """The JSON form stored with a task; durations are seconds."""
         return {
             "delay": self.delay.total_seconds(),
             "factor": self.factor,
@@ -64,7 +65,7 @@ class Backoff:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Backoff:
-        """What `document` made."""
+        """The inverse of `document`."""
         return cls(
             delay=timedelta(seconds=document.get("delay", 1)),
             factor=document.get("factor", 2),
@@ -76,9 +77,9 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a task is tried: ``max_retries`` attempts in all, each for at most ``timeout`` from its handler's start.
+    """The retry policy of a task type. ``max_retries`` counts all attempts, including the first.
 
-    ``timeout`` None: as long as it takes.
+    ``timeout`` limits each attempt, measured from the start of its handler; None: no limit.
     """
 
     max_retries: int = 3
@@ -88,7 +89,13 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class NewTask:
-    """A task as asked for. What is None is left to its type's policy. ``delay`` counts from the commit's ``now()``."""
+    """A task to be enqueued. ``max_retries``, ``timeout`` and ``backoff`` None: as the task type's policy says.
+
+    ``priority`` is 0 to 9, lower runs first. ``run_at`` needs a time zone; ``delay`` is relative to the database's
+    time at the enqueue; give at most one of them. ``max_retries`` counts all attempts, ``timeout`` limits each one.
+    At most one unfinished task may have a ``unique_key``. An ``idempotency_key`` returns the same task for as long as
+    the key is remembered. ``run_id``, ``step`` and ``parent_id`` are set by qw for workflow steps and compensations.
+    """
 
     type: str
     id: UUID
@@ -109,19 +116,19 @@ class NewTask:
 
 
 OnConflict = Literal["error", "skip", "replace"]
-"""What an enqueue does where an unfinished task holds its unique key."""
+"""What an enqueue does if an unfinished task holds its unique key; see `qw.Client.enqueue`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enqueued:
-    """The task that stands for an enqueue. ``is_new`` is False where its id or key was known."""
+    """The result of an enqueue. ``is_new`` is False if a task with this id or key existed; ``id`` is that task's."""
 
     id: UUID
     is_new: bool
 
 
 class Lane(NamedTuple):
-    """What is claimed together: one queue's tasks of one priority, in the order of their seq."""
+    """The unit of claiming: the ready tasks of one queue and one priority, in seq order."""
 
     queue: str
     priority: int
@@ -157,7 +164,12 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task as it stands in the database now. ``status`` and what follows come from the table its state row is in."""
+    """A task with its current state.
+
+    ``attempt`` is the number of the latest attempt; ``retries`` counts failed attempts since the last manual retry,
+    ``crashes`` the attempts lost with their worker. ``run_at``: when a waiting task is due. ``reason``: why it waits
+    or was cancelled. ``result`` is set for completed tasks, ``error`` for failed ones. ``worker``: id of the worker.
+    """
 
     id: UUID
     type: str
@@ -187,7 +199,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try that did not end as the task's final result."""
+    """A past attempt that did not give the task's final result."""
 
     task_id: UUID
     fence: int
@@ -201,7 +213,7 @@ class Attempt:
 
 
 def check_new(task: NewTask) -> None:
-    """Refuse a task that cannot be stored, listing every fault."""
+    """Raise Invalid, listing up to ten faults, for a task that cannot be stored."""
     faults = [
         *name_faults("type", task.type),
         *name_faults("queue", task.queue),
@@ -218,7 +230,7 @@ def check_new(task: NewTask) -> None:
 
 
 def name_faults(path: str, name: object) -> list[Fault]:
-    """What is wrong with *name* as that of a type or a queue."""
+    """Faults of *name* as the name of a type or queue."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return []
     message = f"{str(name)[:60]!r} is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"
@@ -232,7 +244,7 @@ def _range_fault(path: str, number: int | None, low: int, high: int) -> list[Fau
 
 
 def key_faults(path: str, text: str | None) -> list[Fault]:
-    """What is wrong with a unique or an idempotency key."""
+    """Faults of a unique or idempotency key."""
     if text is None:
         return []
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
@@ -274,7 +286,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def run_at_faults(at: datetime | None) -> list[Fault]:
-    """What is wrong with a time to run at."""
+    """Faults of a ``run_at``."""
     if at is None:
         return []
     if at.tzinfo is None:
