@@ -1,6 +1,6 @@
-"""The JSON Schema of a file of definitions, for editors: what keys there are, what they mean, and what they may hold.
+"""The JSON Schema of definition files, for editors: keys, descriptions and allowed values.
 
-It cannot say all that `loads` checks (names of steps, cycles, expressions); what it refuses, `loads` refuses too.
+It is weaker than `loads`, which also checks step references, cycles and expressions; what it rejects, `loads` rejects.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FLAG: JsonObject = {"type": ["boolean", "null"]}
 
 
 def editor_line(place: str) -> str:
-    """The first line of a file that tells editors where its schema is."""
+    """The first line of a definition file, which tells editors where the schema is."""
     return f"{EDITOR_LINE}{place}"
 
 
 def schema() -> JsonObject:
-    """Draft 2020-12."""
+    """The schema, in JSON Schema draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "qw: workflows, schedules, queues, commands, webhooks",
@@ -40,7 +40,8 @@ def schema() -> JsonObject:
             {
                 "version": {"const": 1},
                 "owner": _about(
-                    "The name of this set of files", {"type": ["string", "null"], "minLength": 1, "maxLength": 200}
+                    "Owner: the name of this set of files",
+                    {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
                 ),
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
@@ -51,7 +52,9 @@ def schema() -> JsonObject:
             }
         ),
         "$defs": {
-            "duration": _about("Such as 30s, 5m, 2h, 1d, PT5M, or seconds", {"type": ["string", "number", "null"]}),
+            "duration": _about(
+                "A duration: 30s, 5m, 2h, 1d, PT5M, or a number of seconds", {"type": ["string", "number", "null"]}
+            ),
             "names": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}, {"type": "null"}]},
             "retry": _retry(),
             "compensation": _compensation(),
@@ -74,13 +77,13 @@ def _workflow() -> JsonObject:
     qw: JsonObject = _closed(
         {
             "description": _TEXT,
-            "input": _about("What a start is asked for: name: type", _named({"$ref": "#/$defs/input"}, nullable=True)),
-            "outputs": _about("What a run comes to; expressions over its steps", _OBJECT),
-            "timeout": _duration("The longest that a run may take"),
+            "input": _about("Inputs of a run, by name", _named({"$ref": "#/$defs/input"}, nullable=True)),
+            "outputs": _about("Outputs of a run, by name: expressions over its steps", _OBJECT),
+            "timeout": _duration("Maximum duration of a run"),
             "concurrency": {"$ref": "#/$defs/concurrency"},
             "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 1, "maxItems": MAX_STEPS},
-            "on_failure": _about("Steps that run one by one after a failure", late),
-            "finally": _about("Steps that run one by one at the end, however it ends", late),
+            "on_failure": _about("Steps run one after another if the run fails", late),
+            "finally": _about("Steps run one after another at the end of every run, whatever its outcome", late),
         },
         required=["steps"],
     )
@@ -94,30 +97,31 @@ def _workflow() -> JsonObject:
 
 def _shared() -> JsonObject:
     condition: JsonObject = _about(
-        "An expression; the step is skipped where it is false", {"type": ["string", "boolean", "null"]}
+        "Condition (an expression); if false, the step is skipped", {"type": ["string", "boolean", "null"]}
     )
     return {
         "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"},
         "type": _about(
-            f"A handler's type, or one of {', '.join(kind for kind in StepKind if kind is not StepKind.TASK)}", _TEXT
+            f"A task type, or one of {', '.join(kind for kind in StepKind if kind is not StepKind.TASK)}", _TEXT
         ),
-        "run": _about("Text for the shell; values come by env: only", _TEXT),
+        "run": _about("Shell script; pass values through env", _TEXT),
         "shell": _shell(),
-        "with": _about("The payload; ${{ }} holds expressions", {"type": ["object", "null"]}),
-        "env": _about("Variables of run:", {"type": ["object", "null"]}),
+        "with": _about("Payload; may contain expressions: ${{ … }}", {"type": ["object", "null"]}),
+        "env": _about("Environment variables of run", {"type": ["object", "null"]}),
         "if": condition,
         "when": condition,
         "retry": {"$ref": "#/$defs/retry"},
-        "timeout": _duration("Of an attempt; of a wait"),
+        "timeout": _duration("Maximum duration of an attempt, or of a wait"),
         "queue": _TEXT,
-        "priority": _about("Lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
+        "priority": _about("Priority from 0 to 9; lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
     }
 
 
 def _shell() -> JsonObject:
     program: JsonObject = {"type": "array", "items": _TEXT, "minItems": 1}
     return _about(
-        "What reads run:; a list: a program, which gets its file", {"anyOf": [{"enum": [*SHELLS, None]}, program]}
+        "Interpreter of run: a shell, or a program with arguments (a list) that is given the script file",
+        {"anyOf": [{"enum": [*SHELLS, None]}, program]},
     )
 
 
@@ -128,10 +132,10 @@ def _step() -> JsonObject:
             **_shared(),
             "needs": needs,
             "depends": needs,
-            "run_if": _about("When it starts, in regard to what it needs", {"enum": [*RunIf, None]}),
-            "continue_on_error": _about("What needs it goes on although it failed", {"type": "boolean"}),
-            "compensate": _about("Undoes the step when the run fails later", {"$ref": "#/$defs/compensation"}),
-            "foreach": _about("Once for each item of a list", {"type": ["array", "string", "null"]}),
+            "run_if": _about("Outcome of the needed steps for which this step starts", {"enum": [*RunIf, None]}),
+            "continue_on_error": _about("If the step fails, the run continues as if it had not", {"type": "boolean"}),
+            "compensate": _about("Undoes the step if the run fails later", {"$ref": "#/$defs/compensation"}),
+            "foreach": _about("Run the step once for each item of this list", {"type": ["array", "string", "null"]}),
             "matrix": _matrix(),
             "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
         },
@@ -143,13 +147,13 @@ def _matrix() -> JsonObject:
     axis: JsonObject = {"type": ["array", "string"]}
     entries: JsonObject = {"type": ["array", "string"], "items": _OBJECT}
     return _about(
-        "Once for each combination of lists",
+        "Run the step once for each combination of the values of these lists",
         {
             "type": ["object", "null"],
             "minProperties": 1,
             "properties": {
-                "exclude": _about("Takes away the combinations that have all of these values", entries),
-                "include": _about("Adds values to combinations that it fits, or combinations of its own", entries),
+                "exclude": _about("Removes the combinations that have all values of an entry", entries),
+                "include": _about("Adds values to matching combinations, or else new combinations", entries),
             },
             "additionalProperties": axis,
         },
@@ -169,10 +173,14 @@ def _compensation() -> JsonObject:
 def _retry() -> JsonObject:
     return _closed(
         {
-            "max_retries": _about("Attempts in all", {"type": ["integer", "null"], "minimum": 1}),
-            "delay": _duration("Before the second attempt"),
-            "backoff": _about("The delay grows by this factor", {"type": "number", "minimum": 1, "maximum": 1000}),
-            "max_delay": _duration("The longest delay"),
+            "max_retries": _about(
+                "Maximum number of attempts, including the first", {"type": ["integer", "null"], "minimum": 1}
+            ),
+            "delay": _duration("Delay before the second attempt"),
+            "backoff": _about(
+                "Factor by which the delay grows with each attempt", {"type": "number", "minimum": 1, "maximum": 1000}
+            ),
+            "max_delay": _duration("Maximum delay between attempts"),
             "retry_on": {"$ref": "#/$defs/names"},
             "give_up_on": {"$ref": "#/$defs/names"},
         },
@@ -188,7 +196,7 @@ def _input() -> JsonObject:
 def _concurrency() -> JsonObject:
     return _closed(
         {
-            "key": _about("Runs with the same value are limited together", _ANYTHING),
+            "key": _about("Concurrency group: runs with the same value share the limit", _ANYTHING),
             "limit": {"type": "integer", "minimum": 1},
             "on_limit": {"enum": list(OnLimit)},
         },
@@ -202,17 +210,17 @@ def _schedule() -> JsonObject:
         {
             "cron": _TEXT,
             "seconds": _FLAG,
-            "every": _duration("From tick to tick"),
-            "at": _about("Once, at this time", _TEXT),
+            "every": _duration("Interval between ticks"),
+            "at": _about("Time of a single tick", _TEXT),
             "timezone": _TEXT,
             "workflow": _TEXT,
             **{key: shared[key] for key in ("type", "run", "shell", "with", "env", "queue", "priority", "timeout")},
             "max_retries": {"type": ["integer", "null"], "minimum": 1},
             "misfire": {"enum": list(Misfire)},
-            "window": _duration("How late a tick may still fire"),
+            "window": _duration("Maximum lateness at which a missed tick still fires"),
             "cap": {"type": "integer", "minimum": 1},
             "overlap": {"enum": list(Overlap)},
-            "jitter": _duration("At most so much later, by chance"),
+            "jitter": _duration("Maximum random delay of a tick"),
             "start": {"type": ["string", "null"]},
             "end": {"type": ["string", "null"]},
             "paused": {"type": "boolean"},
@@ -222,20 +230,20 @@ def _schedule() -> JsonObject:
 
 
 def _queue() -> JsonObject:
-    paused = _about("Nothing is claimed from it; left out: as operators left it", _FLAG)
+    paused = _about("If true, no tasks are claimed from the queue; omitted: the current state is kept", _FLAG)
     count: JsonObject = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
     rate: JsonObject = {"type": "string", "pattern": r"^\d+\s*/\s*\S+$"}
     return _closed(
         {
             "paused": paused,
-            "concurrency": _about("How many of its tasks may go on at once", count),
-            "rate": _about("How many may begin in a time: 100/m, 5/s, 10/30s", rate),
+            "concurrency": _about("Maximum number of tasks running at once", count),
+            "rate": _about("Maximum number of tasks started per interval: 100/m, 5/s, 10/30s", rate),
             "key": _about(
-                "A path into the payload; what follows is for each of its values",
+                "Payload path, such as payload.customerId; per_key and per_key_rate apply to each of its values",
                 {"type": "string", "pattern": "^payload\\."},
             ),
-            "per_key": _about("How many of one value of the key may go on at once", count),
-            "per_key_rate": _about("How many of one value of the key may begin in a time", rate),
+            "per_key": _about("Maximum number of tasks running at once for each key value", count),
+            "per_key_rate": _about("Maximum number of tasks started per interval for each key value", rate),
         },
         nullable=True,
     )
@@ -249,7 +257,7 @@ def _command() -> JsonObject:
             "shell": _shell(),
             "cwd": _TEXT,
             "env": {"type": "object", "additionalProperties": _TEXT},
-            "timeout": _duration("Of an attempt"),
+            "timeout": _duration("Maximum duration of an attempt"),
             "exit_codes": {"type": "object", "additionalProperties": {"enum": ["done", "retry", "reject", "fail"]}},
             "description": _TEXT,
             "background": {"enum": ["end", "keep"]},
@@ -266,7 +274,7 @@ def _webhook() -> JsonObject:
             "queues": {"$ref": "#/$defs/names"},
             "headers": {"type": "object", "additionalProperties": _TEXT},
             "secret_env": _about(
-                "The variable of the daemons that has the key of the signature, or as NAME_FILE its file", _TEXT
+                "Environment variable of the daemons with the signing key; NAME_FILE may name a file instead", _TEXT
             ),
             "max_retries": {"type": "integer", "minimum": 1, "maximum": 100},
             "description": _TEXT,
@@ -280,7 +288,7 @@ def _remote() -> JsonObject:
         {
             "queue": _TEXT,
             "url": {"type": "string", "pattern": "^https?://"},
-            "timeout": _duration("Of an attempt"),
+            "timeout": _duration("Maximum duration of an attempt"),
             "max_retries": {"type": "integer", "minimum": 1},
             "description": _TEXT,
         }

@@ -1,4 +1,4 @@
-"""The OpenAPI document and a page that shows it. The page has one style and no script, from here or elsewhere."""
+"""The OpenAPI document, and an HTML page that renders it without scripts."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-ur
 
 
 async def openapi(call: Request[None, None]) -> Any:
-    """This API as an OpenAPI document."""
+    """Get the OpenAPI document of this API."""
     return await asyncio.to_thread(document, call.site.table)
 
 
 async def page(call: Request[None, None]) -> Response:
-    """This API as a page."""
+    """Get the API reference as an HTML page."""
     headers = {"Content-Security-Policy": _POLICY}
     return Response(_page(call.site.table), media_type="text/html", headers=headers)
 
 
 async def style(call: Request[None, None]) -> Response:
-    """The style of that page."""
+    """Get the style sheet of the API reference."""
     return Response(_STYLE, media_type="text/css")
 
 

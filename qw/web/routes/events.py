@@ -1,4 +1,4 @@
-"""What happens, as server-sent events from the event log. A reader that is slow reads later; nothing is kept for it."""
+"""Server-sent events from the event log. A slow reader falls behind in the log; nothing is buffered for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEADERS = {"X-Accel-Buffering": "no"}  # proxies must not hold events back
 
 
 class EventQuery(Form):
-    """``type`` may have a ``*``: ``task.*``. ``after`` is the id of an event, as ``Last-Event-ID`` has it."""
+    """``type`` may contain ``*``: ``task.*``. ``after`` is an event id, as in ``Last-Event-ID``."""
 
     type: str | None = None
     task_id: UUID | None = None
@@ -40,7 +40,7 @@ class EventQuery(Form):
 
 
 async def stream(call: Request[None, EventQuery]) -> Response:
-    """Events as they happen; with ``Last-Event-ID`` (or ``after``) first those that came after that one."""
+    """Stream events as they occur; with ``Last-Event-ID`` (or ``after``), starting after that event."""
     if call.site.readers >= MOST_READERS:
         raise Problem(503, f"{MOST_READERS} clients are already connected", headers={"Retry-After": "10"})
     place = _asked_place(call)
@@ -91,7 +91,7 @@ async def _listen(call: Request[None, EventQuery]) -> None:
 
 
 def next_count(count: int, sizes: Sequence[int]) -> int:
-    """How many events to read next, by the *sizes* of the last: what a slow reader has not taken waits in memory."""
+    """The number of events to read next, from the *sizes* of the last ones: unsent events are held in memory."""
     size = sum(sizes)
     if size > BATCH_BYTES:
         return max(1, len(sizes) * BATCH_BYTES // size)
@@ -99,7 +99,7 @@ def next_count(count: int, sizes: Sequence[int]) -> int:
 
 
 async def _news(call: Request[None, EventQuery], place: int, count: int) -> list[LoggedEvent]:
-    """What came after *place*; nothing while the database is away: the reader stays, and misses nothing."""
+    """The events after *place*; none while the database is unreachable: the reader stays connected, misses nothing."""
     query = call.query
     try:
         if await call.site.newest_event.get() <= place:
@@ -110,7 +110,7 @@ async def _news(call: Request[None, EventQuery], place: int, count: int) -> list
 
 
 def _frame(event: LoggedEvent) -> bytes:
-    """JSON has no line breaks of its own, so that no value can begin another field."""
+    """Encode one event. JSON on one line contains no line break, so no value can start another field."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), orjson.dumps(event.body))
 
 

@@ -1,4 +1,4 @@
-"""Is it there? What orchestrators and people ask, answered from a look that is at most a second old."""
+"""Health, readiness and liveness, for orchestrators and people, from a check that is at most a second old."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ class Version(TypedDict):
 
 
 async def report(call: Request[None, None]) -> Response:
-    """The database, the broker and the workers; nothing outside is called."""
+    """Check the database, the broker and the workers, without calls to other services."""
     return _report(await call.site.health.get(), needs={"database", "worker"})
 
 
 async def live(call: Request[None, None]) -> Response:
-    """This process answers, and its worker, if it has one, is well. Never looks at the database."""
+    """Liveness: the process responds and its worker, if any, is running. Does not query the database."""
     return _unless(call.site.options.process.trouble()) or PlainTextResponse("ok")
 
 
 async def ready(call: Request[None, None]) -> Response:
-    """The database answers, and the worker of this process, if it has one, would begin tasks."""
+    """Readiness: the database responds and the worker of this process, if any, accepts tasks."""
     return _unless(call.site.options.process.unready()) or _short(await call.site.health.get())
 
 
 async def health(call: Request[None, VerboseQuery]) -> Response:
-    """The same; with ``verbose`` as a report on the broker and the workers too."""
+    """Readiness; with ``verbose`` also a report on the broker and the workers."""
     found = await call.site.health.get()
     return _short(found) if call.query.verbose is None else _report(found, needs={"database"})
 
 
 async def metrics(call: Request[None, None]) -> Response:
-    """Metrics in Prometheus' text format."""
+    """Get metrics in the Prometheus text format."""
     return Response(await call.site.metrics.get(), media_type=MEDIA)
 
 
 async def version(call: Request[None, None]) -> Version:
-    """The version of qw that answers."""
+    """Get the version of qw."""
     return {"name": "qw", "version": __version__}
 
 
@@ -87,7 +87,7 @@ def _short(health: Health) -> Response:
 
 
 def _report(health: Health, *, needs: Set[str]) -> Response:
-    """An error when one of *needs* is down; what else is, the details show."""
+    """Unhealthy if one of *needs* is down; other failures are shown in the details only."""
     details = _indicators(health)
     down = {name: one for name, one in details.items() if one["status"] == "down" and name in needs}
     if health.error is not None:
@@ -119,7 +119,7 @@ def _indicators(health: Health) -> dict[str, Indicator]:
 
 
 def _database_trouble(error: QwError) -> str:
-    """What everybody may know of it: no address and no user."""
+    """The public part of an error: no addresses and no user names."""
     match error:
         case Unreachable():
             return "cannot be reached"
@@ -144,7 +144,7 @@ _BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everyb
 
 
 def _broker(health: Health) -> Indicator:
-    """A broker that is away is shown, and no more: events wait for it, tasks do not."""
+    """A broker that is down is reported, but not unhealthy: events wait for it, tasks do not."""
     if down := [relay for relay in health.relays if relay.state == "down"]:
         return {"status": "down", "message": f"{_BROKER_TROUBLES[down[0].reason]}; events wait for it"}
     brokers = ", ".join(sorted({relay.broker for relay in health.relays})) or "none"

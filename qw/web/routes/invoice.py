@@ -1,4 +1,4 @@
-"""Invoices: the workflow that comes with qw, started now or later, and what it did for a customer."""
+"""The built-in invoice workflow: start it now or later, and list its tasks by customer."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class CustomerStatus(TypedDict):
 
 
 async def start(call: Request[InvoiceForm, None]) -> Started | RunWithSteps:
-    """Start the invoice workflow for a customer. ``taskId`` is its first task, which exists at once.
+    """Start the invoice workflow for a customer. ``taskId`` is its first task, already committed.
 
-    With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds.
+    With ``Prefer: wait=N`` the response is the run, if it is final within N seconds.
     """
     run_id, task_id = await _start(call, call.body)
     if ended := await ended_in_time(call, run_id):
@@ -93,7 +93,7 @@ async def start(call: Request[InvoiceForm, None]) -> Started | RunWithSteps:
 
 
 async def schedule(call: Request[ScheduledInvoiceForm, None]) -> ScheduledStart:
-    """Start the invoice workflow at a time."""
+    """Start the invoice workflow at a given time."""
     at = moment(call.body.scheduled_at)
     _, task_id = await _start(call, call.body, run_at=due(at))
     return {
@@ -104,7 +104,7 @@ async def schedule(call: Request[ScheduledInvoiceForm, None]) -> ScheduledStart:
 
 
 async def schedule_email(call: Request[ScheduledEmailForm, None]) -> ScheduledStart:
-    """Send the mail about an invoice at a time."""
+    """Send the mail for an invoice at a given time."""
     at = moment(call.body.scheduled_at)
     payload = {"customerId": call.body.customer_id, "invoiceId": call.body.invoice_id}
     id = await enqueued(call, NewTaskForm(type="send_email", payload=payload), run_at=at)
@@ -112,7 +112,7 @@ async def schedule_email(call: Request[ScheduledEmailForm, None]) -> ScheduledSt
 
 
 async def tasks(call: Request[None, None]) -> CustomerTasks:
-    """The newest tasks of a customer, at most 1,000."""
+    """List the newest tasks of a customer, at most 1,000."""
     customer = call.path["customerId"]
     found = await call.client.tasks.of_customer(customer)
     return {
@@ -131,7 +131,7 @@ async def tasks(call: Request[None, None]) -> CustomerTasks:
 
 
 async def status(call: Request[None, None]) -> CustomerStatus:
-    """The tasks of a customer, counted by the run they belong to."""
+    """Count the tasks of a customer by run."""
     customer = call.path["customerId"]
     counts = await call.client.tasks.customer_counts(customer)
     return {

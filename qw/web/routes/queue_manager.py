@@ -1,4 +1,4 @@
-"""The queue as a whole: how full it is, and whether that is well."""
+"""The state of all queues together: task counts and load."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _counts(call: Request[Any, Any]) -> _Counts:
 
 
 async def status(call: Request[None, None]) -> QueueStatus:
-    """Tasks by status. Pending are also those that wait for their time or for another attempt."""
+    """Count tasks by status. Pending includes tasks that wait for their start time or for a retry."""
     counts = await _counts(call)
     limits = call.site.options.thresholds
     return {
@@ -68,7 +68,7 @@ async def status(call: Request[None, None]) -> QueueStatus:
 
 
 async def overloaded(call: Request[None, None]) -> Overload:
-    """Whether more is pending or failed than the settings find tolerable."""
+    """Whether more tasks are pending or failed than the configured thresholds."""
     counts = await _counts(call)
     limits = call.site.options.thresholds
     if counts.pending > limits.overloaded_pending or counts.failed > limits.overloaded_failed:
@@ -77,17 +77,17 @@ async def overloaded(call: Request[None, None]) -> Overload:
 
 
 async def failed_count(call: Request[None, None]) -> FailedCount:
-    """How many tasks are failed."""
+    """Count failed tasks."""
     return {"failedTasks": (await _counts(call)).failed}
 
 
 async def pending_count(call: Request[None, None]) -> PendingCount:
-    """How many tasks are pending."""
+    """Count pending tasks."""
     return {"pendingTasks": (await _counts(call)).pending}
 
 
 async def enqueue(call: Request[NewTaskForm, None]) -> MessageWithTask | TaskEntity:
-    """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
+    """Create a task. With ``Prefer: wait=N`` the response is the final task, if it ends within N seconds."""
     id = await enqueued(call, call.body)
     if ended := await ended_in_time(call, id):
         return ended
@@ -95,7 +95,7 @@ async def enqueue(call: Request[NewTaskForm, None]) -> MessageWithTask | TaskEnt
 
 
 async def retry(call: Request[None, None]) -> MessageAnswer:
-    """Run a failed, cancelled or retrying task again."""
+    """Retry a failed, cancelled or retrying task."""
     await retried(call, call.id(name="taskId"))
     return {"message": "Task retry initiated"}
 

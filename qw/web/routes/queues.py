@@ -1,4 +1,4 @@
-"""Queues, paused, resumed and limited; and the workers that serve them."""
+"""Queues (pause, resume, limits) and workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Count = Annotated[Whole | None, Field(ge=1, le=1_000_000)]
 
 
 class LimitsForm(Form):
-    """Whole: what is left out is not limited. ``key`` is a path such as ``payload.customerId``, a rate ``100/m``."""
+    """All limits: omitted ones are removed. ``key`` is a path, as ``payload.customerId``; a rate reads ``100/m``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,25 +79,25 @@ class Workers(TypedDict):
 
 
 async def find(call: Request[None, None]) -> Queues:
-    """The queues that had a task, are paused or are limited, by name."""
+    """List the queues that have or had tasks, are paused or are limited, by name."""
     return {"queues": [_queue(queue) for queue in await call.client.queues.all()]}
 
 
 async def pause(call: Request[None, None]) -> MessageAnswer:
-    """Let nothing more be claimed from a queue; what runs goes on."""
+    """Pause a queue: no tasks are claimed from it; running tasks continue."""
     await call.client.queues.pause(call.path["name"], by=call.caller)
     return {"message": f"Queue {call.path['name']} paused"}
 
 
 async def resume(call: Request[None, None]) -> MessageAnswer:
-    """Let the tasks of a queue be claimed again."""
+    """Resume a paused queue."""
     name = call.path["name"]
     was_paused = await call.client.queues.resume(name)
     return {"message": f"Queue {name} resumed" if was_paused else f"Queue {name} was not paused"}
 
 
 async def limit(call: Request[LimitsForm, None]) -> LimitsEntity:
-    """Limit how many tasks of a queue run at once or begin in a time, in place of the limits that it had."""
+    """Replace the limits of a queue: tasks running at once, tasks started per interval."""
     try:
         limits = limits_of(call.body.model_dump())
     except Invalid as error:
@@ -107,19 +107,19 @@ async def limit(call: Request[LimitsForm, None]) -> LimitsEntity:
 
 
 async def unlimit(call: Request[None, None]) -> MessageAnswer:
-    """Drop the limits of a queue."""
+    """Remove the limits of a queue."""
     name = call.path["name"]
     was_limited = await call.client.queues.unlimit(name)
     return {"message": f"Queue {name} no longer has limits" if was_limited else f"Queue {name} was not limited"}
 
 
 async def workers(call: Request[None, None]) -> Workers:
-    """The workers that live, the newest first."""
+    """List the live workers, newest first."""
     return {"workers": [_worker(worker) for worker in await call.client.workers.all()]}
 
 
 async def drain(call: Request[None, None]) -> MessageAnswer:
-    """Ask a worker to claim nothing more, end what it runs, and stop."""
+    """Drain a worker: it claims no more tasks, finishes its running ones, and stops."""
     text = call.path["worker"]
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem(400, f"{text[:60]!r} is not the number of a worker")

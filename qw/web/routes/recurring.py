@@ -1,4 +1,4 @@
-"""Tasks and invoices that recur: schedules, shown as the documentation shows a recurring task."""
+"""Recurring tasks and invoices: schedules, in the recurring-task format of this API."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class RecurringStart(TypedDict):
 
 
 async def create(call: Request[RecurringTaskForm, None]) -> TaskEntity:
-    """Make a task at every tick of a cron expression, in UTC. Cancelling the answered task ends it."""
+    """Create a task at every tick of a cron expression, in UTC. Cancelling the returned task ends the recurrence."""
     await check(call, call.body)
     id = await _add(call, TaskTarget(type=call.body.type, payload=call.body.payload))
     return _entity(await call.client.schedules.get(id))
 
 
 async def create_invoice(call: Request[RecurringInvoiceForm, None]) -> RecurringStart:
-    """Start the invoice workflow at every tick of a cron expression, in UTC. Cancelling the answered task ends it."""
+    """Start the invoice workflow at every tick of a cron expression, in UTC. Cancelling the returned task ends it."""
     form = call.body
     if form.workflow_id:
         await call.client.workflows.by_id(form.workflow_id)
@@ -81,7 +81,7 @@ async def create_invoice(call: Request[RecurringInvoiceForm, None]) -> Recurring
 
 
 async def entity_of(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
-    """The recurring task with this id, if there is one."""
+    """The recurring task with this id, or None."""
     try:
         return _entity(await call.client.schedules.get(id))
     except NotFound:
@@ -89,7 +89,7 @@ async def entity_of(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
 
 
 async def removed(call: Request[Any, Any], id: UUID) -> bool:
-    """End a recurring task. False: there is none with this id."""
+    """End a recurring task. Return False if there is none with this id."""
     try:
         await call.client.schedules.remove(id)
     except NotFound:

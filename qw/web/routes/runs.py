@@ -1,4 +1,4 @@
-"""Runs of workflows."""
+"""Workflow runs: list, inspect, signal, approve, cancel, retry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qw.web.run_serializers import RunEntity, RunWithSteps, run_entity, with_ste
 
 
 class RunQuery(Form):
-    """``workflow`` is the name of one."""
+    """``workflow`` is the name of a workflow."""
 
     workflow: str | None = None
     status: RunStatus | None = None
@@ -30,7 +30,7 @@ class RunQuery(Form):
 
 
 class SignalForm(Form):
-    """``payload`` goes with it, whatever it is. ``by`` counts only where no tokens are set."""
+    """``payload`` is any JSON value. ``by`` is ignored if access tokens are configured."""
 
     name: Text
     payload: Any = None
@@ -38,7 +38,7 @@ class SignalForm(Form):
 
 
 class DecisionForm(Form):
-    """``step`` may be left out when only one approval waits. ``by`` counts only where no tokens are set."""
+    """``step`` may be omitted if only one approval waits. ``by`` is ignored if access tokens are configured."""
 
     step: str | None = None
     comment: str = ""
@@ -46,10 +46,10 @@ class DecisionForm(Form):
 
 
 class RetryForm(Form):
-    """From what failed; or from ``step``, whatever it came to, which may also be a compensation that failed.
+    """Retry from the failed steps, or from ``step``, which may be any step or a failed compensation.
 
-    With the definition it started with, the newest one (``latest``), or a ``definition`` for this run only, which may
-    not bring programs. ``by`` counts only where no tokens are set.
+    The run keeps its definition, or takes the newest (``latest``), or ``definition``, for this run only, which must not
+    run programs. ``by`` is ignored if access tokens are configured.
     """
 
     step: str | None = None
@@ -59,7 +59,7 @@ class RetryForm(Form):
 
 
 class DoneForm(Form):
-    """``step`` was undone by hand. ``by`` counts only where no tokens are set."""
+    """``step`` was undone by hand. ``by`` is ignored if access tokens are configured."""
 
     step: Text
     comment: str = ""
@@ -77,7 +77,7 @@ class RunPage(TypedDict):
 
 
 async def find(call: Request[None, RunQuery]) -> RunPage:
-    """Runs, the newest first."""
+    """List runs, newest first."""
     query = call.query
     found = await call.client.runs.find(
         workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor
@@ -89,18 +89,18 @@ async def find(call: Request[None, RunQuery]) -> RunPage:
 
 
 async def show(call: Request[None, None]) -> RunWithSteps:
-    """A run with its steps, in the order they began."""
+    """Get a run with its steps, in start order."""
     return with_steps(await _the_run(call))
 
 
 async def why(call: Request[None, None]) -> Reasons:
-    """What keeps a run from going on, the strongest reason first."""
+    """Explain why a run does not progress: reasons, most important first."""
     found = await _the_run(call)
     return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(found.run.id)]}
 
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
-    """A run drawn as it stands, as text, Mermaid, Graphviz or SVG."""
+    """Get a diagram of a run in its current state, as text, Mermaid, Graphviz or SVG."""
     run = (await _the_run(call)).run
     found = await call.client.runs.inspect(run.id)
     statuses = {step.step: step.status for step in found.steps}
@@ -108,28 +108,28 @@ async def graph(call: Request[None, GraphQuery]) -> Graph:
 
 
 async def signal(call: Request[SignalForm, None]) -> MessageAnswer:
-    """Tell a run something that one of its steps waits for, or will wait for."""
+    """Send a signal to a run, for a step that waits for it now or later."""
     found, form = await _the_run(call), call.body
     await call.client.runs.signal(found.run.id, form.name, form.payload, by=_who(call))
     return {"message": f"Signal {form.name} sent"}
 
 
 async def approve(call: Request[DecisionForm, None]) -> ApprovalAnswer:
-    """Let an approval succeed, and the run go on."""
+    """Approve an approval step; the run continues."""
     found, form = await _the_run(call), call.body
     step = await call.client.runs.approve(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} approved", "step": step}
 
 
 async def reject(call: Request[DecisionForm, None]) -> ApprovalAnswer:
-    """Let an approval fail, and the run with it, unless it bears that."""
+    """Reject an approval step: it fails, and the run with it unless ``continue_on_error`` is set."""
     found, form = await _the_run(call), call.body
     step = await call.client.runs.reject(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} rejected", "step": step}
 
 
 async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
-    """Let a run that is over go on; what is finished and not undone is kept."""
+    """Retry a final run; completed steps that were not compensated are kept."""
     found, form = await _the_run(call), call.body
     if form.latest and form.definition is not None:
         raise Problem(400, "latest and definition are mutually exclusive")
@@ -141,19 +141,19 @@ async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
 
 
 async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
-    """Mark a compensation that failed as done, since somebody has undone the step by hand."""
+    """Mark a failed compensation as completed, because the step was undone by hand."""
     found, form = await _the_run(call), call.body
     step = await call.client.runs.mark_compensated(found.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} marked as done", "step": step}
 
 
 def _who(call: Request[Any, None]) -> str:
-    """Whose name records show: that of the token, which nobody can make up; else what was said."""
+    """The name to record: that of the access token, which cannot be forged; without tokens the given one."""
     return call.caller if call.site.settings.api_tokens else call.body.by or call.caller
 
 
 async def cancel(call: Request[None, None]) -> MessageAnswer:
-    """Ask for the end of a run: nothing new starts, what runs is asked to stop."""
+    """Cancel a run: no step starts any more, running steps are asked to stop."""
     found = await _the_run(call)
     await call.client.runs.cancel(found.run.id, by=call.caller)
     return {"message": "Run cancellation requested"}

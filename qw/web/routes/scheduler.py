@@ -1,4 +1,4 @@
-"""Tasks that wait for their time."""
+"""Tasks with a future start time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class ScheduledTaskForm(NewTaskForm):
 
 
 async def schedule(call: Request[ScheduledTaskForm, None]) -> TaskEntity:
-    """Create a task that runs at its time, once; at once when that has passed."""
+    """Create a task that runs once, at a given time, or immediately if that time has passed."""
     id = await enqueued(call, call.body, run_at=moment(call.body.scheduled_at))
     return await entity(call.client, await the_task(call, id))
 
 
 async def scheduled(call: Request[None, None]) -> list[TaskEntity]:
-    """The tasks that wait for their time, the next first, at most 1,000."""
+    """List tasks with a future start time, earliest first, at most 1,000."""
     return await entities(call.client, await call.client.tasks.scheduled())
 
 

@@ -1,4 +1,4 @@
-"""Schedules: added, looked at, paused, triggered, backfilled, removed."""
+"""Schedules: add, list, pause, resume, trigger, backfill, remove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DOCUMENT = {"payload": "with", "input": "with"}  # what the form calls otherwis
 
 
 class ScheduleForm(Form):
-    """When: one of ``cron``, ``every``, ``at``. What: ``type`` and ``payload``, or ``workflow`` and ``input``."""
+    """Time: one of ``cron``, ``every``, ``at``. Target: ``type`` and ``payload``, or ``workflow`` and ``input``."""
 
     name: Text
     cron: str | None = None
@@ -147,7 +147,7 @@ class Filled(TypedDict):
 
 
 async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
-    """Add a schedule; its first tick is after now. With ``replace`` one of that name is changed instead."""
+    """Add a schedule; its first tick is after now. With ``replace`` an existing one of that name is updated."""
     given = call.body.model_dump(exclude={"name", "replace"}, exclude_none=True)
     if {"payload", "input"} <= given.keys():
         raise Problem(400, "Give either payload or input")
@@ -159,7 +159,7 @@ async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
 
 
 async def find(call: Request[None, PageQuery]) -> SchedulePage:
-    """Schedules by name, from the first after ``after``."""
+    """List schedules in name order, starting after the name ``after``."""
     found = await call.client.schedules.page(after=call.query.after, limit=call.query.limit)
     return {
         "schedules": [_entity(stored) for stored in found],
@@ -168,43 +168,43 @@ async def find(call: Request[None, PageQuery]) -> SchedulePage:
 
 
 async def show(call: Request[None, None]) -> ScheduleEntity:
-    """A schedule, by its name."""
+    """Get a schedule by name."""
     return _entity(await call.client.schedules.get(call.path["name"]))
 
 
 async def next_ticks(call: Request[None, NextQuery]) -> Ticks:
-    """Its next ticks, in UTC and on its own clocks."""
+    """List the next ticks of a schedule, in UTC and in its time zone."""
     ticks = await call.client.schedules.next(call.path["name"], count=call.query.count)
     return {"ticks": [_tick(tick) for tick in ticks]}
 
 
 async def fires(call: Request[None, FiresQuery]) -> Fires:
-    """What became of its ticks, the latest first: the task or run, or the reason why there is none."""
+    """List past ticks, latest first: the task or run that was created, or the reason why none was."""
     before = call.query.before or LAST_TICK
     found = await call.client.schedules.fires(call.path["name"], before=before, limit=call.query.limit)
     return {"fires": [_fire(fire) for fire in found]}
 
 
 async def pause(call: Request[None, None]) -> MessageAnswer:
-    """Let no tick fire until it is resumed."""
+    """Pause a schedule: no tick fires until it is resumed."""
     await call.client.schedules.pause(call.path["name"])
     return {"message": f"Schedule {call.path['name']} paused"}
 
 
 async def resume(call: Request[None, None]) -> MessageAnswer:
-    """Go on with the next tick; those that came meanwhile are skipped."""
+    """Resume a schedule with its next tick; ticks missed while paused are skipped."""
     await call.client.schedules.resume(call.path["name"])
     return {"message": f"Schedule {call.path['name']} resumed"}
 
 
 async def trigger(call: Request[None, None]) -> Triggered:
-    """Fire now, whatever its times say. ``id`` is that of the task or run."""
+    """Fire a schedule now, regardless of its times. ``id`` is that of the new task or run."""
     id = await call.client.schedules.trigger(call.path["name"])
     return {"message": f"Schedule {call.path['name']} triggered", "id": str(id)}
 
 
 async def backfill(call: Request[BackfillForm, None]) -> Filled:
-    """Fire ticks of the past that did not fire, at most 1,000; ``until`` is now, unless given."""
+    """Fire past ticks that did not fire, at most 1,000; ``until`` defaults to now."""
     form = call.body
     if form.since is None:
         raise Problem(400, ["since should not be empty"])
@@ -214,7 +214,7 @@ async def backfill(call: Request[BackfillForm, None]) -> Filled:
 
 
 async def remove(call: Request[None, None]) -> MessageAnswer:
-    """Delete a schedule; what it made goes on."""
+    """Delete a schedule; its tasks and runs continue."""
     await call.client.schedules.remove(call.path["name"])
     return {"message": f"Schedule {call.path['name']} removed"}
 

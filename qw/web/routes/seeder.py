@@ -1,4 +1,4 @@
-"""Samples: only served where the settings ask for it, and never where tokens are."""
+"""Sample data: enabled by a setting, and never available if access tokens are configured."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Seeded(TypedDict):
 
 
 async def seed(call: Request[SeedForm, None]) -> Seeded:
-    """Add sample workflows and finished tasks; nothing where there is a task already."""
+    """Add sample workflows and finished tasks; does nothing if the database has tasks."""
     done = await call.client.samples.add(per_type=call.body.tasks_per_type)
     return _said("Database seeded successfully", done)
 
 
 async def reset(call: Request[SeedForm, None]) -> Seeded:
-    """Delete all tasks, workflows and runs, then seed."""
+    """Delete all tasks, workflows and runs, then add the samples."""
     await call.client.samples.clear()
     done = await call.client.samples.add(per_type=call.body.tasks_per_type)
     return _said("Database reset successfully", done)

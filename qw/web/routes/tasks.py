@@ -1,4 +1,4 @@
-"""Tasks: into the queue, looked up, listed, cancelled, retried."""
+"""Tasks: create, get, list, cancel, retry, compensate."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LogQuery(Form):
 
 
 class BulkFilter(Form):
-    """Which tasks. What is left out is any; without ``status``, all to which the verb applies."""
+    """A filter for tasks; omitted fields match all. Without ``status``: all statuses to which the operation applies."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ class BulkFilter(Form):
 
 
 class BulkForm(Form):
-    """Ids, or a filter. ``dryRun`` only counts; ``running`` also stops what runs."""
+    """Task ids, or a filter. ``dryRun`` only counts; ``running`` also stops running tasks."""
 
     ids: list[UUID] | None = Field(default=None, max_length=MOST_AT_ONCE)
     filter: BulkFilter | None = None
@@ -121,7 +121,7 @@ class BulkDone(TypedDict):
 
 
 async def create(call: Request[TaskForm, None]) -> Created | TaskEntity:
-    """Create a task. With ``Prefer: wait=N`` the answer is the final task, if it ends within N seconds."""
+    """Create a task. With ``Prefer: wait=N`` the response is the final task, if it ends within N seconds."""
     id = await enqueued_task(call)
     if ended := await ended_in_time(call, id):
         return ended
@@ -134,13 +134,13 @@ async def create(call: Request[TaskForm, None]) -> Created | TaskEntity:
 
 
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
-    """The task once it is final, if the caller prefers to wait and it ends by then."""
+    """The final task, if the caller asked to wait and it ends in time; else None."""
     ended = await call.in_time(lambda longest: call.client.wait([id], timeout=longest))
     return await entity(call.client, ended[0]) if ended else None
 
 
 async def find(call: Request[None, TaskQuery]) -> TaskPage:
-    """Tasks, the newest first; the page after this one begins at ``nextCursor``."""
+    """List tasks, newest first; ``nextCursor`` is the cursor of the next page."""
     query = call.query
     wanted = relations(query.relations)
     found = await call.client.tasks.find(
@@ -160,7 +160,7 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
 
 
 async def show(call: Request[None, RelationsQuery]) -> TaskEntity:
-    """A task; with ``relations=workflow,logs`` also its workflow and the beginning of its log."""
+    """Get a task; with ``relations=workflow,logs`` also its workflow and the first lines of its log."""
     wanted, id = relations(call.query.relations), call.id()
     if task := await call.site.lookups.get(id):
         return await entity(call.client, task, wanted)
@@ -170,13 +170,13 @@ async def show(call: Request[None, RelationsQuery]) -> TaskEntity:
 
 
 async def retry(call: Request[None, None]) -> MessageAnswer:
-    """Run a failed, cancelled or retrying task again, with a fresh retry budget."""
+    """Retry a failed, cancelled or retrying task, with a new retry budget."""
     await retried(call, call.id())
     return {"message": "Task queued for retry"}
 
 
 async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
-    """Cancel a task that waits; with ``running=true`` also ask one that runs to stop."""
+    """Cancel a waiting task; with ``running=true`` also ask a running one to stop."""
     id = call.id()
     answer = (await call.client.tasks.cancel([id], running=call.query.running))[id]
     if answer == "missing" and not await removed(call, id):
@@ -187,20 +187,20 @@ async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
 
 
 async def compensate(call: Request[None, None]) -> MessageWithTask:
-    """Undo a task by a compensation task."""
+    """Enqueue a compensation task that undoes a task."""
     task = await the_task(call, call.id())
     new = await call.client.tasks.compensate_again(task.id, idempotency_key=call.header(b"idempotency-key"))
     return {"message": "Compensation task created and queued", "taskId": str(new)}
 
 
 async def logs(call: Request[None, LogQuery]) -> Logs:
-    """The lines of a task's log after the line with the id ``after``, oldest first, at most 1,000."""
+    """List the log lines of a task after the line id ``after``, oldest first, at most 1,000."""
     task = await the_task(call, call.id())
     return {"logs": [log_entity(line) for line in await call.client.tasks.logs(task.id, after=call.query.after)]}
 
 
 async def why(call: Request[None, None]) -> Reasons:
-    """What keeps a task from running, the strongest reason first; what it does or did, when nothing does."""
+    """Explain why a task does not run: reasons, most important first; otherwise its current state."""
     task = await the_task(call, call.id())
     return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(task.id)]}
 
@@ -210,21 +210,21 @@ def reason_entity(reason: Reason) -> ReasonEntity:
 
 
 async def retry_many(call: Request[BulkForm, None]) -> BulkDone:
-    """Retry tasks by ids, or the failed ones by filter, at most 1,000 at a time: repeat until none is matched."""
+    """Retry tasks by ids, or failed ones by filter, at most 1,000 per call: repeat until none matches."""
     ids = await _chosen(call, Status.FAILED)
     answers = {} if call.body.dry_run else await call.client.tasks.retry(ids)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
 
 
 async def cancel_many(call: Request[BulkForm, None]) -> BulkDone:
-    """Cancel tasks by ids or filter, at most 1,000 at a time: repeat until none is matched."""
+    """Cancel tasks by ids or filter, at most 1,000 per call: repeat until none matches."""
     ids = await _chosen(call, Status.PENDING, Status.RETRYING, *([Status.PROCESSING] if call.body.running else []))
     answers = {} if call.body.dry_run else await call.client.tasks.cancel(ids, running=call.body.running)
     return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
 
 
 async def _chosen(call: Request[BulkForm, None], *statuses: Status) -> list[UUID]:
-    """Those named, or the newest of those that match; of these statuses, where the filter names none."""
+    """The ids given, or the newest matching tasks, of *statuses* unless the filter names one."""
     if call.body.ids is not None and call.body.filter is None:
         return call.body.ids
     if call.body.filter is None or call.body.ids is not None:
@@ -256,7 +256,7 @@ async def retried(call: Request[Any, Any], id: UUID) -> None:
 
 
 def _both(route: Route) -> tuple[Route, Route]:
-    """The route, and its other spelling."""
+    """The route under both paths: ``/api/task`` and ``/api/tasks``."""
     return route, replace(route, path=route.path.replace("/api/task", "/api/tasks", 1))
 
 

@@ -1,4 +1,4 @@
-"""Workflows: filed, changed, started, watched; and their runs."""
+"""Workflows: create, update, start, progress, diagram; and their runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WorkflowForm(Form):
 
 
 class WorkflowChange(Form):
-    """What is left out stays."""
+    """Omitted fields keep their value."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     definition: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ class WorkflowChange(Form):
 
 
 class StartForm(Form):
-    """``input`` is what the workflow declares that it takes."""
+    """``input``: values for the inputs that the workflow declares."""
 
     input: dict[str, Any] = Field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class OneWorkflowWithTasks(TypedDict):
 
 
 async def create(call: Request[WorkflowForm, None]) -> OneWorkflow:
-    """File a workflow, given as ``{initialTask, transitions}`` or as ``{steps}``."""
+    """Create a workflow from a definition ``{initialTask, transitions}`` or ``{steps}``."""
     form = call.body
     key = call.header(b"idempotency-key")
     workflow = await call.client.workflows.create(
@@ -134,12 +134,12 @@ async def create(call: Request[WorkflowForm, None]) -> OneWorkflow:
 
 
 async def find(call: Request[None, WorkflowFilter]) -> WorkflowList:
-    """The workflows, the newest first; with ``active`` only those that can be started, or only those that cannot."""
+    """List workflows, newest first; ``active`` selects only active or only inactive ones."""
     return await _list(call, "Workflows retrieved successfully", is_active=call.query.active)
 
 
 async def find_active(call: Request[None, WorkflowQuery]) -> WorkflowList:
-    """The workflows that can be started, the newest first."""
+    """List active workflows, newest first."""
     return await _list(call, "Active workflows retrieved successfully", is_active=True)
 
 
@@ -155,13 +155,13 @@ async def _list(call: Request[None, Any], message: str, *, is_active: bool | Non
 
 
 async def show(call: Request[None, None]) -> OneWorkflow:
-    """A workflow, with the status of its latest run."""
+    """Get a workflow, with the status of its latest run."""
     workflow = await call.client.workflows.by_id(call.id("Workflow"))
     return {"message": "Workflow retrieved successfully", "workflow": workflow_entity(workflow)}
 
 
 async def change(call: Request[WorkflowChange, None]) -> OneWorkflow:
-    """Change a workflow; runs that started keep the definition they started with."""
+    """Update a workflow; existing runs keep the definition they started with."""
     form = call.body
     workflow = await call.client.workflows.update(
         call.id("Workflow"), title=form.name, document=form.definition, is_active=form.is_active
@@ -170,25 +170,25 @@ async def change(call: Request[WorkflowChange, None]) -> OneWorkflow:
 
 
 async def activate(call: Request[None, None]) -> OneWorkflow:
-    """Let a workflow be started."""
+    """Activate a workflow, so that runs can be started."""
     workflow = await call.client.workflows.update(call.id("Workflow"), is_active=True)
     return {"message": "Workflow activated successfully", "workflow": workflow_entity(workflow)}
 
 
 async def deactivate(call: Request[None, None]) -> OneWorkflow:
-    """Let a workflow not be started any more; its runs go on."""
+    """Deactivate a workflow: no new runs can be started; existing runs continue."""
     workflow = await call.client.workflows.update(call.id("Workflow"), is_active=False)
     return {"message": "Workflow deactivated successfully", "workflow": workflow_entity(workflow)}
 
 
 async def remove(call: Request[None, None]) -> MessageAnswer:
-    """Delete a workflow; its runs go on."""
+    """Delete a workflow; its runs continue."""
     await call.client.workflows.delete(call.id("Workflow"))
     return {"message": "Workflow deleted successfully"}
 
 
 async def start(call: Request[StartForm, None]) -> WorkflowStarted | RunWithSteps:
-    """Start a run of a workflow. With ``Prefer: wait=N`` the answer is the run, if it is over within N seconds."""
+    """Start a run of a workflow. With ``Prefer: wait=N`` the response is the run, if it is final within N seconds."""
     id = call.id("Workflow")
     key = call.header(b"idempotency-key")
     try:
@@ -203,7 +203,7 @@ async def start(call: Request[StartForm, None]) -> WorkflowStarted | RunWithStep
 
 
 async def status(call: Request[None, None]) -> WorkflowStatus:
-    """How the tasks of a workflow stand, those of all its runs together."""
+    """Get the progress of a workflow: its tasks by status, over all its runs."""
     progress = await call.client.workflows.progress(call.id("Workflow"))
     counts, workflow = progress.counts, progress.workflow
     is_complete = 0 < progress.total == counts[Status.COMPLETED] and not progress.open_runs
@@ -240,7 +240,7 @@ def _is_in_progress(progress: WorkflowProgress) -> bool:
 
 
 async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
-    """A workflow with its newest tasks, at most 1,000."""
+    """Get a workflow with its newest tasks, at most 1,000."""
     progress = await call.client.workflows.progress(call.id("Workflow"))
     shown = await entities(call.client, progress.tasks)
     return {
@@ -250,20 +250,20 @@ async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
 
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
-    """A workflow drawn as text, Mermaid, Graphviz or SVG."""
+    """Get a diagram of a workflow, as text, Mermaid, Graphviz or SVG."""
     found = await call.client.workflows.by_id(call.id("Workflow"))
     format = call.query.format
     return {"format": format, "graph": drawn(parse_workflow(found.name, found.document), {}, format)}
 
 
 async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
-    """Check a definition, and store nothing."""
+    """Validate a definition without storing it."""
     await call.client.workflows.check(call.body.name, call.body.definition)
     return {"message": "Workflow definition is valid"}
 
 
 async def schema(call: Request[None, None]) -> dict[str, Any]:
-    """The JSON Schema of a file of workflows, for editors."""
+    """Get the JSON Schema of definition files, for editors."""
     return schemas.schema()
 
 
