@@ -106,7 +106,8 @@ class Qw:
     @property
     def log(self) -> str:
         """What `started` processes said."""
-        return (self.folder / "started.log").read_text()
+        log = self.folder / "started.log"
+        return log.read_text() if log.exists() else ""
 
     def drain(self) -> None:
         """Run whatever can run now, to its end."""

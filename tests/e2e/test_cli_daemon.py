@@ -57,9 +57,12 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_first_signal_lets_running_tasks_end(qw: Qw, number: signal.Signals) -> None:
     with qw.daemon("--allow-commands") as daemon:
-        qw("run", "--", "sleep", "0.7")
+        go_on = qw.folder / "go on"
+        qw("run", "--", "sh", "-c", f"until test -e '{go_on}'; do sleep 0.05; done")
         wait_until(lambda: statuses(qw) == ["processing"])
         daemon.send_signal(number)
+        wait_until(lambda: "draining" in qw.log)
+        go_on.touch()
         code = daemon.wait(60)
 
     assert code == 0

@@ -60,18 +60,22 @@ def test_a_signal_for_a_child_ends_the_child_and_not_the_daemon(daemons: Daemons
     assert not daemon.said("draining")
 
 
+_SESSIONS = """
+    select pid from pg_stat_activity where application_name like 'qw %' and datname = current_database()"""
+
+
 @pytest.mark.parametrize(("type", "code"), [("come_back", 1), ("collect", 0)])
 def test_a_child_cannot_go_on_as_the_daemon_nor_say_good_bye_in_its_name(
     daemons: Daemons, queue: Queue, type: str, code: int
 ) -> None:
     daemon = daemons(*APP).ready()
-    before = queue.column("select pid from pg_stat_activity where application_name like 'qw %' order by pid")
+    before = queue.column(_SESSIONS)
     task = queue.put_one(type)
     queue.wait_for([task], "completed")
 
     assert queue.field(task, "result") == code
     queue.wait_for([queue.put_one("noop")], "completed")
-    after = queue.column("select pid from pg_stat_activity where application_name like 'qw %' order by pid")
+    after = queue.column(_SESSIONS)
     assert set(before) <= set(after)
     assert daemon.is_alive
 

@@ -69,7 +69,7 @@ def test_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemons, queue
     queue.wait_for([id], "completed", 3 * LEASE + 10)
 
     assert queue.outcomes(id) == ["worker_died"]
-    assert other.said("behind a pooler")
+    assert other.said("connected through a pooler")
     queue.expect_whole()
 
 

@@ -97,4 +97,4 @@ def test_a_webhook_without_its_secret_stops_the_start(url: str, daemons: Daemons
     daemon = daemons("--workflows", str(file))
 
     assert daemon.exit_code() == 78
-    assert "webhooks.billing.secret_env: this variable is not set" in daemon.log_file.read_text()
+    assert "webhooks.billing.secret_env: environment variable is not set" in daemon.log_file.read_text()

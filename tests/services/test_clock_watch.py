@@ -94,7 +94,7 @@ async def test_skew_is_told_once_and_shown_with_the_worker(
 
     (row,) = await workers.living(conn)
     assert abs(row.skew - timedelta(hours=1)) < MINUTE
-    (said,) = (record for record in caplog.records if "clock is off" in record.message)
+    (said,) = (record for record in caplog.records if "clock of this machine differs" in record.message)
     assert said.levelno == logging.WARNING
 
 

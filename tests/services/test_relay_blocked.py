@@ -210,7 +210,7 @@ async def test_a_message_that_stays_too_long_is_not_sent(relays: Relays, conn: C
     await drained(relay)
 
     (blocked,) = await events.list_blocked(conn, limit=10)
-    assert "memory takes 100" in blocked.reason
+    assert "memory accepts at most 100" in blocked.reason
     assert broker.got == []
 
 

@@ -67,7 +67,7 @@ async def test_an_applied_rule_signs_too(pool: Pool, conn: Connection) -> None:
 
 
 def test_a_rule_without_its_secret_is_refused() -> None:
-    with pytest.raises(Misconfigured, match=r"webhooks\.audit\.secret_env: this variable is not set"):
+    with pytest.raises(Misconfigured, match=r"webhooks\.audit\.secret_env: environment variable is not set"):
         check_secrets([RULE], {})
 
 

@@ -125,7 +125,7 @@ async def test_the_mark_only_rises(conn: Connection) -> None:
     await schedules.decide(conn, [ScheduleProgress(id=found.id, mark=NOW - MINUTE, next_tick=NOW, next_at=NOW)])
 
     assert await value(conn, "select mark from qw.schedule") == NOW
-    with pytest.raises(psycopg.errors.RaiseException, match="cannot go back"):
+    with pytest.raises(psycopg.errors.RaiseException, match="must not move back"):
         await conn.execute("update qw.schedule set mark = mark - interval '1 second'")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ def _for_demo(settings: Settings) -> Settings:
 
     quiet = replace(settings, http_allow=(*settings.http_allow, *LOOPBACK), log_level=LogLevel.ERROR)
     set_up(quiet)
+    logging.getLogger("qw.services.attempt_log").setLevel(logging.CRITICAL)  # the demo shows failures itself
     return quiet
 
 
