@@ -1,1 +1,1 @@
-"""What the daemon is made of. A service has a name and a bounded ``step()``; it holds no loop and no sleep."""
+"""The daemon's services. A service has a name and a bounded ``step()``; it contains no loop and no sleep."""

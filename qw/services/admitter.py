@@ -1,8 +1,8 @@
-"""Lets tasks of limited queues through as their limits allow. Every daemon has one; who comes first does the work.
+"""Admits tasks of limited queues as their limits allow. Every daemon runs one; there is no leader.
 
-A queue is looked at when one of its tasks ended here, when somebody tells of a new one, and while tasks wait every
-quarter of a second, or when a rate lets the next one through. The tick asks for a look once a second, where there are
-limits at all. What a limit is and how it holds: see qw.admit.
+A queue is checked when one of its tasks ended here, when a notification reports a new one, and while tasks wait every
+quarter of a second, or when its rate admits the next one. The poller triggers a check once a second if there are any
+limits. For the meaning of limits see qw.admit in the schema.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from qw.store import queues
 from qw.store.connection import Connection, ReconnectingConnection
 
 BATCH = 500
-STRAYS = 1000  # brought under a new limit at a time
-WAIT_SECONDS = 0.25  # between two looks at what is held
+STRAYS = 1000  # tasks moved under a new limit per statement
+WAIT_SECONDS = 0.25  # between two checks of held tasks
 LEAST_SECONDS = 0.01
-SHARE = 50  # looking for strays takes at most 2 % of the time
+SHARE = 50  # the search for strays takes at most 2 % of the time
 NEVER = 3600.0
 
 
 class Admitter:
-    """``woken`` is told which lanes got tasks. ``served``: the queues that this daemon takes, empty: all."""
+    """``woken`` is called with the lanes that got tasks. ``served``: the queues of this daemon; empty: all."""
 
     name = "admitter"
 
@@ -43,7 +43,7 @@ class Admitter:
         self.bell = asyncio.Event()
 
     def told(self, has_limits: bool) -> None:
-        """What the tick saw: whether there are limits, or tasks are held without."""
+        """Take the result of a poll: whether there are limits, or tasks held without limits."""
         if has_limits:
             self._look_asked = True
             self.bell.set()
@@ -51,7 +51,7 @@ class Admitter:
             self._limited.clear()
 
     def ask(self, names: Iterable[str]) -> None:
-        """Something happened in these queues."""
+        """Check these queues in the next step."""
         if self._limited:
             asked = self._limited.intersection(names)
             if not asked <= self._asked:
@@ -74,7 +74,7 @@ class Admitter:
         return self._look_asked or bool(self._asked)
 
     async def _look(self, conn: Connection) -> bool:
-        """See which queues are limited and what is held in them. True: some of it is still under the wrong limits."""
+        """Read which queues are limited and what they hold. True: some tasks are still under outdated limits."""
         found = [each for each in await queues.held(conn) if not self._served or each.queue in self._served]
         self._limited = {each.queue for each in found if each.is_limited}
         self._places = {name: place for name, place in self._places.items() if name in self._limited}

@@ -1,4 +1,4 @@
-"""Moves runs on as soon as they have news; see `qw.engine.advance`."""
+"""Advances runs as soon as their inbox has messages; see `qw.engine.advance`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH = 50
 
 
 class Advancer:
-    """``woken`` is told which lanes got tasks."""
+    """``woken`` is called with the lanes that got tasks."""
 
     name = "advancer"
 
@@ -24,7 +24,7 @@ class Advancer:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return 3600.0  # the bell rings for outcomes of this process, the tick for all others
+        return 3600.0  # the bell is set for outcomes of this process, by the poller for all others
 
     async def step(self) -> bool:
         try:
@@ -33,7 +33,7 @@ class Advancer:
         except QwError as error:
             if not blames_data(error):
                 raise
-            # The database refuses something of this batch: one by one, so that only the culprit is failed.
+            # The database rejected the batch: advance one run at a time, so that only the faulty one fails.
             async with self._link.use() as conn:
                 advanced, lanes = await advance(conn, limit=1, fail_refused=True)
         if lanes:

@@ -1,8 +1,8 @@
-"""One attempt: from a claim to an outcome. Whatever a handler does, an outcome comes back, within its time-out.
+"""Runs one attempt, from claim to outcome. Whatever the handler does, there is an outcome within its timeout.
 
-Code of the user's runs in three places: the handler, the methods of what it returned (``__str__``, ``model_dump``), and
-those of what it raised. The first two are the run, and are stopped like it; the last gets EXPLAIN_SECONDS. The methods
-are called in a thread unless the value is of Python's own classes: in the loop one that hangs would stop all the rest.
+User code runs in three places: the handler, methods of its result (``__str__``, ``model_dump``), and methods of its
+exception. The first two are subject to the timeout; the last gets EXPLAIN_SECONDS. These methods are called in a thread
+unless the value is of a built-in class, because one that blocks would block the event loop.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-EXPLAIN_SECONDS = 2.0  # what an error gets to say what it is
-LOG_SECONDS = 1.0  # for which an outcome waits for the task's log at most
+EXPLAIN_SECONDS = 2.0  # time limit for formatting an exception
+LOG_SECONDS = 1.0  # maximum time that an outcome waits for the task's log
 
 
 async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
-    """Run the handler once and say what came out. Never raises; the holding's ``stop`` explains a cancellation."""
+    """Run the handler once and return the outcome. Never raises; the holding's ``stop`` explains a cancellation."""
     token = running_claim.set(holding)
     try:
         outcome = await _attempt(holding, context)
@@ -49,7 +49,7 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
             await _executor_done(holding)
         return outcome
     except GeneratorExit:
-        raise  # nobody waits for this attempt any more: the loop is gone
+        raise  # the event loop is closed: nothing awaits this attempt
     except BaseException as error:
         log.exception("attempt produced no outcome", extra={"task": str(holding.claim.id), "type": holding.claim.type})
         return failure_of(error, "the outcome of the attempt could not be determined")
@@ -61,7 +61,7 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
 
 async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     try:
-        # Spelled out for the most frequent handlers: two coroutines less are 1 us of the 15 that a no-op takes.
+        # Inlined for the most frequent handlers: two coroutines fewer save 1 us of the 15 of a no-op.
         handler = holding.handler
         if handler is not None and handler.runs_in_loop:
             result = await handler.function(**handler.arguments(context))
@@ -71,17 +71,17 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     except asyncio.CancelledError as cancelled:
         if holding.stop is None and Stop.LEASE in cancelled.args:  # its child process noticed first
             holding.stop = Stop.LEASE
-        holding.state = ClaimState.ENDING  # from here on nobody can tell it to stop, so that its outcome is not lost
+        holding.state = ClaimState.ENDING  # from here on it cannot be stopped, so that its outcome is not lost
         return stopped(holding)
-    except BaseException as error:  # libraries raise some of their own, a panic in Rust for one
+    except BaseException as error:  # libraries raise their own subclasses, such as Rust panics
         holding.state = ClaimState.ENDING
         if isinstance(error, GeneratorExit) and _is_abandoned(holding):
             raise
         if holding.stop in _OVERRULING or (holding.stop is not None and is_cancelled(error)):
-            return stopped(holding)  # it turned its cancellation into an error of its own
+            return stopped(holding)  # it converted its cancellation into another exception
         return await _explained(error, context)
     holding.state = ClaimState.ENDING
-    if holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it came back too late
+    if holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it returned too late
         return stopped(holding)
     return outcome
 
@@ -90,7 +90,7 @@ _OVERRULING = frozenset({Stop.TIMEOUT, Stop.EXIT, Stop.LEASE, Stop.DRAIN})
 
 
 def _is_abandoned(holding: ClaimInFlight) -> bool:
-    """Whether the coroutine is being closed from outside, and did not raise GeneratorExit by itself."""
+    """Whether the coroutine is being closed from outside, rather than raising GeneratorExit itself."""
     try:
         return asyncio.current_task() is not holding.task
     except RuntimeError:
@@ -98,7 +98,7 @@ def _is_abandoned(holding: ClaimInFlight) -> bool:
 
 
 async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
-    """What a handler that runs in a thread or a process returns."""
+    """The return value of a handler that runs in a thread or a process."""
     handler = holding.handler
     assert handler is not None
     if handler.kind is HandlerKind.PROCESS:
@@ -111,12 +111,12 @@ async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
 
 
 async def _awaited(result: object, holding: ClaimInFlight) -> object:
-    """The end of what a plain function returned, if that is a coroutine or a future: a decorator may hide one."""
+    """Await the return value of a plain function if it is awaitable: a decorator may hide an async function."""
     while True:
         if type(result) in PLAIN_CLASSES:
             return result
         if holding.stop is not None and inspect.iscoroutine(result):
-            result.close()  # the thread came back too late, and what told it to stop is not told again
+            result.close()  # the thread returned after it was told to stop; do not start the coroutine
             raise asyncio.CancelledError
         if isinstance(result, concurrent.futures.Future):
             result = await asyncio.wrap_future(result)
@@ -136,11 +136,11 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
             if done.done():
                 return returned(done.result())
             if holding.stop is Stop.LEASE:
-                raise  # nobody waits for it
+                raise  # nothing awaits it
 
 
 async def _executor_done(holding: ClaimInFlight) -> None:
-    """Wait for what the handler left running in `asyncio.to_thread`, so that no other attempt runs beside it.
+    """Wait for threads that the handler left running in `asyncio.to_thread`, so that no other attempt overlaps.
 
     Not when the lease runs out meanwhile: then it is in vain.
     """
@@ -162,7 +162,7 @@ async def _converted(result: object, holding: ClaimInFlight) -> Completed | Fail
     outcome: Completed | Failed
     converting = start_thread("qw result", lambda: result_outcome(result))
     try:
-        # Who was told to stop and came back with a result is not told again.
+        # A handler that was told to stop and returned a result is not stopped again.
         async with asyncio.timeout(None if holding.stop is None else EXPLAIN_SECONDS):
             outcome = returned(await converting)
     except TimeoutError:
@@ -171,7 +171,7 @@ async def _converted(result: object, holding: ClaimInFlight) -> Completed | Fail
 
 
 async def _explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed:
-    """The outcome of a handler that raised *error*. Its traceback goes to the task's log."""
+    """The outcome of a handler that raised *error*. The traceback is written to the task's log."""
     if is_plain(error):
         return error_outcome(error)
     outcome: Failed | Snoozed
@@ -190,7 +190,7 @@ async def _explained(error: BaseException, context: AttemptContext) -> Failed | 
 
 
 async def _log(trace: str, context: AttemptContext) -> None:
-    """Add the traceback to the task's log, if the log has room soon: the outcome matters more."""
+    """Add the traceback to the task's log, unless the log stays full for LOG_SECONDS: the outcome has priority."""
     try:
         async with asyncio.timeout(LOG_SECONDS):
             await context.log(trace, level="ERROR")
@@ -207,12 +207,12 @@ def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
         return outcome, ""
     try:
         return outcome, traceback_of(error)
-    except BaseException as broken:  # a cause or a note that cannot be shown
+    except BaseException as broken:  # a cause or a note that cannot be formatted
         return outcome, f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
 
 
 def stopped(holding: ClaimInFlight) -> Outcome:
-    """The outcome of a handler that was told to stop, by the reason it was told for."""
+    """The outcome of a handler that was told to stop, by the reason of the stop."""
     match holding.stop:
         case Stop.TIMEOUT:
             return Failed(error=holding.stop_reason, names=("TimeoutError",), outcome="timed_out")

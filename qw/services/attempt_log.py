@@ -1,4 +1,4 @@
-"""How attempts ended, in the daemon's log: a warning for each that failed, an error for a task that failed for good."""
+"""Writes attempts to the daemon's log: a warning for each failed attempt, an error for each failed task."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from qw.services.in_flight import ClaimInFlight, HandlerSlots
 
 
 class Backlog:
-    """In the order claimed. Every operation on the hot path costs the same however much waits."""
+    """In claim order. Every operation on the hot path is O(1)."""
 
     def __init__(self, slots: HandlerSlots) -> None:
         self._slots = slots
@@ -41,7 +41,7 @@ class Backlog:
         return next(fitting, None)
 
     def ended(self, holding: ClaimInFlight) -> None:
-        """It runs no more."""
+        """Remove a claim that no longer runs."""
         if holding in self._running_suspects:
             self._running_suspects.remove(holding)
 
@@ -61,11 +61,11 @@ class Backlog:
 
     @property
     def suspects(self) -> list[CrashRecord]:
-        """Of all suspects that wait or run."""
+        """The ids of all suspects that wait or run."""
         return [suspect.record for suspect in (*self._suspects, *self._running_suspects)]
 
     def spare_suspects(self) -> list[ClaimInFlight]:
-        """The suspects that may not run beside those that go before them."""
+        """The suspects that must not run concurrently with those before them."""
         company = [suspect.record for suspect in self._running_suspects]
         spare = []
         for suspect in self._suspects:

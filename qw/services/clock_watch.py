@@ -1,8 +1,8 @@
-"""Compares this process's clock with the database's, and sees to it that a database clock that was set harms little.
+"""Measures the skew between this process's clock and the database's, and limits the damage when the latter is set.
 
-Everything that qw decides by time goes by the database's clock (see `qw.clock`), so skew is only told: in the log
-once, with the worker's row for status and metrics. When the database's clock is set back, what was decided up to a
-time that is now yet to come is lowered to the present: the marks of schedules and the buckets of rates.
+All decisions use the database's clock (see `qw.clock`), so skew is only reported: once in the log, and in the worker's
+row for status and metrics. When the database's clock is set back, stored times that are now in the future are reset to
+the present: the positions of schedules and the buckets of rates.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from qw.store.connection import Connection, ReconnectingConnection, measure_cloc
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-RATES_EVERY = 30  # looks
+RATES_EVERY = 30  # checks
 LARGE = timedelta(seconds=5)
-CHANGED = timedelta(milliseconds=500)  # a smaller difference to what the worker's row says is not written
-SET_SECONDS = 1.0  # a clock that moved by less was not set: it drifts
+CHANGED = timedelta(milliseconds=500)  # smaller changes of the skew are not written to the worker's row
+SET_SECONDS = 1.0  # smaller jumps are drift, not a clock that was set
 
 
 class ClockWatch:
@@ -62,7 +62,7 @@ class ClockWatch:
             await workers.set_skew(conn, *self._written)
 
     async def _go_on_from_now(self, conn: Connection, moved: float) -> None:
-        """Also where no step was seen: nobody may have looked between one forwards and the one back."""
+        """Correct rates regularly too: a step forwards and back may happen between two checks."""
         lowered, clamped = await schedules.lower_marks(conn), 0
         if lowered or moved <= -SET_SECONDS or self._looks % RATES_EVERY == 0:  # it reads all buckets
             clamped = await queues.clamp_rates(conn)

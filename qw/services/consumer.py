@@ -1,7 +1,7 @@
-"""Takes commands from a broker's queue: each becomes a task, and is acknowledged when that is committed.
+"""Consumes commands from a broker's queue: each becomes a task and is acknowledged once that is committed.
 
-A message counts once, by its id (an idempotency key). What cannot be read goes to the dead-letter queue with the
-reason; when the database is away a message stays where it is and is delivered again.
+Messages are deduplicated by their id (an idempotency key). An unreadable message goes to the dead-letter queue with the
+reason; while the database is unreachable messages stay in the broker and are redelivered.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Consumer:
             deliveries = await self._inbox.receive(BATCH, WAIT_SECONDS)
             for delivery in deliveries:
                 await self._handle(delivery)
-        except QwError as error:  # the broker's or the database's; no message is to blame
+        except QwError as error:  # an error of the broker or the database, not of a message
             await self._back_off(error)
             return False
         self._failures = 0
         return True
 
     def start_over(self) -> None:
-        """The database may be another: say anew how we fare."""
+        """After a reconnect, possibly to another database: write the state again."""
         self._told = None
 
     async def stop(self) -> None:
@@ -93,18 +93,18 @@ class Consumer:
             await tasks.enqueue_keyed(conn, task, "skip")
 
     async def _back_off(self, error: QwError) -> None:
-        """What was received and not taken comes again with the next connection."""
+        """Disconnect; received messages that were not acknowledged are redelivered on the next connection."""
         self._failures += 1
         pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
         self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "command consumer interrupted", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
-        with contextlib.suppress(QwError):  # it may be the database that is away; then its next word will do
+        with contextlib.suppress(QwError):  # the database may be unreachable; the next write will do
             await self._tell(error)
 
     async def _tell(self, trouble: QwError | None) -> None:
-        """Write the state where `qw events state` finds it, when it is another one."""
+        """Write a changed state to the database, for `qw events state`."""
         error = str(trouble) if trouble else None
         state = (self._worker(), error)
         if state != self._told:

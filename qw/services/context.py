@@ -1,4 +1,4 @@
-"""The attempt as its handler sees it: implements `qw.core.task.handler_api.Context` over the store."""
+"""The context passed to handlers: implements `qw.core.task.handler_api.Context` with the store."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from qw.store.handler_transaction import Blocking, HandlerTransaction, HandlerTr
 
 T = TypeVar("T")
 
-LINE_LENGTH = 8192  # characters of a log line that are kept
+LINE_LENGTH = 8192  # maximum characters of a log line
 LEVEL_LENGTH = 32
-MESSAGE_LENGTH = 16 * 1024 * 1024  # characters of what is logged at once
+MESSAGE_LENGTH = 16 * 1024 * 1024  # maximum characters per log call
 
 
 class Connections(Protocol):
-    """Where an attempt borrows connections from."""
+    """The pool that an attempt takes connections from."""
 
     def connection(self) -> Any: ...
 
@@ -38,7 +38,7 @@ LogLine: TypeAlias = tuple[UUID, int, str, str, bytes | None]  # task, attempt, 
 
 
 class LogSink(Protocol):
-    """Where log lines go. Waits while there is no room for them."""
+    """The destination of log lines. Waits while it is full."""
 
     def __call__(self, lines: Sequence[LogLine]) -> Awaitable[None]: ...
 
@@ -122,7 +122,7 @@ class AttemptContext:
         return cast("T", await self.keep_checkpoint(name, await fn()))
 
     async def checkpoint(self, name: str) -> tuple[Json] | None:
-        """The stored result of a step, if it is done."""
+        """The stored result of a step, if it is completed."""
         async with self._pool.connection() as conn:
             return await tasks.checkpoint(conn, self._claim.id, name)
 
@@ -149,7 +149,7 @@ class AttemptContext:
 
 
 async def _stored_form(value: object) -> Json:
-    """*value* as it is stored between attempts. Raise Invalid for what cannot be, and what its own methods raise."""
+    """*value* as stored between attempts. Raise Invalid if it cannot be stored, and what its own methods raise."""
     try:
         return clean(value, limit=MAX_RESULT, plain_only=True)
     except NotPlain:
@@ -170,13 +170,13 @@ def _text(message: object) -> str:
 
 
 def _level(level: object) -> str:
-    """The name of a level, also of one that `logging` knows by a number."""
+    """The name of a level, given as a name or as a number of `logging`."""
     name = logging.getLevelName(level) if type(level) is int else level
     return _text(name).strip()[:LEVEL_LENGTH] or "INFO"
 
 
 class BlockingContext:
-    """The same for a plain function in a thread: every coroutine method waits for its answer.
+    """The context of a plain function in a thread: every coroutine method blocks until it is done.
 
     Made in the thread of *loop*. There its methods are coroutines as usual, since waiting would stop the loop.
     """
@@ -206,7 +206,7 @@ class BlockingContext:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def step(self, name: str, fn: Callable[[], Any]) -> Any:
-        """*fn* is a plain function here, called in this thread."""
+        """As `Context.step`; *fn* is a plain function, called in this thread."""
         if self._is_in_loop:
             return self._context.step(name, fn)
         stored = self._wait(self._context.checkpoint(name))
@@ -218,7 +218,7 @@ class BlockingContext:
         return self._wait(self._context.keep_checkpoint(name, result))
 
     def connection(self) -> Any:
-        """For a ``with``: a psycopg connection that blocks, to be used in this thread."""
+        """A context manager with a blocking psycopg connection, for use in this thread."""
         return self._context.connection() if self._is_in_loop else self._connection()
 
     @contextmanager

@@ -12,7 +12,7 @@ from qw.services.in_flight import ClaimInFlight, Stop
 
 
 class Deadlines:
-    """Interrupts those of the *holdings* whose time is up."""
+    """Interrupts those of the *holdings* whose deadline has passed."""
 
     def __init__(self, holdings: Iterable[ClaimInFlight]) -> None:
         self._holdings = holdings

@@ -1,13 +1,13 @@
-"""What keeps the events of a task in order on their way out, and the cursor that spares the reader dead rows.
+"""Keeps the events of a task in order when they are published, and the cursor by which the reader skips dead rows.
 
-Of two events of one task the second can only be written once the first is committed, so any snapshot that has the
-second has the first too, under a lower id: who reads everything from the start, in the order of ids, keeps the order.
-Ids are taken before they are committed, so one may appear below what was read already. Such a row belongs to a
-transaction that wrote to the outbox when that was read. Each reading notes these *writers*, and the first reading that
-finds one gone begins again where that writer's rows may be (`Progress`). So a writer that takes long holds up nobody
-else's events, and nothing of it is passed over.
+The second of two events of a task can only be written after the first is committed, so every snapshot that contains the
+second also contains the first, with a lower id: reading from the start in id order preserves the order.
+Ids are allocated before commit, so a row may appear below the last id read. Such a row belongs to a transaction that
+was writing to the outbox at the time of that read. Each read records these *writers*, and the first read after one has
+finished starts again where that writer's rows may be (`Progress`). So a long-running writer delays no other events, and
+none of its own are skipped.
 
-`rounds`: the second event of a task is published when the broker has the first.
+`rounds`: the second event of a task is published once the broker has confirmed the first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from uuid import UUID
 from qw.store.events import Reading, Waiting
 
 BATCH = 1024  # events per pass
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds between tries of a broker in trouble
-RESCAN_SECONDS = 60.0  # everything is looked at this often: a restored or truncated outbox has lower ids again
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds between attempts to reach a failing broker
+RESCAN_SECONDS = 60.0  # interval of full scans: a restored or truncated outbox starts again with lower ids
 
 
 class ReadCursor:
-    """Where the next reading begins. See the module.
+    """Where the next read starts. See the module.
 
     Passes are readings that found something. A writer that is first seen in one took its lock, and so its ids, after
     the pass before: they are above what that one had read, its floor. A writer that was open and is gone may have
@@ -46,11 +46,11 @@ class ReadCursor:
 
     @property
     def known(self) -> Mapping[str, int]:
-        """Writers that may have rows below the cursor, with what those rows are above."""
+        """Writers that may have rows below the cursor, each with the lower bound of those rows."""
         return {**self._gone, **self._open}
 
     def went_through(self, reading: Reading, *, is_cut: bool) -> None:
-        """All of *reading* is told or blocked. *is_cut*: there may be more; the next begins again after its last."""
+        """All events of *reading* are published or blocked. *is_cut*: there may be more, after its last one."""
         floor = self._read_to
         self._gone = {writer: at for writer, at in self._open.items() if writer not in reading.writers}
         self._open = {writer: self._open.get(writer, floor) for writer in reading.writers}
@@ -62,7 +62,7 @@ class ReadCursor:
 
 
 class Sorted:
-    """Events by whether they could be told: ``told``, in order, and ``blocked``, by id, with the reason.
+    """Events by whether they can be published: ``told``, in order, and ``blocked``, by id, with the reason.
 
     What comes after a blocked event of the same task is blocked with it, without a reason of its own.
     """
@@ -74,7 +74,7 @@ class Sorted:
         self._sift({}, {w.id for w in self.told if w.is_behind})
 
     def refuse(self, reasons: Mapping[int, str]) -> None:
-        """These cannot be told, for these *reasons*."""
+        """Block these events, for the given *reasons*."""
         if reasons:
             self._sift(reasons, set())
 

@@ -1,17 +1,16 @@
-"""Keeps this worker alive in the eyes of the others: a thread with a connection of its own.
+"""The worker's heartbeat: a thread with its own connection.
 
-A handler that blocks the event loop costs no lease, because nothing here needs the loop. Each beat also compares what
-the database says this worker holds with what the process knows:
+A handler that blocks the event loop does not cost the lease, because the thread does not use the loop. Each beat also
+compares the tasks that the worker holds according to the database with those known to the process:
 
-- a row whose fence the process does not know at two beats is a stray (a claim whose answer was lost): handed back;
-- a claim whose row is gone although no outcome was written belongs to somebody else now: its handler is stopped.
+- a row whose fence is unknown to the process at two beats is a stray (a claim whose reply was lost): it is handed back;
+- a claim whose row is gone without an outcome now belongs to another worker: its handler is stopped.
 
-Between beats the thread listens to its connection: when the server ends the session, and with it the session lock, it
-takes the lock again at once, before others judge by it. When the database has declared this worker dead, the thread
-registers a new identity; nothing of the old one counts.
+Between beats the thread waits on its connection: when the server ends the session, and so releases the session lock, it
+takes the lock again at once, before other workers act on it. If this worker was declared dead, the thread registers a
+new identity; the claims of the old one are void.
 
-The thread survives every error. `state` tells what a supervisor must know: when a beat was last confirmed, and what
-went wrong since.
+No error ends the thread. `state` is for supervision: the age of the last confirmed beat, and the last error.
 """
 
 from __future__ import annotations
@@ -36,23 +35,23 @@ from qw.store.workers import Blocking, HeldClaim
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.3  # between tries to reach the database again, with jitter; the first try is at once
-PULSE_SECONDS = 0.25  # between two signs that the process runs
+RETRY_SECONDS = 0.3  # between attempts to reconnect, with jitter; the first is immediate
+PULSE_SECONDS = 0.25  # between two checks that detect a frozen process
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatCallbacks:
-    """What the event loop does about what the thread found. Each is called in the loop."""
+    """Callbacks for what the thread finds. Each is called in the event loop."""
 
     strays: Callable[[list[HeldClaim]], None]
     gone: Callable[[list[int]], None]
     died: Callable[[], None]
-    back: Callable[[], None] = lambda: None  # contact was lost and is there again, perhaps with another database
+    back: Callable[[], None] = lambda: None  # the connection was restored, perhaps to another database
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatState:
-    """How the heartbeat is. ``confirmed_age``: seconds since the last confirmed sign of life, infinite without one.
+    """The state of the heartbeat. ``confirmed_age``: seconds since the last confirmed beat; infinite if there is none.
 
     ``error``: what went wrong since then; None: nothing did.
     """
@@ -63,7 +62,7 @@ class HeartbeatState:
 
 
 class Heartbeat:
-    """A context manager: entering registers the worker, leaving says that it stopped in peace."""
+    """A context manager: entering registers the worker, leaving records a clean stop."""
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class Heartbeat:
         self._failures = 0
         self._error: str | None = None
         self._strangers: set[int] = set()
-        self.signs_off = True  # False: the worker ends as one that crashed, which is found by its lock
+        self.signs_off = True  # False: the worker ends like a crashed one, which is detected by its lock
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
@@ -99,7 +98,7 @@ class Heartbeat:
         try:
             await asyncio.to_thread(self._open)
             self._start()
-        except RuntimeError as error:  # no thread can be started: a limit of processes or memory
+        except RuntimeError as error:  # no thread can be started: process or memory limit
             self._leave()
             raise Unavailable(f"the heartbeat cannot start: {error}") from error
         return self
@@ -112,12 +111,12 @@ class Heartbeat:
 
     @property
     def state(self) -> HeartbeatState:
-        """How the heartbeat is now. Safe to ask from any thread."""
+        """The current state. Thread-safe."""
         is_running = self._thread is not None and self._thread.is_alive()
         return HeartbeatState(is_running=is_running, confirmed_age=self._lease.age, error=self._error)
 
     def revive(self) -> None:
-        """Start the thread again should it have ended: nothing known ends it, but without it the worker is lost."""
+        """Restart the thread if it has ended: no known cause ends it, but without it the worker loses its lease."""
         if self._stopping.is_set() or self._thread is None or self._thread.is_alive():
             return
         try:
@@ -138,16 +137,16 @@ class Heartbeat:
         while not self._stopping.is_set():
             try:
                 self._turn()
-            except BaseException as error:  # whatever it is, this worker is dead without its heartbeat
+            except BaseException as error:  # any error: without a heartbeat the worker loses its lease
                 try:
                     self._failed(error)
-                except BaseException:  # not even that: no memory, for one
+                except BaseException:  # even that fails, for example for lack of memory
                     time.sleep(RETRY_SECONDS)
 
     def _turn(self) -> None:
-        """Beat when it is time, else wait a little."""
+        """Send a beat if one is due, else wait briefly."""
         if self._lease.pulse():
-            self._due_at = 0.0  # frozen until now: ask at once whether we still live
+            self._due_at = 0.0  # was frozen: check at once whether this worker was declared dead
         if self._conn is None:
             self._open()
         elif clock.now() >= self._due_at:
@@ -192,7 +191,7 @@ class Heartbeat:
             workers.hold(conn, self.worker)
         self._strangers.clear()
         sent_at = clock.now()
-        if workers.beat(conn, self.worker):  # in the loop: once it has let go of what the dead one held
+        if workers.beat(conn, self.worker):  # in the loop: once the claims of the dead identity are dropped
             self._loop.call_soon_threadsafe(self._lease.confirm, sent_at)
 
     def _compare(self, conn: Blocking) -> None:
@@ -202,7 +201,7 @@ class Heartbeat:
         except Unavailable:
             if conn.closed:
                 raise
-            return  # somebody holds the table, for longer than a beat may wait
+            return  # the table is locked for longer than a beat may wait
         strangers = {row.fence for row in rows} - known
         strays = [row for row in rows if row.fence in strangers & self._strangers]
         self._strangers = strangers

@@ -1,4 +1,4 @@
-"""The claims this process holds, from the claim's commit to the commit of the outcome, and the slots they run in."""
+"""The claims held by this process, from the commit of the claim to that of the outcome, and their slots."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from qw.core.task import Claim, Policy
 from qw.handlers import Handler, HandlerKind
 
 DEFAULT_POLICY = Policy()
-CANCEL_AGAIN_SECONDS = 10.0  # more than what commands get between TERM and KILL, which a second cancellation ends
+CANCEL_AGAIN_SECONDS = 10.0  # longer than the time between TERM and KILL, which a second cancellation cuts short
 NO_CRASHES = CrashRecord(crashes=0)
 
 
 class ClaimState(StrEnum):
-    WAITING = "waiting"  # claimed, no slot yet
+    WAITING = "waiting"  # claimed, without a slot
     RUNNING = "running"
-    ENDING = "ending"  # its outcome waits to be written
+    ENDING = "ending"  # its outcome is to be written
 
 
 class Stop(StrEnum):
-    """Why a running handler is told to stop."""
+    """Why a running handler is stopped."""
 
     TIMEOUT = "timeout"
     CANCEL = "cancel"
     LEASE = "lease"
     DRAIN = "drain"
-    EXIT = "exit"  # something it started called sys.exit()
+    EXIT = "exit"  # code that it started called sys.exit()
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -68,40 +68,40 @@ class ClaimInFlight:
         return self.record.is_suspect
 
     def interrupt(self, stop: Stop, reason: str = "") -> None:
-        """Tell the running handler to stop; the first reason given counts."""
+        """Stop the running handler; the first reason counts."""
         if self.stop is None and self.state is ClaimState.RUNNING:
             self.stop, self.stop_reason = stop, reason
             if self.task is not None:
-                # Not at once: a task that is cancelled before its first step never runs, so it gives nothing back.
+                # Not immediately: an asyncio task cancelled before its first step never runs, and so never cleans up.
                 self.task.get_loop().call_soon(self._cancel)
 
     def exited(self, reason: str) -> bool:
-        """Something that the handler started tried to end the process: that ends the attempt. False when it is over."""
+        """End the attempt, because code that the handler started tried to exit the process. False: it has ended."""
         if self.state is not ClaimState.RUNNING:
             return False
         self.interrupt(Stop.EXIT, reason)
         return True
 
     def _cancel(self) -> None:
-        """Cancel it, and again while it goes on: some code catches a cancellation and carries on as if nothing was."""
+        """Cancel it, repeatedly while it continues: some code catches a cancellation and ignores it."""
         if self.state is ClaimState.RUNNING and self.task is not None:
             self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
             self.task.get_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel)
 
 
 running_claim: ContextVar[ClaimInFlight | None] = ContextVar("running_claim", default=None)
-"""The claim whose handler runs here; set in the handler's context, which all that it starts inherits."""
+"""The claim whose handler is running; set in the handler's context, which the tasks it starts inherit."""
 
 
 class InFlight:
-    """By fence. Only the event loop changes it; the heartbeat's thread may take `known`."""
+    """Claims by fence. Only the event loop modifies it; the heartbeat thread may call `known`."""
 
     def __init__(self) -> None:
         self._by_fence: dict[int, ClaimInFlight] = {}
         self._revoked: set[int] = set()
 
     def add(self, holding: ClaimInFlight) -> bool:
-        """False: the claim was revoked before it was known here."""
+        """Add a claim. Return False if it was revoked before it arrived here."""
         fence = holding.claim.fence
         if fence in self._revoked:
             self._revoked.discard(fence)
@@ -113,11 +113,11 @@ class InFlight:
         return self._by_fence.pop(fence, None)
 
     def revoke(self, fences: Iterable[int]) -> None:
-        """Refuse these fences should their claim turn up late."""
+        """Reject these fences if their claim arrives later."""
         self._revoked.update(fence for fence in fences if fence not in self._by_fence)
 
     def known(self) -> set[int]:
-        return set(self._by_fence)  # atomic under the interpreter lock
+        return set(self._by_fence)  # atomic under the GIL
 
     def of_fence(self, fence: int) -> ClaimInFlight | None:
         return self._by_fence.get(fence)
@@ -134,7 +134,7 @@ class InFlight:
 
 
 class HandlerSlots:
-    """How many handlers of each kind may run at once, and how many do."""
+    """The limit of concurrent handlers of each kind, and the number running."""
 
     def __init__(self, sizes: dict[HandlerKind, int]) -> None:
         self.sizes = sizes
