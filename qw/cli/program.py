@@ -127,6 +127,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _refuse_usage(error: Exception) -> int:
     message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
+    message = message.replace(":\n\t", ": ").replace(",\n\t", ", ")  # a list of choices, one per line
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(message, file=sys.stderr)

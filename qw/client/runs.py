@@ -258,6 +258,8 @@ def _approval(found: InspectedRun, step: str | None) -> str:
     decided = {one.name for one in found.signals if one.step is None}
     waiting = [id_ for id_ in ids if status.get(id_) is StepStatus.RUNNING and approval_name(id_) not in decided]
     if step is None:
+        if not waiting:
+            raise Conflict(f"no step of run {found.run.id} is waiting for an approval")
         if len(waiting) != 1:
             raise Conflict(f"run {found.run.id} is waiting for {len(waiting)} approvals ({_list(waiting)}); name one")
         return waiting[0]

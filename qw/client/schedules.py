@@ -16,7 +16,7 @@ from uuid import UUID
 
 from qw.client.connections import Namespace, check_limit
 from qw.core.duration import format_duration
-from qw.core.errors import Conflict, Fault, Invalid, NotFound, guess
+from qw.core.errors import Conflict, Fault, Invalid, NotFound, among, guess
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
 from qw.core.schedule.fire_decision import LATE, Fire, ScheduleState, SkipReason, first_tick, pass_over
 from qw.core.schedule.timing import Tick, shown
@@ -259,8 +259,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
         return
     known = await types.names(conn)
     if schedule.target.type not in known:
-        hint = guess(schedule.target.type, known)
-        message = f"unknown task type {schedule.target.type!r}{hint} Known types: {', '.join(known)}"
+        message = f"unknown task type {schedule.target.type!r}{among(schedule.target.type, known)}"
         raise Invalid(Fault(path="type", message=message))
 
 

@@ -143,7 +143,7 @@ class TaskCancelled(QwError):
 def guess(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` if *word* is similar to one of *known*, else an empty string."""
     close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
 def among(word: str, known: Iterable[str]) -> str:

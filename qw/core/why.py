@@ -108,6 +108,8 @@ def _finished(facts: Facts) -> Reason:
     if task.status is Status.COMPLETED:
         return Reason(code="completed", text=f"the task completed{when} on attempt {task.attempt}")
     again = f"run it again: qw task retry {task.id}"
+    if task.run_id is not None and task.parent_id is None:
+        again = f"restart its run from the failed steps: qw workflow retry {task.run_id}"
     if task.status is Status.CANCELLED:
         return Reason(code="cancelled", text=f"the task was cancelled{when}: {task.error}", advice=again)
     return Reason(

@@ -90,7 +90,7 @@ def test_a_paused_queue_says_who_paused_it_until_it_goes_on(qw: Qw) -> None:
     first, second = qw("queue", "resume", "mail"), qw("queue", "resume", "mail")
 
     assert [(queue["queue"], queue["is_paused"], queue["paused_by"]) for queue in paused] == [("mail", True, "zoe")]
-    assert (first.err, second.err) == ("queue mail goes on\n", "queue mail was not paused\n")
+    assert (first.err, second.err) == ("queue mail is resumed\n", "queue mail was not paused\n")
     assert qw("queue", "pause", "a b").code == 2
 
 

@@ -79,7 +79,7 @@ def test_who_told_a_run_what_is_shown(qw: Qw, run: str) -> None:
     assert qw("workflow", "signal", run, "paid", "--by", "zoe").code == 0
     qw.drain()
 
-    assert "told paid by zoe, " in qw("workflow", "show", run).out
+    assert "signal paid from zoe, " in qw("workflow", "show", run).out
     assert qw("workflow", "show", run, "-o", "json").json["told"][0]["step"] == "paid"
 
 

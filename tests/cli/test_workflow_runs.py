@@ -155,7 +155,7 @@ def test_a_rejected_run_is_retried_with_an_edited_definition(ready: Qw) -> None:
 
     assert bad.code == 2
     assert "at least one step" in bad.err
-    assert (good.code, good.err) == (0, f"run {run} goes on\n")
+    assert (good.code, good.err) == (0, f"run {run} was restarted\n")
     statuses = {step["step"]: step["status"] for step in ready("workflow", "show", run, "-o", "json").json["steps"]}
     assert statuses == {"build": "completed", "ok": "completed", "paid": "running", "ship": "pending"}
 

@@ -84,7 +84,8 @@ def apply(
         is_refused = any(change.needed_by for change in gone) and not force
         if gone and not is_refused:
             listed = ", ".join(f"{one.kind} {one.name}" for one in gone)
-            confirm(f"Remove {listed}?", count=counted(len(gone), "definition"))
+            preview = "preview with qw diff --prune"
+            confirm(f"Remove {listed}?", count=counted(len(gone), "definition"), preview=preview)
     done = with_client(
         lambda client: client.definitions.apply(
             read, owner=name, by=myself(), prune=prune, take_over=take_over, force=force

@@ -45,6 +45,8 @@ def demo(
 
     from qw.cli.session import load_settings
 
+    if orders is not None and not orders.is_file():
+        raise Invalid(f"--orders: no such file: {orders}")
     source = None if orders is None else str(orders.absolute())
     who = customer or (CUSTOMER if orders is None else _first_customer(orders))
     settings = _for_demo(load_settings(orders_url=source))

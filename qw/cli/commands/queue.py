@@ -61,7 +61,7 @@ def resume(name: Name) -> None:
     from qw.cli.session import with_client
 
     was_paused = with_client(lambda client: client.queues.resume(name))
-    say(f"queue {name} {'goes on' if was_paused else 'was not paused'}")
+    say(f"queue {name} {'is resumed' if was_paused else 'was not paused'}")
 
 
 @app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")

@@ -95,7 +95,7 @@ def signal(
 
     run_id, given = _resolved(id), json_object(payload, "--payload") if payload else None
     with_client(lambda client: client.runs.signal(run_id, name, given, by=by or myself()))
-    say(f"run {run_id} is told {name}")
+    say(f"signal {name} sent to run {run_id}")
 
 
 def approve(
@@ -154,7 +154,7 @@ def retry(
     document = _edited(with_client(lambda client: client.runs.inspect(run_id))) if edit else None
     who = by or myself()
     with_client(lambda client: client.runs.retry(run_id, step=step, latest=latest, document=document, by=who))
-    say(f"run {run_id} goes on")
+    say(f"run {run_id} was restarted")
 
 
 def compensation_done(

@@ -146,16 +146,14 @@ async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
     return _report(wanted, asked, answers)
 
 
-def confirm(question: str, *, count: str) -> None:
+def confirm(question: str, *, count: str, preview: str = "preview with --dry-run") -> None:
     """Ask on the terminal. Raise Exit for no, Invalid where nobody can be asked."""
     try:
         terminal = open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None  # noqa: SIM115 (closed below)
     except OSError:
         terminal = None
     if terminal is None:
-        raise Invalid(
-            f"{count} would be changed, and there is no terminal to confirm; repeat with --yes, or try --dry-run"
-        )
+        raise Invalid(f"{count} would be changed, and there is no terminal to confirm; repeat with --yes, or {preview}")
     with terminal:
         terminal.write(f"{question} [y/N] ".encode())
         answer = terminal.readline().strip().lower()

@@ -72,7 +72,7 @@ def print_run(found: ShownRun) -> None:
     _print_lines(list(_lines(found, "")))
     for told in found.told:
         by, taken = told.sent_by or "somebody", f", taken by {told.step}" if told.step else ""
-        print(printable(f"told {told.name} by {by}, {ago(told.sent_at)}{taken}"))
+        print(printable(f"signal {told.name} from {by}, {ago(told.sent_at)}{taken}"))
 
 
 def _print_lines(lines: Sequence[Line]) -> None:

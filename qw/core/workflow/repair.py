@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from qw.core.errors import Conflict, Invalid, guess
+from qw.core.errors import Conflict, Invalid, among, guess
 from qw.core.workflow.run import COMPENSATION, RunStatus, StepState, StepStatus, compensation_id
 from qw.core.workflow.step import StepKind
 from qw.core.workflow.workflow import Workflow
@@ -100,7 +100,7 @@ def _check_step(workflow: Workflow, known: Mapping[str, StepState], step: str | 
     if step is not None and step not in ids:
         if step.startswith(_PREFIX):
             failed_compensation(workflow, known, step)
-        raise Invalid(f"{step[:60]!r} is not a step{guess(step[:60], ids)} There are: {', '.join(ids[:50])}")
+        raise Invalid(f"{step[:60]!r} is not a step{among(step[:60], ids[:50])}")
 
 
 def _stands(step_id: str, known: Mapping[str, StepState], workflow: Workflow, undone: Collection[UUID]) -> bool:
