@@ -1,11 +1,11 @@
 """Which lanes to claim from, from where, and how much of each. No I/O; the time comes in as an argument.
 
-A lane's dead rows stand before its live ones. While no vacuum can remove them (somebody holds a snapshot) a claim from
-the lane's start walks them all: 45 ms at 200,000. So each lane has a cursor, the highest seq claimed from it. Rows can
-appear behind it, since transactions do not commit in the order of their sequence values and a hand-back keeps its
-place; therefore each lane is claimed from its start again after a pause of RESCAN_SHARE times what that cost, busy or
-idle, and always while it costs next to nothing. Finding nothing past the cursor of a lane that is said to hold tasks
-makes it likely that they stand before it: then the pause is shorter.
+The dead rows of a lane precede its live ones. While vacuum cannot remove them (a snapshot is held), a claim from the
+start of the lane scans them all: 45 ms for 200,000. So each lane has a cursor, the highest seq claimed from it. Rows
+can appear before it, because transactions do not commit in sequence order and a handed-back task keeps its seq;
+therefore each lane is claimed from its start again after a pause of RESCAN_SHARE times the cost of that scan, busy or
+idle, and always while the scan is cheap. If nothing is found past the cursor of a lane reported to hold tasks, they are
+probably before it: then the pause is shorter.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from qw.core.task import Claim, Lane
 from qw.store.claims import Share
 
 HEALTHY_SECONDS = 0.005  # a claim from the start that costs less than this needs no cursor
-RESCAN_SHARE = 50  # so rescans take at most 2 % of the time
+RESCAN_SHARE = 50  # rescans take at most 2 % of the time
 BEHIND_SHARE = 10
-MARKS = 10_000  # lanes remembered; queues may come and go
-DEAREST_SECONDS = 0.2  # what took longer did not walk, it waited: for a lock, or frozen
-REVERSE_EVERY = 10  # batches: then the last lanes come first, so that nothing starves
-SECONDS_PER_ROW = 0.00004  # what claiming a row costs anyway, to tell the walk's cost from the work's
+MARKS = 10_000  # maximum number of lanes with a cursor
+DEAREST_SECONDS = 0.2  # a claim that took longer waited for a lock or was frozen: not counted as scan cost
+REVERSE_EVERY = 10  # batches between claims in reverse lane order, to prevent starvation
+SECONDS_PER_ROW = 0.00004  # cost of claiming a row, subtracted to get the cost of the scan
 
 
 @dataclass
@@ -37,7 +37,7 @@ class _Mark:
         return -1 if self.due_in(now) <= 0 else self.cursor
 
     def due_in(self, now: float) -> float:
-        """Seconds until the lane may be claimed from its start."""
+        """Seconds until the next claim from the start of the lane."""
         if self.cost < HEALTHY_SECONDS:
             return 0.0
         cost = min(self.cost, DEAREST_SECONDS)
@@ -51,12 +51,12 @@ class Lanes:
     def __init__(self, queues: Collection[str] = ()) -> None:
         self._queues = frozenset(queues)
         self._open: set[Lane] = set()
-        self._heard: set[Lane] = set()  # of while a claim was under way, which may have looked too early
+        self._heard: set[Lane] = set()  # lanes notified during a claim, which may have read too early
         self._marks: dict[Lane, _Mark] = {}
         self._batch = 0
 
     def add(self, lanes: Iterable[Lane]) -> bool:
-        """These hold tasks. True when one of them is served here. A lane closes again when a claim finds it dry."""
+        """Mark lanes as holding tasks. True: one is served here. A claim that finds a lane empty unmarks it."""
         served = {lane for lane in lanes if self._serves(lane)}
         self._open |= served
         self._heard |= served
@@ -72,7 +72,7 @@ class Lanes:
         return not self._open
 
     def shares(self, room: int, now: float) -> list[Share]:
-        """What to claim for *room* tasks: by priority, queues of one priority in turn and with equal quotas."""
+        """The shares to claim for *room* tasks: by priority; queues of one priority round-robin, with equal quotas."""
         self._batch += 1
         self._heard.clear()
         shares: list[Share] = []
@@ -93,7 +93,7 @@ class Lanes:
         now: float,
         is_whole: bool = True,
     ) -> None:
-        """Learn from a claim: how far each lane went, what its walk cost, and which lanes have run dry.
+        """Record a claim: the new cursors, the cost of the scan, and the lanes found empty.
 
         One that passed tasks by (*is_whole* False) says nothing of that.
         """
@@ -119,7 +119,7 @@ class Lanes:
             self._open -= {lane for lane in dry - self._heard if not self._mark(lane).is_behind}
 
     def due_in(self, now: float) -> float:
-        """Seconds until a lane whose tasks stand before its cursor may be claimed from its start; infinite: none."""
+        """Seconds until the next claim from the start of a lane with tasks before its cursor; infinite: none."""
         marks = (self._mark(lane) for lane in self._open)
         return min((mark.due_in(now) for mark in marks if mark.is_behind), default=math.inf)
 

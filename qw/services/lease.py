@@ -1,15 +1,15 @@
 """Whether this process may still act on its claims.
 
-The database decides who is dead. The process cannot ask it when it is cut off or frozen, so it goes by *confirmations*:
-a heartbeat or a claim that the database answered in this worker's name. Each counts from the moment before it was sent,
-which is on the safe side, on a clock that never steps and goes on while the machine is suspended.
+The database decides which workers are dead. A disconnected or frozen process cannot ask it, so it uses *confirmations*:
+heartbeats and claims of this worker that the database answered. Each counts from the time before it was sent, which is
+conservative, on a clock that never steps and continues while the machine is suspended.
 
-- A handler *starts* only when a confirmation is younger than `START_SECONDS`, and after a gap (the process was frozen
-  or suspended) only when it was sent after the gap. For the sign that a worker is dead may also be its session lock,
-  which can go long before the lease ends.
-- What *runs* goes on until shortly before the lease ends: so early that even a command which ignores TERM is gone when
-  others may run its task again. Child processes read this deadline by themselves (`qw.handlers.leash`), so they end
-  even while this process is stopped.
+- A handler *starts* only if a confirmation is younger than `START_SECONDS`, and after a gap (the process was frozen
+  or suspended) only if it was sent after the gap: a worker is also declared dead when its session lock is released,
+  which can happen long before the lease ends.
+- *Running* handlers are stopped shortly before the lease ends, early enough that even a command that ignores TERM has
+  ended before other workers may run its task. Child processes read this deadline themselves (`qw.handlers.leash`), so
+  they end even while this process is stopped.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from datetime import timedelta
 from qw.handlers.leash import Leash
 
 START_SECONDS = 3.0
-GAP_SECONDS = 0.75  # without a sign that the process runs; it gives one four times a second
-STOP_SECONDS = 1.0  # before the end of the lease: 0.3 s between TERM and KILL, and what the machine takes for them
+GAP_SECONDS = 0.75  # a longer time between two pulses (normally 0.25 s) means that the process was frozen
+STOP_SECONDS = 1.0  # handlers are stopped this long before the lease ends: 0.3 s between TERM and KILL, plus delays
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """Seconds of the clock that leases are measured by. Compare only with other values of this function."""
+    """The time of the lease clock in seconds. Compare only with other values of this function."""
     return time.clock_gettime(_CLOCK)
 
 
 class Lease:
-    """Confirmed by the heartbeat's thread and by claims, read by the event loop; *leash* tells child processes."""
+    """Updated by the heartbeat thread and by claims, read by the event loop; *leash* passes it to child processes."""
 
     def __init__(self, length: timedelta, leash: Leash | None = None) -> None:
         self.leash = leash
@@ -48,13 +48,13 @@ class Lease:
         self._pulse_at: float | None = None
 
     def confirm(self, sent_at: float) -> None:
-        """The database answered in this worker's name what was sent at *sent_at*, of `now`."""
+        """Record that the database answered a request of this worker sent at *sent_at* (a value of `now`)."""
         with self._turn:
             if sent_at > self._revoked_at:
                 self._confirm_from(max(self._confirmed_at, sent_at))
 
     def revoke(self) -> None:
-        """The database said that this worker is dead. What was sent before confirms nothing any more."""
+        """Record that this worker was declared dead. Requests sent before no longer confirm anything."""
         with self._turn:
             self._revoked_at = now()
             self._confirm_from(-math.inf)
@@ -65,7 +65,7 @@ class Lease:
             self.leash.extend(sent_at + self._runs_for)
 
     def pulse(self) -> bool:
-        """The process runs. True: it did not for a while, so only what is confirmed from now on lets handlers start."""
+        """Record that the process is running. True: it was frozen; handlers start only after a new confirmation."""
         present = now()
         was_frozen = self._pulse_at is not None and present - self._pulse_at > GAP_SECONDS
         if was_frozen:
@@ -78,17 +78,17 @@ class Lease:
         """Whether a handler may start now."""
         present = now()
         if self._pulse_at is not None and present - self._pulse_at > GAP_SECONDS:
-            return False  # frozen until this moment
+            return False  # was frozen until now
         return self._confirmed_at >= self._awake_since and present - self._confirmed_at < self._starts_for
 
     @property
     def holds(self) -> bool:
-        """Whether what runs may go on."""
+        """Whether running handlers may continue."""
         return self.left > 0
 
     @property
     def left(self) -> float:
-        """Seconds until what runs must be stopped; negative when it must have been."""
+        """Seconds until running handlers must be stopped; negative: overdue."""
         return self._runs_for - self.age
 
     @property

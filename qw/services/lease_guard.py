@@ -1,4 +1,4 @@
-"""Stops the handlers of a process that may no longer believe in its claims: frozen, or cut off, for most of a lease."""
+"""Stops the handlers of a process that was frozen or disconnected for most of its lease and may lose its claims."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qw.services.worker import Worker
 
 
 class LeaseGuard:
-    """Looks at the clock four times a second, and when the lease ends; needs no database."""
+    """Checks the clock four times a second and at the end of the lease; does not need the database."""
 
     name = "lease guard"
 

@@ -1,4 +1,4 @@
-"""Measures attempts, for nearly nothing each, and adds what came together to the sums in the database."""
+"""Measures attempts at low cost, and adds the sums to those in the database periodically."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qw.store import measures
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
 
-SECONDS = 5.0  # between two writes
-MOST = 10_000  # attempts of a queue and type that are kept one by one
+SECONDS = 5.0  # interval between writes
+MOST = 10_000  # attempts of a queue and type buffered before they are folded
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Seen:
 
 
 class Measures:
-    """An attempt costs three appends; buckets are counted when thousands have come, or at the next write.
+    """An attempt costs three appends; histogram buckets are counted per MOST attempts, or at the next write.
 
     A write whose commit is in doubt is repeated, so that after a broken connection a few attempts may count twice.
     """
@@ -49,7 +49,7 @@ class Measures:
     def attempts(
         self, ended: Iterable[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
     ) -> None:
-        """Attempts that ended, as far as a handler ran; those with the fences *lost* ended for nobody."""
+        """Record ended attempts whose handler ran; the attempts with the fences *lost* are counted as lost."""
         for holding, end in ended:
             if holding is None or holding.started is None or end.seconds is None:
                 continue
@@ -64,7 +64,7 @@ class Measures:
                 self._fold(claim.queue, claim.type)
 
     def rescued(self, types: Sequence[str]) -> None:
-        """Tasks of these types were brought back from dead workers."""
+        """Count tasks of these types that were recovered from dead workers."""
         for type, count in Counter(types).items():
             self._add(Measure(measure.RESCUED, (type,), (count,)))
 
@@ -83,7 +83,7 @@ class Measures:
         return False
 
     async def stop(self) -> None:
-        """Write the last ones, if the database takes them."""
+        """Write the remaining measurements, if the database accepts them."""
         with contextlib.suppress(QwError):
             await self.step()
 

@@ -1,4 +1,4 @@
-"""Writes how attempts ended: in batches, under the fence, until the database has taken each or refused it for good."""
+"""Writes the outcomes of attempts: in batches, fenced, until the database has stored or finally rejected each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 2000
 
 
 class Outcomes:
-    """A batch is what gathered while the last one was written; a lone outcome goes at once.
+    """A batch is what accumulated during the last write; a single outcome is written immediately.
 
     When the connection breaks, the commit is in doubt: the batch is written again, and what is refused then is looked
     up by its fence before it counts as lost. A batch refused for what it contains is halved until the culprit stands
@@ -62,23 +62,23 @@ class Outcomes:
         self.bell.set()
 
     def doubt(self, fence: int) -> None:
-        """An end of this fence may be stored already: look it up before calling it lost."""
+        """Mark a fence whose outcome may already be stored: look it up before treating it as lost."""
         self._doubtful.add(fence)
 
     def unwritten(self) -> list[EndedAttempt]:
-        """What is not known to be stored."""
+        """The number of outcomes not known to be stored."""
         return [*self._batch, *self._pending, *self._refused]
 
     def __len__(self) -> int:
         return len(self._pending) + self._in_flight
 
     def max_wait(self) -> float:
-        return 3600.0  # the bell rings for every outcome
+        return 3600.0  # the bell is set for every outcome
 
     def stored(self, ended: Sequence[EndedAttempt], *, lost: Collection[int] = ()) -> None:
-        """What follows when ends are in the database: every way to end an attempt leads here.
+        """Follow up stored outcomes; called for every way in which an attempt can end.
 
-        The process holds them no longer, they are measured, and those who wait for ends are told.
+        Releases the claims, records measurements, and notifies waiters.
         """
         self._measures.attempts([(self._holdings.pop(e.fence), e) for e in ended], lost=lost)
         if self._doubtful:
@@ -97,7 +97,7 @@ class Outcomes:
         try:
             await self._write(batch)
         except BaseException:
-            # What was stored of it is refused by its fence the next time, and found by the look-up.
+            # Outcomes of it that were stored are rejected by their fence next time, and found by the look-up.
             self._doubtful.update(e.fence for e in batch)
             self._pending.extendleft(reversed(batch))
             self._refused.clear()
@@ -109,7 +109,7 @@ class Outcomes:
                 self.drained.set()
         if self._refused:
             refused, self._refused = self._refused, []
-            self._pending += refused  # behind the others, which they must not hold up
+            self._pending += refused  # after the others, so as not to delay them
             raise Unavailable(f"the database refuses {len(refused)} outcomes: {refused[0].ending.error}")
         return bool(self._pending)
 
@@ -142,12 +142,12 @@ class Outcomes:
             error=clean_error(f"{who}: {_said(error)}"),
         )
         if ending.error == refused.ending.error:
-            self._refused.append(refused)  # it refuses even that: ask again later
+            self._refused.append(refused)  # that was rejected too: retry later
             return
         await self._write([refused._replace(ending=ending)])
 
     async def _settle_lost(self, refused: Sequence[EndedAttempt]) -> set[int]:
-        """Record those that lost their lease. Returns their fences."""
+        """Record the outcomes of attempts that lost their lease. Return their fences."""
         if not refused:
             return set()
         async with self._link.use() as conn:
@@ -170,7 +170,7 @@ class Outcomes:
         try:
             async with self._link.use() as conn:
                 await claims.record_lost(conn, self._worker(), lost)
-        except Exception as error:  # it belongs to another attempt now: nothing depends on this record
+        except Exception as error:  # the task belongs to another attempt; this record is informational
             if not blames_data(error):
                 raise
             log.error("late results not recorded", extra={"tasks": len(lost), "error": _said(error)})

@@ -1,7 +1,7 @@
-"""Which slots of the outbox this daemon relays: its fair share of the sixteen, each slot one daemon's alone.
+"""Assigns the sixteen slots of the outbox to daemons: each slot to one daemon, each daemon its fair share.
 
-A slot is owned by a session advisory lock, which the server frees the moment the daemon dies; behind a pooler, where
-sessions mean nothing, by a row of `qw.relay_slot` until its worker is declared dead.
+A slot is owned through a session advisory lock, which the server releases when the daemon's session ends; behind a
+pooler, where sessions are shared, through a row of `qw.relay_slot` until its worker is declared dead.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
 
-UPKEEP_SECONDS = 10.0  # between two looks at what the others have
+UPKEEP_SECONDS = 10.0  # interval at which the shares are rebalanced
 
 
 class OutboxPartitions(Protocol):
     async def have(self, conn: Connection) -> tuple[int, ...]:
-        """The slots that are ours now. The relay calls this before each pass, with the connection it reads by."""
+        """The slots owned now. The relay calls this before each pass, with the connection it reads from."""
         ...
 
     def are_sure(self) -> bool:
-        """Whether what `have` said still holds; asked just before publishing."""
+        """Whether the slots returned by `have` are still owned; checked just before publishing."""
         ...
 
 
 class LockedSlots:
-    """Slots by session lock. They are lost with the connection, and so found anew with the next."""
+    """Slots owned by session lock. They are lost with the connection and acquired again on the next."""
 
     def __init__(self) -> None:
         self._conn: Connection | None = None
@@ -62,7 +62,7 @@ class LockedSlots:
 
 
 class LeasedSlots:
-    """Slots that are a worker's until it dies. ``lives``: whether this one may still believe that it does not."""
+    """Slots leased to a worker until it is declared dead. ``lives``: whether this worker's lease is still valid."""
 
     def __init__(self, worker: Callable[[], int], lives: Callable[[], bool]) -> None:
         self._worker = worker

@@ -1,4 +1,4 @@
-"""One statement a second asks everything that polling must ask, and wakes whoever the answer concerns."""
+"""Polls the database with one statement a second for all services, and wakes those concerned by the result."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from qw.services.worker import Worker
 from qw.store import tasks, workers
 from qw.store.connection import ReconnectingConnection
 
-SHARE = 50  # a poll waits at least this many times what polls cost
-LONGEST_SECONDS = 2.0  # but no longer: it is how the death of others is seen
-COSTS = 3  # of the last polls the cheapest counts: a machine that is busy, or a lock, made the others dear
+SHARE = 50  # the interval is at least this many times the cost of a poll
+LONGEST_SECONDS = 2.0  # maximum interval: dead workers are detected by polling
+COSTS = 3  # recent polls, of which the cheapest counts: load or locks may have slowed the others
 
 
 def pause(interval: float, costs: Iterable[float]) -> float:
-    """Seconds until the next poll, when the last few took *costs*."""
+    """Seconds until the next poll, given the *costs* of the last few."""
     return max(interval, min(SHARE * min(costs), LONGEST_SECONDS))
 
 
 class Poller:
-    """See the module. ``drain`` is called when this worker was is draining, ``died`` when it was declared dead."""
+    """See the module. ``drain`` is called when this worker is to drain, ``died`` when it was declared dead."""
 
     name = "tick"
 

@@ -1,6 +1,6 @@
-"""How far to claim ahead: what this process measured to complete in 200 ms, and no more.
+"""How many tasks to claim in advance: the measured number of completions in 200 ms.
 
-So no-ops come in batches of hundreds, while a task of a minute is never claimed before its slot is free.
+So no-ops are claimed in batches of hundreds, while a task that takes a minute is not claimed before a slot is free.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MOST = 3500
 
 
 class Prefetch:
-    """Completions over time. The time comes in as an argument."""
+    """The rate of completions. The time is passed as an argument."""
 
     def __init__(self) -> None:
         self._total = 0

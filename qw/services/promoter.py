@@ -1,4 +1,4 @@
-"""Moves tasks to ready when their time has come, by the database's clock; sleeps exactly until the next known time."""
+"""Moves scheduled tasks to ready when they are due, by the database's clock; sleeps until the next due time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qw.store.connection import ReconnectingConnection
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 500
-EARLIER_SECONDS = 0.02  # two clocks never agree by less
+EARLIER_SECONDS = 0.02  # smaller differences between due times are clock noise
 HEALTHY_SECONDS = 0.02
 DEAREST_SECONDS = 0.2
-RESCAN_SHARE = 50  # as in lanes.py: rows can appear behind the cursor, so it is dropped now and then
+RESCAN_SHARE = 50  # as in lanes.py: rows can appear before the cursor, so it is reset from time to time
 
 
 class Promoter:
-    """See the module. ``woken`` is told which lanes got tasks; a look that costs less than
+    """See the module. ``woken`` is called with the lanes that got tasks. A query that takes less than
     ``healthy_seconds`` needs no cursor."""
 
     name = "promoter"
@@ -39,11 +39,11 @@ class Promoter:
         self._waits_until = 0.0
         self._scanned_at = 0.0
         self._cost = 0.0
-        self.cursor = LONG_AGO  # nothing is known to wait before it
+        self.cursor = LONG_AGO  # no task is known to wait before it
         self.bell = asyncio.Event()
 
     def expect(self, seconds: float | None) -> None:
-        """The next scheduled task is due in *seconds*; None: there is none. Rings when that is before the wait ends."""
+        """The next task is due in *seconds* (None: there is none). Sets the bell if the wait ends later."""
         self._next = None if seconds is None else time.monotonic() + seconds
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
@@ -51,7 +51,7 @@ class Promoter:
     def max_wait(self) -> float:
         now = time.monotonic()
         until = now + 3600.0 if self._next is None else self._next
-        if self.cursor != LONG_AGO:  # what appears behind it, nobody else sees
+        if self.cursor != LONG_AGO:  # no other service sees rows that appear before the cursor
             until = min(until, self._scanned_at + self._pause)
         self._waits_until = max(now, until)
         return self._waits_until - now
@@ -65,7 +65,7 @@ class Promoter:
         if self._cost < self._healthy_seconds or started - self._scanned_at >= self._pause:
             self.cursor = LONG_AGO
         from_the_start = self.cursor == LONG_AGO
-        self._next = None  # before the look: what is heard of during it counts
+        self._next = None  # before the query, so that notifications during it count
         async with self._link.use() as conn:
             moved = await claims.promote(conn, cursor=self.cursor, limit=BATCH)
         if from_the_start:
@@ -75,5 +75,5 @@ class Promoter:
             self._woken({lane for lane, _ in moved})
         is_full = len(moved) == BATCH
         if not is_full and self._cost < self._healthy_seconds:
-            self.cursor = LONG_AGO  # a look from the start costs nothing, and ticks look from the cursor too
+            self.cursor = LONG_AGO  # a query from the start is cheap, and polls start from the cursor too
         return is_full

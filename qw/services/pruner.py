@@ -1,7 +1,7 @@
-"""Keeps the database small: folds the tally, deletes what is past its retention.
+"""Deletes rows past their retention, and folds the counters.
 
-It has a connection of its own, so that nobody waits for it. Each statement is bounded in rows and in time: a batch that
-took long halves the next ones. Several daemons prune side by side and pass over what another one has.
+It uses its own connection, so that it delays no other service. Each statement is limited in rows and time: a slow batch
+halves the size of the next. Several daemons prune concurrently and skip rows locked by another.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from qw.store import applied, events, fires, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
-BUSY_FOLD_SECONDS = 2.0  # while a thousand rows gather between two folds
+BUSY_FOLD_SECONDS = 2.0  # interval between folds while a thousand rows accumulate in between
 PRUNE_SECONDS = 300.0
 BATCH, LEAST_BATCH = 1000, 10
-RUNS = 10  # at a time: each may have 10,000 tasks
+RUNS = 10  # per batch: each may have 10,000 tasks
 SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1  # a statement that took longer halves the batch; a shorter one doubles it
-LONGEST_SECONDS = 5.0  # for any statement
-SET_FORWARD_SECONDS = 60.0  # by which the clock may drift before that counts as set
-UNWANTED = timedelta(days=7)  # events that no relay has come for are given up
-VERSIONS_KEPT = 10  # of each workflow, whatever their age, beside those in use
-APPLIED_KEPT = 100  # of the history of `qw apply`
+LONGEST_SECONDS = 5.0  # timeout of every statement
+SET_FORWARD_SECONDS = 60.0  # a larger jump of the clock counts as set, not as drift
+UNWANTED = timedelta(days=7)  # events that no relay has requested for this long are dropped
+VERSIONS_KEPT = 10  # minimum versions kept per workflow, besides those in use
+APPLIED_KEPT = 100  # minimum entries kept of the history of `qw apply`
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """How long what is kept. ``unhappy``: failed and cancelled tasks."""
+    """The retention times. ``unhappy``: failed and cancelled tasks."""
 
     completed: timedelta
     unhappy: timedelta
@@ -45,7 +45,7 @@ class Retention:
 
 
 class Pruner:
-    """See the module. ``batch``: rows of the next statement."""
+    """See the module. ``batch``: maximum rows of the next statement."""
 
     name = "pruner"
 
@@ -71,7 +71,7 @@ class Pruner:
         return False
 
     async def prune(self) -> bool:
-        """One batch of what is past its retention. True: there may be more."""
+        """Delete one batch of rows past their retention. True: there may be more."""
         kept, batch = self._retention, self.batch
         async with self._link.use() as conn:
             await measure_clock(conn)
@@ -92,7 +92,7 @@ class Pruner:
         return max(counts) >= batch
 
     def _set_forward(self) -> timedelta:
-        """By how much the database's clock was set forward while this process ran.
+        """The time by which the database's clock was set forward while this process ran.
 
         What finished before is younger than it seems by that much: it must not be thrown away for it.
         """
@@ -112,7 +112,7 @@ class Pruner:
         gone = await self._one(conn, lambda: runs.prune(conn, old)) if old else []
         while gone and (left := await self._one(conn, lambda: runs.finished_tasks(conn, gone, limit=self.batch))):
             if not await self._delete_tasks(conn, left):
-                break  # another pruner has them
+                break  # locked by another pruner
         return BATCH if len(gone) == RUNS else 0
 
     async def _delete_tasks(self, conn: Connection, ids: Sequence[UUID]) -> int:
@@ -123,7 +123,7 @@ class Pruner:
         return await self._one(conn, lambda: tasks.prune(conn, ids))
 
     async def _one(self, conn: Connection, statement: Callable[[], Awaitable[T]]) -> T:
-        """Run one statement, and let how long it took say how many rows the next one has."""
+        """Run one statement, and adjust the batch size by its duration."""
         started = time.monotonic()
         try:
             async with bounded(conn, LONGEST_SECONDS):

@@ -1,9 +1,9 @@
-"""Hands events over: outbox → event log, webhooks, broker. What all of them have for good leaves the outbox.
+"""Publishes events: outbox → event log, webhooks, broker. An event that all targets have stored leaves the outbox.
 
-Nothing is locked and no transaction is open while a broker is waited for. A broker that is down or mute costs rows and
-a state that everybody can see, never a task. An event that cannot be told (its row is broken, a target refuses it) is
-blocked: it is set aside and tried again, and with it wait the later events of the same task, and nothing else.
-How a task's events stay in order is in `order.py`.
+No lock is held and no transaction is open while waiting for a broker. A broker that is down or unresponsive costs rows
+in the outbox and is shown in the state; it never affects a task. An event that cannot be published (its row is invalid,
+a target rejects it) is blocked: it is retried later, and only later events of the same task wait for it.
+`event_order` keeps the events of a task in order.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from qw.store.events import Reading, Waiting
 
 log = logging.getLogger(__name__)
 
-BUSY = 100  # tasks that end in 200 ms; from then on the relay leaves the loop to a worker that is behind
-BUSY_RATE = 1000  # events per second meanwhile: a thirtieth of the loop
-LATE_SECONDS = 0.3  # older events are told all the same: then the relay takes at most half of the loop
-NOTHING_SECONDS = 0.1  # after a pass that found nothing, while the worker is behind: every batch of outcomes rings
-GATHER_SECONDS = 0.03  # between two passes, unless there is a whole batch: each costs as much as fifty events
-LOOK_SECONDS = 0.3  # between two looks at the outbox while nobody rings: others write to it too
+BUSY = 100  # tasks ended in 200 ms; from then on the relay yields the loop to a worker that is behind
+BUSY_RATE = 1000  # events per second in that case: a thirtieth of the loop
+LATE_SECONDS = 0.3  # older events are published even so: then the relay takes at most half of the loop
+NOTHING_SECONDS = 0.1  # pause after an empty pass while the worker is behind: every batch of outcomes sets the bell
+GATHER_SECONDS = 0.03  # pause between passes unless a full batch waits: a pass costs as much as fifty events
+LOOK_SECONDS = 0.3  # polling interval of the outbox without notifications: other processes write to it too
 RENEW_SECONDS = 3600.0
-BLOCKED_LOOK_SECONDS = 0.25  # between two looks for blocked events that are due, where there are any
-FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between tries of a blocked event
-REFUSED_PAUSE = 0.5  # seconds at most, after a broker that answers took nothing: others may come that it takes
-REFUSED_MOST = 3  # passes of which it took nothing, until they are blocked
-SINGLES_MOST = 8  # events refused alone before the broker itself is taken to be in trouble
+BLOCKED_LOOK_SECONDS = 0.25  # polling interval for blocked events that are due, if there are any
+FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between retries of a blocked event
+REFUSED_PAUSE = 0.5  # maximum pause in seconds after a responsive broker rejected everything: it may accept others
+REFUSED_MOST = 3  # passes rejected completely before their events are blocked
+SINGLES_MOST = 8  # events rejected one by one before the broker itself is considered faulty
 
 
 _NOTHING = Reading(waiting=[], broken={})
@@ -59,19 +59,19 @@ class Webhooks(Protocol):
     def types(self) -> frozenset[str]: ...
 
     async def refresh(self, conn: Connection) -> bool:
-        """Look what webhooks there are now, if it is time to. Returns whether others than before."""
+        """Reload the webhooks if due. Return whether they changed."""
         ...
 
     async def deliver(self, told: Sequence[Event]) -> None:
-        """See to it that those who asked for these events get them. Safe to repeat. Raises Unavailable."""
+        """Deliver these events to the webhooks that want them. Idempotent. Raise Unavailable."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Where events go: those of ``types`` to ``broker``, of ``logged`` to ``log``, of its own choice to ``webhooks``.
+    """The targets of events: ``types`` go to ``broker``, ``logged`` to ``log``; ``webhooks`` select their own.
 
-    ``log`` takes CloudEvents whatever ``format`` the broker gets. ``source`` is who speaks, in every event.
+    ``log`` stores CloudEvents regardless of the broker's ``format``. ``source`` is the source attribute of every event.
     """
 
     source: str
@@ -81,11 +81,11 @@ class Targets:
     log: Broker | None = None
     logged: frozenset[str] = frozenset()
     webhooks: Webhooks | None = None
-    log_on_demand: bool = False  # the log takes what readers had written; it asks for nothing itself
+    log_on_demand: bool = False  # the log stores events only while readers request them
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The event types that are to be written for these targets."""
+        """The event types to be written to the outbox for these targets."""
         logged = frozenset() if self.log_on_demand else self.logged
         return self.types | logged | (self.webhooks.types if self.webhooks else frozenset())
 
@@ -96,7 +96,7 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class Handed:
-    """How a pass went: ids (of the outbox) that every target has, what is blocked and why, and why it broke off."""
+    """The result of a pass: outbox ids that all targets have, blocked events with reasons, why it was aborted."""
 
     done: list[int]
     blocked: dict[int, str | None]
@@ -129,7 +129,7 @@ class Relay:
         self._pace = Prefetch()
         self._worker_is_behind = False
         self._renewed_at: float | None = None
-        self.is_idle = False  # the last pass found nothing, and nobody rang since
+        self.is_idle = False  # the last pass found nothing, and the bell was not set since
         self.relayed = 0
         self.state = "up"
         self.bell = asyncio.Event()
@@ -153,7 +153,7 @@ class Relay:
             reading = await self._next(conn, again) if self._had else _NOTHING
             if reading.broken:
                 await self._block(conn, dict(reading.broken), again)
-                return True  # what stands behind them is only now known to
+                return True  # the events that waited behind them can be read now
         if not reading and not again:
             await self._look_after_broker()
             if self._worker_is_behind:
@@ -173,7 +173,7 @@ class Relay:
         return not pause
 
     async def _settle(self, handed: Handed, again: Sequence[int]) -> None:
-        """Take what is done out of the outbox, and note what is blocked. *again*: what had been blocked before."""
+        """Delete finished events from the outbox and record blocked ones. *again*: events blocked before this pass."""
         self.relayed += len(handed.done)
         freed = [] if handed.trouble else sorted(set(again) - set(handed.blocked))
         if not handed.done and not handed.blocked and not freed:
@@ -189,7 +189,7 @@ class Relay:
                 self._look_at_blocked = 0.0
 
     def _pause_after(self, reading: Reading, took: float) -> float:
-        """Seconds until the next pass, after this one, which took so many."""
+        """Seconds until the next pass, given the number of events of this one."""
         count = len(reading)
         if self._pace.ahead(time.monotonic()) >= BUSY and self._worker_is_behind:
             is_late = bool(reading.waiting) and reading.waiting[0].age > LATE_SECONDS
@@ -197,26 +197,26 @@ class Relay:
         return 0.0 if count >= BATCH else GATHER_SECONDS
 
     def ended(self, count: int, *, is_behind: bool = False) -> None:
-        """So many tasks ended in this process, so there are events. *is_behind*: its worker has more than it can do."""
+        """Note that tasks ended in this process, so there are events. *is_behind*: its worker has a backlog."""
         self._pace.completed(count)
         self._worker_is_behind = is_behind
         self.bell.set()
 
     def start_over(self) -> None:
-        """The database may be another: look at all of the outbox again, and say anew how we fare and what is wanted."""
+        """After a reconnect, possibly to another database: rescan the outbox, write the state and event types again."""
         self._had, self._told, self._renewed_at = (), None, None
         self.bell.set()
 
     async def stop(self) -> None:
-        """Let the broker go, and say no more how it fares."""
+        """Disconnect from the broker and delete the relay's state."""
         if self._targets.broker:
             await self._targets.broker.close()
-        with contextlib.suppress(QwError):  # without the database, it will see that this worker is dead
+        with contextlib.suppress(QwError):  # if the database is unreachable, the worker is declared dead later
             async with self._link.use() as conn:
                 await events.drop_state(conn, self._worker())
 
     async def _renew(self, conn: Connection) -> None:
-        """Say now and then that somebody comes for the events, or they would be given up."""
+        """Renew the request for events periodically; otherwise they would be dropped."""
         now = time.monotonic()
         if self._renewed_at is None or now - self._renewed_at >= RENEW_SECONDS:
             await events.still_want(conn, sorted(self._targets.wanted))
@@ -225,23 +225,23 @@ class Relay:
     # -- reading
 
     def _notice(self, slots: tuple[int, ...]) -> None:
-        """With other slots everything begins anew: somebody else may have left events anywhere in them."""
+        """Reset the cursor when the slots change: another daemon may have left events anywhere in them."""
         if slots != self._had:
             log.info("relaying", extra={"slots": len(slots), "to": self._targets.name})
             self._had, self._progress, self._look_at_blocked = slots, ReadCursor(), 0.0
 
     async def _next(self, conn: Connection, again: Sequence[int]) -> Reading:
-        """What to hand over now: those that are to be tried *again*, of which some may be gone, or the next."""
+        """The events of this pass: those to be retried (*again*; some may be gone), or else the next ones."""
         if again:
             return await events.read_again(conn, again)
         self._progress.rescan_when_due(time.monotonic())
         progress = self._progress
         return await events.read(conn, self._had, cursor=progress.cursor, known=progress.known, limit=BATCH)
 
-    # -- events that cannot be told
+    # -- blocked events
 
     async def _due_blocked(self, conn: Connection) -> list[int]:
-        """Ids of blocked events to be tried now; every other pass at most, so that new ones are told meanwhile."""
+        """Ids of blocked events to be retried now; in every other pass at most, so that new events are not delayed."""
         now = time.monotonic()
         if now < self._look_at_blocked or self._tried_blocked:
             self._tried_blocked = False
@@ -264,7 +264,7 @@ class Relay:
         found = await events.blocked(conn, self._had)
         self._blocked, self._blocked_reason = found.count, found.reason
 
-    # -- handing over
+    # -- delivery
 
     async def _hand_over(self, waiting: Sequence[Waiting]) -> Handed:
         targets, outgoing = self._targets, Sorted(waiting)
@@ -282,7 +282,7 @@ class Relay:
     async def _hand_to(
         self, outgoing: Sorted, types: frozenset[str], hand: Callable[[Sequence[Waiting]], Awaitable[None]]
     ) -> None:
-        """Hand those of *types* over; whose faults come to light only then, in halves until each stands alone."""
+        """Deliver the events of *types*; a rejected batch is bisected until the faulty events are isolated."""
         parts = [[w for w in outgoing.told if w.event.type in types]]
         while parts:
             part = [w for w in parts.pop() if w.id not in outgoing.blocked]
@@ -308,7 +308,7 @@ class Relay:
         await self._targets.webhooks.deliver([w.event for w in part])
 
     async def _publish(self, broker: Broker, outgoing: Sorted) -> tuple[set[int], Unavailable | None]:
-        """Publish in rounds. Returns the ids of what the broker does not have and was not seen to refuse, and why."""
+        """Publish in rounds. Return the ids neither confirmed nor rejected by the broker, and the reason."""
         missing = {w.id for w in outgoing.told if w.event.type in self._targets.types}
         if not missing:
             return missing, None
@@ -361,7 +361,7 @@ class Relay:
             made = message(waiting.event, targets.format, source=targets.source, limit=broker.max_bytes)
             if broker.max_bytes is not None and len(made.body) > broker.max_bytes:
                 raise ValueError(f"{len(made.body):,} bytes; {broker.name} accepts at most {broker.max_bytes:,}")
-        except Exception as error:  # whatever somebody wrote into the row
+        except Exception as error:  # rows may have any content
             outgoing.refuse({waiting.id: _reason(error)})
             return None
         return made
@@ -371,10 +371,10 @@ class Relay:
             raise Unavailable("these slots may be another daemon's by now")
         return await broker.publish(messages)
 
-    # -- how it fares
+    # -- state
 
     async def _look_after_broker(self) -> None:
-        """Nothing is to be told. Whoever looks is to see all the same whether it could be."""
+        """Check the broker although there are no events, so that the state is current."""
         try:
             if self._targets.broker:
                 await self._targets.broker.open()
@@ -401,7 +401,7 @@ class Relay:
         await self._tell(trouble)
 
     async def _tell(self, trouble: Unavailable | None = None) -> None:
-        """Write the state where `qw status` finds it, when it is another one."""
+        """Write a changed state to the database, for `qw status`."""
         error = str(trouble) if trouble else None
         reason = reason_of(trouble) if trouble else None
         if not trouble and self._blocked:
@@ -416,5 +416,5 @@ class Relay:
 
 
 def _reason(error: Exception) -> str:
-    """What is stored of *error*: one line."""
+    """The first line of *error*, as it is stored."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:500]

@@ -1,7 +1,7 @@
-"""Brings back the tasks of dead workers. No leader: whoever sees a death first, under the fence.
+"""Recovers the tasks of dead workers. No leader: the first daemon that detects a dead worker, protected by the fence.
 
-Who is dead is decided by `qw.core.liveness`: about a second after a kill, a lease after the last sign of life of a
-frozen or cut-off worker.
+`qw.core.liveness` decides which workers are dead: about a second after a kill, one lease after the last heartbeat of a
+frozen or disconnected worker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH = 1000
 
 
 class Rescuer:
-    """See the module. ``locks``: whether session locks mean anything here (not behind a pooler)."""
+    """See the module. ``locks``: whether session locks can be used (not behind a pooler)."""
 
     name = "rescuer"
 
@@ -58,12 +58,12 @@ class Rescuer:
         return 3600.0 if wait is None else wait
 
     def watch(self, beats: Mapping[int, int]) -> None:
-        """Take in the beats of the other workers, as every poll sees them."""
+        """Record the beats of the other workers, from every poll."""
         if self._judge.watch(clock.now(), beats):
             self.bell.set()
 
     def lost_contact(self) -> None:
-        """This daemon lost a connection to the database; the others may have lost theirs."""
+        """Note that this daemon lost its connection; the other workers may have lost theirs."""
         self._judge.lost_contact(clock.now())
 
     async def step(self) -> bool:

@@ -1,6 +1,6 @@
-"""Fires schedules when their time has come, by the database's clock; sleeps exactly until the next known time.
+"""Fires schedules when they are due, by the database's clock; sleeps until the next due time.
 
-No leader: each daemon claims due schedules that nobody else has. See `qw.engine.fire` for what is done with them.
+No leader: each daemon locks due schedules, skipping locked ones. `qw.engine.fire` fires them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from qw.engine.fire import fire_due
 from qw.store import schedules
 from qw.store.connection import ReconnectingConnection, blames_data
 
-BATCH = 250  # schedules; 40 ms of decisions where no two share an expression
-HELD_SECONDS = 0.05  # between two looks at schedules that are due and that somebody else has
-EARLIER_SECONDS = 0.02  # two clocks never agree by less
+BATCH = 250  # schedules; 40 ms of computation if no two share an expression
+HELD_SECONDS = 0.05  # polling interval for due schedules that another daemon has locked
+EARLIER_SECONDS = 0.02  # smaller differences between due times are clock noise
 
 
 class Scheduler:
-    """See the module. ``woken`` is told which lanes got tasks."""
+    """See the module. ``woken`` is called with the lanes that got tasks."""
 
     name = "scheduler"
 
@@ -32,11 +32,11 @@ class Scheduler:
         self._next: float | None = None
         self._waits_until = 0.0
         self._was_in_vain = False
-        self._doubtful = 0  # schedules left of a batch of which the database refused something
+        self._doubtful = 0  # schedules left of a batch that the database rejected
         self.bell = asyncio.Event()
 
     def expect(self, seconds: float | None) -> None:
-        """The next schedule is due in *seconds*; None: there is none. Rings when that is before the wait ends."""
+        """The next schedule is due in *seconds* (None: there is none). Sets the bell if the wait ends later."""
         self._next = None if seconds is None else time.monotonic() + seconds
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
@@ -47,7 +47,7 @@ class Scheduler:
         return self._waits_until - now
 
     async def step(self, *, clock: datetime | None = None) -> bool:
-        """Serve one batch of due schedules. *clock* stands in for the database's in tests."""
+        """Fire one batch of due schedules. *clock* replaces the database's in tests."""
         limit = 1 if self._doubtful else BATCH
         try:
             async with self._link.use() as conn:
@@ -57,7 +57,7 @@ class Scheduler:
         except QwError as error:
             if self._doubtful or not blames_data(error):
                 raise
-            self._doubtful = BATCH  # one by one, so that only the culprit's tick is skipped
+            self._doubtful = BATCH  # one by one, so that only the faulty schedule's tick is skipped
             return True
         self._doubtful = max(0, self._doubtful - 1) if served else 0
         self._next = None if due is None else asked_at + self._wait(due, in_vain=not served)
@@ -66,6 +66,6 @@ class Scheduler:
         return served == limit
 
     def _wait(self, due: float, *, in_vain: bool) -> float:
-        """In vain for what is overdue, twice in a row: somebody else has it. Once, the look was a hair too early."""
+        """Whether nothing was found for an overdue schedule twice in a row: another daemon has locked it."""
         was_in_vain, self._was_in_vain = self._was_in_vain, in_vain and due <= 0
         return HELD_SECONDS if was_in_vain and self._was_in_vain else due

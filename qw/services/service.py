@@ -1,4 +1,4 @@
-"""The contract of a service, and the bell that wakes it."""
+"""The protocol of a service, and the event (bell) that wakes it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class Service(Protocol):
     name: str
 
     async def step(self) -> bool:
-        """One bounded pass. True: there may be more to do at once."""
+        """Do a bounded amount of work. True: call again at once."""
         ...
 
     def max_wait(self) -> float:
-        """Seconds until the next pass, unless the service's bell rings before."""
+        """Seconds until the next step, unless the service's bell is set before."""
         ...
 
     @property
     def bell(self) -> asyncio.Event:
-        """Set by whoever knows that there is something to do."""
+        """Set to wake the service."""
         ...

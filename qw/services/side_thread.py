@@ -1,4 +1,4 @@
-"""Calls what may block, raise or hang, in a thread of its own."""
+"""Runs a function that may block, raise or hang in its own thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qw.core.task.outcome import class_name
 
 T = TypeVar("T")
 
-_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # a coroutine cannot raise these as they are
+_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # must be wrapped: a coroutine cannot raise these as such
 
 Answer: TypeAlias = tuple[Any, BaseException | None]
 
@@ -41,7 +41,7 @@ def start_thread(name: str, function: Callable[[], T]) -> asyncio.Future[Answer]
 
 
 def returned(answer: Answer) -> Any:
-    """What the function returned; raise what it raised."""
+    """Return the function's result, or raise its exception."""
     result, error = answer
     if error is not None:
         raise error

@@ -1,4 +1,4 @@
-"""Writes task log lines in batches, in their order. A line that the database refuses costs no other line."""
+"""Writes task log lines in batches, in order. A line that the database rejects does not affect the others."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qw.store.errors import blames_data
 log = logging.getLogger(__name__)
 
 BATCH = 500
-MOST = 10_000  # lines in memory; then whoever logs has to wait
+MOST = 10_000  # maximum lines in memory; then callers wait
 
 
 class TaskLog:
-    """``add`` returns at once while there is room; ``flushed`` when all that was added is stored."""
+    """``add`` returns immediately while there is room; ``flushed`` returns once all added lines are stored."""
 
     name = "task log"
 
@@ -34,7 +34,7 @@ class TaskLog:
         return 3600.0
 
     async def add(self, lines: Sequence[LogLine]) -> None:
-        """Take the lines, in several parts when there is no room for all of them."""
+        """Add lines, in parts if there is not room for all."""
         taken = 0
         while taken < len(lines):
             if len(self._lines) >= MOST:
@@ -47,7 +47,7 @@ class TaskLog:
             taken += len(part)
 
     async def flushed(self, *, within: float | None = None) -> bool:
-        """Wait until all that was added so far is stored or refused, at most *within* seconds. Whether it is."""
+        """Wait, at most *within* seconds, until all lines added so far are stored or rejected. Return whether so."""
         mark = self._added
         try:
             async with asyncio.timeout(within), self._room:
@@ -67,7 +67,7 @@ class TaskLog:
         return bool(self._lines)
 
     async def _write(self, batch: Sequence[LogLine]) -> None:
-        """Store the lines. A batch that is refused is halved until the line to blame is alone; that one is dropped."""
+        """Store the lines. A rejected batch is bisected; the faulty line is dropped."""
         try:
             async with self._link.use() as conn:
                 await tasks.write_logs(conn, batch)

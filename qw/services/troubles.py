@@ -1,6 +1,6 @@
-"""What keeps this daemon's services from working, written to its worker's row: there `qw status` and others find it.
+"""Writes persistent errors of this daemon's services to its worker's row, for `qw status` and others.
 
-Loss of contact is not written, since it cannot be; a worker that is not seen tells of it.
+Loss of the database connection cannot be written; it shows as a worker without heartbeat.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from qw.services.context import Connections
 from qw.store import workers
 
 LOOK_SECONDS = 1.0
-LASTING = 3  # failures in a row from which on a service is in trouble
+LASTING = 3  # consecutive failures after which an error is reported
 
 
 class Troubles:
-    """A service. ``failed`` and ``recovered`` are told by the loops of all services."""
+    """A service. The loops of all services call ``failed`` and ``recovered``."""
 
     name = "troubles"
 
@@ -39,7 +39,7 @@ class Troubles:
 
     @property
     def text(self) -> str | None:
-        """What is wrong now: each error once, with the services that it stops."""
+        """The current errors: each once, with the services affected."""
         services: dict[str, list[str]] = {}
         for service, error in sorted(self._errors.items()):
             services.setdefault(error, []).append(service)

@@ -1,4 +1,4 @@
-"""Claims of types that nothing here serves: back to where others take them, or parked when nobody does."""
+"""Handles claims of types without a handler here: returned for other workers, or parked if no worker has one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # between two looks at whether those others still live
+LOOK_SECONDS = 5.0  # interval between checks that those other workers are alive
 PARKED_LEAST, PARKED_MOST = timedelta(seconds=5), timedelta(minutes=10)
 
 
 class Unserved:
-    """``served_elsewhere``: types met here that have a living worker somewhere; they stay in their lanes."""
+    """``served_elsewhere``: types seen here that another live worker serves; their tasks stay in their lanes."""
 
     def __init__(
         self, link: ReconnectingConnection, worker: Callable[[], int], end: Callable[[ClaimInFlight, Outcome], None]
@@ -34,7 +34,7 @@ class Unserved:
         self.served_elsewhere: frozenset[str] = frozenset()
 
     async def part_with(self, strangers: Sequence[ClaimInFlight]) -> None:
-        """Give back what another worker serves, and what cannot be told; park what nobody does."""
+        """Return claims that another worker serves, or if that is unknown; park those that no worker serves."""
         types = frozenset(holding.claim.type for holding in strangers)
         unserved: frozenset[str] = frozenset()
         try:
@@ -46,7 +46,7 @@ class Unserved:
                 self._end(holding, self._parking(holding) if is_parked else HandedBack())
 
     async def look_again(self) -> None:
-        """Forget, now and then, the types whose workers are gone."""
+        """Drop types without a live worker from ``served_elsewhere``, periodically."""
         if self.served_elsewhere and time.monotonic() - self._looked_at > LOOK_SECONDS:
             met, self.served_elsewhere = self.served_elsewhere, frozenset()
             await self._meet(met)

@@ -1,8 +1,8 @@
-"""Webhooks: a task of type http_request for every event that a rule names, in the queue ``webhooks``.
+"""Webhooks: creates a task of type http_request, in the queue ``webhooks``, for every event that a rule matches.
 
-So they have what tasks have: retries, a log, and failed ones that can be looked at and retried. The signature is made
-when a request is sent, because its receivers take only a fresh one. A task names the variable with the key, never the
-key: that is with the daemons that send.
+So deliveries have retries and a log, and failed ones can be inspected and retried. Requests are signed when sent,
+because receivers accept only recent signatures. A task contains the name of the variable with the key, never the key;
+the sending daemons have it in their environment.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(delay=timedelta(seconds=5), factor=3, max_delay=timedelta(hours=1))
-LOOK_SECONDS = 2.0  # between two looks at what is applied
+LOOK_SECONDS = 2.0  # interval at which applied webhooks are reloaded
 
 
 class Deliveries:
-    """The webhooks that a daemon's relay sees to: those of its own files, and those applied to the database, which win.
+    """The webhooks of a daemon's relay: from its own files and from the database; the latter take precedence.
 
     ``types`` are the event types that they want.
     """
@@ -50,7 +50,7 @@ class Deliveries:
         return frozenset(type for hook in self._hooks.values() for type in hook.events)
 
     async def refresh(self, conn: Connection) -> bool:
-        """Look, at most every LOOK_SECONDS, at what is applied. Returns whether that has changed."""
+        """Reload the applied webhooks, at most every LOOK_SECONDS. Return whether they changed."""
         now = time.monotonic()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return False
@@ -63,7 +63,7 @@ class Deliveries:
         return True
 
     def replace(self, hooks: Sequence[Webhook]) -> None:
-        """From now on the daemon's own files say this. The next `refresh` takes it in."""
+        """Replace the webhooks of the daemon's own files; effective with the next `refresh`."""
         self._own = {hook.name: hook for hook in hooks}
         self._documents, self._looked_at = None, None
 
@@ -71,7 +71,7 @@ class Deliveries:
         new = [self._task(event, hook) for event in told for hook in self._hooks.values() if hook.wants(event)]
         if new:
             async with self._pool.connection() as conn:
-                await tasks.store(conn, new)  # an event that is told again may be told otherwise: the first stands
+                await tasks.store(conn, new)  # an event delivered again may have other content: the first is kept
 
     def _task(self, event: Event, hook: Webhook) -> NewTask:
         payload: JsonObject = {
@@ -97,13 +97,13 @@ def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
     for name, document in documents.items():
         try:
             found[name] = parse_webhook(name, document, lambda path: path)
-        except Invalid as error:  # a newer qw applied it
+        except Invalid as error:  # applied by a newer version of qw
             log.warning("invalid webhook definition", extra={"webhook": name, "error": str(error)})
     return found
 
 
 def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:
-    """Raise Misconfigured, naming every rule whose secret is missing here, or is no key."""
+    """Raise Misconfigured, naming every rule whose secret is missing here or invalid."""
     faults = []
     for hook in sorted(hooks, key=lambda hook: hook.name):
         if hook.secret_env and (message := _secret_fault(_secret(hook.secret_env, environ))):
@@ -132,7 +132,7 @@ def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str)
 
 
 class Signer:
-    """Makes the headers that sign a webhook's request, given the headers of its task, its URL and its body.
+    """Computes the signature headers of a webhook's request from the headers of its task, its URL and its body.
 
     A task only names a rule. What it signs with and where it may go is read from the rule itself: a daemon's own
     (*hooks*) or one applied to the database (*stored*). So whoever enqueues a task chooses neither key nor receiver.
@@ -149,7 +149,7 @@ class Signer:
         self._stored = stored
 
     async def __call__(self, headers: Mapping[str, str], url: str, body: bytes) -> dict[str, str]:
-        """Raise Retry where the rule or its secret is not known here: another daemon may have it."""
+        """Raise Retry if the rule or its secret is unknown here: another daemon may have it."""
         name = headers.get(HEADER)
         if name is None:
             return {}
@@ -174,7 +174,7 @@ class Signer:
 
 
 def _secret(variable: str, environ: Mapping[str, str]) -> str | None:
-    """The value of the variable, or what stands in the file that ``<variable>_FILE`` names."""
+    """The value of the variable, or the content of the file named by ``<variable>_FILE``."""
     if value := environ.get(variable):
         return value
     try:

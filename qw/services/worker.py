@@ -1,7 +1,7 @@
 """Claims tasks and runs them.
 
-The claimer takes what its free slots hold, and ahead of that only what it measured to complete in 200 ms. A claim that
-found no slot within a second goes back to its old place, at no cost.
+It claims as many tasks as it has free slots, plus the measured number of completions in 200 ms. A claim that gets no
+slot within a second is returned to its place in the queue, without counting as an attempt.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ from qw.store.handler_transaction import Committed, HandlerTransaction, HandlerT
 
 log = logging.getLogger(__name__)
 
-STALE_SECONDS = 1.0  # a claim that found no slot for so long goes back
-TIGHT_SECONDS = 10.0  # for so long after its slots overflowed a kind is claimed one by one
-BUSY_SECONDS = 1.0  # of finding work at every look; then nobody needs to be told of more
-COMMIT_SECONDS = 10.0  # for the commit of a handler's transaction, at least; its time-out may leave it more
+STALE_SECONDS = 1.0  # a claim without a slot for this long is returned
+TIGHT_SECONDS = 10.0  # after its slots overflowed, a kind is claimed one by one for this long
+BUSY_SECONDS = 1.0  # after finding work at every claim for this long, notifications are turned off
+COMMIT_SECONDS = 10.0  # minimum time limit of the commit of a handler's transaction
 ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
-EXIT_DELAY = timedelta(seconds=2)  # after it was handed back by an ending process a task may start; that is gone then
-LEFT_SECONDS = 1.0  # for which a type is left to others after a payload did not fit
-MISFIT_SECONDS = 5.0  # for the question who else serves a type
-UNWRITTEN = 5000  # outcomes; with more waiting to be written, nothing is claimed
+EXIT_DELAY = timedelta(seconds=2)  # start delay of tasks handed back by an exiting process, which has ended by then
+LEFT_SECONDS = 1.0  # after an invalid payload, a type is left to other workers for this long
+MISFIT_SECONDS = 5.0  # time limit of the query for other workers that serve a type
+UNWRITTEN = 5000  # no claims while more outcomes than this are unwritten
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """What a worker is given. ``worker`` is the current identity, which changes when it was declared dead."""
+    """The dependencies of a worker. ``worker`` is the current id, which changes after it was declared dead."""
 
     handlers: Handlers
     slots: HandlerSlots
@@ -94,7 +94,7 @@ class Worker:
         self._slots = equipment.slots
         self._lanes = equipment.lanes
         self._lease = equipment.lease
-        current_leash.set(self._lease.leash)  # all that handlers start inherits it; setting it per attempt costs 0.3 us
+        current_leash.set(self._lease.leash)  # inherited by handlers; setting it per attempt would cost 0.3 us
         self._holdings = equipment.holdings
         self._outcomes = equipment.outcomes
         self._measures = equipment.measures
@@ -106,7 +106,7 @@ class Worker:
         self._backlog = Backlog(equipment.slots)
         self._deadlines = Deadlines(equipment.holdings)
         self._strangers = Unserved(link, equipment.worker, self._end)
-        self._left: dict[str, float] = {}  # types that others are to have a go at, until when
+        self._left: dict[str, float] = {}  # types left to other workers, until when
         self._tight: dict[HandlerKind, float] = {}
         self._wary_until = 0.0
         self._waits = False
@@ -114,9 +114,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self.bell = asyncio.Event()
         self.draining = False
-        self.is_behind = False  # the last claim left tasks where they were
+        self.is_behind = False  # the last claim left tasks in the lanes
         self.done = 0  # attempts ended since the start
-        self.interrupted: list[ClaimInFlight] = []  # by the drain; they wait until nothing of them can still act
+        self.interrupted: list[ClaimInFlight] = []  # by the drain; handed back once their code can no longer act
         self._ended_since = 0  # the last follow-up
 
     def max_wait(self) -> float:
@@ -131,7 +131,7 @@ class Worker:
             return False
         ahead = self._pace.ahead(time.monotonic())
         if 0 < ahead < 2 * self._backlog.count(HandlerKind.ASYNC):
-            return False  # many small claims cost more than a few large ones: let half of what waits here begin first
+            return False  # few large claims cost less than many small ones: wait until half of the backlog has started
         room = self._room(ahead)
         if not any(room.values()):
             return False
@@ -145,7 +145,7 @@ class Worker:
         return True
 
     def _room(self, ahead: int) -> dict[HandlerKind, int]:
-        """How many more tasks of each kind may come; only coroutines are claimed *ahead* of their slots."""
+        """The number of tasks of each kind to claim; only async handlers are claimed *ahead* of free slots."""
         return {
             kind: max(
                 0, self._slots.free(kind) + (ahead if kind is HandlerKind.ASYNC else 0) - self._backlog.count(kind)
@@ -156,7 +156,7 @@ class Worker:
     # -- claiming
 
     async def _claim(self, room: dict[HandlerKind, int]) -> int:
-        """Claim what there is room for. Kinds without room are passed by, so that those behind them are found.
+        """Claim tasks for the free slots. Kinds without room are skipped, so that tasks behind them are found.
 
         A claim does not know kinds, so too many of one can come; for a while after that its room is filled exactly.
         """
@@ -198,9 +198,9 @@ class Worker:
             crashed = [claim.id for claim in taken if claim.crashes >= SUSPECT_CRASHES]
             records = await claims.crash_records(conn, crashed) if crashed else {}
         if self._worker() != claimant:
-            return 0  # declared dead on the way: they belong to whoever rescues them
+            return 0  # declared dead in the meantime: the claims are recovered by another worker
         if taken:
-            self._lease.confirm(sent_at)  # the dead claim nothing
+            self._lease.confirm(sent_at)  # a worker declared dead cannot claim
         now = time.monotonic()
         is_whole = not without and not wary
         self.is_behind = len(taken) >= room
@@ -213,7 +213,7 @@ class Worker:
         return len(taken)
 
     def _types(self, kinds: set[HandlerKind]) -> list[str]:
-        """What a claim is to leave in the lanes: the types of these kinds, and those that others are there for."""
+        """The types that a claim skips: those of these kinds, and those that other workers serve."""
         return [
             *(handler.type for handler in self._handlers if handler.kind in kinds),
             *self._strangers.served_elsewhere,
@@ -221,7 +221,7 @@ class Worker:
         ]
 
     def _accept(self, claim: Claim, record: CrashRecord | None, now: float) -> ClaimInFlight | None:
-        """Take a claim in. Returned, it has a type that nothing here serves."""
+        """Accept a claim. Return it if its type has no handler here, else None."""
         if record is not None:
             claim = claim._replace(crashes=record.crashes)
         handler = self._handlers.get(claim.type)
@@ -249,7 +249,7 @@ class Worker:
             self._dispatch(kind)
 
     def _dispatch(self, kind: HandlerKind) -> None:
-        """Start what has a free slot, in the order claimed."""
+        """Start claims that have a free slot, in claim order."""
         if self.draining or not self._lease.may_start:
             self.return_unstarted()
             return
@@ -260,7 +260,7 @@ class Worker:
             self._wary_until = time.monotonic() + TIGHT_SECONDS
 
     def _has_ending_suspects(self) -> bool:
-        """Whether a suspect is still held whose end is not written: should the next one kill us, it would pay too."""
+        """Whether the outcome of a suspect is unwritten: if the next one crashed the process, both would be blamed."""
         return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._holdings)
 
     def _start(self, holding: ClaimInFlight) -> None:
@@ -274,7 +274,7 @@ class Worker:
         if holding.policy.timeout is not None:
             self._deadlines.watch(holding, holding.policy.timeout)
         try:
-            # asked again here: what was dispatched may begin much later, behind handlers that blocked the loop
+            # checked again here: the handler may start long after the dispatch, if others blocked the loop
             outcome = await attempt(holding, context) if self._lease.may_start else HandedBack()
         finally:
             self._slots.give_back(holding.kind)
@@ -288,11 +288,11 @@ class Worker:
         else:
             await self._end_together(holding, outcome, context.transaction)
         self._ended_since += 1
-        if self._ended_since == 1:  # those that end in the same turn of the loop are followed up together
+        if self._ended_since == 1:  # attempts that end in one iteration of the loop are followed up together
             self._loop.call_soon(self._follow_up)
 
     async def _left_or_failed(self, holding: ClaimInFlight, failed: Failed) -> Outcome:
-        """A payload that does not fit here, as during a rolling deploy, is left to workers with another version."""
+        """Leave a payload that is invalid here, as during a rolling deploy, to workers with another version."""
         claim, handler = holding.claim, holding.handler
         assert handler is not None
         try:
@@ -311,7 +311,7 @@ class Worker:
         return LeftToOthers(error=failed.error)
 
     def _follow_up(self) -> None:
-        """Some have ended: start others in their slots, and look for more."""
+        """Follow up ended attempts: start others in their slots, and claim more."""
         self._pace.completed(self._ended_since)
         self._ended_since = 0
         self._dispatch_all()
@@ -328,11 +328,11 @@ class Worker:
         self._outcomes.add(ended)
 
     async def _wait_for_log(self, holding: ClaimInFlight) -> None:
-        """Who sees the end should see the last line too; but no end waits long for it."""
+        """Wait briefly for the task's log, so that its last lines are visible with the outcome."""
         try:
             if not await self._log.flushed(within=LOG_SECONDS):
                 log.warning("attempt ended before its log was written", extra={"task": str(holding.claim.id)})
-        except asyncio.CancelledError:  # somebody cancels all tasks of the loop; the outcome matters more
+        except asyncio.CancelledError:  # all tasks of the loop are being cancelled; the outcome has priority
             return
 
     async def _end_together(self, holding: ClaimInFlight, outcome: Outcome, transaction: HandlerTransaction) -> None:
@@ -345,7 +345,7 @@ class Worker:
             except GeneratorExit:
                 raise
             except BaseException as error:
-                # In doubt: the fence decides when the outcome is written again as a failure.
+                # Unknown result: the fence decides when the outcome is written again as a failure.
                 self._outcomes.doubt(holding.claim.fence)
                 outcome = _lost_transaction(error)
             else:
@@ -357,7 +357,7 @@ class Worker:
         await _roll_back(transaction)
         self._end(holding, outcome)
 
-    # -- giving back
+    # -- handing back
 
     def _return_stale(self) -> None:
         now = time.monotonic()
@@ -372,11 +372,11 @@ class Worker:
             self._end(holding, HandedBack())
 
     def return_unstarted(self) -> None:
-        """Hand back everything that has not started: the drain's first act."""
+        """Hand back all claims that have not started: the first step of a drain."""
         self._return(list(self._backlog))
 
     def return_interrupted(self) -> None:
-        """Hand back what the drain interrupted, now that nothing of it runs any more."""
+        """Hand back the claims that the drain interrupted, once none of their code runs any more."""
         for holding in self.interrupted:
             self._outcomes.add(_ended(holding, HandedBack()))
         self.interrupted.clear()
@@ -385,19 +385,19 @@ class Worker:
         return list(self._holdings)
 
     def unfinished(self) -> list[EndedAttempt]:
-        """How all that is still held ends when this process does, though handlers may act until its last moment."""
+        """The outcomes of all claims still held when the process exits; their handlers may act until then."""
         unwritten = self._outcomes.unwritten()
         fences = {ended.fence for ended in unwritten}
         left = [holding for holding in self._holdings if holding.claim.fence not in fences]
         return [*unwritten, *(_ended_by_exit(holding) for holding in left)]
 
     def interrupt_all(self, stop: Stop, reason: str) -> None:
-        """Tell all running handlers to stop."""
+        """Stop all running handlers."""
         for holding in self._holdings:
             holding.interrupt(stop, reason)
 
     def interrupt(self, asked: dict[UUID, str]) -> None:
-        """Stop the tasks that somebody asked to cancel, by id with the reason."""
+        """Stop the tasks whose cancellation was requested, by id with the reason."""
         waiting = [holding for holding in self._backlog if holding.claim.id in asked]
         self._backlog.remove(waiting)
         for holding in waiting:
@@ -417,7 +417,7 @@ class Worker:
     # -- waiting
 
     async def _wait_for_work(self) -> bool:
-        """Say that somebody waits here, then look once more: a task may have come in between."""
+        """Turn on notifications, then claim once more: a task may have arrived in between."""
         self._busy_since = None
         self.is_behind = False
         if self._waits:
@@ -434,18 +434,18 @@ class Worker:
             self._waits = False
 
     def forget_waiting(self) -> None:
-        """The database may have lost our word: say it again before the next wait."""
+        """After a reconnect: turn on notifications again before the next wait."""
         self._waits = False
 
     def woken(self, lanes: Iterable[Lane]) -> None:
-        """Somebody says that these lanes hold tasks."""
+        """Note that these lanes hold tasks."""
         if self._lanes.add(lanes):
             self.bell.set()
 
 
 async def _roll_back(transaction: HandlerTransaction) -> None:
-    """Undo what the handler did on its connection. Never raises, and takes seconds at most."""
-    # What a handler left behind may still use the connection, and with it the lock that the rollback needs.
+    """Roll back the handler's transaction. Never raises; takes seconds at most."""
+    # Code left behind by the handler may still use the connection, and with it the lock that the rollback needs.
     try:
         async with asyncio.timeout(ROLLBACK_SECONDS):
             await transaction.roll_back()
@@ -463,7 +463,7 @@ def _lost_transaction(error: BaseException) -> Outcome:
 
 
 def _policy(claim: Claim, handler: Handler | None) -> Policy:
-    """The task's own policy where it has one, else its type's."""
+    """The task's own policy, or else that of its type."""
     policy = handler.policy if handler else DEFAULT_POLICY
     if claim.max_retries is None and claim.timeout is None and claim.backoff is None:
         return policy
@@ -474,7 +474,7 @@ def _policy(claim: Claim, handler: Handler | None) -> Policy:
 
 
 def _ended_by_exit(holding: ClaimInFlight) -> EndedAttempt:
-    """Handed back, unless it should have stopped before for a reason of its own. Nobody may start it right now."""
+    """The outcome of a claim that is handed back: by its stop reason if it has one, else with a start delay."""
     outcome: Outcome = HandedBack(after=EXIT_DELAY if holding.started is not None else None)
     if holding.stop in (Stop.TIMEOUT, Stop.CANCEL, Stop.EXIT):
         outcome = stopped(holding)
@@ -502,7 +502,7 @@ def _ending(holding: ClaimInFlight, outcome: Outcome) -> Ending:
     claim, policy = holding.claim, holding.policy
     try:
         return end(outcome, retries=claim.retries, crashes=claim.crashes, policy=policy, chance=random.random())
-    except Exception as error:  # an outcome, or a policy, that the rules cannot take
+    except Exception as error:  # an outcome or a policy that the rules do not support
         log.exception("attempt could not be ended", extra={"task": str(claim.id), "type": claim.type})
         failed = failure_of(error, "the result of the attempt could not be determined")
         return Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)
