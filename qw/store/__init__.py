@@ -1,1 +1,1 @@
-"""The only place that speaks to PostgreSQL: translates rows to values and back, and psycopg's errors to qw's."""
+"""The database layer: the only code that accesses PostgreSQL. Maps rows to values, and psycopg errors to qw errors."""

@@ -1,4 +1,4 @@
-"""What the advancer reads of locked runs, and how it stores what was decided about them."""
+"""Reads locked runs for the advancer, and stores its decisions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InboxEntry(NamedTuple):
 
 
 class OutgoingMessage(NamedTuple):
-    """News for a run: at once, or when ``at`` has come."""
+    """A message for a run, delivered at once or at the time ``at``."""
 
     run_id: UUID
     ask: str | None = None
@@ -39,7 +39,7 @@ class OutgoingMessage(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What an item of a foreach got: a task, or a run; neither: it failed before it had any."""
+    """What an item of a foreach started: a task or a run; neither: it failed before."""
 
     item: int
     task_id: UUID | None = None
@@ -47,7 +47,7 @@ class Begun(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The counts of a foreach of which items ended."""
+    """The counts of a foreach after some of its items ended."""
 
     run_id: UUID
     step: str
@@ -77,7 +77,7 @@ class StepRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """What a run is to be. Sets the times by the status."""
+    """The new state of a run. Its times are set by the status."""
 
     id: UUID
     status: RunStatus
@@ -89,12 +89,12 @@ class RunRow:
 
 
 async def claim(conn: Connection, *, limit: int) -> list[UUID]:
-    """Lock runs with news that nobody else is advancing. Returns them in id order. Inside a transaction."""
+    """Lock runs with inbox messages, skipping locked ones. Return them in id order. Call inside a transaction."""
     return sorted({row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()})
 
 
 async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[InboxEntry]:
-    """The news of locked runs."""
+    """The inbox messages of locked runs."""
     return [
         InboxEntry._make(row)
         for row in await (await execute(conn, _SQL["inbox"], {"runs": arrays.uuids(runs)})).fetchall()
@@ -106,32 +106,32 @@ async def clear_inbox(conn: Connection, news: Iterable[InboxEntry]) -> None:
 
 
 async def clear_lost(conn: Connection) -> None:
-    """Drop news of runs that are gone."""
+    """Delete the messages of runs that no longer exist."""
     await query(conn, _SQL["clear_lost"])
 
 
 async def set_keys(conn: Connection, keys: Sequence[tuple[UUID, str]]) -> None:
-    """Give locked runs the keys that they are limited by."""
+    """Set the concurrency keys of locked runs."""
     await query(conn, _SQL["set_keys"], {"ids": [id for id, _ in keys], "keys": [key for _, key in keys]})
 
 
 async def lock_keys(conn: Connection, keys: Iterable[str]) -> None:
-    """Wait until nobody else starts or ends runs with these keys, and keep it so until the end of the transaction."""
+    """Lock concurrency keys until the end of the transaction, so that no run with them starts or ends elsewhere."""
     await query(conn, _SQL["lock_keys"], {"keys": sorted(set(keys))})
 
 
 async def ahead(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
-    """How many runs with the same key are before each of these. Their keys are locked."""
+    """The number of runs with the same key before each of these. Their keys must be locked."""
     return dict(await (await query(conn, _SQL["ahead"], {"ids": list(ids)})).fetchall())
 
 
 async def cancel_oldest(conn: Connection, id: UUID, count: int) -> None:
-    """Ask the *count* oldest open runs with the same key to stop."""
+    """Request cancellation of the *count* oldest open runs with the same key."""
     await query(conn, _SQL["cancel_oldest"], {"id": id, "count": count})
 
 
 async def signals(conn: Connection, runs: Sequence[UUID]) -> list[tuple[UUID, Signal]]:
-    """What runs were told and no step has taken yet, the oldest first."""
+    """Signals of runs that no step has consumed yet, oldest first."""
     rows = await (await query(conn, _SQL["signals"], {"runs": list(runs)})).fetchall()
     return [
         (run_id, Signal(id=id, name=name, payload=payload, sent_by=sent_by, sent_at=sent_at))
@@ -140,18 +140,18 @@ async def signals(conn: Connection, runs: Sequence[UUID]) -> list[tuple[UUID, Si
 
 
 async def ask_to_stop(conn: Connection, reasons: Mapping[UUID, str]) -> None:
-    """Write down that these tasks are to be cancelled, and why."""
+    """Record a cancel request with its reason for each of these tasks."""
     ids = sorted(reasons)
     await query(conn, _SQL["ask_to_stop"], {"ids": ids, "reasons": [reasons[id] for id in ids]})
 
 
 async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> None:
-    """Note which step took which signal."""
+    """Record which step consumed which signal."""
     await query(conn, _SQL["take_signals"], {"ids": [id for id, _ in taken], "steps": [step for _, step in taken]})
 
 
 async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
-    """Store steps that began, changed or ended; at most one row for each. One that ended before is left alone."""
+    """Store steps that started, changed or ended; at most one row for each. Steps that ended before are not changed."""
     params = {
         "runs": arrays.uuids(row.run_id for row in rows),
         "steps": arrays.texts(row.step for row in rows),
@@ -171,7 +171,7 @@ async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
 
 
 async def put_items(conn: Connection, run: UUID, step: str, items: list[Json]) -> None:
-    """Store the items of a foreach that begins."""
+    """Store the items of a foreach that starts."""
     await query(conn, _SQL["put_items"], {"run": run, "step": step, "items": to_json(items)})
 
 
@@ -181,7 +181,7 @@ async def next_items(conn: Connection, run: UUID, step: str, count: int) -> list
 
 
 async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[Begun], error: str | None) -> None:
-    """Store what each item got. *error* is that of the first which failed before."""
+    """Store what each item started. *error*: of the first item that failed before starting anything."""
     params = {
         "run": run,
         "step": step,
@@ -194,13 +194,13 @@ async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[
 
 
 async def settle_items(conn: Connection, runs: Sequence[UUID]) -> list[Settled]:
-    """Note which items have ended. Returns the new counts of the steps that changed."""
+    """Record which items have ended. Return the new counts of the steps concerned."""
     rows = await (await query(conn, _SQL["settle_items"], {"runs": list(runs)})).fetchall()
     return [Settled._make(row) for row in rows]
 
 
 async def running_items(conn: Connection, run: UUID, step: str) -> list[Begun]:
-    """The items that run."""
+    """The running items."""
     rows = await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()
     return [Begun._make(row) for row in rows]
 
@@ -254,7 +254,7 @@ async def start_children(
 
 
 async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
-    """Leave news for runs, which may be locked by others."""
+    """Send messages to runs; these may be locked by others."""
     params = {
         "runs": [one.run_id for one in news],
         "asks": [one.ask for one in news],
@@ -264,7 +264,7 @@ async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
 
 
 async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
-    """Store what runs are now; tell whoever waits for one that is over."""
+    """Store the new states of runs; notify those that wait for a final one."""
     params = {
         "ids": arrays.uuids(row.id for row in rows),
         "statuses": arrays.texts(row.status.value for row in rows),

@@ -1,4 +1,4 @@
-"""Which set of files applied which definitions, when, and who did."""
+"""The history of applied definitions: which set of files owns them, when they were applied and by whom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SQL = sql.statements("apply")
 
 
 class Owned(NamedTuple):
-    """A definition and the set of files that applied it last. Kinds: workflow, schedule, queue, webhook, command."""
+    """A definition and the owner that applied it last. Kinds: workflow, schedule, queue, webhook, command."""
 
     kind: str
     name: str
@@ -27,7 +27,7 @@ class Owned(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """One time that definitions were applied."""
+    """One entry of the apply history."""
 
     id: int
     owner: str
@@ -37,28 +37,28 @@ class Applied:
 
 
 async def lock(conn: Connection) -> None:
-    """Let nobody else apply until the end of the transaction."""
+    """Lock against concurrent applies until the end of the transaction."""
     await query(conn, _SQL["lock"])
 
 
 async def owned(conn: Connection) -> list[Owned]:
-    """Every definition that was applied from files."""
+    """All definitions applied from files."""
     return [Owned._make(row) for row in await (await query(conn, _SQL["owned"])).fetchall()]
 
 
 async def of_kind(conn: Connection, kind: str) -> dict[str, JsonObject]:
-    """The documents of what was applied, by name."""
+    """The documents of the applied definitions of a kind, by name."""
     return dict(await (await query(conn, _SQL["of_kind"], {"kind": kind})).fetchall())
 
 
 async def one(conn: Connection, kind: str, name: str) -> JsonObject | None:
-    """The document of one definition. None: nobody applied it."""
+    """The document of a definition; None: it was not applied."""
     row = await (await query(conn, _SQL["one"], {"kind": kind, "name": name})).fetchone()
     return row[0] if row else None
 
 
 async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
-    """These sets of files own these definitions from now on."""
+    """Set the owners of these definitions."""
     params = {
         "kinds": [one.kind for one in definitions],
         "names": [one.name for one in definitions],
@@ -69,38 +69,38 @@ async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
 
 
 async def disown(conn: Connection, kind: str, name: str) -> None:
-    """Forget a definition; of webhooks and commands that is all there is."""
+    """Delete the ownership row of a definition; webhooks and commands have no other row."""
     await query(conn, _SQL["disown"], {"kind": kind, "name": name})
 
 
 async def remove_workflow(conn: Connection, name: str) -> None:
-    """Delete a workflow; its runs go on, and so do those that will start it."""
+    """Delete a workflow; its runs, and runs with steps that start it, continue."""
     await query(conn, _SQL["remove_workflow"], {"name": name})
 
 
 async def schedules(conn: Connection) -> list[tuple[str, str | None, str | None]]:
-    """The schedules that start a workflow or a declared command: name, and the one or the other."""
+    """The schedules that start a workflow or a declared command: schedule name, and the workflow or command."""
     return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["schedules"])).fetchall()]
 
 
 async def open_runs(conn: Connection) -> list[tuple[str, int, JsonObject]]:
-    """How many runs go on, by workflow, one row for each version, with its definition."""
+    """The number of open runs by workflow version, with its definition."""
     return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["open_runs"])).fetchall()]
 
 
 async def record(conn: Connection, *, owner: str, by: str, changes: Json) -> None:
-    """Keep who applied what."""
+    """Add an entry to the history."""
     await query(conn, _SQL["record"], {"owner": owner, "by": by, "changes": to_json(changes)})
 
 
 async def history(conn: Connection, *, limit: int) -> list[Applied]:
-    """What was applied, the newest first."""
+    """The history, newest first."""
     async with conn.cursor(row_factory=class_row(Applied)) as cursor:
         await cursor.execute(_SQL["history"], {"limit": limit})
         return await cursor.fetchall()
 
 
 async def prune(conn: Connection, *, age: timedelta, keep: int, limit: int) -> int:
-    """Forget up to *limit* entries of the history older than *age*, but the last *keep*. Returns how many."""
+    """Delete up to *limit* history entries older than *age*, except the last *keep*. Return the number deleted."""
     row = await (await query(conn, _SQL["prune"], {"age": age, "keep": keep, "limit": limit})).fetchone()
     return row[0] if row else 0

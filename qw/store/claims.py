@@ -1,4 +1,4 @@
-"""What workers do to tasks: claim them, end them, bring back what waits."""
+"""Task operations of workers: claim, end, promote, unpark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SQL = sql.statements("claim")
 
 
 class Share(NamedTuple):
-    """How much to take of a lane: tasks with a seq above ``cursor``, at most ``quota``."""
+    """How much to claim from a lane: at most ``quota`` tasks with a seq above ``cursor``."""
 
     lane: Lane
     cursor: int
@@ -86,13 +86,13 @@ async def claim(
 
 
 async def crash_records(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, CrashRecord]:
-    """What crashes running tasks have on their account."""
+    """The crash records of running tasks."""
     rows = await (await query(conn, _SQL["crash_records"], {"ids": list(ids)})).fetchall()
     return {id: CrashRecord(crashes=crashes, died=frozenset(died)) for id, crashes, died in rows}
 
 
 async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
-    """Store how attempts ended, events and all. Returns the fences of those that were really theirs to end.
+    """Store the outcomes of attempts and their events. Return the fences of the attempts that still held their task.
 
     At most two statements, each whole or not at all; safe to repeat.
     """
@@ -144,7 +144,7 @@ def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
 
 
 def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[EndedAttempt]) -> int:
-    """The same for a thread, within seconds: what others hold locked stays as it is. Returns how many are stored."""
+    """As `end`, blocking, within seconds: locked rows are skipped. Return the number stored."""
     try:
         with translated(), conn.transaction():
             conn.execute("set local lock_timeout = '500ms'; set local statement_timeout = '3s'")
@@ -157,13 +157,13 @@ def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[Ende
 
 
 async def recorded(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
-    """The fences of those attempts whose end the database knows: for outcomes whose commit was in doubt."""
+    """The fences of the attempts whose outcome is stored: for commits with an unknown result."""
     params = {"ids": [e.id for e in ended], "fences": [e.fence for e in ended]}
     return {row[0] for row in await (await execute(conn, _SQL["recorded"], params)).fetchall()}
 
 
 async def record_lost(conn: Connection, worker: int, ended: Sequence[EndedAttempt]) -> None:
-    """Keep results that came after their lease was lost in the history. Safe to repeat."""
+    """Record results that arrived after the lease was lost in the attempt history. Idempotent."""
     params = {
         "worker": worker,
         "ids": [e.id for e in ended],
@@ -176,17 +176,17 @@ async def record_lost(conn: Connection, worker: int, ended: Sequence[EndedAttemp
 
 
 async def lanes(conn: Connection) -> list[Lane]:
-    """The lanes that have tasks and are not paused."""
+    """The lanes that hold tasks and are not paused."""
     return [Lane._make(row) for row in await (await execute(conn, _SQL["lanes"])).fetchall()]
 
 
 async def promote(conn: Connection, *, cursor: datetime, limit: int) -> list[tuple[Lane, datetime]]:
-    """Move up to *limit* tasks due since *cursor* to ready. Returns each one's lane and the time it was due."""
+    """Move up to *limit* tasks due since *cursor* to ready. Return the lane and due time of each."""
     rows = await (await execute(conn, _SQL["promote"], {"cursor": cursor, "limit": limit})).fetchall()
     return [(Lane(queue, priority), run_at) for queue, priority, run_at in rows]
 
 
 async def release_unserved(conn: Connection, types: Sequence[str]) -> list[Lane]:
-    """Bring back parked tasks of *types*. Returns their lanes."""
+    """Make parked tasks of *types* ready. Return their lanes."""
     rows = await (await execute(conn, _SQL["release_unserved"], {"types": list(types)})).fetchall()
     return [Lane._make(row) for row in rows]

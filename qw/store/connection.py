@@ -1,4 +1,4 @@
-"""Connections: how they are opened, guarded and dropped. What their errors mean is in `errors`."""
+"""Connections: opening, session settings, closing. Errors are classified in `errors`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qw.store.errors import translated as translated
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 
-# What every session of qw needs. Workers for a look-up of 100 rows take 10 ms to start and do nothing.
+# Settings of every session. Parallel workers for a look-up of 100 rows take 10 ms to start and are no use.
 _SETTINGS = {
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60s",
@@ -43,7 +43,7 @@ _GUARDS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-# A dead machine must be noticed in about 11 s, not in the kernel's two hours.
+# A failed server machine is to be detected in about 11 s, not after the kernel's default of two hours.
 _TCP: dict[str, int | str] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -69,7 +69,7 @@ def to_json(value: object) -> str | None:
 
 
 async def connect(url: str, *, name: str = "qw") -> Connection:
-    """A plain connection in autocommit mode."""
+    """Open a connection in autocommit mode."""
     with translated():
         conn = await psycopg.AsyncConnection.connect(conninfo(url, name), autocommit=True)
         await settle(conn)
@@ -77,7 +77,7 @@ async def connect(url: str, *, name: str = "qw") -> Connection:
 
 
 def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """The same for a thread of its own. Nothing is prepared, since a pooler may stand in between."""
+    """Open a blocking connection, for use in a thread. Statements are not prepared, as there may be a pooler."""
     with translated():
         conn = psycopg.connect(conninfo(url, name), autocommit=True, prepare_threshold=None)
         adopt(conn)
@@ -95,7 +95,7 @@ async def connect_guarded(url: str, *, name: str) -> Connection:
 
 
 async def settle(conn: Connection, more: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Set what a session needs. Behind a pooler nothing of a session holds: there `execute` does it anew each time."""
+    """Apply the session settings. A pooler does not preserve them: there `execute` applies them in each transaction."""
     adopt(conn)
     if await is_pooled(conn):
         conn.prepare_threshold = None
@@ -108,13 +108,13 @@ def _set(settings: Mapping[str, str], *, local: bool) -> str:
 
 
 async def is_pooled(conn: Connection) -> bool:
-    """Whether a pooler stands in between: it hands out a process id of its own making. Measures the clock as well."""
+    """Whether there is a pooler: it reports another process id than the server. Also measures the clock."""
     row = await _ask_time(conn)
     return row[0] != conn.info.backend_pid
 
 
 async def measure_clock(conn: Connection) -> None:
-    """Ask the database what time it is; see `qw.clock`."""
+    """Measure the database's clock; see `qw.clock`."""
     await _ask_time(conn)
 
 
@@ -128,7 +128,7 @@ async def _ask_time(conn: Connection) -> tuple[int, float]:
 
 
 def conninfo(url: str, name: str, **more: str) -> str:
-    """*url* with qw's TCP settings, where it does not set them itself; of several hosts the one that takes writes."""
+    """*url* with qw's TCP settings as defaults; of several hosts the one that accepts writes is chosen."""
     given = conninfo_to_dict(url)
     ours = {**_TCP, "application_name": name, **more}
     if _has_several_hosts({**_from_environment(), **given}):
@@ -141,7 +141,7 @@ def _has_several_hosts(given: Mapping[str, Any]) -> bool:
 
 
 def _from_environment() -> dict[str, str]:
-    """What libpq takes from PGHOST and its other variables."""
+    """The parameters that libpq takes from PGHOST and other environment variables."""
     return {each.keyword.decode(): each.val.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.val}
 
 
@@ -156,7 +156,7 @@ async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | 
 
 @asynccontextmanager
 async def bounded(conn: Connection, seconds: float) -> AsyncIterator[None]:
-    """A transaction for a statement of maintenance: cancelled after *seconds*, and free to scan by time (BRIN)."""
+    """A transaction for a maintenance statement: cancelled after *seconds*; scans by time (BRIN) are allowed."""
     limits = {"statement_timeout": f"{round(seconds * 1000)}ms", "enable_bitmapscan": "on"}
     async with conn.transaction():
         await conn.execute(_set(limits, local=True))
@@ -164,12 +164,12 @@ async def bounded(conn: Connection, seconds: float) -> AsyncIterator[None]:
 
 
 async def query(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
-    """Run a statement planned anew for its values: lists with optional filters, rare work."""
+    """Run a statement that is planned for its parameters: lists with optional filters, rare operations."""
     return await conn.execute(statement, params, prepare=False, binary=True)
 
 
 async def explained(conn: Connection, error: Denied) -> Denied:
-    """*error* with the right that the role of *conn* lacks, where that can be told."""
+    """*error*, naming the right that the role of *conn* lacks, if that can be determined."""
     from qw.store.grants import lacking  # which needs this module
 
     try:
@@ -180,7 +180,7 @@ async def explained(conn: Connection, error: Denied) -> Denied:
 
 
 class ReconnectingConnection:
-    """One dedicated connection, opened when first used and again after it broke. One user at a time."""
+    """A dedicated connection, opened on first use and reopened after a failure. Not for concurrent use."""
 
     def __init__(self, url: str, *, name: str, guarded: bool = True) -> None:
         self._url = url
@@ -191,7 +191,7 @@ class ReconnectingConnection:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
-        """The connection. Raises Unavailable when it cannot be had or breaks; then the next use opens another."""
+        """The connection. Raise Unavailable if it cannot be opened or fails; the next use opens a new one."""
         async with self._turn:
             conn = await self._open()
             try:

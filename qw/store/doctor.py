@@ -1,4 +1,4 @@
-"""What `qw doctor` looks at."""
+"""The checks of `qw doctor`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LISTEN_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """The server and what goes on in the database. ``skew``: how far its clock is ahead of ours."""
+    """The server and the activity of the database. ``skew``: how far its clock is ahead of this process's."""
 
     version: int
     is_writable: bool
@@ -78,7 +78,7 @@ async def work(url: str) -> WorkFacts:
 
 
 async def hears(url: str) -> bool:
-    """Whether a NOTIFY arrives. It does not behind a pooler."""
+    """Whether a NOTIFY arrives; it does not behind a pooler."""
     conn = await connect(url, name="qw doctor")
     async with conn:
         with translated():

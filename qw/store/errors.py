@@ -1,7 +1,7 @@
-"""What PostgreSQL's errors mean to qw: loss of contact, a server that is not ready, a wrong setting, a refusal.
+"""Classifies PostgreSQL errors: connection lost, server not ready, invalid setting, statement rejected.
 
-A failed connection carries no SQLSTATE (libpq keeps it to itself), so it is classified by its text, per host. A text
-that is not known, as from a server that speaks another language, counts as loss of contact and is shown as it is.
+A failed connection attempt carries no SQLSTATE (libpq does not expose it), so it is classified by its text, per host.
+An unknown text, such as that of a server with another language, counts as connection lost and is shown unchanged.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from qw.store.faults import Cause, cause_of
 
 
 class RefusedValues(QwError):
-    """PostgreSQL understood the statement and will never take these values."""
+    """PostgreSQL rejected the values of the statement; no later try succeeds."""
 
     code = "refused"
 
 
 class NotReady(Unavailable):
-    """The server answers and accepts no session now: it starts, recovers, stops, or all connections are in use."""
+    """The server accepts no session now: it is starting, recovering or stopping, or all connections are in use."""
 
 
 class ReadOnly(Unavailable):
-    """The server takes no writes: a standby, or a demoted primary. The connection must go."""
+    """The server accepts no writes: a standby, or a demoted primary. The connection must be closed."""
 
     code = "read_only"
 
 
 class ConnectionRefused(Misconfigured):
-    """The server takes no session with these settings: user, password, database or TLS are wrong."""
+    """The server rejects the session: user, password, database or TLS settings are wrong."""
 
 
 class WrongSchema(Misconfigured):
-    """The database has no schema of qw, or not the one that this program needs; `migrations.check` says which."""
+    """The database has no qw schema, or not the version that this program needs; see `migrations.check`."""
 
 
 class translated:
@@ -64,7 +64,7 @@ class translated:
             raise translate(error) from error
 
 
-# What somebody must do on the server before the same statement can succeed.
+# Action needed on the server before the same statement can succeed.
 _REMEDIES = {"53100": "; free disk space on the server", "53200": "; add memory or reduce the number of sessions"}
 
 _CONSTRAINTS = {
@@ -134,11 +134,11 @@ def blames_data(error: BaseException) -> bool:
     return not isinstance(error, OSError | MemoryError | TimeoutError | asyncio.CancelledError)
 
 
-# Nothing is wrong: locks, deadlocks, time-outs, a failed transaction, statements that a pooler or a migration lost.
+# Transient: locks, deadlocks, timeouts, failed transactions, prepared statements lost to a pooler or a migration.
 _MOMENT = ("0A", "25", "26", "2D", "40", "42P05", "55006", "55P03", "57014", "72")
 _MISSING = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName)
 
-# -- connections that failed
+# -- failed connection attempts
 
 
 class _Why(IntEnum):

@@ -1,4 +1,4 @@
-"""The outbox and the event log: events read for their broker, forgotten once it has them, kept for who comes later."""
+"""The outbox (events to be published, deleted once the broker has them) and the event log (kept for readers)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOTS = range(16)
 
 
 class Waiting(NamedTuple):
-    """An event of the outbox. ``is_behind``: an earlier one of its task is blocked. ``age``: its, in seconds."""
+    """An event of the outbox. ``is_behind``: an earlier event of its task is blocked. ``age``: in seconds."""
 
     id: int
     event: Event
@@ -48,7 +48,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked:
-    """How many events cannot be told, exact to 10,000; since when, and why the first of them."""
+    """The number of blocked events, exact to 10,000; time and reason of the first."""
 
     count: int
     since: datetime | None
@@ -57,7 +57,7 @@ class Blocked:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockedEvent:
-    """An event that cannot be told. ``behind``: how many later ones of the same task wait for it."""
+    """A blocked event. ``behind``: the number of later events of the same task that wait for it."""
 
     id: int
     type: str
@@ -72,7 +72,7 @@ class BlockedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedEvent:
-    """An event of the log. ``id`` is its place there; ``body`` the CloudEvent."""
+    """An event of the log. ``id`` is its position in the log; ``body`` the CloudEvent."""
 
     id: int
     event: UUID
@@ -85,7 +85,7 @@ class LoggedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class RelayState:
-    """How a relaying daemon fares. ``state``: up; down (``error`` says why); held: the broker refuses some events.
+    """The state of a relay. ``state``: up; down (see ``error``); held: the broker rejects some events.
 
     ``reason`` of down: unreachable, login, setup; None: something else.
     """
@@ -100,7 +100,7 @@ class RelayState:
 
 @dataclass(frozen=True, kw_only=True)
 class Lag:
-    """What a relay has still to hand over: how many events, exact to 10,000, and when the first of them happened."""
+    """The backlog of a relay: number of events, exact to 10,000, and the time of the oldest."""
 
     pending: int
     oldest: datetime | None
@@ -108,7 +108,7 @@ class Lag:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerState:
-    """How a daemon fares that takes commands from *queue*. ``state``: up, or down (``error`` says why)."""
+    """The state of a consumer of commands from *queue*. ``state``: up, or down (see ``error``)."""
 
     worker: int
     broker: str
@@ -120,33 +120,33 @@ class ConsumerState:
 
 
 async def source(conn: Connection) -> str:
-    """What this queue calls itself in every event."""
+    """The source attribute of this database's events."""
     name = await _value(conn, "source")
     return f"/qw/{name}"
 
 
 async def want(conn: Connection, types: Sequence[str]) -> None:
-    """From now on these event types are written, and no others."""
+    """Write these event types to the outbox, and no others."""
     await query(conn, _SQL["want"], {"types": sorted(types)})
 
 
 async def also_want(conn: Connection, types: Sequence[str]) -> None:
-    """These event types are written too from now on."""
+    """Write these event types to the outbox too."""
     await query(conn, _SQL["also_want"], {"types": sorted(types)})
 
 
 async def still_want(conn: Connection, types: Sequence[str]) -> None:
-    """There is a relay that comes for these; to be said within `forget_unwanted`'s age."""
+    """Renew a relay's request for these event types; required within the age given to `forget_unwanted`."""
     await query(conn, _SQL["still_want"], {"types": sorted(types)})
 
 
 async def want_to_read(conn: Connection, types: Sequence[str]) -> None:
-    """Somebody reads the event log: have these written for a day. To be said again while the reading goes on."""
+    """Enable these event types for the log for one day. Readers renew it."""
     await query(conn, _SQL["want_to_read"], {"types": sorted(types)})
 
 
 async def forget_unwanted(conn: Connection, *, age: timedelta, limit: int) -> int:
-    """Stop writing what no relay asked for since *age*, and drop what is older. Returns how many events went."""
+    """Disable event types that no relay requested within *age*, and delete older events. Return the number deleted."""
     return int(await _value(conn, "forget_unwanted", {"age": age, "limit": limit}))
 
 
@@ -154,17 +154,17 @@ async def forget_unwanted(conn: Connection, *, age: timedelta, limit: int) -> in
 
 
 async def join_relays(conn: Connection) -> None:
-    """Be counted among the relays as long as this session lives."""
+    """Register this session as a relay until it ends."""
     await query(conn, _SQL["join_relays"])
 
 
 async def relays(conn: Connection) -> int:
-    """How many relays there are."""
+    """The number of relays."""
     return int(await _value(conn, "relays"))
 
 
 async def try_slot(conn: Connection, slot: int) -> bool:
-    """Take a slot for this session, if nobody has it."""
+    """Lock a slot for this session, if it is free."""
     return bool(await _value(conn, "try_slot", {"slot": slot}))
 
 
@@ -173,18 +173,18 @@ async def leave_slot(conn: Connection, slot: int) -> None:
 
 
 async def lease_slots(conn: Connection, worker: int, *, share: int) -> list[int]:
-    """Keep up to *share* slots, taking free ones; for where session locks mean nothing. Returns those it has."""
+    """Lease up to *share* slots, taking free ones; for use behind a pooler. Return the slots held."""
     params = {"worker": worker, "share": share}
     return sorted(row[0] for row in await (await query(conn, _SQL["lease_slots"], params)).fetchall())
 
 
 async def lessees(conn: Connection, worker: int) -> int:
-    """How many other workers lease slots."""
+    """The number of other workers that lease slots."""
     return int(await _value(conn, "lessees", {"worker": worker}))
 
 
 async def end_dead_relays(conn: Connection) -> int:
-    """Close the sessions of relays whose worker was declared dead. Returns how many."""
+    """Close the sessions of relays whose worker was declared dead. Return their number."""
     return len(await (await query(conn, _SQL["end_dead_relays"])).fetchall())
 
 
@@ -248,15 +248,15 @@ def _waiting(row: Sequence[Any]) -> Waiting:
 
 
 async def forget(conn: Connection, ids: Sequence[int]) -> None:
-    """Take events out of the outbox."""
+    """Delete events from the outbox."""
     await execute(conn, _SQL["forget"], {"ids": sorted(ids)})
 
 
-# -- events that cannot be told
+# -- blocked events
 
 
 async def block(conn: Connection, reasons: Mapping[int, str | None], *, first: timedelta, longest: timedelta) -> None:
-    """Set events aside, by their ids in the outbox, to be tried again after *first*, doubling up to *longest*.
+    """Block events by outbox id, to be retried after *first*, doubling up to *longest*.
 
     Without a reason one waits behind an earlier one of its task.
     """
@@ -266,18 +266,18 @@ async def block(conn: Connection, reasons: Mapping[int, str | None], *, first: t
 
 
 async def due_blocked(conn: Connection, slots: Sequence[int], *, limit: int) -> list[int]:
-    """Ids of blocked events that are to be tried now, in order."""
+    """Ids of blocked events due for a retry, in order."""
     rows = await (await query(conn, _SQL["due_blocked"], {"slots": list(slots), "limit": limit})).fetchall()
     return [row[0] for row in rows]
 
 
 async def unblock(conn: Connection, ids: Sequence[int], slots: Sequence[int]) -> None:
-    """These are told, or gone. What was refused for the same reason as one of them is to be tried at once."""
+    """Unblock events that were published or deleted. Others rejected for the same reason become due at once."""
     await query(conn, _SQL["unblock"], {"ids": sorted(ids), "slots": list(slots)})
 
 
 async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Blocked:
-    """What cannot be told, of these slots or of all."""
+    """A summary of the blocked events of these slots, or of all."""
     params = {"slots": None if slots is None else list(slots)}
     row = await (await query(conn, _SQL["blocked"], params)).fetchone()
     assert row is not None
@@ -285,14 +285,14 @@ async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Block
 
 
 async def list_blocked(conn: Connection, *, limit: int) -> list[BlockedEvent]:
-    """Events that cannot be told, the first first."""
+    """Blocked events, oldest first."""
     rows = await (await query(conn, _SQL["list_blocked"], {"limit": limit})).fetchall()
     names = ("id", "type", "task_id", "run_id", "reason", "tries", "blocked_at", "try_at", "behind")
     return [BlockedEvent(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 async def drop_blocked(conn: Connection, ids: Sequence[int] | None) -> list[int]:
-    """Give up these blocked events, or all (None). Returns the ids of those that went."""
+    """Delete these blocked events, or all (None). Return the ids deleted."""
     params = {"ids": None if ids is None else sorted(ids)}
     return [row[0] for row in await (await query(conn, _SQL["drop_blocked"], params)).fetchall()]
 
@@ -330,7 +330,7 @@ async def last_event(conn: Connection) -> int:
 
 
 async def first_since(conn: Connection, since: datetime) -> int:
-    """The id after which the events are that were kept since then."""
+    """The id before the first event logged since then."""
     return int(await _value(conn, "first_since", {"since": since}))
 
 
@@ -361,7 +361,7 @@ async def replay(
 
 
 async def prune(conn: Connection, *, age: timedelta, limit: int) -> int:
-    """Forget what the log has kept for *age*. Returns how many events went."""
+    """Delete log events older than *age*. Return the number deleted."""
     return int(await _value(conn, "prune", {"age": age, "limit": limit}))
 
 
@@ -369,13 +369,13 @@ def _like(type: str | None) -> str | None:
     return None if type is None else type.replace("\\", "").replace("_", "\\_").replace("%", "").replace("*", "%")
 
 
-# -- how relays and consumers fare
+# -- state of relays and consumers
 
 
 async def set_state(
     conn: Connection, worker: int, *, broker: str, state: str, error: str | None, reason: str | None = None
 ) -> None:
-    """Say how this worker's relay fares; the session that says so is the one that holds its slots."""
+    """Store the state of this worker's relay; call it on the session that holds its slots."""
     params = {"worker": worker, "broker": broker, "state": state, "reason": reason, "error": error}
     await query(conn, _SQL["set_state"], params)
 
@@ -385,14 +385,14 @@ async def drop_state(conn: Connection, worker: int) -> None:
 
 
 async def states(conn: Connection) -> list[RelayState]:
-    """How the relays of the living workers fare."""
+    """The states of the relays of live workers."""
     rows = await (await query(conn, _SQL["states"])).fetchall()
     names = ("worker", "broker", "state", "reason", "error", "since")
     return [RelayState(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 async def lags(conn: Connection) -> dict[int, Lag]:
-    """How far each relay is behind, by its worker. Asks for up to 10,000 events of each."""
+    """The lag of each relay, by worker. Counts up to 10,000 events of each."""
     rows = await (await query(conn, _SQL["lags"])).fetchall()
     return {worker: Lag(pending=pending, oldest=oldest) for worker, pending, oldest in rows}
 
@@ -407,13 +407,13 @@ async def set_consumer(
     error: str | None,
     reason: str | None = None,
 ) -> None:
-    """Say how this worker's consumer fares."""
+    """Store the state of this worker's consumer."""
     params = {"worker": worker, "broker": broker, "queue": queue, "state": state, "reason": reason, "error": error}
     await query(conn, _SQL["set_consumer"], params)
 
 
 async def consumers(conn: Connection) -> list[ConsumerState]:
-    """How the consumers of the living workers fare."""
+    """The states of the consumers of live workers."""
     rows = await (await query(conn, _SQL["consumers"])).fetchall()
     names = ("worker", "broker", "queue", "state", "reason", "error", "since")
     return [ConsumerState(**dict(zip(names, row, strict=True))) for row in rows]

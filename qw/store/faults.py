@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL says about its cause, by SQLSTATE: one table for everybody who decides by it."""
+"""Classifies PostgreSQL errors by SQLSTATE into causes: one table for all code that decides by them."""
 
 from __future__ import annotations
 

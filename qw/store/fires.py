@@ -1,4 +1,4 @@
-"""What became of the ticks of schedules: each one has a row, that of a task, a run, or the reason why there is none."""
+"""Outcomes of schedule ticks: one row per tick, with its task, its run, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tick: TypeAlias = tuple[UUID, datetime]  # a schedule and one of its ticks
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFire:
-    """What became of a tick: a task or a run, or the ``reason`` why neither. ``until``: so too for all up to that."""
+    """The outcome of a tick: task, run, or the ``reason`` for neither. ``until``: it covers all ticks up to then."""
 
     tick: datetime
     cause: str
@@ -40,7 +40,7 @@ class StoredFire:
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """A fire that is to make what its schedule starts."""
+    """A fire whose task or run is to be created."""
 
     stored: StoredSchedule
     fire: Fire
@@ -49,7 +49,7 @@ class Making:
 async def record(
     conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, SkippedTick]], cause: Cause = "tick"
 ) -> set[Tick]:
-    """Write down what becomes of ticks. Returns those that were not decided before: only these may make something."""
+    """Record outcomes of ticks. Return those not recorded before: only these may create tasks or runs."""
     if not made and not skipped:
         return set()
     params = {
@@ -67,7 +67,7 @@ async def record(
 
 
 async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]:
-    """The same for ticks of the past; one that was skipped fires after all, one that fired is left out."""
+    """As `record`, for a backfill: skipped ticks fire now; ticks that fired are left out."""
     params = {
         "ids": [m.stored.id for m in made],
         "ticks": [m.fire.tick for m in made],
@@ -78,18 +78,18 @@ async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]
 
 
 async def fired_among(conn: Connection, id: UUID, ticks: Sequence[datetime]) -> set[datetime]:
-    """Those of the ticks that fired."""
+    """The ticks among the given ones that fired."""
     rows = await (await query(conn, _SQL["fired_among"], {"id": id, "ticks": list(ticks)})).fetchall()
     return {row[0] for row in rows}
 
 
 async def has_made(conn: Connection, id: UUID, made: UUID) -> bool:
-    """Whether the schedule made this task or run."""
+    """Whether the schedule created this task or run."""
     return await (await query(conn, _SQL["has_made"], {"id": id, "made": made})).fetchone() is not None
 
 
 async def refuse(conn: Connection, making: Making, detail: str) -> None:
-    """A recorded fire could not make what it should: it counts as skipped."""
+    """Mark a recorded fire as skipped, because its task or run could not be created."""
     params = {"id": making.stored.id, "tick": making.fire.tick, "detail": detail}
     await query(conn, _SQL["refuse"], params)
 
@@ -97,14 +97,14 @@ async def refuse(conn: Connection, making: Making, detail: str) -> None:
 async def of_schedule(
     conn: Connection, id: UUID, *, before: datetime = LAST_TICK, limit: int = 100
 ) -> list[StoredFire]:
-    """What became of the schedule's ticks before one, the latest first."""
+    """Outcomes of the schedule's ticks before a tick, latest first."""
     async with conn.cursor(row_factory=class_row(StoredFire)) as cursor:
         await cursor.execute(_SQL["of_schedule"], {"id": id, "before": before, "limit": limit})
         return await cursor.fetchall()
 
 
 async def prune(conn: Connection, *, age: timedelta, limit: int) -> int:
-    """Forget up to *limit* ticks that were decided longer ago than *age*. Returns how many."""
+    """Delete up to *limit* outcomes older than *age*. Return the number deleted."""
     row = await (await query(conn, _SQL["prune"], {"age": age, "limit": limit})).fetchone()
     return row[0] if row else 0
 

@@ -1,4 +1,4 @@
-"""Rights of roles that are not qw's owner: given, taken away, listed, and explained when one is missing.
+"""Rights of roles other than the schema owner: grant, revoke, list, and explain missing ones.
 
 `qw.core.rights` says what each consists of. Who was granted what is kept in PostgreSQL's own privileges, on the
 functions ``qw.may_…``. So a dump has it, a dropped role takes it along, and `renew` can repeat it for what a migration
@@ -25,7 +25,7 @@ _SQL = sql.statements("right")
 
 
 async def granting(conn: Connection, role: str, right: Right) -> list[str]:
-    """The statements that give *role* the *right*. Safe to repeat."""
+    """The statements that grant *role* the *right*. Idempotent."""
     name = composing.Identifier(role)
     parts = [_to(name, "usage", "schema qw"), _to(name, "select", "qw.migration")]
     parts.append(_to(name, "execute", f"function qw.may_{right}"))
@@ -40,7 +40,7 @@ async def granting(conn: Connection, role: str, right: Right) -> list[str]:
 
 
 async def revoking(conn: Connection, role: str, right: Right) -> list[str]:
-    """The statements that take the *right* from *role*, and leave it the others that it was granted."""
+    """The statements that revoke the *right* from *role* and keep its other rights."""
     name = composing.Identifier(role)
     parts = [
         composing.SQL("revoke all on all {} in schema qw from {}").format(composing.SQL(what), name)
@@ -65,7 +65,7 @@ async def run(conn: Connection, statements: Sequence[str]) -> None:
 
 
 async def granted(conn: Connection) -> dict[str, list[Right]]:
-    """Which rights were granted to which roles, in name order."""
+    """The granted rights by role, in name order."""
     found: dict[str, list[Right]] = {}
     for role, name in await (await conn.execute(_SQL["granted"])).fetchall():
         found.setdefault(role, []).append(Right(name))

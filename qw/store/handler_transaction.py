@@ -1,4 +1,4 @@
-"""The connection that a handler gets for one attempt, and the end of its transaction together with the attempt's.
+"""The connection of a handler for one attempt; its transaction commits together with the outcome of the attempt.
 
 A handler may set what it likes on it: a row factory, adapters, a role, time-outs, a schema path, a temporary table. So
 no connection is used twice, and qw's own statement runs on an object of its own over the same session, which first
@@ -42,13 +42,13 @@ _LEFT = {
 
 
 class NotCommitted(QwError):
-    """The handler left its transaction in a state in which it cannot be committed."""
+    """The handler's transaction is in a state in which it cannot be committed."""
 
     code = "not_committed"
 
 
 class Committed(StrEnum):
-    """What became of a handler's transaction and the end of its attempt."""
+    """The result of committing a handler's transaction with the outcome of its attempt."""
 
     TOGETHER = "together"
     ALONE = "alone"  # it was read-only: it is over, and the end has still to be stored

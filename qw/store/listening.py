@@ -1,4 +1,4 @@
-"""NOTIFY, heard."""
+"""Receives notifications (LISTEN)."""
 
 from __future__ import annotations
 

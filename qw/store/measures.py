@@ -1,4 +1,4 @@
-"""What daemons measured: added to and read."""
+"""Metrics of daemons: add and read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SQL = sql.statements("measure")
 
 
 async def add(conn: Connection, measures: Sequence[Measure]) -> None:
-    """Add to what is stored under the same names and labels, each of which comes once."""
+    """Add to the stored sums; each combination of name and labels must be unique."""
     await query(conn, _SQL["add"], {"measures": Jsonb([measure._asdict() for measure in measures])})
 
 
 async def find(conn: Connection) -> list[Measure]:
-    """All of them, by name and labels."""
+    """All metrics, by name and labels."""
     rows = await (await query(conn, _SQL["find"])).fetchall()
     return [Measure(name, tuple(labels), tuple(counts), total) for name, labels, counts, total in rows]

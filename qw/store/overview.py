@@ -1,4 +1,4 @@
-"""What a look from outside asks for: lists, health and metrics."""
+"""Queries for lists, health and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to share: a pool for programs and daemons, one connection for a command."""
+"""Shared connections: a pool for programs and daemons, a single connection for command-line use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def not_open(name: str) -> str:
 
 
 class Pool:
-    """Up to *size* connections, the first opened when it is needed. A context manager."""
+    """A pool of up to *size* connections, opened as needed. A context manager."""
 
     def __init__(self, url: str, *, size: int, name: str, timeout: float = TIMEOUT) -> None:
         self._url = url
@@ -49,7 +49,7 @@ class Pool:
         )
 
     async def open(self) -> None:
-        """Raises what is wrong at once, instead of a time-out of the pool."""
+        """Open the pool. Raise the actual connection error at once, rather than a pool timeout."""
         await (await connect(self._url, name=self._name)).close()
         await self._pool.open()
 
@@ -79,7 +79,7 @@ class Pool:
 
 
 class Single:
-    """One connection behind the same face, for commands: opened when first used."""
+    """A single connection with the interface of `Pool`, for command-line use: opened on first use."""
 
     def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
@@ -102,14 +102,14 @@ class Single:
 
 @asynccontextmanager
 async def as_operator(pool: Pool | Single) -> AsyncIterator[Connection]:
-    """A connection for what takes the right to operate. Raise LacksRight where its role has it not."""
+    """A connection for operator actions. Raise LacksRight if its role lacks the right to operate."""
     async with pool.connection() as conn:
         await require(conn, Right.OPERATE)
         yield conn
 
 
 async def _check(conn: Connection) -> None:
-    """Ask a connection how it is, but only when its server said something unasked: good-bye, most often."""
+    """Check a connection, but only if the server sent an unsolicited message, usually that it closes the session."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     if poll.poll(0):

@@ -1,4 +1,4 @@
-"""Queues as operators handle them: paused, resumed and limited; and what an admitter asks for."""
+"""Queues: pause, resume, limits; and the queries of the admitter."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ async def paused(conn: Connection) -> list[Pause]:
 
 
 async def pause(conn: Connection, name: str, *, by: str) -> None:
-    """Let nothing more be claimed from the queue; what runs goes on. Safe to repeat: the first pause stands."""
+    """Stop claims from the queue; running tasks continue. Idempotent: the first pause is kept."""
     await query(conn, _SQL["pause"], {"name": name, "by": by})
 
 
 async def resume(conn: Connection, name: str) -> bool:
-    """Let the queue's tasks be claimed again. False: it was not paused."""
+    """Allow claims from the queue again. Return False if it was not paused."""
     row = await (await query(conn, _SQL["resume"], {"name": name})).fetchone()
     if row is not None:
         await query(conn, _SQL["wake"], {"name": name})
@@ -48,13 +48,13 @@ async def resume(conn: Connection, name: str) -> bool:
 
 
 async def oldest(conn: Connection) -> dict[str, timedelta]:
-    """How long the task at the head of each queue has been there. Queues with nothing to claim are left out."""
+    """The age of the task at the head of each queue; queues without claimable tasks are left out."""
     rows = await (await query(conn, _OVERVIEW["oldest"])).fetchall()
     return {queue: timedelta(seconds=seconds) for queue, seconds in rows}
 
 
 class Limited(NamedTuple):
-    """A queue that an admitter looks after; not ``is_limited``: it was, and tasks are still held."""
+    """A queue for the admitter; not ``is_limited``: its limits were removed, and tasks are still held."""
 
     queue: str
     is_limited: bool
@@ -95,7 +95,7 @@ def _rate(count: int | None, period: timedelta | None) -> Rate | None:
 
 
 async def set_limits(conn: Connection, name: str, given: Limits | None) -> None:
-    """Set the limits of a queue, None: none. What waits and runs follows by `hold` and `release`. Safe to repeat."""
+    """Set the limits of a queue; None: none. Apply them to existing tasks by `hold` and `release`. Idempotent."""
     found = given or Limits()
     params = {
         "name": name,
@@ -111,12 +111,12 @@ async def set_limits(conn: Connection, name: str, given: Limits | None) -> None:
 
 
 async def hold(conn: Connection, name: str, *, limit: int) -> int:
-    """Bring up to *limit* tasks that wait outside a limited queue's limits under them. Returns how many; 0: no more."""
+    """Put up to *limit* waiting tasks of a limited queue under its limits. Return the number; 0: none are left."""
     return await _moved(conn, "hold", name, limit)
 
 
 async def release(conn: Connection, name: str, *, limit: int) -> int:
-    """Let up to *limit* held tasks of a queue without limits go. Returns how many; 0: no more."""
+    """Release up to *limit* held tasks of a queue without limits. Return the number; 0: none are left."""
     return await _moved(conn, "release", name, limit)
 
 
@@ -126,12 +126,12 @@ async def _moved(conn: Connection, verb: str, name: str, limit: int) -> int:
 
 
 async def held(conn: Connection) -> list[Limited]:
-    """The queues that an admitter looks after."""
+    """The queues for the admitter."""
     return [Limited._make(row) for row in await (await execute(conn, _SQL["held"])).fetchall()]
 
 
 async def admit(conn: Connection, name: str, *, limit: int, place: str) -> Admitted:
-    """Let through what the limits of a queue allow, up to *limit*, going round its keys from *place* on."""
+    """Admit up to *limit* tasks as the limits of a queue allow, round-robin over its keys, starting at *place*."""
     row = await (await execute(conn, _SQL["admit"], {"name": name, "limit": limit, "place": place})).fetchone()
     assert row is not None
     moved, priorities, *rest = row
@@ -139,7 +139,7 @@ async def admit(conn: Connection, name: str, *, limit: int, place: str) -> Admit
 
 
 async def prune_rates(conn: Connection, *, limit: int) -> int:
-    """Forget up to *limit* buckets that nobody uses up. Returns how many."""
+    """Delete up to *limit* unused buckets. Return the number deleted."""
     row = await (await query(conn, _SQL["prune_rates"], {"limit": limit})).fetchone()
     return row[0] if row else 0
 

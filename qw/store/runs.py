@@ -1,4 +1,4 @@
-"""Workflows and their runs: stored, started, read, and what the advancer decided about them."""
+"""Workflows and runs: store, start, read, signal, repair, prune."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class StoredItem:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSignal:
-    """What a run was told. ``step`` took it; None: none yet."""
+    """A signal sent to a run. ``step`` consumed it; None: not consumed yet."""
 
     id: int
     name: str
@@ -221,7 +221,7 @@ def _step(*, status: str, **columns: Any) -> StoredStep:
 
 
 async def cancel(conn: Connection, id: UUID, *, by: str | None = None) -> bool:
-    """Ask for a run's cancellation. False: it does not exist or is over."""
+    """Request cancellation of a run. Return False if it does not exist or is final."""
     return await (await query(conn, _SQL["cancel"], {"id": id, "by": by})).fetchone() is not None
 
 
@@ -265,7 +265,7 @@ async def reopen(
 
 
 async def done_by_hand(conn: Connection, run: UUID, step: str, result: JsonObject) -> None:
-    """Let a failed compensation of a locked run that is over count as completed, and the run go on."""
+    """Mark a failed compensation of a locked final run as completed, and let the run continue."""
     await query(conn, _SQL["done_by_hand"], {"run": run, "step": step, "result": Jsonb(result)})
     await query(conn, _SQL["resume_undoing"], {"run": run})
 
@@ -282,7 +282,7 @@ async def undone_tasks(conn: Connection, run: UUID) -> list[UUID]:
 
 
 async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_by: str | None) -> None:
-    """Tell a run something. Raise NotFound, or Conflict when it is over."""
+    """Send a signal to a run. Raise NotFound, or Conflict if it is final."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
     await query(conn, _SQL["signal"], params)
 
@@ -294,14 +294,14 @@ async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, s
 
 
 async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:
-    """What a run was told, the oldest first."""
+    """The signals sent to a run, oldest first."""
     async with conn.cursor(row_factory=class_row(StoredSignal)) as cursor:
         await cursor.execute(_SQL["signals"], {"run": run})
         return await cursor.fetchall()
 
 
 async def notable_items(conn: Connection, run: UUID, step: str, *, limit: int) -> list[StoredItem]:
-    """The first items of a foreach that failed or were stopped, then those that run."""
+    """The first failed or cancelled items of a foreach, then running ones."""
     async with conn.cursor(row_factory=class_row(StoredItem)) as cursor:
         await cursor.execute(_SQL["notable_items"], {"run": run, "step": step, "limit": limit})
         return await cursor.fetchall()

@@ -1,4 +1,4 @@
-"""The types that daemons serve, or served."""
+"""The task types registered by daemons."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, P
 
 
 async def names(conn: Connection) -> list[str]:
-    """The types that somebody has served."""
+    """All types that a daemon has registered."""
     return [row[0] for row in await (await query(conn, _SQL["names"])).fetchall()]

@@ -1,4 +1,4 @@
-"""The facts behind `qw.core.why`, from the database: a handful of statements, each answered by an index."""
+"""Reads the facts for `qw.core.why`: a few statements, each answered by an index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
 
 
 async def facts(conn: Connection, id: UUID) -> Facts | None:
-    """What is to be known about the task, None when it does not exist."""
+    """The facts about a task; None if it does not exist."""
     found = await tasks.get(conn, [id])
     row = await _row(conn, id)
     if not found or row is None:
@@ -48,7 +48,7 @@ async def facts(conn: Connection, id: UUID) -> Facts | None:
 
 
 async def waits_for_advance(conn: Connection, run_id: UUID) -> bool:
-    """Whether news of the run wait for somebody to plan its next steps."""
+    """Whether messages for the run wait for an advancer."""
     row = await (await query(conn, _SQL["waits_for_advance"], {"run_id": run_id})).fetchone()
     return bool(row and row[0])
 

@@ -1,4 +1,4 @@
-"""Workers: registered, seen, waiting, dead. Heartbeat functions are blocking: they run in a thread of their own."""
+"""Workers: registration, heartbeat, notifications, death. Heartbeat functions block: they run in their own thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
 class HeldClaim(NamedTuple):
-    """A row that runs in a worker's name."""
+    """A running task of a worker."""
 
     id: UUID
     fence: int
@@ -33,7 +33,7 @@ class HeldClaim(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Orphan:
-    """A row that runs in a dead worker's name; see worker.sql for the counts."""
+    """A running task of a dead worker; see worker.sql for the counts."""
 
     task_id: UUID
     fence: int
@@ -51,7 +51,7 @@ class Orphan:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
-    """A worker that lives. ``queues`` empty: all. ``running`` counts what it holds.
+    """A live worker. ``queues`` empty: all. ``running``: number of tasks it holds.
 
     ``skew``: how far its own clock is ahead of the database's. ``trouble``: what keeps its services from working.
     """
@@ -128,33 +128,33 @@ def register(
 
 
 def hold(conn: Blocking, worker: int) -> None:
-    """Take the shared session lock that says this worker lives."""
+    """Take the shared session lock that shows this worker as alive."""
     with translated():
         conn.execute(_SQL["hold"], {"worker": worker})
         conn.execute(_SQL["held_here"], {"worker": worker})
 
 
 def beat(conn: Blocking, worker: int) -> bool:
-    """Be seen. False: the worker was declared dead."""
+    """Record a heartbeat. False: the worker was declared dead."""
     with translated():
         return conn.execute(_SQL["beat"], {"worker": worker}).fetchone() is not None
 
 
 def survived(conn: Blocking, worker: int) -> None:
-    """Say of a worker that was declared dead that its process runs."""
+    """Record that the process of a worker that was declared dead is running."""
     with translated():
         conn.execute(_SQL["survived"], {"worker": worker})
 
 
 def rest(conn: Blocking, seconds: float) -> None:
-    """Wait. Raises Unavailable as soon as the server ends the session."""
+    """Wait. Raise Unavailable as soon as the server closes the session."""
     with translated():
         for _ in conn.notifies(timeout=seconds):
             pass
 
 
 def held(conn: Blocking, worker: int) -> set[HeldClaim]:
-    """What runs in the worker's name. Raises Unavailable when the table is locked for longer than a second."""
+    """The running tasks of the worker. Raise Unavailable if the table is locked for longer than a second."""
     with translated(), conn.transaction():
         conn.execute("set local lock_timeout = '1s'")
         rows = conn.execute(_SQL["held"], {"worker": worker}).fetchall()
@@ -162,34 +162,34 @@ def held(conn: Blocking, worker: int) -> set[HeldClaim]:
 
 
 def stop(conn: Blocking, worker: int) -> None:
-    """Say that the worker left in peace."""
+    """Record a clean stop of the worker."""
     with translated():
         conn.execute(_SQL["stop"], {"worker": worker})
         conn.execute(_SQL["wake"], {"worker": worker})
 
 
 async def hold_too(conn: Connection, worker: int) -> None:
-    """Hold the same lock from another session, so that one dropped connection is not a death."""
+    """Take the same lock in another session, so that a single lost connection does not count as a death."""
     await conn.execute(_SQL["hold"], {"worker": worker})
 
 
 async def asked(conn: Connection, worker: int) -> dict[UUID, str]:
-    """Running tasks of the worker that somebody asked to stop, with the reason."""
+    """Running tasks of the worker with a cancel request, with the reason."""
     return dict(await (await execute(conn, _SQL["asked"], {"worker": worker})).fetchall())
 
 
 async def wait(conn: Connection, worker: int, queues: Sequence[str]) -> None:
-    """Ask to be notified of tasks in *queues* (empty: all)."""
+    """Turn on notifications of tasks in *queues* (empty: all)."""
     await execute(conn, _SQL["wait"], {"worker": worker, "queues": list(queues) or ["*"]})
 
 
 async def wake(conn: Connection, worker: int) -> None:
-    """No longer ask to be notified."""
+    """Turn off notifications."""
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
 async def news(conn: Connection, worker: int, *, cursor: datetime) -> PollResult:
-    """Everything that polling must ask. *cursor* is the promoter's: nothing waits before it."""
+    """The poll of all services. *cursor* is the promoter's: no task waits before it."""
     params = {"worker": worker, "cursor": cursor}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
@@ -199,7 +199,7 @@ async def news(conn: Connection, worker: int, *, cursor: datetime) -> PollResult
 
 
 async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
-    """The other workers that live, and the ids of those gone in whose names tasks still run."""
+    """The other live workers, and the ids of dead ones that still hold tasks."""
     rows = await (await execute(conn, _SQL["look"], {"worker": worker})).fetchall()
     looks = [
         Look(id=id, locks=locks, locked=locked, beats=beats) for id, locks, locked, gone, beats in rows if not gone
@@ -208,7 +208,7 @@ async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]
 
 
 async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]:
-    """Declare workers dead that did not beat since the looks. Returns those that are."""
+    """Declare workers dead, unless they beat since they were observed. Return the dead ones."""
     params = {
         "workers": [look.id for look in deaths],
         "beats": [look.beats for look in deaths],
@@ -218,59 +218,59 @@ async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]
 
 
 async def blame(conn: Connection, task: UUID) -> None:
-    """Say of the workers that crashed under *task*, which was failed for it, that it ended them."""
+    """Record *task*, which was failed for it, as the cause of the crash of these workers."""
     await query(conn, _SQL["blame"], {"task": task})
 
 
 async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:
-    """What still runs in the names of *workers*, in id order."""
+    """The running tasks of *workers*, in id order."""
     async with conn.cursor(row_factory=class_row(Orphan)) as cursor:
         await cursor.execute(_SQL["orphans"], {"workers": list(workers), "limit": limit})
         return await cursor.fetchall()
 
 
 async def living(conn: Connection) -> list[WorkerRow]:
-    """The workers that live, the newest first."""
+    """The live workers, newest first."""
     async with conn.cursor(row_factory=class_row(WorkerRow)) as cursor:
         await cursor.execute(_SQL["list"])
         return await cursor.fetchall()
 
 
 async def set_trouble(conn: Connection, worker: int, trouble: str | None) -> None:
-    """Say what keeps the worker's services from working; None: nothing."""
+    """Store the current error of the worker's services; None: no error."""
     await query(conn, _SQL["set_trouble"], {"worker": worker, "trouble": trouble})
 
 
 async def set_skew(conn: Connection, worker: int, skew: timedelta) -> None:
-    """Say how far the worker's own clock is ahead of the database's."""
+    """Store how far the worker's clock is ahead of the database's."""
     await query(conn, _SQL["set_skew"], {"worker": worker, "skew": skew})
 
 
 async def drain(conn: Connection, worker: int) -> bool:
-    """Ask a worker to drain and stop. False: it is not running."""
+    """Request a worker to drain and stop. Return False if it is not running."""
     return await (await query(conn, _SQL["drain"], {"worker": worker})).fetchone() is not None
 
 
 async def running_in(conn: Connection, worker: int, *, limit: int = 1000) -> list[InHand]:
-    """What a worker runs, the longest-running first."""
+    """The running tasks of a worker, longest-running first."""
     async with conn.cursor(row_factory=class_row(InHand)) as cursor:
         await cursor.execute(_SQL["tasks"], {"worker": worker, "limit": limit})
         return await cursor.fetchall()
 
 
 async def prune(conn: Connection, *, age: timedelta) -> None:
-    """Forget workers that ended longer ago than *age*."""
+    """Delete workers that ended longer ago than *age*."""
     await query(conn, _SQL["prune"], {"age": age})
 
 
 async def other_versions(conn: Connection, *, task: UUID, type: str, queue: str, version: str) -> bool:
-    """Whether a living worker has another version of the handler, which has not met this payload yet."""
+    """Whether a live worker has another version of the handler that has not been given this payload yet."""
     params = {"task": task, "type": type, "queue": queue, "version": version}
     row = await (await query(conn, _SQL["other_versions"], params)).fetchone()
     return row is not None and bool(row[0])
 
 
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:
-    """Those of *types* that another living worker serves."""
+    """The *types* that another live worker serves."""
     rows = await execute(conn, _SQL["served_elsewhere"], {"worker": worker, "types": list(types)})
     return frozenset(row[0] for row in await rows.fetchall())

@@ -1,4 +1,4 @@
-"""Workflows as people file them: made, listed, changed, deleted; and the tasks under them."""
+"""Workflows by id: create, list, update, delete; and their tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FiledWorkflow:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run that is not over. ``begun``: how many of its steps have begun."""
+    """A run that is not final. ``begun``: the number of its steps that have started."""
 
     id: UUID
     version: int
@@ -70,7 +70,7 @@ class CustomerCounts:
 
 
 async def create(conn: Connection, id: UUID, *, name: str, title: str, is_active: bool) -> bool:
-    """Make a workflow without a version. False: the name is taken."""
+    """Create a workflow without a version. Return False if the name is taken."""
     params = {"id": id, "name": name, "title": title, "is_active": is_active}
     return await (await query(conn, _SQL["create"], params)).fetchone() is not None
 
@@ -102,12 +102,12 @@ async def update(conn: Connection, id: UUID, *, title: str | None, is_active: bo
 
 
 async def delete(conn: Connection, id: UUID) -> bool:
-    """Delete a workflow; its runs go on. False: there is none."""
+    """Delete a workflow; its runs continue. Return False if there is none."""
     return await (await query(conn, _SQL["delete"], {"id": id})).fetchone() is not None
 
 
 async def file_run(conn: Connection, run: UUID, workflow: UUID) -> None:
-    """Show *run* under *workflow* instead of the one it is of."""
+    """List *run* under *workflow* instead of its own."""
     await query(conn, _SQL["file_run"], {"run": run, "workflow": workflow})
 
 
@@ -127,7 +127,7 @@ def _named(task: Task) -> UUID | None:
 
 
 async def open_runs(conn: Connection, workflow: UUID) -> list[OpenRun]:
-    """The newest thousand runs of a workflow that are not over."""
+    """The newest 1,000 runs of a workflow that are not final."""
     async with conn.cursor(row_factory=class_row(OpenRun)) as cursor:
         await cursor.execute(_SQL["open_runs"], {"workflow": workflow})
         return await cursor.fetchall()
@@ -142,7 +142,7 @@ async def find_tasks(
 
 
 async def count_tasks(conn: Connection, workflow: UUID, match: Filter, *, limit: int) -> int:
-    """How many tasks `find_tasks` would find."""
+    """The number of tasks that `find_tasks` would find."""
     statement = f"select count(*) from ({_SQL['tasks']}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _params(workflow, match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
@@ -162,7 +162,7 @@ def _params(workflow: UUID, match: Filter, limit: int, before: UUID) -> dict[str
 
 
 async def of_customer(conn: Connection, customer: str, *, limit: int) -> list[CustomerTask]:
-    """The newest tasks of a customer and of the runs they belong to."""
+    """The newest tasks of a customer, including all tasks of their runs."""
     async with conn.cursor(row_factory=class_row(CustomerTask)) as cursor:
         await cursor.execute(_CUSTOMER["tasks"], {"customer": customer, "limit": limit})
         return await cursor.fetchall()
