@@ -1,13 +1,13 @@
-"""Which other workers are dead: the rules by which one daemon judges the others, without a clock of their own.
+"""Failure detection: the rules by which one daemon decides which other workers are dead.
 
-Two signs of death. *Crashed*: at two looks half a second apart the worker's session lock is gone and its beats did not
-rise; the server frees the lock the moment the process dies. *Silent*: its beats did not rise for a whole lease in which
-the judge was watching. Times are seconds of the judge's own clock that never steps, so that no clock of another
-machine, nor a step of the database's, can make anybody dead.
+Two criteria. *Crashed*: in two checks half a second apart the worker's session lock is gone and its beat counter did
+not rise; the server releases the lock when the process ends. *Silent*: its beat counter did not rise for a whole lease
+during which this daemon observed it. Times are seconds of this process's monotonic clock, so that neither the clock of
+another machine nor a step of the database's can cause a false detection.
 
-A judge that was blind (frozen, or out of contact) counts at most a third of a lease for that time: whatever made it
-blind may have kept the others from beating too. After lost contact it waits RECONNECT_SECONDS before it judges by
-locks: the sessions of the others may have ended with its own, and they need a moment to take their locks again.
+Time in which this daemon could not observe (frozen, or disconnected) counts for at most a third of a lease: the cause
+may have affected the others too. After a reconnect it waits RECONNECT_SECONDS before it uses locks as evidence: the
+sessions of the others may have ended with its own, and they need time to take their locks again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RECONNECT_SECONDS = 4.0
 
 
 class Death(StrEnum):
-    """What a worker was declared dead for."""
+    """Why a worker was declared dead."""
 
     CRASHED = "crashed"
     SILENT = "silent"
@@ -63,7 +63,7 @@ class Judge:
             watch.unlocked_since = None
 
     def watch(self, now: float, beats: Mapping[int, int]) -> bool:
-        """Take in the beats of all other workers. True: somebody was silent for half a lease, so look again soon."""
+        """Record the beats of all other workers. True: one was silent for half a lease, so check again soon."""
         blind = self._lease / 3
         passed = min(now - self._looked_at, blind) if self._looked_at is not None else 0.0
         self._looked_at = now
@@ -79,7 +79,7 @@ class Judge:
         return any(watch.silent >= self._lease / 2 for watch in watches.values())
 
     def judge(self, now: float, looks: Iterable[Look]) -> dict[int, Death]:
-        """Who is dead, after `watch` was told of the same look."""
+        """The dead workers; call `watch` with the same observation first."""
         dead = {}
         for look in looks:
             watch = self._watches[look.id]

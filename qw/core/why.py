@@ -1,4 +1,4 @@
-"""Why does a task not run? The facts, and the reasons that follow from them, each with what to do."""
+"""Why a task does not run: facts, and the reasons derived from them, each with a remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """A worker that lives. ``queues`` empty: all. ``slots`` and ``running`` are those of the task's kind."""
+    """A live worker. ``queues`` empty: all. ``slots`` and ``running`` are those of the task's kind."""
 
     id: int
     place: str

@@ -52,7 +52,7 @@ MAX_DEPTH = 10  # runs that start runs
 
 
 async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -> tuple[int, set[Lane]]:
-    """Move on up to *limit* runs that have news. Returns how many, and the lanes that got tasks.
+    """Advance up to *limit* runs with inbox messages. Return their number, and the lanes that got tasks.
 
     Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead, where it is
     these values that it refuses (see `blames_data`).

@@ -22,7 +22,7 @@ _ENDED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A locked run as it was read: its definition (or what is wrong with it), its steps, what it is asked and told."""
+    """A locked run as read: its definition (or the faults of it), steps, requests and signals."""
 
     run: StoredRun
     definition: Workflow | Exception

@@ -1,11 +1,11 @@
--- What the advancer does to runs. Runs are locked first, then keys, then tasks; each kind in one order.
+-- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order.
 
 -- name: claim
--- Lock runs with news that nobody else is advancing: those whose timers are due, then the others in id order. A run may
--- come twice.
+-- Lock runs with inbox messages, skipping locked ones: runs with due timers first, then the others in id order. A run
+-- may be returned twice.
 --
--- The limit counts runs that were locked, so that a second advancer passes over all that the first one holds. The walk
--- is one probe per run with news, however much news a run has and however many timers are yet to come.
+-- The limit counts locked runs, so that a second advancer skips all runs that the first one holds. The walk costs one
+-- index probe per run with messages, regardless of the number of messages per run and of future timers.
 with recursive walk (run_id) as (
   (select a.run_id from qw.advance a where a.at = '-infinity' order by a.run_id limit 1)
   union all
@@ -20,14 +20,14 @@ select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id
  limit %(limit)s
 
 -- name: inbox
--- The news of locked runs. A second statement, so that it sees what was committed while it waited for the lock.
+-- The messages of locked runs. A separate statement, so that it sees what was committed while waiting for the lock.
 select id, run_id, ask, nullif(at, '-infinity') as due from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
 
 -- name: clear_inbox
 delete from qw.advance where id = any(%(ids)s::bigint[])
 
 -- name: clear_lost
--- News of runs that are gone.
+-- Delete messages of runs that no longer exist.
 delete from qw.advance a where not exists (select 1 from qw.run r where r.id = a.run_id)
 
 -- name: set_keys
@@ -36,7 +36,7 @@ update qw.run r set key = g.key
  where r.id = g.id
 
 -- name: lock_keys
--- Whoever starts, queues or ends a run with a key holds this; so nobody counts what another is about to change.
+-- Held while a run with a key is started, queued or ended, so that the count of its runs is stable.
 select count(pg_advisory_xact_lock(h)) from (
   select distinct hashtextextended(k, 7177) as h from unnest(%(keys)s::text[]) k order by h offset 0) s
 
@@ -60,7 +60,7 @@ select id, true, reason from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as g (
 on conflict do nothing
 
 -- name: signals
--- What locked runs were told and no step has taken yet, the oldest first.
+-- Signals of locked runs that no step has consumed yet, oldest first.
 select run_id, id, name, payload, sent_by, sent_at from qw.signal
  where run_id = any(%(runs)s::uuid[]) and step is null and name not like 'run:%%' order by id
 
@@ -217,8 +217,8 @@ select run_id, ask, coalesce(at, '-infinity')
   from unnest(%(runs)s::uuid[], %(asks)s::text[], %(times)s::timestamptz[]) as g (run_id, ask, at)
 
 -- name: update_runs
--- What runs are now. One that is over tells the run that started it, and forgets its timers. One that is not pending any
--- more tells the next in the queue for its key: it made room, or there may be room for yet another.
+-- Store the new states of runs. A final run notifies its parent run and drops its timers. A run that is no longer
+-- pending notifies the next one queued for its key: it made room, or there may be room for another.
 with given as (
   select * from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[],
                        %(outputs)s::jsonb[], %(cancels)s::boolean[], %(deadlines)s::timestamptz[])

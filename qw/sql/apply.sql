@@ -1,7 +1,7 @@
--- Definitions as sets of files apply them.
+-- Definitions applied from files.
 
 -- name: lock
--- One applies at a time; those who only read go on.
+-- Serializes applies; readers are not blocked.
 lock table qw.owned in share row exclusive mode
 
 -- name: owned

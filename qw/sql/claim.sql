@@ -1,4 +1,4 @@
--- What workers do to tasks: claim them, end them, look a fence up.
+-- Task operations of workers: claim, end, look up a fence.
 
 -- name: claim
 -- Take up to *room* tasks from lanes (queue, priority, cursor, quota), in the order the lanes are given. Skips rows that
@@ -80,7 +80,7 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
 -- that is missing lost its lease, and nothing of it was written.
 --
 -- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq,
--- and whoever waits for that lane is told.
+-- and workers that wait for that lane are notified.
 with gone as materialized (
   delete from qw.running r
    using unnest(
@@ -196,7 +196,7 @@ with due as (
 select queue, priority, run_at from due
 
 -- name: release_unserved
--- Bring back tasks that were parked because nobody served their type, now that somebody does.
+-- Make tasks ready that were parked because no worker served their type.
 with back as (
   delete from qw.scheduled where task_id = any(array(
     select s.task_id from qw.scheduled s join qw.task t on t.id = s.task_id

@@ -1,4 +1,4 @@
--- What `qw doctor` asks. Cheap at any number of rows.
+-- Checks of `qw doctor`. Cheap at any number of rows.
 
 -- name: server
 -- transaction_seconds: since the oldest transaction of this database began; what keeps vacuum from its work.

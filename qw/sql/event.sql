@@ -1,4 +1,4 @@
--- Events on their way from the outbox to a broker, and the event log. Slots: session locks (7178, 0 … 15); every relay
+-- The outbox (events to be published to a broker) and the event log. Slots: session locks (7178, 0 … 15); every relay
 -- holds (7178, 17) shared, so that relays can count each other. (7178, 16) is the writer's lock of the event log.
 
 -- name: source
@@ -21,11 +21,11 @@ on conflict (type) do update set seen_at = statement_timestamp(), read_at = null
 update qw.wanted set seen_at = statement_timestamp() where type = any(%(types)s::text[])
 
 -- name: want_to_read
--- Somebody reads the event log: its types are written for a day after this was last said.
+-- Enable event types for readers of the event log, for a day; readers renew it.
 select qw.want_to_read(%(types)s::text[])
 
 -- name: forget_unwanted
--- No relay has come for the age: its types are wanted no more, and what it left is too old to be told.
+-- Disable event types that no relay requested within the age, and delete their old events.
 with gone as (
   delete from qw.wanted
    where seen_at < statement_timestamp() - %(age)s::interval or read_at < statement_timestamp() - interval '1 day'
@@ -54,8 +54,8 @@ select pg_try_advisory_lock(7178, %(slot)s::integer)
 select pg_advisory_unlock(7178, %(slot)s::integer)
 
 -- name: lease_slots
--- Keep the slots of this worker, up to its share; take those of nobody and of dead workers where it has fewer. Returns
--- those it has.
+-- Keep the slots of this worker, up to its share; if it has fewer, take free slots and those of dead workers. Returns
+-- the slots held.
 with mine as materialized (
   select g.slot from generate_series(0, 15) g (slot) left join qw.relay_slot s on s.slot = g.slot
    where s.slot is null or s.worker = %(worker)s::integer
@@ -125,8 +125,8 @@ select t.*, false as is_behind, 0::float8 as age, '' as writers from qw.telling 
 delete from qw.outbox where id = any(%(ids)s::bigint[])
 
 -- name: block
--- Events that could not be told, with the reason, or null for those behind one of the same task; tried again after a
--- pause that doubles.
+-- Block events that could not be published, with the reason; null for events that wait behind one of the same task.
+-- They are retried after a delay that doubles.
 insert into qw.blocked_event as b (id, slot, key, reason, try_at)
 select g.id, t.slot, t.key, g.reason, case when g.reason is not null then clock_timestamp() + %(first)s::interval end
   from unnest(%(ids)s::bigint[], %(reasons)s::text[]) as g (id, reason)
@@ -152,7 +152,7 @@ select l.id from first f
  order by l.id limit %(limit)s
 
 -- name: unblock
--- Blocked events that are told now, or gone; where one was taken, whatever was refused for the same reason is due again.
+-- Unblock events that were published or deleted; others rejected for the same reason become due at once.
 with gone as (
   delete from qw.blocked_event where id = any(%(ids)s::bigint[]) returning reason
 )
@@ -161,15 +161,15 @@ update qw.blocked_event b set try_at = clock_timestamp()
    and b.reason = any(array(select reason from gone)) and b.try_at > clock_timestamp()
 
 -- name: blocked
--- Events that cannot be told: how many, exact to 10,000; when the first of them was refused, and why. Those that wait
--- behind them are not counted.
+-- Blocked events: their number, exact to 10,000; time and reason of the first. Events that wait behind them are not
+-- counted.
 select count(*) as count, min(blocked_at) as since, (array_agg(reason order by id))[1] as reason
   from (select id, blocked_at, reason from qw.blocked_event
          where reason is not null and (%(slots)s::smallint[] is null or slot = any(%(slots)s::smallint[]))
          order by id limit 10000) b
 
 -- name: list_blocked
--- Events that cannot be told, the first first, and how many wait behind each.
+-- Blocked events, oldest first, with the number of events that wait behind each.
 select b.id, t.type, t.task_id, t.run_id, b.reason, b.tries, b.blocked_at, b.try_at,
        (select count(*) from qw.blocked_event e where e.key = b.key and e.id > b.id) as behind
   from (select * from qw.blocked_event where reason is not null order by id limit %(limit)s) b
@@ -177,7 +177,7 @@ select b.id, t.type, t.task_id, t.run_id, b.reason, b.tries, b.blocked_at, b.try
  order by b.id
 
 -- name: drop_blocked
--- Give up blocked events by their ids, or all; those behind them are told then. Returns the ids of those that went.
+-- Delete blocked events by id, or all; events behind them are then published. Returns the ids deleted.
 with gone as (
   delete from qw.blocked_event b
    where b.reason is not null and (%(ids)s::bigint[] is null or b.id = any(%(ids)s::bigint[]))
@@ -224,7 +224,7 @@ with again as (
 select count(*), coalesce(max(id), 0) from again
 
 -- name: prune
--- Delete what the log has kept for the age, oldest first.
+-- Delete log events older than the age, oldest first.
 with old as (
   delete from qw.event where id = any(array(
     select id from qw.event where kept_at < statement_timestamp() - %(age)s::interval
@@ -243,7 +243,7 @@ on conflict (worker) do update
 delete from qw.relay where worker = %(worker)s
 
 -- name: states
--- How the relays of the living workers fare.
+-- The states of the relays of live workers.
 select r.worker, r.broker, r.state, r.reason, r.error, r.since
   from qw.relay r join qw.worker w on w.id = r.worker
  where w.dead_at is null and w.stopped_at is null order by r.worker
@@ -268,7 +268,7 @@ select o.worker, w.pending, w.oldest
            from (select at from qw.telling t where t.slot = any(o.slots) order by t.id limit 10000) t) w
 
 -- name: set_consumer
--- Also forgets the consumers of workers that are gone.
+-- Also deletes the consumers of workers that have ended.
 with gone as (
   delete from qw.consumer c using qw.worker w
    where w.id = c.worker and c.worker <> %(worker)s::integer and (w.dead_at is not null or w.stopped_at is not null)
@@ -280,7 +280,7 @@ on conflict (worker) do update
        since = case when c.state = excluded.state then c.since else statement_timestamp() end
 
 -- name: consumers
--- How the consumers of the living workers fare.
+-- The states of the consumers of live workers.
 select c.worker, c.broker, c.queue, c.state, c.reason, c.error, c.since
   from qw.consumer c join qw.worker w on w.id = c.worker
  where w.dead_at is null and w.stopped_at is null order by c.worker

@@ -1,4 +1,4 @@
--- What became of the ticks of schedules.
+-- Outcomes of schedule ticks.
 
 -- name: record
 -- What became of ticks. Returns those that were not decided before; the others are left as they are.

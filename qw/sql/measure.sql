@@ -1,4 +1,4 @@
--- What daemons measured, summed over all of them, the dead ones too: so every server of /metrics tells the same.
+-- Metrics summed over all daemons, including ended ones, so that every daemon reports the same at /metrics.
 
 -- name: add
 -- Rows in order of the key, so that two daemons do not wait for each other crosswise.

@@ -1,4 +1,4 @@
--- What a look from outside asks for: lists, health and metrics. Nothing here counts a big table.
+-- Queries for lists, health and metrics. None of them counts a large table.
 
 -- name: scheduled
 -- Ids of tasks that wait for their time, the next first.
@@ -45,7 +45,7 @@ select count(*) as pending,
   from (select at from qw.outbox order by id limit 10000) o
 
 -- name: database
--- Seconds since the oldest transaction of this database began: what keeps vacuum from its work.
+-- Age in seconds of the oldest transaction of this database, which holds back vacuum.
 select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 as seconds
   from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()
 

@@ -1,4 +1,4 @@
--- Queues: paused, resumed and limited. What is in them is counted by task.stats.
+-- Queues: pause, resume, limits. Their tasks are counted by task.stats.
 
 -- name: paused
 -- In name order.
@@ -27,7 +27,7 @@ with resumed as (
 select name from resumed
 
 -- name: wake
--- Tell who waits for tasks that there are some in this queue.
+-- Notify workers that wait for tasks of this queue.
 select qw.wake(l.queue, l.priority) from qw.lane l where l.queue = %(name)s
 
 -- name: limits

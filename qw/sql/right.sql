@@ -1,4 +1,4 @@
--- Who may do what. What each right consists of is in qw.core.rights.
+-- Rights of roles. qw.core.rights defines what each right consists of.
 
 -- name: granted
 -- Roles and the rights that they were granted, from the privileges on qw.may_….

@@ -120,7 +120,7 @@ select id from asked
 select qw.put_signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
 
 -- name: tell
--- What somebody decided about a run: approve, reject, retry. The name is not one that qw.signal takes.
+-- Record a decision about a run: approve, reject, retry. The name is one that qw.signal does not accept.
 with told as (
   insert into qw.signal (run_id, name, payload, sent_by)
   values (%(run)s, %(name)s, %(payload)s::jsonb, %(sent_by)s::text) returning run_id
@@ -128,7 +128,7 @@ with told as (
 insert into qw.advance (run_id) select run_id from told
 
 -- name: signals
--- What a run was told, the oldest first, with the step that took it.
+-- Signals and decisions of a run, oldest first, with the step that consumed each.
 select id, name, payload, sent_by, sent_at, step from qw.signal where run_id = %(run)s order by id
 
 -- name: completed_of_run
@@ -195,7 +195,7 @@ with old as materialized (
 select id from old
 
 -- name: lock
--- The version of a run, which nobody else advances now. No row: there is no such run.
+-- Lock a run against advancers and return its version. No row: there is no such run.
 select version from qw.run where id = %(id)s for update
 
 -- name: save_version
@@ -243,7 +243,7 @@ with steps as (
 delete from qw.signal where run_id = %(run)s::uuid and step is null and name like 'approval:%%'
 
 -- name: reopen
--- A run that is over begins again, in the queue for its key.
+-- Restart a final run, in the queue for its key.
 update qw.run
    set status = 'pending', detail = null, error = null, output = null, cancel_asked = false, deadline = null,
        key = null, version = %(version)s, finished_at = null

@@ -1,4 +1,4 @@
--- Sample rows for people who try the API, and their end.
+-- Sample data for trying out the API: insert and delete.
 
 -- name: is_empty
 select not exists (select 1 from qw.task)

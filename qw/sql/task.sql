@@ -1,4 +1,4 @@
--- Tasks: into the queue, looked at, moved by people. What workers do to them is in claim.sql.
+-- Tasks: enqueue, read, cancel, retry. Operations of workers are in claim.sql.
 
 -- name: enqueue
 -- Tasks without keys; arrays of equal length, in the order they are to run. Returns the ids that are new.
@@ -94,7 +94,7 @@ copy qw.ready (task_id, queue, priority) from stdin (format binary)
 copy qw.scheduled (task_id, run_at, queue, priority, reason) from stdin (format binary)
 
 -- name: count_enqueued
--- Counts and events of a COPY, and the wake-up of who waits.
+-- Counts and events of a COPY, and the notification of waiting workers.
 with given as materialized (
   select * from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(counts)s::bigint[]) as g (queue, priority, n)
 ), counts as (
@@ -225,7 +225,7 @@ select n.id
 select task_id, outcome from qw.cancel_tasks(%(ids)s::uuid[], %(running)s::boolean, %(reason)s::text)
 
 -- name: settle_cancels
--- Take those that wait and whose cancel request is open; what runs stays, its worker is told.
+-- Cancel waiting tasks with an open cancel request; for running ones the worker is notified.
 select count(*) from qw.settle_cancels(array(select task_id from qw.cancel_request order by task_id limit 1000))
 
 -- name: retry

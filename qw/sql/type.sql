@@ -1,4 +1,4 @@
--- The types that daemons serve, or served.
+-- The task types registered by daemons.
 
 -- name: serve
 -- Register the types of a daemon, in name order.

@@ -1,4 +1,4 @@
--- What keeps a task from running? One round of questions, each answered by an index, at any number of rows.
+-- Why a task does not run: a few queries, each answered by an index at any number of rows.
 
 -- name: facts
 -- One row for a task that exists. ahead: ready tasks that go first in its queue, counted to *most*.
@@ -29,7 +29,7 @@ where t.id = %(id)s
 select count(*) from qw.running where crashes >= 2
 
 -- name: waits_for_advance
--- Whether news of a run wait for an advancer; timers that are not due are none.
+-- Whether messages for a run wait for an advancer, not counting timers that are not due.
 select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= statement_timestamp())
 
 -- name: running

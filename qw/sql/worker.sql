@@ -1,4 +1,4 @@
--- Workers: who lives, who is dead, who waits.
+-- Workers: registration, heartbeat, death, notifications.
 
 -- name: register
 with worker as (
@@ -13,29 +13,29 @@ with worker as (
 select id from worker
 
 -- name: hold
--- The sign of life: a shared session lock on the worker's number, freed by the server the moment the session dies.
+-- A shared session lock on the worker's id shows that it is alive; the server releases it when the session ends.
 select pg_advisory_lock_shared(7177, %(worker)s::integer)
 
 -- name: held_here
--- The session lock was taken on the server that answers this: from now on its absence there means something.
+-- Record the server on which the session lock was taken: from now on its absence there is evidence of a death.
 update qw.worker set server = pg_postmaster_start_time() where id = %(worker)s
 
 -- name: beat
--- No row: the worker was declared dead and must register anew. Not waiting for the disk: a beat that a crash of the
--- server takes back is followed by another.
+-- No row: the worker was declared dead and must register again. Asynchronous commit: a beat lost in a crash of the
+-- server is followed by another.
 update qw.worker set beats = beats + 1, seen_at = clock_timestamp() where id = %(worker)s and dead_at is null
 returning set_config('synchronous_commit', 'off', true)
 
 -- name: survived
--- The process of a worker that was declared dead runs: what it held was not ended by a crash.
+-- The process of a worker that was declared dead is running: its tasks were not ended by a crash.
 update qw.worker set death = 'survived' where id = %(worker)s and death = 'crashed'
 
 -- name: held
--- What runs in the worker's name, with the fence that each row has now.
+-- The running tasks of the worker, with their current fences.
 select task_id, fence from qw.running where worker = %(worker)s
 
 -- name: asked
--- Running tasks of this worker that somebody asked to stop.
+-- Running tasks of this worker with a cancel request.
 select c.task_id, c.reason from qw.cancel_request c join qw.running r on r.task_id = c.task_id
  where r.worker = %(worker)s and c.running
 
@@ -43,7 +43,7 @@ select c.task_id, c.reason from qw.cancel_request c join qw.running r on r.task_
 update qw.worker set stopped_at = now() where id = %(worker)s and dead_at is null
 
 -- name: wait
--- Say that this worker waits for a NOTIFY of these queues ('*': any).
+-- Register this worker for notifications of these queues ('*': all).
 insert into qw.idle (queue, worker) select q, %(worker)s::integer from unnest(%(queues)s::text[]) q order by q
 on conflict do nothing
 
@@ -55,7 +55,7 @@ delete from qw.idle where worker = %(worker)s
 select id, locks, locked, gone, beats from qw.life where id <> %(worker)s
 
 -- name: mark_dead
--- Declare workers dead, unless they beat again since the look. Returns those that are.
+-- Declare workers dead, unless they beat since they were observed. Returns the dead ones.
 with found as materialized (
   select w.id, g.death from qw.worker w
     join unnest(%(workers)s::integer[], %(beats)s::bigint[], %(deaths)s::text[]) g (id, beats, death) on g.id = w.id
@@ -73,14 +73,14 @@ with found as materialized (
 select id from lost
 
 -- name: blame
--- The task was failed for the processes that ended under it: nobody else that they held is to blame.
+-- Record a task that was failed for crashing workers as the cause of these crashes: their other tasks are not blamed.
 update qw.worker set killed_by = %(task)s where death = 'crashed' and killed_by is null and id in (
   select worker from qw.attempt where task_id = %(task)s and outcome = 'worker_died'
   union select worker from qw.finished where task_id = %(task)s)
 
 -- name: orphans
--- What still runs in the names of dead workers, in id order. crashed: the worker's process ended. crashes: those
--- counted so far, without the ones that are explained: the process survived, or another task was failed for ending it.
+-- Running tasks of dead workers, in id order. crashed: the worker's process ended. crashes: those counted so far,
+-- without explained ones: the process survived, or another task was failed for ending it.
 -- losses: how often a worker that held the task was declared dead without a crash, since the last manual retry.
 select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_id, t.type, r.queue,
        coalesce(w.death = 'crashed', false) as crashed,
@@ -117,13 +117,13 @@ with idle as (
 select count(*) from old
 
 -- name: served_elsewhere
--- Those of the types that another living worker serves.
+-- The types among the given ones that another live worker serves.
 select distinct s.type from qw.worker w, unnest(w.types) as s (type)
  where w.id <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null and not w.draining
    and s.type = any(%(types)s::text[])
 
 -- name: other_versions
--- Whether a living worker serves the task's queue with a version of the handler that has not met its payload yet.
+-- Whether a live worker serves the task's queue with a version of the handler that was not given its payload yet.
 select exists (
          select 1 from qw.worker w
           where w.dead_at is null and w.stopped_at is null and not w.draining
@@ -135,7 +135,7 @@ select exists (
                  and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text))
 
 -- name: news
--- Everything that polling must ask, in one statement: open lanes, seconds until the next scheduled task (negative:
+-- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:
 -- overdue; null: none), runs to advance, cancel requests, the beats of the other workers, whether one
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
 -- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on.

@@ -1,4 +1,4 @@
-"""An event: what happened, and the messages that brokers and webhooks get about it."""
+"""Events, and the messages sent for them to brokers and webhooks."""
 
 from qw.core.event.event import (
     DISPATCHING,

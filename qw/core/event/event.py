@@ -91,7 +91,7 @@ class Event(NamedTuple):
 
     @property
     def key(self) -> UUID:
-        """What must be told in order: the task's events, the run's events; anything else stands alone."""
+        """The ordering key: events of one task or one run are published in order; others have their own key."""
         return self.task_id or self.run_id or self.id
 
 
@@ -241,7 +241,7 @@ def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
 
 
 def default_types(format: Format) -> frozenset[str]:
-    """What is told where nobody chose: everything but the loud; to nest consumers only what they can act on."""
+    """The default event types: all but the frequent ones; for the nest format only those its consumers use."""
     return DISPATCHING if format is Format.NEST else frozenset(TYPES) - LOUD
 
 

@@ -17,7 +17,7 @@ from qw.core.ids import uuid7
 
 QUEUE = "webhooks"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what stands before a key in base64
-HEADER = "qw-webhook"  # on the tasks that deliver: the rule; what happens to these is told to no webhook
+HEADER = "qw-webhook"  # header of delivery tasks: the rule's name; events of these tasks are not sent to webhooks
 KEY_HEADER = "qw-webhook-key"  # the secret_env of the rule, if it has one
 
 

@@ -1,4 +1,4 @@
-"""Limits of a queue: how many of its tasks go on at once, how many begin in a time; in all, and per value of a key."""
+"""Limits of a queue: concurrency and rate, for the whole queue and per value of a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue as a file declares it."""
+"""A queue as declared in a definition file."""
 
 from __future__ import annotations
 

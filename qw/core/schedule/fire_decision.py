@@ -1,4 +1,4 @@
-"""Which ticks of a schedule fire and which are skipped, and why: one pure decision.
+"""Decides which ticks of a schedule fire and which are skipped, and why; a pure function.
 
 The mark is the last tick that was decided. It only rises, so that no pause, clock step or second daemon can bring an
 old tick back. Every due tick comes out exactly once, as a fire or as a skip.
@@ -105,7 +105,7 @@ def first_tick(state: ScheduleState, now: datetime) -> tuple[datetime | None, da
 
 @dataclass(frozen=True, kw_only=True)
 class _Due:
-    """Ticks that are due and the one after them; ``lost`` tells of those before, when they are too many."""
+    """Due ticks and the one after them; ``lost``: a summary of earlier ones, if there are too many."""
 
     ticks: Sequence[datetime]
     next_tick: datetime | None

@@ -1,4 +1,4 @@
-"""A schedule in values: when it is due, what it starts, and what happens when it could not be on time."""
+"""The data type of a schedule: when it is due, what it starts, and how late ticks are handled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Misfire(StrEnum):
-    """What becomes of ticks that nobody could serve in time."""
+    """What happens to ticks that could not be fired in time."""
 
     SKIP = "skip"
     ONCE = "once"  # one task for all that were missed

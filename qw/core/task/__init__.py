@@ -1,4 +1,4 @@
-"""A task: its values, its payload, how an attempt of it ends, and what its handler may use."""
+"""Tasks: data types, payload, outcome of attempts, handler API."""
 
 from qw.core.task.task import (
     DEFAULT_PRIORITY,

@@ -57,7 +57,7 @@ def masked_error(text: str | None) -> str | None:
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a header, variable or key of this name carries a secret, as far as its name tells."""
+    """Whether the name of a header, variable or key suggests that it holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 

@@ -32,7 +32,7 @@ NO_FILES = "the daemon has too many open files to run this now"
 NO_FILES_PAUSE = timedelta(seconds=1)
 _CAUSES = 20  # of an error that are looked at
 _FRAMES = 200  # of each traceback; the innermost ones
-_SHOWN = 10  # errors of a group whose texts are told
+_SHOWN = 10  # errors of a group whose texts are included
 _SAID_ON_PURPOSE = (Failure, Misfit, Reject, Retry, Snooze)
 _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 

@@ -1,4 +1,4 @@
-"""What a command prints, as lines of its task's log, from which its bytes can be had again."""
+"""Command output as lines of the task's log, from which the exact bytes can be restored."""
 
 from __future__ import annotations
 

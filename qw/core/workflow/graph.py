@@ -1,4 +1,4 @@
-"""Orders of a graph of needs, in linear time and without recursion: 1,000 steps deep is as good as 1,000 wide."""
+"""Topological orders of the graph of needs, in linear time and without recursion (1,000 levels are possible)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a step begins, in regard to the steps that it needs: ``run_if``."""
+"""``run_if``: for which outcomes of the needed steps a step starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workflow may say, and still cannot have meant: joins that can never run."""
+"""Checks a valid workflow for probable mistakes: joins that can never run."""
 
 from __future__ import annotations
 

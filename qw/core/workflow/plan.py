@@ -1,4 +1,4 @@
-"""What a run does next: one pure function from its definition and its steps so far to actions.
+"""Decides what a run does next: a pure function from its definition and the state of its steps to actions.
 
 `plan` says the same for the same state, and says nothing more once its actions are stored, until a task ends, a signal
 comes, a time is over, or someone asks for a cancel. So it may be called at any time, again after a crash, and by any

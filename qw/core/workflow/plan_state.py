@@ -1,4 +1,4 @@
-"""A run as it stands while `plan` thinks: each action that is decided changes it, so that the next builds on that."""
+"""The state of a run during `plan`: each decided action updates it, so that the next decision builds on it."""
 
 from __future__ import annotations
 

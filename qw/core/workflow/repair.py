@@ -1,4 +1,4 @@
-"""What a run that is over does again when it is repaired; what is finished and not undone is kept."""
+"""Decides what a final run repeats when it is retried; completed steps that were not compensated are kept."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _undone_by_hand(workflow: Workflow, known: Mapping[str, StepState]) -> list[
 
 
 def is_by_hand(state: StepState) -> bool:
-    """Whether a compensation is completed because somebody said so."""
+    """Whether a compensation was marked as completed by hand."""
     is_completed = state.status is StepStatus.COMPLETED
     return is_completed and isinstance(state.result, dict) and state.result.get("byHand") is True
 

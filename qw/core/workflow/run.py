@@ -1,4 +1,4 @@
-"""A run of a workflow in values: how it and its steps stand, and the actions that `qw.core.workflow.plan` asks for."""
+"""Data types of a workflow run: the state of the run and its steps, and the actions decided by `plan`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """Something that a run was told from outside, and that no step has taken yet."""
+    """A signal sent to a run that no step has consumed yet."""
 
     id: int
     name: str
@@ -224,7 +224,7 @@ class Fail:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Ask what the step started to stop: its task, its run, or what its items started. ``reason`` is told to tasks."""
+    """Request a stop of what the step started: its task, run or items. ``reason`` is passed to tasks."""
 
     step_id: str
     reason: str
@@ -248,7 +248,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """The run is over. ``output`` is what its workflow says, or the results of the steps that no other needs."""
+    """The run is final. ``output``: the workflow's outputs, or the results of the steps that no other step needs."""
 
     status: RunStatus
     detail: str | None = None
