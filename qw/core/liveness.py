@@ -47,7 +47,7 @@ class _Watch:
 
 
 class Judge:
-    """Remembers the looks of one daemon at the others. ``by_locks``: whether this daemon sees session locks at all."""
+    """The observations of the other workers by one daemon. ``by_locks``: whether session locks can be observed."""
 
     def __init__(self, lease: float, *, by_locks: bool) -> None:
         self._lease = lease

@@ -28,7 +28,7 @@ _CLASSES: Mapping[str, Cause] = {
     "22": Cause.DATA,  # data exceptions
     "23": Cause.DATA,  # constraints
     "25": Cause.PASSING,  # transaction state: read-only, in a failed transaction
-    "26": Cause.PASSING,  # a prepared statement that a pooler gave to somebody else
+    "26": Cause.PASSING,  # a prepared statement that exists in another session of a pooler
     "2D": Cause.PASSING,  # the transaction was ended from elsewhere
     "40": Cause.PASSING,  # serialization failures, deadlocks
     "44": Cause.DATA,  # with check option
@@ -56,7 +56,7 @@ _STATES: Mapping[str, Cause] = {
 
 
 def cause_of(error: psycopg.Error) -> Cause:
-    """The cause behind *error*, whoever raised it: the server, or psycopg before anything was sent."""
+    """The cause of *error*, raised by the server or by psycopg."""
     if not error.sqlstate:
         is_contact = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return Cause.CONTACT if is_contact else Cause.DATA  # the others: a value that cannot be sent

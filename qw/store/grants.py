@@ -86,7 +86,7 @@ async def require(conn: Connection, right: Literal[Right.OPERATE, Right.WORK]) -
 
 
 async def lacking(conn: Connection, error: Denied) -> Denied:
-    """*error*, with the right that the session's role would need. As it is where that cannot be told."""
+    """*error* with the right that the session's role needs; unchanged if that cannot be determined."""
     found = re.search(r"permission denied for (\w+) \"?(?:qw\.)?(\w+)", str(error))
     if found is None or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         return error

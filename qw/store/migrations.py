@@ -18,7 +18,7 @@ from qw.store import grants
 from qw.store.connection import Connection, connect, explained, translated
 
 _LOCK = "select pg_advisory_xact_lock(7177, 0)"
-_TRIES = 15  # of 2 s each, while somebody holds a table
+_TRIES = 15  # of 2 s each, while a table is locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ async def migrate(url: str) -> list[Migration]:
         try:
             with translated():
                 if not missing(await _status(conn)):
-                    return []  # whoever looks needs no right to change anything
+                    return []  # up to date: no right to change the schema is needed
             return [done for migration in known() if (done := await _apply(conn, migration))]
         except Denied as error:
             raise Denied(str(error), remedy=await _remedy(conn)) from error

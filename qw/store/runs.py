@@ -226,7 +226,7 @@ async def cancel(conn: Connection, id: UUID, *, by: str | None = None) -> bool:
 
 
 async def lock(conn: Connection, id: UUID) -> int | None:
-    """The version of the run, which nobody else advances until the end of the transaction. None: no such run."""
+    """Lock the run against advancers until the end of the transaction. Return its version; None: no such run."""
     row = await (await query(conn, _SQL["lock"], {"id": id})).fetchone()
     return row[0] if row else None
 
@@ -288,7 +288,7 @@ async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_
 
 
 async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
-    """Keep what somebody decided about a run: *name* is what `approval_name` says, or a name that ends in TOLD."""
+    """Record a decision about a run. *name*: a result of `approval_name`, or a name that ends in TOLD."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
     await query(conn, _SQL["tell"], params)
 

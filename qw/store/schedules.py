@@ -77,7 +77,7 @@ class ScheduleStats:
 
 
 async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) -> list[StoredSchedule]:
-    """Lock due schedules that nobody else has, the longest due first. Inside a transaction."""
+    """Lock due schedules, longest overdue first, skipping locked ones. Call inside a transaction."""
     rows = await (await execute(conn, _SQL["claim"], {"limit": limit, "clock": clock})).fetchall()
     return [_stored(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Tasks as people handle them: into the queue, looked up, listed, cancelled, retried, counted."""
+"""Tasks: enqueue, read, list, cancel, retry, count, prune. Operations of workers are in `claims`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qw.store.ids import check_ids
 _SQL = sql.statements("task")
 _COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
 LAST_ID = UUID(int=2**128 - 1)
-MOST_FAILURES = 1000  # failed tasks that `failures` looks at
+MOST_FAILURES = 1000  # failed tasks that `failures` reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +89,14 @@ class Failures:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What became of tasks: ``new`` ids, and by id the ``others``: why an id that exists is not the same task."""
+    """The result of storing tasks: ``new`` ids, and ``others``: by id, why an existing task is not the same."""
 
     new: set[UUID]
     others: dict[UUID, str]
 
 
 async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    """Store tasks without keys in one statement, in their order. Returns the ids that are new.
+    """Store tasks without keys in one statement, in order. Return the new ids.
 
     Raise Conflict for an id that exists with another type, queue or payload; what is new is stored nevertheless.
     """
@@ -107,7 +107,7 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
 
 async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
-    """The same, but a conflict is part of the answer."""
+    """As `enqueue`, but conflicts are returned, not raised."""
     check_ids(task.id for task in tasks)
     if not (await access(conn)).writes:
         return Stored(new={id for id, is_new in await _enqueue_checked(conn, tasks, "error") if is_new}, others={})
@@ -152,7 +152,7 @@ def _other(id: UUID, type: str, queue: str) -> str:
 
 
 async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
-    """Store one task with keys. Returns the id of the task that now stands for it."""
+    """Store one task with keys. Return its id, or that of the task that holds a key."""
     check_ids([task.id])
     if not (await access(conn)).writes:
         [(id, _)] = await _enqueue_checked(conn, [task], on_conflict)
@@ -189,7 +189,7 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
 
 async def _enqueue_checked(conn: Connection, tasks: Sequence[NewTask], on_conflict: str) -> list[tuple[UUID, bool]]:
-    """The same through the function for roles that may not write tables."""
+    """As `enqueue`, through the SQL function for roles that may not write tables."""
     documents = [_document(task, on_conflict) for task in tasks]
     return cast(
         "list[tuple[UUID, bool]]",
@@ -285,7 +285,7 @@ def _arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:
-    """The tasks that exist among *ids*, in the order asked for."""
+    """The existing tasks among *ids*, in the order of *ids*."""
     statement = "get" if (await access(conn)).reads else "get_own"
     rows = await (await query(conn, _SQL[statement], {"ids": list(ids)})).fetchall()
     tasks = {row[0]: _task(row) for row in rows}
@@ -301,20 +301,20 @@ _TASK_FIELDS = [field.name for field in fields(Task)]
 
 
 async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUID = LAST_ID) -> list[UUID]:
-    """The ids of matching tasks below *before*, the newest first."""
+    """Ids of matching tasks below *before*, newest first."""
     rows = await (await query(conn, _SQL[_FINDERS[match.status]], _find_params(match, limit, before))).fetchall()
     return [row[0] for row in rows]
 
 
 async def count(conn: Connection, match: Filter, *, limit: int) -> int:
-    """How many tasks match; counting ends at *limit*."""
+    """The number of matching tasks, at most *limit*."""
     statement = f"select count(*) from ({_SQL[_FINDERS[match.status]]}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _find_params(match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
 
 
 async def estimate(conn: Connection, match: Filter) -> int:
-    """How many tasks match, as the planner guesses without looking."""
+    """The planner's estimate of the number of matching tasks."""
     statement = f"explain (format json) {_SQL[_FINDERS[match.status]]}"
     row = await (await conn.execute(statement, _find_params(match, None, LAST_ID), prepare=False)).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
@@ -366,24 +366,24 @@ async def attempts(conn: Connection, id: UUID) -> list[Attempt]:
 
 
 async def cancel(conn: Connection, ids: Sequence[UUID], *, running: bool, reason: str) -> dict[UUID, str]:
-    """Ask for the cancellation of *ids*. By id: cancelled, asked, or why not (see qw.cancel_tasks)."""
+    """Request cancellation of *ids*. Return by id: cancelled, asked, or why not (see qw.cancel_tasks)."""
     params = {"ids": sorted(ids), "running": running, "reason": reason}
     return dict(await (await query(conn, _SQL["cancel"], params)).fetchall())
 
 
 async def settle_cancels(conn: Connection) -> int:
-    """Take the tasks whose cancel request found them on the move. Returns how many."""
+    """Cancel tasks that changed state while their cancellation was requested. Return their number."""
     row = await (await execute(conn, _SQL["settle_cancels"])).fetchone()
     return row[0] if row else 0
 
 
 async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Run *ids* again. By id: retried, or why not (see qw.retry_tasks)."""
+    """Retry *ids*. Return by id: retried, or why not (see qw.retry_tasks)."""
     return dict(await (await query(conn, _SQL["retry"], {"ids": sorted(ids)})).fetchall())
 
 
 async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Enqueue finished tasks once more, as new tasks. By id: requeued, was_requeued, missing, or why not."""
+    """Enqueue copies of finished tasks. Return by id: requeued, was_requeued, missing, or why not."""
     rows = await (await query(conn, _SQL["requeue"], {"ids": sorted(ids)})).fetchall()
     return {row[0]: row[1] for row in rows}
 
@@ -401,7 +401,7 @@ async def compensate(
 
 
 async def failures(conn: Connection) -> list[Failures]:
-    """What failed within a day, by type, the most frequent first; of the last MOST_FAILURES failed tasks."""
+    """Failures of the last day by type, most frequent first; of the last MOST_FAILURES failed tasks."""
     async with conn.cursor(row_factory=class_row(Failures)) as cursor:
         await cursor.execute(_SQL["failures"], {"most": MOST_FAILURES})
         return await cursor.fetchall()
@@ -476,12 +476,12 @@ async def prune(conn: Connection, ids: Sequence[UUID]) -> int:
 
 
 async def prune_keys(conn: Connection, *, age: timedelta, limit: int) -> int:
-    """Forget up to *limit* idempotency keys older than *age*. Returns how many."""
+    """Delete up to *limit* idempotency keys older than *age*. Return the number deleted."""
     row = await (await query(conn, _SQL["prune_keys"], {"age": age, "limit": limit})).fetchone()
     return row[0] if row else 0
 
 
 async def fold_tally(conn: Connection) -> int:
-    """Replace the rows of the tally by their sums. Returns how many there were."""
+    """Replace the rows of the counters by their sums. Return the number of rows replaced."""
     row = await (await query(conn, _SQL["fold_tally"])).fetchone()
     return row[0] if row else 0

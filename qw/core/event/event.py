@@ -65,7 +65,7 @@ class Format(StrEnum):
 
 
 class Event(NamedTuple):
-    """What happened. ``id`` stays the same however often it is told. ``about``: the task's type, the workflow's name.
+    """An event. ``id`` stays the same if it is published again. ``about``: the task's type or the workflow's name.
 
     ``data`` is what only this kind of event has to say. ``is_shortened``: what was too long to be told is left out.
     A tuple, as `Claim` is: a relay makes one of these and a `Message` for every event, beside the worker.

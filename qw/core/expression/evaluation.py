@@ -106,7 +106,7 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
 
 
 def _check_whole(of: ast.expr, value: Mapping[str, Json], key: str) -> None:
-    """Refuse what a handler had to cut: what is computed from a part would be wrong, and nobody would know."""
+    """Refuse truncated values: an expression over a part would silently give a wrong result."""
     cut = value.get("cut") if value.get("truncated") is True else None
     if isinstance(cut, dict) and isinstance(why := cut.get(key), str):
         raise ExpressionError(f"{_source(of)}.{key} is not whole: {why}")

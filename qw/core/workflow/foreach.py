@@ -107,7 +107,7 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
 
 
 def _matrix_faults(matrix: JsonObject, path: str) -> Iterator[Fault]:
-    """What can be told of a matrix before its expressions have values."""
+    """Faults of a matrix that can be found before its expressions have values."""
     names = matrix.keys() - {"include", "exclude"}
     if not names and "include" not in matrix:
         yield Fault(path=path, message="needs a list, or include:")

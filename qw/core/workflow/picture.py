@@ -1,4 +1,4 @@
-"""A picture of a workflow, in the form that somebody asks for."""
+"""A diagram of a workflow in the requested format."""
 
 from __future__ import annotations
 
