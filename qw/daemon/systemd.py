@@ -13,6 +13,9 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
+SEND_SECONDS = 0.5  # how long a full socket may delay the daemon; what does not fit by then is dropped
+
+
 def notify(state: str) -> None:
     """Send *state*, such as ``READY=1``. Does nothing where nobody asked for it."""
     path = os.environ.get("NOTIFY_SOCKET")
@@ -20,6 +23,7 @@ def notify(state: str) -> None:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(SEND_SECONDS)
         sock.sendto(state.encode(), address)
 
 
