@@ -223,4 +223,10 @@ class BlockingContext:
 
     @contextmanager
     def _connection(self) -> Iterator[Blocking]:
-        yield self._wait(self._context.reserve_transaction()).open_blocking()
+        transaction = self._wait(self._context.reserve_transaction())
+        conn = transaction.open_blocking()
+        try:
+            yield conn
+        finally:
+            if transaction.is_closed:  # the attempt ended while this thread was in a statement
+                conn.close()

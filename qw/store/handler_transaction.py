@@ -83,6 +83,10 @@ class HandlerTransaction:
         self._theirs: Connection | Blocking | None = None
         self._ours: Connection | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        return self._places is None
+
     async def open(self) -> Connection:
         with translated():
             conn = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)

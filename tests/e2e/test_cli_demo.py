@@ -101,7 +101,7 @@ def test_when_a_service_fails_the_demo_says_where_and_what_was_undone(qw: Qw) ->
     [
         (ORDERS.splitlines()[0] + "\n", 2, "no customer has a delivered order that is not invoiced yet"),
         ("order_id\n1\n", 2, "the column"),
-        (None, 2, "cannot be read"),
+        (None, 2, "no such file"),
     ],
 )
 def test_orders_that_cannot_be_used_are_refused_before_anything_starts(
