@@ -102,6 +102,7 @@ class HandlerTransaction:
         with translated():
             conn = psycopg.connect(self._conninfo, autocommit=True)
             self._theirs = conn
+            setattr(conn, "_pool", None)  # noqa: B010 (a thread may drop it late, which psycopg would call a leak)
             sessions.remember(conn)
             conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             conn.read_only = False
