@@ -10,7 +10,7 @@ from benchmarks.place import Place
 from qw.client import Client
 from qw.core.task import Claim, Lane, NewTask, Status
 from qw.core.task.ending import Ending
-from qw.services.lanes import Lanes
+from qw.services.execution.lanes import Lanes
 from qw.store import claims, tasks, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, connect_blocking, connect_guarded, query

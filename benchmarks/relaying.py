@@ -18,8 +18,8 @@ from qw.brokers.redis import RedisBroker
 from qw.client import Client
 from qw.core.event import Format
 from qw.core.task import NewTask
-from qw.services.partitions import LockedSlots
-from qw.services.relay import Relay, Targets
+from qw.services.events.partitions import LockedSlots
+from qw.services.events.relay import Relay, Targets
 from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog, want
 from qw.store.ids import new_ids

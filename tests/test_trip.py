@@ -13,9 +13,9 @@ from qw.core.task.ending import Completed, Failed, end
 from qw.core.task.handler_api import Context, Retry
 from qw.core.task.payload import parse_object
 from qw.handlers import Handlers
-from qw.services.attempt import attempt
-from qw.services.context import AttemptContext
-from qw.services.in_flight import ClaimInFlight
+from qw.services.execution.attempt import attempt
+from qw.services.execution.context import AttemptContext
+from qw.services.execution.in_flight import ClaimInFlight
 from qw.store import claims, tasks
 from qw.store.claims import EndedAttempt, Share
 from qw.store.connection import Connection

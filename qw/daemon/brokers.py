@@ -17,11 +17,11 @@ from qw.core.errors import Fault, Misconfigured
 from qw.core.event import Format, default_types, select
 from qw.core.event.webhook import Webhook
 from qw.definitions import Definitions
-from qw.services.relay import Targets
+from qw.services.events.relay import Targets
 from qw.store.events import EventLog
 
 if TYPE_CHECKING:
-    from qw.services.relay import Webhooks
+    from qw.services.events.relay import Webhooks
 
 KEPT = timedelta(hours=24)
 

@@ -42,29 +42,29 @@ from qw.definitions import Definitions
 from qw.handlers import HandlerKind, Handlers
 from qw.handlers.leash import Leash
 from qw.handlers.remote import add_remote
-from qw.services.admitter import Admitter
-from qw.services.advancer import Advancer
-from qw.services.clock_watch import ClockWatch
-from qw.services.consumer import Consumer
-from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
-from qw.services.in_flight import ClaimState, HandlerSlots, InFlight, Stop
-from qw.services.lanes import Lanes
-from qw.services.lease import Lease
-from qw.services.lease_guard import LeaseGuard
-from qw.services.measures import Measures
-from qw.services.outcomes import Outcomes
-from qw.services.partitions import LeasedSlots, LockedSlots
+from qw.services.events.partitions import LeasedSlots, LockedSlots
+from qw.services.events.relay import Relay
+from qw.services.events.webhooks import Deliveries, check_secrets
+from qw.services.execution.consumer import Consumer
+from qw.services.execution.in_flight import ClaimState, HandlerSlots, InFlight, Stop
+from qw.services.execution.lanes import Lanes
+from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.task_log import TaskLog
+from qw.services.execution.worker import Worker, WorkerDeps
+from qw.services.liveness.clock_watch import ClockWatch
+from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.liveness.lease import Lease
+from qw.services.liveness.lease_guard import LeaseGuard
+from qw.services.liveness.rescuer import Rescuer
 from qw.services.poller import Poller
-from qw.services.promoter import Promoter
-from qw.services.pruner import Pruner, Retention
-from qw.services.relay import Relay
-from qw.services.rescuer import Rescuer
-from qw.services.scheduler import Scheduler
 from qw.services.service import Service
-from qw.services.task_log import TaskLog
-from qw.services.troubles import Troubles
-from qw.services.webhooks import Deliveries, check_secrets
-from qw.services.worker import Worker, WorkerDeps
+from qw.services.upkeep.admitter import Admitter
+from qw.services.upkeep.advancer import Advancer
+from qw.services.upkeep.measures import Measures
+from qw.services.upkeep.promoter import Promoter
+from qw.services.upkeep.pruner import Pruner, Retention
+from qw.services.upkeep.scheduler import Scheduler
+from qw.services.upkeep.troubles import Troubles
 from qw.store import events, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection

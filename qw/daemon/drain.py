@@ -21,10 +21,10 @@ from qw.core.errors import QwError
 from qw.daemon.exit_deadline import ExitDeadline
 from qw.daemon.threads import HandlerThreads
 from qw.handlers import HandlerKind
-from qw.services.in_flight import HandlerSlots, Stop
-from qw.services.outcomes import Outcomes
-from qw.services.relay import Relay
-from qw.services.worker import Worker
+from qw.services.events.relay import Relay
+from qw.services.execution.in_flight import HandlerSlots, Stop
+from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.worker import Worker
 from qw.store import claims, workers
 from qw.store.connection import connect_blocking
 

@@ -16,7 +16,7 @@ from contextvars import Context
 from typing import Any
 
 from qw.core.task.outcome import text_of
-from qw.services.in_flight import ClaimInFlight, running_claim
+from qw.services.execution.in_flight import ClaimInFlight, running_claim
 
 log = logging.getLogger(__name__)
 

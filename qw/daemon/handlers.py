@@ -30,8 +30,8 @@ from qw.handlers.invoice import (
     add_send_email,
 )
 from qw.handlers.noop import add_noop
-from qw.services.context import Connections
-from qw.services.webhooks import Signer, receiver
+from qw.services.events.webhooks import Signer, receiver
+from qw.services.execution.context import Connections
 from qw.store import applied, runs
 
 

@@ -11,9 +11,9 @@ import asyncio
 import time
 
 from qw.handlers import HandlerKind
-from qw.services.heartbeat import Heartbeat
-from qw.services.in_flight import ClaimState, InFlight
-from qw.services.lease import Lease
+from qw.services.execution.in_flight import ClaimState, InFlight
+from qw.services.liveness.heartbeat import Heartbeat
+from qw.services.liveness.lease import Lease
 
 PATIENCE_SECONDS = 15.0
 TURN_SECONDS = 1.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from qw.config import LogFormat, Settings
-from qw.services.in_flight import running_claim
+from qw.services.execution.in_flight import running_claim
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)}

@@ -10,7 +10,7 @@ import time
 
 from qw.core.errors import QwError, Unavailable, Unreachable
 from qw.services.service import Service
-from qw.services.troubles import Troubles
+from qw.services.upkeep.troubles import Troubles
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import logging
 from qw.core.errors import QwError
 from qw.core.task import Policy
 from qw.core.task.ending import HandedBack, end
-from qw.services.in_flight import InFlight
+from qw.services.execution.in_flight import InFlight
 from qw.store import claims, workers
 from qw.store.claims import EndedAttempt
 from qw.store.pool import Pool

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from qw.services.in_flight import running_claim
+from qw.services.execution.in_flight import running_claim
 
 _PREFIX = "qw to_thread"
 _LOOKUPS = (socket.getaddrinfo, socket.getnameinfo)  # of the event loop itself, whoever connects: they have no effects

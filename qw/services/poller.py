@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from qw.core.errors import Unavailable
-from qw.services.admitter import Admitter
-from qw.services.promoter import Promoter
-from qw.services.rescuer import Rescuer
-from qw.services.scheduler import Scheduler
+from qw.services.execution.worker import Worker
+from qw.services.liveness.rescuer import Rescuer
 from qw.services.service import Service
-from qw.services.worker import Worker
+from qw.services.upkeep.admitter import Admitter
+from qw.services.upkeep.promoter import Promoter
+from qw.services.upkeep.scheduler import Scheduler
 from qw.store import tasks, workers
 from qw.store.connection import ReconnectingConnection
 

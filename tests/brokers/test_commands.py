@@ -17,8 +17,8 @@ from qw.brokers.nats_inbox import NatsInbox
 from qw.brokers.rabbitmq_inbox import RabbitInbox
 from qw.brokers.redis_inbox import RedisInbox
 from qw.core.errors import Unavailable
-from qw.services import consumer
-from qw.services.consumer import Consumer
+from qw.services.execution import consumer
+from qw.services.execution.consumer import Consumer
 from qw.store.connection import Connection
 from qw.store.events import consumers as states
 from qw.store.pool import Pool

@@ -16,9 +16,9 @@ from qw.daemon import liveness, systemd
 from qw.daemon.liveness import Liveness
 from qw.handlers import Handlers
 from qw.handlers.command import CommandOptions, add_command
-from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
-from qw.services.in_flight import ClaimInFlight, ClaimState, InFlight
-from qw.services.lease import Lease
+from qw.services.execution.in_flight import ClaimInFlight, ClaimState, InFlight
+from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.liveness.lease import Lease
 from qw.store import workers
 from qw.store.connection import Connection
 from qw.store.workers import Blocking

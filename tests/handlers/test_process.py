@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from qw.core.task.handler_api import Reject, Retry, Snooze
 from qw.handlers.leash import Leash, current_leash
 from qw.handlers.process import ProcessDied, run_in_process
-from qw.services.lease import now
+from qw.services.liveness.lease import now
 from tests.handlers.test_command import is_alive, pids, until
 
 

@@ -84,7 +84,7 @@ async def test_a_webhooks_host_is_open_to_deliveries_of_its_rule_only() -> None:
 
     from qw.core.event.webhook import Webhook
     from qw.handlers.http_request import HttpOptions, add_http_request
-    from qw.services.webhooks import receiver
+    from qw.services.events.webhooks import receiver
     from tests.handlers.context import MemoryContext, run
 
     app = Handlers()

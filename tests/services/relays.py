@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 from qw.core.errors import Unavailable
 from qw.core.event import LOUD, TYPES, Message
-from qw.services.partitions import LeasedSlots, LockedSlots
-from qw.services.relay import Relay, Targets
+from qw.services.events.partitions import LeasedSlots, LockedSlots
+from qw.services.events.relay import Relay, Targets
 from qw.store import events
 from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import registered, value

@@ -10,7 +10,7 @@ import pytest
 
 from qw.core.queue.limits import limits_of
 from qw.core.task import Lane
-from qw.services.admitter import WAIT_SECONDS, Admitter
+from qw.services.upkeep.admitter import WAIT_SECONDS, Admitter
 from qw.store import claims, queues, tasks
 from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.listening import notifications

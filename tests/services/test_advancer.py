@@ -11,7 +11,7 @@ from qw.core.task import Lane
 from qw.core.task.payload import Json
 from qw.core.workflow import parse_workflow
 from qw.engine.advance import advance
-from qw.services.advancer import Advancer
+from qw.services.upkeep.advancer import Advancer
 from qw.store import advances, claims
 from qw.store.connection import Connection, ReconnectingConnection, connect_guarded, translated
 from tests.given import claimed, column, ended, expect_whole, registered, value

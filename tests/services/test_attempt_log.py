@@ -57,11 +57,11 @@ async def test_each_end_is_one_line(
     type: str, level: str, message: str, name: str | None, error: str | None, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     new = new_task(type, queue="mail")
-    with caplog.at_level(logging.DEBUG, logger="qw.services.attempt_log"):
+    with caplog.at_level(logging.DEBUG, logger="qw.services.execution.attempt_log"):
         async with workshop(url, app) as shop:
             await shop.run_one(new)
 
-    (record,) = [record for record in caplog.records if record.name == "qw.services.attempt_log"]
+    (record,) = [record for record in caplog.records if record.name == "qw.services.execution.attempt_log"]
     assert (record.levelname, record.getMessage()) == (level, message)
     assert fields(record) == {
         "task": str(new.id),

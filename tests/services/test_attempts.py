@@ -21,10 +21,10 @@ from qw.core.task import Backoff, Task
 from qw.core.task.handler_api import Context, Reject, Retry, Snooze
 from qw.daemon.threads import CountingExecutor
 from qw.handlers import Handlers
-from qw.services import attempt as attempt_module
-from qw.services import in_flight
-from qw.services import worker as worker_module
-from qw.services.in_flight import Stop
+from qw.services.execution import attempt as attempt_module
+from qw.services.execution import in_flight
+from qw.services.execution import worker as worker_module
+from qw.services.execution.in_flight import Stop
 from qw.store import tasks
 from tests.given import column, expect_whole, new_task
 from tests.services.workshop import workshop

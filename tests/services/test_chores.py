@@ -16,10 +16,10 @@ from qw.core.errors import Unavailable
 from qw.core.task import Lane, Policy
 from qw.core.task.ending import Failed, end
 from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_running
+from qw.services.execution.task_log import BATCH, MOST, TaskLog
 from qw.services.poller import pause
-from qw.services.promoter import LONG_AGO, Promoter
-from qw.services.pruner import Pruner, Retention
-from qw.services.task_log import BATCH, MOST, TaskLog
+from qw.services.upkeep.promoter import LONG_AGO, Promoter
+from qw.services.upkeep.pruner import Pruner, Retention
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id

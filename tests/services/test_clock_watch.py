@@ -13,8 +13,8 @@ from qw.client import Client
 from qw.clock import Clock, steady
 from qw.core.schedule.document import parse_schedule
 from qw.core.task.payload import Json
-from qw.services.clock_watch import ClockWatch
-from qw.services.scheduler import Scheduler
+from qw.services.liveness.clock_watch import ClockWatch
+from qw.services.upkeep.scheduler import Scheduler
 from qw.store import queues, workers
 from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import column, registered, value

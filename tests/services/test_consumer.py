@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from qw.brokers import Delivery
-from qw.services.consumer import Consumer
+from qw.services.execution.consumer import Consumer
 from qw.store.connection import connect
 from qw.store.pool import Pool
 from tests.given import value

@@ -21,8 +21,8 @@ from qw.core.errors import Invalid
 from qw.core.task import Backoff
 from qw.core.task.handler_api import Context, Reject, Retry
 from qw.handlers import Handlers
-from qw.services import worker as worker_module
-from qw.services.in_flight import Stop
+from qw.services.execution import worker as worker_module
+from qw.services.execution.in_flight import Stop
 from qw.store import tasks
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection

@@ -14,10 +14,10 @@ import pytest
 
 from qw.core.errors import Unavailable
 from qw.core.task import Claim
-from qw.services.heartbeat import Heartbeat, HeartbeatCallbacks
-from qw.services.in_flight import ClaimInFlight, InFlight
-from qw.services.lease import Lease
-from qw.services.lease_guard import LeaseGuard
+from qw.services.execution.in_flight import ClaimInFlight, InFlight
+from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.liveness.lease import Lease
+from qw.services.liveness.lease_guard import LeaseGuard
 from qw.store import workers
 from qw.store.connection import Connection, connect
 from qw.store.workers import Blocking

@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from qw.core.task import Claim, Lane
-from qw.services.lanes import DEAREST_SECONDS, HEALTHY_SECONDS, RESCAN_SHARE, REVERSE_EVERY, Lanes
-from qw.services.prefetch import MOST, Prefetch
+from qw.services.execution.lanes import DEAREST_SECONDS, HEALTHY_SECONDS, RESCAN_SHARE, REVERSE_EVERY, Lanes
+from qw.services.execution.prefetch import MOST, Prefetch
 from qw.store.claims import Share
 
 A, B, C = Lane("a", 5), Lane("b", 5), Lane("a", 1)

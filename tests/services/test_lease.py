@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from qw.handlers.leash import Leash
-from qw.services import lease as clock
-from qw.services.lease import Lease
+from qw.services.liveness import lease as clock
+from qw.services.liveness.lease import Lease
 
 
 class Clock:

@@ -9,8 +9,8 @@ import pytest
 from qw.core.errors import Unavailable
 from qw.core.task import measure
 from qw.handlers import Handlers
-from qw.services import measures as services
-from qw.services.in_flight import Stop
+from qw.services.execution.in_flight import Stop
+from qw.services.upkeep import measures as services
 from qw.store import measures
 from qw.store.connection import Connection
 from tests.given import new_task

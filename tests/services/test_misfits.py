@@ -11,7 +11,7 @@ import pytest
 
 from qw.core.task import Backoff
 from qw.handlers import Handlers
-from qw.services import worker as worker_module
+from qw.services.execution import worker as worker_module
 from qw.store import tasks
 from qw.store.connection import Connection
 from tests.given import column, enqueued, expect_whole, homes, new_task

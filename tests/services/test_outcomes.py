@@ -11,7 +11,7 @@ from qw.core.errors import Unavailable
 from qw.core.task import Claim, Status
 from qw.core.task.ending import Completed, Ending, Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.handlers import Handlers
-from qw.services.in_flight import ClaimInFlight, ClaimState
+from qw.services.execution.in_flight import ClaimInFlight, ClaimState
 from qw.store import claims, tasks
 from qw.store.claims import EndedAttempt
 from qw.store.connection import connect

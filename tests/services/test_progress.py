@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qw.services.event_order import ReadCursor
+from qw.services.events.event_order import ReadCursor
 from qw.store.events import Reading, Waiting
 
 LIMIT = 2

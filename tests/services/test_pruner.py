@@ -11,8 +11,8 @@ import pytest
 from qw.clock import Clock
 from qw.core.errors import Unavailable
 from qw.core.task.ending import Failed
-from qw.services import pruner as module
-from qw.services.pruner import Pruner, Retention
+from qw.services.upkeep import pruner as module
+from qw.services.upkeep.pruner import Pruner, Retention
 from qw.store import tasks
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id

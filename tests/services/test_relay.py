@@ -11,7 +11,7 @@ import pytest
 
 from qw.core.errors import Unavailable
 from qw.core.event import Format, Message
-from qw.services import event_order, partitions
+from qw.services.events import event_order, partitions
 from qw.store import events
 from qw.store.connection import Connection
 from tests.brokers_services import until
@@ -21,7 +21,7 @@ from tests.services.relays import MemoryBroker, Relays, drained, happened, outbo
 
 @pytest.fixture
 async def relays(url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relays]:
-    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.GATHER_SECONDS", 0.0)
     made = Relays(url, conn)
     yield made
     await made.close()
@@ -61,7 +61,7 @@ async def test_types_that_nobody_chose_are_not_published(relays: Relays, conn: C
 async def test_a_broker_that_is_down_costs_rows_and_a_state(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.relay.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.FIRST_PAUSE", 0.0)
     broker = MemoryBroker(is_down=True)
     relay = await relays.make(broker)
     task = await happened(conn, "task.created", "task.completed")
@@ -88,8 +88,8 @@ async def test_a_broker_that_is_down_is_seen_before_there_is_anything_to_tell(re
 async def test_a_refused_event_holds_back_its_own_task_only(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.relay.BLOCKED_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("qw.services.relay.FIRST_BLOCKED", timedelta(seconds=0.05))
+    monkeypatch.setattr("qw.services.events.relay.BLOCKED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("qw.services.events.relay.FIRST_BLOCKED", timedelta(seconds=0.05))
     broker = MemoryBroker()
     relay = await relays.make(broker)
     bad = await happened(conn, "task.created", "task.completed")
@@ -123,8 +123,8 @@ async def test_a_refused_event_holds_back_its_own_task_only(
 async def test_held_events_that_somebody_deleted_are_forgotten(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.relay.BLOCKED_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("qw.services.relay.FIRST_BLOCKED", timedelta(0))
+    monkeypatch.setattr("qw.services.events.relay.BLOCKED_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.FIRST_BLOCKED", timedelta(0))
     broker = MemoryBroker()
     relay = await relays.make(broker)
     broker.refused = {await happened(conn, "task.created")}
@@ -334,7 +334,7 @@ async def test_what_comes_right_after_a_pass_is_gathered_for_the_next(
 ) -> None:
     broker = MemoryBroker()
     relay = await relays.make(broker)
-    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 3600.0)
+    monkeypatch.setattr("qw.services.events.relay.GATHER_SECONDS", 3600.0)
 
     for _ in range(3):
         await happened(conn, "task.created")
@@ -348,7 +348,7 @@ async def test_what_comes_right_after_a_pass_is_gathered_for_the_next(
 async def test_a_relay_gives_way_to_a_worker_that_is_behind_and_to_no_other(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch, is_behind: bool
 ) -> None:
-    monkeypatch.setattr("qw.services.relay.LATE_SECONDS", 3600.0)
+    monkeypatch.setattr("qw.services.events.relay.LATE_SECONDS", 3600.0)
     relay = await relays.make(MemoryBroker())
     for _ in range(2):
         await happened(conn, *["task.created"] * 500)

@@ -12,7 +12,7 @@ import pytest
 from qw.brokers import Refused
 from qw.brokers.postgres import PostgresBroker
 from qw.core.event import Event, Message
-from qw.services import relay as relay_module
+from qw.services.events import relay as relay_module
 from qw.store import events
 from qw.store.connection import Connection, connect_guarded
 from qw.store.events import EventLog

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qw.services import partitions
+from qw.services.events import partitions
 from qw.store.connection import Connection, connect
 from tests.given import column
 from tests.services.relays import MemoryBroker, Relays, drained, happened, outbox
@@ -21,7 +21,7 @@ WRITERS, TASKS = 3, 4
 
 @pytest.fixture
 async def relays(url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relays]:
-    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.GATHER_SECONDS", 0.0)
     made = Relays(url, conn)
     yield made
     await made.close()
@@ -194,8 +194,8 @@ def assert_told(broker: MemoryBroker, tasks: list[UUID], committed: dict[int, li
 def test_whatever_commits_when_all_that_is_committed_is_told_in_order(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.relay.GATHER_SECONDS", 0.0)
-    monkeypatch.setattr("qw.services.relay.BATCH", 3)
+    monkeypatch.setattr("qw.services.events.relay.GATHER_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.BATCH", 3)
 
     async def once(script: list[tuple[str, int, int]]) -> None:
         conn = await connect(url)

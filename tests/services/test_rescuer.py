@@ -12,8 +12,8 @@ from qw.core.errors import Unavailable
 from qw.core.liveness import BETWEEN_LOOKS
 from qw.core.task.ending import HandedBack
 from qw.core.task.measure import Measure
-from qw.services.measures import Measures
-from qw.services.rescuer import Rescuer
+from qw.services.liveness.rescuer import Rescuer
+from qw.services.upkeep.measures import Measures
 from qw.store import claims, measures, queues, tasks, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection, connect
@@ -335,7 +335,7 @@ async def test_two_rescuers_bring_a_task_back_once(conn: Connection, url: str, l
 async def test_a_full_batch_says_that_there_is_more(
     conn: Connection, rescue: Rescue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.rescuer.BATCH", 2)
+    monkeypatch.setattr("qw.services.liveness.rescuer.BATCH", 2)
     await running(conn, *(new_task() for _ in range(3)))
     await conn.execute("update qw.worker set dead_at = now() where id = (select max(worker) from qw.running)")
 

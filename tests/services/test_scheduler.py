@@ -17,7 +17,7 @@ from qw.core.task import Lane
 from qw.core.workflow import parse_workflow
 from qw.engine import fire as firing
 from qw.engine.fire import fire_due
-from qw.services.scheduler import Scheduler
+from qw.services.upkeep.scheduler import Scheduler
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.fires import StoredFire, of_schedule
 from tests.given import column, expect_whole, status, value

@@ -10,7 +10,7 @@ from qw.core.errors import Misconfigured
 from qw.core.event.webhook import HEADER, KEY_HEADER, Webhook
 from qw.core.task.handler_api import Retry
 from qw.daemon.handlers import stored_webhooks
-from qw.services.webhooks import Signer, check_secrets
+from qw.services.events.webhooks import Signer, check_secrets
 from qw.store.connection import Connection
 from qw.store.pool import Pool
 

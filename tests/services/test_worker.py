@@ -11,8 +11,8 @@ import pytest
 
 from qw.core.task.handler_api import Context
 from qw.handlers import HandlerKind, Handlers
-from qw.services import unserved
-from qw.services.in_flight import ClaimState, Stop
+from qw.services.execution import unserved
+from qw.services.execution.in_flight import ClaimState, Stop
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, connect
 from tests.given import column, expect_whole, homes, new_task, registered, status, until_somebody_waits, value

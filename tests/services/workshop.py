@@ -10,14 +10,14 @@ from uuid import UUID
 
 from qw.core.task import NewTask, Task
 from qw.handlers import HandlerKind, Handlers
-from qw.services import lease
-from qw.services.in_flight import HandlerSlots, InFlight
-from qw.services.lanes import Lanes
-from qw.services.lease import Lease
-from qw.services.measures import Measures
-from qw.services.outcomes import Outcomes
-from qw.services.task_log import TaskLog
-from qw.services.worker import Worker, WorkerDeps
+from qw.services.execution.in_flight import HandlerSlots, InFlight
+from qw.services.execution.lanes import Lanes
+from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.task_log import TaskLog
+from qw.services.execution.worker import Worker, WorkerDeps
+from qw.services.liveness import lease
+from qw.services.liveness.lease import Lease
+from qw.services.upkeep.measures import Measures
 from qw.store import claims, tasks
 from qw.store.connection import Connection, ReconnectingConnection, connect
 from qw.store.handler_transaction import HandlerTransactions

@@ -82,7 +82,7 @@ def _for_demo(settings: Settings) -> Settings:
 
     quiet = replace(settings, http_allow=(*settings.http_allow, *LOOPBACK), log_level=LogLevel.ERROR)
     set_up(quiet)
-    logging.getLogger("qw.services.attempt_log").setLevel(logging.CRITICAL)  # the demo shows failures itself
+    logging.getLogger("qw.services.execution.attempt_log").setLevel(logging.CRITICAL)  # the demo shows failures itself
     return quiet
 
 

@@ -32,20 +32,28 @@ from qw.core.task.ending import (
 from qw.core.task.outcome import failure_of, text_of
 from qw.handlers import Handler, HandlerKind, Handlers
 from qw.handlers.leash import current_leash
-from qw.services import lease as clock
-from qw.services.attempt import LOG_SECONDS, attempt, stopped
-from qw.services.attempt_log import log_ended
-from qw.services.backlog import Backlog
-from qw.services.context import AttemptContext, Connections
-from qw.services.deadlines import Deadlines
-from qw.services.in_flight import DEFAULT_POLICY, NO_CRASHES, ClaimInFlight, ClaimState, HandlerSlots, InFlight, Stop
-from qw.services.lanes import Lanes
-from qw.services.lease import Lease
-from qw.services.measures import Measures
-from qw.services.outcomes import Outcomes
-from qw.services.prefetch import Prefetch
-from qw.services.task_log import TaskLog
-from qw.services.unserved import Unserved
+from qw.services.execution.attempt import LOG_SECONDS, attempt, stopped
+from qw.services.execution.attempt_log import log_ended
+from qw.services.execution.backlog import Backlog
+from qw.services.execution.context import AttemptContext, Connections
+from qw.services.execution.deadlines import Deadlines
+from qw.services.execution.in_flight import (
+    DEFAULT_POLICY,
+    NO_CRASHES,
+    ClaimInFlight,
+    ClaimState,
+    HandlerSlots,
+    InFlight,
+    Stop,
+)
+from qw.services.execution.lanes import Lanes
+from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.prefetch import Prefetch
+from qw.services.execution.task_log import TaskLog
+from qw.services.execution.unserved import Unserved
+from qw.services.liveness import lease as clock
+from qw.services.liveness.lease import Lease
+from qw.services.upkeep.measures import Measures
 from qw.store import claims, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection

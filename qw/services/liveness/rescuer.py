@@ -17,8 +17,8 @@ from qw.core.errors import Unavailable
 from qw.core.liveness import Judge
 from qw.core.task import Policy, Status
 from qw.core.task.ending import SUSPECT_CRASHES, Outcome, WorkerDied, WorkerSilent, end
-from qw.services import lease as clock
-from qw.services.measures import Measures
+from qw.services.liveness import lease as clock
+from qw.services.upkeep.measures import Measures
 from qw.store import claims, workers
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection

@@ -11,8 +11,8 @@ from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status
 from qw.core.task.ending import Ending
 from qw.core.task.payload import clean_error
-from qw.services.in_flight import InFlight
-from qw.services.measures import Measures
+from qw.services.execution.in_flight import InFlight
+from qw.services.upkeep.measures import Measures
 from qw.store import claims
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection

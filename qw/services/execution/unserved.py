@@ -10,7 +10,7 @@ from datetime import timedelta
 from qw.clock import clock
 from qw.core.ids import millis_of
 from qw.core.task.ending import HandedBack, Outcome, Snoozed
-from qw.services.in_flight import ClaimInFlight
+from qw.services.execution.in_flight import ClaimInFlight
 from qw.store import workers
 from qw.store.connection import ReconnectingConnection
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from qw.services.heartbeat import Heartbeat
-from qw.services.in_flight import Stop
-from qw.services.lease import Lease
-from qw.services.worker import Worker
+from qw.services.execution.in_flight import Stop
+from qw.services.execution.worker import Worker
+from qw.services.liveness.heartbeat import Heartbeat
+from qw.services.liveness.lease import Lease
 
 
 class LeaseGuard:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from qw.services.context import Connections
+from qw.services.execution.context import Connections
 from qw.store import workers
 
 LOOK_SECONDS = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import measure
 from qw.core.task.measure import Measure, bucketed, result_of
-from qw.services.in_flight import ClaimInFlight
+from qw.services.execution.in_flight import ClaimInFlight
 from qw.store import measures
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection

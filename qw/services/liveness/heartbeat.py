@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qw.core.errors import QwError, Unavailable
-from qw.services import lease as clock
-from qw.services.in_flight import InFlight
-from qw.services.lease import Lease
+from qw.services.execution.in_flight import InFlight
+from qw.services.liveness import lease as clock
+from qw.services.liveness.lease import Lease
 from qw.store import workers
 from qw.store.connection import connect_blocking
 from qw.store.workers import Blocking, HeldClaim

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from qw.core.suspects import CrashRecord, may_run_beside
 from qw.handlers import HandlerKind
-from qw.services.in_flight import ClaimInFlight, HandlerSlots
+from qw.services.execution.in_flight import ClaimInFlight, HandlerSlots
 
 
 class Backlog:

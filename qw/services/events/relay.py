@@ -23,9 +23,9 @@ from qw.brokers import Broker, Refused
 from qw.brokers.trouble import reason_of
 from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
-from qw.services.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
-from qw.services.partitions import UPKEEP_SECONDS, OutboxPartitions
-from qw.services.prefetch import Prefetch
+from qw.services.events.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
+from qw.services.events.partitions import UPKEEP_SECONDS, OutboxPartitions
+from qw.services.execution.prefetch import Prefetch
 from qw.store import events
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.events import Reading, Waiting

@@ -18,7 +18,7 @@ from qw.brokers.trouble import reason_of
 from qw.core.errors import Invalid, QwError, guess
 from qw.core.task import inbound
 from qw.core.task.payload import shortened
-from qw.services.context import Connections
+from qw.services.execution.context import Connections
 from qw.store import events, tasks, types
 from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id

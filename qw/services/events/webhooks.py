@@ -21,7 +21,7 @@ from qw.core.task import Backoff, NewTask
 from qw.core.task.handler_api import Retry
 from qw.core.task.payload import JsonObject
 from qw.definitions.webhooks import parse_webhook
-from qw.services.context import Connections
+from qw.services.execution.context import Connections
 from qw.store import applied, tasks
 from qw.store.connection import Connection
 

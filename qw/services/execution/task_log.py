@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from qw.services.context import LogLine
+from qw.services.execution.context import LogLine
 from qw.store import tasks
 from qw.store.connection import ReconnectingConnection
 from qw.store.errors import blames_data

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from qw.core.duration import format_duration
-from qw.services.in_flight import ClaimInFlight, Stop
+from qw.services.execution.in_flight import ClaimInFlight, Stop
 
 
 class Deadlines:

@@ -7,7 +7,7 @@ import logging
 from qw.core.task import Status
 from qw.core.task.ending import Completed, Failed, Outcome
 from qw.core.task.payload import shortened
-from qw.services.in_flight import ClaimInFlight
+from qw.services.execution.in_flight import ClaimInFlight
 from qw.store.claims import EndedAttempt
 
 log = logging.getLogger(__name__)

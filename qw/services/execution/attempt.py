@@ -28,8 +28,8 @@ from qw.core.task.outcome import (
 )
 from qw.core.task.payload import PLAIN_CLASSES, NotPlain
 from qw.handlers import HandlerKind
-from qw.services.context import AttemptContext, BlockingContext
-from qw.services.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
+from qw.services.execution.context import AttemptContext, BlockingContext
+from qw.services.execution.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
 from qw.services.side_thread import returned, start_thread
 
 log = logging.getLogger(__name__)

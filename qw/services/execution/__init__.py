@@ -1,0 +1,1 @@
+"""Claims tasks, runs their handlers and stores how each attempt ended."""

@@ -1,0 +1,1 @@
+"""Periodic work that any daemon may do: promotion, admission, schedules, runs, measures, retention."""
