@@ -14,6 +14,7 @@ from qw.config import Settings
 from qw.web.endpoint import Endpoint, problem_response
 from qw.web.errors import not_found
 from qw.web.guard import Guard
+from qw.web.pages import Pages
 from qw.web.route import Route
 from qw.web.routes import (
     docs,
@@ -49,14 +50,15 @@ TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since th
 
 
 def application(client: Client, settings: Settings, options: WebOptions | None = None) -> Starlette:
-    """The HTTP API over *client*, which the caller opens and closes.
+    """The HTTP API and the dashboard over *client*, which the caller opens and closes.
 
     Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
     """
     options = options or WebOptions()
     site = Site(client, settings, options, table(settings, options))
+    served = [StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table]
     app = Starlette(
-        routes=[StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table],
+        routes=[*served, *Pages(site).routes()],
         middleware=[Middleware(Guard, settings=settings, access_log=options.access_log)],
         exception_handlers={HTTPException: _no_such_route},
     )

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qw.config import Settings
 from qw.web.endpoint import problem_response
 from qw.web.errors import Problem
+from qw.web.mount import path_below
 
 log = logging.getLogger("qw.web.access")
 
@@ -109,9 +110,8 @@ def _name(host: bytes) -> str:
 
 def _dress(headers: Sequence[tuple[bytes, bytes]], allowed: bytes | None) -> list[tuple[bytes, bytes]]:
     """The headers that an answer lacks."""
-    more = [*_SECURITY]
-    if not any(name == b"content-security-policy" for name, _ in headers):
-        more.append(_POLICY)
+    present = {name for name, _ in headers}
+    more = [(name, value) for name, value in (*_SECURITY, _POLICY) if name not in present]
     if allowed is not None:
         more += [
             (b"access-control-allow-origin", allowed),
@@ -133,9 +133,10 @@ def _no_content(allowed: bytes | None) -> Response:
 
 
 def _without_last_slash(scope: Scope) -> None:
-    path: str = scope["path"]
-    if len(path) > 1 and path.endswith("/"):
-        scope["path"] = path.rstrip("/") or "/"
+    below = path_below(scope)
+    if len(below) > 1 and below.endswith("/"):
+        path: str = scope["path"]
+        scope["path"] = path[: len(path) - len(below)] + (below.rstrip("/") or "/")
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
