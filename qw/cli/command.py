@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
@@ -86,6 +86,9 @@ class Verb(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _plain(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parsed(super().parse_args, ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """A right that is lacking is named after this verb, which may need more than the statement that was refused."""
         try:
@@ -103,10 +106,42 @@ class Noun(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _plain(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parsed(super().parse_args, ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word, *rest = args
+        if word not in self.commands and (right := _words_meant(ctx, self.commands, word, rest)):
+            raise Invalid(f"there is no command '{ctx.command_path} {word}'; did you mean: {right}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, (verb.help or "").partition("\n")[0]) for name, verb in verbs if verb])
+
+
+def _parsed(parse: Callable[[Any, list[str]], list[str]], ctx: Any, args: list[str]) -> list[str]:
+    """What *parse* makes of *args*. Its error names the command that was typed: not all of typer's own do."""
+    try:
+        return parse(ctx, args)
+    except Exception as error:
+        if getattr(error, "ctx", ctx) is None:
+            error.ctx = ctx  # type: ignore[attr-defined]  # that of a usage error, whose class typer does not export
+        raise
+
+
+def _words_meant(ctx: Any, verbs: Collection[str], word: str, rest: list[str]) -> str | None:
+    """The command line that means what ``qw NOUN WORD REST`` was to mean; None: nobody can tell."""
+    from qw.cli.usage import verb_meant
+
+    if word == "help":
+        return shlex.join([*ctx.command_path.split(), *(name for name in rest[:1] if name in verbs), "--help"])
+    if verb := verb_meant(word, verbs):
+        return shlex.join([*ctx.command_path.split(), verb, *rest])
+    if any(word in section for section in VERBS.values()):
+        return shlex.join(["qw", word, *rest])
+    return None
 
 
 def _plain(params: list[Any]) -> list[Any]:
@@ -156,7 +191,7 @@ class Verbs(Noun):
         if args[0] in ELSEWHERE:
             raise Invalid(f"there is no command {args[0]!r}; did you mean: {_right_words(args)}")
         self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # for its guesses
-        return super().resolve_command(ctx, args)
+        return TyperGroup.resolve_command(self, ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, self.list_commands(ctx)))

@@ -16,7 +16,7 @@ from typer.main import get_command
 from qw import __version__
 from qw.cli.command import FLAGS, Verbs, remember
 from qw.cli.output.text import printable
-from qw.core.errors import Denied, QwError
+from qw.core.errors import Denied, Invalid, QwError
 
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5
 UNAVAILABLE, TEMPORARY, MISCONFIGURED, TIMED_OUT, INTERRUPTED, BROKEN_PIPE = 69, 75, 78, 124, 130, 141
@@ -78,7 +78,7 @@ def _qw(
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command line in *words*. Returns its exit code; says in one line on stderr what went wrong."""
+    """Run the command line in *words*. Returns its exit code; says on stderr what went wrong, one line per fault."""
     FLAGS.clear()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the locale cannot show is a ?, not the end
         sys.stdout.reconfigure(errors="replace")
@@ -97,6 +97,8 @@ def run(words: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Invalid as error:
+        return _fail("\n".join(map(str, error.faults)), EXIT_CODES.get(error.code, FAILED))
     except QwError as error:
         return _fail(_with_next_step(error), EXIT_CODES.get(error.code, FAILED))
     except OSError as error:
@@ -126,14 +128,14 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _refuse_usage(error: Exception) -> int:
-    message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
-    message = message.replace(":\n\t", ": ").replace(",\n\t", ", ")  # a list of choices, one per line
-    context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(message, file=sys.stderr)
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         return USAGE
+    from qw.cli.usage import message_of
+
+    context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "qw"
-    return _fail(f"{message.rstrip('.')}; see: {command} --help", USAGE)
+    return _fail(f"{message_of(error)}; see: {command} --help", USAGE)
 
 
 def _with_next_step(error: QwError) -> str:
@@ -142,8 +144,10 @@ def _with_next_step(error: QwError) -> str:
 
 
 def _fail(message: str, code: int) -> int:
+    """Say each line of *message* behind the name of this program."""
     with contextlib.suppress(OSError):  # nobody reads it
-        print(f"qw: {printable(message)}", file=sys.stderr)
+        for line in message.split("\n"):
+            print(f"qw: {printable(line)}", file=sys.stderr)
     return code
 
 

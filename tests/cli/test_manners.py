@@ -100,6 +100,11 @@ def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
         (["task", "list", "--nope"], "No such option: --nope"),
         (["task", "show"], "Missing argument 'ID'; see: qw task show --help"),
         (["task", "list", "-o", "xml"], "'xml' is not one of 'table', 'json', 'jsonl'"),
+        (["task", "list", "-q"], "Option '-q' requires an argument; see: qw task list --help"),
+        (["task", "list", "-n", "some"], "--limit: 'some' is not a valid integer; see: qw task list --help"),
+        (["task", "list", "-n", "0"], "--limit: 0 is less than 1; see: qw task list --help"),
+        (["schedule", "next", "x", "-n", "1001"], "--count: 1001 is more than 1000; see: qw schedule next --help"),
+        (["worker", "show", "first"], "WORKER: 'first' is not a valid integer; see: qw worker show --help"),
     ],
 )
 def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: list[str], said: str) -> None:
@@ -133,6 +138,37 @@ def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list
 
     assert (done.code, done.out) == (2, "")
     assert done.err == f"qw: there is no command {words[0]!r}; did you mean: {right}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["schedule", "rm", "backup"], "qw schedule remove backup"),
+        (["schedule", "ls"], "qw schedule list"),
+        (["task", "kill", "0189", "--running"], "qw task cancel 0189 --running"),
+        (["task", "help"], "qw task --help"),
+        (["task", "help", "list"], "qw task list --help"),
+        (["workflow", "wait", "0189"], "qw wait 0189"),
+        (["workflow", "stop", "0189"], "qw workflow cancel 0189"),
+    ],
+)
+def test_a_verb_of_other_programs_leads_to_that_of_the_noun(qw: Qw, words: list[str], right: str) -> None:
+    done = qw(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"qw: there is no command 'qw {words[0]} {words[1]}'; did you mean: {right}\n"
+
+
+def test_each_fault_of_an_input_has_a_line_of_its_own(qw: Qw) -> None:
+    (qw.folder / "bad.yaml").write_text(
+        "workflows:\n  a:\n    steps:\n      - id: one\n        typ: noop\n        nedds: []\n"
+    )
+
+    done = qw("apply", "-f", "bad.yaml")
+
+    assert done.code == 2
+    assert len(done.err.splitlines()) > 1
+    assert all(line.startswith("qw: bad.yaml:") for line in done.err.splitlines())
 
 
 def test_common_options_stand_before_or_after_the_command(qw: Qw) -> None:
