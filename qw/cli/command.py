@@ -41,6 +41,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     "Diagnostics": {
         "doctor": "Check the installation and suggest fixes.",
         "config": "Show all settings and where each value comes from.",
+        "service": "Install the daemon as a systemd service.",
         "completion": "Print a shell completion script.",
     },
 }
@@ -69,6 +70,7 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     "work": "daemon",
     "server": "api",
     "serve": "api",
+    **dict.fromkeys(("install", "systemd"), "service install"),
     "migrate": "db migrate",
     "version": "--version",
     "help": "--help",

@@ -22,8 +22,8 @@ from tests.store.test_rights import NOBODY, as_role, grant_all, role, roles
 WORKFLOW = "version: 1\nworkflows:\n  one: {steps: [{id: a, type: noop}]}\nqueues:\n  mail: {paused: true}\n"
 ID = "01890000-0000-7000-8000-000000000000"  # of nothing
 NEEDS_NONE = {
-    "completion", "config show", "db rights", "db sql", "db start", "db stop", "demo", "workflow graph",
-    "workflow schema", "workflow validate",
+    "completion", "config show", "db rights", "db sql", "db start", "db stop", "demo", "service install",
+    "workflow graph", "workflow schema", "workflow validate",
 }  # fmt: skip
 
 COMMANDS = {
