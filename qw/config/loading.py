@@ -18,7 +18,10 @@ from qw.core.errors import Fault, Invalid, Misconfigured, guess
 FILE = "qw.toml"
 
 # all but the first are for commands
-_NOT_SETTINGS = ("QW_CONFIG", "QW_TASK_ID", "QW_ATTEMPT", "QW_PAYLOAD", "QW_PAYLOAD_FILE", "QW_RESULT")
+_NOT_SETTINGS = (
+    "QW_CONFIG", "QW_TASK_ID", "QW_ATTEMPT", "QW_PAYLOAD", "QW_PAYLOAD_FILE", "QW_RESULT", "QW_OUTPUT",
+    "QW_ARTIFACTS",
+)  # fmt: skip
 _KUBERNETES = re.compile(r"QW_SERVICE_(HOST|PORT)\w*|QW_PORT_\d+_(TCP|UDP)\w*")  # of a service named qw
 _LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")
 
@@ -275,6 +278,7 @@ def _settle(given: Mapping[str, _Given], faults: list[Fault]) -> Settings:
             values[each.name] = found.base / value if isinstance(value, Path) else value
     if "home" in values:
         values.setdefault("output_dir", values["home"] / "output")
+        values.setdefault("artifacts_dir", values["home"] / "artifacts")
     settings = Settings(**values, origins={name: found.origin for name, found in given.items()})
     if settings.lease < 2 * settings.heartbeat:
         message = (

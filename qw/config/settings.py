@@ -129,6 +129,11 @@ class Settings:
         read.path,
         lambda: default_home(os.environ) / "output",
     )
+    artifacts_dir: Path = _setting(
+        "directory of the files that steps of a run share; several hosts: a shared one; unset: artifacts below home",
+        read.path,
+        lambda: default_home(os.environ) / "artifacts",
+    )
     orders_url: str | None = _setting(
         "source of orders, a URL or a file; unset: the bundled samples", read.orders, also=("ORDERS_URL",), secret=True
     )

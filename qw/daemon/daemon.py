@@ -60,6 +60,7 @@ from qw.services.poller import Poller
 from qw.services.service import Service
 from qw.services.upkeep.admitter import Admitter
 from qw.services.upkeep.advancer import Advancer
+from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.services.upkeep.measures import Measures
 from qw.services.upkeep.promoter import Promoter
 from qw.services.upkeep.pruner import Pruner, Retention
@@ -121,6 +122,7 @@ class Daemon:
         self._relay: Relay | None = None
         self._consumer: Consumer | None = None
         self._definitions = options.definitions
+        self._artifacts = ArtifactFolders(settings.artifacts_dir)
         self._wanted: Sequence[str] = ()  # types of events that this daemon's relay comes for
         self._listener: Listener | None = None
 
@@ -205,7 +207,7 @@ class Daemon:
         hooks = declared(self._options.definitions)
         check_secrets(hooks, os.environ)
         self._webhooks = {hook.name: hook for hook in hooks}
-        handlers, close = built_in(self._settings, self._commands, self._pool, self._webhooks)
+        handlers, close = built_in(self._settings, self._commands, self._pool, self._webhooks, self._artifacts)
         remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
         if remotes:
             calls = caller(self._settings)
@@ -320,7 +322,7 @@ class Daemon:
         )
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
-            self._tick, Pruner(self._link("pruner"), retention), self._log, measures,
+            self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log, measures,
             ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip

@@ -32,6 +32,7 @@ from qw.handlers.invoice import (
 from qw.handlers.noop import add_noop
 from qw.services.events.webhooks import Signer, receiver
 from qw.services.execution.context import Connections
+from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.store import applied, runs
 
 
@@ -73,7 +74,11 @@ def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | No
 
 
 def built_in(
-    settings: Settings, commands: Mapping[str, Command], pool: Connections, webhooks: Mapping[str, Webhook]
+    settings: Settings,
+    commands: Mapping[str, Command],
+    pool: Connections,
+    webhooks: Mapping[str, Webhook],
+    artifacts: ArtifactFolders,
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
     """The handlers that come with qw, and what closes the connections they keep."""
     app = Handlers()
@@ -87,7 +92,11 @@ def built_in(
     close = add_http_request(app, http)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
     commanding = CommandOptions(
-        allowed=allowed, commands=commands, stored=stored_commands(pool), inherited=settings.command_env
+        allowed=allowed,
+        commands=commands,
+        stored=stored_commands(pool),
+        inherited=settings.command_env,
+        artifacts=partial(artifacts.folder, pool),
     )
     add_command(app, commanding)
     add_data_processing(app, DataOptions(directory=settings.data_dir))

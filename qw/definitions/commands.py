@@ -10,12 +10,12 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
-from qw.core.task.command import Background, Command, Exit, parse_shell
+from qw.core.task.command import Background, Command, Exit, parse_shell, parse_user
 from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
-_KEYS = ("argv", "run", "shell", "cwd", "env", "timeout", "exit_codes", "description", "background")
+_KEYS = ("argv", "run", "shell", "cwd", "user", "env", "timeout", "exit_codes", "description", "background")
 
 
 def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Command:
@@ -40,6 +40,7 @@ def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
         run=_program(document, faults),
         shell=parse_shell(document.get("shell"), "shell", faults),
         cwd=string(document, "cwd", "", faults) or None,
+        user=parse_user(document.get("user"), "user", faults),
         env=_variables(document, faults),
         timeout=_timeout(document.get("timeout"), faults),
         exit_codes=_exit_codes(document, faults),

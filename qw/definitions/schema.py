@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qw.core.schedule import Misfire, Overlap
-from qw.core.task.command import SHELLS
+from qw.core.task.command import SHELLS, Form
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import MAX_STEPS
 from qw.core.workflow.concurrency import OnLimit
@@ -16,6 +16,7 @@ from qw.core.workflow.foreach import MAX_ITEMS
 from qw.core.workflow.inputs import TYPES
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.step_kinds import StepKind
+from qw.core.workflow.task_template import WORK_KEYS
 
 EDITOR_LINE = "# yaml-language-server: $schema="
 
@@ -108,6 +109,16 @@ def _shared() -> JsonObject:
         "shell": _shell(),
         "with": _about("Payload; may contain expressions: ${{ … }}", {"type": ["object", "null"]}),
         "env": _about("Environment variables of run", {"type": ["object", "null"]}),
+        "cwd": _about("Working directory of run; $QW_ARTIFACTS: the run's folder", {"type": ["string", "null"]}),
+        "stdin": _about("Standard input of run: text, or JSON; may be an expression", _ANYTHING),
+        "user": _about(
+            "System user of run; other than the daemon's only if that is root", {"type": ["string", "null"]}
+        ),
+        "output": _about("What stdout becomes in the result", {"enum": [*Form, None]}),
+        "artifacts": _about(
+            "Files or directories that run leaves, kept for later steps of the run: paths by name",
+            {"type": ["object", "null"], "additionalProperties": _TEXT},
+        ),
         "if": condition,
         "when": condition,
         "retry": {"$ref": "#/$defs/retry"},
@@ -166,7 +177,7 @@ def _late() -> JsonObject:
 
 def _compensation() -> JsonObject:
     shared = _shared()
-    keys = _closed({key: shared[key] for key in ("type", "run", "shell", "with", "env", "retry", "timeout")})
+    keys = _closed({key: shared[key] for key in (*WORK_KEYS, "retry", "timeout")})
     return {"anyOf": [keys, {"type": "null"}]}
 
 
@@ -256,6 +267,7 @@ def _command() -> JsonObject:
             "run": _TEXT,
             "shell": _shell(),
             "cwd": _TEXT,
+            "user": _TEXT,
             "env": {"type": "object", "additionalProperties": _TEXT},
             "timeout": _duration("Maximum duration of an attempt"),
             "exit_codes": {"type": "object", "additionalProperties": {"enum": ["done", "retry", "reject", "fail"]}},

@@ -25,7 +25,8 @@ _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 class Program:
     """What to run. ``executable`` is an absolute path; ``argv[0]`` is the name it gets to see.
 
-    ``keeps_background``: what it leaves running when it ends goes on, instead of being ended.
+    ``keeps_background``: what it leaves running when it ends goes on, instead of being ended. ``user``: its name, where
+    it is not the daemon's; only root may give one.
     """
 
     executable: str
@@ -33,6 +34,7 @@ class Program:
     env: Mapping[str, str]
     cwd: Path
     keeps_background: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,7 @@ def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | 
     leash = current_leash.get()
     deadline = -1 if leash is None else leash.fileno()
     supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline)]
-    supervisor += [str(GRACE_SECONDS), "keep" if program.keeps_background else "end"]
+    supervisor += [str(GRACE_SECONDS), "keep" if program.keeps_background else "end", program.user]
     return subprocess.Popen(
         [*supervisor, program.executable, *program.argv],
         stdin=stdin,

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,18 +18,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Literal
+from uuid import UUID
 
-import orjson
 from pydantic import Base64Bytes, BaseModel, model_validator
 
 from qw.core.duration import format_duration
-from qw.core.errors import Invalid, guess
-from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Shell
+from qw.core.errors import guess
+from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Form, Shell
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
-from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
+from qw.core.task.payload import Json
+from qw.handlers.artifacts import Artifacts, keep_artifacts
 from qw.handlers.child import ExitStatus, Pipe, Program, started
+from qw.handlers.command_result import result_of
 from qw.handlers.output import Captured, Output, follow
 from qw.handlers.registry import HandlerKind, Handlers
+from qw.handlers.unix_user import UnixUser, unix_user
 
 MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one is only in the file that QW_PAYLOAD_FILE names
 
@@ -74,13 +76,14 @@ class CommandOptions:
     """*commands*: those that the operator declared for this daemon, by name.
 
     *allowed*: also run what stands in the database, in a payload or *stored* by its name. *inherited*: variables of the
-    daemon that commands get beside `INHERITED`.
+    daemon that commands get beside `INHERITED`. *artifacts*: the folder of a run, made when it is asked for.
     """
 
     allowed: bool = False
     commands: Mapping[str, Command] = field(default_factory=dict)
     stored: Callable[[str], Awaitable[Command | None]] = _none_stored
     inherited: tuple[str, ...] = ()
+    artifacts: Callable[[UUID], Awaitable[Path]] | None = None
 
 
 class Encoded(BaseModel, extra="forbid"):
@@ -98,6 +101,7 @@ class CommandPayload(BaseModel):
     """One of ``argv``, ``run`` and ``command``.
 
     ``input`` is for stdin: text, bytes as ``{"base64": …}``, or other JSON. ``background``: see `Background`.
+    ``artifacts``: files to keep for later steps of the run, by name; paths are relative to the command's directory.
     """
 
     argv: list[str | Encoded] | None = None
@@ -107,6 +111,9 @@ class CommandPayload(BaseModel):
     cwd: str | Encoded | None = None
     env: dict[str, str | Encoded] = {}
     input: Any = None
+    user: str | None = None
+    output: Form | None = None
+    artifacts: dict[str, str] = {}
     background: Background = Background.END
     exit_codes: dict[int, Exit] = {}
 
@@ -126,17 +133,31 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
     @app.handler("command", slots=HandlerKind.PROCESS, timeout=None)
     async def command(payload: CommandPayload, context: Context) -> Json:
         declared = await _declared(payload, options)
+        user = unix_user(declared.user)
+        artifacts = await _artifacts(payload, context, options)
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
-            result = Path(private, "result.json")
-            program = _program(
-                declared, Path(private), _environment(declared, context, Path(private), options.inherited)
-            )
+            folder = Path(private)
+            env = _environment(declared, context, folder, options.inherited, user)
+            if artifacts:
+                env["QW_ARTIFACTS"] = str(artifacts.folder)
+            program = _program(declared, folder, env, user)
             ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
             if ended.left:
                 await context.log(_of_background(ended, declared), level="WARNING")
             _judge(ended, stderr, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
-            said: JsonObject = {"exitCode": ended.code, "executable": program.executable, **_written(result)}
-            return _with_output(said, stdout)
+            result = result_of(program, ended.code, stdout, folder, payload.output)
+            if artifacts and payload.artifacts:
+                result["artifacts"] = await keep_artifacts(artifacts, payload.artifacts, program)
+            return result
+
+
+async def _artifacts(payload: CommandPayload, context: Context, options: CommandOptions) -> Artifacts | None:
+    """Where the run of this task keeps its files. Raise Reject when the task asks for that and is no step."""
+    if context.run_id is None or options.artifacts is None:
+        if payload.artifacts:
+            raise Reject("artifacts: only a step of a workflow has a folder for them")
+        return None
+    return Artifacts(folder=await options.artifacts(context.run_id), step=context.step_id or "")
 
 
 async def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
@@ -147,8 +168,8 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
             found = await options.stored(payload.command)
         if found is None:
             raise Reject(_unknown(payload.command, options))
-        if payload.env or payload.cwd:
-            raise Reject(f"the command {payload.command!r} is declared: env and cwd stand in its declaration")
+        if payload.env or payload.cwd or payload.user:
+            raise Reject(f"the command {payload.command!r} is declared: env, cwd and user stand in its declaration")
         return found
     if not options.allowed:
         raise Reject("this daemon runs only declared commands; for argv and run start it with --allow-commands")
@@ -157,6 +178,7 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
         run=payload.run or tuple(map(_text, payload.argv or ())),
         shell=payload.shell,
         cwd=_text(payload.cwd) if payload.cwd else None,
+        user=payload.user,
         env={name: _text(value) for name, value in payload.env.items()},
         background=payload.background,
     )
@@ -189,9 +211,9 @@ def _needs_file(text: str, shell: Shell | None) -> bool:
     return len(text.encode()) > _MAX_ARGUMENT
 
 
-def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Program:
+def _program(declared: Command, private: Path, env: Mapping[str, str], user: UnixUser | None) -> Program:
     """What *declared* means here. Its script, and where it names no directory its own, are made in *private*."""
-    cwd = Path(declared.cwd) if declared.cwd else private / "work"
+    cwd = _directory(declared.cwd, env.get("QW_ARTIFACTS")) if declared.cwd else private / "work"
     if not declared.cwd:
         cwd.mkdir(mode=0o700)
     if not os.path.isdir(cwd):
@@ -199,13 +221,26 @@ def _program(declared: Command, private: Path, env: Mapping[str, str]) -> Progra
     if not os.access(cwd, os.X_OK):
         raise Reject(f"cwd: {str(cwd)!r} may not be entered by the daemon's user")
     argv = _argv(declared, _script(declared, private))
+    if user:
+        user.own(private)
     return Program(
         executable=_executable(argv[0], cwd, env.get("PATH", os.defpath)),
         argv=argv,
         env=env,
         cwd=cwd,
         keeps_background=declared.background is Background.KEEP,
+        user=user.name if user else "",
     )
+
+
+def _directory(named: str, artifacts: str | None) -> Path:
+    """The directory *named*, which may begin with ``$QW_ARTIFACTS``. Raise Reject where there is none."""
+    first, *rest = Path(named).parts
+    if first not in ("$QW_ARTIFACTS", "${QW_ARTIFACTS}"):
+        return Path(named)
+    if artifacts is None:
+        raise Reject("cwd: $QW_ARTIFACTS: only a step of a workflow has a folder for files")
+    return Path(artifacts, *rest)
 
 
 def _argv(declared: Command, script: Path | None) -> tuple[str, ...]:
@@ -232,7 +267,9 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     return os.path.abspath(found)
 
 
-def _environment(declared: Command, context: Context, private: Path, more: Sequence[str]) -> dict[str, str]:
+def _environment(
+    declared: Command, context: Context, private: Path, more: Sequence[str], user: UnixUser | None
+) -> dict[str, str]:
     """What of the daemon's environment is for commands, or named by the operator; the command's; what we tell it.
 
     What the daemon happens to have may be a secret whatever it is called, so only what is listed is handed on.
@@ -249,6 +286,7 @@ def _environment(declared: Command, context: Context, private: Path, more: Seque
         "QW_TASK_ID": str(context.task_id),
         "QW_ATTEMPT": str(context.attempt),
         "QW_RESULT": str(private / "result.json"),
+        "QW_OUTPUT": str(private / "output"),
         "QW_PAYLOAD_FILE": str(file),
         **({"QW_PAYLOAD": payload} if len(payload.encode()) <= MAX_IN_ENVIRONMENT else {}),
         **({"TRACEPARENT": context.headers["traceparent"]} if "traceparent" in context.headers else {}),
@@ -259,7 +297,7 @@ def _environment(declared: Command, context: Context, private: Path, more: Seque
                 f"env: {name} has {size:,} bytes; a variable may have at most {_MAX_ARGUMENT:,}: "
                 "give it as input:, which comes on stdin, or under with:, which QW_PAYLOAD_FILE has"
             )
-    return {**inherited, **declared.env, **told}
+    return {**inherited, **(user.env if user else {}), **declared.env, **told}
 
 
 def _is_listed(name: str, names: Sequence[str]) -> bool:
@@ -356,35 +394,3 @@ def _with_stderr(ended: str, stderr: Captured) -> str:
     return (
         f"{ended}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{ended}; stderr:", *(f"  {one}" for one in lines)])
     )
-
-
-def _with_output(result: JsonObject, stdout: Captured) -> JsonObject:
-    """*result* with what was printed: the whole, or its end, marked as cut, where a result cannot hold it."""
-    whole: JsonObject = {**result, "stdout": stdout.text}
-    if stdout.is_whole and len(orjson.dumps(clean(whole))) <= MAX_RESULT:
-        return whole
-    why = (
-        f"the command printed {stdout.characters:,} characters, more than a result holds "
-        f"({MAX_RESULT:,} bytes of JSON); let it write what others need to the file that QW_RESULT names (as JSON), "
-        "or to a file elsewhere"
-    )
-    tail = stdout.tail
-    left_out = f"… {stdout.characters - len(tail):,} characters left out …\n"
-    return {**result, "stdout": f"{left_out}{tail}", "truncated": True, "cut": {"stdout": why}}
-
-
-def _written(path: Path) -> JsonObject:
-    """The JSON that the command left in QW_RESULT, as ``result``. Raise Invalid when it is none. Never waits."""
-    if not path.exists():
-        return {}
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Invalid("QW_RESULT: not a regular file")
-        text = file.read(_MAX_WRITTEN + 1)
-    if len(text) > _MAX_WRITTEN:
-        raise Invalid(f"QW_RESULT: longer than {_MAX_WRITTEN:,} bytes")
-    return {"result": parse(text, path="QW_RESULT")}
-
-
-_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, at least for its end

@@ -1,10 +1,10 @@
 """The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
 
-Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT EXECUTABLE ARGV…`), with the standard library only.
-LINK is one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon is
-dead, or in a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended (``exit
-3``, ``signal 9``, ``failed why``); then we name what it left running (``left 4712 (sleep)``), end that unless LEFT is
-``keep``, and go. Our end closes last.
+Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT USER EXECUTABLE ARGV…`), with the standard library
+only. LINK is one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon
+is dead, or in a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended
+(``exit 3``, ``signal 9``, ``failed why``); then we name what it left running (``left 4712 (sleep)``), end that unless
+LEFT is ``keep``, and go. Our end closes last. USER is the name of the command's user, empty for the daemon's own.
 
 LEASH is a file that holds the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped or cut off
 extends it no more: when it passes we end the command without being asked, and say so first (``expired lease``).
@@ -18,6 +18,7 @@ daemon its group.
 import contextlib
 import ctypes
 import os
+import pwd
 import select
 import signal
 import struct
@@ -35,12 +36,12 @@ _NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all proces
 
 def main() -> None:
     link, leash, grace = int(sys.argv[1]), _Leash(int(sys.argv[2])), float(sys.argv[3])
-    keeps, executable, argv = sys.argv[4] == "keep", sys.argv[5], sys.argv[6:]
+    keeps, user, executable, argv = sys.argv[4] == "keep", sys.argv[5], sys.argv[6], sys.argv[7:]
     os.set_inheritable(link, False)
     os.set_blocking(link, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_child()
-    child = _start(executable, argv, link)
+    child = _start(executable, argv, link, user)
     _tell(link, f"started {child}")
     status = _watch(child, link, leash, wake)
     if status is not None:
@@ -92,7 +93,7 @@ def _wake_on_child() -> int:
     return wake
 
 
-def _start(executable: str, argv: list[str], link: int) -> int:
+def _start(executable: str, argv: list[str], link: int, user: str) -> int:
     child = os.fork()
     if child:
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -101,6 +102,8 @@ def _start(executable: str, argv: list[str], link: int) -> int:
         return child
     try:
         os.setsid()
+        if user:
+            _become(user)  # first: the kernel forgets the next when a process changes its user
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         for changed in (*_NOT_OURS, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two, for programs too
             signal.signal(changed, signal.SIG_DFL)
@@ -109,6 +112,13 @@ def _start(executable: str, argv: list[str], link: int) -> int:
         _tell(link, f"failed cannot run {executable}: {error.strerror}")
     finally:
         os._exit(127)
+
+
+def _become(name: str) -> None:
+    user = pwd.getpwnam(name)
+    os.initgroups(name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
 
 
 def _watch(child: int, link: int, leash: _Leash, wake: int) -> "int | None":

@@ -205,6 +205,13 @@ select workflow_id, %(digest)s, %(document)s::jsonb from qw.run where id = %(run
 on conflict (workflow_id, digest) do update set created_at = excluded.created_at
 returning id
 
+-- name: home
+-- What tells the files of this database's runs from those of another: its name, and when its schema was made.
+select current_database()::text as name, extract(epoch from min(m.applied_at))::bigint as made from qw.migration m
+
+-- name: existing
+select r.id from qw.run r where r.id = any(%(ids)s::uuid[])
+
 -- name: prune_versions
 -- Versions that nothing refers to, except the last ones of each workflow: by them a daemon with older files knows that
 -- its definition is not new. One that is applied again meanwhile is no longer old.

@@ -345,6 +345,17 @@ async def prune(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
     return [row[0] for row in await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchall()]
 
 
+async def home(conn: Connection) -> tuple[str, int]:
+    """The database's name, and when its schema was made, in seconds: no two databases have the same."""
+    ((name, made),) = await (await query(conn, _SQL["home"])).fetchall()
+    return name, made
+
+
+async def existing(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of *ids* that are runs."""
+    return {row[0] for row in await (await query(conn, _SQL["existing"], {"ids": list(ids)})).fetchall()}
+
+
 async def prune_versions(conn: Connection, *, age: timedelta, keep: int, limit: int) -> int:
     """Delete up to *limit* versions older than *age* that nothing refers to, but the last *keep* of each workflow."""
     row = await (await query(conn, _SQL["prune_versions"], {"age": age, "keep": keep, "limit": limit})).fetchone()

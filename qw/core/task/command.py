@@ -44,6 +44,19 @@ class Exit(StrEnum):
     FAIL = "fail"  # a failed attempt, retried by policy
 
 
+class Form(StrEnum):
+    """What a command's stdout becomes in its result, less the newlines at its end."""
+
+    TEXT = "text"
+    LINES = "lines"
+    JSON = "json"
+
+
+ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""A name of a file that steps of a run share."""
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+
 Shell: TypeAlias = str | tuple[str, ...]
 """``sh`` or ``bash``, which stop at the first failure; or a program and its arguments, which gets the text's file."""
 
@@ -78,18 +91,28 @@ def parse_shell(value: Json, path: str, faults: list[Fault]) -> Shell | None:
     return None
 
 
+def parse_user(value: Json, path: str, faults: list[Fault]) -> str | None:
+    """What ``user:`` says; adds to *faults*. It cannot be an expression."""
+    if value is None or (isinstance(value, str) and _USER.fullmatch(value)):
+        return value
+    message = f"{str(value)[:60]!r} is not the name of a user; it cannot be an expression"
+    faults.append(Fault(path=path, message=message))
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A program: a list of words, or a text for the shell. ``env`` and ``exit_codes`` come on top of the usual ones.
 
     ``shell``: of a text; None: the interpreter that its ``#!`` line names, else sh.
-    ``cwd`` None: a private folder that is gone afterwards.
+    ``cwd`` None: a private folder that is gone afterwards. ``user`` None: the daemon's.
     """
 
     name: str
     run: tuple[str, ...] | str
     shell: Shell | None = None
     cwd: str | None = None
+    user: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: timedelta | None = None
     exit_codes: Mapping[int, Exit] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy
+from qw.core.workflow.shell_step import RUN_KEYS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
 from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
 
@@ -80,7 +81,7 @@ _ALWAYS = ("id", "type", "with", "if", "when")
 _COMPENSATION_KEYS = ("retry", "timeout")
 _EARLY = ("needs", "depends", "run_if", "continue_on_error", "compensate")
 _OF_KIND = {
-    StepKind.TASK: ("run", "shell", "env", *POLICY_KEYS),
+    StepKind.TASK: (*RUN_KEYS, *POLICY_KEYS),
     StepKind.SLEEP: (),
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),

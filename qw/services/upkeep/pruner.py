@@ -16,6 +16,7 @@ from uuid import UUID
 
 from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
+from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.store import applied, events, fires, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
@@ -49,8 +50,11 @@ class Pruner:
 
     name = "pruner"
 
-    def __init__(self, link: ReconnectingConnection, retention: Retention) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, retention: Retention, artifacts: ArtifactFolders | None = None
+    ) -> None:
         self._link = link
+        self._artifacts = artifacts
         self._retention = retention
         self._pruned_at = time.monotonic()
         self._pause = FOLD_SECONDS
@@ -89,6 +93,8 @@ class Pruner:
                 await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]
             await self._one(conn, lambda: workers.prune(conn, age=unhappy))
+            if self._artifacts and max(counts) < batch:
+                await self._artifacts.prune(conn)
         return max(counts) >= batch
 
     def _set_forward(self) -> timedelta:

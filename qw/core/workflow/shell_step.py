@@ -1,0 +1,87 @@
+"""A step with ``run:``: the payload of its ``command`` task, read from the keys beside the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from qw.core.errors import Fault
+from qw.core.expression import has_expression
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import below, hint, mapping
+from qw.core.task.command import ARTIFACT, Form, parse_shell, parse_user
+from qw.core.task.payload import Json, JsonObject
+
+RUN_KEYS = ("run", "shell", "env", "cwd", "stdin", "user", "output", "artifacts")
+
+_VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> JsonObject:
+    """The payload of the step in *document*, expressions unread; *given* is its ``with:``. Adds to *faults*."""
+    text, variables = document["run"], mapping(document, "env", path, faults)
+    if not isinstance(text, str) or not text.strip():
+        faults.append(Fault(path=below(path, "run"), message="must be the text of a shell command"))
+    pasted = list(pasted_faults(text, below(path, "run")))
+    faults += [*pasted, *_variable_faults(variables, below(path, "env"))]
+    payload: JsonObject = {"run": "" if pasted else text}
+    if parse_shell(document.get("shell"), below(path, "shell"), faults):
+        payload["shell"] = document["shell"]
+    if variables:
+        payload["env"] = variables
+    if document.get("stdin") is not None:
+        payload["input"] = document["stdin"]
+        if given:
+            faults.append(Fault(path=below(path, "stdin"), message="give stdin: or with:, which comes on stdin too"))
+    elif given:
+        payload["input"] = given
+    for key, parse in (("cwd", _cwd), ("user", parse_user), ("output", _output), ("artifacts", _artifacts)):
+        if (value := document.get(key)) is not None and parse(value, below(path, key), faults):
+            payload[key] = value
+    return payload
+
+
+def pasted_faults(command: Json, path: str) -> Iterator[Fault]:
+    """That a value would become part of the shell's text."""
+    if has_expression(command):
+        message = 'contains an expression, whose value the shell would run as code; put it under env: and use "$NAME"'
+        yield Fault(path=path, message=message)
+
+
+def _variable_faults(variables: JsonObject, path: str) -> Iterator[Fault]:
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            message = f"{name[:60]!r} cannot be set: letters, digits and _, and not QW_… or LD_…"
+            yield Fault(path=f"{path}.{name}", message=message)
+        elif isinstance(value, (dict, list)):
+            yield Fault(path=f"{path}.{name}", message=f"must be one value, not {kind(value)}")
+
+
+def _cwd(value: Json, path: str, faults: list[Fault]) -> bool:
+    if isinstance(value, str) and value:
+        return True
+    faults.append(Fault(path=path, message=f"must be the path of a directory, not {kind(value)}"))
+    return False
+
+
+def _output(value: Json, path: str, faults: list[Fault]) -> bool:
+    if isinstance(value, str) and value in list(Form):
+        return True
+    message = f"{str(value)[:60]!r} is not one of {', '.join(Form)}{hint(str(value), Form, faults)}"
+    faults.append(Fault(path=path, message=message))
+    return False
+
+
+def _artifacts(value: Json, path: str, faults: list[Fault]) -> bool:
+    if not isinstance(value, dict):
+        message = f"must map names to paths, such as {{report: out/report.csv}}, not {kind(value)}"
+        faults.append(Fault(path=path, message=message))
+        return False
+    for name, file in value.items():
+        if not ARTIFACT.fullmatch(name):
+            message = f"{name[:60]!r} is not a name of letters, digits and _ . - (at most 128)"
+            faults.append(Fault(path=below(path, name[:60]), message=message))
+        elif not isinstance(file, str) or not file:
+            message = f"must be the path of a file or directory that the step leaves, not {kind(file)}"
+            faults.append(Fault(path=below(path, name), message=message))
+    return True

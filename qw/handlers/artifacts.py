@@ -1,0 +1,84 @@
+"""Files that a step leaves for later steps: copied to the run's folder once its command has succeeded."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qw.core.task.handler_api import Failure
+from qw.core.task.payload import JsonObject
+from qw.handlers.child import Program, started
+
+_ITEM = re.compile(r"\[(\d+)\]$")
+
+
+class ArtifactMissing(Failure):
+    """The command succeeded, and did not leave what ``artifacts:`` names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """The folder of a run, and the step that writes there."""
+
+    folder: Path
+    step: str
+
+    def place(self, name: str) -> Path:
+        """Where the step keeps *name*; each item of a foreach in a folder of that name, by its index."""
+        item = _ITEM.search(self.step)
+        return self.folder / name / item[1] if item else self.folder / name
+
+
+async def keep_artifacts(artifacts: Artifacts, paths: Mapping[str, str], program: Program) -> JsonObject:
+    """Copy *paths* to the run's folder, each taking the place of an older one at once. Returns where they are now.
+
+    They are read as the command's own user, so that a link to what that may not read leads nowhere.
+    """
+    kept: JsonObject = {}
+    for name, path in paths.items():
+        place = artifacts.place(name)
+        place.parent.mkdir(mode=0o755, exist_ok=True)
+        await _copy(name, path, place, program)
+        kept[name] = str(place)
+    return kept
+
+
+async def _copy(name: str, path: str, place: Path, program: Program) -> None:
+    source = program.cwd / path
+    if source == place:
+        _check_left(name, path, place)
+        return
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent, ignore_cleanup_errors=True) as aside:
+        if program.user:
+            shutil.chown(aside, program.user)
+        error = await _cp(source, Path(aside, "copy"), program)
+        if error is not None:
+            _check_left(name, path, source)
+            raise ArtifactMissing(f"artifact {name}: {error}")
+        _put(Path(aside), place)
+
+
+def _check_left(name: str, path: str, source: Path) -> None:
+    if not source.exists():
+        raise ArtifactMissing(f"artifact {name}: the command left no {path!r}")
+
+
+def _put(aside: Path, place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        place.rename(aside / "old")  # a directory takes no other's place
+    (aside / "copy").rename(place)
+
+
+async def _cp(source: Path, to: Path, program: Program) -> str | None:
+    """Copy with what links lead to, as the user of *program*. Returns what went wrong."""
+    argv = ("cp", "-R", "-L", "--", str(source), str(to))
+    copying = Program(executable="/bin/cp", argv=argv, env={"LC_ALL": "C"}, cwd=program.cwd, user=program.user)
+    with tempfile.TemporaryFile() as nothing:
+        async with started(copying, stdin=nothing, capture=True) as (child, (_, stderr)):
+            said = await stderr.read()
+            ended = await child.ended()
+    return said.decode(errors="replace").strip()[:500] or str(ended) if ended.code else None

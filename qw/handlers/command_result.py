@@ -1,0 +1,98 @@
+"""The result of a command that succeeded: what it printed, in the form asked for, and what it wrote for later steps."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from qw.core.errors import Invalid
+from qw.core.task.command import Form
+from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
+from qw.handlers.child import Program
+from qw.handlers.output import Captured
+
+_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, at least for its end
+_OUTPUT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127})(=|<<)(.*)")
+
+
+def result_of(program: Program, code: int, stdout: Captured, private: Path, form: Form | None) -> JsonObject:
+    """``{exitCode, executable, stdout}``, ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT. Raise Invalid."""
+    said: JsonObject = {"exitCode": code, "executable": program.executable}
+    if (written := _read(private / "result.json", "QW_RESULT")) is not None:
+        said["result"] = parse(written, path="QW_RESULT")
+    if (written := _read(private / "output", "QW_OUTPUT")) is not None:
+        said["outputs"] = _outputs(written.decode(errors="replace"))
+    return _with_output(said, stdout, form)
+
+
+def _formed(stdout: Captured, form: Form | None) -> Json:
+    """What was printed as *form*: as it is, without the newlines at its end, as a list of lines, or as JSON."""
+    text = stdout.text.rstrip("\r\n") if form else stdout.text
+    match form:
+        case Form.LINES:
+            return [line.removesuffix("\r") for line in text.split("\n")] if text else []
+        case Form.JSON:
+            try:
+                return parse(text, path="stdout")
+            except Invalid as error:
+                raise Invalid(f"output: json: what the command printed is no JSON: {error}") from None
+    return text
+
+
+def _with_output(result: JsonObject, stdout: Captured, form: Form | None) -> JsonObject:
+    """*result* with what was printed: the whole, or its end, marked as cut, where a result cannot hold it."""
+    whole: JsonObject = {**result, "stdout": _formed(stdout, form) if stdout.is_whole else None}
+    if stdout.is_whole and len(orjson.dumps(clean(whole))) <= MAX_RESULT:
+        return whole
+    why = (
+        f"the command printed {stdout.characters:,} characters, more than a result holds "
+        f"({MAX_RESULT:,} bytes of JSON); let it write what others need to the file that QW_RESULT names (as JSON), "
+        "or to a file elsewhere"
+    )
+    tail = stdout.tail
+    left_out = f"… {stdout.characters - len(tail):,} characters left out …\n"
+    return {**result, "stdout": f"{left_out}{tail}", "truncated": True, "cut": {"stdout": why}}
+
+
+def _read(path: Path, name: str) -> bytes | None:
+    """What the command wrote to *path*, None when it wrote nothing. Raise Invalid for more than a result holds. Never
+    waits."""
+    if not os.path.lexists(path):
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Invalid(f"{name}: not a regular file")
+        text = file.read(_MAX_WRITTEN + 1)
+    if len(text) > _MAX_WRITTEN:
+        raise Invalid(f"{name}: longer than {_MAX_WRITTEN:,} bytes")
+    return text
+
+
+def _outputs(text: str) -> JsonObject:
+    """The values in *text*: a line ``NAME=value`` each, or ``NAME<<WORD``, lines, ``WORD``. Raise Invalid."""
+    found: JsonObject = {}
+    lines = iter(enumerate(text.splitlines(), start=1))
+    for number, line in lines:
+        if not line.strip():
+            continue
+        if (named := _OUTPUT.match(line)) is None:
+            raise Invalid(f"QW_OUTPUT: line {number}, {line[:60]!r}, is not NAME=value")
+        name, sign, value = named.groups()
+        if sign == "<<":
+            value = "\n".join(_until(value, lines, name))
+        found[name] = value
+    return found
+
+
+def _until(word: str, lines: Iterator[tuple[int, str]], name: str) -> Iterator[str]:
+    for _, line in lines:
+        if line == word:
+            return
+        yield line
+    raise Invalid(f"QW_OUTPUT: {name} has no line {word[:60]!r} at its end")

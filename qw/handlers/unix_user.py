@@ -1,0 +1,55 @@
+"""The system's user that a command runs as, where that is not the daemon's own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from qw.core.errors import guess
+from qw.core.task.handler_api import Reject
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnixUser:
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
+
+    def own(self, folder: Path) -> None:
+        """Give *folder* and all in it to the user."""
+        for directory, _, files in os.walk(folder):
+            for path in (directory, *(os.path.join(directory, file) for file in files)):
+                os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def unix_user(name: str | None) -> UnixUser | None:
+    """The user called *name*, None for the daemon's own. Raise Reject for one that commands cannot run as here."""
+    if name is None:
+        return None
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        hint = guess(name[:60], [one.pw_name for one in pwd.getpwall()])
+        raise Reject(f"user: there is no user {name[:60]!r} here{hint}") from None
+    if found.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise Reject(f"user: this daemon runs as {_own_name()}; only one that runs as root runs commands as {name}")
+    return UnixUser(
+        name=found.pw_name, uid=found.pw_uid, gid=found.pw_gid, home=found.pw_dir, shell=found.pw_shell or "/bin/sh"
+    )
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
