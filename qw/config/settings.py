@@ -161,6 +161,9 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         "web origins allowed to call the API from a browser", read.listed(read.origin), ()
     )
+    hide_payloads: bool = _setting(
+        "leave payloads, results, inputs and outputs out of HTTP answers and of the dashboard", read.switch, False
+    )
     access_log: bool = _setting("log one line per HTTP request", read.switch, False)
     seeder: bool = _setting("enable the routes that fill and empty the database (for demos)", read.switch, False)
     unhealthy_failed: int = _setting(

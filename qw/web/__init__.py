@@ -4,8 +4,21 @@
 give it a pool of its own, so that requests cannot starve the workers.
 """
 
+from qw.config import Role
 from qw.web.application import application
+from qw.web.callers import Caller
 from qw.web.server import check_free, open_sockets, serve, serving
 from qw.web.site import ProcessHealth, Thresholds, WebOptions
 
-__all__ = ["ProcessHealth", "Thresholds", "WebOptions", "application", "check_free", "open_sockets", "serve", "serving"]
+__all__ = [
+    "Caller",
+    "ProcessHealth",
+    "Role",
+    "Thresholds",
+    "WebOptions",
+    "application",
+    "check_free",
+    "open_sockets",
+    "serve",
+    "serving",
+]

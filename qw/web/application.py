@@ -11,6 +11,7 @@ from starlette.routing import Route as StarletteRoute
 
 from qw.client import Client
 from qw.config import Settings
+from qw.web.callers import Authenticate
 from qw.web.endpoint import Endpoint, problem_response
 from qw.web.errors import not_found
 from qw.web.guard import Guard
@@ -28,6 +29,7 @@ from qw.web.routes import (
     scheduler,
     schedules,
     seeder,
+    session,
     tasks,
     workflows,
 )
@@ -46,20 +48,37 @@ TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since th
     *events.ROUTES,
     *health.ROUTES,
     *docs.ROUTES,
+    *session.ROUTES,
 )
 
 
-def application(client: Client, settings: Settings, options: WebOptions | None = None) -> Starlette:
+def application(
+    client: Client,
+    settings: Settings | None = None,
+    options: WebOptions | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+) -> Starlette:
     """The HTTP API and the dashboard over *client*, which the caller opens and closes.
+
+    Mount it in another Starlette or FastAPI application under any path. *authenticate* says who sends a request, and
+    with which role; without it the tokens of *settings* do, and without those everybody on this machine is an admin.
 
     Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
     """
-    options = options or WebOptions()
-    site = Site(client, settings, options, table(settings, options))
+    settings, options = settings or Settings(), options or WebOptions()
+    site = Site(client, settings, options, table(settings, options), authenticate)
     served = [StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table]
     app = Starlette(
         routes=[*served, *Pages(site).routes()],
-        middleware=[Middleware(Guard, settings=settings, access_log=options.access_log)],
+        middleware=[
+            Middleware(
+                Guard,
+                settings=settings,
+                access_log=options.access_log,
+                is_local=not settings.api_tokens and authenticate is None,
+            )
+        ],
         exception_handlers={HTTPException: _no_such_route},
     )
     app.state.closing = site.closing

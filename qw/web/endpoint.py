@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import math
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from qw.config import Role, Token
 from qw.core.errors import QwError
+from qw.web.callers import ANYBODY
 from qw.web.errors import RETRY_AFTER, Problem, problem_of
-from qw.web.guesses import Guesses
 from qw.web.json import JsonResponse
 from qw.web.request import ClientGone, body_of, query_of
-from qw.web.route import ANYBODY, Nothing, Request, Route
+from qw.web.route import Nothing, Request, Route
 from qw.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -26,7 +22,6 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 15.0  # for a handler, unless its route takes longer by its nature
 
 PROBLEM = "application/problem+json"
-_RANKS = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 
 
 class Endpoint:
@@ -47,9 +42,7 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self._route
         try:
-            caller = ANYBODY
-            if route.role is not None and self._site.settings.api_tokens:
-                caller = authorize(scope, self._site.settings.api_tokens, route.role, self._site.guesses).name
+            caller = ANYBODY if route.role is None else await self._site.caller(scope, route.role)
             asked = query_of(scope, route.query or Nothing, is_strict=route.is_strict)
             query = asked if route.query else None
             body = await body_of(scope, receive, route.body, is_strict=route.is_strict) if route.takes_body else None
@@ -84,34 +77,3 @@ def problem_response(problem: Problem) -> Response:
     response = JsonResponse(problem.body(), problem.status, problem.headers)
     response.headers["Content-Type"] = PROBLEM
     return response
-
-
-def authorize(scope: Scope, tokens: Sequence[Token], role: Role, guesses: Guesses) -> Token:
-    """The token that the request bears. Raise Problem 401 without a known one, 403 when it may not do this, 429 when
-    too many wrong ones came from its address.
-
-    Every token is compared, in time that does not depend on where they differ.
-    """
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    scheme, _, secret = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-    secret = secret.strip() if scheme.lower() == b"bearer" else b""
-    if not secret:
-        raise _no_token()
-    address = (scope.get("client") or ("", 0))[0]
-    if wait := guesses.wait(address, secret):
-        after = {"Retry-After": str(math.ceil(wait))}
-        raise Problem(429, "Too many invalid tokens from this address; try again later", headers=after)
-    known: Token | None = None
-    for token in tokens:
-        if hmac.compare_digest(token.secret.encode(), secret):
-            known = token
-    guesses.note(address, secret, is_right=known is not None)
-    if known is None:
-        raise _no_token()
-    if _RANKS[known.role] < _RANKS[role]:
-        raise Problem(403, f"The token {known.name} has the role {known.role}; this route requires {role}")
-    return known
-
-
-def _no_token() -> Problem:
-    return Problem(401, "A valid token is required: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})

@@ -32,15 +32,15 @@ _SECURITY = (
 )
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
-_ASKED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Prefer, Traceparent, Last-Event-ID"
+_ASKED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Prefer, Traceparent, Last-Event-ID, X-CSRF-Token"
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application. *is_local*: nobody is asked who they are."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, *, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, *, access_log: bool, is_local: bool) -> None:
         self._app = app
-        self._hosts = None if settings.api_tokens else {*_LOCAL, settings.host.lower()}
+        self._hosts = {*_LOCAL, settings.host.lower()} if is_local else None
         self._origins = frozenset(settings.cors_origins)
         self._access_log = access_log
 
@@ -81,7 +81,8 @@ class Guard:
         if origin is None:
             from_elsewhere = site == b"cross-site" and mode != b"navigate"
         else:
-            from_elsewhere = not self._is_listed(origin) and urlsplit(origin).netloc != host
+            ours = site == b"same-origin" or urlsplit(origin).netloc == host  # a proxy may have changed the Host
+            from_elsewhere = not ours and not self._is_listed(origin)
         return Problem(403, "The origin of this page is not listed in QW_CORS_ORIGINS") if from_elsewhere else None
 
 

@@ -16,11 +16,11 @@ from qw.client import Client
 from qw.config import Role
 from qw.core.errors import Invalid, TimedOut
 from qw.core.ids import parse_id
+from qw.web.callers import Caller
 from qw.web.errors import Problem
 from qw.web.fields import Form
+from qw.web.shown import Shown
 from qw.web.site import Site
-
-ANYBODY = "http"  # who calls where no tokens are set
 
 # The API that qw took over, and what probes and scrapers ask, with parameters of their own.
 _DOCUMENTED = re.compile(
@@ -44,7 +44,7 @@ class Request(Generic[Body, Query]):
     scope: Scope
     body: Body
     query: Query
-    caller: str  # the name of the token that was given, where tokens are set
+    caller: Caller
 
     @property
     def client(self) -> Client:
@@ -55,6 +55,21 @@ class Request(Generic[Body, Query]):
         """The variable parts of the path by name."""
         parts: dict[str, str] = self.scope["path_params"]
         return parts
+
+    @property
+    def shown(self) -> Shown:
+        """How much of payloads and results the answer shows."""
+        return Shown.HIDDEN if self.site.settings.hide_payloads else Shown.MASKED
+
+    def shown_to_operators(self, *, reveal: bool) -> Shown:
+        """The same; all of it for an operator who wants it to be *revealed*. Raise Problem 403 for others."""
+        if not reveal:
+            return self.shown
+        if not self.caller.may(Role.OPERATOR):
+            raise Problem(403, f"{self.caller.name} has the role {self.caller.role}; reveal requires operator")
+        if self.site.settings.hide_payloads:
+            raise Problem(403, "Payloads are hidden here (QW_HIDE_PAYLOADS)")
+        return Shown.REVEALED
 
     def id(self, noun: str = "Task", name: str = "id") -> UUID:
         """The id in the path. Raise Problem when it is none."""
@@ -141,7 +156,9 @@ def get(path: str, handler: Handler, out: Any, *, role: Role | None = Role.VIEWE
     return Route(method="GET", path=path, handler=handler, out=out, status=200, role=role, **more)
 
 
-def post(path: str, handler: Handler, out: Any, *, status: int = 201, role: Role = Role.OPERATOR, **more: Any) -> Route:
+def post(
+    path: str, handler: Handler, out: Any, *, status: int = 201, role: Role | None = Role.OPERATOR, **more: Any
+) -> Route:
     return Route(method="POST", path=path, handler=handler, out=out, status=status, role=role, **more)
 
 

@@ -8,12 +8,13 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from qw.client.runs import RunDetails
-from qw.core.task.masking import masked, masked_error
+from qw.core.task.masking import masked_error
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.store.runs import StoredRun, StoredStep
 from qw.web.fields import Id, Stamp
 from qw.web.route import Request
 from qw.web.serializers import stamp, stamp_or_none
+from qw.web.shown import Shown
 
 
 class StepEntity(TypedDict):
@@ -45,15 +46,15 @@ class RunWithSteps(RunEntity):
     steps: list[StepEntity]
 
 
-def run_entity(run: StoredRun) -> RunEntity:
+def run_entity(run: StoredRun, shown: Shown) -> RunEntity:
     return {
         "id": str(run.id),
         "workflow": run.workflow,
         "workflowId": str(run.workflow_id),
         "status": run.status,
         "detail": run.detail,
-        "input": run.input,
-        "output": run.output,
+        "input": shown.object(run.input),
+        "output": shown.json(run.output),
         "error": masked_error(run.error),
         "createdAt": stamp(run.created_at),
         "startedAt": stamp_or_none(run.started_at),
@@ -61,18 +62,18 @@ def run_entity(run: StoredRun) -> RunEntity:
     }
 
 
-def with_steps(found: RunDetails) -> RunWithSteps:
-    return {**run_entity(found.run), "steps": [_step(step) for step in found.steps]}
+def with_steps(found: RunDetails, shown: Shown) -> RunWithSteps:
+    return {**run_entity(found.run, shown), "steps": [_step(step, shown) for step in found.steps]}
 
 
-def _step(step: StoredStep) -> StepEntity:
+def _step(step: StoredStep, shown: Shown) -> StepEntity:
     return {
         "id": step.step,
         "type": step.type,
         "status": step.status,
         "taskId": str(step.task_id) if step.task_id else None,
         "error": masked_error(step.error),
-        "result": masked(step.result),
+        "result": shown.json(step.result),
         "startedAt": stamp(step.started_at),
         "finishedAt": stamp_or_none(step.finished_at),
     }
@@ -81,4 +82,4 @@ def _step(step: StoredStep) -> StepEntity:
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> RunWithSteps | None:
     """The run once it is over, if the caller prefers to wait and it ends by then."""
     ended = await call.in_time(lambda longest: call.client.runs.wait(id, timeout=longest))
-    return with_steps(ended) if ended else None
+    return with_steps(ended, call.shown) if ended else None

@@ -11,13 +11,14 @@ from typing_extensions import TypedDict
 
 from qw.client import Client
 from qw.core.task import FILED_UNDER, Status, Task
-from qw.core.task.masking import masked, masked_error, masked_object
+from qw.core.task.masking import masked_error
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import RunStatus
 from qw.store.tasks import LogLine
 from qw.store.workflows import FiledWorkflow
 from qw.web.errors import Problem
 from qw.web.fields import Id, Stamp
+from qw.web.shown import Shown
 
 RELATIONS = ("workflow", "logs")
 SCHEDULED_AT = "scheduledAt"  # the header that remembers it once the task has left the waiting room
@@ -77,6 +78,11 @@ def stamp_or_none(at: datetime | None) -> str | None:
     return None if at is None else stamp(at)
 
 
+def stamp_of_seconds(at: float) -> str:
+    """Of seconds since 1970."""
+    return stamp(datetime.fromtimestamp(at, UTC))
+
+
 def relations(text: str | None) -> frozenset[str]:
     """The relations named in *text*, with commas between them. Raise Problem for others."""
     named = frozenset(text.split(",") if text else ())
@@ -85,41 +91,43 @@ def relations(text: str | None) -> frozenset[str]:
     return named
 
 
-async def entities(client: Client, tasks: Sequence[Task], relations: Collection[str] = ()) -> list[TaskEntity]:
+async def entities(
+    client: Client, tasks: Sequence[Task], relations: Collection[str] = (), *, shown: Shown
+) -> list[TaskEntity]:
     """*tasks* with what stands elsewhere about them: their workflows and last errors, and the *relations* asked for."""
     under = await client.tasks.workflow_ids(tasks)
     errors = await client.tasks.last_errors(tasks)
-    shown = [_task(task, under.get(task.id), errors.get(task.id)) for task in tasks]
+    made = [_task(task, under.get(task.id), errors.get(task.id), shown) for task in tasks]
     if "workflow" in relations:
         found = await client.workflows.by_ids(set(under.values()))
-        for task, one in zip(tasks, shown, strict=True):
+        for task, one in zip(tasks, made, strict=True):
             workflow = found.get(under[task.id]) if task.id in under else None
             one["workflow"] = workflow_entity(workflow) if workflow else None
     if "logs" in relations:
         lines = await client.tasks.first_logs([task.id for task in tasks])
-        for task, one in zip(tasks, shown, strict=True):
+        for task, one in zip(tasks, made, strict=True):
             one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
-    return shown
+    return made
 
 
-async def entity(client: Client, task: Task, relations: Collection[str] = ()) -> TaskEntity:
-    return (await entities(client, [task], relations))[0]
+async def entity(client: Client, task: Task, relations: Collection[str] = (), *, shown: Shown) -> TaskEntity:
+    return (await entities(client, [task], relations, shown=shown))[0]
 
 
-def _task(task: Task, workflow: UUID | None, last_error: str | None) -> TaskEntity:
+def _task(task: Task, workflow: UUID | None, last_error: str | None, shown: Shown) -> TaskEntity:
     return {
         "id": str(task.id),
         "createdAt": stamp(task.created_at),
         "updatedAt": stamp(task.finished_at or task.started_at or task.created_at),
         "deletedAt": None,
         "type": task.type,
-        "payload": masked_object(_merged(task.payload, task.result)),
+        "payload": shown.object(_merged(task.payload, task.result)),
         "status": task.status,
         "retries": task.retries,
         "maxRetries": task.max_retries,
         "error": masked_error(task.error or last_error),
         "scheduledAt": _scheduled_at(task),
-        "result": masked(task.result),
+        "result": shown.json(task.result),
         "queue": task.queue,
         "priority": task.priority,
         "attempt": task.attempt,
@@ -177,6 +185,7 @@ __all__ = [
     "log_entity",
     "relations",
     "stamp",
+    "stamp_of_seconds",
     "stamp_or_none",
     "workflow_entity",
 ]

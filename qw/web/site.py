@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from qw.client import Client
 from qw.client.lookups import Lookups
-from qw.config import Settings
+from qw.config import Role, Settings
 from qw.core.errors import Invalid, QwError, Unreachable, guess
 from qw.store.events import RelayState
 from qw.store.workers import WorkerRow
 from qw.web.cache import Fresh
+from qw.web.callers import ANYBODY, Authenticate, Caller, known_caller, nobody
+from qw.web.errors import Problem
 from qw.web.guesses import Guesses
 from qw.web.memory import Trimmer
 from qw.web.metrics import exposition
@@ -48,10 +54,14 @@ class ProcessHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class WebOptions:
-    """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request."""
+    """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request.
+
+    ``read_only``: refuse whatever changes something.
+    """
 
     seeder: bool = False
     access_log: bool = False
+    read_only: bool = False
     process: ProcessHealth = ProcessHealth()
     thresholds: Thresholds = Thresholds()
 
@@ -75,11 +85,19 @@ class Site:
     ``readers`` counts those who read events at the moment; ``closing`` is set when the server is about to stop.
     """
 
-    def __init__(self, client: Client, settings: Settings, options: WebOptions, table: tuple[Route, ...]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        options: WebOptions,
+        table: tuple[Route, ...],
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.client = client
         self.settings = settings
         self.options = options
         self.table = table
+        self.authenticate = authenticate
         self.lookups = Lookups(client)
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.health = Fresh(self._look)
@@ -90,6 +108,37 @@ class Site:
         self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, self.requests))
         self._types: frozenset[str] = frozenset()
+
+    async def caller(self, scope: Scope, role: Role) -> Caller:
+        """Who asks. Raise Problem unless they may do what *role* may: 401, 403, 429."""
+        caller = await self._any_caller(scope)
+        if caller is None:
+            raise nobody()
+        if self.options.read_only and role is not Role.VIEWER:
+            raise Problem(403, "This server is read-only")
+        if not caller.may(role):
+            who = "The token" if self.authenticate is None else "The user"
+            raise Problem(403, f"{who} {caller.name} has the role {caller.role}; this route requires {role}")
+        return caller
+
+    async def caller_if_known(self, scope: Scope) -> Caller | None:
+        """Who asks; None for somebody who has yet to log in."""
+        try:
+            return await self._any_caller(scope)
+        except Problem as problem:
+            if problem.status != 401:
+                raise
+            return None
+
+    async def _any_caller(self, scope: Scope) -> Caller | None:
+        if self.authenticate is not None:
+            found = self.authenticate(HTTPConnection(scope))
+            caller = await found if isawaitable(found) else found
+        elif self.settings.api_tokens:
+            caller = known_caller(scope, self.settings.api_tokens, self.guesses)
+        else:
+            caller = ANYBODY
+        return replace(caller, role=Role.VIEWER) if caller and self.options.read_only else caller
 
     async def check_type(self, type: str) -> None:
         """Raise Invalid for a type that no worker has ever registered. Asks the database only about what is new."""

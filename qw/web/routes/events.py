@@ -19,6 +19,7 @@ from qw.store.events import LoggedEvent
 from qw.web.errors import Problem
 from qw.web.fields import Form
 from qw.web.route import Request, get
+from qw.web.shown import Shown
 
 BATCH = 200  # events that are read at once, at most
 FIRST_BATCH = 8
@@ -69,7 +70,7 @@ async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[
             if time.monotonic() - listened > LISTEN_SECONDS:
                 await _listen(call)
                 listened = time.monotonic()
-            frames = deque((event.id, _frame(event)) for event in await _news(call, place, count))
+            frames = deque((event.id, _frame(event, call.shown)) for event in await _news(call, place, count))
             is_full, has_told = len(frames) == count, bool(frames)
             count = next_count(count, [len(frame) for _, frame in frames])
             while frames:
@@ -109,9 +110,9 @@ async def _news(call: Request[None, EventQuery], place: int, count: int) -> list
         return []
 
 
-def _frame(event: LoggedEvent) -> bytes:
+def _frame(event: LoggedEvent, shown: Shown) -> bytes:
     """Encode one event. JSON on one line contains no line break, so no value can start another field."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), orjson.dumps(event.body))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), orjson.dumps(shown.event(event.body)))
 
 
 ROUTES = (get("/api/events", stream, str, query=EventQuery, media=_MEDIA),)

@@ -85,7 +85,7 @@ async def find(call: Request[None, None]) -> Queues:
 
 async def pause(call: Request[None, None]) -> MessageAnswer:
     """Pause a queue: no tasks are claimed from it; running tasks continue."""
-    await call.client.queues.pause(call.path["name"], by=call.caller)
+    await call.client.queues.pause(call.path["name"], by=call.caller.name)
     return {"message": f"Queue {call.path['name']} paused"}
 
 

@@ -19,6 +19,7 @@ from qw.web.fields import Id, wrong
 from qw.web.route import Request, post
 from qw.web.routes.invoice import WORKFLOW, InvoiceForm
 from qw.web.serializers import TaskEntity, stamp
+from qw.web.shown import Shown
 
 _INVALID = "Invalid cron expression format"
 
@@ -62,7 +63,7 @@ async def create(call: Request[RecurringTaskForm, None]) -> TaskEntity:
     """Create a task at every tick of a cron expression, in UTC. Cancelling the returned task ends the recurrence."""
     await check(call, call.body)
     id = await _add(call, TaskTarget(type=call.body.type, payload=call.body.payload))
-    return _entity(await call.client.schedules.get(id))
+    return _entity(await call.client.schedules.get(id), call.shown)
 
 
 async def create_invoice(call: Request[RecurringInvoiceForm, None]) -> RecurringStart:
@@ -83,7 +84,7 @@ async def create_invoice(call: Request[RecurringInvoiceForm, None]) -> Recurring
 async def entity_of(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
     """The recurring task with this id, or None."""
     try:
-        return _entity(await call.client.schedules.get(id))
+        return _entity(await call.client.schedules.get(id), call.shown)
     except NotFound:
         return None
 
@@ -104,7 +105,7 @@ async def _add(call: Request[Any, Any], target: Target) -> UUID:
     return id
 
 
-def _entity(stored: StoredSchedule) -> TaskEntity:
+def _entity(stored: StoredSchedule, shown: Shown) -> TaskEntity:
     target, under = stored.schedule.target, stored.schedule.filed_under
     task = target if isinstance(target, TaskTarget) else TaskTarget(type="fetch_orders", payload=target.input)
     return {
@@ -113,7 +114,7 @@ def _entity(stored: StoredSchedule) -> TaskEntity:
         "updatedAt": stamp(stored.updated_at),
         "deletedAt": None,
         "type": task.type,
-        "payload": {**task.payload, "cronExpression": stored.schedule.cron, "isRecurring": True},
+        "payload": {**shown.object(task.payload), "cronExpression": stored.schedule.cron, "isRecurring": True},
         "status": Status.PENDING,
         "retries": 0,
         "maxRetries": task.max_retries or 3,

@@ -29,6 +29,12 @@ class RunQuery(Form):
     cursor: UUID = LAST_ID
 
 
+class RunDetailsQuery(Form):
+    """``reveal``: with the values that look secret; for operators."""
+
+    reveal: bool = False
+
+
 class SignalForm(Form):
     """``payload`` is any JSON value. ``by`` is ignored if access tokens are configured."""
 
@@ -83,14 +89,14 @@ async def find(call: Request[None, RunQuery]) -> RunPage:
         workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor
     )
     return {
-        "runs": [run_entity(run) for run in found],
+        "runs": [run_entity(run, call.shown) for run in found],
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
     }
 
 
-async def show(call: Request[None, None]) -> RunWithSteps:
+async def show(call: Request[None, RunDetailsQuery]) -> RunWithSteps:
     """Get a run with its steps, in start order."""
-    return with_steps(await _the_run(call))
+    return with_steps(await _the_run(call), call.shown_to_operators(reveal=call.query.reveal))
 
 
 async def why(call: Request[None, None]) -> Reasons:
@@ -149,13 +155,13 @@ async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
 
 def _who(call: Request[Any, None]) -> str:
     """The name to record: that of the access token, which cannot be forged; without tokens the given one."""
-    return call.caller if call.site.settings.api_tokens else call.body.by or call.caller
+    return call.caller.name if call.caller.is_known else call.body.by or call.caller.name
 
 
 async def cancel(call: Request[None, None]) -> MessageAnswer:
     """Cancel a run: no step starts any more, running steps are asked to stop."""
     found = await _the_run(call)
-    await call.client.runs.cancel(found.run.id, by=call.caller)
+    await call.client.runs.cancel(found.run.id, by=call.caller.name)
     return {"message": "Run cancellation requested"}
 
 
@@ -169,7 +175,7 @@ async def _the_run(call: Request[Any, Any]) -> RunDetails:
 
 ROUTES = (
     get("/api/runs", find, RunPage, query=RunQuery),
-    get("/api/runs/{id}", show, RunWithSteps, errors=(404,)),
+    get("/api/runs/{id}", show, RunWithSteps, query=RunDetailsQuery, errors=(404,)),
     get("/api/runs/{id}/graph", graph, Graph, query=GraphQuery, errors=(404,)),
     get("/api/runs/{id}/why", why, Reasons, errors=(404,)),
     post("/api/runs/{id}/signal", signal, MessageAnswer, body=SignalForm, errors=(404, 409)),

@@ -16,12 +16,12 @@ class ScheduledTaskForm(NewTaskForm):
 async def schedule(call: Request[ScheduledTaskForm, None]) -> TaskEntity:
     """Create a task that runs once, at a given time, or immediately if that time has passed."""
     id = await enqueued(call, call.body, run_at=moment(call.body.scheduled_at))
-    return await entity(call.client, await the_task(call, id))
+    return await entity(call.client, await the_task(call, id), shown=call.shown)
 
 
 async def scheduled(call: Request[None, None]) -> list[TaskEntity]:
     """List tasks with a future start time, earliest first, at most 1,000."""
-    return await entities(call.client, await call.client.tasks.scheduled())
+    return await entities(call.client, await call.client.tasks.scheduled(), shown=call.shown)
 
 
 ROUTES = (

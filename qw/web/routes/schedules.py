@@ -20,6 +20,7 @@ from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Stamp, Switch, T
 from qw.web.route import Request, delete, get, post
 from qw.web.routes.tasks import MessageAnswer
 from qw.web.serializers import stamp, stamp_or_none
+from qw.web.shown import Shown
 
 _DOCUMENT = {"payload": "with", "input": "with"}  # what the form calls otherwise than a file of definitions
 
@@ -155,21 +156,21 @@ async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
     if isinstance(schedule.target, TaskTarget) and schedule.target.is_program:
         raise Problem(400, "Over HTTP, only declared commands can be run: argv, run and shell are not accepted")
     id, _ = await call.client.schedules.add(schedule, id=id_of_key(call), replace=call.body.replace)
-    return _entity(await call.client.schedules.get(id))
+    return _entity(await call.client.schedules.get(id), call.shown)
 
 
 async def find(call: Request[None, PageQuery]) -> SchedulePage:
     """List schedules in name order, starting after the name ``after``."""
     found = await call.client.schedules.page(after=call.query.after, limit=call.query.limit)
     return {
-        "schedules": [_entity(stored) for stored in found],
+        "schedules": [_entity(stored, call.shown) for stored in found],
         "nextCursor": found[-1].name if len(found) == call.query.limit else None,
     }
 
 
 async def show(call: Request[None, None]) -> ScheduleEntity:
     """Get a schedule by name."""
-    return _entity(await call.client.schedules.get(call.path["name"]))
+    return _entity(await call.client.schedules.get(call.path["name"]), call.shown)
 
 
 async def next_ticks(call: Request[None, NextQuery]) -> Ticks:
@@ -219,7 +220,7 @@ async def remove(call: Request[None, None]) -> MessageAnswer:
     return {"message": f"Schedule {call.path['name']} removed"}
 
 
-def _entity(stored: StoredSchedule) -> ScheduleEntity:
+def _entity(stored: StoredSchedule, shown: Shown) -> ScheduleEntity:
     schedule, target = stored.schedule, stored.schedule.target
     task, run = (target, None) if isinstance(target, TaskTarget) else (None, target)
     return {
@@ -232,9 +233,9 @@ def _entity(stored: StoredSchedule) -> ScheduleEntity:
         "at": stamp_or_none(schedule.at),
         "timezone": schedule.timezone,
         "type": task.type if task else None,
-        "payload": task.payload if task else None,
+        "payload": shown.object(task.payload) if task else None,
         "workflow": run.workflow if run else None,
-        "input": run.input if run else None,
+        "input": shown.object(run.input) if run else None,
         "misfire": schedule.misfire,
         "windowSeconds": None if schedule.window is None else schedule.window.total_seconds(),
         "cap": schedule.cap,

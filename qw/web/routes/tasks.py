@@ -42,8 +42,11 @@ class TaskQuery(Form):
         return Filter(status=self.status, type=self.type, queue=self.queue, since=self.since, until=self.until)
 
 
-class RelationsQuery(Form):
+class TaskDetailsQuery(Form):
+    """``reveal``: with the values that look secret; for operators."""
+
     relations: Relations = None
+    reveal: bool = False
 
 
 class CancelQuery(Form):
@@ -136,7 +139,7 @@ async def create(call: Request[TaskForm, None]) -> Created | TaskEntity:
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
     """The final task, if the caller asked to wait and it ends in time; else None."""
     ended = await call.in_time(lambda longest: call.client.wait([id], timeout=longest))
-    return await entity(call.client, ended[0]) if ended else None
+    return await entity(call.client, ended[0], shown=call.shown) if ended else None
 
 
 async def find(call: Request[None, TaskQuery]) -> TaskPage:
@@ -150,7 +153,7 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
         await call.site.check_type(query.type)
     total = await call.client.tasks.count(query.filter(), under=query.workflow_id)
     page: TaskPage = {
-        "tasks": await entities(call.client, found, wanted),
+        "tasks": await entities(call.client, found, wanted, shown=call.shown),
         "total": total.count,
         "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
     }
@@ -159,11 +162,11 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
     return page
 
 
-async def show(call: Request[None, RelationsQuery]) -> TaskEntity:
+async def show(call: Request[None, TaskDetailsQuery]) -> TaskEntity:
     """Get a task; with ``relations=workflow,logs`` also its workflow and the first lines of its log."""
     wanted, id = relations(call.query.relations), call.id()
     if task := await call.site.lookups.get(id):
-        return await entity(call.client, task, wanted)
+        return await entity(call.client, task, wanted, shown=call.shown_to_operators(reveal=call.query.reveal))
     if recurring := await entity_of(call, id):
         return recurring
     raise Problem(404, NOT_FOUND.format(id), code="not_found")
@@ -265,7 +268,7 @@ ROUTES = (
     *_both(get("/api/task", find, TaskPage, query=TaskQuery)),
     *_both(post("/api/task/retry", retry_many, BulkDone, body=BulkForm)),
     *_both(post("/api/task/cancel", cancel_many, BulkDone, body=BulkForm)),
-    *_both(get("/api/task/{id}", show, TaskEntity, query=RelationsQuery, errors=(404,))),
+    *_both(get("/api/task/{id}", show, TaskEntity, query=TaskDetailsQuery, errors=(404,))),
     *_both(post("/api/task/{id}/retry", retry, MessageAnswer, errors=(404,))),
     *_both(post("/api/task/{id}/cancel", cancel, MessageAnswer, query=CancelQuery, errors=(404,))),
     *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409), keyed=True)),

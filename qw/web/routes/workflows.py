@@ -242,7 +242,7 @@ def _is_in_progress(progress: WorkflowProgress) -> bool:
 async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
     """Get a workflow with its newest tasks, at most 1,000."""
     progress = await call.client.workflows.progress(call.id("Workflow"))
-    shown = await entities(call.client, progress.tasks)
+    shown = await entities(call.client, progress.tasks, shown=call.shown)
     return {
         "message": "Workflow with tasks retrieved successfully",
         "workflow": {**workflow_entity(progress.workflow), "tasks": shown},

@@ -1,0 +1,41 @@
+"""How much of payloads and results an answer shows."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from qw.core.task.masking import masked, masked_object
+from qw.core.task.payload import Json, JsonObject
+
+_CONTENT = ("payload", "result", "input", "output")  # members of an event's data
+
+
+class Shown(Enum):
+    MASKED = "masked"  # without what looks secret
+    REVEALED = "revealed"
+    HIDDEN = "hidden"  # nothing of it
+
+    def json(self, value: Json) -> Json:
+        match self:
+            case Shown.REVEALED:
+                return value
+            case Shown.HIDDEN:
+                return None
+            case Shown.MASKED:
+                return masked(value)
+
+    def object(self, value: JsonObject) -> JsonObject:
+        match self:
+            case Shown.REVEALED:
+                return value
+            case Shown.HIDDEN:
+                return {}
+            case Shown.MASKED:
+                return masked_object(value)
+
+    def event(self, body: JsonObject) -> JsonObject:
+        """The body of an event, which was masked when it was made."""
+        data = body.get("data")
+        if self is not Shown.HIDDEN or not isinstance(data, dict):
+            return body
+        return {**body, "data": {name: value for name, value in data.items() if name not in _CONTENT}}
