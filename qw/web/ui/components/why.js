@@ -1,0 +1,36 @@
+/** Why a task or a run is where it is, the strongest reason first, with what can be done about it. */
+import { get } from "../lib/api.js";
+import { html } from "../lib/html.js";
+import { useResource } from "../lib/resource.js";
+import { Command } from "./bits.js";
+import { Icon } from "./icon.js";
+
+const TONES = { completed: "green", failed: "red", cancelled: "gray", processing: "blue", running: "blue" };
+const COMMAND = /\bqw [a-z][^;]*/;
+
+export function Why({ path, status }) {
+  const why = useResource((options) => get(path, {}, options), [path]);
+  const reasons = why.data?.reasons ?? [];
+  if (reasons.length === 0) return null;
+  return html`<div class="banner tone-${TONES[status] ?? "amber"}" role="status">
+    <${Icon} name=${status === "completed" ? "check" : status === "failed" ? "warning" : "info"} />
+    <div class="stack tight">${reasons.map((reason) => html`<${Reason} key=${reason.code} reason=${reason} />`)}</div>
+  </div>`;
+}
+
+function Reason({ reason }) {
+  return html`<div class="wrap">
+    <p dir="auto">${capital(reason.text)}</p>
+    ${reason.advice && html`<${Advice} text=${reason.advice} />`}
+  </div>`;
+}
+
+/** Sentences with commands in them, each to be copied. */
+export function Advice({ text }) {
+  return text.split("; ").map((part) => {
+    const command = COMMAND.exec(part)?.[0];
+    return html`<div class="row flow muted small">${command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : part}</div>`;
+  });
+}
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,0 +1,22 @@
+/** The types that `/api/events` names; a browser hears only those that it asks for by name. */
+export const EVENT_TYPES = [
+  "task.created",
+  "task.started",
+  "task.progressed",
+  "task.completed",
+  "task.failed",
+  "task.retrying",
+  "task.cancelled",
+  "task.rescued",
+  "workflow.run.started",
+  "workflow.run.completed",
+  "workflow.run.failed",
+  "workflow.run.cancelled",
+  "schedule.fired",
+  "schedule.skipped",
+  "schedule.late",
+  "queue.paused",
+  "queue.resumed",
+  "worker.up",
+  "worker.lost",
+];

@@ -1,0 +1,50 @@
+/** Keys: each screen says what its letters do; `g` begins a jump. Nothing is taken from fields and dialogs. */
+import { useEffect } from "./html.js";
+
+const bindings = []; // the last one that knows a key has it
+let prefix = null;
+let prefixTimer = null;
+
+/** Bind `{key: {about, run}}` while the component is shown; two letters with a space are typed one after the other. */
+export function useKeys(keys) {
+  useEffect(() => {
+    bindings.push(keys);
+    return () => bindings.splice(bindings.indexOf(keys), 1);
+  });
+}
+
+/** All keys that do something now, as `[key, about]`. */
+export function knownKeys() {
+  const found = new Map();
+  for (const keys of bindings) for (const [key, { about }] of Object.entries(keys)) if (about) found.set(key, about);
+  return [...found];
+}
+
+export function startKeyboard() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const key = prefix ? `${prefix} ${event.key}` : event.key;
+    setPrefix(null);
+    const binding = bindings.findLast((keys) => key in keys);
+    if (binding) {
+      if (binding[key].run(event) !== false) event.preventDefault();
+    } else if (bindings.some((keys) => Object.keys(keys).some((known) => known.startsWith(`${event.key} `)))) {
+      setPrefix(event.key);
+    }
+  });
+}
+
+function setPrefix(value) {
+  prefix = value;
+  clearTimeout(prefixTimer);
+  if (value) prefixTimer = setTimeout(() => (prefix = null), 1200);
+}
+
+function isTyping(element) {
+  return element.isContentEditable || /^(TEXTAREA|SELECT)$/.test(element.tagName) || isTextInput(element);
+}
+
+function isTextInput(element) {
+  return element.tagName === "INPUT" && !/^(checkbox|radio|button|submit|range)$/.test(element.type);
+}

@@ -1,0 +1,87 @@
+/**
+ * A page of tasks whose rows stay where they are: rows change in place, those that do not match any more stay dimmed,
+ * and new ones wait above until the reader asks for them.
+ */
+import { get } from "./api.js";
+import { effect, useCallback, useEffect, useRef, useState } from "./html.js";
+import { beat } from "./live.js";
+
+export const PAGE = 50;
+
+const LOADING = { rows: null, gone: new Set(), newer: 0, isMoreNew: false, error: null, isLoading: true };
+
+export function usePageOfTasks(q, cursor) {
+  const [state, setState] = useState(LOADING);
+  const asked = useRef({ abort: null, key: "" });
+  const key = `${q}\n${cursor ?? ""}`;
+
+  const load = useCallback(async (isFresh) => {
+    const [query, before] = asked.current.key.split("\n");
+    asked.current.abort?.abort();
+    const abort = (asked.current.abort = new AbortController());
+    try {
+      const answer = await get("api/search/tasks", { q: query, cursor: before, limit: PAGE }, { signal: abort.signal });
+      if (abort.signal.aborted) return;
+      setState((shown) => (isFresh || shown.rows === null || shown.key !== asked.current.key ? fresh(answer, asked.current.key) : merged(shown, answer, before)));
+    } catch (error) {
+      if (!abort.signal.aborted) setState((shown) => ({ ...shown, error, isLoading: false }));
+    } finally {
+      if (asked.current.abort === abort) asked.current.abort = null;
+    }
+  }, []);
+
+  useEffect(() => {
+    asked.current.key = key;
+    setState((shown) => ({ ...shown, isLoading: true, error: null }));
+    load(true);
+    return () => asked.current.abort?.abort();
+  }, [key]);
+
+  useEffect(() => {
+    let isFirst = true;
+    return effect(() => {
+      beat.value;
+      if (!isFirst && asked.current.abort === null) load(false);
+      isFirst = false;
+    });
+  }, []);
+
+  return { ...state, isStale: state.rows !== null && state.key !== key, reload: () => load(true), update: () => load(false) };
+}
+
+function fresh(answer, key) {
+  return {
+    key,
+    rows: answer.tasks,
+    gone: new Set(),
+    newer: 0,
+    isMoreNew: false,
+    count: answer.count,
+    isEstimate: answer.countIsEstimate,
+    nextCursor: answer.nextCursor,
+    error: null,
+    isLoading: false,
+    at: Date.now(),
+  };
+}
+
+function merged(shown, answer, before) {
+  const found = new Map(answer.tasks.map((task) => [task.id, task]));
+  const newest = shown.rows[0]?.id ?? "";
+  const isNew = (task) => !before && task.id > newest;
+  const newer = answer.tasks.filter(isNew).length;
+  if (newest === "" && newer) return fresh(answer, shown.key); // nothing was there that could jump
+  const oldest = answer.tasks.length < PAGE ? "" : answer.tasks.at(-1).id;
+  return {
+    ...shown,
+    rows: shown.rows.map((task) => found.get(task.id) ?? task),
+    gone: new Set(shown.rows.filter((task) => !found.has(task.id) && task.id >= oldest).map((task) => task.id)),
+    newer,
+    isMoreNew: newer === PAGE,
+    count: answer.count,
+    isEstimate: answer.countIsEstimate,
+    error: null,
+    isLoading: false,
+    at: Date.now(),
+  };
+}

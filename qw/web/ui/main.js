@@ -1,0 +1,24 @@
+/** Start: who looks, then the shell, the clock, the keys and the live updates. */
+import { loadSession } from "./lib/session.js";
+import { html, render } from "./lib/html.js";
+import { startKeyboard } from "./lib/keyboard.js";
+import { start as startLive } from "./lib/live.js";
+import { startClock } from "./lib/now.js";
+import { Shell, StartFailure } from "./components/shell.js";
+
+const root = document.getElementById("app");
+
+async function main() {
+  try {
+    await loadSession();
+  } catch (error) {
+    render(html`<${StartFailure} error=${error} onRetry=${main} />`, root);
+    return;
+  }
+  render(html`<${Shell} />`, root);
+}
+
+startClock();
+startKeyboard();
+startLive();
+main();
