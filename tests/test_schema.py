@@ -32,7 +32,7 @@ def keys(name: str) -> set[str]:
     ("name", "known"),
     [
         ("workflow", WORKFLOW_KEYS),
-        ("step", {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS}),
+        ("step", {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS, "switch"}),
         ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS}),
         ("schedule", document._KEYS),
         ("command", commands._KEYS),

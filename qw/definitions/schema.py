@@ -16,6 +16,7 @@ from qw.core.workflow.foreach import MAX_ITEMS
 from qw.core.workflow.inputs import TYPES
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.step_kinds import StepKind
+from qw.core.workflow.switch import MAX_CASES
 from qw.core.workflow.task_template import WORK_KEYS
 
 EDITOR_LINE = "# yaml-language-server: $schema="
@@ -24,6 +25,7 @@ _NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 _ANYTHING: JsonObject = {}
 _TEXT: JsonObject = {"type": "string"}
 _OBJECT: JsonObject = {"type": "object"}
+_TYPES = [kind for kind in StepKind if kind not in (StepKind.TASK, StepKind.SWITCH)]
 _FLAG: JsonObject = {"type": ["boolean", "null"]}
 
 
@@ -102,9 +104,7 @@ def _shared() -> JsonObject:
     )
     return {
         "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"},
-        "type": _about(
-            f"A task type, or one of {', '.join(kind for kind in StepKind if kind is not StepKind.TASK)}", _TEXT
-        ),
+        "type": _about(f"A task type, or one of {', '.join(_TYPES)}", _TEXT),
         "run": _about("Shell script; pass values through env", _TEXT),
         "shell": _shell(),
         "with": _about("Payload; may contain expressions: ${{ … }}", {"type": ["object", "null"]}),
@@ -144,6 +144,7 @@ def _step() -> JsonObject:
             "needs": needs,
             "depends": needs,
             "run_if": _about("Outcome of the needed steps for which this step starts", {"enum": [*RunIf, None]}),
+            "switch": _switch(),
             "continue_on_error": _about("If the step fails, the run continues as if it had not", {"type": "boolean"}),
             "compensate": _about("Undoes the step if the run fails later", {"$ref": "#/$defs/compensation"}),
             "foreach": _about("Run the step once for each item of this list", {"type": ["array", "string", "null"]}),
@@ -151,6 +152,22 @@ def _step() -> JsonObject:
             "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
         },
         required=["id"],
+    )
+
+
+def _switch() -> JsonObject:
+    steps: JsonObject = {"$ref": "#/$defs/names"}
+    condition: JsonObject = {"type": ["string", "boolean"]}
+    cases: JsonObject = {
+        "anyOf": [
+            _closed({"if": condition, "then": steps}, required=["if", "then"]),
+            _closed({"when": condition, "then": steps}, required=["when", "then"]),
+            _closed({"else": steps}, required=["else"]),
+        ]
+    }
+    return _about(
+        "Cases that name steps: those of the first case that holds run, the steps of all other cases are skipped",
+        {"type": "array", "minItems": 1, "maxItems": MAX_CASES, "items": cases},
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from qw.client import Client
 from qw.core.task import Status
 from qw.store.connection import Connection
 from qw.store.runs import workflows
 from tests.client.driving import Driver, begun, kept, step
-from tests.given import until_somebody_waits
+from tests.given import expect_whole, until_somebody_waits
 
 
 async def test_progress_tells_of_one_moment(conn: Connection, other: Connection, url: str) -> None:
@@ -29,3 +30,29 @@ async def test_progress_tells_of_one_moment(conn: Connection, other: Connection,
 
     assert (during.counts[Status.COMPLETED], during.total, during.to_come, during.open_runs) == (1, 1, 1, 1)
     assert (after.counts[Status.COMPLETED], after.total, after.to_come, after.open_runs) == (2, 2, 0, 0)
+
+
+async def test_the_steps_that_a_switch_chose_run_and_the_choice_is_kept(conn: Connection) -> None:
+    cases: Any = [
+        {"if": "steps.ask.result.kind == 'card'", "then": ["card", "audit"]},
+        {"else": "refuse"},
+    ]
+    await kept(
+        conn,
+        step("ask", **{"with": {"kind": "${{ input.kind }}"}}),
+        {"id": "route", "needs": "ask", "switch": cases},
+        *map(step, ("card", "audit", "refuse")),
+        step("receipt", "card", "refuse"),
+        input={"kind": "string"},
+    )
+    driver = Driver(conn=conn)
+
+    by_card, refused = await begun(conn, given={"kind": "card"}), await begun(conn, given={"kind": "x"})
+    await driver.finish(by_card)
+    await driver.finish(refused)
+
+    assert [name for name, status in (await driver.statuses(by_card)).items() if status == "skipped"] == ["refuse"]
+    assert (await driver.steps(by_card))["route"].result == ["card", "audit"]
+    assert (await driver.steps(refused))["card"].error == "switch route chose refuse"
+    assert driver.done.count("receipt") == 2
+    await expect_whole(conn)

@@ -160,6 +160,8 @@ def _notes(step: ShownStep) -> Iterator[str]:
         yield step.error
     if step.status is StepStatus.RUNNING:
         yield from _waits(step)
+    if step.type == StepKind.SWITCH and isinstance(step.result, list):
+        yield f"chose {', '.join(map(str, step.result)) or 'no step'}"
     if step.type == StepKind.APPROVAL and step.status is StepStatus.COMPLETED and isinstance(step.result, dict):
         yield f"approved by {step.result.get('by') or 'somebody'}"
     if step.waits_for:

@@ -1,4 +1,4 @@
-"""Branches that exclude each other: of two steps whose conditions never both hold, one is always skipped."""
+"""Branches that exclude each other: their conditions never both hold, or no case of a switch names both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_NEEDS = 50  # of one step that are compared with each other
 
 
 class Exclusive(NamedTuple):
-    """Two needs of a step, and the conditions that never both hold."""
+    """Two needs of a step of which one is always skipped; ``why`` has the conditions, or names the switch."""
 
     one: str
     other: str
-    conditions: tuple[str, str]
+    why: str
 
 
 def exclusive_needs(step: Step, steps: Mapping[str, Step]) -> Exclusive | None:
@@ -26,10 +26,10 @@ def exclusive_needs(step: Step, steps: Mapping[str, Step]) -> Exclusive | None:
     if not 2 <= len(step.needs) <= MAX_NEEDS:
         return None
     required = {need: list(_required(need, steps)) for need in step.needs}
-    conditional = [need for need, above in required.items() if any(one.condition is not None for one in above)]
+    conditional = [need for need, above in required.items() if any(one.condition or one.switches for one in above)]
     for one, other in combinations(conditional, 2):
-        if pair := _exclusive(required[one], required[other]):
-            return Exclusive(one, other, pair)
+        if why := _exclusive(required[one], required[other], steps):
+            return Exclusive(one, other, why)
     return None
 
 
@@ -69,21 +69,30 @@ def _required(step_id: str, steps: Mapping[str, Step]) -> Iterator[Step]:
     while stack:
         step = steps[stack.pop()]
         yield step
-        if step.run_if is RunIf.ALL_COMPLETED or (len(step.needs) == 1 and step.run_if is not RunIf.ALL_DONE):
-            stack += [need for need in step.needs if need not in seen]
-            seen.update(step.needs)
+        needs = [need for need in step.needs if need not in step.switches]
+        if step.run_if is not RunIf.ALL_COMPLETED and (len(needs) != 1 or step.run_if is RunIf.ALL_DONE):
+            needs = []
+        needs += step.switches if len(step.switches) == 1 else []
+        stack += [need for need in needs if need not in seen]
+        seen.update(needs)
 
 
-def _exclusive(some: list[Step], others: list[Step]) -> tuple[str, str] | None:
-    """Two conditions, one of each side, that never hold both."""
+def _exclusive(some: list[Step], others: list[Step], steps: Mapping[str, Step]) -> str | None:
+    """Why one of both sides is always skipped; None where it is not, as far as it can be seen."""
     shared = {step.id for step in some} & {step.id for step in others}
     for one in some:
         for other in others:
-            if one.condition is None or other.condition is None or one.id in shared or other.id in shared:
+            if one.id in shared or other.id in shared:
+                continue
+            if len(one.switches) == 1 and one.switches == other.switches:
+                cases = steps[one.switches[0]].cases
+                if not any(one.id in case.then and other.id in case.then for case in cases):
+                    return f"switch {one.switches[0]}"
+            if one.condition is None or other.condition is None:
                 continue
             atoms = _atoms(other.condition.expression.tree)
             if any(mine.excludes(theirs) for mine in _atoms(one.condition.expression.tree) for theirs in atoms):
-                return one.condition.expression.source, other.condition.expression.source
+                return f"{one.condition.expression.source} / {other.condition.expression.source}"
     return None
 
 

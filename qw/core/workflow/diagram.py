@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.run import StepStatus
@@ -65,7 +66,8 @@ def _tree(workflow: Workflow, statuses: Statuses) -> Iterator[tuple[str, str]]:
         step, indent, is_last, is_root = stack.pop()
         branch = "" if is_root else "└─" if is_last else "├─"
         others = [need for need in step.needs if need != max(step.needs, key=place.__getitem__)]
-        note = caption(step) + (f"  ← also {', '.join(others)}" if others else "")
+        note = caption(step) + "".join(f"  [{label(workflow, switch, step)}]" for switch in step.switches)
+        note += f"  ← also {', '.join(others)}" if others else ""
         yield f"{indent}{branch}{_marked(step.id, statuses)}", note
         inner = indent + ("" if is_root else "  " if is_last else "│ ")
         children = below.get(step.id, [])
@@ -86,7 +88,9 @@ def as_mermaid(workflow: Workflow, statuses: Statuses | None = None) -> str:
     for step in workflow.by_id.values():
         left, right = ("{{", "}}") if step.kind is not StepKind.TASK else ("[", "]")
         lines.append(f'  {name(step.id)}{left}"{_html(step.id)}<br/><small>{_html(caption(step))}</small>"{right}')
-    lines += [f"  {name(start)} {'-.->' if is_late else '-->'} {name(end)}" for start, end, is_late in edges(workflow)]
+    for edge in edges(workflow):
+        arrow = "-.->" if edge.is_late else f'-->|"{_html(edge.label)}"|' if edge.label else "-->"
+        lines.append(f"  {name(edge.start)} {arrow} {name(edge.end)}")
     for status in dict.fromkeys((statuses or {}).values()):
         ids = [name(id_) for id_, one in (statuses or {}).items() if one is status and id_ in workflow.by_id]
         if ids:
@@ -101,19 +105,33 @@ def as_dot(workflow: Workflow, statuses: Statuses | None = None) -> str:
         colour = f', fillcolor="{COLOURS[statuses[step.id]]}"' if statuses and step.id in statuses else ""
         label = _quoted(step.id + "\\n" + caption(step))
         lines.append(f"  {_quoted(step.id)} [label={label}{colour}];")
-    lines += [
-        f"  {_quoted(start)} -> {_quoted(end)}{' [style=dashed]' if is_late else ''};"
-        for start, end, is_late in edges(workflow)
-    ]
+    for edge in edges(workflow):
+        style = " [style=dashed]" if edge.is_late else f" [label={_quoted(edge.label)}]" if edge.label else ""
+        lines.append(f"  {_quoted(edge.start)} -> {_quoted(edge.end)}{style};")
     return "\n".join([*lines, "}"])
 
 
-def edges(workflow: Workflow) -> Iterator[tuple[str, str, bool]]:
+class Edge(NamedTuple):
+    """``label``: the condition of a switch's case."""
+
+    start: str
+    end: str
+    is_late: bool = False
+    label: str = ""
+
+
+def edges(workflow: Workflow) -> Iterator[Edge]:
     """From each need to what needs it; and along the steps of ``on_failure`` and ``finally``, which are late."""
     for step in workflow.steps:
-        yield from ((need, step.id, False) for need in step.needs)
+        for need in step.needs:
+            yield Edge(need, step.id, label=label(workflow, need, step) if need in step.switches else "")
     for late in (workflow.on_failure, workflow.finally_steps):
-        yield from ((before.id, after.id, True) for before, after in pairwise(late))
+        yield from (Edge(before.id, after.id, is_late=True) for before, after in pairwise(late))
+
+
+def label(workflow: Workflow, switch: str, step: Step) -> str:
+    """The conditions of the cases of *switch* that name *step*."""
+    return " / ".join(case.title for case in workflow.by_id[switch].cases if step.id in case.then)
 
 
 def _names(workflow: Workflow) -> Callable[[str], str]:

@@ -31,7 +31,7 @@ def as_svg(workflow: Workflow, statuses: Statuses | None = None) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         f"<title>{escape(workflow.name)}</title>",
-        *(_line(boxes[start], boxes[end], is_late) for start, end, is_late in edges(workflow)),
+        *(_line(boxes[edge.start], boxes[edge.end], edge.is_late, edge.label) for edge in edges(workflow)),
     ]
     for box in boxes.values():
         parts += _drawn(box, (statuses or {}).get(box.step.id, StepStatus.PENDING))
@@ -82,10 +82,14 @@ def _short(text: str) -> str:
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
-def _line(start: _Box, end: _Box, is_late: bool) -> str:
+def _line(start: _Box, end: _Box, is_late: bool, label: str) -> str:
     x1, y1, x2, y2 = start.x + _WIDTH // 2, start.y + _HEIGHT, end.x + _WIDTH // 2, end.y
     half = (y1 + y2) // 2
     dashes = ' stroke-dasharray="4 3"' if is_late else ""
     path = f"M{x1},{y1} C{x1},{half} {x2},{half} {x2},{y2 - 5}"
     arrow = f"M{x2 - 4},{y2 - 7} L{x2},{y2} L{x2 + 4},{y2 - 7} Z"
-    return f'<path d="{path}" fill="none" stroke="#6b7280"{dashes}/><path d="{arrow}" fill="#6b7280"/>'
+    line = f'<path d="{path}" fill="none" stroke="#6b7280"{dashes}/><path d="{arrow}" fill="#6b7280"/>'
+    if not label:
+        return line
+    place = f'x="{x2}" y="{y2 - 12}" text-anchor="middle" font-size="9" fill="#4b5563"'
+    return f"{line}<text {place}>{_short(label)}</text>"

@@ -1,4 +1,4 @@
-"""Checks a valid workflow for probable mistakes: joins that can never run."""
+"""Checks a valid workflow for probable mistakes: joins that can never run, or that wait for nothing but success."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qw.core.workflow.step import Step
 
 
 def warnings(workflow: Workflow) -> list[Fault]:
-    """Steps that can never run, as far as it can be seen; each with its path."""
+    """Steps that can never run, or not when it seems to be meant, as far as it can be seen; each with its path."""
     steps = workflow.document.get("steps")
     ids = [one.get("id") if isinstance(one, dict) else None for one in steps] if isinstance(steps, list) else []
     return [
         Fault(path=f"steps[{ids.index(step.id)}]", message=message)
         for step in workflow.steps
-        if step.id in ids and (message := _never(step, workflow))
+        if step.id in ids and (message := _never(step, workflow) or _only_after_success(step, workflow))
     ]
 
 
@@ -30,9 +30,34 @@ def _never(step: Step, workflow: Workflow) -> str | None:
     elif step.run_if is RunIf.ALL_COMPLETED and (found := exclusive_needs(step, workflow.by_id)):
         return (
             f"step {step.id} can never run: it needs {found.one} and {found.other}, of which one is always skipped "
-            f"({found.conditions[0]} / {found.conditions[1]}); say run_if: none_failed to run it after either"
+            f"({found.why}); say run_if: none_failed to run it after either"
         )
     return None
+
+
+def _only_after_success(step: Step, workflow: Workflow) -> str | None:
+    """``all_done`` over steps that cannot be skipped, and whose failure ends the run."""
+    if step.run_if is not RunIf.ALL_DONE or any(_may_end_otherwise(need, workflow) for need in step.needs):
+        return None
+    return (
+        f"step {step.id} does not run after a failure: run_if: all_done waits for steps that are completed, skipped or "
+        f"failed with continue_on_error, and {', '.join(step.needs)} can only be completed; give continue_on_error to "
+        "what may fail, or put what runs at the end of every run under finally"
+    )
+
+
+def _may_end_otherwise(step_id: str, workflow: Workflow) -> bool:
+    """Whether the step may be skipped, or fail without ending the run."""
+    stack, seen = [step_id], {step_id}
+    if workflow.by_id[step_id].continue_on_error:
+        return True
+    while stack:
+        step = workflow.by_id[stack.pop()]
+        if step.condition or step.switches or step.run_if is not RunIf.ALL_COMPLETED:
+            return True
+        stack += [need for need in step.needs if need not in seen]
+        seen.update(step.needs)
+    return False
 
 
 __all__ = ["warnings"]

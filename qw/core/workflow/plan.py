@@ -166,16 +166,40 @@ def _beginning(view: View) -> Iterator[Action]:
 
 
 def _joined(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
-    return join(step.run_if, [Need.OPEN if need in open_steps else view.need(need) for need in step.needs])
+    needs = step.needs
+    if step.switches:
+        if (of_switches := _switched(step, view, open_steps)) is not Join.START:
+            return of_switches
+        needs = tuple(need for need in needs if need not in step.switches)
+    return join(step.run_if, [Need.OPEN if need in open_steps else view.need(need) for need in needs])
+
+
+def _switched(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
+    """A step that cases name waits until a switch chooses it; it is skipped when all have ended and none did."""
+    is_open = False
+    for switch in step.switches:
+        if switch in open_steps or view.need(switch) is Need.OPEN:
+            is_open = True
+        elif step.id in view.chosen(switch):
+            return Join.START
+    return Join.WAIT if is_open else Join.SKIP
 
 
 def _no_join(step: Step, view: View) -> str:
     """Why a step is skipped because of its needs."""
+    if step.switches and not any(step.id in view.chosen(switch) for switch in step.switches):
+        return " and ".join(_other_choice(switch, view) for switch in step.switches)
     if step.run_if is not RunIf.ALL_COMPLETED:
         ended = ", ".join(f"{need} is {view.status(need)}" for need in step.needs)
         return f"run_if: {step.run_if}, but {ended}"
     skipped = next(need for need in step.needs if view.status(need) is StepStatus.SKIPPED)
     return f"its need {skipped} was skipped"
+
+
+def _other_choice(switch: str, view: View) -> str:
+    if view.status(switch) is not StepStatus.COMPLETED:
+        return f"its switch {switch} is {view.status(switch)}"
+    return f"switch {switch} chose {', '.join(map(str, view.chosen(switch))) or 'no step'}"
 
 
 def _done(view: View) -> Iterator[Action]:
@@ -287,11 +311,17 @@ def _ended(view: View) -> dict[str, tuple[int, int]]:
     """The order in which steps ended. One that a repair kept counts as ended after its needs that were done again."""
     ended: dict[str, tuple[int, int]] = {}
     for place, step in enumerate(view.workflow.steps):
-        waited_for = step.needs if step.run_if not in (RunIf.ANY_COMPLETED, RunIf.ANY_FAILED) else ()
         state = view.states.get(step.id)
         own = state.finished if state else 0
-        ended[step.id] = (max([own, *(ended[need][0] for need in waited_for)]), place)
+        ended[step.id] = (max([own, *(ended[need][0] for need in _waited_for(step))]), place)
     return ended
+
+
+def _waited_for(step: Step) -> list[str]:
+    """The needs that had ended, all of them, when the step began."""
+    needs = step.needs if len(step.switches) < 2 else [need for need in step.needs if need not in step.switches]
+    is_early = step.run_if in (RunIf.ANY_COMPLETED, RunIf.ANY_FAILED)
+    return [need for need in needs if not is_early or need in step.switches]
 
 
 def _has_something_to_undo(step: Step, view: View) -> bool:

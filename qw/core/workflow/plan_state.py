@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -70,6 +70,11 @@ class View:
                 return Need.FAILED
         return Need.OPEN
 
+    def chosen(self, switch: str) -> Sequence[Json]:
+        """The steps that a switch chose; empty while it has not ended."""
+        state = self.states.get(switch)
+        return state.result if state and isinstance(state.result, list) else ()
+
     def unstarted(self) -> list[Step]:
         return [step for step in self.workflow.steps if self.status(step.id) is StepStatus.PENDING]
 
@@ -136,7 +141,8 @@ class View:
             case Fail(step_id=id_, error=error):
                 self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error))
             case End(step_id=id_):
-                self._end(replace(self.states[id_], status=action.status, result=action.result, error=action.error))
+                before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
+                self._end(replace(before, status=action.status, result=action.result, error=action.error))
                 left = tuple(signal for signal in self.run.signals if signal.id != action.signal)
                 self.run = replace(self.run, signals=left)
             case Mark(detail=detail, error=error):
@@ -153,18 +159,17 @@ class View:
 
     def scope(self, names: Iterable[str], **more: Json) -> Scope:
         """What expressions may read: of the steps, those in *names* only."""
+        return _Scope(
+            self, input=self.run.input, steps={name: self._seen(name) for name in names}, env=dict(self.env), **more
+        )
+
+    def run_seen(self) -> JsonObject:
         return {
-            "input": self.run.input,
-            "steps": {name: self._seen(name) for name in names},
-            "run": {
-                "id": str(self.run.id),
-                "workflow": self.workflow.name,
-                "status": self._ending.value,
-                "error": self.error,
-                "failed": self._failed_seen(),
-            },
-            "env": dict(self.env),
-            **more,
+            "id": str(self.run.id),
+            "workflow": self.workflow.name,
+            "status": self._ending.value,
+            "error": self.error,
+            "failed": self._failed_seen(),
         }
 
     def _seen(self, step_id: str) -> JsonObject:
@@ -188,3 +193,17 @@ class View:
             return None
         type_ = self.workflow.by_id[failed.step_id].work.type
         return {"step": failed.step_id, "type": type_, "taskId": str(failed.task_id) if failed.task_id else None}
+
+
+class _Scope(dict[str, Json]):
+    """``run`` is made when it is asked for: it looks at every step, and few expressions read it."""
+
+    def __init__(self, view: View, **values: Json) -> None:
+        super().__init__(values)
+        self._view = view
+
+    def __missing__(self, key: str) -> Json:
+        if key != "run":
+            raise KeyError(key)
+        self["run"] = self._view.run_seen()
+        return self["run"]

@@ -8,16 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 from qw.core.errors import Fault
-from qw.core.expression import Condition, ExpressionError
+from qw.core.expression import Condition, Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import below, hint, mapping, names, refuse_unknown
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
 from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.conditions import parse_condition
 from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy
 from qw.core.workflow.shell_step import RUN_KEYS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
+from qw.core.workflow.switch import Case, parse_switch
 from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
 
 __all__ = ["COMMAND", "Compensation", "Step", "StepKind", "TaskTemplate", "parse_step"]
@@ -36,16 +38,19 @@ class Compensation(TaskTemplate):
 class Step:
     """A node of a workflow. What is None is left to the policy of its type.
 
-    ``timeout`` is that of each attempt of a task; where the step waits, how long it waits.
+    ``timeout`` is that of each attempt of a task; where the step waits, how long it waits. ``switches``: those of
+    ``needs`` that decide in their cases whether the step runs.
     """
 
     id: str
     work: TaskTemplate
     kind: StepKind = StepKind.TASK
     needs: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
     run_if: RunIf = RunIf.ALL_COMPLETED
     condition: Condition | None = None
     items: Items | None = None
+    cases: tuple[Case, ...] = ()
     continue_on_error: bool = False
     compensate: Compensation | None = None
     max_retries: int | None = None
@@ -63,15 +68,20 @@ class Step:
         """Those of its works that become tasks."""
         return self.works if self.kind is StepKind.TASK else self.works[1:]
 
+    @property
+    def conditions(self) -> list[Condition]:
+        cases = [case.condition for case in self.cases if case.condition]
+        return [self.condition, *cases] if self.condition else cases
+
     def names(self) -> set[str]:
         """The steps that its own expressions name, those of its compensation excluded."""
-        found = self.work.payload.names() | (self.condition.names() if self.condition else set())
+        found = self.work.payload.names().union(*(one.names() for one in self.conditions))
         return found | (self.items.source.names() if self.items else set())
 
     def inputs(self) -> set[str]:
         """The inputs that its expressions name."""
         found = {name for work in self.works for name in work.payload.inputs()}
-        found |= self.condition.inputs() if self.condition else set()
+        found = found.union(*(one.inputs() for one in self.conditions))
         return found | (self.items.source.inputs() if self.items else set())
 
 
@@ -86,8 +96,10 @@ _OF_KIND = {
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),
     StepKind.WORKFLOW: (),
+    StepKind.SWITCH: ("switch",),
 }
 _REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
+_NO_WORK = TaskTemplate(type=StepKind.SWITCH.value, payload=Template(root={}))
 
 
 def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
@@ -98,18 +110,19 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"a step must be an object, not {kind(document)}"))
         return None
-    kind_ = KINDS.get(str(document.get("type")), StepKind.TASK)
+    kind_ = StepKind.SWITCH if "switch" in document else KINDS.get(str(document.get("type")), StepKind.TASK)
     _check_keys(document, kind_, path, faults, late=late)
     id_ = _id(document, path, faults)
-    work = parse_work(document, path, faults)
+    work = _NO_WORK if kind_ is StepKind.SWITCH else parse_work(document, path, faults)
     check_parameters(kind_, mapping(document, "with", path, []), below(path, "with"), faults)
     needs = names(_either(document, "needs"), below(path, "needs"), faults)
     step: dict[str, Any] = {
         "kind": kind_,
         "needs": needs,
         "run_if": _run_if(document, needs, path, faults),
-        "condition": _condition(_either(document, "if"), below(path, "if"), faults),
+        "condition": parse_condition(_either(document, "if"), below(path, "if"), faults),
         "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
+        "cases": parse_switch(document["switch"], below(path, "switch"), faults) if "switch" in document else (),
         "continue_on_error": _flag(document, "continue_on_error", path, faults),
         "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
         **_policy(document, kind_, work.type, path, faults),
@@ -126,10 +139,23 @@ def _check_keys(document: JsonObject, kind_: StepKind, path: str, faults: list[F
     if not late:
         keys += [*_EARLY, *(FOREACH_KEYS if kind_ in _REPEATABLE else ())]
     what = f"a step of {late}" if late else "a step" if kind_ is StepKind.TASK else f"a step of type {kind_.value}"
+    if kind_ is StepKind.SWITCH:
+        _check_switch_keys(document, path, faults, late=late)
+        document = {key: value for key, value in document.items() if key not in WORK_KEYS}
     refuse_unknown(document, keys, path, what, faults)
     for key, alias in _ALIASES.items():
         if key in document and alias in document:
             faults.append(Fault(path=below(path, alias), message=f"{alias!r} means {key!r}; give one of them"))
+
+
+def _check_switch_keys(document: JsonObject, path: str, faults: list[Fault], *, late: str) -> None:
+    if late:
+        faults.append(Fault(path=below(path, "switch"), message=f"goes with steps: only; under {late} use if:"))
+    if "switch" not in document:
+        faults.append(Fault(path=below(path, "type"), message="give switch: (a list of cases) instead of type: switch"))
+    elif given := [key for key in WORK_KEYS if key in document]:
+        message = "a step with switch: only branches: put its work into a step of its own, which the switch needs"
+        faults.append(Fault(path=below(path, given[0]), message=message))
 
 
 def _either(document: JsonObject, key: str) -> Json:
@@ -171,20 +197,6 @@ def _flag(document: JsonObject, key: str, path: str, faults: list[Fault]) -> boo
     return value is True
 
 
-def _condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
-    if value is None:
-        return None
-    if not isinstance(value, (str, bool)):
-        faults.append(Fault(path=path, message=f"must be an expression, not {kind(value)}"))
-        return None
-    source = value if isinstance(value, str) else str(value).lower()
-    try:
-        return Condition.parse(source)
-    except ExpressionError as error:
-        faults += [Fault(path=path, message=fault.message) for fault in error.faults]
-        return None
-
-
 def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensation | None:
     if document is None:
         return None
@@ -215,7 +227,7 @@ def _policy(document: JsonObject, kind_: StepKind, type_: str, path: str, faults
 
 def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
     """``item`` and ``index`` have a value in the payload of a foreach, and nowhere else."""
-    elsewhere = [step.condition.expression.is_of_item] if step.condition else []
+    elsewhere = [one.expression.is_of_item for one in step.conditions]
     elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
     elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
     if any(elsewhere):

@@ -1,4 +1,4 @@
-"""Steps that are no tasks: ``sleep``, ``wait_signal``, ``approval``, ``workflow``; what their ``with:`` says."""
+"""Steps that are no tasks: ``sleep``, ``wait_signal``, ``approval``, ``workflow``, ``switch``; what ``with:`` says."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class StepKind(StrEnum):
     SIGNAL = "wait_signal"
     APPROVAL = "approval"
     WORKFLOW = "workflow"
+    SWITCH = "switch"
 
 
 KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
@@ -35,6 +36,7 @@ _PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
     StepKind.SIGNAL: ("signal",),
     StepKind.APPROVAL: ("message",),
     StepKind.WORKFLOW: ("workflow", "input"),
+    StepKind.SWITCH: (),
 }
 
 

@@ -33,6 +33,7 @@ from qw.core.workflow.run import (
 )
 from qw.core.workflow.step import Compensation, Step, StepKind
 from qw.core.workflow.step_kinds import signal_name, sleep_end
+from qw.core.workflow.switch import choose
 
 
 def begin(step: Step, view: View) -> Iterator[Action]:
@@ -65,6 +66,8 @@ def _first(step: Step, view: View) -> StepAction:
                 return Wait(step_id=step.id, until=until, shown=payload if step.kind is StepKind.APPROVAL else None)
             case StepKind.WORKFLOW:
                 return _child(step, payload)
+            case StepKind.SWITCH:
+                return _chosen(step, view)
     except Invalid as error:
         return Fail(step_id=step.id, error=f"foreach: {error}" if step.items else str(error))
 
@@ -87,6 +90,14 @@ def _child(step: Step, payload: JsonObject) -> StartRun:
     if not isinstance(given, dict):
         raise Invalid("input must be an object")
     return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given)
+
+
+def _chosen(step: Step, view: View) -> StepAction:
+    names = {name for case in step.cases if case.condition for name in case.condition.names()}
+    try:
+        return End(step_id=step.id, status=StepStatus.COMPLETED, result=[*choose(step.cases, view.scope(names))])
+    except ExpressionError as error:
+        return Fail(step_id=step.id, error=f"switch: {error}")
 
 
 def begin_item(step: Step, view: View, index: int, value: Json) -> Start | StartRun | Fail:

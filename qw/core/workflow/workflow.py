@@ -135,6 +135,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         faults.append(Fault(path="timeout", message="must be greater than 0"))
     concurrency = parse_concurrency(document, faults)
     _check_ids([*placed, *late, *finally_steps], faults)
+    placed = _wired(placed, faults)
     _check_graph(placed, faults)
     _check_names(placed, [*late, *finally_steps], inputs, faults)
     _check_whole("outputs", outputs, {step.id for _, step in placed}, inputs, faults)
@@ -190,6 +191,26 @@ def _listed(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[s
         faults.append(Fault(path=key, message=f"{len(value):,} steps; a workflow has at most {MAX_STEPS:,}"))
         return []
     return [(f"{key}[{n}]", step) for n, step in enumerate(value)]
+
+
+def _wired(placed: list[tuple[str, Step]], faults: list[Fault]) -> list[tuple[str, Step]]:
+    """The steps, where each that a case of a switch names needs that switch. Adds to *faults*."""
+    ids = {step.id for _, step in placed}
+    switches: dict[str, list[str]] = {}
+    for path, step in placed:
+        for n, case in enumerate(step.cases):
+            place = f"{path}.switch[{n}].{'then' if case.condition else 'else'}"
+            for name in case.then:
+                if name not in ids or name == step.id:
+                    message = f"{name[:60]!r} is not another step{hint(name, ids, faults)}"
+                    faults.append(Fault(path=place, message=message))
+                elif step.id not in (known := switches.setdefault(name, [])):
+                    known.append(step.id)
+    return [(path, _behind(step, switches[step.id]) if step.id in switches else step) for path, step in placed]
+
+
+def _behind(step: Step, switches: list[str]) -> Step:
+    return replace(step, needs=tuple(dict.fromkeys([*step.needs, *switches])), switches=tuple(switches))
 
 
 def _check_ids(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:

@@ -255,12 +255,12 @@ def test_what_is_not_on_the_list_is_refused_when_it_is_read(source: str) -> None
     ],
 )
 def test_an_expression_that_is_too_much_is_refused_at_once(source: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
 
     with pytest.raises(ExpressionError):
         Expression.parse(source)
 
-    assert time.perf_counter() - before < 0.5
+    assert time.process_time() - before < 0.5
 
 
 @pytest.mark.parametrize(
@@ -276,12 +276,12 @@ def test_an_expression_that_is_too_much_is_refused_at_once(source: str) -> None:
 def test_a_value_of_more_than_one_mib_is_refused_quickly(source: str) -> None:
     big: dict[str, Json] = {"big": "x" * 600_000, "many": ["a"] * 1000, "huge": ["x" * 1000] * 10_000}
     scope = {**SCOPE, "input": big}
-    before = time.perf_counter()
+    before = time.process_time()
 
     with pytest.raises(ExpressionError):
         Template.parse({"a": f"${{{{ {source} }}}}"}, where="with").render(scope)
 
-    assert time.perf_counter() - before < 0.5
+    assert time.process_time() - before < 0.5
 
 
 def test_a_template_that_repeats_a_large_value_is_refused() -> None:
@@ -349,10 +349,10 @@ def test_any_value_passes_through_an_expression_unchanged(anything: Json) -> Non
 
 def test_a_long_key_above_many_values_costs_no_time() -> None:
     value: Json = {"k" * 400_000: ["${{ 1 }}", *[1] * 200_000]}
-    before = time.perf_counter()
+    before = time.process_time()
 
     template = Template.parse(value, where="with")
     rendered = template.render(SCOPE)
 
     assert rendered == {"k" * 400_000: [1, *[1] * 200_000]}
-    assert time.perf_counter() - before < 3
+    assert time.process_time() - before < 3

@@ -160,3 +160,17 @@ def test_any_failed_over_failures_that_are_not_tolerated_is_a_warning() -> None:
 
     assert warning.message.startswith("step b can never run: run_if: any_failed counts failures that continue_on_error")
     assert warnings(read(step("a", continue_on_error=True), step("b", "a", run_if="any_failed"))) == []
+
+
+def test_all_done_over_steps_that_can_only_be_completed_is_a_warning() -> None:
+    (warning,) = warnings(read(step("a"), step("b", "a", run_if="all_done")))
+
+    assert warning.message.startswith("step b does not run after a failure: run_if: all_done")
+    assert "under finally" in warning.message
+
+
+@pytest.mark.parametrize("more", [{"continue_on_error": True}, {"if": "input.n == 4"}])
+def test_all_done_over_steps_that_may_end_otherwise_is_no_warning(more: Any) -> None:
+    assert warnings(read(step("a", **more), step("b", "a", run_if="all_done"))) == []
+    if "if" in more:
+        assert warnings(read(step("z", **more), step("a", "z"), step("b", "a", run_if="all_done"))) == []

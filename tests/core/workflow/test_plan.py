@@ -14,7 +14,20 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.plan import plan
-from qw.core.workflow.run import Action, Cancel, Fail, Finish, Mark, Run, RunStatus, Skip, Start, StepState, StepStatus
+from qw.core.workflow.run import (
+    Action,
+    Cancel,
+    End,
+    Fail,
+    Finish,
+    Mark,
+    Run,
+    RunStatus,
+    Skip,
+    Start,
+    StepState,
+    StepStatus,
+)
 from qw.core.workflow.step import Step
 
 RUN = Run(id=UUID(int=7), input={"n": 3, "list": []})
@@ -328,7 +341,7 @@ class World:
     run: Run = RUN
     states: dict[str, StepState] = field(default_factory=dict)
     began: list[str] = field(default_factory=list)
-    needs: dict[str, list[StepStatus]] = field(default_factory=dict)
+    needs: dict[str, dict[str, StepStatus]] = field(default_factory=dict)
     places: int = 0
     ended: list[str] = field(default_factory=list)
     before_cancel: list[str] = field(default_factory=list)
@@ -356,13 +369,18 @@ class World:
                 assert step_id not in self.states, "a step starts once"
                 self.began.append(step_id)
                 step = self.workflow.by_id.get(step_id)
-                self.needs[step_id] = [self.status(need) for need in step.needs] if step else []
+                self.needs[step_id] = {need: self.status(need) for need in step.needs} if step else {}
                 self.states[step_id] = busy(step_id)
             case Skip(step_id=step_id):
                 assert step_id not in self.states
                 self.states[step_id] = replace(skipped(step_id), finished=self.next_place())
             case Fail(step_id=step_id, error=error):
                 self.states[step_id] = bad(step_id, self.next_place(), error)
+            case End(step_id=step_id, status=status, result=result):
+                assert not self.status(step_id).is_final
+                self.states[step_id] = StepState(
+                    step_id=step_id, status=status, result=result, finished=self.next_place()
+                )
             case Cancel(step_id=step_id):
                 self.states[step_id] = replace(self.states[step_id], cancel_asked=True)
             case Mark(detail=detail):
@@ -406,6 +424,16 @@ def workflows(draw: st.DrawFn) -> Workflow:
         if draw(st.integers(0, 7)) == 0:
             more["with"] = {"x": "${{ input.missing }}" if n % 2 else "${{ input.list[5] }}"}
         steps.append((undone if draw(st.booleans()) else step)(id_, *needs, **more))
+    for n in range(draw(st.integers(0, 2))):  # switches over steps that nothing needed by them comes after
+        place = draw(st.integers(0, len(ids)))
+        needs = draw(st.lists(st.sampled_from(ids[:place]), unique=True, max_size=2)) if place else []
+        chosen = st.lists(st.sampled_from(ids[place:]), unique=True, max_size=2) if place < len(ids) else st.just([])
+        cases: list[Any] = [
+            {"if": draw(st.sampled_from(["false", "input.n == 3", "input.n.x"])), "then": draw(chosen)}
+            for _ in range(draw(st.integers(0, 2)))
+        ]
+        one: dict[str, Any] = {"id": f"w{n}", "switch": [*cases, {"else": draw(chosen)}]}
+        steps.append(one | ({"needs": [*needs]} if needs else {}))
     late = [{"id": f"f{n}", "type": "noop"} for n in range(draw(st.integers(0, 2)))]
     inputs = {"n": "any", "list": "any", "missing": "any"}
     document: Any = {"input": inputs, "steps": draw(st.permutations(steps)), "on_failure": late}
@@ -438,7 +466,9 @@ def needs_hold(world: World) -> bool:
     good = {StepStatus.COMPLETED}
 
     def holds(one: Step) -> bool:
-        needs = world.needs[one.id]
+        needs = [status for need, status in world.needs[one.id].items() if need not in one.switches]
+        if one.switches and not any(one.id in chosen(world, switch) for switch in one.switches):
+            return False
         if not needs:
             return True
         match one.run_if:
@@ -453,6 +483,20 @@ def needs_hold(world: World) -> bool:
         return bool(bad & set(needs))
 
     return all(holds(one) for one in world.workflow.steps if one.id in world.began)
+
+
+def chosen(world: World, switch: str) -> Any:
+    return world.states[switch].result or [] if world.status(switch) is StepStatus.COMPLETED else []
+
+
+def choices_hold(world: World) -> bool:
+    """Whether, in a run that is completed, no step was left out that a switch chose and nothing else kept from it."""
+    for one in world.workflow.steps:
+        is_free = one.condition is None and set(one.needs) == set(one.switches)
+        is_chosen = any(one.id in chosen(world, switch) for switch in one.switches)
+        if is_chosen and is_free and world.status(one.id) is StepStatus.SKIPPED:
+            return False
+    return True
 
 
 def compensations(names: list[str]) -> list[str]:
@@ -473,6 +517,7 @@ def test_any_run_ends_and_keeps_every_promise(workflow: Workflow, data: st.DataO
         assert set(main) <= {StepStatus.COMPLETED, StepStatus.SKIPPED} | borne
         assert compensations(world.began) == []
         assert not any(one.id in world.states for one in workflow.on_failure)
+        assert choices_hold(world)
     else:
         assert world.finish.status is RunStatus.FAILED
         assert {StepStatus.FAILED, StepStatus.CANCELLED} & set(main)

@@ -199,11 +199,11 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_a_thousand_faults_are_cut_to_a_hundred_and_cost_no_time() -> None:
     document: Any = {"steps": [step(f"s{n}", f"x{n}", **{f"bad{m}": 1 for m in range(10)}) for n in range(1000)]}
-    before = time.perf_counter()
+    before = time.process_time()
 
     found = faults(document)
 
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 2
     assert len(found) == 101
     assert "faults more" in found[-1][1]
 
@@ -232,13 +232,13 @@ def test_a_thousand_steps_deep_or_all_to_all_take_linear_time() -> None:
     deep = [step(f"s{n}", *([f"s{n - 1}"] if n else [])) for n in range(1000)]
     dense = [step(f"s{n}", *(f"s{m}" for m in range(n))) for n in range(400)]
     ring: list[Json] = [step(f"s{n}", f"s{(n + 1) % 1000}") for n in range(1000)]
-    before = time.perf_counter()
+    before = time.process_time()
 
     assert len(read(*deep).steps) == 1000
     assert len(read(*dense).steps) == 400
     assert "s0 → s1 → " in faults({"steps": ring})[0][1]
 
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 2
 
 
 def test_needs_must_cover_every_step_that_an_expression_names() -> None:
