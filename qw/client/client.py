@@ -67,6 +67,11 @@ class Client:
         self._url, self._size, self._name, self._timeout = url, size, name, timeout
         self._make()
 
+    @property
+    def url(self) -> str:
+        """The URL of its database, with the password if that has one."""
+        return self._url
+
     def _make(self) -> None:
         link = ReconnectingConnection(self._url, name=self._name, guarded=False)
         self._pool: Pool | Single = (

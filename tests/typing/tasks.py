@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from qw import Client, Context, Handlers, NewTask
+from qw import Client, Context, Handlers, NewTask, testing
 from qw.core.task import Enqueued
 from qw.core.task.payload import Json
 from qw.dbapi import Connection
@@ -86,3 +86,8 @@ async def wrong(client: Client, context: Context, conn: Connection) -> None:
     blocking.new("1")  # type: ignore[arg-type]
     app.task(name=1)  # type: ignore[arg-type]
     app.task(colour="red")  # type: ignore[call-arg]
+
+
+async def called_in_tests() -> None:
+    context: Context = testing.context()
+    assert_type(await with_context(context, "Ada"), Greeting)

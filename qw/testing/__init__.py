@@ -1,0 +1,53 @@
+"""Tests of programs that use qw: real databases, a worker that is moved by hand, and a clock that can be moved.
+
+The pytest plugin (`qw.testing.plugin`) is registered by the package and offers the fixtures ``qw_database``,
+``qw_client``, ``qw_worker``, ``qw_app`` and ``assert_enqueued``. The functions here serve other test frameworks too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qw.testing.assertions import Found, assert_enqueued
+    from qw.testing.clock import move_clock
+    from qw.testing.database import Template, server, template
+    from qw.testing.handler_context import RecordingContext, blocking_context, context
+    from qw.testing.manual_worker import ManualWorker, worker
+
+__all__ = [
+    "Found",
+    "ManualWorker",
+    "RecordingContext",
+    "Template",
+    "assert_enqueued",
+    "blocking_context",
+    "context",
+    "move_clock",
+    "server",
+    "template",
+    "worker",
+]
+
+_HOMES = {
+    "Found": "assertions",
+    "ManualWorker": "manual_worker",
+    "RecordingContext": "handler_context",
+    "Template": "database",
+    "assert_enqueued": "assertions",
+    "blocking_context": "handler_context",
+    "context": "handler_context",
+    "move_clock": "clock",
+    "server": "database",
+    "template": "database",
+    "worker": "manual_worker",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name on first access: the plugin is loaded by every run of pytest."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qw.testing' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"qw.testing.{_HOMES[name]}"), name)
+    return value
