@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +66,18 @@ class Runner:
 
 
 @asynccontextmanager
-async def runner(url: str, folder: Path, environ: Mapping[str, str] | None = None) -> AsyncIterator[Runner]:
-    settings = load({"QW_HOME": str(folder), "QW_DATABASE_URL": url, "QW_ALLOW_COMMANDS": "yes", **(environ or {})})
+async def runner(url: str, folder: Path, *, definitions: str = "", **environ: str) -> AsyncIterator[Runner]:
+    """*definitions*: the text of the daemon's own file."""
+    settings = load({"QW_HOME": str(folder), "QW_DATABASE_URL": url, "QW_ALLOW_COMMANDS": "yes", **environ})
     artifacts = ArtifactFolders(settings.artifacts_dir)
+    own = [loads(definitions, "own.yaml")] if definitions else []
     shops: list[Workshop] = []
 
     class LatePool:
         def connection(self) -> object:
             return shops[0].pool.connection()
 
-    app, close = built_in(settings, {}, LatePool(), {}, artifacts)
+    app, close = built_in(settings, {}, LatePool(), {}, artifacts, lambda: own)
     async with workshop(url, app) as shop:
         shops.append(shop)
         yield Runner(shop=shop, folder=folder, artifacts=artifacts)

@@ -117,6 +117,12 @@ class Settings:
         read.listed(read.variable),
         (),
     )
+    secret_sources: tuple[str, ...] = _setting(
+        "variables (NAME, NAME_*) and files (/run/secrets/*) that secrets: of applied workflows may come from; needed "
+        "where commands defined in the database are not allowed",
+        read.listed(read.secret_source),
+        (),
+    )
     http_allow: tuple[str, ...] = _setting(
         "private networks and hosts that http_request may call", read.listed(read.network), ()
     )

@@ -148,6 +148,11 @@ def variable(value: str) -> str:
     return value
 
 
+def secret_source(value: str) -> str:
+    """A variable, the beginning of variables (``SHOP_*``), or an absolute path, which may end with ``*``."""
+    return value if value.startswith("/") else variable(value)
+
+
 def network(value: str) -> str:
     """A network or address in its usual spelling, or a host name in lower case."""
     from ipaddress import ip_network

@@ -207,7 +207,14 @@ class Daemon:
         hooks = declared(self._options.definitions)
         check_secrets(hooks, os.environ)
         self._webhooks = {hook.name: hook for hook in hooks}
-        handlers, close = built_in(self._settings, self._commands, self._pool, self._webhooks, self._artifacts)
+        handlers, close = built_in(
+            self._settings,
+            self._commands,
+            self._pool,
+            self._webhooks,
+            self._artifacts,
+            lambda: self._definitions,
+        )
         remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
         if remotes:
             calls = caller(self._settings)

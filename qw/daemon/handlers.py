@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -10,7 +11,9 @@ from uuid import UUID
 from qw.config import Settings
 from qw.core.event.webhook import Webhook
 from qw.core.task.command import Command
-from qw.core.task.handler_api import Recorded
+from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.workflow import parse_workflow
+from qw.definitions import Definitions
 from qw.definitions.commands import parse_command
 from qw.definitions.webhooks import parse_webhook
 from qw.handlers import Handlers
@@ -30,6 +33,7 @@ from qw.handlers.invoice import (
     add_send_email,
 )
 from qw.handlers.noop import add_noop
+from qw.handlers.secrets import Reveal, Revealed, SecretReader, no_secrets
 from qw.services.events.webhooks import Signer, receiver
 from qw.services.execution.context import Connections
 from qw.services.upkeep.artifacts import ArtifactFolders
@@ -73,30 +77,64 @@ def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | No
     return look_up
 
 
+def step_secrets(pool: Connections, reader: Callable[[], SecretReader]) -> Reveal:
+    """What reveals the secrets of a step, by the definition that its run has pinned.
+
+    A task cannot name its sources itself: who may enqueue one could otherwise send any variable anywhere.
+    """
+
+    async def reveal(context: Context) -> Revealed:
+        if context.run_id is None:
+            return await no_secrets(context)
+        async with pool.connection() as conn:
+            (run,) = await runs.get(conn, [context.run_id]) or (None,)
+            documents = await runs.documents(conn, [run.version]) if run else {}
+        if run is None:
+            raise Reject("secrets: the run of this step is gone")
+        workflow = parse_workflow(run.workflow, documents[run.version])
+        work = workflow.work(context.step_id or "")
+        if work is None:
+            raise Reject(f"secrets: the workflow has no step {context.step_id} any more")
+        return await reader().reveal(work.secrets, workflow.secrets)
+
+    return reveal
+
+
+def secret_reader(settings: Settings, is_allowed: bool, definitions: Sequence[Definitions]) -> SecretReader:
+    """Reads what the daemon's own files and its settings name; everything, where commands could read it anyhow."""
+    own = [secret for one in definitions for workflow in one.workflows.values() for secret in workflow.secrets.values()]
+    named = (*settings.secret_sources, *(glob.escape(secret.place) for secret in own))
+    return SecretReader(environ=os.environ, allowed=None if is_allowed else named)
+
+
 def built_in(
     settings: Settings,
     commands: Mapping[str, Command],
     pool: Connections,
     webhooks: Mapping[str, Webhook],
     artifacts: ArtifactFolders,
+    definitions: Callable[[], Sequence[Definitions]] = tuple,
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
     """The handlers that come with qw, and what closes the connections they keep."""
     app = Handlers()
     add_noop(app)
+    allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
+    reveal = step_secrets(pool, lambda: secret_reader(settings, allowed, definitions()))
     http = HttpOptions(
         egress=Egress.allowing(*settings.http_allow),
         base_url=settings.http_base_url,
         sign=Signer(webhooks, os.environ, stored_webhooks(pool)),
         exempt=partial(receiver, webhooks),
+        reveal=reveal,
     )
     close = add_http_request(app, http)
-    allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands
     commanding = CommandOptions(
         allowed=allowed,
         commands=commands,
         stored=stored_commands(pool),
         inherited=settings.command_env,
         artifacts=partial(artifacts.folder, pool),
+        reveal=reveal,
     )
     add_command(app, commanding)
     add_data_processing(app, DataOptions(directory=settings.data_dir))

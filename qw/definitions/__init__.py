@@ -22,6 +22,7 @@ from qw.core.workflow import Workflow, lint, parse_workflow
 from qw.definitions.commands import parse_command
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
+from qw.definitions.shared import share_secrets
 from qw.definitions.source import MAX_BYTES, YamlSource, read
 from qw.definitions.webhooks import parse_webhook
 
@@ -29,7 +30,7 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "owner", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
+_KEYS = ("version", "owner", "secrets", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
 MAX_OWNER = 200
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
@@ -76,6 +77,7 @@ def loads(content: str, name: str = "<text>") -> Definitions:
     source = read(content, name)
     faults: list[Fault] = []
     document = _document(source, faults)
+    share_secrets(document, source, faults)
     workflows = _each(document, "workflows", parse_workflow, source, faults)
     definitions = Definitions(
         workflows=workflows,

@@ -46,6 +46,7 @@ def schema() -> JsonObject:
                     "Owner: the name of this set of files",
                     {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
                 ),
+                "secrets": _about("Secrets of the workflows in this file", {"$ref": "#/$defs/secrets"}),
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
                 "queues": {"type": "object", "additionalProperties": {"$ref": "#/$defs/queue"}},
@@ -65,6 +66,7 @@ def schema() -> JsonObject:
             "late": _late(),
             "input": _input(),
             "concurrency": _concurrency(),
+            "secrets": _secrets(),
             "workflow": _workflow(),
             "schedule": _schedule(),
             "queue": _queue(),
@@ -81,6 +83,7 @@ def _workflow() -> JsonObject:
         {
             "description": _TEXT,
             "input": _about("Inputs of a run, by name", _named({"$ref": "#/$defs/input"}, nullable=True)),
+            "secrets": _about("Secrets of the steps, by name", {"$ref": "#/$defs/secrets"}),
             "outputs": _about("Outputs of a run, by name: expressions over its steps", _OBJECT),
             "timeout": _duration("Maximum duration of a run"),
             "concurrency": {"$ref": "#/$defs/concurrency"},
@@ -219,6 +222,20 @@ def _retry() -> JsonObject:
 def _input() -> JsonObject:
     type_: JsonObject = {"enum": list(TYPES)}
     return {"anyOf": [type_, _closed({"type": type_, "default": _ANYTHING, "description": _TEXT})]}
+
+
+def _secrets() -> JsonObject:
+    file: JsonObject = {"type": "string", "pattern": "^/"}
+    sources: JsonObject = {
+        "env": _about("Environment variable of the daemon", _TEXT),
+        "file": _about("File that the daemon can read", file),
+    }
+    one = {**_closed(sources), "minProperties": 1, "maxProperties": 1}
+    return {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
+        "additionalProperties": one,
+    }
 
 
 def _concurrency() -> JsonObject:

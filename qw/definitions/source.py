@@ -30,18 +30,30 @@ _WORDS: dict[str, Json] = {
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSource:
-    """The value in a file, and the line and column (from 1) of each key and list item by its path."""
+    """The value in a file, and the line and column (from 1) of each key and list item by its path.
+
+    ``links``: the paths of what was written elsewhere, in this file or in another.
+    """
 
     name: str
     value: Json
     places: dict[str, tuple[int, int]] = field(repr=False)
+    links: dict[str, tuple[YamlSource, str]] = field(default_factory=dict, repr=False)
 
     def where(self, path: str) -> str:
-        """``file:line:column`` of *path*, or of the nearest thing around it."""
-        while path and path not in self.places:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        line, column = self.places.get(path, (1, 1))
+        """``file:line:column`` of *path* where it was written, or of the nearest thing around it."""
+        found = path
+        while found and found not in self.places and found not in self.links:
+            found = found[: max(found.rfind("."), found.rfind("["), 0)]
+        if found in self.links and (found != path or found not in self.places):
+            source, base = self.links[found]
+            return source.where(base + path[len(found) :])
+        line, column = self.places.get(found, (1, 1))
         return f"{self.name}:{line}:{column}"
+
+    def link(self, path: str, to: str, *, of: YamlSource | None = None) -> None:
+        """Say that what is at *path* was written at *to*, of this file or another."""
+        self.links[path] = (of or self, to)
 
 
 def read(content: str, name: str) -> YamlSource:

@@ -13,6 +13,7 @@ from qw.core.task.handler_api import Failure
 from qw.core.task.payload import JsonObject
 from qw.handlers.child import Program, started
 
+_ERROR = 500  # bytes of what cp says
 _ITEM = re.compile(r"\[(\d+)\]$")
 
 
@@ -79,6 +80,8 @@ async def _cp(source: Path, to: Path, program: Program) -> str | None:
     copying = Program(executable="/bin/cp", argv=argv, env={"LC_ALL": "C"}, cwd=program.cwd, user=program.user)
     with tempfile.TemporaryFile() as nothing:
         async with started(copying, stdin=nothing, capture=True) as (child, (_, stderr)):
-            said = await stderr.read()
+            said = b""
+            while piece := await stderr.read():
+                said = (said + piece)[:_ERROR]
             ended = await child.ended()
-    return said.decode(errors="replace").strip()[:500] or str(ended) if ended.code else None
+    return said.decode(errors="replace").strip() or str(ended) if ended.code else None

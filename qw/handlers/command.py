@@ -27,11 +27,13 @@ from qw.core.errors import guess
 from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Form, Shell
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import Json
+from qw.core.task.secret_mask import SecretMask
 from qw.handlers.artifacts import Artifacts, keep_artifacts
 from qw.handlers.child import ExitStatus, Pipe, Program, started
 from qw.handlers.command_result import result_of
 from qw.handlers.output import Captured, Output, follow
 from qw.handlers.registry import HandlerKind, Handlers
+from qw.handlers.secrets import Reveal, Revealed, no_secrets
 from qw.handlers.unix_user import UnixUser, unix_user
 
 MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one is only in the file that QW_PAYLOAD_FILE names
@@ -77,6 +79,7 @@ class CommandOptions:
 
     *allowed*: also run what stands in the database, in a payload or *stored* by its name. *inherited*: variables of the
     daemon that commands get beside `INHERITED`. *artifacts*: the folder of a run, made when it is asked for.
+    *reveal*: the variables of a step that hold secrets.
     """
 
     allowed: bool = False
@@ -84,6 +87,7 @@ class CommandOptions:
     stored: Callable[[str], Awaitable[Command | None]] = _none_stored
     inherited: tuple[str, ...] = ()
     artifacts: Callable[[UUID], Awaitable[Path]] | None = None
+    reveal: Reveal = no_secrets
 
 
 class Encoded(BaseModel, extra="forbid"):
@@ -114,6 +118,7 @@ class CommandPayload(BaseModel):
     user: str | None = None
     output: Form | None = None
     artifacts: dict[str, str] = {}
+    secrets: list[str] = []
     background: Background = Background.END
     exit_codes: dict[int, Exit] = {}
 
@@ -135,17 +140,19 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
         declared = await _declared(payload, options)
         user = unix_user(declared.user)
         artifacts = await _artifacts(payload, context, options)
+        revealed = await options.reveal(context) if payload.secrets else Revealed()
         with tempfile.TemporaryDirectory(prefix="qw-command-") as private, _stdin(payload, context) as stdin:
             folder = Path(private)
             env = _environment(declared, context, folder, options.inherited, user)
+            env.update(revealed.values)
             if artifacts:
                 env["QW_ARTIFACTS"] = str(artifacts.folder)
             program = _program(declared, folder, env, user)
-            ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout)
+            ended, stdout, stderr = await _run_in_time(program, stdin, context, declared.timeout, revealed.mask)
             if ended.left:
                 await context.log(_of_background(ended, declared), level="WARNING")
             _judge(ended, stderr, {**EXIT_CODES, **declared.exit_codes, **payload.exit_codes})
-            result = result_of(program, ended.code, stdout, folder, payload.output)
+            result = result_of(program, ended.code, stdout, folder, payload.output, revealed.mask)
             if artifacts and payload.artifacts:
                 result["artifacts"] = await keep_artifacts(artifacts, payload.artifacts, program)
             return result
@@ -331,23 +338,25 @@ def _bytes(data: Any) -> bytes:
 
 
 async def _run_in_time(
-    program: Program, stdin: IO[Any], context: Context, limit: timedelta | None
+    program: Program, stdin: IO[Any], context: Context, limit: timedelta | None, mask: SecretMask
 ) -> tuple[ExitStatus, Captured, Captured]:
     """Like `_run`, within the command's own *limit*; the attempt's is watched by the worker."""
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
-            return await _run(program, stdin, context)
+            return await _run(program, stdin, context, mask)
     except TimeoutError:
         raise CommandTimedOut(TIMED_OUT, f"timed out after {format_duration(limit or timedelta())}") from None
 
 
-async def _run(program: Program, stdin: IO[Any], context: Context) -> tuple[ExitStatus, Captured, Captured]:
+async def _run(
+    program: Program, stdin: IO[Any], context: Context, mask: SecretMask
+) -> tuple[ExitStatus, Captured, Captured]:
     """Run *program* to its end, its output into the log. Returns how it ended, its stdout and its stderr."""
     output = Output(context)
     async with started(program, stdin=stdin, capture=True) as (child, (stdout, stderr)):
         followers = [
-            asyncio.create_task(follow(stdout, output, "INFO")),
-            asyncio.create_task(follow(stderr, output, "WARNING")),
+            asyncio.create_task(follow(stdout, output, "INFO", mask)),
+            asyncio.create_task(follow(stderr, output, "WARNING", mask)),
         ]
         try:
             ended = await child.ended()

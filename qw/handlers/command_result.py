@@ -13,6 +13,7 @@ import orjson
 from qw.core.errors import Invalid
 from qw.core.task.command import Form
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
+from qw.core.task.secret_mask import SecretMask
 from qw.handlers.child import Program
 from qw.handlers.output import Captured
 
@@ -20,13 +21,18 @@ _MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, at least for it
 _OUTPUT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127})(=|<<)(.*)")
 
 
-def result_of(program: Program, code: int, stdout: Captured, private: Path, form: Form | None) -> JsonObject:
-    """``{exitCode, executable, stdout}``, ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT. Raise Invalid."""
+def result_of(
+    program: Program, code: int, stdout: Captured, private: Path, form: Form | None, mask: SecretMask
+) -> JsonObject:
+    """``{exitCode, executable, stdout}``, ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT. Raise Invalid.
+
+    *stdout* is masked already; what comes from files is here.
+    """
     said: JsonObject = {"exitCode": code, "executable": program.executable}
     if (written := _read(private / "result.json", "QW_RESULT")) is not None:
-        said["result"] = parse(written, path="QW_RESULT")
+        said["result"] = parse(mask.data(written), path="QW_RESULT")
     if (written := _read(private / "output", "QW_OUTPUT")) is not None:
-        said["outputs"] = _outputs(written.decode(errors="replace"))
+        said["outputs"] = _outputs(mask.data(written).decode(errors="replace"))
     return _with_output(said, stdout, form)
 
 

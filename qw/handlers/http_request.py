@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,15 +18,18 @@ from qw.core.errors import Invalid
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
+from qw.core.task.secret_mask import SecretMask
 from qw.handlers.answer import ENCODINGS, Answer, read
 from qw.handlers.egress import Clients, Egress, redact
 from qw.handlers.registry import Handlers
+from qw.handlers.secrets import Reveal, Revealed, no_secrets
 
 if TYPE_CHECKING:
     import httpx
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _FRAMING = {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+_HEADER = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _LOGGED = 2000  # characters of a failed answer
 
 
@@ -51,13 +54,15 @@ class HttpOptions:
     """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to.
 
     *sign* makes more headers for a request, given the headers of its task, its URL and its body. *exempt* gives the URL
-    whose host and port a request may go to beside that, given the same of its task and URL; None: none.
+    whose host and port a request may go to beside that, given the same of its task and URL; None: none. *reveal* gives
+    the headers of a step that hold secrets.
     """
 
     egress: Egress = field(default_factory=Egress)
     base_url: str | None = None
     sign: Callable[[Mapping[str, str], str, bytes], Awaitable[dict[str, str]]] = _unsigned
     exempt: Callable[[Mapping[str, str], str], str | None] = lambda headers, url: None
+    reveal: Reveal = no_secrets
 
 
 def _duration(value: object) -> timedelta:
@@ -73,7 +78,7 @@ def _header_text(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": ["string", "number"]})]
 HeaderText = Annotated[
-    str, BeforeValidator(_header_text), StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=8192)
+    str, BeforeValidator(_header_text), StringConstraints(pattern=f"^{_HEADER.pattern}$", max_length=8192)
 ]
 Method = Annotated[
     Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
@@ -87,6 +92,7 @@ class HttpPayload(BaseModel):
     headers: dict[str, HeaderText] = {}
     body: Any = None
     timeout: Duration = timedelta(seconds=30)
+    secrets: list[str] = []
 
 
 def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaitable[None]]:
@@ -96,8 +102,10 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     @app.handler("http_request")
     async def http_request(payload: HttpPayload, context: Context) -> Json:
         client = clients.current(options.exempt(context.headers, payload.url))
+        revealed = await options.reveal(context) if payload.secrets else Revealed()
+        payload = payload.model_copy(update={"headers": {**payload.headers, **_plain(revealed)}})
         request = await _request(client, options, payload, context)
-        answer = await _ask(client, request, payload.timeout)
+        answer = _masked(await _ask(client, request, payload.timeout), revealed.mask)
         if not 200 <= answer.status < 300:
             text = masked_text(shortened(answer.text, _LOGGED))  # which may repeat the URL
             await context.log(f"answered {answer.status}: {text}", level="ERROR")
@@ -105,6 +113,23 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
         return answer.stored()
 
     return clients.close
+
+
+def _plain(revealed: Revealed) -> Mapping[str, str]:
+    """The headers of *revealed*. Raise Reject where one cannot be sent, without showing it."""
+    for name, value in revealed.values.items():
+        if not _HEADER.fullmatch(value):
+            raise Reject(f"headers: {name}: its secret has a line break or another control character, or is too long")
+    return revealed.values
+
+
+def _masked(answer: Answer, mask: SecretMask) -> Answer:
+    """*answer*, which may repeat what was sent, without secrets; without the beginning of one at a cut, too."""
+    text = answer.text.encode()
+    if answer.truncated:
+        text = text[: mask.settled(text)]
+    headers = {name: mask.text(value) for name, value in answer.headers.items()}
+    return replace(answer, text=mask.data(text).decode(errors="replace"), headers=headers)
 
 
 async def _request(

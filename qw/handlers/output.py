@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from qw.core.task.handler_api import Context
 from qw.core.task.payload import MAX_RESULT
 from qw.core.task.printed import cut
+from qw.core.task.secret_mask import MaskedStream, SecretMask
 from qw.handlers.child import Pipe
 
 MAX_OUTPUT = 1024 * 1024  # bytes logged of an attempt, stdout and stderr together: half head, half tail
@@ -77,20 +78,23 @@ class Captured:
         return self.text[-TAIL:]
 
 
-async def follow(pipe: Pipe, output: Output, level: str) -> Captured:
-    """Log what comes out of *pipe* until its end, and keep it.
+async def follow(pipe: Pipe, output: Output, level: str, mask: SecretMask) -> Captured:
+    """Log what comes out of *pipe* until its end, and keep it, both less the secrets of *mask*.
 
     If logging fails, the pipe is closed, so that the command cannot wait for us for ever.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    unfinished, kept = b"", _Keeper()
+    unfinished, kept, masked = b"", _Keeper(), MaskedStream(mask)
     try:
         while chunk := await pipe.read():
-            kept.add(decoder.decode(chunk))
-            ready, unfinished = cut(unfinished + chunk)
+            shown = masked.add(chunk)
+            kept.add(decoder.decode(shown))
+            ready, unfinished = cut(unfinished + shown)
             if ready:
                 await output.add(ready, level)
-        kept.add(decoder.decode(b"", final=True))
+        rest = masked.end()
+        kept.add(decoder.decode(rest, final=True))
+        unfinished += rest
         if unfinished:
             await output.add(unfinished, level)
     finally:

@@ -146,6 +146,8 @@ def _check_constant(value: object) -> None:
 def _check_name(name: str) -> None:
     if name == "steps":
         raise ExpressionError("steps needs the name of one: steps.NAME or steps['NAME']")
+    if name == "secrets":
+        raise ExpressionError("a secret has a value in env: of a shell step and in headers: of http_request only")
     if name not in ROOTS and name not in LITERALS:
         known = (*ROOTS, *LITERALS)
         raise ExpressionError(f"{name[:60]!r} is not known; there are {', '.join(known)}{guess(name[:60], known)}")

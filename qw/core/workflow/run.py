@@ -20,6 +20,8 @@ FAILING = "failing"  # it failed, and nothing is undone yet
 COMPENSATING = "compensating"  # it goes back
 FINISHING = "finishing"  # all its steps ended well, ``finally`` is at work
 
+COMPENSATION_PREFIX = "compensate:"  # of the ids of steps that undo others
+
 COMPENSATED, COMPENSATION_FAILED = "compensated", "compensation_failed"  # details of a failed run
 UNDONE_FROM_ABOVE = "undone: the run that started it goes back"  # error of a run
 SKIPPED = "skipped"  # detail of a run that was cancelled because of another with the same key
@@ -264,7 +266,7 @@ Action: TypeAlias = StepAction | Hold | Mark | Finish
 
 def compensation_id(step_id: str) -> str:
     """The id of the step that undoes *step_id*; the colon keeps it apart from the ids in definitions."""
-    return f"compensate:{step_id}"
+    return f"{COMPENSATION_PREFIX}{step_id}"
 
 
 # kept with the signals: who asked for that, and when

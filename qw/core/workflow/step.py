@@ -213,6 +213,7 @@ def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensatio
         type=work.type,
         payload=work.payload,
         is_program=work.is_program,
+        secrets=work.secrets,
         max_retries=policy["max_retries"],
         timeout=policy["timeout"],
         backoff=policy["backoff"],

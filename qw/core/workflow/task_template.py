@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qw.core.errors import Fault
 from qw.core.expression import ExpressionError, Scope, Template
@@ -10,6 +10,7 @@ from qw.core.expression.evaluation import kind, text
 from qw.core.parsing import below, mapping
 from qw.core.task.command import parse_shell
 from qw.core.task.payload import Json, JsonObject, payload_faults, raise_faults
+from qw.core.workflow.secrets import SecretTexts, take_secrets
 from qw.core.workflow.shell_step import RUN_KEYS, parse_run, pasted_faults
 
 COMMAND = "command"  # the type that a ``run:`` step becomes
@@ -18,11 +19,15 @@ WORK_KEYS = ("type", "with", *RUN_KEYS)
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTemplate:
-    """A task's type and the template of its payload. ``is_program``: the document itself says which program runs."""
+    """A task's type and the template of its payload. ``is_program``: the document itself says which program runs.
+
+    ``secrets``: the variables or headers that are not in the payload, since the daemon puts them in.
+    """
 
     type: str
     payload: Template
     is_program: bool = False
+    secrets: SecretTexts = field(default_factory=SecretTexts)
 
     def render(self, scope: Scope) -> JsonObject:
         """The payload over *scope*. Raise ExpressionError, or Invalid where it could not be stored."""
@@ -53,21 +58,35 @@ def parse_work(document: JsonObject, path: str, faults: list[Fault]) -> TaskTemp
     if is_program:
         faults += pasted_faults(given.get("run"), below(path, "with.run"))
         parse_shell(given.get("shell"), below(path, "with.shell"), faults)
+    given, secrets = _taken(given, _SECRET_KEYS.get(str(type_), ""), below(path, "with"), faults)
     return TaskTemplate(
         type=type_ if isinstance(type_, str) else COMMAND,
         payload=template(given, below(path, "with"), faults),
         is_program=is_program,
+        secrets=secrets,
     )
+
+
+_SECRET_KEYS = {COMMAND: "env", "http_request": "headers"}
+
+
+def _taken(payload: JsonObject, key: str, path: str, faults: list[Fault]) -> tuple[JsonObject, SecretTexts]:
+    """*payload* without the texts under *key* that hold secrets, whose names it has instead; and these."""
+    left, secrets = take_secrets(payload.get(key), below(path, key), faults)
+    if not secrets.texts:
+        return payload, secrets
+    return {**payload, key: left, "secrets": [*sorted(secrets.names())]}, secrets
 
 
 def _run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> TaskTemplate:
     if "type" in document:
         faults.append(Fault(path=below(path, "run"), message="give type: or run:, not both"))
     template(given, below(path, "with"), faults)
-    payload = parse_run(document, given, path, faults)
-    for key in ("env", "stdin", "cwd", "artifacts"):
+    payload, secrets = _taken(parse_run(document, given, path, faults), "env", path, faults)
+    template(payload.get("env"), below(path, "env"), faults)
+    for key in ("stdin", "cwd", "artifacts"):
         template(document.get(key), below(path, key), faults)
-    return TaskTemplate(type=COMMAND, payload=template(payload, path, []), is_program=True)
+    return TaskTemplate(type=COMMAND, payload=template(payload, path, []), is_program=True, secrets=secrets)
 
 
 _INSTEAD = {"env": "; values for a type go under with:", "stdin": "; data for a type goes under with:"}

@@ -23,15 +23,17 @@ from qw.core.workflow.graph import cycle, order, uncovered
 from qw.core.workflow.inputs import Input, check_given, parse_inputs
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.retry_policy import duration
+from qw.core.workflow.run import COMPENSATION_PREFIX
+from qw.core.workflow.secrets import Secret, parse_secrets, undeclared
 from qw.core.workflow.step import Step, StepKind, parse_step
-from qw.core.workflow.task_template import template
+from qw.core.workflow.task_template import TaskTemplate, template
 from qw.core.workflow.transitions import chain
 
 MAX_STEPS = 1000
 _MAX_FAULTS = 100
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEYS = ("description", "input", "outputs", "timeout", "concurrency", "steps", "on_failure", "finally")
+_KEYS = ("description", "input", "secrets", "outputs", "timeout", "concurrency", "steps", "on_failure", "finally")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Workflow:
     outputs: Template | None = None
     timeout: timedelta | None = None
     concurrency: Concurrency | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     document: JsonObject = field(repr=False)
 
     @cached_property
@@ -64,6 +67,13 @@ class Workflow:
     def waits(self) -> bool:
         """Whether any step waits for a signal or an approval."""
         return any(step.kind in (StepKind.SIGNAL, StepKind.APPROVAL) for step in self.by_id.values())
+
+    def work(self, step_id: str) -> TaskTemplate | None:
+        """What the task of a step, of an item (``each[3]``) or of a compensation (``compensate:pay``) does."""
+        name = step_id.removeprefix(COMPENSATION_PREFIX).partition("[")[0]
+        if (step := self.by_id.get(name)) is None:
+            return None
+        return step.compensate if step_id.startswith(COMPENSATION_PREFIX) else step.work
 
     @property
     def types(self) -> set[str]:
@@ -134,6 +144,10 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     if timeout == timedelta(0):
         faults.append(Fault(path="timeout", message="must be greater than 0"))
     concurrency = parse_concurrency(document, faults)
+    secrets = parse_secrets(document, faults)
+    for _, step in [*placed, *late, *finally_steps]:
+        for work in step.works:
+            faults += undeclared(work.secrets, secrets, faults)
     _check_ids([*placed, *late, *finally_steps], faults)
     placed = _wired(placed, faults)
     _check_graph(placed, faults)
@@ -153,6 +167,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         outputs=outputs,
         timeout=timeout,
         concurrency=concurrency,
+        secrets=secrets,
         document=document,
     )
 

@@ -1,0 +1,140 @@
+"""``secrets:``: values that only daemons know, by name; and the texts of a step that they are put into.
+
+Neither a definition nor a run holds a value: a step names its secrets, and the daemon that runs it puts the values in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from posixpath import normpath
+from typing import TypeAlias
+
+from qw.core.errors import Fault
+from qw.core.parsing import below, hint, mapping, refuse_unknown
+from qw.core.task.payload import Json, JsonObject
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_VARIABLE = re.compile(r"(?!QW_|PG|DB_|LD_|DATABASE_URL$)[A-Za-z_][A-Za-z0-9_]{0,127}")
+_REFERENCE = re.compile(r"""\$\{\{\s*secrets(?:\.([A-Za-z_]\w*)|\[(?:'([^']*)'|"([^"]*)")\])\s*\}\}""")
+_MENTION = re.compile(r"\$\{\{[^}]*(?<![\w.])secrets\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secret:
+    """Where a daemon finds the value: in its environment as ``env``, or in ``file``, whose last newline is no part."""
+
+    name: str
+    env: str = ""
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """The variable or the path, as settings name it."""
+        return self.env or normpath(self.file)
+
+    def __str__(self) -> str:
+        return f"the variable {self.env}" if self.env else f"the file {self.file}"
+
+
+@dataclass(frozen=True)
+class SecretName:
+    name: str
+
+
+SecretText: TypeAlias = tuple[str | SecretName, ...]
+"""A text in which some pieces are secrets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretTexts:
+    """The variables or headers of a step that hold secrets, by their names, with their place in the document."""
+
+    texts: Mapping[str, SecretText] = field(default_factory=dict)
+    path: str = ""
+
+    def names(self) -> set[str]:
+        return {piece.name for text in self.texts.values() for piece in text if isinstance(piece, SecretName)}
+
+
+def parse_secrets(document: JsonObject, faults: list[Fault]) -> dict[str, Secret]:
+    """What ``secrets:`` declares. Adds to *faults*."""
+    found = {}
+    for name, declared in mapping(document, "secrets", "", faults).items():
+        path = f"secrets.{name[:60]}"
+        if not _NAME.fullmatch(name):
+            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits and _"))
+        elif (secret := _secret(name, declared, path, faults)) is not None:
+            found[name] = secret
+    return found
+
+
+def _secret(name: str, declared: Json, path: str, faults: list[Fault]) -> Secret | None:
+    if not isinstance(declared, dict) or len(declared.keys() & {"env", "file"}) != 1:
+        faults.append(Fault(path=path, message="needs env: (a variable of the daemon) or file: (a path), one of them"))
+        return None
+    refuse_unknown(declared, ("env", "file"), path, "a secret", faults)
+    if "env" in declared:
+        variable = declared["env"]
+        if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
+            return Secret(name=name, env=variable)
+        message = f"{str(variable)[:60]!r} is no variable for a secret; it cannot begin with QW_, PG, DB_ or LD_"
+        faults.append(Fault(path=below(path, "env"), message=message))
+        return None
+    file = declared["file"]
+    if isinstance(file, str) and file.startswith("/") and "\0" not in file and "${{" not in file:
+        return Secret(name=name, file=file)
+    faults.append(Fault(path=below(path, "file"), message=f"must be an absolute path, not {str(file)[:60]!r}"))
+    return None
+
+
+def take_secrets(values: Json, path: str, faults: list[Fault]) -> tuple[Json, SecretTexts]:
+    """*values* of variables or headers without those that hold secrets, and these. Adds to *faults*."""
+    if not isinstance(values, dict):
+        return values, SecretTexts()
+    texts: dict[str, SecretText] = {}
+    for name, value in values.items():
+        if isinstance(value, str) and _MENTION.search(value):
+            texts[name] = tuple(_pieces(value, below(path, name), faults))
+    if not texts:
+        return values, SecretTexts()
+    return {name: value for name, value in values.items() if name not in texts}, SecretTexts(texts=texts, path=path)
+
+
+def _pieces(value: str, path: str, faults: list[Fault]) -> Iterator[str | SecretName]:
+    start = 0
+    for reference in _REFERENCE.finditer(value):
+        if value[start : reference.start()]:
+            yield value[start : reference.start()]
+        yield SecretName(next(name for name in reference.groups() if name is not None))
+        start = reference.end()
+    if value[start:]:
+        yield value[start:]
+    if "${{" in _REFERENCE.sub("", value):
+        message = (
+            "a text with a secret may hold ${{ secrets.NAME }} and plain text only; give other values apart, "
+            "such as in another variable"
+        )
+        faults.append(Fault(path=path, message=message))
+
+
+def undeclared(texts: SecretTexts, declared: Mapping[str, Secret], faults: list[Fault]) -> Iterator[Fault]:
+    for target, text in texts.texts.items():
+        for piece in text:
+            if isinstance(piece, SecretName) and piece.name not in declared:
+                guessed = hint(piece.name, declared, faults)
+                message = f"takes the secret {piece.name[:60]!r}, which is not declared under secrets:{guessed}"
+                yield Fault(path=below(texts.path, target), message=message)
+
+
+def mentioned(value: Json) -> set[str]:
+    """The secrets that any text below *value* names."""
+    found, stack = set(), [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, str):
+            found |= {name for groups in _REFERENCE.findall(one) for name in groups if name}
+        else:
+            stack += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
+    return found
