@@ -34,9 +34,13 @@ export function ObjectForm({ form, label }) {
     <div class="row wide"><strong class="small" id=${id}>${label}</strong>
       ${hasFields(schema) && html`<${Segments} label="How to enter it" value=${mode} options=${[["form", "Form"], ["json", "JSON"]]} onChange=${change} />`}</div>
     ${mode === "form"
-      ? Object.entries(schema.properties).map(([name, each]) => html`<${Field} key=${name} name=${name} schema=${each} isRequired=${schema.required?.includes(name)} form=${form} />`)
+      ? requiredFirst(schema).map(([name, each]) => html`<${Field} key=${name} name=${name} schema=${each} isRequired=${schema.required?.includes(name)} form=${form} />`)
       : html`<textarea class="input" aria-labelledby=${id} rows="8" spellcheck=${false} value=${json} onInput=${(event) => setJson(event.target.value)}></textarea>`}
   </div>`;
+}
+
+function requiredFirst({ properties, required = [] }) {
+  return Object.entries(properties).sort(([a], [b]) => required.includes(b) - required.includes(a));
 }
 
 function Field({ name, schema, isRequired, form }) {

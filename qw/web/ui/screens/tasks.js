@@ -2,7 +2,7 @@
 import { absolute, counted, duration, plural, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { now } from "../lib/now.js";
-import { usePageOfTasks } from "../lib/page-of-tasks.js";
+import { usePage } from "../lib/pages.js";
 import { kept } from "../lib/preferences.js";
 import { valueOf, withField } from "../lib/query.js";
 import { go, href, setQuery } from "../lib/router.js";
@@ -12,6 +12,7 @@ import { Status, TaskLink, Time } from "../components/bits.js";
 import { Icon } from "../components/icon.js";
 import { Menu } from "../components/menu.js";
 import { askForNewTask } from "../components/new-task.js";
+import { NewRows, Pager } from "../components/pager.js";
 import { SearchBox, SearchChips } from "../components/search-box.js";
 import { Banner, Empty, Failure, Skeleton } from "../components/states.js";
 import { ACTIONS, askForBulk, BulkProgress } from "../components/task-actions.js";
@@ -44,7 +45,7 @@ const shownColumns = kept("qw.tasks.columns", ["type", "id", "queue", "detail", 
 export default function Tasks({ query }) {
   const q = query.get("q") ?? "";
   const cursor = query.get("before");
-  const page = usePageOfTasks(q, cursor);
+  const page = usePage("api/search/tasks", "tasks", { q }, cursor);
   const search = (text) => setQuery({ q: text, before: null }, { replace: false });
   const act = (action) => (ids) => askForBulk({ action, ids, onDone: () => rows.clear() });
   const rows = useRows(page.rows ?? [], {
@@ -105,8 +106,7 @@ function List({ page, rows, q, cursor }) {
   const columns = Object.keys(COLUMNS).filter((name) => shownColumns.value.includes(name));
   return html`<section class="card ${page.isStale ? "updating" : ""}" aria-label="Tasks">
     ${rows.chosen.size > 0 && html`<${Selection} page=${page} rows=${rows} q=${q} />`}
-    ${page.newer > 0 &&
-    html`<button type="button" class="new-rows" onClick=${page.reload}>${page.isMoreNew ? `${page.newer}+` : page.newer} new ${page.newer === 1 ? "task" : "tasks"} · show</button>`}
+    <${NewRows} page=${page} noun="task" />
     <div class="scroll">
       <table>
         <thead><tr>
@@ -119,17 +119,9 @@ function List({ page, rows, q, cursor }) {
     </div>
     <footer>
       <span>Showing ${whole(page.rows.length)} of ${page.isEstimate ? "about " : ""}${counted(page.count, page.isEstimate).replace("≈ ", "")}, newest first</span>
-      <span class="push row">
-        ${cursor && html`<button type="button" class="button small" onClick=${() => setQuery({ before: null }, { replace: false })}>Newest</button>`}
-        ${page.nextCursor && html`<button type="button" class="button small" onClick=${() => older(page.nextCursor)}>Older</button>`}
-      </span>
+      <${Pager} page=${page} cursor=${cursor} />
     </footer>
   </section>`;
-}
-
-function older(cursor) {
-  setQuery({ before: cursor }, { replace: false });
-  scrollTo(0, 0);
 }
 
 const classOf = ({ isNumber, narrow }) => `${isNumber ? "number" : ""} ${narrow === false ? "hide-narrow" : ""}`;

@@ -1,5 +1,5 @@
 /**
- * A page of tasks whose rows stay where they are: rows change in place, those that do not match any more stay dimmed,
+ * A page of a list whose rows stay where they are: rows change in place, those that do not match any more stay dimmed,
  * and new ones wait above until the reader asks for them.
  */
 import { get } from "./api.js";
@@ -10,18 +10,25 @@ export const PAGE = 50;
 
 const LOADING = { rows: null, gone: new Set(), newer: 0, isMoreNew: false, error: null, isLoading: true };
 
-export function usePageOfTasks(q, cursor) {
+/**
+ * @param {string} path  of the list, newest first, with ids that sort by time
+ * @param {string} name  of the rows in the answer
+ * @param {object} query what is asked for
+ * @param {string|null} cursor where the page begins; null: at the newest
+ */
+export function usePage(path, name, query, cursor) {
   const [state, setState] = useState(LOADING);
   const asked = useRef({ abort: null, key: "" });
-  const key = `${q}\n${cursor ?? ""}`;
+  const key = JSON.stringify([path, query, cursor]);
 
   const load = useCallback(async (isFresh) => {
-    const [query, before] = asked.current.key.split("\n");
+    const [from, wanted, before] = JSON.parse(asked.current.key);
     asked.current.abort?.abort();
     const abort = (asked.current.abort = new AbortController());
     try {
-      const answer = await get("api/search/tasks", { q: query, cursor: before, limit: PAGE }, { signal: abort.signal });
+      const found = await get(from, { ...wanted, cursor: before, limit: PAGE }, { signal: abort.signal });
       if (abort.signal.aborted) return;
+      const answer = { ...found, rows: found[name] };
       setState((shown) => (isFresh || shown.rows === null || shown.key !== asked.current.key ? fresh(answer, asked.current.key) : merged(shown, answer, before)));
     } catch (error) {
       if (!abort.signal.aborted) setState((shown) => ({ ...shown, error, isLoading: false }));
@@ -52,7 +59,7 @@ export function usePageOfTasks(q, cursor) {
 function fresh(answer, key) {
   return {
     key,
-    rows: answer.tasks,
+    rows: answer.rows,
     gone: new Set(),
     newer: 0,
     isMoreNew: false,
@@ -66,16 +73,16 @@ function fresh(answer, key) {
 }
 
 function merged(shown, answer, before) {
-  const found = new Map(answer.tasks.map((task) => [task.id, task]));
+  const found = new Map(answer.rows.map((row) => [row.id, row]));
   const newest = shown.rows[0]?.id ?? "";
-  const isNew = (task) => !before && task.id > newest;
-  const newer = answer.tasks.filter(isNew).length;
+  const isNew = (row) => !before && row.id > newest;
+  const newer = answer.rows.filter(isNew).length;
   if (newest === "" && newer) return fresh(answer, shown.key); // nothing was there that could jump
-  const oldest = answer.tasks.length < PAGE ? "" : answer.tasks.at(-1).id;
+  const oldest = answer.rows.length < PAGE ? "" : answer.rows.at(-1).id;
   return {
     ...shown,
-    rows: shown.rows.map((task) => found.get(task.id) ?? task),
-    gone: new Set(shown.rows.filter((task) => !found.has(task.id) && task.id >= oldest).map((task) => task.id)),
+    rows: shown.rows.map((row) => found.get(row.id) ?? row),
+    gone: new Set(shown.rows.filter((row) => !found.has(row.id) && row.id >= oldest).map((row) => row.id)),
     newer,
     isMoreNew: newer === PAGE,
     count: answer.count,
