@@ -251,6 +251,20 @@ create index held_line on qw.held (queue, key, priority, seq);
 create index held_age on qw.held (queue, seq);
 create index held_retrying on qw.held (task_id) where retries > 0;
 
+-- Seconds that the task at the head of each queue has been there, held back by a limit or not.
+create view qw.oldest as
+  select h.queue, max(extract(epoch from statement_timestamp() - h.at))::float8 as seconds
+    from (
+      select l.queue, head.at from qw.lane l
+        cross join lateral (
+          select r.at from qw.ready r where r.queue = l.queue and r.priority = l.priority
+           order by r.seq limit 1) head
+      union all
+      select q.name, head.at from qw.queue q
+        cross join lateral (select h.at from qw.held h where h.queue = q.name order by h.seq limit 1) head
+       where q.is_limited and q.paused_at is null) h
+   group by h.queue;
+
 -- Tasks of a limited queue that were let through: a row is a slot. It is freed once the task neither is ready nor runs.
 create table qw.admitted (
   task_id uuid primary key,
@@ -490,6 +504,30 @@ create table qw.measure (  -- what daemons measured: counters, and histograms wi
   total  float8 not null,
   primary key (name, labels)
 ) with (fillfactor = 50);
+
+create table qw.history (  -- the same by time, for charts: by minute and by hour, by queue (empty: all) and not by type
+  span   text not null check (span in ('minute', 'hour')),
+  at     timestamptz not null,  -- its beginning
+  queue  text not null,
+  name   text not null,
+  result text not null,  -- what became of attempts; empty: a histogram
+  counts bigint[] not null,
+  total  float8 not null,
+  primary key (span, queue, at, name, result)
+) with (fillfactor = 50);
+create index history_time on qw.history using brin (at) with (autosummarize = on, pages_per_range = 32);
+
+create table qw.queue_sample (  -- the state of each queue (empty: all) early in each minute and hour
+  span     text not null check (span in ('minute', 'hour')),
+  at       timestamptz not null,
+  queue    text not null,
+  waiting  bigint not null,
+  running  bigint not null,
+  oldest   float8,           -- seconds that the task at its head has been there; null: there is none
+  enqueued bigint not null,  -- ever
+  primary key (span, queue, at)
+);
+create index queue_sample_time on qw.queue_sample using brin (at) with (autosummarize = on, pages_per_range = 32);
 
 create table qw.workflow (
   id         uuid primary key default qw.new_id(),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qw.client.definitions import DefinitionSets
     from qw.client.events import Events
     from qw.client.health import Health
+    from qw.client.history import History
     from qw.client.queues import Queues
     from qw.client.rights import Rights
     from qw.client.runs import Runs
@@ -246,6 +247,13 @@ class Client:
         from qw.client.health import Health
 
         return Health(self._db)
+
+    @property
+    def history(self) -> History:
+        """Throughput, waits and depth over time."""
+        from qw.client.history import History
+
+        return History(self._db)
 
     @property
     def queues(self) -> Queues:

@@ -7,7 +7,10 @@ from datetime import timedelta
 
 from qw.client.connections import Namespace
 from qw.client.events import Events, Relaying
+from qw.client.history import History, Rates
 from qw.client.queues import QueueOverview, Queues
+from qw.core.health import Facts, Problem, problems
+from qw.core.history import SHARES
 from qw.core.schedule.fire_decision import LATE
 from qw.core.task.measure import Measure
 from qw.store import measures, overview, schedules, tasks, workers
@@ -28,6 +31,16 @@ class Overview:
     relaying: Relaying
 
 
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """An `Overview` with rates by queue (empty: all), the waits of the last hour by quantile, and what is wrong."""
+
+    overview: Overview
+    rates: dict[str, Rates]
+    waits: dict[str, float | None]
+    problems: list[Problem]
+
+
 class Health(Namespace):
     async def overview(self) -> Overview:
         """Queues, workers, failures by type, late schedules and the broker. Scans no large table."""
@@ -40,6 +53,16 @@ class Health(Namespace):
                 late=await schedules.late(conn, by=LATE),
                 relaying=relaying,
             )
+
+    async def glance(self) -> Glance:
+        """All that the first page of the dashboard shows. Scans no large table."""
+        seen, history = await self.overview(), History(self._db)
+        return Glance(
+            overview=seen,
+            rates=await history.rates(),
+            waits=await history.waits(SHARES),
+            problems=problems(_facts(seen, await self.gauges())),
+        )
 
     async def gauges(self) -> Gauges:
         async with self._db.connection() as conn:
@@ -54,3 +77,20 @@ class Health(Namespace):
         """Counts of fired and skipped ticks for the first 1,000 schedules, in name order."""
         async with self._db.connection() as conn:
             return await schedules.measures(conn)
+
+
+def _facts(seen: Overview, gauges: Gauges) -> Facts:
+    relaying = seen.relaying
+    return Facts(
+        workers=len(seen.workers),
+        troubles=[(worker.id, worker.trouble) for worker in seen.workers if worker.trouble],
+        waiting=sum(queue.stats.pending + queue.stats.retrying for queue in seen.queues),
+        oldest={q.stats.queue: q.oldest.total_seconds() for q in seen.queues if q.oldest is not None},
+        paused=[queue.stats.queue for queue in seen.queues if queue.pause],
+        failures=[(each.type, each.failed) for each in seen.failures],
+        late=[(name, late.total_seconds()) for name, late in seen.late],
+        broker=next((relay.broker for relay in relaying.relays if relay.state == "down"), None),
+        unpublished=relaying.unpublished,
+        blocked=relaying.blocked.count,
+        transaction_seconds=gauges.transaction_age,
+    )

@@ -100,6 +100,8 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "type": _CHANGE,
         "tally": _ALL,
         "measure": _CHANGE,
+        "history": _ALL,
+        "queue_sample": _ALL,
         "outbox": _ALL,
         "wanted": _ALL,
         "relay": _ALL,

@@ -19,18 +19,8 @@ select l.task_id, l.id, l.attempt, l.at, l.level, l.message
  order by l.task_id, l.id
 
 -- name: oldest
--- Seconds that the task at the head of each queue has been there, held back by a limit or not.
-select h.queue, max(extract(epoch from statement_timestamp() - h.at))::float8 as seconds
-  from (
-    select l.queue, head.at from qw.lane l
-      cross join lateral (
-        select r.at from qw.ready r where r.queue = l.queue and r.priority = l.priority
-         order by r.seq limit 1) head
-    union all
-    select q.name, head.at from qw.queue q
-      cross join lateral (select h.at from qw.held h where h.queue = q.name order by h.seq limit 1) head
-     where q.is_limited and q.paused_at is null) h
- group by h.queue order by h.queue
+-- Seconds that the task at the head of each queue has been there.
+select queue, seconds from qw.oldest order by queue
 
 -- name: paused
 select name from qw.queue where paused_at is not null order by name

@@ -403,7 +403,8 @@ select i.id,
 -- name: failures
 -- What failed within a day, by type, of the last failed tasks; the most frequent first.
 select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
-       (array_agg(f.error order by f.finished_at desc))[1] as last_error
+       (array_agg(f.error order by f.finished_at desc))[1] as last_error,
+       (array_agg(f.task_id order by f.finished_at desc))[1] as last_id
   from (select task_id, finished_at, error from qw.finished where status = 'failed' order by task_id desc limit %(most)s) f
   cross join lateral (select type from qw.task where id = f.task_id offset 0) t
  where f.finished_at > statement_timestamp() - interval '1 day'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg.types.json import Jsonb
 
 from qw import sql
-from qw.core.task.measure import Measure
+from qw.core.task.measure import Measure, by_queue
 from qw.store.connection import Connection, query
 
 _SQL = sql.statements("measure")
@@ -15,10 +15,15 @@ _SQL = sql.statements("measure")
 
 async def add(conn: Connection, measures: Sequence[Measure]) -> None:
     """Add to the stored sums; each combination of name and labels must be unique."""
-    await query(conn, _SQL["add"], {"measures": Jsonb([measure._asdict() for measure in measures])})
+    params = {"measures": _rows(measures), "history": _rows(by_queue(measures))}
+    await query(conn, _SQL["add"], params)
 
 
 async def find(conn: Connection) -> list[Measure]:
     """All metrics, by name and labels."""
     rows = await (await query(conn, _SQL["find"])).fetchall()
     return [Measure(name, tuple(labels), tuple(counts), total) for name, labels, counts, total in rows]
+
+
+def _rows(measures: Sequence[Measure]) -> Jsonb:
+    return Jsonb([measure._asdict() for measure in measures])

@@ -85,6 +85,7 @@ class Failures:
     failed: int
     last_at: datetime
     last_error: str
+    last_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)

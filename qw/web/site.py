@@ -107,6 +107,7 @@ class Site:
         self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, self.requests))
+        self.glance = Fresh(client.health.glance)
         self._types: frozenset[str] = frozenset()
 
     async def caller(self, scope: Scope, role: Role) -> Caller:

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from qw.client import Client
 from qw.core.errors import Unavailable
+from qw.core.history import ChartRange
 from qw.core.task import measure
 from qw.handlers import Handlers
 from qw.services.execution.in_flight import Stop
@@ -129,3 +131,53 @@ async def test_an_idle_daemon_writes_nothing(shop: Workshop) -> None:
 
     assert await measures.find(shop.conn) == []
     assert timedelta(seconds=shop.measures.max_wait()) == timedelta(seconds=5)
+
+
+async def test_the_history_says_the_same_as_the_metrics_by_minute_and_by_hour(shop: Workshop) -> None:
+    for _ in range(2):
+        await shop.run(*(new_task(type="quick") for _ in range(3)), new_task(type="broken", max_retries=1))
+        await shop.measures.step()
+
+    for span in ("minute", "hour"):
+        for queue in ("default", ""):
+            found = await (await shop.conn.execute("""
+                select name, result, array_agg(counts) from qw.history where span = %s and queue = %s
+                 group by name, result order by 1, 2""", [span, queue])).fetchall()  # fmt: skip
+            sums = {tuple(labels): [sum(column) for column in zip(*counts, strict=True)] for *labels, counts in found}
+            assert sums[measure.ATTEMPTS, "completed"] == [6]
+            assert sums[measure.ATTEMPTS, "failed"] == [2]
+            stored = [each for each in await measures.find(shop.conn) if each.name == measure.RUN]
+            assert sums[measure.RUN, ""] == [sum(column) for column in zip(*(s.counts for s in stored), strict=True)]
+
+
+async def test_queues_are_sampled_once_a_minute_however_many_daemons_there_are(shop: Workshop) -> None:
+    await shop.enqueue(new_task(queue="mail"), new_task(queue="mail"))
+    other = services.Measures(shop.measures._link)
+
+    await shop.measures.step()
+    await shop.enqueue(new_task(queue="mail"))
+    await other.step()
+
+    rows = await (await shop.conn.execute("select span, queue, waiting, enqueued from qw.queue_sample")).fetchall()
+    minutes = await (
+        await shop.conn.execute("select count(distinct at) from qw.queue_sample where span = 'minute'")
+    ).fetchone()
+    if minutes == (1,):  # the minute was not over meanwhile
+        assert sorted(rows) == [(span, queue, 2, 2) for span in ("hour", "minute") for queue in ("", "mail")]
+
+
+async def test_the_chart_shows_what_came_in_and_what_ended(shop: Workshop) -> None:
+    await shop.measures.step()
+    await shop.run(*(new_task(type="quick") for _ in range(3)))
+    await shop.measures.step()
+    async with Client(shop.url, size=1) as client:
+        chart = await client.history.chart(ChartRange.DAY)
+        of_queue = await client.history.chart(ChartRange.HOUR, queue="default")
+        rates = await client.history.rates()
+        waits = await client.history.waits({"p50": 0.5})
+
+    assert sum(chart.outcomes["completed"]) == sum(of_queue.outcomes["completed"]) == 3
+    assert sum(n or 0 for n in chart.enqueued) == 3
+    assert rates[""].recent == rates["default"].recent
+    assert sum(rates[""].recent) == 3
+    assert waits["p50"] is not None

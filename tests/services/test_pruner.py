@@ -234,3 +234,23 @@ async def test_of_what_was_applied_long_ago_the_last_hundred_are_kept(
     await pruned(keeping(link))
 
     assert await value(conn, "select count(*) from qw.applied") == 110
+
+
+async def test_minutes_go_from_the_history_long_before_hours(conn: Connection, link: ReconnectingConnection) -> None:
+    for table, columns, values in (
+        ("history", "name, result, counts, total", "'n', '', '{1}', 0"),
+        ("queue_sample", "waiting, running, enqueued", "1, 1, 1"),
+    ):
+        await conn.execute(f"""
+            insert into qw.{table} (span, at, queue, {columns})
+            select span, now() - days * interval '1 day', 'q', {values}
+              from unnest('{{minute,hour}}'::text[]) span, unnest('{{0,1,3,80,100}}'::integer[]) days""")
+
+    await pruned(keeping(link))
+
+    for table in ("history", "queue_sample"):
+        for span, days in (("minute", [1, 0]), ("hour", [80, 3, 1, 0])):
+            found = await column(
+                conn, f"select extract(day from now() - at)::integer from qw.{table} where span = '{span}' order by at"
+            )
+            assert found == days

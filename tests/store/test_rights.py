@@ -50,6 +50,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
         "task.count_enqueued", "queue.prune_rates", "queue.clamp_rates",
     }),
     ({Right.WORK}, {*changes("claim"), *changes("worker"), *changes("event"), *changes("measure"), *changes("type")}),
+    ({Right.WORK}, changes("history")),
     ({Right.WORK}, {"task.write_logs", "task.write_progress", "task.keep_checkpoint", "task.fold_tally"}),
     ({Right.WORK}, {"task.prune_history", "schedule.lower_marks"}),
     ({Right.WORK}, {"task.prune", "task.prune_keys", "fire.prune", "run.prune", "run.prune_versions"}),

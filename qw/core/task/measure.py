@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ ATTEMPTS = "task_attempts"  # by queue, type and result
 RESCUED = "tasks_rescued"  # by type
 
 LOST = "lease_lost"
+
+ALL_QUEUES = ""  # in the history, where a queue stands
 
 
 class Measure(NamedTuple):
@@ -34,6 +36,36 @@ class Measure(NamedTuple):
     def plus(self, other: Measure) -> Measure:
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return self._replace(counts=counts, total=self.total + other.total)
+
+
+def by_queue(measures: Iterable[Measure]) -> list[Measure]:
+    """What daemons measured about attempts, by queue and result (empty for histograms), and of all queues together."""
+    sums: dict[tuple[str, tuple[str, str]], Measure] = {}
+    for each in measures:
+        if each.name not in (WAIT, RUN, ATTEMPTS):
+            continue
+        queue, _, *result = each.labels
+        for labels in ((queue, "".join(result)), (ALL_QUEUES, "".join(result))):
+            new = each._replace(labels=labels)
+            known = sums.get((each.name, labels))
+            sums[each.name, labels] = known.plus(new) if known else new
+    return list(sums.values())
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """Below how many seconds the *share* of what a histogram counted was, as far as its buckets tell; None: of nothing.
+
+    What is beyond the last bound counts as that.
+    """
+    rank = share * sum(counts)
+    if rank == 0:
+        return None
+    below = 0
+    for lower, upper, count in zip((0.0, *BOUNDS), (*BOUNDS, BOUNDS[-1]), counts, strict=True):
+        if count and below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return BOUNDS[-1]
 
 
 def bucketed(seconds: Iterable[float]) -> tuple[int, ...]:

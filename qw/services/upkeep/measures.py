@@ -1,9 +1,10 @@
-"""Measures attempts at low cost, and adds the sums to those in the database periodically."""
+"""Measures attempts at low cost, and adds the sums to those in the database periodically; samples the queues."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from qw.core.errors import QwError, Unavailable
 from qw.core.task import measure
 from qw.core.task.measure import Measure, bucketed, result_of
 from qw.services.execution.in_flight import ClaimInFlight
-from qw.store import measures
+from qw.store import history, measures
 from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
 
 SECONDS = 5.0  # interval between writes
+SAMPLE_SECONDS = 20.0  # interval between looks whether this minute's sample of the queues is due
 MOST = 10_000  # attempts of a queue and type buffered before they are folded
 
 
@@ -41,6 +43,7 @@ class Measures:
         self._link = link
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._sums: dict[tuple[str, tuple[str, ...]], Measure] = {}
+        self._sampled_at = float("-inf")
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
@@ -69,6 +72,14 @@ class Measures:
             self._add(Measure(measure.RESCUED, (type,), (count,)))
 
     async def step(self) -> bool:
+        await self._write()
+        if time.monotonic() - self._sampled_at >= SAMPLE_SECONDS:
+            async with self._link.use() as conn:
+                await history.sample(conn)
+            self._sampled_at = time.monotonic()
+        return False
+
+    async def _write(self) -> None:
         for labels in list(self._seen):
             self._fold(*labels)
         found, self._sums = list(self._sums.values()), {}
@@ -80,12 +91,11 @@ class Measures:
                 for each in found:
                     self._add(each)
                 raise
-        return False
 
     async def stop(self) -> None:
         """Write the remaining measurements, if the database accepts them."""
         with contextlib.suppress(QwError):
-            await self.step()
+            await self._write()
 
     def _fold(self, queue: str, type: str) -> None:
         labels = queue, type

@@ -17,7 +17,7 @@ from uuid import UUID
 from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, events, fires, queues, runs, tasks, workers
+from qw.store import applied, events, fires, history, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
@@ -90,6 +90,7 @@ class Pruner:
                 await self._one(conn, lambda: events.forget_unwanted(conn, age=UNWANTED + more, limit=batch)),
                 await self._one(conn, lambda: queues.prune_rates(conn, limit=batch)),
                 await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
+                await self._one(conn, lambda: history.prune(conn, more=more, limit=batch)),
                 await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]
             await self._one(conn, lambda: workers.prune(conn, age=unhappy))

@@ -80,7 +80,7 @@ class Workers(TypedDict):
 
 async def find(call: Request[None, None]) -> Queues:
     """List the queues that have or had tasks, are paused or are limited, by name."""
-    return {"queues": [_queue(queue) for queue in await call.client.queues.all()]}
+    return {"queues": [queue_entity(queue) for queue in await call.client.queues.all()]}
 
 
 async def pause(call: Request[None, None]) -> MessageAnswer:
@@ -115,7 +115,7 @@ async def unlimit(call: Request[None, None]) -> MessageAnswer:
 
 async def workers(call: Request[None, None]) -> Workers:
     """List the live workers, newest first."""
-    return {"workers": [_worker(worker) for worker in await call.client.workers.all()]}
+    return {"workers": [worker_entity(worker) for worker in await call.client.workers.all()]}
 
 
 async def drain(call: Request[None, None]) -> MessageAnswer:
@@ -127,7 +127,7 @@ async def drain(call: Request[None, None]) -> MessageAnswer:
     return {"message": f"Worker {text} is draining"}
 
 
-def _queue(queue: QueueOverview) -> QueueEntity:
+def queue_entity(queue: QueueOverview) -> QueueEntity:
     stats, pause = queue.stats, queue.pause
     return {
         "name": stats.queue,
@@ -154,7 +154,7 @@ def _limits(limits: Limits) -> LimitsEntity:
     }
 
 
-def _worker(worker: WorkerRow) -> WorkerEntity:
+def worker_entity(worker: WorkerRow) -> WorkerEntity:
     return {
         "id": worker.id,
         "host": worker.host,

@@ -1,0 +1,81 @@
+"""`Client.history`: throughput, waits and depth over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from qw.client.connections import Namespace
+from qw.clock import clock
+from qw.core.history import Chart, ChartRange, Sample, as_time, chart, times_of
+from qw.core.task.measure import ALL_QUEUES, WAIT, quantile
+from qw.store import history, tasks
+
+SPARKLINE_MINUTES = 60
+RATE_MINUTES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tasks per minute of a queue within the last five: enqueued, ended for good, failed. ``recent``: how many ended
+    in each of the last 60 minutes, the present one last."""
+
+    enqueued: float = 0.0
+    ended: float = 0.0
+    failed: float = 0.0
+    recent: list[int] = field(default_factory=lambda: [0] * SPARKLINE_MINUTES)
+
+
+class History(Namespace):
+    """What daemons measured by minute (kept for two days) and by hour (90 days). ``queue=""`` is all of them."""
+
+    async def chart(self, range: ChartRange = ChartRange.HOUR, *, queue: str = ALL_QUEUES) -> Chart:
+        """Attempts by result, waits, run times, and the state of the queue, in even steps up to now."""
+        times = times_of(range, clock.now())
+        since, until = as_time(times[0]), as_time(times[-1]) + range.step
+        async with self._db.connection() as conn:
+            found = await history.measured(conn, queue, span=range.span, step=range.step, since=since, until=until)
+            samples = await history.sampled(conn, queue, span=range.span, since=since, until=until)
+            stats = [each for each in await tasks.stats(conn) if queue in (ALL_QUEUES, each.queue)]
+        if samples:
+            enqueued = sum(each.enqueued for each in stats)
+            samples.append(Sample(int(until.timestamp()), 0, 0, None, enqueued))  # what came in up to now
+        return chart(range, times, found, samples)
+
+    async def rates(self) -> dict[str, Rates]:
+        """By queue (empty: all)."""
+        async with self._db.connection() as conn:
+            recent = await history.recent(conn, minutes=SPARKLINE_MINUTES)
+            before = await history.enqueued_before(conn, seconds=RATE_MINUTES * 60)
+            stats = await tasks.stats(conn)
+        enqueued = {each.queue: each.enqueued for each in stats}
+        enqueued[ALL_QUEUES] = sum(enqueued.values())
+        came = {each.queue: max(enqueued.get(each.queue, 0) - each.total, 0) / each.seconds_ago * 60 for each in before}
+        ended: dict[str, list[int]] = {}
+        failed: dict[str, int] = {}
+        for each in recent:
+            if 0 <= each.minutes_ago < SPARKLINE_MINUTES:
+                ended.setdefault(each.queue, [0] * SPARKLINE_MINUTES)[-1 - each.minutes_ago] = each.ended
+            if each.minutes_ago < RATE_MINUTES:
+                failed[each.queue] = failed.get(each.queue, 0) + each.failed
+        return {
+            queue: Rates(
+                enqueued=came.get(queue, 0.0),
+                ended=sum(ended.get(queue, ())[-RATE_MINUTES:]) / RATE_MINUTES,
+                failed=failed.get(queue, 0) / RATE_MINUTES,
+                recent=ended.get(queue) or [0] * SPARKLINE_MINUTES,
+            )
+            for queue in {*enqueued, *ended}
+        }
+
+    async def waits(self, shares: dict[str, float], *, queue: str = ALL_QUEUES) -> dict[str, float | None]:
+        """Quantiles of the wait within the last hour, in seconds, by the names of the *shares*."""
+        until = clock.now()
+        since, step = until - timedelta(hours=1), timedelta(hours=2)
+        async with self._db.connection() as conn:
+            found = await history.measured(
+                conn, queue, span="minute", step=step, since=since, until=until + timedelta(minutes=1)
+            )
+        waits = [each for _, each in found if each.name == WAIT]
+        counts = [sum(column) for column in zip(*(each.counts for each in waits), strict=True)]
+        return {name: quantile(counts, share) for name, share in shares.items()}

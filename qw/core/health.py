@@ -1,0 +1,96 @@
+"""What is wrong with the whole system, in words, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from qw.core.duration import format_duration
+
+OLD_SECONDS = 300.0  # a task that waits longer than this at the head of its queue is late
+LONG_TRANSACTION_SECONDS = 3600.0
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """``subject``: the queue, type, schedule or worker that it is about, if it is about one."""
+
+    code: str
+    severity: Severity
+    text: str
+    advice: str
+    subject: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """``oldest``: seconds that the task at the head of each queue has waited. ``failures``: by type, of one day.
+
+    ``late``: schedules, and by how many seconds. ``broker``: one that cannot be reached.
+    """
+
+    workers: int
+    troubles: Sequence[tuple[int, str]]
+    waiting: int
+    oldest: Mapping[str, float]
+    paused: Sequence[str]
+    failures: Sequence[tuple[str, int]]
+    late: Sequence[tuple[str, float]]
+    broker: str | None
+    unpublished: int
+    blocked: int
+    transaction_seconds: float
+
+
+def problems(facts: Facts) -> list[Problem]:
+    """All that somebody should look at; empty: all good."""
+    return sorted(_found(facts), key=lambda problem: problem.severity == "warning")
+
+
+def _found(facts: Facts) -> Iterator[Problem]:
+    if not facts.workers:
+        waits = f", and {_count(facts.waiting, 'task')} waiting" if facts.waiting else ""
+        yield _problem("no_worker", "No worker is running" + waits, "start one: qw daemon", severity="error")
+    for worker, trouble in facts.troubles:
+        yield _problem(
+            "worker_trouble", f"Worker {worker} cannot work: {trouble}", "see: qw doctor", str(worker), severity="error"
+        )
+    if facts.blocked:
+        text = f"{_count(facts.blocked, 'event')} cannot be published"
+        yield _problem("events_blocked", text, "see: qw events blocked", severity="error")
+    if facts.broker is not None:
+        text = f"The broker {facts.broker} cannot be reached; {_count(facts.unpublished, 'event')} waiting"
+        yield _problem("broker_down", text, "see: qw events state", severity="error")
+    if facts.workers:
+        for queue, seconds in sorted(facts.oldest.items(), key=lambda item: -item[1]):
+            if seconds >= OLD_SECONDS and queue not in facts.paused:
+                text = f"The oldest task of queue {queue} has waited for {_time(seconds)}"
+                yield _problem("queue_late", text, "add workers or slots, or see why it waits: qw why ID", queue)
+    for name, seconds in facts.late:
+        yield _problem("schedule_late", f"Schedule {name} is {_time(seconds)} late", "see: qw schedule show", name)
+    for type, count in facts.failures:
+        text = f"{_count(count, 'task')} of type {type} failed within a day"
+        yield _problem("failures", text, f"see: qw task list --status failed --type {type}", type)
+    for queue in facts.paused:
+        yield _problem("queue_paused", f"Queue {queue} is paused", f"resume it: qw queue resume {queue}", queue)
+    if facts.transaction_seconds >= LONG_TRANSACTION_SECONDS:
+        text = f"A transaction has been open for {_time(facts.transaction_seconds)}, which holds back vacuum"
+        yield _problem("long_transaction", text, "find and end it: qw doctor")
+
+
+def _problem(
+    code: str, text: str, advice: str, subject: str | None = None, *, severity: Severity = "warning"
+) -> Problem:
+    return Problem(code=code, severity=severity, text=text, advice=advice, subject=subject)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _time(seconds: float) -> str:
+    return format_duration(timedelta(seconds=round(seconds)))

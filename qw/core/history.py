@@ -1,0 +1,131 @@
+"""What the charts show: columns over time, from sums per minute and hour and samples of the queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+from qw.core.task.measure import ATTEMPTS, RUN, WAIT, Measure, quantile
+
+MINUTES_KEPT = timedelta(days=2)
+HOURS_KEPT = timedelta(days=90)
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+class ChartRange(StrEnum):
+    """How far back, up to now."""
+
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
+
+    @property
+    def duration(self) -> timedelta:
+        return _RANGES[self][0]
+
+    @property
+    def span(self) -> str:
+        """What the sums are of that it is made from: ``minute`` or ``hour``."""
+        return _RANGES[self][1]
+
+    @property
+    def step(self) -> timedelta:
+        """From one point to the next."""
+        return _RANGES[self][2]
+
+
+_RANGES = {
+    ChartRange.HOUR: (timedelta(hours=1), "minute", timedelta(minutes=1)),
+    ChartRange.DAY: (timedelta(days=1), "minute", timedelta(minutes=5)),
+    ChartRange.WEEK: (timedelta(days=7), "hour", timedelta(hours=1)),
+    ChartRange.MONTH: (timedelta(days=30), "hour", timedelta(hours=1)),
+}
+
+
+class Sample(NamedTuple):
+    """The state of a queue at a time, in seconds since 1970. ``enqueued``: ever."""
+
+    at: int
+    waiting: int
+    running: int
+    oldest: float | None
+    enqueued: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Columns of equal length; ``times`` are the beginnings of the steps, in seconds since 1970, the last one not over.
+
+    None: nobody sampled the queue then, or nothing was measured. ``wait`` and ``run``: seconds by quantile.
+    """
+
+    step: timedelta
+    times: Sequence[int]
+    outcomes: Mapping[str, Sequence[int]]
+    enqueued: Sequence[int | None]
+    waiting: Sequence[int | None]
+    running: Sequence[int | None]
+    oldest: Sequence[float | None]
+    wait: Mapping[str, Sequence[float | None]]
+    run: Mapping[str, Sequence[float | None]]
+
+
+def times_of(shown: ChartRange, now: datetime) -> list[int]:
+    """The beginnings of the steps up to now."""
+    step = int(shown.step.total_seconds())
+    last = int(now.timestamp()) // step * step
+    count = int(shown.duration.total_seconds()) // step
+    return [last - step * (count - 1 - n) for n in range(count)]
+
+
+def chart(
+    shown: ChartRange, times: Sequence[int], measured: Iterable[tuple[int, Measure]], samples: Sequence[Sample]
+) -> Chart:
+    """*measured*: with the beginning of their steps; *samples*: oldest first, with one after the last step if known."""
+    sums: dict[tuple[str, str], dict[int, Measure]] = {}
+    for at, each in measured:
+        column = sums.setdefault((each.name, each.labels[-1]), {})
+        column[at] = column[at].plus(each) if at in column else each
+    step = int(shown.step.total_seconds())
+    at_steps = {sample.at // step * step: sample for sample in reversed(samples)}
+    columns = [at_steps.get(at) for at in times]
+    return Chart(
+        step=shown.step,
+        times=times,
+        outcomes={
+            result: [column[at].counts[0] if at in column else 0 for at in times]
+            for (name, result), column in sorted(sums.items())
+            if name == ATTEMPTS
+        },
+        enqueued=_enqueued(times, step, samples),
+        waiting=[sample and sample.waiting for sample in columns],
+        running=[sample and sample.running for sample in columns],
+        oldest=[sample and sample.oldest for sample in columns],
+        wait=_quantiles(times, sums.get((WAIT, ""), {})),
+        run=_quantiles(times, sums.get((RUN, ""), {})),
+    )
+
+
+def _quantiles(times: Sequence[int], histograms: Mapping[int, Measure]) -> dict[str, list[float | None]]:
+    return {
+        name: [quantile(histograms[at].counts, share) if at in histograms else None for at in times]
+        for name, share in SHARES.items()
+    }
+
+
+def _enqueued(times: Sequence[int], step: int, samples: Sequence[Sample]) -> list[int | None]:
+    """What came in between two samples counts for the step of the first of them."""
+    found: dict[int, int] = {}
+    for one, following in pairwise(samples):
+        at = one.at // step * step
+        found[at] = found.get(at, 0) + max(following.enqueued - one.enqueued, 0)
+    return [found.get(at) for at in times]
+
+
+def as_time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

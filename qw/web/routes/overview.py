@@ -1,0 +1,248 @@
+"""The first page of the dashboard in one call, and the columns behind its charts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import quote
+
+from typing_extensions import TypedDict
+
+from qw.client.events import Relaying
+from qw.client.health import Glance
+from qw.client.history import Rates
+from qw.clock import clock
+from qw.core.health import Problem
+from qw.core.history import ChartRange
+from qw.core.task.masking import masked_error
+from qw.core.task.measure import ALL_QUEUES
+from qw.store.tasks import Failures
+from qw.web.fields import Form, Id, Stamp
+from qw.web.route import Request, get
+from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
+from qw.web.serializers import stamp, stamp_of_seconds
+
+
+class HistoryQuery(Form):
+    """``range``: how far back. ``queue``: of one queue; without it of all."""
+
+    range: ChartRange = ChartRange.HOUR
+    queue: str = ALL_QUEUES
+
+
+class ProblemEntity(TypedDict):
+    code: str
+    severity: Literal["error", "warning"]
+    text: str
+    advice: str
+    link: str | None
+
+
+class HealthEntity(TypedDict):
+    ok: bool
+    problems: list[ProblemEntity]
+
+
+class Totals(TypedDict):
+    pending: int
+    processing: int
+    retrying: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class RatesEntity(TypedDict):
+    inPerMinute: float
+    outPerMinute: float
+    failedPerMinute: float
+
+
+class Quantiles(TypedDict):
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class BusyQueueEntity(QueueEntity):
+    inPerMinute: float
+    outPerMinute: float
+    failedPerMinute: float
+    sparkline: list[int]
+
+
+class FailuresEntity(TypedDict):
+    type: str
+    failed: int
+    lastAt: Stamp
+    lastError: str | None
+    lastTaskId: Id
+
+
+class LateSchedule(TypedDict):
+    name: str
+    lateSeconds: float
+
+
+class BrokerEntity(TypedDict):
+    name: str | None
+    state: str
+    pending: int
+    oldestSeconds: float | None
+    blocked: int
+
+
+class OverviewEntity(TypedDict):
+    at: Stamp
+    health: HealthEntity
+    totals: Totals
+    rates: RatesEntity
+    wait: Quantiles
+    queues: list[BusyQueueEntity]
+    failures: list[FailuresEntity]
+    workers: list[WorkerEntity]
+    lateSchedules: list[LateSchedule]
+    broker: BrokerEntity
+
+
+class QuantileColumns(TypedDict):
+    p50: list[float | None]
+    p95: list[float | None]
+    p99: list[float | None]
+
+
+HistoryEntity = TypedDict(
+    "HistoryEntity",
+    {
+        "from": Stamp,
+        "to": Stamp,
+        "stepSeconds": int,
+        "times": list[int],
+        "outcomes": dict[str, list[int]],
+        "enqueued": list[int | None],
+        "depth": list[int | None],
+        "running": list[int | None],
+        "oldestSeconds": list[float | None],
+        "wait": QuantileColumns,
+        "run": QuantileColumns,
+    },
+)
+
+_LINKS = {
+    "no_worker": "ui/workers",
+    "worker_trouble": "ui/workers",
+    "events_blocked": "ui/events",
+    "broker_down": "ui/events",
+    "queue_late": "ui/queues/{}",
+    "queue_paused": "ui/queues/{}",
+    "schedule_late": "ui/schedules/{}",
+    "failures": "ui/tasks?q=status:failed%20type:{}",
+    "long_transaction": "ui/database",
+}
+
+
+async def overview(call: Request[None, None]) -> OverviewEntity:
+    """Get the state of everything: what is wrong, queues, rates, waits, failures, workers, schedules, the broker.
+
+    Rates are per minute, of the last five; ``sparkline`` is how many attempts ended in each of the last 60 minutes, the
+    present one last; waits are of the last hour, in seconds; failures of the last day. At most a second old.
+    """
+    return _overview(await call.site.glance.get())
+
+
+async def history(call: Request[None, HistoryQuery]) -> Any:
+    """Get the columns of the charts: attempts by result, tasks enqueued, waiting and running, waits and run times.
+
+    All columns have the length of ``times``, the beginnings of the steps in seconds since 1970; the last step is not
+    over. Null: nobody sampled the queue then, or nothing ran. The counts are those of ``/metrics``.
+    """
+    found = await call.client.history.chart(call.query.range, queue=call.query.queue)
+    step = int(found.step.total_seconds())
+    entity: HistoryEntity = {
+        "from": stamp_of_seconds(found.times[0]),
+        "to": stamp_of_seconds(found.times[-1] + step),
+        "stepSeconds": step,
+        "times": [*found.times],
+        "outcomes": {result: [*counts] for result, counts in found.outcomes.items()},
+        "enqueued": [*found.enqueued],
+        "depth": [*found.waiting],
+        "running": [*found.running],
+        "oldestSeconds": [*found.oldest],
+        "wait": {"p50": [*found.wait["p50"]], "p95": [*found.wait["p95"]], "p99": [*found.wait["p99"]]},
+        "run": {"p50": [*found.run["p50"]], "p95": [*found.run["p95"]], "p99": [*found.run["p99"]]},
+    }
+    return entity
+
+
+def _overview(glance: Glance) -> OverviewEntity:
+    seen, none = glance.overview, Rates()
+    stats = [queue.stats for queue in seen.queues]
+    return {
+        "at": stamp(clock.now()),
+        "health": {"ok": not glance.problems, "problems": [_problem(problem) for problem in glance.problems]},
+        "totals": {
+            "pending": sum(each.pending for each in stats),
+            "processing": sum(each.processing for each in stats),
+            "retrying": sum(each.retrying for each in stats),
+            "completed": sum(each.completed for each in stats),
+            "failed": sum(each.failed for each in stats),
+            "cancelled": sum(each.cancelled for each in stats),
+        },
+        "rates": _rates(glance.rates.get(ALL_QUEUES, none)),
+        "wait": {"p50": glance.waits["p50"], "p95": glance.waits["p95"], "p99": glance.waits["p99"]},
+        "queues": [
+            {**queue_entity(queue), **_rates(rates), "sparkline": rates.recent}
+            for queue in seen.queues
+            for rates in (glance.rates.get(queue.stats.queue, none),)
+        ],
+        "failures": [_failures(each) for each in seen.failures],
+        "workers": [worker_entity(worker) for worker in seen.workers],
+        "lateSchedules": [{"name": name, "lateSeconds": late.total_seconds()} for name, late in seen.late],
+        "broker": _broker(seen.relaying),
+    }
+
+
+def _problem(problem: Problem) -> ProblemEntity:
+    link = _LINKS.get(problem.code)
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "text": problem.text,
+        "advice": problem.advice,
+        "link": link.format(quote(problem.subject or "", safe="")) if link else None,
+    }
+
+
+def _rates(rates: Rates) -> RatesEntity:
+    return {
+        "inPerMinute": round(rates.enqueued, 3),
+        "outPerMinute": round(rates.ended, 3),
+        "failedPerMinute": round(rates.failed, 3),
+    }
+
+
+def _failures(each: Failures) -> FailuresEntity:
+    return {
+        "type": each.type,
+        "failed": each.failed,
+        "lastAt": stamp(each.last_at),
+        "lastError": masked_error(each.last_error),
+        "lastTaskId": str(each.last_id),
+    }
+
+
+def _broker(relaying: Relaying) -> BrokerEntity:
+    """The worst of the relays speaks for all."""
+    states = [relay.state for relay in relaying.relays]
+    return {
+        "name": ", ".join(sorted({relay.broker for relay in relaying.relays})) or None,
+        "state": next((state for state in ("down", "held") if state in states), "up" if states else "none"),
+        "pending": relaying.unpublished,
+        "oldestSeconds": relaying.oldest.total_seconds() if relaying.oldest else None,
+        "blocked": relaying.blocked.count,
+    }
+
+
+ROUTES = (
+    get("/api/overview", overview, OverviewEntity),
+    get("/api/history", history, HistoryEntity, query=HistoryQuery),
+)

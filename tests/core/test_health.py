@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qw.core.health import Facts, problems
+
+WELL = Facts(
+    workers=1, troubles=[], waiting=0, oldest={"mail": 2.0}, paused=[], failures=[], late=[], broker=None,
+    unpublished=0, blocked=0, transaction_seconds=1.0,
+)  # fmt: skip
+
+
+def test_nothing_is_wrong_when_all_is_well() -> None:
+    assert problems(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "severity", "text"),
+    [
+        ({"workers": 0, "waiting": 3}, "no_worker", "error", "No worker is running, and 3 tasks waiting"),
+        ({"troubles": [(7, "disk full")]}, "worker_trouble", "error", "Worker 7 cannot work: disk full"),
+        ({"blocked": 1}, "events_blocked", "error", "1 event cannot be published"),
+        ({"broker": "nats"}, "broker_down", "error", "The broker nats cannot be reached; 0 events waiting"),
+        ({"oldest": {"mail": 600.0}}, "queue_late", "warning", "The oldest task of queue mail has waited for 10m"),
+        ({"late": [("nightly", 120.0)]}, "schedule_late", "warning", "Schedule nightly is 2m late"),
+        ({"failures": [("pdf", 1)]}, "failures", "warning", "1 task of type pdf failed within a day"),
+        ({"paused": ["mail"]}, "queue_paused", "warning", "Queue mail is paused"),
+        (
+            {"transaction_seconds": 7200.0}, "long_transaction", "warning",
+            "A transaction has been open for 2h, which holds back vacuum",
+        ),
+    ],
+)  # fmt: skip
+def test_each_thing_that_is_wrong_is_named(changed: dict[str, object], code: str, severity: str, text: str) -> None:
+    (found,) = problems(replace(WELL, **changed))  # type: ignore[arg-type]  # a table of fields of several types
+
+    assert (found.code, found.severity, found.text) == (code, severity, text)
+    assert found.advice
+
+
+def test_a_paused_queue_is_not_late() -> None:
+    found = problems(replace(WELL, paused=["mail"], oldest={"mail": 6000.0}))
+
+    assert [each.code for each in found] == ["queue_paused"]
+
+
+def test_errors_stand_before_warnings() -> None:
+    found = problems(replace(WELL, workers=0, paused=["a"], blocked=2, failures=[("x", 1)]))
+
+    severities = [each.severity for each in found]
+    assert severities == sorted(severities)
+    assert severities[0] == "error"
