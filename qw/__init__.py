@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from qw.core.task import Backoff, Enqueued, NewTask, Status, Task
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.dbapi import enqueue
-    from qw.handlers import Handlers, TaskFunction
+    from qw.handlers import CallNext, Handlers, TaskFunction
     from qw.ids import new_id
     from qw.store.tasks import Filter
 
 __all__ = [
     "Backoff",
+    "CallNext",
     "Client",
     "Conflict",
     "Context",
@@ -65,6 +66,7 @@ __all__ = [
 
 _HOMES = {
     "Backoff": "qw.core.task",
+    "CallNext": "qw.handlers",
     "Client": "qw.client",
     "Conflict": "qw.core.errors",
     "Context": "qw.core.task.handler_api",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import qw
+from qw import testing
 from qw.client import Client
 from qw.core import errors
 from tests.services.workshop import Workshop, workshop
@@ -74,6 +75,23 @@ async def test_the_programs_of_the_page_about_the_client_run(program: str, url: 
         await asyncio.wait_for(names["main"](url), 30)
     else:
         await asyncio.to_thread(names["main"], url)
+
+
+async def test_the_application_of_the_page_about_handlers_runs(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = BLOCK.findall((Path(__file__).parent.parent / "docs" / "handlers.md").read_text())
+    (tmp_path / "around.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    app = importlib.import_module("around")
+    try:
+        async with Client(url) as client, testing.worker(url, app.app) as worker:
+            await app.quote.options(headers={"customer": "Ada"}).enqueue(client, "tea")
+            (task,) = await worker.run_until_empty()
+    finally:
+        sys.modules.pop("around", None)
+
+    assert task.result == "tea for Ada: 350"
 
 
 async def test_the_page_about_the_client_names_verbs_that_exist(url: str) -> None:

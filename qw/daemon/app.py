@@ -8,12 +8,13 @@ import site
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 
 import qw
-from qw.core.errors import Misconfigured, guess
+from qw.core.errors import Misconfigured, QwError, guess
 from qw.handlers import Handlers
 
 _NOT_THE_USERS = (
@@ -43,6 +44,19 @@ def load_app(name: str) -> Handlers:
     if not isinstance(app, Handlers):
         raise Misconfigured(f"--app {name}: {_not_handlers(module, attribute)}")
     return app
+
+
+@asynccontextmanager
+async def opened(app: Handlers) -> AsyncIterator[None]:
+    """Have the lifespans of *app* open. Raise Misconfigured for what their code raises at the start."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(app.opened())
+        except QwError:
+            raise  # the database may be there in a moment
+        except Exception as error:
+            raise Misconfigured(f"--app: the lifespan failed: {_told(error, '')}") from error
+        yield
 
 
 def _look_here() -> None:

@@ -24,7 +24,7 @@ from qw.core.errors import QwError, Unavailable
 from qw.core.rights import Right
 from qw.core.task import Lane
 from qw.daemon import drain
-from qw.daemon.app import load_app
+from qw.daemon.app import load_app, opened
 from qw.daemon.brokers import KEPT, caller, declared, inbox, log_age, quiet_logger, targets
 from qw.daemon.database import Database, direct_url
 from qw.daemon.drain import Drain, hand_back
@@ -49,6 +49,7 @@ from qw.services.execution.consumer import Consumer
 from qw.services.execution.in_flight import ClaimState, HandlerSlots, InFlight, Stop
 from qw.services.execution.lanes import Lanes
 from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.records import captured, tag_all
 from qw.services.execution.task_log import TaskLog
 from qw.services.execution.worker import Worker, WorkerDeps
 from qw.services.liveness.clock_watch import ClockWatch
@@ -146,6 +147,8 @@ class Daemon:
         self._transactions = HandlerTransactions(url, size=10)
         self._handlers, close = self._make_handlers()
         self._stack.push_async_callback(close)
+        tag_all()
+        await self._stack.enter_async_context(opened(self._handlers))
         self._holdings = InFlight()
         leash = Leash()
         self._stack.callback(leash.close)
@@ -289,6 +292,7 @@ class Daemon:
         outcomes = self._link("outcomes")
         self._outcomes = Outcomes(outcomes, self._holdings, self.identity, measures, ended=self._ended)
         self._log = TaskLog(chores)
+        self._stack.enter_context(captured(self._log))
         equipment = WorkerDeps(
             handlers=self._handlers,
             slots=self._slots,

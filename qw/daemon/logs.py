@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from qw.config import LogFormat, Settings
-from qw.services.execution.in_flight import running_claim
+from qw.services.execution.records import with_task
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)}
@@ -19,20 +19,11 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160
 def set_up(settings: Settings) -> None:
     """Log to standard error in the form that the settings ask for."""
     handler = _Handler(_own_stream())
-    handler.addFilter(_with_task)
+    handler.addFilter(with_task)
     handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _Text())
     logging.basicConfig(level=settings.log_level.value.upper(), handlers=[handler], force=True)
     for noisy in ("psycopg.pool", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def _with_task(record: logging.LogRecord) -> bool:
-    """Add the task whose handler logs this, whatever logger it uses."""
-    holding = running_claim.get()
-    if holding is not None and not hasattr(record, "task"):
-        claim = holding.claim
-        record.task, record.type, record.attempt = str(claim.id), claim.type, claim.attempt
-    return True
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -18,22 +18,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar, cast
 
-from qw.core.errors import Invalid
+from qw.core.errors import Invalid, among
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy, name_faults
 from qw.core.task.handler_api import Context, Misfit, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
 from qw.handlers.binding import Arguments, binding, is_async, name_of, refuse, takes_context
+from qw.handlers.surroundings import Lifespan, Middleware, Surroundings
 from qw.handlers.task_function import TaskDecorator, TaskFunction, TaskSettings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
+
+
+MiddlewareFunction = TypeVar("MiddlewareFunction", bound=Middleware)
+LifespanFunction = TypeVar("LifespanFunction", bound=Lifespan)
+
+
+class Inherited(Enum):
+    """The default of an option that a handler has from its `Handlers` object."""
+
+    INHERITED = "inherited"
+
+
+INHERITED = Inherited.INHERITED
 
 
 class HandlerKind(StrEnum):
@@ -50,6 +66,8 @@ class Handler:
 
     ``runs_in_loop``: it is a coroutine function, whatever slots it uses.
     ``compensate`` undoes a completed task of this type. ``schema``: JSON Schema of the payload; None: not restricted.
+    ``around``: what the applications put around it that it was registered with, the outermost first.
+    ``captures``: the level from which on records of `logging` go to the task's log; None: no record does.
     """
 
     type: str
@@ -60,6 +78,23 @@ class Handler:
     policy: Policy
     schema: JsonObject | None
     compensate: Compensation | None
+    around: tuple[Surroundings, ...] = ()
+    captures: int | None = None
+
+    @cached_property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """The outermost first."""
+        return tuple(function for each in self.around for function in each.middleware)
+
+    @cached_property
+    def is_direct(self) -> bool:
+        """Whether an attempt is nothing but a call of its coroutine function."""
+        return self.runs_in_loop and not self.middleware
+
+    @property
+    def state(self) -> Any:
+        """What the lifespan of its application yielded; of several that include each other, the innermost's."""
+        return next((each.state for each in reversed(self.around) if each.has_lifespan), None)
 
     @cached_property
     def version(self) -> str:
@@ -70,8 +105,39 @@ class Handler:
 class Handlers:
     """A collection of handlers by task type."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, capture_logging: int | str | None = logging.INFO) -> None:
+        """*capture_logging*: records of `logging` from this level on that a handler makes go to its task's log too.
+
+        None: no record does.
+        """
         self._handlers: dict[str, Handler] = {}
+        self._surroundings = Surroundings()
+        self._included: list[Handlers] = []
+        self._captures = _level(capture_logging)
+
+    def middleware(self, function: MiddlewareFunction) -> MiddlewareFunction:
+        """Run the decorated ``async def f(context, call_next)`` around every attempt, in the order of registration.
+
+        It returns what ``await call_next()`` returns. What it raises is an error of the attempt.
+        """
+        self._surroundings.add(function)
+        return function
+
+    def lifespan(self, function: LifespanFunction) -> LifespanFunction:
+        """Open the decorated async generator once per process, before the first task; close it after the last.
+
+        What it yields is ``context.state``. It may have one parameter, for this object.
+        """
+        self._surroundings.set_lifespan(function)
+        return function
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Open the lifespans of this object, then those of the included ones. The daemon does this."""
+        async with self._surroundings.open(self), AsyncExitStack() as stack:
+            for included in self._included:
+                await stack.enter_async_context(included.opened())
+            yield
 
     def handler(
         self,
@@ -84,6 +150,7 @@ class Handlers:
         slots: HandlerKind | None = None,
         compensate: Compensation | None = None,
         strict: bool = False,
+        capture_logging: int | str | Inherited | None = INHERITED,
     ) -> Callable[[Function], Function]:
         """Register the decorated function for *type*.
 
@@ -93,13 +160,14 @@ class Handlers:
         *compensate*: a coroutine function that undoes a completed task.
         *strict*: an invalid payload fails the task at once; otherwise the task is left to a worker with another version
         of the handler, or retried.
+        *capture_logging*: as for `Handlers`, for this handler alone.
         Raise Invalid for a second handler of a type, and for a function that cannot be a handler: a generator, a class,
         ``process=True`` with ``async def``.
         """
         policy = _policy(max_retries, timeout, backoff)
 
         def register(function: Function) -> Function:
-            self._add(type, function, function, policy, process, slots, compensate, strict)
+            self._add(type, function, function, policy, process, slots, compensate, strict, capture_logging)
             return function
 
         return register
@@ -117,6 +185,7 @@ class Handlers:
         slots: HandlerKind | None = None,
         compensate: Compensation | None = None,
         strict: bool = False,
+        capture_logging: int | str | Inherited | None = INHERITED,
     ) -> TaskDecorator:
         """Register the decorated function under its name, or *name*, and replace it by a `TaskFunction`.
 
@@ -131,7 +200,7 @@ class Handlers:
             if faults := name_faults("name", type):
                 raise Invalid(f"{faults[0]}: give the task one, @app.task(name=…), for {name_of(function)}")
             task: TaskFunction[..., ..., Any] = TaskFunction(type, function, settings)
-            task.payload = self._add(type, function, task, policy, process, slots, compensate, strict)
+            task.payload = self._add(type, function, task, policy, process, slots, compensate, strict, capture_logging)
             return task
 
         return cast("TaskDecorator", register)
@@ -146,6 +215,7 @@ class Handlers:
         slots: HandlerKind | None,
         compensate: Compensation | None,
         strict: bool,
+        capture_logging: int | str | Inherited | None,
     ) -> Callable[..., JsonObject]:
         """Register *function*. *public* is the object under its name in its module, as another process imports it."""
         if type in self._handlers:
@@ -162,12 +232,20 @@ class Handlers:
             policy=policy,
             schema=bound.schema,
             compensate=compensate,
+            around=(self._surroundings,),
+            captures=self._captures if isinstance(capture_logging, Inherited) else _level(capture_logging),
         )
         return bound.payload
 
     def include(self, other: Handlers) -> None:
-        """Add the handlers of *other*; they replace handlers of the same type."""
-        self._handlers.update(other._handlers)
+        """Add the handlers of *other*; they replace handlers of the same type.
+
+        The middleware of this object runs around that of *other*. A lifespan of *other* is opened after this one's.
+        """
+        self._included.append(other)
+        self._handlers.update(
+            {one.type: replace(one, around=(self._surroundings, *one.around)) for one in other._handlers.values()}
+        )
 
     def get(self, type: str) -> Handler | None:
         return self._handlers.get(type)
@@ -177,6 +255,15 @@ class Handlers:
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _level(level: int | str | None) -> int | None:
+    if level is None or isinstance(level, int):
+        return level
+    known = logging.getLevelNamesMapping()
+    if level.upper() not in known:
+        raise Invalid(f"capture_logging: {level!r} is not a level of logging{among(level.upper(), known)}")
+    return known[level.upper()]
 
 
 def _policy(max_retries: int, timeout: timedelta | float | None, backoff: Backoff | None) -> Policy:

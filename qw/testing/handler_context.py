@@ -33,6 +33,7 @@ class RecordingContext:
         headers: Mapping[str, str],
         steps: Mapping[str, Json],
         conn: Any,
+        state: Any,
     ) -> None:
         self.type = type
         self.payload = payload
@@ -46,6 +47,7 @@ class RecordingContext:
         self.logs: list[tuple[str, str]] = []
         self.outputs: list[bytes] = []
         self.reports: list[tuple[float, str]] = []
+        self.state = state
         self._conn = conn
 
     @property
@@ -118,13 +120,14 @@ def context(
     headers: Mapping[str, str] | None = None,
     steps: Mapping[str, Json] | None = None,
     conn: Any = None,
+    state: Any = None,
 ) -> RecordingContext:
     """A context with which a handler can be called: ``await greet(testing.context(), "Ada")``.
 
     *steps*: results of steps that earlier attempts completed, by name. *conn*: what ``context.connection()`` gives; the
-    test commits or rolls back.
+    test commits or rolls back. *state*: what the lifespan would have yielded.
     """
-    return _make(RecordingContext, type, payload, attempt, task_id, headers, steps, conn)
+    return _make(RecordingContext, type, payload, attempt, task_id, headers, steps, conn, state)
 
 
 def blocking_context(
@@ -136,9 +139,10 @@ def blocking_context(
     headers: Mapping[str, str] | None = None,
     steps: Mapping[str, Json] | None = None,
     conn: Any = None,
+    state: Any = None,
 ) -> BlockingRecordingContext:
     """The same for a plain function (``def``)."""
-    return _make(BlockingRecordingContext, type, payload, attempt, task_id, headers, steps, conn)
+    return _make(BlockingRecordingContext, type, payload, attempt, task_id, headers, steps, conn, state)
 
 
 _C = TypeVar("_C", bound=RecordingContext)
@@ -153,6 +157,7 @@ def _make(
     headers: Mapping[str, str] | None,
     steps: Mapping[str, Json] | None,
     conn: Any,
+    state: Any,
 ) -> _C:
     return kind(
         type=type,
@@ -162,4 +167,5 @@ def _make(
         headers=headers or {},
         steps=steps or {},
         conn=conn,
+        state=state,
     )

@@ -27,6 +27,7 @@ from qw.handlers import HandlerKind, Handlers
 from qw.services.execution.in_flight import HandlerSlots, InFlight, Stop
 from qw.services.execution.lanes import Lanes
 from qw.services.execution.outcomes import Outcomes
+from qw.services.execution.records import captured
 from qw.services.execution.task_log import TaskLog
 from qw.services.execution.worker import Worker, WorkerDeps
 from qw.services.liveness import lease as lease_clock
@@ -209,11 +210,13 @@ class ManualWorker:
         handlers, close = built_in(settings, {}, pool, {}, ArtifactFolders(output / "artifacts"))
         self._stack.push_async_callback(close)
         handlers.include(self._handlers)
+        await self._stack.enter_async_context(handlers.opened())
         with connect_blocking(self.url, name="qw testing") as conn:
             self._number = _register(conn, handlers)
         async with pool.connection() as conn:
             await offer_types(conn, handlers)
         self._parts = self._make(pool, handlers)
+        self._stack.enter_context(captured(self._parts.log))
 
     def _make(self, pool: Pool, handlers: Handlers) -> _Services:
         holdings, measures, chores = InFlight(), Measures(self._link), self._connection("testing chores")

@@ -35,6 +35,7 @@ class MemoryContext:
     step_id: str | None = None
     parent_id: UUID | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    state: Any = None
     logs: list[tuple[str, str]] = field(default_factory=list)
     printed: list[tuple[str, bytes]] = field(default_factory=list)
     fractions: list[tuple[float, str]] = field(default_factory=list)

@@ -92,6 +92,11 @@ class Context(Protocol):
     @property
     def headers(self) -> dict[str, str]: ...
     @property
+    def state(self) -> Any:
+        """What the lifespan of the application yielded; None without one."""
+        ...
+
+    @property
     def idempotency_key(self) -> str:
         """The task's id as text: a key for external calls, the same in all attempts."""
         ...

@@ -12,6 +12,7 @@ import concurrent.futures
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from qw.core.task.ending import Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
@@ -28,6 +29,7 @@ from qw.core.task.outcome import (
 )
 from qw.core.task.payload import PLAIN_CLASSES, NotPlain
 from qw.handlers import HandlerKind
+from qw.handlers.surroundings import surrounded
 from qw.services.execution.context import AttemptContext, BlockingContext
 from qw.services.execution.in_flight import ClaimInFlight, ClaimState, Stop, running_claim
 from qw.services.side_thread import returned, start_thread
@@ -63,10 +65,11 @@ async def _attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
     try:
         # Inlined for the most frequent handlers: two coroutines fewer save 1 us of the 15 of a no-op.
         handler = holding.handler
-        if handler is not None and handler.runs_in_loop:
+        if handler is not None and handler.is_direct:
             result = await handler.function(**handler.arguments(context))
         else:
-            result = await _called(holding, context)
+            assert handler is not None
+            result = await surrounded(handler.middleware, context, partial(_called, holding))
         outcome = Completed() if result is None else await _converted(result, holding)
     except asyncio.CancelledError as cancelled:
         if holding.stop is None and Stop.LEASE in cancelled.args:  # its child process noticed first
@@ -98,9 +101,11 @@ def _is_abandoned(holding: ClaimInFlight) -> bool:
 
 
 async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
-    """The return value of a handler that runs in a thread or a process."""
+    """The return value of a handler."""
     handler = holding.handler
     assert handler is not None
+    if handler.runs_in_loop:
+        return await handler.function(**handler.arguments(context))
     if handler.kind is HandlerKind.PROCESS:
         from qw.handlers.process import run_in_process
 

@@ -16,6 +16,7 @@ from qw.core.errors import Invalid
 from qw.core.task import Claim
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, NotPlain, clean, clean_text
 from qw.core.task.printed import lines_of
+from qw.handlers import Handler
 from qw.services.side_thread import returned, start_thread
 from qw.store import tasks
 from qw.store.connection import Connection
@@ -50,11 +51,28 @@ class AttemptContext:
     *limit* is the attempt's time-out, if it has one.
     """
 
-    __slots__ = ("_claim", "_is_reserved", "_limit", "_log", "_pool", "_transactions", "has_logged", "transaction")
+    __slots__ = (
+        "_claim",
+        "_handler",
+        "_is_reserved",
+        "_limit",
+        "_log",
+        "_pool",
+        "_transactions",
+        "has_logged",
+        "transaction",
+    )
 
     def __init__(
-        self, claim: Claim, pool: Connections, transactions: HandlerTransactions, log: LogSink, limit: timedelta | None
+        self,
+        claim: Claim,
+        pool: Connections,
+        transactions: HandlerTransactions,
+        log: LogSink,
+        limit: timedelta | None,
+        handler: Handler | None = None,
     ) -> None:
+        self._handler = handler
         self._claim = claim
         self._pool = pool
         self._transactions = transactions
@@ -95,6 +113,10 @@ class AttemptContext:
     @property
     def headers(self) -> dict[str, str]:
         return self._claim.headers or {}
+
+    @property
+    def state(self) -> Any:
+        return None if self._handler is None else self._handler.state
 
     @property
     def idempotency_key(self) -> str:

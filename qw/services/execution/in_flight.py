@@ -42,6 +42,7 @@ class Stop(StrEnum):
 class ClaimInFlight:
     """One claim. ``stop`` and ``stop_reason`` are set before its task is cancelled.
 
+    ``has_logged``: records of its handler were put into the task's log.
     ``in_executor``: what its handler does in threads of the event loop's executor (`asyncio.to_thread`) right now.
     """
 
@@ -58,6 +59,7 @@ class ClaimInFlight:
     stop_reason: str = ""
     record: CrashRecord = NO_CRASHES
     in_executor: set[Future[Any]] | None = None
+    has_logged: bool = False
 
     @property
     def kind(self) -> HandlerKind:

@@ -46,6 +46,13 @@ class TaskLog:
             self.bell.set()
             taken += len(part)
 
+    def offer(self, lines: Sequence[LogLine]) -> None:
+        """Add lines if there is room, and drop them otherwise."""
+        if len(self._lines) + len(lines) <= MOST:
+            self._lines += lines
+            self._added += len(lines)
+            self.bell.set()
+
     async def flushed(self, *, within: float | None = None) -> bool:
         """Wait, at most *within* seconds, until all lines added so far are stored or rejected. Return whether so."""
         mark = self._added

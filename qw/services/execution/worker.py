@@ -278,7 +278,9 @@ class Worker:
         holding.task = self._loop.create_task(self._run(holding))
 
     async def _run(self, holding: ClaimInFlight) -> None:
-        context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout)
+        context = AttemptContext(
+            holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout, holding.handler
+        )
         if holding.policy.timeout is not None:
             self._deadlines.watch(holding, holding.policy.timeout)
         try:
@@ -289,7 +291,7 @@ class Worker:
             self._backlog.ended(holding)
         if isinstance(outcome, Failed) and outcome.outcome == "misfit":
             outcome = await self._left_or_failed(holding, outcome)
-        if context.has_logged:
+        if context.has_logged or holding.has_logged:
             await self._wait_for_log(holding)
         if context.transaction is None:
             self._end(holding, outcome)
