@@ -35,7 +35,7 @@ from qw.daemon.listener import Listener
 from qw.daemon.liveness import Liveness
 from qw.daemon.loops import backoff_seconds, keep_running
 from qw.daemon.lost_claims import return_strays, return_the_rest
-from qw.daemon.registration import commands_of, offer_types, offer_workflows
+from qw.daemon.registration import commands_of, offer_schedules, offer_types, offer_workflows
 from qw.daemon.systemd import notify, start_watchdog
 from qw.daemon.threads import HandlerThreads
 from qw.definitions import Definitions
@@ -164,6 +164,9 @@ class Daemon:
             await require(conn, Right.WORK)
             await offer_types(conn, self._handlers)  # first, so that their parked tasks can come back
             await offer_workflows(conn, self._options.definitions)
+        if self._options.app:
+            by = f"daemon of {socket.gethostname()}"
+            await offer_schedules(self._pool, self._handlers, owner=f"app {self._options.app}", by=by)
         reactions = HeartbeatCallbacks(
             strays=self._return_strays, gone=self._stop_gone, died=self._start_over, back=self._came_back
         )

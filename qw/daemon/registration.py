@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from qw.client.connections import Connections
+from qw.client.definitions import DefinitionSets, How
+from qw.core.errors import LacksRight
+from qw.core.schedule.document import parse_schedule
 from qw.core.task.command import Command
+from qw.core.task.payload import JsonObject
 from qw.definitions import Definitions
 from qw.handlers import Handlers
 from qw.store import applied, claims, runs, types
 from qw.store.connection import Connection
+from qw.store.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,27 @@ async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], 
                     )
             elif await runs.offer_workflow(conn, name, workflow.document):
                 log.info("workflow stored", extra={"workflow": name})
+
+
+async def offer_schedules(pool: Pool, handlers: Handlers, *, owner: str, by: str) -> None:
+    """Store the schedules that the application declares, and remove those of *owner* that it does not have any more.
+
+    A role that may only work cannot store schedules; the log says so, and the daemon does without.
+    """
+    document: JsonObject = {"schedules": dict(handlers.schedules)}
+    declared = {name: parse_schedule(name, one) for name, one in handlers.schedules.items()}
+    wanted = [Definitions(workflows={}, commands={}, schedules=declared, source=owner, document=document)]
+    sets = DefinitionSets(Connections(pool))
+    if (await sets.diff(wanted, owner=owner, prune=True)).is_empty:
+        return
+    try:
+        changes = await sets.apply(wanted, owner=owner, by=by, prune=True)
+    except LacksRight as error:
+        log.error("schedules of the application not stored", extra={"app": owner, "error": str(error)})
+        return
+    for change in changes.changes:
+        if change.how is not How.UNCHANGED:
+            log.info("schedule of the application stored", extra={"schedule": change.name, "how": change.how.value})
 
 
 def commands_of(definitions: Sequence[Definitions]) -> dict[str, Command]:

@@ -19,21 +19,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, StrEnum
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from qw.core.errors import Invalid, among
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy, name_faults
 from qw.core.task.handler_api import Context, Misfit, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
 from qw.handlers.binding import Arguments, binding, is_async, name_of, refuse, takes_context
+from qw.handlers.periodic import document_of, parse
 from qw.handlers.surroundings import Lifespan, Middleware, Surroundings
-from qw.handlers.task_function import TaskDecorator, TaskFunction, TaskSettings
+from qw.handlers.task_function import C, P, R, TaskDecorator, TaskFunction, TaskSettings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
@@ -113,6 +115,7 @@ class Handlers:
         self._handlers: dict[str, Handler] = {}
         self._surroundings = Surroundings()
         self._included: list[Handlers] = []
+        self._schedules: dict[str, JsonObject] = {}
         self._captures = _level(capture_logging)
 
     def middleware(self, function: MiddlewareFunction) -> MiddlewareFunction:
@@ -205,6 +208,50 @@ class Handlers:
 
         return cast("TaskDecorator", register)
 
+    def periodic(
+        self,
+        cron: str | None = None,
+        *,
+        every: timedelta | None = None,
+        timezone: str = "UTC",
+        name: str | None = None,
+        payload: JsonObject | None = None,
+        seconds: bool = False,
+        misfire: Literal["skip", "once", "all"] = "once",
+        overlap: Literal["allow", "skip", "cancel"] = "allow",
+        jitter: timedelta | None = None,
+        description: str = "",
+    ) -> Callable[[TaskFunction[P, C, R]], TaskFunction[P, C, R]]:
+        """Enqueue a task of the decorated `TaskFunction` at each time of *cron*, or each interval *every*.
+
+        Stands above ``@app.task()``. A daemon stores the schedule when it starts, under the name of its application,
+        and removes schedules that the application does not have any more. *name*: of the schedule; None: the task's
+        type. *payload*: the arguments of its tasks. *seconds*: the expression begins with a field for them. *misfire*:
+        what happens to times that no daemon saw; *overlap*: what a time does while the task of an earlier one is not
+        final. Raise Invalid for a schedule that cannot be.
+        """
+
+        def register(task: TaskFunction[P, C, R]) -> TaskFunction[P, C, R]:
+            if not isinstance(task, TaskFunction):
+                raise Invalid(f"periodic: {name_of(task)} is not a task; put @app.periodic above @app.task()")
+            known_as = name or task.type
+            if known_as in self._schedules:
+                raise Invalid(f"two schedules {known_as!r}; name one of them: @app.periodic(…, name=…)")
+            document = document_of(
+                task, cron=cron, every=every, payload=payload, timezone=timezone, seconds=seconds, misfire=misfire,
+                overlap=overlap, jitter=jitter, description=description,
+            )  # fmt: skip
+            parse(known_as, document)
+            self._schedules[known_as] = document
+            return task
+
+        return register
+
+    @property
+    def schedules(self) -> Mapping[str, JsonObject]:
+        """The documents of the schedules by name, as a file of definitions would have them."""
+        return MappingProxyType(self._schedules)
+
     def _add(
         self,
         type: str,
@@ -242,6 +289,9 @@ class Handlers:
 
         The middleware of this object runs around that of *other*. A lifespan of *other* is opened after this one's.
         """
+        if both := sorted(self._schedules.keys() & other._schedules.keys()):
+            raise Invalid(f"two schedules {both[0]!r}; name one of them: @app.periodic(…, name=…)")
+        self._schedules |= other._schedules
         self._included.append(other)
         self._handlers.update(
             {one.type: replace(one, around=(self._surroundings, *one.around)) for one in other._handlers.values()}

@@ -22,7 +22,7 @@ from qw.config import Settings
 from qw.core.errors import TimedOut
 from qw.core.task import Lane, Task
 from qw.daemon.handlers import built_in
-from qw.daemon.registration import offer_types
+from qw.daemon.registration import offer_schedules, offer_types
 from qw.handlers import HandlerKind, Handlers
 from qw.services.execution.in_flight import HandlerSlots, InFlight, Stop
 from qw.services.execution.lanes import Lanes
@@ -215,6 +215,7 @@ class ManualWorker:
             self._number = _register(conn, handlers)
         async with pool.connection() as conn:
             await offer_types(conn, handlers)
+        await offer_schedules(pool, handlers, owner="app under test", by="qw.testing")
         self._parts = self._make(pool, handlers)
         self._stack.enter_context(captured(self._parts.log))
 
