@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -121,18 +122,27 @@ async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIt
 def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | None) -> subprocess.Popen[bytes]:
     leash = current_leash.get()
     deadline = -1 if leash is None else leash.fileno()
-    supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline)]
-    supervisor += [str(GRACE_SECONDS), "keep" if program.keeps_background else "end", program.user]
-    return subprocess.Popen(
-        [*supervisor, program.executable, *program.argv],
-        stdin=stdin,
-        stdout=output,
-        stderr=output,
-        env=dict(program.env),
-        cwd=program.cwd,
-        pass_fds=[link.fileno(), *([] if leash is None else [deadline])],
-        start_new_session=True,
-    )
+    with _words(program) as words:
+        supervisor = [sys.executable, "-I", "-S", _SUPERVISOR, str(link.fileno()), str(deadline)]
+        supervisor += [str(GRACE_SECONDS), "keep" if program.keeps_background else "end", program.user]
+        return subprocess.Popen(
+            [*supervisor, str(words.fileno())],
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env=dict(program.env),
+            cwd=program.cwd,
+            pass_fds=[link.fileno(), words.fileno(), *([] if leash is None else [deadline])],
+            start_new_session=True,
+        )
+
+
+def _words(program: Program) -> IO[bytes]:
+    """A file with what to run. As arguments of the supervisor, ``ps`` and ``pgrep -f`` would find it twice."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    file.write(b"\0".join(map(os.fsencode, (program.executable, *program.argv))))
+    file.flush()
+    return file
 
 
 def _kill(popen: subprocess.Popen[bytes], link: socket.socket) -> None:

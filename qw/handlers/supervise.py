@@ -1,10 +1,12 @@
 """The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
 
-Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT USER EXECUTABLE ARGV…`), with the standard library
+Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT USER WORDS`), with the standard library
 only. LINK is one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon
 is dead, or in a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended
 (``exit 3``, ``signal 9``, ``failed why``); then we name what it left running (``left 4712 (sleep)``), end that unless
 LEFT is ``keep``, and go. Our end closes last. USER is the name of the command's user, empty for the daemon's own.
+
+WORDS is a file with the program and its arguments, one of which is its name, with a zero byte between them.
 
 LEASH is a file that holds the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped or cut off
 extends it no more: when it passes we end the command without being asked, and say so first (``expired lease``).
@@ -36,7 +38,7 @@ _NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all proces
 
 def main() -> None:
     link, leash, grace = int(sys.argv[1]), _Leash(int(sys.argv[2])), float(sys.argv[3])
-    keeps, user, executable, argv = sys.argv[4] == "keep", sys.argv[5], sys.argv[6], sys.argv[7:]
+    keeps, user, (executable, *argv) = sys.argv[4] == "keep", sys.argv[5], _words(int(sys.argv[6]))
     os.set_inheritable(link, False)
     os.set_blocking(link, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -57,6 +59,12 @@ def main() -> None:
         status = _clear(child, link, leash, wake, grace if _said(link) else _ORPHAN_GRACE)
         _report(link, status)
     os._exit(0)
+
+
+def _words(descriptor: int) -> list[bytes]:
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read().split(b"\0")
 
 
 class _Leash:
@@ -93,7 +101,7 @@ def _wake_on_child() -> int:
     return wake
 
 
-def _start(executable: str, argv: list[str], link: int, user: str) -> int:
+def _start(executable: bytes, argv: list[bytes], link: int, user: str) -> int:
     child = os.fork()
     if child:
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -109,7 +117,7 @@ def _start(executable: str, argv: list[str], link: int, user: str) -> int:
             signal.signal(changed, signal.SIG_DFL)
         os.execv(executable, argv)  # noqa: S606 (whoever wants a shell names it)
     except OSError as error:
-        _tell(link, f"failed cannot run {executable}: {error.strerror}")
+        _tell(link, f"failed cannot run {os.fsdecode(executable)}: {error.strerror}")
     finally:
         os._exit(127)
 
@@ -240,7 +248,7 @@ def _report(link: int, status: "int | None") -> None:
 
 def _tell(link: int, line: str) -> None:
     with contextlib.suppress(OSError):  # the daemon is gone; we only clean up
-        os.write(link, f"{line}\n".encode())
+        os.write(link, f"{line}\n".encode(errors="backslashreplace"))
 
 
 if __name__ == "__main__":

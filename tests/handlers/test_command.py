@@ -76,6 +76,14 @@ def lines(context: MemoryContext, level: str) -> list[str]:
     return [line for logged, text in context.logs if logged == level for line in text.split("\n")]
 
 
+async def test_the_words_of_a_command_stand_in_the_list_of_processes_once() -> None:
+    token = "qw-words-of-a-command"
+
+    result = await command({"argv": ["sh", "-c", 'pgrep -fc -- "$0"; true', token]})
+
+    assert result["stdout"] == "1\n"
+
+
 async def test_the_words_are_passed_as_they_are() -> None:
     result = await command({"argv": ["printf", "<%s>", "a b", "$(id)", "; ls |", "-x"]})
 
