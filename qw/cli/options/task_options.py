@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from qw.cli.options.values import duration, moment
+from qw.cli.options.values import delay, duration, moment
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.ids import parse_id
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
@@ -34,6 +34,7 @@ class TaskOptions:
         """The task with *payload*. Raise Invalid that names the flags."""
         if self.delay is not None and self.at is not None:
             raise Invalid("give --in or --at, not both")
+        delay(self.delay, "--in")
         try:
             return self.task({"payload": payload})
         except Invalid as error:

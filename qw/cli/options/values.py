@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qw.clock import clock
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid, NotFound
+from qw.core.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,31 +48,36 @@ def duration(text: str | None, flag: str) -> timedelta | None:
         raise Invalid(Fault(path=flag, message=str(error))) from None
 
 
+def delay(text: str | None, flag: str) -> timedelta | None:
+    """As `duration`, but a bare number is refused: of what unit it is, everybody thinks otherwise."""
+    if text is not None and text.strip().isdecimal():
+        number = text.strip()
+        raise Invalid(
+            Fault(path=flag, message=f"{text[:60]!r} has no unit: {number}s, {number}m, {number}h or {number}d")
+        )
+    return duration(text, flag)
+
+
 def moment(text: str | None, flag: str) -> datetime | None:
-    """RFC 3339 (``2026-11-24T18:00Z``); without a zone, the time is local."""
+    """``18:00``, ``tomorrow 9am``, ``monday 8:30``, RFC 3339 (``2026-11-24T18:00Z``); local where no zone is given."""
     if text is None:
         return None
-    try:
-        found = datetime.fromisoformat(text)
-        return found.astimezone() if found.tzinfo is None else found
-    except (ValueError, OverflowError):
-        message = f"{text[:60]!r} is not a time such as 2026-11-24T18:00 (local) or 2026-11-24T18:00Z"
-        raise Invalid(Fault(path=flag, message=message)) from None
+    found = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=True)
+    if found is None:
+        message = f"{text[:60]!r} is not a time such as 18:00, 'tomorrow 9am', 2026-11-24T18:00 (local) or …T18:00Z"
+        raise Invalid(Fault(path=flag, message=message))
+    return found
 
 
 def past(text: str | None, flag: str) -> datetime | None:
-    """A time, how long ago it was (``2h``), or ``today`` or ``yesterday``: their beginning, in local time."""
+    """How long ago (``2h``, ``2 hours ago``), a day from its start (``yesterday``, ``monday``), or a time."""
     if text is None:
         return None
-    if text in ("today", "yesterday"):
-        today = clock.now().astimezone().date()
-        return datetime.combine(today - timedelta(days=text == "yesterday"), time()).astimezone()
-    try:
-        return clock.now() - parse_duration(text)
-    except Invalid:
-        return moment(text, flag)
-    except OverflowError:
-        raise Invalid(Fault(path=flag, message=f"{text[:60]!r} is too long ago")) from None
+    found = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=False)
+    if found is None:
+        message = f"{text[:60]!r} is not a time or an age such as 2h, yesterday, 18:00 or 2026-11-24T18:00Z"
+        raise Invalid(Fault(path=flag, message=message))
+    return found
 
 
 def json_object(text: str | None, flag: str) -> JsonObject:
