@@ -36,7 +36,8 @@ async def serving(
         except Misconfigured as error:
             if required:
                 raise
-            log.warning("HTTP server not started", extra={"reason": str(error)})
+            # not a warning: the second daemon of a machine has nothing to mend
+            log.info("HTTP server not started", extra={"reason": str(error), "effect": "none on tasks"})
             yield
             return
         log.info("HTTP server started", extra={"address": f"http://{settings.host}:{port}"})

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from qw.config import LogFormat, Settings
@@ -24,6 +25,19 @@ def set_up(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.value.upper(), handlers=[handler], force=True)
     for noisy in ("psycopg.pool", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def move_to(file: Path) -> None:
+    """Write all lines to *file* from now on, and only errors to standard error. Raise OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, mode="w", encoding="utf-8", errors="backslashreplace")
+    handler.addFilter(with_task)
+    handler.setFormatter(_Text())
+    root = logging.getLogger()
+    for shown in root.handlers:
+        shown.setLevel(logging.ERROR)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

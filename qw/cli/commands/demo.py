@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,21 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import Verb, verbs
-from qw.core.errors import Invalid
+from qw.cli.command import FLAGS, Verb, verbs
+from qw.cli.output.records import say
+from qw.core.errors import Conflict, Invalid, QwError
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from uuid import UUID
 
     from qw.client import Client
     from qw.client.runs import RunDetails
     from qw.config import Settings
     from qw.daemon.database import Database
     from qw.handlers.invoice.documents import Order
+    from qw.store.runs import StoredStep
 
 app = verbs()
 
 CUSTOMER = "zoe"  # of the orders that come with qw
+_LOOK_SECONDS = 0.05
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -49,9 +54,14 @@ def demo(
         raise Invalid(f"--orders: no such file: {orders}")
     source = None if orders is None else str(orders.absolute())
     who = customer or (CUSTOMER if orders is None else _first_customer(orders))
-    settings = _for_demo(load_settings(orders_url=source))
-    done = asyncio.run(_demo(settings, who, keep=keep, limit=timedelta(minutes=5)))
-    _show(done, settings)
+    settings, log = _for_demo(load_settings(orders_url=source))
+    try:
+        done = asyncio.run(_demo(settings, who, keep=keep, limit=timedelta(minutes=5), alone=source is not None))
+    except QwError as error:
+        if not isinstance(error, (Conflict, Invalid)):
+            say(f"qw: the log of the demo is in {log}")
+        raise
+    _show(done, settings, log)
     raise typer.Exit(0 if done.is_good else 1)
 
 
@@ -76,14 +86,15 @@ class Done:
         return {}
 
 
-def _for_demo(settings: Settings) -> Settings:
-    from qw.config import LogLevel
-    from qw.daemon.logs import set_up
+def _for_demo(settings: Settings) -> tuple[Settings, Path]:
+    """The settings, and the file that the daemon logs to."""
+    from qw.daemon.logs import move_to, set_up
 
-    quiet = replace(settings, http_allow=(*settings.http_allow, *LOOPBACK), log_level=LogLevel.ERROR)
-    set_up(quiet)
-    logging.getLogger("qw.services.execution.attempt_log").setLevel(logging.CRITICAL)  # the demo shows failures itself
-    return quiet
+    set_up(settings)
+    log = settings.output_dir / "demo.log"
+    move_to(log)
+    logging.getLogger().handlers[0].addFilter(lambda record: "attempt_log" not in record.name)  # the demo shows these
+    return replace(settings, http_allow=(*settings.http_allow, *LOOPBACK)), log
 
 
 def _first_customer(file: Path) -> str:
@@ -102,22 +113,62 @@ def _is_due(order: Order) -> bool:
     return order.status == "delivered" and not order.invoiced and order.delivery_date is not None
 
 
-async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta) -> Done:
+async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta, alone: bool) -> Done:
+    """*alone*: refuse to share the database with other daemons, which would bill the orders of their own settings."""
     from qw import embedded
     from qw.client import Client
     from qw.daemon.database import ready
 
-    _say("Starting PostgreSQL …")
+    _step("database", "connecting …" if settings.database_url is not None else "starting PostgreSQL …")
     place = await ready(settings)
+    _step("database", f"ready: {_where(place, settings)}")
     try:
-        async with _daemon(settings, place), Client(place.url, size=1, name="qw demo") as client:
-            _say(f"Billing {customer} …")
-            run_id = await client.runs.start("invoice", {"customerId": customer})
-            run = await client.runs.wait(run_id, timeout=limit)
-            return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
+        async with Client(place.url, size=2, name="qw demo") as client:
+            if alone:
+                await _check_alone(client)
+            _step("daemon", "starting …")
+            async with _daemon(settings, place):
+                _step("daemon", "ready")
+                run_id = await client.runs.start("invoice", {"customerId": customer})
+                _step("workflow", f"invoice for {customer}, run {run_id}")
+                run = await _followed(client, run_id, limit)
+                return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
     finally:
         if place.started and not keep:
             await asyncio.to_thread(embedded.stop, settings.home)
+
+
+async def _check_alone(client: Client) -> None:
+    if workers := await client.workers.all():
+        names = ", ".join(f"{worker.id} ({worker.host}:{worker.pid})" for worker in workers)
+        raise Conflict(
+            f"--orders is for the demo's own daemon, and worker {names} on the same database would bill other orders; "
+            "stop it, or take another database: qw demo --home DIR --orders FILE"
+        )
+
+
+async def _followed(client: Client, run_id: UUID, limit: timedelta) -> RunDetails:
+    """The run at its end; each step is printed as soon as it has ended."""
+    waiting = asyncio.ensure_future(client.runs.wait(run_id, timeout=limit))
+    shown: set[str] = set()
+    print(f"\n{'step':<9}{'type':<16}{'status':<11}{'took':>8}", flush=True)
+    while True:
+        await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
+        run = await client.runs.get(run_id)
+        for step in run.steps:
+            if step.status.is_final and step.step not in shown:
+                shown.add(step.step)
+                _show_step(step)
+        if waiting.done() and run.run.status.is_final:
+            return await waiting
+
+
+def _show_step(step: StoredStep) -> None:
+    from qw.cli.output.text import printable
+    from qw.cli.output.views import took
+
+    error = f"  {step.error}" if step.error else ""
+    print(printable(f"{step.step:<9}{step.type:<16}{step.status:<11}{took(step):>8}{error}"), flush=True)
 
 
 @asynccontextmanager
@@ -148,23 +199,21 @@ async def _undone(client: Client, run: RunDetails) -> list[dict[str, Any]]:
 # -- what is shown
 
 
-def _say(text: str) -> None:
-    import sys
-
-    if sys.stdout.isatty():
-        print(text, flush=True)
+def _step(what: str, text: str) -> None:
+    print(f"{what:<10}{text}", flush=True)
 
 
-def _show(done: Done, settings: Settings) -> None:
-    from qw.cli.output.tables import print_table
-    from qw.cli.output.views import STEP_COLUMNS
+def _where(place: Database, settings: Settings) -> str:
+    from qw import embedded
 
-    print()
-    print_table(STEP_COLUMNS, done.run.steps)
+    return f"private PostgreSQL in {embedded.place(settings.home)}" if place.is_private else "the configured database"
+
+
+def _show(done: Done, settings: Settings, log: Path) -> None:
     print()
     (_show_invoice if done.is_good else _show_failure)(done)
     print()
-    _show_next(done, settings)
+    _show_next(done, settings, log)
 
 
 def _show_invoice(done: Done) -> None:
@@ -199,15 +248,19 @@ def _show_failure(done: Done) -> None:
         print("  no compensation was needed")
 
 
-def _show_next(done: Done, settings: Settings) -> None:
+def _show_next(done: Done, settings: Settings, log: Path) -> None:
     run = done.run.run.id
-    where = f"the private PostgreSQL in {settings.home}" if done.place.is_private else "your database"
-    print(f"All data is in {where}; any qw command starts it again." if done.place.is_private else f"It is in {where}.")
+    again = "; any qw command starts it again" if done.place.is_private else ""
+    print(f"All data is in {_where(done.place, settings).replace('private', 'the private')}{again}.")
+    print(f"The log of the daemon is in {log}.")
+    from qw.cli.this_program import this_program
+
     print("Try next:")
-    for command, meaning in (
-        (f"qw workflow show {run}", "the run and its steps"),
-        ("qw task list", "the tasks it made"),
-        ("qw daemon", "run a worker, in another terminal"),
-        ("qw run -f -- echo hello", "a shell command as a task"),
+    program = this_program() + (f" --home {shlex.quote(str(FLAGS['home']))}" if "home" in FLAGS else "")
+    for meaning, words in (
+        ("the run and its steps", f"workflow show {run}"),
+        ("the tasks it made", "task list"),
+        ("run a worker, in another terminal", "daemon"),
+        ("a shell command as a task", "run -f -- echo hello"),
     ):
-        print(f"  {command:<56}{meaning}")
+        print(f"  # {meaning}\n  {program} {words}")

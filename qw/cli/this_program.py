@@ -1,0 +1,21 @@
+"""How the shell that started this program can start it again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+
+def this_program() -> str:
+    """``qw`` where the shell finds this program by that name; else the path that it was started by."""
+    started = Path(sys.argv[0])
+    found = shutil.which("qw")
+    if started.name != "qw" or (found and Path(found).resolve() == started.resolve()):
+        return "qw"
+    try:
+        return shlex.quote(os.path.relpath(started) if started.is_relative_to(Path.cwd()) else str(started))
+    except OSError:  # the current directory is gone
+        return shlex.quote(str(started))
