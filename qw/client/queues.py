@@ -53,17 +53,20 @@ class Queues(Namespace):
         async with self._db.connection() as conn:
             return await tasks.stats(conn)
 
-    async def pause(self, name: str, *, by: str) -> None:
-        """Stop claims from the queue; running tasks continue. Idempotent. *by* is recorded."""
-        _check_queue(name)
-        async with self._db.operating() as conn:
-            await queues.pause(conn, name, by=by)
+    async def pause(self, *names: str, by: str) -> None:
+        """Stop claims from the queues; running tasks continue. All or none. Idempotent. *by* is recorded."""
+        for name in names:
+            _check_queue(name)
+        async with self._db.operating() as conn, conn.transaction():
+            for name in sorted(names):
+                await queues.pause(conn, name, by=by)
 
-    async def resume(self, name: str) -> bool:
-        """Allow claims from the queue again. Return False if it was not paused."""
-        _check_queue(name)
-        async with self._db.operating() as conn:
-            return await queues.resume(conn, name)
+    async def resume(self, *names: str) -> list[str]:
+        """Allow claims from the queues again, all or none. Return those that were paused."""
+        for name in names:
+            _check_queue(name)
+        async with self._db.operating() as conn, conn.transaction():
+            return [name for name in sorted(names) if await queues.resume(conn, name)]
 
     async def limit(self, name: str, limits: Limits) -> None:
         """Replace the limits of a queue. Running tasks continue and count towards them. Idempotent."""

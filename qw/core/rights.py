@@ -136,7 +136,8 @@ VERBS: Mapping[str, Right | None] = {
         (
             "status", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs", "task why",
             "workflow list", "workflow runs", "workflow show", "schedule list", "schedule show", "schedule next",
-            "queue list", "worker list", "worker show", "events tail", "events blocked", "events state", "queue drain",
+            "queue list", "queue show", "worker list", "worker show", "events tail", "events blocked", "events state",
+            "queue drain",
         ),
         Right.READ,
     ),
@@ -145,7 +146,7 @@ VERBS: Mapping[str, Right | None] = {
             "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "workflow signal",
             "workflow approve", "workflow reject", "workflow retry", "workflow cancel", "schedule add",
             "schedule pause", "schedule resume", "schedule trigger", "schedule backfill", "schedule remove",
-            "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",
+            "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge", "queue remove",
             "worker drain", "events replay",
             "events drop", "workflow compensation-done",
         ),

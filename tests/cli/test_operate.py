@@ -94,6 +94,58 @@ def test_a_paused_queue_says_who_paused_it_until_it_goes_on(qw: Qw) -> None:
     assert qw("queue", "pause", "a b").code == 2
 
 
+def test_a_queue_that_looks_mistyped_is_refused_unless_it_is_to_be_made(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "reports")
+
+    refused = [qw("queue", *words) for words in (["pause", "reprots"], ["limit", "reprots", "--concurrency", "1"])]
+    unknown = [qw("queue", verb, "reprots") for verb in ("resume", "drain", "show", "purge", "remove")]
+    before = qw("queue", "list", "--quiet").out
+    made = qw("queue", "pause", "reprots", "--create")
+
+    assert {(done.code, "did you mean 'reports'?" in done.err) for done in (*refused, *unknown)} == {(3, True)}
+    assert before == "reports\n"
+    assert (made.code, made.err) == (0, "queue reprots is paused; resume with: qw queue resume reprots\n")
+
+
+def test_all_queues_are_paused_and_resumed_at_once(qw: Qw) -> None:
+    for queue in ("mail", "reports"):
+        qw("enqueue", "noop", "-q", queue)
+
+    paused = qw("queue", "pause", "--all")
+    states = {queue["queue"]: queue["is_paused"] for queue in qw("queue", "list", "-o", "json").json}
+    resumed, again, neither = qw("queue", "resume", "--all"), qw("queue", "resume", "--all"), qw("queue", "pause")
+
+    assert paused.err == "queues default, mail, reports are paused; resume with: qw queue resume --all\n"
+    assert states == {"default": True, "mail": True, "reports": True}
+    assert (resumed.err, again.err) == ("queues default, mail, reports are resumed\n", "no queue is resumed\n")
+    assert (neither.code, neither.err) == (2, "qw: give names of queues, or --all\n")
+
+
+def test_an_empty_queue_is_removed_and_one_with_tasks_is_not(qw: Qw) -> None:
+    qw("queue", "limit", "old", "--rate", "1/h")
+    qw("queue", "pause", "old")
+    qw("enqueue", "noop", "-q", "mail")
+
+    removed, refused = qw("queue", "remove", "old"), qw("queue", "remove", "mail")
+
+    assert removed.err == "queue old is removed\n"
+    assert (refused.code, "queue mail has 1 task; purge it first" in refused.err) == (4, True)
+    assert qw("queue", "list", "--quiet").out == "mail\n"
+
+
+def test_limits_and_pauses_are_seen_at_80_columns(qw: Qw) -> None:
+    qw("queue", "limit", "mail", "--concurrency", "10", "--rate", "100/m", "--key", "payload.to", "--per-key", "2")
+    qw("queue", "pause", "mail", "--by", "zoe@a-machine-with-a-long-name")
+
+    narrow, page, said = qw("queue", "list", COLUMNS="80"), qw("queue", "show", "mail"), qw("queue", "limit", "mail")
+
+    assert re.search(r"^mail .* paused \d+ ms ago by.* 10 at once, 100/m, 2", narrow.out, re.MULTILINE)
+    assert max(map(len, narrow.out.splitlines())) <= 80
+    assert re.search(r"^state +paused .* by zoe@a-machine-with-a-long-name$", page.out, re.MULTILINE)
+    assert "limits  10 at once, 100/m, 2 at once per to\n" in page.out
+    assert said.out == "queue mail is limited: 10 at once, 100/m, 2 at once per to\n"
+
+
 def test_a_queue_is_limited_amended_shown_and_set_free(qw: Qw) -> None:
     first = qw("queue", "limit", "mail", "--concurrency", "2", "--rate", "100/m")
     second = qw("queue", "limit", "mail", "--concurrency", "5", "--key", "payload.to", "--per-key", "1")
@@ -101,7 +153,7 @@ def test_a_queue_is_limited_amended_shown_and_set_free(qw: Qw) -> None:
     over = qw("queue", "limit", "mail", "--none", "--rate", "1/s")
     none = qw("queue", "limit", "mail", "--none")
 
-    assert first.err == "queue mail is limited: 2 at once, 100/m\n"
+    assert first.err == "qw: queue mail is new: it had no task yet\nqueue mail is limited: 2 at once, 100/m\n"
     assert second.err == "queue mail is limited: 5 at once, 100/m, 1 at once per to\n"
     assert "1 at once per to" in shown.out
     assert [(queue["queue"], queue["limits"]) for queue in listed] == [

@@ -13,6 +13,7 @@ from qw.cli.command import Verb, verbs
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, dumped, record, say, show_all, show_record, show_records
 from qw.cli.output.text import ago, clock, counted, printable, span
+from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -120,14 +121,14 @@ def replay(
 LATE = timedelta(seconds=1)  # events that are younger are on their way
 
 STATE_COLUMNS = (
-    Column(title="worker", text=lambda part: str(part.worker), right=True),
-    Column(title="takes", text=lambda part: _role(part)),
     Column(title="broker", text=lambda part: part.broker),
+    Column(title="takes", text=lambda part: _role(part)),
     Column(title="state", text=lambda part: part.state, is_status=True),
     Column(title="since", text=lambda part: clock(part.since), rank=2),
     Column(title="waiting", text=lambda part: _pending(part), right=True),
     Column(title="oldest", text=lambda part: _oldest(part), rank=1, right=True),
-    Column(title="error", text=lambda part: part.error or "", rank=3, loose=True),
+    Column(title="worker", text=lambda part: str(part.worker), rank=4, right=True),
+    Column(title="error", text=lambda part: masked_text(part.error or ""), rank=3, loose=True),
 )
 
 

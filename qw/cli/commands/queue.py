@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, print_lines, say, show_records
+from qw.cli.options.completions import queue_names
+from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
-from qw.core.errors import Invalid, NotFound, TimedOut
+from qw.core.errors import Conflict, Invalid, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 
 app = verbs("List, pause, limit, drain and purge queues.")
 
-Name = Annotated[str, typer.Argument(metavar="QUEUE")]
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue name.", autocompletion=queue_names)]
+Create = Annotated[bool, typer.Option("--create", help="Do not ask whether a new queue is meant.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help="Queue names.", autocompletion=queue_names)]
+All = Annotated[bool, typer.Option("--all", help="All queues.")]
 LOOK_SECONDS = 0.3
+_HOW_TO_LIMIT = "set one with --concurrency 10 or --rate 100/m"
 
 
 @app.command("list", cls=Verb, epilog="Example: qw queue list")
@@ -43,25 +48,43 @@ def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> No
         show_records([queue_record(queue) for queue in found], output)
 
 
-@app.command("pause", cls=Verb, epilog="Example: qw queue pause default && qw queue resume default")
-def pause(
-    name: Name,
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Name to record. Default: your user name.")] = None,
-) -> None:
-    """Stop claiming tasks of a queue. Running tasks are not affected."""
+@app.command("show", cls=Verb, epilog="Example: qw queue show default")
+def show(name: Name, output: Output = OutputFormat.TABLE) -> None:
+    """Show a queue: its tasks, limits and pause."""
+    from qw.cli.commands.status import queue_record
     from qw.cli.session import with_client
 
-    with_client(lambda client: client.queues.pause(name, by=by or _me()))
-    say(f"queue {name} is paused; resume it with: qw queue resume {name}")
+    found = with_client(lambda client: queue_of(client, name))
+    if output is OutputFormat.TABLE:
+        _print_queue(found)
+    else:
+        show_record(queue_record(found), output)
+
+
+@app.command("pause", cls=Verb, epilog="Example: qw queue pause default && qw queue resume default")
+def pause(
+    names: Names = None,
+    all: All = False,
+    create: Create = False,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Name to record. Default: your user name.")] = None,
+) -> None:
+    """Stop claiming tasks of queues. Running tasks are not affected."""
+    from qw.cli.session import with_client
+
+    paused = with_client(lambda client: _pause(client, names or [], all, create, by or _me()))
+    say(_told("paused", paused, "; resume with: qw queue resume " + ("--all" if all else " ".join(paused))))
 
 
 @app.command("resume", cls=Verb, epilog="Example: qw queue pause mail && qw queue resume mail")
-def resume(name: Name) -> None:
-    """Resume a paused queue."""
+def resume(names: Names = None, all: All = False) -> None:
+    """Resume paused queues."""
     from qw.cli.session import with_client
 
-    was_paused = with_client(lambda client: client.queues.resume(name))
-    say(f"queue {name} {'is resumed' if was_paused else 'was not paused'}")
+    resumed, others = with_client(lambda client: _resume(client, names or [], all))
+    if resumed or all:
+        say(_told("resumed", resumed))
+    for name in others:
+        say(f"queue {name} was not paused")
 
 
 @app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
@@ -88,8 +111,12 @@ def limit(
         ),
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="Remove all limits.")] = False,
+    create: Create = False,
 ) -> None:
-    """Limit how many tasks of a queue run at once or start per period. Limits that are not given stay unchanged."""
+    """Limit how many tasks of a queue run at once or start per period, or show its limits.
+
+    Limits that are not given stay unchanged.
+    """
     from qw.cli.session import with_client
 
     given: dict[str, Json] = {
@@ -97,8 +124,10 @@ def limit(
     }  # fmt: skip
     wanted = {field: value for field, value in given.items() if value is not None}
     if not wanted and not none:
-        raise Invalid("no limit given: use --concurrency 10, --rate 100/m or --none")
-    limits = with_client(lambda client: _limit(client, name, wanted, none))
+        limits = with_client(lambda client: _limits(client, name))
+        print(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits; {_HOW_TO_LIMIT}")
+        return
+    limits = with_client(lambda client: _limit(client, name, wanted, none, create=create))
     say(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits")
 
 
@@ -124,7 +153,21 @@ def purge(
     asked = Selection(
         words=[], filters=Filters(queue=name), all=False, yes=yes, dry_run=dry_run, output=output, quiet=quiet
     )
-    raise typer.Exit(with_client(lambda client: change(client, wanted, asked)))
+
+    async def work(client: Client) -> int:
+        await queue_of(client, name)
+        return await change(client, wanted, asked)
+
+    raise typer.Exit(with_client(work))
+
+
+@app.command("remove", cls=Verb, epilog="Example: qw queue pause old --create && qw queue remove old")
+def remove(name: Name) -> None:
+    """Forget the pause and the limits of a queue that has no task."""
+    from qw.cli.session import with_client
+
+    with_client(lambda client: _remove(client, name))
+    say(f"queue {name} is removed")
 
 
 @app.command("drain", cls=Verb, epilog="Example: qw queue drain mail --timeout 1m")
@@ -147,9 +190,120 @@ def drain(
         print(dumped({"queue": name, "is_empty": True}))
 
 
-async def _limit(client: Client, name: str, wanted: Mapping[str, Json], none: bool) -> Limits | None:
+async def _pause(client: Client, names: Sequence[str], all: bool, create: bool, by: str) -> list[str]:
+    """The names of the queues that are paused now."""
+    chosen = await _chosen(client, names, all, create=create)
+    await client.queues.pause(*chosen, by=by)
+    return chosen
+
+
+async def _resume(client: Client, names: Sequence[str], all: bool) -> tuple[list[str], list[str]]:
+    """The queues that are resumed, and those that were not paused."""
+    from qw.core.errors import guess
+
+    known = await _known(client)
+    for name in names:
+        if name not in known and (hint := guess(name, known)):
+            raise NotFound(f"there is no queue {name!r}{hint}")
+    chosen = await _chosen(client, names, all, create=True)
+    resumed = await client.queues.resume(*chosen)
+    return resumed, [] if all else [name for name in chosen if name not in resumed]
+
+
+async def _chosen(client: Client, names: Sequence[str], all: bool, *, create: bool) -> list[str]:
+    if bool(names) == all:
+        raise Invalid("give names of queues, or --all")
+    if all:
+        return sorted(await _known(client))
+    if not create:
+        await _check_known(client, names)
+    return list(dict.fromkeys(names))
+
+
+async def _check_known(client: Client, names: Sequence[str]) -> None:
+    """Ask about queues that nobody named before. Where nobody can be asked, raise NotFound for what looks mistyped."""
+    from qw.cli.options.selection import can_ask, confirm
+    from qw.core.errors import guess
+
+    known = await _known(client)
+    for name in names:
+        if name in known:
+            continue
+        said, hint = f"there is no queue {name!r} yet", guess(name, known)
+        if can_ask():
+            confirm(f"{said[0].upper()}{said[1:]}{hint or '.'} Go on with {name!r}?", count="a queue")
+        elif hint:
+            raise NotFound(f"{said}{hint} Otherwise give --create")
+        else:
+            say(f"qw: queue {name} is new: it had no task yet")
+
+
+async def _known(client: Client) -> set[str]:
+    """Queues that have or had tasks, a pause or limits, that a worker or a schedule names, and the default one."""
+    from qw.core.task import DEFAULT_QUEUE
+
+    served = {queue for worker in await client.workers.all() for queue in worker.queues}
+    return {DEFAULT_QUEUE, *served, *(queue.stats.queue for queue in await _list(client))}
+
+
+async def queue_of(client: Client, name: str) -> QueueOverview:
+    """Raise NotFound for one that nobody named before, with a guess."""
+    from qw.core.errors import guess
+
+    found = {queue.stats.queue: queue for queue in await _list(client)}
+    if name in found:
+        return found[name]
+    raise NotFound(f"there is no queue {name!r}: it never had a task{guess(name, found)}")
+
+
+async def _remove(client: Client, name: str) -> None:
+    queue = await queue_of(client, name)
+    count = queue.stats.pending + queue.stats.processing + queue.stats.retrying
+    if count:
+        has = f"has {counted(count, 'task')}"
+        raise Conflict(f"queue {name} {has}; purge it first: qw queue purge {name}, or wait: qw queue drain {name}")
+    await client.queues.resume(name)
+    await client.queues.unlimit(name)
+
+
+def _told(done: str, names: Sequence[str], then: str = "") -> str:
+    if not names:
+        return f"no queue is {done}"
+    subject, verb = ("queue", "is") if len(names) == 1 else ("queues", "are")
+    return f"{subject} {', '.join(names)} {verb} {done}{then}"
+
+
+def _print_queue(queue: QueueOverview) -> None:
+    from qw.cli.commands.status import pause_of
+    from qw.cli.output.text import span
+    from qw.cli.output.views import print_fields
+
+    counts = {
+        name: getattr(queue.stats, name)
+        for name in ("pending", "processing", "retrying", "completed", "failed", "cancelled")
+    }
+    fields = {
+        "queue": queue.stats.queue,
+        "state": pause_of(queue) or "open",
+        "limits": str(queue.limits or "none"),
+        "tasks": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none",
+        "oldest": f"waits for {span(queue.oldest)}" if queue.oldest else "",
+    }
+    print_fields({name: text for name, text in fields.items() if text})
+
+
+async def _limits(client: Client, name: str) -> Limits | None:
+    try:
+        return (await queue_of(client, name)).limits
+    except NotFound as error:
+        raise Invalid(f"{error}; no limit given: use --concurrency 10, --rate 100/m or --none") from None
+
+
+async def _limit(client: Client, name: str, wanted: Mapping[str, Json], none: bool, *, create: bool) -> Limits | None:
     from qw.core.queue.limits import limits_of
 
+    if not create:
+        await _check_known(client, [name])
     if not none:
         return await client.queues.amend_limits(name, wanted)
     if not wanted:
@@ -178,10 +332,8 @@ async def _drain(client: Client, name: str, limit: timedelta | None) -> None:
 
 
 async def _left(client: Client, name: str) -> int:
-    found = [queue.stats for queue in await _list(client) if queue.stats.queue == name]
-    if not found:
-        raise NotFound(f"there is no queue {name!r}: it never had a task")
-    return found[0].pending + found[0].processing + found[0].retrying
+    stats = (await queue_of(client, name)).stats
+    return stats.pending + stats.processing + stats.retrying
 
 
 def _me() -> str:

@@ -11,6 +11,7 @@ from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, record, show_record
 from qw.cli.output.text import ago, counted, off_by, printable, span
 from qw.clock import clock as database_clock
+from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -25,14 +26,14 @@ def _count(name: str) -> Column:
     return Column(title=name, text=lambda queue: f"{getattr(queue.stats, name):,}", right=True, rank=_RANKS[name])
 
 
-_RANKS = {"pending": 0, "processing": 2, "retrying": 4, "completed": 5, "failed": 1, "cancelled": 6}
+_RANKS = {"pending": 0, "processing": 4, "retrying": 6, "completed": 7, "failed": 3, "cancelled": 8}
 
 QUEUE_COLUMNS: Sequence[Column] = (
     Column(title="queue", text=lambda queue: queue.stats.queue),
     *map(_count, _RANKS),
-    Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=3, right=True),
-    Column(title="limits", text=lambda queue: str(queue.limits or ""), rank=7, loose=True),
-    Column(title="state", text=lambda queue: _state(queue), rank=1, loose=True, is_status=True),
+    Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=5, right=True),
+    Column(title="state", text=lambda queue: pause_of(queue), rank=1, loose=True, least=24, is_status=True),
+    Column(title="limits", text=lambda queue: str(queue.limits or ""), rank=2, loose=True, least=24),
 )
 
 WORKER_COLUMNS: Sequence[Column] = (
@@ -51,7 +52,7 @@ _FAILURE_COLUMNS: Sequence[Column] = (
     Column(title="type", text=lambda failure: failure.type),
     Column(title="failed", text=lambda failure: f"{failure.failed:,}", right=True),
     Column(title="last", text=lambda failure: ago(failure.last_at), rank=2, right=True),
-    Column(title="error", text=lambda failure: failure.last_error, rank=1, loose=True),
+    Column(title="error", text=lambda failure: masked_text(failure.last_error), rank=1, loose=True),
 )
 
 
@@ -107,11 +108,12 @@ def slots_of(worker: WorkerRow) -> str:
     return ", ".join(f"{size} {kind}" for kind, size in worker.slots.items())
 
 
-def _state(queue: QueueOverview) -> str:
+def pause_of(queue: QueueOverview) -> str:
+    """``paused 3 m ago by zoe@host``, or nothing."""
     if queue.pause is None:
         return ""
-    by = f" by {queue.pause.paused_by}," if queue.pause.paused_by else ""
-    return f"paused{by} {ago(queue.pause.paused_at)}"
+    by = f" by {queue.pause.paused_by}" if queue.pause.paused_by else ""
+    return f"paused {ago(queue.pause.paused_at)}{by}"
 
 
 def _print(found: Overview) -> None:
