@@ -26,6 +26,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "why": "Explain why a task is not running.",
         "wait": "Wait until tasks have finished.",
         "demo": "Run the sample invoice workflow from start to finish.",
+        "init": "Start a project: settings, a workflow and a task in Python.",
     },
     "Resources": {
         "task": "List, inspect, retry and cancel tasks.",
@@ -42,7 +43,9 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "doctor": "Check the installation and suggest fixes.",
         "config": "Show all settings and where each value comes from.",
         "service": "Install the daemon as a systemd service.",
-        "completion": "Print a shell completion script.",
+        "completion": "Print or install a shell completion script.",
+        "man": "Show the manual page of a command.",
+        "help": "Show the help of a command, or of all.",
     },
 }
 
@@ -73,7 +76,6 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     **dict.fromkeys(("install", "systemd"), "service install"),
     "migrate": "db migrate",
     "version": "--version",
-    "help": "--help",
 }
 
 FLAGS: dict[str, object] = {}  # settings by name, as far as this command line gives them
@@ -207,8 +209,6 @@ def _right_words(args: list[str]) -> str:
     right = ELSEWHERE[word]
     if right in ("workflow", "queue"):
         right = f"{right} {word}"
-    if right == "--help" and rest and rest[0] in {name for section in VERBS.values() for name in section}:
-        return shlex.join(["qw", *rest, "--help"])
     return f"qw {right} {shlex.join(rest)}".rstrip()
 
 

@@ -39,12 +39,12 @@ _NEXT: Mapping[str, str] = {
 app = typer.Typer(
     cls=Verbs,
     name="qw",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Run qw COMMAND --help for the options of a command and an example.",
+    epilog="Run qw COMMAND --help for the options of a command and an example, qw help all for every command.",
 )
 
 
@@ -56,6 +56,7 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _qw(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("-V", "--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -75,6 +76,10 @@ def _qw(
     ] = None,
 ) -> None:
     """A durable task queue in the PostgreSQL you already have."""
+    if ctx.invoked_subcommand is None:
+        from qw.cli.short_help import PAGE
+
+        print(PAGE)
 
 
 def run(words: Sequence[str]) -> int:
@@ -98,16 +103,16 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Invalid as error:
-        return _fail("\n".join(map(str, error.faults)), EXIT_CODES.get(error.code, FAILED))
+        return _fail(EXIT_CODES.get(error.code, FAILED), *map(str, error.faults))
     except QwError as error:
-        return _fail(_with_next_step(error), EXIT_CODES.get(error.code, FAILED))
+        return _fail(EXIT_CODES.get(error.code, FAILED), _with_next_step(error))
     except OSError as error:
-        return _fail(_of_system(error), FAILED)
+        return _fail(FAILED, _of_system(error))
     except Exception as error:
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
         return _fail(
-            f"{type(error).__name__}: {error}; this is a bug in qw; set QW_LOG_LEVEL=debug for details", FAILED
+            FAILED, f"{type(error).__name__}: {error}; this is a bug in qw; set QW_LOG_LEVEL=debug for details"
         )
 
 
@@ -135,7 +140,7 @@ def _refuse_usage(error: Exception) -> int:
 
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "qw"
-    return _fail(f"{message_of(error)}; see: {command} --help", USAGE)
+    return _fail(USAGE, f"{message_of(error)}; see: {command} --help")
 
 
 def _with_next_step(error: QwError) -> str:
@@ -143,11 +148,10 @@ def _with_next_step(error: QwError) -> str:
     return f"{error}; {step}" if step else str(error)
 
 
-def _fail(message: str, code: int) -> int:
-    """Say each line of *message* behind the name of this program."""
+def _fail(code: int, *messages: str) -> int:
     with contextlib.suppress(OSError):  # nobody reads it
-        for line in message.split("\n"):
-            print(f"qw: {printable(line)}", file=sys.stderr)
+        for message in messages:
+            print(f"qw: {printable(message)}", file=sys.stderr)
     return code
 
 

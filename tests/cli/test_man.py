@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import all_commands
-from tests.cli.program import environment
+from tests.cli.program import Qw, environment
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "man"
 
@@ -34,3 +34,17 @@ def test_the_manual_page_is_one_that_man_can_show(page: str) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "EXIT STATUS" in re.sub(".\x08", "", done.stdout)  # bold is written by striking twice
+
+
+def test_a_page_for_each_command_is_shown_and_installed(qw: Qw, tmp_path: Path) -> None:
+    shown, unknown = qw("man", "task", "list"), qw("man", "task", "lst")
+    installed = qw("man", "--install", "--directory", str(tmp_path / "man"))
+
+    assert "--status" in shown.out
+    assert (unknown.code, unknown.err) == (3, "qw: there is no command 'qw task lst'; did you mean 'qw task list'?\n")
+    pages = {file.stem for file in (tmp_path / "man" / "man1").iterdir()}
+    assert pages == {"qw", *("-".join(("qw", *path)) for path, _ in all_commands())}
+    assert "man -M" in installed.err
+    if shutil.which("man") and shutil.which("groff"):
+        page = subprocess.run(["man", "-M", str(tmp_path / "man"), "qw-task-list"], capture_output=True, text=True)
+        assert "List tasks, newest first." in page.stdout

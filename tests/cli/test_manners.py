@@ -129,8 +129,6 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
         (["ps"], "qw status"),
         (["tail", "0189"], "qw logs 0189"),
         (["version"], "qw --version"),
-        (["help"], "qw --help"),
-        (["help", "task", "list"], "qw task list --help"),
     ],
 )
 def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list[str], right: str) -> None:
@@ -157,6 +155,42 @@ def test_a_verb_of_other_programs_leads_to_that_of_the_noun(qw: Qw, words: list[
 
     assert (done.code, done.out) == (2, "")
     assert done.err == f"qw: there is no command 'qw {words[0]} {words[1]}'; did you mean: {right}\n"
+
+
+def test_qw_alone_is_a_short_page_and_help_leads_on(qw: Qw) -> None:
+    alone, every, one = qw(), qw("help", "all"), qw("help", "task", "list")
+
+    assert (alone.code, alone.err) == (0, "")
+    assert len(alone.out.splitlines()) <= 20
+    assert max(map(len, alone.out.splitlines())) <= 80
+    commands = {line[3:].split("  ")[0] for line in every.out.splitlines()}
+    assert commands == {" ".join(path) for path, _ in all_commands()}
+    for line in re.findall(r"^  qw (.+?)(?:  |$)", alone.out, re.MULTILINE):  # every command that it names is one
+        first = re.sub(r" (-\S+|[A-Z]+|\.\.\.|--|CMD|\[ARG\]).*", "", line)
+        for words in (first.replace("retry|cancel", verb) for verb in ("retry", "cancel")):
+            assert words in commands
+    assert one.out == qw("task", "list", "--help").out
+    assert qw("help", "task", "lst").err == "qw: there is no command 'qw task lst'; did you mean 'list'?\n"
+    assert qw("help", "ps").err == "qw: there is no command 'qw ps'; did you mean: qw status\n"
+
+
+def test_a_new_project_runs_as_it_was_written(qw: Qw) -> None:
+    made = qw("init", "shop")
+    again = qw("init", "shop")
+    project = Qw(qw.environ, qw.folder / "shop")
+    valid = project("workflow", "validate")
+
+    assert (made.code, sorted(path.name for path in project.folder.iterdir())) == (
+        0,
+        ["qw.toml", "tasks.py", "workflows.yaml"],
+    )
+    assert (again.code, "nothing was written" in again.err) == (4, True)
+    assert (valid.code, valid.out) == (0, "workflows.yaml: 1 workflow\n")
+    with project.daemon("--app", "tasks:app"):
+        task = project("enqueue", "greet", "--payload", '{"name": "Ada"}', "--wait")
+        run = project("workflow", "start", "hello", "--input", '{"name": "Ada"}', "--wait", "-o", "json")
+    assert "Hello, Ada!" in task.out
+    assert (run.json["status"], run.json["output"]) == ("completed", {"letters": 8})
 
 
 def test_each_fault_of_an_input_has_a_line_of_its_own(qw: Qw) -> None:

@@ -1,0 +1,56 @@
+"""``qw help``"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from qw.cli.command import ELSEWHERE, Verb, verbs
+from qw.core.errors import NotFound, guess
+
+app = verbs()
+
+
+@app.command(cls=Verb, epilog="Example: qw help task list")
+def help(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="A command; all: a line for each.")
+    ] = None,
+) -> None:
+    """Show the help of a command, or of all."""
+    root = ctx.find_root()
+    if words == ["all"]:
+        _print_all(root.command)
+        return
+    command: Any = root.command
+    path = "qw"
+    for word in words or []:
+        known = command.list_commands(root) if hasattr(command, "list_commands") else []
+        if word not in known:
+            elsewhere = ELSEWHERE.get(word) if path == "qw" else None
+            hint = f"; did you mean: qw {elsewhere}" if elsewhere else guess(word, known)
+            raise NotFound(f"there is no command '{path} {word}'{hint}")
+        command, path = command.get_command(root, word), f"{path} {word}"
+    print(command.get_help(type(root)(command, info_name=path)))
+
+
+def _print_all(root: Any) -> None:
+    width = shutil.get_terminal_size().columns
+    every = [(path, command.help or "") for path, command in every_command(root)]
+    longest = max(len(path) for path, _ in every)
+    for path, text in every:
+        line = f"qw {path:<{longest}}  {text.partition(chr(10))[0]}"
+        print(line if len(line) <= width else f"{line[: width - 1]}…")
+
+
+def every_command(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its words behind ``qw``."""
+    if not hasattr(command, "list_commands"):
+        yield path, command
+        return
+    for name in command.list_commands(None):
+        yield from every_command(command.get_command(None, name), f"{path} {name}".lstrip())
