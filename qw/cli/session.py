@@ -40,7 +40,7 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False
 async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], creates: bool) -> T:
     from qw.store.errors import WrongSchema
 
-    url = _running(settings)
+    url = running_url(settings)
     if url is not None:
         try:
             return await _with(url, work)
@@ -57,7 +57,7 @@ async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], crea
     return await _with(place.url, work)
 
 
-def _running(settings: Settings) -> str | None:
+def running_url(settings: Settings) -> str | None:
     """The database, without asking it anything; None where the private server is down."""
     if settings.database_url is not None:
         return settings.database_url

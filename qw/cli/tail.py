@@ -11,6 +11,7 @@ from uuid import UUID
 
 from qw.cli.output.records import say
 from qw.cli.output.text import clock, printable_lines, span
+from qw.core.task.masking import masked_error
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -76,8 +77,9 @@ def print_line(line: LogLine) -> None:
 def say_end(task: Task) -> None:
     """One line for a person: how the task ended."""
     took = "" if task.started_at is None or task.finished_at is None else span(task.finished_at - task.started_at)
-    detail = f": {task.error}" if task.error else ""
-    say(f"{task.id} {task.status}{f' after {took}' if took else ''}{detail}")
+    detail = f": {masked_error(task.error)}" if task.error else ""
+    how = f" on attempt {task.attempt}, which took {took}" if task.attempt > 1 else f" after {took}"
+    say(f"{task.id} {task.status}{how if took else ''}{detail}")
 
 
 def exit_code(task: Task) -> int:

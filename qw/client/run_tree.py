@@ -12,7 +12,8 @@ from qw.core.task import Task
 from qw.core.task.payload import Json
 from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.run import StepStatus
-from qw.core.workflow.step import Step, StepKind
+from qw.core.workflow.step import Step
+from qw.core.workflow.step_kinds import awaited_signal
 from qw.store import runs, tasks
 from qw.store.connection import Connection
 from qw.store.runs import StoredRun, StoredSignal, StoredStep
@@ -170,9 +171,7 @@ def _pending(workflow: Workflow | None, begun: Mapping[str, StoredStep]) -> Iter
 
 
 def _signal(step: Step) -> str | None:
-    given = step.work.payload.root
-    name = given.get("signal", step.id) if isinstance(given, dict) and step.kind is StepKind.SIGNAL else None
-    return name if isinstance(name, str) else None
+    return awaited_signal(step.kind, step.work.payload.root, step.id)
 
 
 __all__ = ["ShownItem", "ShownItems", "ShownRun", "ShownStep", "read_tree"]

@@ -356,8 +356,19 @@ def run_reasons(facts: RunFacts) -> list[Reason]:
     if facts.status.is_final:
         detail = f" ({facts.detail})" if facts.detail else ""
         error = f": {facts.error}" if facts.error else ""
-        return [Reason(code=str(facts.status), text=f"the run is {facts.status}{detail}{error}")]
+        again = f"restart it from the failed steps: qw workflow retry {facts.id}"
+        advice = again if facts.status in (RunStatus.FAILED, RunStatus.CANCELLED) else ""
+        ended = Reason(code=str(facts.status), text=f"the run is {facts.status}{detail}{error}", advice=advice)
+        return [ended, *_failed_steps(facts)]
     return [*_unplanned(facts), *_running_steps(facts), *_waiting_steps(facts)]
+
+
+def _failed_steps(facts: RunFacts) -> Iterator[Reason]:
+    for step, found in facts.steps.items():
+        if found.status is StepStatus.FAILED:
+            about = f"see: qw why {found.child_id}" if found.child_id else ""
+            advice = f"its log: qw logs {found.task_id}; more: qw task show {found.task_id}" if found.task_id else about
+            yield Reason(code="step_failed", text=f"step {step} failed", advice=advice)
 
 
 def _unplanned(facts: RunFacts) -> Iterator[Reason]:

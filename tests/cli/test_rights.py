@@ -22,8 +22,8 @@ from tests.store.test_rights import NOBODY, as_role, grant_all, role, roles
 WORKFLOW = "version: 1\nworkflows:\n  one: {steps: [{id: a, type: noop}]}\nqueues:\n  mail: {paused: true}\n"
 ID = "01890000-0000-7000-8000-000000000000"  # of nothing
 NEEDS_NONE = {
-    "completion", "config show", "db rights", "db sql", "db start", "db stop", "demo", "service install",
-    "workflow graph", "workflow schema", "workflow validate",
+    "completion", "config show", "help", "init", "man", "db rights", "db sql", "db start", "db stop", "demo",
+    "service install", "workflow graph", "workflow schema", "workflow validate",
 }  # fmt: skip
 
 COMMANDS = {
@@ -71,6 +71,8 @@ COMMANDS = {
     "schedule backfill": "s --since 2h --yes",
     "schedule remove": "gone",
     "schedule import crontab": "crontab --yes",
+    "queue show": "mail",
+    "queue remove": "mail",
     "queue pause": "mail",
     "queue resume": "mail",
     "queue limit": "mail --concurrency 3",
@@ -180,6 +182,13 @@ def test_who_may_only_enqueue_waits_for_its_own_tasks(granted: str, folder: Path
     assert qw("enqueue", "noop", "--stdin", stdin=lines).code == 0
     assert qw("enqueue", "nothing_like_it").code == 2
     assert qw("workflow", "start", "one", "--id", str(new_id())).code == 0
+
+
+def test_the_doctor_tells_what_a_role_that_may_only_enqueue_cannot_see(granted: str, folder: Path) -> None:
+    done = called(granted, folder, Right.ENQUEUE, "doctor")
+
+    assert done.code == 0, done.out
+    assert re.search(r"^ok +rights .*may not look at workers, queues and schedules", done.out, re.MULTILINE)
 
 
 def test_a_daemon_works_with_the_right_to_work(granted: str, folder: Path) -> None:

@@ -54,7 +54,10 @@ def test_words_of_people_for_times_and_states(qw: Qw, mixed: dict[str, str]) -> 
     assert len(qw("task", "list", "--since", "yesterday", "--quiet").ids) == 4
     assert qw("task", "list", "--until", "yesterday", "--quiet").out == ""
     assert qw("task", "list", "--status", "running").code == 0
-    assert "2026-11-24T18:00 (local)" in qw("enqueue", "noop", "--at", "tomorrow 9am").err
+    assert qw("enqueue", "noop", "--at", "tomorrow 9am").code == 0
+    assert "2026-11-24T18:00 (local)" in qw("enqueue", "noop", "--at", "soon").err
+    assert "'90' has no unit: 90s, 90m, 90h or 90d" in qw("enqueue", "noop", "--in", "90").err
+    assert "such as 2h, yesterday" in qw("task", "list", "--since", "90").err
 
 
 def test_the_next_page_begins_before_the_last_id(qw: Qw, mixed: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_records
 from qw.cli.output.text import counted, off_by, printable, span
 from qw.clock import clock as database_clock
-from qw.core.errors import Misconfigured, QwError
+from qw.core.errors import Denied, Misconfigured, QwError
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -90,9 +90,16 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
     yield await _of_listening(settings, place, server)
     schema = await _of_schema(place)
     yield schema
-    if not schema.is_problem:
-        for finding in _of_work(await doctor.work(place.url), settings.lease):
-            yield finding
+    if schema.is_problem:
+        return
+    try:
+        work = await doctor.work(place.url)
+    except Denied as error:
+        text = f"this role may not look at workers, queues and schedules ({error}); it can still enqueue"
+        yield Finding(name="rights", text=f"{text}; the owner lets it look with: qw db grant ROLE read")
+        return
+    for finding in _of_work(work, settings.lease):
+        yield finding
 
 
 def _fix_of(error: QwError) -> str:
@@ -120,9 +127,12 @@ def _of_server(server: ServerFacts) -> Iterator[Finding]:
 
 def _of_disk(settings: Settings, place: Database) -> Iterator[Finding]:
     if place.is_private:
-        free = shutil.disk_usage(_existing(settings.home)).free
+        from qw import embedded
+
+        home = embedded.place(settings.home)
+        free = shutil.disk_usage(_existing(home)).free
         fix = "free disk space, or move the directory with QW_HOME" if free < LEAST_DISK else ""
-        yield Finding(name="disk", text=f"{free / 1024**3:,.1f} GiB free in {settings.home}", fix=fix)
+        yield Finding(name="disk", text=f"{free / 1024**3:,.1f} GiB free in {home}", fix=fix)
 
 
 def _existing(path: Path) -> Path:

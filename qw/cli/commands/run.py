@@ -54,7 +54,8 @@ def run(
         str | None, typer.Option("--in", metavar="DURATION", help="Delay before the first attempt: 30s, 10m, 2h.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Earliest start time: 2026-11-24T18:00Z.")
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Earliest start time: 18:00, 'tomorrow 9am', 2026-11-24T18:00Z."),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,9 @@ def add(
         str | None, typer.Option(metavar="EXPR", help="Cron expression: minute hour day month weekday.")
     ] = None,
     every: Annotated[str | None, typer.Option(metavar="DURATION", help="Interval: 30s, 5m, 2h.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="Run once at this time: 2026-12-24T18:00.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Run once at this time: 18:00, 'tomorrow 9am', 2026-12-24T18:00.")
+    ] = None,
     timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone. Default: UTC.")] = None,
     seconds: Annotated[
         bool, typer.Option("--seconds", help="The cron expression has a leading seconds field.")
@@ -99,15 +102,18 @@ def add(
     from qw.cli.session import with_client
     from qw.core.schedule.document import parse_schedule
 
+    values = json_object(payload or input, "--payload" if payload else "--input")
     document: dict[str, Any] = {
-        "cron": cron, "every": every, "at": at, "timezone": timezone, "type": type, "workflow": workflow,
-        "queue": queue, "priority": priority, "max_retries": max_retries, "timeout": timeout, "misfire": misfire,
-        "window": window, "cap": cap, "overlap": overlap, "jitter": jitter, "start": start, "end": end,
-        "description": description, "seconds": seconds or None, "paused": paused or None,
-        "with": json_object(payload or input, "--payload" if payload else "--input"),
+        "cron": cron, "every": every, "at": _time(at, timezone), "seconds": seconds or None, "timezone": timezone,
+        "type": type, "workflow": workflow, "with": values, "queue": queue, "priority": priority,
+        "max_retries": max_retries, "timeout": timeout, "misfire": misfire, "window": window, "cap": cap,
+        "overlap": overlap, "jitter": jitter, "start": _time(start, timezone), "end": _time(end, timezone),
+        "paused": paused or None, "description": description,
     }  # fmt: skip
     given = {key: value for key, value in document.items() if value is not None}
-    schedule = parse_schedule(name, _with_command(given, command, keep_background))
+    given_command = _with_command(given, command, keep_background)
+    option = partial(_option, given="--payload" if payload else "--input" if input else "--")
+    schedule = parse_schedule(name, given_command, option, option)
     with_client(lambda client: _add(client, schedule, replace, output, quiet), creates=True)
 
 
@@ -239,6 +245,26 @@ def import_crontab(
         creates=True,
     )
     raise typer.Exit(report(read, made, output))
+
+
+def _time(text: str | None, timezone: str | None) -> str | None:
+    """*text*, for the clocks of *timezone*: words (``tomorrow 9am``) as the time that they mean there."""
+    from qw.clock import clock
+    from qw.core.schedule.zones import instant, zone
+    from qw.core.times import parse_moment
+
+    if text is None or text[:4].isdecimal():
+        return text
+    there = zone(timezone or "UTC")
+    found = parse_moment(text, clock.now().astimezone(there), lambda naive: instant(naive, there), ahead=True)
+    return text if found is None else found.isoformat()
+
+
+def _option(key: str, *, given: str) -> str:
+    """The option for the *key* of a schedule's document, or for a place below it; *given*: that of its values."""
+    first, dot, rest = key.partition(".")
+    named = {"name": "NAME", "": "", "run": "-- CMD", "with": given if given != "--" else "the command"}
+    return f"{named.get(first) if first in named else '--' + first.replace('_', '-')}{dot}{rest}"
 
 
 async def _all(client: Client) -> Sequence[Any]:

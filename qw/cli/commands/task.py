@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import task_ids
 from qw.cli.options.selection import (
     All,
     BulkAction,
@@ -23,9 +24,11 @@ from qw.cli.options.selection import (
     Yes,
     asked_for,
     change,
+    find_tasks,
 )
 from qw.cli.output.records import Output, OutputFormat, Quiet, say
 from qw.cli.output.text import counted
+from qw.cli.output.watch import Watch, rows_that_fit, show_or_watch
 
 if TYPE_CHECKING:
     from qw.cli.output.lists import Listed
@@ -33,10 +36,10 @@ if TYPE_CHECKING:
 
 app = verbs("List, inspect, retry and cancel tasks.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.", autocompletion=task_ids)]
 
 
-@app.command("list", cls=Verb, epilog="Example: qw task list --status failed --since 2h")
+@app.command("list", cls=Verb, epilog="Example: qw task list --status failed,cancelled --since yesterday")
 def list_tasks(
     queue: Queue = None,
     type: Type = None,
@@ -49,25 +52,38 @@ def list_tasks(
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Only tasks older than this one (next page).")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Sort the rows by this column; -COLUMN: the largest first."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="COLUMN,...", help="Columns to show, in this order; all: every one.")
+    ] = None,
+    watch: Watch = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
     """List tasks, newest first."""
-    from qw.cli.session import with_client
+    from qw.cli.output.lists import sorted_tasks
 
     filters = Filters(queue=queue, type=type, status=status, since=since, until=until, error=error, run=run)
+    most = rows_that_fit(limit, watch=watch)
+    chosen = None if columns is None else columns.split(",")
 
     async def find(client: Client) -> Listed:
         from qw.cli.output.lists import listed_tasks
 
-        page = {} if before is None else {"before": await client.tasks.resolve(before, path="--before")}
-        found = await client.tasks.find(await filters.match(client), limit=limit, **page)
-        return await listed_tasks(client, found, output, quiet=quiet)
+        oldest = None if before is None else await client.tasks.resolve(before, path="--before")
+        found = await find_tasks(client, filters, limit=most, before=oldest)
+        return await listed_tasks(client, sorted_tasks(found, sort), output, quiet=quiet, chosen=chosen)
 
-    listed = with_client(find)
-    listed.show(output, quiet=quiet)
-    if output is OutputFormat.TABLE and not quiet and len(listed.items) == limit:
-        say(f"{counted(limit, 'task')} shown; older ones: repeat it with --before {listed.items[-1].id}")
+    def show(listed: Listed) -> None:
+        listed.show(output, quiet=quiet)
+        if output is OutputFormat.TABLE and not quiet and len(listed.items) == most:
+            oldest = min(task.id for task in listed.items)
+            say(f"{counted(most, 'task')} shown; older ones: repeat it with --before {oldest}")
+
+    show_or_watch(find, show, watch=watch)
 
 
 @app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.output.records import Output, OutputFormat, Quiet
+from qw.cli.options import completions
+from qw.cli.output.lists import Listed
+from qw.cli.output.records import Output, OutputFormat, Quiet, say
+from qw.cli.tail import exit_code
+from qw.core.errors import Denied
+from qw.core.workflow.run import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from qw.cli.output.lists import Listed
-    from qw.client import Client, Task
+    from qw.client import Client
 
 app = verbs()
 
@@ -22,7 +27,12 @@ app = verbs()
 @app.command(cls=Verb, epilog="Example: qw wait --timeout 1m $(qw run -- true)")
 def wait(
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Task ids or unique prefixes; - reads ids from stdin.")
+        list[str],
+        typer.Argument(
+            metavar="ID...",
+            help="Ids of tasks or runs, or unique prefixes; - reads ids from stdin.",
+            autocompletion=completions.ids,
+        ),
     ],
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Give up after this time, with exit code 124.")
@@ -30,28 +40,58 @@ def wait(
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Wait until all given tasks have finished.
+    """Wait until all given tasks and workflow runs have finished.
 
     Exit 0 if all completed; for a single command its own exit code; otherwise 1.
     """
     from qw.cli.options.values import duration
     from qw.cli.session import with_client
-    from qw.cli.tail import exit_code
 
     limit = duration(timeout, "--timeout")
-
-    async def work(client: Client) -> Listed:
-        from qw.cli.output.lists import listed_tasks
-
-        return await listed_tasks(client, await _wait(client, ids, limit), output, quiet=quiet)
-
-    listed = with_client(work)
-    listed.show(output, quiet=quiet)
-    codes = [exit_code(task) for task in listed.items]
+    tasks, runs = with_client(lambda client: _wait(client, ids, limit, output, quiet=quiet))
+    _show(tasks, runs, output, quiet=quiet)
+    codes = [*map(exit_code, tasks.items), *(int(run.status is not RunStatus.COMPLETED) for run in runs.items)]
     raise typer.Exit(codes[0] if len(codes) == 1 else int(any(codes)))
 
 
-async def _wait(client: Client, words: Sequence[str], timeout: timedelta | None) -> list[Task]:
+def _show(tasks: Listed, runs: Listed, output: OutputFormat, *, quiet: bool) -> None:
+    if output is not OutputFormat.TABLE or quiet:
+        Listed(items=[*tasks.items, *runs.items], columns=()).show(output, quiet=quiet)
+        return
+    if tasks.items or not runs.items:
+        tasks.show(output, quiet=quiet)
+    if tasks.items and runs.items:
+        print()
+    if runs.items:
+        runs.show(output, quiet=quiet)
+    for run in runs.items:
+        if run.status is not RunStatus.COMPLETED:
+            say(f"why: qw why {run.id}")
+
+
+async def _wait(
+    client: Client, words: Sequence[str], timeout: timedelta | None, output: OutputFormat, *, quiet: bool
+) -> tuple[Listed, Listed]:
+    from qw.cli.output.lists import listed_runs, listed_tasks
+
+    tasks, runs = await _told_apart(client, words)
+    started = time.monotonic()
+    done = await client.wait(tasks, timeout=timeout) if tasks else []
+    ended = []
+    for run in runs:
+        left = timeout and max(timeout - timedelta(seconds=time.monotonic() - started), timedelta(0))
+        ended.append((await client.runs.wait(run, timeout=left)).run)
+    listed = await listed_tasks(client, done, output, quiet=quiet)
+    return listed, await listed_runs(client, ended, output, quiet=quiet)
+
+
+async def _told_apart(client: Client, words: Sequence[str]) -> tuple[list[UUID], list[UUID]]:
+    """The tasks and the runs that *words* name."""
     from qw.cli.options.selection import ids_of
 
-    return await client.wait(await ids_of(client, words), timeout=timeout)
+    ids = await ids_of(client, words, any=True)
+    try:
+        are_runs = set(await client.runs.workflow_names(ids))
+    except Denied:  # who may only enqueue sees its own tasks, and no runs
+        are_runs = set()
+    return [id for id in ids if id not in are_runs], [id for id in ids if id in are_runs]

@@ -9,6 +9,7 @@ import typer
 from qw.cli.command import Verb, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_record, show_records
 from qw.cli.output.text import printable
+from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,6 +49,6 @@ def _print(id: UUID, reasons: list[tuple[str, str]]) -> None:
 
     print_value(Text(), Text(str(id), style="bold"))
     for text, advice in reasons:
-        print_value(Text("- "), Text(printable(text)))
+        print_value(Text("- "), Text(printable(masked_text(text))))
         if advice:
             print_value(Text("  "), Text(printable(advice), style="cyan"))

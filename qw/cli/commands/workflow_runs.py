@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb
+from qw.cli.options.completions import run_ids, runs_or_workflows
 from qw.cli.output.records import say
 from qw.core.errors import Invalid, NotFound
 from qw.core.workflow.picture import PictureForm, drawn
+from qw.core.workflow.run import RunStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from qw.client import Client
+    from qw.client.run_tree import ShownRun
     from qw.client.runs import InspectedRun
     from qw.core.task.payload import JsonObject
     from qw.core.workflow import Workflow
     from qw.core.workflow.run import StepStatus
 
-_RUN = typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")
+_RUN = typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.", autocompletion=run_ids)
 _BY = typer.Option("--by", metavar="NAME", help="Name to record. Default: your user name.")
 _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Comment to record.")
 _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waiting approval.")
@@ -33,18 +36,24 @@ _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waitin
 
 def add_verbs(app: typer.Typer) -> None:
     """Add these verbs to *app*."""
-    running, failed = (f"Example: qw workflow runs --status {status} --quiet" for status in ("running", "failed"))
     app.command("graph", cls=Verb, epilog="Example: qw workflow graph invoice --format mermaid")(graph)
-    app.command("signal", cls=Verb, epilog=running)(signal)
-    app.command("approve", cls=Verb, epilog=running)(approve)
-    app.command("reject", cls=Verb, epilog=running)(reject)
-    app.command("retry", cls=Verb, epilog=failed)(retry)
-    app.command("compensation-done", cls=Verb, epilog=failed)(compensation_done)
+    signal_example = """Example: qw workflow signal 01a221b9 paid --payload '{"amount": 12}'"""
+    app.command("signal", cls=Verb, epilog=signal_example)(signal)
+    app.command("approve", cls=Verb, epilog="Example: qw workflow approve 01a221b9 --comment 'checked'")(approve)
+    app.command("reject", cls=Verb, epilog="Example: qw workflow reject 01a221b9 --comment 'too dear'")(reject)
+    app.command("retry", cls=Verb, epilog="Example: qw workflow retry 01a221b9 --wait")(retry)
+    done_example = "Example: qw workflow compensation-done 01a221b9 invoice --comment 'cancelled by hand'"
+    app.command("compensation-done", cls=Verb, epilog=done_example)(compensation_done)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
 
 
 def graph(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.")],
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.", autocompletion=runs_or_workflows
+        ),
+    ],
     format: Annotated[PictureForm, typer.Option("--format", help="Output format.")] = PictureForm.ASCII,
     file: Annotated[
         Path | None,
@@ -94,8 +103,28 @@ def signal(
     from qw.cli.session import with_client
 
     run_id, given = _resolved(id), json_object(payload, "--payload") if payload else None
-    with_client(lambda client: client.runs.signal(run_id, name, given, by=by or myself()))
+
+    async def send(client: Client) -> None:
+        _check_awaited(await client.runs.inspect(run_id), name)
+        await client.runs.signal(run_id, name, given, by=by or myself())
+
+    with_client(send)
     say(f"signal {name} sent to run {run_id}")
+
+
+def _check_awaited(found: InspectedRun, name: str) -> None:
+    """Raise NotFound for a signal that no step of the run ever waits for, as far as its definition tells."""
+    from qw.core.errors import among
+    from qw.core.workflow.step_kinds import StepKind, awaited_signal
+
+    if not found.run.status.is_final:
+        steps = [step for step in found.workflow.steps if step.kind is StepKind.SIGNAL]
+        known = [awaited_signal(step.kind, step.work.payload.root, step.id) for step in steps]
+        if None not in known and name not in known:
+            names = [one for one in known if one]
+            raise NotFound(
+                f"no step of workflow {found.run.workflow} waits for the signal {name!r}{among(name, names)}"
+            )
 
 
 def approve(
@@ -142,8 +171,12 @@ def retry(
     latest: Annotated[bool, typer.Option("--latest", help="Use the newest definition of the workflow.")] = False,
     edit: Annotated[bool, typer.Option("--edit", help="Edit the definition first, for this run only.")] = False,
     by: Annotated[str | None, _BY] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+    ] = False,
 ) -> None:
     """Restart a finished run. Completed steps that were not undone are kept."""
+    from qw.cli.output.tree import print_run
     from qw.cli.session import with_client
 
     if from_failed and step is not None:
@@ -155,6 +188,10 @@ def retry(
     who = by or myself()
     with_client(lambda client: client.runs.retry(run_id, step=step, latest=latest, document=document, by=who))
     say(f"run {run_id} was restarted")
+    if wait:
+        done = with_client(lambda client: _ended(client, run_id))
+        print_run(done)
+        raise typer.Exit(0 if done.run.status is RunStatus.COMPLETED else 1)
 
 
 def compensation_done(
@@ -169,6 +206,11 @@ def compensation_done(
     run_id, who = _resolved(id), by or myself()
     done = with_client(lambda client: client.runs.mark_compensated(run_id, step, by=who, comment=comment))
     say(f"{done} of run {run_id} is marked as done by {who}")
+
+
+async def _ended(client: Client, id: UUID) -> ShownRun:
+    await client.runs.wait(id)
+    return await client.runs.tree(id)
 
 
 async def run_or_none(client: Client, word: str) -> UUID | None:

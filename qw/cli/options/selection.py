@@ -5,38 +5,48 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from qw.cli.options.completions import queue_names, run_ids, statuses, task_ids, type_names
 from qw.cli.output.records import OutputFormat, dumped, print_lines, say, show_records
 from qw.cli.output.text import counted
 from qw.core.errors import Conflict, Invalid, NotFound, QwError
 
 if TYPE_CHECKING:
-    from qw.client import Client, Filter, Status
+    from qw.client import Client, Filter, Status, Task
 
 BATCH = 500  # tasks in one transaction
 _SHOWN = 10  # errors, of many
 
 
-def _statuses() -> list[str]:
-    from qw.client import Status
-
-    return list(Status)
-
-
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="Task ids or unique prefixes; - reads ids from stdin.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID]...", help="Task ids or unique prefixes; - reads ids from stdin.", autocompletion=task_ids
+    ),
 ]
-Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only tasks in this queue.")]
-Type = Annotated[str | None, typer.Option("--type", "-t", help="Only tasks of this type.")]
-State = Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=_statuses)]
-Since = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h or 2026-11-24T18:00Z.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before: 2h or 2026-11-24T18:00Z.")]
+Queue = Annotated[
+    str | None, typer.Option("--queue", "-q", help="Only tasks in this queue.", autocompletion=queue_names)
+]
+Type = Annotated[str | None, typer.Option("--type", "-t", help="Only tasks of this type.", autocompletion=type_names)]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--status", "-s", metavar="STATUS,...", help="Only with one of these statuses.", autocompletion=statuses
+    ),
+]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h, yesterday, 18:00, 2026-11-24T18:00Z.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before: as --since.")]
 Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only tasks whose error contains this text.")]
-Run = Annotated[str | None, typer.Option(metavar="ID", help="Only tasks of this workflow run (id or prefix).")]
+Run = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Only tasks of this workflow run (id or prefix).", autocompletion=run_ids),
+]
 All = Annotated[bool, typer.Option("--all", help="All tasks that the command applies to.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the tasks that would be affected.")]
@@ -55,14 +65,13 @@ class Filters:
     run: str | None = None
 
     async def match(self, client: Client) -> Filter:
-        """Raise Invalid for what cannot be meant."""
+        """Without the statuses, which `statuses` has. Raise Invalid for what cannot be meant."""
         from qw.cli.options.values import past
         from qw.client import Filter
 
         return Filter(
             queue=self.queue,
             type=self.type,
-            status=_status(self.status),
             since=past(self.since, "--since"),
             until=past(self.until, "--until"),
             error=self.error,
@@ -70,20 +79,24 @@ class Filters:
         )
 
     @property
+    def statuses(self) -> list[Status]:
+        """Those to match; none: all. Raise Invalid for other words."""
+        words = [] if self.status is None else self.status.split(",")
+        return list(dict.fromkeys(_status(word.strip()) for word in words))
+
+    @property
     def is_empty(self) -> bool:
         return self == Filters()
 
 
-def _status(text: str | None) -> Status | None:
+def _status(word: str) -> Status:
     from qw.client import Status
     from qw.core.errors import guess
 
-    if text is None:
-        return None
     try:
-        return Status("processing" if text.lower() == "running" else text.lower())
+        return Status("processing" if word.lower() == "running" else word.lower())
     except ValueError:
-        raise Invalid(f"--status: {text[:60]!r} is not one of {', '.join(Status)}{guess(text, Status)}") from None
+        raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(Status)}{guess(word, Status)}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +161,7 @@ async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
 
 def confirm(question: str, *, count: str, preview: str = "preview with --dry-run") -> None:
     """Ask on the terminal. Raise Exit for no, Invalid where nobody can be asked."""
-    try:
-        terminal = open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None  # noqa: SIM115 (closed below)
-    except OSError:
-        terminal = None
+    terminal = _terminal()
     if terminal is None:
         raise Invalid(f"{count} would be changed, and there is no terminal to confirm; repeat with --yes, or {preview}")
     with terminal:
@@ -159,6 +169,21 @@ def confirm(question: str, *, count: str, preview: str = "preview with --dry-run
         answer = terminal.readline().strip().lower()
     if answer not in (b"y", b"yes"):
         raise typer.Exit(1)
+
+
+def can_ask() -> bool:
+    """Whether somebody sits before a terminal."""
+    terminal = _terminal()
+    if terminal is not None:
+        terminal.close()
+    return terminal is not None
+
+
+def _terminal() -> IO[bytes] | None:
+    try:
+        return open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None
+    except OSError:
+        return None
 
 
 async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[UUID]:
@@ -171,26 +196,36 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
     return await _matching(client, wanted, asked.filters)
 
 
-async def ids_of(client: Client, words: Sequence[str]) -> list[UUID]:
-    """The tasks that *words* (ids, or their unique beginnings) name; ``-`` stands for the words on stdin."""
+async def ids_of(client: Client, words: Sequence[str], *, any: bool = False) -> list[UUID]:
+    """The tasks (*any*: or runs) that *words* name by ids or their unique beginnings; ``-``: the words on stdin."""
     given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
-    return list(dict.fromkeys([await _id(client, word, is_one_of_many=len(given) > 20) for word in given]))
+    resolve = client.tasks.resolve_any if any else client.tasks.resolve
+    return list(dict.fromkeys([await _id(resolve, word, is_one_of_many=len(given) > 20) for word in given]))
 
 
-async def _id(client: Client, word: str, *, is_one_of_many: bool) -> UUID:
+async def _id(resolve: Callable[[str], Awaitable[UUID]], word: str, *, is_one_of_many: bool) -> UUID:
     """Of many, those that are written out are not looked up: one round trip for each would take too long."""
     from qw.core.ids import prefix_of
 
     digits = prefix_of(word)
-    return UUID(digits) if is_one_of_many and digits and len(digits) == 32 else await client.tasks.resolve(word)
+    return UUID(digits) if is_one_of_many and digits and len(digits) == 32 else await resolve(word)
 
 
 async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> list[UUID]:
     from qw.client import Status
 
     match = await filters.match(client)
-    statuses = [match.status] if match.status else [Status(status) for status in wanted.statuses]
+    statuses = filters.statuses or [Status(status) for status in wanted.statuses]
     return sorted([id for status in statuses for id in await all_ids(client, replace(match, status=status))])
+
+
+async def find_tasks(client: Client, filters: Filters, *, limit: int, before: UUID | None = None) -> list[Task]:
+    """Matching tasks, the newest first."""
+    match = await filters.match(client)
+    page = {} if before is None else {"before": before}
+    matches = [replace(match, status=status) for status in filters.statuses] or [match]
+    found = [task for each in matches for task in await client.tasks.find(each, limit=limit, **page)]
+    return sorted({task.id: task for task in found}.values(), key=lambda task: task.id, reverse=True)[:limit]
 
 
 async def all_ids(client: Client, match: Filter) -> list[UUID]:

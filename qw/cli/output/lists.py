@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from qw.cli.output.column import Column
 from qw.cli.output.records import OutputFormat, dumped, show_all
 from qw.cli.output.tables import has_short_ids
-from qw.cli.output.views import RUN_COLUMNS, TASK_COLUMNS
+from qw.cli.output.views import MORE_TASK_COLUMNS, RUN_COLUMNS, TASK_COLUMNS, TASK_ORDERS
+from qw.core.errors import Invalid, among
+from qw.core.task.command import words_of
 from qw.core.task.masking import MASK, is_secret_name, masked_object
 
 if TYPE_CHECKING:
@@ -35,8 +36,20 @@ class Listed:
         show_all(self.items, self.columns, output, quiet=quiet, id_length=self.id_length)
 
 
-async def listed_tasks(client: Client, tasks: Sequence[Task], output: OutputFormat, *, quiet: bool = False) -> Listed:
-    """*tasks* for a list; asks the database for what only a table shows."""
+async def listed_tasks(
+    client: Client,
+    tasks: Sequence[Task],
+    output: OutputFormat,
+    *,
+    quiet: bool = False,
+    chosen: Sequence[str] | None = None,
+) -> Listed:
+    """*tasks* for a list, with the columns named in *chosen*; asks the database for what only a table shows.
+
+    Raise Invalid for names that no column has.
+    """
+    if chosen is not None:
+        _check_columns(chosen)
     if quiet or output is not OutputFormat.TABLE:
         return Listed(items=tasks, columns=TASK_COLUMNS)
     runs = {task.run_id for task in tasks if task.run_id}
@@ -44,7 +57,32 @@ async def listed_tasks(client: Client, tasks: Sequence[Task], output: OutputForm
     what = Column(title="what", text=lambda task: describe(task, workflows), rank=2, loose=True)
     place = next(n for n, column in enumerate(TASK_COLUMNS) if column.title == "type") + 1
     columns = [*TASK_COLUMNS[:place], what, *TASK_COLUMNS[place:]]
+    if chosen is not None:
+        known = {column.title: column for column in (*columns, *MORE_TASK_COLUMNS)}
+        names = list(known) if chosen == ["all"] else chosen
+        columns = [replace(known[name], rank=rank) for rank, name in enumerate(names)]
     return Listed(items=tasks, columns=columns, id_length=await _length(client, [task.id for task in tasks]))
+
+
+def _check_columns(chosen: Sequence[str]) -> None:
+    known = ["what", *(column.title for column in (*TASK_COLUMNS, *MORE_TASK_COLUMNS))]
+    if wrong := [name for name in chosen if name not in known and chosen != ["all"]]:
+        raise Invalid(f"--columns: there is no column {wrong[0][:60]!r}{among(wrong[0][:60], known)}")
+
+
+def sorted_tasks(tasks: Sequence[Task], by: str | None) -> Sequence[Task]:
+    """*tasks* by the column *by*, the least first, or behind a ``-`` the largest; those without a value come last.
+
+    Raise Invalid for what nothing can be sorted by.
+    """
+    if by is None:
+        return tasks
+    name = by.removeprefix("-")
+    if name not in TASK_ORDERS:
+        raise Invalid(f"--sort: tasks cannot be sorted by {name[:60]!r}{among(name[:60], TASK_ORDERS)}")
+    keys = [(TASK_ORDERS[name](task), task) for task in tasks]
+    there = sorted((pair for pair in keys if pair[0] is not None), key=lambda pair: pair[0], reverse=by != name)
+    return [task for _, task in (*there, *(pair for pair in keys if pair[0] is None))]
 
 
 async def listed_runs(client: Client, runs: Sequence[StoredRun], output: OutputFormat, *, quiet: bool) -> Listed:
@@ -64,9 +102,7 @@ def describe(task: Task, workflows: Mapping[UUID, str]) -> str:
     if task.run_id is not None:
         return f"{workflows.get(task.run_id, '?')}/{task.step}"
     if task.type == "command":
-        if isinstance(argv := payload.get("argv"), list):
-            return shlex.join(map(str, argv))
-        return str(payload.get("run") or payload.get("command") or "").strip()
+        return words_of(payload)
     shown = ""
     for name, value in payload.items():
         text = MASK if is_secret_name(name) else value if isinstance(value, str) else dumped(value)

@@ -51,8 +51,8 @@ SCHEDULE_COLUMNS: Sequence[Column] = (
     Column(title="name", text=lambda stored: stored.name),
     Column(title="state", text=_state, is_status=True, rank=1),
     Column(title="next", text=lambda stored: ago(stored.next_at), rank=2, right=True),
-    Column(title="when", text=_when, rank=3),
-    Column(title="starts", text=lambda stored: describe_target(stored.schedule), rank=4),
+    Column(title="when", text=_when, rank=4, loose=True, least=24),
+    Column(title="starts", text=lambda stored: describe_target(stored.schedule), rank=3, loose=True),
     Column(title="detail", text=lambda stored: stored.broken or stored.schedule.description, rank=5, loose=True),
 )
 

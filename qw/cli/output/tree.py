@@ -15,10 +15,12 @@ from qw.cli.output.tables import STYLES, console
 from qw.cli.output.text import ago, clock, counted, printable
 from qw.cli.output.views import at, print_fields, took
 from qw.client.run_tree import ShownItem, ShownItems, ShownRun, ShownStep
+from qw.core.task.masking import masked_text
 from qw.core.workflow.diagram import MARKS
-from qw.core.workflow.run import StepStatus
+from qw.core.workflow.run import RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
 
+_MOST_FAILED = 5  # steps whose logs are named
 _LONGEST_NAME = 40  # cells that the names and branches get in a terminal
 
 
@@ -65,14 +67,30 @@ def print_run(found: ShownRun) -> None:
         "part of": str(run.parent_id or ""),
         "input": dumped(record(run.input)),
         "output": "" if run.output is None else dumped(record(run.output)),
-        "error": run.error or "",
+        "error": masked_text(run.error or ""),
     }
     print_fields({name: text for name, text in fields.items() if text})
     print()
     _print_lines(list(_lines(found, "")))
+    for line in _next_steps(found):
+        print(printable(line))
     for told in found.told:
         by, taken = told.sent_by or "somebody", f", taken by {told.step}" if told.step else ""
         print(printable(f"signal {told.name} from {by}, {ago(told.sent_at)}{taken}"))
+
+
+def _next_steps(found: ShownRun) -> Iterator[str]:
+    """Where to look further, and how to go on, for a run that failed."""
+    if found.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+        return
+    yield ""
+    failed = [step for step in found.steps if step.status is StepStatus.FAILED]
+    for step in failed[:_MOST_FAILED]:
+        if step.task_id:
+            yield f"log of {step.step}: qw logs {step.task_id}"
+        elif step.run:
+            yield f"steps of {step.step}: qw workflow show {step.run.run.id}"
+    yield f"restart it{' from the failed steps' if failed else ''}: qw workflow retry {found.run.id}"
 
 
 def _print_lines(lines: Sequence[Line]) -> None:
@@ -88,7 +106,7 @@ def _print_lines(lines: Sequence[Line]) -> None:
         )
         _print_row(row)
         if line.error:
-            _print_row(Text.assemble(f"{line.below}    ", (printable(line.error), "red")))
+            _print_row(Text.assemble(f"{line.below}    ", (printable(masked_text(line.error)), "red")))
 
 
 def _print_row(row: Text) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from qw.cli.output.column import Column
 from qw.cli.output.records import OutputFormat, dumped, record, show_record
 from qw.cli.output.text import ago, clock, printable, span
 from qw.clock import clock as database_clock
-from qw.core.task.masking import masked, masked_object
+from qw.core.task.masking import masked, masked_error, masked_object
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,7 +26,7 @@ _SHOWN_LINES = 20  # of a log, on the page of its task
 
 def _detail(task: Task) -> str:
     if task.error:
-        return task.error
+        return masked_error(task.error) or ""
     if task.run_at is not None and not task.status.is_final:
         return (
             f"{task.reason}, due {ago(task.run_at)}" if task.reason not in (None, "time") else f"due {ago(task.run_at)}"
@@ -45,6 +45,33 @@ TASK_COLUMNS: Sequence[Column] = (
     Column(title="detail", text=lambda task: _detail(task), rank=1, loose=True, least=24),
 )
 
+# What a list of tasks shows only where it is asked for.
+MORE_TASK_COLUMNS: Sequence[Column] = (
+    Column(title="priority", text=lambda task: str(task.priority), right=True),
+    Column(title="due", text=lambda task: ago(task.run_at), right=True),
+    Column(title="started", text=lambda task: clock(task.started_at) if task.started_at else ""),
+    Column(title="finished", text=lambda task: clock(task.finished_at) if task.finished_at else ""),
+    Column(title="worker", text=lambda task: _number(task.worker), right=True),
+    Column(title="key", text=lambda task: task.unique_key or ""),
+    Column(title="run", text=lambda task: str(task.run_id or ""), is_id=True),
+    Column(title="error", text=lambda task: masked_error(task.error) or "", loose=True, least=24),
+)
+
+TASK_ORDERS: Mapping[str, Callable[[Any], Any]] = {
+    "id": lambda task: task.id,
+    "created": lambda task: task.created_at,
+    "started": lambda task: task.started_at,
+    "finished": lambda task: task.finished_at,
+    "due": lambda task: task.run_at,
+    "took": lambda task: _lasted(task),
+    "status": lambda task: str(task.status),
+    "type": lambda task: task.type,
+    "queue": lambda task: task.queue,
+    "priority": lambda task: task.priority,
+    "attempt": lambda task: task.attempt,
+    "error": lambda task: task.error,
+}
+
 RUN_COLUMNS: Sequence[Column] = (
     Column(title="id", text=lambda run: str(run.id), is_id=True),
     Column(
@@ -55,7 +82,7 @@ RUN_COLUMNS: Sequence[Column] = (
     Column(title="workflow", text=lambda run: run.workflow, rank=1),
     Column(title="created", text=lambda run: ago(run.created_at), rank=3, right=True),
     Column(title="took", text=lambda run: took(run), rank=4, right=True),
-    Column(title="error", text=lambda run: run.error or "", rank=2, loose=True),
+    Column(title="error", text=lambda run: masked_error(run.error) or "", rank=2, loose=True),
 )
 
 STEP_COLUMNS: Sequence[Column] = (
@@ -64,7 +91,7 @@ STEP_COLUMNS: Sequence[Column] = (
     Column(title="status", text=lambda step: str(step.status), is_status=True),
     Column(title="started", text=lambda step: clock(step.started_at), rank=3),
     Column(title="took", text=lambda step: took(step), rank=1, right=True),
-    Column(title="error", text=lambda step: step.error or "", rank=4, loose=True),
+    Column(title="error", text=lambda step: masked_error(step.error) or "", rank=4, loose=True),
 )
 
 # Of attempts that are over, and of a task for its last one.
@@ -74,16 +101,22 @@ ATTEMPT_COLUMNS: Sequence[Column] = (
     Column(title="worker", text=lambda attempt: _number(attempt.worker), rank=2, right=True),
     Column(title="started", text=lambda attempt: clock(attempt.started_at) if attempt.started_at else "", rank=1),
     Column(title="took", text=lambda attempt: took(attempt), rank=3, right=True),
-    Column(title="error", text=lambda attempt: attempt.error or "", loose=True),
+    Column(title="error", text=lambda attempt: masked_error(attempt.error) or "", loose=True),
 )
 
 
 def took(item: Any) -> str:
     """How long a task, attempt, run or step took, or has been running so far."""
+    lasted = _lasted(item)
+    return "" if lasted is None else span(lasted)
+
+
+def _lasted(item: Any) -> timedelta | None:
     if item.started_at is None:
-        return ""
-    end = item.ended_at if hasattr(item, "ended_at") else item.finished_at
-    return span((end or database_clock.now()) - item.started_at)
+        return None
+    end: datetime | None = item.ended_at if hasattr(item, "ended_at") else item.finished_at
+    lasted: timedelta = (end or database_clock.now()) - item.started_at
+    return lasted
 
 
 def _outcome(attempt: Any) -> str:
@@ -97,7 +130,8 @@ def _number(worker: int | None) -> str:
 async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     """The page of one task."""
     id = await client.tasks.resolve(word)
-    task, attempts, lines = _shown(await client.tasks.get(id)), await client.tasks.attempts(id), await _log(client, id)
+    task, lines = _shown(await client.tasks.get(id)), await _log(client, id)
+    attempts = [replace(each, error=masked_error(each.error)) for each in await client.tasks.attempts(id)]
     if output is not OutputFormat.TABLE:
         show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
         return
@@ -107,8 +141,9 @@ async def show_task(client: Client, word: str, output: OutputFormat) -> None:
 
 
 def _shown(task: Task) -> Task:
-    """Without the credentials in its payload and its result."""
-    return replace(task, payload=masked_object(task.payload), result=masked(task.result))
+    """Without the credentials in its payload, its result and its error."""
+    payload, result = masked_object(task.payload), masked(task.result)
+    return replace(task, payload=payload, result=result, error=masked_error(task.error))
 
 
 async def _log(client: Client, id: UUID) -> list[LogLine]:

@@ -182,7 +182,7 @@ def _misfit(fields: list[str], seconds: bool) -> str:
         )
     if len(fields) == 6:
         return "six fields begin with a second, which must be asked for with seconds: true"
-    return f"{len(fields)} fields; it needs {needed}"
+    return f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}; it needs {needed}"
 
 
 def _spelled(field: str, kind: _Kind, faults: list[str]) -> str:

@@ -7,7 +7,9 @@ from itertools import islice, pairwise
 
 from qw.core.duration import format_duration
 from qw.core.schedule.cron import Cron, field_number, parse_cron
-from qw.core.schedule.schedule import Schedule, TaskTarget
+from qw.core.schedule.schedule import COMMAND, Schedule, TaskTarget
+from qw.core.task.command import words_of
+from qw.core.task.masking import masked_object
 
 _MOST_TIMES = 6  # a longer list says less than its rule
 _MONTHS = (
@@ -27,9 +29,11 @@ def describe(schedule: Schedule) -> str:
 
 
 def describe_target(schedule: Schedule) -> str:
-    """What it starts: ``task send_email``, ``workflow invoice``."""
+    """What it starts: ``tar -czf home.tgz .``, ``task send_email``, ``workflow invoice``."""
     target = schedule.target
-    return f"task {target.type}" if isinstance(target, TaskTarget) else f"workflow {target.workflow}"
+    if not isinstance(target, TaskTarget):
+        return f"workflow {target.workflow}"
+    return (target.type == COMMAND and words_of(masked_object(target.payload))) or f"task {target.type}"
 
 
 def describe_cron(cron: Cron) -> str:

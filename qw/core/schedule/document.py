@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -47,16 +47,24 @@ _NO_ID = UUID(int=0)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def parse_schedule(name: str, document: Json, where: Callable[[str], str] = lambda path: path) -> Schedule:
-    """The schedule in *document*. Raise Invalid with every fault; *where* turns a path (``cron``) into a place."""
+def parse_schedule(
+    name: str,
+    document: Json,
+    where: Callable[[str], str] = lambda path: path,
+    called: Callable[[str], str] = lambda key: f"{key}:",
+) -> Schedule:
+    """The schedule in *document*. Raise Invalid with every fault.
+
+    *where* turns a path (``cron``) into a place, and *called* says how a message names a key to who wrote the document.
+    """
     faults: list[Fault] = []
-    schedule = _schedule(name, document, faults)
+    schedule = _schedule(name, document, faults, called)
     if schedule is None or faults:
         raise Invalid(*(Fault(path=where(fault.path), message=fault.message) for fault in faults))
     return schedule
 
 
-def _schedule(name: str, document: Json, faults: list[Fault]) -> Schedule | None:
+def _schedule(name: str, document: Json, faults: list[Fault], called: Callable[[str], str]) -> Schedule | None:
     if not _NAME.fullmatch(name):
         message = f"{name[:60]!r} is not a name of a schedule: letters, digits and _ . - (at most 128)"
         faults.append(Fault(path="name", message=message))
@@ -68,11 +76,11 @@ def _schedule(name: str, document: Json, faults: list[Fault]) -> Schedule | None
     refuse_unknown(document, _KEYS, "", "a schedule", faults)
     timezone = string(document, "timezone", "", faults) or "UTC"
     zone = _zone(timezone, faults)
-    when = _when(document, zone, faults)
+    when = _when(document, zone, faults, called)
     window = _duration(document, "window", faults)
     schedule = Schedule(
         name=name,
-        target=_target(document, faults),
+        target=_target(document, faults, called),
         timezone=timezone,
         misfire=_choice(document, "misfire", Misfire.ONCE, faults),
         window=window if window is not None else None if when.get("at") else timedelta(hours=1),
@@ -91,15 +99,16 @@ def _schedule(name: str, document: Json, faults: list[Fault]) -> Schedule | None
     return schedule
 
 
-def _when(document: JsonObject, zone: tzinfo, faults: list[Fault]) -> dict[str, Any]:
+def _when(document: JsonObject, zone: tzinfo, faults: list[Fault], called: Callable[[str], str]) -> dict[str, Any]:
     given = [key for key in _WHEN_KEYS if document.get(key) is not None]
     if len(given) != 1:
-        message = f"needs one of cron:, every: and at:, not {' and '.join(given) or 'none'}"
+        cron, every, at = map(called, _WHEN_KEYS)
+        message = f"needs one of {cron}, {every} and {at}, not {_given(given, called)}"
         faults.append(Fault(path=given[1] if given else "", message=message))
         return {"at": _LONG_AGO}
     seconds = _flag(document, "seconds", faults)
     if seconds and given != ["cron"]:
-        faults.append(Fault(path="seconds", message="goes with cron: only"))
+        faults.append(Fault(path="seconds", message=f"goes with {called('cron')} only"))
     match given:
         case ["cron"]:
             return _cron(document, seconds, faults)
@@ -137,17 +146,22 @@ def _never(schedule: Schedule) -> Iterator[Fault]:
         yield Fault(path="start", message="it never fires: its time comes before its start")
 
 
-def _target(document: JsonObject, faults: list[Fault]) -> Target:
+def _given(keys: Sequence[str], called: Callable[[str], str]) -> str:
+    return " and ".join(called(key).rstrip(":") for key in keys) or "none"
+
+
+def _target(document: JsonObject, faults: list[Fault], called: Callable[[str], str]) -> Target:
     given = [key for key in ("type", "run", "workflow") if document.get(key) is not None]
     if len(given) != 1:
-        message = f"needs one of type:, run: (a shell command) and workflow:, not {' and '.join(given) or 'none'}"
+        type, run, workflow = map(called, ("type", "run", "workflow"))
+        message = f"needs one of {type}, {run} (a shell command) and {workflow}, not {_given(given, called)}"
         faults.append(Fault(path=given[1] if given else "", message=message))
     if "env" in document and given != ["run"]:
         faults.append(Fault(path="env", message="goes with run: only; other values go under with:"))
     if "shell" in document and given != ["run"]:
         faults.append(Fault(path="shell", message="goes with run: only"))
     if given == ["workflow"]:
-        return _workflow(document, faults)
+        return _workflow(document, faults, called)
     payload = mapping(document, "with", "", faults)
     if given == ["run"]:
         payload = _program(document, payload, faults)
@@ -162,10 +176,10 @@ def _target(document: JsonObject, faults: list[Fault]) -> Target:
     return target
 
 
-def _workflow(document: JsonObject, faults: list[Fault]) -> WorkflowTarget:
+def _workflow(document: JsonObject, faults: list[Fault], called: Callable[[str], str]) -> WorkflowTarget:
     for key in _TASK_KEYS:
         if key in document:
-            message = "goes with type: or run:; the steps of a workflow have their own"
+            message = f"goes with {called('type')} or {called('run')}; the steps of a workflow have their own"
             faults.append(Fault(path=key, message=message))
     given = mapping(document, "with", "", faults)
     faults += [fault for fault, _ in zip(storable_faults(given, "with"), range(10), strict=False)]

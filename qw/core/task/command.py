@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,13 @@ Shell: TypeAlias = str | tuple[str, ...]
 SHELLS = ("sh", "bash")
 
 TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127  # exit codes for what never ran to its end, as shells have them
+
+
+def words_of(payload: Mapping[str, Json]) -> str:
+    """The command line of a command task, as a shell would read it; empty where its payload has none."""
+    if isinstance(argv := payload.get("argv"), list):
+        return shlex.join(map(str, argv))
+    return str(payload.get("run") or payload.get("command") or "").strip()
 
 
 def exit_code_of(error: str) -> int | None:

@@ -94,6 +94,14 @@ def _time(value: Json) -> datetime:
     return at
 
 
+def awaited_signal(kind: StepKind, given: object, step_id: str) -> str | None:
+    """The name of the signal that a step is defined to wait for; None: none, or what an expression makes of it."""
+    if kind is not StepKind.SIGNAL or not isinstance(given, dict):
+        return None
+    name = given.get("signal", step_id)
+    return name if isinstance(name, str) else None
+
+
 def signal_name(given: JsonObject, step_id: str) -> str:
     """The name of the signal that a step waits for: its own id, unless it says another. Raise Invalid."""
     name = given.get("signal", step_id)

@@ -1,0 +1,56 @@
+"""``--watch``: a view that is drawn again and again until ^C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from qw.cli.output.text import clock
+from qw.core.errors import Invalid, Unavailable
+
+if TYPE_CHECKING:
+    from qw.client import Client
+
+T = TypeVar("T")
+
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds, until ^C.")]
+
+_EVERY = 2.0  # seconds
+_CLEAR = "\x1b[2J\x1b[3J\x1b[H"
+
+
+def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], None], *, watch: bool) -> None:
+    """Show what *look* finds; with *watch* until an interrupt. A database that is away is waited for."""
+    from qw.cli.session import with_client
+
+    if not watch:
+        show(with_client(look))
+        return
+    if not sys.stdout.isatty():
+        raise Invalid("--watch needs a terminal; for programs: qw events tail --follow -o jsonl")
+
+    async def go_on(client: Client) -> None:
+        while True:
+            try:
+                found = await look(client)
+            except Unavailable as error:
+                print(f"{_CLEAR}{error}", flush=True)
+            else:
+                print(f"{_CLEAR}{clock(datetime.now(UTC))}, every {_EVERY:g} s; end with ^C\n")
+                show(found)
+                sys.stdout.flush()
+            await asyncio.sleep(_EVERY)
+
+    with_client(go_on)
+
+
+def rows_that_fit(limit: int, *, watch: bool) -> int:
+    """How many rows a list has: with *watch* no more than the terminal."""
+    import shutil
+
+    return min(limit, max(shutil.get_terminal_size().lines - 5, 1)) if watch else limit
