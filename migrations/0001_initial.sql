@@ -106,6 +106,7 @@ create table qw.finished (
   finished_at timestamptz not null default statement_timestamp(),
   result      jsonb,
   error       text,
+  error_kind  text,         -- see qw.core.task.error_kind
   check (status = 'completed' or error is not null),
   check (status <> 'completed' or error is null)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
@@ -124,6 +125,7 @@ create table qw.attempt (
   started_at timestamptz,
   ended_at   timestamptz not null default statement_timestamp(),
   error      text,
+  error_kind text,
   result     jsonb,
   primary key (task_id, fence, outcome)
 );
@@ -596,6 +598,7 @@ create table qw.run_step (
   failed      integer not null default 0,
   result      jsonb,        -- of a step without a task; a task's result is with the task
   error       text,
+  error_kind  text,
   cancel_asked boolean not null default false,
   started_at  timestamptz not null default statement_timestamp(),
   finished_at timestamptz,
@@ -759,40 +762,43 @@ create view qw.tasks as
   with state as not materialized (
     select task_id, 'pending' as status, attempt, retries, crashes, null::timestamptz as run_at, null as reason,
            null::integer as worker, null::timestamptz as started_at, null::timestamptz as finished_at,
-           null::jsonb as result, null as error
+           null::jsonb as result, null as error, null as error_kind
       from qw.ready where retries = 0
     union all
-    select task_id, 'retrying', attempt, retries, crashes, null, null, null, null, null, null, null
+    select task_id, 'retrying', attempt, retries, crashes, null, null, null, null, null, null, null, null
       from qw.ready where retries > 0
     union all
-    select task_id, 'pending', attempt, retries, crashes, null, null, null, null, null, null, null
+    select task_id, 'pending', attempt, retries, crashes, null, null, null, null, null, null, null, null
       from qw.held where retries = 0
     union all
-    select task_id, 'retrying', attempt, retries, crashes, null, null, null, null, null, null, null
+    select task_id, 'retrying', attempt, retries, crashes, null, null, null, null, null, null, null, null
       from qw.held where retries > 0
     union all
-    select task_id, 'pending', attempt, retries, crashes, run_at, reason, null, null, null, null, null
+    select task_id, 'pending', attempt, retries, crashes, run_at, reason, null, null, null, null, null, null
       from qw.scheduled where retries = 0
     union all
-    select task_id, 'retrying', attempt, retries, crashes, run_at, reason, null, null, null, null, null
+    select task_id, 'retrying', attempt, retries, crashes, run_at, reason, null, null, null, null, null, null
       from qw.scheduled where retries > 0
     union all
-    select task_id, 'processing', attempt, retries, crashes, null, null, worker, claimed_at, null, null, null
+    select task_id, 'processing', attempt, retries, crashes, null, null, worker, claimed_at, null, null, null, null
       from qw.running
     union all
-    select task_id, 'completed', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error
+    select task_id, 'completed', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error,
+           error_kind
       from qw.finished where status = 'completed'
     union all
-    select task_id, 'failed', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error
+    select task_id, 'failed', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error,
+           error_kind
       from qw.finished where status = 'failed'
     union all
-    select task_id, 'cancelled', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error
+    select task_id, 'cancelled', attempt, retries, crashes, null, null, worker, started_at, finished_at, result, error,
+           error_kind
       from qw.finished where status = 'cancelled'
   )
   -- the id is the state's, so that a condition on it reaches each of the tables above
   select s.task_id as id, t.type, t.queue, t.priority, t.payload, s.status, s.attempt, s.retries, s.crashes, t.max_retries,
          t.timeout, t.unique_key, t.run_id, t.step, t.parent_id, t.headers, t.created_at, s.run_at, s.reason, s.worker,
-         s.started_at, s.finished_at, s.result, s.error
+         s.started_at, s.finished_at, s.result, s.error, s.error_kind
     from state s join qw.task t on t.id = s.task_id;
 
 -- Errors that qw raises in SQL: QW001 not found, QW002 conflict, QW003 invalid.
@@ -1450,8 +1456,8 @@ language sql volatile set random_page_cost = 1.1 as $$
       from (select * from from_ready union all select * from from_scheduled union all select * from from_held) g
       join qw.task t on t.id = g.task_id
   ), done as (
-    insert into qw.finished (task_id, status, fence, attempt, retries, crashes, error)
-      select task_id, 'cancelled', nextval('qw.fence_seq'), attempt, retries, crashes, reason from gone
+    insert into qw.finished (task_id, status, fence, attempt, retries, crashes, error, error_kind)
+      select task_id, 'cancelled', nextval('qw.fence_seq'), attempt, retries, crashes, reason, 'cancelled' from gone
   ), keys as (
     delete from qw.unique_key u where u.key = any(array(select unique_key from gone where unique_key is not null))
       and u.task_id = any(array(select task_id from gone))
@@ -1529,7 +1535,7 @@ begin
      where i.run_id = parent and i.child_id = of_run and i.step like 'compensate:%' and i.status in ('failed', 'cancelled')
     returning i.step into undoing;
     update qw.run_step s
-       set status = 'running', error = null, finished = null, finished_at = null,
+       set status = 'running', error = null, error_kind = null, finished = null, finished_at = null,
            failed = s.failed - (undoing is not null)::integer
      where s.run_id = parent and s.status in ('failed', 'cancelled')
        and (s.step = undoing or s.child_id = of_run and s.step like 'compensate:%');
@@ -1568,8 +1574,8 @@ begin
   with final as (
     delete from qw.finished f where f.task_id = any(again) returning *
   ), history as (
-    insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, ended_at, error, result)
-      select task_id, fence, 'superseded', attempt, worker, started_at, finished_at, error, result from final
+    insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, ended_at, error, error_kind, result)
+      select task_id, fence, 'superseded', attempt, worker, started_at, finished_at, error, error_kind, result from final
   ), counts as (
     insert into qw.tally (queue, live, failed, cancelled)
       select t.queue, count(*), -count(*) filter (where f.status = 'failed'), -count(*) filter (where f.status = 'cancelled')
@@ -1604,7 +1610,7 @@ begin
   perform qw.wake(l.queue, l.priority)
      from (select distinct t.queue, t.priority from qw.task t where t.id = any(again)) l;
   for undo in
-    update qw.run_step s set status = 'running', error = null, finished = null, finished_at = null, cancel_asked = false
+    update qw.run_step s set status = 'running', error = null, error_kind = null, finished = null, finished_at = null, cancel_asked = false
       from qw.task t
      where t.id = any(again) and t.run_id is not null and (t.step like 'compensate:%' or t.type = 'compensation')
        and s.task_id = t.id and s.run_id = t.run_id and s.status in ('failed', 'cancelled')

@@ -148,7 +148,10 @@ def _step() -> JsonObject:
             "depends": needs,
             "run_if": _about("Outcome of the needed steps for which this step starts", {"enum": [*RunIf, None]}),
             "switch": _switch(),
-            "continue_on_error": _about("If the step fails, the run continues as if it had not", {"type": "boolean"}),
+            "continue_on_error": _about(
+                "If the step fails (with one of these kinds of errors), the run continues as if it had not",
+                {"type": ["boolean", "array"], "items": _TEXT, "minItems": 1},
+            ),
             "compensate": _about("Undoes the step if the run fails later", {"$ref": "#/$defs/compensation"}),
             "foreach": _about("Run the step once for each item of this list", {"type": ["array", "string", "null"]}),
             "matrix": _matrix(),
@@ -212,8 +215,12 @@ def _retry() -> JsonObject:
                 "Factor by which the delay grows with each attempt", {"type": "number", "minimum": 1, "maximum": 1000}
             ),
             "max_delay": _duration("Maximum delay between attempts"),
-            "retry_on": {"$ref": "#/$defs/names"},
-            "give_up_on": {"$ref": "#/$defs/names"},
+            "on": _about(
+                "Kinds of errors to retry, such as timeout, exit:75, http:5xx, or exception classes; default: all",
+                {"$ref": "#/$defs/names"},
+            ),
+            "retry_on": _about("The same as on", {"$ref": "#/$defs/names"}),
+            "give_up_on": _about("Kinds of errors not to retry; takes precedence", {"$ref": "#/$defs/names"}),
         },
         nullable=True,
     )

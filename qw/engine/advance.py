@@ -19,6 +19,7 @@ from uuid import UUID
 
 from qw.core.errors import Invalid
 from qw.core.task import Lane, NewTask
+from qw.core.task.error_kind import INVALID
 from qw.core.task.payload import JsonObject, clean_error
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.core.workflow.plan import plan_items
@@ -195,7 +196,13 @@ async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[St
         settled = {(one.run_id, one.step): one for one in await advances.settle_items(conn, going)}
         for run in going:
             found[run] = [
-                replace(step, items_completed=one.completed, items_failed=one.failed, error=one.error)
+                replace(
+                    step,
+                    items_completed=one.completed,
+                    items_failed=one.failed,
+                    error=one.error,
+                    error_kind=one.error_kind,
+                )
                 if (one := settled.get((run, step.step)))
                 else step
                 for step in found[run]
@@ -313,7 +320,7 @@ async def _start_child(conn: Connection, case: Case, start: StartRun, decision: 
         decision.told.append(OutgoingMessage(got))
     else:
         place = decision.next_place(run.id)
-        row = replace(row, status=StepStatus.FAILED, error=clean_error(got), finished=place)
+        row = replace(row, status=StepStatus.FAILED, error=clean_error(got), error_kind=INVALID, finished=place)
         decision.told.append(OutgoingMessage(run.id))
     decision.steps[run.id, start.step_id] = row
 

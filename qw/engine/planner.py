@@ -113,7 +113,14 @@ def states_after(case: Case, decision: RunChanges) -> list[StepState]:
     return [
         *(state for state in case.states if state.step_id not in rows or state.step_id in case.ended),
         *(
-            StepState(step_id=row.step, status=row.status, task_id=row.task_id, result=row.result, error=row.error)
+            StepState(
+                step_id=row.step,
+                status=row.status,
+                task_id=row.task_id,
+                result=row.result,
+                error=row.error,
+                error_kind=row.error_kind,
+            )
             for row in rows.values()
             if row.step not in case.ended
         ),
@@ -177,10 +184,11 @@ class _Rows:
                 decision.later.append((self._case, action))
             case Skip(step_id=id_, reason=reason):
                 self._end(id_, StepStatus.SKIPPED, error=clean_error(reason))
-            case Fail(step_id=id_, error=error):
-                self._end(id_, StepStatus.FAILED, error=clean_error(error))
+            case Fail(step_id=id_, error=error, error_kind=kind):
+                self._end(id_, StepStatus.FAILED, error=clean_error(error), error_kind=kind)
             case End():
-                self._end(action.step_id, action.status, error=_clean(action.error), result=action.result)
+                ended = {"error": _clean(action.error), "error_kind": action.error_kind}
+                self._end(action.step_id, action.status, result=action.result, **ended)
                 decision.signals += [(action.signal, action.step_id)] if action.signal else []
             case Cancel():
                 self._cancel(action)

@@ -49,6 +49,7 @@ class Case:
                 row_of(step),
                 status=_ENDED[step.task_status or ""],
                 error=None if step.task_status == Status.COMPLETED else step.error,
+                error_kind=None if step.task_status == Status.COMPLETED else step.error_kind,
                 finished=place + n,
                 ended_at=step.task_finished_at,
             )
@@ -88,6 +89,7 @@ def row_of(step: StoredStep) -> StepRow:
         due=step.due_at,
         items=step.items,
         error=step.error,
+        error_kind=step.error_kind,
         cancel_asked=step.cancel_asked,
         finished=step.finished,
     )
@@ -106,6 +108,7 @@ def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
         task_id=step.task_id,
         result=step.result,
         error=step.error,
+        error_kind=step.error_kind,
         finished=(ended.finished if ended else step.finished) or 0,
         cancel_asked=step.cancel_asked,
         due=step.due_at,

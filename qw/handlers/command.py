@@ -25,6 +25,7 @@ from pydantic import Base64Bytes, BaseModel, model_validator
 from qw.core.duration import format_duration
 from qw.core.errors import guess
 from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Form, Shell
+from qw.core.task.error_kind import TIMEOUT
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import Json
 from qw.core.task.secret_mask import SecretMask
@@ -58,11 +59,15 @@ class CommandFailed(Failure):
 
     def __init__(self, exit_code: int, message: str) -> None:
         self.exit_code = exit_code
-        super().__init__(message)
+        super().__init__(message, kind=f"exit:{exit_code}")
 
 
 class CommandTimedOut(CommandFailed):
     """The command took longer than its declaration allows."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(TIMED_OUT, message)
+        self.kind = TIMEOUT
 
 
 class CommandKilled(CommandFailed):
@@ -345,7 +350,7 @@ async def _run_in_time(
         async with asyncio.timeout(limit.total_seconds() if limit else None):
             return await _run(program, stdin, context, mask)
     except TimeoutError:
-        raise CommandTimedOut(TIMED_OUT, f"timed out after {format_duration(limit or timedelta())}") from None
+        raise CommandTimedOut(f"timed out after {format_duration(limit or timedelta())}") from None
 
 
 async def _run(
@@ -386,9 +391,9 @@ def _judge(ended: ExitStatus, stderr: Captured, meaning: Mapping[int, Exit]) -> 
         case Exit.DONE:
             return
         case Exit.RETRY:
-            raise Retry(text)
+            raise Retry(text, kind=f"exit:{ended.code}")
         case Exit.REJECT:
-            raise Reject(text)
+            raise Reject(text, kind=f"exit:{ended.code}")
     raise (CommandKilled if ended.signal else CommandFailed)(ended.code, text)
 
 

@@ -34,7 +34,7 @@ _LOGGED = 2000  # characters of a failed answer
 
 
 class HttpStatusError(Failure):
-    """The answer was not 2xx. ``ClientError`` and ``ServerError`` are there for ``retry_on`` and ``give_up_on``."""
+    """The answer was not 2xx. Its kind is ``http:`` and the status."""
 
 
 class ClientError(HttpStatusError):
@@ -207,11 +207,11 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timed
 
 
 def _failure(answer: Answer) -> Exception:
-    text = f"Request failed with status code {answer.status}"
+    text, kind = f"Request failed with status code {answer.status}", f"http:{answer.status}"
     if answer.status in (429, 503) and (after := retry_after(answer.headers, datetime.now(UTC))) is not None:
-        return Retry(text, after=after)
-    kinds = {4: ClientError, 5: ServerError}
-    return kinds.get(answer.status // 100, HttpStatusError)(text)
+        return Retry(text, after=after, kind=kind)
+    classes = {4: ClientError, 5: ServerError}
+    return classes.get(answer.status // 100, HttpStatusError)(text, kind=kind)
 
 
 def retry_after(headers: dict[str, str], now: datetime) -> timedelta | None:

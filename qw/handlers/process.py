@@ -90,19 +90,20 @@ def _raised(answer: Mapping[str, Any]) -> Exception:
     text = str(answer["text"])
     if "snoozed" in answer:
         return Snooze(answer["snoozed"], text)
-    names = [name for name in answer["failed"] if name not in _BELOW]
+    names, kind = [name for name in answer["failed"] if name not in _BELOW], str(answer.get("kind") or "")
     if answer["final"]:
-        error: Exception = _subclass(names, Reject)(text)
+        error: Exception = _subclass(names, Reject)(text, kind=kind)
     elif answer["after"] is not None or "Retry" in answer["failed"]:
-        error = _subclass(names, Retry)(text, after=answer["after"])
+        error = _subclass(names, Retry)(text, after=answer["after"], kind=kind)
     else:
-        error = _subclass(names, Exception)(text)
+        error = _subclass(names, Failure if "Failure" in answer["failed"] else Exception)(text)
+        error.kind = kind  # type: ignore[attr-defined]  # read of a Failure only
     if trace := answer.get("traceback"):
         error.add_note(str(trace))
     return error
 
 
-_BELOW = frozenset({"Reject", "Retry", "Exception", "BaseException"})
+_BELOW = frozenset({"Failure", "Reject", "Retry", "Exception", "BaseException"})
 
 
 def _subclass(names: Sequence[str], base: type[Exception]) -> Any:

@@ -64,7 +64,8 @@ def _told(outcome: Any) -> "dict[str, Any]":
     if isinstance(outcome, Snoozed):
         return {"snoozed": outcome.delay.total_seconds(), "text": outcome.reason}
     after = None if outcome.after is None else outcome.after.total_seconds()
-    return {"failed": list(outcome.names), "text": outcome.error, "after": after, "final": outcome.final}
+    told = {"failed": list(outcome.names), "kind": outcome.kind, "text": outcome.error}
+    return {**told, "after": after, "final": outcome.final}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from qw.core.errors import Unavailable
+from qw.core.task.error_kind import CONNECTION, TIMEOUT
 from qw.core.task.handler_api import Context, Failure, Retry, Snooze
 from qw.core.task.payload import Json, shortened
 from qw.core.task.remote import Remote, request, result_of
@@ -66,11 +67,13 @@ async def _post(url: str, remote: Remote, context: Context) -> bytes:
             finally:
                 await response.aclose()
     except TimeoutError:
-        raise Failure(f"the worker did not answer within {remote.timeout.total_seconds():g} s") from None
+        raise Failure(f"the worker did not answer within {remote.timeout.total_seconds():g} s", kind=TIMEOUT) from None
     except httpx.TransportError as error:
-        raise Failure(f"the worker cannot be reached: {error or type(error).__name__}") from None
+        raise Failure(f"the worker cannot be reached: {error or type(error).__name__}", kind=CONNECTION) from None
+    kind = f"http:{response.status_code}"
     if response.status_code in (429, 503):
-        raise Retry(f"the worker answered {response.status_code}")
+        raise Retry(f"the worker answered {response.status_code}", kind=kind)
     if not 200 <= response.status_code < 300:
-        raise Failure(f"the worker answered {response.status_code}: {shortened(answer.decode(errors='replace'), 500)}")
+        text = shortened(answer.decode(errors="replace"), 500)
+        raise Failure(f"the worker answered {response.status_code}: {text}", kind=kind)
     return answer

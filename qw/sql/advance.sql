@@ -71,15 +71,18 @@ update qw.signal s set step = g.step
 -- name: put_steps
 -- Steps that began, changed or ended. One that ended before is left alone.
 insert into qw.run_step as s (
-  run_id, step, type, status, task_id, child_id, due_at, items, result, error, cancel_asked, finished, finished_at)
-select run_id, step, type, status, task_id, child_id, due_at, items, result, error, cancel_asked, finished,
+  run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
+  finished_at)
+select run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
        case when finished is not null then coalesce(ended_at, statement_timestamp()) end
   from unnest(%(runs)s::uuid[], %(steps)s::text[], %(types)s::text[], %(statuses)s::text[], %(tasks)s::uuid[],
               %(children)s::uuid[], %(dues)s::timestamptz[], %(items)s::integer[], %(results)s::jsonb[],
-              %(errors)s::text[], %(cancels)s::boolean[], %(finished)s::integer[], %(times)s::timestamptz[])
-    as g (run_id, step, type, status, task_id, child_id, due_at, items, result, error, cancel_asked, finished, ended_at)
+              %(errors)s::text[], %(kinds)s::text[], %(cancels)s::boolean[], %(finished)s::integer[], %(times)s::timestamptz[])
+    as g (run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
+          ended_at)
 on conflict (run_id, step) do update
    set status = excluded.status, result = excluded.result, error = excluded.error,
+       error_kind = excluded.error_kind,
        cancel_asked = excluded.cancel_asked, finished = excluded.finished, finished_at = excluded.finished_at
  where s.status = 'running'
 
@@ -118,7 +121,8 @@ with begun as (
      set task_id = excluded.task_id, child_id = excluded.child_id, status = excluded.status
   returning i.status
 )
-update qw.run_step set started = started + n, failed = failed + bad, error = coalesce(error, %(error)s::text)
+update qw.run_step set started = started + n, failed = failed + bad, error = coalesce(error, %(error)s::text),
+       error_kind = coalesce(error_kind, case when bad > 0 then 'expression' end)
   from (select count(*) as n, count(*) filter (where status = 'failed') as bad from begun) b
  where run_id = %(run)s::uuid and step = %(step)s::text
 
@@ -129,7 +133,7 @@ with ended_tasks as (
   update qw.run_item i set status = f.status
     from qw.finished f
    where i.run_id = any(%(runs)s::uuid[]) and i.status = 'running' and f.task_id = i.task_id
-  returning i.run_id, i.step, i.item, i.status, f.error
+  returning i.run_id, i.step, i.item, i.status, f.error, coalesce(f.error_kind, f.status) as error_kind
 ), ended_runs as (
   update qw.run_item i
      set status = case when i.step not like 'compensate:%%' then c.status
@@ -137,19 +141,22 @@ with ended_tasks as (
     from qw.run c
    where i.run_id = any(%(runs)s::uuid[]) and i.status = 'running' and c.id = i.child_id and c.finished_at is not null
      and (i.step not like 'compensate:%%' or c.status = 'failed')
-  returning i.run_id, i.step, i.item, i.status, coalesce(c.error, c.status) as error
+  returning i.run_id, i.step, i.item, i.status, coalesce(c.error, c.status) as error,
+            case c.status when 'failed' then 'workflow' else c.status end as error_kind
 ), ended as (
   select * from ended_tasks union all select * from ended_runs
 ), counts as (
   select run_id, step, count(*) filter (where status = 'completed') as good,
          count(*) filter (where status <> 'completed') as bad,
-         (array_agg(format('item %%s: %%s', item, error) order by item) filter (where status <> 'completed'))[1] as error
+         (array_agg(format('item %%s: %%s', item, error) order by item) filter (where status <> 'completed'))[1] as error,
+         (array_agg(error_kind order by item) filter (where status <> 'completed'))[1] as error_kind
     from ended group by run_id, step
 )
 update qw.run_step s
-   set completed = s.completed + c.good, failed = s.failed + c.bad, error = coalesce(s.error, c.error)
+   set completed = s.completed + c.good, failed = s.failed + c.bad, error = coalesce(s.error, c.error),
+       error_kind = coalesce(s.error_kind, c.error_kind)
   from counts c where s.run_id = c.run_id and s.step = c.step
-returning s.run_id, s.step, s.completed, s.failed, s.error
+returning s.run_id, s.step, s.completed, s.failed, s.error, s.error_kind
 
 -- name: running_items
 select item, task_id, child_id from qw.run_item
@@ -180,6 +187,7 @@ update qw.run_step s
        error = case when bytes > %(most)s::bigint
          then format('the results of its %%s items have %%s bytes; at most %%s are kept', s.items, bytes, %(most)s::bigint)
          else %(error)s::text end,
+       error_kind = case when bytes > %(most)s::bigint then 'invalid' else error_kind end,
        result = case when bytes <= %(most)s::bigint then (
          select coalesce(jsonb_agg(coalesce(f.result, c.output) order by i.item), '[]')
            from qw.run_item i left join qw.finished f on f.task_id = i.task_id and i.status = 'completed'

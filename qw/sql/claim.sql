@@ -86,17 +86,17 @@ with gone as materialized (
    using unnest(
      %(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(statuses)s::text[], %(retries)s::smallint[],
      %(crashes)s::smallint[], %(delays)s::interval[], %(reasons)s::text[], %(results)s::jsonb[], %(errors)s::text[],
-     %(outcomes)s::text[], %(seconds)s::float8[], %(keys)s::text[], %(runs)s::uuid[])
-     as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, seconds, key, run_id)
+     %(outcomes)s::text[], %(kinds)s::text[], %(seconds)s::float8[], %(keys)s::text[], %(runs)s::uuid[])
+     as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, kind, seconds, key, run_id)
    where r.task_id = g.id and r.fence = g.fence
   returning r.task_id, r.fence, g.attempt, r.seq, r.queue, r.priority, r.worker,
             coalesce(statement_timestamp() - make_interval(secs => g.seconds), r.claimed_at) as started_at,
-            g.status, g.retries, g.crashes, g.delay, g.reason, g.result, g.error, g.outcome, g.key, g.run_id,
+            g.status, g.retries, g.crashes, g.delay, g.reason, g.result, g.error, g.outcome, g.kind, g.key, g.run_id,
             g.status in ('completed', 'failed', 'cancelled') as final
 ), finished as (
   insert into qw.finished (
-    task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error)
-  select task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error from gone where final
+    task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error, error_kind)
+  select task_id, status, fence, attempt, retries, crashes, worker, started_at, result, error, kind from gone where final
 ), scheduled as (
   insert into qw.scheduled (task_id, run_at, queue, priority, attempt, retries, crashes, reason)
   select task_id, statement_timestamp() + delay, queue, priority, attempt, retries, crashes, reason from gone
@@ -105,8 +105,8 @@ with gone as materialized (
   insert into qw.ready (seq, task_id, queue, priority, attempt, retries, crashes)
   select seq, task_id, queue, priority, attempt, retries, crashes from gone where not final and delay is null
 ), history as (
-  insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, error)
-  select task_id, fence, outcome, attempt, worker, started_at, error from gone where outcome is not null
+  insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, error, error_kind)
+  select task_id, fence, outcome, attempt, worker, started_at, error, kind from gone where outcome is not null
   on conflict do nothing
 ), keys as (
   delete from qw.unique_key u where u.key = any(array(select key from gone where final and key is not null))

@@ -81,6 +81,8 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
        s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
        case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
          end as error,
+       case when s.status <> 'completed' then coalesce(s.error_kind, f.error_kind, case when c.status = 'failed' then 'workflow' end)
+         end as error_kind,
        coalesce(s.result, f.result, c.output) as result,
        coalesce(f.status, case
          when c.finished_at is null then null
@@ -274,7 +276,7 @@ with items as (
   select step, count(*) as bad, count(*) filter (where child_id is null) as anew from items group by step
 )
 update qw.run_step s
-   set status = 'running', error = null, cancel_asked = false, finished = null, finished_at = null,
+   set status = 'running', error = null, error_kind = null, cancel_asked = false, finished = null, finished_at = null,
        started = s.started - coalesce((select anew from counts c where c.step = s.step), 0),
        failed = s.failed - coalesce((select bad from counts c where c.step = s.step), 0)
  where s.run_id = %(run)s::uuid and s.step = any(%(steps)s::text[])
@@ -290,5 +292,5 @@ select i.step, i.child_id from qw.run_item i join qw.run c on c.id = i.child_id
 
 -- name: done_by_hand
 -- A compensation that failed counts as done; its items stay as they were.
-update qw.run_step set status = 'completed', error = null, result = %(result)s::jsonb
+update qw.run_step set status = 'completed', error = null, error_kind = null, result = %(result)s::jsonb
  where run_id = %(run)s and step = %(step)s and status in ('failed', 'cancelled')

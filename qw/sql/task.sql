@@ -111,7 +111,7 @@ select pg_notify('qw_ready', queue || ' ' || priority) from given
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.max_retries, 3) as max_retries,
        coalesce(t.timeout, y.timeout, case when y.name is null then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
-       t.started_at, t.finished_at, t.result, t.error
+       t.started_at, t.finished_at, t.result, t.error, t.error_kind
   from qw.tasks t left join qw.type y on y.name = t.type
  where t.id = any(%(ids)s::uuid[])
 
@@ -120,12 +120,12 @@ select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.m
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, 3) as max_retries,
        coalesce(t.timeout, case when t.type <> 'command' then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
-       t.started_at, t.finished_at, t.result, t.error
+       t.started_at, t.finished_at, t.result, t.error, t.error_kind
   from qw.own_tasks(%(ids)s::uuid[]) t
 
 -- name: attempts
 -- The history of one task, oldest first.
-select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result
+select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result, error_kind
   from qw.attempt where task_id = %(id)s order by ended_at, fence
 
 -- name: find_any

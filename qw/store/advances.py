@@ -54,6 +54,7 @@ class Settled(NamedTuple):
     completed: int
     failed: int
     error: str | None
+    error_kind: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class StepRow:
     items: int | None = None
     result: Json = None
     error: str | None = None
+    error_kind: str | None = None
     cancel_asked: bool = False
     finished: int | None = None
     ended_at: datetime | None = None
@@ -163,6 +165,7 @@ async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
         "items": arrays.integers(row.items for row in rows),
         "results": arrays.texts(to_json(row.result) for row in rows),
         "errors": arrays.texts(row.error for row in rows),
+        "kinds": arrays.texts(row.error_kind for row in rows),
         "cancels": [row.cancel_asked for row in rows],
         "finished": arrays.integers(row.finished for row in rows),
         "times": [row.ended_at for row in rows],

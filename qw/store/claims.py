@@ -137,6 +137,7 @@ def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
         "results": arrays.texts(to_json(e.result) for e in endings),
         "errors": arrays.texts(e.error for e in endings),
         "outcomes": arrays.texts(e.outcome for e in endings),
+        "kinds": arrays.texts(e.kind for e in endings),
         "seconds": arrays.floats(e.seconds for e in ended),
         "keys": arrays.texts(e.unique_key for e in ended),
         "runs": arrays.uuids(e.run_id for e in ended),

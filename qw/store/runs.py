@@ -87,6 +87,7 @@ class StoredStep:
     items_completed: int
     items_failed: int
     error: str | None
+    error_kind: str | None
     result: Json
     task_status: str | None
     task_finished_at: datetime | None

@@ -23,6 +23,7 @@ class StepEntity(TypedDict):
     status: StepStatus
     taskId: Id | None
     error: str | None
+    errorKind: str | None
     result: Any
     startedAt: Stamp
     finishedAt: Stamp | None
@@ -73,6 +74,7 @@ def _step(step: StoredStep, shown: Shown) -> StepEntity:
         "status": step.status,
         "taskId": str(step.task_id) if step.task_id else None,
         "error": masked_error(step.error),
+        "errorKind": step.error_kind,
         "result": shown.json(step.result),
         "startedAt": stamp(step.started_at),
         "finishedAt": stamp_or_none(step.finished_at),

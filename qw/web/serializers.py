@@ -55,6 +55,7 @@ class TaskEntity(TypedDict):
     retries: int
     maxRetries: int
     error: str | None
+    errorKind: str | None
     scheduledAt: Stamp | None
     result: Any
     queue: str
@@ -126,6 +127,7 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None, shown: Show
         "retries": task.retries,
         "maxRetries": task.max_retries,
         "error": masked_error(task.error or last_error),
+        "errorKind": task.error_kind,
         "scheduledAt": _scheduled_at(task),
         "result": shown.json(task.result),
         "queue": task.queue,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
 from qw.core.task import Claim
 from qw.core.task.ending import Completed, Failed, Outcome
+from qw.core.task.outcome import error_outcome
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import check_input, parse_workflow
 from qw.engine.advance import advance, advance_new
@@ -79,7 +80,8 @@ class Driver:
         try:
             return Completed(result=self.act(claim))
         except Exception as error:
-            return Failed(error=str(error), final=True)
+            outcome = error_outcome(error)
+            return replace(outcome, final=True) if isinstance(outcome, Failed) else outcome
 
     async def settle(self) -> None:
         """Advance and work until nothing is left to do but to wait."""

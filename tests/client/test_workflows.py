@@ -7,6 +7,7 @@ from typing import Any
 
 from qw.client import Client
 from qw.core.task import Status
+from qw.handlers.command import CommandFailed
 from qw.store.connection import Connection
 from qw.store.runs import workflows
 from tests.client.driving import Driver, begun, kept, step
@@ -56,3 +57,27 @@ async def test_the_steps_that_a_switch_chose_run_and_the_choice_is_kept(conn: Co
     assert (await driver.steps(refused))["card"].error == "switch route chose refuse"
     assert driver.done.count("receipt") == 2
     await expect_whole(conn)
+
+
+async def test_the_kind_of_an_error_is_kept_with_the_attempt_the_task_and_the_step(conn: Connection, url: str) -> None:
+    each = step("each", "a", foreach=[1, 2], continue_on_error=True)
+    seen = {"if": "steps.a.error.code == 3 && steps.each.error.kind == 'exit:3'"}
+    await kept(conn, step("a", continue_on_error=["exit:3"]), each, step("seen", "each", "a", **seen))
+    driver = Driver(conn=conn, act=lambda claim: None if claim.step == "seen" else exits(3))
+
+    id = await begun(conn)
+    await driver.finish(id)
+
+    assert await driver.statuses(id) == {"a": "failed", "each": "failed", "seen": "completed"}
+    steps = await driver.steps(id)
+    assert (steps["a"].error_kind, steps["each"].error_kind, steps["seen"].error_kind) == ("exit:3", "exit:3", None)
+    task_id = steps["a"].task_id
+    assert task_id is not None
+    async with Client(url) as client:
+        assert (await client.tasks.get(task_id)).error_kind == "exit:3"
+        await client.tasks.retry([task_id])
+        assert [attempt.error_kind for attempt in await client.tasks.attempts(task_id)] == ["exit:3"]
+
+
+def exits(code: int) -> Any:
+    raise CommandFailed(code, f"exit code {code}")

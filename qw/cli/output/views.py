@@ -176,6 +176,7 @@ def _fields(task: Task) -> dict[str, str]:
         "payload": dumped(record(task.payload)),
         "result": "" if task.result is None else dumped(record(task.result)),
         "error": task.error or "",
+        "error kind": task.error_kind or "",
     }
     return {name: text for name, text in shown.items() if text}
 

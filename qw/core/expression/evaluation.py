@@ -14,9 +14,28 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from qw.core.errors import Invalid, guess
+from qw.core.task.error_kind import code_of
 from qw.core.task.payload import MAX_INT, MIN_INT, Json
 
 MAX_SIZE = 1024 * 1024  # of a value that an expression makes; characters, counted as in JSON
+
+
+class ErrorText(str):
+    """The error of a step: a text, of which expressions may also take ``kind``, ``code`` and ``message``."""
+
+    kind: str | None
+
+    def __new__(cls, text: str, kind: str | None) -> ErrorText:
+        error = super().__new__(cls, text)
+        error.kind = kind
+        return error
+
+    @property
+    def parts(self) -> dict[str, Json]:
+        return {"kind": self.kind, "code": code_of(self.kind), "message": str(self)}
+
+
+_ERROR_PARTS = ("kind", "code", "message")
 
 Scope: TypeAlias = Mapping[str, Json]
 
@@ -29,15 +48,20 @@ class ExpressionError(Invalid):
 
 def evaluate(node: ast.expr, scope: Scope) -> Json:
     """The value of *node*. Raise ExpressionError when it has none."""
+    value = _value(node, scope)
+    return str(value) if isinstance(value, ErrorText) else value
+
+
+def _value(node: ast.expr, scope: Scope) -> Json:
     match node:
         case ast.Constant(value=value):
             return value  # type: ignore[return-value]  # the check lets only JSON constants through
         case ast.Name(id=name):
             return LITERALS[name] if name in LITERALS else scope[name]
         case ast.Attribute(value=of, attr=key):
-            return _item(of, evaluate(of, scope), key)
+            return _item(of, _value(of, scope), key)
         case ast.Subscript(value=of, slice=index):
-            return _item(of, evaluate(of, scope), evaluate(index, scope))
+            return _item(of, _value(of, scope), evaluate(index, scope))
         case ast.BoolOp(op=op, values=values):
             return _either(isinstance(op, ast.Or), values, scope)
         case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):  # Invert stands for !
@@ -93,6 +117,10 @@ def kind(value: object) -> str:
 
 
 def _item(of: ast.expr, value: Json, key: Json) -> Json:
+    if isinstance(value, ErrorText):
+        value = value.parts
+    elif value is None and key in _ERROR_PARTS and _is_error(of):
+        return None  # it did not fail
     if isinstance(value, dict) and isinstance(key, str):
         if key in value:
             _check_whole(of, value, key)
@@ -103,6 +131,16 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
             return value[key]
         raise ExpressionError(f"{_source(of)} has {len(value)} items, so no [{key}]")
     raise ExpressionError(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
+
+
+def _is_error(node: ast.expr) -> bool:
+    """Whether it is ``steps.ID.error`` or ``run.error``, which are null where nothing failed."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="run"), attr="error"):
+            return True
+        case ast.Attribute(value=ast.Attribute(value=ast.Name(id="steps")) | ast.Subscript(value=ast.Name(id="steps"))):
+            return node.attr == "error"
+    return False
 
 
 def _check_whole(of: ast.expr, value: Mapping[str, Json], key: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
+from qw.core.task.error_kind import CANCELLED, CRASH, INVALID, LOST, kind_of, matches
 from qw.core.task.payload import Json
 from qw.core.task.task import Backoff, Policy, Status
 
@@ -26,13 +27,15 @@ class Completed:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The handler raised. ``names`` are the error's class names, the nearest first. ``final``: another try is useless.
+    """The handler raised. ``names`` are the error's class names, the nearest first; ``kind`` empty: that of its class.
+    ``final``: another try is useless.
 
     ``after`` is the handler's own word on when to try again; it replaces the backoff, not the count.
     """
 
     error: str
     names: tuple[str, ...] = ()
+    kind: str = ""
     after: timedelta | None = None
     final: bool = False
     outcome: str = "error"
@@ -104,6 +107,7 @@ class Ending(NamedTuple):
     result: Json = None
     error: str | None = None
     outcome: str | None = None
+    kind: str | None = None  # of the error, see `qw.core.task.error_kind`
 
 
 def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
@@ -116,18 +120,18 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
         case Completed(result=result):
             return Ending(Status.COMPLETED, retries, crashes, result=result)
         case Cancelled(reason=reason):
-            return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason)
+            return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason, kind=CANCELLED)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
         case LeftToOthers(error=error):
-            return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="misfit")
+            return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="misfit", kind=INVALID)
         case HandedBack(after=pause):
             why = None if pause is None else "handed back"
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=pause, reason=why)
         case WorkerDied():
-            return _crash(outcome, retries, crashes, waiting)
+            return _crash(outcome, retries, crashes, waiting, policy)
         case WorkerSilent():
-            return _lose(outcome, retries, crashes, waiting, chance)
+            return _lose(outcome, retries, crashes, waiting, policy, chance)
         case Failed():
             return _fail(outcome, retries, crashes, policy, chance)
 
@@ -140,24 +144,24 @@ def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
     return timedelta(seconds=seconds * chance)
 
 
-def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status) -> Ending:
+def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status, policy: Policy) -> Ending:
     """The last crash allowed fails a task only if no other suspect was there: else that one may have done it."""
     crashes += 1
     count = f"{crashes} of {MAX_CRASHES}" if crashes <= MAX_CRASHES else f"{crashes} times"
     error = f"worker {died.worker} died while it held this task ({count})"
     is_last = crashes > MAX_CRASHES or (crashes == MAX_CRASHES and died.alone)
-    if crashes == MAX_CRASHES and not died.alone:
+    is_last = is_last or matches(policy.backoff.give_up_on, CRASH)
+    if crashes == MAX_CRASHES and not is_last:
         error += ", in parallel with another suspect: it runs once more, alone"
-    if is_last:
-        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error)
-    return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="worker_died")
+    status, outcome = (Status.FAILED, None) if is_last else (waiting, "worker_died")
+    return Ending(status=status, retries=retries, crashes=crashes, error=error, outcome=outcome, kind=CRASH)
 
 
-def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, chance: float) -> Ending:
+def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, policy: Policy, chance: float) -> Ending:
     losses = lost.losses + 1
     error = f"worker {lost.worker} was silent for a lease while it held this task ({losses} of {MAX_LOSSES})"
-    if losses >= MAX_LOSSES:
-        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error)
+    if losses >= MAX_LOSSES or matches(policy.backoff.give_up_on, LOST):
+        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error, kind=LOST)
     seconds = min(2.0 ** (losses - PROMPT_LOSSES), LONGEST_PAUSE.total_seconds()) * (0.5 + chance / 2)
     delay = timedelta(seconds=seconds) if losses > PROMPT_LOSSES else None
     return Ending(
@@ -168,14 +172,15 @@ def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, chanc
         reason="worker silent" if delay else None,
         error=error,
         outcome="worker_died",
+        kind=LOST,
     )
 
 
 def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
     retries += 1
-    backoff = policy.backoff
-    if failed.final or retries >= policy.max_retries or not _is_retried(failed.names, backoff):
-        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=failed.error)
+    backoff, kind = policy.backoff, failed.kind or kind_of(failed.names)
+    if failed.final or retries >= policy.max_retries or not _is_retried(kind, failed.names, backoff):
+        return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=failed.error, kind=kind or None)
     delay = backoff_delay(backoff, retries, chance) if failed.after is None else min(failed.after, _LONGEST_AFTER)
     return Ending(
         status=Status.RETRYING,
@@ -185,13 +190,14 @@ def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: fl
         reason="retry",
         error=failed.error,
         outcome=failed.outcome,
+        kind=kind or None,
     )
 
 
 _LONGEST_AFTER = timedelta(days=1)  # what a remote's Retry-After may ask for at most
 
 
-def _is_retried(names: tuple[str, ...], backoff: Backoff) -> bool:
-    if any(name in backoff.give_up_on for name in names):
+def _is_retried(kind: str, names: tuple[str, ...], backoff: Backoff) -> bool:
+    if matches(backoff.give_up_on, kind, names):
         return False
-    return not backoff.retry_on or any(name in backoff.retry_on for name in names)
+    return not backoff.retry_on or matches(backoff.retry_on, kind, names)

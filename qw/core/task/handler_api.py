@@ -27,17 +27,25 @@ class Snooze(Exception):
 
 
 class Reject(Exception):
-    """The task cannot succeed: it fails at once, without further retries."""
+    """The task cannot succeed: it fails at once, without further retries.
+
+    *kind*: what conditions and ``steps.ID.error.kind`` call the error, such as ``card:declined``.
+    """
+
+    def __init__(self, *args: object, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(*args)
 
 
 class Retry(Exception):
     """The attempt failed; retry it. *after* (timedelta or seconds) replaces the delay of the backoff.
 
-    The attempt counts against ``max_retries``.
+    The attempt counts against ``max_retries``. *kind*: what ``retry: {on: …}`` and conditions call the error.
     """
 
-    def __init__(self, reason: str, *, after: timedelta | float | None = None) -> None:
+    def __init__(self, reason: str, *, after: timedelta | float | None = None, kind: str = "") -> None:
         self.after = None if after is None else _duration(after, "Retry: after")
+        self.kind = kind
         super().__init__(reason)
 
 
@@ -52,7 +60,14 @@ def _duration(value: timedelta | float, name: str) -> timedelta:
 
 
 class Failure(Exception):
-    """The attempt failed and is retried by policy. The message is complete, so no traceback is stored."""
+    """The attempt failed and is retried by policy. The message is complete, so no traceback is stored.
+
+    *kind*: what ``retry: {on: …}`` and conditions call the error, such as ``http:503``.
+    """
+
+    def __init__(self, *args: object, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(*args)
 
 
 class Misfit(Reject):

@@ -24,6 +24,7 @@ import orjson
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Invalid
 from qw.core.task.ending import Completed, Failed, Snoozed
+from qw.core.task.error_kind import is_kind, kind_of
 from qw.core.task.handler_api import Failure, Misfit, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
 
@@ -69,7 +70,7 @@ def error_outcome(error: BaseException) -> Failed | Snoozed:
     rejected = [each for each in errors if isinstance(each, Reject) and not isinstance(each, Misfit)]
     snoozed = [each for each in errors if isinstance(each, Snooze)]
     if rejected:
-        return Failed(error=_texts(rejected), names=_names((error, *rejected)), final=True)
+        return Failed(error=_texts(rejected), names=_names((error, *rejected)), kind=_kind(rejected), final=True)
     if errors and len(snoozed) == len(errors):
         return _snoozed(snoozed)
     if not errors:
@@ -79,6 +80,7 @@ def error_outcome(error: BaseException) -> Failed | Snoozed:
     return Failed(
         error=_texts(failed),
         names=_names((error, *failed)),
+        kind=_kind(failed),
         after=max(after, default=None),
         outcome="misfit" if isinstance(error, Misfit) else "error",
     )
@@ -183,6 +185,13 @@ def _texts(errors: Sequence[BaseException]) -> str:
 
 def _names(errors: Iterable[BaseException]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for error in errors for name in names_of(error)))
+
+
+def _kind(errors: Sequence[BaseException]) -> str:
+    """The kind of the first error: what it says itself, if it is one of ours, or that of its class."""
+    error = errors[0]
+    said = getattr(error, "kind", "") if isinstance(error, (Failure, Reject, Retry)) else ""
+    return said if is_kind(said) else kind_of(names_of(error))
 
 
 def _snoozed(errors: Sequence[BaseException]) -> Failed | Snoozed:

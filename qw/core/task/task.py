@@ -43,8 +43,9 @@ class Backoff:
     """The delay before the next attempt, and which errors are retried.
 
     The delay after the nth failed attempt is random, up to ``delay * factor ** (n - 1)`` and at most ``max_delay``.
-    ``retry_on`` and ``give_up_on`` contain names of exception classes (``TimeoutError``, ``ConnectError``). An empty
-    ``retry_on`` means all errors; ``give_up_on`` takes precedence.
+    ``retry_on`` and ``give_up_on`` contain kinds of errors (``timeout``, ``exit:75``, ``http:5xx``, see
+    `qw.core.task.error_kind`) and names of exception classes (``ConnectError``). An empty ``retry_on`` means all
+    errors; ``give_up_on`` takes precedence, and ``crash`` and ``lost`` in it end a task whose worker died.
     """
 
     delay: timedelta = timedelta(seconds=1)
@@ -195,6 +196,7 @@ class Task:
     finished_at: datetime | None
     result: Json
     error: str | None
+    error_kind: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +212,7 @@ class Attempt:
     ended_at: datetime
     error: str | None
     result: Json
+    error_kind: str | None = None
 
 
 def check_new(task: NewTask) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from qw.core.duration import format_duration
 from qw.core.expression import Scope
+from qw.core.expression.evaluation import ErrorText
+from qw.core.task.error_kind import CANCELLED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.join import Need
 from qw.core.workflow.run import (
@@ -56,8 +58,12 @@ class View:
 
     def is_met(self, step_id: str) -> bool:
         """Whether the step is completed, or its failure is tolerated."""
-        status = self.status(step_id)
-        return status is StepStatus.COMPLETED or (status.is_bad and self.workflow.by_id[step_id].continue_on_error)
+        return self.status(step_id) is StepStatus.COMPLETED or self.is_tolerated(step_id)
+
+    def is_tolerated(self, step_id: str) -> bool:
+        """Whether the step failed, and the run goes on."""
+        state = self.states.get(step_id)
+        return bool(state and state.status.is_bad and self.workflow.by_id[step_id].tolerates(error_kind(state)))
 
     def need(self, step_id: str) -> Need:
         """How the step stands for those that need it. A failure that is not tolerated is for the run to deal with."""
@@ -66,7 +72,7 @@ class View:
                 return Need.COMPLETED
             case StepStatus.SKIPPED:
                 return Need.SKIPPED
-            case StepStatus.FAILED | StepStatus.CANCELLED if self.workflow.by_id[step_id].continue_on_error:
+            case StepStatus.FAILED | StepStatus.CANCELLED if self.is_tolerated(step_id):
                 return Need.FAILED
         return Need.OPEN
 
@@ -93,8 +99,8 @@ class View:
     @property
     def failed(self) -> StepState | None:
         """The step that failed first. One whose task was cancelled counts: it will never be completed."""
-        found = (self.states.get(step.id) for step in self.workflow.steps if not step.continue_on_error)
-        bad = (state for state in found if state and state.status.is_bad)
+        found = (self.states.get(step.id) for step in self.workflow.steps)
+        bad = (state for state in found if state and state.status.is_bad and not self.is_tolerated(state.step_id))
         return min(bad, key=lambda state: state.finished, default=None)
 
     @property
@@ -106,6 +112,12 @@ class View:
         if self.run.detail == COMPENSATING:  # for the second time, since a compensation failed
             return self.lateness if self.is_late else UNDONE_FROM_ABOVE
         return None
+
+    @property
+    def error_kind(self) -> str | None:
+        if failed := self.failed:
+            return error_kind(failed)
+        return TIMEOUT if self.is_late else None
 
     @property
     def lateness(self) -> str:
@@ -138,11 +150,12 @@ class View:
                 self._put(replace(self.states[id_], cancel_asked=True))
             case Skip(step_id=id_):
                 self._end(StepState(step_id=id_, status=StepStatus.SKIPPED))
-            case Fail(step_id=id_, error=error):
-                self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error))
+            case Fail(step_id=id_, error=error, error_kind=kind):
+                self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error, error_kind=kind))
             case End(step_id=id_):
                 before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
-                self._end(replace(before, status=action.status, result=action.result, error=action.error))
+                ended = replace(before, status=action.status, result=action.result)
+                self._end(replace(ended, error=action.error, error_kind=action.error_kind))
                 left = tuple(signal for signal in self.run.signals if signal.id != action.signal)
                 self.run = replace(self.run, signals=left)
             case Mark(detail=detail, error=error):
@@ -168,7 +181,7 @@ class View:
             "id": str(self.run.id),
             "workflow": self.workflow.name,
             "status": self._ending.value,
-            "error": self.error,
+            "error": ErrorText(error, self.error_kind) if (error := self.error) else None,
             "failed": self._failed_seen(),
         }
 
@@ -177,7 +190,8 @@ class View:
         if state is None:
             return {"status": StepStatus.PENDING.value, "result": None, "error": None, "taskId": None}
         task_id = str(state.task_id) if state.task_id else None
-        return {"status": state.status.value, "result": state.result, "error": state.error, "taskId": task_id}
+        error = ErrorText(state.error, error_kind(state)) if state.error and state.status.is_bad else state.error
+        return {"status": state.status.value, "result": state.result, "error": error, "taskId": task_id}
 
     @property
     def _ending(self) -> RunStatus:
@@ -191,8 +205,16 @@ class View:
     def _failed_seen(self) -> Json:
         if (failed := self.failed) is None:
             return None
-        type_ = self.workflow.by_id[failed.step_id].work.type
-        return {"step": failed.step_id, "type": type_, "taskId": str(failed.task_id) if failed.task_id else None}
+        return {
+            "step": failed.step_id,
+            "type": self.workflow.by_id[failed.step_id].work.type,
+            "taskId": str(failed.task_id) if failed.task_id else None,
+            "kind": error_kind(failed),
+        }
+
+
+def error_kind(state: StepState) -> str | None:
+    return state.error_kind or (CANCELLED if state.status is StepStatus.CANCELLED else None)
 
 
 class _Scope(dict[str, Json]):

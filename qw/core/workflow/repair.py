@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from qw.core.errors import Conflict, Invalid, among, guess
+from qw.core.workflow.plan_state import error_kind
 from qw.core.workflow.run import COMPENSATION, RunStatus, StepState, StepStatus, compensation_id
 from qw.core.workflow.step import StepKind
 from qw.core.workflow.workflow import Workflow
@@ -109,7 +110,7 @@ def _stands(step_id: str, known: Mapping[str, StepState], workflow: Workflow, un
     if state is None or _is_undone(step_id, known, undone):
         return False
     if state.status.is_bad:
-        return workflow.by_id[step_id].continue_on_error
+        return workflow.by_id[step_id].tolerates(error_kind(state))
     return state.status in (StepStatus.COMPLETED, StepStatus.RUNNING)
 
 

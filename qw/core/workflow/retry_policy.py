@@ -11,11 +11,12 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.parsing import below, mapping, names, refuse_unknown
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, NewTask, check_new
-from qw.core.task.payload import JsonObject
+from qw.core.task.error_kind import pattern_fault
+from qw.core.task.payload import Json, JsonObject
 
 POLICY_KEYS = ("retry", "timeout", "queue", "priority")
 
-_RETRY_KEYS = ("max_retries", "delay", "backoff", "max_delay", "retry_on", "give_up_on")
+_RETRY_KEYS = ("max_retries", "delay", "backoff", "max_delay", "on", "retry_on", "give_up_on")
 _NO_ID = UUID(int=0)
 
 
@@ -57,13 +58,25 @@ def _backoff(retry: JsonObject, path: str, faults: list[Fault]) -> Backoff | Non
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 1 <= factor <= 1000:
         faults.append(Fault(path=below(path, "backoff"), message=f"must be a number from 1 to 1000, not {factor!r}"))
         factor = usual.factor
+    on = "retry_on" if "retry_on" in retry else "on"
+    if "on" in retry and "retry_on" in retry:
+        faults.append(Fault(path=below(path, "retry_on"), message="'retry_on' means 'on'; give one of them"))
     return Backoff(
         delay=usual.delay if delay is None else delay,
         factor=float(factor),
         max_delay=usual.max_delay if max_delay is None else max_delay,
-        retry_on=names(retry.get("retry_on"), below(path, "retry_on"), faults),
-        give_up_on=names(retry.get("give_up_on"), below(path, "give_up_on"), faults),
+        retry_on=error_patterns(retry.get(on), below(path, on), faults),
+        give_up_on=error_patterns(retry.get("give_up_on"), below(path, "give_up_on"), faults),
     )
+
+
+def error_patterns(value: Json, path: str, faults: list[Fault]) -> tuple[str, ...]:
+    """Kinds of errors and exception classes; adds to *faults*."""
+    patterns = names(value, path, faults)
+    for pattern in patterns:
+        if message := pattern_fault(pattern):
+            faults.append(Fault(path=path, message=message))
+    return patterns
 
 
 def duration(document: JsonObject, key: str, path: str, faults: list[Fault]) -> timedelta | None:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.task.error_kind import EXPRESSION
 from qw.core.task.payload import Json, JsonObject
 
 COMPENSATION = "compensation"  # the type whose steps count as undoing, where ``on_failure`` has one
@@ -114,6 +115,7 @@ class StepState:
     task_id: UUID | None = None
     result: Json = None
     error: str | None = None
+    error_kind: str | None = None
     finished: int = 0
     cancel_asked: bool = False
     due: datetime | None = None
@@ -207,6 +209,7 @@ class End:
     status: StepStatus
     result: Json = None
     error: str | None = None
+    error_kind: str | None = None
     signal: int | None = None
 
 
@@ -222,6 +225,7 @@ class Fail:
 
     step_id: str
     error: str
+    error_kind: str = EXPRESSION
 
 
 @dataclass(frozen=True, kw_only=True)

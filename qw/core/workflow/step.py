@@ -12,11 +12,12 @@ from qw.core.expression import Condition, Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import below, hint, mapping, names, refuse_unknown
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.task.error_kind import matches
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.conditions import parse_condition
 from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
 from qw.core.workflow.join import RunIf
-from qw.core.workflow.retry_policy import POLICY_KEYS, duration, parse_policy
+from qw.core.workflow.retry_policy import POLICY_KEYS, duration, error_patterns, parse_policy
 from qw.core.workflow.shell_step import RUN_KEYS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
 from qw.core.workflow.switch import Case, parse_switch
@@ -39,7 +40,8 @@ class Step:
     """A node of a workflow. What is None is left to the policy of its type.
 
     ``timeout`` is that of each attempt of a task; where the step waits, how long it waits. ``switches``: those of
-    ``needs`` that decide in their cases whether the step runs.
+    ``needs`` that decide in their cases whether the step runs. ``tolerated``: the only kinds of errors that
+    ``continue_on_error`` means; empty: all.
     """
 
     id: str
@@ -52,12 +54,17 @@ class Step:
     items: Items | None = None
     cases: tuple[Case, ...] = ()
     continue_on_error: bool = False
+    tolerated: tuple[str, ...] = ()
     compensate: Compensation | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
     backoff: Backoff | None = None
     queue: str = DEFAULT_QUEUE
     priority: int = DEFAULT_PRIORITY
+
+    def tolerates(self, error_kind: str | None) -> bool:
+        """Whether the run goes on after this step failed with such an error."""
+        return self.continue_on_error and (not self.tolerated or matches(self.tolerated, error_kind))
 
     @property
     def works(self) -> list[TaskTemplate]:
@@ -123,7 +130,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
         "condition": parse_condition(_either(document, "if"), below(path, "if"), faults),
         "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
         "cases": parse_switch(document["switch"], below(path, "switch"), faults) if "switch" in document else (),
-        "continue_on_error": _flag(document, "continue_on_error", path, faults),
+        **_continue_on_error(document, path, faults),
         "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
         **_policy(document, kind_, work.type, path, faults),
     }
@@ -190,11 +197,15 @@ def _run_if(document: JsonObject, needs: tuple[str, ...], path: str, faults: lis
     return RunIf(value)
 
 
-def _flag(document: JsonObject, key: str, path: str, faults: list[Fault]) -> bool:
-    value = document.get(key, False)
-    if not isinstance(value, bool):
-        faults.append(Fault(path=below(path, key), message=f"must be true or false, not {kind(value)}"))
-    return value is True
+def _continue_on_error(document: JsonObject, path: str, faults: list[Fault]) -> dict[str, Any]:
+    value, place = document.get("continue_on_error", False), below(path, "continue_on_error")
+    if isinstance(value, bool):
+        return {"continue_on_error": value}
+    if not isinstance(value, list) or not value:
+        message = f"must be true or false, or a list of kinds of errors such as [exit:1, timeout], not {kind(value)}"
+        faults.append(Fault(path=place, message=message))
+        return {}
+    return {"continue_on_error": True, "tolerated": error_patterns(value, place, faults)}
 
 
 def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensation | None:

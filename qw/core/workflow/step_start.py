@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid
 from qw.core.expression import ExpressionError
+from qw.core.task.error_kind import EXPRESSION, INVALID, REJECTED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.foreach import AT_ONCE
 from qw.core.workflow.plan_state import View
@@ -69,7 +70,11 @@ def _first(step: Step, view: View) -> StepAction:
             case StepKind.SWITCH:
                 return _chosen(step, view)
     except Invalid as error:
-        return Fail(step_id=step.id, error=f"foreach: {error}" if step.items else str(error))
+        return Fail(step_id=step.id, error=f"foreach: {error}" if step.items else str(error), error_kind=_kind(error))
+
+
+def _kind(error: Invalid) -> str:
+    return EXPRESSION if isinstance(error, ExpressionError) else INVALID
 
 
 def _task(step: Step, payload: JsonObject) -> Start:
@@ -106,7 +111,7 @@ def begin_item(step: Step, view: View, index: int, value: Json) -> Start | Start
         payload = step.work.render(view.scope(step.work.payload.names(), item=value, index=index))
         return _child(step, payload) if step.kind is StepKind.WORKFLOW else _task(step, payload)
     except Invalid as error:
-        return Fail(step_id=step.id, error=str(error))
+        return Fail(step_id=step.id, error=str(error), error_kind=_kind(error))
 
 
 def go_on(step: Step, view: View) -> Iterator[Action]:
@@ -159,7 +164,7 @@ def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
         assert step.timeout is not None
         what = "not approved" if step.kind is StepKind.APPROVAL else f"no signal {name!r} came"
         error = f"{what} within {format_duration(step.timeout)}"
-        yield End(step_id=step.id, status=StepStatus.FAILED, error=error)
+        yield End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=TIMEOUT)
 
 
 def _awaited(step: Step, payload: JsonObject) -> str:
@@ -182,7 +187,12 @@ def _decided(step: Step, signal: Signal) -> End:
         return End(step_id=step.id, status=StepStatus.COMPLETED, result=result, signal=signal.id)
     who, why = signal.sent_by or "somebody", f": {said['comment']}" if said.get("comment") else ""
     return End(
-        step_id=step.id, status=StepStatus.FAILED, result=result, error=f"rejected by {who}{why}", signal=signal.id
+        step_id=step.id,
+        status=StepStatus.FAILED,
+        result=result,
+        error=f"rejected by {who}{why}",
+        error_kind=REJECTED,
+        signal=signal.id,
     )
 
 
@@ -205,7 +215,7 @@ def _undo(step: Step, work: Compensation, view: View) -> Start | Fail:
     try:
         payload = work.render(view.scope(work.payload.names()))
     except Invalid as error:
-        return Fail(step_id=step_id, error=str(error))
+        return Fail(step_id=step_id, error=str(error), error_kind=_kind(error))
     return Start(
         step_id=step_id,
         type=work.type,

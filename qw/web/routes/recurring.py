@@ -119,6 +119,7 @@ def _entity(stored: StoredSchedule, shown: Shown) -> TaskEntity:
         "retries": 0,
         "maxRetries": task.max_retries or 3,
         "error": stored.broken,
+        "errorKind": None,
         "scheduledAt": None,
         "result": None,
         "queue": task.queue,

@@ -14,6 +14,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.plan import plan
+from qw.core.workflow.plan_state import error_kind
 from qw.core.workflow.run import (
     Action,
     Cancel,
@@ -374,8 +375,8 @@ class World:
             case Skip(step_id=step_id):
                 assert step_id not in self.states
                 self.states[step_id] = replace(skipped(step_id), finished=self.next_place())
-            case Fail(step_id=step_id, error=error):
-                self.states[step_id] = bad(step_id, self.next_place(), error)
+            case Fail(step_id=step_id, error=error, error_kind=kind):
+                self.states[step_id] = replace(bad(step_id, self.next_place(), error), error_kind=kind)
             case End(step_id=step_id, status=status, result=result):
                 assert not self.status(step_id).is_final
                 self.states[step_id] = StepState(
@@ -395,6 +396,9 @@ class World:
         self.states[step_id] = replace(
             self.states[step_id], status=status, finished=self.next_place(), error="boom", result={"of": step_id}
         )
+        if status is StepStatus.FAILED:
+            kind = "exit:1" if self.places % 2 else "timeout"
+            self.states[step_id] = replace(self.states[step_id], error_kind=kind)
 
     def next_place(self) -> int:
         self.places += 1
@@ -420,7 +424,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
         if needs:
             more["run_if"] = draw(st.sampled_from([None, None, *RunIf]))
         if draw(st.integers(0, 3)) == 0:
-            more["continue_on_error"] = True
+            more["continue_on_error"] = draw(st.sampled_from([True, ["exit:1"], ["cancelled", "expression"]]))
         if draw(st.integers(0, 7)) == 0:
             more["with"] = {"x": "${{ input.missing }}" if n % 2 else "${{ input.list[5] }}"}
         steps.append((undone if draw(st.booleans()) else step)(id_, *needs, **more))
@@ -513,8 +517,9 @@ def test_any_run_ends_and_keeps_every_promise(workflow: Workflow, data: st.DataO
     assert all(one.id in world.states for one in workflow.steps)
     main = [world.states[one.id].status for one in workflow.steps]
     if world.finish.status is RunStatus.COMPLETED:
-        borne = {world.states[one.id].status for one in workflow.steps if one.continue_on_error}
-        assert set(main) <= {StepStatus.COMPLETED, StepStatus.SKIPPED} | borne
+        bad = [(one, world.states[one.id]) for one in workflow.steps if world.states[one.id].status.is_bad]
+        assert all(one.tolerates(error_kind(state)) for one, state in bad)
+        assert set(main) <= {StepStatus.COMPLETED, StepStatus.SKIPPED} | {state.status for _, state in bad}
         assert compensations(world.began) == []
         assert not any(one.id in world.states for one in workflow.on_failure)
         assert choices_hold(world)

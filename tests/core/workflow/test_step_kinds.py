@@ -72,7 +72,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(foreach=["${{ item }}"]), "steps[0]", "item and index have a value under with:"),
         (step(**{"with": {"x": "${{ item }}"}}), "steps[0]", "item and index have a value under with:"),
         (step(foreach=[1], **{"if": "index > 0"}), "steps[0]", "item and index have a value under with:"),
-        (step(continue_on_error="yes"), "steps[0].continue_on_error", "must be true or false, not a string"),
+        (step(continue_on_error="yes"), "steps[0].continue_on_error", "must be true or false, or a list of kinds"),
         (step(type="sleep"), "steps[0].with", "a sleep needs for:"),
         (step(type="sleep", **{"with": {"for": "x"}}), "steps[0].with.for", "is not a duration"),
         (step(type="sleep", **{"with": {"until": "2026-01-01"}}), "steps[0].with.until", "is not a time with its zone"),
