@@ -23,6 +23,13 @@ language sql volatile parallel safe as $$
     'hex')::uuid
 $$;
 
+-- The least UUIDv7 of a moment: ids that were made before it are less.
+create function qw.first_id(moment timestamptz) returns uuid
+language sql immutable strict parallel safe as $$
+  select (encode(substring(int8send(greatest(extract(epoch from moment) * 1000, 0)::bigint) from 3), 'hex')
+          || repeat('0', 20))::uuid
+$$;
+
 create table qw.task (
   id          uuid primary key,
   -- the length apart: with {0,127} in the pattern each check takes 5 us, two of them half of a bulk enqueue

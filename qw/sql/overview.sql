@@ -39,5 +39,25 @@ select count(*) as pending,
 select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 as seconds
   from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()
 
+-- name: transaction_id_age
+-- Transactions since the oldest row of this database that is not frozen: at 2 thousand million PostgreSQL stops writing.
+select age(datfrozenxid) from pg_database where datname = current_database()
+
+-- name: retention_behind
+-- Seconds by which the oldest finished task is past its retention. Ids are times: of those that are old enough only the
+-- first are looked at, which are the oldest but for tasks that were scheduled far ahead.
+select coalesce(max(extract(epoch from statement_timestamp() - k.age - o.finished_at)), 0)::float8 as seconds
+  from (values (true, %(completed)s::interval), (false, %(unhappy)s::interval)) as k (completed, age)
+  cross join lateral (
+    select f.finished_at from qw.finished f
+     where f.task_id < qw.first_id(statement_timestamp() - k.age) and (f.status = 'completed') = k.completed
+     order by f.task_id limit 100) o
+ where o.finished_at < statement_timestamp() - k.age
+
+-- name: table_bytes
+-- With indexes and long values.
+select c.relname::text, pg_total_relation_size(c.oid) from pg_class c
+ where c.relnamespace = 'qw'::regnamespace and c.relkind = 'r' order by c.relname
+
 -- name: dead_rows
 select relname::text, n_dead_tup from pg_stat_user_tables where schemaname = 'qw' order by relname

@@ -28,7 +28,9 @@ class Gauges:
     outbox_age: float
     blocked: int
     transaction_age: float
+    transaction_id_age: int  # in transactions
     dead_rows: dict[str, int]
+    table_bytes: dict[str, int]  # with indexes
 
 
 async def scheduled(conn: Connection, *, limit: int) -> list[UUID]:
@@ -56,8 +58,16 @@ async def outbox(conn: Connection) -> tuple[int, timedelta]:
     return int(pending), timedelta(seconds=seconds)
 
 
+async def retention_behind(conn: Connection, *, completed: timedelta, unhappy: timedelta) -> timedelta:
+    """How far the oldest finished task is past its retention; *unhappy*: of failed and cancelled ones."""
+    params = {"completed": completed, "unhappy": unhappy}
+    row = await (await query(conn, _SQL["retention_behind"], params)).fetchone()
+    return timedelta(seconds=row[0] if row else 0)
+
+
 async def gauges(conn: Connection) -> Gauges:
     (pending, age), (transaction_age,) = await outbox(conn), await _one(conn, "database")
+    (id_age,) = await _one(conn, "transaction_id_age")
     return Gauges(
         oldest=dict(await (await query(conn, _SQL["oldest"])).fetchall()),
         paused=[row[0] for row in await (await query(conn, _SQL["paused"])).fetchall()],
@@ -66,7 +76,9 @@ async def gauges(conn: Connection) -> Gauges:
         outbox_age=age.total_seconds(),
         blocked=(await events.blocked(conn)).count,
         transaction_age=transaction_age,
+        transaction_id_age=int(id_age),
         dead_rows=dict(await (await query(conn, _SQL["dead_rows"])).fetchall()),
+        table_bytes=dict(await (await query(conn, _SQL["table_bytes"])).fetchall()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from qw import __version__
 from qw.client import Client
+from qw.config import Settings
 from qw.core.task import Status, measure
 from qw.core.task.measure import BOUNDS, Measure
 from qw.store.overview import Gauges
@@ -25,11 +27,15 @@ _FINAL = [status.value for status in Status if status.is_final]
 Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 
 
-async def exposition(client: Client, requests: Requests) -> bytes:
+async def exposition(client: Client, settings: Settings, requests: Requests) -> bytes:
+    completed, unhappy = settings.retention_completed, settings.retention_failed
+    stats, workers = await client.queues.stats(), await client.workers.all()
     families = [
-        *_queues(await client.queues.stats()),
-        *_workers(await client.workers.all()),
+        *_queues(stats),
+        *_workers(workers),
+        _serving(workers, [queue.queue for queue in stats]),
         *_gauges(await client.health.gauges()),
+        _behind(await client.health.retention_behind(completed=completed, unhappy=unhappy)),
         *_attempts(await client.health.attempt_measures()),
         *_schedules(await client.health.schedule_measures()),
         *_http(requests),
@@ -124,6 +130,14 @@ def _workers(workers: list[WorkerRow]) -> Iterator[Metric]:
         yield skew
 
 
+def _serving(workers: list[WorkerRow], queues: list[str]) -> Metric:
+    serving = _gauge("qw_queue_workers", "Running workers that take tasks from a queue and are not stopping.", "queue")
+    for queue in queues:
+        takes = (not worker.queues or queue in worker.queues for worker in workers if not worker.draining)
+        serving.add_metric([queue], sum(takes))
+    return serving
+
+
 def _gauges(found: Gauges) -> Iterator[Metric]:
     oldest = _gauge(
         "qw_queue_oldest_runnable_seconds", "Age of the oldest waiting task of a queue, in seconds.", "queue"
@@ -143,15 +157,32 @@ def _gauges(found: Gauges) -> Iterator[Metric]:
     for table, count in found.dead_rows.items():
         dead_rows.add_metric([table], count)
     yield dead_rows
+    size = _gauge("qw_table_bytes", "Size of a table with its indexes, in bytes.", "table")
+    for table, count in found.table_bytes.items():
+        size.add_metric([table], count)
+    yield size
     for name, about, value in (
         ("qw_outbox_pending", "Events waiting to be published, counted up to 10,000.", found.outbox),
         ("qw_outbox_oldest_seconds", "Age of the oldest event waiting to be published, in seconds.", found.outbox_age),
         ("qw_events_blocked", "Events that cannot be published, counted up to 10,000.", found.blocked),
         ("qw_db_oldest_transaction_seconds", "Age of the oldest open transaction, in seconds.", found.transaction_age),
+        (
+            "qw_db_transaction_id_age",
+            "Transactions since the oldest unfrozen row of the database.",
+            found.transaction_id_age,
+        ),
     ):
         family = _gauge(name, about)
         family.add_metric([], value)
         yield family
+
+
+def _behind(by: timedelta) -> Metric:
+    behind = _gauge(
+        "qw_retention_behind_seconds", "How far the oldest finished task is past its retention, in seconds."
+    )
+    behind.add_metric([], by.total_seconds())
+    return behind
 
 
 def _schedules(measures: list[ScheduleStats]) -> Iterator[Metric]:

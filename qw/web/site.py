@@ -106,7 +106,7 @@ class Site:
         self.readers = 0
         self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
-        self.metrics = Fresh(lambda: exposition(client, self.requests))
+        self.metrics = Fresh(lambda: exposition(client, settings, self.requests))
         self.glance = Fresh(client.health.glance)
         self._types: frozenset[str] = frozenset()
 

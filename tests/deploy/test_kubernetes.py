@@ -191,3 +191,15 @@ def test_what_containers_are_told_to_run_are_commands(capsys: pytest.CaptureFixt
     for pod in pods(plain("base")):
         for container in pod["spec"]["containers"]:
             assert run([*container["args"], "--help"]) in (0, None)
+
+
+def test_what_scales_workers_asks_for_what_the_rules_record() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())
+    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+
+    triggers = plain("keda")[("ScaledObject", "qw-worker")]["spec"]["triggers"]
+    adapter = yaml.safe_load((KUBERNETES / "hpa" / "prometheus-adapter.yaml").read_text())["rules"]["external"]
+    wanted = plain("hpa")[("HorizontalPodAutoscaler", "qw-worker")]["spec"]["metrics"]
+    queries = [trigger["metadata"]["query"] for trigger in triggers] + [rule["metricsQuery"] for rule in adapter]
+    assert {query.removeprefix("max(").removesuffix('{job="qw"})') for query in queries} <= recorded
+    assert {each["external"]["metric"]["name"] for each in wanted} == {rule["name"]["as"] for rule in adapter}

@@ -353,6 +353,43 @@ def test_metrics_count_tasks_and_requests_without_an_id(server_alone: Live) -> N
     assert id not in text
 
 
+def test_metrics_tell_which_queues_no_worker_serves(server_alone: Live, url: str) -> None:
+    for queue in ("served", "left"):
+        server_alone.task(queue=queue)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("""
+            insert into qw.worker (host, pid, version, types, queues, slots)
+            values ('a', 1, 'x', '{noop}', '{served}', '{}')""")  # fmt: skip
+        text = server_alone.api.get("/metrics").text
+
+    assert 'qw_queue_workers{queue="served"} 1.0' in text
+    assert 'qw_queue_workers{queue="left"} 0.0' in text
+
+
+def test_metrics_tell_how_far_retention_is_behind(server_alone: Live, url: str) -> None:
+    id = server_alone.task()
+    with psycopg.connect(url, autocommit=True) as conn:
+        old = "01890000-0000-7000-8000-000000000000"
+        for of, days in ((id, 0), (old, 8)):
+            conn.execute("""
+                insert into qw.finished (task_id, status, fence, attempt, retries, crashes, finished_at)
+                values (%s, 'completed', 0, 1, 0, 0, now() - make_interval(days => %s))""", [of, days])  # fmt: skip
+        text = server_alone.api.get("/metrics").text
+
+    (behind,) = re.findall(r"(?m)^qw_retention_behind_seconds (\S+)$", text)
+    assert 86_400 <= float(behind) < 86_400 + 60
+
+
+def test_metrics_tell_how_the_database_is(server_alone: Live) -> None:
+    text = server_alone.api.get("/metrics").text
+
+    (age,) = re.findall(r"(?m)^qw_db_transaction_id_age (\S+)$", text)
+    sizes = dict(re.findall(r'(?m)^qw_table_bytes\{table="(\w+)"\} (\S+)$', text))
+    assert 0 < float(age) < 2.1e9
+    assert float(sizes["task"]) > 8192
+    assert set(sizes) == set(re.findall(r'(?m)^qw_table_dead_rows\{table="(\w+)"\}', text))
+
+
 def test_metrics_tell_of_each_schedule_by_its_name(server_alone: Live) -> None:
     server_alone.post("/api/schedules", {"name": "nightly", "cron": "0 3 * * *", "type": "noop"})
 
@@ -363,15 +400,16 @@ def test_metrics_tell_of_each_schedule_by_its_name(server_alone: Live) -> None:
     assert "# TYPE qw_schedule_last_success_timestamp_seconds gauge" in text
 
 
-def test_the_dashboard_asks_only_for_metrics_that_there_are(server_with_daemon: Live) -> None:
-    dashboard = (Path(__file__).parents[2] / "deploy" / "grafana.json").read_text()
+@pytest.mark.parametrize("file", ["grafana.json", "prometheus/rules.yaml", "prometheus/rules_test.yaml"])
+def test_dashboard_and_rules_ask_only_for_metrics_that_there_are(server_with_daemon: Live, file: str) -> None:
+    text = (Path(__file__).parents[2] / "deploy" / file).read_text()
     live = server_with_daemon
     live.post("/api/invoice/workflow/scheduled", {"customerId": "zoe", "scheduledAt": LATER})
 
     types = dict(re.findall(r"^# TYPE (\w+) (\w+)", live.api.get("/metrics").text, re.MULTILINE))
     there = {f"{name}_bucket" if kind == "histogram" else name for name, kind in types.items()}
 
-    asked = set(re.findall(r"\bqw_\w+", dashboard))
+    asked = set(re.findall(r"(?<![:\w])qw_\w+", text))
     assert len(asked) >= 15
     assert asked <= there
 
@@ -385,9 +423,10 @@ def test_the_dashboard_counts_what_all_daemons_report_once() -> None:
     for expression in expressions:
         for metric in re.finditer(r"\bqw_\w+", expression):
             if metric[0] != "qw_http_requests_total":
-                assert re.search(r"\bmax( by \([^)]*\))? ?\((rate\(|increase\()?$", expression[: metric.start()]), (
-                    expression
-                )
+                assert re.search(
+                    r"\bmax( by \([^)]*\))? ?\((rate\(|increase\(|abs\()?$", expression[: metric.start()]
+                ), expression
+            assert expression[metric.end() :].startswith('{job="$job"')
             if metric[0] == "qw_queue_tasks":
                 assert "max by (queue, state) (qw_queue_tasks" in expression
 
