@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from qw.client.runs import Runs
     from qw.client.samples import Samples
     from qw.client.schedules import Schedules
+    from qw.client.search import Searches
     from qw.client.tasks import Tasks
     from qw.client.workers import Workers
     from qw.client.workflows import Workflows
@@ -289,6 +290,13 @@ class Client:
         from qw.client.schedules import Schedules
 
         return Schedules(self._db)
+
+    @property
+    def search(self) -> Searches:
+        """Tasks by a search as people type it, and acts on everything that matches."""
+        from qw.client.search import Searches
+
+        return Searches(self._db)
 
     @property
     def tasks(self) -> Tasks:

@@ -78,6 +78,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "applied": _ADD,
         "schedule": _ALL,
         "schedule_fire": _CHANGE,
+        "bulk": _CHANGE,
     },
     Right.WORK: {
         "task": "insert, delete",
@@ -102,6 +103,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "measure": _CHANGE,
         "history": _ALL,
         "queue_sample": _ALL,
+        "bulk": "update (beat_at), delete",
         "outbox": _ALL,
         "wanted": _ALL,
         "relay": _ALL,

@@ -72,6 +72,9 @@ def _tag(route: Route) -> str:
 def _responses(route: Route, schemas: JsonObject) -> JsonObject:
     content: dict[str, Any] = {media: {"schema": _schema(out, schemas)} for media, out in _media(route)}
     responses: dict[str, Any] = {str(route.status): {"description": "Done", "content": content}}
+    for also, out in route.also.items():
+        shape = {"application/json": {"schema": _schema(out, schemas)}}
+        responses[str(also)] = {"description": "Done", "content": shape}
     for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.takes_body else ())}):
         error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
         if status == 503 and status in route.errors:  # a report of health is one when all is not well, too
@@ -93,7 +96,7 @@ def _path_parameters(route: Route) -> list[JsonObject]:
 def _path_schema(name: str) -> JsonObject:
     if name in ("id", "taskId"):
         return {"type": "string", "format": "uuid"}
-    if name == "worker":
+    if name in ("worker", "number"):
         return {"type": "string", "pattern": "^[0-9]{1,9}$"}
     if name == "name":
         return {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -116,6 +116,8 @@ Handler = Callable[[Request[Any, Any]], Awaitable[Any]]
 class Route:
     """``out``: what the answer looks like; ``body`` and ``query``: what is taken. ``role`` None: open to everyone.
 
+    ``also``: what it answers with other statuses that are no errors.
+
     ``errors`` are the statuses that it answers with beside those that every route has; ``verbose`` is what it answers
     instead of ``out``, as JSON, when asked to be verbose. ``keyed``: heeds ``Idempotency-Key``; ``waits``: also heeds
     ``Prefer: wait=N``; ``extra_seconds``: how much longer than others it may take anyway.
@@ -132,6 +134,7 @@ class Route:
     errors: tuple[int, ...] = ()
     media: str = "application/json"
     verbose: Any = None
+    also: Mapping[int, Any] = field(default_factory=dict, hash=False)
     keyed: bool = False
     waits: bool = False
     extra_seconds: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from qw.web.metrics import exposition
 if TYPE_CHECKING:
     from qw.web.route import Route
 
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3.0  # for the database to answer; then it counts as away
 
@@ -108,6 +111,7 @@ class Site:
         self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, settings, self.requests))
         self.glance = Fresh(client.health.glance)
+        self._background: set[asyncio.Task[Any]] = set()
         self._types: frozenset[str] = frozenset()
 
     async def caller(self, scope: Scope, role: Role) -> Caller:
@@ -160,6 +164,17 @@ class Site:
         finally:
             closing.cancel()
             working.cancel()
+
+    def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Go on with *work* after the answer; what it raises is logged."""
+        task = asyncio.create_task(work, name="http background")
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", extra={"error": str(error)})
 
     async def _look(self) -> Health:
         """A look that ends in time, whatever the database does; what is left of a late one is cleared away behind."""

@@ -17,7 +17,7 @@ from uuid import UUID
 from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, events, fires, history, queues, runs, tasks, workers
+from qw.store import applied, bulk, events, fires, history, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
@@ -91,6 +91,7 @@ class Pruner:
                 await self._one(conn, lambda: queues.prune_rates(conn, limit=batch)),
                 await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
                 await self._one(conn, lambda: history.prune(conn, more=more, limit=batch)),
+                await self._one(conn, lambda: bulk.prune(conn, age=unhappy, limit=batch)),
                 await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]
             await self._one(conn, lambda: workers.prune(conn, age=unhappy))

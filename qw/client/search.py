@@ -1,0 +1,194 @@
+"""`Client.search`: tasks by a search as people type it, and acts on everything that matches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from qw.client.connections import Namespace, check_limit
+from qw.client.tasks import COUNTED, Tasks, Total
+from qw.clock import clock
+from qw.core.errors import Invalid, NotFound, QwError, TimedOut
+from qw.core.search import Search, parse_search
+from qw.core.task import Status, Task
+from qw.store import bulk, search, tasks
+from qw.store.bulk import BulkState
+from qw.store.search import FIRST_ID
+from qw.store.tasks import LAST_ID, Filter
+
+FIND_SECONDS, COUNT_SECONDS = 3.0, 0.5
+BULK_SECONDS = 30.0  # for the next tasks of a bulk act
+BATCH = 500
+MOST_NEWER = 1000
+
+_APPLIES = {
+    "retry": (Status.FAILED,),
+    "cancel": (Status.PENDING, Status.RETRYING),
+    "requeue": (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
+    "compensate": (Status.COMPLETED,),
+}
+ACTIONS = tuple(_APPLIES)
+_GOOD = frozenset({"retried", "cancelled", "asked", "requeued", "compensating"})
+_WHY_NOT = {
+    "missing": "no longer there",
+    "key_taken": "another task holds its unique key",
+    "left_behind": "its run was retried in the meantime",
+    "was_requeued": "requeued before",
+    "was_compensated": "compensated before",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting:
+    """A bulk act as it was asked for: of what matches ``search``, or of ``ids``. ``running``: cancel what runs too."""
+
+    action: str
+    search: str | None = None
+    ids: Sequence[UUID] | None = None
+    running: bool = False
+    reason: str = ""
+
+    def check(self) -> None:
+        """Raise Invalid unless it can be meant."""
+        if self.action not in ACTIONS:
+            raise Invalid(f"{self.action[:60]!r} is not one of {', '.join(ACTIONS)}")
+        if (self.search is None) == (self.ids is None):
+            raise Invalid("give either q or ids")
+        if self.search is not None:
+            parse_search(self.search, clock.now())
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """Of the tasks that it applies to, where the search names none."""
+        return (*_APPLIES[self.action], *([Status.PROCESSING] if self.running else []))
+
+
+class Searches(Namespace):
+    async def find(self, text: str, *, limit: int = 100, before: UUID = LAST_ID) -> tuple[Search, list[Task]]:
+        """Matching tasks, newest first. Raise Invalid for a wrong search, TimedOut for one that takes too long."""
+        check_limit(limit, 1000)
+        wanted = parse_search(text, clock.now())
+        async with self._db.connection() as conn:
+            ids = await search.find(conn, wanted, limit=limit, before=before, seconds=FIND_SECONDS)
+            return wanted, await tasks.get(conn, ids)
+
+    async def newer(self, wanted: Search, after: UUID) -> int:
+        """How many matching tasks have a higher id, at most 1,000."""
+        async with self._db.connection() as conn:
+            return len(await search.find(conn, wanted, limit=MOST_NEWER, after=after, seconds=FIND_SECONDS))
+
+    async def count(self, wanted: Search) -> Total:
+        """How many tasks match: exact to 10,000, and exact for a single status and queue; else estimated."""
+        if wanted == Search(statuses=wanted.statuses[:1], queues=wanted.queues[:1]):
+            status = wanted.statuses[0] if wanted.statuses else None
+            queue = wanted.queues[0] if wanted.queues else None
+            return await Tasks(self._db).count(Filter(status=status, queue=queue))
+        async with self._db.connection() as conn:
+            try:
+                count = await search.count(conn, wanted, limit=COUNTED + 1, seconds=COUNT_SECONDS)
+                if count <= COUNTED:
+                    return Total(count=count)
+            except TimedOut:
+                count = 0
+            return Total(count=max(count, await search.estimate(conn, wanted)), is_estimate=True)
+
+    # -- acts on everything that matches
+
+    async def matched(self, acting: Acting) -> Total:
+        """How many tasks it would be done to."""
+        acting.check()
+        if acting.search is None:
+            return Total(count=len(set(acting.ids or ())))
+        return await self.count(parse_search(acting.search, clock.now()).of_statuses(acting.statuses))
+
+    async def start(self, acting: Acting, *, by: str) -> int:
+        """Note that the act begins; `act` does it. Return its number."""
+        total = await self.matched(acting)
+        async with self._db.operating() as conn:
+            return await bulk.start(
+                conn,
+                action=acting.action,
+                search=acting.search,
+                ids=acting.ids,
+                running=acting.running,
+                reason=acting.reason,
+                by=by,
+                matched=total.count,
+                is_estimate=total.is_estimate,
+            )
+
+    async def act(self, id: int, acting: Acting) -> BulkState:
+        """Do it in batches of 500, newest first, until nothing is left or somebody asked to stop.
+
+        What was enqueued after it began is left alone: it goes down from the newest id.
+        """
+        done, skipped, state, error = 0, Counter[str](), "done", None
+        try:
+            async for ids in self._batches(acting):
+                answers = await self._do(acting, ids)
+                done += sum(answer in _GOOD for answer in answers.values())
+                skipped.update(_why_not(answer) for answer in answers.values() if answer not in _GOOD)
+                async with self._db.operating() as conn:
+                    if await bulk.progress(conn, id, done=done, skipped=skipped):
+                        state = "stopped"
+                        break
+        except QwError as failure:
+            state, error = "failed", str(failure)
+        async with self._db.operating() as conn:
+            await bulk.finish(conn, id, state, error)
+        return await self.bulk(id)
+
+    async def bulk(self, id: int) -> BulkState:
+        """Raise NotFound."""
+        async with self._db.connection() as conn:
+            found = await bulk.find(conn, id=id)
+        if not found:
+            raise NotFound(f"there is no bulk act {id}")
+        return found[0]
+
+    async def bulks(self, *, limit: int = 100) -> list[BulkState]:
+        """The newest first."""
+        async with self._db.connection() as conn:
+            return await bulk.find(conn, limit=limit)
+
+    async def stop(self, id: int) -> None:
+        """Have an act stop after its present batch. Raise NotFound when it is not running."""
+        async with self._db.operating() as conn:
+            if not await bulk.stop(conn, id):
+                raise NotFound(f"bulk act {id} is not running")
+
+    async def _batches(self, acting: Acting) -> AsyncIterator[Sequence[UUID]]:
+        if acting.search is None:
+            ids = sorted(set(acting.ids or ()), reverse=True)
+            for start in range(0, len(ids), BATCH):
+                yield ids[start : start + BATCH]
+            return
+        wanted, before = parse_search(acting.search, clock.now()).of_statuses(acting.statuses), LAST_ID
+        while True:
+            async with self._db.connection() as conn:
+                found = await search.find(
+                    conn, wanted, limit=BATCH, before=before, after=FIRST_ID, seconds=BULK_SECONDS
+                )
+            if found:
+                yield found
+            if len(found) < BATCH:
+                return
+            before = found[-1]
+
+    async def _do(self, acting: Acting, ids: Sequence[UUID]) -> dict[UUID, str]:
+        act = Tasks(self._db)
+        match acting.action:
+            case "retry":
+                return await act.retry(ids)
+            case "cancel":
+                return await act.cancel(ids, running=acting.running, reason=acting.reason or "cancelled")
+            case "requeue":
+                return await act.requeue(ids)
+            case _:
+                return await act.compensate(ids, reason=acting.reason)
+
+
+def _why_not(answer: str) -> str:
+    return _WHY_NOT.get(answer) or answer.removeprefix("was_").removeprefix("is ").partition(";")[0]
