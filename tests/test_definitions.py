@@ -188,7 +188,7 @@ def test_keys_are_always_text() -> None:
         ("x: !mine {a: 1}\n", "f.yaml:1:4: the tag '!mine' is not read"),
         ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: the key 'a' stands twice in one object"),
         ("x: {a: 1, 'a': 2}\n", "f.yaml:1:11: the key 'a' stands twice"),
-        ("a: &a {x: 1}\nb:\n  <<: *a\n", "f.yaml:3:3: merge keys (<<) are not read; write the keys out"),
+        ("a: &a x\nb:\n  <<: *a\n", "f.yaml:4:1: the merge key << takes an object or a list of objects"),
         ("a: 1\n---\nb: 2\n", "f.yaml:2:1: a second document begins here"),
         ("a:\n\tb: 1\n", "f.yaml:2:1: a tab cannot indent; use spaces"),
         ("a: [1, 2\n", "f.yaml:2:1: not YAML: "),

@@ -12,6 +12,7 @@ from qw.core.errors import Invalid
 from qw.core.schedule import document
 from qw.core.workflow import _KEYS as WORKFLOW_KEYS
 from qw.core.workflow import step
+from qw.core.workflow.defaults import DEFAULT_KEYS
 from qw.core.workflow.foreach import FOREACH_KEYS
 from qw.core.workflow.retry_policy import POLICY_KEYS
 from qw.core.workflow.task_template import WORK_KEYS
@@ -19,6 +20,7 @@ from qw.definitions import commands, loads, remotes, webhooks
 from qw.definitions.schema import editor_line, schema
 from qw.definitions.source import read
 
+LATE_KEYS = {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params"}
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "workflows.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
 
@@ -32,8 +34,12 @@ def keys(name: str) -> set[str]:
     ("name", "known"),
     [
         ("workflow", WORKFLOW_KEYS),
-        ("step", {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS, "switch"}),
-        ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS}),
+        (
+            "step",
+            {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS, "template", "params", "switch"},
+        ),
+        ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params"}),
+        ("defaults", DEFAULT_KEYS),
         ("schedule", document._KEYS),
         ("command", commands._KEYS),
         ("webhook", webhooks._KEYS),

@@ -17,9 +17,12 @@ def hint(word: str, known: Iterable[str], faults: list[Fault]) -> str:
 
 
 def refuse_unknown(document: JsonObject, known: Iterable[str], path: str, what: str, faults: list[Fault]) -> None:
-    """One fault for each key of *document* that is not *known*. *what* names the thing: ``a step``."""
+    """One fault for each key of *document* that is not *known*. *what* names the thing: ``a step``.
+
+    Keys that begin with ``x-`` are their writer's own.
+    """
     for key in document:
-        if key not in known:
+        if key not in known and not key.startswith("x-"):
             message = f"{key[:60]!r} is not a key of {what}{hint(key, known, faults)}"
             faults.append(Fault(path=below(path, key), message=message))
 

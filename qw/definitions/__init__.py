@@ -20,9 +20,9 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.task.remote import Remote
 from qw.core.workflow import Workflow, lint, parse_workflow
 from qw.definitions.commands import parse_command
+from qw.definitions.expansion import SECTIONS, SHARED, Expanded, expand
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
-from qw.definitions.shared import share_secrets
 from qw.definitions.source import MAX_BYTES, YamlSource, read
 from qw.definitions.webhooks import parse_webhook
 
@@ -30,7 +30,8 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "owner", "secrets", "workflows", "schedules", "queues", "commands", "webhooks", "remote")
+_KEYS = ("version", "owner", "include", "defaults", *SHARED, *SECTIONS)
+MAX_FILES = 100  # of one set
 MAX_OWNER = 200
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
@@ -56,7 +57,24 @@ class Definitions:
 
 
 def load(path: Path | str) -> Definitions:
-    """The definitions in the file at *path*. Raise NotFound, or Invalid with every fault."""
+    """The definitions in the file at *path*, with those it includes. Raise NotFound, or Invalid with every fault."""
+    faults: list[Fault] = []
+    files = _Files(Path(path).parent, faults)
+    return _definitions(files.expanded(_read(path), Path(path)), faults)
+
+
+def loads(content: str, name: str = "<text>") -> Definitions:
+    """The definitions in *content*; *name* is what faults call it. Raise Invalid with every fault."""
+    faults: list[Fault] = []
+    source = read(content, name)
+
+    def refuse(name: str, path: str) -> None:
+        faults.append(Fault(path=source.where(path), message="only a file can include others"))
+
+    return _definitions(expand(source, refuse, faults), faults)
+
+
+def _read(path: Path | str) -> YamlSource:
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -67,17 +85,60 @@ def load(path: Path | str) -> Definitions:
     if len(content) > MAX_BYTES:
         raise Invalid(Fault(path=str(path), message=f"is longer than {MAX_BYTES:,} bytes"))
     try:
-        return loads(content.decode("utf-8-sig"), str(path))
+        return read(content.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
         raise Invalid(Fault(path=str(path), message=f"not UTF-8 at byte {error.start}")) from None
 
 
-def loads(content: str, name: str = "<text>") -> Definitions:
-    """The definitions in *content*; *name* is what faults call it. Raise Invalid with every fault."""
-    source = read(content, name)
-    faults: list[Fault] = []
-    document = _document(source, faults)
-    share_secrets(document, source, faults)
+class _Files:
+    """Reads files that include others: each once, and only from *folder* and below."""
+
+    def __init__(self, folder: Path, faults: list[Fault]) -> None:
+        self._folder = folder.resolve()
+        self._faults = faults
+        self._done: dict[Path, Expanded | None] = {}
+
+    def expanded(self, source: YamlSource, path: Path) -> Expanded:
+        self._done[path.resolve()] = None  # until it is done: a file that includes itself is refused
+        faults = self._faults
+
+        def included(name: str, at: str) -> Expanded | None:
+            try:
+                return self._included(path.parent / name, name)
+            except NotFound as error:
+                faults.append(Fault(path=source.where(at), message=str(error)))
+            except _NotIncluded as error:
+                faults.append(Fault(path=source.where(at), message=str(error)))
+            except Invalid as error:
+                faults.extend(error.faults)
+            return None
+
+        whole = self._done[path.resolve()] = expand(source, included, faults)
+        return whole
+
+    def _included(self, path: Path, name: str) -> Expanded:
+        real = path.resolve()
+        if not real.is_relative_to(self._folder):
+            raise _NotIncluded(f"{name[:200]!r} is not in {self._folder} or below, where the first file is")
+        if real in self._done:
+            done = self._done[real]
+            if done is None:
+                raise _NotIncluded(f"{name[:200]!r} includes this file, directly or through others")
+            return done
+        if len(self._done) >= MAX_FILES:
+            raise _NotIncluded(f"more than {MAX_FILES} files")
+        source = _read(path)
+        _document(source, source.value, self._faults)
+        return self.expanded(source, path)
+
+
+class _NotIncluded(Exception):
+    pass
+
+
+def _definitions(whole: Expanded, faults: list[Fault]) -> Definitions:
+    source = whole.source
+    document = _document(source, whole.document, faults)
     workflows = _each(document, "workflows", parse_workflow, source, faults)
     definitions = Definitions(
         workflows=workflows,
@@ -86,18 +147,19 @@ def loads(content: str, name: str = "<text>") -> Definitions:
         commands=_each(document, "commands", parse_command, source, faults),
         webhooks=_each(document, "webhooks", parse_webhook, source, faults),
         remotes=_each(document, "remote", parse_remote, source, faults),
-        source=name,
+        source=source.name,
         owner=_owner(document, source, faults),
         document=document,
         warnings=tuple(sorted(_warnings(workflows, source), key=_line)),
     )
     if faults:
-        raise Invalid(*sorted(faults, key=_line))
+        raise Invalid(*sorted(dict.fromkeys(faults), key=_line))
     return definitions
 
 
-def _document(source: YamlSource, faults: list[Fault]) -> JsonObject:
-    if not isinstance(source.value, dict):
+def _document(source: YamlSource, document: Json, faults: list[Fault]) -> JsonObject:
+    """*document*, checked by what the file itself says."""
+    if not isinstance(source.value, dict) or not isinstance(document, dict):
         message = f"must hold version: 1 and workflows:, schedules: or commands:, not {kind(source.value)}"
         faults.append(Fault(path=source.where(""), message=message))
         return {}
@@ -106,7 +168,7 @@ def _document(source: YamlSource, faults: list[Fault]) -> JsonObject:
     if source.value.get("version", 1) != 1:
         found.append(Fault(path="version", message="this qw reads version 1"))
     faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
-    return source.value
+    return document
 
 
 def _owner(document: JsonObject, source: YamlSource, faults: list[Fault]) -> str | None:

@@ -12,6 +12,7 @@ from qw.core.task.command import SHELLS, Form
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import MAX_STEPS
 from qw.core.workflow.concurrency import OnLimit
+from qw.core.workflow.defaults import DEFAULT_KEYS
 from qw.core.workflow.foreach import MAX_ITEMS
 from qw.core.workflow.inputs import TYPES
 from qw.core.workflow.join import RunIf
@@ -46,6 +47,11 @@ def schema() -> JsonObject:
                     "Owner: the name of this set of files",
                     {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
                 ),
+                "include": _about(
+                    "Files whose definitions belong to this set, in this directory or below", {"$ref": "#/$defs/names"}
+                ),
+                "defaults": _about("Defaults of the steps in this file", {"$ref": "#/$defs/defaults"}),
+                "templates": _about("Steps with parameters, by name", _named({"$ref": "#/$defs/template"})),
                 "secrets": _about("Secrets of the workflows in this file", {"$ref": "#/$defs/secrets"}),
                 "workflows": _named({"$ref": "#/$defs/workflow"}),
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
@@ -67,6 +73,8 @@ def schema() -> JsonObject:
             "input": _input(),
             "concurrency": _concurrency(),
             "secrets": _secrets(),
+            "defaults": _defaults(),
+            "template": _template(),
             "workflow": _workflow(),
             "schedule": _schedule(),
             "queue": _queue(),
@@ -84,6 +92,7 @@ def _workflow() -> JsonObject:
             "description": _TEXT,
             "input": _about("Inputs of a run, by name", _named({"$ref": "#/$defs/input"}, nullable=True)),
             "secrets": _about("Secrets of the steps, by name", {"$ref": "#/$defs/secrets"}),
+            "defaults": _about("Defaults of the steps", {"$ref": "#/$defs/defaults"}),
             "outputs": _about("Outputs of a run, by name: expressions over its steps", _OBJECT),
             "timeout": _duration("Maximum duration of a run"),
             "concurrency": {"$ref": "#/$defs/concurrency"},
@@ -126,6 +135,8 @@ def _shared() -> JsonObject:
         "when": condition,
         "retry": {"$ref": "#/$defs/retry"},
         "timeout": _duration("Maximum duration of an attempt, or of a wait"),
+        "template": _about("Name of the template that this step is made from", _TEXT),
+        "params": _about("Values of the parameters of the template", {"type": ["object", "null"]}),
         "queue": _TEXT,
         "priority": _about("Priority from 0 to 9; lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
     }
@@ -140,25 +151,26 @@ def _shell() -> JsonObject:
 
 
 def _step() -> JsonObject:
+    return _closed(_step_keys(), required=["id"])
+
+
+def _step_keys() -> JsonObject:
     needs: JsonObject = {"$ref": "#/$defs/names"}
-    return _closed(
-        {
-            **_shared(),
-            "needs": needs,
-            "depends": needs,
-            "run_if": _about("Outcome of the needed steps for which this step starts", {"enum": [*RunIf, None]}),
-            "switch": _switch(),
-            "continue_on_error": _about(
-                "If the step fails (with one of these kinds of errors), the run continues as if it had not",
-                {"type": ["boolean", "array"], "items": _TEXT, "minItems": 1},
-            ),
-            "compensate": _about("Undoes the step if the run fails later", {"$ref": "#/$defs/compensation"}),
-            "foreach": _about("Run the step once for each item of this list", {"type": ["array", "string", "null"]}),
-            "matrix": _matrix(),
-            "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
-        },
-        required=["id"],
-    )
+    return {
+        **_shared(),
+        "needs": needs,
+        "depends": needs,
+        "run_if": _about("Outcome of the needed steps for which this step starts", {"enum": [*RunIf, None]}),
+        "switch": _switch(),
+        "continue_on_error": _about(
+            "If the step fails (with one of these kinds of errors), the run continues as if it had not",
+            {"type": ["boolean", "array"], "items": _TEXT, "minItems": 1},
+        ),
+        "compensate": _about("Undoes the step if the run fails later", {"$ref": "#/$defs/compensation"}),
+        "foreach": _about("Run the step once for each item of this list", {"type": ["array", "string", "null"]}),
+        "matrix": _matrix(),
+        "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
+    }
 
 
 def _switch() -> JsonObject:
@@ -229,6 +241,17 @@ def _retry() -> JsonObject:
 def _input() -> JsonObject:
     type_: JsonObject = {"enum": list(TYPES)}
     return {"anyOf": [type_, _closed({"type": type_, "default": _ANYTHING, "description": _TEXT})]}
+
+
+def _defaults() -> JsonObject:
+    shared = _shared()
+    return _closed({key: shared[key] for key in DEFAULT_KEYS}, nullable=True)
+
+
+def _template() -> JsonObject:
+    step = _step_keys()
+    del step["id"], step["template"]
+    return _closed({**step, "params": _about("Parameters of the template", _named({"$ref": "#/$defs/input"}))})
 
 
 def _secrets() -> JsonObject:
@@ -366,6 +389,7 @@ def _closed(properties: JsonObject, *, required: Iterable[str] = (), nullable: b
     return {
         "type": kinds,
         "properties": properties,
+        "patternProperties": {"^x-": {}},
         "additionalProperties": False,
         **({"required": list(required)} if required else {}),
     }

@@ -72,7 +72,10 @@ def read(content: str, name: str) -> YamlSource:
         builder.refuse(f"not YAML: {' '.join(str(error).split())}", None)
     if builder.faults:
         raise Invalid(*builder.faults)
-    return YamlSource(name=name, value=builder.root, places=builder.places)
+    source = YamlSource(name=name, value=builder.root, places=builder.places)
+    for path, written in builder.links.items():
+        source.link(path, written)
+    return source
 
 
 class _Stop(Exception):
@@ -92,13 +95,18 @@ def _is_tab(content: str, mark: yaml.Mark) -> bool:
 
 @dataclass(kw_only=True)
 class _Open:
-    """A mapping or list that is being read. ``size`` counts the values in it, with those that aliases repeat."""
+    """A mapping or list that is being read. ``size`` counts the values in it, with those that aliases repeat.
+
+    ``merged``: what stands behind ``<<``, while ``is_merge`` is that key's value next.
+    """
 
     value: JsonObject | list[Json]
     path: str
     anchor: str | None
     key: str | None = None
     size: int = 1
+    is_merge: bool = False
+    merged: Json = None
 
 
 class _Builder:
@@ -108,9 +116,10 @@ class _Builder:
         self.name = name
         self.root: Json = None
         self.places: dict[str, tuple[int, int]] = {}
+        self.links: dict[str, str] = {}  # from where an alias or a merge key stands to what it repeats
         self.faults: list[Fault] = []
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Json, int]] = {}
+        self._anchors: dict[str, tuple[Json, int, str]] = {}
         self._aliased = 0
         self._documents = 0
 
@@ -127,8 +136,7 @@ class _Builder:
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                 self._begin(event)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                done = self._open.pop()
-                self._add(done.value, done.size, done.anchor)
+                self._end(event)
             case yaml.ScalarEvent():
                 self._scalar(event)
             case yaml.AliasEvent():
@@ -150,14 +158,16 @@ class _Builder:
         if self._wants_key():
             self._key(event)
             return
-        self._path(event)
+        path = self._path(event)
         value = _plain(event.value) if event.implicit[0] else event.value
-        self._add(value, 1, event.anchor)
+        self._add(value, 1, event.anchor, path)
 
     def _key(self, event: Any) -> None:
         within, key = self._open[-1], event.value
         if key == "<<" and event.implicit[0]:
-            self.refuse("merge keys (<<) are not read; write the keys out", event.start_mark)
+            if within.is_merge or within.merged is not None:
+                self.refuse("the merge key << stands twice in one object; give it a list", event.start_mark)
+            within.is_merge = True
         elif key in within.value:
             self.refuse(f"the key {key[:60]!r} stands twice in one object", event.start_mark)
         within.key = key
@@ -168,14 +178,37 @@ class _Builder:
             self.refuse("an alias cannot be a key", event.start_mark)
             self._open[-1].key = ""
             return
-        self._path(event)
+        path = self._path(event)
         if event.anchor not in self._anchors:
             self.refuse(f"there is no anchor {event.anchor[:60]!r} before this", event.start_mark)
-        value, size = self._anchors.get(event.anchor, (None, 1))
+        value, size, written = self._anchors.get(event.anchor, (None, 1, path))
+        if len(path) < MAX_PATH and written != path:
+            self.links[path] = written
         self._aliased += size
         if self._aliased > MAX_ALIASED:
             raise _Stop(f"aliases repeat more than {MAX_ALIASED:,} values", event.start_mark)
-        self._add(value, size, None)
+        self._add(value, size, None, path)
+
+    def _end(self, event: Any) -> None:
+        done = self._open.pop()
+        if isinstance(done.value, dict) and done.merged is not None:
+            self._merge(done.value, done, event)
+        self._add(done.value, done.size, done.anchor, done.path)
+
+    def _merge(self, value: JsonObject, done: _Open, event: Any) -> None:
+        """Add what ``<<`` names to *value*. Its own keys stay; the first of several objects goes before the next."""
+        path = f"{done.path}.<<" if done.path else "<<"
+        several = done.merged if isinstance(done.merged, list) else None
+        for n, merged in enumerate([done.merged] if several is None else several):
+            if not isinstance(merged, dict):
+                self.refuse("the merge key << takes an object or a list of objects", event.start_mark)
+                continue
+            base = path if several is None else f"{path}[{n}]"
+            for key in merged.keys() - value.keys():
+                place = f"{done.path}.{key}" if done.path else key
+                if len(place) < MAX_PATH:
+                    self.links[place] = f"{base}.{key}"
+            value.update({key: one for key, one in merged.items() if key not in value})
 
     def _check_tag(self, event: Any) -> None:
         if event.tag is not None:
@@ -200,9 +233,9 @@ class _Builder:
         if len(path) < MAX_PATH:
             self.places.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
 
-    def _add(self, value: Json, size: int, anchor: str | None) -> None:
+    def _add(self, value: Json, size: int, anchor: str | None, path: str) -> None:
         if anchor:
-            self._anchors[anchor] = (value, size)
+            self._anchors[anchor] = (value, size, path)
         if not self._open:
             self.root = value
             return
@@ -210,6 +243,8 @@ class _Builder:
         within.size += size
         if isinstance(within.value, list):
             within.value.append(value)
+        elif within.is_merge:
+            within.merged, within.is_merge, within.key = value, False, None
         else:
             within.value[within.key or ""] = value
             within.key = None

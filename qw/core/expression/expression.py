@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -137,6 +137,19 @@ class Condition:
 
     def inputs(self) -> set[str]:
         return set(self.expression.inputs)
+
+
+def rewritten(value: str, expression: Callable[[str], str]) -> str:
+    """*value* with each ``${{ … }}`` replaced by what *expression* makes of its source.
+
+    Raise ExpressionError for one without an end.
+    """
+    pieces, start = [], 0
+    while (opening := value.find("${{", start)) >= 0:
+        end = _closing(value, opening + 3)
+        pieces += [value[start:opening], expression(value[opening + 3 : end].strip())]
+        start = end + 2
+    return "".join([*pieces, value[start:]])
 
 
 def has_expression(value: Json) -> bool:

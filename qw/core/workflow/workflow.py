@@ -19,6 +19,7 @@ from qw.core.parsing import hint, mapping, refuse_unknown, string
 from qw.core.task.payload import Json, JsonObject, storable_faults
 from qw.core.workflow.branches import exclusive_needs
 from qw.core.workflow.concurrency import Concurrency, parse_concurrency
+from qw.core.workflow.defaults import parse_defaults, with_defaults
 from qw.core.workflow.graph import cycle, order, uncovered
 from qw.core.workflow.inputs import Input, check_given, parse_inputs
 from qw.core.workflow.join import RunIf
@@ -33,7 +34,18 @@ MAX_STEPS = 1000
 _MAX_FAULTS = 100
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEYS = ("description", "input", "secrets", "outputs", "timeout", "concurrency", "steps", "on_failure", "finally")
+_KEYS = (
+    "description",
+    "input",
+    "secrets",
+    "defaults",
+    "outputs",
+    "timeout",
+    "concurrency",
+    "steps",
+    "on_failure",
+    "finally",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +148,10 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         return None
     description = string(document, "description", "", faults)
     inputs = {} if "initialTask" in document else parse_inputs(document.get("input"), faults)
-    placed = _steps(document, faults)
-    late = _late_steps(document, "on_failure", faults)
-    finally_steps = _late_steps(document, "finally", faults)
+    defaults = parse_defaults(document, faults)
+    placed = _steps(document, defaults, faults)
+    late = _late_steps(document, "on_failure", defaults, faults)
+    finally_steps = _late_steps(document, "finally", defaults, faults)
     outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
     timeout = duration(document, "timeout", "", faults)
     if timeout == timedelta(0):
@@ -177,7 +190,7 @@ def _unstorable(document: JsonObject) -> Iterator[Fault]:
         yield Fault(path=fault.path.removeprefix("."), message=fault.message)
 
 
-def _steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
+def _steps(document: JsonObject, defaults: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
     if "initialTask" in document:
         documents: list[tuple[str, Json]] = [*chain(document, faults)]
     else:
@@ -185,13 +198,13 @@ def _steps(document: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
         documents = _listed(document, "steps", faults)
         if not documents and not faults:
             faults.append(Fault(path="", message="a workflow requires at least one step under steps:"))
-    parsed = [(path, parse_step(step, path, faults)) for path, step in documents]
+    parsed = [(path, parse_step(with_defaults(step, defaults), path, faults)) for path, step in documents]
     return [(path, step) for path, step in parsed if step is not None]
 
 
-def _late_steps(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[str, Step]]:
+def _late_steps(document: JsonObject, key: str, defaults: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
     documents = _listed(document, key, faults)
-    parsed = [(path, parse_step(step, path, faults, late=key)) for path, step in documents]
+    parsed = [(path, parse_step(with_defaults(step, defaults), path, faults, late=key)) for path, step in documents]
     return [(path, step) for path, step in parsed if step is not None]
 
 

@@ -1,0 +1,56 @@
+"""``defaults:``: what the steps of a workflow say unless they say it themselves."""
+
+from __future__ import annotations
+
+from qw.core.errors import Fault
+from qw.core.parsing import mapping, refuse_unknown
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.step import parse_step
+from qw.core.workflow.step_kinds import KINDS
+
+DEFAULT_KEYS = ("retry", "timeout", "shell", "env", "cwd", "queue")
+_MERGED = ("retry", "env")  # objects of which a step may change single keys
+
+_RUN_KEYS = ("shell", "env", "cwd")  # of steps with ``run:`` only
+_NOT_OF_COMPENSATION = ("queue",)
+
+
+def parse_defaults(document: JsonObject, faults: list[Fault]) -> JsonObject:
+    """What ``defaults:`` says; empty where that is wrong, which goes to *faults*."""
+    defaults = mapping(document, "defaults", "", faults)
+    found: list[Fault] = []
+    refuse_unknown(defaults, DEFAULT_KEYS, "defaults", "defaults", found)
+    known = {key: value for key, value in defaults.items() if key in DEFAULT_KEYS}
+    parse_step({"id": "step", "run": "true", **known}, "defaults", found)
+    faults += found
+    return {} if found else known
+
+
+def with_defaults(step: Json, defaults: JsonObject) -> Json:
+    """The document of a step, or of a compensation, with what it leaves to *defaults*."""
+    if not isinstance(step, dict) or not defaults or not _is_task(step):
+        return step
+    meant = {key: value for key, value in defaults.items() if _applies(key, step)}
+    changed = {key: merged(key, value, step.get(key)) for key, value in meant.items()}
+    undo = step.get("compensate")
+    if isinstance(undo, dict):
+        others = {key: value for key, value in defaults.items() if key not in _NOT_OF_COMPENSATION}
+        changed["compensate"] = with_defaults(undo, others)
+    return {**step, **changed}
+
+
+def _is_task(step: JsonObject) -> bool:
+    return "switch" not in step and str(step.get("type")) not in KINDS
+
+
+def _applies(key: str, step: JsonObject) -> bool:
+    if key in _RUN_KEYS and "run" not in step:
+        return False
+    return not (key == "shell" and str(step["run"]).startswith("#!"))
+
+
+def merged(key: str, default: Json, own: Json) -> Json:
+    """The value of *key* where *default* is meant and *own* is said: of some objects, both."""
+    if key in _MERGED and isinstance(default, dict) and isinstance(own, dict):
+        return {**default, **own}
+    return default if own is None else own

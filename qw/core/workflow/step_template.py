@@ -1,0 +1,154 @@
+"""Step templates: steps with parameters, written once under ``templates:`` and put in by ``template:`` and ``params:``.
+
+They are gone once a file is read: what is stored has the steps as they came out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from qw.core.errors import Fault
+from qw.core.expression import ExpressionError, has_expression
+from qw.core.expression.evaluation import kind, text
+from qw.core.expression.expression import rewritten
+from qw.core.parsing import below, hint
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.inputs import TYPES, Input, parse_inputs
+
+MERGED = ("env", "with", "retry")  # objects of which a step may change single keys of its template
+
+_BARE = ("if", "when", "until", "while")  # keys whose text is an expression without ${{ }}
+_ALONE = re.compile(r"params\.([A-Za-z_]\w*)")
+_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.([A-Za-z_]\w*)""")
+_OWN_KEYS = ("id", "template", "params")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTemplate:
+    """``step`` is the document of a step without its id; ``params`` are declared as the inputs of a workflow are."""
+
+    name: str
+    params: Mapping[str, Input]
+    step: JsonObject
+
+
+def parse_template(name: str, document: Json, faults: list[Fault]) -> StepTemplate | None:
+    """The template in *document*. What is wrong goes to *faults*, with paths inside it."""
+    if not isinstance(document, dict):
+        faults.append(
+            Fault(path="", message=f"a template must be an object with the keys of a step, not {kind(document)}")
+        )
+        return None
+    found: list[Fault] = []
+    params = parse_inputs(document.get("params"), found)
+    faults += [Fault(path=fault.path.replace("input", "params", 1), message=fault.message) for fault in found]
+    for key in ("id", "template"):
+        if key in document:
+            faults.append(Fault(path=key, message=f"{key!r} belongs to the step that uses the template"))
+    step = {key: value for key, value in document.items() if key not in _OWN_KEYS}
+    _Filling(dict.fromkeys(params), faults, declared=params).fill(step, "")
+    return StepTemplate(name=name, params=params, step=step)
+
+
+def from_template(template: StepTemplate, step: JsonObject, faults: list[Fault]) -> JsonObject:
+    """The document that *step*, which names *template*, stands for. Its own keys go before those of the template.
+
+    What is wrong goes to *faults*, with paths inside the step; then the step is as good as it can be.
+    """
+    given = step.get("params") or {}
+    if not isinstance(given, dict):
+        faults.append(Fault(path="params", message=f"must be an object, not {kind(given)}"))
+        given = {}
+    values = {name: given.get(name, one.default) for name, one in template.params.items()}
+    faults += _wrong(template, given)
+    made = _Filling(values, faults).fill(template.step, "")
+    assert isinstance(made, dict)
+    own = {key: value for key, value in step.items() if key not in ("template", "params")}
+    for key in MERGED:
+        if isinstance(base := made.get(key), dict) and isinstance(more := own.get(key), dict):
+            own[key] = {**base, **more}
+    return {**own, **{key: value for key, value in made.items() if key not in own}}
+
+
+def _wrong(template: StepTemplate, given: JsonObject) -> Iterator[Fault]:
+    for name in given:
+        if name not in template.params:
+            known = ", ".join(template.params) or "none"
+            message = f"is not a parameter of the template {template.name}; there are: {known}"
+            yield Fault(path=f"params.{name[:60]}", message=f"{message}{hint(name, template.params, [])}")
+    for name, one in template.params.items():
+        words, is_right = TYPES[one.type]
+        if name not in given and one.required:
+            yield Fault(path="template", message=f"needs params.{name}: {words}")
+        elif name in given and not has_expression(given[name]) and not is_right(given[name]):
+            yield Fault(path=f"params.{name}", message=f"must be {words}, not {kind(given[name])}")
+
+
+def _lone(value: str) -> str:
+    """The source of the expression that *value* is, empty when it is more than that."""
+    sources: list[str] = []
+
+    def keep(source: str) -> str:
+        sources.append(source)
+        return ""
+
+    return sources[0] if not rewritten(value, keep).strip() and len(sources) == 1 else ""
+
+
+class _Filling:
+    """Puts *values* in the place of ``params.NAME``. With *declared*, other names are faults."""
+
+    def __init__(self, values: JsonObject, faults: list[Fault], declared: Iterable[str] | None = None) -> None:
+        self._values = values
+        self._faults = faults
+        self._declared = declared
+
+    def fill(self, value: Json, path: str) -> Json:
+        if isinstance(value, dict):
+            return {key: self._keyed(key, one, below(path, key)) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.fill(one, f"{path}[{n}]") for n, one in enumerate(value)]
+        return self._text(value, path) if isinstance(value, str) and "${{" in value else value
+
+    def _keyed(self, key: str, value: Json, path: str) -> Json:
+        if key in _BARE and isinstance(value, str) and "${{" not in value:
+            return self._expression(value, path)
+        return self.fill(value, path)
+
+    def _text(self, value: str, path: str) -> Json:
+        whole = re.fullmatch(r"\$\{\{\s*params\.([A-Za-z_]\w*)\s*\}\}", value)
+        if whole and whole[1] in self._values:
+            return self._values[whole[1]]
+
+        def piece(source: str) -> str:
+            alone = _ALONE.fullmatch(source)
+            if alone and alone[1] in self._values:
+                return text(self._values[alone[1]])
+            return f"${{{{ {self._expression(source, path)} }}}}"
+
+        try:
+            return rewritten(value, piece)
+        except ExpressionError:
+            return value  # which is told where the step is read
+
+    def _expression(self, source: str, path: str) -> str:
+        return _TOKEN.sub(lambda token: self._operand(token, path), source)
+
+    def _operand(self, token: re.Match[str], path: str) -> str:
+        name = token[1]
+        if name and name not in self._values and self._declared is not None:
+            message = f"uses params.{name[:60]}, which is not under params:{hint(name, self._declared, self._faults)}"
+            self._faults.append(Fault(path=path, message=message))
+        if not name or name not in self._values:
+            return token[0]
+        value = self._values[name]
+        if not has_expression(value):
+            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and (source := _lone(value)):
+            return f"({source})"
+        message = f"params.{name} is more than one expression here and cannot be part of a larger one"
+        self._faults.append(Fault(path=f"params.{name}", message=message))
+        return "null"
