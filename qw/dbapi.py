@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from qw import telemetry
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
 from qw.core.task.payload import JsonObject
 from qw.ids import new_id
@@ -81,6 +82,13 @@ def enqueue(
         headers=headers,
     )
     check_new(task)
+    if not telemetry.is_active():
+        return _enqueue(conn, task, id, on_conflict)
+    with telemetry.enqueuing(task) as traced:
+        return _enqueue(conn, traced, id, on_conflict)
+
+
+def _enqueue(conn: Connection, task: NewTask, id: UUID | None, on_conflict: str) -> UUID:
     cursor = conn.cursor()
     try:
         cursor.execute(_ENQUEUE, _parameters(task, id, on_conflict))

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from uuid import UUID
 
+from qw import telemetry
 from qw.client.coalesce import Coalescer
 from qw.client.connections import Connections
 from qw.client.waiting import Wait
@@ -151,6 +152,12 @@ class Client:
     ) -> Enqueued:
         """Enqueue a `NewTask`; see `enqueue`."""
         check_new(task)
+        if not telemetry.is_active():
+            return await self._enqueue_task(task, on_conflict, conn)
+        with telemetry.enqueuing(task) as traced:
+            return await self._enqueue_task(traced, on_conflict, conn)
+
+    async def _enqueue_task(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
         if task.unique_key or task.idempotency_key:
             return await self._enqueue_keyed(task, on_conflict, conn)
         if conn is None:
@@ -172,6 +179,10 @@ class Client:
         Tasks with a unique or idempotency key are stored one by one; a task whose key is taken is skipped.
         Raise Invalid for a task that cannot be stored; earlier batches stay committed.
         """
+        with telemetry.enqueuing_many(new) as traced:
+            return await self._enqueue_batches(traced)
+
+    async def _enqueue_batches(self, new: Iterable[NewTask]) -> int:
         count = 0
         batch: list[NewTask] = []
         for task in new:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import qw
+from qw import telemetry
 from qw.core.errors import Misconfigured, QwError, guess
 from qw.handlers import Handlers
 
@@ -48,7 +49,7 @@ def load_app(name: str) -> Handlers:
 
 @asynccontextmanager
 async def opened(app: Handlers) -> AsyncIterator[None]:
-    """Have the lifespans of *app* open. Raise Misconfigured for what their code raises at the start."""
+    """Have the lifespans of *app* open, and its attempts traced. Raise Misconfigured for what they raise at the start."""
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(app.opened())
@@ -56,6 +57,8 @@ async def opened(app: Handlers) -> AsyncIterator[None]:
             raise  # the database may be there in a moment
         except Exception as error:
             raise Misconfigured(f"--app: the lifespan failed: {_told(error, '')}") from error
+        if telemetry.is_active():  # the lifespan may have set it up
+            app.middleware(telemetry.process)
         yield
 
 

@@ -36,6 +36,7 @@ class RecordingContext:
         state: Any,
     ) -> None:
         self.type = type
+        self.queue = "default"
         self.payload = payload
         self.attempt = attempt
         self.task_id = task_id

@@ -21,6 +21,7 @@ from qw._version import __version__
 from qw.config import Settings
 from qw.core.errors import TimedOut
 from qw.core.task import Lane, Task
+from qw.daemon.app import opened
 from qw.daemon.handlers import built_in
 from qw.daemon.registration import offer_schedules, offer_types
 from qw.handlers import HandlerKind, Handlers
@@ -210,7 +211,7 @@ class ManualWorker:
         handlers, close = built_in(settings, {}, pool, {}, ArtifactFolders(output / "artifacts"))
         self._stack.push_async_callback(close)
         handlers.include(self._handlers)
-        await self._stack.enter_async_context(handlers.opened())
+        await self._stack.enter_async_context(opened(handlers))
         with connect_blocking(self.url, name="qw testing") as conn:
             self._number = _register(conn, handlers)
         async with pool.connection() as conn:

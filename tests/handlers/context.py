@@ -28,6 +28,7 @@ class MemoryContext:
     """One task, for as many attempts as it is passed to: ``checkpoints`` outlive a failed call."""
 
     type: str = "noop"
+    queue: str = "default"
     payload: JsonObject = field(default_factory=dict)
     task_id: UUID = field(default_factory=new_id)
     attempt: int = 1

@@ -91,6 +91,10 @@ class AttemptContext:
         return self._claim.type
 
     @property
+    def queue(self) -> str:
+        return self._claim.queue
+
+    @property
     def payload(self) -> JsonObject:
         return self._claim.payload
 

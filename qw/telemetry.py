@@ -1,0 +1,172 @@
+"""Spans of OpenTelemetry, where a program uses it: enqueueing, processing, and the steps of a handler.
+
+Only the API is used (extra ``otel``), and only when the program itself has imported it and set a tracer provider:
+otherwise nothing is imported and nothing is done. The context of a trace goes with the task as the header
+``traceparent``. Names and attributes follow the semantic conventions for messaging.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qw._version import __version__
+from qw.core.task import NewTask
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context as TraceContext
+    from opentelemetry.trace import Link, Span, Tracer
+    from opentelemetry.util.types import AttributeValue
+
+T = TypeVar("T")
+
+SYSTEM = "qw"
+
+
+def is_active() -> bool:
+    """Whether this program has set up OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@contextmanager
+def enqueuing(task: NewTask) -> Iterator[NewTask]:
+    """*task* with the context of a new span in its headers; the span lasts as long as this."""
+    attributes: dict[str, AttributeValue] = {"messaging.message.id": str(task.id), "qw.task.type": task.type}
+    with _producing(task.queue, attributes):
+        yield _with_context(task)
+
+
+@contextmanager
+def enqueuing_many(tasks: Iterable[NewTask]) -> Iterator[Iterable[NewTask]]:
+    """The same for many tasks, with one span; *tasks* themselves if this is not active."""
+    if not is_active():
+        yield tasks
+        return
+    with _producing(None, {}) as span:
+        count = 0
+
+        def counted() -> Iterator[NewTask]:
+            nonlocal count
+            for task in tasks:
+                count += 1
+                yield _with_context(task)
+
+        yield counted()
+        span.set_attribute("messaging.batch.message_count", count)
+
+
+async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
+    """A middleware: the span of an attempt, linked to that of the enqueue and in the same trace.
+
+    The attempts of a run without such a context are one trace too, whose id is that of the run.
+    """
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+
+    from qw.core.task.handler_api import Snooze
+
+    parent, links = _origin(context)
+    attributes = _attributes("process", "process", context.queue) | {
+        "messaging.message.id": str(context.task_id),
+        "qw.task.type": context.type,
+        "qw.task.attempt": context.attempt,
+    }
+    if context.run_id is not None:
+        attributes |= {"qw.run.id": str(context.run_id), "qw.step.id": context.step_id or ""}
+    with _tracer().start_as_current_span(
+        f"process {context.queue}",
+        context=parent,
+        kind=SpanKind.CONSUMER,
+        attributes=attributes,
+        links=links,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            return await call_next(TracedContext(context))
+        except Snooze as snooze:
+            span.set_attribute("qw.task.snoozed", snooze.reason)
+            raise
+        except BaseException as error:
+            span.record_exception(error)
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.set_status(Status(StatusCode.ERROR, str(error) or None))
+            raise
+
+
+class TracedContext:
+    """The context of an attempt, whose steps have spans when their function runs."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def step(self, name: str, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        @functools.wraps(fn)
+        async def traced(*args: Any, **kwargs: Any) -> Any:
+            with _tracer().start_as_current_span(f"step {name}", attributes={"qw.step.name": name}):
+                return await fn(*args, **kwargs)
+
+        return await self._context.step(name, traced, *args, **kwargs)
+
+
+def _producing(queue: str | None, attributes: dict[str, AttributeValue]) -> AbstractContextManager[Span]:
+    from opentelemetry.trace import SpanKind
+
+    return _tracer().start_as_current_span(
+        f"enqueue {queue}" if queue else "enqueue",
+        kind=SpanKind.PRODUCER,
+        attributes=_attributes("enqueue", "send", queue) | attributes,
+    )
+
+
+def _attributes(name: str, kind: str, queue: str | None) -> dict[str, AttributeValue]:
+    found: dict[str, AttributeValue] = {
+        "messaging.system": SYSTEM,
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+    }
+    return found | ({"messaging.destination.name": queue} if queue else {})
+
+
+def _with_context(task: NewTask) -> NewTask:
+    from opentelemetry.propagate import inject
+
+    headers = dict(task.headers or {})
+    if "traceparent" not in headers:  # whoever set one knows better
+        inject(headers)
+    return replace(task, headers=headers) if headers else task
+
+
+def _origin(context: Any) -> tuple[TraceContext | None, list[Link]]:
+    """The context of the enqueue, and links to its span; that of the run if there is none."""
+    from opentelemetry.propagate import extract
+    from opentelemetry.trace import (
+        Link,
+        NonRecordingSpan,
+        SpanContext,
+        TraceFlags,
+        get_current_span,
+        set_span_in_context,
+    )
+
+    if "traceparent" in context.headers:
+        parent = extract(context.headers)
+        return parent, [Link(get_current_span(parent).get_span_context())]
+    if context.run_id is None:
+        return None, []
+    run = context.run_id.int
+    of_run = SpanContext(run, run & (2**64 - 1), is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return set_span_in_context(NonRecordingSpan(of_run)), []
+
+
+def _tracer() -> Tracer:
+    from opentelemetry.trace import get_tracer
+
+    return get_tracer("qw", __version__)
