@@ -71,6 +71,7 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     **dict.fromkeys(("add", "push", "submit"), "enqueue"),
     "exec": "run",
     "work": "daemon",
+    "run-once": "daemon --drain",
     "server": "api",
     "serve": "api",
     **dict.fromkeys(("install", "systemd"), "service install"),

@@ -49,7 +49,7 @@ def load_app(name: str) -> Handlers:
 
 @asynccontextmanager
 async def opened(app: Handlers) -> AsyncIterator[None]:
-    """Have the lifespans of *app* open, and its attempts traced. Raise Misconfigured for what they raise at the start."""
+    """Have the lifespans of *app* open, and its attempts traced. Raise Misconfigured for what they raise."""
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(app.opened())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.core.errors import Invalid
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -44,6 +45,9 @@ def daemon(
         int, typer.Option(min=1, max=256, help="Number of worker processes, each with its own slots.")
     ] = 1,
     drain: Annotated[bool, typer.Option("--drain", help="Stop when no task is waiting or running.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart when a .py, .yaml or .toml file here changes; for development.")
+    ] = False,
     handlers: Annotated[
         str | None, typer.Option("--app", metavar="MODULE:ATTR", help="The qw.Handlers object with your handlers.")
     ] = None,
@@ -110,6 +114,12 @@ def daemon(
     )
     if http is None and (port is not None or "port" in settings.origins):
         http = True  # who names a port means it
+    if reload:
+        from qw.cli.commands.daemon_reload import keep_reloading
+
+        if processes > 1 or drain:
+            raise Invalid("--reload goes neither with --processes nor with --drain")
+        raise typer.Exit(keep_reloading([word for word in sys.argv[1:] if word != "--reload"], settings))
     if processes > 1:
         from qw.cli.commands.daemon_processes import keep
         from qw.web import check_free

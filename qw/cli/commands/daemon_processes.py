@@ -81,9 +81,7 @@ class _Children:
 
     async def _run_one(self) -> int:
         try:
-            child = await asyncio.create_subprocess_exec(
-                *self._command, start_new_session=True, preexec_fn=_before_exec
-            )
+            child = await asyncio.create_subprocess_exec(*self._command, start_new_session=True, preexec_fn=before_exec)
         except OSError as error:  # no memory, too many processes: perhaps later
             log.error("a daemon cannot be started", extra={"error": str(error)})
             return 1
@@ -105,7 +103,7 @@ class _Children:
             return False
 
 
-def _before_exec() -> None:
+def before_exec() -> None:
     """Have the kernel drain the child should the parent be killed (Linux); a HUP that comes too early does no harm."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
