@@ -18,6 +18,9 @@ _NULL = b"\xff\xff\xff\xff"
 _HEADER = struct.Struct("!iIIii")
 _LENGTH = struct.Struct("!i").pack
 _FLOAT = struct.Struct("!id").pack
+_BIGINT = struct.Struct("!iq").pack
+_INTEGER = struct.Struct("!ii").pack
+_SMALLINT = struct.Struct("!ih").pack
 _TYPES = psycopg.adapters.types
 
 
@@ -59,19 +62,19 @@ class TextArray(Array):
 
 
 def uuids(ids: Iterable[UUID | None]) -> UuidArray:
-    return UuidArray(None if id is None else b"\0\0\0\x10" + id.bytes for id in ids)
+    return UuidArray(None if id is None else b"\0\0\0\x10" + id.int.to_bytes(16, "big") for id in ids)
 
 
 def bigints(numbers: Iterable[int | None]) -> BigintArray:
-    return BigintArray(None if n is None else b"\0\0\0\x08" + n.to_bytes(8, "big", signed=True) for n in numbers)
+    return BigintArray(None if n is None else _BIGINT(8, n) for n in numbers)
 
 
 def integers(numbers: Iterable[int | None]) -> IntegerArray:
-    return IntegerArray(None if n is None else b"\0\0\0\x04" + n.to_bytes(4, "big", signed=True) for n in numbers)
+    return IntegerArray(None if n is None else _INTEGER(4, n) for n in numbers)
 
 
 def smallints(numbers: Iterable[int | None]) -> SmallintArray:
-    return SmallintArray(None if n is None else b"\0\0\0\x02" + n.to_bytes(2, "big", signed=True) for n in numbers)
+    return SmallintArray(None if n is None else _SMALLINT(2, n) for n in numbers)
 
 
 def floats(numbers: Iterable[float | None]) -> FloatArray:

@@ -20,6 +20,9 @@ from qw.store.connection import Connection, execute, query, to_json, translated
 
 _SQL = sql.statements("claim")
 
+_BY_ID = attrgetter("id.int")
+new_tuple = tuple.__new__  # 0.2 us less per claim than `Claim._make`
+
 
 class Share(NamedTuple):
     """How much to claim from a lane: at most ``quota`` tasks with a seq above ``cursor``."""
@@ -76,7 +79,7 @@ async def claim(
             "apart": None if apart is None else list(apart),
         }
     rows = await (await execute(conn, statement, params)).fetchall()
-    claims = [Claim._make(row) for row in rows]
+    claims = [new_tuple(Claim, row) for row in rows]
     if len(shares) == 1:
         claims.sort(key=attrgetter("seq"))
     elif len(claims) > 1:
@@ -96,7 +99,7 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
 
     At most two statements, each whole or not at all; safe to repeat.
     """
-    ended = sorted(ended, key=lambda e: e.id.int)
+    ended = sorted(ended, key=_BY_ID)
     plain: list[EndedAttempt] = []
     others: list[EndedAttempt] = []
     for e in ended:

@@ -25,6 +25,9 @@ class Completed:
     result: Json = None
 
 
+COMPLETED = Completed()  # without a result: the most frequent outcome, made once
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failed:
     """The handler raised. ``names`` are the error's class names, the nearest first; ``kind`` empty: that of its class.

@@ -23,7 +23,7 @@ import orjson
 
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Invalid
-from qw.core.task.ending import Completed, Failed, Snoozed
+from qw.core.task.ending import COMPLETED, Completed, Failed, Snoozed
 from qw.core.task.error_kind import is_kind, kind_of
 from qw.core.task.handler_api import Failure, Misfit, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
@@ -41,7 +41,7 @@ _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 def result_outcome(result: object, *, plain_only: bool = False) -> Completed | Failed:
     """Completed, or failed for good when the result cannot be stored. Raise NotPlain, see `clean`."""
     if result is None:
-        return Completed()
+        return COMPLETED
     try:
         value = clean(result, limit=MAX_RESULT, plain_only=plain_only)
         size = len(orjson.dumps(value))

@@ -57,9 +57,10 @@ class Outcomes:
         self.drained.set()
 
     def add(self, ended: EndedAttempt) -> None:
+        if not self._pending:
+            self.drained.clear()
+            self.bell.set()
         self._pending.append(ended)
-        self.drained.clear()
-        self.bell.set()
 
     def doubt(self, fence: int) -> None:
         """Mark a fence whose outcome may already be stored: look it up before treating it as lost."""

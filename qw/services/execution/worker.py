@@ -496,23 +496,21 @@ def _ended_by_exit(holding: ClaimInFlight) -> EndedAttempt:
 
 def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:
     claim, started = holding.claim, holding.started
+    try:
+        ending = end(
+            outcome, retries=claim.retries, crashes=claim.crashes, policy=holding.policy, chance=random.random()
+        )
+    except Exception as error:  # an outcome or a policy that the rules do not support
+        log.exception("attempt could not be ended", extra={"task": str(claim.id), "type": claim.type})
+        failed = failure_of(error, "the result of the attempt could not be determined")
+        ending = Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)
     return EndedAttempt(
         claim.id,
         claim.fence,
         claim.attempt if started is not None else claim.attempt - 1,
-        _ending(holding, outcome),
+        ending,
         time.monotonic() - started if started is not None else None,
         claim.unique_key,
         claim.run_id,
         claim.queue,
     )
-
-
-def _ending(holding: ClaimInFlight, outcome: Outcome) -> Ending:
-    claim, policy = holding.claim, holding.policy
-    try:
-        return end(outcome, retries=claim.retries, crashes=claim.crashes, policy=policy, chance=random.random())
-    except Exception as error:  # an outcome or a policy that the rules do not support
-        log.exception("attempt could not be ended", extra={"task": str(claim.id), "type": claim.type})
-        failed = failure_of(error, "the result of the attempt could not be determined")
-        return Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)
