@@ -289,20 +289,36 @@ select value from qw.checkpoint where task_id = %(id)s and name = %(name)s
 -- name: keep_checkpoint
 insert into qw.checkpoint (task_id, name, value) values (%(id)s, %(name)s, %(value)s) on conflict do nothing
 
--- name: past_retention
--- Finished tasks past their retention, each kind by its own; tasks of a run go with it, unless that is gone. What failed
--- is looked up in its own index: completed tasks, which may be kept longer, are not walked for it.
-(select f.task_id from qw.finished f
-  where f.status = 'completed' and f.finished_at < statement_timestamp() - %(completed)s::interval
-    and not exists (
-      select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
-  limit %(limit)s)
-union all
-(select f.task_id from qw.finished f
-  where f.status <> 'completed' and f.finished_at < statement_timestamp() - %(unhappy)s::interval
-    and not exists (
-      select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
-  limit %(limit)s)
+-- name: old_completed
+-- Completed tasks in id order after an id, up to *limit*, of those that may be past their retention; and whether each is.
+-- Ids are times, and what finished long ago was made longer ago: nothing younger is read. Ids that are no UUIDv7 may
+-- stand for any time, so what lies ahead of the clock is read too. Tasks of a run go with it, unless that is gone.
+select f.task_id,
+       f.finished_at < statement_timestamp() - %(age)s::interval
+         and not exists (
+           select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
+  from (
+    (select * from qw.finished
+      where status = 'completed' and task_id > %(after)s::uuid
+        and task_id < qw.first_id(statement_timestamp() - %(age)s::interval + interval '10 minutes')
+      order by task_id limit %(limit)s)
+    union all
+    (select * from qw.finished
+      where status = 'completed'
+        and task_id > greatest(%(after)s::uuid, qw.first_id(statement_timestamp() + interval '10 minutes'))
+      order by task_id limit %(limit)s)) f
+ order by f.task_id limit %(limit)s
+
+-- name: old_unhappy
+-- The same of failed and cancelled tasks, which have their own index: completed ones, which may be kept longer, are not
+-- walked for it.
+select f.task_id,
+       f.finished_at < statement_timestamp() - %(age)s::interval
+         and not exists (
+           select 1 from qw.task t join qw.run r on r.id = t.run_id where t.id = f.task_id and t.run_id is not null)
+  from qw.finished f
+ where f.status <> 'completed' and f.status = %(status)s and f.task_id > %(after)s::uuid
+ order by f.task_id limit %(limit)s
 
 -- name: prune_history
 -- Delete up to *limit* rows each of what finished tasks left: log lines, attempts, checkpoints. A task may have a hundred

@@ -458,10 +458,17 @@ async def keep_checkpoint(conn: Connection, id: UUID, name: str, value: Json) ->
     await query(conn, _SQL["keep_checkpoint"], {"id": id, "name": name, "value": Jsonb(value)})
 
 
-async def past_retention(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> list[UUID]:
-    """Tasks that finished longer ago than their retention, up to *limit* completed and *limit* others."""
-    params = {"completed": completed, "unhappy": unhappy, "limit": limit}
-    return [row[0] for row in await (await query(conn, _SQL["past_retention"], params)).fetchall()]
+async def past_retention(
+    conn: Connection, status: Status, *, age: timedelta, after: UUID, limit: int
+) -> tuple[list[UUID], UUID | None]:
+    """Tasks of a final *status* that finished longer than *age* ago, of the next *limit* that may have, in id order.
+
+    Also the id to go on *after*; None: that was all.
+    """
+    verb = "old_completed" if status is Status.COMPLETED else "old_unhappy"
+    params = {"status": status, "age": age, "after": after, "limit": limit}
+    rows = await (await query(conn, _SQL[verb], params)).fetchall()
+    return [id for id, is_old in rows if is_old], rows[-1][0] if len(rows) == limit else None
 
 
 async def prune_history(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
 from qw.clock import Clock
 from qw.core.errors import Unavailable
+from qw.core.ids import millis_of, uuid7
+from qw.core.task import NewTask
 from qw.core.task.ending import Failed
 from qw.services.upkeep import pruner as module
 from qw.services.upkeep.pruner import Pruner, Retention
@@ -37,6 +41,11 @@ def keeping(link: ReconnectingConnection, **others: timedelta) -> Pruner:
 async def pruned(pruner: Pruner) -> None:
     while await pruner.prune():
         pass
+
+
+def old(**fields: Any) -> NewTask:
+    """A task that was made long ago, as what finished long ago was."""
+    return new_task(id=uuid7(millis_of(new_id()) - 10 * 86_400_000, os.urandom(10)), **fields)
 
 
 async def aged(conn: Connection, hours: float) -> None:
@@ -69,9 +78,9 @@ async def a_run(conn: Connection, status: str = "completed") -> UUID:
 async def test_each_retention_is_obeyed_by_itself(
     conn: Connection, link: ReconnectingConnection, completed: timedelta, unhappy: timedelta, left: list[str] | None
 ) -> None:
-    await finished(conn)
-    await finished(conn, Failed(error="x", final=True))
-    [gone] = await finished(conn, Failed(error="x", final=True))
+    await finished(conn, None, old())
+    await finished(conn, Failed(error="x", final=True), old())
+    [gone] = await finished(conn, Failed(error="x", final=True), old())
     await conn.execute("update qw.finished set status = 'cancelled' where task_id = %s", [gone])
     await conn.execute("insert into qw.tally (queue, failed, cancelled) values ('default', -1, 1)")
     for status in ("completed", "failed", "cancelled"):
@@ -88,10 +97,10 @@ async def test_each_retention_is_obeyed_by_itself(
 
 
 async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, link: ReconnectingConnection) -> None:
-    [task] = await finished(conn)
+    [task] = await finished(conn, None, old())
     run = await a_run(conn)
     of_run = await value(conn, "select id from qw.task where run_id = %s", run)
-    [lost] = await finished(conn, None, new_task(run_id=new_id()))  # its run is gone
+    [lost] = await finished(conn, None, old(run_id=new_id()))  # its run is gone
     for id in (task, of_run, lost):
         await tasks.write_logs(conn, [(id, 1, "INFO", "line", None)])
         await tasks.write_progress(conn, id, 0.5, "half")
@@ -114,8 +123,8 @@ async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, l
 
 
 async def test_what_is_young_stays(conn: Connection, link: ReconnectingConnection) -> None:
-    await finished(conn)
-    await finished(conn, Failed(error="x", final=True))
+    await finished(conn, None, old())
+    await finished(conn, Failed(error="x", final=True), old())
     await a_run(conn)
     await conn.execute("insert into qw.idempotency values ('young', %s, '', now() - interval '23 hours')", [new_id()])
     before = {table: await value(conn, f"select count(*) from qw.{table}") for table in ALL}
@@ -126,10 +135,44 @@ async def test_what_is_young_stays(conn: Connection, link: ReconnectingConnectio
     assert {table: await value(conn, f"select count(*) from qw.{table}") for table in ALL} == before
 
 
+async def test_what_was_made_long_ago_and_finished_lately_stays(conn: Connection, link: ReconnectingConnection) -> None:
+    await finished(conn, None, old(), old())
+    await finished(conn, Failed(error="x", final=True), old())
+
+    await pruned(keeping(link))
+
+    assert await value(conn, "select count(*) from qw.finished") == 3
+
+
+async def test_a_task_whose_id_is_no_time_goes_too(conn: Connection, link: ReconnectingConnection) -> None:
+    ids = [UUID(f"{first}{str(uuid4())[1:]}") for first in "059f"]
+    await finished(conn, None, *(new_task(id=id) for id in ids))
+    await pruned(keeping(link))
+    assert await value(conn, "select count(*) from qw.finished") == 4
+    await aged(conn, 48)
+
+    await pruned(keeping(link))
+
+    assert await value(conn, "select count(*) from qw.finished") == 0
+
+
+async def test_the_walk_goes_on_over_what_stays(conn: Connection, link: ReconnectingConnection) -> None:
+    kept = await finished(conn, None, *(old() for _ in range(25)))
+    await finished(conn, None, *(old() for _ in range(25)))
+    await aged(conn, 48)
+    await conn.execute("update qw.finished set finished_at = now() where task_id = any(%s)", [kept])
+    pruner = keeping(link)
+    pruner.batch = 10
+
+    await pruned(pruner)
+
+    assert await column(conn, "select task_id from qw.finished order by 1") == sorted(kept)
+
+
 async def test_a_clock_that_was_set_forward_makes_nothing_old(
     conn: Connection, link: ReconnectingConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await finished(conn)
+    await finished(conn, None, old())
     await a_run(conn)
     await aged(conn, 48)  # what the database says once its clock was set forward by that much
     clock = Clock()
@@ -145,7 +188,7 @@ async def test_a_clock_that_was_set_forward_makes_nothing_old(
 
 
 async def test_a_task_with_a_long_log_goes_in_small_statements(conn: Connection, link: ReconnectingConnection) -> None:
-    [id] = await finished(conn)
+    [id] = await finished(conn, None, old())
     await conn.execute(
         "insert into qw.task_log (task_id, attempt, level, message)"
         " select %s, 1, 'INFO', 'line' from generate_series(1, 350)", [id])  # fmt: skip
@@ -164,7 +207,7 @@ async def test_what_is_locked_is_passed_over_and_a_slow_statement_makes_the_next
     conn: Connection, other: Connection, link: ReconnectingConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_SECONDS", 0.05)
-    held, free = await finished(conn, None, new_task(), new_task())
+    held, free = await finished(conn, None, old(), old())
     await tasks.write_logs(conn, [(free, 1, "INFO", "line", None)])
     await aged(conn, 48)
     pruner = keeping(link)

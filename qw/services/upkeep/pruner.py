@@ -16,6 +16,7 @@ from uuid import UUID
 
 from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
+from qw.core.task import Status
 from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.store import applied, bulk, events, fires, history, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
@@ -30,6 +31,7 @@ LONGEST_SECONDS = 5.0  # timeout of every statement
 SET_FORWARD_SECONDS = 60.0  # a larger jump of the clock counts as set, not as drift
 UNWANTED = timedelta(days=7)  # events that no relay has requested for this long are dropped
 VERSIONS_KEPT = 10  # minimum versions kept per workflow, besides those in use
+FIRST = UUID(int=0)
 APPLIED_KEPT = 100  # minimum entries kept of the history of `qw apply`
 
 T = TypeVar("T")
@@ -59,6 +61,7 @@ class Pruner:
         self._pruned_at = time.monotonic()
         self._pause = FOLD_SECONDS
         self.batch = BATCH
+        self._after: dict[Status, UUID] = {}  # where the walk through the finished tasks goes on
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
@@ -82,7 +85,9 @@ class Pruner:
             more = self._set_forward()
             completed, unhappy = kept.completed + more, kept.unhappy + more
             counts = [
-                await self._prune_tasks(conn, completed, unhappy, batch),
+                await self._prune_tasks(conn, Status.COMPLETED, completed, batch),
+                await self._prune_tasks(conn, Status.FAILED, unhappy, batch),
+                await self._prune_tasks(conn, Status.CANCELLED, unhappy, batch),
                 await self._prune_runs(conn, completed, unhappy),
                 await self._one(conn, lambda: tasks.prune_keys(conn, age=kept.keys + more, limit=batch)),
                 await self._one(conn, lambda: fires.prune(conn, age=FIRES_KEPT + more, limit=batch)),
@@ -107,12 +112,13 @@ class Pruner:
         seconds = clock.stepped
         return timedelta(seconds=seconds) if seconds > SET_FORWARD_SECONDS else timedelta(0)
 
-    async def _prune_tasks(self, conn: Connection, completed: timedelta, unhappy: timedelta, limit: int) -> int:
-        old = await self._one(
-            conn, lambda: tasks.past_retention(conn, completed=completed, unhappy=unhappy, limit=limit)
-        )
+    async def _prune_tasks(self, conn: Connection, status: Status, age: timedelta, limit: int) -> int:
+        """Walk on through the finished tasks of *status*. Counts a full batch while there is more to walk."""
+        after = self._after.get(status, FIRST)
+        old, last = await self._one(conn, lambda: tasks.past_retention(conn, status, age=age, after=after, limit=limit))
         await self._delete_tasks(conn, old)
-        return len(old)
+        self._after[status] = last or FIRST
+        return limit if last else len(old)
 
     async def _prune_runs(self, conn: Connection, completed: timedelta, unhappy: timedelta) -> int:
         """Counts a full batch of runs as a full batch."""
