@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from qw.client.connections import Namespace, check_limit
+from qw.client.run_timeline import RunTimeline, read_timeline
 from qw.client.run_tree import ShownRun, read_tree
 from qw.client.waiting import Wait
 from qw.client.workflows import Workflows
@@ -51,6 +52,14 @@ class InspectedRun(RunDetails):
 
     workflow: Workflow
     signals: list[StoredSignal]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPreview:
+    """The steps that a retry repeats, and those that it keeps with their results."""
+
+    again: list[str]
+    kept: list[str]
 
 
 class Runs(Namespace):
@@ -157,6 +166,26 @@ class Runs(Namespace):
         """A run with its definition, signals and decisions. Raise NotFound."""
         async with self._db.connection() as conn:
             return await _inspect(conn, id)
+
+    async def timeline(self, id: UUID) -> RunTimeline:
+        """A run over time: its steps, also those that have not started, with their attempts. Raise NotFound."""
+        async with self._db.snapshot() as conn:
+            found = await _inspect(conn, id)
+            return await read_timeline(conn, found.run, found.workflow, found.steps)
+
+    async def retry_preview(self, id: UUID, step: str | None = None) -> RetryPreview:
+        """What `retry` would do with the definition that the run has. Raise NotFound, Conflict or Invalid."""
+        async with self._db.snapshot() as conn:
+            found = await _inspect(conn, id)
+            states = [state_of(one) for one in found.steps]
+            undone = await runs.undone_tasks(conn, id)
+            again = _redo(found.run, found.workflow, states, step=step, undone=undone)
+        declared = [one.id for one in found.workflow.steps]
+        order = [*declared, *(one.step for one in found.steps if one.step not in set(declared))]
+        kept = {one.step for one in found.steps if one.status is StepStatus.COMPLETED} - again.steps
+        return RetryPreview(
+            again=[one for one in order if one in again.steps], kept=[one for one in declared if one in kept]
+        )
 
     # -- signal, approve, cancel
 
@@ -291,11 +320,7 @@ async def _retry(
     check_input(workflow, run.input)
     states = [state_of(one) for one in await runs.steps(conn, [run_id])]
     undone = await runs.undone_tasks(conn, run_id)
-    try:
-        again = to_redo(workflow, run.status, states, step=step, undone=undone)
-        _check_below(again, states)
-    except Conflict as conflict:
-        raise Conflict(f"run {run_id}: {conflict}") from None
+    again = _redo(run, workflow, states, step=step, undone=undone)
     children = await runs.failed_children(conn, run_id, sorted(again.going_on))
     for _, child in sorted(children, key=lambda pair: pair[1]):
         await _retry(conn, child, step=None, latest=latest, document=None, by=by)
@@ -304,6 +329,17 @@ async def _retry(
     told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
     await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
     await advance_new(conn, run_id)
+
+
+def _redo(
+    run: StoredRun, workflow: Workflow, states: Sequence[StepState], *, step: str | None, undone: Collection[UUID]
+) -> Redo:
+    try:
+        again = to_redo(workflow, run.status, states, step=step, undone=undone)
+        _check_below(again, states)
+    except Conflict as conflict:
+        raise Conflict(f"run {run.id}: {conflict}") from None
+    return again
 
 
 def _check_below(again: Redo, states: Sequence[StepState]) -> None:

@@ -128,6 +128,12 @@ select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, 3) 
 select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result, error_kind
   from qw.attempt where task_id = %(id)s order by ended_at, fence
 
+-- name: attempts_of
+-- Of several tasks, the newest *limit*, oldest first.
+select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result from (
+  select * from qw.attempt where task_id = any(%(ids)s::uuid[]) order by ended_at desc, fence desc limit %(limit)s::integer
+) newest order by ended_at, fence
+
 -- name: find_any
 -- Newest ids first, below *before*. Lists find ids in one narrow table or index, then get them: 1 ms, not 1.5 s, at 1 M.
 select t.id from qw.task t

@@ -366,6 +366,13 @@ async def attempts(conn: Connection, id: UUID) -> list[Attempt]:
         return await cursor.fetchall()
 
 
+async def attempts_of(conn: Connection, ids: Sequence[UUID], *, limit: int) -> list[Attempt]:
+    """Like `attempts`, of several tasks; of more than *limit* the newest."""
+    async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
+        await cursor.execute(_SQL["attempts_of"], {"ids": list(ids), "limit": limit})
+        return await cursor.fetchall()
+
+
 async def cancel(conn: Connection, ids: Sequence[UUID], *, running: bool, reason: str) -> dict[UUID, str]:
     """Request cancellation of *ids*. Return by id: cancelled, asked, or why not (see qw.cancel_tasks)."""
     params = {"ids": sorted(ids), "running": running, "reason": reason}

@@ -70,12 +70,16 @@ def live(
     *,
     daemon: bool = False,
     definitions: str = "version: 1",
+    app: str | None = None,
     options: WebOptions | None = None,
 ) -> Iterator[Live]:
-    """A server over the database at *url*, set up by *environ* (``QW_…`` variables); *definitions* are a daemon's."""
+    """A server over the database at *url*, set up by *environ* (``QW_…`` variables).
+
+    *definitions* and *app* are those of a daemon.
+    """
     settings = load({"QW_DATABASE_URL": url, "QW_HTTP_ALLOW": "127.0.0.0/8", **(environ or {})})
     ready = threading.Event()
-    beside = DaemonOptions(definitions=[loads(definitions)]) if daemon else None
+    beside = DaemonOptions(app=app, definitions=[loads(definitions)]) if daemon else None
     thread = _Thread(url, settings, options or WebOptions(), beside, ready)
     thread.start()
     ready.wait(60)

@@ -206,3 +206,35 @@ def test_a_definition_is_checked_and_not_stored(at_work: Live) -> None:
 
 def test_the_schema_of_workflow_files_is_served(at_work: Live) -> None:
     assert "workflows" in at_work.get("/api/workflows/schema")["properties"]
+
+
+def test_the_timeline_has_every_step_with_its_needs_and_attempts(at_work: Live) -> None:
+    run = begin(at_work, "release", "running")
+    failed = begin(at_work, "fragile", "failed")
+
+    waiting = {step["id"]: step for step in at_work.get(f"{run}/timeline")["steps"]}
+    ended = at_work.get(f"{failed}/timeline")
+
+    assert [(step["id"], step["status"], step["needs"]) for step in waiting.values()] == [
+        ("ok", "running", []), ("paid", "waiting", ["ok"]),
+    ]  # fmt: skip
+    assert waiting["paid"]["startedAt"] is None
+    assert (ended["run"]["status"], ended["run"]["workflow"]) == ("failed", "fragile")
+    second = ended["steps"][1]
+    assert [attempt["outcome"] for attempt in second["attempts"]] == ["failed"]
+    assert second["attempts"][0]["endedAt"] >= second["attempts"][0]["startedAt"]
+
+
+def test_a_preview_of_a_retry_tells_what_runs_again_and_changes_nothing(at_work: Live) -> None:
+    run = begin(at_work, "fragile", "failed")
+
+    assert at_work.get(f"{run}/retry-preview") == {"again": ["second"], "kept": ["first"]}
+    assert at_work.get(f"{run}/retry-preview?step=first") == {"again": ["first", "second"], "kept": []}
+    assert at_work.api.get(f"{run}/retry-preview?step=third").status_code == 400
+    assert at_work.get(run)["status"] == "failed"
+
+
+def test_a_run_that_goes_on_has_no_retry_to_preview(at_work: Live) -> None:
+    run = begin(at_work, "release", "running")
+
+    assert at_work.api.get(f"{run}/retry-preview").status_code == 409

@@ -64,7 +64,7 @@ function Dialog({ options }) {
         ${error && html`<${Problem} error=${error} />`}
       </div>
       <footer>
-        <button type="button" class="button" onClick=${close}>${options.run ? "Cancel" : "Close"}</button>
+        <button type="button" class="button" onClick=${close}>${options.run ? "Back" : "Close"}</button>
         ${options.run &&
         html`<button type="submit" class="button ${kind}" disabled=${isBusy || isLocked}>${isBusy ? "Working…" : options.confirm}</button>`}
       </footer>

@@ -45,7 +45,7 @@ export function askForBulk({ action, ids = null, q = null, onDone }) {
   const what = ids ? { ids } : { q };
   ask({
     title: ids ? `${title} ${plural(ids.length, "task")}?` : `${title} everything that matches?`,
-    confirm: title,
+    confirm: ids ? `${title} ${plural(ids.length, "task")}` : `${title} all`,
     danger,
     content: () => html`<${Preview} action=${action} what=${what} says=${says} />`,
     run: async (form) => {
@@ -121,7 +121,7 @@ export function BulkProgress({ id, onChange }) {
 /** Retry, cancel or compensate one task at once. */
 export function askForTask(action, task, { onDone }) {
   const { title, danger } = ACTIONS[action];
-  ask({ title: `${title} this task?`, confirm: title, danger, content: html`<p>${consequence(action, task)}</p>`, run: () => actOn(action, task, onDone) });
+  ask({ title: `${title} this task?`, confirm: `${title} the task`, danger, content: html`<p>${consequence(action, task)}</p>`, run: () => actOn(action, task, onDone) });
 }
 
 function consequence(action, task) {

@@ -137,7 +137,7 @@ function Queues({ queues }) {
     ${sorted.length === 0
       ? html`<${Empty} compact title="No queue yet" command="qw enqueue noop">A queue appears with its first task.</${Empty}>`
       : html`<div class="scroll"><table>
-          <thead><tr><th>Queue</th><th>State</th><th class="number">Waiting</th><th class="number">Oldest</th><th class="number">Running</th>
+          <thead><tr><th>Queue</th><th>State</th><th class="number">Waiting</th><th class="number">Oldest</th><th class="number hide-phone">Running</th>
             <th class="number hide-phone">In / min</th><th class="number hide-phone">Out / min</th><th class="number">Failed / min</th><th class="hide-narrow">Last hour</th></tr></thead>
           <tbody>${sorted.slice(0, MOST_QUEUES).map((queue) => html`<${QueueRow} key=${queue.name} queue=${queue} />`)}</tbody>
         </table></div>`}
@@ -152,7 +152,7 @@ function QueueRow({ queue }) {
     <td><${QueueState} queue=${queue} /></td>
     <td class="number">${short(queue.pending)}</td>
     <td class="number">${duration(queue.oldestSeconds)}</td>
-    <td class="number">${short(queue.processing)}</td>
+    <td class="number hide-phone">${short(queue.processing)}</td>
     <td class="number hide-phone">${rate(queue.inPerMinute)}</td>
     <td class="number hide-phone">${rate(queue.outPerMinute)}</td>
     <td class="number ${queue.failedPerMinute > 0 ? "text-red" : ""}">${rate(queue.failedPerMinute)}</td>
@@ -165,12 +165,12 @@ function Failures({ failures }) {
     ${failures.length === 0
       ? html`<${Empty} compact title="Nothing failed">In the last 24 hours every task that ended was completed or cancelled.</${Empty}>`
       : html`<div class="scroll"><table class="fixed">
-          <thead><tr><th style=${{ width: "32%" }}>Type</th><th class="number" style=${{ width: "72px" }}>Failed</th><th>Newest error</th><th style=${{ width: "92px" }}>When</th></tr></thead>
+          <thead><tr><th style=${{ width: "32%" }}>Type</th><th class="number" style=${{ width: "72px" }}>Failed</th><th class="hide-phone">Newest error</th><th style=${{ width: "92px" }}>When</th></tr></thead>
           <tbody>${failures.map(
             (each) => html`<tr key=${each.type}>
               <td class="cut"><a href=${href("tasks", { q: `status:failed type:${each.type} since:24h` })} title=${each.type}><strong>${each.type}</strong></a></td>
               <td class="number text-red">${short(each.failed)}</td>
-              <td class="cut" title=${each.lastError}><a href=${href("tasks", each.lastTaskId)}>${each.lastError}</a></td>
+              <td class="cut hide-phone" title=${each.lastError}><a href=${href("tasks", each.lastTaskId)}>${each.lastError}</a></td>
               <td><${Time} at=${each.lastAt} /></td>
             </tr>`,
           )}</tbody>

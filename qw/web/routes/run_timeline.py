@@ -1,0 +1,124 @@
+"""A run over time, and what a retry of it would do."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from qw.client.run_timeline import TimelineAttempt, TimelineStep
+from qw.core.errors import NotFound
+from qw.core.task.masking import masked_error
+from qw.store.runs import StoredStep
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Stamp
+from qw.web.route import Request, get
+from qw.web.run_serializers import RunEntity, run_entity
+from qw.web.serializers import stamp_or_none
+
+WAITING = "waiting"  # the status of a step that has not started
+
+
+class PreviewQuery(Form):
+    """``step``: from which to retry; without it from what failed."""
+
+    step: str | None = None
+
+
+class ItemCounts(TypedDict):
+    total: int
+    started: int
+    completed: int
+    failed: int
+
+
+class AttemptEntity(TypedDict):
+    attempt: int
+    outcome: str
+    startedAt: Stamp | None
+    endedAt: Stamp | None
+    error: str | None
+
+
+class TimelineStepEntity(TypedDict):
+    id: str
+    type: str
+    needs: list[str]
+    status: str
+    taskId: Id | None
+    childRunId: Id | None
+    items: ItemCounts | None
+    startedAt: Stamp | None
+    finishedAt: Stamp | None
+    error: str | None
+    compensates: str | None
+    attempts: list[AttemptEntity]
+
+
+class Timeline(TypedDict):
+    run: RunEntity
+    steps: list[TimelineStepEntity]
+
+
+class Preview(TypedDict):
+    again: list[str]
+    kept: list[str]
+
+
+async def timeline(call: Request[None, None]) -> Timeline:
+    """Get a run with all steps of its definition, what each needs, and the attempts of their tasks."""
+    id = call.id("Run")
+    try:
+        found = await call.client.runs.timeline(id)
+    except NotFound:
+        raise Problem(404, f"Run with id {id} not found", code="not_found") from None
+    return {"run": run_entity(found.run, call.shown), "steps": [_step(step) for step in found.steps]}
+
+
+async def retry_preview(call: Request[None, PreviewQuery]) -> Preview:
+    """Get the steps that a retry would repeat, and those that it would keep. Nothing is changed."""
+    found = await call.client.runs.retry_preview(call.id("Run"), call.query.step)
+    return {"again": found.again, "kept": found.kept}
+
+
+def _step(step: TimelineStep) -> TimelineStepEntity:
+    row = step.begun
+    return {
+        "id": step.id,
+        "type": step.type,
+        "needs": list(step.needs),
+        "status": row.status if row else WAITING,
+        "taskId": str(row.task_id) if row and row.task_id else None,
+        "childRunId": str(row.child_id) if row and row.child_id else None,
+        "items": _items(row) if row else None,
+        "startedAt": stamp_or_none(row.started_at) if row else None,
+        "finishedAt": stamp_or_none(row.finished_at) if row else None,
+        "error": masked_error(row.error) if row else None,
+        "compensates": step.compensates,
+        "attempts": [_attempt(attempt) for attempt in step.attempts],
+    }
+
+
+def _items(row: StoredStep) -> ItemCounts | None:
+    if row.items is None:
+        return None
+    return {
+        "total": row.items,
+        "started": row.items_started,
+        "completed": row.items_completed,
+        "failed": row.items_failed,
+    }
+
+
+def _attempt(attempt: TimelineAttempt) -> AttemptEntity:
+    return {
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "startedAt": stamp_or_none(attempt.started_at),
+        "endedAt": stamp_or_none(attempt.ended_at),
+        "error": masked_error(attempt.error),
+    }
+
+
+ROUTES = (
+    get("/api/runs/{id}/timeline", timeline, Timeline, errors=(404,)),
+    get("/api/runs/{id}/retry-preview", retry_preview, Preview, query=PreviewQuery, errors=(404, 409)),
+)
