@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from qw.core.task import Claim, Lane, NewTask, Policy
 from qw.core.task.ending import Completed, Outcome, end
@@ -112,6 +113,14 @@ async def finished(conn: Connection, outcome: Outcome | None = None, *new: NewTa
     held = await running(conn, *new)
     await claims.end(conn, [ended(claim, outcome) for claim in held])
     return [claim.id for claim in held]
+
+
+async def stepped(conn: Connection, id: UUID, name: str, value: object = None) -> None:
+    """Make it so that the handler of a task did a step."""
+    await conn.execute(
+        "insert into qw.checkpoint (task_id, name, outcome, value, ended_at) values (%s, %s, 'completed', %s, now())",
+        [id, name, Jsonb(value)],
+    )
 
 
 async def value(conn: Connection, query: str, *params: object) -> Any:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import orjson
-from pydantic import TypeAdapter, ValidationError
-
-from qw.core.errors import Fault, Invalid, NotFound, TaskCancelled, TaskFailed
+from qw.core.errors import NotFound, TaskCancelled, TaskFailed
 from qw.core.task import Status, Task
+from qw.handlers.returned import validated
 
 
 def result_of(found: Sequence[Task], id: UUID, type: Any = None) -> Any:
@@ -23,22 +20,4 @@ def result_of(found: Sequence[Task], id: UUID, type: Any = None) -> Any:
         raise TaskFailed(id=id, type=task.type, error=task.error or "", attempts=task.attempt)
     if task.status is Status.CANCELLED:
         raise TaskCancelled(id=id, type=task.type, reason=task.error or "")
-    return task.result if type is None else _value(task, type)
-
-
-def _value(task: Task, type: Any) -> Any:
-    try:
-        return _adapter(type).validate_json(orjson.dumps(task.result))
-    except ValidationError as error:
-        place = f"result of task {task.id} ({task.type})"
-        raise Invalid(
-            *(
-                Fault(path=".".join([place, *map(str, fault["loc"])]), message=fault["msg"])
-                for fault in error.errors(include_url=False)
-            )
-        ) from None
-
-
-@lru_cache(maxsize=256)
-def _adapter(type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(type)
+    return task.result if type is None else validated(type, task.result, f"result of task {task.id} ({task.type})")

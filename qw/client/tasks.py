@@ -11,8 +11,9 @@ from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, Invalid, NotFound, among
 from qw.core.task import FILED_UNDER, Attempt, Status, Task, key_faults
-from qw.core.task.payload import raise_faults, storable_faults
-from qw.store import tasks, types
+from qw.core.task.checkpoint import Checkpoint
+from qw.core.task.payload import Json, raise_faults, storable_faults
+from qw.store import checkpoints, tasks, types
 from qw.store.connection import Connection
 from qw.store.tasks import LAST_ID, Filter, LogLine
 
@@ -98,6 +99,22 @@ class Tasks(Namespace):
         """The last progress report: fraction from 0 to 1, and message; None if there is none."""
         async with self._db.connection() as conn:
             return await tasks.read_progress(conn, id)
+
+    async def checkpoints(self, id: UUID) -> list[Checkpoint]:
+        """What the task's handler did in steps and what it waits for, oldest first. Raise NotFound."""
+        async with self._db.connection() as conn:
+            await _the_task(conn, id)
+            return await checkpoints.of_task(conn, id)
+
+    async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
+        """Send a signal to a task, for `Context.wait_signal`. It is kept until the handler waits for it.
+
+        Raise NotFound, Conflict if the task is final, or Invalid for a wrong name or payload.
+        """
+        raise_faults(storable_faults(payload, "payload"))
+        raise_faults(storable_faults(by, "by"))
+        async with self._db.operating() as conn:
+            await checkpoints.signal(conn, id, name, payload, by=by)
 
     async def types(self) -> list[str]:
         """All types that a worker has registered."""

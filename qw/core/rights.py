@@ -31,13 +31,22 @@ _INCLUDED = {
 OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
     Right.ENQUEUE: ("enqueue", "enqueue_many", "own_logs", "own_tasks", "start_workflow", "task_types"),
     Right.READ: ("task_types", "want_to_read"),
-    Right.OPERATE: ("cancel", "queue_pause", "queue_resume", "retry", "schedule_add", "schedule_remove", "signal"),
+    Right.OPERATE: (
+        "cancel",
+        "queue_pause",
+        "queue_resume",
+        "retry",
+        "schedule_add",
+        "schedule_remove",
+        "signal",
+        "signal_task",
+    ),
     Right.WORK: (),
 }
 
 # Functions for one right only, although they run with their caller's rights.
-_OPERATORS = ("retry_tasks", "set_limits", "put_signal")
-_WORKERS = ("keep_events", "admit")
+_OPERATORS = ("retry_tasks", "set_limits", "put_signal", "put_task_signal")
+_WORKERS = ("keep_events", "admit", "resume_tasks", "begin_wait")
 EXCLUSIVE: Mapping[str, Right] = {
     **dict.fromkeys(_OPERATORS, Right.OPERATE),
     **dict.fromkeys(_WORKERS, Right.WORK),
@@ -61,6 +70,9 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "unique_key": _ALL,
         "idempotency": _CHANGE,
         "cancel_request": _ALL,
+        "checkpoint": "update, delete",
+        "task_signal": _ADD,
+        "wakeup": _ADD,
         "tally": _ADD,
         "outbox": "insert, delete",
         "blocked_event": "delete",
@@ -97,6 +109,8 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "cancel_request": _ALL,
         "progress": _ALL,
         "checkpoint": _ALL,
+        "task_signal": _ALL,
+        "wakeup": _ALL,
         "task_log": "insert, delete",
         "type": _CHANGE,
         "tally": _ALL,
@@ -145,10 +159,11 @@ VERBS: Mapping[str, Right | None] = {
     ),
     **dict.fromkeys(
         (
-            "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "workflow signal",
-            "workflow approve", "workflow reject", "workflow retry", "workflow cancel", "schedule add",
-            "schedule pause", "schedule resume", "schedule trigger", "schedule backfill", "schedule remove",
-            "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge", "queue remove",
+            "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "task signal",
+            "workflow signal", "workflow approve", "workflow reject", "workflow retry", "workflow cancel",
+            "schedule add", "schedule pause", "schedule resume", "schedule trigger", "schedule backfill",
+            "schedule remove", "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",
+            "queue remove",
             "worker drain", "events replay",
             "events drop", "workflow compensation-done",
         ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from qw.core.duration import format_duration
 from qw.core.queue.limits import Limits, Rate
 from qw.core.task import Attempt, Status, Task
+from qw.core.task.checkpoint import CheckpointKind
 from qw.core.task.ending import MAX_LOSSES, SUSPECT_CRASHES
 from qw.core.workflow.run import QUEUED, RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
@@ -71,6 +72,19 @@ class HeldBack:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Awaited:
+    """What a suspended task waits for. ``name``: with its branch and occurrence; ``signal``: the name alone."""
+
+    kind: CheckpointKind
+    name: str
+    signal: str
+    since: datetime
+    due_at: datetime | None
+    child_id: UUID | None
+    child_type: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What was found about one task at the moment ``now``."""
 
@@ -88,6 +102,7 @@ class Facts:
     servers: Sequence[ServerState] = ()
     holder: Holder | None = None
     held_back: HeldBack | None = None
+    awaited: Sequence[Awaited] = ()
 
 
 def reasons(facts: Facts) -> list[Reason]:
@@ -98,6 +113,8 @@ def reasons(facts: Facts) -> list[Reason]:
     found = [*_cancelled(facts)]
     if task.status is Status.PROCESSING:
         return [*found, *_held(facts)]
+    if facts.awaited:
+        return [*found, *(_awaited(facts, one) for one in facts.awaited)]
     found += [*_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts), *_lost(facts), *_misfit(facts)]
     return [*found, *(_in_line(facts) if facts.held_back is None else _held_back(facts, facts.held_back))]
 
@@ -147,6 +164,24 @@ def _held(facts: Facts) -> Iterator[Reason]:
             text=f"the last heartbeat of its worker was {_ago(facts.now, holder.seen_at)}",
             advice="if heartbeats do not resume, another daemon takes the task when the lease expires",
         )
+
+
+def _awaited(facts: Facts, one: Awaited) -> Reason:
+    id, since = facts.task.id, f"since {_moment(one.since)} ({_ago(facts.now, one.since)})"
+    until = "" if one.due_at is None else f", until {_moment(one.due_at)} ({_in(facts.now, one.due_at)})"
+    if one.kind is CheckpointKind.SLEEP:
+        return Reason(code="sleeps", text=f"its handler sleeps at {one.name} {since}{until}")
+    if one.kind is CheckpointKind.SIGNAL:
+        return Reason(
+            code="waits_for_signal",
+            text=f"its handler waits for the signal {one.signal} {since}{until or ', without a timeout'}",
+            advice=f"send it: qw task signal {id} {one.signal}",
+        )
+    return Reason(
+        code="waits_for_task",
+        text=f"its handler waits for task {one.child_id}, {one.child_type or 'which is gone'}, that it called, {since}",
+        advice=f"see why that is not done: qw why {one.child_id}",
+    )
 
 
 def _not_due(facts: Facts) -> Iterator[Reason]:
@@ -436,6 +471,10 @@ def _workers(servers: Sequence[ServerState]) -> str:
 
 def _plural(number: int, noun: str) -> str:
     return noun if number == 1 else f"{noun}s"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _ago(now: datetime, moment: datetime | None) -> str:

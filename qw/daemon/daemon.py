@@ -65,6 +65,7 @@ from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.services.upkeep.measures import Measures
 from qw.services.upkeep.promoter import Promoter
 from qw.services.upkeep.pruner import Pruner, Retention
+from qw.services.upkeep.resumer import Resumer, may_resume
 from qw.services.upkeep.scheduler import Scheduler
 from qw.services.upkeep.troubles import Troubles
 from qw.store import events, workers
@@ -314,6 +315,7 @@ class Daemon:
         self._promoter = Promoter(chores, self._woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
+        self._resumer = Resumer(self._lazy_link("resumer"), self._woken)
         rescuer = Rescuer(chores, self.identity, settings.lease, measures, locks=direct is not None, ended=self._ended)
         self._tick = Poller(
             self._link("tick"),
@@ -323,6 +325,7 @@ class Daemon:
             scheduler=self._scheduler,
             rescuer=rescuer,
             advancer=self._advancer,
+            resumer=self._resumer,
             admitter=self._admitter,
             drain=self.drain,
             died=self._declared_dead,
@@ -335,8 +338,9 @@ class Daemon:
             events=log_age(settings) or KEPT,
         )
         services: list[Service] = [
-            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._admitter, rescuer,
-            self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log, measures,
+            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._resumer,
+            self._admitter, rescuer, self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log,
+            measures,
             ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip
@@ -459,7 +463,7 @@ class Daemon:
         async with self._pool.connection() as conn:
             news = await workers.news(conn, self.identity(), cursor=self._promoter.cursor)
         overdue = news.due is not None and news.due <= 0
-        return bool(news.lanes or news.held or news.advance or overdue or not self._worker.is_idle)
+        return bool(news.lanes or news.held or news.advance or news.wakeups or overdue or not self._worker.is_idle)
 
     # -- reacting
 
@@ -472,6 +476,8 @@ class Daemon:
         self._admitter.ask(e.queue for e in ended)
         if any(e.run_id for e in ended):
             self._advancer.bell.set()
+        if may_resume(ended):
+            self._resumer.bell.set()
         if self._relay:
             self._relay.ended(len(ended), is_behind=self._worker.is_behind)
 

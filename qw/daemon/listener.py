@@ -62,5 +62,5 @@ class Listener:
             case Channel.LISTENING:
                 self.listening.set()
                 self._look()
-            case Channel.CANCEL:
+            case Channel.CANCEL | Channel.WAKEUP:
                 self._look()

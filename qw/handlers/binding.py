@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
 from qw.core.errors import Fault, Invalid
-from qw.core.task.handler_api import Context, Misfit, Reject
+from qw.core.task.handler_api import Misfit, Reject
 from qw.core.task.payload import JsonObject
 
-Arguments: TypeAlias = Callable[[Context], dict[str, Any]]
+Arguments: TypeAlias = Callable[[Any], dict[str, Any]]  # of a Context, or of what blocks in its place
 Bind: TypeAlias = Callable[[JsonObject], dict[str, Any]]
 Dump: TypeAlias = Callable[[dict[str, Any]], JsonObject]
 
@@ -55,7 +55,7 @@ def binding(type: str, function: Callable[..., Any]) -> Binding:
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether a call gives a coroutine, as far as can be told: also of a partial, or of an object's ``__call__``."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_code(function))
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(code_of(function))
 
 
 def takes_context(function: Callable[..., Any]) -> bool:
@@ -63,10 +63,10 @@ def takes_context(function: Callable[..., Any]) -> bool:
 
 
 def name_of(function: object) -> str:
-    return str(getattr(_code(function), "__qualname__", None) or repr(function))
+    return str(getattr(code_of(function), "__qualname__", None) or repr(function))
 
 
-def _code(function: object) -> Any:
+def code_of(function: object) -> Any:
     """The function that a call runs first: inside a partial, a static method, or an object with ``__call__``."""
     while isinstance(function, (functools.partial, staticmethod)):
         function = function.func if isinstance(function, functools.partial) else function.__func__
@@ -80,7 +80,7 @@ def refuse(type: str, function: object, why: str) -> Invalid:
 
 
 def _refuse_what_would_not_run(type: str, function: Callable[..., Any]) -> None:
-    code = _code(function)
+    code = code_of(function)
     if not callable(function):
         raise refuse(type, function, "cannot be called")
     if inspect.isclass(code):
@@ -110,7 +110,7 @@ def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Pa
 def _taken_names(function: Callable[..., Any], *, wants_context: bool) -> frozenset[str]:
     """Names that a ``**rest`` cannot take: that of the context, and that of the object a method is bound to."""
     names = {CONTEXT} if wants_context else set()
-    code = _code(function)
+    code = code_of(function)
     if inspect.ismethod(code) or code is not function:
         first = next(iter(inspect.signature(getattr(code, "__func__", code)).parameters.values()), None)
         is_bound = inspect.ismethod(code) or not isinstance(function, (functools.partial, staticmethod))
@@ -148,7 +148,7 @@ def _payload_binding(
 
 
 def _hints(type: str, function: Callable[..., Any]) -> dict[str, Any]:
-    code = _code(function)
+    code = code_of(function)
     try:
         return get_type_hints(getattr(code, "__func__", code), include_extras=True)
     except Exception as error:  # a name that is not there, or whatever an annotation does when it is looked at

@@ -12,8 +12,9 @@ from uuid import UUID
 from qw.core.errors import Invalid
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Enqueued, NewTask, OnConflict
 from qw.core.task.handler_api import Context
-from qw.core.task.payload import JsonObject
+from qw.core.task.payload import Json, JsonObject
 from qw.dbapi import Connection, enqueue
+from qw.handlers.returned import as_returned
 from qw.ids import new_id
 
 P = ParamSpec("P")  # the function's parameters without the context: those of its payload
@@ -55,7 +56,7 @@ class TaskSettings:
     id: UUID | None = None
 
 
-class Enqueueable(Generic[P]):
+class Enqueueable(Generic[P, R]):
     """A task type with options for its tasks. Each method takes the function's arguments, without the context.
 
     Unexpected or missing arguments raise TypeError, values that do not match the annotations Invalid; both errors name
@@ -64,9 +65,14 @@ class Enqueueable(Generic[P]):
 
     payload: Callable[..., JsonObject]
 
-    def __init__(self, type: str, settings: TaskSettings) -> None:
+    def __init__(self, type: str, function: Callable[..., R], settings: TaskSettings) -> None:
         self.type = type
+        self.function: Callable[..., R] = function
         self._settings = settings
+
+    def returned(self, result: Json, what: str) -> R:
+        """See `qw.core.task.handler_api.Callee`."""
+        return cast("R", as_returned(self.function, result, what))
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
         """The `NewTask` for these arguments, for `Client.enqueue_many` or `Client.enqueue_task`."""
@@ -126,7 +132,7 @@ class Enqueueable(Generic[P]):
         timeout: timedelta | None = None,
         headers: dict[str, str] | None = None,
         id: UUID | None = None,
-    ) -> Enqueueable[P]:
+    ) -> Enqueueable[P, R]:
         """The same task type with other options. Options that are None keep their value."""
         given = {
             "queue": queue,
@@ -142,19 +148,18 @@ class Enqueueable(Generic[P]):
             "id": id,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        changed: Enqueueable[P] = Enqueueable(self.type, replace(self._settings, **changes))
+        changed: Enqueueable[P, R] = Enqueueable(self.type, self.function, replace(self._settings, **changes))
         changed.payload = self.payload
         return changed
 
 
-class TaskFunction(Enqueueable[P], Generic[P, C, R]):
+class TaskFunction(Enqueueable[P, R], Generic[P, C, R]):
     """A function registered with `Handlers.task`. Calling it calls the function directly, without the queue."""
 
     __name__: str
 
     def __init__(self, type: str, function: Callable[C, R], settings: TaskSettings) -> None:
-        super().__init__(type, settings)
-        self.function = function
+        super().__init__(type, function, settings)
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     def __call__(self, *args: C.args, **kwargs: C.kwargs) -> R:

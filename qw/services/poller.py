@@ -41,6 +41,7 @@ class Poller:
         scheduler: Scheduler,
         rescuer: Rescuer,
         advancer: Service,
+        resumer: Service,
         admitter: Admitter,
         drain: Callable[[], None],
         died: Callable[[], None] = lambda: None,
@@ -53,6 +54,7 @@ class Poller:
         self._scheduler = scheduler
         self._rescuer = rescuer
         self._advancer = advancer
+        self._resumer = resumer
         self._admitter = admitter
         self._drain = drain
         self._died = died
@@ -89,6 +91,8 @@ class Poller:
         self._scheduler.expect(news.schedule)
         if news.advance:
             self._advancer.bell.set()
+        if news.wakeups:
+            self._resumer.bell.set()
         self._admitter.told(news.limits)
         self._rescuer.watch(news.beats)
         if news.doubts:

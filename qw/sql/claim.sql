@@ -86,12 +86,15 @@ with gone as materialized (
    using unnest(
      %(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(statuses)s::text[], %(retries)s::smallint[],
      %(crashes)s::smallint[], %(delays)s::interval[], %(reasons)s::text[], %(results)s::jsonb[], %(errors)s::text[],
-     %(outcomes)s::text[], %(kinds)s::text[], %(seconds)s::float8[], %(keys)s::text[], %(runs)s::uuid[])
-     as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, kind, seconds, key, run_id)
+     %(outcomes)s::text[], %(kinds)s::text[], %(seconds)s::float8[], %(keys)s::text[], %(runs)s::uuid[],
+     %(parents)s::uuid[])
+     as g (id, fence, attempt, status, retries, crashes, delay, reason, result, error, outcome, kind, seconds, key, run_id,
+           parent_id)
    where r.task_id = g.id and r.fence = g.fence
   returning r.task_id, r.fence, g.attempt, r.seq, r.queue, r.priority, r.worker,
             coalesce(statement_timestamp() - make_interval(secs => g.seconds), r.claimed_at) as started_at,
             g.status, g.retries, g.crashes, g.delay, g.reason, g.result, g.error, g.outcome, g.kind, g.key, g.run_id,
+            g.parent_id,
             g.status in ('completed', 'failed', 'cancelled') as final
 ), finished as (
   insert into qw.finished (
@@ -115,6 +118,11 @@ with gone as materialized (
   delete from qw.cancel_request where task_id = any(array(select task_id from gone where final))
 ), news as (
   insert into qw.advance (run_id) select distinct run_id from gone where final and run_id is not null
+), wakeups as (  -- of those that called it; of one that was cancelled itself, for what it called
+  insert into qw.wakeup (task_id)
+  select parent_id from gone where final and parent_id is not null
+  union all
+  select task_id from gone where status = 'cancelled'
 ), events as (
   insert into qw.outbox (type, task_id, fence, attempt, error)
   select g.event, g.task_id, g.fence, g.attempt, g.error
@@ -153,6 +161,31 @@ with gone as materialized (
   select w.type, g.task_id, g.fence, g.attempt from gone g, qw.wanted w where w.type = 'task.completed'
 ), counts as (
   insert into qw.tally (queue, live, completed) select queue, -count(*), count(*) from gone group by queue
+)
+select fence from gone
+
+-- name: suspend
+-- End attempts that wait for a time (null: none), a signal or a called task. Their retries and crashes begin anew: they
+-- got on. The checkpoints that they wait for get the fence of the attempt, by arrays of their own. Returns the fences that
+-- were really theirs.
+with gone as materialized (
+  delete from qw.running r
+   using unnest(
+     %(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(untils)s::timestamptz[], %(most_opens)s::integer[],
+     %(reasons)s::text[]) as g (id, fence, attempt, until, most_open, reason)
+   where r.task_id = g.id and r.fence = g.fence
+  returning r.task_id, r.fence, g.attempt, r.queue, r.priority, g.until, g.most_open, g.reason
+), scheduled as (
+  insert into qw.scheduled (task_id, run_at, queue, priority, attempt, reason, fence, most_open)
+  select task_id, coalesce(until, 'infinity'), queue, priority, attempt, reason, fence, most_open from gone
+), awaited as (
+  update qw.checkpoint c set fence = g.fence
+    from gone g, unnest(%(of_ids)s::uuid[], %(branches)s::text[], %(names)s::text[], %(occurrences)s::integer[])
+      as k (id, branch, name, occurrence)
+   where k.id = g.task_id and c.task_id = k.id and c.branch = k.branch and c.name = k.name
+     and c.occurrence = k.occurrence and c.fence is distinct from g.fence
+), wakeups as (
+  insert into qw.wakeup (task_id) select task_id from gone where task_id = any(%(told)s::uuid[])
 )
 select fence from gone
 

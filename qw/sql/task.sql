@@ -175,6 +175,26 @@ select w.task_id
  order by w.task_id desc
  limit %(limit)s
 
+-- name: find_suspended
+-- Ids of tasks whose handler waits, newest first.
+select s.task_id
+  from qw.scheduled s,
+       lateral (  -- as in find_waiting
+         select 1 from qw.task t
+          where t.id = s.task_id
+            and (%(type)s::text is null or t.type = %(type)s::text)
+            and (%(queue)s::text is null or t.queue = %(queue)s::text)
+            and (%(run_id)s::uuid is null or t.run_id = %(run_id)s::uuid)
+            and (%(since)s::timestamptz is null or t.created_at >= %(since)s::timestamptz)
+            and (%(until)s::timestamptz is null or t.created_at < %(until)s::timestamptz)
+         offset 0) fits
+ where s.fence is not null
+   and s.task_id < %(before)s::uuid
+   and (%(error)s::text is null or exists (
+     select 1 from qw.attempt a where a.task_id = s.task_id and strpos(a.error, %(error)s::text) > 0))
+ order by s.task_id desc
+ limit %(limit)s
+
 -- name: find_running
 select r.task_id
   from qw.running r,
@@ -288,13 +308,6 @@ select w.type, k.task_id, jsonb_build_object('fraction', k.fraction, 'message', 
 -- name: read_progress
 select fraction, message, at from qw.progress where task_id = %(id)s
 
--- name: checkpoint
--- The stored value of a named step. No row: it has not been done.
-select value from qw.checkpoint where task_id = %(id)s and name = %(name)s
-
--- name: keep_checkpoint
-insert into qw.checkpoint (task_id, name, value) values (%(id)s, %(name)s, %(value)s) on conflict do nothing
-
 -- name: old_completed
 -- Completed tasks in id order after an id, up to *limit*, of those that may be past their retention; and whether each is.
 -- Ids are times, and what finished long ago was made longer ago: nothing younger is read. Ids that are no UUIDv7 may
@@ -327,7 +340,7 @@ select f.task_id,
  order by f.task_id limit %(limit)s
 
 -- name: prune_history
--- Delete up to *limit* rows each of what finished tasks left: log lines, attempts, checkpoints. A task may have a hundred
+-- Delete up to *limit* rows each of what finished tasks left: log lines, attempts, checkpoints, signals. A task may have a hundred
 -- thousand of them, so they go before it. Returns the most that went of one kind.
 with logs as (
   delete from qw.task_log where id = any(array(
@@ -341,8 +354,13 @@ with logs as (
   delete from qw.checkpoint where ctid = any(array(
     select c.ctid from unnest(%(ids)s::uuid[]) i, lateral (select ctid from qw.checkpoint where task_id = i) c
      limit %(limit)s)) returning 1
+), signals as (
+  delete from qw.task_signal where id = any(array(
+    select s.id from unnest(%(ids)s::uuid[]) i, lateral (select id from qw.task_signal where task_id = i) s
+     limit %(limit)s)) returning 1
 )
-select greatest((select count(*) from logs), (select count(*) from attempts), (select count(*) from checkpoints))
+select greatest((select count(*) from logs), (select count(*) from attempts), (select count(*) from checkpoints),
+                (select count(*) from signals))
 
 -- name: prune
 -- Delete those of the tasks that are finished still (a retry may have come first) and not another pruner's.

@@ -82,7 +82,7 @@ update qw.worker set killed_by = %(task)s where death = 'crashed' and killed_by 
 -- Running tasks of dead workers, in id order. crashed: the worker's process ended. crashes: those counted so far,
 -- without explained ones: the process survived, or another task was failed for ending it.
 -- losses: how often a worker that held the task was declared dead without a crash, since the last manual retry.
-select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_id, t.type, r.queue,
+select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_id, t.parent_id, t.type, r.queue,
        coalesce(w.death = 'crashed', false) as crashed,
        greatest(r.crashes - h.explained, 0)::integer as crashes, h.losses
   from qw.running r join qw.task t on t.id = r.task_id left join qw.worker w on w.id = r.worker
@@ -136,14 +136,15 @@ select exists (
 
 -- name: news
 -- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, cancel requests, the beats of the other workers, whether one
+-- overdue; null: none), runs to advance, tasks that may resume, cancel requests, the beats of the other workers, whether one
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
 -- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on.
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
-    where s.run_at >= %(cursor)s::timestamptz order by s.run_at limit 1) as due,
+    where s.run_at >= %(cursor)s::timestamptz and s.run_at < 'infinity' order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance a where a.at <= now()) as advance,
+  exists (select 1 from qw.wakeup) as wakeups,
   exists (select 1 from qw.cancel_request) as cancels,
   others.ids, others.beats, others.doubts,
   not exists (select 1 from qw.worker w where w.id = %(worker)s::integer and w.dead_at is null) as dead,

@@ -46,6 +46,7 @@ class EndedAttempt(NamedTuple):
     unique_key: str | None = None
     run_id: UUID | None = None
     queue: str = ""
+    parent_id: UUID | None = None
 
 
 async def claim(
@@ -97,24 +98,29 @@ async def crash_records(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Cra
 async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     """Store the outcomes of attempts and their events. Return the fences of the attempts that still held their task.
 
-    At most two statements, each whole or not at all; safe to repeat.
+    At most three statements, each whole or not at all; safe to repeat.
     """
     ended = sorted(ended, key=_BY_ID)
     plain: list[EndedAttempt] = []
     others: list[EndedAttempt] = []
+    suspended: list[EndedAttempt] = []
     for e in ended:
-        (plain if _is_plain(e) else others).append(e)
+        (plain if _is_plain(e) else others if e.ending.suspended is None else suspended).append(e)
     mine: set[int] = set()
     if plain:
         mine.update(row[0] for row in await (await execute(conn, _SQL["complete"], _completions(plain))).fetchall())
     if others:
         mine.update(row[0] for row in await (await execute(conn, _SQL["end"], _endings(others))).fetchall())
+    if suspended:
+        mine.update(row[0] for row in await (await execute(conn, _SQL["suspend"], _suspensions(suspended))).fetchall())
     return mine
 
 
 def _is_plain(ended: EndedAttempt) -> bool:
-    _, _, _, ending, seconds, unique_key, run_id, _ = ended
-    return run_id is None and unique_key is None and seconds is not None and ending.status is Status.COMPLETED
+    _, _, _, ending, seconds, unique_key, run_id, _, parent_id = ended
+    if run_id is not None or unique_key is not None or parent_id is not None:
+        return False
+    return seconds is not None and ending.status is Status.COMPLETED
 
 
 def _completions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
@@ -144,11 +150,33 @@ def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
         "seconds": arrays.floats(e.seconds for e in ended),
         "keys": arrays.texts(e.unique_key for e in ended),
         "runs": arrays.uuids(e.run_id for e in ended),
+        "parents": arrays.uuids(e.parent_id for e in ended),
+    }
+
+
+def _suspensions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
+    suspended = [(e, e.ending.suspended) for e in ended if e.ending.suspended is not None]
+    waits = [(e.id, wait.key) for e, s in suspended for wait in s.waits if wait.fence != e.fence]
+    return {
+        "ids": arrays.uuids(e.id for e, _ in suspended),
+        "fences": arrays.bigints(e.fence for e, _ in suspended),
+        "attempts": arrays.integers(e.attempt for e, _ in suspended),
+        "untils": [s.until for _, s in suspended],
+        "most_opens": arrays.integers(s.most_open for _, s in suspended),
+        "reasons": arrays.texts(e.ending.reason for e, _ in suspended),
+        "of_ids": arrays.uuids(id for id, _ in waits),
+        "branches": arrays.texts(key.branch for _, key in waits),
+        "names": arrays.texts(key.name for _, key in waits),
+        "occurrences": arrays.integers(key.occurrence for _, key in waits),
+        "told": arrays.uuids(e.id for e, s in suspended if not s.needs_only_time),
     }
 
 
 def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[EndedAttempt]) -> int:
-    """As `end`, blocking, within seconds: locked rows are skipped. Return the number stored."""
+    """As `end`, blocking, within seconds: locked rows are skipped. Return the number stored.
+
+    A suspended task runs again, and is suspended then: its handler did nothing since.
+    """
     try:
         with translated(), conn.transaction():
             conn.execute("set local lock_timeout = '500ms'; set local statement_timeout = '3s'")

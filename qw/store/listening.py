@@ -12,6 +12,7 @@ from qw.store.connection import connect, translated
 class Channel(StrEnum):
     READY = "qw_ready"  # payload: queue, space, priority
     CANCEL = "qw_cancel"
+    WAKEUP = "qw_wakeup"  # a task was signalled
     LISTENING = "listening"  # said once, when the connection listens
 
 
@@ -23,6 +24,7 @@ async def notifications(url: str, worker: int) -> AsyncIterator[tuple[Channel, s
             await workers.hold_too(conn, worker)
             await conn.execute("listen qw_ready")
             await conn.execute("listen qw_cancel")
+            await conn.execute("listen qw_wakeup")
             yield Channel.LISTENING, ""
             async for notify in conn.notifies():
                 yield Channel(notify.channel), notify.payload

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from qw import sql
 from qw.core.errors import Conflict, Denied
@@ -33,7 +32,8 @@ class Filter:
     """A filter for tasks; fields that are None match all tasks, and a task must match all others.
 
     ``customer`` is the ``customerId`` of the payload, ``error`` a substring of the error text. ``since`` (inclusive)
-    and ``until`` (exclusive) limit the creation time.
+    and ``until`` (exclusive) limit the creation time. ``suspended``: only pending tasks whose handler waits for a
+    time, a signal or a task.
     """
 
     status: Status | None = None
@@ -44,6 +44,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     error: str | None = None
+    suspended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,20 +304,20 @@ _TASK_FIELDS = [field.name for field in fields(Task)]
 
 async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUID = LAST_ID) -> list[UUID]:
     """Ids of matching tasks below *before*, newest first."""
-    rows = await (await query(conn, _SQL[_FINDERS[match.status]], _find_params(match, limit, before))).fetchall()
+    rows = await (await query(conn, _SQL[_finder(match)], _find_params(match, limit, before))).fetchall()
     return [row[0] for row in rows]
 
 
 async def count(conn: Connection, match: Filter, *, limit: int) -> int:
     """The number of matching tasks, at most *limit*."""
-    statement = f"select count(*) from ({_SQL[_FINDERS[match.status]]}) found"  # noqa: S608 - all of it is ours
+    statement = f"select count(*) from ({_SQL[_finder(match)]}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _find_params(match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
 
 
 async def estimate(conn: Connection, match: Filter) -> int:
     """The planner's estimate of the number of matching tasks."""
-    statement = f"explain (format json) {_SQL[_FINDERS[match.status]]}"
+    statement = f"explain (format json) {_SQL[_finder(match)]}"
     row = await (await conn.execute(statement, _find_params(match, None, LAST_ID), prepare=False)).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
@@ -335,6 +336,11 @@ def _find_params(match: Filter, limit: int | None, before: UUID) -> dict[str, An
         "status": match.status and match.status.value,
         "retrying": match.status is Status.RETRYING,
     }
+
+
+def _finder(match: Filter) -> str:
+    is_pending = match.status in (None, Status.PENDING)
+    return "find_suspended" if match.suspended and is_pending else _FINDERS[match.status]
 
 
 _FINDERS = {
@@ -455,16 +461,6 @@ async def read_progress(conn: Connection, id: UUID) -> tuple[float, str] | None:
     return (row[0], row[1]) if row else None
 
 
-async def checkpoint(conn: Connection, id: UUID, name: str) -> tuple[Json] | None:
-    """The stored value of a named step in a tuple, since null is a value; None when it has not been done."""
-    row = await (await query(conn, _SQL["checkpoint"], {"id": id, "name": name})).fetchone()
-    return (row[0],) if row else None
-
-
-async def keep_checkpoint(conn: Connection, id: UUID, name: str, value: Json) -> None:
-    await query(conn, _SQL["keep_checkpoint"], {"id": id, "name": name, "value": Jsonb(value)})
-
-
 async def past_retention(
     conn: Connection, status: Status, *, age: timedelta, after: UUID, limit: int
 ) -> tuple[list[UUID], UUID | None]:
@@ -479,7 +475,7 @@ async def past_retention(
 
 
 async def prune_history(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:
-    """Delete up to *limit* log lines, attempts and checkpoints of these tasks. True: there may be more."""
+    """Delete up to *limit* log lines, attempts, checkpoints and signals of these tasks. True: there may be more."""
     row = await (await query(conn, _SQL["prune_history"], {"ids": list(ids), "limit": limit})).fetchone()
     return row is not None and row[0] >= limit
 

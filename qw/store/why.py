@@ -10,12 +10,14 @@ from psycopg.rows import dict_row
 
 from qw import sql
 from qw.core.why import MOST_AHEAD, Facts, HeldBack, Holder, ServerState
-from qw.store import tasks, workers
+from qw.store import checkpoints, tasks, workers
 from qw.store.connection import Connection, query
 from qw.store.queues import limits_of_row
 from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("why")
+
+MOST_AWAITED = 20  # of what one task waits for
 
 # Which slots a type takes is known to its daemon only. These two are ours; any other is taken to be async.
 _KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
@@ -44,6 +46,7 @@ async def facts(conn: Connection, id: UUID) -> Facts | None:
         servers=_servers(await workers.living(conn), await _running(conn), _kind(task.type)),
         holder=_holder(row) if task.worker is not None else None,
         held_back=await _held_back(conn, id),
+        awaited=await checkpoints.awaited(conn, id, limit=MOST_AWAITED),
     )
 
 

@@ -42,6 +42,7 @@ class Orphan:
     worker: int
     unique_key: str | None
     run_id: UUID | None
+    parent_id: UUID | None
     type: str
     queue: str
     crashed: bool
@@ -85,13 +86,15 @@ class PollResult(NamedTuple):
     """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
 
     ``beats``: of the other workers. ``doubts``: one of them may be dead. ``dead``: this one was declared so.
-    ``schedule``: how long until the next schedule. ``limits``: an admitter has something to look at. ``held``: tasks
+    ``schedule``: how long until the next schedule. ``wakeups``: suspended tasks may
+    resume. ``limits``: an admitter has something to look at. ``held``: tasks
     wait for one.
     """
 
     lanes: list[Lane]
     due: float | None
     advance: bool
+    wakeups: bool
     cancels: bool
     beats: dict[int, int]
     doubts: bool
@@ -193,9 +196,9 @@ async def news(conn: Connection, worker: int, *, cursor: datetime) -> PollResult
     params = {"worker": worker, "cursor": cursor}
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
-    queues, priorities, due, advance, cancels, ids, beats, *rest = row
+    queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest = row
     lanes = list(map(Lane, queues, priorities))
-    return PollResult(lanes, due, advance, cancels, dict(zip(ids, beats, strict=True)), *rest)
+    return PollResult(lanes, due, advance, wakeups, cancels, dict(zip(ids, beats, strict=True)), *rest)
 
 
 async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:

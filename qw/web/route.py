@@ -89,6 +89,10 @@ class Request(Generic[Body, Query]):
                 return text
         return None
 
+    def recorded_name(self, given: str | None) -> str:
+        """The name to record: that of the access token, which cannot be forged; without tokens the *given* one."""
+        return self.caller.name if self.caller.is_known else given or self.caller.name
+
     @property
     def wait_seconds(self) -> float:
         """How many seconds the caller prefers to wait for the end of what it starts, at most two minutes."""

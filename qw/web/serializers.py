@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from qw.client import Client
 from qw.core.task import FILED_UNDER, Status, Task
+from qw.core.task.checkpoint import Checkpoint, CheckpointKind
 from qw.core.task.masking import masked_error
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import RunStatus
@@ -20,7 +21,7 @@ from qw.web.errors import Problem
 from qw.web.fields import Id, Stamp
 from qw.web.shown import Shown
 
-RELATIONS = ("workflow", "logs")
+RELATIONS = ("workflow", "logs", "checkpoints")
 SCHEDULED_AT = "scheduledAt"  # the header that remembers it once the task has left the waiting room
 
 
@@ -30,6 +31,18 @@ class LogEntity(TypedDict):
     createdAt: Stamp
     level: str
     message: str
+
+
+class CheckpointEntity(TypedDict):
+    name: str
+    kind: CheckpointKind
+    outcome: str | None
+    since: Stamp
+    dueAt: Stamp | None
+    endedAt: Stamp | None
+    taskId: Id | None
+    value: Any
+    error: str | None
 
 
 class WorkflowEntity(TypedDict):
@@ -68,6 +81,7 @@ class TaskEntity(TypedDict):
     stepId: str | None
     workflow: NotRequired[WorkflowEntity | None]
     logs: NotRequired[list[LogEntity]]
+    checkpoints: NotRequired[list[CheckpointEntity]]
 
 
 def stamp(at: datetime) -> str:
@@ -108,6 +122,10 @@ async def entities(
         lines = await client.tasks.first_logs([task.id for task in tasks])
         for task, one in zip(tasks, made, strict=True):
             one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
+    if "checkpoints" in relations:
+        for task, one in zip(tasks, made, strict=True):
+            found = await client.tasks.checkpoints(task.id)
+            one["checkpoints"] = [_checkpoint(each, shown) for each in found]
     return made
 
 
@@ -159,6 +177,20 @@ def log_entity(line: LogLine) -> LogEntity:
         "createdAt": stamp(line.at),
         "level": line.level,
         "message": line.message,
+    }
+
+
+def _checkpoint(checkpoint: Checkpoint, shown: Shown) -> CheckpointEntity:
+    return {
+        "name": str(checkpoint.key),
+        "kind": checkpoint.kind,
+        "outcome": checkpoint.outcome,
+        "since": stamp(checkpoint.at),
+        "dueAt": stamp_or_none(checkpoint.due_at),
+        "endedAt": stamp_or_none(checkpoint.ended_at),
+        "taskId": str(checkpoint.child_id) if checkpoint.child_id else None,
+        "value": shown.json(checkpoint.value),
+        "error": masked_error(checkpoint.error),
     }
 
 

@@ -17,7 +17,7 @@ from qw.core.task.payload import Json
 from qw.store import runs, tasks
 from qw.store.connection import Connection
 from tests.client.driving import Driver, begun, inbox, kept, step
-from tests.given import column, value
+from tests.given import column, stepped, value
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_what_a_compensation_task_has_undone_is_done_again_and_not_undone_
     id = await begun(conn)
     await Driver(conn=conn, act=failing("c", "undo")).finish(id)
     undone, undo = await task_of(conn, id, "a"), await task_of(conn, id, "undo")
-    await tasks.keep_checkpoint(conn, undo, f"undo:{undone}", {"action": "undone"})
+    await stepped(conn, undo, f"undo:{undone}", {"action": "undone"})
 
     await client.runs.retry(id)
     driver = Driver(conn=conn, act=failing("c", "undo"))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from qw.core.ids import uuid7
@@ -17,6 +17,7 @@ from qw.core.task.printed import lines_of
 from qw.handlers import Handlers
 
 T = TypeVar("T")
+A = ParamSpec("A")
 
 
 def new_id() -> UUID:
@@ -41,6 +42,10 @@ class MemoryContext:
     printed: list[tuple[str, bytes]] = field(default_factory=list)
     fractions: list[tuple[float, str]] = field(default_factory=list)
     checkpoints: dict[str, Any] = field(default_factory=dict)
+    sleep: Any = None  # what suspends a task needs a database
+    wait_signal: Any = None
+    call: Any = None
+    gather: Any = None
 
     @property
     def idempotency_key(self) -> str:
@@ -57,9 +62,9 @@ class MemoryContext:
     async def progress(self, fraction: float, message: str = "") -> None:
         self.fractions.append((fraction, message))
 
-    async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
+    async def step(self, name: str, fn: Callable[A, Awaitable[T]], /, *args: A.args, **kwargs: A.kwargs) -> T:
         if name not in self.checkpoints:
-            self.checkpoints[name] = await fn()
+            self.checkpoints[name] = await fn(*args, **kwargs)
         stored: T = self.checkpoints[name]
         return stored
 

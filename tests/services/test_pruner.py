@@ -20,11 +20,11 @@ from qw.services.upkeep.pruner import Pruner, Retention
 from qw.store import tasks
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id
-from tests.given import column, expect_whole, finished, new_task, value
+from tests.given import column, expect_whole, finished, new_task, stepped, value
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-ALL = ("task", "finished", "attempt", "task_log", "progress", "checkpoint", "run", "run_step", "run_item", "signal",
-       "idempotency", "schedule_fire", "event", "rate")  # fmt: skip
+ALL = ("task", "finished", "attempt", "task_log", "progress", "checkpoint", "task_signal", "run", "run_step",
+       "run_item", "signal", "idempotency", "schedule_fire", "event", "rate")  # fmt: skip
 
 
 @pytest.fixture
@@ -104,7 +104,8 @@ async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, l
     for id in (task, of_run, lost):
         await tasks.write_logs(conn, [(id, 1, "INFO", "line", None)])
         await tasks.write_progress(conn, id, 0.5, "half")
-        await tasks.keep_checkpoint(conn, id, "step", 1)
+        await stepped(conn, id, "step", 1)
+        await conn.execute("insert into qw.task_signal (task_id, name) values (%s, 's')", [id])
         await conn.execute("insert into qw.attempt (task_id, fence, outcome, attempt) values (%s, 1, 'error', 1)", [id])
     await conn.execute("insert into qw.idempotency values ('old', %s, '', now() - interval '2 days')", [task])
     await conn.execute("""

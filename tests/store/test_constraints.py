@@ -97,7 +97,7 @@ async def test_no_task_stands_twice_in_a_state(conn: Connection, table: str) -> 
         " and attnum > 0", f"qw.{table}")  # fmt: skip
     row: Any = {
         "ready": "1, %s, 'q', 5, 0, 0, 0, now()",
-        "scheduled": "%s, now(), 'q', 5, 0, 0, 0, 'time'",
+        "scheduled": "%s, now(), 'q', 5, 0, 0, 0, 'time', null, null",
         "running": "%s, 1, 1, 0, 0, 1, 'q', 5, 1, now()",
         "finished": "%s, 'completed', 1, 1, 0, 0, 1, now(), now(), null, null",
     }[table]

@@ -161,16 +161,6 @@ async def test_logs_are_read_on_from_a_line(conn: Connection) -> None:
     assert [line.message for line in await tasks.read_logs(conn, id, after=lines[0].id)] == ["two"]
 
 
-async def test_a_checkpoint_is_kept_once_and_null_is_a_value(conn: Connection) -> None:
-    id = new_id()
-    assert await tasks.checkpoint(conn, id, "s") is None
-
-    await tasks.keep_checkpoint(conn, id, "s", None)
-    await tasks.keep_checkpoint(conn, id, "s", "later")
-
-    assert await tasks.checkpoint(conn, id, "s") == (None,)
-
-
 async def test_progress_is_the_last_word(conn: Connection) -> None:
     id = new_id()
     assert await tasks.read_progress(conn, id) is None

@@ -31,6 +31,8 @@ from qw.cli.output.text import counted
 from qw.cli.output.watch import Watch, rows_that_fit, show_or_watch
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qw.cli.output.lists import Listed
     from qw.client import Client
 
@@ -157,6 +159,30 @@ def cancel(
         ),
         ctx,
     )
+
+
+@app.command("signal", cls=Verb, epilog="Example: qw task list --status suspended --quiet")
+def signal(
+    id: Id,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Signal name, as in context.wait_signal.")],
+    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload: any JSON value.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Name to record. Default: your user name.")
+    ] = None,
+) -> None:
+    """Send a signal to a task. It is kept if the task's handler is not waiting for it yet."""
+    from qw.cli.commands.workflow_runs import myself
+    from qw.cli.options.values import json_value
+    from qw.cli.session import with_client
+
+    given = json_value(payload, "--payload")
+
+    async def send(client: Client) -> UUID:
+        found = await client.tasks.resolve(id)
+        await client.tasks.signal(found, name, given, by=by or myself())
+        return found
+
+    say(f"signal {name} sent to task {with_client(send)}")
 
 
 @app.command("compensate", cls=Verb, epilog="Example: qw task compensate --type create_invoice --since 1h --yes")

@@ -79,10 +79,11 @@ def worker_ids(incomplete: str) -> Offers:
 
 
 def statuses(incomplete: str) -> Offers:
+    from qw.cli.options.selection import SUSPENDED
     from qw.client import Status
 
     before, comma, last = incomplete.rpartition(",")
-    return [(f"{before}{comma}{status}", "") for status in Status if status.startswith(last)]
+    return [(f"{before}{comma}{status}", "") for status in (*Status, SUSPENDED) if status.startswith(last)]
 
 
 def run_statuses(incomplete: str) -> Offers:

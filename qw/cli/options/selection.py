@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qw.client import Client, Filter, Status, Task
 
 BATCH = 500  # tasks in one transaction
+SUSPENDED = "suspended"  # as a status: pending tasks whose handler waits for a time, a signal or a task
 _SHOWN = 10  # errors, of many
 
 
@@ -72,6 +73,7 @@ class Filters:
         return Filter(
             queue=self.queue,
             type=self.type,
+            suspended=self._means_suspended,
             since=past(self.since, "--since"),
             until=past(self.until, "--until"),
             error=self.error,
@@ -81,8 +83,16 @@ class Filters:
     @property
     def statuses(self) -> list[Status]:
         """Those to match; none: all. Raise Invalid for other words."""
-        words = [] if self.status is None else self.status.split(",")
-        return list(dict.fromkeys(_status(word.strip()) for word in words))
+        return list(dict.fromkeys(_status(word) for word in self._words))
+
+    @property
+    def _words(self) -> list[str]:
+        return [] if self.status is None else [word.strip().lower() for word in self.status.split(",")]
+
+    @property
+    def _means_suspended(self) -> bool:
+        """Whether of the pending tasks only those that are suspended are meant."""
+        return SUSPENDED in self._words and "pending" not in self._words
 
     @property
     def is_empty(self) -> bool:
@@ -94,9 +104,10 @@ def _status(word: str) -> Status:
     from qw.core.errors import guess
 
     try:
-        return Status("processing" if word.lower() == "running" else word.lower())
+        return Status({"running": "processing", SUSPENDED: "pending"}.get(word, word))
     except ValueError:
-        raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(Status)}{guess(word, Status)}") from None
+        known = [*Status, SUSPENDED]
+        raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(known)}{guess(word, known)}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from qw.core.times import parse_moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qw.core.task.payload import JsonObject
+    from qw.core.task.payload import Json, JsonObject
 
 
 def directory(named: str | None) -> str:
@@ -85,6 +85,13 @@ def json_object(text: str | None, flag: str) -> JsonObject:
     from qw.core.task.payload import parse_object
 
     return {} if text is None else parse_object(_content(text, flag), path=flag.lstrip("-"))
+
+
+def json_value(text: str | None, flag: str) -> Json:
+    """As `json_object`, for any JSON value; None is null."""
+    from qw.core.task.payload import parse
+
+    return None if text is None else parse(_content(text, flag), path=flag.lstrip("-"))
 
 
 def _content(text: str, flag: str) -> str | bytes:

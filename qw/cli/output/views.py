@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from qw.client import Client
     from qw.core.task import Attempt, Task
+    from qw.core.task.checkpoint import Checkpoint
     from qw.store.tasks import LogLine
 
 
@@ -105,6 +106,22 @@ ATTEMPT_COLUMNS: Sequence[Column] = (
 )
 
 
+CHECKPOINT_COLUMNS: Sequence[Column] = (
+    Column(title="checkpoint", text=lambda one: str(one.key), loose=True),
+    Column(title="kind", text=lambda one: str(one.kind), rank=1),
+    Column(title="outcome", text=lambda one: one.outcome or "waiting", is_status=True),
+    Column(title="since", text=lambda one: clock(one.at), rank=2),
+    Column(title="due", text=lambda one: clock(one.due_at) if one.due_at else "", rank=3),
+    Column(title="result", text=lambda one: _of_checkpoint(one), rank=4, loose=True),
+)
+
+
+def _of_checkpoint(one: Checkpoint) -> str:
+    if one.outcome == "completed":
+        return "" if one.value is None else dumped(record(one.value))
+    return one.error or (f"task {one.child_id}" if one.child_id else "")
+
+
 def took(item: Any) -> str:
     """How long a task, attempt, run or step took, or has been running so far."""
     lasted = _lasted(item)
@@ -132,11 +149,17 @@ async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     id = await client.tasks.resolve(word)
     task, lines = _shown(await client.tasks.get(id)), await _log(client, id)
     attempts = [replace(each, error=masked_error(each.error)) for each in await client.tasks.attempts(id)]
+    checkpoints = [
+        replace(one, value=masked(one.value), error=masked_error(one.error))
+        for one in await client.tasks.checkpoints(id)
+    ]
     if output is not OutputFormat.TABLE:
-        show_record({**record(task), "attempts": record(attempts), "log": record(lines)}, output)
+        parts = {"attempts": record(attempts), "checkpoints": record(checkpoints), "log": record(lines)}
+        show_record({**record(task), **parts}, output)
         return
     print_fields(_fields(task))
     _print_attempts(task, attempts)
+    _print_checkpoints(checkpoints)
     _print_log(lines, task.id)
 
 
@@ -171,7 +194,7 @@ def _fields(task: Task) -> dict[str, str]:
         "worker": _number(task.worker),
         "key": task.unique_key or "",
         "run": f"{task.run_id}, step {task.step}" if task.run_id else "",
-        "undoes": str(task.parent_id) if task.parent_id else "",
+        "undoes" if task.type == "compensation" else "called by": str(task.parent_id) if task.parent_id else "",
         "waits for": task.reason if task.reason not in (None, "time") else "",
         "payload": dumped(record(task.payload)),
         "result": "" if task.result is None else dumped(record(task.result)),
@@ -203,6 +226,14 @@ def _print_attempts(task: Task, earlier: Sequence[Attempt]) -> None:
     if earlier:
         print()
         print_table(ATTEMPT_COLUMNS, [*earlier, *([task] if task.started_at else [])])
+
+
+def _print_checkpoints(checkpoints: Sequence[Checkpoint]) -> None:
+    from qw.cli.output.tables import print_table
+
+    if checkpoints:
+        print()
+        print_table(CHECKPOINT_COLUMNS, checkpoints)
 
 
 def _print_log(lines: Sequence[LogLine], id: UUID) -> None:

@@ -5,10 +5,12 @@ Worker and rescuer both ask `end`; one statement stores its answer under the fen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
+from qw.core.task.checkpoint import Checkpoint, CheckpointKind, waits_for
 from qw.core.task.error_kind import CANCELLED, CRASH, INVALID, LOST, kind_of, matches
 from qw.core.task.payload import Json
 from qw.core.task.task import Backoff, Policy, Status
@@ -60,6 +62,31 @@ class Snoozed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Suspended:
+    """The handler waits for open checkpoints, and runs again when one has ended; with ``needs_all`` when all have.
+
+    Costs nothing. The retries and crashes counted so far are forgotten: it got on since.
+    """
+
+    waits: Sequence[Checkpoint]
+    needs_all: bool = False
+
+    @property
+    def until(self) -> datetime | None:
+        """When the first of them ends by itself."""
+        return min((wait.due_at for wait in self.waits if wait.due_at), default=None)
+
+    @property
+    def most_open(self) -> int:
+        """How many of them may still be open for it to go on."""
+        return 0 if self.needs_all else len(self.waits) - 1
+
+    @property
+    def needs_only_time(self) -> bool:
+        return all(wait.kind is CheckpointKind.SLEEP for wait in self.waits)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cancelled:
     reason: str = "cancelled"
 
@@ -93,13 +120,16 @@ class WorkerSilent:
     losses: int = 0
 
 
-Outcome: TypeAlias = Completed | Failed | LeftToOthers | Snoozed | Cancelled | HandedBack | WorkerDied | WorkerSilent
+Outcome: TypeAlias = (
+    Completed | Failed | LeftToOthers | Snoozed | Suspended | Cancelled | HandedBack | WorkerDied | WorkerSilent
+)
 
 
 class Ending(NamedTuple):
     """Where the task goes. Final: to finished. Else after ``delay``, or at once in its old place when that is None.
 
-    ``outcome`` is what the history calls this attempt; None leaves no row there. A tuple for speed, like `Claim`.
+    ``outcome`` is what the history calls this attempt; None leaves no row there. ``suspended``: until then it waits.
+    A tuple for speed, like `Claim`.
     """
 
     status: Status
@@ -111,6 +141,7 @@ class Ending(NamedTuple):
     error: str | None = None
     outcome: str | None = None
     kind: str | None = None  # of the error, see `qw.core.task.error_kind`
+    suspended: Suspended | None = None
 
 
 def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
@@ -126,6 +157,8 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason, kind=CANCELLED)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
+        case Suspended(waits=waits):
+            return Ending(Status.PENDING, 0, 0, reason=waits_for(waits), suspended=outcome)
         case LeftToOthers(error=error):
             return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="misfit", kind=INVALID)
         case HandedBack(after=pause):

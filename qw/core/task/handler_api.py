@@ -5,23 +5,30 @@ Inside an exception group these exceptions keep their meaning; see `qw.core.task
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from qw.core.task.payload import Json, JsonObject
+from qw.core.task.task import NewTask
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+A = ParamSpec("A")
+R_co = TypeVar("R_co", covariant=True)
+Kind: TypeAlias = type[T]  # where `type` is a parameter
 
 
 class Snooze(Exception):
     """Run the task again after *delay* (timedelta or seconds). The attempt does not count against ``max_retries``."""
 
     def __init__(self, delay: timedelta | float, reason: str = "snoozed") -> None:
-        self.delay = _duration(delay, "Snooze: delay")
+        self.delay = duration(delay, "Snooze: delay")
         self.reason = reason
         super().__init__(reason)
 
@@ -44,12 +51,13 @@ class Retry(Exception):
     """
 
     def __init__(self, reason: str, *, after: timedelta | float | None = None, kind: str = "") -> None:
-        self.after = None if after is None else _duration(after, "Retry: after")
+        self.after = None if after is None else duration(after, "Retry: after")
         self.kind = kind
         super().__init__(reason)
 
 
-def _duration(value: timedelta | float, name: str) -> timedelta:
+def duration(value: timedelta | float, name: str) -> timedelta:
+    """*value*, a timedelta or seconds. Raise TypeError, with *name*, for anything else."""
     if isinstance(value, timedelta):
         return value
     try:
@@ -75,6 +83,15 @@ class Misfit(Reject):
 
     So, unlike other rejections, the task is left to a worker with another version, or retried.
     """
+
+
+class Callee(Protocol[A, R_co]):
+    """A task type that can be called: a function with `qw.Handlers.task`, or its ``options()``."""
+
+    def new(self, *args: A.args, **kwargs: A.kwargs) -> NewTask: ...
+    def returned(self, result: Json, what: str) -> R_co:
+        """The stored *result* as what the function returns (of a coroutine function: what awaiting it gives)."""
+        ...
 
 
 class Context(Protocol):
@@ -130,10 +147,64 @@ class Context(Protocol):
         """Report progress: a fraction from 0 to 1, and a message."""
         ...
 
-    async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
-        """Run *fn* and store its result, which must be JSON; later attempts of the task return the stored result.
+    async def step(self, name: str, fn: Callable[A, Awaitable[T]], /, *args: A.args, **kwargs: A.kwargs) -> T:
+        """Call *fn* with these arguments and store its result; later attempts of the task return the stored result.
 
-        *name* identifies the step within the task. *fn* runs again if an attempt ended before its result was stored.
+        The result is stored as JSON, at most 256 KiB, and returned as what the annotations of *fn* say; without
+        annotation, as for a lambda, as JSON. *name* and its occurrence identify the step within the task. *fn* runs
+        again if an attempt ended before its result was stored. Raise Conflict if steps that were done in an earlier
+        attempt come in another order now.
+        """
+        ...
+
+    async def sleep(self, name: str, time: timedelta | float, /) -> None:
+        """Wait for *time* (timedelta or seconds) since the first attempt came here.
+
+        As the others below, it suspends the task: the attempt ends without counting against ``max_retries`` and holds
+        no slot, and the handler runs again from its top when the time is over; what it did is answered from its
+        checkpoints. Code between them runs again, so it must lead to the same steps.
+        """
+        ...
+
+    @overload
+    async def wait_signal(self, name: str, type: None = None, *, timeout: timedelta | float | None = None) -> Json: ...
+    @overload
+    async def wait_signal(self, name: str, type: Kind[T], *, timeout: timedelta | float | None = None) -> T: ...
+    async def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
+        """Wait for a signal (`qw task signal`) and return its payload: as JSON, or validated as *type*.
+
+        Signals that were sent before are kept: each wait takes the oldest of its *name*. Raise TimedOut after
+        *timeout*, Invalid if the payload does not validate.
+        """
+        ...
+
+    @overload
+    def call(self, task: NewTask, /) -> Awaitable[Json]: ...
+    @overload
+    def call(self, task: Callee[A, Coroutine[Any, Any, T]], /, *args: A.args, **kwargs: A.kwargs) -> Awaitable[T]: ...
+    @overload
+    def call(self, task: Callee[A, T], /, *args: A.args, **kwargs: A.kwargs) -> Awaitable[T]: ...
+    def call(self, task: Any, /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Enqueue a task with these arguments, wait for its end, and return its result.
+
+        It is enqueued once, however often this task is attempted. Cancelling this task cancels it too. Raise
+        TaskFailed or TaskCancelled as it ended. Await what this returns, or pass it to `gather`.
+        """
+        ...
+
+    @overload
+    async def gather(self, one: Awaitable[T1], two: Awaitable[T2], /) -> tuple[T1, T2]: ...
+    @overload
+    async def gather(self, one: Awaitable[T1], two: Awaitable[T2], three: Awaitable[T3], /) -> tuple[T1, T2, T3]: ...
+    @overload
+    async def gather(self, *branches: Awaitable[T]) -> tuple[T, ...]: ...
+    @overload
+    async def gather(self, *branches: NewTask) -> tuple[Json, ...]: ...
+    async def gather(self, *branches: Any) -> tuple[Any, ...]:
+        """Run branches concurrently and return their results: coroutines that wait, or calls.
+
+        Each branch has steps of its own: their names may be the same. Raise the error of the first branch that has one.
+        Plain functions pass it tasks (`TaskFunction.new`).
         """
         ...
 

@@ -23,7 +23,8 @@ import orjson
 
 from qw.core.duration import MAX_DURATION
 from qw.core.errors import Invalid
-from qw.core.task.ending import COMPLETED, Completed, Failed, Snoozed
+from qw.core.task.checkpoint import Suspend, together
+from qw.core.task.ending import COMPLETED, Completed, Failed, Snoozed, Suspended
 from qw.core.task.error_kind import is_kind, kind_of
 from qw.core.task.handler_api import Failure, Misfit, Reject, Retry, Snooze
 from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, clean_error
@@ -34,7 +35,7 @@ NO_FILES_PAUSE = timedelta(seconds=1)
 _CAUSES = 20  # of an error that are looked at
 _FRAMES = 200  # of each traceback; the innermost ones
 _SHOWN = 10  # errors of a group whose texts are included
-_SAID_ON_PURPOSE = (Failure, Misfit, Reject, Retry, Snooze)
+_SAID_ON_PURPOSE = (Failure, Misfit, Reject, Retry, Snooze, Suspend)
 _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -62,11 +63,16 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
     return Completed(result=value)
 
 
-def error_outcome(error: BaseException) -> Failed | Snoozed:
+def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
     """What the attempt comes to when its handler raised *error*."""
     errors = [each for each in _flattened(error) if not _is_cancellation(each)]
     if any(_is_lack_of_files(each) for each in errors):
         return Snoozed(delay=NO_FILES_PAUSE, reason=NO_FILES)
+    suspends = [each for each in errors if isinstance(each, Suspend)]
+    if suspends and len(suspends) == len(errors):
+        suspend = together(suspends)
+        return Suspended(waits=suspend.waits, needs_all=suspend.needs_all)
+    errors = [each for each in errors if not isinstance(each, Suspend)]
     rejected = [each for each in errors if isinstance(each, Reject) and not isinstance(each, Misfit)]
     snoozed = [each for each in errors if isinstance(each, Snooze)]
     if rejected:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from qw.core.task.ending import COMPLETED, Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed
+from qw.core.task.ending import COMPLETED, Cancelled, Completed, Failed, HandedBack, Outcome, Snoozed, Suspended
 from qw.core.task.outcome import (
     class_name,
     error_outcome,
@@ -174,11 +174,11 @@ async def _converted(result: object, holding: ClaimInFlight) -> Completed | Fail
     return outcome
 
 
-async def _explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed:
+async def _explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed | Suspended:
     """The outcome of a handler that raised *error*. The traceback is written to the task's log."""
     if is_plain(error):
         return error_outcome(error)
-    outcome: Failed | Snoozed
+    outcome: Failed | Snoozed | Suspended
     explaining = start_thread("qw error", lambda: _explain(error))
     try:
         async with asyncio.timeout(EXPLAIN_SECONDS):
@@ -202,7 +202,7 @@ async def _log(trace: str, context: AttemptContext) -> None:
         log.warning("traceback dropped: task log buffer is full", extra={"task": str(context.task_id)})
 
 
-def _explain(error: BaseException) -> tuple[Failed | Snoozed, str]:
+def _explain(error: BaseException) -> tuple[Failed | Snoozed | Suspended, str]:
     outcome = error_outcome(error)
     if is_explained(error):
         return outcome, ""

@@ -6,21 +6,27 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
-from qw.core.errors import Invalid
-from qw.core.task import Claim
-from qw.core.task.payload import MAX_RESULT, Json, JsonObject, NotPlain, clean, clean_text
+from qw.core.duration import MAX_DURATION, format_duration
+from qw.core.errors import Invalid, TaskCancelled, TaskFailed, TimedOut
+from qw.core.task import Claim, NewTask, check_new
+from qw.core.task.checkpoint import Checkpoint, CheckpointKind, Suspend, together
+from qw.core.task.handler_api import Callee, duration
+from qw.core.task.payload import JsonObject, clean_text
 from qw.core.task.printed import lines_of
 from qw.handlers import Handler
-from qw.services.side_thread import returned, start_thread
+from qw.handlers.returned import as_returned, validated
+from qw.services.execution.journal import Entry, Journal, branch
 from qw.store import tasks
 from qw.store.connection import Connection
 from qw.store.handler_transaction import Blocking, HandlerTransaction, HandlerTransactions
+from qw.store.ids import new_id
 
 T = TypeVar("T")
 
@@ -60,6 +66,7 @@ class AttemptContext:
         "_pool",
         "_transactions",
         "has_logged",
+        "journal",
         "transaction",
     )
 
@@ -80,6 +87,7 @@ class AttemptContext:
         self._limit = limit
         self._is_reserved = False
         self.has_logged = False
+        self.journal: Journal | None = None
         self.transaction: HandlerTransaction | None = None
 
     @property
@@ -141,22 +149,88 @@ class AttemptContext:
         async with self._pool.connection() as conn:
             await tasks.write_progress(conn, self._claim.id, fraction, _text(message)[:LINE_LENGTH])
 
-    async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
-        stored = await self.checkpoint(name)
-        if stored is not None:
-            return cast("T", stored[0])
-        return cast("T", await self.keep_checkpoint(name, await fn()))
+    async def step(self, name: str, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        entry = await self.enter_step(name)
+        if entry.known is None:
+            outside = branch.set(inside(entry))
+            try:
+                result = await fn(*args, **kwargs)
+            finally:
+                branch.reset(outside)
+            return await self.keep_step(entry, fn, result)
+        return as_returned(fn, entry.known.value, f"step {entry.key}")
 
-    async def checkpoint(self, name: str) -> tuple[Json] | None:
-        """The stored result of a step, if it is completed."""
-        async with self._pool.connection() as conn:
-            return await tasks.checkpoint(conn, self._claim.id, name)
+    async def enter_step(self, name: str) -> Entry:
+        return await self._the_journal().enter(name, CheckpointKind.STEP)
 
-    async def keep_checkpoint(self, name: str, result: object) -> Json:
-        value = await _stored_form(result)
-        async with self._pool.connection() as conn:
-            await tasks.keep_checkpoint(conn, self._claim.id, name, value)
-        return value
+    async def keep_step(self, entry: Entry, fn: Callable[..., Any], result: object) -> Any:
+        """Store the result of *fn*, and return what later attempts return."""
+        return as_returned(fn, await self._the_journal().keep(entry, result), f"step {entry.key}")
+
+    async def sleep(self, name: str, time: timedelta | float) -> None:
+        delay = _wait_time(time, f"sleep {name!r}")
+        journal = self._the_journal()
+        entry = await journal.enter(name, CheckpointKind.SLEEP)
+        await journal.wait(entry, CheckpointKind.SLEEP, delay)
+
+    async def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
+        delay = None if timeout is None else _wait_time(timeout, f"signal {name!r}: timeout")
+        journal = self._the_journal()
+        entry = await journal.enter(name, CheckpointKind.SIGNAL)
+        found = await journal.wait(entry, CheckpointKind.SIGNAL, delay)
+        if found.outcome == "timed_out":
+            after = "" if found.due_at is None else f" within {format_duration(found.due_at - found.at)}"
+            raise TimedOut(f"signal {name} did not come{after}")
+        return found.value if type is None else validated(type, found.value, f"signal {name}")
+
+    def call(self, task: Any, *args: Any, **kwargs: Any) -> Call:
+        return Call(self, task, args, kwargs)
+
+    async def called(self, calls: Sequence[Call]) -> list[tuple[Call, Checkpoint]]:
+        """Enqueue the tasks of *calls*, those that no earlier attempt enqueued."""
+        journal = self._the_journal()
+        entered = [await call.enter(journal) for call in calls]
+        new = [
+            (entry, call.new(self._claim.id) if entry.known is None else call.known())
+            for call, entry in zip(calls, entered, strict=True)
+        ]
+        return list(zip(calls, await journal.call(new), strict=True))
+
+    async def gather(self, *branches: Any) -> tuple[Any, ...]:
+        journal = self._the_journal()
+        prefix = journal.next_gather()
+        calls = [Call(self, one, (), {}) if isinstance(one, NewTask) else one for one in branches]
+        for number, one in enumerate(calls):
+            if isinstance(one, Call):
+                one.branch = f"{prefix}{number}/"
+        if all(isinstance(one, Call) for one in calls):
+            return await self._gather_calls(calls)
+        return await self._gather_branches(calls, prefix)
+
+    async def _gather_calls(self, calls: Sequence[Call]) -> tuple[Any, ...]:
+        found = await self.called(calls)
+        for call, checkpoint in found:
+            if checkpoint.outcome not in (None, "completed"):
+                call.result(checkpoint)  # raises
+        if waits := [checkpoint for _, checkpoint in found if checkpoint.is_open]:
+            raise self._the_journal().suspend(Suspend(waits, needs_all=True))
+        return tuple(call.result(checkpoint) for call, checkpoint in found)
+
+    async def _gather_branches(self, branches: Sequence[Awaitable[Any]], prefix: str) -> tuple[Any, ...]:
+        running = [asyncio.ensure_future(_in_branch(one, f"{prefix}{n}/")) for n, one in enumerate(branches)]
+        ended = await asyncio.gather(*running, return_exceptions=True)
+        errors = [one for one in ended if isinstance(one, BaseException)]
+        for error in errors:
+            if not isinstance(error, Suspend):
+                raise error
+        if errors:
+            raise self._the_journal().suspend(together([one for one in errors if isinstance(one, Suspend)]))
+        return tuple(ended)
+
+    def _the_journal(self) -> Journal:
+        if self.journal is None:
+            self.journal = Journal(self._claim, self._pool)
+        return self.journal
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -174,14 +248,76 @@ class AttemptContext:
         return self.transaction
 
 
-async def _stored_form(value: object) -> Json:
-    """*value* as stored between attempts. Raise Invalid if it cannot be stored, and what its own methods raise."""
-    try:
-        return clean(value, limit=MAX_RESULT, plain_only=True)
-    except NotPlain:
-        pass
-    stored: Json = returned(await start_thread("qw step", lambda: clean(value, limit=MAX_RESULT)))
-    return stored
+class Call:
+    """A task that a handler calls: await it, or pass it to `AttemptContext.gather`. ``branch``: of that gather."""
+
+    def __init__(self, context: AttemptContext, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._context = context
+        self._given: NewTask | None = task if isinstance(task, NewTask) else None
+        self._task: Callee[..., Any] | None = None if self._given else task
+        if self._given is None and not callable(getattr(task, "new", None)):
+            raise TypeError(f"context.call takes a task (a function with @app.task) or a NewTask, not {task!r:.100}")
+        self._new = self._given or task.new(*args, **kwargs)
+        for name in ("unique_key", "idempotency_key", "parent_id", "run_id"):
+            if getattr(self._new, name) is not None:
+                raise Invalid(f"context.call: a called task has no {name}; its place in the handler is its key")
+        check_new(self._new)
+        self.branch: str | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.awaited().__await__()
+
+    async def awaited(self) -> Any:
+        """The result of the task. Raise Suspend while it is not final."""
+        [(_, checkpoint)] = await self._context.called([self])
+        if checkpoint.is_open:
+            assert self._context.journal is not None
+            raise self._context.journal.suspend(Suspend([checkpoint]))
+        return self.result(checkpoint)
+
+    async def enter(self, journal: Journal) -> Entry:
+        outside = branch.set(branch.get() if self.branch is None else self.branch)
+        try:
+            return await journal.enter(self._new.type, CheckpointKind.CALL)
+        finally:
+            branch.reset(outside)
+
+    def new(self, parent: UUID) -> NewTask:
+        return replace(self._new, id=new_id(), parent_id=parent)
+
+    def known(self) -> NewTask:
+        return self._new
+
+    def result(self, checkpoint: Checkpoint) -> Any:
+        """What the ended task returned. Raise TaskFailed or TaskCancelled."""
+        assert checkpoint.child_id is not None
+        id, type, error = checkpoint.child_id, self._new.type, checkpoint.error or ""
+        if checkpoint.outcome == "cancelled":
+            raise TaskCancelled(id=id, type=type, reason=error)
+        if checkpoint.outcome == "failed":
+            attempts = checkpoint.value if isinstance(checkpoint.value, int) else 0
+            raise TaskFailed(id=id, type=type, error=error, attempts=attempts)
+        if self._task is None:
+            return checkpoint.value
+        return self._task.returned(checkpoint.value, f"result of task {id} ({type})")
+
+
+async def _in_branch(work: Awaitable[T], name: str) -> T:
+    branch.set(name)
+    return await work
+
+
+def inside(entry: Entry) -> str:
+    """The branch of what a step does with the context itself."""
+    key = entry.key
+    return f"{key.branch}{key.name}#{key.occurrence}/"
+
+
+def _wait_time(time: timedelta | float, what: str) -> timedelta:
+    delay = duration(time, what)
+    if not timedelta(0) <= delay <= MAX_DURATION:
+        raise Invalid(f"{what} must be from 0 to {MAX_DURATION.days:,} days, not {delay}")
+    return delay
 
 
 def _text(message: object) -> str:
@@ -231,17 +367,26 @@ class BlockingContext:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def step(self, name: str, fn: Callable[[], Any]) -> Any:
+    def step(self, name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As `Context.step`; *fn* is a plain function, called in this thread."""
         if self._is_in_loop:
-            return self._context.step(name, fn)
-        stored = self._wait(self._context.checkpoint(name))
-        if stored is not None:
-            return stored[0]
-        result = fn()
-        if inspect.iscoroutine(result):
-            result = self._wait(result)
-        return self._wait(self._context.keep_checkpoint(name, result))
+            return self._context.step(name, fn, *args, **kwargs)
+        entry = self._wait(self._context.enter_step(name))
+        if entry.known is not None:
+            return as_returned(fn, entry.known.value, f"step {entry.key}")
+        outside = branch.set(inside(entry))
+        try:
+            result = fn(*args, **kwargs)
+            if inspect.iscoroutine(result):
+                result = self._wait(result)
+        finally:
+            branch.reset(outside)
+        return self._wait(self._context.keep_step(entry, fn, result))
+
+    def call(self, task: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `Context.call`, and returns the result."""
+        called = self._context.call(task, *args, **kwargs)
+        return called if self._is_in_loop else self._wait(called.awaited())
 
     def connection(self) -> Any:
         """A context manager with a blocking psycopg connection, for use in this thread."""

@@ -291,6 +291,8 @@ class Worker:
             self._backlog.ended(holding)
         if isinstance(outcome, Failed) and outcome.outcome == "misfit":
             outcome = await self._left_or_failed(holding, outcome)
+        if context.journal is not None:
+            outcome = context.journal.checked(outcome)
         if context.has_logged or holding.has_logged:
             await self._wait_for_log(holding)
         if context.transaction is None:
@@ -513,4 +515,5 @@ def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:
         claim.unique_key,
         claim.run_id,
         claim.queue,
+        claim.parent_id,
     )

@@ -119,4 +119,5 @@ def _ended(orphan: Orphan, suspects: int) -> EndedAttempt:
         unique_key=orphan.unique_key,
         run_id=orphan.run_id,
         queue=orphan.queue,
+        parent_id=orphan.parent_id,
     )

@@ -154,8 +154,7 @@ async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
 
 
 def _who(call: Request[Any, None]) -> str:
-    """The name to record: that of the access token, which cannot be forged; without tokens the given one."""
-    return call.caller.name if call.caller.is_known else call.body.by or call.caller.name
+    return call.recorded_name(call.body.by)
 
 
 async def cancel(call: Request[None, None]) -> MessageAnswer:

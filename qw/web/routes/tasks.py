@@ -15,7 +15,7 @@ from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
 from qw.web.enqueueing import TaskForm, enqueued_task
 from qw.web.errors import Problem
-from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch
+from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch, Text
 from qw.web.route import Request, Route, get, post
 from qw.web.routes.recurring import entity_of, removed
 from qw.web.serializers import LogEntity, TaskEntity, entities, entity, log_entity, relations
@@ -23,7 +23,10 @@ from qw.web.serializers import LogEntity, TaskEntity, entities, entity, log_enti
 NOT_FOUND = "Task with id {} not found"
 MOST_AT_ONCE = 1000  # tasks that one request changes
 
-_PATTERN = {"type": "string", "pattern": "^((workflow|logs)(,(workflow|logs))*)?$"}
+_PATTERN = {
+    "type": "string",
+    "pattern": "^((workflow|logs|checkpoints)(,(workflow|logs|checkpoints))*)?$",
+}
 Relations = Annotated[str | None, WithJsonSchema(_PATTERN)]
 
 
@@ -51,6 +54,14 @@ class TaskDetailsQuery(Form):
 
 class CancelQuery(Form):
     running: bool = False
+
+
+class SignalForm(Form):
+    """``payload`` is any JSON value. ``by`` is ignored if access tokens are configured."""
+
+    name: Text
+    payload: Any = None
+    by: str | None = None
 
 
 class LogQuery(Form):
@@ -163,7 +174,7 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
 
 
 async def show(call: Request[None, TaskDetailsQuery]) -> TaskEntity:
-    """Get a task; with ``relations=workflow,logs`` also its workflow and the first lines of its log."""
+    """Get a task; ``relations=workflow,logs,checkpoints`` adds its workflow, first lines of its log and checkpoints."""
     wanted, id = relations(call.query.relations), call.id()
     if task := await call.site.lookups.get(id):
         return await entity(call.client, task, wanted, shown=call.shown_to_operators(reveal=call.query.reveal))
@@ -187,6 +198,13 @@ async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
     if answer not in ("cancelled", "asked", "missing"):
         raise Problem(400, "Only pending tasks can be cancelled", code="conflict")
     return {"message": "Task cancelled successfully"}
+
+
+async def signal(call: Request[SignalForm, None]) -> MessageAnswer:
+    """Send a signal to a task, for `context.wait_signal` in its handler, now or later."""
+    task, form = await the_task(call, call.id()), call.body
+    await call.client.tasks.signal(task.id, form.name, form.payload, by=call.recorded_name(form.by))
+    return {"message": f"Signal {form.name} sent"}
 
 
 async def compensate(call: Request[None, None]) -> MessageWithTask:
@@ -271,6 +289,7 @@ ROUTES = (
     *_both(get("/api/task/{id}", show, TaskEntity, query=TaskDetailsQuery, errors=(404,))),
     *_both(post("/api/task/{id}/retry", retry, MessageAnswer, errors=(404,))),
     *_both(post("/api/task/{id}/cancel", cancel, MessageAnswer, query=CancelQuery, errors=(404,))),
+    *_both(post("/api/task/{id}/signal", signal, MessageAnswer, body=SignalForm, errors=(404, 409))),
     *_both(post("/api/task/{id}/compensate", compensate, MessageWithTask, errors=(404, 409), keyed=True)),
     *_both(get("/api/task/{id}/why", why, Reasons, errors=(404,))),
     *_both(get("/api/task/{id}/logs", logs, Logs, query=LogQuery, errors=(404,))),

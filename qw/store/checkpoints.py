@@ -1,0 +1,142 @@
+"""Checkpoints of tasks: store and read them, resume tasks that waited for them, signal tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import kwargs_row
+
+from qw import sql
+from qw.core.errors import Conflict
+from qw.core.task import Lane, NewTask
+from qw.core.task.checkpoint import Checkpoint, CheckpointKey, CheckpointKind
+from qw.core.task.payload import Json
+from qw.core.why import Awaited
+from qw.store import tasks
+from qw.store.connection import Connection, execute, query, to_json
+
+_SQL = sql.statements("checkpoint")
+
+
+async def now(conn: Connection, id: UUID) -> list[Checkpoint]:
+    """The checkpoints of a task, by branch and place. Those that have what they wait for are closed first."""
+    return await _read(conn, "now", {"id": id})
+
+
+async def of_task(conn: Connection, id: UUID) -> list[Checkpoint]:
+    """The checkpoints of a task as they stand, oldest first."""
+    return await _read(conn, "of_task", {"id": id})
+
+
+async def keep(conn: Connection, id: UUID, fence: int, key: CheckpointKey, *, place: float, value: Json) -> bool:
+    """Store the result of a step. False: it was stored before. Raise Conflict if the attempt has lost its task."""
+    params = {"id": id, "fence": fence, **key._asdict(), "place": place, "value": to_json(value)}
+    row = await (await execute(conn, _SQL["keep"], params)).fetchone()
+    assert row is not None
+    mine, kept = row
+    if not mine:
+        raise _lost(id)
+    return bool(kept)
+
+
+async def begin_wait(
+    conn: Connection,
+    id: UUID,
+    fence: int,
+    key: CheckpointKey,
+    kind: CheckpointKind,
+    *,
+    place: float,
+    delay: timedelta | None = None,
+) -> Checkpoint:
+    """Begin to wait for a time or a signal; for at most *delay*. The checkpoint is closed if it came before.
+
+    Safe to repeat. Raise Conflict if the attempt has lost its task.
+    """
+    return await _begin(conn, id, fence, key, kind, place, delay, None)
+
+
+async def call(
+    conn: Connection, id: UUID, fence: int, calls: Sequence[tuple[CheckpointKey, float, NewTask]]
+) -> list[Checkpoint]:
+    """Enqueue tasks on behalf of a task and begin to wait for them, all or none. Raise Conflict as `begin_wait`."""
+    begun = []
+    async with conn.transaction():
+        for key, place, task in calls:
+            begun.append(await _begin(conn, id, fence, key, CheckpointKind.CALL, place, None, task.id))
+        new = {checkpoint.child_id for checkpoint in begun}
+        await tasks.enqueue(conn, [task for _, _, task in calls if task.id in new])
+    return begun
+
+
+async def _begin(
+    conn: Connection,
+    id: UUID,
+    fence: int,
+    key: CheckpointKey,
+    kind: CheckpointKind,
+    place: float,
+    delay: timedelta | None,
+    child: UUID | None,
+) -> Checkpoint:
+    params = {
+        "id": id,
+        "fence": fence,
+        **key._asdict(),
+        "kind": kind.value,
+        "place": place,
+        "delay": delay,
+        "child": child,
+    }
+    found = await _read(conn, "begin_wait", params)
+    if not found:
+        raise _lost(id)
+    return found[0]
+
+
+async def awaited(conn: Connection, id: UUID, *, limit: int) -> list[Awaited]:
+    """What a suspended task waits for, oldest first; empty: it is not suspended."""
+    rows = await (await query(conn, _SQL["awaited"], {"id": id, "limit": limit})).fetchall()
+    return [
+        Awaited(
+            kind=CheckpointKind(kind),
+            name=str(CheckpointKey(branch, name, occurrence)),
+            signal=name,
+            since=since,
+            due_at=due_at,
+            child_id=child_id,
+            child_type=type,
+        )
+        for kind, branch, name, occurrence, since, due_at, child_id, type in rows
+    ]
+
+
+async def signal(conn: Connection, id: UUID, name: str, payload: Json, *, by: str | None) -> None:
+    """Send a signal to a task. Raise NotFound, Conflict if it is final, Invalid for a wrong name or payload."""
+    params = {"id": id, "name": name, "payload": to_json(payload), "by": by}
+    await query(conn, _SQL["signal"], params)
+
+
+async def resume(conn: Connection, *, limit: int) -> tuple[int, list[Lane]]:
+    """Resume tasks that have what they wait for. Return how many of up to *limit* entries there were, and the lanes."""
+    row = await (await execute(conn, _SQL["resume"], {"limit": limit})).fetchone()
+    assert row is not None
+    taken, queues, priorities = row
+    return taken, list(map(Lane, queues or (), priorities or ()))
+
+
+async def _read(conn: Connection, name: str, params: dict[str, Any]) -> list[Checkpoint]:
+    async with conn.cursor(row_factory=kwargs_row(_checkpoint), binary=True) as cursor:
+        await cursor.execute(_SQL[name], params)
+        return await cursor.fetchall()
+
+
+def _checkpoint(**fields: Any) -> Checkpoint:
+    return Checkpoint(**{**fields, "kind": CheckpointKind(fields["kind"])})
+
+
+def _lost(id: UUID) -> Conflict:
+    return Conflict(f"task {id} is not this attempt's any more: its lease was lost")
