@@ -6,21 +6,28 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar, cast
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from qw.core.errors import Invalid
+from qw.core.errors import Invalid, TimedOut
+from qw.core.task import NewTask
+from qw.core.task.handler_api import duration
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean
+from qw.handlers.returned import as_returned, validated
 from qw.ids import new_id
 
 T = TypeVar("T")
+A = ParamSpec("A")
 
 
 class RecordingContext:
     """A `qw.Context` for tests, made by `context`. It keeps what the handler did, in order.
 
     ``logs``: pairs of level and text. ``reports``: pairs of fraction and message. ``steps``: the stored results of
-    steps by name; what is put in before the call stands for what earlier attempts completed.
+    steps by name; what is put in before the call stands for what earlier attempts completed. ``sleeps``: pairs of name
+    and time; nothing is waited for. ``signals`` and ``results``: what `wait_signal` and `call` give, by the name of the
+    signal and the type of the task. ``calls``: the tasks that would have been enqueued.
     """
 
     def __init__(
@@ -32,6 +39,8 @@ class RecordingContext:
         task_id: UUID,
         headers: Mapping[str, str],
         steps: Mapping[str, Json],
+        signals: Mapping[str, Json],
+        results: Mapping[str, Json],
         conn: Any,
         state: Any,
     ) -> None:
@@ -45,6 +54,10 @@ class RecordingContext:
         self.step_id: str | None = None
         self.parent_id: UUID | None = None
         self.steps: dict[str, Json] = dict(steps)
+        self.signals = dict(signals)
+        self.results = dict(results)
+        self.sleeps: list[tuple[str, timedelta]] = []
+        self.calls: list[NewTask] = []
         self.logs: list[tuple[str, str]] = []
         self.outputs: list[bytes] = []
         self.reports: list[tuple[float, str]] = []
@@ -66,10 +79,49 @@ class RecordingContext:
             raise Invalid(f"progress must be a number from 0 to 1, not {fraction}")
         self.reports.append((fraction, str(message)))
 
-    async def step(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
+    async def step(self, name: str, fn: Callable[A, Awaitable[T]], /, *args: A.args, **kwargs: A.kwargs) -> T:
         if name not in self.steps:
-            self.steps[name] = clean(await fn(), limit=MAX_RESULT)
-        return cast("T", self.steps[name])
+            self.steps[name] = clean(await fn(*args, **kwargs), limit=MAX_RESULT)
+        return cast("T", as_returned(fn, self.steps[name], f"step {name}"))
+
+    async def sleep(self, name: str, time: timedelta | float, /) -> None:
+        self.sleeps.append((name, duration(time, f"sleep {name!r}")))
+
+    async def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
+        return self._signal(name, type, timeout)
+
+    def _signal(self, name: str, type: Any, timeout: timedelta | float | None) -> Any:
+        if name not in self.signals:
+            if timeout is not None:
+                raise TimedOut(f"signal {name} did not come")
+            raise Invalid(f"this context has no signal {name}; give it one: testing.context(signals={{{name!r}: …}})")
+        return self.signals[name] if type is None else validated(type, self.signals[name], f"signal {name}")
+
+    @property
+    def call(self) -> Any:
+        """See `qw.Context.call`: notes the task, and gives the result for its type."""
+        return self._call
+
+    async def _call(self, task: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._called(task, args, kwargs)
+
+    def _called(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        new = task if isinstance(task, NewTask) else task.new(*args, **kwargs)
+        self.calls.append(new)
+        if new.type not in self.results:
+            raise Invalid(
+                f"this context has no result for {new.type}; give it one: testing.context(results={{{new.type!r}: …}})"
+            )
+        result = self.results[new.type]
+        return result if isinstance(task, NewTask) else task.returned(result, f"result of {new.type}")
+
+    @property
+    def gather(self) -> Any:
+        """See `qw.Context.gather`."""
+        return self._gather
+
+    async def _gather(self, *branches: Any) -> tuple[Any, ...]:
+        return tuple([self._called(one, (), {}) if isinstance(one, NewTask) else await one for one in branches])
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -93,13 +145,27 @@ class BlockingRecordingContext(RecordingContext):
     def progress(self, fraction: float, message: str = "") -> None:  # type: ignore[override]
         _done(super().progress(fraction, message))
 
-    def step(self, name: str, fn: Callable[[], Any]) -> Any:
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if name not in self.steps:
-            result = fn()
+            result = fn(*args, **kwargs)
             if inspect.iscoroutine(result):
                 result = asyncio.run(result)
             self.steps[name] = clean(result, limit=MAX_RESULT)
-        return self.steps[name]
+        return as_returned(fn, self.steps[name], f"step {name}")
+
+    def sleep(self, name: str, time: timedelta | float, /) -> None:  # type: ignore[override]
+        _done(super().sleep(name, time))
+
+    def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
+        return self._signal(name, type, timeout)
+
+    @property
+    def call(self) -> Any:
+        return lambda task, *args, **kwargs: self._called(task, args, kwargs)
+
+    @property
+    def gather(self) -> Any:
+        return lambda *tasks: tuple(self._called(task, (), {}) for task in tasks)
 
     @contextmanager
     def connection(self) -> Iterator[Any]:  # type: ignore[override]
@@ -120,15 +186,19 @@ def context(
     task_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
     steps: Mapping[str, Json] | None = None,
+    signals: Mapping[str, Json] | None = None,
+    results: Mapping[str, Json] | None = None,
     conn: Any = None,
     state: Any = None,
 ) -> RecordingContext:
     """A context with which a handler can be called: ``await greet(testing.context(), "Ada")``.
 
-    *steps*: results of steps that earlier attempts completed, by name. *conn*: what ``context.connection()`` gives; the
-    test commits or rolls back. *state*: what the lifespan would have yielded.
+    *steps*: results of steps that earlier attempts completed, by name. *signals*, *results*: what ``wait_signal`` and
+    ``call`` give, by name and type; a wait with a timeout for another one raises TimedOut. *conn*: what
+    ``context.connection()`` gives; the test commits or rolls back. *state*: what the lifespan would
+    have yielded.
     """
-    return _make(RecordingContext, type, payload, attempt, task_id, headers, steps, conn, state)
+    return _make(RecordingContext, type, payload, attempt, task_id, headers, steps, signals, results, conn, state)
 
 
 def blocking_context(
@@ -139,11 +209,15 @@ def blocking_context(
     task_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
     steps: Mapping[str, Json] | None = None,
+    signals: Mapping[str, Json] | None = None,
+    results: Mapping[str, Json] | None = None,
     conn: Any = None,
     state: Any = None,
 ) -> BlockingRecordingContext:
     """The same for a plain function (``def``)."""
-    return _make(BlockingRecordingContext, type, payload, attempt, task_id, headers, steps, conn, state)
+    return _make(
+        BlockingRecordingContext, type, payload, attempt, task_id, headers, steps, signals, results, conn, state
+    )
 
 
 _C = TypeVar("_C", bound=RecordingContext)
@@ -157,6 +231,8 @@ def _make(
     task_id: UUID | None,
     headers: Mapping[str, str] | None,
     steps: Mapping[str, Json] | None,
+    signals: Mapping[str, Json] | None,
+    results: Mapping[str, Json] | None,
     conn: Any,
     state: Any,
 ) -> _C:
@@ -167,6 +243,8 @@ def _make(
         task_id=task_id or new_id(),
         headers=headers or {},
         steps=steps or {},
+        signals=signals or {},
+        results=results or {},
         conn=conn,
         state=state,
     )

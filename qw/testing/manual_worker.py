@@ -38,6 +38,7 @@ from qw.services.upkeep.advancer import Advancer
 from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.services.upkeep.measures import Measures
 from qw.services.upkeep.promoter import Promoter
+from qw.services.upkeep.resumer import Resumer
 from qw.services.upkeep.scheduler import Scheduler
 from qw.store import tasks, workers
 from qw.store.claims import EndedAttempt
@@ -55,7 +56,7 @@ _LEASE = timedelta(days=1)
 # What becomes due next, and in how many seconds. Tasks without a handler here wait for a worker that has one.
 _NEXT_TASK = """
 select extract(epoch from least(
-  (select min(run_at) from qw.scheduled where reason is distinct from 'unserved'),
+  (select min(run_at) from qw.scheduled where reason is distinct from 'unserved' and run_at < 'infinity'),
   (select min(at) from qw.advance)) - statement_timestamp())::float8
 """
 _NEXT_SCHEDULE = "select extract(epoch from min(next_at) - statement_timestamp())::float8 from qw.schedule"
@@ -71,6 +72,7 @@ class _Services:
     promoter: Promoter
     scheduler: Scheduler
     advancer: Advancer
+    resumer: Resumer
     admitter: Admitter
     measures: Measures
     holdings: InFlight
@@ -168,6 +170,8 @@ class ManualWorker:
             pass
         while await parts.advancer.step():
             self._has_moved = True
+        while await parts.resumer.step():
+            pass
         await self._look()
         while await parts.admitter.step():
             pass
@@ -249,6 +253,7 @@ class ManualWorker:
             promoter=Promoter(chores, self._woken),
             scheduler=Scheduler(chores, self._woken),
             advancer=Advancer(chores, self._woken),
+            resumer=Resumer(chores, self._woken),
             admitter=Admitter(chores, self._woken),
             measures=measures,
             holdings=holdings,

@@ -124,8 +124,7 @@ async def entities(
             one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
     if "checkpoints" in relations:
         for task, one in zip(tasks, made, strict=True):
-            found = await client.tasks.checkpoints(task.id)
-            one["checkpoints"] = [_checkpoint(each, shown) for each in found]
+            one["checkpoints"] = [_checkpoint(each, shown) for each in await client.tasks.checkpoints(task.id)]
     return made
 
 
