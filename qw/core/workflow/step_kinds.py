@@ -31,7 +31,7 @@ class StepKind(StrEnum):
 
 KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
 
-_PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
+PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
     StepKind.SLEEP: ("for", "until"),
     StepKind.SIGNAL: ("signal",),
     StepKind.APPROVAL: ("message",),
@@ -44,7 +44,7 @@ def check_parameters(of: StepKind, given: JsonObject, path: str, faults: list[Fa
     """What is wrong with *given*, as far as it can be told before its expressions have values."""
     if of is StepKind.TASK:
         return
-    refuse_unknown(given, _PARAMETERS[of], path, f"with: of type {of.value}", faults)
+    refuse_unknown(given, PARAMETERS[of], path, f"with: of type {of.value}", faults)
     if of is StepKind.SLEEP and len(given.keys() & {"for", "until"}) != 1:
         faults.append(Fault(path=path, message="a sleep needs for: (a duration) or until: (a time), one of them"))
     elif of is StepKind.WORKFLOW:

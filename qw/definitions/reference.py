@@ -1,0 +1,95 @@
+"""The reference page of definition files, made from their JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from qw.core.expression.evaluation import FUNCTIONS
+from qw.core.workflow.inputs import TYPES
+from qw.core.workflow.step_kinds import KINDS, PARAMETERS
+from qw.definitions.schema import schema
+
+_TITLES = {
+    "workflow": "A workflow (`workflows:`)",
+    "step": "A step (`steps:`)",
+    "late": "A step of `on_failure:` and `finally:`",
+    "compensation": "`compensate:` of a step",
+    "retry": "`retry:`",
+    "defaults": "`defaults:`",
+    "template": "A step template (`templates:`)",
+    "concurrency": "`concurrency:`",
+    "schedule": "A schedule (`schedules:`)",
+    "queue": "A queue (`queues:`)",
+    "command": "A command (`commands:`)",
+    "webhook": "A webhook (`webhooks:`)",
+    "remote": "A type of workers elsewhere (`remote:`)",
+}
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    whole: Any = schema()
+    yield "# Reference of definition files"
+    yield ""
+    yield "Made by `scripts/reference` from the schema that `qw workflow schema` prints. Keys that begin with `x-` are"
+    yield "allowed everywhere and ignored. What the keys do is told in [workflows.md](../workflows.md)."
+    yield from _table("A file", whole)
+    for name, title in _TITLES.items():
+        definition = whole["$defs"][name]
+        yield from _table(title, definition.get("else") or (definition.get("anyOf") or [definition])[0])
+    yield from ("", "## Types of inputs and parameters", "", "| type | value |", "| --- | --- |")
+    yield from (f"| `{name}` | {words} |" for name, (words, _) in TYPES.items())
+    yield from ("", "## Steps that are no tasks", "", "| `type` | keys of `with` |", "| --- | --- |")
+    yield from (f"| `{name}` | {_code(PARAMETERS.get(kind, ()))} |" for name, kind in KINDS.items())
+    yield from ("", "## Functions of expressions", "", "| function | arguments |", "| --- | --- |")
+    yield from (f"| `{name}` | {_count(low, high)} |" for name, (low, high, *_) in sorted(FUNCTIONS.items()))
+
+
+def _table(title: str, definition: Any) -> Iterator[str]:
+    yield from ("", f"## {title}", "", "| key | value | |", "| --- | --- | --- |")
+    required = definition.get("required", ())
+    for key, below in definition["properties"].items():
+        about = below.get("description", "")
+        about = f"{about}; required" if key in required and about else "required" if key in required else about
+        yield f"| `{key}` | {_value(below)} | {about} |".replace("  ", " ")
+
+
+def _value(below: Any) -> str:
+    if "$ref" in below:
+        name = below["$ref"].rpartition("/")[2]
+        return {"names": "a name, or a list of names", "duration": "a duration"}.get(name, f"`{name}`")
+    if "const" in below:
+        return f"`{json.dumps(below['const'])}`"
+    if "enum" in below:
+        return ", ".join(f"`{one}`" for one in below["enum"] if one is not None)
+    if "anyOf" in below:
+        return " or ".join(dict.fromkeys(_value(one) for one in below["anyOf"]))
+    kinds = below.get("type", "any")
+    words = [_kind(kind, below) for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"]
+    return " or ".join(words)
+
+
+def _kind(kind: str, below: Any) -> str:
+    if kind == "array":
+        return f"a list of {_value(below['items'])}" if "$ref" in below.get("items", {}) else "a list"
+    if kind == "object" and "$ref" in (more := below.get("additionalProperties") or {}):
+        return f"`{more['$ref'].rpartition('/')[2]}` by name"
+    words = {"string": "text", "object": "an object", "integer": "an integer", "number": "a number", "any": "any value"}
+    text = words.get(kind, "true or false")
+    if "minimum" in below and kind in ("integer", "number"):
+        text += f" from {below['minimum']}" + (f" to {below['maximum']}" if "maximum" in below else "")
+    return text
+
+
+def _code(words: Any) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _count(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
