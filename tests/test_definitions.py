@@ -216,11 +216,11 @@ def test_aliases_repeat_a_value_a_few_times_only() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
     )
-    before = time.perf_counter()
+    before = time.process_time()
 
     assert read(few, "f.yaml").value == {"a": {"x": [1, 2]}, "b": [{"x": [1, 2]}, {"x": [1, 2]}]}
     assert "aliases repeat more than 5,000 values" in faults(bomb)[0]
-    assert time.perf_counter() - before < 1
+    assert time.process_time() - before < 1
 
 
 def test_fifty_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
@@ -236,10 +236,10 @@ def test_fifty_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
 
 def test_a_megabyte_of_steps_is_refused_in_good_time() -> None:
     content = workflow("".join(f"      - {{id: s{n}, type: noop}}\n" for n in range(30_000)))
-    before = time.perf_counter()
+    before = time.process_time()
 
     assert faults(content) == ["f.yaml:4:5: 30,000 steps; a workflow has at most 1,000"]
-    assert time.perf_counter() - before < 10
+    assert time.process_time() - before < 10
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
@@ -309,9 +309,9 @@ def test_any_text_is_read_or_refused_as_invalid(content: str) -> None:
 
 
 def test_a_long_key_above_many_values_is_read_in_good_time() -> None:
-    before = time.perf_counter()
+    before = time.process_time()
 
     value = read(f"? {'k' * 500_000}\n: [{'1, ' * 100_000}]\n", "f.yaml").value
 
     assert isinstance(value, dict)
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5

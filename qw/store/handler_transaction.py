@@ -102,7 +102,6 @@ class HandlerTransaction:
         with translated():
             conn = psycopg.connect(self._conninfo, autocommit=True)
             self._theirs = conn
-            setattr(conn, "_pool", None)  # noqa: B010 (a thread may drop it late, which psycopg would call a leak)
             sessions.remember(conn)
             conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             conn.read_only = False
@@ -180,7 +179,12 @@ class HandlerTransaction:
 
 
 def _hang_up(conn: Connection | Blocking) -> None:
-    """End a session that a thread or coroutine waits for: it still needs the descriptor and the memory behind it."""
+    """End a session that a thread or coroutine waits for: it still needs the descriptor and the memory behind it.
+
+    If it drops the connection without another statement, psycopg would warn of one that is still open: this session has
+    ended, so its warning is turned off, for this connection alone.
+    """
+    setattr(conn, "_pool", None)  # noqa: B010 (psycopg asks for a pool's connection by this attribute)
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as sock:
         sock.shutdown(socket.SHUT_RDWR)
 

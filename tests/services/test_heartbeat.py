@@ -308,7 +308,7 @@ async def test_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock(url: str
         proxy.swallow()
         started = time.monotonic()
         await soon(lambda: not made.lease.holds)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
         proxy.open()
         await soon(lambda: made.lease.holds)
 

@@ -140,11 +140,11 @@ def test_what_only_looks_like_an_expression_is_refused(expression: str) -> None:
     "expression", ["0 0 30 2 *", "0-59 0-23 31 2,4,6,9,11 *", "1-1000000000 * * * *", "*" * 10_000]
 )
 def test_no_expression_takes_long_to_refuse(expression: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     refusal(expression)
 
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_every_bad_field_is_named() -> None:
