@@ -4,7 +4,8 @@
         conn.execute("insert into customer …")
         qw.enqueue(conn, "send_email", {"customerId": "zoe"})
 
-The connection may be psycopg's, psycopg2's, pg8000's or that of an ORM: parameters are written ``%s``.
+The connection may be psycopg's, psycopg2's, pg8000's or Django's, or a session of SQLAlchemy; parameters are written
+``%s``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, cast
 from uuid import UUID
 
 from qw import telemetry
+from qw.core.errors import Invalid
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
 from qw.core.task.payload import JsonObject
 from qw.ids import new_id
@@ -37,10 +39,20 @@ class Cursor(Protocol):
     def close(self) -> object: ...
 
 
-class Connection(Protocol):
+class DbapiConnection(Protocol):
     """A DB-API connection (PEP 249), as far as it is needed."""
 
     def cursor(self) -> Cursor: ...
+
+
+class SqlAlchemy(Protocol):
+    """A `Session` or `Connection` of SQLAlchemy, over a driver that writes parameters as ``%s``."""
+
+    @property
+    def connection(self) -> Any: ...
+
+
+Connection: TypeAlias = DbapiConnection | SqlAlchemy
 
 
 def enqueue(
@@ -89,12 +101,26 @@ def enqueue(
 
 
 def _enqueue(conn: Connection, task: NewTask, id: UUID | None, on_conflict: str) -> UUID:
-    cursor = conn.cursor()
+    cursor = driver_of(conn).cursor()
     try:
         cursor.execute(_ENQUEUE, _parameters(task, id, on_conflict))
         return UUID(cursor.fetchone()[0])
     finally:
         cursor.close()
+
+
+def driver_of(conn: Any) -> DbapiConnection:
+    """The driver's connection: *conn* itself, or what a connection or session of SQLAlchemy has, in its transaction."""
+    if hasattr(conn, "cursor"):
+        return cast("DbapiConnection", conn)
+    if callable(getattr(conn, "connection", None)):  # a session
+        conn = conn.connection()
+    found = getattr(conn, "connection", None)
+    if not hasattr(found, "cursor"):
+        raise Invalid(f"conn: a {type(conn).__name__} is no DB-API connection; an async one goes with qw.Client")
+    if not conn.in_transaction():
+        conn.begin()  # else SQLAlchemy, which does not see what the cursor does, would have nothing to commit
+    return cast("DbapiConnection", found)
 
 
 def _parameters(task: NewTask, id: UUID | None, on_conflict: str) -> list[Any]:

@@ -23,7 +23,13 @@ PAGE = (Path(__file__).parent.parent / "docs" / "tasks-in-python.md").read_text(
 BLOCK = re.compile(r"(?ms)^```python\n(.*?)^```$")
 MODULE, *PROGRAMS = BLOCK.findall(PAGE)
 CLIENT_PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
-CLIENT_PROGRAMS = BLOCK.findall(CLIENT_PAGE)
+CLIENT_PROGRAMS = [
+    pytest.param(program, id=f"{page}-{number}")
+    for page in ("python", "connections")
+    for number, program in enumerate(
+        BLOCK.findall((Path(__file__).parent.parent / "docs" / f"{page}.md").read_text()), start=1
+    )
+]
 
 
 @pytest.fixture
@@ -67,10 +73,10 @@ def test_every_block_of_the_page_about_tasks_is_one_of_these() -> None:
     assert all("def main(url: str) -> None:" in program for program in PROGRAMS)
 
 
-@pytest.mark.parametrize("program", CLIENT_PROGRAMS, ids=range(1, len(CLIENT_PROGRAMS) + 1))
-async def test_the_programs_of_the_page_about_the_client_run(program: str, url: str) -> None:
+@pytest.mark.parametrize("program", CLIENT_PROGRAMS)
+async def test_the_programs_of_the_pages_about_client_and_connections_run(program: str, url: str) -> None:
     names: dict[str, Any] = {}
-    exec(compile(program, "docs/python.md", "exec"), names)
+    exec(compile(program, "docs", "exec"), names)
     if inspect.iscoroutinefunction(names["main"]):
         await asyncio.wait_for(names["main"](url), 30)
     else:
@@ -92,6 +98,23 @@ async def test_the_application_of_the_page_about_handlers_runs(
         sys.modules.pop("around", None)
 
     assert task.result == "tea for Ada: 350"
+
+
+async def test_the_application_of_the_page_for_users_of_celery_runs(
+    qw_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, block = BLOCK.findall((Path(__file__).parent.parent / "docs" / "from-celery.md").read_text())
+    (tmp_path / "with_qw.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    shop = importlib.import_module("with_qw")
+    try:
+        async with Client(qw_database) as client, testing.worker(qw_database, shop.app) as worker:
+            await shop.place(client)
+            ended = await worker.run_until_empty(with_scheduled=True)
+    finally:
+        sys.modules.pop("with_qw", None)
+
+    assert sorted(int(str(task.result)) for task in ended if task.status == "completed") == [100, 200, 300, 700, 700]
 
 
 async def test_the_page_about_the_client_names_verbs_that_exist(url: str) -> None:

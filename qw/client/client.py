@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from qw import telemetry
 from qw.client.coalesce import Coalescer
 from qw.client.connections import Connections
+from qw.client.foreign import AnyConnection, enqueue_over, is_foreign
 from qw.client.waiting import Wait
 from qw.core.errors import Conflict, NotFound
 from qw.core.task import (
@@ -119,9 +120,11 @@ class Client:
         headers: dict[str, str] | None = None,
         parent_id: UUID | None = None,
         id: UUID | None = None,
-        conn: Connection | None = None,
+        conn: AnyConnection | None = None,
     ) -> Enqueued:
         """Enqueue a task, committed when this returns; with *conn*, it commits with that connection's transaction.
+
+        *conn*: a connection of psycopg (async) or asyncpg, or an `AsyncSession` or `AsyncConnection` of SQLAlchemy.
 
         *priority* is 0 to 9; lower runs first. *run_at* needs a time zone; give *run_at* or *delay*, not both.
         *max_retries* counts all attempts, including the first; *timeout* applies to each attempt.
@@ -148,7 +151,7 @@ class Client:
         return await self.enqueue_task(task, on_conflict=on_conflict, conn=conn)
 
     async def enqueue_task(
-        self, task: NewTask, *, on_conflict: OnConflict = "error", conn: Connection | None = None
+        self, task: NewTask, *, on_conflict: OnConflict = "error", conn: AnyConnection | None = None
     ) -> Enqueued:
         """Enqueue a `NewTask`; see `enqueue`."""
         check_new(task)
@@ -157,13 +160,16 @@ class Client:
         with telemetry.enqueuing(task) as traced:
             return await self._enqueue_task(traced, on_conflict, conn)
 
-    async def _enqueue_task(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
+    async def _enqueue_task(self, task: NewTask, on_conflict: OnConflict, conn: AnyConnection | None) -> Enqueued:
+        if conn is not None and is_foreign(conn):
+            return await enqueue_over(conn, task, on_conflict)
+        own = cast("Connection | None", conn)
         if task.unique_key or task.idempotency_key:
-            return await self._enqueue_keyed(task, on_conflict, conn)
-        if conn is None:
+            return await self._enqueue_keyed(task, on_conflict, own)
+        if own is None:
             return Enqueued(id=task.id, is_new=await self._coalescer.enqueue(task))
         with translated():
-            return Enqueued(id=task.id, is_new=task.id in await tasks.enqueue(conn, [task]))
+            return Enqueued(id=task.id, is_new=task.id in await tasks.enqueue(own, [task]))
 
     async def _enqueue_keyed(self, task: NewTask, on_conflict: OnConflict, conn: Connection | None) -> Enqueued:
         async with self._connection(conn) as c:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from qw.client import Client
 from qw.core.task.payload import JsonObject
-from qw.dbapi import Connection
+from qw.dbapi import Connection, driver_of
 
 SHOWN = 10  # tasks that a failed assertion lists
 
@@ -115,7 +115,7 @@ def _cursor(where: str | Client | Connection) -> Iterator[Callable[[str, list[An
         with psycopg.connect(where if isinstance(where, str) else where.url) as conn, _cursor(conn) as execute:
             yield execute
         return
-    cursor: Any = where.cursor()
+    cursor: Any = driver_of(where).cursor()
 
     def run(statement: str, parameters: list[Any]) -> Any:
         cursor.execute(statement, parameters)

@@ -1,0 +1,98 @@
+"""Enqueueing over the connection of another library, in its transaction: SQLAlchemy (async) and asyncpg.
+
+Both are known by what they can do, and neither is imported here unless it was given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+from qw.core.errors import Conflict, Invalid, NotFound, QwError
+from qw.core.task import Enqueued, NewTask, OnConflict
+from qw.store.connection import Connection
+
+
+class Asyncpg(Protocol):
+    """A connection of asyncpg, or one of its pool."""
+
+    def fetchval(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class SqlAlchemy(Protocol):
+    """An `AsyncSession` or `AsyncConnection` of SQLAlchemy, with any driver for PostgreSQL."""
+
+    def scalar(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+AnyConnection: TypeAlias = Connection | Asyncpg | SqlAlchemy
+
+# Without the colons of ::, which SQLAlchemy takes for parameters.
+_ENQUEUE = (
+    "select cast(id as text) || ' ' || cast(is_new as text) from qw.enqueue_many(cast(cast({} as text) as jsonb))"
+)
+_ERRORS: dict[str, type[QwError]] = {"QW001": NotFound, "QW002": Conflict, "QW003": Invalid}
+
+
+def is_foreign(conn: object) -> bool:
+    """Whether *conn* is of another library than psycopg. Raise Invalid for what cannot be awaited."""
+    if hasattr(conn, "pgconn") and hasattr(conn, "__aenter__"):
+        return False
+    if not (hasattr(conn, "fetchval") or hasattr(conn, "scalar")):
+        raise Invalid(f"conn: a {type(conn).__name__} is not an async connection; over a DB-API one use qw.enqueue")
+    return True
+
+
+async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enqueued:
+    """Enqueue *task* in the transaction of *conn*. Raise Conflict and Invalid, and what the library raises."""
+    if on_conflict == "replace":
+        raise Invalid("on_conflict: 'replace' needs a connection of psycopg; over others it is 'error' or 'skip'")
+    try:
+        answer = await _ask(conn, json.dumps([_document(task, on_conflict)]))
+    except Exception as error:
+        raise _ours(error) or error from error
+    id, _, is_new = str(answer).partition(" ")
+    return Enqueued(id=UUID(id), is_new=is_new == "true")
+
+
+def _ask(conn: Any, tasks: str) -> Awaitable[Any]:
+    if hasattr(conn, "fetchval"):
+        asked: Awaitable[Any] = conn.fetchval(_ENQUEUE.format("$1"), tasks)
+        return asked
+    from sqlalchemy import text
+
+    found = conn.scalar(text(_ENQUEUE.format(":tasks")), {"tasks": tasks})
+    if not hasattr(found, "__await__"):
+        raise Invalid(f"conn: {type(conn).__name__} is not async; over a session that is not use qw.enqueue")
+    awaitable: Awaitable[Any] = found
+    return awaitable
+
+
+def _document(task: NewTask, on_conflict: OnConflict) -> dict[str, Any]:
+    """The task as `qw.enqueue_many` reads it. What is not given has its defaults there."""
+    given = {
+        "type": task.type, "id": str(task.id), "payload": task.payload, "queue": task.queue, "priority": task.priority,
+        "run_at": task.run_at.isoformat() if task.run_at else None, "delay": _interval(task.delay),
+        "max_retries": task.max_retries, "timeout": _interval(task.timeout), "unique_key": task.unique_key,
+        "idempotency_key": task.idempotency_key, "headers": task.headers, "on_conflict": on_conflict,
+        "backoff": None if task.backoff is None else task.backoff.document(),
+        "parent_id": str(task.parent_id) if task.parent_id else None,
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _interval(duration: timedelta | None) -> str | None:
+    return None if duration is None else f"{duration.total_seconds()} seconds"
+
+
+def _ours(error: BaseException) -> QwError | None:
+    """The error that qw itself raised in the database, under whatever its library wrapped it in."""
+    inner: Any = getattr(error, "orig", None) or error
+    kind = _ERRORS.get(getattr(inner, "sqlstate", None) or "")
+    if kind is None:
+        return None
+    said = str(getattr(getattr(inner, "diag", None), "message_primary", None) or inner).splitlines()[0]
+    return kind(said.rpartition("tasks[0]: ")[2])

@@ -1,0 +1,49 @@
+"""The database of `DATABASES` that qw uses, as a URL."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+_DRIVERS = ("pool", "server_side_binding", "isolation_level", "assume_role", "client_encoding", "cursor_factory")
+
+
+def aliases() -> set[str]:
+    """The databases of all qw backends in `TASKS`."""
+    found = getattr(settings, "TASKS", {}).values()
+    return {_alias(params) for params in found if str(params.get("BACKEND", "")).startswith("qw.contrib.django")}
+
+
+def the_alias() -> str:
+    """The database of ``manage.py qw``. Raise ImproperlyConfigured if there is none, or more than one."""
+    found = sorted(aliases())
+    if len(found) != 1:
+        raise ImproperlyConfigured(
+            f"TASKS has {len(found)} databases with a qw backend ({', '.join(found) or 'none'}); manage.py qw needs one"
+            " of them: set DATABASE_URL"
+        )
+    return found[0]
+
+
+def _alias(params: dict[str, dict[str, str]]) -> str:
+    return params.get("OPTIONS", {}).get("database", "default")
+
+
+def url_of(alias: str) -> str:
+    """The URL of a database, as Django connects to it now: that of the test database in tests."""
+    given = connections[alias].settings_dict
+    options = {name: str(value) for name, value in given.get("OPTIONS", {}).items() if name not in _DRIVERS}
+    host = str(given.get("HOST") or "")
+    if host.startswith("/"):  # a directory of sockets
+        options["host"], host = host, ""
+    user = quote(str(given.get("USER") or ""), safe="")
+    password = quote(str(given.get("PASSWORD") or ""), safe="")
+    who = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    port = f":{given['PORT']}" if given.get("PORT") and host else ""
+    if given.get("PORT") and not host:
+        options["port"] = str(given["PORT"])
+    query = f"?{urlencode(options)}" if options else ""
+    return f"postgresql://{who}{host}{port}/{quote(str(given.get('NAME') or ''), safe='')}{query}"
