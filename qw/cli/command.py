@@ -40,6 +40,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "db": "Manage the database schema, access rights and the private PostgreSQL.",
     },
     "Diagnostics": {
+        "audit": "Show who did what.",
         "doctor": "Check the installation and suggest fixes.",
         "config": "Show all settings and where each value comes from.",
         "service": "Install the daemon as a systemd service.",

@@ -34,7 +34,20 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False
     *creates*: where there is no private database yet, or an empty one, its schema is made first, and stderr says so.
     Other verbs, which could but look at nothing, raise Misconfigured there.
     """
-    return asyncio.run(_work(load_settings(), work, creates))
+    from qw.client.acting import Actor, acting
+
+    with acting(Actor(_user(), "cli")):
+        return asyncio.run(_work(load_settings(), work, creates))
+
+
+def _user() -> str | None:
+    """Who types, as the system knows them; None: it does not, and the database's role stands for them."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
 
 
 async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], creates: bool) -> T:

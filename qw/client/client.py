@@ -37,7 +37,9 @@ from qw.store.ids import new_id
 from qw.store.pool import TIMEOUT, Pool, Single
 
 if TYPE_CHECKING:
+    from qw.client.audit import Audit
     from qw.client.definitions import DefinitionSets
+    from qw.client.details import Details
     from qw.client.events import Events
     from qw.client.health import Health
     from qw.client.history import History
@@ -246,11 +248,25 @@ class Client:
     # -- by subject; imported on first use, to keep start-up short for programs that only enqueue
 
     @property
+    def audit(self) -> Audit:
+        """Who did what."""
+        from qw.client.audit import Audit
+
+        return Audit(self._db)
+
+    @property
     def definitions(self) -> DefinitionSets:
         """Definition files: diff and apply."""
         from qw.client.definitions import DefinitionSets
 
         return DefinitionSets(self._db)
+
+    @property
+    def details(self) -> Details:
+        """What pages about one task, run, queue or the database show."""
+        from qw.client.details import Details
+
+        return Details(self._db)
 
     @property
     def events(self) -> Events:

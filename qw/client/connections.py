@@ -37,6 +37,10 @@ class Namespace:
     def __init__(self, connections: Connections) -> None:
         self._db = connections
 
+    @property
+    def connections(self) -> Connections:
+        return self._db
+
 
 def check_limit(limit: int, most: int) -> None:
     """Raise Invalid for a *limit* out of range, rather than return fewer rows than asked for."""

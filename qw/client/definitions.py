@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.client.definition_kinds import SECTIONS, DesiredDefinitions, Section
 from qw.client.queues import Queues
@@ -76,6 +77,7 @@ class DefinitionSets(Namespace):
         async with self._db.connection() as conn:
             return await _changes(conn, _Set.of(files, owner), prune=prune)
 
+    @audited("apply")
     async def apply(
         self,
         files: Sequence[Definitions],

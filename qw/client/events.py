@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
 from qw.core.event import Format, default_types
@@ -82,6 +83,7 @@ class Events(Namespace):
             if len(found) < BATCH:
                 await asyncio.sleep(PAUSE)
 
+    @audited("events replay")
     async def replay(self, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
         """Publish the logged events since *since* again, with their original ids. Return the number of events."""
         async with self._db.operating() as conn:
@@ -98,6 +100,7 @@ class Events(Namespace):
         async with self._db.connection() as conn:
             return await events.list_blocked(conn, limit=limit)
 
+    @audited("events drop")
     async def drop_blocked(self, ids: Sequence[int] | None) -> list[int]:
         """Drop blocked events by id, or all (None); events behind them are then published. Return the dropped ids.
 

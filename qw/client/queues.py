@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.core.queue.limits import Limits, limits_of
 from qw.core.task import NewTask, check_new
@@ -53,6 +54,7 @@ class Queues(Namespace):
         async with self._db.connection() as conn:
             return await tasks.stats(conn)
 
+    @audited("queue pause")
     async def pause(self, *names: str, by: str) -> None:
         """Stop claims from the queues; running tasks continue. All or none. Idempotent. *by* is recorded."""
         for name in names:
@@ -61,6 +63,7 @@ class Queues(Namespace):
             for name in sorted(names):
                 await queues.pause(conn, name, by=by)
 
+    @audited("queue resume")
     async def resume(self, *names: str) -> list[str]:
         """Allow claims from the queues again, all or none. Return those that were paused."""
         for name in names:
@@ -68,6 +71,7 @@ class Queues(Namespace):
         async with self._db.operating() as conn, conn.transaction():
             return [name for name in sorted(names) if await queues.resume(conn, name)]
 
+    @audited("queue limit")
     async def limit(self, name: str, limits: Limits) -> None:
         """Replace the limits of a queue. Running tasks continue and count towards them. Idempotent."""
         _check_queue(name)
@@ -75,6 +79,7 @@ class Queues(Namespace):
             await queues.set_limits(conn, name, limits)
         await self.follow_limits(name)
 
+    @audited("queue limit")
     async def amend_limits(self, name: str, given: Mapping[str, Json]) -> Limits:
         """Set the limits in *given* and leave the others. Return the resulting limits."""
         async with self._db.operating() as conn:
@@ -83,6 +88,7 @@ class Queues(Namespace):
         await self.limit(name, found)
         return found
 
+    @audited("queue limit")
     async def unlimit(self, name: str) -> bool:
         """Remove the limits of a queue; tasks held back by them become ready. Return False if it had none."""
         _check_queue(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace, check_limit
 from qw.client.run_timeline import RunTimeline, read_timeline
 from qw.client.run_tree import ShownRun, read_tree
@@ -189,6 +190,7 @@ class Runs(Namespace):
 
     # -- signal, approve, cancel
 
+    @audited("workflow cancel")
     async def cancel(self, id: UUID, *, by: str | None = None) -> None:
         """Request cancellation of a run: no step starts any more, running steps are asked to stop."""
         async with self._db.operating() as conn:
@@ -197,6 +199,7 @@ class Runs(Namespace):
             status = (await self.get(id)).run.status
             raise Conflict(f"run {id} is {status}; only a run in progress can be cancelled")
 
+    @audited("workflow signal")
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
         """Send a signal to a run, for a step of type ``wait_signal`` that waits for it now or later.
 
@@ -207,10 +210,12 @@ class Runs(Namespace):
         async with self._db.operating() as conn:
             await runs.signal(conn, id, name, payload, sent_by=by)
 
+    @audited("workflow approve")
     async def approve(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
         """Approve *step* (None: the only approval that waits). Return the step. Raise NotFound, Conflict or Invalid."""
         return await self._decide(id, step, True, by, comment)
 
+    @audited("workflow reject")
     async def reject(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
         """Reject the approval *step*: it fails, and the run with it unless ``continue_on_error``. Return the step."""
         return await self._decide(id, step, False, by, comment)
@@ -228,6 +233,7 @@ class Runs(Namespace):
 
     # -- repair
 
+    @audited("workflow retry")
     async def retry(
         self,
         id: UUID,
@@ -248,6 +254,7 @@ class Runs(Namespace):
         async with self._db.operating() as conn, conn.transaction():
             await _retry(conn, id, step=step, latest=latest, document=document, by=by)
 
+    @audited("workflow compensation-done")
     async def mark_compensated(self, id: UUID, step: str, *, by: str, comment: str = "") -> str:
         """Mark a failed compensation as completed, because the step was undone by hand. Return the compensation's id.
 

@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import Literal, NoReturn
 from uuid import UUID
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace, check_limit
 from qw.core.duration import format_duration
 from qw.core.errors import Conflict, Fault, Invalid, NotFound, among, guess
@@ -78,6 +79,7 @@ class Schedules(Namespace):
 
     # -- change
 
+    @audited("schedule add")
     async def add(
         self, schedule: Schedule, *, id: UUID | None = None, replace: bool = False, clock: datetime | None = None
     ) -> tuple[UUID, Change]:
@@ -101,12 +103,14 @@ class Schedules(Namespace):
                 raise Conflict(f"schedule {schedule.name} already exists; use --replace or choose another name")
             return known.id, await _change(conn, known, schedule)
 
+    @audited("schedule pause")
     async def pause(self, *refs: Ref) -> None:
         """Pause all given schedules, or none if one is missing. No tick fires until they are resumed. Idempotent."""
         async with self._db.operating() as conn, conn.transaction():
             for stored in await _all_locked(conn, refs):
                 await schedules.pause(conn, stored.id)
 
+    @audited("schedule resume")
     async def resume(self, *refs: Ref, clock: datetime | None = None) -> None:
         """Resume with the first tick after now; ticks missed meanwhile are recorded as skipped.
 
@@ -116,6 +120,7 @@ class Schedules(Namespace):
             for stored in await _all_locked(conn, refs, clock):
                 await _resume(conn, stored)
 
+    @audited("schedule trigger")
     async def trigger(self, ref: Ref, *, id: UUID | None = None) -> UUID:
         """Fire now, regardless of times, pause and overlap. Return the id of the new task or run.
 
@@ -131,6 +136,7 @@ class Schedules(Namespace):
             await schedules.fired(conn, stored.id, making.fire.id)
         return making.fire.id
 
+    @audited("schedule backfill")
     async def backfill(
         self, ref: Ref, since: datetime, until: datetime, *, dry_run: bool = False, clock: datetime | None = None
     ) -> Backfilled:
@@ -148,6 +154,7 @@ class Schedules(Namespace):
                 await make(conn, made)
         return Backfilled(made=[making.fire for making in made], known=len(known))
 
+    @audited("schedule remove")
     async def remove(self, *refs: Ref, clock: datetime | None = None) -> None:
         """Delete all given schedules, or none if one is missing.
 

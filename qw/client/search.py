@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from qw.client.acting import DONE, note, within_an_act
 from qw.client.connections import Namespace, check_limit
 from qw.client.tasks import COUNTED, Tasks, Total
 from qw.clock import clock
@@ -30,7 +31,6 @@ _APPLIES = {
     "compensate": (Status.COMPLETED,),
 }
 ACTIONS = tuple(_APPLIES)
-_GOOD = frozenset({"retried", "cancelled", "asked", "requeued", "compensating"})
 _WHY_NOT = {
     "missing": "no longer there",
     "key_taken": "another task holds its unique key",
@@ -125,19 +125,23 @@ class Searches(Namespace):
         What was enqueued after it began is left alone: it goes down from the newest id.
         """
         done, skipped, state, error = 0, Counter[str](), "done", None
+        failure: QwError | None = None
         try:
             async for ids in self._batches(acting):
-                answers = await self._do(acting, ids)
-                done += sum(answer in _GOOD for answer in answers.values())
-                skipped.update(_why_not(answer) for answer in answers.values() if answer not in _GOOD)
+                with within_an_act():
+                    answers = await self._do(acting, ids)
+                done += sum(answer in DONE for answer in answers.values())
+                skipped.update(_why_not(answer) for answer in answers.values() if answer not in DONE)
                 async with self._db.operating() as conn:
                     if await bulk.progress(conn, id, done=done, skipped=skipped):
                         state = "stopped"
                         break
-        except QwError as failure:
-            state, error = "failed", str(failure)
+        except QwError as caught:
+            failure, state, error = caught, "failed", str(caught)
         async with self._db.operating() as conn:
             await bulk.finish(conn, id, state, error)
+        target = f"{acting.search or 'all'}" if acting.ids is None else f"{len(acting.ids):,} tasks"
+        await note(self, f"task {acting.action}", target, count=done, error=failure)
         return await self.bulk(id)
 
     async def bulk(self, id: int) -> BulkState:

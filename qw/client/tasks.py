@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from qw.client.acting import audited
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, Invalid, NotFound, among
@@ -133,10 +134,12 @@ class Tasks(Namespace):
 
         return await why_waits(self._db, id)
 
+    @audited("task cancel")
     async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> dict[UUID, str]:
         """Cancel waiting tasks; *running* also asks running ones to stop. Return the outcome by id; see `explain`."""
         return await self._in_batches(ids, lambda c, some: tasks.cancel(c, some, running=running, reason=reason))
 
+    @audited("task retry")
     async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Retry failed, cancelled and retrying tasks now, with a new retry budget. Return the outcome by id."""
         return await self._in_batches(ids, tasks.retry)
@@ -149,6 +152,7 @@ class Tasks(Namespace):
                 answers |= await act(conn, ordered[start : start + ID_BATCH])
         return answers
 
+    @audited("task compensate")
     async def compensate_again(self, id: UUID, *, reason: str = "", idempotency_key: str | None = None) -> UUID:
         """Enqueue a compensation of a task, whatever its status, even if compensated before. Return the new task's id.
 
@@ -227,11 +231,13 @@ class Tasks(Namespace):
         async with self._db.connection() as conn:
             return await overview.logs(conn, ids, limit=limit)
 
+    @audited("task requeue")
     async def requeue(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Enqueue copies of finished tasks, in one transaction. Return the outcome by id. Idempotent."""
         async with self._db.operating() as conn:
             return await tasks.requeue(conn, ids)
 
+    @audited("task compensate")
     async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
         """Enqueue compensations of completed tasks: the action that each type declares, such as voiding an invoice.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
 from qw.store import workers
@@ -19,6 +20,7 @@ class Workers(Namespace):
         async with self._db.connection() as conn:
             return await workers.running_in(conn, worker)
 
+    @audited("worker drain")
     async def drain(self, id: int) -> None:
         """Ask a worker to drain and stop. Raise NotFound if it is not running."""
         async with self._db.operating() as conn:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from uuid import UUID
 
+from qw.client.acting import audited
 from qw.client.connections import Namespace, check_limit
 from qw.core.errors import Fault, Invalid, NotFound, among, guess
 from qw.core.task import Status, Task, key_faults
@@ -99,6 +100,7 @@ class Workflows(Namespace):
         async with self._db.connection() as conn:
             return _only(await workflows.find(conn, ids=[id]), id)
 
+    @audited("workflow create")
     async def create(
         self, title: str, document: Json, *, is_active: bool = True, idempotency_key: str | None = None
     ) -> FiledWorkflow:
@@ -120,6 +122,7 @@ class Workflows(Namespace):
             await runs.save_workflow(conn, name, workflow.document)
         return await self.by_id(id)
 
+    @audited("workflow update")
     async def update(
         self, id: UUID, *, title: str | None = None, document: Json = None, is_active: bool | None = None
     ) -> FiledWorkflow:
@@ -132,6 +135,7 @@ class Workflows(Namespace):
                 await runs.save_workflow(conn, name, workflow.document)
         return await self.by_id(id)
 
+    @audited("workflow delete")
     async def delete(self, id: UUID) -> None:
         """Delete a workflow; its runs continue. Raise NotFound."""
         async with self._db.operating() as conn:

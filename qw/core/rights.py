@@ -59,7 +59,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
     Right.ENQUEUE: {},
     Right.READ: {},
     Right.OPERATE: {
-        "task": _ADD,
+        "task": "insert, update (payload)",
         "ready": _ALL,
         "scheduled": _ALL,
         "held": _ALL,
@@ -91,6 +91,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "schedule": _ALL,
         "schedule_fire": _CHANGE,
         "bulk": _CHANGE,
+        "audit": _ADD,
     },
     Right.WORK: {
         "task": "insert, delete",
@@ -118,6 +119,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "history": _ALL,
         "queue_sample": _ALL,
         "bulk": "update (beat_at), delete",
+        "audit": "insert, update (count), delete",
         "outbox": _ALL,
         "wanted": _ALL,
         "relay": _ALL,
@@ -150,7 +152,8 @@ VERBS: Mapping[str, Right | None] = {
     "workflow start": Right.ENQUEUE,
     **dict.fromkeys(
         (
-            "status", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs", "task why",
+            "status", "audit", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs",
+            "task why",
             "workflow list", "workflow runs", "workflow show", "schedule list", "schedule show", "schedule next",
             "queue list", "queue show", "worker list", "worker show", "events tail", "events blocked", "events state",
             "queue drain",

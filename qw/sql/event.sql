@@ -284,3 +284,12 @@ on conflict (worker) do update
 select c.worker, c.broker, c.queue, c.state, c.reason, c.error, c.since
   from qw.consumer c join qw.worker w on w.id = c.worker
  where w.dead_at is null and w.stopped_at is null order by c.worker
+
+-- name: before
+-- The newest events of the log before an id. *pattern* is a LIKE pattern for the type.
+select id, event, type, task_id, run_id, at, body from qw.event
+ where id < %(id)s::bigint
+   and (%(pattern)s::text is null or type like %(pattern)s::text)
+   and (%(task)s::uuid is null or task_id = %(task)s::uuid)
+   and (%(run)s::uuid is null or run_id = %(run)s::uuid)
+ order by id desc limit %(limit)s

@@ -23,7 +23,8 @@ update qw.worker set server = pg_postmaster_start_time() where id = %(worker)s
 -- name: beat
 -- No row: the worker was declared dead and must register again. Asynchronous commit: a beat lost in a crash of the
 -- server is followed by another.
-update qw.worker set beats = beats + 1, seen_at = clock_timestamp() where id = %(worker)s and dead_at is null
+update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = %(memory)s
+ where id = %(worker)s and dead_at is null
 returning set_config('synchronous_commit', 'off', true)
 
 -- name: survived
@@ -96,7 +97,7 @@ select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_i
 -- name: list
 -- Those that live, the newest first; with how many tasks each holds.
 select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining, w.trouble, w.skew,
-       (select count(*) from qw.running r where r.worker = w.id) as running
+       w.memory, (select count(*) from qw.running r where r.worker = w.id) as running
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
 
 -- name: set_trouble

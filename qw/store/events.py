@@ -334,6 +334,14 @@ async def first_since(conn: Connection, since: datetime) -> int:
     return int(await _value(conn, "first_since", {"since": since}))
 
 
+async def events_before(
+    conn: Connection, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
+) -> list[LoggedEvent]:
+    """Events of the log before *id*, newest first. *type* may have a ``*``."""
+    params = {"id": id, "limit": limit, "pattern": _like(type), "task": task_id, "run": None}
+    return _logged(await (await query(conn, _SQL["before"], params)).fetchall())
+
+
 async def events_after(
     conn: Connection,
     id: int,
@@ -345,7 +353,10 @@ async def events_after(
 ) -> list[LoggedEvent]:
     """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
     params = {"id": id, "limit": limit, "pattern": _like(type), "task": task_id, "run": run_id}
-    rows = await (await query(conn, _SQL["after"], params)).fetchall()
+    return _logged(await (await query(conn, _SQL["after"], params)).fetchall())
+
+
+def _logged(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
     names = ("id", "event", "type", "task_id", "run_id", "at", "body")
     return [LoggedEvent(**dict(zip(names, row, strict=True))) for row in rows]
 

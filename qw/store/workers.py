@@ -69,6 +69,7 @@ class WorkerRow:
     draining: bool
     trouble: str | None
     skew: timedelta
+    memory: int | None
     running: int
 
 
@@ -137,10 +138,10 @@ def hold(conn: Blocking, worker: int) -> None:
         conn.execute(_SQL["held_here"], {"worker": worker})
 
 
-def beat(conn: Blocking, worker: int) -> bool:
-    """Record a heartbeat. False: the worker was declared dead."""
+def beat(conn: Blocking, worker: int, *, memory: int | None = None) -> bool:
+    """Record a heartbeat, and how many bytes the process has in memory. False: the worker was declared dead."""
     with translated():
-        return conn.execute(_SQL["beat"], {"worker": worker}).fetchone() is not None
+        return conn.execute(_SQL["beat"], {"worker": worker, "memory": memory}).fetchone() is not None
 
 
 def survived(conn: Blocking, worker: int) -> None:

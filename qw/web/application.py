@@ -18,6 +18,8 @@ from qw.web.guard import Guard
 from qw.web.pages import Pages
 from qw.web.route import Route
 from qw.web.routes import (
+    audit,
+    details,
     docs,
     events,
     health,
@@ -49,6 +51,8 @@ TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since th
     *recurring.ROUTES,
     *schedules.ROUTES,
     *overview.ROUTES,
+    *audit.ROUTES,
+    *details.ROUTES,
     *search.ROUTES,
     *queues.ROUTES,
     *events.ROUTES,

@@ -9,8 +9,9 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from qw.client.acting import Actor, acting
 from qw.core.errors import QwError
-from qw.web.callers import ANYBODY
+from qw.web.callers import ANYBODY, CLIENT_HEADER
 from qw.web.errors import RETRY_AFTER, Problem, problem_of
 from qw.web.json import JsonResponse
 from qw.web.request import ClientGone, body_of, query_of
@@ -66,11 +67,18 @@ async def _in_time(route: Route, call: Request[Any, Any]) -> Any:
     try:
         wait_seconds = call.wait_seconds if route.waits else 0.0
         async with asyncio.timeout(ANSWER_SECONDS + route.extra_seconds + wait_seconds) as limit:
-            return await route.handler(call)
+            with acting(_actor(call)):
+                return await route.handler(call)
     except TimeoutError:
         if not limit.expired():
             raise
         raise Problem(503, "The database did not answer in time", headers={"Retry-After": RETRY_AFTER}) from None
+
+
+def _actor(call: Request[Any, Any]) -> Actor:
+    """Whom the audit names."""
+    is_page = call.caller.session is not None or call.header(CLIENT_HEADER) == "dashboard"
+    return Actor(call.caller.name, "dashboard" if is_page else "http")
 
 
 def problem_response(problem: Problem) -> Response:

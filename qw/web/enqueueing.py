@@ -76,7 +76,7 @@ def due(at: datetime | None) -> datetime | None:
 async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
     """Refuse a type that nobody serves, a payload that cannot run, and a workflow that is not there."""
     await call.site.check_type(form.type)
-    _check_payload(call, form.type, form.payload)
+    check_payload(call, form.type, form.payload)
     if form.workflow_id:
         await call.client.workflows.by_id(form.workflow_id)
 
@@ -119,7 +119,7 @@ def _headers(call: Request[Any, Any], workflow: UUID | None, run_at: datetime | 
     return headers or None
 
 
-def _check_payload(call: Request[Any, Any], type: str, payload: JsonObject) -> None:
+def check_payload(call: Request[Any, Any], type: str, payload: JsonObject) -> None:
     """Refuse what cannot run, so that the caller hears of it and not only its task."""
     if type == "command" and not payload.keys().isdisjoint(("argv", "run")):
         raise Invalid("Over HTTP, only declared commands can be run: argv, run and shell are not accepted")

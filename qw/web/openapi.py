@@ -12,11 +12,18 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from qw import __version__
 from qw.core.task.payload import JsonObject
 from qw.web.errors import ErrorBody, phrase
+from qw.web.examples import BODIES, PATH, QUERY
 from qw.web.route import Nothing, Route
 
+_ABOUT = """A durable task queue in PostgreSQL.
+
+Times are ISO 8601 in UTC, ids are UUIDs. Errors are `application/problem+json` with a stable `code`. `/api/task` may
+also be spelled `/api/tasks`. Where tokens are set, send one as `Authorization: Bearer`, or log in to the dashboard.
+"""
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
+_ALIAS = "/api/tasks"  # the other spelling of /api/task: served, and documented once
 
 
 @lru_cache(maxsize=8)
@@ -25,11 +32,13 @@ def document(table: tuple[Route, ...]) -> JsonObject:
     schemas: JsonObject = {}
     paths: dict[str, Any] = {}
     for route in table:
+        if route.path.startswith(_ALIAS):
+            continue
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     _schema(ErrorBody, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "qw", "version": __version__, "description": "A durable task queue in PostgreSQL."},
+        "info": {"title": "qw", "version": __version__, "description": _ABOUT},
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -51,7 +60,9 @@ def _operation(route: Route, schemas: JsonObject) -> JsonObject:
     if parameters := [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)]:
         operation["parameters"] = parameters
     if route.body is not Nothing:
-        content = {"application/json": {"schema": _schema(route.body, schemas)}}
+        content: dict[str, Any] = {"application/json": {"schema": _schema(route.body, schemas)}}
+        if example := BODIES.get(f"{route.method} {route.path}"):
+            content["application/json"]["example"] = example
         operation["requestBody"] = {"required": _needs_body(route.body), "content": content}
     if route.role is not None:
         operation["security"] = [{}, {"token": []}]
@@ -90,7 +101,10 @@ def _media(route: Route) -> list[tuple[str, Any]]:
 
 def _path_parameters(route: Route) -> list[JsonObject]:
     names = re.findall(r"\{(\w+)\}", route.path)
-    return [{"name": name, "in": "path", "required": True, "schema": _path_schema(name)} for name in names]
+    return [
+        {"name": name, "in": "path", "required": True, "description": PATH[name], "schema": _path_schema(name)}
+        for name in names
+    ]
 
 
 def _path_schema(name: str) -> JsonObject:
@@ -110,7 +124,13 @@ def _query_parameters(route: Route, schemas: JsonObject) -> list[JsonObject]:
     for name, definition in schema.get("$defs", {}).items():
         schemas[name] = definition
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(field)}
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field.get("description") or QUERY[name],
+            "schema": _without_null(field),
+        }
         for name, field in schema["properties"].items()
     ]
 
@@ -126,9 +146,12 @@ def _header_parameters(route: Route) -> list[JsonObject]:
     key: JsonObject = {"type": "string", "minLength": 1, "maxLength": 512}
     headers: list[JsonObject] = []
     if route.keyed:
-        headers.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+        about = "The same key makes one thing only, however often the request is sent."
+        headers.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": key})
     if route.waits:
-        headers.append({"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=10"]}})
+        about = "wait=N: answer with what became of it, if it ends within N seconds."
+        wait: JsonObject = {"type": "string", "examples": ["wait=10"]}
+        headers.append({"name": "Prefer", "in": "header", "description": about, "schema": wait})
     return headers
 
 

@@ -52,7 +52,7 @@ class _File:
 
 
 class Pages:
-    """The ASGI application of everything under ``/ui/``, and of ``/``.
+    """The ASGI application of everything under ``/ui/``, of ``/``, and of ``/docs``, the reference of the API.
 
     A path that does not end as a file does, or that a browser opens as a page, is a view: ``index.html`` shows it.
     """
@@ -63,12 +63,13 @@ class Pages:
         self._files: dict[Path, _File] = {}
 
     def routes(self) -> list[BaseRoute]:
-        return [Route(path, self, methods=["GET"]) for path in ("/", "/ui", "/ui/{path:path}")]
+        return [Route(path, self, methods=["GET"]) for path in ("/", "/docs", "/ui", "/ui/{path:path}")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path_params"].get("path", "")
         is_file = Path(name).suffix in MEDIA and _header(scope, b"sec-fetch-dest") != "document"
-        response = await self._response(scope, name if is_file else "index.html")
+        page = "docs.html" if path_below(scope) == "/docs" else "index.html"
+        response = await self._response(scope, name if is_file else page)
         self._site.requests["GET", "/ui", response.status_code] += 1
         await response(scope, receive, send)
 

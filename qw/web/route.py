@@ -71,6 +71,11 @@ class Request(Generic[Body, Query]):
             raise Problem(403, "Payloads are hidden here (QW_HIDE_PAYLOADS)")
         return Shown.REVEALED
 
+    async def note_reveal(self, noun: str, id: UUID) -> None:
+        """Leave a trace of a look at what is masked."""
+        self.shown_to_operators(reveal=True)
+        await self.client.audit.note(f"{noun} reveal", str(id))
+
     def id(self, noun: str = "Task", name: str = "id") -> UUID:
         """The id in the path. Raise Problem when it is none."""
         text = self.path[name]

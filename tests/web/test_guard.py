@@ -168,7 +168,7 @@ def test_a_listed_origin_is_reflected_with_credentials(url: str) -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("path", ["/api/task", "/api/nope", "/docs", "/livez", "/api/task/abc"])
+@pytest.mark.parametrize("path", ["/api/task", "/api/nope", "/livez", "/api/task/abc"])
 def test_no_answer_may_be_framed_sniffed_or_kept(server_shared: Live, path: str) -> None:
     headers = server_shared.api.get(path).headers
 
@@ -185,13 +185,10 @@ def test_what_users_write_is_never_markup(server_alone: Live) -> None:
 
     task = server_alone.api.get(f"/api/task/{id}")
     wrong = server_alone.api.get(f"/api/{nasty}")
-    page = server_alone.api.get("/docs")
 
     assert task.json()["payload"][nasty] == nasty
     assert task.headers["content-type"] == "application/json"
     assert wrong.headers["content-type"] == "application/problem+json"
-    assert "<script" not in page.text
-    assert "'unsafe-inline'" not in page.headers["content-security-policy"]
 
 
 def test_a_path_cannot_write_a_log_line_of_its_own(url: str, caplog: pytest.LogCaptureFixture) -> None:

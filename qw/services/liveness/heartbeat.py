@@ -29,6 +29,7 @@ from qw.core.errors import QwError, Unavailable
 from qw.services.execution.in_flight import InFlight
 from qw.services.liveness import lease as clock
 from qw.services.liveness.lease import Lease
+from qw.services.liveness.memory import resident_bytes
 from qw.store import workers
 from qw.store.connection import connect_blocking
 from qw.store.workers import Blocking, HeldClaim
@@ -174,7 +175,7 @@ class Heartbeat:
 
     def _beat(self, conn: Blocking) -> None:
         sent_at = clock.now()
-        if workers.beat(conn, self.worker):
+        if workers.beat(conn, self.worker, memory=resident_bytes()):
             self._lease.confirm(sent_at)
         else:
             self._register_again(conn)

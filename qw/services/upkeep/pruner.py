@@ -18,7 +18,7 @@ from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
 from qw.core.task import Status
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, bulk, events, fires, history, queues, runs, tasks, workers
+from qw.store import applied, audit, bulk, events, fires, history, queues, runs, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
@@ -30,6 +30,7 @@ SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1  # a statement that took longer halves the
 LONGEST_SECONDS = 5.0  # timeout of every statement
 SET_FORWARD_SECONDS = 60.0  # a larger jump of the clock counts as set, not as drift
 UNWANTED = timedelta(days=7)  # events that no relay has requested for this long are dropped
+AUDIT_KEPT = timedelta(days=90)
 VERSIONS_KEPT = 10  # minimum versions kept per workflow, besides those in use
 FIRST = UUID(int=0)
 APPLIED_KEPT = 100  # minimum entries kept of the history of `qw apply`
@@ -97,6 +98,7 @@ class Pruner:
                 await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
                 await self._one(conn, lambda: history.prune(conn, more=more, limit=batch)),
                 await self._one(conn, lambda: bulk.prune(conn, age=unhappy, limit=batch)),
+                await self._one(conn, lambda: audit.prune(conn, age=AUDIT_KEPT + more, limit=batch)),
                 await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]
             await self._one(conn, lambda: workers.prune(conn, age=unhappy))

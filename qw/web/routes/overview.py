@@ -178,7 +178,7 @@ def _overview(glance: Glance) -> OverviewEntity:
     stats = [queue.stats for queue in seen.queues]
     return {
         "at": stamp(clock.now()),
-        "health": {"ok": not glance.problems, "problems": [_problem(problem) for problem in glance.problems]},
+        "health": {"ok": not glance.problems, "problems": [problem_entity(problem) for problem in glance.problems]},
         "totals": {
             "pending": sum(each.pending for each in stats),
             "processing": sum(each.processing for each in stats),
@@ -201,7 +201,7 @@ def _overview(glance: Glance) -> OverviewEntity:
     }
 
 
-def _problem(problem: Problem) -> ProblemEntity:
+def problem_entity(problem: Problem) -> ProblemEntity:
     link = _LINKS.get(problem.code)
     return {
         "code": problem.code,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
+from qw.client.schedules import upcoming
 from qw.clock import clock
 from qw.core.errors import Invalid
 from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget
@@ -55,8 +57,12 @@ class ScheduleForm(Form):
 
 
 class PageQuery(Form):
+    """``next`` and ``fires``: how many next ticks and last fires to add to each schedule."""
+
     limit: Limit = 100
     after: str = ""
+    next: Annotated[int, Field(ge=0, le=20)] = 0
+    fires: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class NextQuery(Form):
@@ -101,6 +107,8 @@ class ScheduleEntity(TypedDict):
     lastId: Id | None
     createdAt: Stamp
     updatedAt: Stamp
+    nextTicks: NotRequired[list[TickEntity]]
+    lastFires: NotRequired[list[FireEntity]]
 
 
 class SchedulePage(TypedDict):
@@ -163,9 +171,21 @@ async def find(call: Request[None, PageQuery]) -> SchedulePage:
     """List schedules in name order, starting after the name ``after``."""
     found = await call.client.schedules.page(after=call.query.after, limit=call.query.limit)
     return {
-        "schedules": [_entity(stored, call.shown) for stored in found],
+        "schedules": [await _with_ticks(call, stored) for stored in found],
         "nextCursor": found[-1].name if len(found) == call.query.limit else None,
     }
+
+
+async def _with_ticks(call: Request[None, PageQuery], stored: StoredSchedule) -> ScheduleEntity:
+    entity, query = _entity(stored, call.shown), call.query
+    if query.next:
+        since = max(stored.mark, stored.read_at)
+        ticks = [] if stored.broken else upcoming(stored.schedule, stored.created_at, since, query.next)
+        entity["nextTicks"] = [_tick(tick) for tick in ticks]
+    if query.fires:
+        found = await call.client.schedules.fires(stored.id, limit=query.fires)
+        entity["lastFires"] = [_fire(fire) for fire in found]
+    return entity
 
 
 async def show(call: Request[None, None]) -> ScheduleEntity:

@@ -177,6 +177,8 @@ async def show(call: Request[None, TaskDetailsQuery]) -> TaskEntity:
     """Get a task; ``relations=workflow,logs,checkpoints`` adds its workflow, first lines of its log and checkpoints."""
     wanted, id = relations(call.query.relations), call.id()
     if task := await call.site.lookups.get(id):
+        if call.query.reveal:
+            await call.note_reveal("task", id)
         return await entity(call.client, task, wanted, shown=call.shown_to_operators(reveal=call.query.reveal))
     if recurring := await entity_of(call, id):
         return recurring

@@ -1,0 +1,33 @@
+"""`Client.audit`: who did what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from qw.client.acting import note
+from qw.client.connections import Namespace, check_limit
+from qw.store import audit
+from qw.store.audit import LAST_ENTRY, AuditEntry
+
+
+class Audit(Namespace):
+    """Acts through the command line, HTTP, the dashboard, Python and SQL. Kept for 90 days."""
+
+    async def find(
+        self,
+        *,
+        before: int = LAST_ENTRY,
+        limit: int = 100,
+        actor: str | None = None,
+        verb: str | None = None,
+        via: str | None = None,
+        since: datetime | None = None,
+    ) -> list[AuditEntry]:
+        """Newest first, at most 1,000. *verb* is that of the command line: ``task retry``, or ``task`` for any."""
+        check_limit(limit, 1000)
+        async with self._db.connection() as conn:
+            return await audit.find(conn, before=before, limit=limit, actor=actor, verb=verb, via=via, since=since)
+
+    async def note(self, verb: str, target: str) -> None:
+        """Note an act that changes nothing, such as a look at secrets."""
+        await note(self, verb, target)

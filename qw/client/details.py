@@ -1,0 +1,131 @@
+"""`Client.details`: what pages about one task, run, queue or the database show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from qw.client.acting import audited
+from qw.client.connections import Namespace
+from qw.client.runs import InspectedRun, Runs
+from qw.core.errors import Conflict, NotFound
+from qw.core.task.payload import JsonObject, raise_faults, storable_faults
+from qw.core.workflow.repair import to_redo
+from qw.engine.run_snapshot import state_of
+from qw.store import applied, details, events, migrations, runs, tasks
+from qw.store.details import DatabaseFacts, Holder, MadeTask, PastAttempt, TaskType
+from qw.store.events import LoggedEvent
+
+LAST_EVENT = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskHistory:
+    """``attempts``: those before the final or present one. ``hosts``: of workers by number. ``made``: of this task."""
+
+    attempts: Sequence[PastAttempt]
+    hosts: dict[int, str]
+    events: Sequence[LoggedEvent]
+    progress: tuple[float, str] | None
+    made: Sequence[MadeTask]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunHistory:
+    """A run with its definition, and earlier attempts of the tasks of its steps."""
+
+    run: InspectedRun
+    attempts: Sequence[PastAttempt]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueDetails:
+    """``lanes``: priorities and how many tasks wait there. ``held``: waiting for the limits. Counted to 10,000."""
+
+    lanes: Sequence[tuple[int, int]]
+    held: int
+    holders: Sequence[Holder]
+
+
+class Details(Namespace):
+    async def task(self, id: UUID) -> TaskHistory:
+        """What is known of the past of a task. Raise NotFound."""
+        async with self._db.connection() as conn:
+            found = await tasks.get(conn, [id])
+            if not found:
+                raise NotFound(f"task {id} does not exist")
+            past = await details.attempts(conn, [id])
+            workers = {worker for worker in (found[0].worker, *(each.worker for each in past)) if worker is not None}
+            return TaskHistory(
+                attempts=past,
+                hosts=await details.hosts(conn, sorted(workers)),
+                events=await events.events_before(conn, LAST_EVENT, task_id=id),
+                progress=await tasks.read_progress(conn, id),
+                made=await details.made_of(conn, id),
+            )
+
+    async def run(self, id: UUID) -> RunHistory:
+        """Raise NotFound."""
+        found = await Runs(self._db).inspect(id)
+        async with self._db.connection() as conn:
+            return RunHistory(
+                run=found, attempts=await details.attempts(conn, [s.task_id for s in found.steps if s.task_id])
+            )
+
+    async def redone(self, id: UUID, step: str | None = None) -> tuple[list[str], list[str]]:
+        """Which steps a retry of a run would run again, and which it would keep. Raise Conflict when it may not be."""
+        found = await Runs(self._db).inspect(id)
+        states = [state_of(one) for one in found.steps]
+        async with self._db.connection() as conn:
+            undone = await runs.undone_tasks(conn, id)
+        try:
+            again = to_redo(found.workflow, found.run.status, states, step=step, undone=undone)
+        except Conflict as conflict:
+            raise Conflict(f"run {id}: {conflict}") from None
+        return sorted(again.steps), [state.step_id for state in states if state.step_id not in again.steps]
+
+    @audited("task edit")
+    async def edit(self, id: UUID, payload: JsonObject) -> None:
+        """Give a waiting task another payload. Raise NotFound, Conflict when it does not wait, Invalid."""
+        raise_faults(storable_faults(payload, "payload"))
+        async with self._db.operating() as conn:
+            if await details.edit(conn, id, payload):
+                return
+            found = await tasks.get(conn, [id])
+        if not found:
+            raise NotFound(f"task {id} does not exist")
+        raise Conflict(f"task {id} is {found[0].status}; only waiting tasks can be edited")
+
+    async def types(self) -> list[TaskType]:
+        """The types that workers have registered, in name order."""
+        async with self._db.connection() as conn:
+            return await details.types(conn)
+
+    async def queue(self, name: str) -> QueueDetails:
+        async with self._db.connection() as conn:
+            return QueueDetails(
+                lanes=await details.lanes(conn, name),
+                held=await details.held(conn, name),
+                holders=await details.holders(conn, name),
+            )
+
+    async def events(
+        self, *, before: int = LAST_EVENT, limit: int = 100, type: str | None = None, task_id: UUID | None = None
+    ) -> list[LoggedEvent]:
+        """Events of the log, newest first."""
+        async with self._db.connection() as conn:
+            return await events.events_before(conn, before, limit=limit, type=type, task_id=task_id)
+
+    async def webhooks(self) -> dict[str, JsonObject]:
+        """The documents of the applied webhooks by name."""
+        async with self._db.connection() as conn:
+            return await applied.of_kind(conn, "webhook")
+
+    async def database(self) -> tuple[DatabaseFacts, str]:
+        """The database, and the newest migration that this version of qw knows."""
+        async with self._db.connection() as conn:
+            return await details.database(conn), migrations.known()[-1].name
+
+
+__all__ = ["Details", "QueueDetails", "RunHistory", "TaskHistory"]

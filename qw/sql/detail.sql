@@ -1,0 +1,74 @@
+-- What pages about one thing show, beside what lists have.
+
+-- name: attempts
+-- Of several tasks, oldest first: those that did not give the final result.
+select task_id, attempt, outcome, worker, started_at, ended_at, error from qw.attempt
+ where task_id = any(%(ids)s::uuid[]) order by ended_at, fence limit %(limit)s
+
+-- name: hosts
+select id, host from qw.worker where id = any(%(ids)s::integer[])
+
+-- name: made_of
+-- Tasks that were made of a task: its compensations and its copies. Each end of a task has a key of its own for them.
+select k.task_id, t.type, case when f.status is not null then f.status when r.task_id is not null then 'processing' else 'pending' end
+  from (select fence from qw.finished where task_id = %(id)s::uuid
+        union select fence from qw.attempt where task_id = %(id)s::uuid) e
+  cross join unnest('{compensate,requeue}'::text[]) verb
+  join qw.idempotency k on k.key = verb || ' ' || %(id)s::uuid || ' ' || e.fence
+  join qw.task t on t.id = k.task_id
+  left join qw.finished f on f.task_id = t.id
+  left join qw.running r on r.task_id = t.id
+ order by k.task_id
+
+-- name: edit
+-- Give a waiting task another payload. No row: it does not wait. Its place is locked: nobody claims it meanwhile.
+with place as (
+  select task_id from qw.ready where task_id = %(id)s::uuid for update
+), later as (
+  select task_id from qw.scheduled where task_id = %(id)s::uuid for update
+), held as (
+  select task_id from qw.held where task_id = %(id)s::uuid for update
+)
+update qw.task t set payload = %(payload)s::jsonb
+ where t.id = %(id)s::uuid
+   and (exists (select 1 from place) or exists (select 1 from later) or exists (select 1 from held))
+returning t.id
+
+-- name: types
+select name, schema, max_retries, extract(epoch from timeout)::float8 from qw.type order by name
+
+-- name: lanes
+-- Claimable tasks of a queue by priority, counted to 10,000 each.
+select l.priority, (select count(*) from (
+         select 1 from qw.ready r where r.queue = l.queue and r.priority = l.priority limit 10000) c)
+  from qw.lane l where l.queue = %(queue)s order by l.priority
+
+-- name: held
+-- Tasks of a queue that its limits hold back, counted to 10,000.
+select count(*) from (select 1 from qw.held where queue = %(queue)s limit 10000) h
+
+-- name: holders
+-- Who has the slots of a limited queue, those that run longest first.
+select a.task_id, t.type, a.key, r.claimed_at, r.worker
+  from (select task_id, key from qw.admitted where queue = %(queue)s limit 1000) a
+  join qw.task t on t.id = a.task_id
+  left join qw.running r on r.task_id = a.task_id
+ order by r.claimed_at nulls last, a.task_id limit %(limit)s
+
+-- name: tables
+select c.relname::text, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid), coalesce(s.n_dead_tup, 0),
+       greatest(s.last_vacuum, s.last_autovacuum)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  left join pg_stat_user_tables s on s.relid = c.oid
+ where n.nspname = 'qw' and c.relkind in ('r', 'p')
+ order by 3 desc, 1
+
+-- name: database
+select current_setting('server_version'), pg_database_size(current_database()), current_setting('max_connections')::integer,
+       coalesce((select extract(epoch from max(statement_timestamp() - xact_start))::float8 from pg_stat_activity
+                  where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()), 0),
+       (select name from qw.migration order by name desc limit 1)
+
+-- name: connections
+select coalesce(nullif(application_name, ''), 'other'), count(*)::integer from pg_stat_activity
+ where datname = current_database() group by 1 order by 2 desc, 1

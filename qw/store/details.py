@@ -1,0 +1,131 @@
+"""What pages about one thing show, beside what lists have: attempts, slots, types, the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from qw import sql
+from qw.core.task.payload import JsonObject
+from qw.store.connection import Connection, query
+
+_SQL = sql.statements("detail")
+
+
+class PastAttempt(NamedTuple):
+    task_id: UUID
+    attempt: int
+    outcome: str
+    worker: int | None
+    started_at: datetime | None
+    ended_at: datetime
+    error: str | None
+
+
+class MadeTask(NamedTuple):
+    """A task that was made of another: its compensation or its copy."""
+
+    task_id: UUID
+    type: str
+    status: str
+
+
+class TaskType(NamedTuple):
+    name: str
+    schema: JsonObject | None
+    max_retries: int
+    timeout_seconds: float | None
+
+
+class Holder(NamedTuple):
+    """A task that has a slot of a limited queue; no worker: it waits to be claimed."""
+
+    task_id: UUID
+    type: str
+    key: str
+    started_at: datetime | None
+    worker: int | None
+
+
+class Table(NamedTuple):
+    name: str
+    rows: int
+    bytes: int
+    dead_rows: int
+    vacuumed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseFacts:
+    """``connections``: how many by the name of their program. ``migration``: the newest that was applied."""
+
+    version: str
+    bytes: int
+    max_connections: int
+    transaction_seconds: float
+    migration: str | None
+    tables: Sequence[Table]
+    connections: Mapping[str, int]
+
+
+async def attempts(conn: Connection, ids: Sequence[UUID], *, limit: int = 10_000) -> list[PastAttempt]:
+    """Those that did not give the final result, oldest first."""
+    rows = await (await query(conn, _SQL["attempts"], {"ids": list(ids), "limit": limit})).fetchall()
+    return [PastAttempt(*row) for row in rows]
+
+
+async def hosts(conn: Connection, workers: Sequence[int]) -> dict[int, str]:
+    """The host of each worker that is known."""
+    return dict(await (await query(conn, _SQL["hosts"], {"ids": list(workers)})).fetchall())
+
+
+async def made_of(conn: Connection, id: UUID) -> list[MadeTask]:
+    return [MadeTask(*row) for row in await (await query(conn, _SQL["made_of"], {"id": id})).fetchall()]
+
+
+async def edit(conn: Connection, id: UUID, payload: JsonObject) -> bool:
+    """Give a waiting task another payload. False: it does not wait."""
+    row = await (await query(conn, _SQL["edit"], {"id": id, "payload": Jsonb(payload)})).fetchone()
+    return row is not None
+
+
+async def types(conn: Connection) -> list[TaskType]:
+    """In name order."""
+    return [TaskType(*row) for row in await (await query(conn, _SQL["types"])).fetchall()]
+
+
+async def lanes(conn: Connection, queue: str) -> list[tuple[int, int]]:
+    """Priorities with claimable tasks, and how many, counted to 10,000. None of a paused queue is claimable."""
+    return [(row[0], row[1]) for row in await (await query(conn, _SQL["lanes"], {"queue": queue})).fetchall()]
+
+
+async def held(conn: Connection, queue: str) -> int:
+    """How many tasks the limits hold back, counted to 10,000."""
+    row = await (await query(conn, _SQL["held"], {"queue": queue})).fetchone()
+    return row[0] if row else 0
+
+
+async def holders(conn: Connection, queue: str, *, limit: int = 100) -> list[Holder]:
+    """Those that run longest first."""
+    rows = await (await query(conn, _SQL["holders"], {"queue": queue, "limit": limit})).fetchall()
+    return [Holder(*row) for row in rows]
+
+
+async def database(conn: Connection) -> DatabaseFacts:
+    row = await (await query(conn, _SQL["database"])).fetchone()
+    assert row is not None
+    version, size, most, seconds, migration = row
+    return DatabaseFacts(
+        version=version,
+        bytes=size,
+        max_connections=most,
+        transaction_seconds=seconds,
+        migration=migration,
+        tables=[Table(*row) for row in await (await query(conn, _SQL["tables"])).fetchall()],
+        connections=dict(await (await query(conn, _SQL["connections"])).fetchall()),
+    )

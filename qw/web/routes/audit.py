@@ -1,0 +1,72 @@
+"""Who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from qw.store.audit import LAST_ENTRY, AuditEntry
+from qw.web.fields import Form, Limit, QueryMoment, Stamp
+from qw.web.route import Request, get
+from qw.web.serializers import stamp
+
+Via = Literal["cli", "http", "dashboard", "python", "sql"]
+
+
+class AuditQuery(Form):
+    """``verb``: that of the command line, as ``task retry``, or ``task``. ``before``: only entries with a lower id."""
+
+    actor: str | None = None
+    verb: str | None = None
+    via: Via | None = None
+    since: QueryMoment = None
+    before: Annotated[int, Field(ge=1, le=LAST_ENTRY)] = LAST_ENTRY
+    limit: Limit = 100
+
+
+class AuditEntity(TypedDict):
+    id: int
+    at: Stamp
+    actor: str
+    via: str
+    verb: str
+    target: str
+    count: int | None
+    outcome: str
+    detail: str | None
+
+
+class AuditPage(TypedDict):
+    entries: list[AuditEntity]
+    nextCursor: int | None
+
+
+async def find(call: Request[None, AuditQuery]) -> AuditPage:
+    """List who did what through the command line, HTTP, the dashboard, Python and SQL, newest first."""
+    query = call.query
+    found = await call.client.audit.find(
+        before=query.before, limit=query.limit, actor=query.actor, verb=query.verb, via=query.via, since=query.since
+    )
+    return {
+        "entries": [_entry(each) for each in found],
+        "nextCursor": found[-1].id if len(found) == query.limit else None,
+    }
+
+
+def _entry(each: AuditEntry) -> AuditEntity:
+    return {
+        "id": each.id,
+        "at": stamp(each.at),
+        "actor": each.actor,
+        "via": each.via,
+        "verb": each.verb,
+        "target": each.target,
+        "count": each.count,
+        "outcome": each.outcome,
+        "detail": each.detail,
+    }
+
+
+ROUTES = (get("/api/audit", find, AuditPage, query=AuditQuery),)

@@ -1,0 +1,607 @@
+"""Pages about one thing: the past of a task and a run, a queue's slots, a worker's tasks, events, the database."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from qw.client.details import LAST_EVENT, RunHistory, TaskHistory
+from qw.config import Role
+from qw.core.errors import NotFound
+from qw.core.event.webhook import HEADER, QUEUE
+from qw.core.task import Status, Task
+from qw.core.task.masking import masked_error
+from qw.core.workflow.run import COMPENSATION_PREFIX
+from qw.core.workflow.step import Step
+from qw.store.details import DatabaseFacts, PastAttempt
+from qw.store.events import LoggedEvent
+from qw.store.runs import StoredStep
+from qw.store.tasks import Filter
+from qw.web.enqueueing import check_payload
+from qw.web.errors import Problem
+from qw.web.fields import Form, Id, Limit, Stamp
+from qw.web.route import Request, get, post, put
+from qw.web.routes.overview import ProblemEntity, problem_entity
+from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
+from qw.web.routes.runs import the_run
+from qw.web.routes.tasks import MessageAnswer, MessageWithTask, the_task
+from qw.web.run_serializers import RunEntity, run_entity
+from qw.web.serializers import stamp, stamp_or_none
+
+
+class PayloadForm(Form):
+    """The whole new payload."""
+
+    payload: dict[str, Any]
+
+
+class StepQuery(Form):
+    """``step``: from which step on; without it from those that failed."""
+
+    step: str | None = None
+
+
+class PurgeForm(Form):
+    """``confirm``: the name of the queue."""
+
+    confirm: str
+
+
+class EventsQuery(Form):
+    """``type`` may contain ``*``. ``before``: only events with a lower id."""
+
+    type: str | None = None
+    task_id: UUID | None = None
+    before: Annotated[int, Field(ge=1, le=LAST_EVENT)] = LAST_EVENT
+    limit: Limit = 100
+
+
+class AttemptEntity(TypedDict):
+    attempt: int
+    outcome: str
+    worker: int | None
+    host: str | None
+    startedAt: Stamp | None
+    endedAt: Stamp | None
+    error: str | None
+
+
+class EventEntity(TypedDict):
+    id: int
+    type: str
+    taskId: Id | None
+    runId: Id | None
+    at: Stamp
+    body: dict[str, Any]
+
+
+class ProgressEntity(TypedDict):
+    fraction: float
+    message: str
+
+
+class RelatedTask(TypedDict):
+    id: Id
+    type: str
+    status: Status
+
+
+class TaskTimeline(TypedDict):
+    attempts: list[AttemptEntity]
+    events: list[EventEntity]
+    progress: ProgressEntity | None
+    headers: dict[str, str]
+    parentId: Id | None
+    children: list[RelatedTask]
+    command: str
+
+
+class ItemCounts(TypedDict):
+    total: int
+    started: int
+    completed: int
+    failed: int
+
+
+class TimelineStep(TypedDict):
+    id: str
+    type: str
+    needs: list[str]
+    status: str
+    taskId: Id | None
+    childRunId: Id | None
+    items: ItemCounts | None
+    startedAt: Stamp | None
+    finishedAt: Stamp | None
+    error: str | None
+    compensates: str | None
+    attempts: list[AttemptEntity]
+
+
+class RunTimeline(TypedDict):
+    run: RunEntity
+    steps: list[TimelineStep]
+
+
+class RetryPreview(TypedDict):
+    again: list[str]
+    kept: list[str]
+
+
+class TypeEntity(TypedDict):
+    name: str
+    schema: dict[str, Any] | None
+    maxRetries: int
+    timeoutSeconds: float | None
+
+
+class Types(TypedDict):
+    types: list[TypeEntity]
+
+
+class LaneEntity(TypedDict):
+    priority: int
+    ready: int
+
+
+class HolderEntity(TypedDict):
+    taskId: Id
+    type: str
+    key: str
+    startedAt: Stamp | None
+    worker: int | None
+
+
+class QueueDetailsEntity(QueueEntity):
+    lanes: list[LaneEntity]
+    held: int
+    holders: list[HolderEntity]
+
+
+class Purged(TypedDict):
+    message: str
+    cancelled: int
+
+
+class WorkingTask(TypedDict):
+    taskId: Id
+    type: str
+    attempt: int
+    startedAt: Stamp
+
+
+class WorkerDetails(WorkerEntity):
+    memoryBytes: int | None
+    tasks: list[WorkingTask]
+
+
+class EventPage(TypedDict):
+    events: list[EventEntity]
+    nextCursor: int | None
+
+
+class WebhookEntity(TypedDict):
+    name: str
+    url: str | None
+    events: list[str]
+
+
+class DeliveryEntity(TypedDict):
+    id: Id
+    webhook: str | None
+    type: str | None
+    state: Status
+    status: int | None
+    attempt: int
+    at: Stamp
+    error: str | None
+
+
+class Webhooks(TypedDict):
+    webhooks: list[WebhookEntity]
+    deliveries: list[DeliveryEntity]
+
+
+class TableEntity(TypedDict):
+    name: str
+    rows: int
+    sizeBytes: int
+    deadRows: int
+    lastVacuum: Stamp | None
+
+
+class ConnectionsEntity(TypedDict):
+    used: int
+    max: int
+    byName: dict[str, int]
+
+
+class MigrationEntity(TypedDict):
+    current: str | None
+    newest: str
+
+
+class RetentionEntity(TypedDict):
+    completedSeconds: float
+    failedSeconds: float
+    idempotencySeconds: float
+
+
+class CheckEntity(TypedDict):
+    name: str
+    ok: bool
+    level: Literal["ok", "warning", "error"]
+    text: str
+    fix: str | None
+
+
+class DatabaseEntity(TypedDict):
+    version: str
+    sizeBytes: int
+    tables: list[TableEntity]
+    oldestTransactionSeconds: float
+    connections: ConnectionsEntity
+    migration: MigrationEntity
+    retention: RetentionEntity
+    checks: list[CheckEntity]
+    problems: list[ProblemEntity]
+
+
+MANY_DEAD_ROWS = 100_000
+LONG_TRANSACTION_SECONDS = 300.0
+
+
+async def task_timeline(call: Request[None, None]) -> TaskTimeline:
+    """Get the past of a task: its attempts with their workers, its events, what was made of it."""
+    task = await the_task(call, call.id())
+    found = await call.client.details.task(task.id)
+    return {
+        "attempts": [*(_attempt(each, found.hosts) for each in found.attempts), *_last_attempt(task, found)],
+        "events": [_event(call, event) for event in reversed(found.events)],
+        "progress": {"fraction": found.progress[0], "message": found.progress[1]} if found.progress else None,
+        "headers": {**(task.headers or {})},
+        "parentId": str(task.parent_id) if task.parent_id else None,
+        "children": [{"id": str(m.task_id), "type": m.type, "status": Status(m.status)} for m in found.made],
+        "command": f"qw task show {task.id}",
+    }
+
+
+async def edit(call: Request[PayloadForm, None]) -> MessageAnswer:
+    """Replace the payload of a waiting task."""
+    task = await the_task(call, call.id())
+    check_payload(call, task.type, call.body.payload)
+    await call.client.details.edit(task.id, call.body.payload)
+    return {"message": "Payload replaced"}
+
+
+async def types(call: Request[None, None]) -> Types:
+    """List the task types that workers have registered, with the JSON Schema of their payloads."""
+    return {
+        "types": [
+            {
+                "name": each.name,
+                "schema": each.schema,
+                "maxRetries": each.max_retries,
+                "timeoutSeconds": each.timeout_seconds,
+            }
+            for each in await call.client.details.types()
+        ]
+    }
+
+
+async def run_timeline(call: Request[None, None]) -> RunTimeline:
+    """Get the graph of a run: all steps of its definition with what they need, what became of them, their attempts."""
+    found = await call.client.details.run((await the_run(call)).run.id)
+    return {"run": run_entity(found.run.run, call.shown), "steps": _steps(found)}
+
+
+async def retry_preview(call: Request[None, StepQuery]) -> RetryPreview:
+    """Preview which steps a retry of a run would run again, and which it would keep."""
+    again, kept = await call.client.details.redone((await the_run(call)).run.id, call.query.step)
+    return {"again": again, "kept": kept}
+
+
+async def queue(call: Request[None, None]) -> QueueDetailsEntity:
+    """Get a queue: its counts, its lanes, and who has the slots of its limits."""
+    name = call.path["name"]
+    known = {each.stats.queue: each for each in await call.client.queues.all()}
+    if name not in known:
+        raise NotFound(f"queue {name} has had no tasks, and is neither paused nor limited")
+    found = await call.client.details.queue(name)
+    return {
+        **queue_entity(known[name]),
+        "lanes": [{"priority": priority, "ready": count} for priority, count in found.lanes],
+        "held": found.held,
+        "holders": [
+            {
+                "taskId": str(each.task_id),
+                "type": each.type,
+                "key": each.key,
+                "startedAt": stamp_or_none(each.started_at),
+                "worker": each.worker,
+            }
+            for each in found.holders
+        ],
+    }
+
+
+async def purge(call: Request[PurgeForm, None]) -> Purged:
+    """Cancel the waiting tasks of a queue, at most 10,000 per call: repeat until none is left."""
+    name = call.path["name"]
+    if call.body.confirm != name:
+        raise Problem(400, ["confirm must be the name of the queue"])
+    cancelled = 0
+    for status in (Status.PENDING, Status.RETRYING):
+        while cancelled < 10_000:
+            ids = await call.client.tasks.find_ids(Filter(queue=name, status=status), limit=1000)
+            answers = await call.client.tasks.cancel(ids, reason="the queue was purged")
+            done = sum(answer == "cancelled" for answer in answers.values())
+            cancelled += done
+            if not done:
+                break
+    return {"message": f"Queue {name} purged", "cancelled": cancelled}
+
+
+async def pause_all(call: Request[None, None]) -> MessageAnswer:
+    """Pause every queue that there is; a queue that appears later is not paused."""
+    names = [each.stats.queue for each in await call.client.queues.all() if not each.pause]
+    for name in names:
+        await call.client.queues.pause(name, by=call.caller.name)
+    return {"message": f"{len(names)} queues paused"}
+
+
+async def resume_all(call: Request[None, None]) -> MessageAnswer:
+    """Resume every paused queue."""
+    names = [each.stats.queue for each in await call.client.queues.all() if each.pause]
+    for name in names:
+        await call.client.queues.resume(name)
+    return {"message": f"{len(names)} queues resumed"}
+
+
+async def worker(call: Request[None, None]) -> WorkerDetails:
+    """Get a live worker and the tasks that it runs, the longest-running first."""
+    text = call.path["worker"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Problem(400, f"{text[:60]!r} is not the number of a worker")
+    found = next((each for each in await call.client.workers.all() if each.id == int(text)), None)
+    if found is None:
+        raise NotFound(f"worker {text} is not running")
+    return {
+        **worker_entity(found),
+        "memoryBytes": found.memory,
+        "tasks": [
+            {"taskId": str(t.task_id), "type": t.type, "attempt": t.attempt, "startedAt": stamp(t.claimed_at)}
+            for t in await call.client.workers.running(found.id)
+        ],
+    }
+
+
+async def event_log(call: Request[None, EventsQuery]) -> EventPage:
+    """List events of the log, newest first; ``nextCursor`` is the ``before`` of the next page."""
+    query = call.query
+    found = await call.client.details.events(
+        before=query.before, limit=query.limit, type=query.type, task_id=query.task_id
+    )
+    return {
+        "events": [_event(call, event) for event in found],
+        "nextCursor": found[-1].id if len(found) == query.limit else None,
+    }
+
+
+async def webhooks(call: Request[None, None]) -> Webhooks:
+    """List the applied webhooks and their newest 100 deliveries, which are tasks of the queue ``webhooks``."""
+    documents = await call.client.details.webhooks()
+    deliveries = await call.client.tasks.find(Filter(queue=QUEUE), limit=100)
+    return {
+        "webhooks": [_webhook(name, each) for name, each in documents.items()],
+        "deliveries": [*map(_delivery, deliveries)],
+    }
+
+
+async def replay(call: Request[None, None]) -> MessageWithTask:
+    """Deliver once more: a failed delivery is retried, any other that ended is enqueued anew."""
+    task = await the_task(call, call.id("Delivery"))
+    if HEADER not in (task.headers or {}):
+        raise NotFound(f"task {task.id} delivers no event")
+    if task.status in (Status.FAILED, Status.CANCELLED):
+        await call.client.tasks.retry([task.id])
+    else:
+        answer = (await call.client.tasks.requeue([task.id]))[task.id]
+        if answer != "requeued":
+            raise Problem(409, f"The delivery {answer.replace('_', ' ')}", code="conflict")
+    return {"message": "The event is delivered again", "taskId": str(task.id)}
+
+
+async def database(call: Request[None, None]) -> DatabaseEntity:
+    """Get the database: sizes, dead rows, connections, migration, retention, and what to mend."""
+    facts, newest = await call.client.details.database()
+    settings, glance = call.site.settings, await call.site.glance.get()
+    return {
+        "version": facts.version,
+        "sizeBytes": facts.bytes,
+        "tables": [
+            {
+                "name": each.name,
+                "rows": each.rows,
+                "sizeBytes": each.bytes,
+                "deadRows": each.dead_rows,
+                "lastVacuum": stamp_or_none(each.vacuumed_at),
+            }
+            for each in facts.tables
+        ],
+        "oldestTransactionSeconds": facts.transaction_seconds,
+        "connections": {
+            "used": sum(facts.connections.values()),
+            "max": facts.max_connections,
+            "byName": {**facts.connections},
+        },
+        "migration": {"current": facts.migration, "newest": newest},
+        "retention": {
+            "completedSeconds": settings.retention_completed.total_seconds(),
+            "failedSeconds": settings.retention_failed.total_seconds(),
+            "idempotencySeconds": settings.idempotency_retention.total_seconds(),
+        },
+        "checks": _checks(facts, newest),
+        "problems": [problem_entity(problem) for problem in glance.problems],
+    }
+
+
+def _attempt(each: PastAttempt, hosts: dict[int, str]) -> AttemptEntity:
+    return {
+        "attempt": each.attempt,
+        "outcome": each.outcome,
+        "worker": each.worker,
+        "host": hosts.get(each.worker) if each.worker is not None else None,
+        "startedAt": stamp_or_none(each.started_at),
+        "endedAt": stamp(each.ended_at),
+        "error": masked_error(each.error),
+    }
+
+
+def _last_attempt(task: Task, found: TaskHistory) -> list[AttemptEntity]:
+    """The one that runs, or gave the result."""
+    if task.started_at is None or task.status in (Status.PENDING, Status.RETRYING):
+        return []
+    return [
+        {
+            "attempt": task.attempt,
+            "outcome": task.status,
+            "worker": task.worker,
+            "host": found.hosts.get(task.worker) if task.worker is not None else None,
+            "startedAt": stamp(task.started_at),
+            "endedAt": stamp_or_none(task.finished_at),
+            "error": masked_error(task.error),
+        }
+    ]
+
+
+def _event(call: Request[Any, Any], event: LoggedEvent) -> EventEntity:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "taskId": str(event.task_id) if event.task_id else None,
+        "runId": str(event.run_id) if event.run_id else None,
+        "at": stamp(event.at),
+        "body": call.shown.event(event.body),
+    }
+
+
+def _steps(found: RunHistory) -> list[TimelineStep]:
+    """Those of the definition in its order, also if they have not started; then what undoes some of them."""
+    workflow, begun = found.run.workflow, {step.step: step for step in found.run.steps}
+    defined = {step.id: step for step in (*workflow.steps, *workflow.on_failure, *workflow.finally_steps)}
+    attempts: dict[UUID, list[PastAttempt]] = {}
+    for each in found.attempts:
+        attempts.setdefault(each.task_id, []).append(each)
+    names = [*defined, *(name for name in begun if name not in defined)]
+    return [_step(name, defined.get(name), begun.get(name), attempts) for name in names]
+
+
+def _step(
+    name: str, defined: Step | None, begun: StoredStep | None, attempts: dict[UUID, list[PastAttempt]]
+) -> TimelineStep:
+    past = attempts.get(begun.task_id, []) if begun and begun.task_id else []
+    undone = name.removeprefix(COMPENSATION_PREFIX) if name.startswith(COMPENSATION_PREFIX) else None
+    return {
+        "id": name,
+        "type": begun.type if begun else (defined.work.type if defined else ""),
+        "needs": [*defined.needs] if defined else [],
+        "status": begun.status if begun else "waiting",
+        "taskId": str(begun.task_id) if begun and begun.task_id else None,
+        "childRunId": str(begun.child_id) if begun and begun.child_id else None,
+        "items": _items(begun),
+        "startedAt": stamp(begun.started_at) if begun else None,
+        "finishedAt": stamp_or_none(begun.finished_at) if begun else None,
+        "error": masked_error(begun.error) if begun else None,
+        "compensates": undone,
+        "attempts": [_attempt(each, {}) for each in past],
+    }
+
+
+def _items(step: StoredStep | None) -> ItemCounts | None:
+    if step is None or step.items is None:
+        return None
+    return {
+        "total": step.items,
+        "started": step.items_started,
+        "completed": step.items_completed,
+        "failed": step.items_failed,
+    }
+
+
+def _webhook(name: str, document: dict[str, Any]) -> WebhookEntity:
+    events = document.get("events")
+    url = document.get("url")
+    return {
+        "name": name,
+        "url": masked_error(url) if isinstance(url, str) else None,
+        "events": [str(event) for event in events] if isinstance(events, list) else [],
+    }
+
+
+def _delivery(task: Task) -> DeliveryEntity:
+    body = task.payload.get("body")
+    status = task.result.get("statusCode", task.result.get("status")) if isinstance(task.result, dict) else None
+    return {
+        "id": str(task.id),
+        "webhook": (task.headers or {}).get(HEADER),
+        "type": str(body["type"]) if isinstance(body, dict) and "type" in body else None,
+        "state": task.status,
+        "status": status if isinstance(status, int) else None,
+        "attempt": task.attempt,
+        "at": stamp(task.finished_at or task.created_at),
+        "error": masked_error(task.error),
+    }
+
+
+def _checks(facts: DatabaseFacts, newest: str) -> list[CheckEntity]:
+    used, most = sum(facts.connections.values()), facts.max_connections
+    dead = [table for table in facts.tables if table.dead_rows >= max(MANY_DEAD_ROWS, table.rows)]
+    checks = [
+        ("migration", facts.migration == newest, f"schema {facts.migration}", "migrate: qw db migrate"),
+        (
+            "transactions",
+            facts.transaction_seconds < LONG_TRANSACTION_SECONDS,
+            f"the oldest is {facts.transaction_seconds:.0f} s old",
+            "end it: vacuum cannot remove dead rows until then; see pg_stat_activity",
+        ),
+        (
+            "connections",
+            used < most * 0.9,
+            f"{used} of {most} connections are used",
+            "raise max_connections, or put a pooler in front",
+        ),
+        (
+            "vacuum",
+            not dead,
+            "many dead rows: " + (", ".join(f"{t.name} {t.dead_rows:,}" for t in dead) or "none"),
+            "end long transactions, then: " + "; ".join(f"vacuum qw.{t.name}" for t in dead),
+        ),
+    ]
+    return [
+        {"name": name, "ok": ok, "level": "ok" if ok else "warning", "text": text, "fix": None if ok else fix}
+        for name, ok, text, fix in checks
+    ]
+
+
+ROUTES = (
+    get("/api/task/{id}/timeline", task_timeline, TaskTimeline, errors=(404,)),
+    get("/api/tasks/{id}/timeline", task_timeline, TaskTimeline, errors=(404,)),
+    put("/api/task/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
+    put("/api/tasks/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
+    get("/api/types", types, Types),
+    get("/api/runs/{id}/timeline", run_timeline, RunTimeline, errors=(404,)),
+    get("/api/runs/{id}/retry-preview", retry_preview, RetryPreview, query=StepQuery, errors=(404, 409)),
+    post("/api/queues/pause-all", pause_all, MessageAnswer, status=200),
+    post("/api/queues/resume-all", resume_all, MessageAnswer, status=200),
+    get("/api/queues/{name}", queue, QueueDetailsEntity, errors=(404,)),
+    post("/api/queues/{name}/purge", purge, Purged, status=200, role=Role.OPERATOR, body=PurgeForm, extra_seconds=60.0),
+    get("/api/workers/{worker}", worker, WorkerDetails, errors=(404,)),
+    get("/api/events/log", event_log, EventPage, query=EventsQuery),
+    get("/api/webhooks", webhooks, Webhooks),
+    post("/api/webhooks/deliveries/{id}/replay", replay, MessageWithTask, status=200, errors=(404, 409)),
+    get("/api/database", database, DatabaseEntity),
+)

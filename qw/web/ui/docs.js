@@ -1,0 +1,19 @@
+/** The reference of the API: Swagger UI over /openapi.json; requests are sent with the session of the dashboard. */
+
+const at = (path) => new URL(path, document.baseURI).href;
+const found = await fetch(at("openapi.json")).then((answer) => answer.json());
+const session = await fetch(at("api/ui/session")).then((answer) => answer.json());
+
+window.SwaggerUIBundle({
+  spec: { ...found, servers: [{ url: at("./").replace(/\/$/, "") }] },
+  domNode: document.getElementById("docs"),
+  deepLinking: true,
+  docExpansion: "none",
+  filter: true,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+  requestInterceptor: (request) => {
+    if (session.csrf && !request.headers.Authorization) request.headers["X-CSRF-Token"] = session.csrf;
+    return request;
+  },
+});
