@@ -174,6 +174,7 @@ VERBS: Mapping[str, Right | None] = {
     ),
     "daemon": Right.WORK,
     "api": Right.READ,
+    "ui": Right.READ,
     "db migrate": None,
     "db grant": None,
     "db revoke": None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
+import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,16 +23,21 @@ TIMEOUT = 2.0  # seconds a request waits for one of them
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, url: str, *, required: bool, process: web.ProcessHealth | None = None
-) -> AsyncIterator[None]:
-    """Serve HTTP while the context lasts.
+    settings: Settings,
+    url: str,
+    *,
+    required: bool,
+    process: web.ProcessHealth | None = None,
+    read_only: bool = False,
+) -> AsyncIterator[str | None]:
+    """Serve HTTP while the context lasts; gives the address of the dashboard, which a terminal is told.
 
     When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
     """
     check_listening(settings)
     check_tokens(settings)
     async with Client(url, size=CONNECTIONS, name="qw http", timeout=TIMEOUT) as client:
-        app = web.application(client, settings, _options(settings, process or web.ProcessHealth()))
+        app = web.application(client, settings, _options(settings, process or web.ProcessHealth(), read_only=read_only))
         listening = web.serving(app, settings.host, settings.port)
         try:
             port = await listening.__aenter__()
@@ -38,13 +46,28 @@ async def serving(
                 raise
             # not a warning: the second daemon of a machine has nothing to mend
             log.info("HTTP server not started", extra={"reason": str(error), "effect": "none on tasks"})
-            yield
+            yield None
             return
         log.info("HTTP server started", extra={"address": f"http://{settings.host}:{port}"})
+        address = f"http://{_reachable(settings.host)}:{port}/"
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(f"dashboard: {address}", file=sys.stderr, flush=True)
         try:
-            yield
+            yield address
         finally:
             await listening.__aexit__(None, None, None)
+
+
+def _reachable(host: str) -> str:
+    """How a browser on this machine names it."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - nothing listens here
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+async def open_in_browser(address: str) -> None:
+    """Open the user's browser. Where there is none, the address was printed."""
+    await asyncio.to_thread(webbrowser.open, address)
 
 
 def check_tokens(settings: Settings) -> None:
@@ -59,10 +82,11 @@ def check_tokens(settings: Settings) -> None:
     log.warning("HTTP token is too short", extra={"setting": "QW_API_TOKENS", "error": message})
 
 
-def _options(settings: Settings, process: web.ProcessHealth) -> web.WebOptions:
+def _options(settings: Settings, process: web.ProcessHealth, *, read_only: bool) -> web.WebOptions:
     return web.WebOptions(
         seeder=settings.seeder and not settings.api_tokens,
         access_log=settings.access_log,
+        read_only=read_only,
         process=process,
         thresholds=web.Thresholds(
             unhealthy_failed=settings.unhealthy_failed,

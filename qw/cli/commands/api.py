@@ -34,13 +34,16 @@ def api(
     settings = load_settings(host=host, port=port, log_format=log_format, log_level=log_level)
     set_up(settings)
     with loop_runner() as runner:
-        runner.run(_serve(settings, migrate=migrate))
+        runner.run(serve_until_stopped(settings, migrate=migrate))
 
 
-async def _serve(settings: Settings, *, migrate: bool) -> None:
+async def serve_until_stopped(
+    settings: Settings, *, migrate: bool, read_only: bool = False, open_browser: bool = False
+) -> None:
+    """Serve HTTP until a signal comes."""
     from qw.cli.commands.daemon import calm_collector
     from qw.daemon.database import find, prepare
-    from qw.daemon.http import serving
+    from qw.daemon.http import open_in_browser, serving
     from qw.daemon.startup import waiting_for_database
 
     place = await find(settings)
@@ -56,6 +59,8 @@ async def _serve(settings: Settings, *, migrate: bool) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with serving(settings, place.url, required=True):
+    async with serving(settings, place.url, required=True, read_only=read_only) as address:
         calm_collector()
+        if open_browser and address:
+            await open_in_browser(address)
         await stopped.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,9 @@ def demo(
         str | None, typer.Option(metavar="ID", help="Customer to bill. Default: the first one with delivered orders.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the private PostgreSQL running.")] = False,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Show the run in the browser, until interrupted.")
+    ] = False,
 ) -> None:
     """Start PostgreSQL and a daemon, run the sample invoice workflow, show the result, and stop again."""
     from datetime import timedelta
@@ -56,7 +60,9 @@ def demo(
     who = customer or (CUSTOMER if orders is None else _first_customer(orders))
     settings, log = _for_demo(load_settings(orders_url=source))
     try:
-        done = asyncio.run(_demo(settings, who, keep=keep, limit=timedelta(minutes=5), alone=source is not None))
+        done = asyncio.run(
+            _demo(settings, who, keep=keep, limit=timedelta(minutes=5), alone=source is not None, shows=open_browser)
+        )
     except QwError as error:
         if not isinstance(error, (Conflict, Invalid)):
             say(f"qw: the log of the demo is in {log}")
@@ -113,8 +119,11 @@ def _is_due(order: Order) -> bool:
     return order.status == "delivered" and not order.invoiced and order.delivery_date is not None
 
 
-async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta, alone: bool) -> Done:
-    """*alone*: refuse to share the database with other daemons, which would bill the orders of their own settings."""
+async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta, alone: bool, shows: bool) -> Done:
+    """*alone*: refuse to share the database with other daemons, which would bill the orders of their own settings.
+
+    *shows*: in the browser, until interrupted.
+    """
     from qw import embedded
     from qw.client import Client
     from qw.daemon.database import ready
@@ -132,10 +141,28 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedel
                 run_id = await client.runs.start("invoice", {"customerId": customer})
                 _step("workflow", f"invoice for {customer}, run {run_id}")
                 run = await _followed(client, run_id, limit)
+                if shows:
+                    await _show_in_browser(settings, place, run_id)
                 return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
     finally:
         if place.started and not keep:
             await asyncio.to_thread(embedded.stop, settings.home)
+
+
+async def _show_in_browser(settings: Settings, place: Database, run_id: UUID) -> None:
+    """Serve the dashboard and open the browser at the run; ^C ends it."""
+    from qw.daemon.http import open_in_browser, serving
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with serving(settings, place.url, required=True) as address:
+        _step("dashboard", f"{address}ui/runs/{run_id} (stop with ^C)")
+        loop.add_signal_handler(signal.SIGINT, stopped.set)
+        try:
+            await open_in_browser(f"{address}ui/runs/{run_id}")
+            await stopped.wait()
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _check_alone(client: Client) -> None:
@@ -216,6 +243,10 @@ def _show(done: Done, settings: Settings, log: Path) -> None:
     _show_next(done, settings, log)
 
 
+def _address(settings: Settings) -> str:
+    return f"http://{settings.host}:{settings.port}/"
+
+
 def _show_invoice(done: Done) -> None:
     from qw.cli.output.views import print_fields
 
@@ -259,6 +290,7 @@ def _show_next(done: Done, settings: Settings, log: Path) -> None:
     program = this_program() + (f" --home {shlex.quote(str(FLAGS['home']))}" if "home" in FLAGS else "")
     for meaning, words in (
         ("the run and its steps", f"workflow show {run}"),
+        (f"the dashboard, with the run at {_address(settings)}ui/runs/{run}", "ui --open"),
         ("the tasks it made", "task list"),
         ("run a worker, in another terminal", "daemon"),
         ("a shell command as a task", "run -f -- echo hello"),
