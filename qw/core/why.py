@@ -210,6 +210,10 @@ def _not_due(facts: Facts) -> Iterator[Reason]:
         yield Reason(
             code="not_due", text=f"the task is scheduled to run {when}", advice="wait for it: qw wait " + str(task.id)
         )
+    elif (task.reason or "").startswith("waits for task "):
+        other = str(task.reason).split()[3]
+        text = f"the task {task.reason}; it looks again {when}"
+        yield Reason(code="waits_for_task", text=text, advice=f"see: qw why {other}")
     else:
         yield Reason(code="snoozed", text=f"the handler snoozed the task; next run {when}: {task.reason}")
 

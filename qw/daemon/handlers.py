@@ -12,6 +12,7 @@ from qw.config import Settings
 from qw.core.event.webhook import Webhook
 from qw.core.task.command import Command
 from qw.core.task.handler_api import Context, Recorded, Reject
+from qw.core.task.task import Status
 from qw.core.workflow import parse_workflow
 from qw.definitions import Definitions
 from qw.definitions.commands import parse_command
@@ -37,7 +38,7 @@ from qw.handlers.secrets import Reveal, Revealed, SecretReader, no_secrets
 from qw.services.events.webhooks import Signer, receiver
 from qw.services.execution.context import Connections
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, runs
+from qw.store import applied, runs, tasks
 
 
 class StoredRecords:
@@ -64,6 +65,11 @@ def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | No
         return parse_command(name, document, lambda path: f"commands.{name}.{path}") if document is not None else None
 
     return look_up
+
+
+async def _statuses(pool: Connections, ids: Sequence[UUID]) -> dict[UUID, Status]:
+    async with pool.connection() as conn:
+        return {task.id: task.status for task in await tasks.get(conn, ids)}
 
 
 def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | None]]:
@@ -132,6 +138,7 @@ def built_in(
         allowed=allowed,
         commands=commands,
         stored=stored_commands(pool),
+        statuses=partial(_statuses, pool),
         inherited=settings.command_env,
         artifacts=partial(artifacts.folder, pool),
         reveal=reveal,

@@ -222,3 +222,29 @@ def test_an_interrupt_may_leave_the_task_running(served: Qw) -> None:
     assert "the task keeps running; follow it with: qw logs -f" in seen
     assert [task["status"] for task in served("task", "list", "-o", "json").json] == ["processing"]
     assert served("task", "cancel", "--all", "--running", "--yes").code == 0
+
+
+def test_a_command_runs_after_others_and_tells_their_end(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        first = qw("run", "--in", "2s", "--", "sh", "-c", "echo first >> order")
+        failing = qw("run", "--in", "1s", "--notify", 'echo "$QW_AFTER_STATUS" > told', "--", "false")
+        last = qw("run", "--after", first.out.strip()[:13], "--", "sh", "-c", "echo last >> order")
+        never = qw("run", "--after", f"{first.id},{failing.id}", "--", "true")
+        wait_until(lambda: "waits for task" in qw("why", str(last.id)).out)
+        ended = {done.id: qw("wait", str(done.id)).code for done in (last, never)}
+        either = qw("run", "--after-any", str(first.id), "--after-any", str(failing.id), "-f", "--", "echo", "either")
+        wait_until(lambda: (qw.folder / "told").exists() and (qw.folder / "told").read_text() == "failed\n")
+
+    assert ended == {last.id: 0, never.id: 1}
+    assert (qw.folder / "order").read_text() == "first\nlast\n"
+    assert f"task {failing.id}, which it was to run after, failed" in qw("task", "show", str(never.id)).out
+    assert (either.code, either.out) == (0, "either\n")
+
+
+def test_after_what_a_command_runs_must_be_there_and_meant_in_one_way(qw: Qw) -> None:
+    unknown = qw("run", "--after", "01890000-0000-7000-8000-000000000000", "--", "true")
+    both = qw("run", "--after", "01890000", "--after-done", "01890000", "--", "true")
+
+    assert (unknown.code, both.code) == (3, 2)
+    assert "mutually exclusive" in both.err
+    assert qw("task", "list", "--quiet").out == ""

@@ -35,7 +35,7 @@ def help(
             hint = f"; did you mean: qw {elsewhere}" if elsewhere else guess(word, known)
             raise NotFound(f"there is no command '{path} {word}'{hint}")
         command, path = command.get_command(root, word), f"{path} {word}"
-    print(command.get_help(type(root)(command, info_name=path)))
+    print(command.get_help(type(root)(command, info_name=path, **command.context_settings)))
 
 
 def _print_all(root: Any) -> None:

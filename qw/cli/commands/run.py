@@ -6,25 +6,29 @@ import os
 import select
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import task_ids
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_record
 from qw.core.errors import Fault, Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
+    from qw.cli.options.task_options import TaskOptions
     from qw.cli.tail import LogCursor
     from qw.client import Client, Task
     from qw.core.task import NewTask
-    from qw.core.task.payload import Json
+    from qw.core.task.payload import Json, JsonObject
 
 app = verbs()
 
+_IDS: dict[str, Any] = {"autocompletion": task_ids}
 _PATIENCE = 1.0  # seconds without input after which we say that we wait for it
 _SHELL_SIGNS = frozenset({"|", "||", "&&", ">", ">>", "<", "2>", "2>&1", "&>", "&"})
 _TAKES_SIGNS = frozenset({"test", "[", "expr", "find"})
@@ -56,6 +60,26 @@ def run(
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="TIME", help="Earliest start time: 18:00, 'tomorrow 9am', 2026-11-24T18:00Z."),
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option("--after", metavar="ID", help="Run once this task has completed; repeat it for several.", **_IDS),
+    ] = None,
+    after_any: Annotated[
+        list[str] | None,
+        typer.Option("--after-any", metavar="ID", help="Run once one of these tasks has completed.", **_IDS),
+    ] = None,
+    after_done: Annotated[
+        list[str] | None,
+        typer.Option("--after-done", metavar="ID", help="Run once these tasks have ended, however.", **_IDS),
+    ] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            "--notify",
+            metavar="COMMAND",
+            help="Shell command to run when it has ended; QW_AFTER and QW_AFTER_STATUS say which task, and how.",
+        ),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")
@@ -91,9 +115,12 @@ def run(
     )  # fmt: skip
     program = program_of(command, directory(cwd), keeps=keep_background)
     input = None if no_stdin else _piped()
-    task = wanted.one({**program, "env": _variables(env or []), **({"input": input} if input else {})})
+    payload = {**program, "env": _variables(env or []), **({"input": input} if input else {})}
+    others = _others(after or [], after_any or [], after_done or [])
+    task = wanted.one(payload)
     _hint(command)
-    id = with_client(lambda client: _enqueue(client, task), creates=True)
+    told = None if notify is None else replace(wanted, delay=None, at=None, key=None, timeout=None)
+    id = with_client(lambda client: _enqueue(client, task, others, told, notify or ""), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
         return
@@ -148,12 +175,38 @@ def _variables(names: Sequence[str]) -> dict[str, Json]:
     return found
 
 
-async def _enqueue(client: Client, task: NewTask) -> UUID:
+def _others(all: list[str], any: list[str], done: list[str]) -> tuple[str, list[str]]:
+    """What must be true of which other tasks; see `qw.core.task.after.When`. Ids may also be parted by commas."""
+    given = {when: words for when, words in {"all": all, "any": any, "done": done}.items() if words}
+    if len(given) > 1:
+        raise Invalid("--after, --after-any and --after-done are mutually exclusive")
+    for when, words in given.items():
+        return when, [id for word in words for id in word.split(",")]
+    return "all", []
+
+
+async def _enqueue(
+    client: Client, task: NewTask, others: tuple[str, list[str]], told: TaskOptions | None, notify: str
+) -> UUID:
+    """Enqueue *task*, and with *told* the command *notify* behind it: both or neither."""
     from qw.cli.tail import say_if_nobody_takes
 
-    done = await client.enqueue_task(task)
+    when, words = others
+    if words:
+        ids = [await client.tasks.resolve(word, path="--after") for word in words]
+        for id in ids:
+            await client.tasks.get(id)
+        before: JsonObject = {"tasks": [str(id) for id in ids], "when": when}
+        task = replace(task, payload={**task.payload, "after": before})
+    if told is None:
+        done = (await client.enqueue_task(task)).id
+    else:
+        after: JsonObject = {"tasks": [str(task.id)], "when": "done"}
+        end = told.one({"argv": ["/bin/sh", "-c", notify], "cwd": task.payload["cwd"], "after": after})
+        await client.enqueue_many([task, end])
+        done = task.id
     await say_if_nobody_takes(client, "command", task.queue)
-    return done.id
+    return done
 
 
 def _stay(id: UUID, follow: bool) -> int:

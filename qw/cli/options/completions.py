@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Offers = Sequence[tuple[str, str]]  # words, and what they stand for
 
 _MOST = 50
-_SECONDS = 1.0  # for all of it
+_SECONDS = 2.0  # for all of it
 _LIVE = ("pending", "processing", "retrying")
 _STATUSES = {"cancel": _LIVE, "move": _LIVE, "edit": _LIVE, "wait": _LIVE, "retry": ("failed", "cancelled", "retrying"),
              "requeue": ("failed", "cancelled", "completed"), "compensate": ("completed",)}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -33,6 +32,8 @@ def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], No
         return
     if not sys.stdout.isatty():
         raise Invalid("--watch needs a terminal; for programs: qw events tail --follow -o jsonl")
+
+    import asyncio
 
     async def go_on(client: Client) -> None:
         while True:
