@@ -1924,6 +1924,75 @@ end
 $$;
 comment on function qw.retry is 'Run a failed, cancelled or retrying task again, now, with a fresh retry budget.';
 
+-- Change a task that waits; what is null stays. *new_at* in the future schedules it, in the past makes it ready. *front*:
+-- before all others of its queue and priority. Returns edited, missing, processing, step, or its final status.
+create function qw.edit_task(id uuid, new_queue text default null, new_priority integer default null,
+  new_payload jsonb default null, new_at timestamptz default null, front boolean default false) returns text
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  old   qw.task;
+  new   qw.task;
+  place record;
+  due   timestamptz;
+  is_waiting boolean;
+begin
+  select * into old from qw.task t where t.id = edit_task.id for update;
+  if not found then
+    return 'missing';
+  elsif old.run_id is not null and (new_queue is not null or new_payload is not null) then
+    return 'step';
+  end if;
+  for turn in 1..3 loop  -- what moves from one place to another is found in the next turn
+    with ready as (
+      delete from qw.ready r where r.task_id = edit_task.id
+      returning r.seq, r.attempt, r.retries, r.crashes, r.at, null::timestamptz as run_at, null::text as reason
+    ), held as (
+      delete from qw.held h where h.task_id = edit_task.id
+      returning h.seq, h.attempt, h.retries, h.crashes, h.at, null::timestamptz, null::text
+    ), scheduled as (
+      delete from qw.scheduled s where s.task_id = edit_task.id
+      returning null::bigint, s.attempt, s.retries, s.crashes, statement_timestamp(), s.run_at, s.reason
+    )
+    select * into place from (select * from ready union all select * from held union all select * from scheduled) p;
+    is_waiting := found;
+    exit when is_waiting;
+  end loop;
+  if not is_waiting then
+    return coalesce((select f.status::text from qw.finished f where f.task_id = edit_task.id), 'processing');
+  end if;
+
+  update qw.task t set queue = coalesce(new_queue, t.queue), priority = coalesce(new_priority, t.priority),
+                       payload = coalesce(new_payload, t.payload)
+   where t.id = edit_task.id returning * into new;
+  if new.queue <> old.queue then
+    insert into qw.tally (queue, live) values (old.queue, -1), (new.queue, 1);
+    delete from qw.admitted a where a.task_id = edit_task.id;
+  end if;
+  due := coalesce(new_at, place.run_at);
+  if due > statement_timestamp() then
+    insert into qw.scheduled (task_id, run_at, queue, priority, attempt, retries, crashes, reason)
+      values (new.id, due, new.queue, new.priority, place.attempt, place.retries, place.crashes,
+              case when new_at is null then place.reason else 'time' end);
+    return 'edited';
+  end if;
+  if front then
+    place.seq := (
+      select min(l.seq) - 1 from (
+        select r.seq from qw.ready r where r.queue = new.queue and r.priority = new.priority
+        union all select h.seq from qw.held h where h.queue = new.queue and h.priority = new.priority) l);
+  elsif new.queue <> old.queue or new.priority <> old.priority then
+    place.seq := null;  -- to the end of the other line
+  end if;
+  insert into qw.ready (seq, task_id, queue, priority, attempt, retries, crashes, at)
+    values (coalesce(place.seq, nextval(pg_get_serial_sequence('qw.ready', 'seq'))), new.id, new.queue, new.priority,
+            place.attempt, place.retries, place.crashes, place.at);
+  perform qw.wake(new.queue, new.priority);
+  return 'edited';
+end
+$$;
+comment on function qw.edit_task is 'Change queue, priority, payload or time of a task that waits, or move it to the front.';
+
 -- Add a schedule that makes a task of *type* at each tick. A daemon works its first tick out, within a second; an
 -- expression that it cannot read shows as the schedule's ``broken``.
 create function qw.schedule_add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,9 +12,9 @@ from qw.client.acting import audited
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, Invalid, NotFound, among
-from qw.core.task import FILED_UNDER, Attempt, Status, Task, key_faults
+from qw.core.task import FILED_UNDER, Attempt, NewTask, Status, Task, check_new, key_faults
 from qw.core.task.checkpoint import Checkpoint
-from qw.core.task.payload import Json, raise_faults, storable_faults
+from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.store import checkpoints, tasks, types
 from qw.store.connection import Connection
 from qw.store.tasks import LAST_ID, Filter, LogLine
@@ -143,6 +144,32 @@ class Tasks(Namespace):
     async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Retry failed, cancelled and retrying tasks now, with a new retry budget. Return the outcome by id."""
         return await self._in_batches(ids, tasks.retry)
+
+    async def edit(
+        self,
+        id: UUID,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        payload: JsonObject | None = None,
+        run_at: datetime | None = None,
+        front: bool = False,
+    ) -> None:
+        """Change a task that waits; None leaves things as they are. *front*: before all of its queue and priority.
+
+        Raise NotFound; Conflict if it runs or is final, or is a step of a run and *queue* or *payload* are given.
+        """
+        check_new(NewTask(type="noop", id=id, queue=queue or "x", priority=priority or 0, payload=payload or {}))
+        async with self._db.operating() as conn:
+            answer = await tasks.edit(
+                conn, id, queue=queue, priority=priority, payload=payload, run_at=run_at, front=front
+            )
+        if answer == "missing":
+            raise NotFound(f"task {id} does not exist")
+        if answer == "step":
+            raise Conflict(f"task {id} is a step of a run; queue and payload of steps stand in the workflow")
+        if answer != "edited":
+            raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
 
     async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> dict[UUID, str]:
         answers: dict[UUID, str] = {}

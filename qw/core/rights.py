@@ -33,6 +33,7 @@ OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
     Right.READ: ("task_types", "want_to_read"),
     Right.OPERATE: (
         "cancel",
+        "edit_task",
         "queue_pause",
         "queue_resume",
         "retry",
@@ -163,6 +164,7 @@ VERBS: Mapping[str, Right | None] = {
     **dict.fromkeys(
         (
             "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "task signal",
+            "task edit", "task move",
             "workflow signal", "workflow approve", "workflow reject", "workflow retry", "workflow cancel",
             "schedule add", "schedule pause", "schedule resume", "schedule trigger", "schedule backfill",
             "schedule remove", "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",

@@ -257,6 +257,11 @@ select count(*) from qw.settle_cancels(array(select task_id from qw.cancel_reque
 -- name: retry
 select task_id, outcome from qw.retry_tasks(%(ids)s::uuid[])
 
+-- name: edit
+-- Change a task that waits; what is null stays. See qw.edit_task for the answers.
+select qw.edit_task(%(id)s::uuid, %(queue)s::text, %(priority)s::integer, %(payload)s::jsonb, %(run_at)s::timestamptz,
+                    %(front)s::boolean)
+
 -- name: finals
 -- Those of the ids that are final, with their status.
 select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 from qw import sql
 from qw.core.errors import Conflict, Denied
 from qw.core.task import Attempt, NewTask, Status, Task
-from qw.core.task.payload import Json
+from qw.core.task.payload import Json, JsonObject
 from qw.store import arrays, copying
 from qw.store.connection import Connection, execute, query, to_json
 from qw.store.grants import access
@@ -394,6 +394,30 @@ async def settle_cancels(conn: Connection) -> int:
 async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Retry *ids*. Return by id: retried, or why not (see qw.retry_tasks)."""
     return dict(await (await query(conn, _SQL["retry"], {"ids": sorted(ids)})).fetchall())
+
+
+async def edit(
+    conn: Connection,
+    id: UUID,
+    *,
+    queue: str | None,
+    priority: int | None,
+    payload: JsonObject | None,
+    run_at: datetime | None,
+    front: bool,
+) -> str:
+    """Change a waiting task; None leaves things as they are. Return edited, or why not (see qw.edit_task)."""
+    params = {
+        "id": id,
+        "queue": queue,
+        "priority": priority,
+        "payload": None if payload is None else Jsonb(payload),
+        "run_at": run_at,
+        "front": front,
+    }
+    row = await (await query(conn, _SQL["edit"], params)).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:

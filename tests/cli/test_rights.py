@@ -58,6 +58,8 @@ COMMANDS = {
     "task cancel": ID,
     "task compensate": ID,
     "task requeue": ID,
+    "task edit": f"{ID} -p 1",
+    "task move": f"--front {ID}",
     "workflow signal": f"{ID} paid",
     "workflow approve": ID,
     "workflow reject": ID,

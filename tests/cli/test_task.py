@@ -334,3 +334,63 @@ def test_a_record_has_stable_names(qw: Qw) -> None:
         "parent_id", "headers", "created_at", "status", "attempt", "retries", "crashes", "run_at", "reason", "worker",
         "started_at", "finished_at", "result", "error",
     ]  # fmt: skip
+
+
+def test_a_task_that_waits_is_changed_in_place(qw: Qw) -> None:
+    id = qw("enqueue", "noop", "--in", "1h", "--payload", '{"n": 1}').out.strip()
+
+    done = qw("task", "edit", id, "--queue", "mail", "-p", "1", "--at", "now", "--payload", '{"n": 2}')
+    task = qw("task", "show", id, "-o", "json").json
+    counts = {queue["queue"]: queue["pending"] for queue in qw("queue", "list", "-o", "json").json}
+    qw.drain()
+
+    assert (done.code, task["queue"], task["priority"], task["payload"], task["run_at"]) == (
+        0,
+        "mail",
+        1,
+        {"n": 2},
+        None,
+    )
+    assert {name: count for name, count in counts.items() if count} == {"mail": 1}
+    assert qw("task", "show", id, "-o", "json").json["status"] == "completed"
+    late = qw("task", "edit", id, "-p", "2")
+    assert (late.code, "is completed; only a task that waits can be changed" in late.err) == (4, True)
+
+
+def test_a_task_is_changed_in_the_editor(qw: Qw) -> None:
+    id = qw("enqueue", "noop", "--payload", '{"n": 1}').out.strip()
+
+    done = qw("task", "edit", id, EDITOR="sed -i -e 's/n: 1/n: 7/' -e 's/^at:.*/at: tomorrow 9am/'")
+    same = qw("task", "edit", id, EDITOR="true")
+    task = qw("task", "show", id, "-o", "json").json
+    wrong = qw("task", "edit", id, EDITOR="sed -i 's/payload/pay/'")
+
+    assert (done.code, task["payload"], "T" in task["run_at"]) == (0, {"n": 7}, True)
+    assert same.err == f"task {id} stays as it is\n"
+    assert (wrong.code, "nothing was changed" in wrong.err) == (2, True)
+
+
+def test_tasks_are_moved_to_the_front_in_the_order_given(qw: Qw, url: str) -> None:
+    ids = [qw("enqueue", "noop").id for _ in range(4)]
+
+    qw("queue", "limit", "default", "--concurrency", "1")
+    done = qw("task", "move", "--front", str(ids[3]), str(ids[2]))
+    refused = qw("task", "move", str(ids[0]))
+
+    waiting = "select seq, task_id from qw.held union all select seq, task_id from qw.ready"
+    with psycopg.connect(url) as conn:
+        line = [id for _, id in sorted(conn.execute(waiting).fetchall())]
+    assert (done.code, done.err) == (0, "2 tasks moved\n")
+    assert line == [ids[3], ids[2], ids[0], ids[1]]
+    assert (refused.code, "--front" in refused.err) == (2, True)
+
+
+def test_a_filter_that_names_what_is_not_there_says_so(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "reports")
+
+    refused = [qw("task", "cancel", *words, "--yes") for words in (["-q", "reprots"], ["-t", "nop"])]
+    listed, nothing = qw("task", "list", "-q", "reprots"), qw("task", "retry", "-q", "reports", "--yes")
+
+    assert [(done.code, "did you mean" in done.err) for done in refused] == [(3, True), (3, True)]
+    assert (listed.code, "did you mean 'reports'?" in listed.err) == (0, True)
+    assert (nothing.code, nothing.err) == (0, "0 tasks retried\n")

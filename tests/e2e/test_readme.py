@@ -119,27 +119,41 @@ def home() -> Iterator[Path]:
 
 def test_what_the_readme_shows_is_what_a_person_sees(home: Path) -> None:
     environ = fresh(home)
-    with terminal(environ, home) as screen, terminal(environ, home) as other:
+    with terminal(environ, home, columns=80) as screen, terminal(environ, home) as other:
         reader = Reader(screen, home, {})
 
         reader.follows("Start")
         other.start("qw daemon", until="daemon is ready")
         reader.follows("A tour")
         reader.follows("Schedules")
+        reader.follows("Limits and guarantees")
         assert "daemon stopped" in other.interrupt()
 
-        (home / "tasks.py").write_text(blocks("A handler in Python", "python")[0])
+        tasks, program = blocks("A handler in Python", "python")
+        (home / "tasks.py").write_text(tasks)
+        (home / "program.py").write_text(program)
         other.start("qw daemon --app tasks:app", until="daemon is ready")
         reader.follows("A handler in Python")
         assert "daemon stopped" in other.interrupt()
+
+
+def test_the_readme_is_short_and_leads_to_pages_that_exist() -> None:
+    assert len(README.splitlines()) <= 250
+    folder = Path(__file__).parents[2]
+    pages = re.findall(r"\]\(((?:docs/)?[\w./-]+\.(?:md|svg))\)", README)
+    assert len(pages) > 15
+    assert [page for page in pages if not (folder / page).exists()] == []
+    linked = {page for page in pages if page.endswith(".md")}
+    assert {f"docs/{page.name}" for page in (folder / "docs").glob("*.md")} <= linked
 
 
 def fresh(home: Path) -> dict[str, str]:
     """The environment of a person who has never run qw."""
     bin = home / "bin"
     bin.mkdir()
-    (bin / "qw").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qw "$@"\n')
-    (bin / "qw").chmod(0o755)
+    for name, words in {"qw": "-m qw", "python": ""}.items():
+        (bin / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (bin / name).chmod(0o755)
     (home / "my.crontab").write_text("0 4 * * * /usr/bin/backup --all\n")
     return environment(
         HOME=str(home), QW_HOME=str(home / DATA), QW_PORT=str(free_port()), TZ="Etc/UTC",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.commands.task_edit import add_edit_verbs
 from qw.cli.options.completions import task_ids
 from qw.cli.options.selection import (
     All,
@@ -25,6 +26,7 @@ from qw.cli.options.selection import (
     asked_for,
     change,
     find_tasks,
+    unknown,
 )
 from qw.cli.output.records import Output, OutputFormat, Quiet, say
 from qw.cli.output.text import counted
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from qw.cli.output.lists import Listed
     from qw.client import Client
 
-app = verbs("List, inspect, retry and cancel tasks.")
+app = verbs("List, inspect, change, retry and cancel tasks.")
+add_edit_verbs(app)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.", autocompletion=task_ids)]
 
@@ -77,6 +80,8 @@ def list_tasks(
 
         oldest = None if before is None else await client.tasks.resolve(before, path="--before")
         found = await find_tasks(client, filters, limit=most, before=oldest)
+        if not found and (said := await unknown(client, filters)):
+            say(f"qw: {said}")
         return await listed_tasks(client, sorted_tasks(found, sort), output, quiet=quiet, chosen=chosen)
 
     def show(listed: Listed) -> None:

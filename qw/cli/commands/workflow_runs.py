@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -237,16 +235,13 @@ def _edited(found: InspectedRun) -> JsonObject:
     """The run's definition as it comes back from the editor. What was typed is kept in a file when it is wrong."""
     import yaml
 
+    from qw.cli.editor import edited_text
     from qw.core.workflow import parse_workflow
     from qw.definitions.source import read
 
     text = yaml.safe_dump(found.workflow.document, allow_unicode=True, sort_keys=False)
-    path = Path(tempfile.mkdtemp(prefix="qw-")) / f"{found.run.workflow}.yaml"
-    path.write_text(text)
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    if subprocess.run(["/bin/sh", "-c", f'{editor} "$1"', "sh", str(path)], check=False).returncode:
-        raise Invalid(f"the editor exited with an error; nothing was changed, the text is in {path}")
-    source = read(path.read_text("utf-8"), str(path))
+    path, edited = edited_text(text, f"{found.run.workflow}.yaml")
+    source = read(edited, str(path))
     workflow = parse_workflow(found.run.workflow, source.value, source.where)
     path.unlink()
     path.parent.rmdir()

@@ -204,7 +204,10 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
         return await ids_of(client, asked.words)
     if asked.filters.is_empty and not asked.all:
         raise Invalid(f"no tasks given: qw task {wanted.verb} takes task ids, filters such as --type, or --all")
-    return await _matching(client, wanted, asked.filters)
+    ids = await _matching(client, wanted, asked.filters)
+    if not ids and (said := await unknown(client, asked.filters)):
+        raise NotFound(said)
+    return ids
 
 
 async def ids_of(client: Client, words: Sequence[str], *, any: bool = False) -> list[UUID]:
@@ -220,6 +223,19 @@ async def _id(resolve: Callable[[str], Awaitable[UUID]], word: str, *, is_one_of
 
     digits = prefix_of(word)
     return UUID(digits) if is_one_of_many and digits and len(digits) == 32 else await resolve(word)
+
+
+async def unknown(client: Client, filters: Filters) -> str:
+    """What *filters* name and nobody has: a queue or a type; empty where there is all."""
+    from qw.core.errors import guess
+
+    queues = [each.queue for each in await client.queues.stats()]
+    if filters.queue and filters.queue not in queues:
+        return f"there is no queue {filters.queue!r}: it never had a task{guess(filters.queue, queues)}"
+    types = await client.tasks.types()
+    if filters.type and filters.type not in types:
+        return f"there is no task type {filters.type!r}{guess(filters.type, types)}"
+    return ""
 
 
 async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> list[UUID]:
