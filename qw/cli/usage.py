@@ -22,6 +22,7 @@ _VERBS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("clear", "empty", "clean", "flush"), ("purge", "remove")),
     **dict.fromkeys(("log", "tail"), ("logs",)),
     **dict.fromkeys(("draw", "picture", "dot"), ("graph",)),
+    "remove": ("cancel",),
     "check": ("validate",),
     "init": ("migrate",),
     "upgrade": ("migrate",),

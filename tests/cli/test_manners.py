@@ -417,3 +417,31 @@ def test_a_duration_has_the_same_name_where_there_is_none(qw: Qw) -> None:
 
     assert found["nightly"].keys() == found["often"].keys()
     assert (found["nightly"]["every_seconds"], found["often"]["every_seconds"]) == (None, 90.0)
+
+
+def test_a_shell_completes_what_is_in_the_database(qw: Qw) -> None:
+    id = qw("enqueue", "noop", "-q", "reports").out.strip()
+    qw("schedule", "add", "nightly", "--cron", "0 2 * * *", "--type", "noop")
+
+    def completed(words: str, **environ: str) -> list[str]:
+        place = str(len(words.split(" ")) - 1)
+        done = qw.process(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place, **environ)
+        assert done.err == ""
+        return done.out.split()
+
+    assert completed(f"qw task cancel {id[:8]}") == [id]
+    assert completed(f"qw task retry {id[:8]}") == []  # it has not failed
+    assert completed("qw queue pause re") == ["reports"]
+    assert completed("qw schedule next ni") == ["nightly"]
+    assert completed("qw task list --status pending,fa") == ["pending,failed"]
+    assert completed("qw task cancel 0", QW_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none") == []
+
+
+def test_completion_is_installed_where_the_shell_looks(qw: Qw) -> None:
+    done = qw("completion", "install", SHELL="/bin/bash")
+    unknown = qw("completion", "install", SHELL="/bin/tcsh")
+
+    file = qw.folder / ".local/share/bash-completion/completions/qw"
+    assert (done.code, str(file) in done.err) == (0, True)
+    assert "complete -o" in file.read_text()
+    assert (unknown.code, "name one: bash, zsh or fish" in unknown.err) == (2, True)

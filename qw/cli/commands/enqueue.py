@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import queue_names, type_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, record, say, show_record
 from qw.core.errors import Invalid
 
@@ -23,12 +24,14 @@ app = verbs()
     cls=Verb, epilog="""Example: qw enqueue http_request --payload '{"url": "https://example.org"}' --in 10m --wait"""
 )
 def enqueue(
-    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="Task type, such as http_request.")] = None,
+    type: Annotated[
+        str | None, typer.Argument(metavar="TYPE", help="Task type, such as http_request.", autocompletion=type_names)
+    ] = None,
     payload: Annotated[
         str | None,
         typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object; @FILE reads a file, - reads stdin."),
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.", autocompletion=queue_names)] = None,
     priority: Annotated[
         int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
     ] = None,

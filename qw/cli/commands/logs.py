@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import task_ids
 from qw.cli.output.records import Output, OutputFormat, dumped, record, show_records
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw logs $(qw enqueue noop)")
 def logs(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.", autocompletion=task_ids)
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="Print only what the command printed, byte for byte, its stderr to stderr.")

@@ -13,7 +13,7 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.options.completions import task_ids
+from qw.cli.options.completions import queue_names, task_ids
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_record
 from qw.core.errors import Fault, Invalid
 
@@ -50,7 +50,7 @@ def run(
     cwd: Annotated[
         str | None, typer.Option("--cwd", metavar="DIR", help="Working directory. Default: the current directory.")
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.", autocompletion=queue_names)] = None,
     priority: Annotated[
         int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
     ] = None,

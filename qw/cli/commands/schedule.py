@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import queue_names, schedule_names, type_names, workflow_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
 
@@ -20,8 +21,8 @@ app = verbs("Start tasks and workflows on a schedule.")
 importing = verbs("Import schedules from other schedulers.")
 app.add_typer(importing, name="import")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.", autocompletion=schedule_names)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule name.", autocompletion=schedule_names)]
 
 
 @app.command("list", cls=Verb, epilog="Example: qw schedule list")
@@ -60,11 +61,17 @@ def add(
     seconds: Annotated[
         bool, typer.Option("--seconds", help="The cron expression has a leading seconds field.")
     ] = False,
-    type: Annotated[str | None, typer.Option("--type", "-t", help="Start a task of this type.")] = None,
+    type: Annotated[
+        str | None, typer.Option("--type", "-t", help="Start a task of this type.", autocompletion=type_names)
+    ] = None,
     payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload of the task.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Start a run of this workflow.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option(help="Start a run of this workflow.", autocompletion=workflow_names)
+    ] = None,
     input: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="Input of the workflow.")] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue of its tasks.")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Queue of its tasks.", autocompletion=queue_names)
+    ] = None,
     priority: Annotated[
         int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first.")
     ] = None,

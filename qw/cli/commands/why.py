@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import ids
 from qw.cli.output.records import Output, OutputFormat, record, show_record, show_records
 from qw.cli.output.text import printable
 from qw.core.task.masking import masked_text
@@ -21,7 +22,9 @@ app = verbs()
 
 @app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
 def why(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of it.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of it.", autocompletion=ids)
+    ],
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Explain why a task is not running or a run is not advancing, and what to do about it."""

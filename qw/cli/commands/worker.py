@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import Verb, verbs
+from qw.cli.options.completions import worker_ids
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_all, show_record
 from qw.cli.output.text import ago
@@ -36,7 +37,10 @@ def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> N
 
 
 @app.command("show", cls=Verb, epilog="Example: qw worker list --quiet")
-def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Output = OutputFormat.TABLE) -> None:
+def show(
+    id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)],
+    output: Output = OutputFormat.TABLE,
+) -> None:
     """Show a worker and the tasks it is running."""
     from qw.cli.session import with_client
 
@@ -67,7 +71,7 @@ def show(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)], output: Ou
 
 
 @app.command("drain", cls=Verb, epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
-def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1)]) -> None:
+def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)]) -> None:
     """Ask a worker to finish its running tasks and stop, like SIGTERM. Its supervisor may restart it."""
     from qw.cli.session import with_client
 

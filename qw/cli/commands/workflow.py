@@ -11,6 +11,7 @@ import typer
 
 from qw.cli.command import Verb, verbs
 from qw.cli.commands.workflow_runs import add_verbs, myself, run_or_none
+from qw.cli.options.completions import run_ids, run_statuses, runs_or_workflows, workflow_names
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_all, show_record
 from qw.cli.output.text import ago, counted
@@ -46,8 +47,12 @@ def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
 
 @app.command("runs", cls=Verb, epilog="Example: qw workflow runs --status failed")
 def runs(
-    workflow: Annotated[str | None, typer.Option("--workflow", help="Only runs of this workflow.")] = None,
-    status: Annotated[str | None, typer.Option("--status", "-s", help="Only with this status.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", help="Only runs of this workflow.", autocompletion=workflow_names)
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=run_statuses)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of rows.")] = 50,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
@@ -71,7 +76,7 @@ def runs(
 
 @app.command("start", cls=Verb, epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'""")
 def start(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Workflow name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Workflow name.", autocompletion=workflow_names)],
     input: Annotated[
         str | None, typer.Option(metavar="JSON|@FILE|-", help="Input of the workflow: a JSON object.")
     ] = None,
@@ -118,7 +123,12 @@ def start(
 
 @app.command("show", cls=Verb, epilog="Example: qw workflow show invoice")
 def show(
-    id: Annotated[str, typer.Argument(metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.")],
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME", help="Run id or prefix, or the name of a workflow.", autocompletion=runs_or_workflows
+        ),
+    ],
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show a run as a tree of its steps, or a stored workflow."""
@@ -136,7 +146,9 @@ def show(
 
 
 @app.command("cancel", cls=Verb, epilog="Example: qw workflow runs --status running --quiet")
-def cancel(id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")]) -> None:
+def cancel(
+    id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.", autocompletion=run_ids)],
+) -> None:
     """Cancel a run: no new step starts, and running tasks are asked to stop."""
     from qw.cli.session import with_client
 
