@@ -22,12 +22,12 @@ def help(
     ] = None,
 ) -> None:
     """Show the help of a command, or of all."""
-    root = ctx.find_root()
+    root: Any = ctx.find_root()
     if words == ["all"]:
         _print_all(root.command)
         return
     command: Any = root.command
-    path = "qw"
+    path, place = "qw", root
     for word in words or []:
         known = command.list_commands(root) if hasattr(command, "list_commands") else []
         if word not in known:
@@ -35,7 +35,8 @@ def help(
             hint = f"; did you mean: qw {elsewhere}" if elsewhere else guess(word, known)
             raise NotFound(f"there is no command '{path} {word}'{hint}")
         command, path = command.get_command(root, word), f"{path} {word}"
-    print(command.get_help(type(root)(command, info_name=path, **command.context_settings)))
+        place = type(root)(command, info_name=word, parent=place)
+    print(command.get_help(place))
 
 
 def _print_all(root: Any) -> None:
