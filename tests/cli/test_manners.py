@@ -423,9 +423,9 @@ def test_a_shell_completes_what_is_in_the_database(qw: Qw) -> None:
     id = qw("enqueue", "noop", "-q", "reports").out.strip()
     qw("schedule", "add", "nightly", "--cron", "0 2 * * *", "--type", "noop")
 
-    def completed(words: str, **environ: str) -> list[str]:
+    def completed(words: str, url: str = qw.environ["QW_DATABASE_URL"]) -> list[str]:
         place = str(len(words.split(" ")) - 1)
-        done = qw.process(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place, **environ)
+        done = qw.process(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place, QW_DATABASE_URL=url)
         assert done.err == ""
         return done.out.split()
 
@@ -434,7 +434,7 @@ def test_a_shell_completes_what_is_in_the_database(qw: Qw) -> None:
     assert completed("qw queue pause re") == ["reports"]
     assert completed("qw schedule next ni") == ["nightly"]
     assert completed("qw task list --status pending,fa") == ["pending,failed"]
-    assert completed("qw task cancel 0", QW_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none") == []
+    assert completed("qw task cancel 0", "postgresql://nobody@127.0.0.1:1/none") == []
 
 
 def test_completion_is_installed_where_the_shell_looks(qw: Qw) -> None:
