@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Offers = Sequence[tuple[str, str]]  # words, and what they stand for
 
 _MOST = 50
-_SECONDS = 2.0  # for all of it
+_SECONDS = 3.0  # for the answer of the database
 _LIVE = ("pending", "processing", "retrying")
 _STATUSES = {"cancel": _LIVE, "move": _LIVE, "edit": _LIVE, "wait": _LIVE, "retry": ("failed", "cancelled", "retrying"),
              "requeue": ("failed", "cancelled", "completed"), "compensate": ("completed",)}  # fmt: skip
@@ -96,6 +96,10 @@ def _offered(incomplete: str, look: Callable[[Client], Awaitable[Offers]]) -> Of
     import asyncio
 
     try:
+        import qw.cli.output.lists
+        import qw.client
+        import qw.store.pool  # noqa: F401 (what takes long to import is not what the database takes)
+
         found = asyncio.run(asyncio.wait_for(_looked_up(look), _SECONDS))
     except Exception:  # of whatever kind: it would be written into a command line
         return []
