@@ -411,7 +411,7 @@ async def edit(
         "id": id,
         "queue": queue,
         "priority": priority,
-        "payload": None if payload is None else Jsonb(payload),
+        "payload": to_json(payload),
         "run_at": run_at,
         "front": front,
     }
