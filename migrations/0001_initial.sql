@@ -141,12 +141,13 @@ create index finished_not_completed on qw.finished (status, task_id) where statu
 create index finished_time on qw.finished using brin (finished_at) with (autosummarize = on, pages_per_range = 32);
 
 -- Every attempt that did not end as the final result. Outcomes: error, timed_out, worker_died, lease_lost, superseded;
+-- repeated: a round of a workflow's step that is not the last;
 -- misfit: the payload did not fit that worker's handler, and was left to a worker with another version of it.
 create table qw.attempt (
   task_id    uuid not null,
   fence      bigint not null,
   outcome    text not null check (
-    outcome in ('error', 'timed_out', 'worker_died', 'lease_lost', 'superseded', 'misfit')),
+    outcome in ('error', 'timed_out', 'worker_died', 'lease_lost', 'superseded', 'misfit', 'repeated')),
   attempt    integer not null,
   worker     integer,
   started_at timestamptz,
@@ -682,6 +683,7 @@ create table qw.run_step (
   task_id     uuid,         -- of a plain step that started
   child_id    uuid,         -- the run that a step of type workflow started, or undoes
   due_at      timestamptz,  -- when a sleep or the timeout of a wait ends
+  rounds      integer,      -- of a repeat: how many began
   items       integer,      -- of a foreach: how many there are; its counts follow
   started     integer not null default 0,
   completed   integer not null default 0,

@@ -20,7 +20,7 @@ from qw.definitions import commands, loads, remotes, webhooks
 from qw.definitions.schema import editor_line, schema
 from qw.definitions.source import read
 
-LATE_KEYS = {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params"}
+LATE_KEYS = {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params", "repeat"}
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "workflows.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
 
@@ -36,9 +36,19 @@ def keys(name: str) -> set[str]:
         ("workflow", WORKFLOW_KEYS),
         (
             "step",
-            {*step._ALWAYS, *step._EARLY, *WORK_KEYS, *POLICY_KEYS, *FOREACH_KEYS, "template", "params", "switch"},
+            {
+                *step._ALWAYS,
+                *step._EARLY,
+                *WORK_KEYS,
+                *POLICY_KEYS,
+                *FOREACH_KEYS,
+                "template",
+                "params",
+                "switch",
+                "repeat",
+            },
         ),
-        ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params"}),
+        ("late", {*step._ALWAYS, *WORK_KEYS, *POLICY_KEYS, "template", "params", "repeat"}),
         ("defaults", DEFAULT_KEYS),
         ("schedule", document._KEYS),
         ("command", commands._KEYS),

@@ -49,8 +49,9 @@ class ShownStep:
     """A step of a run. A step that has not started is pending; ``waits_for`` names the steps it waits for.
 
     ``attempts`` are those of its task; ``state`` is the task's status while that is not final. ``due_at``: when it is
-    tried again, wakes up, or has waited enough. ``signal``: the name it waits for, where the definition tells it. A run
-    stands below the step that started it, not again below the one that undoes it.
+    tried again, wakes up, begins its next round, or has waited enough. ``signal``: the name it waits for, where the
+    definition tells it. ``rounds`` of a repeat have begun. A run stands below the step that started it, not again below
+    the one that undoes it.
     """
 
     step: str
@@ -64,9 +65,11 @@ class ShownStep:
     waits_for: Sequence[str] = ()
     signal: str | None = None
     error: str | None = None
+    error_kind: str | None = None
     result: Json = None
     task_id: UUID | None = None
     items: ShownItems | None = None
+    rounds: int | None = None
     run: ShownRun | None = None
 
 
@@ -135,9 +138,11 @@ class _Reader:
             due_at=(stored.due_at or (task.run_at if task else None)) if runs_on else None,
             signal=_signal(step) if step and runs_on else None,
             error=(stored.error or (task.error if task else None)),
+            error_kind=stored.error_kind,
             result=stored.result,
             task_id=stored.task_id,
             items=await self._items(stored),
+            rounds=stored.rounds,
             run=await self.run(stored.child_id) if stored.child_id and step is not None else None,
         )
 

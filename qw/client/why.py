@@ -32,6 +32,7 @@ def _step_facts(step: StoredStep) -> StepFacts:
         child_id=step.child_id,
         due_at=step.due_at,
         items=step.items,
+        rounds=step.rounds,
         ended=step.items_completed + step.items_failed,
     )
 

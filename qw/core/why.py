@@ -374,6 +374,7 @@ class StepFacts:
     due_at: datetime | None = None
     items: int | None = None
     ended: int = 0
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -438,6 +439,10 @@ def _running(run: UUID, step: str, found: StepFacts) -> Reason:
     if found.items is not None:
         text = f"step {step} is running: {found.ended:,} of {found.items:,} items have ended"
         return Reason(code="step_running", text=text, advice=f"show progress: qw workflow show {run}")
+    if found.rounds is not None and found.due_at:
+        return Reason(
+            code="between_rounds", text=f"step {step} is repeated: {found.rounds:,} rounds so far, waiting{until}"
+        )
     match found.type:
         case StepKind.SLEEP:
             return Reason(code="sleeps", text=f"step {step} is sleeping{until}")

@@ -16,6 +16,7 @@ from qw.core.workflow.defaults import DEFAULT_KEYS
 from qw.core.workflow.foreach import MAX_ITEMS
 from qw.core.workflow.inputs import TYPES
 from qw.core.workflow.join import RunIf
+from qw.core.workflow.repeat import MAX_FACTOR, MAX_ROUNDS
 from qw.core.workflow.step_kinds import StepKind
 from qw.core.workflow.switch import MAX_CASES
 from qw.core.workflow.task_template import WORK_KEYS
@@ -137,6 +138,7 @@ def _shared() -> JsonObject:
         "timeout": _duration("Maximum duration of an attempt, or of a wait"),
         "template": _about("Name of the template that this step is made from", _TEXT),
         "params": _about("Values of the parameters of the template", {"type": ["object", "null"]}),
+        "repeat": _repeat(),
         "queue": _TEXT,
         "priority": _about("Priority from 0 to 9; lower runs first", {"type": "integer", "minimum": 0, "maximum": 9}),
     }
@@ -171,6 +173,28 @@ def _step_keys() -> JsonObject:
         "matrix": _matrix(),
         "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS},
     }
+
+
+def _repeat() -> JsonObject:
+    condition: JsonObject = {"type": ["string", "boolean"]}
+    return _about(
+        "Repeat the step, round after round",
+        _closed(
+            {
+                "until": _about("Condition after each round; if true, the step is completed", condition),
+                "while": _about("Condition before each round; if false, the step is completed", condition),
+                "delay": _duration("Time between two rounds"),
+                "backoff": _about(
+                    "Factor by which the delay grows with each round",
+                    {"type": "number", "minimum": 1, "maximum": MAX_FACTOR},
+                ),
+                "max_delay": _duration("Maximum delay"),
+                "max": _about("Maximum number of rounds", {"type": "integer", "minimum": 1, "maximum": MAX_ROUNDS}),
+                "timeout": _duration("Time after which no further round starts"),
+            },
+            nullable=True,
+        ),
+    )
 
 
 def _switch() -> JsonObject:

@@ -90,7 +90,7 @@ async def _advance(
     else:
         await _store_or_fail(conn, decision, cases)
     await advances.clear_inbox(conn, news)
-    return {Lane(task.queue, task.priority) for task in decision.tasks}
+    return {Lane(task.queue, task.priority) for task in decision.tasks} | decision.lanes
 
 
 async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence[Case]) -> None:
@@ -238,6 +238,8 @@ async def _store(conn: Connection, decision: RunChanges) -> None:
             await _start_child(conn, case, action, decision)
     if decision.tasks:
         await tasks.enqueue(conn, decision.tasks)
+    if decision.repeated:
+        decision.lanes |= {Lane(*lane) for lane in await advances.repeat_tasks(conn, decision.repeated)}
     if decision.steps:
         await advances.put_steps(conn, list(decision.steps.values()))
     for case, action in decision.later:
@@ -313,7 +315,15 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunCha
 async def _start_child(conn: Connection, case: Case, start: StartRun, decision: RunChanges) -> None:
     """Start the run that a step asks for. Where it cannot be, the step fails, which the next pass will see."""
     run = case.run
-    row = StepRow(run_id=run.id, step=start.step_id, type=StepKind.WORKFLOW.value, status=StepStatus.RUNNING)
+    row = StepRow(
+        run_id=run.id,
+        step=start.step_id,
+        type=StepKind.WORKFLOW.value,
+        status=StepStatus.RUNNING,
+        rounds=start.round,
+    )
+    if start.round and start.round > 1:
+        await advances.keep_rounds(conn, run.id, [start.step_id])
     (got,) = await _start_runs(conn, run, [start])
     if isinstance(got, UUID):
         row = replace(row, child_id=got)

@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from qw.core.task import NewTask, check_new
+from qw.core.task import Lane, NewTask, check_new
 from qw.core.task.payload import clean_error
 from qw.core.workflow.plan import plan
 from qw.core.workflow.run import (
     QUEUED,
+    Accept,
     Action,
+    Again,
     Cancel,
     End,
     Expand,
@@ -25,6 +27,7 @@ from qw.core.workflow.run import (
     Hold,
     Launch,
     Mark,
+    Pause,
     RunStatus,
     Skip,
     Start,
@@ -52,24 +55,26 @@ ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as
 class RunChanges:
     """What is to be stored for a batch of runs. ``later``: what needs a look into the database first.
 
-    ``cancels`` has the tasks that are to stop, with the reason why; ``places`` the
-    place of the step that ended last in each run.
+    ``repeated`` has the completed tasks that run once more, ``cancels`` the tasks that are to stop, with the reason;
+    ``places`` the place of the step that ended last in each run; ``lanes`` those that got repeated tasks.
     """
 
     steps: dict[tuple[UUID, str], StepRow] = field(default_factory=dict)
     tasks: list[NewTask] = field(default_factory=list)
+    repeated: list[UUID] = field(default_factory=list)
     runs: list[RunRow] = field(default_factory=list)
     cancels: dict[UUID, str] = field(default_factory=dict)
     told: list[OutgoingMessage] = field(default_factory=list)
     places: dict[UUID, int] = field(default_factory=dict)
     signals: list[tuple[int, str]] = field(default_factory=list)
     later: list[tuple[Case, Later]] = field(default_factory=list)
+    lanes: set[Lane] = field(default_factory=set)
 
     def __iadd__(self, other: RunChanges) -> RunChanges:
         self.steps |= other.steps
         self.places |= other.places
         self.cancels |= other.cancels
-        for name in ("tasks", "runs", "told", "signals", "later"):
+        for name in ("tasks", "repeated", "runs", "told", "signals", "later"):
             getattr(self, name).extend(getattr(other, name))
         return self
 
@@ -172,10 +177,20 @@ class _Rows:
             case Start():
                 task = task_of(self._run, action)
                 decision.tasks.append(task)
-                self._put(action.step_id, type=action.type, task_id=task.id)
+                step = self._case.workflow.by_id.get(action.step_id)
+                rounds = 1 if step and step.repeat else None
+                self._put(action.step_id, type=action.type, task_id=task.id, rounds=rounds)
             case Wait(step_id=id_, until=until):
                 self._put(id_, due=until, result=action.shown)
                 decision.told += [OutgoingMessage(self._run.id, at=until)] if until else []
+            case Pause(step_id=id_, until=until):
+                self._put(id_, due=until)
+                decision.told.append(OutgoingMessage(self._run.id, at=until))
+            case Again(step_id=id_, task_id=task_id, round=round_):
+                self._put(id_, rounds=round_, due=None)
+                decision.repeated.append(task_id)
+            case Accept(step_id=id_):
+                self._end(id_, StepStatus.COMPLETED)
             case UndoRun(step_id=id_, child=child):
                 self._put(id_, type=StepKind.WORKFLOW.value, child_id=child)
                 decision.told.append(OutgoingMessage(child, "undo"))

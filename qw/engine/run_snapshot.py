@@ -42,7 +42,8 @@ class Case:
     def ended(self) -> dict[str, StepRow]:
         """The steps whose tasks (or runs) became final since the last pass, in the order they did."""
         place = max((step.finished or 0 for step in self.steps), default=0)
-        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
+        news = [one for one in self.steps if one.status is StepStatus.RUNNING and one.task_status]
+        news = [one for one in news if not self._is_answered(one)]
         news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
         return {
             step.step: replace(
@@ -74,7 +75,17 @@ class Case:
 
     @cached_property
     def states(self) -> list[StepState]:
-        return [state_of(step, self.ended.get(step.step)) for step in self.steps]
+        return [
+            replace(state_of(step, self.ended.get(step.step)), is_answered=self._is_answered(step))
+            for step in self.steps
+        ]
+
+    def _is_answered(self, step: StoredStep) -> bool:
+        """Whether a round of a repeat is completed: then `plan` decides whether the step is."""
+        if step.rounds is None or step.status is not StepStatus.RUNNING or step.task_status != Status.COMPLETED:
+            return False
+        found = None if isinstance(self.definition, Exception) else self.definition.by_id.get(step.step)
+        return found is not None and found.repeat is not None
 
 
 def row_of(step: StoredStep) -> StepRow:
@@ -88,6 +99,7 @@ def row_of(step: StoredStep) -> StepRow:
         child_id=step.child_id,
         due=step.due_at,
         items=step.items,
+        rounds=step.rounds,
         error=step.error,
         error_kind=step.error_kind,
         cancel_asked=step.cancel_asked,
@@ -114,4 +126,6 @@ def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
         due=step.due_at,
         child=step.child_id,
         items=counts,
+        rounds=step.rounds or 0,
+        since=step.started_at,
     )

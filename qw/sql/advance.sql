@@ -71,18 +71,18 @@ update qw.signal s set step = g.step
 -- name: put_steps
 -- Steps that began, changed or ended. One that ended before is left alone.
 insert into qw.run_step as s (
-  run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
-  finished_at)
-select run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
+  run_id, step, type, status, task_id, child_id, due_at, items, rounds, result, error, error_kind, cancel_asked,
+  finished, finished_at)
+select run_id, step, type, status, task_id, child_id, due_at, items, rounds, result, error, error_kind, cancel_asked, finished,
        case when finished is not null then coalesce(ended_at, statement_timestamp()) end
   from unnest(%(runs)s::uuid[], %(steps)s::text[], %(types)s::text[], %(statuses)s::text[], %(tasks)s::uuid[],
-              %(children)s::uuid[], %(dues)s::timestamptz[], %(items)s::integer[], %(results)s::jsonb[],
+              %(children)s::uuid[], %(dues)s::timestamptz[], %(items)s::integer[], %(rounds)s::integer[], %(results)s::jsonb[],
               %(errors)s::text[], %(kinds)s::text[], %(cancels)s::boolean[], %(finished)s::integer[], %(times)s::timestamptz[])
-    as g (run_id, step, type, status, task_id, child_id, due_at, items, result, error, error_kind, cancel_asked, finished,
-          ended_at)
+    as g (run_id, step, type, status, task_id, child_id, due_at, items, rounds, result, error, error_kind, cancel_asked,
+          finished, ended_at)
 on conflict (run_id, step) do update
    set status = excluded.status, result = excluded.result, error = excluded.error,
-       error_kind = excluded.error_kind,
+       error_kind = excluded.error_kind, child_id = excluded.child_id, due_at = excluded.due_at, rounds = excluded.rounds,
        cancel_asked = excluded.cancel_asked, finished = excluded.finished, finished_at = excluded.finished_at
  where s.status = 'running'
 
@@ -162,14 +162,43 @@ returning s.run_id, s.step, s.completed, s.failed, s.error, s.error_kind
 select item, task_id, child_id from qw.run_item
  where run_id = %(run)s and step = %(step)s and status = 'running' order by task_id, child_id
 
+-- name: keep_rounds
+-- The runs that the rounds of a repeat started so far become items of its step: what undoes the step undoes them all.
+insert into qw.run_item (run_id, step, item, value, status, child_id)
+select s.run_id, s.step, (select coalesce(max(i.item) + 1, 0) from qw.run_item i where i.run_id = s.run_id and i.step = s.step),
+       'null', 'completed', s.child_id
+  from qw.run_step s where s.run_id = %(run)s and s.step = any(%(steps)s::text[]) and s.child_id is not null
+
+-- name: repeat_tasks
+-- Completed tasks go again, for the next rounds of their steps; what they came to stays in the history.
+with final as (
+  delete from qw.finished f where f.task_id = any(array(
+    select task_id from qw.finished where task_id = any(%(ids)s::uuid[]) and status = 'completed' order by 1 for update))
+  returning *
+), history as (
+  insert into qw.attempt (task_id, fence, outcome, attempt, worker, started_at, ended_at, result)
+  select task_id, fence, 'repeated', attempt, worker, started_at, finished_at, result from final
+), counts as (
+  insert into qw.tally (queue, live, completed)
+  select t.queue, count(*), -count(*) from final f join qw.task t on t.id = f.task_id group by t.queue
+), ready as (
+  insert into qw.ready as r (task_id, queue, priority, attempt)
+  select t.id, t.queue, t.priority, f.attempt from final f join qw.task t on t.id = f.task_id order by t.id
+  returning r.queue, r.priority
+)
+select queue, priority from ready
+
 -- name: put_undone
--- The runs that the items of a foreach started, and that have not undone what they did, become items of the step that
--- undoes them, the one that ended last first.
+-- The runs that the items of a foreach or the rounds of a repeat started, and that have not undone what they did, become
+-- items of the step that undoes them, the one that ended last first.
 with undone as (
   insert into qw.run_item (run_id, step, item, value)
   select %(run)s::uuid, %(step)s::text, row_number() over (order by c.finished_at desc, c.id desc) - 1, to_jsonb(c.id)
-    from qw.run_item i join qw.run c on c.id = i.child_id
-   where i.run_id = %(run)s::uuid and i.step = %(of)s::text and c.status in ('completed', 'cancelled')
+    from (select child_id from qw.run_item where run_id = %(run)s::uuid and step = %(of)s::text
+          union
+          select child_id from qw.run_step where run_id = %(run)s::uuid and step = %(of)s::text) i
+    join qw.run c on c.id = i.child_id
+   where c.status in ('completed', 'cancelled')
   returning item
 )
 update qw.run_step set items = (select count(*) from undone) where run_id = %(run)s::uuid and step = %(step)s::text

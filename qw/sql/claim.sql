@@ -201,7 +201,7 @@ select r.task_id, greatest(r.crashes - count(*) filter (where d.is_explained), 0
 select fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])
 union
 select fence from qw.attempt a where a.task_id = any(%(ids)s::uuid[]) and a.fence = any(%(fences)s::bigint[])
-   and a.outcome in ('error', 'timed_out', 'superseded', 'misfit')
+   and a.outcome in ('error', 'timed_out', 'superseded', 'misfit', 'repeated')
 
 -- name: record_lost
 -- A result that came after its lease was lost: kept in the history, written nowhere else.

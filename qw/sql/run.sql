@@ -78,7 +78,7 @@ select id, workflow from qw.run where id = any(%(ids)s::uuid[])
 -- the second kind came to is known once that run is over; as a compensation, once it is over for the second time, which
 -- makes it failed.
 select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
-       s.cancel_asked, s.items, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
+       s.cancel_asked, s.items, s.rounds, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
        case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
          end as error,
        case when s.status <> 'completed' then coalesce(s.error_kind, f.error_kind, case when c.status = 'failed' then 'workflow' end)

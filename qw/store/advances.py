@@ -69,6 +69,7 @@ class StepRow:
     child_id: UUID | None = None
     due: datetime | None = None
     items: int | None = None
+    rounds: int | None = None
     result: Json = None
     error: str | None = None
     error_kind: str | None = None
@@ -163,6 +164,7 @@ async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
         "children": arrays.uuids(row.child_id for row in rows),
         "dues": [row.due for row in rows],
         "items": arrays.integers(row.items for row in rows),
+        "rounds": arrays.integers(row.rounds for row in rows),
         "results": arrays.texts(to_json(row.result) for row in rows),
         "errors": arrays.texts(row.error for row in rows),
         "kinds": arrays.texts(row.error_kind for row in rows),
@@ -206,6 +208,16 @@ async def running_items(conn: Connection, run: UUID, step: str) -> list[Begun]:
     """The running items."""
     rows = await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()
     return [Begun._make(row) for row in rows]
+
+
+async def keep_rounds(conn: Connection, run: UUID, steps: Sequence[str]) -> None:
+    """Keep which runs the last rounds of these steps started, before their next ones start others."""
+    await query(conn, _SQL["keep_rounds"], {"run": run, "steps": list(steps)})
+
+
+async def repeat_tasks(conn: Connection, ids: Sequence[UUID]) -> list[tuple[str, int]]:
+    """Make completed tasks ready once more. Return their queues and priorities."""
+    return await (await query(conn, _SQL["repeat_tasks"], {"ids": sorted(ids)})).fetchall()
 
 
 async def put_undone(conn: Connection, run: UUID, step: str, *, of: str) -> None:

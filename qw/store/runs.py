@@ -83,6 +83,7 @@ class StoredStep:
     due_at: datetime | None
     cancel_asked: bool
     items: int | None
+    rounds: int | None
     items_started: int
     items_completed: int
     items_failed: int

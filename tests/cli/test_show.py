@@ -27,7 +27,7 @@ workflows:
 """
 KEYS = {
     *("step", "type", "status", "state", "attempts", "started_at", "finished_at", "due_at", "waits_for", "signal"),
-    *("error", "result", "task_id", "items", "run"),
+    *("error", "result", "task_id", "items", "rounds", "error_kind", "run"),
 }
 
 

@@ -168,7 +168,9 @@ def _started(one: ShownItem) -> str:
 def _notes(step: ShownStep) -> Iterator[str]:
     """What it is, how often it was tried, how far it is, and what it waits for."""
     yield f"{step.type} {step.run.run.workflow}" if step.run else step.type
-    if step.attempts and step.attempts > 1:
+    if step.rounds and step.rounds > 1:
+        yield counted(step.rounds, "round")
+    elif step.attempts and step.attempts > 1:
         yield counted(step.attempts, "attempt")
     if step.items:
         yield f"{step.items.completed:,} of {step.items.total:,} items"
@@ -197,7 +199,7 @@ def _waits(step: ShownStep) -> Iterator[str]:
 
 
 def _until(step: ShownStep) -> str:
-    return "again" if step.state == "retrying" else "until"
+    return "again" if step.state == "retrying" or step.rounds else "until"
 
 
 def _moment(moment: datetime) -> str:

@@ -28,7 +28,7 @@ _PIECE = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[{}]""")
 class Expression:
     """A checked expression. ``steps`` and ``inputs`` are the names it takes from ``steps.…`` and ``input.…``.
 
-    ``is_of_item``: it has a value in a foreach only.
+    ``is_of_item``: it has a value in a foreach only; ``is_of_round``: in a repeat only.
     """
 
     source: str
@@ -36,6 +36,7 @@ class Expression:
     steps: frozenset[str]
     inputs: frozenset[str]
     is_of_item: bool = False
+    is_of_round: bool = False
 
     @classmethod
     def parse(cls, source: str) -> Expression:
@@ -49,6 +50,7 @@ class Expression:
             steps=frozenset(names["steps"]),
             inputs=frozenset(names["input"]),
             is_of_item=bool(names["item"]),
+            is_of_round=bool(names["round"]),
         )
 
     def value(self, scope: Scope) -> Json:
@@ -113,6 +115,11 @@ class Template:
     def is_of_item(self) -> bool:
         """Whether it has a value in a foreach only."""
         return any(expression.is_of_item for expression in self.expressions)
+
+    @property
+    def is_of_round(self) -> bool:
+        """Whether it has a value in a repeat only."""
+        return any(expression.is_of_round for expression in self.expressions)
 
 
 @dataclass(frozen=True, kw_only=True)

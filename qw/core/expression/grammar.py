@@ -16,6 +16,7 @@ MAX_NODES = 500
 MAX_DEPTH = 60
 ROOTS = ("input", "steps", "run", "env")
 ITEM_ROOTS = ("item", "index")  # these have a value in a foreach only
+ROUND_ROOTS = ("result", "round")  # and these in a repeat
 
 _TOKEN = re.compile(
     r"""(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
@@ -67,18 +68,18 @@ _PLAIN = (ast.BoolOp, ast.IfExp, ast.List, ast.Attribute, ast.Subscript)
 
 def check(tree: ast.expr) -> dict[str, set[str]]:
     """Refuse every node that is not on the list. Returns the names taken from ``steps`` and ``input``, and the roots
-    of a foreach under ``item``.
+    of a foreach under ``item``, of a repeat under ``round``.
     """
     _measure(tree)
-    names: dict[str, set[str]] = {"steps": set(), "input": set(), "item": set()}
+    names: dict[str, set[str]] = {"steps": set(), "input": set(), "item": set(), "round": set()}
     stack = [tree]
     while stack:
         node = stack.pop()
         if (member := _member(node)) and member[0] in ("steps", "input"):
             names[member[0]].add(member[1])
             continue
-        if isinstance(node, ast.Name) and node.id in ITEM_ROOTS:
-            names["item"].add(node.id)
+        if isinstance(node, ast.Name) and node.id in (*ITEM_ROOTS, *ROUND_ROOTS):
+            names["item" if node.id in ITEM_ROOTS else "round"].add(node.id)
             continue
         _check_node(node)
         stack += node.args if isinstance(node, ast.Call) else _below(node)

@@ -37,6 +37,8 @@ def caption(step: Step) -> str:
     words = [step.work.type]
     if step.items:
         words.append("for each" if not step.items.is_matrix else "matrix")
+    if step.repeat:
+        words.append(f"repeat {step.repeat.title}")
     if step.run_if is not RunIf.ALL_COMPLETED:
         words.append(f"run if {step.run_if.replace('_', ' ')}")
     if step.condition:

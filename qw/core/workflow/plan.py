@@ -55,7 +55,7 @@ from qw.core.workflow.run import (
     compensation_id,
 )
 from qw.core.workflow.step import Step, StepKind
-from qw.core.workflow.step_start import begin, begin_item, compensate, gather, go_on, undo_next
+from qw.core.workflow.step_start import begin, begin_item, compensate, gather, go_on, stop_rounds, undo_next
 from qw.core.workflow.workflow import Workflow
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -261,6 +261,8 @@ def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
         yield End(step_id=step.id, status=StepStatus.CANCELLED, error=reason)
     elif state.items and not state.items.running:
         yield gather(state, state.items)
+    elif state.is_answered:
+        yield stop_rounds(step, view, reason)
     elif not state.cancel_asked:
         yield Cancel(step_id=step.id, task_id=state.task_id, reason=reason)
 
@@ -293,6 +295,7 @@ def _ends_now(step: Step, view: View) -> bool:
     items = view.states[step.id].items
     return (
         step.kind in (StepKind.SLEEP, StepKind.SIGNAL, StepKind.APPROVAL)
+        or view.states[step.id].is_answered
         or bool(items and not items.running)
         or view.is_late
     )
@@ -328,6 +331,8 @@ def _has_something_to_undo(step: Step, view: View) -> bool:
     state = view.states.get(step.id)
     if state is None or (step.compensate is None and step.kind is not StepKind.WORKFLOW):
         return False
+    if step.repeat and (step.compensate is None or not state.rounds):
+        return state.rounds > 0
     if state.status is StepStatus.CANCELLED and step.compensate is None:
         return state.child is not None or state.items is not None  # what was stopped half-way has undone nothing yet
     return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)

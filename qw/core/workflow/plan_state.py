@@ -16,7 +16,9 @@ from qw.core.workflow.run import (
     CANCELLING,
     COMPENSATING,
     UNDONE_FROM_ABOVE,
+    Accept,
     Action,
+    Again,
     Cancel,
     Counts,
     End,
@@ -24,6 +26,7 @@ from qw.core.workflow.run import (
     Fail,
     Launch,
     Mark,
+    Pause,
     Run,
     RunStatus,
     Skip,
@@ -134,6 +137,14 @@ class View:
 
     def take(self, action: Action) -> None:
         match action:
+            case StartRun(step_id=id_, round=round_) if round_ and id_ in self.states:
+                self._put(replace(self.states[id_], rounds=round_, is_answered=False, due=None))
+            case Again(step_id=id_, round=round_):
+                self._put(replace(self.states[id_], rounds=round_, is_answered=False, due=None))
+            case Pause(step_id=id_, until=until):
+                self._put(replace(self.states[id_], due=until))
+            case Accept(step_id=id_):
+                self._end(replace(self.states[id_], status=StepStatus.COMPLETED))
             case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
             case UndoRun(step_id=id_, child=child):

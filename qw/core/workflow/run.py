@@ -107,7 +107,8 @@ class StepState:
     """How a step stands. ``finished`` rises with each step that ends in the run; ``result`` is that of its task.
 
     ``due`` is when a sleep or a wait is over; ``child`` the run that the step started. While a foreach runs, ``error``
-    is that of the first item that failed.
+    is that of the first item that failed. Of a repeat, ``rounds`` have begun since ``since``; ``is_answered``: the last
+    of them has ended, and the next begins when it is ``due``, once that is decided.
     """
 
     step_id: str
@@ -121,6 +122,9 @@ class StepState:
     due: datetime | None = None
     child: UUID | None = None
     items: Counts | None = None
+    rounds: int = 0
+    is_answered: bool = False
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +144,12 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRun:
-    """Start a run of another workflow as this step."""
+    """Start a run of another workflow as this step; of a repeat, as its ``round``."""
 
     step_id: str
     workflow: str
     input: JsonObject
+    round: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +178,30 @@ class Wait:
     step_id: str
     until: datetime | None
     shown: Json = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """The next round of a repeat begins at ``until``."""
+
+    step_id: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """Run the task of a repeat once more: its ``round``. What it came to before stays with its attempts."""
+
+    step_id: str
+    task_id: UUID
+    round: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accept:
+    """The result of the last round of a repeat is that of the step."""
+
+    step_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +292,21 @@ class Finish:
 
 
 StepAction: TypeAlias = (
-    Start | StartRun | UndoRun | UndoRuns | Wait | Expand | Launch | Gather | End | Skip | Fail | Cancel
+    Start
+    | StartRun
+    | UndoRun
+    | UndoRuns
+    | Wait
+    | Pause
+    | Again
+    | Accept
+    | Expand
+    | Launch
+    | Gather
+    | End
+    | Skip
+    | Fail
+    | Cancel
 )
 Action: TypeAlias = StepAction | Hold | Mark | Finish
 

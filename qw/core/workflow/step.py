@@ -17,6 +17,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.conditions import parse_condition
 from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
 from qw.core.workflow.join import RunIf
+from qw.core.workflow.repeat import Repeat, parse_repeat
 from qw.core.workflow.retry_policy import POLICY_KEYS, duration, error_patterns, parse_policy
 from qw.core.workflow.shell_step import RUN_KEYS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
@@ -53,6 +54,7 @@ class Step:
     condition: Condition | None = None
     items: Items | None = None
     cases: tuple[Case, ...] = ()
+    repeat: Repeat | None = None
     continue_on_error: bool = False
     tolerated: tuple[str, ...] = ()
     compensate: Compensation | None = None
@@ -83,12 +85,14 @@ class Step:
     def names(self) -> set[str]:
         """The steps that its own expressions name, those of its compensation excluded."""
         found = self.work.payload.names().union(*(one.names() for one in self.conditions))
+        found |= self.repeat.condition.names() - {self.id} if self.repeat else set()
         return found | (self.items.source.names() if self.items else set())
 
     def inputs(self) -> set[str]:
         """The inputs that its expressions name."""
         found = {name for work in self.works for name in work.payload.inputs()}
         found = found.union(*(one.inputs() for one in self.conditions))
+        found |= self.repeat.condition.inputs() if self.repeat else set()
         return found | (self.items.source.inputs() if self.items else set())
 
 
@@ -98,11 +102,11 @@ _ALWAYS = ("id", "type", "with", "if", "when")
 _COMPENSATION_KEYS = ("retry", "timeout")
 _EARLY = ("needs", "depends", "run_if", "continue_on_error", "compensate")
 _OF_KIND = {
-    StepKind.TASK: (*RUN_KEYS, *POLICY_KEYS),
+    StepKind.TASK: (*RUN_KEYS, *POLICY_KEYS, "repeat"),
     StepKind.SLEEP: (),
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),
-    StepKind.WORKFLOW: (),
+    StepKind.WORKFLOW: ("repeat",),
     StepKind.SWITCH: ("switch",),
 }
 _REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
@@ -129,6 +133,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
         "run_if": _run_if(document, needs, path, faults),
         "condition": parse_condition(_either(document, "if"), below(path, "if"), faults),
         "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
+        "repeat": parse_repeat(document, path, faults) if kind_ in _REPEATABLE else None,
         "cases": parse_switch(document["switch"], below(path, "switch"), faults) if "switch" in document else (),
         **_continue_on_error(document, path, faults),
         "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
@@ -138,6 +143,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
         return None
     found = Step(id=id_, work=work, **step)
     _check_item(found, path, faults)
+    _check_round(found, path, faults)
     return found
 
 
@@ -245,3 +251,23 @@ def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
     if any(elsewhere):
         message = "item and index have a value under with: and env: of a step with foreach: only"
         faults.append(Fault(path=path, message=message))
+
+
+def _check_round(step: Step, path: str, faults: list[Fault]) -> None:
+    """``result`` and ``round`` have a value in what repeats a step, and under ``with:`` if it starts a workflow."""
+    elsewhere = [one.expression.is_of_round for one in step.conditions]
+    elsewhere += [step.compensate.payload.is_of_round] if step.compensate else []
+    elsewhere += [step.items.source.is_of_round] if step.items else []
+    is_rendered_anew = step.repeat is not None and step.kind is StepKind.WORKFLOW
+    elsewhere += [] if is_rendered_anew else [step.work.payload.is_of_round]
+    if any(elsewhere):
+        message = (
+            "result and round have a value in until: and while: of repeat:, and under with: of a step of type workflow "
+            "that is repeated; the result of another step is steps.ID.result"
+        )
+        faults.append(Fault(path=path, message=message))
+    if step.repeat and step.items:
+        message = "repeat: and foreach: do not go together: repeat a workflow (type: workflow) that has the foreach"
+        faults.append(Fault(path=below(path, "repeat"), message=message))
+    if step.repeat and step.repeat.condition.expression.is_of_item:
+        faults.append(Fault(path=below(path, "repeat"), message="item and index have no value in repeat:"))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid
-from qw.core.expression import ExpressionError
-from qw.core.task.error_kind import EXPRESSION, INVALID, REJECTED, TIMEOUT
+from qw.core.expression import ExpressionError, Scope
+from qw.core.task.error_kind import EXHAUSTED, EXPRESSION, INVALID, REJECTED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.foreach import AT_ONCE
 from qw.core.workflow.plan_state import View
 from qw.core.workflow.run import (
+    Accept,
     Action,
+    Again,
     Counts,
     End,
     Expand,
     Fail,
     Gather,
     Launch,
+    Pause,
     Signal,
     Skip,
     Start,
@@ -53,8 +57,12 @@ def begin(step: Step, view: View) -> Iterator[Action]:
 
 def _first(step: Step, view: View) -> StepAction:
     try:
+        if step.repeat and step.repeat.while_ and not step.repeat.goes_on(_round_scope(step, view, None, 0)):
+            return End(step_id=step.id, status=StepStatus.COMPLETED)
         if step.items:
             return Expand(step_id=step.id, items=step.items.values(view.scope(step.items.source.names())))
+        if step.repeat and step.kind is StepKind.WORKFLOW:
+            return _child_of_round(step, view, None, 1)
         payload = step.work.render(view.scope(step.work.payload.names()))
         match step.kind:
             case StepKind.TASK:
@@ -105,6 +113,60 @@ def _chosen(step: Step, view: View) -> StepAction:
         return Fail(step_id=step.id, error=f"switch: {error}")
 
 
+def _round_scope(step: Step, view: View, result: Json, round_: int) -> Scope:
+    assert step.repeat is not None
+    return view.scope(step.repeat.condition.names(), result=result, round=round_)
+
+
+def _child_of_round(step: Step, view: View, result: Json, round_: int) -> StartRun:
+    payload = step.work.render(view.scope(step.work.payload.names(), result=result, round=round_))
+    return replace(_child(step, payload), round=round_)
+
+
+def _next_round(step: Step, state: StepState, view: View) -> StepAction | None:
+    """What follows a round that has ended; None: the time of the next one has not come."""
+    repeat = step.repeat
+    assert repeat is not None
+    if state.due and state.due > view.now:
+        return None
+    try:
+        if state.due:
+            return _again(step, state, view)
+        if not repeat.goes_on(_round_scope(step, view, state.result, state.rounds)):
+            return Accept(step_id=step.id)
+        if state.rounds >= repeat.max:
+            error = f"not done after {state.rounds:,} rounds (repeat {repeat.title})"
+            return End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=EXHAUSTED)
+        delay = repeat.delay_after(state.rounds)
+        if repeat.timeout and state.since and view.now + delay > state.since + repeat.timeout:
+            error = f"not done within {format_duration(repeat.timeout)} (repeat {repeat.title})"
+            return End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=TIMEOUT)
+        return Pause(step_id=step.id, until=view.now + delay) if delay else _again(step, state, view)
+    except Invalid as error:
+        return Fail(step_id=step.id, error=f"repeat: {error}", error_kind=_kind(error))
+
+
+def _again(step: Step, state: StepState, view: View) -> StepAction:
+    if step.kind is StepKind.WORKFLOW:
+        return _child_of_round(step, view, state.result, state.rounds + 1)
+    assert state.task_id is not None
+    return Again(step_id=step.id, task_id=state.task_id, round=state.rounds + 1)
+
+
+def stop_rounds(step: Step, view: View, reason: str) -> StepAction:
+    """The end of a repeat of which no round runs, where no other shall begin."""
+    state = view.states[step.id]
+    assert step.repeat is not None
+    try:
+        is_done = not state.due and not step.repeat.goes_on(_round_scope(step, view, state.result, state.rounds))
+    except ExpressionError:
+        is_done = False
+    if is_done:
+        return Accept(step_id=step.id)
+    error = f"stopped after {state.rounds:,} rounds: {reason}"
+    return End(step_id=step.id, status=StepStatus.CANCELLED, error=error)
+
+
 def begin_item(step: Step, view: View, index: int, value: Json) -> Start | StartRun | Fail:
     """The task or the run of one item of a foreach. `Fail`: it has no payload."""
     try:
@@ -119,6 +181,9 @@ def go_on(step: Step, view: View) -> Iterator[Action]:
     state = view.states[step.id]
     if state.items:
         yield from view.taken(_next_items(step, state, state.items))
+    elif step.repeat and state.is_answered:
+        action = _next_round(step, state, view)
+        yield from view.taken([action] if action else [])
     elif step.kind is StepKind.SLEEP and state.due and state.due <= view.now:
         yield from view.taken([End(step_id=step.id, status=StepStatus.COMPLETED)])
     elif step.kind in (StepKind.SIGNAL, StepKind.APPROVAL):
@@ -202,7 +267,7 @@ def compensate(step: Step, view: View) -> Iterator[Action]:
     action: StepAction
     if step.compensate is not None:
         action = _undo(step, step.compensate, view)
-    elif state.items:
+    elif state.items or step.repeat:
         action = UndoRuns(step_id=step_id, of=step.id)
     else:
         assert state.child is not None

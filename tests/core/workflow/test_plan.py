@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +17,15 @@ from qw.core.workflow.join import RunIf
 from qw.core.workflow.plan import plan
 from qw.core.workflow.plan_state import error_kind
 from qw.core.workflow.run import (
+    Accept,
     Action,
+    Again,
     Cancel,
     End,
     Fail,
     Finish,
     Mark,
+    Pause,
     Run,
     RunStatus,
     Skip,
@@ -32,6 +36,7 @@ from qw.core.workflow.run import (
 from qw.core.workflow.step import Step
 
 RUN = Run(id=UUID(int=7), input={"n": 3, "list": []})
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def step(id_: str, *needs: str, **more: Any) -> JsonObject:
@@ -347,6 +352,7 @@ class World:
     ended: list[str] = field(default_factory=list)
     before_cancel: list[str] = field(default_factory=list)
     finish: Finish | None = None
+    now: datetime = EPOCH
 
     def cancel(self) -> None:
         if not self.run.cancel_asked:
@@ -362,7 +368,7 @@ class World:
         assert self.plan() == []
 
     def plan(self) -> list[Action]:
-        return plan(self.workflow, self.run, list(self.states.values()))
+        return plan(self.workflow, self.run, list(self.states.values()), now=self.now)
 
     def store(self, action: Action) -> None:
         match action:
@@ -371,7 +377,19 @@ class World:
                 self.began.append(step_id)
                 step = self.workflow.by_id.get(step_id)
                 self.needs[step_id] = {need: self.status(need) for need in step.needs} if step else {}
-                self.states[step_id] = busy(step_id)
+                self.states[step_id] = busy(step_id, rounds=1, since=EPOCH)
+            case Again(step_id=step_id, round=round_):
+                assert self.states[step_id].is_answered, "one round at a time"
+                assert (self.states[step_id].due or EPOCH) <= self.now, "and none before its time"
+                self.began.append(step_id)
+                self.states[step_id] = replace(self.states[step_id], rounds=round_, is_answered=False, due=None)
+            case Pause(step_id=step_id, until=until):
+                self.states[step_id] = replace(self.states[step_id], due=until)
+            case Accept(step_id=step_id):
+                self.ended.append(step_id)
+                self.states[step_id] = replace(
+                    self.states[step_id], status=StepStatus.COMPLETED, finished=self.next_place(), is_answered=False
+                )
             case Skip(step_id=step_id):
                 assert step_id not in self.states
                 self.states[step_id] = replace(skipped(step_id), finished=self.next_place())
@@ -392,6 +410,10 @@ class World:
                 self.run = replace(self.run, status=status, detail=final)
 
     def end_task(self, step_id: str, status: StepStatus) -> None:
+        step = self.workflow.by_id.get(step_id)
+        if step and step.repeat and status is StepStatus.COMPLETED:
+            self.states[step_id] = replace(self.states[step_id], is_answered=True, result={"of": step_id})
+            return
         self.ended.append(step_id)
         self.states[step_id] = replace(
             self.states[step_id], status=status, finished=self.next_place(), error="boom", result={"of": step_id}
@@ -409,11 +431,26 @@ class World:
 
     @property
     def busy(self) -> list[str]:
-        return [step_id for step_id, state in self.states.items() if state.status is StepStatus.RUNNING]
+        running = {step_id: state for step_id, state in self.states.items() if state.status is StepStatus.RUNNING}
+        return [step_id for step_id, state in running.items() if not state.is_answered]
+
+    def pass_time(self) -> None:
+        self.now = min(state.due for state in self.states.values() if state.due)
+        self.advance()
+
+
+REPEATS: list[Any] = [
+    {"until": "round >= 2"},
+    {"while": "round < 2", "delay": "5s", "backoff": 2},
+    {"until": "false", "max": 2},
+    {"until": "false", "delay": "1m", "timeout": "90s"},
+    {"while": "false"},
+    {"until": "result.none"},
+]
 
 
 @st.composite
-def workflows(draw: st.DrawFn) -> Workflow:
+def workflows(draw: st.DrawFn, repeats: bool = True) -> Workflow:
     ids = [f"s{n}" for n in range(draw(st.integers(1, 8)))]
     steps = []
     for n, id_ in enumerate(ids):
@@ -427,6 +464,8 @@ def workflows(draw: st.DrawFn) -> Workflow:
             more["continue_on_error"] = draw(st.sampled_from([True, ["exit:1"], ["cancelled", "expression"]]))
         if draw(st.integers(0, 7)) == 0:
             more["with"] = {"x": "${{ input.missing }}" if n % 2 else "${{ input.list[5] }}"}
+        if repeats and draw(st.integers(0, 5)) == 0:
+            more["repeat"] = draw(st.sampled_from(REPEATS))
         steps.append((undone if draw(st.booleans()) else step)(id_, *needs, **more))
     for n in range(draw(st.integers(0, 2))):  # switches over steps that nothing needed by them comes after
         place = draw(st.integers(0, len(ids)))
@@ -447,10 +486,13 @@ def workflows(draw: st.DrawFn) -> Workflow:
 def drive(workflow: Workflow, data: st.DataObject, *, fails: bool, cancels: bool) -> World:
     world = World(workflow=workflow)
     world.advance()
-    most = 4 * (len(workflow.steps) + len(workflow.on_failure)) + 4
+    most = 8 * (len(workflow.steps) + len(workflow.on_failure)) + 4
     while world.finish is None:
         most -= 1
         assert most > 0, "a run ends"
+        if not world.busy and any(state.due for state in world.states.values()):
+            world.pass_time()
+            continue
         assert world.busy, "a run that is not over waits for a task"
         if cancels and data.draw(st.integers(0, 4)) == 0:
             world.cancel()
@@ -547,7 +589,7 @@ def test_any_run_that_is_cancelled_at_any_time_ends_and_starts_nothing_after(
         assert world.began == world.before_cancel
 
 
-@given(workflows())
+@given(workflows(repeats=False))
 @settings(max_examples=100, deadline=None)
 def test_what_can_run_at_the_same_time_does(workflow: Workflow) -> None:
     world = World(workflow=workflow)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qw.core.errors import Conflict, Invalid
 from qw.core.workflow import Workflow
 from qw.core.workflow.repair import Redo, to_redo
-from qw.core.workflow.run import Action, RunStatus, Start, StepStatus
+from qw.core.workflow.run import Accept, Action, RunStatus, Start, StepStatus
 from tests.core.workflow.test_plan import World, bad, done, read, step, task, undone, workflows
 
 
@@ -27,10 +27,12 @@ class Effects(World):
             stands = action.step_id.removeprefix("compensate:") in self.standing
             assert stands is undoes, f"{action.step_id} starts; standing: {self.standing}"
         super().store(action)
+        if isinstance(action, Accept):
+            self.standing.add(action.step_id)
 
     def end_task(self, step_id: str, status: StepStatus) -> None:
         super().end_task(step_id, status)
-        if status is StepStatus.COMPLETED:
+        if self.status(step_id) is StepStatus.COMPLETED:
             if step_id.startswith("compensate:"):
                 self.standing.discard(step_id.removeprefix("compensate:"))
             elif step_id in {one.id for one in self.workflow.steps}:
@@ -51,9 +53,14 @@ class Effects(World):
         self.finish = None
         self.run = replace(self.run, status=RunStatus.RUNNING, detail="compensating", error=None)
 
+    def rounds(self, step_id: str) -> int:
+        return self.states[step_id].rounds if step_id in self.states else 0
+
     def check_kept(self) -> None:
         for one in self.workflow.steps:
-            if one.cases:  # a switch has no effect
+            if one.cases or (
+                one.repeat and not self.rounds(one.id)
+            ):  # a switch, and a loop of no round, have no effect
                 continue
             kept = self.status(one.id) is StepStatus.COMPLETED
             undone = self.status(f"compensate:{one.id}") is StepStatus.COMPLETED
@@ -66,6 +73,9 @@ class Effects(World):
     def drive(self, data: st.DataObject, outcomes: list[StepStatus]) -> None:
         self.advance()
         while self.finish is None:
+            if not self.busy:
+                self.pass_time()
+                continue
             for step_id in data.draw(st.lists(st.sampled_from(self.busy), unique=True, min_size=1)):
                 self.end_task(step_id, data.draw(st.sampled_from(outcomes)))
             self.advance()

@@ -13,6 +13,7 @@ const OUTCOMES = {
   worker_died: ["failed", "worker died"],
   lease_lost: ["retrying", "late result, rejected"],
   superseded: ["cancelled", "retried later"],
+  repeated: ["completed", "completed a round"],
   misfit: ["cancelled", "left to another version"],
   cancelled: ["cancelled", "cancelled"],
   running: ["processing", "running"],
