@@ -66,6 +66,32 @@ async def right(client: Client, context: Context, conn: Connection, id: UUID) ->
     blocking.enqueue_sync(conn, number=1)
 
 
+async def create(user: str, plan: int = 0) -> UUID:
+    return UUID(int=plan)
+
+
+async def right_waits(context: Context) -> None:
+    assert_type(await context.step("create", create, "ada", plan=2), UUID)
+    assert_type(await context.sleep("nap", timedelta(days=1)), None)
+    assert_type(await context.wait_signal("answer"), Json)
+    assert_type(await context.wait_signal("answer", Greeting, timeout=3), Greeting)
+    assert_type(await context.call(plain, "Ada"), Greeting)
+    assert_type(await context.call(plain.options(queue="mail"), "Ada"), Greeting)
+    assert_type(await context.call(with_context, "Ada", times=2), Greeting)
+    assert_type(await context.call(blocking, 1), int)
+    assert_type(await context.call(blocking.new(1)), Json)
+    assert_type(await context.gather(context.call(plain, "Ada"), context.call(blocking, 1)), tuple[Greeting, int])
+    assert_type(await context.gather(*(context.call(blocking, n) for n in range(3))), tuple[int, ...])
+
+
+async def wrong_waits(context: Context) -> None:
+    await context.step("create", create)  # type: ignore[call-arg]
+    await context.sleep("nap", "1d")  # type: ignore[arg-type]
+    await context.call(plain)  # type: ignore[call-overload]
+    await context.call(plain, 1)  # type: ignore[call-overload]
+    await context.call(create, "ada")  # type: ignore[call-overload]
+
+
 async def wrong(client: Client, context: Context, conn: Connection) -> None:
     await plain.enqueue(client)  # type: ignore[call-arg]
     await plain.enqueue(client, 1)  # type: ignore[arg-type]
