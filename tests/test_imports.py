@@ -1,0 +1,68 @@
+"""A program that only enqueues pays for what that needs, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import slowed
+
+OURS = {
+    "function": """
+import psycopg
+from qw import enqueue
+with psycopg.connect({url!r}) as conn:
+    enqueue(conn, "noop", {{"n": 1}})
+""",
+    "client": """
+import asyncio
+from qw import Client
+async def main():
+    async with Client({url!r}, size=1) as client:
+        await client.enqueue("noop", {{"n": 1}})
+asyncio.run(main())
+""",
+}
+REPORT = """
+import json, sys, time
+used = time.process_time()
+print(json.dumps([used, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+HEAVY = {
+    "aio_pika", "nats", "redis", "reportlab", "aiosmtplib", "duckdb", "httpx", "starlette", "uvicorn", "httptools",
+    "uvloop", "prometheus_client", "typer", "click", "rich", "croniter", "yaml", "opentelemetry", "django",
+    "sqlalchemy", "asyncpg", "pytest", "watchfiles", "pydantic",
+}  # fmt: skip
+BUDGET = 0.2  # seconds of processor time, the interpreter's own start with it
+
+
+def run(program: str, url: str) -> tuple[float, set[str]]:
+    """Processor seconds and top-level modules of a new interpreter, with bytecode that an install would have."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    code = program.format(url=url) + REPORT
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    used, modules = json.loads(done.stdout)
+    return used, set(modules)
+
+
+@pytest.mark.parametrize("way", OURS)
+def test_an_enqueue_imports_no_broker_no_pdf_no_http_and_no_command_line(way: str, url: str) -> None:
+    _, modules = run(OURS[way], url)
+
+    assert modules & HEAVY == set()
+    assert {"qw", "psycopg"} <= modules
+
+
+def test_an_enqueue_adds_less_to_a_start_than_its_driver_and_both_take_a_fifth_of_a_second(url: str) -> None:
+    driver = "import psycopg\nwith psycopg.connect({url!r}) as conn:\n    conn.execute('select 1')\n"
+    run(OURS["function"], url)  # bytecode may have to be written first
+
+    alone = min(run(driver, url)[0] for _ in range(4))
+    used = min(run(OURS["function"], url)[0] for _ in range(4))
+
+    assert used - alone < alone
+    assert used < slowed(BUDGET)
