@@ -1,6 +1,6 @@
 # Each target is a small script in scripts/. Needs Python 3.11 or newer with pip and venv.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all chaos bench lock clean
+.PHONY: docs help venv demo test test-all chaos bench lock clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ chaos: venv  ## Kill, freeze and cut off daemons at random for 90 seconds
 
 bench: venv  ## Measure the figures of benchmarks/NOTES.md on this machine
 	@.venv/bin/python -m benchmarks
+
+docs: venv  ## Build the documentation into build/site, strictly
+	@scripts/docs
 
 lock:  ## Update requirements.lock from pyproject.toml
 	@scripts/lock
