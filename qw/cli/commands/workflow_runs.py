@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,13 +35,16 @@ _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waitin
 def add_verbs(app: typer.Typer) -> None:
     """Add these verbs to *app*."""
     app.command("graph", cls=Verb, epilog="Example: qw workflow graph invoice --format mermaid")(graph)
-    signal_example = """Example: qw workflow signal 01a221b9 paid --payload '{"amount": 12}'"""
-    app.command("signal", cls=Verb, epilog=signal_example)(signal)
-    app.command("approve", cls=Verb, epilog="Example: qw workflow approve 01a221b9 --comment 'checked'")(approve)
-    app.command("reject", cls=Verb, epilog="Example: qw workflow reject 01a221b9 --comment 'too dear'")(reject)
-    app.command("retry", cls=Verb, epilog="Example: qw workflow retry 01a221b9 --wait")(retry)
-    done_example = "Example: qw workflow compensation-done 01a221b9 invoice --comment 'cancelled by hand'"
-    app.command("compensation-done", cls=Verb, epilog=done_example)(compensation_done)
+    verbs: dict[Callable[..., None], tuple[str, str]] = {
+        signal: ("running", "-I RUN qw workflow signal RUN paid"),
+        approve: ("running", "-n1 qw workflow approve --comment checked"),
+        reject: ("running", "-n1 qw workflow reject --comment expired"),
+        retry: ("failed", "-n1 qw workflow retry"),
+        compensation_done: ("failed", "-I RUN qw workflow compensation-done RUN payment"),
+    }
+    for verb, (status, words) in verbs.items():
+        example = f"Example: qw workflow runs --workflow order --status {status} --quiet | xargs -r {words}"
+        app.command(verb.__name__.replace("_", "-"), cls=Verb, epilog=example)(verb)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
 
 
