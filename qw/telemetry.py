@@ -67,6 +67,7 @@ async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
     """
     from opentelemetry.trace import SpanKind, Status, StatusCode
 
+    from qw.core.task.checkpoint import Suspend
     from qw.core.task.handler_api import Snooze
 
     parent, links = _origin(context)
@@ -90,6 +91,9 @@ async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
             return await call_next(TracedContext(context))
         except Snooze as snooze:
             span.set_attribute("qw.task.snoozed", snooze.reason)
+            raise
+        except Suspend:
+            span.set_attribute("qw.task.suspended", True)
             raise
         except BaseException as error:
             span.record_exception(error)

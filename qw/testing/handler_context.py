@@ -97,10 +97,9 @@ class RecordingContext:
             raise Invalid(f"this context has no signal {name}; give it one: testing.context(signals={{{name!r}: …}})")
         return self.signals[name] if type is None else validated(type, self.signals[name], f"signal {name}")
 
-    @property
-    def call(self) -> Any:
+    def call(self, task: Any, /, *args: Any, **kwargs: Any) -> Any:
         """See `qw.Context.call`: notes the task, and gives the result for its type."""
-        return self._call
+        return self._call(task, *args, **kwargs)
 
     async def _call(self, task: Any, *args: Any, **kwargs: Any) -> Any:
         return self._called(task, args, kwargs)
@@ -115,10 +114,9 @@ class RecordingContext:
         result = self.results[new.type]
         return result if isinstance(task, NewTask) else task.returned(result, f"result of {new.type}")
 
-    @property
-    def gather(self) -> Any:
+    def gather(self, *branches: Any) -> Any:
         """See `qw.Context.gather`."""
-        return self._gather
+        return self._gather(*branches)
 
     async def _gather(self, *branches: Any) -> tuple[Any, ...]:
         return tuple([self._called(one, (), {}) if isinstance(one, NewTask) else await one for one in branches])
@@ -159,13 +157,11 @@ class BlockingRecordingContext(RecordingContext):
     def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
         return self._signal(name, type, timeout)
 
-    @property
-    def call(self) -> Any:
-        return lambda task, *args, **kwargs: self._called(task, args, kwargs)
+    def call(self, task: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._called(task, args, kwargs)
 
-    @property
-    def gather(self) -> Any:
-        return lambda *tasks: tuple(self._called(task, (), {}) for task in tasks)
+    def gather(self, *branches: Any) -> Any:
+        return tuple(self._called(task, (), {}) for task in branches)
 
     @contextmanager
     def connection(self) -> Iterator[Any]:  # type: ignore[override]

@@ -49,6 +49,10 @@ def app() -> Handlers:
     def later() -> None:
         raise Snooze(3600, "closed")
 
+    @handlers.handler("waits")
+    async def waits(context: Context) -> None:
+        await context.sleep("a day", 86_400)
+
     return handlers
 
 
@@ -91,18 +95,24 @@ async def test_an_attempt_is_linked_to_its_enqueue_and_in_the_same_trace(url: st
     }
 
 
-async def test_a_failed_attempt_has_the_error_and_a_snoozed_one_has_none(url: str, spans: InMemorySpanExporter) -> None:
+async def test_a_failed_attempt_has_the_error_and_one_that_waits_has_none(
+    url: str, spans: InMemorySpanExporter
+) -> None:
     async with Client(url) as client:
         await client.enqueue("pay", {"amount": -1}, queue="bank")
         await client.enqueue("later")
+        await client.enqueue("waits", queue="bed")
     await work(url)
 
     failed, snoozed = named(spans, "process bank"), named(spans, "process default")
+    suspended = named(spans, "process bed")
     assert (failed.status.is_ok, failed.status.description) == (False, "negative")
     assert (failed.attributes or {})["error.type"] == "ValueError"
     assert [event.name for event in failed.events] == ["exception"]
     assert snoozed.status.is_ok
     assert (snoozed.attributes or {})["qw.task.snoozed"] == "closed"
+    assert suspended.status.is_ok
+    assert (suspended.attributes or {})["qw.task.suspended"] is True
 
 
 async def test_all_ways_to_enqueue_carry_the_context(url: str, spans: InMemorySpanExporter) -> None:

@@ -49,6 +49,12 @@ def qw_app() -> Handlers:
             qw_id = await (await conn.execute("select qw.enqueue('double', '{\"n\": 1}')")).fetchone()
             assert qw_id
 
+    @app.task()
+    async def onboard(context: Context, user: str) -> int:
+        await context.sleep("trial", 14 * DAY)
+        answer: int = await context.wait_signal("answer", int, timeout=3 * DAY)
+        return await context.call(double, answer)
+
     return app
 
 
@@ -90,6 +96,17 @@ async def test_a_retry_waits_for_its_time_and_the_clock_goes_there(
     assert [one.status for one in second] == ["retrying"]
     assert await qw_client.result(task.id, int) == 3
     assert time.monotonic() - started < 30
+
+
+async def test_a_story_of_two_weeks_needs_no_waiting(qw_client: Client, qw_worker: testing.ManualWorker) -> None:
+    task = await qw_client.enqueue("onboard", {"user": "Ada"})
+
+    assert [one.status for one in await qw_worker.advance(13 * DAY)] == ["pending"]
+    await qw_worker.advance(2 * DAY)
+    await qw_client.tasks.signal(task.id, "answer", 21)
+    await qw_worker.run_until_empty()
+
+    assert await qw_client.result(task.id, int) == 42
 
 
 async def test_a_delayed_task_runs_when_its_time_has_come(qw_client: Client, qw_worker: testing.ManualWorker) -> None:

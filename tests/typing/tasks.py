@@ -5,13 +5,16 @@ A wrong use has a ``type: ignore`` with the error that it must have: one that is
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
-from qw import Client, Context, Handlers, NewTask, testing
+from qw import CallNext, Client, Context, Handlers, NewTask, testing
 from qw.core.task import Enqueued
 from qw.core.task.payload import Json
 from qw.dbapi import Connection
@@ -117,3 +120,36 @@ async def wrong(client: Client, context: Context, conn: Connection) -> None:
 async def called_in_tests() -> None:
     context: Context = testing.context()
     assert_type(await with_context(context, "Ada"), Greeting)
+
+
+@app.middleware
+async def passes(context: Context, call_next: CallNext) -> Json:
+    result: Json = await call_next()
+    return result
+
+
+@app.lifespan
+async def opens() -> AsyncIterator[int]:
+    yield 1
+
+
+@app.periodic("0 4 * * *", timezone="Europe/Berlin")
+@app.task()
+async def nightly(n: int = 1) -> str:
+    return "done"
+
+
+async def around(client: Client, session: AsyncSession, conn: AsyncConnection, plain_session: Session) -> None:
+    await nightly.enqueue(client, 2)
+    await client.enqueue("mail", conn=session)
+    await client.enqueue_task(nightly.new(2), conn=conn)
+    nightly.enqueue_sync(plain_session, 2)
+    found = testing.assert_enqueued(client, type="mail")
+    assert_type(found, list[testing.Found])
+
+
+def wrong_around(client: Client) -> None:
+    app.middleware(opens)  # type: ignore[type-var]
+    app.periodic(4)  # type: ignore[arg-type]
+    app.periodic("0 4 * * *")(opens)  # type: ignore[arg-type]
+    Handlers(capture_logging=1.5)  # type: ignore[arg-type]

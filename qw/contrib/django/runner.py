@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import socket
@@ -23,7 +24,8 @@ from qw.contrib.django.compat import (
     task_finished,
     task_started,
 )
-from qw.core.task.handler_api import Context, Retry, Snooze
+from qw.core.task.checkpoint import Suspend
+from qw.core.task.handler_api import Context, Misfit, Reject, Snooze
 from qw.handlers import Handlers
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
@@ -111,4 +113,6 @@ def _failed(result: TaskResult) -> TaskResult:
 
 def _is_final(error: BaseException, context: Context, max_retries: int) -> bool:
     """Whether no further attempt follows."""
-    return not isinstance(error, (Snooze, Retry)) and context.attempt >= max_retries
+    if isinstance(error, Reject):
+        return not isinstance(error, Misfit)
+    return not isinstance(error, Snooze | Suspend | asyncio.CancelledError) and context.attempt >= max_retries
