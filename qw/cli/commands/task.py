@@ -166,7 +166,11 @@ def cancel(
     )
 
 
-@app.command("signal", cls=Verb, epilog="Example: qw task list --status suspended --quiet")
+@app.command(
+    "signal",
+    cls=Verb,
+    epilog="Example: qw task list --type order --status suspended --quiet | xargs -r -I ID qw task signal ID paid",
+)
 def signal(
     id: Id,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Signal name, as in context.wait_signal.")],
