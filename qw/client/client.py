@@ -184,7 +184,7 @@ class Client:
     async def enqueue_many(self, new: Iterable[NewTask]) -> int:
         """Enqueue many tasks with COPY, in transactions of 5,000. Return the number of new tasks. Idempotent by id.
 
-        Tasks with a unique or idempotency key are stored one by one; a task whose key is taken is skipped.
+        A task whose unique or idempotency key is taken is skipped.
         Raise Invalid for a task that cannot be stored; earlier batches stay committed.
         """
         with telemetry.enqueuing_many(new) as traced:
@@ -206,8 +206,7 @@ class Client:
         keyed = [task for task in batch if task.unique_key or task.idempotency_key]
         async with self._db.connection() as conn, conn.transaction():
             count = len(await tasks.enqueue_many(conn, plain)) if plain else 0
-            for task in keyed:
-                count += await tasks.enqueue_keyed(conn, task, "skip") == task.id
+            count += await tasks.enqueue_keyed_many(conn, keyed) if keyed else 0
         return count
 
     async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:

@@ -73,6 +73,72 @@ select qw.enqueue_one(
   %(idempotency_key)s::text, %(on_conflict)s::text, %(id)s::uuid, %(headers)s::jsonb, %(backoff)s::jsonb,
   %(parent_id)s::uuid)
 
+-- name: enqueue_keyed_many
+-- Tasks with a unique or idempotency key; arrays as for enqueue. Returns the ids that are new. A task whose id exists, or
+-- one of whose keys is taken, before or by an earlier one of these, is left out; `release_keys` takes back what it took.
+with given as materialized (
+  select *, row_number() over (partition by unique_key order by place) as nth_unique,
+         row_number() over (partition by idempotency_key order by place) as nth_idempotency
+    from unnest(
+      %(ids)s::uuid[], %(queues)s::text[], %(types)s::text[], %(payloads)s::jsonb[], %(priorities)s::smallint[],
+      %(run_ats)s::timestamptz[], %(delays)s::interval[], %(max_retries)s::smallint[], %(timeouts)s::interval[],
+      %(backoffs)s::jsonb[], %(run_ids)s::uuid[], %(steps)s::text[], %(parents)s::uuid[], %(headers)s::jsonb[],
+      %(unique_keys)s::text[], %(idempotency_keys)s::text[])
+    with ordinality as g (
+      id, queue, type, payload, priority, run_at, delay, max_retries, timeout,
+      backoff, run_id, step, parent_id, headers, unique_key, idempotency_key, place)
+), fresh as materialized (
+  select * from given g
+   where (unique_key is null or nth_unique = 1) and (idempotency_key is null or nth_idempotency = 1)
+     and not exists (select 1 from qw.task t where t.id = g.id)
+), idempotent as materialized (
+  insert into qw.idempotency (key, task_id, digest)
+  select idempotency_key, id, md5(type || ' ' || payload::text) from fresh where idempotency_key is not null
+   order by idempotency_key
+  on conflict do nothing
+  returning task_id
+), uniquely as materialized (
+  insert into qw.unique_key (key, task_id)
+  select unique_key, id from fresh
+   where unique_key is not null and (idempotency_key is null or id in (select task_id from idempotent))
+   order by unique_key
+  on conflict do nothing
+  returning task_id
+), task as materialized (
+  insert into qw.task (
+    id, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, run_id, step, parent_id, headers)
+  select id, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, run_id, step, parent_id, headers
+    from fresh
+   where (idempotency_key is null or id in (select task_id from idempotent))
+     and (unique_key is null or id in (select task_id from uniquely))
+   order by place
+  on conflict (id) do nothing
+  returning id, queue, priority
+), ready as (
+  insert into qw.ready (task_id, queue, priority)
+  select id, queue, priority from given
+   where id in (select id from task) and (coalesce(run_at, statement_timestamp() + delay) > statement_timestamp()) is not true
+   order by place
+), scheduled as (
+  insert into qw.scheduled (task_id, run_at, queue, priority, reason)
+  select id, coalesce(run_at, statement_timestamp() + delay), queue, priority, 'time' from given
+   where id in (select id from task) and coalesce(run_at, statement_timestamp() + delay) > statement_timestamp()
+), events as (
+  insert into qw.outbox (type, task_id) select w.type, t.id from task t, qw.wanted w where w.type = 'task.created'
+), counts as (
+  insert into qw.tally (queue, live) select queue, count(*) from task group by queue
+), woken as (
+  select pg_notify('qw_ready', l.queue || ' ' || l.priority)
+    from (select distinct queue, priority from task) l
+   where exists (select 1 from qw.idle i where i.queue in (l.queue, '*'))
+)
+select id, (select count(*) from woken) from task
+
+-- name: release_keys
+-- Take back the idempotency keys of tasks that enqueue_keyed_many left out, in its transaction.
+delete from qw.idempotency i using unnest(%(ids)s::uuid[], %(idempotency_keys)s::text[]) as g (id, key)
+ where i.key = g.key and i.task_id = g.id and not exists (select 1 from qw.task t where t.id = g.id)
+
 -- name: known
 -- Those of the tasks that exist, and whether they are the same: of the same type, queue and payload.
 select t.id, t.type = g.type and t.queue = g.queue and t.payload = g.payload, t.type, t.queue

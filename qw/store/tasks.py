@@ -116,8 +116,7 @@ async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
     if len(tasks) == 1:
         cursor = await execute(conn, _SQL["enqueue_one"], _scalars(tasks[0]))
     else:
-        first_of_each_id = list({task.id: task for task in reversed(tasks)}.values())[::-1]
-        cursor = await execute(conn, _SQL["enqueue"], _arrays(first_of_each_id))
+        cursor = await execute(conn, _SQL["enqueue"], _arrays(_first_of_each_id(tasks)))
     new = {row[0] for row in await cursor.fetchall()}
     known = [task for task in tasks if task.id not in new]
     others = await _others(conn, known) if known else {}
@@ -128,14 +127,22 @@ async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
 
 async def _others(conn: Connection, known: Sequence[NewTask]) -> dict[UUID, str]:
     """By id, what exists instead of those of *known* that are not the same."""
+    return {id: _other(id, type, queue) for id, is_same, type, queue in await _existing(conn, known) if not is_same}
+
+
+async def _existing(conn: Connection, tasks: Sequence[NewTask]) -> list[tuple[UUID, bool, str, str]]:
+    """Those of *tasks* whose ids exist: id, whether it is the same task, type and queue."""
     params = {
-        "ids": arrays.uuids(t.id for t in known),
-        "types": arrays.texts(t.type for t in known),
-        "queues": arrays.texts(t.queue for t in known),
-        "payloads": arrays.texts(to_json(t.payload) for t in known),
+        "ids": arrays.uuids(t.id for t in tasks),
+        "types": arrays.texts(t.type for t in tasks),
+        "queues": arrays.texts(t.queue for t in tasks),
+        "payloads": arrays.texts(to_json(t.payload) for t in tasks),
     }
-    rows = await (await execute(conn, _SQL["known"], params)).fetchall()
-    return {id: _other(id, type, queue) for id, is_same, type, queue in rows if not is_same}
+    return cast("list[tuple[UUID, bool, str, str]]", await (await execute(conn, _SQL["known"], params)).fetchall())
+
+
+def _first_of_each_id(tasks: Sequence[NewTask]) -> list[NewTask]:
+    return list({task.id: task for task in reversed(tasks)}.values())[::-1]
 
 
 def _twice(tasks: Sequence[NewTask]) -> dict[UUID, str]:
@@ -168,6 +175,39 @@ async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UU
     row = await (await execute(conn, _SQL["enqueue_keyed"], params)).fetchone()
     assert row is not None
     return cast("UUID", row[0])
+
+
+async def enqueue_keyed_many(conn: Connection, tasks: Sequence[NewTask]) -> int:
+    """Store tasks with a unique or idempotency key, in one transaction. Return how many are new.
+
+    One whose unique key is taken is skipped, as is one whose id or idempotency key stands for a task. Raise Conflict as
+    `enqueue_keyed` does if that is another task.
+    """
+    check_ids(task.id for task in tasks)
+    if not (await access(conn)).writes:
+        return sum(is_new for _, is_new in await _enqueue_checked(conn, tasks, "skip"))
+    first = _first_of_each_id(tasks)
+    keys = {
+        "unique_keys": arrays.texts(task.unique_key for task in first),
+        "idempotency_keys": arrays.texts(task.idempotency_key for task in first),
+    }
+    async with conn.transaction():
+        rows = await (await execute(conn, _SQL["enqueue_keyed_many"], _arrays(first) | keys)).fetchall()
+        new = {row[0] for row in rows}
+        left = [task for task in tasks if task.id not in new]
+        await _settle_left(conn, left)
+    return len(new)
+
+
+async def _settle_left(conn: Connection, left: Sequence[NewTask]) -> None:
+    """Those that were not stored, one by one where a key of theirs has more to it than being taken."""
+    params = {"ids": [task.id for task in left], "idempotency_keys": [task.idempotency_key for task in left]}
+    if any(task.idempotency_key for task in left):
+        await query(conn, _SQL["release_keys"], params)
+    known = {id for id, *_ in await _existing(conn, left)} if left else set()
+    for task in left:
+        if task.idempotency_key or task.id in known:
+            await enqueue_keyed(conn, task, "skip")
 
 
 async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:

@@ -58,6 +58,7 @@ COMMANDS = {
     "task cancel": ID,
     "task compensate": ID,
     "task requeue": ID,
+    "task signal": f"{ID} paid",
     "task edit": f"{ID} -p 1",
     "task move": f"--front {ID}",
     "workflow signal": f"{ID} paid",
