@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from qw import sql
-from qw.core.expression.evaluation import MAX_SIZE
+from qw.core.expression.functions import MAX_SIZE
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import Gather, RunStatus, Signal, StepStatus
 from qw.store import arrays

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from qw.core.errors import Invalid, guess
+from qw.core.expression import functions
+from qw.core.expression.functions import MAX_SIZE, sort_key
 from qw.core.task.error_kind import code_of
 from qw.core.task.payload import MAX_INT, MIN_INT, Json
 
-MAX_SIZE = 1024 * 1024  # of a value that an expression makes; characters, counted as in JSON
+MAX_WORK = 200_000  # steps of all map(), filter() and sort() in one another: values visited, and sizes of arguments
 
 
 class ErrorText(str):
@@ -44,6 +46,10 @@ LITERALS: dict[str, Json] = {"true": True, "false": False, "null": None}
 
 class ExpressionError(Invalid):
     """An expression that is not allowed, or has no value over the data at hand."""
+
+
+class MissingValue(ExpressionError):
+    """A key, an item or a member of null that does not exist: what ``??`` and ``default()`` take for null."""
 
 
 def evaluate(node: ast.expr, scope: Scope) -> Json:
@@ -74,8 +80,16 @@ def _value(node: ast.expr, scope: Scope) -> Json:
             return _combine(type(op), evaluate(left, scope), evaluate(right, scope))
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return evaluate(body if evaluate(test, scope) else orelse, scope)
+        case ast.Call(func=ast.Name(id="now")):
+            return _now(scope)
+        case ast.Call(func=ast.Name(id="default"), args=[value, other]):
+            return evaluate(other, scope) if (found := _or_null(value, scope)) is None else found
+        case ast.Call(func=ast.Name(id="map" | "filter" | "sort" as name), args=[of, by]):
+            return _each(name, of, by, scope)
         case ast.Call(func=ast.Name(id=name), args=args):
-            return _call(name, [evaluate(arg, scope) for arg in args])
+            given = [evaluate(arg, scope) for arg in args]
+            _charge(scope, *given)
+            return _call(name, given)
         case ast.List(elts=elements):
             return [evaluate(element, scope) for element in elements]
         case ast.Dict(keys=keys, values=values):
@@ -125,12 +139,13 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
         if key in value:
             _check_whole(of, value, key)
             return value[key]
-        raise ExpressionError(f"{_source(of)} has no {key[:60]!r}; {_keys(value)}{guess(key[:60], list(value)[:50])}")
+        raise MissingValue(f"{_source(of)} has no {key[:60]!r}; {_keys(value)}{guess(key[:60], list(value)[:50])}")
     if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool):
         if -len(value) <= key < len(value):
             return value[key]
-        raise ExpressionError(f"{_source(of)} has {len(value)} items, so no [{key}]")
-    raise ExpressionError(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
+        raise MissingValue(f"{_source(of)} has {len(value)} items, so no [{key}]")
+    missing = MissingValue if value is None else ExpressionError
+    raise missing(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
 
 
 def _is_error(node: ast.expr) -> bool:
@@ -157,7 +172,7 @@ def _keys(value: Mapping[str, Json]) -> str:
 
 
 def _source(node: ast.expr) -> str:
-    source = ast.unparse(node).replace("~", "!")
+    source = ast.unparse(node).replace("~", "!").replace(f"or {COALESCE} or", "??")
     return source if len(source) <= 80 else f"{source[:79]}…"
 
 
@@ -170,17 +185,89 @@ def _key(key: ast.expr | None, scope: Scope) -> str:
 
 def _either(is_or: bool, values: list[ast.expr], scope: Scope) -> Json:
     value: Json = None
-    for node in values:
-        value = evaluate(node, scope)
-        if bool(value) is is_or:
-            break
+    is_coalescing = False
+    for n, node in enumerate(values):
+        if is_coalesce(node):
+            is_coalescing = True
+            continue
+        if n and (value is not None if is_coalescing else bool(value) is is_or):
+            is_coalescing = False
+            continue
+        is_coalescing = False
+        before_coalesce = n + 1 < len(values) and is_coalesce(values[n + 1])
+        value = _or_null(node, scope) if before_coalesce else evaluate(node, scope)
     return value
+
+
+COALESCE = "_coalesce_"  # stands between two values of an ``or`` that were written with ??
+
+
+def is_coalesce(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == COALESCE
+
+
+def _or_null(node: ast.expr, scope: Scope) -> Json:
+    """The value; null where it takes what does not exist."""
+    try:
+        return evaluate(node, scope)
+    except MissingValue:
+        return None
+
+
+class _ItemScope(dict[str, Json]):
+    """The scope of one item of map(), filter() and sort(). ``work`` counts over all that are within one another."""
+
+    def __init__(self, outer: Scope, work: list[int]) -> None:
+        super().__init__()
+        self._outer = outer
+        self.work = work
+
+    def __missing__(self, key: str) -> Json:
+        return self._outer[key]
+
+
+def _each(name: str, of: ast.expr, by: ast.expr, scope: Scope) -> Json:
+    items = evaluate(of, scope)
+    if not isinstance(items, list):
+        raise ExpressionError(f"{name}() needs a list, not {kind(items)}")
+    inner = _ItemScope(scope, scope.work if isinstance(scope, _ItemScope) else [MAX_WORK])
+    values = []
+    for index, item in enumerate(items):
+        inner["item"], inner["index"] = item, index
+        _charge(inner, 10)
+        values.append(evaluate(by, inner))
+    if name == "map":
+        return values
+    if name == "filter":
+        return [item for item, value in zip(items, values, strict=True) if value]
+    try:
+        order = sorted(range(len(items)), key=lambda n: sort_key(values[n]))
+    except TypeError:
+        raise ExpressionError("sort() orders numbers, strings and booleans only") from None
+    return [items[n] for n in order]
+
+
+def _charge(scope: Scope, *values: Json) -> None:
+    """Within map() and the like: count the work, and refuse more than MAX_WORK."""
+    if isinstance(scope, _ItemScope):
+        for value in values:
+            scope.work[0] -= len(value) // 8 + 1 if isinstance(value, (str, list, dict)) else 1
+        if scope.work[0] < 0:
+            raise ExpressionError("map(), filter() and sort() within one another go over too many items")
+
+
+def _now(scope: Scope) -> str:
+    try:
+        return str(scope["now"])
+    except KeyError:
+        raise ExpressionError("now() has no value here") from None
 
 
 def _compare(node: ast.Compare, scope: Scope) -> bool:
     left = evaluate(node.left, scope)
     for op, right_node in zip(node.ops, node.comparators, strict=True):
         right = evaluate(right_node, scope)
+        _charge(scope, right)
         if not COMPARISONS[type(op)](left, right):
             return False
         left = right
@@ -269,8 +356,9 @@ def _call(name: str, args: list[Json]) -> Json:
         raise ExpressionError(f"{name}() takes {low if low == high else f'{low} to {high}'} arguments, not {len(args)}")
     try:
         value: Json = function(*args)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        raise ExpressionError(f"{name}() has no value for {', '.join(map(kind, args))}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        why = f": {error}" if name in _EXPLAINED and isinstance(error, ValueError) and str(error) else ""
+        raise ExpressionError(f"{name}() has no value for {', '.join(map(kind, args))}{why}") from None
     return _bounded(value) if isinstance(value, (int, float)) else value
 
 
@@ -325,9 +413,23 @@ def _int(value: Any) -> int:
     return int(value)
 
 
-# name: fewest and most arguments, and what it does. Each is linear in the size of its arguments: no repeat, no
-# replace, no format, since those make much out of little.
+def _sort(items: Any) -> list[Any]:
+    return sorted(functions.listed(items), key=sort_key)
+
+
+def _special(*args: Any) -> Any:
+    raise TypeError
+
+
+_EXPLAINED = ("match", "fromjson")
+
+# name: fewest and most arguments, and what it does. Each is linear in the size of its arguments, or refuses the rest.
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
+    **functions.FUNCTIONS,
+    "filter": (2, 2, _special),
+    "map": (2, 2, _special),
+    "now": (0, 0, _special),
+    "sort": (1, 2, _sort),
     "contains": (2, 2, lambda whole, item: _within(item, whole)),
     "default": (2, 2, lambda value, other: other if value is None else value),
     "endswith": (2, 2, lambda value, end: _string(value).endswith(_string(end))),
@@ -346,3 +448,4 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "sum": (1, 1, lambda items: sum(_numbers(items))),
     "upper": (1, 1, lambda value: _string(value).upper()),
 }
+FUNCTIONS = dict(sorted(FUNCTIONS.items()))

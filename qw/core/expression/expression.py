@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from qw.core.errors import Fault
-from qw.core.expression.evaluation import MAX_SIZE, ExpressionError, Scope, check_size, evaluate, text
+from qw.core.expression.evaluation import ExpressionError, Scope, check_size, evaluate, text
+from qw.core.expression.functions import MAX_SIZE
 from qw.core.expression.grammar import MAX_LENGTH, check, syntax
 from qw.core.task.payload import Json
 

@@ -8,7 +8,15 @@ import re
 import warnings
 
 from qw.core.errors import guess
-from qw.core.expression.evaluation import COMPARISONS, FUNCTIONS, LITERALS, OPERATORS, ExpressionError
+from qw.core.expression.evaluation import (
+    COALESCE,
+    COMPARISONS,
+    FUNCTIONS,
+    LITERALS,
+    OPERATORS,
+    ExpressionError,
+    is_coalesce,
+)
 from qw.core.task.payload import MAX_INT
 
 MAX_LENGTH = 4000  # characters of one expression
@@ -19,9 +27,10 @@ ITEM_ROOTS = ("item", "index")  # these have a value in a foreach only
 ROUND_ROOTS = ("result", "round")  # and these in a repeat
 
 _TOKEN = re.compile(
-    r"""(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
+    r"""(?P<text>'(?:[^'\\\n]|\\.|'')*'|"(?:[^"\\\n]|\\.)*")
       | (?<![\w.])steps\.(?P<step>[A-Za-z_][\w-]*)
       | \.(?P<key>[A-Za-z_]\w*)
+      | (?P<coalesce>\?\?) | (?P<same>[!=]==)
       | (?P<and>&&) | (?P<or>\|\|) | (?P<not>!(?!=)) | (?P<tilde>~)""",
     re.VERBOSE,
 )
@@ -49,11 +58,16 @@ def _python(token: re.Match[str]) -> str:
         return f'steps["{token["step"]}"]'
     if token["key"] and keyword.iskeyword(token["key"]):
         return f'["{token["key"]}"]'
+    if token["text"] and token["text"].startswith("'"):
+        return "'" + token["text"][1:-1].replace("''", "\\'") + "'"
+    if token["same"]:
+        raise ExpressionError(f"there is no {token['same']!r}; write {token['same'][:2]!r}, which compares types too")
     if token["tilde"]:
         raise ExpressionError("'~' is not allowed in an expression")
     words = {
         "and": " and ",
         "or": " or ",
+        "coalesce": f" or {COALESCE} or ",
         "not": "~",
     }  # ~ binds as tightly as ! does; not would take a whole comparison
     return words.get(token.lastgroup or "", token[0])
@@ -72,17 +86,22 @@ def check(tree: ast.expr) -> dict[str, set[str]]:
     """
     _measure(tree)
     names: dict[str, set[str]] = {"steps": set(), "input": set(), "item": set(), "round": set()}
-    stack = [tree]
+    stack = [(tree, False)]  # with whether item and index are those of a map()
     while stack:
-        node = stack.pop()
+        node, is_mapped = stack.pop()
         if (member := _member(node)) and member[0] in ("steps", "input"):
             names[member[0]].add(member[1])
             continue
         if isinstance(node, ast.Name) and node.id in (*ITEM_ROOTS, *ROUND_ROOTS):
-            names["item" if node.id in ITEM_ROOTS else "round"].add(node.id)
+            if not (is_mapped and node.id in ITEM_ROOTS):
+                names["item" if node.id in ITEM_ROOTS else "round"].add(node.id)
             continue
         _check_node(node)
-        stack += node.args if isinstance(node, ast.Call) else _below(node)
+        if isinstance(node, ast.Call):
+            maps = isinstance(node.func, ast.Name) and node.func.id in ("map", "filter", "sort")
+            stack += [(arg, is_mapped or (maps and n == 1)) for n, arg in enumerate(node.args)]
+        else:
+            stack += [(child, is_mapped) for child in _below(node) if not _is_coalesced(node, child)]
     return names
 
 
@@ -99,6 +118,13 @@ def _measure(tree: ast.expr) -> None:
 
 def _below(node: ast.expr) -> list[ast.expr]:
     return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+
+
+def _is_coalesced(node: ast.expr, child: ast.expr) -> bool:
+    """Whether *child* stands for ?? between two values of *node*."""
+    if not isinstance(node, ast.BoolOp) or not isinstance(node.op, ast.Or) or not is_coalesce(child):
+        return False
+    return child is not node.values[0] and child is not node.values[-1]
 
 
 def _member(node: ast.expr) -> tuple[str, str] | None:
@@ -149,6 +175,8 @@ def _check_name(name: str) -> None:
         raise ExpressionError("steps needs the name of one: steps.NAME or steps['NAME']")
     if name == "secrets":
         raise ExpressionError("a secret has a value in env: of a shell step and in headers: of http_request only")
+    if name in _OTHER_ROOTS:
+        raise ExpressionError(f"there is no {name}; {_OTHER_ROOTS[name]}")
     if name not in ROOTS and name not in LITERALS:
         known = (*ROOTS, *LITERALS)
         raise ExpressionError(f"{name[:60]!r} is not known; there are {', '.join(known)}{guess(name[:60], known)}")
@@ -156,11 +184,47 @@ def _check_name(name: str) -> None:
 
 def _check_call(node: ast.Call) -> None:
     if not isinstance(node.func, ast.Name) or node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
-        raise ExpressionError(f"{_short(ast.unparse(node))} is not allowed: only functions are called, by name")
+        hint = ""
+        if isinstance(node.func, ast.Attribute) and (name := node.func.attr.lower()) in FUNCTIONS:
+            hint = f"; write {name}({', '.join(map(ast.unparse, [node.func.value, *node.args]))})"[:200]
+        raise ExpressionError(f"{_short(ast.unparse(node))} is not allowed: only functions are called, by name{hint}")
     name = node.func.id
+    if name.lower() in _ELSEWHERE and name not in FUNCTIONS:
+        raise ExpressionError(f"there is no {name}(); {_ELSEWHERE[name.lower()]}")
+    if name not in FUNCTIONS and name.lower() in FUNCTIONS:
+        raise ExpressionError(f"there is no {name}(); it is called {name.lower()}()")
     if name not in FUNCTIONS:
         raise ExpressionError(f"there is no {name[:60]}(); there are {', '.join(FUNCTIONS)}{guess(name, FUNCTIONS)}")
     low, high, _ = FUNCTIONS[name]
     if not low <= len(node.args) <= high:
         count = low if low == high else f"{low} to {high}"
         raise ExpressionError(f"{name}() takes {count} arguments, not {len(node.args)}")
+
+
+# what people know from other places, and what it is called here
+_ELSEWHERE = {
+    "always": "what runs at the end of every run goes under finally; after steps that may fail: run_if: all_done",
+    "failure": "what runs after a failure goes under on_failure; run_if: any_failed runs a step after a tolerated one",
+    "success": "a step runs if its needs are completed; run_if says otherwise",
+    "cancelled": "put the step under finally, with if: run.status == 'cancelled'",
+    "length": "it is called len()",
+    "size": "it is called len()",
+    "count": "it is called len()",
+    "tostring": "it is called str()",
+    "tonumber": "it is called int() or float()",
+    "parseint": "it is called int()",
+    "substring": "it is called slice()",
+    "includes": "it is called contains()",
+    "concat": "join two texts with +, the texts of a list with join()",
+    "coalesce": "write a ?? b",
+    "regex": "it is called match()",
+    "hashfiles": "let a command do that, and read its result",
+}
+_OTHER_ROOTS = {
+    "needs": "what a step came to is steps.ID.result and steps.ID.status",
+    "matrix": "the combination is item",
+    "inputs": "write input.NAME",
+    "params": "write input.NAME",
+    "github": "the run is run.id and run.workflow, what it was given input.NAME",
+    "vars": "write env.NAME (QW_ENV_NAME of the daemon)",
+}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple
 
+from qw.core.expression.evaluation import is_coalesce
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.step import Step
 
@@ -99,6 +100,8 @@ def _exclusive(some: list[Step], others: list[Step], steps: Mapping[str, Step]) 
 def _atoms(node: ast.expr, holds: bool = True) -> list[_Atom]:
     """What must hold for *node* to be true (or false); what is not understood is left out."""
     match node:
+        case ast.BoolOp(values=values) if any(map(is_coalesce, values)):
+            return []
         case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And) is holds:
             return [atom for value in values for atom in _atoms(value, holds)]
         case ast.BoolOp():

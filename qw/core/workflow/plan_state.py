@@ -9,6 +9,7 @@ from datetime import datetime
 from qw.core.duration import format_duration
 from qw.core.expression import Scope
 from qw.core.expression.evaluation import ErrorText
+from qw.core.expression.functions import iso
 from qw.core.task.error_kind import CANCELLED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.join import Need
@@ -184,7 +185,11 @@ class View:
     def scope(self, names: Iterable[str], **more: Json) -> Scope:
         """What expressions may read: of the steps, those in *names* only."""
         return _Scope(
-            self, input=self.run.input, steps={name: self._seen(name) for name in names}, env=dict(self.env), **more
+            self,
+            input=self.run.input,
+            steps={name: self._seen(name) for name in names},
+            env=dict(self.env),
+            **more,
         )
 
     def run_seen(self) -> JsonObject:
@@ -229,14 +234,14 @@ def error_kind(state: StepState) -> str | None:
 
 
 class _Scope(dict[str, Json]):
-    """``run`` is made when it is asked for: it looks at every step, and few expressions read it."""
+    """``run`` and ``now`` are made when asked for: ``run`` looks at every step, and few expressions read it."""
 
     def __init__(self, view: View, **values: Json) -> None:
         super().__init__(values)
         self._view = view
 
     def __missing__(self, key: str) -> Json:
-        if key != "run":
+        if key not in ("run", "now"):
             raise KeyError(key)
-        self["run"] = self._view.run_seen()
-        return self["run"]
+        self[key] = self._view.run_seen() if key == "run" else iso(self._view.now)
+        return self[key]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qw.core.expression import Condition, Expression, ExpressionError, Template, has_expression
+from qw.core.expression.evaluation import FUNCTIONS
+from qw.core.expression.pattern import search
 from qw.core.task.payload import Json
 
 SCOPE: dict[str, Json] = {
@@ -86,6 +91,17 @@ def render(template: Json) -> Json:
         ("int('12') + int(2.9) + float('0.5')", 14.5),
         ("keys(input)[0]", "name"),
         ("1 +\n 2", 3),
+        ("'it''s' + \"it\\\"s\"", "it'sit\"s"),
+        ("'' + 'a'", "a"),
+        ("input.none ?? 'x'", "x"),
+        ("input.missing ?? input.none.deep ?? 0 ?? 'x'", 0),
+        ("input.count ?? 1 / 0", 3),
+        ("false || input.missing ?? 'x'", "x"),
+        ("input.list[7] ?? -1", -1),
+        ("default(steps.orders.result.missing, 7)", 7),
+        ("map(filter(input.list, item > 1), item * 10 + index)", [20, 31]),
+        ("map(input.list, map(input.list, item * 2))[2][0]", 2),
+        ("sort(steps.orders.result.orders, -item.id)[0].id", 8),
     ],
 )
 def test_an_expression_has_its_value(source: str, expected: Json) -> None:
@@ -174,6 +190,31 @@ def test_a_condition_holds_unless_its_value_is_empty(source: str, holds: bool) -
         ("round(2.5, 99)", "round() has no value for a number, a number"),
         ("round(2, -99999999)", "round() has no value for a number, a number"),
         ("{input.count: 1}", "the key of an object must be a string, not a number"),
+        ("input.name.x ?? 1", "cannot take 'x' of input.name, which is a string"),
+        (
+            "fromjson('{')",
+            (
+                "fromjson() has no value for a string: Expecting property name enclosed in double quotes: "
+                "line 1 column 2 (char 1)"
+            ),
+        ),
+        (
+            "match('a', '(')",
+            (
+                "match() has no value for a string, a string: '(' is not a regular expression: "
+                "missing ), unterminated subpattern at position 0"
+            ),
+        ),
+        (
+            "match('a', '(a)\\\\1')",
+            "match() has no value for a string, a string: groups that look around or back are not supported",
+        ),
+        ("sort([1, {}])", "sort() has no value for a list"),
+        ("sort(input.list, [item])", "sort() orders numbers, strings and booleans only"),
+        ("map(input.name, item)", "map() needs a list, not a string"),
+        ("format('{1}', 1)", "format() has no value for a string, a number"),
+        ("date('31.1.2026')", "date() has no value for a string"),
+        ("now()", "now() has no value here"),
     ],
 )
 def test_a_value_that_does_not_exist_is_named_with_what_there_is(source: str, message: str) -> None:
@@ -356,3 +397,97 @@ def test_a_long_key_above_many_values_costs_no_time() -> None:
 
     assert rendered == {"k" * 400_000: [1, *[1] * 200_000]}
     assert time.process_time() - before < 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("input.name === 'x'", "there is no '==='; write '=='"),
+        ("input.name !== 'x'", "there is no '!=='; write '!='"),
+        ("fromJSON('1')", "there is no fromJSON(); it is called fromjson()"),
+        ("startsWith('a', 'b')", "it is called startswith()"),
+        ("always()", "goes under finally"),
+        ("failure()", "goes under on_failure; run_if: any_failed"),
+        ("success()", "run_if says otherwise"),
+        ("input.name.upper()", "write upper(input.name)"),
+        ("needs.a.outputs.x", "steps.ID.result"),
+        ("matrix.os", "the combination is item"),
+        ("inputs.x", "write input.NAME"),
+        ("_coalesce_ || 1", "'_coalesce_' is not known"),
+        ("?? 1", "is not an expression"),
+        ("item", ""),
+    ],
+)
+def test_words_of_other_tools_are_told_with_the_right_one(source: str, message: str) -> None:
+    if not message:
+        assert Expression.parse(source).is_of_item
+        return
+    with pytest.raises(ExpressionError) as caught:
+        Expression.parse(source)
+
+    assert message in str(caught.value)
+
+
+def test_item_belongs_to_the_map_around_it() -> None:
+    assert not Expression.parse("map(input.list, item + index)").is_of_item
+    assert Expression.parse("map(item, item + 1)").is_of_item
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "map(input.many, map(input.many, map(input.many, item)))",
+        "map(input.many, len(split(input.big, 'x')))",
+        "filter(input.many, item in input.many)",
+        "replace(input.big, 'x', input.big)",
+        "format('{0}{0}{0}', input.big)",
+        "match(input.big, '(x+)+y')",
+        "match('x', 'x{1,400}{1,400}')",
+        "fromjson('[' * 9)",
+        "join(map(input.many, input.big))",
+    ],
+)
+def test_functions_make_no_more_than_they_may_and_take_no_long_time(source: str) -> None:
+    scope: dict[str, Json] = {**SCOPE, "input": {"big": "x" * 600_000, "many": list(range(5000))}}
+    before = time.process_time()
+
+    with pytest.raises(ExpressionError):
+        Expression.parse(source).value(scope)
+
+    assert time.process_time() - before < 3
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^a",
+        "b$",
+        "^a.*b$",
+        "a|b",
+        "[a-c]+d?",
+        r"\d{2,3}",
+        "(ab)*c",
+        "^$",
+        "[^a]",
+        r"\w+@\w+\.\w+",
+        "(a|ab)(c|bcd)",
+        "a{2}",
+    ],
+)
+@given(text=st.text(alphabet="abcd01@. ", max_size=12))
+def test_match_finds_what_a_regular_expression_finds(pattern: str, text: str) -> None:
+    assert search(pattern, text) is bool(re.search(pattern, text))
+
+
+DOCS = Path(__file__).parents[3] / "docs" / "workflows.md"
+EXAMPLE = re.compile(r"^\| `(\w+)\(.*?` \| .*? \| `(.+?)` → `(.+?)` \|$", re.MULTILINE)
+
+
+def test_each_function_is_documented_with_an_example_that_is_true() -> None:
+    found = EXAMPLE.findall(DOCS.read_text("utf-8"))
+
+    assert {name for name, _, _ in found} == set(FUNCTIONS)
+    for name, source, expected in found:
+        assert name in source
+        scope = {**SCOPE, "now": "2026-01-31T09:00:00Z"}
+        assert Expression.parse(source.replace("\\|", "|")).value(scope) == json.loads(expected), source
