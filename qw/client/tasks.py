@@ -20,6 +20,7 @@ from qw.store.connection import Connection
 from qw.store.tasks import LAST_ID, Filter, LogLine
 
 if TYPE_CHECKING:
+    from qw.client.stacks import TaskStack
     from qw.core.why import Reason
     from qw.store.workflows import CustomerCounts, CustomerTask
 
@@ -117,6 +118,15 @@ class Tasks(Namespace):
         raise_faults(storable_faults(by, "by"))
         async with self._db.operating() as conn:
             await checkpoints.signal(conn, id, name, payload, by=by)
+
+    async def stack(self, id: UUID) -> TaskStack:
+        """What a running task does right now, asked of its worker; of one that has ended, what was seen last.
+
+        Raise NotFound; Conflict where there is nothing to see.
+        """
+        from qw.client.stacks import stack_of
+
+        return await stack_of(self._db, id)
 
     async def types(self) -> list[str]:
         """All types that a worker has registered."""

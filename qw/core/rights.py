@@ -93,6 +93,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "schedule_fire": _CHANGE,
         "bulk": _CHANGE,
         "audit": _ADD,
+        "stack": _CHANGE,
     },
     Right.WORK: {
         "task": "insert, delete",
@@ -121,6 +122,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "queue_sample": _ALL,
         "bulk": "update (beat_at), delete",
         "audit": "insert, update (count), delete",
+        "stack": _ALL,
         "outbox": _ALL,
         "wanted": _ALL,
         "relay": _ALL,
@@ -163,8 +165,8 @@ VERBS: Mapping[str, Right | None] = {
     ),
     **dict.fromkeys(
         (
-            "run", "apply", "task retry", "task cancel", "task compensate", "task requeue", "task signal",
-            "task edit", "task move",
+            "run", "apply", "task stack", "task retry", "task cancel", "task compensate", "task requeue",
+            "task signal", "task edit", "task move",
             "workflow signal", "workflow approve", "workflow reject", "workflow retry", "workflow cancel",
             "schedule add", "schedule pause", "schedule resume", "schedule trigger", "schedule backfill",
             "schedule remove", "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",

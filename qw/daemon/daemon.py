@@ -50,6 +50,7 @@ from qw.services.execution.in_flight import ClaimState, HandlerSlots, InFlight, 
 from qw.services.execution.lanes import Lanes
 from qw.services.execution.outcomes import Outcomes
 from qw.services.execution.records import captured, tag_all
+from qw.services.execution.stacks import Stacks
 from qw.services.execution.task_log import TaskLog
 from qw.services.execution.worker import Worker, WorkerDeps
 from qw.services.liveness.clock_watch import ClockWatch
@@ -337,10 +338,11 @@ class Daemon:
             keys=settings.idempotency_retention,
             events=log_age(settings) or KEPT,
         )
+        stacks = Stacks(chores, self._holdings, self.identity)
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._resumer,
             self._admitter, rescuer, self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log,
-            measures,
+            measures, stacks,
             ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
         ]  # fmt: skip
@@ -366,7 +368,9 @@ class Daemon:
             self._keep(service.name, partial(keep_running, service, troubles))
         self._keep("liveness", self._liveness.watch_loop)
         if direct is not None:
-            self._listener = Listener(direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set)
+            self._listener = Listener(
+                direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set, asked=stacks.bell.set
+            )
             self._keep("listener", self._listener.run)
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -19,15 +19,25 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """``heard`` is called for lanes that got tasks, ``look`` when anything may have been missed or polling is due."""
+    """``heard`` is called for lanes that got tasks, ``look`` when anything may have been missed or polling is due.
+
+    ``asked`` when somebody asks what a task of this worker does.
+    """
 
     def __init__(
-        self, url: str, *, identity: Callable[[], int], heard: Callable[[list[Lane]], None], look: Callable[[], None]
+        self,
+        url: str,
+        *,
+        identity: Callable[[], int],
+        heard: Callable[[list[Lane]], None],
+        look: Callable[[], None],
+        asked: Callable[[], None],
     ) -> None:
         self._url = url
         self._identity = identity
         self._heard = heard
         self._look = look
+        self._asked = asked
         self._line: asyncio.Timeout | None = None
         self.listening = asyncio.Event()
 
@@ -62,5 +72,8 @@ class Listener:
             case Channel.LISTENING:
                 self.listening.set()
                 self._look()
+            case Channel.STACK:
+                if payload == str(self._identity()):
+                    self._asked()
             case Channel.CANCEL | Channel.WAKEUP:
                 self._look()

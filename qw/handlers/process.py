@@ -33,7 +33,11 @@ class ProcessDied(Failure):
 
 
 async def run_in_process(
-    function: Callable[..., Any], kwargs: Mapping[str, Any], *, timeout: timedelta | None = None
+    function: Callable[..., Any],
+    kwargs: Mapping[str, Any],
+    task_id: str | None = None,
+    *,
+    timeout: timedelta | None = None,
 ) -> Json:
     """What *function*, called with *kwargs* in a process of its own, returns, as JSON.
 
@@ -43,7 +47,8 @@ async def run_in_process(
     with tempfile.TemporaryDirectory(prefix="qw-process-") as private, _request(function, kwargs) as request:
         answer = Path(private, "answer.json")
         argv = (sys.executable, "-I", _RUNNER, str(answer))
-        program = Program(executable=sys.executable, argv=argv, env=os.environ, cwd=_directory())
+        marked = {**os.environ, "QW_TASK_ID": task_id} if task_id else os.environ  # so that it can be found
+        program = Program(executable=sys.executable, argv=argv, env=marked, cwd=_directory())
         async with (
             asyncio.timeout(timeout.total_seconds() if timeout else None),
             started(program, stdin=request, capture=False) as (child, _),

@@ -66,8 +66,7 @@ select c.relname::text, greatest(c.reltuples, 0)::bigint, pg_total_relation_size
 -- name: database
 select current_setting('server_version'), pg_database_size(current_database()), current_setting('max_connections')::integer,
        coalesce((select extract(epoch from max(statement_timestamp() - xact_start))::float8 from pg_stat_activity
-                  where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()), 0),
-       (select name from qw.migration order by name desc limit 1)
+                  where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()), 0)
 
 -- name: connections
 select coalesce(nullif(application_name, ''), 'other'), count(*)::integer from pg_stat_activity

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from qw import sql
 from qw.core.task.payload import JsonObject
+from qw.store import migrations
 from qw.store.connection import Connection, query
 
 _SQL = sql.statements("detail")
@@ -119,13 +120,13 @@ async def holders(conn: Connection, queue: str, *, limit: int = 100) -> list[Hol
 async def database(conn: Connection) -> DatabaseFacts:
     row = await (await query(conn, _SQL["database"])).fetchone()
     assert row is not None
-    version, size, most, seconds, migration = row
+    version, size, most, seconds = row
     return DatabaseFacts(
         version=version,
         bytes=size,
         max_connections=most,
         transaction_seconds=seconds,
-        migration=migration,
+        migration=await migrations.newest(conn),
         tables=[Table(*row) for row in await (await query(conn, _SQL["tables"])).fetchall()],
         connections=dict(await (await query(conn, _SQL["connections"])).fetchall()),
     )

@@ -13,6 +13,7 @@ class Channel(StrEnum):
     READY = "qw_ready"  # payload: queue, space, priority
     CANCEL = "qw_cancel"
     WAKEUP = "qw_wakeup"  # a task was signalled
+    STACK = "qw_stack"  # somebody asks what a task does; payload: the worker
     LISTENING = "listening"  # said once, when the connection listens
 
 

@@ -70,6 +70,12 @@ async def migrate(url: str) -> list[Migration]:
             raise Denied(str(error), remedy=await _remedy(conn)) from error
 
 
+async def newest(conn: Connection) -> str | None:
+    """The name of the migration that was applied last."""
+    row = await (await conn.execute("select name from qw.migration order by version desc limit 1")).fetchone()
+    return row[0] if row else None
+
+
 def missing(status: Sequence[Migration]) -> list[Migration]:
     return [migration for migration in status if migration.applied_at is None]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +210,27 @@ def test_webhooks_are_listed_and_a_delivery_that_is_none_is_not_replayed(site: L
 
     assert site.get("/api/webhooks") == {"webhooks": [], "deliveries": []}
     assert site.api.post(f"/api/webhooks/deliveries/{id}/replay").status_code == 404
+
+
+def test_a_running_task_says_within_a_second_what_it_does(site: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        id = site.task("http_request", {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/"}, timeout="60s")
+        until(lambda: site.get(f"/api/task/{id}")["status"] == "processing")
+        accepted, _ = silent.accept()
+
+        began = time.monotonic()
+        seen = site.get(f"/api/task/{id}/stack")
+        took = time.monotonic() - began
+        site.post(f"/api/task/{id}/cancel?running=true")
+        site.final(id)
+        later = site.get(f"/api/task/{id}/stack")
+
+    accepted.close()
+    assert (seen["kind"], seen["isLive"], later["isLive"]) == ("coroutine", True, False)
+    assert seen["frames"]
+    assert seen["text"] == later["text"]
+    assert took < 1.5
+
+
+def test_a_task_that_does_not_run_has_no_stack(site: Live) -> None:
+    assert site.api.get(f"/api/task/{site.task(delay='1h')}/stack").status_code == 409

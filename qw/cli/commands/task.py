@@ -28,7 +28,7 @@ from qw.cli.options.selection import (
     find_tasks,
     unknown,
 )
-from qw.cli.output.records import Output, OutputFormat, Quiet, say
+from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_record
 from qw.cli.output.text import counted
 from qw.cli.output.watch import Watch, rows_that_fit, show_or_watch
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from qw.cli.output.lists import Listed
     from qw.client import Client
+    from qw.client.stacks import TaskStack
 
 app = verbs("List, inspect, change, retry and cancel tasks.")
 add_edit_verbs(app)
@@ -275,6 +276,30 @@ def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
     from qw.cli.session import with_client
 
     with_client(lambda client: show_why(client, id, output))
+
+
+@app.command("stack", cls=Verb, epilog="Example: qw task stack $(qw enqueue noop) || true")
+def stack(id: Id, output: Output = OutputFormat.TABLE) -> None:
+    """Show what a running task does right now: the stack of its coroutine or thread, or its processes.
+
+    Of a task that has ended: what was seen last.
+    """
+    from qw.cli.session import with_client
+
+    found = with_client(lambda client: _stack(client, id))
+    if output is not OutputFormat.TABLE:
+        show_record(record(found), output)
+        return
+    from qw.cli.output.text import ago, printable_lines
+    from qw.client.stacks import stack_text
+
+    seen = "now" if found.is_live else ago(found.at)
+    print(f"{found.seen['kind']}, as of {seen}")
+    print(printable_lines(stack_text(found.seen)))
+
+
+async def _stack(client: Client, id: str) -> TaskStack:
+    return await client.tasks.stack(await client.tasks.resolve(id))
 
 
 def _change(wanted: BulkAction, ctx: typer.Context) -> None:

@@ -108,7 +108,7 @@ async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
     if handler.kind is HandlerKind.PROCESS:
         from qw.handlers.process import run_in_process
 
-        return await run_in_process(handler.function, handler.arguments(context))
+        return await run_in_process(handler.function, handler.arguments(context), str(holding.claim.id))
     arguments = handler.arguments(BlockingContext(context, asyncio.get_running_loop()))
     result = await _in_thread(handler.function, arguments, holding)
     return await _awaited(result, holding)
@@ -132,7 +132,7 @@ async def _awaited(result: object, holding: ClaimInFlight) -> object:
 
 async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
     """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
-    done = start_thread(f"qw {holding.claim.type}", lambda: function(**arguments))
+    done = start_thread(f"qw {holding.claim.type} {holding.claim.id}", lambda: function(**arguments))
     while True:
         try:
             return returned(await asyncio.shield(done))

@@ -18,7 +18,7 @@ from qw.clock import clock
 from qw.core.schedule import FIRES_KEPT
 from qw.core.task import Status
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, audit, bulk, events, fires, history, queues, runs, tasks, workers
+from qw.store import applied, audit, bulk, events, fires, history, queues, runs, stacks, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection, bounded, measure_clock
 
 FOLD_SECONDS = 10.0
@@ -98,6 +98,7 @@ class Pruner:
                 await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
                 await self._one(conn, lambda: history.prune(conn, more=more, limit=batch)),
                 await self._one(conn, lambda: bulk.prune(conn, age=unhappy, limit=batch)),
+                await self._one(conn, lambda: stacks.prune(conn, limit=batch)),
                 await self._one(conn, lambda: audit.prune(conn, age=AUDIT_KEPT + more, limit=batch)),
                 await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
             ]

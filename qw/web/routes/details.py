@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from qw.client.details import LAST_EVENT, RunHistory, TaskHistory
+from qw.client.stacks import stack_text
 from qw.config import Role
 from qw.core.errors import NotFound
 from qw.core.event.webhook import HEADER, QUEUE
@@ -97,6 +98,31 @@ class TaskTimeline(TypedDict):
     parentId: Id | None
     children: list[RelatedTask]
     command: str
+
+
+class FrameEntity(TypedDict):
+    file: str
+    line: int
+    function: str
+    code: str
+
+
+class ProcessEntity(TypedDict):
+    pid: int
+    parent: int
+    command: str
+    cpuPercent: float
+    memoryBytes: int
+
+
+class StackEntity(TypedDict):
+    at: Stamp
+    ageSeconds: float
+    isLive: bool
+    kind: Literal["coroutine", "thread", "process", "command"]
+    frames: list[FrameEntity]
+    processes: list[ProcessEntity]
+    text: str
 
 
 class ItemCounts(TypedDict):
@@ -267,6 +293,23 @@ async def task_timeline(call: Request[None, None]) -> TaskTimeline:
         "children": [{"id": str(m.task_id), "type": m.type, "status": Status(m.status)} for m in found.made],
         "command": f"qw task show {task.id}",
     }
+
+
+async def stack(call: Request[None, None]) -> StackEntity:
+    """Get what a running task does right now, asked of its worker: the stack of its coroutine or thread, innermost
+    last, or the processes of its command. Of a task that has ended: what was seen last."""
+    found = await call.client.tasks.stack((await the_task(call, call.id())).id)
+    seen: Any = found.seen
+    entity: StackEntity = {
+        "at": stamp(found.at),
+        "ageSeconds": found.age,
+        "isLive": found.is_live,
+        "kind": seen["kind"],
+        "frames": seen["frames"],
+        "processes": seen["processes"],
+        "text": stack_text(seen),
+    }
+    return entity
 
 
 async def edit(call: Request[PayloadForm, None]) -> MessageAnswer:
@@ -590,6 +633,8 @@ def _checks(facts: DatabaseFacts, newest: str) -> list[CheckEntity]:
 ROUTES = (
     get("/api/task/{id}/timeline", task_timeline, TaskTimeline, errors=(404,)),
     get("/api/tasks/{id}/timeline", task_timeline, TaskTimeline, errors=(404,)),
+    get("/api/task/{id}/stack", stack, StackEntity, role=Role.OPERATOR, errors=(404, 409)),
+    get("/api/tasks/{id}/stack", stack, StackEntity, role=Role.OPERATOR, errors=(404, 409)),
     put("/api/task/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
     put("/api/tasks/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
     get("/api/types", types, Types),

@@ -1,0 +1,70 @@
+"""What a running task does right now, asked of its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from qw.client.connections import Connections
+from qw.core.errors import Conflict, NotFound
+from qw.core.task.payload import JsonObject
+from qw.store import stacks, tasks
+
+LONGEST_SECONDS = 3.0  # for the worker to answer
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStack:
+    """``seen``: kind (coroutine, thread, process, command), frames with the innermost last, processes. ``is_live``: it
+    was asked for now; else it is what was seen last, ``age`` seconds ago."""
+
+    at: datetime
+    age: float
+    is_live: bool
+    seen: JsonObject
+
+
+async def stack_of(db: Connections, id: UUID) -> TaskStack:
+    """Raise NotFound; Conflict for a task that does not run and of which nothing was seen."""
+    async with db.connection() as conn:
+        found = await tasks.get(conn, [id])
+        if not found:
+            raise NotFound(f"task {id} does not exist")
+        is_asked = await stacks.ask(conn, id) if not found[0].status.is_final else False
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while True:
+        async with db.connection() as conn:
+            known = await stacks.find(conn, id)
+        is_over = not is_asked or known is None or not known.is_asked
+        if is_over or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+    if known is None or known.at is None or known.age is None or known.answer is None:
+        why = "its worker did not answer" if is_asked and not is_over else "only running tasks have a stack"
+        raise Conflict(f"task {id} is {found[0].status}; {why}")
+    is_live = is_asked and is_over and known.age < LONGEST_SECONDS
+    return TaskStack(at=known.at, age=known.age, is_live=is_live, seen=known.answer)
+
+
+def stack_text(seen: JsonObject) -> str:
+    """As Python prints a stack; of processes a line each."""
+    frames, processes = seen.get("frames"), seen.get("processes")
+    lines = [
+        f'  File "{each["file"]}", line {each["line"]}, in {each["function"]}\n    {each["code"]}'
+        for each in (frames if isinstance(frames, list) else [])
+        if isinstance(each, dict)
+    ]
+    lines += [
+        f"{each['pid']:>8} {each['cpuPercent']:>6} % {_mebibytes(each['memoryBytes'])} MiB  {each['command']}"
+        for each in (processes if isinstance(processes, list) else [])
+        if isinstance(each, dict)
+    ]
+    return "\n".join(lines)
+
+
+def _mebibytes(size: object) -> str:
+    return f"{size / 1024**2:>8,.1f}" if isinstance(size, int) else ""

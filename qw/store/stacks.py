@@ -1,0 +1,49 @@
+"""What running tasks do: ask, answer, read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from qw import sql
+from qw.core.task.payload import JsonObject
+from qw.store.connection import Connection, query, to_json
+
+_SQL = sql.statements("stack")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackAnswer:
+    """What a worker saw. ``age``: seconds since. ``is_asked``: another look is under way."""
+
+    at: datetime | None
+    age: float | None
+    answer: JsonObject | None
+    is_asked: bool
+
+
+async def ask(conn: Connection, id: UUID) -> bool:
+    """Ask the worker of a running task. False: it does not run."""
+    return await (await query(conn, _SQL["ask"], {"id": id})).fetchone() is not None
+
+
+async def asked(conn: Connection, worker: int) -> list[UUID]:
+    """The tasks that somebody asks this worker about."""
+    return [row[0] for row in await (await query(conn, _SQL["asked"], {"worker": worker})).fetchall()]
+
+
+async def answer(conn: Connection, id: UUID, found: JsonObject | None) -> None:
+    """None: the task has ended, and what was seen before stays."""
+    await query(conn, _SQL["answer"], {"id": id, "answer": to_json(found)})
+
+
+async def find(conn: Connection, id: UUID) -> StackAnswer | None:
+    row = await (await query(conn, _SQL["find"], {"id": id})).fetchone()
+    return StackAnswer(at=row[0], age=row[1], answer=row[2], is_asked=row[3]) if row else None
+
+
+async def prune(conn: Connection, *, limit: int) -> int:
+    """Forget those of tasks that are gone."""
+    row = await (await query(conn, _SQL["prune"], {"limit": limit})).fetchone()
+    return row[0] if row else 0
