@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.client.runs import InspectedRun, Runs
 from qw.core.errors import Conflict, NotFound
-from qw.core.task.payload import JsonObject, raise_faults, storable_faults
+from qw.core.task.payload import JsonObject
 from qw.core.workflow.repair import to_redo
 from qw.engine.run_snapshot import state_of
 from qw.store import applied, details, events, migrations, runs, tasks
@@ -84,18 +83,6 @@ class Details(Namespace):
         except Conflict as conflict:
             raise Conflict(f"run {id}: {conflict}") from None
         return sorted(again.steps), [state.step_id for state in states if state.step_id not in again.steps]
-
-    @audited("task edit")
-    async def edit(self, id: UUID, payload: JsonObject) -> None:
-        """Give a waiting task another payload. Raise NotFound, Conflict when it does not wait, Invalid."""
-        raise_faults(storable_faults(payload, "payload"))
-        async with self._db.operating() as conn:
-            if await details.edit(conn, id, payload):
-                return
-            found = await tasks.get(conn, [id])
-        if not found:
-            raise NotFound(f"task {id} does not exist")
-        raise Conflict(f"task {id} is {found[0].status}; only waiting tasks can be edited")
 
     async def types(self) -> list[TaskType]:
         """The types that workers have registered, in name order."""

@@ -109,6 +109,7 @@ class Tasks(Namespace):
             await _the_task(conn, id)
             return await checkpoints.of_task(conn, id)
 
+    @audited("task signal")
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
         """Send a signal to a task, for `Context.wait_signal`. It is kept until the handler waits for it.
 
@@ -155,6 +156,7 @@ class Tasks(Namespace):
         """Retry failed, cancelled and retrying tasks now, with a new retry budget. Return the outcome by id."""
         return await self._in_batches(ids, tasks.retry)
 
+    @audited("task edit")
     async def edit(
         self,
         id: UUID,

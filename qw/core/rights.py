@@ -60,7 +60,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
     Right.ENQUEUE: {},
     Right.READ: {},
     Right.OPERATE: {
-        "task": "insert, update (payload)",
+        "task": _ADD,
         "ready": _ALL,
         "scheduled": _ALL,
         "held": _ALL,

@@ -20,20 +20,6 @@ select k.task_id, t.type, case when f.status is not null then f.status when r.ta
   left join qw.running r on r.task_id = t.id
  order by k.task_id
 
--- name: edit
--- Give a waiting task another payload. No row: it does not wait. Its place is locked: nobody claims it meanwhile.
-with place as (
-  select task_id from qw.ready where task_id = %(id)s::uuid for update
-), later as (
-  select task_id from qw.scheduled where task_id = %(id)s::uuid for update
-), held as (
-  select task_id from qw.held where task_id = %(id)s::uuid for update
-)
-update qw.task t set payload = %(payload)s::jsonb
- where t.id = %(id)s::uuid
-   and (exists (select 1 from place) or exists (select 1 from later) or exists (select 1 from held))
-returning t.id
-
 -- name: types
 select name, schema, max_retries, extract(epoch from timeout)::float8 from qw.type order by name
 

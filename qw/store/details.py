@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from qw import sql
 from qw.core.task.payload import JsonObject
 from qw.store import migrations
@@ -87,12 +85,6 @@ async def hosts(conn: Connection, workers: Sequence[int]) -> dict[int, str]:
 
 async def made_of(conn: Connection, id: UUID) -> list[MadeTask]:
     return [MadeTask(*row) for row in await (await query(conn, _SQL["made_of"], {"id": id})).fetchall()]
-
-
-async def edit(conn: Connection, id: UUID, payload: JsonObject) -> bool:
-    """Give a waiting task another payload. False: it does not wait."""
-    row = await (await query(conn, _SQL["edit"], {"id": id, "payload": Jsonb(payload)})).fetchone()
-    return row is not None
 
 
 async def types(conn: Connection) -> list[TaskType]:

@@ -52,7 +52,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     }),
     ({Right.WORK}, {*changes("claim"), *changes("worker"), *changes("event"), *changes("measure"), *changes("type")}),
     ({Right.WORK}, {*changes("history"), "bulk.prune", "audit.prune", "stack.prune"}),
-    ({Right.OPERATE}, {"bulk.start", "bulk.progress", "bulk.finish", "bulk.stop", "detail.edit"}),
+    ({Right.OPERATE}, {"bulk.start", "bulk.progress", "bulk.finish", "bulk.stop"}),
     (STEERS, {"audit.add", "stack.ask", "stack.answer"}),
     ({Right.WORK}, {"task.write_logs", "task.write_progress", "task.fold_tally"}),
     ({Right.WORK}, {"checkpoint.keep", "checkpoint.begin_wait", "checkpoint.resume"}),

@@ -316,7 +316,7 @@ async def edit(call: Request[PayloadForm, None]) -> MessageAnswer:
     """Replace the payload of a waiting task."""
     task = await the_task(call, call.id())
     check_payload(call, task.type, call.body.payload)
-    await call.client.details.edit(task.id, call.body.payload)
+    await call.client.tasks.edit(task.id, payload=call.body.payload)
     return {"message": "Payload replaced"}
 
 
