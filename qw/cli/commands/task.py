@@ -170,7 +170,7 @@ def cancel(
 @app.command(
     "signal",
     cls=Verb,
-    epilog="Example: qw task list --type order --status suspended --quiet | xargs -r -I ID qw task signal ID paid",
+    epilog="Example: qw task list --type order --status pending --quiet | xargs -r -I ID qw task signal ID paid",
 )
 def signal(
     id: Id,
