@@ -17,14 +17,22 @@ _OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)")
 
 
 def on_config(config: Any) -> Any:
-    """Add the pages of ``docs/workflows`` below their manual."""
-    manuals = next(entry["Manuals"] for entry in config["nav"] if "Manuals" in entry)
-    workflows = next(entry["Workflows"] for entry in manuals if "Workflows" in entry)
-    for page in sorted((ROOT / "docs" / "workflows").glob("*.md")):
-        name = f"workflows/{page.name}"
-        if name not in workflows:
-            workflows.append(name)
+    """Add the pages that the menu does not name: below their manual, or to the guides."""
+    entries = {title: entry for one in config["nav"] for title, entry in one.items()}
+    workflows = next(entry["Workflows"] for entry in entries["Manuals"] if "Workflows" in entry)
+    named = set(_pages(config["nav"]))
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        page = path.relative_to(ROOT / "docs").as_posix()
+        if page not in named and not page.startswith("decisions/"):
+            (workflows if page.startswith("workflows/") else entries["Guides"]).append(page)
     return config
+
+
+def _pages(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+    for one in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+        yield from _pages(one)
 
 
 def on_files(files: Files, config: Any) -> Files:
