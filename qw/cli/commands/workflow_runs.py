@@ -11,7 +11,7 @@ import typer
 
 from qw.cli.command import Verb
 from qw.cli.options.completions import run_ids, runs_or_workflows
-from qw.cli.output.records import say
+from qw.cli.output.records import Output, OutputFormat, say, show_record
 from qw.core.errors import Invalid, NotFound
 from qw.core.workflow.picture import PictureForm, drawn
 from qw.core.workflow.run import RunStatus
@@ -32,6 +32,9 @@ _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Comment to reco
 _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waiting approval.")
 
 
+_PLAN_EXAMPLE = "Example: qw workflow plan workflows.yaml invoice --input @in.json --assume create_pdf=failed"
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add these verbs to *app*."""
     app.command("graph", cls=Verb, epilog="Example: qw workflow graph invoice --format mermaid")(graph)
@@ -45,6 +48,7 @@ def add_verbs(app: typer.Typer) -> None:
     for verb, (status, words) in verbs.items():
         example = f"Example: qw workflow runs --workflow order --status {status} --quiet | xargs -r {words}"
         app.command(verb.__name__.replace("_", "-"), cls=Verb, epilog=example)(verb)
+    app.command("plan", cls=Verb, epilog=_PLAN_EXAMPLE)(plan)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
 
 
@@ -64,6 +68,42 @@ def graph(
     """Draw a workflow, or a run with the status of its steps."""
     workflow, statuses = _of_file(file, id) if file else _of_database(id)
     print(drawn(workflow, statuses, format))
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Definition file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Workflow name.")],
+    input: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE|-", help="Input of the workflow: a JSON object.")
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP=OUTCOME",
+            help="What a step comes to: completed, failed, failed:KIND, cancelled, or its result as JSON. Repeatable. "
+            "Default: completed, with the result null.",
+        ),
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Print which steps of a workflow would run, in which order and why. Nothing is run; needs no database."""
+    from qw.cli.options.values import json_object
+    from qw.core.workflow.rehearsal import parse_assumption, rehearse
+
+    workflow, _ = _of_file(file, name)
+    assumed = dict(parse_assumption(word) for word in assume or [])
+    found = rehearse(workflow, json_object(input, "--input"), assumed)
+    ended = found.ended
+    if output is not OutputFormat.TABLE:
+        show_record(
+            {"steps": found.entries, "status": ended.status if ended else None, "error": ended and ended.error}, output
+        )
+        return
+    width = max((len(entry.step) for entry in found.entries), default=0)
+    for entry in found.entries:
+        print(f"{entry.step:<{width}}  {entry.status:<9}  {entry.why}".rstrip())
+    said = f"{ended.status} ({ended.detail})" if ended and ended.detail else ended.status if ended else "does not end"
+    print(f"run: {said}" + (f": {ended.error}" if ended and ended.error else ""))
 
 
 def _of_file(file: Path, name: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
