@@ -84,7 +84,7 @@ function optionsFor({ uPlot, series, kind, format, height, width, setAt, onRange
     width,
     height,
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     cursor: { y: false, points: { show: kind === "lines", size: 6 }, drag: { x: Boolean(onRange), y: false, setScale: false } },
     scales: {
       x: { range: (u, min, max) => (kind === "bars" ? aroundBars(u.data[0], min, max) : [min, max]) },

@@ -1,0 +1,134 @@
+"""What people do on the dashboard, to its effect in the database; and who may."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.ui.work import Shop
+from tests.web.live import Live, until
+
+Visit = Callable[..., Any]
+
+
+def test_a_queue_is_paused_and_resumed(shop: Shop, visit: Visit) -> None:
+    shop.task("noop", queue="mail", delay="1h")
+
+    def paused() -> bool:
+        return any(each["pausedAt"] for each in shop.get("/api/queues")["queues"] if each["name"] == "mail")
+
+    opened = visit(shop, "ui/queues")
+    opened.press("Actions for mail")
+    opened.press("Pause", within=".menu")
+    opened.see("will wait", within="dialog")
+    opened.press("Pause", within="dialog")
+    until(paused)
+    opened.press("Actions for mail")
+    opened.press("Resume", within=".menu")
+
+    until(lambda: not paused())
+
+
+def test_limits_are_set(shop: Shop, visit: Visit) -> None:
+    shop.task("noop", queue="limited", delay="1h")
+    opened = visit(shop, "ui/queues")
+
+    opened.press("Actions for limited")
+    opened.press("Set limits", within=".menu")
+    opened.page.get_by_label("Running at once", exact=False).first.fill("3")
+    opened.press("Set limits", within="dialog")
+    opened.see("Limits of limited set")
+
+    queue = next(each for each in shop.get("/api/queues")["queues"] if each["name"] == "limited")
+    assert queue["limits"]["concurrency"] == 3
+
+
+def test_a_run_is_started_by_the_form_of_its_inputs_and_approved(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, f"ui/workflows/{shop.workflow_id('order')}")
+    opened.press("Start a run")
+    opened.page.get_by_label("customerId").fill("ann")
+
+    opened.press("Start the run")
+    opened.page.wait_for_url(re.compile(r"/ui/runs/[0-9a-f-]{36}$"))
+    id = opened.page.url.rsplit("/", 1)[1]
+    opened.press("Approve")
+    opened.page.get_by_label("Note").fill("ship it")
+    opened.press("Approve", within="dialog")
+
+    until(lambda: shop.get(f"/api/runs/{id}")["status"], lambda status: status == "completed")
+    assert shop.get(f"/api/runs/{id}")["input"]["customerId"] == "ann"
+
+
+def test_a_run_is_cancelled(shop: Shop, visit: Visit) -> None:
+    id = shop.start("order", customerId="zoe")
+    opened = visit(shop, f"ui/runs/{id}")
+
+    opened.press("Cancel")
+    opened.press("Cancel the run")
+
+    until(lambda: shop.get(f"/api/runs/{id}")["status"], lambda status: status == "cancelled")
+
+
+def signed_in(visit: Visit, server: Live, secret: str, path: str) -> Any:
+    opened = visit(server, path, allow=(401,))
+    opened.page.get_by_label("Access token").fill(secret)
+    opened.press("Sign in")
+    opened.page.wait_for_selector(".sidebar")
+    return opened
+
+
+def test_a_wrong_token_is_told_and_a_right_one_lets_in(guarded: Live, visit: Visit) -> None:
+    opened = visit(guarded, "ui/queues", allow=(401,))
+    opened.page.get_by_label("Access token").fill("wrong")
+    opened.press("Sign in")
+    opened.page.locator("[role=alert]").wait_for()
+    assert opened.axe() == []
+
+    opened.page.get_by_label("Access token").fill("operator-secret-16")
+    opened.press("Sign in")
+    opened.see("otto · operator")
+    opened.page.reload()
+    opened.see("otto · operator")
+    opened.press("Sign out")
+
+    opened.page.get_by_label("Access token").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("secret", "verbs"),
+    [
+        ("viewer-secret-16", set()),
+        ("operator-secret-16", {"Pause"}),
+        ("admin-secret-1616", {"Pause", "Set limits", "Purge"}),
+    ],
+)
+def test_what_one_may_not_do_is_not_there(guarded: Live, visit: Visit, secret: str, verbs: set[str]) -> None:
+    headers = {"Authorization": "Bearer admin-secret-1616"}
+    guarded.api.post("/api/task", json={"type": "noop", "payload": {}, "queue": "mail"}, headers=headers)
+    opened = signed_in(visit, guarded, secret, "ui/queues")
+    opened.see("mail", within="tbody")
+
+    menu = opened.page.get_by_role("button", name="Actions for mail")
+    shown = set()
+    if menu.count():
+        menu.click()
+        shown = set(opened.page.locator(".menu li").all_inner_texts())
+
+    assert {text.strip() for text in shown} == verbs
+
+
+def test_an_operator_acts_with_the_cookie_and_the_csrf_header(guarded: Live, visit: Visit) -> None:
+    headers = {"Authorization": "Bearer admin-secret-1616"}
+    guarded.api.post("/api/task", json={"type": "noop", "payload": {}, "queue": "acted"}, headers=headers)
+    opened = signed_in(visit, guarded, "operator-secret-16", "ui/queues")
+
+    opened.press("Actions for acted")
+    opened.press("Pause", within=".menu")
+    opened.press("Pause", within="dialog")
+    opened.see("Queue acted paused")
+
+    queues = guarded.api.get("/api/queues", headers=headers).json()["queues"]
+    assert [each["pausedBy"] for each in queues if each["name"] == "acted"] == ["otto"]

@@ -1,0 +1,123 @@
+"""Every screen, in a real browser: it opens without a fault, fits its window, and can be used by everybody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.ui.work import Shop
+
+Visit = Callable[..., Any]
+
+SCREENS: dict[str, Callable[[Shop], str]] = {
+    "overview": lambda shop: "",
+    "tasks": lambda shop: "ui/tasks",
+    "failed tasks": lambda shop: "ui/tasks?q=status:failed",
+    "runs": lambda shop: "ui/runs",
+    "run": lambda shop: f"ui/runs/{shop.approval}?step=charge",
+    "timeline of a run": lambda shop: f"ui/runs/{shop.undone}?view=timeline",
+    "workflows": lambda shop: "ui/workflows",
+    "workflow": lambda shop: f"ui/workflows/{shop.workflow_id('order')}",
+    "queues": lambda shop: "ui/queues",
+    "workers": lambda shop: "ui/workers",
+    "no such page": lambda shop: "ui/nothing",
+}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_screen_opens_without_a_fault_and_fits_every_window(shop: Shop, visit: Visit, screen: str) -> None:
+    opened = visit(shop, SCREENS[screen](shop))
+    opened.settled()
+
+    assert opened.overflow() <= 0
+    assert opened.axe() == []
+    opened.narrow_and_dark()
+    assert opened.overflow() <= 0
+    assert opened.axe() == []
+
+
+@pytest.mark.parametrize("path", ["ui/tasks/01890000-0000-7000-8000-000000000000", "ui/tasks/42", "ui/runs/42"])
+def test_an_id_that_does_not_exist_is_a_page(shop: Shop, visit: Visit, path: str) -> None:
+    opened = visit(shop, path, allow=(400, 404))
+
+    opened.see("There is no")
+
+
+def test_the_first_page_is_small_and_soon_usable(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, "")
+    opened.settled()
+
+    sizes = opened.page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.includes('/ui/')).map(e => e.encodedBodySize)"
+    )
+
+    assert 0 < sum(sizes) <= 150_000
+
+
+def test_the_keys_lead_around(shop: Shop, visit: Visit) -> None:
+    assert shop.failed
+    opened = visit(shop, "")
+    opened.settled()
+    keyboard = opened.page.keyboard
+
+    keyboard.press("g")
+    keyboard.press("t")
+    opened.page.wait_for_url(re.compile("/ui/tasks$"))
+    opened.page.wait_for_selector("tbody tr")
+    keyboard.press("/")
+    assert opened.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Search tasks"
+    keyboard.type("status:failed")
+    keyboard.press("Enter")
+    opened.page.wait_for_url(re.compile(r"q=status%3Afailed"))
+    opened.see("failed", within="tbody")
+    opened.page.evaluate("document.activeElement.blur()")
+    keyboard.press("j")
+    assert opened.page.locator("tr.current").count() == 1
+    keyboard.press("?")
+    opened.see("Next row", within="dialog")
+
+
+def test_the_pause_also_stops_the_refresh_on_focus(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, "ui/queues")
+    opened.settled()
+    opened.press("Pause live updates")
+    opened.see("Paused")
+    asked: list[str] = []
+    opened.page.on("request", lambda request: asked.append(request.url))
+
+    opened.page.evaluate(
+        "document.dispatchEvent(new Event('visibilitychange')); window.dispatchEvent(new Event('focus'))"
+    )
+    shop.task("noop")
+    opened.page.wait_for_timeout(1500)
+
+    assert asked == []
+
+
+def test_rows_stay_where_they_are_until_new_ones_are_asked_for(shop: Shop, visit: Visit) -> None:
+    first = shop.task("noop", queue="still")
+    shop.final(first)
+    opened = visit(shop, "ui/tasks?q=queue:still")
+    opened.page.wait_for_selector("tbody tr")
+
+    second = shop.task("noop", queue="still")
+    opened.see("1 new task")
+    assert opened.page.locator(f'tr[data-row="{second}"]').count() == 0
+    opened.see("1 new task").click()
+
+    opened.page.wait_for_selector(f'tr[data-row="{second}"]')
+
+
+def test_a_theme_that_was_chosen_is_kept(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, "ui/queues")
+    opened.settled()
+    opened.press("Theme: system")
+    opened.press("Theme: light")
+
+    opened.page.reload()
+    opened.settled()
+
+    assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"

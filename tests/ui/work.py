@@ -1,0 +1,63 @@
+"""What is done in the shop before the dashboard is looked at."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from tests.web.live import Live, until
+
+
+class Shop(Live):
+    """A server with a daemon; each property is work of one kind, done once."""
+
+    def __init__(self, started: Live) -> None:
+        self.port, self.base, self.api = started.port, started.base, started.api
+
+    def workflow_id(self, name: str) -> str:
+        return next(str(each["id"]) for each in self.get("/api/workflows")["workflows"] if each["name"] == name)
+
+    def start(self, workflow: str, **input: object) -> str:
+        """The id of a new run."""
+        return str(self.post(f"/api/workflows/{self.workflow_id(workflow)}/start", {"input": input})["runId"])
+
+    @cached_property
+    def failed(self) -> str:
+        """A task that failed for good."""
+        id = self.task("charge_card", {"customerId": "zoe", "amount": 99, "decline": True}, queue="payments")
+        assert self.final(id)["status"] == "failed"
+        return id
+
+    @cached_property
+    def synced(self) -> str:
+        """A completed task with a log in colours, and markup in it."""
+        id = self.task("sync_crm", {"pages": 8, "pause": 0}, queue="crm")
+        assert self.final(id)["status"] == "completed"
+        return id
+
+    @cached_property
+    def charged(self) -> str:
+        """A completed task with numbers that no double holds."""
+        id = self.task("charge_card", {"customerId": "<b>zoe</b>", "amount": 1, "big": 9007199254740993})
+        assert self.final(id)["status"] == "completed"
+        return id
+
+    @cached_property
+    def running(self) -> str:
+        """A task that runs for long."""
+        id = self.task("wait_for_import", {"seconds": 600}, queue="imports", timeout="1h")
+        until(lambda: self.get(f"/api/task/{id}")["status"], lambda status: status == "processing")
+        return id
+
+    @cached_property
+    def approval(self) -> str:
+        """A run that waits for somebody."""
+        id = self.start("order", customerId="zoe")
+        until(lambda: {step["id"]: step["status"] for step in self.get(f"/api/runs/{id}")["steps"]}.get("approve"))
+        return id
+
+    @cached_property
+    def undone(self) -> str:
+        """A run that failed, and whose steps were undone."""
+        id = self.start("trip")
+        until(lambda: self.get(f"/api/runs/{id}")["status"], lambda status: status == "failed")
+        return id
