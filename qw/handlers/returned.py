@@ -20,11 +20,10 @@ def as_returned(function: Callable[..., Any], result: Json, what: str) -> Any:
     code = getattr(code, "__func__", code)
     if "return" not in getattr(code, "__annotations__", ()):
         return result
-    try:
-        adapter = _adapter(get_type_hints(code, include_extras=True)["return"])
-    except Exception:  # an annotation that cannot be resolved, or that JSON cannot stand for
-        return result
-    return _checked(adapter, result, what)
+    # A function within another one is a new object each time: to remember it would be of no use.
+    find = _adapter_of if "<locals>" in code.__qualname__ else _known_adapter_of
+    adapter = find(code)
+    return result if adapter is None else _checked(adapter, result, what)
 
 
 def validated(type: Any, value: Json, what: str) -> Any:
@@ -42,6 +41,17 @@ def _checked(adapter: TypeAdapter[Any], value: Json, what: str) -> Any:
                 for fault in error.errors(include_url=False)
             )
         ) from None
+
+
+def _adapter_of(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    """None for an annotation that cannot be resolved, or that JSON cannot stand for."""
+    try:
+        return _adapter(get_type_hints(function, include_extras=True)["return"])
+    except Exception:  # whatever an annotation does when it is looked at
+        return None
+
+
+_known_adapter_of = lru_cache(maxsize=1024)(_adapter_of)
 
 
 @lru_cache(maxsize=256)

@@ -130,7 +130,8 @@ async def resume(conn: Connection, *, limit: int) -> tuple[int, list[Lane]]:
 
 async def _read(conn: Connection, name: str, params: dict[str, Any]) -> list[Checkpoint]:
     async with conn.cursor(row_factory=kwargs_row(_checkpoint), binary=True) as cursor:
-        await cursor.execute(_SQL[name], params)
+        is_hot = name != "of_task" and conn.prepare_threshold is not None  # behind a pooler nothing is prepared
+        await cursor.execute(_SQL[name], params, prepare=is_hot)
         return await cursor.fetchall()
 
 
