@@ -8,7 +8,7 @@ window.SwaggerUIBundle({
   spec: { ...found, servers: [{ url: at("./").replace(/\/$/, "") }] },
   domNode: document.getElementById("docs"),
   deepLinking: true,
-  docExpansion: "none",
+  docExpansion: "list",
   filter: true,
   tryItOutEnabled: true,
   validatorUrl: null,
