@@ -2003,6 +2003,73 @@ end
 $$;
 comment on function qw.edit_task is 'Change queue, priority, payload or time of a task that waits, or move it to the front.';
 
+-- Erase what finished tasks and runs were about, and keep that they were: type, queue, status, times, attempts. Of a task:
+-- payload, headers, keys, result, errors, logs, progress, checkpoints, events. Of a run: input, output, signals, results
+-- and items too, and those of all tasks and runs below it. One row per id: forgotten, missing, what it is where that is
+-- not final, or run_open: its run is, which may read its result still.
+create function qw.forget(ids uuid[]) returns table (id uuid, outcome text)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  runs uuid[];
+  open_runs uuid[] := array(
+    with recursive above (id, top) as (
+      select r.id, r.id from qw.run r where r.id = any(ids)
+      union select r.id, a.top from above a join qw.run r on r.parent_id = a.id)
+    select distinct a.top from above a join qw.run r on r.id = a.id
+     where r.finished_at is null
+        or exists (select 1 from qw.task t where t.run_id = r.id
+                      and not exists (select 1 from qw.finished f where f.task_id = t.id)));
+  tasks uuid[];
+begin
+  runs := array(
+    with recursive below (id) as (
+      select r.id from qw.run r where r.id = any(ids) and r.id <> all(open_runs)
+      union select r.id from below b join qw.run r on r.parent_id = b.id)
+    select b.id from below b);
+  tasks := array(
+    select f.task_id from qw.finished f join qw.task t on t.id = f.task_id
+     where (f.task_id = any(ids) or t.run_id = any(runs))
+       and not exists (
+         select 1 from qw.run r where r.id = t.run_id and r.finished_at is null)
+     order by f.task_id for update of f);
+  update qw.task t set payload = '{}', unique_key = null,
+         headers = jsonb_strip_nulls(jsonb_build_object(
+           'qw-role', t.headers ->> 'qw-role', 'qw-forgotten',
+           to_char(statement_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
+   where t.id = any(tasks);
+  update qw.finished f set result = null, error = case when f.error is not null then 'forgotten' end
+   where f.task_id = any(tasks);
+  update qw.attempt a set result = null, error = case when a.error is not null then 'forgotten' end
+   where a.task_id = any(tasks);
+  update qw.run_item i set value = 'null' where i.task_id = any(tasks) or i.run_id = any(runs);
+  update qw.run_step s set result = null, error = case when s.error is not null then 'forgotten' end
+   where s.run_id = any(runs) or s.task_id = any(tasks);
+  update qw.run r set input = '{}', output = null, detail = null, key = null,
+         error = case when r.error is not null then 'forgotten' end
+   where r.id = any(runs);
+  update qw.signal g set payload = null where g.run_id = any(runs);
+  delete from qw.task_log l where l.task_id = any(tasks);
+  delete from qw.progress p where p.task_id = any(tasks);
+  delete from qw.checkpoint c where c.task_id = any(tasks);
+  delete from qw.task_signal g where g.task_id = any(tasks);
+  delete from qw.idempotency k where k.task_id = any(tasks || runs);
+  delete from qw.event e where e.task_id = any(tasks) or e.run_id = any(runs);
+  delete from qw.blocked_event b where b.key = any(tasks || runs);
+  delete from qw.outbox o where o.task_id = any(tasks) or o.run_id = any(runs);
+  return query
+    select i, case
+        when i = any(tasks || runs) then 'forgotten'
+        when i = any(open_runs) then 'run_unfinished'
+        when f.task_id is not null then 'run_open'
+        when s.id is null then 'missing'
+        else s.status end
+      from unnest(ids) i
+      left join qw.finished f on f.task_id = i
+      left join lateral (select s.id, s.status from qw.tasks s where s.id = i offset 0) s on true;
+end
+$$;
+comment on function qw.forget is 'Erase payload, result, logs and events of finished tasks and runs. Cannot be undone.';
+
 -- Add a schedule that makes a task of *type* at each tick. A daemon works its first tick out, within a second; an
 -- expression that it cannot read shows as the schedule's ``broken``.
 create function qw.schedule_add(

@@ -57,6 +57,7 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     **dict.fromkeys(("cancel", "kill", "delete", "rm"), "task cancel"),
     **dict.fromkeys(("retry", "rerun", "restart"), "task retry"),
     "requeue": "task requeue",
+    **dict.fromkeys(("forget", "erase"), "task forget"),
     "compensate": "task compensate",
     "start": "workflow start",
     "runs": "workflow runs",

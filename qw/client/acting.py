@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 LONGEST = 1000  # characters of a target or a detail
 
-DONE = frozenset({"retried", "cancelled", "asked", "requeued", "compensating"})  # of the answers of bulk methods
+DONE = frozenset(
+    {"retried", "cancelled", "asked", "requeued", "compensating", "forgotten"}
+)  # of the answers of bulk methods
 
 
 class Actor(NamedTuple):

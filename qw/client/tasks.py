@@ -15,7 +15,7 @@ from qw.core.errors import Conflict, Invalid, NotFound, among
 from qw.core.task import FILED_UNDER, Attempt, NewTask, Status, Task, check_new, key_faults
 from qw.core.task.checkpoint import Checkpoint
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
-from qw.store import checkpoints, tasks, types
+from qw.store import checkpoints, runs, tasks, types
 from qw.store.connection import Connection
 from qw.store.tasks import LAST_ID, Filter, LogLine
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COUNTED = 10_000  # totals are exact up to this number
 ID_BATCH = 1000
+LOOK_PAGE = 20_000  # rows that one statement of `about` reads
 MOST = 1000  # tasks in one answer
 
 
@@ -182,6 +183,25 @@ class Tasks(Namespace):
             raise Conflict(f"task {id} is a step of a run; queue and payload of steps stand in the workflow")
         if answer != "edited":
             raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
+
+    @audited("task forget")
+    async def forget(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Erase payload, result, errors, logs and events of finished tasks, and of runs with all below them.
+
+        That they were stays. Return by id: forgotten, missing, or why not. Cannot be undone.
+        """
+        return await self._in_batches(ids, tasks.erase)
+
+    async def about(self, path: Sequence[str], value: str) -> list[UUID]:
+        """Runs whose input, then tasks whose payload has the text *value* at *path*. Reads all, a page at a time."""
+        found: list[UUID] = []
+        for look in (runs.with_input, tasks.with_payload):
+            last: UUID | None = UUID(int=0)
+            while last is not None:
+                async with self._db.connection() as conn:
+                    page, last = await look(conn, path, value, after=last, limit=LOOK_PAGE)
+                found += page
+        return found
 
     async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> dict[UUID, str]:
         answers: dict[UUID, str] = {}

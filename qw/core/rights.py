@@ -34,6 +34,7 @@ OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
     Right.OPERATE: (
         "cancel",
         "edit_task",
+        "forget",
         "queue_pause",
         "queue_resume",
         "retry",
@@ -166,7 +167,7 @@ VERBS: Mapping[str, Right | None] = {
     **dict.fromkeys(
         (
             "run", "apply", "task stack", "task retry", "task cancel", "task compensate", "task requeue",
-            "task signal", "task edit", "task move",
+            "task signal", "task edit", "task move", "task forget",
             "workflow signal", "workflow approve", "workflow reject", "workflow retry", "workflow cancel",
             "schedule add", "schedule pause", "schedule resume", "schedule trigger", "schedule backfill",
             "schedule remove", "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",

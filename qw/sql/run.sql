@@ -165,6 +165,14 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
   from qw.task t join qw.finished f on f.task_id = t.id
  where t.id = %(id)s and f.status = 'completed'
 
+-- name: with_input
+-- The same of runs and their input; see task.sql.
+select (array_agg(id order by id desc))[1] as last,
+       coalesce(array_agg(id order by id) filter (where is_match), '{}') as ids
+  from (
+    select id, input #>> %(path)s::text[] = %(value)s::text as is_match from qw.run
+     where id > %(after)s::uuid order by id limit %(limit)s) r
+
 -- name: past_retention
 -- Runs past their retention, each kind by its own. One that another started stays as long as that one, which may still
 -- read its output, or be retried.

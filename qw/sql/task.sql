@@ -328,6 +328,18 @@ select task_id, outcome from qw.retry_tasks(%(ids)s::uuid[])
 select qw.edit_task(%(id)s::uuid, %(queue)s::text, %(priority)s::integer, %(payload)s::jsonb, %(run_at)s::timestamptz,
                     %(front)s::boolean)
 
+-- name: erase
+select id, outcome from qw.forget(%(ids)s::uuid[])
+
+-- name: with_payload
+-- Of the tasks after an id, up to *limit* of them in id order: those with this text at this place of their payload; and
+-- the last one that was looked at. Nothing is indexed for it: it reads them all, a page at a time.
+select (array_agg(id order by id desc))[1] as last,
+       coalesce(array_agg(id order by id) filter (where is_match), '{}') as ids
+  from (
+    select id, payload #>> %(path)s::text[] = %(value)s::text as is_match from qw.task
+     where id > %(after)s::uuid order by id limit %(limit)s) t
+
 -- name: finals
 -- Those of the ids that are final, with their status.
 select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])

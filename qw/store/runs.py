@@ -328,6 +328,15 @@ async def completed_task(conn: Connection, id: UUID) -> Recorded | None:
         return await cursor.fetchone()
 
 
+async def with_input(
+    conn: Connection, path: Sequence[str], value: str, *, after: UUID, limit: int
+) -> tuple[list[UUID], UUID | None]:
+    """Runs with the text *value* at *path* of their input, as `tasks.with_payload`."""
+    params = {"path": list(path), "value": value, "after": after, "limit": limit}
+    row = await (await query(conn, _SQL["with_input"], params)).fetchone()
+    return (row[1], row[0]) if row else ([], None)
+
+
 async def past_retention(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> list[UUID]:
     """Up to *limit* runs that ended longer ago than their retention."""
     params = {"completed": completed, "unhappy": unhappy, "limit": limit}

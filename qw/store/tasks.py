@@ -460,6 +460,23 @@ async def edit(
     return str(row[0])
 
 
+async def erase(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Erase what finished tasks and runs were about. Return by id: forgotten, or why not (see qw.forget)."""
+    return dict(await (await query(conn, _SQL["erase"], {"ids": sorted(ids)})).fetchall())
+
+
+async def with_payload(
+    conn: Connection, path: Sequence[str], value: str, *, after: UUID, limit: int
+) -> tuple[list[UUID], UUID | None]:
+    """Tasks with the text *value* at *path* of their payload, of the next *limit*; and the last one that was read.
+
+    None: there are no more.
+    """
+    params = {"path": list(path), "value": value, "after": after, "limit": limit}
+    row = await (await query(conn, _SQL["with_payload"], params)).fetchone()
+    return (row[1], row[0]) if row else ([], None)
+
+
 async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Enqueue copies of finished tasks. Return by id: requeued, was_requeued, missing, or why not."""
     rows = await (await query(conn, _SQL["requeue"], {"ids": sorted(ids)})).fetchall()

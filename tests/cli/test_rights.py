@@ -61,6 +61,7 @@ COMMANDS = {
     "task signal": f"{ID} paid",
     "task edit": f"{ID} -p 1",
     "task move": f"--front {ID}",
+    "task forget": ID,
     "workflow signal": f"{ID} paid",
     "workflow approve": ID,
     "workflow reject": ID,

@@ -65,7 +65,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     (STEERS, {"event.drop_blocked", "event.forget"}),
     ({Right.OPERATE}, {"schedule.add", "schedule.change", "schedule.pause", "schedule.remove", "workflow.delete"}),
     ({Right.OPERATE}, {"apply.lock", "apply.own", "apply.disown", "apply.remove_workflow", "apply.record"}),
-    ({Right.OPERATE}, {"queue.pause", "queue.resume", "queue.set_limits", "task.retry", "run.signal"}),
+    ({Right.OPERATE}, {"queue.pause", "queue.resume", "queue.set_limits", "task.retry", "task.erase", "run.signal"}),
     ({Right.OPERATE}, {"right.may_operate"}),
     ((), {"seed.clear"}),
 )  # fmt: skip

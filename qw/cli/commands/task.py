@@ -256,6 +256,68 @@ def requeue(
     )
 
 
+@app.command("forget", cls=Verb, epilog="Example: qw task forget --match payload.customerId=cust_42 --dry-run")
+def forget(
+    ctx: typer.Context,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...",
+            help="Ids of tasks or runs, or prefixes; - reads ids from stdin.",
+            autocompletion=task_ids,
+        ),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="payload.KEY=TEXT",
+            help="Tasks with this in their payload, and runs with it in their input. All that are given must hold.",
+        ),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Erase payload, result, errors, logs and events of finished tasks and runs. Cannot be undone.
+
+    Type, queue, status and times stay. A run is erased with all tasks and runs below it.
+    """
+    from qw.core.errors import Invalid
+
+    if bool(ids) == bool(match):
+        raise Invalid("give ids, or --match payload.KEY=TEXT: one of both")
+    places = [_place(each) for each in match or []]
+    _change(
+        BulkAction(
+            verb="forget",
+            done="forgotten",
+            statuses=[],
+            good=frozenset({"forgotten"}),
+            act=lambda client, some: client.tasks.forget(some),
+            noun="record",
+            find=lambda client: _about(client, places),
+        ),
+        ctx,
+    )
+
+
+def _place(text: str) -> tuple[list[str], str]:
+    """``payload.a.b=text`` as a path and a text."""
+    from qw.core.errors import Invalid
+
+    name, has_value, value = text.partition("=")
+    root, *path = name.split(".")
+    if not has_value or root != "payload" or not path or not all(path):
+        raise Invalid(f"--match: {text[:60]!r} is not payload.KEY=TEXT, such as payload.customerId=cust_42")
+    return path, value
+
+
+async def _about(client: Client, places: list[tuple[list[str], str]]) -> list[UUID]:
+    found = [await client.tasks.about(*place) for place in places]
+    return [id for id in found[0] if all(id in others for others in map(set, found[1:]))]
+
+
 @app.command("logs", cls=Verb, epilog="Example: qw task logs $(qw enqueue noop)")
 def logs(
     id: Id,

@@ -18,7 +18,8 @@ _MOST = 50
 _SECONDS = 3.0  # for the answer of the database
 _LIVE = ("pending", "processing", "retrying")
 _STATUSES = {"cancel": _LIVE, "move": _LIVE, "edit": _LIVE, "wait": _LIVE, "retry": ("failed", "cancelled", "retrying"),
-             "requeue": ("failed", "cancelled", "completed"), "compensate": ("completed",)}  # fmt: skip
+             "requeue": ("failed", "cancelled", "completed"), "compensate": ("completed",),
+             "forget": ("failed", "cancelled", "completed")}  # fmt: skip
 _RUN_STATUSES = {
     **dict.fromkeys(("cancel", "signal", "approve", "reject"), "running"),
     **dict.fromkeys(("retry", "compensation-done"), "failed"),

@@ -123,6 +123,8 @@ class BulkAction:
     good: frozenset[str]
     repeated: str = ""  # the answer for a task to which the same was done before
     act: Callable[[Client, Sequence[UUID]], Awaitable[dict[UUID, str]]]
+    noun: str = "task"
+    find: Callable[[Client], Awaitable[list[UUID]]] | None = None  # in the place of filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ def asked_for(params: Mapping[str, Any]) -> Selection:
     return Selection(
         words=params["ids"] or [],
         filters=Filters(**{name: value for name, value in params.items() if name in names}),
-        all=params["all"],
+        all=params.get("all", False),
         yes=params["yes"],
         dry_run=params["dry_run"],
         output=params["output"],
@@ -161,11 +163,12 @@ async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
     """Do it to the tasks asked for, in bounded transactions. Returns the exit code."""
     ids = await _chosen(client, wanted, asked)
     if asked.dry_run:
-        say(f"{counted(len(ids), 'task')} would be {wanted.done}")
+        say(f"{counted(len(ids), wanted.noun)} would be {wanted.done}")
         print_lines(map(str, ids))
         return 0
     if not asked.is_named and not asked.yes and ids:
-        confirm(f"{wanted.verb.capitalize()} {counted(len(ids), 'task')}?", count=counted(len(ids), "task"))
+        count = counted(len(ids), wanted.noun)
+        confirm(f"{wanted.verb.capitalize()} {count}?", count=count)
     answers = await _in_batches(client, wanted, ids)
     return _report(wanted, asked, answers)
 
@@ -201,7 +204,9 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
     if asked.words:
         if not asked.filters.is_empty or asked.all:
             raise Invalid("give task ids or filters, not both")
-        return await ids_of(client, asked.words)
+        return await ids_of(client, asked.words, any=wanted.find is not None)
+    if wanted.find is not None:
+        return await wanted.find(client)
     if asked.filters.is_empty and not asked.all:
         raise Invalid(f"no tasks given: qw task {wanted.verb} takes task ids, filters such as --type, or --all")
     ids = await _matching(client, wanted, asked.filters)
@@ -274,7 +279,7 @@ async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -
                 progress.at(len(answers))
     except BaseException:
         if answers:
-            say(f"{len(answers):,} of {counted(len(ids), 'task')} {wanted.done}; run it again for the rest")
+            say(f"{len(answers):,} of {counted(len(ids), wanted.noun)} {wanted.done}; run it again for the rest")
         raise
     return answers
 
@@ -290,7 +295,7 @@ def _report(wanted: BulkAction, asked: Selection, answers: dict[UUID, str]) -> i
     if not asked.quiet and asked.output is OutputFormat.TABLE:
         before = sum(answer == wanted.repeated for answer in answers.values())
         say(
-            f"{counted(len(good), 'task')} {wanted.done}"
+            f"{counted(len(good), wanted.noun)} {wanted.done}"
             f"{f', {before:,} were before' if before else ''}{f', {len(refused):,} not' if refused else ''}"
         )
     for error in refused[:_SHOWN]:
@@ -316,4 +321,14 @@ def _refusal(wanted: BulkAction, id: UUID, answer: str) -> QwError | None:
         return None
     if wanted.verb in ("cancel", "retry"):
         return explain(id, wanted.verb, answer)
+    if wanted.verb == "forget" and answer != "missing":
+        return _unforgettable(id, answer)
     return NotFound(f"task {id} does not exist") if answer == "missing" else Conflict(f"task {id} {answer}")
+
+
+def _unforgettable(id: UUID, answer: str) -> Conflict:
+    if answer == "run_open":
+        return Conflict(f"task {id} belongs to a run that goes on and may read its result; see: qw task show {id}")
+    if answer == "run_unfinished":
+        return Conflict(f"run {id} is not over; only what has finished can be forgotten: qw workflow cancel {id}")
+    return Conflict(f"task {id} is {answer}; only what has finished can be forgotten: qw task cancel {id}")
