@@ -1,6 +1,6 @@
 # Each target is a small script in scripts/. Needs Python 3.11 or newer with pip and venv.
 .DEFAULT_GOAL := help
-.PHONY: docs help venv demo test test-all chaos bench lock clean
+.PHONY: docs help venv demo test test-all chaos fuzz bench lock clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test-all: venv  ## Run the same with the slow fault and stress tests
 
 chaos: venv  ## Kill, freeze and cut off daemons at random for 90 seconds
 	@.venv/bin/pytest -m '' tests/e2e/test_chaos.py
+
+fuzz: venv  ## Throw made-up input at all parsers for ten minutes
+	@scripts/fuzz
 
 bench: venv  ## Measure the figures of benchmarks/NOTES.md on this machine
 	@.venv/bin/python -m benchmarks

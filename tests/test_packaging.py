@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -72,7 +73,7 @@ def test_no_committed_file_names_a_registry() -> None:
     assert found.stdout == ""
 
 
-@pytest.mark.parametrize("script", ["scripts/venv", "scripts/test", "scripts/lock", "scripts/clean"])
+@pytest.mark.parametrize("script", ["scripts/venv", "scripts/test", "scripts/lock", "scripts/clean", "scripts/fuzz"])
 def test_scripts_are_sound_for_a_plain_shell(script: str) -> None:
     subprocess.run(["sh", "-n", CHECKOUT / script], check=True)
 
@@ -130,3 +131,17 @@ def test_ci_runs_make_test_and_hands_on_its_exit_code(tmp_path: Path) -> None:
     done = subprocess.run([tmp_path / ".ci" / "run"], cwd="/", env=environ, capture_output=True, text=True)
 
     assert (done.returncode, done.stdout) == (7, f"true test {tmp_path}\n")
+
+
+def test_the_bill_of_materials_has_every_package_of_the_image_with_its_hashes() -> None:
+    done = subprocess.run([sys.executable, CHECKOUT / "scripts" / "sbom"], capture_output=True, text=True, check=True)
+
+    bill = json.loads(done.stdout)
+    lock = (CHECKOUT / "deploy" / "runtime.lock").read_text()
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert [f"{each['name']}=={each['version']}" for each in bill["components"]] == re.findall(
+        r"(?m)^\S+==[^\s;]+", lock
+    )
+    for each in bill["components"]:
+        assert each["externalReferences"][0]["hashes"]
+        assert each["bom-ref"] in bill["dependencies"][0]["dependsOn"]
