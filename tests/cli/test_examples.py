@@ -35,6 +35,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qw]:
     """A folder with ``workflows.yaml`` and orders, a private database, and a daemon on it."""
     folder = tmp_path_factory.mktemp("examples")
     shutil.copy(CHECKOUT / "workflows.yaml", folder)
+    shutil.copy(CHECKOUT / "tests" / "imports" / "ci.yml", folder)
     (folder / "bin").mkdir()
     _program(folder / "bin" / "qw", f'exec "{sys.executable}" -m qw "$@"')
     _program(folder / "bin" / "tar", "exit 0")  # the examples make backups of what is not here

@@ -178,6 +178,8 @@ def validate(
             is_sound = False
             for fault in error.faults:
                 say(str(fault))
+            if tool := _tool_of(path):
+                say(f"{path} looks like a file of another tool; convert it with: qw workflow import {tool} {path}")
         else:
             for warning in found.warnings:
                 say(f"warning: {warning}")
@@ -190,6 +192,64 @@ def validate(
             ]
             print(f"{path}: {' and '.join(counted(number, noun) for number, noun in parts if number) or 'empty'}")
     raise typer.Exit(0 if is_sound else 2)
+
+
+@app.command("import", cls=Verb, epilog="Example: qw workflow import github-actions ci.yml -o ci.yaml")
+def import_file(
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="github-actions, dagu, argo or step-functions.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of that tool.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a new file instead of stdout.")
+    ] = None,
+) -> None:
+    """Convert a file of another tool to a definition file, with a comment at what could not be carried over."""
+    from qw.core.errors import guess
+    from qw.definitions import loads
+    from qw.definitions.imports import TOOLS, convert
+
+    if tool not in TOOLS:
+        raise Invalid(f"TOOL: {tool[:60]!r} is not one of {', '.join(TOOLS)}{guess(tool[:60], TOOLS)}")
+    made = convert(tool, _text(file), str(file))
+    if output is None:
+        print(made, end="")
+    else:
+        try:
+            with open(output, "x", encoding="utf-8") as new:
+                new.write(made)
+        except FileExistsError:
+            raise Invalid(f"--output: {output} exists already") from None
+        except OSError as error:
+            raise Invalid(f"--output: {output} cannot be written: {error.strerror}") from None
+    todo = made.count("# TODO ")
+    if todo:
+        say(f"{counted(todo, 'place')} to look at, marked with # TODO")
+    try:
+        loads(made, str(output or "workflows.yaml"))
+    except Invalid as error:
+        for fault in error.faults:
+            say(str(fault))
+        raise typer.Exit(1) from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} cannot be read: {error}") from None
+
+
+def _tool_of(path: Path) -> str | None:
+    """The other tool that the file at *path* is for, as far as that shows."""
+    from qw.definitions.imports import recognized
+    from qw.definitions.source import read
+
+    try:
+        text = _text(path)
+        return "argo" if "argoproj.io/" in text[:2000] else recognized(read(text, str(path)).value)
+    except (Invalid, NotFound):
+        return None
 
 
 async def _run_or_workflow(client: Client, word: str) -> Any:

@@ -350,6 +350,16 @@ def _bounded(value: int | float) -> int | float:
     raise ExpressionError("the number is too large")
 
 
+def _merge(*objects: Json) -> Json:
+    """One object with the keys of all; the last that has a key goes first."""
+    merged: dict[str, Json] = {}
+    for one in objects:
+        if not isinstance(one, dict):
+            raise ExpressionError(f"merge() takes objects, not {kind(one)}")
+        merged |= one
+    return merged
+
+
 def _call(name: str, args: list[Json]) -> Json:
     low, high, function = FUNCTIONS[name]
     if not low <= len(args) <= high:
@@ -440,6 +450,7 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "len": (1, 1, _len),
     "lower": (1, 1, lambda value: _string(value).lower()),
     "max": (1, 20, _extreme(max)),
+    "merge": (1, 20, _merge),
     "min": (1, 20, _extreme(min)),
     "round": (1, 2, _round),
     "startswith": (2, 2, lambda value, start: _string(value).startswith(_string(start))),

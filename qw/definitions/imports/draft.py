@@ -1,0 +1,151 @@
+"""What a converter makes: workflows as documents with notes, and the YAML text of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from qw.core.task.payload import Json, JsonObject
+
+_NOT_OF_ID = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(kw_only=True)
+class Noted:
+    """A step with what could not be carried over."""
+
+    step: JsonObject
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class DraftWorkflow:
+    """``head`` has the keys besides the lists of steps."""
+
+    name: str
+    head: JsonObject = field(default_factory=dict)
+    steps: list[Noted] = field(default_factory=list)
+    on_failure: list[Noted] = field(default_factory=list)
+    finally_steps: list[Noted] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def default_env(self, variables: JsonObject) -> None:
+        defaults = self.head.setdefault("defaults", {})
+        assert isinstance(defaults, dict)
+        known = defaults.setdefault("env", {})
+        assert isinstance(known, dict)
+        known.update(variables)
+
+
+@dataclass(kw_only=True)
+class Draft:
+    workflows: list[DraftWorkflow] = field(default_factory=list)
+    schedules: JsonObject = field(default_factory=dict)
+    secrets: JsonObject = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def secret(self, name: str) -> str:
+        """Declare a secret that daemons have as a variable of that name. Returns the expression of its value."""
+        safe = variable(name)
+        source = f"SECRET_{safe}" if re.match(r"QW_|PG|DB_|LD_|DATABASE_URL$", safe) else safe
+        self.secrets[safe] = {"env": source}
+        return f"${{{{ secrets.{safe} }}}}"
+
+
+class Ids:
+    """Ids that are allowed, each once."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """The id for *name*, the same each time."""
+        if name not in self._of:
+            self._of[name] = self.new(name)
+        return self._of[name]
+
+    def new(self, name: str) -> str:
+        wanted = _NOT_OF_ID.sub("-", name).strip("-")[:56] or "step"
+        wanted = wanted if wanted[0].isalpha() or wanted[0] == "_" else f"s-{wanted}"
+        found, number = wanted, 2
+        while found in self._taken:
+            found, number = f"{wanted}-{number}", number + 1
+        self._taken.add(found)
+        return found
+
+
+def variable(name: str) -> str:
+    """An environment variable for *name*."""
+    found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").upper()[:60] or "VALUE"
+    return f"V_{found}" if not found[0].isalpha() or found.startswith(("QW_", "LD_")) else found
+
+
+def workflow_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "imported"
+
+
+def items(value: Json) -> list[Any]:
+    """*value* as a list: itself, nothing, or its only item."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def text_of(draft: Draft, origin: str) -> str:
+    """The file, with a comment at each place that needs a look."""
+    lines = [f"# Imported from {origin} by qw workflow import. Look at each line that begins with # TODO."]
+    lines += [*_comments(draft.notes, ""), "version: 1"]
+    if draft.secrets:
+        lines += _dumped({"secrets": draft.secrets}, "")
+    lines.append("workflows:")
+    for workflow in draft.workflows:
+        lines += [*_comments(workflow.notes, "  "), f"  {_key(workflow.name)}:"]
+        if workflow.head:
+            lines += _dumped(workflow.head, "    ")
+        for key, steps in (
+            ("steps", workflow.steps),
+            ("on_failure", workflow.on_failure),
+            ("finally", workflow.finally_steps),
+        ):
+            if steps:
+                lines.append(f"    {key}:")
+            for one in steps:
+                lines += [*_comments(one.notes, "      "), *_item(one.step, "      ")]
+    if draft.schedules:
+        lines += _dumped({"schedules": draft.schedules}, "")
+    return "\n".join(lines) + "\n"
+
+
+def _comments(notes: list[str], indent: str) -> Iterator[str]:
+    for note in dict.fromkeys(notes):
+        yield f"{indent}# TODO {' '.join(note.split())}"
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _string(dumper: _Dumper, value: str) -> Any:
+    style = "|" if "\n" in value and not re.search(r"[ \t]+\n", value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _string)
+
+
+def _dumped(value: Json, indent: str) -> list[str]:
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return [f"{indent}{line}" if line else "" for line in text.splitlines()]
+
+
+def _item(step: JsonObject, indent: str) -> list[str]:
+    lines = _dumped(step, f"{indent}  ")
+    return [f"{indent}- {lines[0].lstrip()}", *lines[1:]]
+
+
+def _key(name: str) -> str:
+    return str(yaml.dump(name, Dumper=_Dumper, width=1000)).splitlines()[0]

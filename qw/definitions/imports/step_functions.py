@@ -1,0 +1,500 @@
+"""State machines of AWS Step Functions (JSON or YAML). Each state that does something becomes a step.
+
+``$`` is known by what states before have made of it, as an expression over their results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from qw.core.errors import Invalid
+from qw.core.task.payload import Json, JsonObject
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, workflow_name
+
+_COMPARE = {"Equals": "==", "GreaterThan": ">", "GreaterThanEquals": ">=", "LessThan": "<", "LessThanEquals": "<="}
+_PATH = re.compile(r"\$(?P<context>\$)?(?P<rest>(?:\.[\w-]+|\[\d+\]|\['[^']+'\])*)")
+
+
+def convert(document: JsonObject, name: str) -> Draft:
+    """The draft of a state machine. Raise Invalid when it is none."""
+    if not isinstance(document.get("States"), dict) or "StartAt" not in document:
+        raise Invalid("not a state machine: it needs StartAt and States")
+    made = Draft()
+    _Machine(document, workflow_name(name), made).fill()
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Edge:
+    """A way to a state: from a step (none: the start), where ``condition`` holds. ``data`` is ``$`` there."""
+
+    step: str = ""
+    outcome: str = "completed"
+    condition: str = ""
+    data: Any = None
+
+    @property
+    def test(self) -> str:
+        """The condition, with how the step must have ended."""
+        parts = [f"steps.{self.step}.status == '{self.outcome}'"] if self.step else []
+        return " && ".join([*parts, *([f"({self.condition})"] if self.condition else [])])
+
+
+class _Machine:
+    def __init__(self, document: dict[str, Any], name: str, made: Draft, *, start: str = "input.input") -> None:
+        self.states: dict[str, Any] = document["States"]
+        self.document, self.made = document, made
+        self.main = DraftWorkflow(name=name)
+        self.ids = Ids()
+        self.arrivals: dict[str, list[_Edge]] = {document["StartAt"]: [_Edge(data=start)]}
+        self.ends: list[_Edge] = []
+        self.back: set[tuple[str, str]] = set()  # ways that close a loop
+        self.is_jsonata = document.get("QueryLanguage") == "JSONata"
+
+    def fill(self) -> None:
+        main = self.main
+        main.head = {"input": {"input": {"type": "any", "default": {}}}, "defaults": {"retry": {"max_retries": 1}}}
+        if self.document.get("Comment"):
+            main.head = {"description": str(self.document["Comment"]), **main.head}
+        if self.document.get("TimeoutSeconds"):
+            main.head["timeout"] = f"{self.document['TimeoutSeconds']}s"
+        main.notes.append("input.input is the input of the state machine ($)")
+        for name in self._order():
+            self._state(name, self.states[name], self.arrivals.get(name, []))
+        if not main.steps:
+            main.steps.append(Noted(step={"id": "nothing", "type": "noop"}))
+        data = self._joined(self.ends) if self.ends else "input.input"
+        main.head["outputs"] = {"output": f"${{{{ {_shown(data)} }}}}"}
+        self.made.workflows.insert(0, main)
+
+    def _order(self) -> list[str]:
+        """The states, each behind all that lead to it; ways back are noted and left out."""
+        done: list[str] = []
+        open_: list[str] = []
+
+        def visit(name: str) -> None:
+            if name in done or name not in self.states:
+                return
+            open_.append(name)
+            for following in _following(self.states[name]):
+                if following in open_:
+                    self.main.notes.append(
+                        f"{name} goes back to {following}: a loop; let one step ask again "
+                        "(exit 75 with retry:, or repeat:), or start a workflow from itself"
+                    )
+                    self.back.add((name, following))
+                else:
+                    visit(following)
+            open_.remove(name)
+            done.append(name)
+
+        visit(str(self.document["StartAt"]))
+        return done[::-1]
+
+    def _go(self, origin: str, to: str | None, edge: _Edge) -> None:
+        if to is None:
+            self.ends.append(edge)
+        elif (origin, to) not in self.back:
+            self.arrivals.setdefault(to, []).append(edge)
+
+    def _joined(self, edges: list[_Edge]) -> Any:
+        """``$`` behind several ways, of which one was taken."""
+        first = edges[0].data
+        if all(edge.data == first for edge in edges):
+            return first
+        value = _shown(edges[-1].data)
+        for edge in reversed(edges[:-1]):
+            value = f"({_shown(edge.data)} if {edge.test or 'true'} else {value})"
+        return value
+
+    def _state(self, name: str, state: dict[str, Any], arrivals: list[_Edge]) -> None:
+        kind, notes = str(state.get("Type")), list[str]()
+        if not arrivals:
+            return
+        data = self._joined(arrivals)
+        data = self._taken(state.get("InputPath", "$"), data, notes)
+        if kind == "Choice":
+            self._choice(name, state, arrivals, data, notes)
+            self.main.notes += notes
+            return
+        if kind == "Succeed" or (kind == "Pass" and not arrivals[0].step):
+            result = self._passed(state, data, notes)
+            for edge in arrivals:
+                self._go(
+                    name,
+                    self._next(state),
+                    _Edge(step=edge.step, outcome=edge.outcome, condition=edge.condition, data=result),
+                )
+            self.main.notes += notes
+            return
+        id_ = self.ids.of(name)
+        step: JsonObject = {"id": id_}
+        froms = list(dict.fromkeys(edge.step for edge in arrivals if edge.step))
+        if froms:
+            step["needs"] = froms[0] if len(froms) == 1 else list(froms)
+        tests = [edge.test for edge in arrivals]
+        is_plain = len(arrivals) == 1 and not arrivals[0].condition and arrivals[0].outcome == "completed"
+        tolerant = {one.step["id"] for one in self.main.steps if one.step.get("continue_on_error")}
+        if is_plain and arrivals[0].step in tolerant:
+            is_plain = False
+        if not is_plain and all(tests):
+            if froms:
+                step["run_if"] = "all_done"
+            step["if"] = " || ".join(f"({test})" for test in tests) if len(tests) > 1 else tests[0]
+        step |= self._work(name, kind, state, data, notes)
+        self._retry(step, state, notes)
+        if state.get("TimeoutSeconds") and kind == "Task":
+            step["timeout"] = f"{state['TimeoutSeconds']}s"
+        catches = state.get("Catch") or []
+        if catches:
+            step["continue_on_error"] = True
+            if len(catches) > 1 or catches[0].get("ErrorEquals") != ["States.ALL"]:
+                notes.append(f"Catch: every error goes to {catches[0]['Next']}; see continue_on_error and error.kind")
+            error = f"{{'Error': 'Error', 'Cause': str(steps.{id_}.error)}}"
+            self._go(
+                name,
+                catches[0]["Next"],
+                _Edge(step=id_, outcome="failed", data=self._put(catches[0].get("ResultPath", "$"), data, error)),
+            )
+        if kind == "Pass":
+            result = self._passed(state, data, notes)
+        elif kind == "Wait":
+            result = data
+        else:
+            result = self._selected(state, self._result(id_, kind, step), notes)
+            result = self._put(state.get("ResultPath", "$"), data, result)
+        result = self._taken(state.get("OutputPath", "$"), result, notes)
+        if kind != "Fail":
+            self._go(name, self._next(state), _Edge(step=id_, data=result))
+        self.main.steps.append(Noted(step=step, notes=notes))
+
+    def _next(self, state: dict[str, Any]) -> str | None:
+        return state.get("Next")
+
+    def _result(self, id_: str, kind: str, step: JsonObject) -> Any:
+        if kind == "Parallel":
+            return f"steps.{id_}.result.output"
+        if step.get("type") == "http_request":
+            return {"ResponseBody": f"steps.{id_}.result.response", "StatusCode": f"steps.{id_}.result.status"}
+        return f"steps.{id_}.result"
+
+    def _work(self, name: str, kind: str, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
+        match kind:
+            case "Task":
+                return self._task(state, data, notes)
+            case "Pass":
+                return {"type": "noop"}
+            case "Wait":
+                if "Seconds" in state:
+                    return {"type": "sleep", "with": {"for": f"{state['Seconds']}s"}}
+                if "SecondsPath" in state:
+                    return {"type": "sleep", "with": {"for": _template(self._path(state["SecondsPath"], data, notes))}}
+                until = state.get("Timestamp") or _template(self._path(state.get("TimestampPath", "$"), data, notes))
+                return {"type": "sleep", "with": {"until": until}}
+            case "Fail":
+                cause = f"{state.get('Error', 'Error')}: {state.get('Cause', 'failed')}"
+                return {"run": 'echo "$CAUSE" >&2; exit 1', "env": {"CAUSE": cause}}
+            case "Parallel":
+                return self._parallel(name, state, data, notes)
+            case "Map":
+                return self._map(name, state, data, notes)
+        notes.append(f"a state of type {kind} has no equivalent")
+        return {"type": "noop"}
+
+    def _task(self, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
+        resource = str(state.get("Resource", ""))
+        asked = state.get("Parameters", state.get("Arguments"))
+        given = self._filled(asked, data, notes) if asked is not None else data
+        if ":http:invoke" in resource and isinstance(given, dict):
+            given.setdefault("Method", _literal("GET"))
+            body: JsonObject = {
+                "url": _template(given.get("ApiEndpoint")),
+                "method": _template(given["Method"]),
+            }
+            for key, ours in (("Headers", "headers"), ("RequestBody", "body")):
+                if key in given:
+                    body[ours] = _template(given[key])
+            return {"type": "http_request", "with": body}
+        if "waitForTaskToken" in resource:
+            notes.append(f"{resource}: qw workflow signal RUN NAME goes on; tell who decides in a step before")
+            return {"type": "wait_signal"}
+        if ":states:startExecution" in resource:
+            child = str((asked or {}).get("StateMachineArn", "child")).rpartition(":")[2]
+            notes.append(f"{child} is another state machine: import it too")
+            return {
+                "type": "workflow",
+                "with": {"workflow": workflow_name(child), "input": {"input": _template(given)}},
+            }
+        function = resource
+        if ":lambda:invoke" in resource and isinstance(given, dict):
+            function = str(given.get("FunctionName", "function"))
+            given = given.get("Payload", data)
+        function = function.removesuffix(":$LATEST").rpartition(":")[2] or "task"
+        notes.append(f"{resource}: register a handler for the type {workflow_name(function)}, or write run:")
+        shown = _template(given)
+        return {"type": workflow_name(function), "with": shown if isinstance(shown, dict) else {"input": shown}}
+
+    def _parallel(self, name: str, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
+        names = [self._child(f"{name}-{number}", branch) for number, branch in enumerate(state["Branches"], start=1)]
+        asked = state.get("Parameters", state.get("Arguments"))
+        given = _template(self._filled(asked, data, notes) if asked is not None else data)
+        runner = DraftWorkflow(name=f"{self.main.name}-{self.ids.of(name)}")
+        runner.head = {"input": {"input": "any"}, "outputs": {}}
+        for number, child in enumerate(names, start=1):
+            step: JsonObject = {
+                "id": f"branch-{number}",
+                "type": "workflow",
+                "with": {"workflow": child, "input": {"input": "${{ input.input }}"}},
+            }
+            runner.steps.append(Noted(step=step))
+        runner.head["outputs"] = {
+            "output": [f"${{{{ steps.branch-{n}.result.output }}}}" for n in range(1, len(names) + 1)]
+        }
+        self.made.workflows.append(runner)
+        return {"type": "workflow", "with": {"workflow": runner.name, "input": {"input": given}}}
+
+    def _map(self, name: str, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
+        inner = state.get("ItemProcessor") or state.get("Iterator")
+        if state.get("ItemReader") or state.get("ResultWriter"):
+            notes.append("ItemReader and ResultWriter have no equivalent: read the items in a step before")
+        over = (
+            self._path(state.get("ItemsPath", "$"), data, notes)
+            if "Items" not in state
+            else self._filled(state["Items"], data, notes)
+        )
+        made: JsonObject = {"type": "workflow", "foreach": _template(over)}
+        if (most := state.get("MaxConcurrency")) and isinstance(most, int):
+            made["max_parallel"] = most
+        asked = state.get("ItemSelector", state.get("Parameters"))
+        notes.append("each result is {output: …}, what the workflow of an item returns")
+        item = self._filled(asked, data, notes) if asked is not None else "item"
+        made["with"] = {"workflow": self._child(name, inner or {}), "input": {"input": _template(item)}}
+        return made
+
+    def _child(self, name: str, document: dict[str, Any]) -> str:
+        child = workflow_name(f"{self.main.name}-{name}")
+        _Machine({"QueryLanguage": self.document.get("QueryLanguage"), **document}, child, self.made).fill()
+        return child
+
+    def _retry(self, step: JsonObject, state: dict[str, Any], notes: list[str]) -> None:
+        rules = state.get("Retry") or []
+        if not rules:
+            return
+        if step.get("type") in ("workflow", "sleep", "wait_signal"):
+            notes.append("Retry: a step that starts a run or waits is not tried again: give its steps retry:")
+            return
+        one = rules[0]
+        policy: JsonObject = {
+            "max_retries": int(one.get("MaxAttempts", 3)) + 1,
+            "delay": f"{one.get('IntervalSeconds', 1)}s",
+            "backoff": one.get("BackoffRate", 2),
+        }
+        if one.get("MaxDelaySeconds"):
+            policy["max_delay"] = f"{one['MaxDelaySeconds']}s"
+        if len(rules) > 1 or "States.ALL" not in one.get("ErrorEquals", ["States.ALL"]):
+            notes.append(
+                f"Retry: {', '.join(one.get('ErrorEquals', []))}: here every error is tried again; see retry.on"
+            )
+        step["retry"] = policy
+
+    # -- data
+
+    def _choice(self, name: str, state: dict[str, Any], arrivals: list[_Edge], data: Any, notes: list[str]) -> None:
+        earlier: list[str] = []
+        cases = [(self._rule(one, data, notes), one["Next"]) for one in state.get("Choices", [])]
+        if default := state.get("Default"):
+            cases.append(("", default))
+        for condition, following in cases:
+            parts = [f"!({one})" for one in earlier] + ([condition] if condition else [])
+            earlier.append(condition)
+            for edge in arrivals:
+                whole = " && ".join(
+                    [*([f"({edge.condition})"] if edge.condition else []), *(f"({one})" for one in parts)]
+                )
+                self._go(name, following, _Edge(step=edge.step, outcome=edge.outcome, condition=whole, data=data))
+
+    def _rule(self, rule: dict[str, Any], data: Any, notes: list[str]) -> str:
+        if "Condition" in rule:
+            return str(self._jsonata(str(rule["Condition"]), data, notes))
+        for key, word in (("And", " && "), ("Or", " || ")):
+            if key in rule:
+                return word.join(f"({self._rule(one, data, notes)})" for one in rule[key])
+        if "Not" in rule:
+            return f"!({self._rule(rule['Not'], data, notes)})"
+        path = str(rule.get("Variable", "$"))
+        operator, expected = next(
+            ((key, value) for key, value in rule.items() if key not in ("Variable", "Next", "Comment")), ("", None)
+        )
+        if operator == "IsPresent":
+            parent, _, last = path.rpartition(".")
+            found = f"({_shown(_literal(last))} in {_shown(self._path(parent or '$', data, notes))})"
+            return found if expected else f"!{found}"
+        value = _shown(self._path(path, data, notes))
+        if operator == "IsNull":
+            return f"{value} {'==' if expected else '!='} null"
+        named = re.fullmatch(r"(String|Numeric|Boolean|Timestamp)(\w+?)(Path)?", operator)
+        if named and named[2] in _COMPARE:
+            other = self._path(str(expected), data, notes) if named[3] else _literal(expected)
+            return f"{value} {_COMPARE[named[2]]} {_shown(other)}"
+        if operator == "StringMatches" and re.fullmatch(r"[^*]*\*", str(expected)):
+            return f"startswith({value}, {_shown(_literal(str(expected)[:-1]))})"
+        notes.append(f"{operator} {expected} on {path} has no equivalent")
+        return "false"
+
+    def _passed(self, state: dict[str, Any], data: Any, notes: list[str]) -> Any:
+        if state.get("Type") == "Succeed":
+            return self._selected(state, data, notes)
+        result = _literal(state["Result"]) if "Result" in state else data
+        asked = state.get("Parameters", state.get("Output"))
+        if asked is not None:
+            result = self._filled(asked, data, notes)
+        return result if "ResultPath" not in state else self._put(state["ResultPath"], data, result)
+
+    def _selected(self, state: dict[str, Any], result: Any, notes: list[str]) -> Any:
+        if "ResultSelector" in state:
+            return self._filled(state["ResultSelector"], result, notes)
+        return self._filled(state["Output"], result, notes) if "Output" in state else result
+
+    def _put(self, path: Any, data: Any, value: Any) -> Any:
+        if path is None:
+            return data
+        if path == "$":
+            return value
+        keys = str(path).removeprefix("$.").split(".")
+        return _with(data, keys, value)
+
+    def _taken(self, path: Any, data: Any, notes: list[str]) -> Any:
+        return {} if path is None else self._path(str(path), data, notes)
+
+    def _path(self, path: str, data: Any, notes: list[str]) -> Any:
+        found = _PATH.fullmatch(path)
+        if not found:
+            if path.startswith("States."):
+                return self._intrinsic(path, data, notes)
+            notes.append(f"{path} has no equivalent")
+            return "null"
+        if found["context"]:
+            if found["rest"].startswith(".Map.Item.Value"):
+                return f"item{found['rest'].removeprefix('.Map.Item.Value')}"
+            if found["rest"] == ".Map.Item.Index":
+                return "index"
+            return "run.id" if found["rest"] in (".Execution.Id", ".Execution.Name") else "null"
+        for key in re.findall(r"\.([\w-]+)|\['([^']+)'\]|\[(\d+)\]", found["rest"]):
+            name, quoted, index = key
+            data = _member(data, int(index) if index else name or quoted)
+        return data
+
+    def _intrinsic(self, text: str, data: Any, notes: list[str]) -> Any:
+        found = re.fullmatch(r"States\.Format\('((?:[^'\\]|\\.)*)'((?:\s*,\s*\$[^,)]*)*)\)", text)
+        if found:
+            values = [_shown(self._path(one.strip(), data, notes)) for one in found[2].split(",")[1:]]
+            pieces = found[1].split("{}")
+            parts = [_shown(_literal(pieces[0]))]
+            for value, piece in zip(values, pieces[1:], strict=False):
+                parts += [f"str({value})", _shown(_literal(piece))]
+            return " + ".join(part for part in parts if part != '""')
+        notes.append(f"{text} has no equivalent")
+        return "null"
+
+    def _jsonata(self, text: str, data: Any, notes: list[str]) -> Any:
+        """The basics: paths of $states, comparisons, and, or."""
+        inner = text.strip().removeprefix("{%").removesuffix("%}").strip()
+
+        def path(found: re.Match[str]) -> str:
+            value = data
+            for key in [one for one in found[1].split(".") if one]:
+                value = _member(value, key)
+            return _shown(value)
+
+        made = re.sub(r"\$states\.(?:input|result)((?:\.\w+)*)", path, inner)
+        made = re.sub(r"(?<![=!<>])=(?!=)", "==", made)
+        made = re.sub(r"\band\b", "&&", re.sub(r"\bor\b", "||", made))
+        if "$" in made or re.search(r"[{\[|~]\s*\$", made):
+            notes.append(f"JSONata {text} has no equivalent")
+            return "null"
+        return made
+
+    def _filled(self, value: Any, data: Any, notes: list[str]) -> Any:
+        """*value* with paths (keys that end with ``.$``) and JSONata texts as expressions."""
+        if isinstance(value, dict):
+            made = {}
+            for key, one in value.items():
+                if key.endswith(".$"):
+                    made[key[:-2]] = self._path(str(one), data, notes)
+                else:
+                    made[key] = self._filled(one, data, notes)
+            return made
+        if isinstance(value, list):
+            return [self._filled(one, data, notes) for one in value]
+        if isinstance(value, str) and value.strip().startswith("{%"):
+            return self._jsonata(value, data, notes)
+        return _literal(value)
+
+
+class _Literal(str):
+    """The source of a literal, apart from other expressions."""
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _literal(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_literal(one) for one in value]
+    return _Literal(json.dumps(value, ensure_ascii=False))
+
+
+def _shown(data: Any) -> str:
+    """*data*, an expression or an object of them, as one expression."""
+    if isinstance(data, dict) and _REST in data:
+        return f"merge({_shown(data[_REST])}, {_shown({key: one for key, one in data.items() if key != _REST})})"
+    if isinstance(data, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_shown(value)}" for key, value in data.items()) + "}"
+    if isinstance(data, list):
+        return "[" + ", ".join(map(_shown, data)) + "]"
+    return str(data)
+
+
+def _template(data: Any) -> Json:
+    """*data* as a JSON value with expressions in it."""
+    if isinstance(data, dict) and _REST not in data:
+        return {key: _template(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_template(value) for value in data]
+    if isinstance(data, _Literal):
+        value: Json = json.loads(data)
+        return value
+    return None if data is None else f"${{{{ {_shown(data)} }}}}"
+
+
+def _member(data: Any, key: Any) -> Any:
+    if isinstance(data, dict):
+        if key in data:
+            return data[key]
+        data = data.get(_REST, data)
+    if isinstance(data, list) and isinstance(key, int) and key < len(data):
+        return data[key]
+    if isinstance(key, int):
+        return f"{_shown(data)}[{key}]"
+    return f"{_shown(data)}.{key}" if re.fullmatch(r"[A-Za-z_]\w*", key) else f"{_shown(data)}[{json.dumps(key)}]"
+
+
+_REST = "*"  # no key of JSON paths: what an object has beside what was put in
+
+
+def _with(data: Any, keys: list[str], value: Any) -> Any:
+    known = dict(data) if isinstance(data, dict) else {_REST: data}
+    inner = known.get(keys[0], _member(data, keys[0]) if len(keys) > 1 else None)
+    known[keys[0]] = value if len(keys) == 1 else _with(inner, keys[1:], value)
+    return known
+
+
+def _following(state: dict[str, Any]) -> list[str]:
+    found = [state.get("Next"), state.get("Default")]
+    found += [one.get("Next") for one in [*(state.get("Choices") or []), *(state.get("Catch") or [])]]
+    return [one for one in found if one]
+
+
+__all__ = ["convert"]
