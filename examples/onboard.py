@@ -1,7 +1,7 @@
 """A customer's first two weeks, as one function: create the account, wait out the trial, ask, bill.
 
 cd examples; qw daemon --app onboard:app
-qw enqueue onboard user=ada
+qw enqueue onboard '{"user": "ada"}'
 qw task list --status suspended
 qw task signal ID answer --payload '{"plan": "team", "seats": 3}'
 """
