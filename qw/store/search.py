@@ -28,6 +28,7 @@ _ALONG = {  # the narrow table of a status; where it is large, tasks of one type
     Status.CANCELLED: "finished",
 }
 _LARGE = (Status.PENDING, Status.COMPLETED)
+_BY_CUSTOMER = (*_LARGE, Status.FAILED, Status.CANCELLED)  # a customer has fewer tasks than most failures
 
 
 async def find(
@@ -76,7 +77,8 @@ def _statement(
 ) -> tuple[str, dict[str, Any]]:
     customer = next((value for path, value in search.payload if path == "customerId"), None)
     is_narrow = len(search.types) == 1 or customer is not None or search.run_id is not None
-    along = "by_task" if status is None or (status in _LARGE and is_narrow) else _ALONG[status]
+    walked = _BY_CUSTOMER if customer is not None else _LARGE
+    along = "by_task" if status is None or (status in walked and is_narrow) else _ALONG[status]
     low = max(search.low or FIRST_ID, UUID(int=min(after.int + 1, LAST_ID.int)) if after != FIRST_ID else FIRST_ID)
     high = min(before, UUID(int=min(search.high.int + 1, LAST_ID.int))) if search.high else before
     params = {
