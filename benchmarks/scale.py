@@ -1,0 +1,180 @@
+"""How a queue grows with its daemons: tasks/s and what each task costs, for 1, 2, 4 and 8 daemon processes.
+
+    python -m benchmarks.scale [--daemons 1,2,4,8] [--ms 0,1,10] [--tasks 100000] [--short]
+    python -m benchmarks.scale --idle 200
+
+``--short`` takes a minute. The database is that of ``python -m benchmarks``. Daemons start first and wait behind a
+paused queue; the time is from its release to the last end. Daemons and PostgreSQL share the cores of this machine:
+where they are busy, more daemons cannot be faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.place import Place, cpu_seconds, named_server, private_server
+from qw.client import Client
+from qw.core.task import NewTask
+from qw.ids import new_ids
+
+SAMPLE_SECONDS = 0.1
+IDLE_SECONDS = 20.0
+APP = "benchmarks.scale_app:app"
+
+_COMMITS = """
+select xact_commit from pg_stat_database where datname = current_database() and pg_stat_clear_snapshot() is not null"""
+_WAL = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+_LOCKED = """
+select count(*) from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock' and state = 'active'"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Of one drain. Costs are per task; ``waiting``: sessions that waited for a lock, on average."""
+
+    seconds: float
+    rate: float
+    commits: float
+    wal: float
+    server_micros: float
+    daemon_micros: float
+    waiting: float
+
+
+async def drain(place: Place, *, daemons: int, ms: int, tasks: int) -> Figures:
+    """Run *tasks* tasks of *ms* milliseconds with so many daemons."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(place.url))
+        await client.queues.pause("scale", by="benchmark")
+        processes = [
+            await stack.enter_async_context(place.daemon("--no-http", "--app", APP, "--queues", "scale"))
+            for _ in range(daemons)
+        ]
+        await until(place, "select count(*) from qw.worker where stopped_at is null", daemons)
+        for start in range(0, tasks, 20_000):
+            size = min(20_000, tasks - start)
+            await client.enqueue_many(
+                NewTask(type="pause", id=id, queue="scale", payload={"ms": ms}) for id in new_ids(size)
+            )
+        before = measure(place), sum(cpu_seconds(process.pid) for process in processes), server_seconds()
+        started = time.monotonic()
+        await client.queues.resume("scale")
+        waiting = await until(place, "select count(*) from qw.finished", tasks)
+        seconds = time.monotonic() - started
+        await asyncio.sleep(1.5)  # sessions tell their commits once a second
+        after = measure(place), sum(cpu_seconds(process.pid) for process in processes), server_seconds()
+    (commits, wal), (commits_before, wal_before) = after[0], before[0]
+    return Figures(
+        seconds=seconds,
+        rate=tasks / seconds,
+        commits=(commits - commits_before) / tasks,
+        wal=(wal - wal_before) / tasks,
+        server_micros=(after[2] - before[2]) * 1e6 / tasks,
+        daemon_micros=(after[1] - before[1]) * 1e6 / tasks,
+        waiting=waiting,
+    )
+
+
+def measure(place: Place) -> tuple[float, float]:
+    return place.number(_COMMITS), place.number(_WAL)
+
+
+async def until(place: Place, query: str, wanted: int) -> float:
+    """Come back when *query* gives that many. Returns how many sessions waited for locks meanwhile, on average."""
+    seen = []
+    with place.connect() as conn:
+        while True:
+            row = conn.execute(query).fetchone()
+            locked = conn.execute(_LOCKED).fetchone()
+            seen.append(int(str(locked[0])) if locked else 0)
+            if row and int(str(row[0])) >= wanted:
+                return sum(seen) / len(seen)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def server_seconds() -> float:
+    """Processor time of all PostgreSQL processes of this machine, ended ones too."""
+    total = 0.0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                name = (folder / "comm").read_text().strip()
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if name == "postgres":
+                total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+async def grown(server: str, *, daemons: Sequence[int], pauses: Sequence[int], tasks: int) -> None:
+    """Print a table, each line from a database of its own."""
+    print(
+        "| ms | daemons | tasks/s | of linear | commits/1000 | WAL B | PostgreSQL us | daemon us | waiting for locks |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for ms in pauses:
+        one = None
+        for count in daemons:
+            async with Place.fresh(server) as place:
+                found = await drain(place, daemons=count, ms=ms, tasks=tasks)
+            one = one or found.rate / count
+            print(
+                f"| {ms} | {count} | {found.rate:,.0f} | {found.rate / one / count:.0%} | {found.commits * 1000:.1f} "
+                f"| {found.wal:,.0f} | {found.server_micros:.0f} | {found.daemon_micros:.0f} | {found.waiting:.2f} |",
+                flush=True,
+            )
+
+
+async def idle(server: str, daemons: int) -> None:
+    """Print what daemons cost that have nothing to do."""
+    async with Place.fresh(server) as place, AsyncExitStack() as stack:
+        for _ in range(daemons):
+            await stack.enter_async_context(place.daemon("--no-http"))
+        await until(place, "select count(*) from qw.worker where stopped_at is null", daemons)
+        await asyncio.sleep(5)
+        before = place.number(_COMMITS)
+        await asyncio.sleep(IDLE_SECONDS)
+        commits = place.number(_COMMITS) - before
+    print(f"{daemons} idle daemons: {commits / IDLE_SECONDS / daemons:.2f} transactions/s each")
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--daemons", type=numbers, default=[1, 2, 4, 8])
+    parser.add_argument("--ms", type=numbers, default=[0, 1, 10])
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--short", action="store_true", help="1 and 2 daemons, 20,000 tasks")
+    parser.add_argument("--idle", type=int, metavar="DAEMONS")
+    given = parser.parse_args()
+    asyncio.run(_run(given))
+
+
+async def _run(given: argparse.Namespace) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="qw-bench-") as home,
+        named_server() or private_server(Path(home)) as server,
+    ):
+        if given.idle:
+            await idle(server, given.idle)
+        elif given.short:
+            await grown(server, daemons=[1, 2], pauses=given.ms, tasks=20_000)
+        else:
+            await grown(server, daemons=given.daemons, pauses=given.ms, tasks=given.tasks)
+
+
+if __name__ == "__main__":
+    main()
