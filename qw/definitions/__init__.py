@@ -24,13 +24,14 @@ from qw.definitions.expansion import SECTIONS, SHARED, Expanded, expand
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
 from qw.definitions.source import MAX_BYTES, YamlSource, read
+from qw.definitions.tests import WorkflowTest, parse_test
 from qw.definitions.webhooks import parse_webhook
 
 __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "owner", "include", "defaults", *SHARED, *SECTIONS)
+_KEYS = ("version", "owner", "include", "defaults", "tests", *SHARED, *SECTIONS)
 MAX_FILES = 100  # of one set
 MAX_OWNER = 200
 _PLACE = re.compile(r":(\d+):(\d+)$")
@@ -50,6 +51,7 @@ class Definitions:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
     remotes: Mapping[str, Remote] = field(default_factory=dict)
+    tests: Mapping[str, WorkflowTest] = field(default_factory=dict)
     source: str
     owner: str | None = None
     document: JsonObject = field(default_factory=dict, repr=False, compare=False)
@@ -147,6 +149,7 @@ def _definitions(whole: Expanded, faults: list[Fault]) -> Definitions:
         commands=_each(document, "commands", parse_command, source, faults),
         webhooks=_each(document, "webhooks", parse_webhook, source, faults),
         remotes=_each(document, "remote", parse_remote, source, faults),
+        tests=_each(document, "tests", parse_test, source, faults),
         source=source.name,
         owner=_owner(document, source, faults),
         document=document,

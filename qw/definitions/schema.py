@@ -58,6 +58,7 @@ def schema() -> JsonObject:
                 "schedules": _named({"$ref": "#/$defs/schedule"}),
                 "queues": {"type": "object", "additionalProperties": {"$ref": "#/$defs/queue"}},
                 "commands": _named({"$ref": "#/$defs/command"}),
+                "tests": {"type": "object", "additionalProperties": _test()},
                 "webhooks": _named({"$ref": "#/$defs/webhook"}),
                 "remote": {"type": "object", "additionalProperties": {"$ref": "#/$defs/remote"}},
             }
@@ -193,6 +194,25 @@ def _repeat() -> JsonObject:
                 "timeout": _duration("Time after which no further round starts"),
             },
             nullable=True,
+        ),
+    )
+
+
+def _test() -> JsonObject:
+    expected = _closed(
+        {
+            "status": {"enum": ["completed", "failed", "cancelled", "running"]},
+            "error": _about("A part of the error of the run", _TEXT),
+            "steps": _about("Statuses of steps, by their ids", {"type": "object", "additionalProperties": _TEXT}),
+        }
+    )
+    result = _closed({"result": _ANYTHING}, required=["result"])
+    assumed: JsonObject = {"type": "object", "additionalProperties": {"anyOf": [_TEXT, result]}}
+    return _about(
+        "A test of a workflow, which runs nothing",
+        _closed(
+            {"workflow": _TEXT, "input": _OBJECT, "assume": assumed, "expect": expected},
+            required=["workflow", "expect"],
         ),
     )
 

@@ -23,7 +23,8 @@ WORKFLOW = "version: 1\nworkflows:\n  one: {steps: [{id: a, type: noop}]}\nqueue
 ID = "01890000-0000-7000-8000-000000000000"  # of nothing
 NEEDS_NONE = {
     "completion", "config show", "help", "init", "man", "db rights", "db sql", "db start", "db stop", "demo",
-    "service install", "workflow graph", "workflow import", "workflow plan", "workflow schema", "workflow validate",
+    "service install", "workflow graph", "workflow import", "workflow plan", "workflow schema", "workflow test",
+    "workflow validate",
 }  # fmt: skip
 
 COMMANDS = {

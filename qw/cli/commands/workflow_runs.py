@@ -49,6 +49,7 @@ def add_verbs(app: typer.Typer) -> None:
         example = f"Example: qw workflow runs --workflow order --status {status} --quiet | xargs -r {words}"
         app.command(verb.__name__.replace("_", "-"), cls=Verb, epilog=example)(verb)
     app.command("plan", cls=Verb, epilog=_PLAN_EXAMPLE)(plan)
+    app.command("test", cls=Verb, epilog="Example: qw workflow test workflows.yaml")(run_tests)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
 
 
@@ -104,6 +105,26 @@ def plan(
         print(f"{entry.step:<{width}}  {entry.status:<9}  {entry.why}".rstrip())
     said = f"{ended.status} ({ended.detail})" if ended and ended.detail else ended.status if ended else "does not end"
     print(f"run: {said}" + (f": {ended.error}" if ended and ended.error else ""))
+
+
+def run_tests(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Definition file.")] = Path("workflows.yaml"),
+) -> None:
+    """Run the tests: of a definition file. Nothing else is run; needs no database. Exit 1 if one fails."""
+    from qw.definitions import load
+
+    found, failed = load(file), 0
+    for name, one in found.tests.items():
+        try:
+            faults = list(one.faults(found.workflows))
+        except Invalid as error:
+            faults = [str(error)]
+        failed += bool(faults)
+        print(f"{'failed' if faults else 'passed'}  {name}")
+        for fault in faults:
+            print(f"        {fault}")
+    print(f"{len(found.tests) - failed} of {len(found.tests)} passed")
+    raise typer.Exit(1 if failed else 0)
 
 
 def _of_file(file: Path, name: str) -> tuple[Workflow, Mapping[str, StepStatus]]:

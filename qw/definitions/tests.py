@@ -1,0 +1,83 @@
+"""``tests:`` of a file: what a run of a workflow comes to, if its steps come to what is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from qw.core.errors import Fault, Invalid, guess
+from qw.core.expression.evaluation import kind
+from qw.core.parsing import mapping, refuse_unknown, string
+from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow import Workflow
+from qw.core.workflow.rehearsal import Assumption, parse_assumption, rehearse
+from qw.core.workflow.run import StepStatus
+
+_KEYS = ("workflow", "input", "assume", "expect")
+_EXPECTED = ("status", "steps", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowTest:
+    """``expected`` has the status of the run, a part of its error, and the status of some of its steps."""
+
+    workflow: str
+    input: JsonObject
+    assumed: Mapping[str, Assumption]
+    expected: JsonObject
+
+    def faults(self, workflows: Mapping[str, Workflow]) -> Iterator[str]:
+        """What is not as expected. Raise Invalid for a test that does not fit its workflow."""
+        if self.workflow not in workflows:
+            raise Invalid(f"there is no workflow {self.workflow!r}{guess(self.workflow, workflows)}")
+        workflow = workflows[self.workflow]
+        found = rehearse(workflow, self.input, self.assumed)
+        status = found.ended.status.value if found.ended else "running"
+        error = (found.ended.error if found.ended else None) or ""
+        if (wanted := self.expected.get("status")) and wanted != status:
+            yield f"the run is {status}, not {wanted}{f': {error}' if error else ''}"
+        if (part := self.expected.get("error")) and str(part) not in error:
+            yield f"the error is {error or 'none'!r}, without {str(part)!r}"
+        steps = self.expected.get("steps")
+        for step, wanted in steps.items() if isinstance(steps, dict) else ():
+            if step not in workflow.by_id and not step.startswith("compensate:"):
+                raise Invalid(f"{step[:60]!r} is not a step of {self.workflow}{guess(step[:60], workflow.by_id)}")
+            entry = next((one for one in found.entries if one.step == step), None)
+            became = entry.status.value if entry else StepStatus.PENDING.value
+            if became != wanted:
+                why = f" ({entry.why})" if entry and entry.why else ""
+                yield f"step {step} is {became}{why}, not {wanted}"
+
+
+def parse_test(name: str, document: Json, where: Callable[[str], str]) -> WorkflowTest:
+    """The test in *document*. Raise Invalid with every fault."""
+    faults: list[Fault] = []
+    if not isinstance(document, dict):
+        raise Invalid(Fault(path=where(""), message=f"a test must be an object with workflow:, not {kind(document)}"))
+    refuse_unknown(document, _KEYS, "", "a test", faults)
+    workflow = string(document, "workflow", "", faults)
+    if not workflow:
+        faults.append(Fault(path="workflow", message="must be the name of a workflow"))
+    expected = mapping(document, "expect", "", faults)
+    refuse_unknown(expected, _EXPECTED, "expect", "expect", faults)
+    if not expected:
+        faults.append(Fault(path="", message="a test needs expect: (status, error or steps)"))
+    mapping(expected, "steps", "expect", faults)
+    assumed = {}
+    for step, said in mapping(document, "assume", "", faults).items():
+        try:
+            assumed[step] = _assumption(step, said)
+        except Invalid as error:
+            faults.append(Fault(path=f"assume.{step}", message=str(error).removeprefix("--assume: ")))
+    if faults:
+        raise Invalid(*(Fault(path=where(fault.path), message=fault.message) for fault in faults))
+    return WorkflowTest(workflow=workflow, input=mapping(document, "input", "", []), assumed=assumed, expected=expected)
+
+
+def _assumption(step: str, said: Json) -> Assumption:
+    """A status (``failed:exit:3``), or ``{result: …}``."""
+    if isinstance(said, dict) and said.keys() == {"result"}:
+        return Assumption(result=said["result"])
+    if not isinstance(said, str):
+        raise Invalid(f"must be failed, failed:KIND, completed, cancelled or {{result: …}}, not {kind(said)}")
+    return parse_assumption(f"{step}={said}")[1]
