@@ -96,3 +96,15 @@ async def _with(url: str, work: Callable[[Client], Awaitable[T]]) -> T:
         return await work(client)
     finally:
         await client.__aexit__(None, None, None)
+
+
+def myself() -> str:
+    """Who runs this command, as records show it."""
+    import getpass
+    import socket
+
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"

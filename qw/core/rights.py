@@ -156,7 +156,7 @@ VERBS: Mapping[str, Right | None] = {
     "workflow start": Right.ENQUEUE,
     **dict.fromkeys(
         (
-            "status", "audit", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs",
+            "status", "top", "audit", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs",
             "task why",
             "workflow list", "workflow runs", "workflow show", "schedule list", "schedule show", "schedule next",
             "queue list", "queue show", "worker list", "worker show", "events tail", "events blocked", "events state",

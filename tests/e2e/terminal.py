@@ -45,6 +45,11 @@ class Terminal:
         os.write(self._leader, f"{line}\n".encode())
         self.until(until, unless=_READY + PROMPT)
 
+    def press(self, keys: str) -> None:
+        """Press keys in a program that has the whole screen; come back at the next prompt."""
+        os.write(self._leader, keys.encode())
+        self.until(_READY + PROMPT)
+
     def interrupt(self) -> str:
         """Press ^C. Returns what is seen until the next prompt."""
         os.write(self._leader, b"\x03")

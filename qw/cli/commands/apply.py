@@ -66,9 +66,8 @@ def apply(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Apply workflows, schedules, queues, commands and webhooks from files to the database, in one transaction."""
-    from qw.cli.commands.workflow_runs import myself
     from qw.cli.options.selection import confirm
-    from qw.cli.session import with_client
+    from qw.cli.session import myself, with_client
     from qw.client.definitions import How
 
     if history:

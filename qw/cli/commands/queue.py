@@ -13,6 +13,7 @@ from qw.cli.command import Verb, verbs
 from qw.cli.options.completions import queue_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
+from qw.cli.session import myself
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def show(name: Name, output: Output = OutputFormat.TABLE) -> None:
 
     found = with_client(lambda client: queue_of(client, name))
     if output is OutputFormat.TABLE:
-        _print_queue(found)
+        print_queue(found)
     else:
         show_record(queue_record(found), output)
 
@@ -71,7 +72,7 @@ def pause(
     """Stop claiming tasks of queues. Running tasks are not affected."""
     from qw.cli.session import with_client
 
-    paused = with_client(lambda client: _pause(client, names or [], all, create, by or _me()))
+    paused = with_client(lambda client: _pause(client, names or [], all, create, by or myself()))
     say(_told("paused", paused, "; resume with: qw queue resume " + ("--all" if all else " ".join(paused))))
 
 
@@ -273,7 +274,7 @@ def _told(done: str, names: Sequence[str], then: str = "") -> str:
     return f"{subject} {', '.join(names)} {verb} {done}{then}"
 
 
-def _print_queue(queue: QueueOverview) -> None:
+def print_queue(queue: QueueOverview) -> None:
     from qw.cli.commands.status import pause_of
     from qw.cli.output.text import span
     from qw.cli.output.views import print_fields
@@ -334,13 +335,3 @@ async def _drain(client: Client, name: str, limit: timedelta | None) -> None:
 async def _left(client: Client, name: str) -> int:
     stats = (await queue_of(client, name)).stats
     return stats.pending + stats.processing + stats.retrying
-
-
-def _me() -> str:
-    import getpass
-    import socket
-
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return socket.gethostname()

@@ -235,8 +235,7 @@ def import_crontab(
     Exit code 1: some lines could not be carried over; they are listed, and the others are imported.
     """
     from qw.cli.commands.schedule_crontab import preview, read_crontab, report
-    from qw.cli.commands.workflow_runs import myself
-    from qw.cli.session import with_client
+    from qw.cli.session import myself, with_client
     from qw.core.errors import Invalid
 
     read = read_crontab(file, timezone=timezone, system=system, owner=owner, prefix=prefix)

@@ -181,9 +181,8 @@ def signal(
     ] = None,
 ) -> None:
     """Send a signal to a task. It is kept if the task's handler is not waiting for it yet."""
-    from qw.cli.commands.workflow_runs import myself
     from qw.cli.options.values import json_value
-    from qw.cli.session import with_client
+    from qw.cli.session import myself, with_client
 
     given = json_value(payload, "--payload")
 

@@ -44,7 +44,12 @@ def show(
     """Show a worker and the tasks it is running."""
     from qw.cli.session import with_client
 
-    worker, tasks = with_client(lambda client: _one(client, id))
+    with_client(lambda client: show_worker(client, id, output))
+
+
+async def show_worker(client: Client, id: int, output: OutputFormat) -> None:
+    """Print the page of a worker."""
+    worker, tasks = await _one(client, id)
     if output is not OutputFormat.TABLE:
         show_record({**record(worker), "tasks": record(tasks)}, output)
         return

@@ -10,11 +10,12 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import Verb, verbs
-from qw.cli.commands.workflow_runs import add_verbs, myself, run_or_none
+from qw.cli.commands.workflow_runs import add_verbs, run_or_none
 from qw.cli.options.completions import run_ids, run_statuses, runs_or_workflows, workflow_names
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_all, show_record
 from qw.cli.output.text import ago, counted
+from qw.cli.session import myself
 from qw.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from qw.cli.command import Verb
 from qw.cli.options.completions import run_ids, runs_or_workflows
 from qw.cli.output.records import Output, OutputFormat, say, show_record
+from qw.cli.session import myself
 from qw.core.errors import Invalid, NotFound
 from qw.core.workflow.picture import PictureForm, drawn
 from qw.core.workflow.run import RunStatus
@@ -325,15 +325,3 @@ def schema(
     from qw.definitions import schema as schemas
 
     print(schemas.editor_line(editor_line) if editor_line else dumped(schemas.schema(), indent=2))
-
-
-def myself() -> str:
-    """Who runs this command, as records show it."""
-    import getpass
-    import socket
-
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):
-        name = str(os.getuid())
-    return f"{name}@{socket.gethostname()}"

@@ -67,9 +67,17 @@ def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: i
     """
     out = console()
     width = out.width if out.is_terminal else _columns() or out.width
+    lines = table_lines(columns, items, width=width, id_length=id_length, always_short=out.is_terminal)
+    out.print(Text("\n").join(lines), soft_wrap=True)
+
+
+def table_lines(
+    columns: Sequence[Column], items: Sequence[Any], *, width: int, id_length: int = 36, always_short: bool = True
+) -> list[Text]:
+    """The titles and a line for each of *items*. Without *always_short* ids are cut only where they have no room."""
     titles = [Text(column.title, style="bold") for column in columns]
     rows = [[_shown(column, item) for column in columns] for item in items]
-    if out.is_terminal or _line(_whole(titles, rows)) > width:
+    if always_short or _line(_whole(titles, rows)) > width:
         for row in rows:
             for column, cell in zip(columns, row, strict=True):
                 if column.is_id:
@@ -81,7 +89,7 @@ def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: i
     ]
     for line in lines:
         line.rstrip()
-    out.print(Text("\n").join(lines), soft_wrap=True)
+    return lines
 
 
 def print_value(title: Text, value: Text) -> None:

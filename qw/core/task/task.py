@@ -304,7 +304,11 @@ def _time_faults(task: NewTask) -> list[Fault]:
     if task.run_at is not None and task.delay is not None:
         faults.append(Fault(path="delay", message="give run_at or delay, not both"))
     for path, value in (("delay", task.delay), ("timeout", task.timeout)):
-        if value is not None and value < timedelta(0):
+        if value is not None and not isinstance(value, timedelta):
+            faults.append(
+                Fault(path=path, message=f"must be a timedelta, such as timedelta(minutes=5), not {value!r:.60}")
+            )
+        elif value is not None and value < timedelta(0):
             faults.append(Fault(path=path, message="must not be negative"))
     if task.timeout == timedelta(0):
         faults.append(Fault(path="timeout", message="must be greater than 0"))

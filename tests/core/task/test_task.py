@@ -72,6 +72,7 @@ def test_a_good_task_is_accepted(more: dict[str, Any]) -> None:
         ({"run_at": datetime(2026, 1, 1)}, "run_at", "needs a time zone"),  # noqa: DTZ001
         ({"run_at": datetime(9999, 1, 1, tzinfo=UTC)}, "run_at", "the year 9999 is not between"),
         ({"run_at": datetime(2026, 1, 1, tzinfo=UTC), "delay": timedelta(1)}, "delay", "run_at or delay, not both"),
+        ({"delay": 60}, "delay", "must be a timedelta"),
         ({"delay": timedelta(-1)}, "delay", "must not be negative"),
         ({"timeout": timedelta(-1)}, "timeout", "must not be negative"),
         ({"timeout": timedelta(0)}, "timeout", "must be greater than 0"),

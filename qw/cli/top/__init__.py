@@ -1,0 +1,1 @@
+"""``qw top``: a full-screen view, refreshed every second. It alone imports Textual."""
