@@ -27,9 +27,8 @@ from qw.web.fields import Form, Id, Limit, Stamp
 from qw.web.route import Request, get, post, put
 from qw.web.routes.overview import ProblemEntity, problem_entity
 from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
-from qw.web.routes.runs import the_run
 from qw.web.routes.tasks import MessageAnswer, MessageWithTask, the_task
-from qw.web.run_serializers import RunEntity, run_entity
+from qw.web.run_serializers import RunEntity
 from qw.web.serializers import stamp, stamp_or_none
 
 
@@ -335,18 +334,6 @@ async def types(call: Request[None, None]) -> Types:
     }
 
 
-async def run_timeline(call: Request[None, None]) -> RunTimeline:
-    """Get the graph of a run: all steps of its definition with what they need, what became of them, their attempts."""
-    found = await call.client.details.run((await the_run(call)).run.id)
-    return {"run": run_entity(found.run.run, call.shown), "steps": _steps(found)}
-
-
-async def retry_preview(call: Request[None, StepQuery]) -> RetryPreview:
-    """Preview which steps a retry of a run would run again, and which it would keep."""
-    again, kept = await call.client.details.redone((await the_run(call)).run.id, call.query.step)
-    return {"again": again, "kept": kept}
-
-
 async def queue(call: Request[None, None]) -> QueueDetailsEntity:
     """Get a queue: its counts, its lanes, and who has the slots of its limits."""
     name = call.path["name"]
@@ -638,8 +625,6 @@ ROUTES = (
     put("/api/task/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
     put("/api/tasks/{id}/payload", edit, MessageAnswer, body=PayloadForm, errors=(404, 409)),
     get("/api/types", types, Types),
-    get("/api/runs/{id}/timeline", run_timeline, RunTimeline, errors=(404,)),
-    get("/api/runs/{id}/retry-preview", retry_preview, RetryPreview, query=StepQuery, errors=(404, 409)),
     post("/api/queues/pause-all", pause_all, MessageAnswer, status=200),
     post("/api/queues/resume-all", resume_all, MessageAnswer, status=200),
     get("/api/queues/{name}", queue, QueueDetailsEntity, errors=(404,)),
