@@ -70,7 +70,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "finished": _ALL,
         "attempt": _ADD,
         "unique_key": _ALL,
-        "idempotency": _CHANGE,
+        "idempotency": _ALL,
         "cancel_request": _ALL,
         "checkpoint": "update, delete",
         "task_signal": _ADD,
