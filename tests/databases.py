@@ -7,6 +7,7 @@ Names of databases are of one run, so runs do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -83,7 +84,8 @@ class PrivateServer:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # some end as soon as the first go on
+                    os.kill(pid, signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         if server := embedded.running(self.home):

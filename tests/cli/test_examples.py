@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 COMMANDS = {" ".join(path): example(command) for path, command in all_commands()}
 ALONE = (
     "api",
+    "ui",
     "daemon",
     "demo",
     "db stop",

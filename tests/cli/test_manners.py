@@ -125,7 +125,6 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
         (["show", "0189"], "qw task show 0189"),
         (["start", "invoice"], "qw workflow start invoice"),
         (["pause", "mail"], "qw queue pause mail"),
-        (["top"], "qw status"),
         (["ps"], "qw status"),
         (["tail", "0189"], "qw logs 0189"),
         (["version"], "qw --version"),

@@ -61,7 +61,7 @@ def test_the_calls_in_a_document_do_what_it_shows(port: str, name: str, tmp_path
     (tmp_path / ".curlrc").write_text("fail-with-body\n")  # so that an error shows where no output is
     found = calls((CHECKOUT / name).read_text())
 
-    assert len(found) >= 2
+    assert found
     for line, shown in found:
         assert PORT in line
         words = ["sh", "-c", line.replace(PORT, f"localhost:{port}")]

@@ -136,7 +136,7 @@ def retry(
     )
 
 
-@app.command("cancel", cls=Verb, epilog="Example: qw task cancel --queue reports --yes")
+@app.command("cancel", cls=Verb, epilog="Example: qw task cancel --queue mail --yes")
 def cancel(
     ctx: typer.Context,
     ids: Ids = None,

@@ -32,7 +32,7 @@ _COMMENT = typer.Option("--comment", "-m", metavar="TEXT", help="Comment to reco
 _STEP = typer.Argument(metavar="[STEP]", help="Step id. Default: the only waiting approval.")
 
 
-_PLAN_EXAMPLE = "Example: qw workflow plan workflows.yaml invoice --input @in.json --assume create_pdf=failed"
+_PLAN_EXAMPLE = "Example: qw workflow plan workflows.yaml nightly-report --assume count=failed"
 
 
 def add_verbs(app: typer.Typer) -> None:
