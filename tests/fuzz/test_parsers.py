@@ -344,7 +344,7 @@ def test_a_search_is_read_or_refused(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(migrated_template: DatabaseTemplate) -> Iterator[Live]:
+def http_server(migrated_template: DatabaseTemplate) -> Iterator[Live]:
     with migrated_template.clone() as url, live(url) as started:
         yield started
 
@@ -387,8 +387,10 @@ REQUESTS = st.lists(st.sampled_from(HEADS) | st.binary(max_size=6), max_size=14)
 
 @fuzzed
 @given(REQUESTS)
-def test_any_bytes_are_answered_or_hung_up_on_and_the_server_goes_on(server: Live, request_bytes: bytes) -> None:
-    with socket.create_connection((server.api.base_url.host, server.api.base_url.port or 80), timeout=10) as sock:
+def test_any_bytes_are_answered_or_hung_up_on_and_the_server_goes_on(http_server: Live, request_bytes: bytes) -> None:
+    with socket.create_connection(
+        (http_server.api.base_url.host, http_server.api.base_url.port or 80), timeout=10
+    ) as sock:
         sock.sendall(request_bytes)
         sock.shutdown(socket.SHUT_WR)
         answer = b""
@@ -397,7 +399,7 @@ def test_any_bytes_are_answered_or_hung_up_on_and_the_server_goes_on(server: Liv
 
     status = answer.split(b" ", 2)[1:2]
     assert not answer or (answer.startswith(b"HTTP/1.") and status < [b"500"]), answer
-    assert server.api.get("/livez").status_code == 200
+    assert http_server.api.get("/livez").status_code == 200
 
 
 def _received(sock: socket.socket) -> bytes:
