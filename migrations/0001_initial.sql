@@ -1980,7 +1980,7 @@ begin
     delete from qw.admitted a where a.task_id = edit_task.id;
   end if;
   due := coalesce(new_at, place.run_at);
-  if due > statement_timestamp() then
+  if due > statement_timestamp() and not front then
     insert into qw.scheduled (task_id, run_at, queue, priority, attempt, retries, crashes, reason)
       values (new.id, due, new.queue, new.priority, place.attempt, place.retries, place.crashes,
               case when new_at is null then place.reason else 'time' end);

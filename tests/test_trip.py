@@ -68,7 +68,9 @@ async def test_a_tasks_way(url: str, conn: Connection, pool: Pool) -> None:
     first = await claim_one(conn, worker)  # → Claim
     assert await homes(conn, task.id) == ["running"]
     outcome = await attempt(ClaimInFlight(claim=first, handler=handler), seen_from_within(first))  # → Outcome
-    assert outcome == Failed(error="nobody at home", names=("Retry", "Exception", "BaseException"), after=timedelta(0))
+    assert outcome == Failed(
+        error="nobody at home", names=("Retry", "Exception", "BaseException"), after=timedelta(0), kind="Retry"
+    )
 
     failed = as_ended(first, outcome, handler.policy)  # → Ending
     assert (failed.ending.status, failed.ending.retries, failed.ending.outcome) == (Status.RETRYING, 1, "error")

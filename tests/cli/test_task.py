@@ -248,7 +248,7 @@ def test_an_id_of_the_other_kind_names_the_verb_for_it(qw: Qw) -> None:
     run = str(qw("workflow", "start", "one").id)
 
     for word in (run, run[:23]):
-        for words in (["task", "show", word], ["task", "cancel", word], ["logs", word], ["wait", word]):
+        for words in (["task", "show", word], ["task", "cancel", word], ["logs", word]):
             done = qw(*words)
             assert (done.code, done.err) == (3, f"qw: {run} is a run; see: qw workflow show {run}\n")
     for word in (task, task[:23]):
@@ -332,7 +332,7 @@ def test_a_record_has_stable_names(qw: Qw) -> None:
     assert list(found) == [
         "id", "type", "queue", "priority", "payload", "max_retries", "timeout_seconds", "unique_key", "run_id", "step",
         "parent_id", "headers", "created_at", "status", "attempt", "retries", "crashes", "run_at", "reason", "worker",
-        "started_at", "finished_at", "result", "error",
+        "started_at", "finished_at", "result", "error", "error_kind",
     ]  # fmt: skip
 
 

@@ -99,7 +99,7 @@ async def test_no_task_stands_twice_in_a_state(conn: Connection, table: str) -> 
         "ready": "1, %s, 'q', 5, 0, 0, 0, now()",
         "scheduled": "%s, now(), 'q', 5, 0, 0, 0, 'time', null, null",
         "running": "%s, 1, 1, 0, 0, 1, 'q', 5, 1, now()",
-        "finished": "%s, 'completed', 1, 1, 0, 0, 1, now(), now(), null, null",
+        "finished": "%s, 'completed', 1, 1, 0, 0, 1, now(), now(), null, null, null",
     }[table]
     insert = f"insert into qw.{table} ({columns}) values ({row})".encode()
     id = new_id()
