@@ -76,6 +76,7 @@ BODIES: Mapping[str, Any] = {
     "POST /api/workflows/validate": {"definition": _WORKFLOW["definition"]},
     "POST /api/workflows/{id}/start": {"input": {"customerId": "zoe"}},
     "POST /api/runs/{id}/signal": {"name": "paid", "payload": {"amount": 275}},
+    "POST /api/task/{id}/signal": {"name": "paid", "payload": {"amount": 275}},
     "POST /api/runs/{id}/approve": _DECISION,
     "POST /api/runs/{id}/reject": _DECISION,
     "POST /api/runs/{id}/retry": {"step": "generate_pdf"},

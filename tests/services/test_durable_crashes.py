@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -127,6 +128,7 @@ class World:
         await claims.end(self.shop.conn, [ended._replace(ending=died, seconds=None)])
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     dies_at=st.lists(st.sampled_from(MOMENTS), max_size=3, unique=True).map(

@@ -38,7 +38,7 @@ def chromium() -> str:
     pytest.skip(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not run under the tests of other files
 def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 

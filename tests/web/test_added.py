@@ -480,7 +480,7 @@ def test_samples_are_sown_once_and_cleared(server_alone: Live, url: str) -> None
     assert status["completed"] + status["failed"] == status["total"] == 70
     assert (cleared.status_code, cleared.json()["message"]) == (200, "Database cleared successfully")
     assert server_alone.get("/api/task")["total"] == 0
-    assert _filled_tables(url) <= {"migration", "type", "wanted", "relay", "relay_slot"}
+    assert _filled_tables(url) <= {"migration", "type", "wanted", "relay", "relay_slot", "audit"}
 
 
 def _filled_tables(url: str) -> set[str]:

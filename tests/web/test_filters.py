@@ -46,7 +46,7 @@ FILTERS: dict[tuple[str, str], tuple[Callable[[Live], str], str]] = {
     ("/api/runs", "status"): (lambda live: "cancelled", "runs"),
     ("/api/runs", "workflow"): (lambda live: "two", "runs"),
 }
-PAGES = {"limit", "cursor", "after", "relations"}
+PAGES = {"limit", "cursor", "after", "relations", "next", "fires"}
 
 
 def lists(live: Live) -> Iterator[tuple[str, str]]:

@@ -80,7 +80,7 @@ def test_an_answer_has_exactly_the_members_that_the_document_names(server_shared
     found = server_shared.get("/openapi.json")["components"]["schemas"]
     id = server_shared.task()
 
-    task = server_shared.get(f"/api/task/{id}?relations=workflow,logs")
+    task = server_shared.get(f"/api/task/{id}?relations=workflow,logs,checkpoints")
     problem = server_shared.api.get("/api/nope").json()
 
     assert task.keys() == found["TaskEntity"]["properties"].keys()
