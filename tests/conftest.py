@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qw.clock import Clock, clock
 from qw.store.connection import Connection, connect, connect_guarded
 from qw.store.pool import Pool
 from tests.given import empty, migrated, remember
@@ -39,6 +40,12 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found = left_behind(mark, tmp_path_factory.getbasetemp())
     end(found)
     assert not found, "still running: " + "; ".join(map(str, found))
+
+
+@pytest.fixture(autouse=True)
+def _clock_of_no_database() -> None:
+    """The databases of the tests before may have had another clock: `qw.testing` moves some."""
+    vars(clock).update(vars(Clock()))
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ async def test_a_recipe_runs_as_its_page_says(note: str, text: str, qw: Runner) 
 @pytest.mark.parametrize(("note", "text"), [one[1:] for one in BLOCKS], ids=[one[0] for one in BLOCKS])
 def test_a_block_of_the_manual_is_a_definition(note: str, text: str, tmp_path: Path) -> None:
     text = re.sub(r"(?m)^include: .*$", "", text)
-    loads(text if re.match(r"version:|workflows:", text) else _whole(text, note), "workflows.yaml")
+    loads(text if re.match(r"version:|workflows:|tests:", text) else _whole(text, note), "workflows.yaml")
 
 
 def _whole(text: str, note: str) -> str:

@@ -163,14 +163,21 @@ def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation"
     """The schema of *shape*; referenced schemas are added to *schemas*."""
     if isinstance(shape, type) and issubclass(shape, BaseModel):
         _, found = models_json_schema([(shape, mode)], ref_template=_REF)
-        schemas.update({name: _required(name, one, shape) for name, one in found.get("$defs", {}).items()})
+        _add({name: _required(name, one, shape) for name, one in found.get("$defs", {}).items()}, schemas)
         return {"$ref": _REF.format(model=shape.__name__)}
     schema = TypeAdapter(shape).json_schema(ref_template=_REF, mode=mode)
-    schemas.update(schema.pop("$defs", {}))
+    _add(schema.pop("$defs", {}), schemas)
     if schema.get("type") == "object" and isinstance(schema.get("title"), str) and "properties" in schema:
-        schemas[schema["title"]] = schema
+        _add({schema["title"]: schema}, schemas)
         return {"$ref": _REF.format(model=schema["title"])}
     return schema
+
+
+def _add(named: JsonObject, schemas: JsonObject) -> None:
+    """Add the *named* schemas. A name that two different classes have would describe one of them wrongly."""
+    for name, schema in named.items():
+        if schemas.setdefault(name, schema) != schema:
+            raise ValueError(f"two classes of the API with different fields are named {name}")
 
 
 def _required(name: str, schema: dict[str, Any], shape: type[BaseModel]) -> JsonObject:

@@ -85,7 +85,7 @@ def test_the_status_says_which_broker_is_away_since_when_and_what_waits_for_it(q
         alone = qw("events", "state").out
         doctor = qw("doctor").out
 
-    assert re.search(r"nats +down +\d\d:\d\d:\d\d", shown, re.MULTILINE)
+    assert re.search(r"nats +events +down +\d\d:\d\d:\d\d", shown, re.MULTILINE)
     assert "not published yet, the oldest" in shown
     assert found["unpublished"] > 0
     assert found["oldest_seconds"] > 0

@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.databases import private_home, wait_until
-from tests.e2e.daemon_process import LEASE, Daemons
+from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
 from tests.processes import free_port
 
@@ -66,7 +66,7 @@ def test_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemons, queue
     other = daemons(url=pooled).ready()
     first.kill()
 
-    queue.wait_for([id], "completed", 3 * LEASE + 10)
+    queue.wait_for([id], "completed", 60)
 
     assert queue.outcomes(id) == ["worker_died"]
     assert other.said("connected through a pooler")

@@ -142,11 +142,11 @@ async def test_the_heartbeat_survives_every_error_and_says_what_it_was(
     met: list[str | None] = []
     beat = workers.beat
 
-    def failing(line: Blocking, worker: int) -> bool:
+    def failing(line: Blocking, worker: int, *, memory: int | None = None) -> bool:
         met.append(made.heartbeat.state.error)
         if errors:
             raise errors.pop()
-        return beat(line, worker)
+        return beat(line, worker, memory=memory)
 
     async with beating(url) as made:
         monkeypatch.setattr(workers, "beat", failing)

@@ -23,14 +23,14 @@ class PreviewQuery(Form):
     step: str | None = None
 
 
-class ItemCounts(TypedDict):
+class StepItemCounts(TypedDict):
     total: int
     started: int
     completed: int
     failed: int
 
 
-class AttemptEntity(TypedDict):
+class StepAttempt(TypedDict):
     attempt: int
     outcome: str
     startedAt: Stamp | None
@@ -45,12 +45,12 @@ class TimelineStepEntity(TypedDict):
     status: str
     taskId: Id | None
     childRunId: Id | None
-    items: ItemCounts | None
+    items: StepItemCounts | None
     startedAt: Stamp | None
     finishedAt: Stamp | None
     error: str | None
     compensates: str | None
-    attempts: list[AttemptEntity]
+    attempts: list[StepAttempt]
 
 
 class Timeline(TypedDict):
@@ -97,7 +97,7 @@ def _step(step: TimelineStep) -> TimelineStepEntity:
     }
 
 
-def _items(row: StoredStep) -> ItemCounts | None:
+def _items(row: StoredStep) -> StepItemCounts | None:
     if row.items is None:
         return None
     return {
@@ -108,7 +108,7 @@ def _items(row: StoredStep) -> ItemCounts | None:
     }
 
 
-def _attempt(attempt: TimelineAttempt) -> AttemptEntity:
+def _attempt(attempt: TimelineAttempt) -> StepAttempt:
     return {
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
