@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from qw.core.errors import Invalid, LacksRight
-from qw.core.rights import VERBS as RIGHTS
+from qw.core.rights import Right
 
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Common commands": {
@@ -88,7 +88,10 @@ FLAGS: dict[str, object] = {}  # settings by name, as far as this command line g
 
 
 class Verb(TyperCommand):
-    """A command that also takes the common options."""
+    """A command that also takes the common options, and needs no right. See `needs` for the others."""
+
+    rights: ClassVar[Sequence[Right | None]] = ()  # any of them, the least first; None: only the schema's owner may
+    own: ClassVar[bool] = False  # who has only the right to enqueue may, with its own tasks
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **more: Any) -> None:
         super().__init__(*args, params=[*(params or []), *get_command(_common).params], **more)
@@ -104,10 +107,14 @@ class Verb(TyperCommand):
         try:
             return super().invoke(ctx)
         except LacksRight as error:
-            verb = ctx.command_path.removeprefix("qw ")
-            if verb not in RIGHTS:
+            if not self.rights:
                 raise
-            raise error.needed_for(verb, RIGHTS[verb]) from error
+            raise error.needed_for(ctx.command_path.removeprefix("qw "), self.rights[0]) from error
+
+
+def needs(*rights: Right | None, own: bool = False) -> type[Verb]:
+    """The class of a command that needs one of *rights*, see `Verb`; `scripts/rights` documents it."""
+    return type("Verb", (Verb,), {"rights": rights, "own": own})
 
 
 class Noun(TyperGroup):
@@ -216,6 +223,11 @@ def _right_words(args: list[str]) -> str:
     if right in ("workflow", "queue"):
         right = f"{right} {word}"
     return f"qw {right} {shlex.join(rest)}".rstrip()
+
+
+def noun(name: str) -> typer.Typer:
+    """A Typer app for the module of a group of commands, which the table describes."""
+    return verbs(VERBS["Resources"].get(name) or VERBS["Diagnostics"][name])
 
 
 def verbs(help: str | None = None) -> typer.Typer:

@@ -1,7 +1,4 @@
-"""Who may do what: the four rights of database roles, what each consists of, and which one a verb needs.
-
-``docs/rights.md`` shows the same as a table; a test compares them.
-"""
+"""The four rights of database roles, and what each consists of. Each command says which it needs (`needs`)."""
 
 from __future__ import annotations
 
@@ -148,42 +145,6 @@ SEQUENCES: Mapping[Right, Collection[str]] = {
     Right.OPERATE: ("fence_seq", "limits_seq"),
     Right.WORK: ("fence_seq", "limits_seq"),
 }
-
-# The right that a command of the CLI needs; None: the owner's own. Those that are not here need none.
-VERBS: Mapping[str, Right | None] = {
-    "enqueue": Right.ENQUEUE,
-    "db status": Right.ENQUEUE,
-    "workflow start": Right.ENQUEUE,
-    **dict.fromkeys(
-        (
-            "status", "top", "audit", "logs", "why", "wait", "diff", "doctor", "task list", "task show", "task logs",
-            "task why",
-            "workflow list", "workflow runs", "workflow show", "schedule list", "schedule show", "schedule next",
-            "queue list", "queue show", "worker list", "worker show", "events tail", "events blocked", "events state",
-            "queue drain",
-        ),
-        Right.READ,
-    ),
-    **dict.fromkeys(
-        (
-            "run", "apply", "task stack", "task retry", "task cancel", "task compensate", "task requeue",
-            "task signal", "task edit", "task move", "task forget",
-            "workflow signal", "workflow approve", "workflow reject", "workflow retry", "workflow cancel",
-            "schedule add", "schedule pause", "schedule resume", "schedule trigger", "schedule backfill",
-            "schedule remove", "schedule import crontab", "queue pause", "queue resume", "queue limit", "queue purge",
-            "queue remove",
-            "worker drain", "events replay",
-            "events drop", "workflow compensation-done",
-        ),
-        Right.OPERATE,
-    ),
-    "daemon": Right.WORK,
-    "api": Right.READ,
-    "ui": Right.READ,
-    "db migrate": None,
-    "db grant": None,
-    "db revoke": None,
-}  # fmt: skip
 
 
 def least(candidates: Collection[Right]) -> Right | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw api --port 8080")
+@app.command(cls=needs(Right.READ), epilog="Example: qw api --port 8080")
 def api(
     host: Annotated[str | None, typer.Option(help="Address the HTTP server listens on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port the HTTP server listens on.")] = None,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, say, show_all, show_record
 from qw.cli.output.text import ago, counted, printable
 from qw.core.errors import Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client.definitions import Changes, DefinitionChange
@@ -47,7 +48,7 @@ _HISTORY: Sequence[Column] = (
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "left": "!"}
 
 
-@app.command("apply", cls=Verb, epilog="Example: qw apply -f workflows.yaml")
+@app.command("apply", cls=needs(Right.OPERATE), epilog="Example: qw apply -f workflows.yaml")
 def apply(
     files: Files = None,
     owner: Owner = None,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, show_all
 from qw.cli.output.text import ago, printable
+from qw.core.rights import Right
 
 app = verbs()
 
@@ -26,7 +27,7 @@ _COLUMNS: Sequence[Column] = (
 )
 
 
-@app.command(cls=Verb, epilog="Example: qw audit --verb task --since 1d")
+@app.command(cls=needs(Right.READ), epilog="Example: qw audit --verb task --since 1d")
 def audit(
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this user, token or role.")] = None,
     verb: Annotated[str | None, typer.Option(metavar="VERB", help="Only 'task retry', or all of 'task'.")] = None,

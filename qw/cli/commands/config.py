@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import Verb, noun
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, record, show_all, show_records
 
-app = verbs("Show all settings and where each value comes from.")
+app = noun("config")
 
 _COLUMNS: Sequence[Column] = (
     Column(title="setting", text=lambda shown: shown.name),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.core.errors import Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw daemon --queues default,mail --concurrency 50 --drain")
+@app.command(cls=needs(Right.WORK), epilog="Example: qw daemon --queues default,mail --concurrency 50 --drain")
 def daemon(
     queues: Annotated[
         str | None,

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import Verb, needs, noun
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, print_lines, record, say, show_all, show_record
 from qw.cli.output.text import iso
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.config import Settings
-    from qw.core.rights import Right
     from qw.store.migrations import Migration
 
-app = verbs("Manage the database schema, access rights and the private PostgreSQL.")
+app = noun("db")
 
 _COLUMNS: Sequence[Column] = (
     Column(title="version", text=lambda migration: str(migration.version), right=True),
@@ -28,7 +28,7 @@ _COLUMNS: Sequence[Column] = (
 )
 
 
-@app.command(cls=Verb, epilog="Example: qw db migrate")
+@app.command(cls=needs(None), epilog="Example: qw db migrate")
 def migrate(output: Output = OutputFormat.TABLE) -> None:
     """Migrate the schema. Safe to repeat and while daemons are running."""
     from qw.cli.session import load_settings
@@ -40,7 +40,7 @@ def migrate(output: Output = OutputFormat.TABLE) -> None:
         show_record([_record(each) for each in applied], output)
 
 
-@app.command(cls=Verb, epilog="Example: qw db status")
+@app.command(cls=needs(Right.ENQUEUE, Right.READ), epilog="Example: qw db status")
 def status(output: Output = OutputFormat.TABLE) -> None:
     """List migrations and when each was applied. Exit 1 if one is missing."""
     from qw.cli.session import load_settings
@@ -99,7 +99,7 @@ OneRight = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")]
 
 
-@app.command(cls=Verb, epilog="Example: qw db grant reader read --dry-run")
+@app.command(cls=needs(None), epilog="Example: qw db grant reader read --dry-run")
 def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
     """Let a role use qw: put tasks in; look at everything; steer (retry, pause, apply); or work as a daemon."""
     from qw.cli.session import with_client
@@ -111,7 +111,7 @@ def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
         say(f"{role} has the right {right!r}")
 
 
-@app.command(cls=Verb, epilog="Example: qw db revoke reader read --dry-run")
+@app.command(cls=needs(None), epilog="Example: qw db revoke reader read --dry-run")
 def revoke(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
     """Take a right from a role; it keeps the others that it was granted."""
     from qw.cli.session import with_client

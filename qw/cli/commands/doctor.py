@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from qw import __version__
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.output.records import Output, OutputFormat, record, show_records
 from qw.cli.output.text import counted, off_by, printable, span
 from qw.clock import clock as database_clock
 from qw.core.errors import Denied, Misconfigured, QwError
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.config import Settings
@@ -46,7 +47,7 @@ class Finding:
         return bool(self.fix)
 
 
-@app.command(cls=Verb, epilog="Example: qw doctor || true")
+@app.command(cls=needs(Right.READ), epilog="Example: qw doctor || true")
 def doctor(output: Output = OutputFormat.TABLE) -> None:
     """Check the installation and suggest fixes. Exit 1 if a problem is found."""
     findings = asyncio.run(_collected())

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.options.completions import queue_names, type_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, record, say, show_record
 from qw.core.errors import Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -21,7 +22,8 @@ app = verbs()
 
 
 @app.command(
-    cls=Verb, epilog="""Example: qw enqueue http_request --payload '{"url": "https://example.org"}' --in 10m --wait"""
+    cls=needs(Right.ENQUEUE),
+    epilog="""Example: qw enqueue http_request --payload '{"url": "https://example.org"}' --in 10m --wait""",
 )
 def enqueue(
     type: Annotated[

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, noun
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, dumped, record, say, show_all, show_record, show_records
 from qw.cli.output.text import ago, clock, counted, printable, span
+from qw.core.rights import Right
 from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from qw.client.events import Relaying, RelayOverview
     from qw.store.events import ConsumerState, LoggedEvent
 
-app = verbs("Follow and replay events.")
+app = noun("events")
 
 Type = Annotated[
     str | None,
@@ -29,7 +30,7 @@ Type = Annotated[
 Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="Only events of this task.")]
 
 
-@app.command("tail", cls=Verb, epilog="Example: qw events tail --type 'task.*'")
+@app.command("tail", cls=needs(Right.READ), epilog="Example: qw events tail --type 'task.*'")
 def tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until interrupted.")] = False,
     type: Type = None,
@@ -94,7 +95,7 @@ def _record(event: LoggedEvent) -> Any:
     return record({"place": event.id, **event.body})
 
 
-@app.command("replay", cls=Verb, epilog="Example: qw events replay --since 10m --type 'task.*'")
+@app.command("replay", cls=needs(Right.OPERATE), epilog="Example: qw events replay --since 10m --type 'task.*'")
 def replay(
     since: Annotated[str, typer.Option(metavar="TIME", help="Start time, or age such as 10m.")],
     type: Type = None,
@@ -146,7 +147,7 @@ def _oldest(part: RelayOverview | ConsumerState) -> str:
     return "" if oldest is None else ago(oldest)
 
 
-@app.command("state", cls=Verb, epilog="Example: qw events state")
+@app.command("state", cls=needs(Right.READ), epilog="Example: qw events state")
 def state(output: Output = OutputFormat.TABLE) -> None:
     """Show the state and lag of the daemons that publish events, and the consumers of commands."""
     from qw.cli.session import with_client
@@ -169,7 +170,7 @@ BLOCKED_COLUMNS = (
 )
 
 
-@app.command("blocked", cls=Verb, epilog="Example: qw events blocked")
+@app.command("blocked", cls=needs(Right.READ), epilog="Example: qw events blocked")
 def blocked(
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 100,
     output: Output = OutputFormat.TABLE,
@@ -184,7 +185,7 @@ def blocked(
     show_all(found, BLOCKED_COLUMNS, output)
 
 
-@app.command("drop", cls=Verb, epilog="Example: qw events blocked")
+@app.command("drop", cls=needs(Right.OPERATE), epilog="Example: qw events blocked")
 def drop(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="As qw events blocked shows them.")] = None,
     all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,

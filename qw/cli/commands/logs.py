@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.options.completions import task_ids
 from qw.cli.output.records import Output, OutputFormat, dumped, record, show_records
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw logs $(qw enqueue noop)")
+@app.command(cls=needs(Right.READ, own=True), epilog="Example: qw logs $(qw enqueue noop)")
 def logs(
     id: Annotated[
         str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.", autocompletion=task_ids)

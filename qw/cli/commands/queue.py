@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, noun
 from qw.cli.options.completions import queue_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
 from qw.cli.session import myself
 from qw.core.errors import Conflict, Invalid, NotFound, TimedOut
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from qw.core.queue.limits import Limits
     from qw.core.task.payload import Json
 
-app = verbs("List, pause, limit, drain and purge queues.")
+app = noun("queue")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue name.", autocompletion=queue_names)]
 Create = Annotated[bool, typer.Option("--create", help="Do not ask whether a new queue is meant.")]
@@ -32,7 +33,7 @@ LOOK_SECONDS = 0.3
 _HOW_TO_LIMIT = "set one with --concurrency 10 or --rate 100/m"
 
 
-@app.command("list", cls=Verb, epilog="Example: qw queue list")
+@app.command("list", cls=needs(Right.READ), epilog="Example: qw queue list")
 def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
     """List queues with the number of tasks in them."""
     from qw.cli.commands.status import QUEUE_COLUMNS, queue_record
@@ -49,7 +50,7 @@ def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> No
         show_records([queue_record(queue) for queue in found], output)
 
 
-@app.command("show", cls=Verb, epilog="Example: qw queue show default")
+@app.command("show", cls=needs(Right.READ), epilog="Example: qw queue show default")
 def show(name: Name, output: Output = OutputFormat.TABLE) -> None:
     """Show a queue: its tasks, limits and pause."""
     from qw.cli.commands.status import queue_record
@@ -62,7 +63,7 @@ def show(name: Name, output: Output = OutputFormat.TABLE) -> None:
         show_record(queue_record(found), output)
 
 
-@app.command("pause", cls=Verb, epilog="Example: qw queue pause default && qw queue resume default")
+@app.command("pause", cls=needs(Right.OPERATE), epilog="Example: qw queue pause default && qw queue resume default")
 def pause(
     names: Names = None,
     all: All = False,
@@ -76,7 +77,7 @@ def pause(
     say(_told("paused", paused, "; resume with: qw queue resume " + ("--all" if all else " ".join(paused))))
 
 
-@app.command("resume", cls=Verb, epilog="Example: qw queue pause mail && qw queue resume mail")
+@app.command("resume", cls=needs(Right.OPERATE), epilog="Example: qw queue pause mail && qw queue resume mail")
 def resume(names: Names = None, all: All = False) -> None:
     """Resume paused queues."""
     from qw.cli.session import with_client
@@ -88,7 +89,7 @@ def resume(names: Names = None, all: All = False) -> None:
         say(f"queue {name} was not paused")
 
 
-@app.command("limit", cls=Verb, epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
+@app.command("limit", cls=needs(Right.OPERATE), epilog="Example: qw queue limit mail --concurrency 10 --rate 100/m")
 def limit(
     name: Name,
     concurrency: Annotated[
@@ -132,7 +133,7 @@ def limit(
     say(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits")
 
 
-@app.command("purge", cls=Verb, epilog="Example: qw queue purge mail --yes")
+@app.command("purge", cls=needs(Right.OPERATE), epilog="Example: qw queue purge mail --yes")
 def purge(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -162,7 +163,7 @@ def purge(
     raise typer.Exit(with_client(work))
 
 
-@app.command("remove", cls=Verb, epilog="Example: qw queue pause old --create && qw queue remove old")
+@app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw queue pause old --create && qw queue remove old")
 def remove(name: Name) -> None:
     """Forget the pause and the limits of a queue that has no task."""
     from qw.cli.session import with_client
@@ -171,7 +172,7 @@ def remove(name: Name) -> None:
     say(f"queue {name} is removed")
 
 
-@app.command("drain", cls=Verb, epilog="Example: qw queue drain mail --timeout 1m")
+@app.command("drain", cls=needs(Right.READ), epilog="Example: qw queue drain mail --timeout 1m")
 def drain(
     name: Name,
     timeout: Annotated[

@@ -12,10 +12,11 @@ from uuid import UUID
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.options.completions import queue_names, task_ids
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_record
 from qw.core.errors import Fault, Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ _TAKES_SIGNS = frozenset({"test", "[", "expr", "find"})
 
 
 @app.command(
-    cls=Verb,
+    cls=needs(Right.OPERATE, Right.WORK),
     context_settings={"allow_interspersed_args": False},
     epilog="Example: qw run --wait -- sh -c 'echo hello; exit 0'",
 )

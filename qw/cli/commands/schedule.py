@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, noun, verbs
 from qw.cli.options.completions import queue_names, schedule_names, type_names, workflow_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.schedule import Schedule
 
-app = verbs("Start tasks and workflows on a schedule.")
+app = noun("schedule")
 importing = verbs("Import schedules from other schedulers.")
 app.add_typer(importing, name="import")
 
@@ -25,7 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.", auto
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule name.", autocompletion=schedule_names)]
 
 
-@app.command("list", cls=Verb, epilog="Example: qw schedule list")
+@app.command("list", cls=needs(Right.READ), epilog="Example: qw schedule list")
 def list_schedules(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
     """List schedules with what they start and their next tick."""
     from qw.cli.output.schedule_views import SCHEDULE_COLUMNS, as_record
@@ -44,7 +45,7 @@ def list_schedules(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
 
 @app.command(
     "add",
-    cls=Verb,
+    cls=needs(Right.OPERATE),
     epilog='Example: qw schedule add backup --cron "0 3 * * *" --timezone Europe/Berlin -- tar -czf /backup/home.tgz .',
 )
 def add(
@@ -124,7 +125,7 @@ def add(
     with_client(lambda client: _add(client, schedule, replace, output, quiet), creates=True)
 
 
-@app.command("show", cls=Verb, epilog="Example: qw schedule show backup")
+@app.command("show", cls=needs(Right.READ), epilog="Example: qw schedule show backup")
 def show(
     name: Name,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Number of past ticks to show.")] = 10,
@@ -137,7 +138,7 @@ def show(
     with_client(lambda client: show_schedule(client, name, limit, output))
 
 
-@app.command("next", cls=Verb, epilog="Example: qw schedule next backup --count 20")
+@app.command("next", cls=needs(Right.READ), epilog="Example: qw schedule next backup --count 20")
 def next_ticks(
     name: Name,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="Number of ticks to show.")] = 10,
@@ -150,7 +151,7 @@ def next_ticks(
     show_ticks(with_client(lambda client: client.schedules.next(name, count=count)), output)
 
 
-@app.command("pause", cls=Verb, epilog="Example: qw schedule pause backup")
+@app.command("pause", cls=needs(Right.OPERATE), epilog="Example: qw schedule pause backup")
 def pause(names: Names) -> None:
     """Pause schedules: no tick fires until they are resumed."""
     from qw.cli.session import with_client
@@ -159,7 +160,7 @@ def pause(names: Names) -> None:
     say(f"paused: {', '.join(names)}")
 
 
-@app.command("resume", cls=Verb, epilog="Example: qw schedule resume backup")
+@app.command("resume", cls=needs(Right.OPERATE), epilog="Example: qw schedule resume backup")
 def resume(names: Names) -> None:
     """Resume schedules with their next tick. Ticks missed while paused are skipped."""
     from qw.cli.session import with_client
@@ -168,7 +169,7 @@ def resume(names: Names) -> None:
     say(f"resumed: {', '.join(names)}")
 
 
-@app.command("trigger", cls=Verb, epilog="Example: qw wait $(qw schedule trigger backup)")
+@app.command("trigger", cls=needs(Right.OPERATE), epilog="Example: qw wait $(qw schedule trigger backup)")
 def trigger(name: Name, output: Output = OutputFormat.TABLE) -> None:
     """Fire now, outside its schedule, and print the id of the task or run."""
     from qw.cli.session import with_client
@@ -177,7 +178,7 @@ def trigger(name: Name, output: Output = OutputFormat.TABLE) -> None:
     print(id) if output is OutputFormat.TABLE else show_record({"id": id}, output)
 
 
-@app.command("backfill", cls=Verb, epilog="Example: qw schedule backfill backup --since 2d --dry-run")
+@app.command("backfill", cls=needs(Right.OPERATE), epilog="Example: qw schedule backfill backup --since 2d --dry-run")
 def backfill(
     name: Name,
     since: Annotated[
@@ -194,7 +195,7 @@ def backfill(
     raise typer.Exit(with_client(lambda client: _backfill(client, name, (since, until), dry_run, yes, output)))
 
 
-@app.command("remove", cls=Verb, epilog="Example: qw schedule remove backup")
+@app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw schedule remove backup")
 def remove(names: Names) -> None:
     """Delete schedules. Their tasks and runs are not affected."""
     from qw.cli.session import with_client
@@ -203,7 +204,7 @@ def remove(names: Names) -> None:
     say(f"removed: {', '.join(names)}")
 
 
-@importing.command("crontab", cls=Verb, epilog="Example: crontab -l | qw schedule import crontab -")
+@importing.command("crontab", cls=needs(Right.OPERATE), epilog="Example: crontab -l | qw schedule import crontab -")
 def import_crontab(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="A crontab, such as crontab -l prints; - reads stdin.")],
     timezone: Annotated[

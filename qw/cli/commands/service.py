@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import verbs
+from qw.cli.command import noun
 from qw.cli.output.records import say
 
 if TYPE_CHECKING:
     from qw.daemon.systemd_unit import Scope
 
-app = verbs("Install the daemon as a systemd service.")
+app = noun("service")
 
 SETTINGS = """\
 # Settings of the qw daemon, one NAME=value per line; `qw config show` lists all. Read when the service starts.

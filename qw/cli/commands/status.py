@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.commands.events import print_relaying, relaying_record
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, record, show_record
 from qw.cli.output.text import ago, counted, off_by, printable, span
 from qw.clock import clock as database_clock
+from qw.core.rights import Right
 from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _LATE_COLUMNS: Sequence[Column] = (
 )
 
 
-@app.command(cls=Verb, epilog="Example: qw status")
+@app.command(cls=needs(Right.READ), epilog="Example: qw status")
 def status(output: Output = OutputFormat.TABLE) -> None:
     """Show queues, workers, failures of the last day, late schedules and the broker."""
     from qw.cli.session import with_client

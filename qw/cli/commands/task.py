@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, noun
 from qw.cli.commands.task_edit import add_edit_verbs
 from qw.cli.options.completions import task_ids
 from qw.cli.options.selection import (
@@ -31,6 +31,7 @@ from qw.cli.options.selection import (
 from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_record
 from qw.cli.output.text import counted
 from qw.cli.output.watch import Watch, rows_that_fit, show_or_watch
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.client.stacks import TaskStack
 
-app = verbs("List, inspect, change, retry and cancel tasks.")
+app = noun("task")
 add_edit_verbs(app)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Task id, or a unique prefix of it.", autocompletion=task_ids)]
 
 
-@app.command("list", cls=Verb, epilog="Example: qw task list --status failed,cancelled --since yesterday")
+@app.command("list", cls=needs(Right.READ), epilog="Example: qw task list --status failed,cancelled --since yesterday")
 def list_tasks(
     queue: Queue = None,
     type: Type = None,
@@ -94,7 +95,7 @@ def list_tasks(
     show_or_watch(find, show, watch=watch)
 
 
-@app.command("show", cls=Verb, epilog="Example: qw task show $(qw enqueue noop)")
+@app.command("show", cls=needs(Right.READ, own=True), epilog="Example: qw task show $(qw enqueue noop)")
 def show_task(id: Id, output: Output = OutputFormat.TABLE) -> None:
     """Show a task with its attempts and its log."""
     from qw.cli.output.views import show_task
@@ -103,7 +104,7 @@ def show_task(id: Id, output: Output = OutputFormat.TABLE) -> None:
     with_client(lambda client: show_task(client, id, output))
 
 
-@app.command("retry", cls=Verb, epilog="Example: qw task retry --type noop --since 1h --yes")
+@app.command("retry", cls=needs(Right.OPERATE), epilog="Example: qw task retry --type noop --since 1h --yes")
 def retry(
     ctx: typer.Context,
     ids: Ids = None,
@@ -136,7 +137,7 @@ def retry(
     )
 
 
-@app.command("cancel", cls=Verb, epilog="Example: qw task cancel --queue mail --yes")
+@app.command("cancel", cls=needs(Right.OPERATE), epilog="Example: qw task cancel --queue mail --yes")
 def cancel(
     ctx: typer.Context,
     ids: Ids = None,
@@ -169,7 +170,7 @@ def cancel(
 
 @app.command(
     "signal",
-    cls=Verb,
+    cls=needs(Right.OPERATE),
     epilog="Example: qw task list --type order --status pending --quiet | xargs -r -I ID qw task signal ID paid",
 )
 def signal(
@@ -194,7 +195,9 @@ def signal(
     say(f"signal {name} sent to task {with_client(send)}")
 
 
-@app.command("compensate", cls=Verb, epilog="Example: qw task compensate --type create_invoice --since 1h --yes")
+@app.command(
+    "compensate", cls=needs(Right.OPERATE), epilog="Example: qw task compensate --type create_invoice --since 1h --yes"
+)
 def compensate(
     ctx: typer.Context,
     ids: Ids = None,
@@ -224,7 +227,9 @@ def compensate(
     )
 
 
-@app.command("requeue", cls=Verb, epilog="Example: qw task requeue --type noop --status completed --dry-run")
+@app.command(
+    "requeue", cls=needs(Right.OPERATE), epilog="Example: qw task requeue --type noop --status completed --dry-run"
+)
 def requeue(
     ctx: typer.Context,
     ids: Ids = None,
@@ -255,7 +260,9 @@ def requeue(
     )
 
 
-@app.command("forget", cls=Verb, epilog="Example: qw task forget --match payload.customerId=cust_42 --dry-run")
+@app.command(
+    "forget", cls=needs(Right.OPERATE), epilog="Example: qw task forget --match payload.customerId=cust_42 --dry-run"
+)
 def forget(
     ctx: typer.Context,
     ids: Annotated[
@@ -317,7 +324,7 @@ async def _about(client: Client, places: list[tuple[list[str], str]]) -> list[UU
     return [id for id in found[0] if all(id in others for others in map(set, found[1:]))]
 
 
-@app.command("logs", cls=Verb, epilog="Example: qw task logs $(qw enqueue noop)")
+@app.command("logs", cls=needs(Right.READ, own=True), epilog="Example: qw task logs $(qw enqueue noop)")
 def logs(
     id: Id,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
@@ -330,7 +337,7 @@ def logs(
     with_client(lambda client: show_log(client, id, follow, output))
 
 
-@app.command("why", cls=Verb, epilog="Example: qw task why $(qw enqueue noop --in 1h)")
+@app.command("why", cls=needs(Right.READ), epilog="Example: qw task why $(qw enqueue noop --in 1h)")
 def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
     """Explain why a task is not running (same as qw why)."""
     from qw.cli.commands.why import show_why
@@ -339,7 +346,7 @@ def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
     with_client(lambda client: show_why(client, id, output))
 
 
-@app.command("stack", cls=Verb, epilog="Example: qw task stack $(qw enqueue noop) || true")
+@app.command("stack", cls=needs(Right.OPERATE), epilog="Example: qw task stack $(qw enqueue noop) || true")
 def stack(id: Id, output: Output = OutputFormat.TABLE) -> None:
     """Show what a running task does right now: the stack of its coroutine or thread, or its processes.
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import Verb
+from qw.cli.command import needs
 from qw.cli.options.completions import queue_names, task_ids
 from qw.cli.output.records import say
 from qw.cli.output.text import counted
 from qw.core.errors import Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,8 +30,12 @@ _KEYS = ("queue", "priority", "at", "payload")
 
 def add_edit_verbs(app: typer.Typer) -> None:
     """Add these verbs to *app*."""
-    app.command("edit", cls=Verb, epilog="Example: qw task edit $(qw enqueue noop --in 1h) --in 2h -p 1")(edit)
-    app.command("move", cls=Verb, epilog="Example: qw task move --front $(qw enqueue noop --in 1h)")(move)
+    app.command(
+        "edit", cls=needs(Right.OPERATE), epilog="Example: qw task edit $(qw enqueue noop --in 1h) --in 2h -p 1"
+    )(edit)
+    app.command("move", cls=needs(Right.OPERATE), epilog="Example: qw task move --front $(qw enqueue noop --in 1h)")(
+        move
+    )
 
 
 def edit(

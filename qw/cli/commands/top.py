@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.core.errors import Invalid
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw top --once")
+@app.command(cls=needs(Right.READ), epilog="Example: qw top --once")
 def top(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
     interval: Annotated[float, typer.Option(metavar="SECONDS", min=0.2, max=60, help="Time between refreshes.")] = 1.0,

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
+from qw.core.rights import Right
 
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw ui --port 8080 --read-only")
+@app.command(cls=needs(Right.READ), epilog="Example: qw ui --port 8080 --read-only")
 def ui(
     host: Annotated[str | None, typer.Option(help="Address the HTTP server listens on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port the HTTP server listens on.")] = None,

@@ -10,12 +10,13 @@ from uuid import UUID
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.options import completions
 from qw.cli.output.lists import Listed
 from qw.cli.output.records import Output, OutputFormat, Quiet, say
 from qw.cli.tail import exit_code
 from qw.core.errors import Denied
+from qw.core.rights import Right
 from qw.core.workflow.run import RunStatus
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw wait --timeout 1m $(qw run -- true)")
+@app.command(cls=needs(Right.READ, own=True), epilog="Example: qw wait --timeout 1m $(qw run -- true)")
 def wait(
     ids: Annotated[
         list[str],

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, verbs
 from qw.cli.options.completions import ids
 from qw.cli.output.records import Output, OutputFormat, record, show_record, show_records
 from qw.cli.output.text import printable
+from qw.core.rights import Right
 from qw.core.task.masking import masked_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 
-@app.command(cls=Verb, epilog="Example: qw why $(qw enqueue noop --in 1h)")
+@app.command(cls=needs(Right.READ), epilog="Example: qw why $(qw enqueue noop --in 1h)")
 def why(
     id: Annotated[
         str, typer.Argument(metavar="ID", help="Task or run id, or a unique prefix of it.", autocompletion=ids)

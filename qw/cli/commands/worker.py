@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import needs, noun
 from qw.cli.options.completions import worker_ids
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_all, show_record
 from qw.cli.output.text import ago
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.client import Client
     from qw.store.workers import InHand, WorkerRow
 
-app = verbs("List, inspect and drain workers.")
+app = noun("worker")
 
 _IN_HAND: Sequence[Column] = (
     Column(title="task", text=lambda task: str(task.task_id), is_id=True),
@@ -27,7 +28,7 @@ _IN_HAND: Sequence[Column] = (
 )
 
 
-@app.command("list", cls=Verb, epilog="Example: qw worker list")
+@app.command("list", cls=needs(Right.READ), epilog="Example: qw worker list")
 def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
     """List running workers with the age of their last heartbeat."""
     from qw.cli.commands.status import WORKER_COLUMNS
@@ -36,7 +37,7 @@ def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> N
     show_all(with_client(lambda client: client.workers.all()), WORKER_COLUMNS, output, quiet=quiet)
 
 
-@app.command("show", cls=Verb, epilog="Example: qw worker list --quiet")
+@app.command("show", cls=needs(Right.READ), epilog="Example: qw worker list --quiet")
 def show(
     id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)],
     output: Output = OutputFormat.TABLE,
@@ -75,7 +76,7 @@ async def show_worker(client: Client, id: int, output: OutputFormat) -> None:
         print_table(_IN_HAND, tasks)
 
 
-@app.command("drain", cls=Verb, epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
+@app.command("drain", cls=needs(Right.OPERATE), epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
 def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)]) -> None:
     """Ask a worker to finish its running tasks and stop, like SIGTERM. Its supervisor may restart it."""
     from qw.cli.session import with_client

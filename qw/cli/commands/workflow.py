@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from qw.cli.command import Verb, verbs
+from qw.cli.command import Verb, needs, noun
 from qw.cli.commands.workflow_runs import add_verbs, run_or_none
 from qw.cli.options.completions import run_ids, run_statuses, runs_or_workflows, workflow_names
 from qw.cli.output.column import Column
@@ -17,13 +17,14 @@ from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_all, sh
 from qw.cli.output.text import ago, counted
 from qw.cli.session import myself
 from qw.core.errors import Invalid, NotFound
+from qw.core.rights import Right
 
 if TYPE_CHECKING:
     from qw.cli.output.lists import Listed
     from qw.client import Client
     from qw.client.run_tree import ShownRun
 
-app = verbs("Start, inspect and validate workflows.")
+app = noun("workflow")
 add_verbs(app)
 
 _COLUMNS: Sequence[Column] = (
@@ -34,7 +35,7 @@ _COLUMNS: Sequence[Column] = (
 )
 
 
-@app.command("list", cls=Verb, epilog="Example: qw workflow list")
+@app.command("list", cls=needs(Right.READ), epilog="Example: qw workflow list")
 def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> None:
     """List workflows."""
     from qw.cli.session import with_client
@@ -46,7 +47,7 @@ def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
         show_all(found, _COLUMNS, output)
 
 
-@app.command("runs", cls=Verb, epilog="Example: qw workflow runs --status failed")
+@app.command("runs", cls=needs(Right.READ), epilog="Example: qw workflow runs --status failed")
 def runs(
     workflow: Annotated[
         str | None, typer.Option("--workflow", help="Only runs of this workflow.", autocompletion=workflow_names)
@@ -75,7 +76,9 @@ def runs(
     with_client(find).show(output, quiet=quiet)
 
 
-@app.command("start", cls=Verb, epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'""")
+@app.command(
+    "start", cls=needs(Right.ENQUEUE), epilog="""Example: qw workflow start invoice --input '{"customerId": "zoe"}'"""
+)
 def start(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Workflow name.", autocompletion=workflow_names)],
     input: Annotated[
@@ -122,7 +125,7 @@ def start(
     raise typer.Exit(_exit_code(done))
 
 
-@app.command("show", cls=Verb, epilog="Example: qw workflow show invoice")
+@app.command("show", cls=needs(Right.READ), epilog="Example: qw workflow show invoice")
 def show(
     id: Annotated[
         str,
@@ -146,7 +149,7 @@ def show(
         show_record(found, output)
 
 
-@app.command("cancel", cls=Verb, epilog="Example: qw workflow runs --status running --quiet")
+@app.command("cancel", cls=needs(Right.OPERATE), epilog="Example: qw workflow runs --status running --quiet")
 def cancel(
     id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.", autocompletion=run_ids)],
 ) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qw.cli.command import Verb
+from qw.cli.command import Verb, needs
 from qw.cli.options.completions import run_ids, runs_or_workflows
 from qw.cli.output.records import Output, OutputFormat, say, show_record
 from qw.cli.session import myself
 from qw.core.errors import Invalid, NotFound
+from qw.core.rights import Right
 from qw.core.workflow.picture import PictureForm, drawn
 from qw.core.workflow.run import RunStatus
 
@@ -47,7 +48,7 @@ def add_verbs(app: typer.Typer) -> None:
     }
     for verb, (status, words) in verbs.items():
         example = f"Example: qw workflow runs --workflow order --status {status} --quiet | xargs -r {words}"
-        app.command(verb.__name__.replace("_", "-"), cls=Verb, epilog=example)(verb)
+        app.command(verb.__name__.replace("_", "-"), cls=needs(Right.OPERATE), epilog=example)(verb)
     app.command("plan", cls=Verb, epilog=_PLAN_EXAMPLE)(plan)
     app.command("test", cls=Verb, epilog="Example: qw workflow test workflows.yaml")(run_tests)
     app.command("schema", cls=Verb, epilog="Example: qw workflow schema > qw.schema.json")(schema)
