@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qw.client.acting import audited
@@ -27,20 +26,12 @@ from qw.core.workflow.step_kinds import KINDS
 from qw.core.workflow.task_template import COMMAND
 from qw.definitions import Definitions
 from qw.store import applied, events, runs, types
-from qw.store.applied import Applied, Owned
+from qw.store.applied import Applied, How, Owned
 from qw.store.connection import Connection
 
 if TYPE_CHECKING:
     from qw.client.schedule_import import ImportedSchedule
     from qw.core.schedule.crontab import CronJob
-
-
-class How(StrEnum):
-    ADDED = "added"
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    REMOVED = "removed"
-    LEFT = "left"  # no file of the set defines it any more; it stays, since nobody asked to remove it
 
 
 @dataclass(frozen=True, kw_only=True)

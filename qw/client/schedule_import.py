@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qw.client.connections import Connections
-from qw.client.definitions import How
 from qw.client.schedules import drop, put
 from qw.core.errors import Conflict, Fault, Invalid
 from qw.core.schedule import Schedule
 from qw.core.schedule.crontab import CronJob, named
 from qw.core.task.payload import Json
 from qw.store import applied, schedules
-from qw.store.applied import Owned
+from qw.store.applied import How, Owned
 from qw.store.connection import Connection
 
 _KIND = "schedule"

@@ -1,8 +1,5 @@
 """Where handlers may connect to: any public address, and what the operator allows by network, host or URL.
 
-Every HTTP client of qw is made here: none takes a proxy from the environment, keeps cookies or follows redirects by
-itself.
-
 Judged are the addresses a name resolves to, at the moment of connecting, and the connection goes to a judged address:
 there is no second look-up that could answer differently. Redirects are connections like any other.
 """
@@ -14,14 +11,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from qw.core.errors import Misconfigured
 from qw.core.task.handler_api import Reject
-
-if TYPE_CHECKING:
-    import httpx
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -100,38 +94,6 @@ def redact(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = "?…" if parts.query else ""
     return f"{parts.scheme}://{host}{parts.path}{query}" if parts.scheme else f"{host}{parts.path}{query}"
-
-
-def client(egress: Egress) -> httpx.AsyncClient:
-    """A client that connects only where *egress* allows.
-
-    It follows no redirects by itself, keeps no cookies and knows no proxies. Reads and writes wait without limit: set
-    a deadline around the call.
-    """
-    from qw.handlers.transport import checked_client
-
-    return checked_client(egress)
-
-
-class Clients:
-    """One checked client for each event loop and exemption, made when it is first wanted."""
-
-    def __init__(self, egress: Egress) -> None:
-        self._egress = egress
-        self._clients: dict[tuple[asyncio.AbstractEventLoop, str | None], httpx.AsyncClient] = {}
-
-    def current(self, exempt: str | None = None) -> httpx.AsyncClient:
-        """The client of the running loop; with *exempt* one that may also go to host and port of this URL."""
-        key = (asyncio.get_running_loop(), exempt and origin(exempt))
-        if key not in self._clients:
-            self._clients[key] = client(self._egress.also(exempt) if exempt else self._egress)
-        return self._clients[key]
-
-    async def close(self) -> None:
-        """Close the clients of the running loop. Safe to repeat."""
-        loop = asyncio.get_running_loop()
-        for key in [key for key in self._clients if key[0] is loop]:
-            await self._clients.pop(key).aclose()
 
 
 def origin(url: str) -> str:

@@ -20,7 +20,8 @@ from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
 from qw.core.task.secret_mask import SecretMask
 from qw.handlers.answer import ENCODINGS, Answer, read
-from qw.handlers.egress import Clients, Egress, redact
+from qw.handlers.egress import Egress, redact
+from qw.handlers.http_clients import Clients
 from qw.handlers.registry import Handlers
 from qw.handlers.secrets import Reveal, Revealed, no_secrets
 

@@ -16,7 +16,8 @@ from qw.core.task.handler_api import Context, Failure, Retry, Snooze
 from qw.core.task.payload import Json, shortened
 from qw.core.task.remote import Remote, request, result_of
 from qw.handlers.answer import ENCODINGS, MAX_READ, content
-from qw.handlers.egress import Egress, client
+from qw.handlers.egress import Egress
+from qw.handlers.http_clients import client
 from qw.handlers.registry import Handlers
 
 Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # the queue and the request; raises Unavailable

@@ -1,4 +1,4 @@
-"""The httpx client behind `egress.client`: resolves once, checks every address, connects to a checked one.
+"""The httpx client behind `http_clients.client`: resolves once, checks every address, connects to a checked one.
 
 The check sits where connections are opened, not where requests are made: so the pool, the Host header, the
 certificate's name and every redirect stay as httpx has them, and none can reach an address that was not checked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from psycopg.rows import class_row
@@ -14,6 +15,14 @@ from qw.core.task.payload import Json, JsonObject
 from qw.store.connection import Connection, query, to_json
 
 _SQL = sql.statements("apply")
+
+
+class How(StrEnum):
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REMOVED = "removed"
+    LEFT = "left"  # no file of the set defines it any more; it stays, since nobody asked to remove it
 
 
 class Owned(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 import psycopg
@@ -20,9 +20,9 @@ from qw.store.errors import ReadOnly as ReadOnly
 from qw.store.errors import RefusedValues as RefusedValues
 from qw.store.errors import blames_data as blames_data
 from qw.store.errors import translated as translated
-
-Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
-Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
+from qw.store.grants import lacking
+from qw.store.sessions import Connection as Connection
+from qw.store.sessions import Cursor as Cursor
 
 # Settings of every session. Parallel workers for a look-up of 100 rows take 10 ms to start and are no use.
 _SETTINGS = {
@@ -170,8 +170,6 @@ async def query(conn: Connection, statement: str, params: Mapping[str, Any] | No
 
 async def explained(conn: Connection, error: Denied) -> Denied:
     """*error*, naming the right that the role of *conn* lacks, if that can be determined."""
-    from qw.store.grants import lacking  # which needs this module
-
     try:
         with translated():
             return await lacking(conn, error)

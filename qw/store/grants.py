@@ -19,7 +19,7 @@ from psycopg import sql as composing
 from qw import sql
 from qw.core.errors import Denied, LacksRight
 from qw.core.rights import EXCLUSIVE, OWNERS_FUNCTIONS, SEQUENCES, WRITES, Right, needed_for
-from qw.store.connection import Connection
+from qw.store.sessions import Connection
 
 _SQL = sql.statements("right")
 

@@ -7,6 +7,8 @@ from weakref import WeakSet
 
 import psycopg
 
+Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 Session: TypeAlias = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
 
 _open: WeakSet[Session] = WeakSet()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from qw.clock import clock, steady
 from qw.core.errors import Invalid, Misconfigured
 from qw.store.connection import Connection
-from qw.testing.database import execute
 
 PATH = SQL('"$user", public, qw_testing, pg_catalog')
 
@@ -77,3 +77,8 @@ async def measure(conn: Connection) -> None:
     row = await (await conn.execute("select extract(epoch from clock_timestamp())::float8")).fetchone()
     assert row is not None
     clock.measured(asked, steady(), row[0])
+
+
+def execute(url: str, statement: SQL | Composed) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(statement)

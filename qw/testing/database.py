@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 
 from qw import embedded
 from qw.store import migrations
+from qw.testing.clock import execute, follow, prepare, use
 from qw.testing.home import new_home
 
 _names = (f"qw_test_{os.getpid()}_{os.urandom(4).hex()}_{number}" for number in count())
@@ -36,8 +37,6 @@ class Template:
     @contextmanager
     def clone(self) -> Iterator[str]:
         """The URL of a new database; it is dropped at the end, whoever is still connected."""
-        from qw.testing.clock import use
-
         name = next(_names)
         made, source = Identifier(name), Identifier(self._name)
         self._conn.execute(SQL("create database {} template {} strategy {}").format(made, source, self._strategy))
@@ -88,8 +87,6 @@ def remove(home: Path) -> None:
 @contextmanager
 def template(url: str) -> Iterator[Template]:
     """A new template on the server of *url*, whose role may create databases."""
-    from qw.testing.clock import follow, prepare
-
     name = next(_names)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(SQL("create database {} template template0").format(Identifier(name)))
@@ -106,8 +103,3 @@ def template(url: str) -> Iterator[Template]:
 def url_of(url: str, database: str) -> str:
     """*url* with another database."""
     return re.sub(r"^(\w+://[^/?]*)[^?]*", rf"\1/{database}", url)
-
-
-def execute(url: str, statement: SQL | Composed) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(statement)

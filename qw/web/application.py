@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,6 +17,7 @@ from qw.web.callers import Authenticate
 from qw.web.endpoint import Endpoint, problem_response
 from qw.web.errors import not_found
 from qw.web.guard import Guard
+from qw.web.openapi import document
 from qw.web.pages import Pages
 from qw.web.route import Route
 from qw.web.routes import (
@@ -77,8 +80,9 @@ def application(
     Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
     """
     settings, options = settings or Settings(), options or WebOptions()
-    site = Site(client, settings, options, table(settings, options), authenticate)
-    served = [StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in site.table]
+    routes = table(settings, options)
+    site = Site(client, settings, options, partial(document, routes), authenticate)
+    served = [StarletteRoute(route.path, Endpoint(route, site), methods=[route.method]) for route in routes]
     app = Starlette(
         routes=[*served, *Pages(site).routes()],
         middleware=[

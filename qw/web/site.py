@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -17,6 +17,7 @@ from qw.client import Client
 from qw.client.lookups import Lookups
 from qw.config import Role, Settings
 from qw.core.errors import Invalid, QwError, Unreachable, guess
+from qw.core.task.payload import JsonObject
 from qw.store.events import RelayState
 from qw.store.workers import WorkerRow
 from qw.web.cache import Fresh
@@ -25,10 +26,6 @@ from qw.web.errors import Problem
 from qw.web.guesses import Guesses
 from qw.web.memory import Trimmer
 from qw.web.metrics import exposition
-
-if TYPE_CHECKING:
-    from qw.web.route import Route
-
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ class Health:
 
 
 class Site:
-    """What handlers are given. ``table`` is what is served; ``requests`` counts by method, route and status.
+    """What handlers are given. ``document`` makes that of OpenAPI; ``requests`` counts by method, route and status.
 
     ``readers`` counts those who read events at the moment; ``closing`` is set when the server is about to stop.
     """
@@ -93,13 +90,13 @@ class Site:
         client: Client,
         settings: Settings,
         options: WebOptions,
-        table: tuple[Route, ...],
+        document: Callable[[], JsonObject],
         authenticate: Authenticate | None = None,
     ) -> None:
         self.client = client
         self.settings = settings
         self.options = options
-        self.table = table
+        self.document = document
         self.authenticate = authenticate
         self.lookups = Lookups(client)
         self.requests: Counter[tuple[str, str, int]] = Counter()

@@ -80,7 +80,7 @@ def worker_ids(incomplete: str) -> Offers:
 
 
 def statuses(incomplete: str) -> Offers:
-    from qw.cli.options.selection import SUSPENDED
+    from qw.cli.options.values import SUSPENDED
     from qw.client import Status
 
     before, comma, last = incomplete.rpartition(",")

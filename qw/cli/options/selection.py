@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 
 from qw.cli.options.completions import queue_names, run_ids, statuses, task_ids, type_names
+from qw.cli.options.values import SUSPENDED
 from qw.cli.output.records import OutputFormat, dumped, print_lines, say, show_records
 from qw.cli.output.text import counted
 from qw.core.errors import Conflict, Invalid, NotFound, QwError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from qw.client import Client, Filter, Status, Task
 
 BATCH = 500  # tasks in one transaction
-SUSPENDED = "suspended"  # as a status: pending tasks whose handler waits for a time, a signal or a task
 _SHOWN = 10  # errors, of many
 
 

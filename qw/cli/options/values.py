@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from qw.core.task.payload import Json, JsonObject
 
+SUSPENDED = "suspended"  # as a status: pending tasks whose handler waits for a time, a signal or a task
+
 
 def directory(named: str | None) -> str:
     """The absolute path of *named*, else of the current directory. Raise Invalid where that was removed."""

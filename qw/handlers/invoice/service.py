@@ -16,7 +16,8 @@ from typing import Any
 from qw.core.task.handler_api import Failure
 from qw.core.task.payload import shortened
 from qw.handlers.answer import ENCODINGS, ResponseTooLarge, UnreadableResponse, content
-from qw.handlers.egress import Egress, EgressRefused, client
+from qw.handlers.egress import Egress, EgressRefused
+from qw.handlers.http_clients import client
 
 
 class ServiceFailed(Failure):

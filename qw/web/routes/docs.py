@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from qw.web.openapi import document
 from qw.web.route import Request, get
 
 
 async def openapi(call: Request[None, None]) -> Any:
     """Get the OpenAPI document of this API."""
-    return await asyncio.to_thread(document, call.site.table)
+    return await asyncio.to_thread(call.site.document)
 
 
 _Document: Any = dict[str, Any]

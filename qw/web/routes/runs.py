@@ -15,7 +15,7 @@ from qw.store.tasks import LAST_ID
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Switch, Text
 from qw.web.route import Request, get, post
-from qw.web.routes.tasks import MessageAnswer, Reasons, reason_entity
+from qw.web.routes.tasks import MessageAnswer, Reasons, SignalForm, reason_entity
 from qw.web.routes.workflows import Graph, GraphQuery
 from qw.web.run_serializers import RunEntity, RunWithSteps, run_entity, with_steps
 
@@ -33,14 +33,6 @@ class RunDetailsQuery(Form):
     """``reveal``: with the values that look secret; for operators."""
 
     reveal: bool = False
-
-
-class SignalForm(Form):
-    """``payload`` is any JSON value. ``by`` is ignored if access tokens are configured."""
-
-    name: Text
-    payload: Any = None
-    by: str | None = None
 
 
 class DecisionForm(Form):
