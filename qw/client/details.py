@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from qw.client.connections import Namespace
-from qw.client.runs import InspectedRun, Runs
-from qw.core.errors import Conflict, NotFound
+from qw.core.errors import NotFound
 from qw.core.task.payload import JsonObject
-from qw.core.workflow.repair import to_redo
-from qw.engine.run_snapshot import state_of
-from qw.store import applied, details, events, migrations, runs, tasks
+from qw.store import applied, details, events, migrations, tasks
 from qw.store.details import DatabaseFacts, Holder, MadeTask, PastAttempt, TaskType
 from qw.store.events import LoggedEvent
 
@@ -28,14 +25,6 @@ class TaskHistory:
     events: Sequence[LoggedEvent]
     progress: tuple[float, str] | None
     made: Sequence[MadeTask]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunHistory:
-    """A run with its definition, and earlier attempts of the tasks of its steps."""
-
-    run: InspectedRun
-    attempts: Sequence[PastAttempt]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +52,6 @@ class Details(Namespace):
                 progress=await tasks.read_progress(conn, id),
                 made=await details.made_of(conn, id),
             )
-
-    async def run(self, id: UUID) -> RunHistory:
-        """Raise NotFound."""
-        found = await Runs(self._db).inspect(id)
-        async with self._db.connection() as conn:
-            return RunHistory(
-                run=found, attempts=await details.attempts(conn, [s.task_id for s in found.steps if s.task_id])
-            )
-
-    async def redone(self, id: UUID, step: str | None = None) -> tuple[list[str], list[str]]:
-        """Which steps a retry of a run would run again, and which it would keep. Raise Conflict when it may not be."""
-        found = await Runs(self._db).inspect(id)
-        states = [state_of(one) for one in found.steps]
-        async with self._db.connection() as conn:
-            undone = await runs.undone_tasks(conn, id)
-        try:
-            again = to_redo(found.workflow, found.run.status, states, step=step, undone=undone)
-        except Conflict as conflict:
-            raise Conflict(f"run {id}: {conflict}") from None
-        return sorted(again.steps), [state.step_id for state in states if state.step_id not in again.steps]
 
     async def types(self) -> list[TaskType]:
         """The types that workers have registered, in name order."""
@@ -115,4 +84,4 @@ class Details(Namespace):
             return await details.database(conn), migrations.known()[-1].name
 
 
-__all__ = ["Details", "QueueDetails", "RunHistory", "TaskHistory"]
+__all__ = ["Details", "QueueDetails", "TaskHistory"]

@@ -391,6 +391,9 @@ class RunFacts:
     servers: int
 
 
+_ENDED = {RunStatus.COMPLETED: "completed", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
 def run_reasons(facts: RunFacts) -> list[Reason]:
     """What a run waits for, step by step; or how it ended."""
     if facts.status.is_final:
@@ -398,7 +401,7 @@ def run_reasons(facts: RunFacts) -> list[Reason]:
         error = f": {facts.error}" if facts.error else ""
         again = f"restart it from the failed steps: qw workflow retry {facts.id}"
         advice = again if facts.status in (RunStatus.FAILED, RunStatus.CANCELLED) else ""
-        ended = Reason(code=str(facts.status), text=f"the run is {facts.status}{detail}{error}", advice=advice)
+        ended = Reason(code=str(facts.status), text=f"the run {_ENDED[facts.status]}{detail}{error}", advice=advice)
         return [ended, *_failed_steps(facts)]
     return [*_unplanned(facts), *_running_steps(facts), *_waiting_steps(facts)]
 

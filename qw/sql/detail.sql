@@ -34,15 +34,15 @@ select l.priority, (select count(*) from (
 select count(*) from (select 1 from qw.held where queue = %(queue)s limit 10000) h
 
 -- name: holders
--- Who has the slots of a limited queue, those that run longest first.
-select a.task_id, t.type, a.key, r.claimed_at, r.worker
+-- What runs of a queue and, where it is limited, what has a slot and waits to be claimed; those that run longest first.
+select coalesce(a.task_id, r.task_id), t.type, coalesce(a.key, ''), r.claimed_at, r.worker
   from (select task_id, key from qw.admitted where queue = %(queue)s limit 1000) a
-  join qw.task t on t.id = a.task_id
-  left join qw.running r on r.task_id = a.task_id
- order by r.claimed_at nulls last, a.task_id limit %(limit)s
+  full join (select task_id, claimed_at, worker from qw.running where queue = %(queue)s limit 1000) r using (task_id)
+  join qw.task t on t.id = task_id
+ order by r.claimed_at nulls last, task_id limit %(limit)s
 
 -- name: tables
-select c.relname::text, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid), coalesce(s.n_dead_tup, 0),
+select c.relname::text, greatest(c.reltuples, s.n_live_tup, 0)::bigint, pg_total_relation_size(c.oid), coalesce(s.n_dead_tup, 0),
        greatest(s.last_vacuum, s.last_autovacuum)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   left join pg_stat_user_tables s on s.relid = c.oid
@@ -51,7 +51,8 @@ select c.relname::text, greatest(c.reltuples, 0)::bigint, pg_total_relation_size
 
 -- name: database
 select current_setting('server_version'), pg_database_size(current_database()), current_setting('max_connections')::integer,
-       coalesce((select extract(epoch from max(statement_timestamp() - xact_start))::float8 from pg_stat_activity
+       coalesce((select greatest(extract(epoch from max(statement_timestamp() - xact_start)), 0)::float8
+                   from pg_stat_activity
                   where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()), 0)
 
 -- name: connections

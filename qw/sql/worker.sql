@@ -168,5 +168,5 @@ update qw.worker set draining = true where id = %(worker)s and dead_at is null a
 
 -- name: tasks
 -- What a worker runs, the longest-running first.
-select r.task_id, t.type, r.attempt, r.claimed_at from qw.running r join qw.task t on t.id = r.task_id
+select r.task_id, t.type, t.queue, r.attempt, r.claimed_at from qw.running r join qw.task t on t.id = r.task_id
  where r.worker = %(worker)s order by r.claimed_at, r.task_id limit %(limit)s

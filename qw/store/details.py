@@ -42,7 +42,7 @@ class TaskType(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """A task that has a slot of a limited queue; no worker: it waits to be claimed."""
+    """A task that runs, or has a slot of a limited queue; no worker: it waits to be claimed."""
 
     task_id: UUID
     type: str

@@ -79,6 +79,7 @@ class InHand:
 
     task_id: UUID
     type: str
+    queue: str
     attempt: int
     claimed_at: datetime
 

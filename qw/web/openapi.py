@@ -48,11 +48,11 @@ def document(table: tuple[Route, ...]) -> JsonObject:
 
 
 def _operation(route: Route, schemas: JsonObject) -> JsonObject:
-    summary, _, more = route.doc.partition("\n")
+    summary, _, more = route.doc.replace("``", "`").partition("\n")
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "tags": [_tag(route)],
-        "summary": summary.rstrip("."),
+        "summary": summary.rstrip(".").replace("`", ""),  # shown as plain text
         "responses": _responses(route, schemas),
     }
     if more.strip():

@@ -220,7 +220,7 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         ("waits_for_steps", "step b is waiting for a"),
         ("waits_for_steps", "step c is waiting for a, b"),
     ]
-    assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run is failed: boom"
+    assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run failed: boom"
     each = StepFacts(status=StepStatus.RUNNING, type="noop", items=1000, ended=20)
     assert run_reasons(replace(facts, steps={"a": each}))[1].text == "step a is running: 20 of 1,000 items have ended"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.ui.opened import FLAGS, Opened
-from tests.ui.work import Shop
+from tests.ui.work import Shop, opened_shop
 from tests.web.live import Live, live
 
 if TYPE_CHECKING:
@@ -53,11 +53,8 @@ def browser() -> Iterator[Browser]:
 def shop(migrated_template: Template) -> Iterator[Shop]:
     """Work of every kind, by a daemon that runs."""
     definitions = (Path(__file__).parent / "shop.yaml").read_text()
-    with (
-        migrated_template.clone() as url,
-        live(url, daemon=True, app="tests.ui.shop:app", definitions=definitions) as started,
-    ):
-        yield Shop(started)
+    with migrated_template.clone() as url, opened_shop(url, definitions) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

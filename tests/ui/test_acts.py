@@ -101,7 +101,7 @@ def test_a_wrong_token_is_told_and_a_right_one_lets_in(guarded: Live, visit: Vis
     ("secret", "verbs"),
     [
         ("viewer-secret-16", set()),
-        ("operator-secret-16", {"Pause"}),
+        ("operator-secret-16", {"Pause", "Purge"}),
         ("admin-secret-1616", {"Pause", "Set limits", "Purge"}),
     ],
 )

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
-from tests.web.live import Live, until
+from qw.client import Client
+from qw.definitions import loads
+from tests.web.live import Live, live, until
+
+
+@contextmanager
+def opened_shop(url: str, definitions: str) -> Iterator[Shop]:
+    """A server with a daemon over the migrated database at *url*, and *definitions* applied."""
+    with live(url, daemon=True, app="tests.ui.shop:app") as started:
+        asyncio.run(_apply(url, definitions))
+        yield Shop(started)
+
+
+async def _apply(url: str, definitions: str) -> None:
+    async with Client(url) as client:
+        await client.definitions.apply([loads(definitions)], owner="shop", by="anna")
 
 
 class Shop(Live):
@@ -61,3 +79,8 @@ class Shop(Live):
         id = self.start("trip")
         until(lambda: self.get(f"/api/runs/{id}")["status"], lambda status: status == "failed")
         return id
+
+    @cached_property
+    def release(self) -> str:
+        """A run of 30 steps, some of which fail."""
+        return self.start("release", version="4.2.0")

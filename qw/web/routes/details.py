@@ -8,18 +8,15 @@ from uuid import UUID
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from qw.client.details import LAST_EVENT, RunHistory, TaskHistory
+from qw.client.details import LAST_EVENT, TaskHistory
 from qw.client.stacks import stack_text
 from qw.config import Role
 from qw.core.errors import NotFound
 from qw.core.event.webhook import HEADER, QUEUE
 from qw.core.task import Status, Task
 from qw.core.task.masking import masked_error
-from qw.core.workflow.run import COMPENSATION_PREFIX
-from qw.core.workflow.step import Step
 from qw.store.details import DatabaseFacts, PastAttempt
 from qw.store.events import LoggedEvent
-from qw.store.runs import StoredStep
 from qw.store.tasks import Filter
 from qw.web.enqueueing import check_payload
 from qw.web.errors import Problem
@@ -28,7 +25,6 @@ from qw.web.route import Request, get, post, put
 from qw.web.routes.overview import ProblemEntity, problem_entity
 from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
 from qw.web.routes.tasks import MessageAnswer, MessageWithTask, the_task
-from qw.web.run_serializers import RunEntity
 from qw.web.serializers import stamp, stamp_or_none
 
 
@@ -36,12 +32,6 @@ class PayloadForm(Form):
     """The whole new payload."""
 
     payload: dict[str, Any]
-
-
-class StepQuery(Form):
-    """``step``: from which step on; without it from those that failed."""
-
-    step: str | None = None
 
 
 class PurgeForm(Form):
@@ -124,38 +114,6 @@ class StackEntity(TypedDict):
     text: str
 
 
-class ItemCounts(TypedDict):
-    total: int
-    started: int
-    completed: int
-    failed: int
-
-
-class TimelineStep(TypedDict):
-    id: str
-    type: str
-    needs: list[str]
-    status: str
-    taskId: Id | None
-    childRunId: Id | None
-    items: ItemCounts | None
-    startedAt: Stamp | None
-    finishedAt: Stamp | None
-    error: str | None
-    compensates: str | None
-    attempts: list[AttemptEntity]
-
-
-class RunTimeline(TypedDict):
-    run: RunEntity
-    steps: list[TimelineStep]
-
-
-class RetryPreview(TypedDict):
-    again: list[str]
-    kept: list[str]
-
-
 class TypeEntity(TypedDict):
     name: str
     schema: dict[str, Any] | None
@@ -194,6 +152,7 @@ class Purged(TypedDict):
 class WorkingTask(TypedDict):
     taskId: Id
     type: str
+    queue: str
     attempt: int
     startedAt: Stamp
 
@@ -403,8 +362,14 @@ async def worker(call: Request[None, None]) -> WorkerDetails:
         **worker_entity(found),
         "memoryBytes": found.memory,
         "tasks": [
-            {"taskId": str(t.task_id), "type": t.type, "attempt": t.attempt, "startedAt": stamp(t.claimed_at)}
-            for t in await call.client.workers.running(found.id)
+            {
+                "taskId": str(task.task_id),
+                "type": task.type,
+                "queue": task.queue,
+                "attempt": task.attempt,
+                "startedAt": stamp(task.claimed_at),
+            }
+            for task in await call.client.workers.running(found.id)
         ],
     }
 
@@ -519,49 +484,6 @@ def _event(call: Request[Any, Any], event: LoggedEvent) -> EventEntity:
     }
 
 
-def _steps(found: RunHistory) -> list[TimelineStep]:
-    """Those of the definition in its order, also if they have not started; then what undoes some of them."""
-    workflow, begun = found.run.workflow, {step.step: step for step in found.run.steps}
-    defined = {step.id: step for step in (*workflow.steps, *workflow.on_failure, *workflow.finally_steps)}
-    attempts: dict[UUID, list[PastAttempt]] = {}
-    for each in found.attempts:
-        attempts.setdefault(each.task_id, []).append(each)
-    names = [*defined, *(name for name in begun if name not in defined)]
-    return [_step(name, defined.get(name), begun.get(name), attempts) for name in names]
-
-
-def _step(
-    name: str, defined: Step | None, begun: StoredStep | None, attempts: dict[UUID, list[PastAttempt]]
-) -> TimelineStep:
-    past = attempts.get(begun.task_id, []) if begun and begun.task_id else []
-    undone = name.removeprefix(COMPENSATION_PREFIX) if name.startswith(COMPENSATION_PREFIX) else None
-    return {
-        "id": name,
-        "type": begun.type if begun else (defined.work.type if defined else ""),
-        "needs": [*defined.needs] if defined else [],
-        "status": begun.status if begun else "waiting",
-        "taskId": str(begun.task_id) if begun and begun.task_id else None,
-        "childRunId": str(begun.child_id) if begun and begun.child_id else None,
-        "items": _items(begun),
-        "startedAt": stamp(begun.started_at) if begun else None,
-        "finishedAt": stamp_or_none(begun.finished_at) if begun else None,
-        "error": masked_error(begun.error) if begun else None,
-        "compensates": undone,
-        "attempts": [_attempt(each, {}) for each in past],
-    }
-
-
-def _items(step: StoredStep | None) -> ItemCounts | None:
-    if step is None or step.items is None:
-        return None
-    return {
-        "total": step.items,
-        "started": step.items_started,
-        "completed": step.items_completed,
-        "failed": step.items_failed,
-    }
-
-
 def _webhook(name: str, document: dict[str, Any]) -> WebhookEntity:
     events = document.get("events")
     url = document.get("url")
@@ -607,7 +529,7 @@ def _checks(facts: DatabaseFacts, newest: str) -> list[CheckEntity]:
         (
             "vacuum",
             not dead,
-            "many dead rows: " + (", ".join(f"{t.name} {t.dead_rows:,}" for t in dead) or "none"),
+            ", ".join(f"{t.name} has {t.dead_rows:,} dead rows" for t in dead) or "no table has many dead rows",
             "end long transactions, then: " + "; ".join(f"vacuum qw.{t.name}" for t in dead),
         ),
     ]

@@ -16,7 +16,7 @@ const OUTCOMES = {
   repeated: ["completed", "completed a round"],
   misfit: ["cancelled", "left to another version"],
   cancelled: ["cancelled", "cancelled"],
-  running: ["processing", "running"],
+  processing: ["processing", "running"],
 };
 
 export function TaskTimeline({ task, attempts }) {
@@ -32,7 +32,7 @@ export function TaskTimeline({ task, attempts }) {
     ${ordered.map((attempt, at) => html`
       ${at > 0 && ordered[at - 1].endedAt && html`<${Gap} text=${`waited ${duration(seconds(ordered[at - 1].endedAt, attempt.startedAt))}`} />`}
       <${Attempt} attempt=${attempt} />`)}
-    ${isWaiting && html`<${Gap} text=${`waiting ${duration(seconds(last?.endedAt ?? due, null, now.value))}${task.scheduledAt && Date.parse(task.scheduledAt) > now.value ? "" : ""}`} />`}
+    ${isWaiting && html`<${Gap} text=${`waiting ${duration(seconds(last?.endedAt ?? due, null, now.value))}`} />`}
     ${task.finishedAt && html`<${Step} tone=${task.status} title=${END[task.status]} at=${task.finishedAt} />`}
   </ol>`;
 }

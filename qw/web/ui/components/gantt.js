@@ -27,11 +27,12 @@ function Row({ step, place, isSelected, onSelect }) {
   const attempts = step.attempts?.length ? step.attempts : [{ startedAt: step.startedAt, endedAt: step.finishedAt, outcome: step.status }];
   const first = place(attempts[0].startedAt ?? step.startedAt);
   const begin = place(step.startedAt);
+  const isSkipped = step.status === "skipped";
   return html`<div role="listitem"><button type="button" class="gantt-row ${isSelected ? "selected" : ""}" aria-pressed=${isSelected} onClick=${() => onSelect(step.id)}>
     <span class="cut" title=${step.id}>${step.compensates ? `↩ ${step.compensates}` : step.id}</span>
     <span class="gantt-track">
       ${first > begin && html`<i class="gantt-bar waiting" style=${{ left: `${begin}%`, width: `${first - begin}%` }}></i>`}
-      ${attempts.filter(({ startedAt }) => startedAt).map((attempt, at) => {
+      ${!isSkipped && attempts.filter(({ startedAt }) => startedAt).map((attempt, at) => {
         const left = place(attempt.startedAt);
         const end = attempt.endedAt ?? (at === attempts.length - 1 ? step.finishedAt : null) ?? new Date(now.value).toISOString();
         const isLast = at === attempts.length - 1;
@@ -39,6 +40,6 @@ function Row({ step, place, isSelected, onSelect }) {
         return html`<i class="gantt-bar ${tone}" title="attempt ${attempt.attempt ?? 1}: ${duration(seconds(attempt.startedAt, end))}" style=${{ left: `${left}%`, width: `max(3px, ${place(end) - left}%)` }}></i>`;
       })}
     </span>
-    <span class="number small muted">${duration(seconds(step.startedAt, step.finishedAt, now.value))}</span>
+    <span class="number small muted">${isSkipped ? "skipped" : duration(seconds(step.startedAt, step.finishedAt, now.value))}</span>
   </button></div>`;
 }

@@ -8,7 +8,7 @@ import { Skeleton } from "./states.js";
 
 const WIDTH = 190;
 const HEIGHT = 50;
-const LETTERS = 23;
+const LETTERS = 22;
 const LEAST_ZOOM = 0.15;
 const MOST_ZOOM = 2;
 const READABLE = 0.6; // the first look is not smaller than this
@@ -159,8 +159,8 @@ function Node({ node, step, isSelected, onSelect }) {
     <title>${label} · ${step.type} · ${step.status}</title>
     <rect width=${WIDTH} height=${HEIGHT} rx="8" />
     <rect class="edge-mark" x="0" y="10" width="4" height=${HEIGHT - 20} rx="2" />
-    <text class="name" x="14" y="21">${cut(label)}</text>
-    <text class="about" x="14" y="38">${cut(about(step), LETTERS + 5)}</text>
+    <svg width=${WIDTH - 4} height=${HEIGHT}><text class="name" x="14" y="21">${cut(label)}</text>
+      <text class="about" x="14" y="38">${cut(about(step), LETTERS + 5)}</text></svg>
   </g>`;
 }
 

@@ -88,13 +88,23 @@ const numberOf = (text) => (/^\d+$/.test(text) ? Number(text) : text);
 export function askToPurge(queue, onDone) {
   ask({
     title: `Purge ${queue.name}?`,
-    confirm: "Delete what waits",
+    confirm: "Cancel waiting tasks",
     danger: true,
     confirmWith: queue.name,
     content: html`<p><strong>${plural(queue.pending + queue.retrying, "waiting task")}</strong> will be cancelled. Running and finished tasks stay.</p>`,
     run: async () => {
-      toast((await post(path(queue, "purge"), { confirm: queue.name })).message ?? "Queue purged");
+      toast(`Queue ${queue.name} purged: ${plural(await purged(queue), "task")} cancelled`);
       onDone();
     },
   });
+}
+
+/** A call ends before the server gives up on it, so a long queue takes several. */
+async function purged(queue) {
+  let sum = 0;
+  for (;;) {
+    const { cancelled } = await post(path(queue, "purge"), { confirm: queue.name });
+    if (!cancelled) return sum;
+    sum += cancelled;
+  }
 }

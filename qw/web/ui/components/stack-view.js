@@ -10,7 +10,7 @@ import { Empty, Failure, Skeleton } from "./states.js";
 export function StackView({ id }) {
   const [isAsked, setAsked] = useState(false);
   if (!isAsked) {
-    return html`<${Card} title="What it does right now" aside=${html`<button type="button" class="button small" onClick=${() => setAsked(true)}>Look</button>`} />`;
+    return html`<${Card} title="What it is doing now" aside=${html`<button type="button" class="button small" onClick=${() => setAsked(true)}>Show</button>`} />`;
   }
   return html`<${Stack} id=${id} />`;
 }
@@ -19,8 +19,8 @@ function Stack({ id }) {
   const stack = useResource((options) => get(`api/task/${id}/stack`, {}, options), [id], { live: false });
   const { data, error, reload } = stack;
   const aside = html`${data && html`<span class="small muted">${data.kind}, as of ${data.ageSeconds < 1.5 ? "now" : `${duration(data.ageSeconds)} ago`}</span><${Copy} text=${data.text} label="Copy the stack" />`}
-    <button type="button" class="button small" onClick=${reload}>Look again</button>`;
-  return html`<${Card} title="What it does right now" aside=${aside}>
+    <button type="button" class="button small" onClick=${reload}>Refresh</button>`;
+  return html`<${Card} title="What it is doing now" aside=${aside}>
     ${error && !data && html`<div class="body"><${Failure} error=${error} what="The stack" onRetry=${reload} /></div>`}
     ${!data && !error && html`<${Skeleton} rows=${3} height=${14} />`}
     ${data && (data.processes?.length ? html`<${Processes} processes=${data.processes} />` : data.frames?.length ? html`<${Frames} frames=${data.frames} />` : html`<${Empty} compact title="Nothing to show">The worker found no frame of this task.</${Empty}>`)}

@@ -29,7 +29,7 @@ function Reason({ reason }) {
 export function Advice({ text }) {
   return text.split("; ").map((part) => {
     const command = COMMAND.exec(part)?.[0];
-    return html`<div class="row flow muted small">${command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : part}</div>`;
+    return html`<div class="row flow muted small advice">${command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : part}</div>`;
   });
 }
 

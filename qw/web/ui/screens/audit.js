@@ -18,7 +18,7 @@ export default function Audit({ query }) {
     onChange=${(event) => setQuery({ [name]: event.target.value.trim(), before: null })} /></div>`;
   return html`<div class="page">
     <div class="page-head"><h1>Audit</h1><span class="muted">what people and programs did</span></div>
-    <div class="row flow">${field("actor", "Actor", actor)}${field("verb", "Act, as task.retry", verb)}</div>
+    <div class="row flow">${field("actor", "Actor", actor)}${field("verb", "Act, for example task retry", verb)}</div>
     <${Loaded} resource=${audit} what="The audit">${(data) =>
       data.entries.length === 0
         ? html`<section class="card"><${Empty} title=${actor || verb || before ? "No entry matches" : "Nothing was done yet"} command=${actor || verb ? null : "qw audit"}>Retries, cancellations, pauses and changes are noted here with who did them.</${Empty}></section>`

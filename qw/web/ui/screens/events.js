@@ -51,7 +51,7 @@ export default function Events({ query }) {
     </div>
     <section class="card" aria-label="Events">
       ${shown.length === 0
-        ? html`<${Empty} title=${events.length ? "No event matches" : isLoaded ? "No events yet" : "Looking…"} command=${events.length ? null : "qw events tail"}>They appear here as they happen.</${Empty}>`
+        ? html`<${Empty} title=${events.length ? "No event matches" : isLoaded ? "No events yet" : "Loading…"} command=${events.length ? null : "qw events tail"}>They appear here as they happen.</${Empty}>`
         : html`<div class="scroll"><table><thead><tr><th>Time</th><th>Event</th><th>About</th><th class="hide-narrow">Task or run</th><th></th></tr></thead>
             <tbody>${shown.slice(0, 200).map((event) => html`<${Row} key=${event.id} event=${event} />`)}</tbody></table></div>
             ${shown.length > 200 && html`<footer>Showing the newest 200 of ${whole(shown.length)} on this page</footer>`}`}
@@ -85,7 +85,7 @@ function Row({ event }) {
 function Outside() {
   const overview = useResource((options) => get("api/overview", {}, options));
   const webhooks = useResource((options) => get("api/webhooks", {}, options));
-  return html`<div class="columns">
+  return html`<div class="columns even">
     <${Card} title="Broker"><${Loaded} resource=${overview} what="The state of the broker">${({ broker }) => html`<div class="body row wide">
       <span><${Status} status=${broker.state} /> ${broker.name}</span>
       <span class="${broker.blocked ? "text-red" : "muted"}">${plural(broker.pending, "event")} to publish${broker.oldestSeconds ? `, oldest ${duration(broker.oldestSeconds)}` : ""}${broker.blocked ? ` · ${plural(broker.blocked, "event")} blocked` : ""}</span>

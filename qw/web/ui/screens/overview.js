@@ -35,7 +35,7 @@ export default function Overview({ query }) {
         <${Totals} data=${data} />
         <${Charts} history=${history} />
         <${Queues} queues=${data.queues} />
-        <div class="columns">
+        <div class="columns uneven">
           <${Failures} failures=${data.failures} />
           <div class="stack">
             <${Workers} workers=${data.workers} />
@@ -71,7 +71,7 @@ function Health({ health, data }) {
       ({ severity, text, advice, link }) => html`<div class="banner ${severity === "error" ? "tone-red" : "tone-amber"}" role="status">
         <${Icon} name="warning" />
         <div class="wrap"><p><strong>${text}</strong></p>${advice && html`<p class="muted">${advice}</p>`}</div>
-        ${link && html`<a class="button small push" href=${link}>Look</a>`}
+        ${link && html`<a class="button small push" href=${link}>Open</a>`}
       </div>`,
     )}
     ${more > 0 && html`<p class="small muted">${plural(more, "more problem")}: ${others.slice(1).map(({ text }) => text).join("; ")}</p>`}
@@ -112,7 +112,7 @@ const PERCENTILES = [
 
 function Charts({ history }) {
   return html`<${Loaded} resource=${history} what="The history" skeleton=${html`<div class="columns"><section class="card"><${Skeleton} rows=${7} /></section><section class="card"><${Skeleton} rows=${7} /></section></div>`}>
-    ${(data) => html`<div class="columns">
+    ${(data) => html`<div class="columns even">
       <${Card} title="Throughput" aside=${html`<span class="small muted">tasks ended per ${stepName(data.stepSeconds)}</span>`}>
         <div class="body"><${Chart} label="Tasks ended over time by outcome" kind="bars" times=${data.times} format=${short}
           series=${OUTCOMES.map(([name, color]) => ({ name, color, values: data.outcomes[name] ?? data.times.map(() => 0) }))} /></div>
@@ -148,7 +148,7 @@ const weight = (queue) => (queue.pausedAt ? 1e12 : 0) + (queue.pending + queue.p
 
 function QueueRow({ queue }) {
   return html`<tr>
-    <td><a href=${href("queues", queue.name)}><strong>${queue.name}</strong></a></td>
+    <td><a class="name cut" href=${href("queues", queue.name)} title=${queue.name}><strong>${queue.name}</strong></a></td>
     <td><${QueueState} queue=${queue} /></td>
     <td class="number">${short(queue.pending)}</td>
     <td class="number">${duration(queue.oldestSeconds)}</td>

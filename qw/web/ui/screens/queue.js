@@ -42,7 +42,7 @@ function Queue({ queue, history, range, reload }) {
           : html`<button type="button" class="button" onClick=${() => askToPause(queue, reload)}><${Icon} name="pause" />Pause</button>`)}
         <${Menu} label="More" items=${[
           mayAdmin.value && { text: "Set limits", icon: "edit", run: () => askForLimits(queue, reload) },
-          mayAdmin.value && { text: "Purge", icon: "trash", danger: true, run: () => askToPurge(queue, reload) },
+          mayOperate.value && { text: "Purge", icon: "trash", danger: true, run: () => askToPurge(queue, reload) },
         ]} />
       </div>
     </div>
@@ -72,10 +72,10 @@ function Queue({ queue, history, range, reload }) {
           ? html`<div class="body">${limitText(limits)}</div>`
           : html`<${Empty} compact title="No limits" command=${`qw queue limit ${name} --concurrency 4`}>Its tasks run as fast as workers take them.</${Empty}>`}
       </${Card}>
-      <${Card} title=${limits ? "Who holds the slots" : "What runs"}>
+      <${Card} title="Running now">
         ${queue.holders?.length
           ? html`<div class="scroll"><table><thead><tr><th>Task</th><th>Type</th><th>Key</th><th class="number">Worker</th><th class="number">Since</th></tr></thead>
-              <tbody>${queue.holders.map((each) => html`<tr key=${each.taskId}><td><${TaskLink} id=${each.taskId} /></td><td>${each.type}</td><td>${each.key ?? "–"}</td><td class="number">${each.worker ?? "–"}</td><td class="number"><${Time} at=${each.startedAt} /></td></tr>`)}</tbody></table></div>`
+              <tbody>${queue.holders.map((each) => html`<tr key=${each.taskId}><td><${TaskLink} id=${each.taskId} /></td><td>${each.type}</td><td>${each.key || "–"}</td><td class="number">${each.worker ?? "–"}</td><td class="number"><${Time} at=${each.startedAt} /></td></tr>`)}</tbody></table></div>`
           : html`<${Empty} compact title="Nothing runs" />`}
       </${Card}>
     </div>

@@ -69,7 +69,7 @@ function Row({ queue, isCurrent, reload }) {
   const open = (event) => !event.target.closest("a, button, label") && go(href("queues", queue.name));
   const tasks = (status, count) => (count ? html`<a href=${href("tasks", { q: `queue:${queue.name} status:${status}` })}>${short(count)}</a>` : "0");
   return html`<tr class="link ${isCurrent ? "current" : ""}" data-row=${queue.name} onClick=${open}>
-    <td><a href=${href("queues", queue.name)}><strong>${queue.name}</strong></a></td>
+    <td><a class="name cut" href=${href("queues", queue.name)} title=${queue.name}><strong>${queue.name}</strong></a></td>
     <td><${QueueState} queue=${queue} /></td>
     <td class="number">${tasks("pending", queue.pending)}</td>
     <td class="number">${duration(queue.oldestSeconds)}</td>
@@ -85,6 +85,6 @@ function QueueMenu({ queue, reload }) {
   return html`<${Menu} label="Actions for ${queue.name}" small items=${[
     mayOperate.value && (queue.pausedAt ? { text: "Resume", icon: "play", run: () => resume(queue, reload) } : { text: "Pause", icon: "pause", run: () => askToPause(queue, reload) }),
     mayAdmin.value && { text: "Set limits", icon: "edit", run: () => askForLimits(queue, reload) },
-    mayAdmin.value && { text: "Purge", icon: "trash", danger: true, run: () => askToPurge(queue, reload) },
+    mayOperate.value && { text: "Purge", icon: "trash", danger: true, run: () => askToPurge(queue, reload) },
   ]} />`;
 }

@@ -99,9 +99,9 @@ function headline(task) {
 }
 
 function Progress({ progress }) {
-  const part = progress.total ? progress.current / progress.total : (progress.fraction ?? 0);
-  return html`<${Banner} tone="blue" icon="info"><p>${progress.message ?? "Progress"} · ${Math.round(part * 100)} %</p>
-    <progress class="progress" max="1" value=${part} aria-label="Progress"></progress></${Banner}>`;
+  const { fraction, message } = progress;
+  return html`<${Banner} tone="blue" icon="info"><p dir="auto">${message || "Progress"} · ${Math.round(fraction * 100)} %</p>
+    <progress class="progress" max="1" value=${fraction} aria-label="Progress"></progress></${Banner}>`;
 }
 
 function Data({ task, timeline, query, isRevealed }) {
