@@ -27,6 +27,10 @@ async def main():
 asyncio.run(main())
 """,
 }
+DAEMON = """
+from qw.cli.program import run
+assert run(["daemon", "--no-http", "--drain", "--database-url", {url!r}]) == 0
+"""
 REPORT = """
 import json, sys, time
 used = time.process_time()
@@ -37,6 +41,7 @@ HEAVY = {
     "uvloop", "prometheus_client", "typer", "click", "rich", "croniter", "yaml", "opentelemetry", "django",
     "sqlalchemy", "asyncpg", "pytest", "watchfiles", "pydantic",
 }  # fmt: skip
+IDLE_DAEMON = {"typer", "pydantic", "yaml", "uvloop"}  # of these, what one needs that serves no HTTP and has no task
 BUDGET = 0.2  # seconds of processor time, the interpreter's own start with it
 
 
@@ -55,6 +60,12 @@ def test_an_enqueue_imports_no_broker_no_pdf_no_http_and_no_command_line(way: st
 
     assert modules & HEAVY == set()
     assert {"qw", "psycopg"} <= modules
+
+
+def test_a_daemon_imports_what_its_settings_and_tasks_need(url: str) -> None:
+    _, modules = run(DAEMON, url)
+
+    assert modules & HEAVY == IDLE_DAEMON
 
 
 def test_an_enqueue_adds_less_to_a_start_than_its_driver_and_both_take_a_fifth_of_a_second(url: str) -> None:

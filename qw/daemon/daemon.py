@@ -30,7 +30,6 @@ from qw.daemon.database import Database, direct_url
 from qw.daemon.drain import Drain, hand_back
 from qw.daemon.exit_deadline import ExitDeadline
 from qw.daemon.handlers import built_in
-from qw.daemon.http import serving
 from qw.daemon.listener import Listener
 from qw.daemon.liveness import Liveness
 from qw.daemon.loops import backoff_seconds, keep_running
@@ -77,7 +76,6 @@ from qw.store.grants import require
 from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
 from qw.store.workers import Blocking, HeldClaim
-from qw.web import ProcessHealth
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +185,7 @@ class Daemon:
         await self._relay_events(direct)
         self._build(direct)
         if self._options.http is not False:
-            required = self._options.http is True
-            health = ProcessHealth(trouble=self._liveness.trouble, unready=self._liveness.unready)
-            await self._stack.enter_async_context(serving(settings, url, required=required, process=health))
+            await self._serve_http(required=self._options.http is True)
         for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
             async with link.use():
                 pass
@@ -232,6 +228,14 @@ class Daemon:
         if self._options.app:
             handlers.include(load_app(self._options.app))
         return handlers, close
+
+    async def _serve_http(self, *, required: bool) -> None:
+        from qw.daemon.http import serving  # here: what it needs is a quarter of the start of a daemon
+        from qw.web import ProcessHealth
+
+        health = ProcessHealth(trouble=self._liveness.trouble, unready=self._liveness.unready)
+        context = serving(self._settings, self._place.url, required=required, process=health)
+        await self._stack.enter_async_context(context)
 
     async def reload(self, definitions: Sequence[Definitions]) -> None:
         """Take what the files say now: workflows, commands, webhooks. Raise Misconfigured, and change nothing."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
 from qw.daemon.event_loop import forbid_loops
 from qw.store import sessions
-from qw.web import open_sockets
 
 _NOTE = b"qw: a process that a handler forked came back into the daemon's event loop; it ends here, with code 1\n"
 
@@ -31,7 +31,12 @@ def guard_forks() -> None:
 def _let_go() -> None:
     _forget_signals()
     forbid_loops(_end)
-    _replace({*sessions.descriptors(), *open_sockets()})
+    _replace({*sessions.descriptors(), *_http_sockets()})
+
+
+def _http_sockets() -> Iterable[int]:
+    server = sys.modules.get("qw.web.server")  # loaded only where HTTP is served
+    return server.open_sockets() if server else ()
 
 
 def _forget_signals() -> None:
