@@ -2070,6 +2070,40 @@ end
 $$;
 comment on function qw.forget is 'Erase payload, result, logs and events of finished tasks and runs. Cannot be undone.';
 
+-- Remove finished tasks with all that belongs to them, before their retention does. Tasks of a run go with their run. One
+-- row per id: removed, missing, of_run, or what it is where that is not final.
+create function qw.remove(ids uuid[]) returns table (id uuid, outcome text)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  gone uuid[] := array(
+    select f.task_id from qw.finished f join qw.task t on t.id = f.task_id
+     where f.task_id = any(ids) and not exists (select 1 from qw.run r where r.id = t.run_id)
+     order by f.task_id for update of f);
+begin
+  insert into qw.tally (queue, completed, failed, cancelled, pruned)
+    select t.queue, -count(*) filter (where f.status = 'completed'), -count(*) filter (where f.status = 'failed'),
+           -count(*) filter (where f.status = 'cancelled'), count(*)
+      from qw.finished f join qw.task t on t.id = f.task_id where f.task_id = any(gone) group by t.queue;
+  delete from qw.task_log l where l.task_id = any(gone);
+  delete from qw.attempt a where a.task_id = any(gone);
+  delete from qw.progress p where p.task_id = any(gone);
+  delete from qw.checkpoint c where c.task_id = any(gone);
+  delete from qw.task_signal g where g.task_id = any(gone);
+  delete from qw.finished f where f.task_id = any(gone);
+  delete from qw.task t where t.id = any(gone);
+  return query
+    select i, case
+        when i = any(gone) then 'removed'
+        when f.task_id is not null then 'of_run'
+        when s.id is null then 'missing'
+        else s.status end
+      from unnest(ids) i
+      left join qw.finished f on f.task_id = i
+      left join lateral (select s.id, s.status from qw.tasks s where s.id = i offset 0) s on true;
+end
+$$;
+comment on function qw.remove is 'Remove finished tasks that belong to no run, with their logs and attempts. Cannot be undone.';
+
 -- Add a schedule that makes a task of *type* at each tick. A daemon works its first tick out, within a second; an
 -- expression that it cannot read shows as the schedule's ``broken``.
 create function qw.schedule_add(

@@ -55,8 +55,9 @@ VERBS: Mapping[str, Mapping[str, str]] = {
 ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need their noun
     **dict.fromkeys(("list", "ls", "tasks", "jobs"), "task list"),
     **dict.fromkeys(("show", "get", "inspect", "info"), "task show"),
-    **dict.fromkeys(("cancel", "kill", "delete", "rm"), "task cancel"),
+    **dict.fromkeys(("cancel", "kill"), "task cancel"),
     **dict.fromkeys(("retry", "rerun", "restart"), "task retry"),
+    **dict.fromkeys(("remove", "rm", "delete", "clean"), "task remove"),
     "requeue": "task requeue",
     **dict.fromkeys(("forget", "erase"), "task forget"),
     "compensate": "task compensate",

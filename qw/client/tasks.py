@@ -192,6 +192,14 @@ class Tasks(Namespace):
         """
         return await self._in_batches(ids, tasks.erase)
 
+    @audited("task remove")
+    async def remove(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Delete finished tasks with their logs and attempts. Tasks of a run stay: they go with the run.
+
+        Return by id: removed, missing, of_run, or its status where that is not final. Cannot be undone.
+        """
+        return await self._in_batches(ids, tasks.remove)
+
     async def about(self, path: Sequence[str], value: str) -> list[UUID]:
         """Runs whose input, then tasks whose payload has the text *value* at *path*. Reads all, a page at a time."""
         found: list[UUID] = []

@@ -34,6 +34,7 @@ OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
         "forget",
         "queue_pause",
         "queue_resume",
+        "remove",
         "retry",
         "schedule_add",
         "schedule_remove",

@@ -331,6 +331,9 @@ select qw.edit_task(%(id)s::uuid, %(queue)s::text, %(priority)s::integer, %(payl
 -- name: erase
 select id, outcome from qw.forget(%(ids)s::uuid[])
 
+-- name: remove
+select id, outcome from qw.remove(%(ids)s::uuid[])
+
 -- name: with_payload
 -- Of the tasks after an id, up to *limit* of them in id order: those with this text at this place of their payload; and
 -- the last one that was looked at. Nothing is indexed for it: it reads them all, a page at a time.

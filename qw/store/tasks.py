@@ -465,6 +465,11 @@ async def erase(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     return dict(await (await query(conn, _SQL["erase"], {"ids": sorted(ids)})).fetchall())
 
 
+async def remove(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Delete finished tasks with all that belongs to them. Return by id: removed, or why not (see qw.remove)."""
+    return dict(await (await query(conn, _SQL["remove"], {"ids": sorted(ids)})).fetchall())
+
+
 async def with_payload(
     conn: Connection, path: Sequence[str], value: str, *, after: UUID, limit: int
 ) -> tuple[list[UUID], UUID | None]:

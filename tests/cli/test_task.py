@@ -128,7 +128,8 @@ def test_many_are_cancelled_in_batches_and_again_is_harmless(qw: Qw) -> None:
     done = qw("task", "cancel", "-q", "many", "--yes")
     again = qw("task", "cancel", "-q", "many", "--yes")
 
-    assert (done.err, again.err) == ("1,200 tasks cancelled\n", "0 tasks cancelled\n")
+    nothing = "qw: nothing to cancel: no pending or retrying task matches; running ones with --running\n"
+    assert (done.err, again.code, again.err) == ("1,200 tasks cancelled\n", 3, nothing)
     assert qw("status", "-o", "json").json["queues"][0]["cancelled"] == 1200
 
 
@@ -393,4 +394,38 @@ def test_a_filter_that_names_what_is_not_there_says_so(qw: Qw) -> None:
 
     assert [(done.code, "did you mean" in done.err) for done in refused] == [(3, True), (3, True)]
     assert (listed.code, "did you mean 'reports'?" in listed.err) == (0, True)
-    assert (nothing.code, nothing.err) == (0, "0 tasks retried\n")
+    assert (nothing.code, nothing.err) == (3, "qw: nothing to retry: no failed task matches\n")
+
+
+def test_stdin_without_ids_is_told_and_json_is_empty(qw: Qw) -> None:
+    told = qw("task", "cancel", "-", "--yes", stdin="")
+    listed = qw("task", "cancel", "--all", "--yes", "-o", "json")
+
+    assert (told.code, told.err) == (3, "qw: nothing to cancel: stdin has no ids\n")
+    assert (listed.code, listed.json) == (3, [])
+
+
+def test_removed_tasks_are_gone_and_live_ones_are_refused(qw: Qw) -> None:
+    done, waiting = qw("enqueue", "noop").id, qw("enqueue", "noop", "--in", "1h").id
+    qw.drain()
+
+    refused = qw("task", "remove", str(done), str(waiting))
+    left = qw("task", "list", "--quiet").out.split()
+
+    assert (refused.code, refused.err.splitlines()[0]) == (4, "1 task removed, 1 not")
+    assert f"only what has finished can be removed: qw task cancel {waiting}" in refused.err
+    assert left == [str(waiting)]
+    assert qw("status", "-o", "json").json["queues"][0]["completed"] == 0
+
+
+def test_tasks_of_a_run_stay_with_it(qw: Qw) -> None:
+    (qw.folder / "flow.yaml").write_text("version: 1\nworkflows: {flow: {steps: [{id: a, type: noop}]}}\n")
+    qw("apply", "-f", "flow.yaml")
+    qw("workflow", "start", "flow")
+    qw.drain()
+    step = qw("task", "list", "--quiet").out.strip()
+
+    refused = qw("task", "remove", step)
+
+    assert (refused.code, "belongs to a run and goes with it" in refused.err) == (4, True)
+    assert qw("task", "show", step).code == 0

@@ -66,7 +66,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     ({Right.OPERATE}, {"schedule.add", "schedule.change", "schedule.pause", "schedule.remove", "workflow.delete"}),
     ({Right.OPERATE}, {"apply.lock", "apply.own", "apply.disown", "apply.remove_workflow", "apply.record"}),
     ({Right.OPERATE}, {"queue.pause", "queue.resume", "queue.set_limits", "run.signal"}),
-    ({Right.OPERATE}, {"task.retry", "task.edit", "task.erase"}),
+    ({Right.OPERATE}, {"task.retry", "task.edit", "task.erase", "task.remove"}),
     ({Right.OPERATE}, {"right.may_operate"}),
     ((), {"seed.clear"}),
 )  # fmt: skip

@@ -260,6 +260,39 @@ def requeue(
     )
 
 
+@app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw task remove --status completed --until 1d --yes")
+def remove(
+    ctx: typer.Context,
+    ids: Ids = None,
+    queue: Queue = None,
+    type: Type = None,
+    status: State = None,
+    since: Since = None,
+    until: Until = None,
+    error: Error = None,
+    run: Run = None,
+    all: All = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = OutputFormat.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Delete finished tasks from the lists, with their logs and attempts. Cannot be undone.
+
+    Otherwise they go after QW_RETENTION_COMPLETED or QW_RETENTION_FAILED.
+    """
+    _change(
+        BulkAction(
+            verb="remove",
+            done="removed",
+            statuses=["completed", "failed", "cancelled"],
+            good=frozenset({"removed"}),
+            act=lambda client, some: client.tasks.remove(some),
+        ),
+        ctx,
+    )
+
+
 @app.command(
     "forget", cls=needs(Right.OPERATE), epilog="Example: qw task forget --match payload.customerId=cust_42 --dry-run"
 )

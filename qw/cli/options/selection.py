@@ -162,11 +162,14 @@ def asked_for(params: Mapping[str, Any]) -> Selection:
 async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
     """Do it to the tasks asked for, in bounded transactions. Returns the exit code."""
     ids = await _chosen(client, wanted, asked)
+    if not ids:
+        _show(asked, {}, [])
+        raise NotFound(f"nothing to {wanted.verb}: {_none_found(wanted, asked)}")
     if asked.dry_run:
         say(f"{counted(len(ids), wanted.noun)} would be {wanted.done}")
         print_lines(map(str, ids))
         return 0
-    if not asked.is_named and not asked.yes and ids:
+    if not asked.is_named and not asked.yes:
         count = counted(len(ids), wanted.noun)
         confirm(f"{wanted.verb.capitalize()} {count}?", count=count)
     answers = await _in_batches(client, wanted, ids)
@@ -198,6 +201,16 @@ def _terminal() -> IO[bytes] | None:
         return open("/dev/tty", "r+b", buffering=0) if sys.stderr.isatty() else None
     except OSError:
         return None
+
+
+def _none_found(wanted: BulkAction, asked: Selection) -> str:
+    if asked.words:
+        return "stdin has no ids"
+    if wanted.find is not None:
+        return f"no {wanted.noun} matches"
+    statuses = asked.filters.status or " or ".join(wanted.statuses)
+    running = "; running ones with --running" if wanted.verb == "cancel" and "processing" not in statuses else ""
+    return f"no {statuses} {wanted.noun} matches{running}"
 
 
 async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[UUID]:
@@ -321,8 +334,10 @@ def _refusal(wanted: BulkAction, id: UUID, answer: str) -> QwError | None:
         return None
     if wanted.verb in ("cancel", "retry"):
         return explain(id, wanted.verb, answer)
-    if wanted.verb == "forget" and answer != "missing":
+    if answer != "missing" and wanted.verb == "forget":
         return _unforgettable(id, answer)
+    if answer != "missing" and wanted.verb == "remove":
+        return _unremovable(id, answer)
     return NotFound(f"task {id} does not exist") if answer == "missing" else Conflict(f"task {id} {answer}")
 
 
@@ -332,3 +347,10 @@ def _unforgettable(id: UUID, answer: str) -> Conflict:
     if answer == "run_unfinished":
         return Conflict(f"run {id} is not over; only what has finished can be forgotten: qw workflow cancel {id}")
     return Conflict(f"task {id} is {answer}; only what has finished can be forgotten: qw task cancel {id}")
+
+
+def _unremovable(id: UUID, answer: str) -> Conflict:
+    if answer == "of_run":
+        return Conflict(f"task {id} belongs to a run and goes with it; to erase what it was about: qw task forget {id}")
+    running = "--running " if answer == "processing" else ""
+    return Conflict(f"task {id} is {answer}; only what has finished can be removed: qw task cancel {running}{id}")
