@@ -19,11 +19,10 @@ from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_ru
 from qw.services.execution.task_log import BATCH, MOST, TaskLog
 from qw.services.poller import pause
 from qw.services.upkeep.promoter import LONG_AGO, Promoter
-from qw.services.upkeep.pruner import Pruner, Retention
 from qw.store import claims, tasks, workers
 from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.ids import new_id
-from tests.given import column, comes_true, ended, enqueued, expect_whole, finished, homes, new_task, running, value
+from tests.given import comes_true, ended, enqueued, homes, new_task, running, value
 
 HOUR = timedelta(hours=1)
 
@@ -132,25 +131,6 @@ async def test_a_row_behind_the_promoters_cursor_is_found(conn: Connection, link
     async with asyncio.timeout(60):
         while await homes(conn, earlier) != ["ready"]:
             await promoter.step()
-
-
-async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: ReconnectingConnection) -> None:
-    pruner = Pruner(link, Retention(completed=HOUR, unhappy=2 * HOUR, keys=HOUR, events=HOUR))
-    [completed] = await finished(conn)
-    [failed] = await finished(conn, Failed(error="x", final=True))
-    await conn.execute("update qw.finished set finished_at = now() - interval '90 min'")
-    await conn.execute("insert into qw.idempotency values ('old', %s, '', now() - interval '90 min')", [new_id()])
-
-    assert await pruner.step() is False
-    assert await value(conn, "select count(*) from qw.tally") == 1
-    assert await value(conn, "select count(*) from qw.finished") == 2
-    pruner._pruned_at -= 3600
-    await pruner.step()
-
-    assert await column(conn, "select task_id from qw.finished") == [failed]
-    assert await tasks.get(conn, [completed]) == []
-    assert await value(conn, "select count(*) from qw.idempotency") == 0
-    await expect_whole(conn)
 
 
 async def test_log_lines_are_stored_in_their_order_and_batches(conn: Connection, link: ReconnectingConnection) -> None:

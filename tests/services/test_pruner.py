@@ -96,6 +96,25 @@ async def test_each_retention_is_obeyed_by_itself(
     await expect_whole(conn)
 
 
+async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: ReconnectingConnection) -> None:
+    pruner = Pruner(link, Retention(completed=HOUR, unhappy=2 * HOUR, keys=HOUR, events=HOUR))
+    [completed] = await finished(conn, None, old())
+    [failed] = await finished(conn, Failed(error="x", final=True), old())
+    await conn.execute("update qw.finished set finished_at = now() - interval '90 min'")
+    await conn.execute("insert into qw.idempotency values ('old', %s, '', now() - interval '90 min')", [new_id()])
+
+    assert await pruner.step() is False
+    assert await value(conn, "select count(*) from qw.tally") == 1
+    assert await value(conn, "select count(*) from qw.finished") == 2
+    pruner._pruned_at -= 3600
+    await pruner.step()
+
+    assert await column(conn, "select task_id from qw.finished") == [failed]
+    assert await tasks.get(conn, [completed]) == []
+    assert await value(conn, "select count(*) from qw.idempotency") == 0
+    await expect_whole(conn)
+
+
 async def test_nothing_is_left_of_what_is_past_its_retention(conn: Connection, link: ReconnectingConnection) -> None:
     [task] = await finished(conn, None, old())
     run = await a_run(conn)
