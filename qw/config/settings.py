@@ -143,6 +143,9 @@ class Settings:
     orders_url: str | None = _setting(
         "source of orders, a URL or a file; unset: the bundled samples", read.orders, also=("ORDERS_URL",), secret=True
     )
+    seller: Path | None = _setting(
+        "TOML file with the name, address, tax id and bank of who sends invoices; unset: a demo seller", read.path
+    )
     pdf_url: str | None = _setting(
         "service that renders PDFs; unset: built-in renderer",
         read.url("http", "https"),

@@ -121,6 +121,8 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "queue_sample": _ALL,
         "bulk": "update (beat_at), delete",
         "audit": "insert, update (count), delete",
+        "invoice_series": _CHANGE,
+        "invoice_number": _ADD,
         "stack": _ALL,
         "outbox": _ALL,
         "wanted": _ALL,

@@ -24,21 +24,24 @@ from qw.handlers.data import DataOptions, add_data_processing
 from qw.handlers.egress import Egress
 from qw.handlers.http_request import HttpOptions, add_http_request
 from qw.handlers.invoice import (
+    GivenNumber,
     InvoiceOptions,
     MailOptions,
     OrdersOptions,
     PdfOptions,
+    Seller,
     add_create_invoice,
     add_fetch_orders,
     add_generate_pdf,
     add_send_email,
+    read_seller,
 )
 from qw.handlers.noop import add_noop
 from qw.handlers.secrets import Reveal, Revealed, SecretReader, no_secrets
 from qw.services.events.webhooks import Signer, receiver
 from qw.services.execution.context import Connections
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, runs, tasks
+from qw.store import applied, invoices, runs, tasks
 
 
 class StoredRecords:
@@ -54,6 +57,27 @@ class StoredRecords:
     async def completed_task(self, task_id: UUID) -> Recorded | None:
         async with self._pool.connection() as conn:
             return await runs.completed_task(conn, task_id)
+
+
+class StoredNumbers:
+    """`qw.handlers.invoice.Numbers`, from the database."""
+
+    def __init__(self, pool: Connections) -> None:
+        self._pool = pool
+
+    async def take(self, context: Context, seller: Seller) -> GivenNumber:
+        async with context.connection() as conn:
+            row = await invoices.take(conn, context.task_id, series=seller.series, zone=seller.timezone)
+        return _given(row)
+
+    async def take_back(self, invoiced: UUID, by: UUID, seller: Seller) -> GivenNumber | None:
+        async with self._pool.connection() as conn:
+            row = await invoices.credit(conn, invoiced, by=by, zone=seller.timezone)
+        return _given(row) if row else None
+
+
+def _given(row: invoices.NumberRow) -> GivenNumber:
+    return GivenNumber(year=row.year, number=row.number, at=row.given_at)
 
 
 def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | None]]:
@@ -146,8 +170,9 @@ def built_in(
     add_command(app, commanding)
     add_data_processing(app, DataOptions(directory=settings.data_dir))
     add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
-    add_create_invoice(app, InvoiceOptions(directory=settings.output_dir))
-    add_generate_pdf(app, PdfOptions(directory=settings.output_dir, service_url=settings.pdf_url))
+    seller = read_seller(settings.seller)
+    add_create_invoice(app, InvoiceOptions(directory=settings.output_dir, numbers=StoredNumbers(pool), seller=seller))
+    add_generate_pdf(app, PdfOptions(directory=settings.output_dir, service_url=settings.pdf_url, seller=seller))
     mail = MailOptions(directory=settings.output_dir, url=settings.email_url, sender=settings.mail_from)
     add_send_email(app, mail)
     add_compensation(app, StoredRecords(pool))

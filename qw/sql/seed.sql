@@ -28,7 +28,7 @@ with kind as (
 select (select count(*) from kind) as tasks, (select count(*) from line) as lines
 
 -- name: clear
--- Everything but workers, types and queues. Locks the tables until the end of the transaction.
+-- Everything but workers, types, queues and the numbers of invoices. Locks the tables until the end of the transaction.
 truncate qw.task, qw.ready, qw.scheduled, qw.held, qw.admitted, qw.running, qw.finished, qw.attempt, qw.unique_key,
          qw.idempotency, qw.cancel_request, qw.progress, qw.checkpoint, qw.task_signal, qw.wakeup, qw.task_log, qw.tally, qw.workflow,
          qw.workflow_version, qw.run, qw.run_step, qw.run_item, qw.signal, qw.advance, qw.outbox, qw.event, qw.schedule, qw.schedule_fire,

@@ -7,14 +7,17 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from qw.core.ids import uuid7
+from qw.core.task.handler_api import Context
 from qw.core.task.payload import Json, JsonObject
 from qw.core.task.printed import lines_of
 from qw.handlers import Handlers
+from qw.handlers.invoice import GivenNumber, Seller
 
 T = TypeVar("T")
 A = ParamSpec("A")
@@ -70,6 +73,24 @@ class MemoryContext:
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError("there is no database behind a MemoryContext")
+
+
+class MemoryNumbers:
+    """Numbers from 1 on, all given at the same moment; without transactions."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._given: dict[tuple[str, UUID], GivenNumber] = {}
+
+    async def take(self, context: Context, seller: Seller) -> GivenNumber:
+        return self._next("invoice", context.task_id)
+
+    async def take_back(self, invoiced: UUID, by: UUID, seller: Seller) -> GivenNumber | None:
+        return self._next("credit", invoiced) if ("invoice", invoiced) in self._given else None
+
+    def _next(self, what: str, task: UUID) -> GivenNumber:
+        number = GivenNumber(year=self._at.year, number=len(self._given) + 1, at=self._at)
+        return self._given.setdefault((what, task), number)
 
 
 async def run(app: Handlers, type: str, payload: JsonObject, context: MemoryContext | None = None) -> Any:

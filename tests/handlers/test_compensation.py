@@ -22,7 +22,7 @@ from qw.handlers.invoice import (
     add_generate_pdf,
     add_send_email,
 )
-from tests.handlers.context import MemoryContext, files, new_id, run
+from tests.handlers.context import MemoryContext, MemoryNumbers, files, new_id, run
 
 
 class Memory:
@@ -143,7 +143,9 @@ async def test_a_type_that_is_not_served_here_is_not_called_undone() -> None:
 async def test_the_invoice_chain_runs_and_is_undone(tmp_path: Path) -> None:
     app, memory = Handlers(), Memory()
     add_fetch_orders(app, OrdersOptions())
-    add_create_invoice(app, InvoiceOptions(directory=tmp_path))
+    add_create_invoice(
+        app, InvoiceOptions(directory=tmp_path, numbers=MemoryNumbers(datetime(2026, 11, 24, tzinfo=UTC)))
+    )
     add_generate_pdf(app, PdfOptions(directory=tmp_path))
     add_send_email(app, MailOptions(directory=tmp_path))
     add_compensation(app, memory)

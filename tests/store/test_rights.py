@@ -60,6 +60,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     ({Right.WORK}, {"task.prune_history", "schedule.lower_marks"}),
     ({Right.WORK}, {"task.prune", "fire.prune", "run.prune", "run.prune_versions"}),
     ({Right.WORK}, {"apply.prune"}),
+    ({Right.WORK}, changes("invoice")),
     ({Right.WORK}, {"event.keep", "queue.admit", "seed.fill", "right.may_work"}),
     (STEERS, {"claim.promote", "claim.release_unserved", "claim.record_lost", "event.replay", "worker.drain"}),
     (STEERS, {"event.drop_blocked", "event.forget"}),

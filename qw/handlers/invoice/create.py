@@ -1,16 +1,16 @@
-"""`create_invoice`: orders become one invoice. Its number and date come from the task's id: a retry makes no second.
+"""`create_invoice`: orders become one invoice, with a number from the seller's series. A retry makes no second.
 
-Its compensating action voids the invoice with a credit note beside the documents.
+Its compensating action voids the invoice with a credit note beside the documents, numbered in the same series.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -18,15 +18,15 @@ from pydantic import BaseModel, Field
 
 from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
-from qw.handlers.invoice.documents import CAMEL, Id, Name, Order, created, file_stem, fitting, timestamp
+from qw.handlers.invoice.documents import CAMEL, Id, Item, Name, Order, OrderFacts, file_stem, fitting, timestamp
 from qw.handlers.invoice.files import write_file
-from qw.handlers.invoice.money import LARGEST, Currency, cents, number
+from qw.handlers.invoice.money import LARGEST, Currency, number
+from qw.handlers.invoice.numbers import GivenNumber, Numbers, written
+from qw.handlers.invoice.parties import DEMO, Customer, Seller
+from qw.handlers.invoice.sums import Sums, sums_of
 from qw.handlers.registry import Handlers
 
-TAX_RATE = Decimal("0.10")
-DUE_AFTER = timedelta(days=30)
 MAX_LINES = 100_000
-_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: the number is read aloud
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class InvoiceOptions:
     """``directory`` takes the credit notes of invoices made void."""
 
     directory: Path
+    numbers: Numbers
+    seller: Seller = DEMO
 
 
 class Orders(BaseModel):
@@ -41,55 +43,76 @@ class Orders(BaseModel):
 
     customer_id: Id
     customer_name: Name | None = None
+    customer: Customer | None = None
     currency: Currency | None = None
     orders: list[Order] = Field(default=[], max_length=MAX_LINES)
 
 
+class Draft(NamedTuple):
+    """An invoice without its number."""
+
+    currency: str
+    customer: Customer
+    items: list[Item]
+    sums: Sums
+
+
 def add_create_invoice(app: Handlers, options: InvoiceOptions) -> None:
     async def void(context: Context, recorded: Recorded) -> Json:
-        return await _void(context, recorded, options.directory)
+        return await _void(context, recorded, options)
 
     @app.handler("create_invoice", compensate=void)
     async def create_invoice(payload: Orders, context: Context) -> Json:
-        invoice = invoice_for(payload, context.task_id, await created(context))
+        made = draft(payload, options.seller)
+        given = await options.numbers.take(context, options.seller)
+        invoice = numbered(made, payload, given, seller=options.seller, task_id=context.task_id)
         await context.log(f"invoice {invoice['invoiceNumber']} over {len(payload.orders)} orders")
         return fitting({"invoice": invoice}, "invoice fewer orders at a time")
 
 
-def invoice_for(wanted: Orders, task_id: UUID, made: datetime) -> JsonObject:
-    """The invoice over the orders. Raise Reject for what must not be invoiced together, or at all."""
+def draft(wanted: Orders, seller: Seller) -> Draft:
+    """What the orders add up to. Raise Reject for what must not be invoiced together, or at all."""
     _check_orders(wanted)
-    items = list(chain.from_iterable(order.lines for order in wanted.orders))
+    items = [_item_of(order, item, seller) for order in wanted.orders for item in order.lines]
     if not items:
         raise Reject("no orders to invoice: none of them has items or a totalAmount")
     if len(items) > MAX_LINES:
         raise Reject(f"the orders have {len(items):,} items; at most {MAX_LINES:,} stand on one invoice")
-    total = sum((item.amount for item in items), Decimal(0))
-    tax = cents(total * TAX_RATE)
-    if total + tax > LARGEST:
-        raise Reject(f"the invoice would be over {total + tax}; at most {LARGEST} are possible")
-    name = wanted.customer_name or next((order.customer_name for order in wanted.orders if order.customer_name), None)
+    currency = _currency(wanted)
+    lines = [(item.amount(currency), item.tax_rate or Decimal(0)) for item in items]
+    _check_size(sum((amount for amount, _ in lines), Decimal(0)))
+    sums = sums_of(lines, currency, is_exempt=seller.exemption is not None)
+    _check_size(sums.grand_total)
+    return Draft(currency, _customer(wanted), items, sums)
+
+
+def numbered(made: Draft, wanted: Orders, given: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
+    """The invoice. Its days are those of the seller's time zone."""
+    issued = given.at.astimezone(seller.zone)
+    due = issued + timedelta(days=seller.payment_days)
+    customer = made.customer
     return {
         "id": str(task_id),
-        "invoiceNumber": invoice_number(task_id, made),
+        "invoiceNumber": written(given, seller.number_prefix),
         "customerId": wanted.customer_id,
-        **({"customerName": name} if name else {}),
+        **({"customerName": customer.name} if customer.name else {}),
+        "customer": customer.to_json(),
+        "seller": seller.to_json(),
+        "locale": customer.locale or seller.locale,
         "orders": [order.id for order in wanted.orders],
-        "items": [item.to_json() for item in items],
-        "currency": _currency(wanted),
-        "totalAmount": number(total),
-        "taxAmount": number(tax),
-        "grandTotal": number(total + tax),
+        "orderDetails": [OrderFacts.of(order).to_json() for order in wanted.orders],
+        "items": [item.to_json() for item in made.items],
+        "currency": made.currency,
+        "taxes": [line.to_json() for line in made.sums.taxes],
+        "totalAmount": number(made.sums.total),
+        "taxAmount": number(made.sums.tax),
+        "grandTotal": number(made.sums.grand_total),
         "status": "created",
-        "createdAt": timestamp(made),
-        "dueDate": timestamp(made + DUE_AFTER),
+        "createdAt": timestamp(given.at),
+        "dueDate": timestamp(due),
+        "issueDate": issued.date().isoformat(),
+        "dueDay": due.date().isoformat(),
     }
-
-
-def invoice_number(task_id: UUID, made: datetime) -> str:
-    """``INV-20261124-…``: the day, and the 62 bits of the id that are random, as 13 letters and digits."""
-    bits = task_id.int & (1 << 62) - 1
-    return f"INV-{made:%Y%m%d}-" + "".join(_DIGITS[bits >> shift & 31] for shift in range(60, -1, -5))
 
 
 def _check_orders(wanted: Orders) -> None:
@@ -106,6 +129,23 @@ def _check_orders(wanted: Orders) -> None:
         seen.add(order.id)
 
 
+def _check_size(total: Decimal) -> None:
+    if total > LARGEST:
+        raise Reject(f"the invoice would be over {total}; at most {LARGEST} are possible")
+
+
+def _item_of(order: Order, item: Item, seller: Seller) -> Item:
+    rate = seller.tax_rate if item.tax_rate is None else item.tax_rate
+    return item.model_copy(update={"order_id": order.id, "tax_rate": rate})
+
+
+def _customer(wanted: Orders) -> Customer:
+    """The one named, else that of the first order that names one."""
+    customer = wanted.customer or next((order.customer for order in wanted.orders if order.customer), Customer())
+    names = (wanted.customer_name, customer.name, *(order.customer_name for order in wanted.orders))
+    return customer.model_copy(update={"name": next(filter(None, names), None)})
+
+
 def _currency(wanted: Orders) -> str:
     named = {order.currency for order in wanted.orders if order.currency} | ({wanted.currency} - {None})
     if len(named) > 1:
@@ -113,20 +153,24 @@ def _currency(wanted: Orders) -> str:
     return str(named.pop()) if named else "USD"
 
 
-async def _void(context: Context, recorded: Recorded, directory: Path) -> Json:
+async def _void(context: Context, recorded: Recorded, options: InvoiceOptions) -> Json:
     invoice = recorded.result.get("invoice") if isinstance(recorded.result, dict) else None
     if not isinstance(invoice, dict) or not isinstance(invoice.get("invoiceNumber"), str):
         raise Reject(f"task {recorded.task_id} has no invoice in its result that could be voided")
-    voided = str(invoice["invoiceNumber"])
+    given = await options.numbers.take_back(recorded.task_id, context.task_id, options.seller)
+    if given is None:
+        raise Reject(f"task {recorded.task_id} has no invoice number that could be taken back")
+    voided, number = str(invoice["invoiceNumber"]), written(given, options.seller.number_prefix)
     note = {
+        "creditNoteNumber": number,
         "voided": voided,
         "customerId": invoice.get("customerId"),
         "currency": invoice.get("currency"),
         "credit": invoice.get("grandTotal"),
         "reason": context.payload.get("reason"),
         "compensation": str(context.task_id),
-        "voidedAt": timestamp(await created(context)),
+        "voidedAt": timestamp(given.at),
     }
-    path = directory / f"{file_stem(voided)}.void.json"
+    path = options.directory / f"{file_stem(voided)}.void.json"
     await asyncio.to_thread(write_file, path, orjson.dumps(note, option=orjson.OPT_INDENT_2))
-    return {"voided": voided, "creditNote": str(path)}
+    return {"voided": voided, "creditNoteNumber": number, "creditNote": str(path)}

@@ -6,18 +6,19 @@ Fields are camelCase in JSON. Numbers may be given as customer ids, since many s
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any, TypeAlias
-from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from qw.core.task.handler_api import Context, Reject
+from qw.core.task.handler_api import Reject
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean
-from qw.handlers.invoice.money import Amount, Currency, Price, Quantity, cents, number
+from qw.handlers.invoice.money import Amount, Currency, Price, Quantity, TaxRate, number, rounded
+from qw.handlers.invoice.parties import Customer, Locale, Seller
+from qw.handlers.invoice.sums import TaxLine
 
 CAMEL = ConfigDict(
     alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, coerce_numbers_to_str=True
@@ -43,39 +44,50 @@ Day: TypeAlias = Annotated[datetime | date, BeforeValidator(day_or_moment)]
 
 
 class Item(BaseModel):
+    """``price`` is that of one, without tax; ``tax_rate`` in percent, None: the seller's usual one."""
+
     model_config = CAMEL
 
     id: Id | None = None
     name: Name
     price: Price
     quantity: Quantity = Decimal(1)
+    tax_rate: TaxRate | None = None
+    order_id: Id | None = None
 
-    @property
-    def amount(self) -> Decimal:
-        return cents(self.price * self.quantity)
+    def amount(self, currency: str | None) -> Decimal:
+        return rounded(self.price * self.quantity, currency)
 
     def to_json(self) -> JsonObject:
-        return {
+        shown: JsonObject = {
             "id": self.id,
             "name": self.name,
             "price": number(self.price),
             "quantity": number(self.quantity),
         }
+        if self.tax_rate is not None:
+            shown["taxRate"] = number(self.tax_rate)
+        if self.order_id is not None:
+            shown["orderId"] = self.order_id
+        return shown
 
 
 class Order(BaseModel):
-    """``delivery_date`` is None for what is not delivered yet."""
+    """``delivery_date`` is None for what is not delivered yet; ``reference`` is the customer's own number for it."""
 
     model_config = CAMEL
 
     id: Id
     customer_id: Id | None = None
     customer_name: Name | None = None
+    customer: Customer | None = None
+    reference: Id | None = None
     status: str = Field(default="delivered", max_length=50)
     invoiced: bool = False
     currency: Currency | None = None
     items: list[Item] = []
     total_amount: Amount | None = None
+    order_date: Day | None = None
     delivery_date: Day | None = None
 
     @property
@@ -83,11 +95,13 @@ class Order(BaseModel):
         """The items; an order that is only a total is one line. Raise Reject where items and total disagree."""
         if not self.items and self.total_amount is not None:
             return [Item(id=self.id, name=f"Order {self.id}", price=self.total_amount)]
-        total = sum((item.amount for item in self.items), Decimal(0))
-        if self.total_amount is not None and cents(self.total_amount) != total:
-            said = cents(self.total_amount)
+        total = self._total(self.items)
+        if self.total_amount is not None and (said := rounded(self.total_amount, self.currency)) != total:
             raise Reject(f"order {self.id}: its items sum up to {total}, but its totalAmount is {said}")
         return self.items
+
+    def _total(self, lines: list[Item]) -> Decimal:
+        return sum((item.amount(self.currency) for item in lines), Decimal(0))
 
     def to_json(self) -> JsonObject:
         lines = self.lines
@@ -97,13 +111,37 @@ class Order(BaseModel):
             "status": self.status,
             "invoiced": self.invoiced,
             "items": [item.to_json() for item in lines],
-            "totalAmount": number(sum((item.amount for item in lines), Decimal(0))),
+            "totalAmount": number(self._total(lines)),
             "deliveryDate": written_day(self.delivery_date),
         }
-        for key, value in (("customerName", self.customer_name), ("currency", self.currency)):
-            if value is not None:
-                shown[key] = value
-        return shown
+        optional: JsonObject = {
+            "customerName": self.customer_name,
+            "customer": self.customer.to_json() if self.customer else None,
+            "currency": self.currency,
+            "orderDate": written_day(self.order_date),
+            "reference": self.reference,
+        }
+        return shown | {key: value for key, value in optional.items() if value is not None}
+
+
+class OrderFacts(BaseModel):
+    """What an invoice says of an order."""
+
+    model_config = CAMEL
+
+    id: Id
+    reference: Id | None = None
+    order_date: Day | None = None
+    delivery_date: Day | None = None
+
+    @classmethod
+    def of(cls, order: Order) -> OrderFacts:
+        return cls.model_validate(order.model_dump(include=set(cls.model_fields)))
+
+    def to_json(self) -> JsonObject:
+        days = {"orderDate": written_day(self.order_date), "deliveryDate": written_day(self.delivery_date)}
+        optional = {"reference": self.reference, **days}
+        return {"id": self.id, **{key: value for key, value in optional.items() if value is not None}}
 
 
 class Invoice(BaseModel):
@@ -115,11 +153,18 @@ class Invoice(BaseModel):
     invoice_number: Id | None = None
     customer_id: Id | None = None
     customer_name: Name | None = None
+    customer: Customer | None = None
+    seller: Seller | None = None
+    order_details: list[OrderFacts] = Field(default=[], max_length=100_000)
     currency: Currency = "USD"
+    locale: Locale | None = None
     items: list[Item] = Field(default=[], max_length=100_000)
+    taxes: list[TaxLine] = []
     total_amount: Amount | None = None
     tax_amount: Amount | None = None
     grand_total: Amount | None = None
+    issue_date: date | None = None
+    due_day: date | None = None
     created_at: str | None = Field(default=None, max_length=40)
     due_date: str | None = Field(default=None, max_length=40)
 
@@ -129,6 +174,23 @@ class Invoice(BaseModel):
         if number is None:
             raise Reject("the invoice has no invoiceNumber and no id")
         return number
+
+    @property
+    def issued(self) -> date | None:
+        """The date of the invoice."""
+        return self.issue_date or _day_of(self.created_at)
+
+    @property
+    def due(self) -> date | None:
+        return self.due_day or _day_of(self.due_date)
+
+
+def _day_of(text: str | None) -> date | None:
+    """The day that an ISO 8601 time begins with; None for other texts."""
+    try:
+        return date.fromisoformat((text or "")[:10])
+    except ValueError:
+        return None
 
 
 def at(value: date | datetime) -> datetime:
@@ -145,22 +207,6 @@ def timestamp(moment: datetime) -> str:
 
 def written_day(value: date | datetime | None) -> str | None:
     return timestamp(at(value)) if isinstance(value, datetime) else value.isoformat() if value else None
-
-
-async def created(context: Context) -> datetime:
-    """When the task was made, the same in all its attempts: what its id says, or for other ids what is kept."""
-    if context.task_id.version == 7:
-        return moment_of(context.task_id)
-
-    async def now() -> str:
-        return timestamp(datetime.now(UTC))
-
-    return datetime.fromisoformat(await context.step("created", now))
-
-
-def moment_of(id: UUID) -> datetime:
-    """The moment in a UUIDv7."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=id.int >> 80)
 
 
 def file_stem(number: str) -> str:

@@ -21,7 +21,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from qw.handlers.invoice.documents import Invoice, Item
-from qw.handlers.invoice.money import cents, written
+from qw.handlers.invoice.locales import format_of
+from qw.handlers.invoice.money import rounded
 
 FONTS = Path(__file__).parent.parent / "fonts"
 BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
@@ -109,22 +110,23 @@ def _tables(invoice: Invoice) -> Iterator[Any]:
 
 def _row(item: Item, currency: str) -> list[Any]:
     price = item.price.normalize()
-    finer = price != cents(price)  # a unit price below a cent is shown whole
+    form = format_of("en-US")
+    finer = price != rounded(price, currency)  # a unit price below a cent is shown whole
     return [
         _text(item.name, _PLAIN),
         _text(f"{item.quantity.normalize():f}", _RIGHT),
-        _text(f"{price:f} {currency}" if finer else written(price, currency), _RIGHT),
-        _text(written(item.amount, currency), _RIGHT),
+        _text(f"{price:f} {currency}" if finer else form.money(price, currency), _RIGHT),
+        _text(form.money(item.amount(currency), currency), _RIGHT),
     ]
 
 
 def _totals(invoice: Invoice) -> Iterator[Any]:
     total = invoice.total_amount
     if total is None and invoice.items:
-        total = sum((item.amount for item in invoice.items), Decimal(0))
+        total = sum((item.amount(invoice.currency) for item in invoice.items), Decimal(0))
     lines = [("Subtotal", total), ("Tax", invoice.tax_amount), ("Total", invoice.grand_total)]
     rows = [
-        ["", "", _text(label, _STRONG), _text(written(amount, invoice.currency), _STRONG_RIGHT)]
+        ["", "", _text(label, _STRONG), _text(format_of("en-US").money(amount, invoice.currency), _STRONG_RIGHT)]
         for label, amount in lines
         if amount is not None
     ]

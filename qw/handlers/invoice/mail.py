@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import CAMEL, Id
-from qw.handlers.invoice.money import Amount, Currency, cents, spoken
+from qw.handlers.invoice.money import Amount, Currency, rounded, spoken
 from qw.handlers.invoice.post import Mail, MailOptions, Post
 from qw.handlers.registry import Handlers
 
@@ -67,7 +67,7 @@ def compose(wanted: MailWanted, *, key: str) -> Mail:
     total = invoice.grand_total
     sentence = f"Your invoice {number} is ready."
     if total is not None:
-        sentence += f" Total: {spoken(cents(total), invoice.currency)}"
+        sentence += f" Total: {spoken(rounded(total, invoice.currency), invoice.currency)}"
     return Mail(
         key=key,
         to=_recipients(wanted),

@@ -8,11 +8,15 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-CENT = Decimal("0.01")
+_CENT = Decimal("0.01")
 FINEST = Decimal("0.000001")  # of a unit price; also where a float's noise ends
 LARGEST = Decimal("999999999999.99")  # a JSON reader with doubles still has every cent of it
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,20})?([eE]-?[0-9]{1,2})?")
+_WHOLE = frozenset({
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF",
+    "XPF",
+})  # fmt: skip  # no cents (ISO 4217)
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 
 
@@ -27,8 +31,9 @@ def exact(value: object) -> Decimal:
     return number.quantize(FINEST, ROUND_HALF_UP)
 
 
-def cents(amount: Decimal) -> Decimal:
-    return amount.quantize(CENT, ROUND_HALF_UP)
+def rounded(amount: Decimal, currency: str | None) -> Decimal:
+    """*amount* in the smallest unit of *currency*; two decimals where that is finer, as EN 16931 has it."""
+    return amount.quantize(Decimal(1) if currency in _WHOLE else _CENT, ROUND_HALF_UP)
 
 
 def number(amount: Decimal) -> int | float:
@@ -36,15 +41,10 @@ def number(amount: Decimal) -> int | float:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-def written(amount: Decimal, currency: str) -> str:
-    """For a document: ``$1,234.50``, ``CHF 12.00``."""
-    return f"{_sign(currency)}{cents(amount):,}"
-
-
 def spoken(amount: Decimal, currency: str) -> str:
     """For a sentence: ``$275``, ``$1234.50``."""
     whole = amount == amount.to_integral_value()
-    return f"{_sign(currency)}{int(amount) if whole else cents(amount)}"
+    return f"{_sign(currency)}{int(amount) if whole else rounded(amount, currency)}"
 
 
 def _sign(currency: str) -> str:
@@ -54,4 +54,5 @@ def _sign(currency: str) -> str:
 Price: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=1_000_000_000)]
 Quantity: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(gt=0, le=1_000_000)]
 Amount: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=LARGEST)]
+TaxRate: TypeAlias = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=100, decimal_places=6)]  # percent
 Currency: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]

@@ -17,6 +17,7 @@ from qw.core.task.handler_api import Context, Recorded, Reject, Retry
 from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import Invoice, file_stem
 from qw.handlers.invoice.files import inside, write_file
+from qw.handlers.invoice.parties import DEMO, Seller
 from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 from qw.handlers.registry import Handlers
 
@@ -29,6 +30,7 @@ class PdfOptions:
 
     directory: Path
     service_url: str | None = None
+    seller: Seller = DEMO
     timeout: timedelta = timedelta(seconds=60)
 
 

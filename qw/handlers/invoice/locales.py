@@ -1,0 +1,80 @@
+"""How a language and region write numbers, money and dates: the facts of Unicode's CLDR for the languages of `words`.
+
+Babel knows them for all others too, but adds 36 MB to an installation; `tests/handlers/test_locales.py` compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from qw.handlers.invoice.money import rounded
+
+_NBSP, _NARROW = "\u00a0", "\u202f"  # narrow: between thousands
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """``days`` is for `str.format`; ``signs`` are of currencies, others are shown by their code."""
+
+    language: str
+    point: str
+    group: str
+    days: str
+    sign_first: bool = False
+    sign_space: str = _NBSP
+    percent_space: str = _NBSP
+    signs: tuple[tuple[str, str], ...] = (("EUR", "€"),)
+
+    def number(self, value: Decimal) -> str:
+        """All its decimals, without zeros at their end."""
+        return self._grouped(f"{value.normalize():f}")
+
+    def amount(self, value: Decimal, currency: str) -> str:
+        """Rounded as the currency has it, without its sign."""
+        return self._grouped(f"{rounded(value, currency):f}")
+
+    def money(self, value: Decimal, currency: str) -> str:
+        """``€1,234.50`` in English, ``1.234,50 €`` in German, ``CHF 12.00`` where there is no sign."""
+        sign = dict(self.signs).get(currency)
+        text = self.amount(value, currency)
+        if not self.sign_first:
+            return f"{text}{_NBSP}{sign or currency}"
+        return f"{sign}{self.sign_space}{text}" if sign else f"{currency}{_NBSP}{text}"
+
+    def percent(self, value: Decimal) -> str:
+        return f"{self.number(value)}{self.percent_space}%"
+
+    def day(self, value: date) -> str:
+        return self.days.format(d=value.day, m=value.month, y=value.year, month=_MONTHS[value.month - 1])
+
+    def _grouped(self, plain: str) -> str:
+        whole, _, decimals = plain.partition(".")
+        return f"{int(whole):,}".replace(",", self.group) + (self.point + decimals if decimals else "")
+
+
+_ENGLISH = Format(
+    language="en", point=".", group=",", days="{d} {month} {y}", sign_first=True, sign_space="", percent_space="",
+    signs=(("EUR", "€"), ("GBP", "£")),
+)  # fmt: skip
+_GERMAN = Format(language="de", point=",", group=".", days="{d:02}.{m:02}.{y}")
+
+FORMATS = {
+    "en": _ENGLISH,
+    "en-US": replace(_ENGLISH, days="{month} {d}, {y}", signs=(*_ENGLISH.signs, ("USD", "$"))),
+    "de": _GERMAN,
+    "de-CH": replace(_GERMAN, point=".", group="’", sign_first=True, percent_space="", signs=()),
+    "fr": Format(language="fr", point=",", group=_NARROW, days="{d:02}/{m:02}/{y}"),
+    "it": Format(language="it", point=",", group=".", days="{d:02}/{m:02}/{y}", percent_space=""),
+    "es": Format(language="es", point=",", group=".", days="{d}/{m}/{y}"),
+    "nl": Format(language="nl", point=",", group=".", days="{d:02}-{m:02}-{y}", sign_first=True, percent_space=""),
+}
+
+
+def format_of(locale: str | None) -> Format:
+    """By language and region, else by language, else English."""
+    language, _, region = (locale or "").replace("_", "-").partition("-")
+    exact = f"{language.lower()}-{region.upper()}"
+    return FORMATS.get(exact) or FORMATS.get(language.lower()) or _ENGLISH
