@@ -1,15 +1,15 @@
 """Who acts: said once per program, command or request, and noted with every act. Light: `qw enqueue` imports it.
 
-A namespace's method that changes something for an operator is marked with `audited`; what it was called with and how it
-ended becomes a row of the audit. Acts inside of such an act are part of it.
+A namespace's method that changes something for an operator is marked with `audited`: what it was called with becomes a
+row of the audit, in the transaction of the change. Acts inside of such an act are part of it.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
@@ -18,6 +18,7 @@ from qw.core.errors import QwError
 
 if TYPE_CHECKING:
     from qw.client.connections import Namespace
+    from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Actor(NamedTuple):
 
 _PROGRAM = Actor(None, "python")
 _actor: ContextVar[Actor] = ContextVar("qw_actor", default=_PROGRAM)
-_is_inside: ContextVar[bool] = ContextVar("qw_is_inside_an_act", default=False)
+_act: ContextVar[Act | None] = ContextVar("qw_act", default=None)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,33 +55,79 @@ def acting(actor: Actor) -> Iterator[None]:
         _actor.reset(token)
 
 
+class Act:
+    """What is being done. Each transaction of `Connections.operating` that does a part of it adds a row for that part,
+    so that no part is committed without one."""
+
+    def __init__(self, verb: str, target: str) -> None:
+        self.verb = verb
+        self.target = target
+        self.count: int | None = None  # of what the present transaction does
+        self.is_noted = False
+
+    async def note(self, conn: Connection) -> None:
+        """Add the row. What an act does further without counting anything belongs to the first one."""
+        if self.is_noted and self.count is None:
+            return
+        await _add(conn, self.verb, self.target, count=self.count)
+        self.count, self.is_noted = None, True
+
+
 @contextmanager
-def within_an_act() -> Iterator[None]:
-    """What is done within is part of an act that is noted elsewhere."""
-    token = _is_inside.set(True)
+def doing(verb: str, target: str) -> Iterator[Act]:
+    """What is done within is the act *verb*."""
+    act = Act(verb, target)
+    token = _act.set(act)
     try:
-        yield
+        yield act
     finally:
-        _is_inside.reset(token)
+        _act.reset(token)
+
+
+@asynccontextmanager
+async def noted(conn: Connection) -> AsyncIterator[None]:
+    """What is done with *conn* within is one transaction with its row, where an act is being done."""
+    if (act := _act.get()) is None:
+        yield
+        return
+    async with conn.transaction():
+        yield
+        await act.note(conn)
+
+
+def counted(number: int) -> None:
+    """Say, in a transaction of the act, how many it was done to."""
+    if act := _act.get():
+        act.count = (act.count or 0) + number
+
+
+def done_among(answers: Mapping[UUID, str]) -> int:
+    """How many a bulk method did something to, by its *answers*."""
+    return sum(answer in DONE for answer in answers.values())
 
 
 def audited(
     verb: str,
 ) -> Callable[[Callable[Concatenate[N, P], Awaitable[T]]], Callable[Concatenate[N, P], Coroutine[Any, Any, T]]]:
-    """Mark a method as the act *verb*, which is that of the command line. A dry run is none."""
+    """Mark a method as the act *verb*, which is that of the command line. A dry run is none.
+
+    It makes its changes with `Connections.operating`, and raises within it what refuses the act.
+    """
 
     def mark(method: Callable[Concatenate[N, P], Awaitable[T]]) -> Callable[Concatenate[N, P], Coroutine[Any, Any, T]]:
         @functools.wraps(method)
         async def act(self: N, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            if _is_inside.get() or kwargs.get("dry_run"):
+            if _act.get() or kwargs.get("dry_run"):
                 return await method(self, *args, **kwargs)
+            target = _target(args)
             try:
-                with within_an_act():
+                with doing(verb, target) as current:
                     answer = await method(self, *args, **kwargs)
             except QwError as error:
-                await note(self, verb, _target(args), error=error)
+                await note(self, verb, target, error=error)
                 raise
-            await note(self, verb, _target(args), count=_count(answer))
+            if not current.is_noted:  # there was nothing to do
+                await note(self, verb, target, count=0)
             return answer
 
         return act
@@ -91,25 +138,31 @@ def audited(
 async def note(
     namespace: Namespace, verb: str, target: str, *, count: int | None = None, error: QwError | None = None
 ) -> None:
-    """Add a row to the audit. That it cannot be written undoes nothing, and is logged."""
-    from qw.store import audit
-
-    actor = _actor.get()
+    """Add a row for what changed nothing: a look, or an act that was refused. Failing to is logged."""
     try:
         async with namespace.connections.connection() as conn:
-            await audit.add(
-                conn,
-                actor=actor.name,
-                via=actor.via,
-                verb=verb,
-                target=target[:LONGEST],
-                count=count,
-                outcome="done" if error is None else "refused",
-                detail=None if error is None else str(error)[:LONGEST],
-            )
+            await _add(conn, verb, target, count=count, error=error)
     except QwError as failure:
         if error is None:
             log.warning("act not noted in the audit", extra={"verb": verb, "error": str(failure)})
+
+
+async def _add(
+    conn: Connection, verb: str, target: str, *, count: int | None = None, error: QwError | None = None
+) -> None:
+    from qw.store import audit
+
+    actor = _actor.get()
+    await audit.add(
+        conn,
+        actor=actor.name,
+        via=actor.via,
+        verb=verb,
+        target=target[:LONGEST],
+        count=count,
+        outcome="done" if error is None else "refused",
+        detail=None if error is None else str(error)[:LONGEST],
+    )
 
 
 def _target(args: tuple[object, ...]) -> str:
@@ -119,16 +172,14 @@ def _target(args: tuple[object, ...]) -> str:
         if isinstance(arg, str | UUID | int) and not isinstance(arg, bool):
             words.append(str(arg))
         elif isinstance(arg, list | tuple | set | frozenset):
-            ids = list(arg)
-            words.append(str(ids[0]) if len(ids) == 1 else f"{len(ids):,} tasks")
+            words.append(_several(list(arg)))
         elif isinstance(name := getattr(arg, "name", None), str):
             words.append(name)
     return " ".join(words)
 
 
-def _count(answer: object) -> int | None:
-    if isinstance(answer, Mapping) and all(isinstance(each, str) for each in answer.values()):
-        return sum(each in DONE for each in answer.values())
-    if isinstance(answer, list):
-        return len(answer)
-    return answer if isinstance(answer, int) and not isinstance(answer, bool) else None
+def _several(items: list[object]) -> str:
+    sources = [source for item in items if isinstance(source := getattr(item, "source", None), str)]
+    if sources:
+        return ", ".join(sources)
+    return str(items[0]) if len(items) == 1 else f"{len(items):,} tasks"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from qw.client.acting import noted
 from qw.core.errors import Fault, Invalid
 from qw.store.connection import Connection
 from qw.store.pool import Pool, Single, as_operator
@@ -19,9 +20,14 @@ class Connections:
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         return self._pool.connection()
 
-    def operating(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for an operator action. Raise LacksRight if the role lacks the right to operate."""
-        return as_operator(self._pool)
+    @asynccontextmanager
+    async def operating(self) -> AsyncIterator[Connection]:
+        """A connection for an operator action. Raise LacksRight if the role lacks the right to operate.
+
+        Within an act that is `audited` it is one transaction with the row of the audit.
+        """
+        async with as_operator(self._pool) as conn, noted(conn):
+            yield conn
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from qw.client.acting import audited
+from qw.client.acting import audited, counted
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
 from qw.core.event import Format, default_types
@@ -86,14 +86,16 @@ class Events(Namespace):
     @audited("events replay")
     async def replay(self, since: datetime, *, type: str | None = None, task_id: UUID | None = None) -> int:
         """Publish the logged events since *since* again, with their original ids. Return the number of events."""
-        async with self._db.operating() as conn:
+        async with self._db.connection() as conn:
             place, last = await events.first_since(conn, since), await events.last_event(conn)
-            total = 0
-            while True:
+        total, count = 0, 1
+        while count:
+            async with self._db.operating() as conn:
                 count, place = await events.replay(conn, place, last, limit=BATCH, type=type, task_id=task_id)
-                if not count:
-                    return total
-                total += count
+                if count or not total:
+                    counted(count)
+            total += count
+        return total
 
     async def blocked(self, *, limit: int = 100) -> list[BlockedEvent]:
         """Events that could not be published, oldest first."""
@@ -112,6 +114,7 @@ class Events(Namespace):
                 which = f"event {missing[0]} is" if len(missing) == 1 else f"events {', '.join(map(str, missing))} are"
                 none = ", so nothing was dropped" if dropped else ""
                 raise NotFound(f"{which} not blocked{none}; see: qw events blocked")
+            counted(len(dropped))
             return dropped
 
     async def relays(self) -> list[RelayState]:

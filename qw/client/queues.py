@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from qw.client.acting import audited
+from qw.client.acting import audited, counted, done_among
 from qw.client.connections import Namespace
+from qw.client.tasks import ID_BATCH, Tasks
 from qw.core.queue.limits import Limits, limits_of
-from qw.core.task import NewTask, check_new
+from qw.core.task import NewTask, Status, check_new
 from qw.core.task.payload import Json
 from qw.store import queues, tasks
 from qw.store.ids import new_id
 from qw.store.queues import Pause
-from qw.store.tasks import QueueStats
+from qw.store.tasks import Filter, QueueStats
 
 STRAYS = 1000  # tasks moved per statement when limits change
+PURGED = 10_000  # tasks cancelled per call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,9 @@ class Queues(Namespace):
         for name in names:
             _check_queue(name)
         async with self._db.operating() as conn, conn.transaction():
-            return [name for name in sorted(names) if await queues.resume(conn, name)]
+            resumed = [name for name in sorted(names) if await queues.resume(conn, name)]
+            counted(len(resumed))
+        return resumed
 
     @audited("queue limit")
     async def limit(self, name: str, limits: Limits) -> None:
@@ -82,7 +86,7 @@ class Queues(Namespace):
     @audited("queue limit")
     async def amend_limits(self, name: str, given: Mapping[str, Json]) -> Limits:
         """Set the limits in *given* and leave the others. Return the resulting limits."""
-        async with self._db.operating() as conn:
+        async with self._db.connection() as conn:
             before = (await queues.limits(conn)).get(name)
         found = limits_of({**(before.document() if before else {}), **given})
         await self.limit(name, found)
@@ -99,11 +103,27 @@ class Queues(Namespace):
         await self.follow_limits(name)
         return was_limited
 
+    @audited("queue purge")
+    async def purge(self, name: str, *, limit: int = PURGED) -> int:
+        """Cancel the waiting tasks of a queue, at most about *limit*. Return how many; 0: none is left."""
+        cancelled = 0
+        for status in (Status.PENDING, Status.RETRYING):
+            while cancelled < limit:
+                ids = await Tasks(self._db).find_ids(Filter(queue=name, status=status), limit=ID_BATCH)
+                done = done_among(await Tasks(self._db).cancel(ids, reason="the queue was purged"))
+                cancelled += done
+                if not done:
+                    break
+        return cancelled
+
     async def follow_limits(self, name: str) -> None:
         """Move the waiting tasks of a queue to match its current limits. Idempotent."""
-        async with self._db.operating() as conn:
-            while await queues.hold(conn, name, limit=STRAYS) or await queues.release(conn, name, limit=STRAYS):
-                pass
+        is_moving = True
+        while is_moving:
+            async with self._db.operating() as conn:
+                is_moving = bool(
+                    await queues.hold(conn, name, limit=STRAYS) or await queues.release(conn, name, limit=STRAYS)
+                )
 
 
 def _nothing(name: str) -> QueueStats:

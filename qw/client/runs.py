@@ -194,10 +194,9 @@ class Runs(Namespace):
     async def cancel(self, id: UUID, *, by: str | None = None) -> None:
         """Request cancellation of a run: no step starts any more, running steps are asked to stop."""
         async with self._db.operating() as conn:
-            asked = await runs.cancel(conn, id, by=by)
-        if not asked:  # the connection is given back first: a command has only one
-            status = (await self.get(id)).run.status
-            raise Conflict(f"run {id} is {status}; only a run in progress can be cancelled")
+            if not await runs.cancel(conn, id, by=by):
+                status = (await _inspect(conn, id)).run.status
+                raise Conflict(f"run {id} is {status}; only a run in progress can be cancelled")
 
     @audited("workflow signal")
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:

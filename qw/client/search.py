@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qw.client.acting import DONE, note, within_an_act
+from qw.client.acting import DONE, doing, done_among, note
 from qw.client.connections import Namespace, check_limit
 from qw.client.tasks import COUNTED, Tasks, Total
 from qw.clock import clock
@@ -122,15 +122,18 @@ class Searches(Namespace):
     async def act(self, id: int, acting: Acting) -> BulkState:
         """Do it in batches of 500, newest first, until nothing is left or somebody asked to stop.
 
+        Each batch is a transaction with a row of the audit.
         What was enqueued after it began is left alone: it goes down from the newest id.
         """
         done, skipped, state, error = 0, Counter[str](), "done", None
         failure: QwError | None = None
+        verb = f"task {acting.action}"
+        target = acting.search or "all" if acting.ids is None else f"{len(acting.ids):,} tasks"
         try:
             async for ids in self._batches(acting):
-                with within_an_act():
+                with doing(verb, target):
                     answers = await self._do(acting, ids)
-                done += sum(answer in DONE for answer in answers.values())
+                done += done_among(answers)
                 skipped.update(_why_not(answer) for answer in answers.values() if answer not in DONE)
                 async with self._db.operating() as conn:
                     if await bulk.progress(conn, id, done=done, skipped=skipped):
@@ -140,8 +143,8 @@ class Searches(Namespace):
             failure, state, error = caught, "failed", str(caught)
         async with self._db.operating() as conn:
             await bulk.finish(conn, id, state, error)
-        target = f"{acting.search or 'all'}" if acting.ids is None else f"{len(acting.ids):,} tasks"
-        await note(self, f"task {acting.action}", target, count=done, error=failure)
+        if failure or not done:
+            await note(self, verb, target, count=0, error=failure)
         return await self.bulk(id)
 
     async def bulk(self, id: int) -> BulkState:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from qw.client.acting import audited
+from qw.client.acting import audited, counted, done_among
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, Invalid, NotFound, among
@@ -177,12 +177,12 @@ class Tasks(Namespace):
             answer = await tasks.edit(
                 conn, id, queue=queue, priority=priority, payload=payload, run_at=run_at, front=front
             )
-        if answer == "missing":
-            raise NotFound(f"task {id} does not exist")
-        if answer == "step":
-            raise Conflict(f"task {id} is a step of a run; queue and payload of steps stand in the workflow")
-        if answer != "edited":
-            raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
+            if answer == "missing":
+                raise NotFound(f"task {id} does not exist")
+            if answer == "step":
+                raise Conflict(f"task {id} is a step of a run; queue and payload of steps stand in the workflow")
+            if answer != "edited":
+                raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
 
     @audited("task forget")
     async def forget(self, ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -216,7 +216,9 @@ class Tasks(Namespace):
         ordered = sorted(set(ids))
         for start in range(0, len(ordered), ID_BATCH):
             async with self._db.operating() as conn:
-                answers |= await act(conn, ordered[start : start + ID_BATCH])
+                done = await act(conn, ordered[start : start + ID_BATCH])
+                counted(done_among(done))
+            answers |= done
         return answers
 
     @audited("task compensate")
@@ -229,9 +231,9 @@ class Tasks(Namespace):
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
         async with self._db.operating() as conn:
             done = await tasks.compensate(conn, [id], reason=reason, anew=True, key=idempotency_key)
-        _, new = done[id]
-        if new is None:
-            raise NotFound(f"task {id} does not exist")
+            _, new = done[id]
+            if new is None:
+                raise NotFound(f"task {id} does not exist")
         return new
 
     async def count(self, match: Filter | None = None, *, under: UUID | None = None) -> Total:
@@ -302,7 +304,9 @@ class Tasks(Namespace):
     async def requeue(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Enqueue copies of finished tasks, in one transaction. Return the outcome by id. Idempotent."""
         async with self._db.operating() as conn:
-            return await tasks.requeue(conn, ids)
+            answers = await tasks.requeue(conn, ids)
+            counted(done_among(answers))
+        return answers
 
     @audited("task compensate")
     async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
@@ -312,7 +316,9 @@ class Tasks(Namespace):
         raise_faults(storable_faults(reason, "reason"))
         async with self._db.operating() as conn:
             done = await tasks.compensate(conn, ids, reason=reason)
-        return {id: answer for id, (answer, _) in done.items()}
+            answers = {id: answer for id, (answer, _) in done.items()}
+            counted(done_among(answers))
+        return answers
 
 
 def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import pytest
 from qw.client import Client
 from qw.core.errors import NotFound
 from qw.store.ids import new_id
-from tests.cli.program import Qw
+from tests.cli.program import QW, Qw, environment
 from tests.web.live import Live, live, until
 from tests.web.test_guard import TOKENS, bearer
 
@@ -155,3 +158,65 @@ def test_the_command_shows_the_audit(place: tuple[str, Live], tmp_path: Path) ->
     assert "queue pause" in table.out
     assert "bob" in table.out
     assert records.json[0]["target"] == "shown"
+
+
+@contextmanager
+def audit_closed(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """No row can be added within, so that whoever wants to waits."""
+    with psycopg.connect(url) as closing, psycopg.connect(url, autocommit=True) as watching:
+        closing.execute("lock table qw.audit in share mode")
+        yield watching
+
+
+def waiting(watching: psycopg.Connection[Any]) -> list[int]:
+    """The sessions that wait to add a row."""
+    rows = watching.execute(
+        "select pid from pg_locks where relation = 'qw.audit'::regclass and not granted "
+        "and database = (select oid from pg_database where datname = current_database())"
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def pauses(server: Live, queue: str) -> tuple[bool, bool]:
+    """Whether the queue is paused, and whether the audit says that it was."""
+    is_paused = any(each["name"] == queue and each["pausedAt"] for each in server.get("/api/queues")["queues"])
+    return is_paused, any(each["target"] == queue for each in entries(server, verb="queue pause"))
+
+
+def test_an_act_whose_process_is_killed_before_its_row_was_never_done(place: tuple[str, Live], tmp_path: Path) -> None:
+    url, server = place
+    server.task(queue="killed")
+    command = [*QW, "queue", "pause", "killed"]
+    with audit_closed(url) as watching:
+        process = subprocess.Popen(command, env=environment(QW_DATABASE_URL=url, HOME=str(tmp_path)))
+        (session,) = until(lambda: waiting(watching))
+        process.kill()
+        process.wait()
+
+    with psycopg.connect(url, autocommit=True) as watching:
+        alive = "select 1 from pg_stat_activity where pid = %s"
+        until(lambda: watching.execute(alive, [session]).fetchone() is None)
+    assert pauses(server, "killed") == (False, False)
+
+
+def test_an_act_over_http_whose_session_ends_before_its_row_was_never_done(place: tuple[str, Live]) -> None:
+    url, server = place
+    server.task(queue="cut")
+    with audit_closed(url) as watching, ThreadPoolExecutor() as pool:
+        answer = pool.submit(server.api.post, "/api/queues/cut/pause", headers={"X-QW-Client": "dashboard"})
+        (session,) = until(lambda: waiting(watching))
+        watching.execute("select pg_terminate_backend(%s)", [session])
+
+    assert answer.result().status_code == 503
+    assert pauses(server, "cut") == (False, False)
+
+
+def test_a_purge_is_one_act_with_its_count(place: tuple[str, Live]) -> None:
+    _, server = place
+    for _ in range(3):
+        server.task(queue="purged", delay="1h")
+
+    assert server.api.post("/api/queues/purged/purge", json={"confirm": "purged"}).json()["cancelled"] == 3
+
+    found = [each for each in entries(server) if each["target"] == "purged"]
+    assert [(each["verb"], each["count"]) for each in found if each["count"]] == [("queue purge", 3)]

@@ -322,16 +322,7 @@ async def purge(call: Request[PurgeForm, None]) -> Purged:
     name = call.path["name"]
     if call.body.confirm != name:
         raise Problem(400, ["confirm must be the name of the queue"])
-    cancelled = 0
-    for status in (Status.PENDING, Status.RETRYING):
-        while cancelled < 10_000:
-            ids = await call.client.tasks.find_ids(Filter(queue=name, status=status), limit=1000)
-            answers = await call.client.tasks.cancel(ids, reason="the queue was purged")
-            done = sum(answer == "cancelled" for answer in answers.values())
-            cancelled += done
-            if not done:
-                break
-    return {"message": f"Queue {name} purged", "cancelled": cancelled}
+    return {"message": f"Queue {name} purged", "cancelled": await call.client.queues.purge(name)}
 
 
 async def pause_all(call: Request[None, None]) -> MessageAnswer:
