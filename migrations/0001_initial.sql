@@ -2252,6 +2252,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function qw.task_types is 'The types of tasks that some daemon serves or has served.';
 
+-- An object with the JSON Schema of the payload by type; null: any payload.
+create function qw.task_schemas() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_object_agg(name, coalesce(schema, 'null')), '{}') from qw.type
+$$;
+comment on function qw.task_schemas is 'The JSON Schemas of the payloads of all types that some daemon serves or has served.';
+
 -- Those of the tasks that the calling role enqueued itself: what a role sees that may only enqueue.
 create function qw.own_tasks(ids uuid[]) returns setof qw.tasks
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

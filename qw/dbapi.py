@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeAlias, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from qw import telemetry
+from qw import task_check, telemetry
 from qw.core.errors import Invalid
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
-from qw.core.task.payload import JsonObject
+from qw.core.task.payload import JsonObject, raise_faults
 from qw.ids import new_id
+from qw.task_check import LastKnown
 
 # Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
 # because drivers differ in how they send None, text and times.
@@ -31,6 +33,7 @@ select qw.enqueue(
   unique_key => %s::text, idempotency_key => %s::text, on_conflict => %s::text, id => %s::text::uuid,
   headers => %s::text::jsonb)::text
 """
+_SCHEMAS = "select qw.task_schemas()::text"
 
 
 class Cursor(Protocol):
@@ -76,8 +79,9 @@ def enqueue(
 
     The caller commits: after a rollback there is no task. *priority* is 0 to 9, lower runs first; *max_retries* counts
     all attempts; *timeout* limits each one. *on_conflict*: if an unfinished task holds *unique_key*, ``error`` raises
-    the driver's error, ``skip`` returns the holder. Raise Invalid for a task that cannot be stored; errors of the
-    database are raised as the driver raises them.
+    the driver's error, ``skip`` returns the holder. Raise Invalid for a task that cannot be stored, or that no worker
+    would run by what the workers have registered (unless QW_CHECK_TASKS is off); errors of the database are raised as
+    the driver raises them.
     """
     task = NewTask(
         type=type,
@@ -93,18 +97,49 @@ def enqueue(
         idempotency_key=idempotency_key,
         headers=headers,
     )
+    return enqueue_task(conn, task, on_conflict=on_conflict, makes_id=id is None)
+
+
+def enqueue_task(
+    conn: Connection, task: NewTask, *, on_conflict: Literal["error", "skip"] = "error", makes_id: bool = False
+) -> UUID:
+    """Enqueue a `NewTask`; see `enqueue`. *makes_id*: the database makes its id, by its own clock."""
     check_new(task)
+    driver = driver_of(conn)
+    if not task.is_checked and task_check.is_on():
+        _check(driver, task)
     if not telemetry.is_active():
-        return _enqueue(conn, task, id, on_conflict)
+        return _enqueue(driver, task, on_conflict, makes_id)
     with telemetry.enqueuing(task) as traced:
-        return _enqueue(conn, traced, id, on_conflict)
+        return _enqueue(driver, traced, on_conflict, makes_id)
 
 
-def _enqueue(conn: Connection, task: NewTask, id: UUID | None, on_conflict: str) -> UUID:
-    cursor = driver_of(conn).cursor()
+def _enqueue(driver: DbapiConnection, task: NewTask, on_conflict: str, makes_id: bool) -> UUID:
+    return UUID(_ask(driver, _ENQUEUE, _parameters(task, on_conflict, makes_id)))
+
+
+def _check(driver: DbapiConnection, task: NewTask) -> None:
+    """Raise Invalid for a task that no worker would run. The types are read once in a while for each connection."""
+    last = _last_known(driver)
+    if not last.accepts(task):
+        raise_faults(iter(last.learn(json.loads(_ask(driver, _SCHEMAS, ()))).faults(task)))
+
+
+def _last_known(driver: DbapiConnection) -> LastKnown:
     try:
-        cursor.execute(_ENQUEUE, _parameters(task, id, on_conflict))
-        return UUID(cursor.fetchone()[0])
+        return _KNOWN.setdefault(driver, LastKnown())
+    except TypeError:  # a connection that nothing can be kept for
+        return LastKnown()
+
+
+_KNOWN: WeakKeyDictionary[DbapiConnection, LastKnown] = WeakKeyDictionary()
+
+
+def _ask(driver: DbapiConnection, statement: str, parameters: Sequence[Any]) -> Any:
+    cursor = driver.cursor()
+    try:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()[0]
     finally:
         cursor.close()
 
@@ -123,7 +158,7 @@ def driver_of(conn: Any) -> DbapiConnection:
     return cast("DbapiConnection", found)
 
 
-def _parameters(task: NewTask, id: UUID | None, on_conflict: str) -> list[Any]:
+def _parameters(task: NewTask, on_conflict: str, makes_id: bool) -> list[Any]:
     return [
         task.type,
         json.dumps(task.payload),
@@ -136,6 +171,6 @@ def _parameters(task: NewTask, id: UUID | None, on_conflict: str) -> list[Any]:
         task.unique_key,
         task.idempotency_key,
         on_conflict,
-        None if id is None else str(id),  # the database makes one, by its own clock
+        None if makes_id else str(task.id),
         None if task.headers is None else json.dumps(task.headers),
     ]

@@ -78,6 +78,12 @@ def own_url(migrated_template: Template) -> Iterator[str]:
 
 
 @pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of types that no worker has registered may be enqueued."""
+    monkeypatch.setenv("QW_CHECK_TASKS", "off")
+
+
+@pytest.fixture
 async def conn(url: str) -> AsyncIterator[Connection]:
     """A connection with the planner guards, as daemons have it."""
     async with await connect_guarded(url, name="qw test") as opened:

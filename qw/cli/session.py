@@ -56,7 +56,7 @@ async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], crea
     url = running_url(settings)
     if url is not None:
         try:
-            return await _with(url, work)
+            return await _with(url, work, settings)
         except WrongSchema:  # then nothing was done yet
             pass
     from qw.daemon.database import find, prepare
@@ -67,7 +67,7 @@ async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], crea
         say(f"made the schema of qw in this database: {', '.join(applied)}")
     elif not creates:
         await migrations.check(place.url)
-    return await _with(place.url, work)
+    return await _with(place.url, work, settings)
 
 
 def running_url(settings: Settings) -> str | None:
@@ -80,11 +80,11 @@ def running_url(settings: Settings) -> str | None:
     return server.url if server else None
 
 
-async def _with(url: str, work: Callable[[Client], Awaitable[T]]) -> T:
+async def _with(url: str, work: Callable[[Client], Awaitable[T]], settings: Settings) -> T:
     from qw.client import Client
 
     async def opened() -> Client:
-        return await Client(url, size=1, name="qw cli").__aenter__()
+        return await Client(url, size=1, name="qw cli", check_tasks=settings.check_tasks).__aenter__()
 
     try:
         client = await opened()

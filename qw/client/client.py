@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 from uuid import UUID
 
-from qw import telemetry
+from qw import task_check, telemetry
 from qw.client.coalesce import Coalescer
 from qw.client.connections import Connections
-from qw.client.foreign import AnyConnection, enqueue_over, is_foreign
+from qw.client.foreign import AnyConnection, enqueue_over, is_foreign, schemas_over
+from qw.client.type_check import TypeCheck
 from qw.client.waiting import Wait
 from qw.core.errors import Conflict, NotFound
 from qw.core.task import (
@@ -31,7 +32,7 @@ from qw.core.task import (
     check_new,
 )
 from qw.core.task.payload import Json, JsonObject
-from qw.store import tasks
+from qw.store import tasks, types
 from qw.store.connection import Connection, ReconnectingConnection, translated
 from qw.store.ids import new_id
 from qw.store.pool import TIMEOUT, Pool, Single
@@ -68,15 +69,33 @@ class Client:
     now (a later try may succeed), LacksRight when the role may not do it.
     """
 
-    def __init__(self, url: str, *, size: int = 10, name: str = "qw client", timeout: float = TIMEOUT) -> None:
-        """*timeout*: seconds to wait for a free connection; then Unavailable is raised."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 10,
+        name: str = "qw client",
+        timeout: float = TIMEOUT,
+        check_tasks: bool | None = None,
+    ) -> None:
+        """*timeout*: seconds to wait for a free connection; then Unavailable is raised.
+
+        *check_tasks*: refuse tasks of a type that no worker has registered, and payloads that do not fit the schema
+        that the workers registered; None: unless QW_CHECK_TASKS is off.
+        """
         self._url, self._size, self._name, self._timeout = url, size, name, timeout
+        self._checks_tasks = task_check.is_on(check_tasks)
         self._make()
 
     @property
     def url(self) -> str:
         """The URL of its database, with the password if that has one."""
         return self._url
+
+    @property
+    def checks_tasks(self) -> bool:
+        """Whether it refuses tasks that no worker would run."""
+        return self._checks_tasks
 
     def _make(self) -> None:
         link = ReconnectingConnection(self._url, name=self._name, guarded=False)
@@ -87,6 +106,7 @@ class Client:
         )
         self._db = Connections(self._pool)
         self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
+        self._types = TypeCheck()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -132,7 +152,8 @@ class Client:
         *max_retries* counts all attempts, including the first; *timeout* applies to each attempt.
         Idempotent for the same *id* or *idempotency_key*. If an unfinished task holds *unique_key*: Conflict
         (``on_conflict="error"``), the holder is returned (``skip``), or a waiting holder is cancelled first
-        (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored.
+        (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored, or that no worker would run
+        by what the workers have registered (see *check_tasks* of `Client`).
         """
         task = NewTask(
             type=type,
@@ -157,6 +178,8 @@ class Client:
     ) -> Enqueued:
         """Enqueue a `NewTask`; see `enqueue`."""
         check_new(task)
+        if self._checks_tasks:
+            await self._types.one(task, lambda: self._schemas(conn))
         if not telemetry.is_active():
             return await self._enqueue_task(task, on_conflict, conn)
         with telemetry.enqueuing(task) as traced:
@@ -185,23 +208,26 @@ class Client:
         """Enqueue many tasks with COPY, in transactions of 5,000. Return the number of new tasks. Idempotent by id.
 
         A task whose unique or idempotency key is taken is skipped.
-        Raise Invalid for a task that cannot be stored; earlier batches stay committed.
+        Raise Invalid for a task that cannot be stored or that no worker would run; earlier batches stay committed.
         """
         with telemetry.enqueuing_many(new) as traced:
             return await self._enqueue_batches(traced)
 
     async def _enqueue_batches(self, new: Iterable[NewTask]) -> int:
-        count = 0
+        count = first = 0
         batch: list[NewTask] = []
         for task in new:
             check_new(task)
             batch.append(task)
             if len(batch) == COPY_BATCH:
-                count += await self._store(batch)
+                count += await self._store(batch, first)
+                first += COPY_BATCH
                 batch = []
-        return count + (await self._store(batch) if batch else 0)
+        return count + (await self._store(batch, first) if batch else 0)
 
-    async def _store(self, batch: Sequence[NewTask]) -> int:
+    async def _store(self, batch: Sequence[NewTask], first: int) -> int:
+        if self._checks_tasks:
+            await self._types.many(batch, first, lambda: self._schemas(None))
         plain = [task for task in batch if not task.unique_key and not task.idempotency_key]
         keyed = [task for task in batch if task.unique_key or task.idempotency_key]
         async with self._db.connection() as conn, conn.transaction():
@@ -358,6 +384,13 @@ class Client:
         """A connection from this client's pool, in autocommit mode; pass it as *conn* to `enqueue` in a transaction."""
         async with self._db.connection() as conn:
             yield conn
+
+    async def _schemas(self, conn: AnyConnection | None) -> dict[str, JsonObject | None]:
+        """Over *conn* if there is one: a client of one connection has no other."""
+        if conn is not None and is_foreign(conn):
+            return await schemas_over(conn)
+        async with self._connection(cast("Connection | None", conn)) as own:
+            return await types.schemas(own)
 
     @asynccontextmanager
     async def _connection(self, conn: Connection | None) -> AsyncIterator[Connection]:

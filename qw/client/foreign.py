@@ -13,6 +13,7 @@ from uuid import UUID
 
 from qw.core.errors import Conflict, Invalid, NotFound, QwError
 from qw.core.task import Enqueued, NewTask, OnConflict
+from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection
 
 
@@ -34,6 +35,7 @@ AnyConnection: TypeAlias = Connection | Asyncpg | SqlAlchemy
 _ENQUEUE = (
     "select cast(id as text) || ' ' || cast(is_new as text) from qw.enqueue_many(cast(cast({} as text) as jsonb))"
 )
+_SCHEMAS = "select cast(qw.task_schemas() as text)"
 _ERRORS: dict[str, type[QwError]] = {"QW001": NotFound, "QW002": Conflict, "QW003": Invalid}
 
 
@@ -46,25 +48,31 @@ def is_foreign(conn: object) -> bool:
     return True
 
 
+async def schemas_over(conn: Any) -> dict[str, JsonObject | None]:
+    """As `qw.store.types.schemas`."""
+    found: dict[str, JsonObject | None] = json.loads(await _ask(conn, _SCHEMAS))
+    return found
+
+
 async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enqueued:
     """Enqueue *task* in the transaction of *conn*. Raise Conflict and Invalid, and what the library raises."""
     if on_conflict == "replace":
         raise Invalid("on_conflict: 'replace' needs a connection of psycopg; over others it is 'error' or 'skip'")
     try:
-        answer = await _ask(conn, json.dumps([_document(task, on_conflict)]))
+        answer = await _ask(conn, _ENQUEUE, json.dumps([_document(task, on_conflict)]))
     except Exception as error:
         raise _ours(error) or error from error
     id, _, is_new = str(answer).partition(" ")
     return Enqueued(id=UUID(id), is_new=is_new == "true")
 
 
-def _ask(conn: Any, tasks: str) -> Awaitable[Any]:
+def _ask(conn: Any, statement: str, *tasks: str) -> Awaitable[Any]:
     if hasattr(conn, "fetchval"):
-        asked: Awaitable[Any] = conn.fetchval(_ENQUEUE.format("$1"), tasks)
+        asked: Awaitable[Any] = conn.fetchval(statement.format("$1"), *tasks)
         return asked
     from sqlalchemy import text
 
-    found = conn.scalar(text(_ENQUEUE.format(":tasks")), {"tasks": tasks})
+    found = conn.scalar(text(statement.format(":tasks")), dict(zip(("tasks",), tasks, strict=False)))
     if not hasattr(found, "__await__"):
         raise Invalid(f"conn: {type(conn).__name__} is not async; over a session that is not use qw.enqueue")
     awaitable: Awaitable[Any] = found

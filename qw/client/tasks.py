@@ -11,9 +11,10 @@ from uuid import UUID
 from qw.client.acting import audited, counted, done_among
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
-from qw.core.errors import Conflict, Invalid, NotFound, among
+from qw.core.errors import Conflict, NotFound
 from qw.core.task import FILED_UNDER, Attempt, NewTask, Status, Task, check_new, key_faults
 from qw.core.task.checkpoint import Checkpoint
+from qw.core.task.known_types import KnownTypes
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.store import checkpoints, runs, tasks, types
 from qw.store.connection import Connection
@@ -135,11 +136,10 @@ class Tasks(Namespace):
         async with self._db.connection() as conn:
             return await types.names(conn)
 
-    async def check_type(self, type: str) -> None:
-        """Raise Invalid for a type that no worker has ever registered, naming the known ones."""
-        known = await self.types()
-        if type not in known:
-            raise Invalid(f"unknown task type {type!r}: no worker has registered a handler for it{among(type, known)}")
+    async def known_types(self) -> KnownTypes:
+        """The same with the schemas of their payloads: what refuses a task that no worker would run."""
+        async with self._db.connection() as conn:
+            return KnownTypes(await types.schemas(conn))
 
     async def why(self, id: UUID) -> list[Reason]:
         """Why a task does not run or a run does not progress: the most important reason first. Raise NotFound."""

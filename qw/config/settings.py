@@ -13,6 +13,7 @@ from typing import Any
 from qw.config import values as read
 from qw.config.values import LogFormat, LogLevel, Token, Transport
 from qw.core.event import Format
+from qw.core.switch import switch
 
 
 class Origin(StrEnum):
@@ -67,6 +68,11 @@ class Settings:
     wait_for_database: timedelta | None = _setting(
         "how long a starting daemon waits for the database; unset: no limit", read.duration("0s")
     )
+    check_tasks: bool = _setting(
+        "refuse to enqueue tasks of a type that no worker has registered, and payloads that do not fit its schema",
+        switch,
+        True,
+    )
     home: Path = _setting(
         "directory of the private PostgreSQL and of qw's own files", read.path, lambda: default_home(os.environ)
     )
@@ -110,7 +116,7 @@ class Settings:
     )
 
     allow_commands: bool | None = _setting(
-        "run commands defined in the database; unset: only with the private database", read.switch
+        "run commands defined in the database; unset: only with the private database", switch
     )
     command_env: tuple[str, ...] = _setting(
         "environment variables passed to commands in addition to PATH, HOME, LANG and similar: NAME or NAME_*",
@@ -171,10 +177,10 @@ class Settings:
         "web origins allowed to call the API from a browser", read.listed(read.origin), ()
     )
     hide_payloads: bool = _setting(
-        "leave payloads, results, inputs and outputs out of HTTP answers and of the dashboard", read.switch, False
+        "leave payloads, results, inputs and outputs out of HTTP answers and of the dashboard", switch, False
     )
-    access_log: bool = _setting("log one line per HTTP request", read.switch, False)
-    seeder: bool = _setting("enable the routes that fill and empty the database (for demos)", read.switch, False)
+    access_log: bool = _setting("log one line per HTTP request", switch, False)
+    seeder: bool = _setting("enable the routes that fill and empty the database (for demos)", switch, False)
     unhealthy_failed: int = _setting(
         "report the queue as unhealthy at this number of failed tasks", read.whole(1, 10**9), 50
     )
@@ -223,7 +229,7 @@ class Settings:
         "retention of the event log; 0: no log; unset: one day, if the log is in use or postgres is the broker",
         read.duration("0s"),
     )
-    consume: bool = _setting("accept commands from the broker", read.switch, False)
+    consume: bool = _setting("accept commands from the broker", switch, False)
     command_queue: str = _setting(
         "queue that commands are read from", lambda value: read.name(read.line(value)), "qw.commands"
     )

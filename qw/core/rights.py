@@ -26,8 +26,8 @@ _INCLUDED = {
 # Functions that run with the rights of qw's owner, by the least right that may call them. All others run with those of
 # their caller and give nothing away.
 OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
-    Right.ENQUEUE: ("enqueue", "enqueue_many", "own_logs", "own_tasks", "start_workflow", "task_types"),
-    Right.READ: ("task_types", "want_to_read"),
+    Right.ENQUEUE: ("enqueue", "enqueue_many", "own_logs", "own_tasks", "start_workflow", "task_schemas", "task_types"),
+    Right.READ: ("task_schemas", "task_types", "want_to_read"),
     Right.OPERATE: (
         "cancel",
         "edit_task",

@@ -36,7 +36,8 @@ async def serving(
     """
     check_listening(settings)
     check_tokens(settings)
-    async with Client(url, size=CONNECTIONS, name="qw http", timeout=TIMEOUT) as client:
+    opening = Client(url, size=CONNECTIONS, name="qw http", timeout=TIMEOUT, check_tasks=settings.check_tasks)
+    async with opening as client:
         app = web.application(client, settings, _options(settings, process or web.ProcessHealth(), read_only=read_only))
         listening = web.serving(app, settings.host, settings.port)
         try:

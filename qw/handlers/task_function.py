@@ -13,7 +13,7 @@ from qw.core.errors import Invalid
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Enqueued, NewTask, OnConflict
 from qw.core.task.handler_api import Context
 from qw.core.task.payload import Json, JsonObject
-from qw.dbapi import Connection, enqueue
+from qw.dbapi import Connection, enqueue_task
 from qw.handlers.returned import as_returned
 from qw.ids import new_id
 
@@ -90,6 +90,7 @@ class Enqueueable(Generic[P, R]):
             max_retries=given.max_retries,
             timeout=given.timeout,
             headers=given.headers,
+            is_checked=True,
         )
 
     async def enqueue(self, client: Enqueuer, /, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
@@ -101,22 +102,7 @@ class Enqueueable(Generic[P, R]):
         given = self._settings
         if given.on_conflict == "replace":
             raise Invalid("enqueue_sync: on_conflict is 'error' or 'skip'; 'replace' needs a Client")
-        return enqueue(
-            conn,
-            self.type,
-            self.payload(*args, **kwargs),
-            queue=given.queue,
-            priority=given.priority,
-            delay=given.delay,
-            run_at=given.run_at,
-            unique_key=given.unique_key,
-            on_conflict=given.on_conflict,
-            idempotency_key=given.idempotency_key,
-            max_retries=given.max_retries,
-            timeout=given.timeout,
-            headers=given.headers,
-            id=given.id,
-        )
+        return enqueue_task(conn, self.new(*args, **kwargs), on_conflict=given.on_conflict, makes_id=given.id is None)
 
     def options(
         self,

@@ -10,3 +10,6 @@ on conflict (name) do update
 
 -- name: names
 select name from qw.task_types() name
+
+-- name: schemas
+select qw.task_schemas()

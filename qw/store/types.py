@@ -24,6 +24,14 @@ async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, P
     await query(conn, _SQL["serve"], params)
 
 
+async def schemas(conn: Connection) -> dict[str, JsonObject | None]:
+    """The JSON Schemas of the payloads of all types that a daemon has registered; None: any payload."""
+    row = await (await query(conn, _SQL["schemas"])).fetchone()
+    assert row is not None
+    found: dict[str, JsonObject | None] = row[0]
+    return found
+
+
 async def names(conn: Connection) -> list[str]:
     """All types that a daemon has registered."""
     return [row[0] for row in await (await query(conn, _SQL["names"])).fetchall()]

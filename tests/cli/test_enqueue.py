@@ -31,6 +31,23 @@ def test_a_task_is_enqueued_and_its_id_is_all_that_stdout_has(qw: Qw) -> None:
     assert task["timeout_seconds"] == 90
 
 
+def test_a_payload_must_fit_what_the_workers_registered(qw: Qw) -> None:
+    schema = {"properties": {"width": {"type": "integer"}}, "required": ["width"], "additionalProperties": False}
+    with psycopg.connect(qw.environ["QW_DATABASE_URL"]) as conn:
+        conn.execute("insert into qw.type (name, schema) values ('resize', %s)", (json.dumps(schema),))
+
+    wrong = qw("enqueue", "resize", "--payload", '{"width": "wide", "widht": 1}')
+    line = qw("enqueue", "resize", "--stdin", stdin='{"payload": {"width": 1}}\n{"payload": {}}\n')
+    right = qw("enqueue", "resize", "--payload", '{"width": 1}')
+    unchecked = qw("enqueue", "resise", QW_CHECK_TASKS="off")
+
+    assert wrong.code == line.code == 2
+    assert "payload.width: must be an integer, not a string" in wrong.err
+    assert "payload.widht: is unknown; did you mean 'width'?" in wrong.err
+    assert "line 2: payload.width: is missing" in line.err
+    assert right.code == unchecked.code == 0
+
+
 def test_a_payload_comes_from_a_file_or_from_stdin(qw: Qw) -> None:
     (qw.folder / "p.json").write_text('{"from": "file"}')
 
@@ -205,7 +222,7 @@ def test_a_bad_line_is_named_and_nothing_of_the_input_is_stored(qw: Qw, from_a_p
     assert done.code == 2
     for said in (
         "line 6001: payload: must be a JSON object",
-        "line 6002: unknown task type 'nop'; did you mean 'noop'?",
+        "line 6002: unknown task type 'nop': no worker has registered a handler for it; did you mean 'noop'?",
         "line 6003: 'pay' is not a field of a task; did you mean 'payload'?",
         "line 6004: not JSON",
         "nothing is stored",

@@ -17,6 +17,8 @@ import qw
 from qw import Backoff, Client, Conflict, Invalid, new_id
 from qw.testing import assert_enqueued
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Open: TypeAlias = Callable[[str], AbstractAsyncContextManager[tuple[Any, Callable[[], Any], Callable[[], Any]]]]
 
 

@@ -33,7 +33,7 @@ async def test_everything_adds_up_after_kills_stale_fences_duplicates_cancels_an
     for daemon in running:
         daemon.ready()
     until = time.monotonic() + seconds
-    async with Client(url) as client:
+    async with Client(url, check_tasks=False) as client:
         await asyncio.gather(
             _produce(client, until),
             _meddle(client, conn, until),

@@ -18,6 +18,8 @@ from qw.services.execution.records import with_task
 
 session: contextvars.ContextVar[str] = contextvars.ContextVar("session", default="none")
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 async def ran(url: str, app: Handlers, type: str = "t", **fields: Any) -> Task:
     """What became of one task after one attempt."""

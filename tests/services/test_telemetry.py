@@ -19,6 +19,8 @@ import qw
 from qw import Client, Context, Handlers, NewTask, Snooze, new_id, testing
 from qw.core.workflow import parse_workflow
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 _exporter = InMemorySpanExporter()
 
 

@@ -70,6 +70,7 @@ async def test_a_context_without_a_connection_says_how_to_give_it_one() -> None:
             pass
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_open_transaction_sees_its_own_tasks(url: str) -> None:
     with psycopg.connect(url) as conn:
         qw.enqueue(conn, "mail", {"to": {"name": "Ada", "id": 1}, "n": 2}, queue="post", unique_key="k")
@@ -82,6 +83,7 @@ def test_an_open_transaction_sees_its_own_tasks(url: str) -> None:
     assert_enqueued(url, count=0)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "asked",
     [

@@ -37,6 +37,16 @@ def test_an_id_stands_for_one_type_queue_and_payload(server_shared: Live) -> Non
     assert [(other.status_code, other.json()["holder"]) for other in others] == [(409, given["id"])] * 3
 
 
+def test_a_payload_must_fit_what_the_workers_registered(server_alone: Live, url: str) -> None:
+    with psycopg.connect(url) as conn:
+        conn.execute("""insert into qw.type (name, schema) values ('resize', '{"required": ["width"]}')""")
+
+    answer = server_alone.api.post("/api/task", json={"type": "resize", "payload": {}})
+
+    assert (answer.status_code, answer.json()["message"]) == (400, ["payload.width: is missing"])
+    assert server_alone.post("/api/task", {"type": "resize", "payload": {"width": 1}})
+
+
 @pytest.mark.parametrize("path", ["/api/task", "/api/queue-manager/enqueue"])
 def test_prefer_wait_answers_with_the_final_task(server_with_daemon: Live, path: str) -> None:
     answer = server_with_daemon.api.post(path, json=TASK, headers={"Prefer": "respond-async, wait=10"})

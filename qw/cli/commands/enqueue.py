@@ -132,7 +132,7 @@ async def _one(
 ) -> int:
     quiet, wait, follow = how
     task = wanted.one(payload)
-    await check_served(client, task.type)
+    await check_extra(client, task.type)
     done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
     if not (wait or follow):
         show_record(done, output) if output is not OutputFormat.TABLE and not quiet else print(done.id)
@@ -160,11 +160,10 @@ async def _to_the_end(client: Client, id: UUID, output: OutputFormat, *, quiet: 
     return tail.exit_code(task)
 
 
-async def check_served(client: Client, type: str) -> None:
-    """Refuse a type that no worker has ever served, and one that needs an extra that is not installed."""
+async def check_extra(client: Client, type: str) -> None:
+    """Refuse a type that needs an extra that is not installed."""
     from importlib.util import find_spec
 
-    await client.tasks.check_type(type)
     if type == "data_processing" and find_spec("duckdb") is None:
         workers = await client.workers.all()
         if not any(type in worker.types for worker in workers):

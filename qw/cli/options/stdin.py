@@ -14,13 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 from qw.cli.output.progress import ProgressLine
 from qw.cli.output.records import OutputFormat, print_lines, say, show_record
 from qw.cli.output.text import counted
-from qw.core.errors import Conflict, Fault, Invalid, guess
+from qw.core.errors import Conflict, Fault, Invalid
 from qw.core.task.payload import MAX_PAYLOAD, parse_object
 
 if TYPE_CHECKING:
     from qw.cli.options.task_options import TaskOptions
     from qw.client import Client
     from qw.core.task import NewTask
+    from qw.core.task.known_types import KnownTypes
 
 MAX_LINE = MAX_PAYLOAD + 16 * 1024  # bytes; a payload, and the rest of its line
 FIRST_LOOK = 64 * 1024 * 1024  # bytes of a pipe that are checked before anything is stored
@@ -31,7 +32,7 @@ Line = tuple[int, bytes]
 
 async def enqueue_lines(client: Client, wanted: TaskOptions, output: OutputFormat, *, quiet: bool) -> None:
     """Enqueue what stdin has. Raise Invalid naming the line of each fault."""
-    known = frozenset(await client.tasks.types())
+    known = await client.tasks.known_types() if client.checks_tasks else None
     source = sys.stdin.buffer
     if source.seekable():
         start = source.tell()
@@ -50,7 +51,7 @@ async def _store(
     client: Client,
     lines: Iterator[Line],
     wanted: TaskOptions,
-    known: frozenset[str],
+    known: KnownTypes | None,
     total: int | None,
     output: OutputFormat,
     *,
@@ -114,7 +115,7 @@ def _first(lines: Iterator[Line], most: int) -> Iterator[Line]:
         yield line
 
 
-def _check(lines: Iterable[Line], wanted: TaskOptions, known: frozenset[str]) -> int:
+def _check(lines: Iterable[Line], wanted: TaskOptions, known: KnownTypes | None) -> int:
     """How many tasks *lines* hold. Raise Invalid with the first ten faults."""
     faults: list[Fault] = []
     count = 0
@@ -131,13 +132,13 @@ def _check(lines: Iterable[Line], wanted: TaskOptions, known: frozenset[str]) ->
     return count
 
 
-def _task(line: Line, wanted: TaskOptions, known: frozenset[str]) -> NewTask:
+def _task(line: Line, wanted: TaskOptions, known: KnownTypes | None) -> NewTask:
     number, text = line
     try:
         value: dict[str, Any] = parse_object(text, path="")
         task = wanted.task(value)
-        if task.type not in known:
-            raise Invalid(f"unknown task type {task.type!r}{guess(task.type, known)}")
+        if known is not None and (faults := known.faults(task)):
+            raise Invalid(*faults)
     except Invalid as error:
         raise Invalid(*(_placed(fault, number) for fault in error.faults)) from None
     return task

@@ -25,6 +25,7 @@ from qw.contrib.django.compat import (
     task_enqueued,
 )
 from qw.core.task import DEFAULT_PRIORITY
+from qw.dbapi import enqueue_task
 
 PRIORITY = "django-priority"  # header; qw has ten priorities, Django 201
 _LAST_LINE = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)")
@@ -79,15 +80,17 @@ class QwBackend(BaseTaskBackend):  # type: ignore[misc]  # Django comes without 
         """In the transaction of this thread on the backend's database, if there is one; else committed at once."""
         self.validate_task(task)
         made = _result(task, self.alias, id="", status=TaskResultStatus.READY, args=list(args), kwargs=dict(kwargs))
-        id = qw.enqueue(
-            connections[self.database],
-            task.module_path,
-            {"args": made.args, "kwargs": made.kwargs},
+        new = qw.NewTask(
+            type=task.module_path,
+            id=qw.new_id(),
+            payload={"args": made.args, "kwargs": made.kwargs},
             queue=task.queue_name,
             priority=priority_of(task.priority),
             run_at=_aware(task.run_after),
             headers={PRIORITY: str(task.priority)} if task.priority else None,
+            is_checked=True,  # Django's workers import a function when its task comes: they register none
         )
+        id = enqueue_task(connections[self.database], new, makes_id=True)
         object.__setattr__(made, "id", str(id))
         object.__setattr__(made, "enqueued_at", timezone.now())
         task_enqueued.send(type(self), task_result=made)

@@ -60,14 +60,14 @@ def parse_object(text: str | bytes, *, path: str = "payload") -> JsonObject:
     """Like `parse`, and the value must be a JSON object."""
     value = parse(text, path=path)
     if not isinstance(value, dict):
-        raise Invalid(Fault(path=path, message=f"must be a JSON object, not {_kind(value)}"))
+        raise Invalid(Fault(path=path, message=f"must be a JSON object, not {kind_of(value)}"))
     return value
 
 
 def check(payload: object, *, path: str = "payload") -> None:
     """Refuse a payload that is not an object of storable JSON."""
     if not isinstance(payload, dict):
-        raise Invalid(Fault(path=path, message=f"must be a JSON object, not {_kind(payload)}"))
+        raise Invalid(Fault(path=path, message=f"must be a JSON object, not {kind_of(payload)}"))
     raise_faults(storable_faults(payload, path))
 
 
@@ -84,7 +84,7 @@ def payload_faults(payload: object, *, path: str = "payload") -> list[Fault]:
     A payload that orjson writes, and that holds nothing it would let pass, needs no walk: a tenth of the time.
     """
     if not isinstance(payload, dict):
-        return [Fault(path=path, message=f"must be a JSON object, not {_kind(payload)}")]
+        return [Fault(path=path, message=f"must be a JSON object, not {kind_of(payload)}")]
     try:
         data = orjson.dumps(payload, option=_PLAIN)
     except (TypeError, RecursionError) as error:
@@ -361,6 +361,7 @@ def _int(digits: str) -> int:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_int)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What JSON calls *value*, with its article."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)

@@ -96,6 +96,7 @@ class NewTask:
     time at the enqueue; give at most one of them. ``max_retries`` counts all attempts, ``timeout`` limits each one.
     At most one unfinished task may have a ``unique_key``. An ``idempotency_key`` returns the same task for as long as
     the key is remembered. ``run_id``, ``step`` and ``parent_id`` are set by qw for workflow steps and compensations.
+    ``is_checked``: the payload was made by the function that is to run, so it need not fit what workers registered.
     """
 
     type: str
@@ -114,6 +115,7 @@ class NewTask:
     run_id: UUID | None = None
     step: str | None = None
     parent_id: UUID | None = None
+    is_checked: bool = field(default=False, repr=False, compare=False)
 
 
 OnConflict = Literal["error", "skip", "replace"]

@@ -1,0 +1,48 @@
+"""Whether tasks are checked against what workers registered before they are stored; for every layer but `core`.
+
+What is refused is refused by what the database says now; what is accepted may be so by what it said FRESH_SECONDS ago.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+from qw.core.errors import Invalid, Misconfigured
+from qw.core.switch import switch
+from qw.core.task import NewTask
+from qw.core.task.known_types import KnownTypes
+from qw.core.task.payload import JsonObject
+
+VARIABLE = "QW_CHECK_TASKS"
+FRESH_SECONDS = 30.0
+
+
+def is_on(wanted: bool | None = None) -> bool:
+    """Whether to check: as *wanted*; None: as the environment says, by default yes."""
+    if wanted is not None:
+        return wanted
+    if not (value := os.environ.get(VARIABLE)):
+        return True
+    try:
+        return switch(value)
+    except Invalid as error:
+        raise Misconfigured(f"{VARIABLE}: {error}") from None
+
+
+class LastKnown:
+    """The types that a database had when they were read last."""
+
+    def __init__(self) -> None:
+        self._known = KnownTypes({})
+        self._fresh_until = 0.0
+
+    def accepts(self, task: NewTask) -> bool:
+        """Whether *task* may be stored by what was read last. False: read again, and ask that."""
+        return task.is_checked or (time.monotonic() < self._fresh_until and not self._known.faults(task))
+
+    def learn(self, schemas: Mapping[str, JsonObject | None]) -> KnownTypes:
+        self._known = KnownTypes(schemas)
+        self._fresh_until = time.monotonic() + FRESH_SECONDS
+        return self._known
