@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from qw.config import load
-from qw.core.task.payload import JsonObject
+from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import check_input
 from qw.daemon.handlers import built_in
 from qw.definitions import Definitions, loads
@@ -39,14 +39,18 @@ class Runner:
             await runs.save_workflow(self.shop.conn, workflow.name, workflow.document)
         return found
 
-    async def run(self, text: str, given: JsonObject | None = None, *, name: str = "") -> StoredRun:
-        """A run of *name*, or of the first workflow in *text*, once it is over."""
+    async def run(
+        self, text: str, given: JsonObject | None = None, *, name: str = "", signals: Iterable[tuple[str, Json]] = ()
+    ) -> StoredRun:
+        """A run of *name*, or of the first workflow in *text*, once it is over; it gets these *signals* at once."""
         found = await self.keep(text)
         workflow = found.workflows[name or next(iter(found.workflows))]
         conn, id = self.shop.conn, new_id()
         async with conn.transaction():
             assert await runs.start(conn, id, workflow.name, check_input(workflow, given or {}))
             await advance_new(conn, id)
+            for signal, payload in signals:
+                await runs.signal(conn, id, signal, payload, sent_by=None)
         return await self.over(id)
 
     async def over(self, id: UUID) -> StoredRun:

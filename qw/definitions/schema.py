@@ -97,6 +97,10 @@ def _workflow() -> JsonObject:
             "defaults": _about("Defaults of the steps", {"$ref": "#/$defs/defaults"}),
             "outputs": _about("Outputs of a run, by name: expressions over its steps", _OBJECT),
             "timeout": _duration("Maximum duration of a run"),
+            "max_parallel": _about(
+                "Maximum number of steps of a run that go on at a time",
+                {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_STEPS},
+            ),
             "concurrency": {"$ref": "#/$defs/concurrency"},
             "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 1, "maxItems": MAX_STEPS},
             "on_failure": _about("Steps run one after another if the run fails", late),
@@ -239,7 +243,7 @@ def _matrix() -> JsonObject:
     return _about(
         "Run the step once for each combination of the values of these lists",
         {
-            "type": ["object", "null"],
+            "type": ["object", "string", "null"],
             "minProperties": 1,
             "properties": {
                 "exclude": _about("Removes the combinations that have all values of an entry", entries),

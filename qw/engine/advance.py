@@ -355,5 +355,7 @@ async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRu
             found.append(id)
         except Invalid as error:
             found.append(str(error))
-    await advances.start_children(conn, name, stored, inputs, parent=run.id, depth=run.depth + 1)
+    await advances.start_children(
+        conn, name, stored, inputs, parent=run.id, depth=run.depth + 1, timeout=starts[0].timeout
+    )
     return found

@@ -204,7 +204,7 @@ class _Rows:
             case End():
                 ended = {"error": _clean(action.error), "error_kind": action.error_kind}
                 self._end(action.step_id, action.status, result=action.result, **ended)
-                decision.signals += [(action.signal, action.step_id)] if action.signal else []
+                decision.signals += [(signal, action.step_id) for signal in action.signals]
             case Cancel():
                 self._cancel(action)
             case Expand(step_id=id_, items=items):
@@ -268,11 +268,13 @@ class _Rows:
         return row
 
     def _deadline(self) -> datetime | None:
-        """The end of the run's time, which begins when it leaves the queue."""
+        """The end of the run's time, which begins when it leaves the queue; no later than its step allows."""
         run, timeout = self._run, self._case.workflow.timeout
-        if run.deadline or not timeout or run.status is not RunStatus.PENDING:
+        if not timeout or run.status is not RunStatus.PENDING:
             return run.deadline
         deadline = run.read_at + timeout
+        if run.deadline and run.deadline <= deadline:
+            return run.deadline
         self._decision.told.append(OutgoingMessage(run.id, at=deadline))
         return deadline
 

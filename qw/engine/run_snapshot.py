@@ -81,11 +81,16 @@ class Case:
         ]
 
     def _is_answered(self, step: StoredStep) -> bool:
-        """Whether a round of a repeat is completed: then `plan` decides whether the step is."""
-        if step.rounds is None or step.status is not StepStatus.RUNNING or step.task_status != Status.COMPLETED:
+        """Whether a round of a repeat is completed, or a try of a workflow failed that may be tried again: then `plan`
+        decides what follows.
+        """
+        if step.rounds is None or step.status is not StepStatus.RUNNING:
             return False
         found = None if isinstance(self.definition, Exception) else self.definition.by_id.get(step.step)
-        return found is not None and found.repeat is not None
+        if found is None or step.task_status == Status.COMPLETED:
+            return found is not None and found.repeat is not None
+        is_tried_again = step.task_status == Status.FAILED and found.starts_again(step.error_kind, tries=step.rounds)
+        return is_tried_again and not step.cancel_asked
 
 
 def row_of(step: StoredStep) -> StepRow:

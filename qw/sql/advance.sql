@@ -243,9 +243,15 @@ with recursive above as (
 select n.id, n.version, v.document from named n join qw.workflow_version v on v.id = n.version where n.is_active
 
 -- name: start_children
-insert into qw.run (id, workflow, workflow_id, version, input, parent_id, depth)
-select g.id, %(workflow)s, %(workflow_id)s::uuid, %(version)s::bigint, g.input, %(parent)s::uuid, %(depth)s::smallint
-  from unnest(%(ids)s::uuid[], %(inputs)s::jsonb[]) as g (id, input)
+-- A run that has a deadline already gets the timer that tells it.
+with started as (
+  insert into qw.run (id, workflow, workflow_id, version, input, parent_id, depth, deadline)
+  select g.id, %(workflow)s, %(workflow_id)s::uuid, %(version)s::bigint, g.input, %(parent)s::uuid, %(depth)s::smallint,
+         statement_timestamp() + %(timeout)s::interval
+    from unnest(%(ids)s::uuid[], %(inputs)s::jsonb[]) as g (id, input)
+  returning id, deadline
+)
+insert into qw.advance (run_id, at) select id, deadline from started where deadline is not null
 
 -- name: tell
 -- News for runs: what is asked of them, and when; they may be locked by another advancer.

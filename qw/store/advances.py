@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -253,9 +253,16 @@ async def startable(conn: Connection, workflow: str, *, parent: UUID) -> Startab
 
 
 async def start_children(
-    conn: Connection, workflow: str, of: Startable, inputs: Mapping[UUID, JsonObject], *, parent: UUID, depth: int
+    conn: Connection,
+    workflow: str,
+    of: Startable,
+    inputs: Mapping[UUID, JsonObject],
+    *,
+    parent: UUID,
+    depth: int,
+    timeout: timedelta | None = None,
 ) -> None:
-    """Start runs, by their ids, as a step of another."""
+    """Start runs, by their ids, as a step of another. They fail after *timeout*, if that is given."""
     params = {
         "workflow_id": of.workflow_id,
         "version": of.version,
@@ -264,6 +271,7 @@ async def start_children(
         "workflow": workflow,
         "parent": parent,
         "depth": depth,
+        "timeout": timeout,
     }
     await query(conn, _SQL["start_children"], params)
 

@@ -54,6 +54,82 @@ async def test_a_sub_workflow_that_fails_fails_its_step(conn: Connection) -> Non
     assert (run.status, run.error) == ("failed", "step child: step x: division by zero")
 
 
+async def test_a_sub_workflow_that_fails_is_started_again_where_its_step_has_retry(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, {**child(n=1), "retry": {"max_retries": 3, "delay": "1h", "backoff": 1}})
+    id = await begun(conn)
+    tries: list[Claim] = []
+
+    def act(claim: Claim) -> Json:
+        tries.append(claim)
+        if len(tries) < 3:
+            raise ValueError("not yet")
+        return claim.payload
+
+    driver = Driver(conn=conn, act=act)
+    for count in (1, 2):
+        await driver.settle()
+        assert (await driver.run(id)).status == "running"
+        assert await column(conn, "select status from qw.run where workflow = 'inner'") == ["failed"] * count
+        await driver.pass_time(timedelta(hours=1, seconds=1))
+    run = await driver.finish(id)
+
+    assert (run.status, run.error, run.output) == ("completed", None, {"child": {"x": {"n": 1}}})
+    assert await inbox(conn) == 0
+
+
+async def test_tries_of_a_sub_workflow_end_with_the_error_of_the_last(conn: Connection) -> None:
+    await inner(conn)
+    await kept(conn, {**child(n=1), "retry": {"max_retries": 2, "delay": "1h"}, "continue_on_error": ["workflow"]})
+    id = await begun(conn)
+    driver = Driver(conn=conn, act=lambda claim: 1 / 0)
+
+    await driver.settle()
+    await driver.pass_time(timedelta(hours=1, seconds=1))
+    run = await driver.finish(id)
+
+    step_ = (await driver.steps(id))["child"]
+    assert (run.status, step_.status, step_.error) == ("completed", "failed", "step x: division by zero")
+    assert len(driver.done) == 2
+
+
+async def test_a_failure_behind_it_undoes_the_try_that_was_completed_once(conn: Connection) -> None:
+    await inner(conn, step("y", "x"))
+    await kept(conn, {**child(n=1), "retry": {"max_retries": 2, "delay": "1h"}}, step("last", "child"))
+    id = await begun(conn)
+    failing = iter(["y", "last"])
+    next_ = [next(failing)]
+
+    def act(claim: Claim) -> Json:
+        if claim.step == next_[0]:
+            next_[0] = next(failing, "")
+            raise ValueError("no")
+        return claim.payload
+
+    driver = Driver(conn=conn, act=act)
+    await driver.settle()
+    await driver.pass_time(timedelta(hours=1, seconds=1))
+    run = await driver.finish(id)
+
+    assert (run.status, run.detail) == ("failed", "compensated")
+    assert driver.done == ["x", "y", "compensate:x", "x", "y", "last", "compensate:x"]
+
+
+async def test_a_sub_workflow_takes_no_longer_than_its_step_allows(conn: Connection) -> None:
+    wait: Any = {"id": "w", "type": "wait_signal"}
+    await kept(conn, wait, name="inner", timeout="2h")
+    await kept(conn, {**child(), "timeout": "1h"})
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.settle()
+
+    await driver.pass_time(timedelta(hours=1, seconds=1))
+    run = await driver.finish(id)
+
+    assert run.status == "failed"
+    assert str(run.error).startswith("step child: the run took longer than")
+
+
 async def test_what_cannot_be_started_fails_the_step(conn: Connection) -> None:
     await kept(conn, child(n="text"))
     missing = await begun(conn)

@@ -94,6 +94,31 @@ async def test_two_signals_of_one_name_go_to_two_waits_in_order(conn: Connection
     assert [s.step for s in await runs.signals(conn, id)] == ["a", "b", None]
 
 
+async def test_a_wait_for_several_signals_takes_so_many_and_no_more(conn: Connection) -> None:
+    await kept(conn, wait(**{"with": {"signal": "s", "count": "${{ 1 + 1 }}"}}), AFTER)
+    id = await begun(conn)
+
+    for n in (1, 2, 3):
+        await runs.signal(conn, id, "s", n, sent_by=None)
+    run = await Driver(conn=conn).finish(id)
+
+    assert run.output == {"after": {"got": [1, 2]}}
+    assert [s.step for s in await runs.signals(conn, id)] == ["wait", "wait", None]
+
+
+async def test_a_wait_for_several_signals_says_how_many_came_in_time(conn: Connection) -> None:
+    await kept(conn, wait(timeout="1h", **{"with": {"signal": "s", "count": 3}}))
+    id = await begun(conn)
+    await runs.signal(conn, id, "s", 1, sent_by=None)
+    driver = Driver(conn=conn)
+    await driver.settle()
+
+    await driver.pass_time(timedelta(hours=2))
+    run = await driver.finish(id)
+
+    assert run.error == "step wait: 1 of 3 signals 's' came within 1h"
+
+
 async def test_a_wait_that_nobody_ends_fails_when_its_time_is_over(conn: Connection) -> None:
     await kept(conn, wait(timeout="1h"), AFTER, on_failure=[{"id": "tell", "type": "noop"}])
     id = await begun(conn)

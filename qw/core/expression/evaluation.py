@@ -431,7 +431,7 @@ def _special(*args: Any) -> Any:
     raise TypeError
 
 
-_EXPLAINED = ("match", "fromjson")
+_EXPLAINED = ("match", "fromjson", "range")
 
 # name: fewest and most arguments, and what it does. Each is linear in the size of its arguments, or refuses the rest.
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {

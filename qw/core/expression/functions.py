@@ -14,6 +14,7 @@ from qw.core.expression.pattern import search
 from qw.core.task.payload import MAX_DEPTH, Json, JsonObject
 
 MAX_SIZE = 1024 * 1024  # characters
+MAX_RANGE = 10_000  # numbers: the most items of a foreach
 
 _PLACE = re.compile(r"\{\{|\}\}|\{(\d{1,2})\}")
 
@@ -152,6 +153,21 @@ def datediff(later: str, earlier: str) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
+def range_of(*ends: int) -> list[int]:
+    """``range(end)`` or ``range(start, end)``: the integers from start, 0 unless given, to the one before end."""
+    if any(not isinstance(end, int) or isinstance(end, bool) for end in ends):
+        raise TypeError
+    numbers = range(*ends)
+    if len(numbers) > MAX_RANGE:
+        raise ValueError(f"more than {MAX_RANGE:,} numbers")
+    return list(numbers)
+
+
+def flatten(lists: list[Json]) -> list[Json]:
+    """The items of lists as one list; what is no list stays as it is."""
+    return [item for one in listed(lists) for item in (one if isinstance(one, list) else [one])]
+
+
 def items(value: JsonObject) -> list[Json]:
     return [{"key": key, "value": one} for key, one in value.items()]
 
@@ -165,10 +181,12 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "date": (1, 2, date_of),
     "dateadd": (2, 2, dateadd),
     "datediff": (2, 2, datediff),
+    "flatten": (1, 1, flatten),
     "format": (1, 20, format_text),
     "fromjson": (1, 1, fromjson),
     "items": (1, 1, items),
     "match": (2, 2, matches),
+    "range": (1, 2, range_of),
     "replace": (3, 3, replace),
     "slice": (2, 3, slice_of),
     "split": (2, 2, split),

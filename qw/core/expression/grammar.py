@@ -26,11 +26,18 @@ ROOTS = ("input", "steps", "run", "env")
 ITEM_ROOTS = ("item", "index")  # these have a value in a foreach only
 ROUND_ROOTS = ("result", "round")  # and these in a repeat
 
+# The name of an input may have dashes: where what follows one is no value, it is part of the name, not subtracted.
+INPUT_NAME = (
+    r"[A-Za-z_]\w*(?:-(?!(?:input|steps|run|env|params|item|result)[.\[])(?!(?:item|index|result|round)\b)"
+    r"[A-Za-z_]\w*(?!\w*\())*"
+)
+
 _TOKEN = re.compile(
-    r"""(?P<text>'(?:[^'\\\n]|\\.|'')*'|"(?:[^"\\\n]|\\.)*")
+    rf"""(?P<text>'(?:[^'\\\n]|\\.|'')*'|"(?:[^"\\\n]|\\.)*")
       | (?<![\w.])steps\.(?P<step>[A-Za-z_][\w-]*)
+      | (?<![\w.])input\.(?P<input>{INPUT_NAME})
       | \.(?P<key>[A-Za-z_]\w*)
-      | (?P<coalesce>\?\?) | (?P<same>[!=]==)
+      | (?P<coalesce>\?\?) | (?P<same>[!=]==) | (?P<foreign>=~|\?|\$|&(?!&))
       | (?P<and>&&) | (?P<or>\|\|) | (?P<not>!(?!=)) | (?P<tilde>~)""",
     re.VERBOSE,
 )
@@ -56,12 +63,16 @@ def _python(token: re.Match[str]) -> str:
     """A token in Python's spelling. Step ids may hold dashes and keys may be Python's keywords: both become ["…"]."""
     if token["step"] and ("-" in token["step"] or keyword.iskeyword(token["step"])):
         return f'steps["{token["step"]}"]'
+    if token["input"] and "-" in token["input"]:
+        return f'input["{token["input"]}"]'
     if token["key"] and keyword.iskeyword(token["key"]):
         return f'["{token["key"]}"]'
     if token["text"] and token["text"].startswith("'"):
         return "'" + token["text"][1:-1].replace("''", "\\'") + "'"
     if token["same"]:
         raise ExpressionError(f"there is no {token['same']!r}; write {token['same'][:2]!r}, which compares types too")
+    if token["foreign"]:
+        raise ExpressionError(f"there is no {token['foreign']!r}; {_FOREIGN[token['foreign']]}")
     if token["tilde"]:
         raise ExpressionError("'~' is not allowed in an expression")
     words = {
@@ -201,6 +212,13 @@ def _check_call(node: ast.Call) -> None:
         raise ExpressionError(f"{name}() takes {count} arguments, not {len(node.args)}")
 
 
+_FOREIGN = {
+    "?": "instead of CONDITION ? A : B write A if CONDITION else B",
+    "=~": "write match(TEXT, 'pattern')",
+    "$": "values are input.NAME, steps.ID.result, run, env, item and index",
+    "&": "join texts with +; and is &&",
+}
+
 # what people know from other places, and what it is called here
 _ELSEWHERE = {
     "always": "what runs at the end of every run goes under finally; after steps that may fail: run_if: all_done",
@@ -215,7 +233,15 @@ _ELSEWHERE = {
     "parseint": "it is called int()",
     "substring": "it is called slice()",
     "includes": "it is called contains()",
-    "concat": "join two texts with +, the texts of a list with join()",
+    "concat": "join two texts with +, the texts of a list with join(), two lists with flatten([a, b])",
+    "append": "write flatten([list, [item]])",
+    "asint": "it is called int()",
+    "asfloat": "it is called float()",
+    "first": "write LIST[0]",
+    "last": "write LIST[-1]",
+    "any": "write len(filter(LIST, item …)) > 0",
+    "all": "write len(filter(LIST, !(item …))) == 0",
+    "uuid": "the run has run.id; let a command make another one",
     "coalesce": "write a ?? b",
     "regex": "it is called match()",
     "hashfiles": "let a command do that, and read its result",

@@ -215,7 +215,7 @@ def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, polic
 def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
     retries += 1
     backoff, kind = policy.backoff, failed.kind or kind_of(failed.names)
-    if failed.final or retries >= policy.max_retries or not _is_retried(kind, failed.names, backoff):
+    if failed.final or retries >= policy.max_retries or not is_retried(kind, failed.names, backoff):
         return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=failed.error, kind=kind or None)
     delay = backoff_delay(backoff, retries, chance) if failed.after is None else min(failed.after, _LONGEST_AFTER)
     return Ending(
@@ -233,7 +233,8 @@ def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: fl
 _LONGEST_AFTER = timedelta(days=1)  # what a remote's Retry-After may ask for at most
 
 
-def _is_retried(kind: str, names: tuple[str, ...], backoff: Backoff) -> bool:
+def is_retried(kind: str | None, names: tuple[str, ...], backoff: Backoff) -> bool:
+    """Whether *backoff* lets an error of this kind, or of these classes, be tried again."""
     if matches(backoff.give_up_on, kind, names):
         return False
     return not backoff.retry_on or matches(backoff.retry_on, kind, names)

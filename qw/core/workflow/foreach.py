@@ -47,7 +47,8 @@ def _combinations(matrix: Json) -> list[Json]:
     An entry of ``include`` is added to each combination of which it changes no value of the lists; where there is none,
     it is a combination of its own.
     """
-    assert isinstance(matrix, dict)
+    if not isinstance(matrix, dict):
+        raise ExpressionError(f"must be an object of lists, not {kind(matrix)}")
     names = sorted(matrix.keys() - {"include", "exclude"})  # the database keeps no order of keys
     for name in names:
         if not isinstance(matrix[name], list):
@@ -91,8 +92,11 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
         return None
     (key,) = given
     source = document[key]
-    if key == "matrix" and (not isinstance(source, dict) or not source):
-        faults.append(Fault(path=below(path, key), message=f"must be an object of lists, not {kind(source)}"))
+    if key == "matrix" and isinstance(source, str) and source.strip().startswith("${{"):
+        pass  # an object once it has a value
+    elif key == "matrix" and (not isinstance(source, dict) or not source):
+        message = f"must be an object of lists, or an expression in ${{{{ }}}}, not {kind(source)}"
+        faults.append(Fault(path=below(path, key), message=message))
     elif key == "matrix" and isinstance(source, dict):
         faults += _matrix_faults(source, below(path, key))
     elif key == "foreach" and not isinstance(source, (list, str)):

@@ -12,7 +12,7 @@ from qw.core.expression.evaluation import kind
 from qw.core.parsing import refuse_unknown, string
 from qw.core.task.payload import Json, JsonObject, payload_faults
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].+)?")
 
 
@@ -63,16 +63,19 @@ def parse_inputs(document: Json, faults: list[Fault]) -> dict[str, Input]:
     for name, declared in document.items():
         path = f"input.{name}"
         if not _NAME.fullmatch(name):
-            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits and _"))
-        elif (one := _declaration(path, declared, faults)) is not None:
-            inputs[name] = one
+            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits, _ and -"))
+        else:
+            inputs[name] = _declaration(path, declared, faults)
     return inputs
 
 
-def _declaration(path: str, declared: Json, faults: list[Fault]) -> Input | None:
+def _declaration(path: str, declared: Json, faults: list[Fault]) -> Input:
     document: JsonObject = declared if isinstance(declared, dict) else {"type": declared}
     found: list[Fault] = []
-    refuse_unknown(document, _KEYS, path, "an input", found)
+    if "required" in document:
+        message = "an input without default: is required, one with a default (null, too) is not; leave this out"
+        found.append(Fault(path=f"{path}.required", message=message))
+    refuse_unknown(document, (*_KEYS, "required"), path, "an input", found)
     type_, default = document.get("type", "any"), document.get("default")
     if not isinstance(type_, str) or type_ not in TYPES:
         message = f"{str(type_)[:60]!r} is not a type; there are {', '.join(TYPES)}{guess(str(type_)[:60], TYPES)}"
@@ -81,9 +84,8 @@ def _declaration(path: str, declared: Json, faults: list[Fault]) -> Input | None
         found.append(Fault(path=f"{path}.default", message=f"must be {TYPES[type_][0]}, not {_shown(default)}"))
     description = string(document, "description", path, found)
     faults += found
-    if found:
-        return None
-    return Input(type=str(type_), required="default" not in document, default=default, description=description)
+    type_ = type_ if isinstance(type_, str) and type_ in TYPES else "any"
+    return Input(type=type_, required="default" not in document, default=default, description=description)
 
 
 _KEYS = ("type", "default", "description")

@@ -106,7 +106,7 @@ def _next(view: View) -> Iterator[Action]:
     run = view.run
     if run.detail == CANCELLING or (run.cancel_asked and run.detail not in _BACK and not view.is_done):
         yield from _out(view)
-    elif run.status is RunStatus.PENDING and (limit := view.workflow.concurrency) and run.ahead >= limit.limit:
+    elif _is_queued(view) and (limit := view.workflow.concurrency):
         yield from _hold(view, limit.on_limit, run.ahead - limit.limit + 1)
     elif run.detail in _BACK or (view.failed is not None and run.detail != FINISHING):
         yield from _back(view)
@@ -115,6 +115,12 @@ def _next(view: View) -> Iterator[Action]:
         yield from _back(view)
     else:
         yield from _forward(view)
+
+
+def _is_queued(view: View) -> bool:
+    """Whether others with the same key go first; no longer once the time that its step allows, if any, is over."""
+    run, limit = view.run, view.workflow.concurrency
+    return run.status is RunStatus.PENDING and limit is not None and run.ahead >= limit.limit and not view.is_late
 
 
 def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
@@ -157,7 +163,7 @@ def _beginning(view: View) -> Iterator[Action]:
             match _joined(step, view, open_steps):
                 case Join.SKIP:
                     yield from view.taken([Skip(step_id=step.id, reason=_no_join(step, view))])
-                case Join.START:
+                case Join.START if step.kind is StepKind.SWITCH or view.has_room:
                     yield from begin(step, view)
         if not view.status(step.id).is_final or (
             not open_steps.isdisjoint(step.needs) and _joined(step, view, open_steps) is Join.WAIT

@@ -92,6 +92,12 @@ class View:
         return [step for step in self.workflow.steps if self.status(step.id) is StepStatus.RUNNING]
 
     @property
+    def has_room(self) -> bool:
+        """Whether ``max_parallel`` of the workflow lets another step start."""
+        most = self.workflow.max_parallel
+        return most is None or len(self.running()) < most
+
+    @property
     def is_done(self) -> bool:
         """Whether every step is completed or skipped, or its failure is tolerated."""
         return all(self.is_met(step.id) or self.status(step.id) is StepStatus.SKIPPED for step in self.workflow.steps)
@@ -139,7 +145,8 @@ class View:
     def take(self, action: Action) -> None:
         match action:
             case StartRun(step_id=id_, round=round_) if round_ and id_ in self.states:
-                self._put(replace(self.states[id_], rounds=round_, is_answered=False, due=None))
+                again = replace(self.states[id_], rounds=round_, is_answered=False, due=None)
+                self._put(replace(again, error=None, error_kind=None))
             case Again(step_id=id_, round=round_):
                 self._put(replace(self.states[id_], rounds=round_, is_answered=False, due=None))
             case Pause(step_id=id_, until=until):
@@ -168,7 +175,7 @@ class View:
                 before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
                 ended = replace(before, status=action.status, result=action.result)
                 self._end(replace(ended, error=action.error, error_kind=action.error_kind))
-                left = tuple(signal for signal in self.run.signals if signal.id != action.signal)
+                left = tuple(signal for signal in self.run.signals if signal.id not in action.signals)
                 self.run = replace(self.run, signals=left)
             case Mark(detail=detail, error=error):
                 self.run = replace(self.run, detail=detail, error=error)

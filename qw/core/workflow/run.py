@@ -108,7 +108,8 @@ class StepState:
 
     ``due`` is when a sleep or a wait is over; ``child`` the run that the step started. While a foreach runs, ``error``
     is that of the first item that failed. Of a repeat, ``rounds`` have begun since ``since``; ``is_answered``: the last
-    of them has ended, and the next begins when it is ``due``, once that is decided.
+    of them has ended, and the next begins when it is ``due``, once that is decided. The same of the tries of a workflow
+    that is retried, the last of which failed with ``error``.
     """
 
     step_id: str
@@ -144,12 +145,16 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRun:
-    """Start a run of another workflow as this step; of a repeat, as its ``round``."""
+    """Start a run of another workflow as this step; of a repeat, as its ``round``; of a retry, as its next try.
+
+    ``timeout``: how long it may take, if the workflow allows no less.
+    """
 
     step_id: str
     workflow: str
     input: JsonObject
     round: int | None = None
+    timeout: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +187,7 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
-    """The next round of a repeat begins at ``until``."""
+    """The next round of a repeat, or the next try of a workflow, begins at ``until``."""
 
     step_id: str
     until: datetime
@@ -232,14 +237,14 @@ class Gather:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """A step without a task ended. ``signal`` is what it waited for."""
+    """A step without a task ended. ``signals`` are those that it waited for."""
 
     step_id: str
     status: StepStatus
     result: Json = None
     error: str | None = None
     error_kind: str | None = None
-    signal: int | None = None
+    signals: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

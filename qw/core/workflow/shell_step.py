@@ -21,7 +21,7 @@ def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[F
     """The payload of the step in *document*, expressions unread; *given* is its ``with:``. Adds to *faults*."""
     text, variables = document["run"], mapping(document, "env", path, faults)
     if not isinstance(text, str) or not text.strip():
-        faults.append(Fault(path=below(path, "run"), message="must be the text of a shell command"))
+        faults.append(Fault(path=below(path, "run"), message=not_a_command(text)))
     pasted = list(pasted_faults(text, below(path, "run")))
     faults += [*pasted, *_variable_faults(variables, below(path, "env"))]
     payload: JsonObject = {"run": "" if pasted else text}
@@ -39,6 +39,16 @@ def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[F
         if (value := document.get(key)) is not None and parse(value, below(path, key), faults):
             payload[key] = value
     return payload
+
+
+def not_a_command(value: Json) -> str:
+    """What is wrong with a command that is no text, or is empty."""
+    if isinstance(value, bool):
+        word = str(value).lower()
+        return f"must be the text of a shell command; YAML reads {word} as a boolean: write '{word}' in quotes"
+    if isinstance(value, list):
+        return "must be the text of a shell command, not a list: give its lines as one text after run: |"
+    return "must be the text of a shell command"
 
 
 def pasted_faults(command: Json, path: str) -> Iterator[Fault]:

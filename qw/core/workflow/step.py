@@ -11,7 +11,8 @@ from qw.core.errors import Fault
 from qw.core.expression import Condition, Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import below, hint, mapping, names, refuse_unknown
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy
+from qw.core.task.ending import is_retried
 from qw.core.task.error_kind import matches
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.conditions import parse_condition
@@ -40,9 +41,9 @@ class Compensation(TaskTemplate):
 class Step:
     """A node of a workflow. What is None is left to the policy of its type.
 
-    ``timeout`` is that of each attempt of a task; where the step waits, how long it waits. ``switches``: those of
-    ``needs`` that decide in their cases whether the step runs. ``tolerated``: the only kinds of errors that
-    ``continue_on_error`` means; empty: all.
+    ``timeout`` is that of each attempt of a task, or of each run; where the step waits, how long it waits.
+    ``switches``: those of ``needs`` that decide in their cases whether the step runs. ``tolerated``: the only kinds of
+    errors that ``continue_on_error`` means; empty: all.
     """
 
     id: str
@@ -67,6 +68,12 @@ class Step:
     def tolerates(self, error_kind: str | None) -> bool:
         """Whether the run goes on after this step failed with such an error."""
         return self.continue_on_error and (not self.tolerated or matches(self.tolerated, error_kind))
+
+    def starts_again(self, error_kind: str | None, *, tries: int) -> bool:
+        """Whether the workflow that it starts is started once more, after so many of its runs failed."""
+        if self.kind is not StepKind.WORKFLOW or self.repeat or tries >= (self.max_retries or 1):
+            return False
+        return is_retried(error_kind, (), self.backoff or Backoff())
 
     @property
     def works(self) -> list[TaskTemplate]:
@@ -106,7 +113,7 @@ _OF_KIND = {
     StepKind.SLEEP: (),
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),
-    StepKind.WORKFLOW: ("repeat",),
+    StepKind.WORKFLOW: ("repeat", "retry", "timeout"),
     StepKind.SWITCH: ("switch",),
 }
 _REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
@@ -240,7 +247,23 @@ def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensatio
 def _policy(document: JsonObject, kind_: StepKind, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
     if kind_ is StepKind.TASK:
         return parse_policy(document, type_, path, faults)
+    if kind_ is StepKind.WORKFLOW:
+        return _policy_of_runs(document, type_, path, faults)
     return {"timeout": duration(document, "timeout", path, faults)}
+
+
+def _policy_of_runs(document: JsonObject, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
+    """Without ``retry:`` a workflow that failed is not started again; its steps have their own."""
+    if document.get("retry") is None:
+        return {"timeout": duration(document, "timeout", path, faults)}
+    for key in ("repeat", "foreach", "matrix"):
+        if document.get(key) is not None:
+            message = f"retry: and {key}: do not go together here: put the step with retry: into a workflow of its own"
+            faults.append(Fault(path=below(path, "retry"), message=message))
+    policy = parse_policy(document, type_, path, faults)
+    if policy["max_retries"] is None:
+        policy["max_retries"] = Policy.max_retries
+    return policy
 
 
 def _check_item(step: Step, path: str, faults: list[Fault]) -> None:

@@ -15,6 +15,7 @@ from qw.core.parsing import below, refuse_unknown
 from qw.core.task.payload import Json, JsonObject
 
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}")
+MAX_SIGNALS = 10_000
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -33,7 +34,7 @@ KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
 
 PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
     StepKind.SLEEP: ("for", "until"),
-    StepKind.SIGNAL: ("signal",),
+    StepKind.SIGNAL: ("signal", "count"),
     StepKind.APPROVAL: ("message",),
     StepKind.WORKFLOW: ("workflow", "input"),
     StepKind.SWITCH: (),
@@ -69,6 +70,7 @@ def _evaluate(of: StepKind, given: JsonObject) -> None:
         sleep_end(given, datetime(2000, 1, 1, tzinfo=UTC))
     elif of is StepKind.SIGNAL:
         signal_name(given, "step")
+        signal_count(given)
 
 
 def sleep_end(given: JsonObject, now: datetime) -> datetime:
@@ -100,6 +102,15 @@ def awaited_signal(kind: StepKind, given: object, step_id: str) -> str | None:
         return None
     name = given.get("signal", step_id)
     return name if isinstance(name, str) else None
+
+
+def signal_count(given: JsonObject) -> int | None:
+    """How many signals a step waits for; None: one, whose payload is the result. Raise Invalid."""
+    count = given.get("count")
+    if count is None or (isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_SIGNALS):
+        return count
+    message = f"must be an integer from 0 to {MAX_SIGNALS:,}, not {str(count)[:60]!r}"
+    raise Invalid(Fault(path="count", message=message))
 
 
 def signal_name(given: JsonObject, step_id: str) -> str:

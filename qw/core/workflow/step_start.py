@@ -8,6 +8,8 @@ from dataclasses import replace
 from qw.core.duration import format_duration
 from qw.core.errors import Invalid
 from qw.core.expression import ExpressionError, Scope
+from qw.core.task import Backoff
+from qw.core.task.ending import backoff_delay
 from qw.core.task.error_kind import EXHAUSTED, EXPRESSION, INVALID, REJECTED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.foreach import AT_ONCE
@@ -37,7 +39,7 @@ from qw.core.workflow.run import (
     compensation_id,
 )
 from qw.core.workflow.step import Compensation, Step, StepKind
-from qw.core.workflow.step_kinds import signal_name, sleep_end
+from qw.core.workflow.step_kinds import signal_count, signal_name, sleep_end
 from qw.core.workflow.switch import choose
 
 
@@ -71,6 +73,8 @@ def _first(step: Step, view: View) -> StepAction:
                 return Wait(step_id=step.id, until=sleep_end(payload, view.now))
             case StepKind.SIGNAL | StepKind.APPROVAL:
                 _awaited(step, payload)
+                if step.kind is StepKind.SIGNAL and signal_count(payload) == 0:
+                    return End(step_id=step.id, status=StepStatus.COMPLETED, result=[])
                 until = view.now + step.timeout if step.timeout else None
                 return Wait(step_id=step.id, until=until, shown=payload if step.kind is StepKind.APPROVAL else None)
             case StepKind.WORKFLOW:
@@ -102,7 +106,8 @@ def _child(step: Step, payload: JsonObject) -> StartRun:
     given = payload.get("input") or {}
     if not isinstance(given, dict):
         raise Invalid("input must be an object")
-    return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given)
+    first = 1 if step.max_retries else None
+    return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given, round=first, timeout=step.timeout)
 
 
 def _chosen(step: Step, view: View) -> StepAction:
@@ -153,10 +158,25 @@ def _again(step: Step, state: StepState, view: View) -> StepAction:
     return Again(step_id=step.id, task_id=state.task_id, round=state.rounds + 1)
 
 
+def _next_try(step: Step, state: StepState, view: View) -> StepAction | None:
+    """What follows a run that failed and is tried again; None: the time of the next one has not come."""
+    if state.due and state.due > view.now:
+        return None
+    if not state.due:
+        # without jitter, which a pure function has none of
+        return Pause(step_id=step.id, until=view.now + backoff_delay(step.backoff or Backoff(), state.rounds, 1.0))
+    try:
+        payload = step.work.render(view.scope(step.work.payload.names()))
+        return replace(_child(step, payload), round=state.rounds + 1)
+    except Invalid as error:
+        return Fail(step_id=step.id, error=str(error), error_kind=_kind(error))
+
+
 def stop_rounds(step: Step, view: View, reason: str) -> StepAction:
-    """The end of a repeat of which no round runs, where no other shall begin."""
+    """The end of a repeat, or of the tries of a workflow, of which none runs, where no other shall begin."""
     state = view.states[step.id]
-    assert step.repeat is not None
+    if step.repeat is None:
+        return End(step_id=step.id, status=StepStatus.FAILED, error=state.error, error_kind=state.error_kind)
     try:
         is_done = not state.due and not step.repeat.goes_on(_round_scope(step, view, state.result, state.rounds))
     except ExpressionError:
@@ -183,6 +203,9 @@ def go_on(step: Step, view: View) -> Iterator[Action]:
         yield from view.taken(_next_items(step, state, state.items))
     elif step.repeat and state.is_answered:
         action = _next_round(step, state, view)
+        yield from view.taken([action] if action else [])
+    elif state.is_answered:
+        action = _next_try(step, state, view)
         yield from view.taken([action] if action else [])
     elif step.kind is StepKind.SLEEP and state.due and state.due <= view.now:
         yield from view.taken([End(step_id=step.id, status=StepStatus.COMPLETED)])
@@ -222,12 +245,14 @@ def undo_next(step_id: str, view: View) -> Iterator[Action]:
 def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
     payload = step.work.render(view.scope(step.work.payload.names()))
     name = _awaited(step, payload)
-    signal = next((one for one in view.run.signals if one.name == name), None)
-    if signal is not None:
-        yield _decided(step, signal) if step.kind is StepKind.APPROVAL else _received(step, signal)
+    count = None if step.kind is StepKind.APPROVAL else signal_count(payload)
+    signals = [one for one in view.run.signals if one.name == name][: 1 if count is None else count]
+    if len(signals) == (count or 1):
+        yield _decided(step, signals[0]) if step.kind is StepKind.APPROVAL else _received(step, signals, count)
     elif state.due and state.due <= view.now:
         assert step.timeout is not None
-        what = "not approved" if step.kind is StepKind.APPROVAL else f"no signal {name!r} came"
+        what = f"no signal {name!r} came" if count is None else f"{len(signals)} of {count} signals {name!r} came"
+        what = "not approved" if step.kind is StepKind.APPROVAL else what
         error = f"{what} within {format_duration(step.timeout)}"
         yield End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=TIMEOUT)
 
@@ -236,8 +261,11 @@ def _awaited(step: Step, payload: JsonObject) -> str:
     return approval_name(step.id) if step.kind is StepKind.APPROVAL else signal_name(payload, step.id)
 
 
-def _received(step: Step, signal: Signal) -> End:
-    return End(step_id=step.id, status=StepStatus.COMPLETED, result=signal.payload, signal=signal.id)
+def _received(step: Step, signals: list[Signal], count: int | None) -> End:
+    payloads = [signal.payload for signal in signals]
+    result = payloads[0] if count is None else payloads
+    ids = tuple(signal.id for signal in signals)
+    return End(step_id=step.id, status=StepStatus.COMPLETED, result=result, signals=ids)
 
 
 def _decided(step: Step, signal: Signal) -> End:
@@ -249,7 +277,7 @@ def _decided(step: Step, signal: Signal) -> End:
         "comment": said.get("comment"),
     }
     if result["approved"]:
-        return End(step_id=step.id, status=StepStatus.COMPLETED, result=result, signal=signal.id)
+        return End(step_id=step.id, status=StepStatus.COMPLETED, result=result, signals=(signal.id,))
     who, why = signal.sent_by or "somebody", f": {said['comment']}" if said.get("comment") else ""
     return End(
         step_id=step.id,
@@ -257,7 +285,7 @@ def _decided(step: Step, signal: Signal) -> End:
         result=result,
         error=f"rejected by {who}{why}",
         error_kind=REJECTED,
-        signal=signal.id,
+        signals=(signal.id,),
     )
 
 

@@ -14,6 +14,7 @@ from qw.core.errors import Fault
 from qw.core.expression import ExpressionError, has_expression
 from qw.core.expression.evaluation import kind, text
 from qw.core.expression.expression import rewritten
+from qw.core.expression.grammar import INPUT_NAME
 from qw.core.parsing import below, hint
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.inputs import TYPES, Input, parse_inputs
@@ -21,8 +22,9 @@ from qw.core.workflow.inputs import TYPES, Input, parse_inputs
 MERGED = ("env", "with", "retry")  # objects of which a step may change single keys of its template
 
 _BARE = ("if", "when", "until", "while")  # keys whose text is an expression without ${{ }}
-_ALONE = re.compile(r"params\.([A-Za-z_]\w*)")
-_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.([A-Za-z_]\w*)""")
+_ALONE = re.compile(rf"params\.({INPUT_NAME})")
+_TOKEN = re.compile(rf"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.({INPUT_NAME})""")
+_WHOLE = re.compile(rf"\$\{{\{{\s*params\.({INPUT_NAME})\s*\}}\}}")
 _OWN_KEYS = ("id", "template", "params")
 
 
@@ -119,7 +121,7 @@ class _Filling:
         return self.fill(value, path)
 
     def _text(self, value: str, path: str) -> Json:
-        whole = re.fullmatch(r"\$\{\{\s*params\.([A-Za-z_]\w*)\s*\}\}", value)
+        whole = _WHOLE.fullmatch(value)
         if whole and whole[1] in self._values:
             return self._values[whole[1]]
 

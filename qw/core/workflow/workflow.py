@@ -41,6 +41,7 @@ _KEYS = (
     "defaults",
     "outputs",
     "timeout",
+    "max_parallel",
     "concurrency",
     "steps",
     "on_failure",
@@ -50,7 +51,10 @@ _KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """A checked definition. ``steps`` has every need before its dependants; ``document`` is what it was read from."""
+    """A checked definition. ``steps`` has every need before its dependants; ``document`` is what it was read from.
+
+    At most ``max_parallel`` steps of a run go on at a time.
+    """
 
     name: str
     description: str
@@ -60,6 +64,7 @@ class Workflow:
     finally_steps: tuple[Step, ...] = ()  # finally
     outputs: Template | None = None
     timeout: timedelta | None = None
+    max_parallel: int | None = None
     concurrency: Concurrency | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     document: JsonObject = field(repr=False)
@@ -156,6 +161,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
     timeout = duration(document, "timeout", "", faults)
     if timeout == timedelta(0):
         faults.append(Fault(path="timeout", message="must be greater than 0"))
+    max_parallel = _max_parallel(document.get("max_parallel"), faults)
     concurrency = parse_concurrency(document, faults)
     secrets = parse_secrets(document, faults)
     for _, step in [*placed, *late, *finally_steps]:
@@ -179,6 +185,7 @@ def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None
         finally_steps=tuple(step for _, step in finally_steps),
         outputs=outputs,
         timeout=timeout,
+        max_parallel=max_parallel,
         concurrency=concurrency,
         secrets=secrets,
         document=document,
@@ -200,6 +207,14 @@ def _steps(document: JsonObject, defaults: JsonObject, faults: list[Fault]) -> l
             faults.append(Fault(path="", message="a workflow requires at least one step under steps:"))
     parsed = [(path, parse_step(with_defaults(step, defaults), path, faults)) for path, step in documents]
     return [(path, step) for path, step in parsed if step is not None]
+
+
+def _max_parallel(value: Json, faults: list[Fault]) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_STEPS):
+        return value
+    message = f"must be an integer from 1 to {MAX_STEPS:,}, not {str(value)[:60]!r}"
+    faults.append(Fault(path="max_parallel", message=message))
+    return None
 
 
 def _late_steps(document: JsonObject, key: str, defaults: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:

@@ -450,7 +450,7 @@ REPEATS: list[Any] = [
 
 
 @st.composite
-def workflows(draw: st.DrawFn, repeats: bool = True) -> Workflow:
+def workflows(draw: st.DrawFn, repeats: bool = True, limits: bool = True) -> Workflow:
     ids = [f"s{n}" for n in range(draw(st.integers(1, 8)))]
     steps = []
     for n, id_ in enumerate(ids):
@@ -480,6 +480,8 @@ def workflows(draw: st.DrawFn, repeats: bool = True) -> Workflow:
     late = [{"id": f"f{n}", "type": "noop"} for n in range(draw(st.integers(0, 2)))]
     inputs = {"n": "any", "list": "any", "missing": "any"}
     document: Any = {"input": inputs, "steps": draw(st.permutations(steps)), "on_failure": late}
+    if limits and draw(st.booleans()):
+        document["max_parallel"] = draw(st.integers(1, 3))
     return parse_workflow("w", document)
 
 
@@ -494,6 +496,7 @@ def drive(workflow: Workflow, data: st.DataObject, *, fails: bool, cancels: bool
             world.pass_time()
             continue
         assert world.busy, "a run that is not over waits for a task"
+        assert len(world.busy) <= (workflow.max_parallel or len(world.busy)), "no more than max_parallel go on"
         if cancels and data.draw(st.integers(0, 4)) == 0:
             world.cancel()
             world.advance()
@@ -589,7 +592,7 @@ def test_any_run_that_is_cancelled_at_any_time_ends_and_starts_nothing_after(
         assert world.began == world.before_cancel
 
 
-@given(workflows(repeats=False))
+@given(workflows(repeats=False, limits=False))
 @settings(max_examples=100, deadline=None)
 def test_what_can_run_at_the_same_time_does(workflow: Workflow) -> None:
     world = World(workflow=workflow)
