@@ -30,7 +30,6 @@ MOMENTS = (
     "gather",
     "end",
 )  # after which a worker may die, before the outcome is stored
-EVENTS = ("signal", "time", "resume", "claim", "die")
 
 
 class Killed(BaseException):
