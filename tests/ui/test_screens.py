@@ -8,23 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.ui.work import Shop
+from tests.ui.work import SCREENS, Shop
 
 Visit = Callable[..., Any]
-
-SCREENS: dict[str, Callable[[Shop], str]] = {
-    "overview": lambda shop: "",
-    "tasks": lambda shop: "ui/tasks",
-    "failed tasks": lambda shop: "ui/tasks?q=status:failed",
-    "runs": lambda shop: "ui/runs",
-    "run": lambda shop: f"ui/runs/{shop.approval}?step=charge",
-    "timeline of a run": lambda shop: f"ui/runs/{shop.undone}?view=timeline",
-    "workflows": lambda shop: "ui/workflows",
-    "workflow": lambda shop: f"ui/workflows/{shop.workflow_id('order')}",
-    "queues": lambda shop: "ui/queues",
-    "workers": lambda shop: "ui/workers",
-    "no such page": lambda shop: "ui/nothing",
-}
 
 
 @pytest.mark.parametrize("screen", SCREENS)

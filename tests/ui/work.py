@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -84,3 +84,27 @@ class Shop(Live):
     def release(self) -> str:
         """A run of 30 steps, some of which fail."""
         return self.start("release", version="4.2.0")
+
+
+SCREENS: dict[str, Callable[[Shop], str]] = {
+    "overview": lambda shop: "",
+    "tasks": lambda shop: "ui/tasks",
+    "failed tasks": lambda shop: "ui/tasks?q=status:failed",
+    "failed task": lambda shop: f"ui/tasks/{shop.failed}",
+    "completed task": lambda shop: f"ui/tasks/{shop.synced}?tab=result",
+    "running task": lambda shop: f"ui/tasks/{shop.running}",
+    "runs": lambda shop: "ui/runs",
+    "run": lambda shop: f"ui/runs/{shop.approval}?step=charge",
+    "timeline of a run": lambda shop: f"ui/runs/{shop.undone}?view=timeline",
+    "workflows": lambda shop: "ui/workflows",
+    "workflow": lambda shop: f"ui/workflows/{shop.workflow_id('order')}",
+    "schedules": lambda shop: "ui/schedules",
+    "schedule": lambda shop: "ui/schedules/heartbeat",
+    "queues": lambda shop: "ui/queues",
+    "queue": lambda shop: "ui/queues/payments",
+    "workers": lambda shop: "ui/workers?worker=1",
+    "events": lambda shop: "ui/events",
+    "database": lambda shop: "ui/database",
+    "audit": lambda shop: "ui/audit",
+    "no such page": lambda shop: "ui/nothing",
+}
