@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unreachable,
     )
-    from qw.core.task import Backoff, Enqueued, NewTask, Status, Task
+    from qw.core.task import Backoff, Enqueued, EnqueueOptions, NewTask, Status, Task
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.dbapi import enqueue
     from qw.handlers import CallNext, Handlers, TaskFunction
@@ -38,6 +38,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Denied",
+    "EnqueueOptions",
     "Enqueued",
     "Fault",
     "Filter",
@@ -71,6 +72,7 @@ _HOMES = {
     "Conflict": "qw.core.errors",
     "Context": "qw.core.task.handler_api",
     "Denied": "qw.core.errors",
+    "EnqueueOptions": "qw.core.task",
     "Enqueued": "qw.core.task",
     "Fault": "qw.core.errors",
     "Filter": "qw.store.tasks",

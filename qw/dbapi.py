@@ -12,27 +12,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, Unpack, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from qw import task_check, telemetry
 from qw.core.errors import Invalid
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
+from qw.core.task import EnqueueOptions, NewTask, check_new
 from qw.core.task.payload import JsonObject, raise_faults
 from qw.ids import new_id
 from qw.task_check import LastKnown
 
 # Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
-# because drivers differ in how they send None, text and times.
-_ENQUEUE = """
-select qw.enqueue(
-  type => %s::text, payload => %s::text::jsonb, queue => %s::text, priority => %s::integer,
-  run_at => %s::timestamptz, delay => %s::interval, max_retries => %s::integer, timeout => %s::interval,
-  unique_key => %s::text, idempotency_key => %s::text, on_conflict => %s::text, id => %s::text::uuid,
-  headers => %s::text::jsonb)::text
-"""
+# because drivers differ in how they send text and numbers.
+_CASTS = {
+    "payload": "text::jsonb",
+    "priority": "integer",
+    "run_at": "timestamptz",
+    "delay": "interval",
+    "max_retries": "integer",
+    "timeout": "interval",
+    "id": "text::uuid",
+    "headers": "text::jsonb",
+    "backoff": "text::jsonb",
+    "parent_id": "text::uuid",
+}
 _SCHEMAS = "select qw.task_schemas()::text"
 
 
@@ -63,41 +67,18 @@ def enqueue(
     type: str,
     payload: JsonObject | None = None,
     *,
-    queue: str = DEFAULT_QUEUE,
-    priority: int = DEFAULT_PRIORITY,
-    run_at: datetime | None = None,
-    delay: timedelta | None = None,
-    max_retries: int | None = None,
-    timeout: timedelta | None = None,
-    unique_key: str | None = None,
     on_conflict: Literal["error", "skip"] = "error",
-    idempotency_key: str | None = None,
-    headers: dict[str, str] | None = None,
-    id: UUID | None = None,
+    **options: Unpack[EnqueueOptions],
 ) -> UUID:
     """Enqueue a task in the transaction of *conn* and return its id, or that of the task that holds its key.
 
-    The caller commits: after a rollback there is no task. *priority* is 0 to 9, lower runs first; *max_retries* counts
-    all attempts; *timeout* limits each one. *on_conflict*: if an unfinished task holds *unique_key*, ``error`` raises
-    the driver's error, ``skip`` returns the holder. Raise Invalid for a task that cannot be stored, or that no worker
-    would run by what the workers have registered (unless QW_CHECK_TASKS is off); errors of the database are raised as
-    the driver raises them.
+    The caller commits: after a rollback there is no task. *options* are those of `Client.enqueue`. *on_conflict*: if an
+    unfinished task holds *unique_key*, ``error`` raises the driver's error, ``skip`` returns the holder. Raise Invalid
+    for a task that cannot be stored, or that no worker would run by what the workers have registered (unless
+    QW_CHECK_TASKS is off); errors of the database are raised as the driver raises them.
     """
-    task = NewTask(
-        type=type,
-        id=id or new_id(),
-        payload={} if payload is None else payload,
-        queue=queue,
-        priority=priority,
-        run_at=run_at,
-        delay=delay,
-        max_retries=max_retries,
-        timeout=timeout,
-        unique_key=unique_key,
-        idempotency_key=idempotency_key,
-        headers=headers,
-    )
-    return enqueue_task(conn, task, on_conflict=on_conflict, makes_id=id is None)
+    task = NewTask.of(type, payload, options, id=new_id())
+    return enqueue_task(conn, task, on_conflict=on_conflict, makes_id=options.get("id") is None)
 
 
 def enqueue_task(
@@ -115,7 +96,12 @@ def enqueue_task(
 
 
 def _enqueue(driver: DbapiConnection, task: NewTask, on_conflict: str, makes_id: bool) -> UUID:
-    return UUID(_ask(driver, _ENQUEUE, _parameters(task, on_conflict, makes_id)))
+    given = task.document() | {"on_conflict": on_conflict}
+    if makes_id:
+        del given["id"]
+    named = ", ".join(f"{name} => %s::{_CASTS.get(name, 'text')}" for name in given)
+    values = [json.dumps(value) if isinstance(value, dict) else value for value in given.values()]
+    return UUID(_ask(driver, f"select qw.enqueue({named})::text", values))
 
 
 def _check(driver: DbapiConnection, task: NewTask) -> None:
@@ -156,21 +142,3 @@ def driver_of(conn: Any) -> DbapiConnection:
     if not conn.in_transaction():
         conn.begin()  # else SQLAlchemy, which does not see what the cursor does, would have nothing to commit
     return cast("DbapiConnection", found)
-
-
-def _parameters(task: NewTask, on_conflict: str, makes_id: bool) -> list[Any]:
-    return [
-        task.type,
-        json.dumps(task.payload),
-        task.queue,
-        task.priority,
-        task.run_at,
-        task.delay,
-        task.max_retries,
-        task.timeout,
-        task.unique_key,
-        task.idempotency_key,
-        on_conflict,
-        None if makes_id else str(task.id),
-        None if task.headers is None else json.dumps(task.headers),
-    ]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from qw import task_check, telemetry
@@ -22,10 +22,8 @@ from qw.client.type_check import TypeCheck
 from qw.client.waiting import Wait
 from qw.core.errors import Conflict, NotFound
 from qw.core.task import (
-    DEFAULT_PRIORITY,
-    DEFAULT_QUEUE,
-    Backoff,
     Enqueued,
+    EnqueueOptions,
     NewTask,
     OnConflict,
     Task,
@@ -129,24 +127,15 @@ class Client:
         type: str,
         payload: JsonObject | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        priority: int = DEFAULT_PRIORITY,
-        run_at: datetime | None = None,
-        delay: timedelta | None = None,
-        max_retries: int | None = None,
-        timeout: timedelta | None = None,
-        backoff: Backoff | None = None,
-        unique_key: str | None = None,
         on_conflict: OnConflict = "error",
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-        parent_id: UUID | None = None,
-        id: UUID | None = None,
         conn: AnyConnection | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
         """Enqueue a task, committed when this returns; with *conn*, it commits with that connection's transaction.
 
         *conn*: a connection of psycopg (async) or asyncpg, or an `AsyncSession` or `AsyncConnection` of SQLAlchemy.
+        *options*: queue, priority, run_at, delay, max_retries, timeout, backoff, unique_key, idempotency_key, headers,
+        parent_id and id.
 
         *priority* is 0 to 9; lower runs first. *run_at* needs a time zone; give *run_at* or *delay*, not both.
         *max_retries* counts all attempts, including the first; *timeout* applies to each attempt.
@@ -155,22 +144,7 @@ class Client:
         (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored, or that no worker would run
         by what the workers have registered (see *check_tasks* of `Client`).
         """
-        task = NewTask(
-            type=type,
-            id=id or new_id(),
-            payload={} if payload is None else payload,
-            queue=queue,
-            priority=priority,
-            run_at=run_at,
-            delay=delay,
-            max_retries=max_retries,
-            timeout=timeout,
-            backoff=backoff,
-            unique_key=unique_key,
-            idempotency_key=idempotency_key,
-            headers=headers,
-            parent_id=parent_id,
-        )
+        task = NewTask.of(type, payload, options, id=new_id())
         return await self.enqueue_task(task, on_conflict=on_conflict, conn=conn)
 
     async def enqueue_task(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
-from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
@@ -59,7 +58,7 @@ async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enq
     if on_conflict == "replace":
         raise Invalid("on_conflict: 'replace' needs a connection of psycopg; over others it is 'error' or 'skip'")
     try:
-        answer = await _ask(conn, _ENQUEUE, json.dumps([_document(task, on_conflict)]))
+        answer = await _ask(conn, _ENQUEUE, json.dumps([{**task.document(), "on_conflict": on_conflict}]))
     except Exception as error:
         raise _ours(error) or error from error
     id, _, is_new = str(answer).partition(" ")
@@ -77,23 +76,6 @@ def _ask(conn: Any, statement: str, *tasks: str) -> Awaitable[Any]:
         raise Invalid(f"conn: {type(conn).__name__} is not async; over a session that is not use qw.enqueue")
     awaitable: Awaitable[Any] = found
     return awaitable
-
-
-def _document(task: NewTask, on_conflict: OnConflict) -> dict[str, Any]:
-    """The task as `qw.enqueue_many` reads it. What is not given has its defaults there."""
-    given = {
-        "type": task.type, "id": str(task.id), "payload": task.payload, "queue": task.queue, "priority": task.priority,
-        "run_at": task.run_at.isoformat() if task.run_at else None, "delay": _interval(task.delay),
-        "max_retries": task.max_retries, "timeout": _interval(task.timeout), "unique_key": task.unique_key,
-        "idempotency_key": task.idempotency_key, "headers": task.headers, "on_conflict": on_conflict,
-        "backoff": None if task.backoff is None else task.backoff.document(),
-        "parent_id": str(task.parent_id) if task.parent_id else None,
-    }  # fmt: skip
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _interval(duration: timedelta | None) -> str | None:
-    return None if duration is None else f"{duration.total_seconds()} seconds"
 
 
 def _ours(error: BaseException) -> QwError | None:

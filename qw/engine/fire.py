@@ -134,16 +134,7 @@ async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
 
 
 def _task(making: Making, target: TaskTarget) -> NewTask:
-    return NewTask(
-        id=making.fire.id,
-        type=target.type,
-        payload=target.payload,
-        queue=target.queue,
-        priority=target.priority,
-        max_retries=target.max_retries,
-        timeout=target.timeout,
-        headers=_headers(making),
-    )
+    return target.task(making.fire.id, _headers(making))
 
 
 def _headers(making: Making) -> dict[str, str]:

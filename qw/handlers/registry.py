@@ -35,7 +35,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.handlers.binding import Arguments, binding, is_async, name_of, refuse, takes_context
 from qw.handlers.periodic import document_of, parse
 from qw.handlers.surroundings import Lifespan, Middleware, Surroundings
-from qw.handlers.task_function import C, P, R, TaskDecorator, TaskFunction, TaskSettings
+from qw.handlers.task_function import C, P, R, TaskDecorator, TaskFunction
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
@@ -196,13 +196,12 @@ class Handlers:
         parameters and errors are those of `handler`.
         """
         policy = _policy(max_retries, timeout, backoff)
-        settings = TaskSettings(queue=queue, priority=priority)
 
         def register(function: Callable[..., Any]) -> TaskFunction[..., ..., Any]:
             type = name or str(getattr(function, "__name__", ""))
             if faults := name_faults("name", type):
                 raise Invalid(f"{faults[0]}: give the task one, @app.task(name=…), for {name_of(function)}")
-            task: TaskFunction[..., ..., Any] = TaskFunction(type, function, settings)
+            task: TaskFunction[..., ..., Any] = TaskFunction(type, function, {"queue": queue, "priority": priority})
             task.payload = self._add(type, function, task, policy, process, slots, compensate, strict, capture_logging)
             return task
 

@@ -242,23 +242,7 @@ async def _enqueue_checked(conn: Connection, tasks: Sequence[NewTask], on_confli
 def _document(task: NewTask, on_conflict: str) -> Json:
     if task.type == "command" and not task.payload.keys().isdisjoint(("argv", "run")):
         raise Denied("permission denied for function may_operate, which a task with a command of its own takes")
-    seconds = {name: f"{span.total_seconds()} s" for name in ("delay", "timeout") if (span := getattr(task, name))}
-    given: dict[str, Json] = {
-        "id": str(task.id),
-        "type": task.type,
-        "payload": task.payload,
-        "queue": task.queue,
-        "priority": task.priority,
-        "run_at": task.run_at.isoformat() if task.run_at else None,
-        "max_retries": task.max_retries,
-        "backoff": task.backoff.document() if task.backoff else None,
-        "unique_key": task.unique_key,
-        "idempotency_key": task.idempotency_key,
-        "parent_id": str(task.parent_id) if task.parent_id else None,
-        "headers": cast("Json", task.headers),
-        "on_conflict": on_conflict,
-    }
-    return {**given, **seconds}
+    return {**task.document(), "on_conflict": on_conflict}
 
 
 async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:

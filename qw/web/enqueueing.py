@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from pydantic import Field, model_validator
 
 from qw.core.errors import Invalid, guess
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, key_faults
+from qw.core.task import key_faults
 from qw.core.task.payload import JsonObject, raise_faults
 from qw.store.ids import new_id
 from qw.web.errors import Problem
@@ -85,18 +85,8 @@ async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
 async def enqueued_task(call: Request[TaskForm, Any]) -> UUID:
     """The same for a form that says everything."""
     form = call.body
-    return await enqueued(
-        call,
-        form,
-        run_at=form.scheduled_at,
-        queue=form.queue or DEFAULT_QUEUE,
-        priority=DEFAULT_PRIORITY if form.priority is None else form.priority,
-        delay=form.delay,
-        max_retries=form.max_retries,
-        timeout=form.timeout,
-        unique_key=form.unique_key,
-        id=form.id,
-    )
+    options = form.model_dump(exclude={*NewTaskForm.model_fields, "scheduled_at"})
+    return await enqueued(call, form, run_at=form.scheduled_at, **options)
 
 
 def id_of_key(call: Request[Any, Any]) -> UUID:

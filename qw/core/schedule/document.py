@@ -28,7 +28,7 @@ from qw.core.schedule.schedule import (
     WorkflowTarget,
     ticks_of,
 )
-from qw.core.task import NewTask, check_new
+from qw.core.task import check_new
 from qw.core.task.command import parse_shell
 from qw.core.task.payload import Json, JsonObject, storable_faults
 
@@ -203,17 +203,7 @@ def _program(document: JsonObject, given: JsonObject, faults: list[Fault]) -> Js
 def _task_faults(target: TaskTarget) -> Iterator[Fault]:
     """What the store would refuse about the tasks that the schedule makes: one place has these rules."""
     try:
-        check_new(
-            NewTask(
-                id=_NO_ID,
-                type=target.type,
-                payload=target.payload,
-                queue=target.queue,
-                priority=target.priority,
-                max_retries=target.max_retries,
-                timeout=target.timeout,
-            )
-        )
+        check_new(target.task(_NO_ID))
     except Invalid as error:
         yield from (Fault(path=re.sub("^payload", "with", f.path), message=f.message) for f in error.faults)
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from qw.core.schedule.cron import parse_cron
 from qw.core.schedule.timing import ByCron, Every, Once, Timing, ticks
 from qw.core.schedule.zones import zone
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask
 from qw.core.task.payload import JsonObject
 
 COMMAND = "command"  # the type of a task that is a program
@@ -55,6 +55,9 @@ class TaskTarget:
     priority: int = DEFAULT_PRIORITY
     max_retries: int | None = None
     timeout: timedelta | None = None
+
+    def task(self, id: UUID, headers: dict[str, str] | None = None) -> NewTask:
+        return NewTask(id=id, headers=headers, **vars(self))
 
     @property
     def is_program(self) -> bool:

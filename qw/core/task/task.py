@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, cast
 from uuid import UUID
 
-from qw.core.errors import Fault, Invalid
+from qw.core.errors import Fault, Invalid, guess
 from qw.core.task.payload import Json, JsonObject, payload_faults, storable_faults
 
 DEFAULT_QUEUE = "default"
@@ -88,6 +88,23 @@ class Policy:
     backoff: Backoff = field(default_factory=Backoff)
 
 
+class EnqueueOptions(TypedDict, total=False):
+    """What may be said of a task besides its type and payload; see `NewTask`. What is None has its default."""
+
+    queue: str | None
+    priority: int | None
+    run_at: datetime | None
+    delay: timedelta | None
+    max_retries: int | None
+    timeout: timedelta | None
+    backoff: Backoff | None
+    unique_key: str | None
+    idempotency_key: str | None
+    headers: dict[str, str] | None
+    parent_id: UUID | None
+    id: UUID | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewTask:
     """A task to be enqueued. ``max_retries``, ``timeout`` and ``backoff`` None: as the task type's policy says.
@@ -116,6 +133,41 @@ class NewTask:
     step: str | None = None
     parent_id: UUID | None = None
     is_checked: bool = field(default=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, type: str, payload: JsonObject | None, options: EnqueueOptions, *, id: UUID) -> NewTask:
+        """A task with these *options*; *id* unless they have one. Raise TypeError for what is no option."""
+        given: dict[str, Any] = {"id": id, "payload": {} if payload is None else payload, **given_options(options)}
+        return cls(type=type, **given)
+
+    def document(self) -> JsonObject:
+        """As the SQL functions ``qw.enqueue`` and ``qw.enqueue_many`` take it, by parameter; without what is None."""
+        return {
+            name: _plain(value)
+            for name, value in vars(self).items()
+            if value is not None and name not in ("run_id", "step", "is_checked")
+        }
+
+
+def given_options(options: EnqueueOptions) -> EnqueueOptions:
+    """Those that are not None. Raise TypeError for what is no option."""
+    known = EnqueueOptions.__annotations__
+    if unknown := [name for name in options if name not in known]:
+        raise TypeError(f"{unknown[0]!r} is not an option of a task{guess(unknown[0], known)}")
+    return cast("EnqueueOptions", {name: value for name, value in options.items() if value is not None})
+
+
+def _plain(value: Any) -> Json:
+    match value:
+        case UUID():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return f"{value.total_seconds()} seconds"
+        case Backoff():
+            return value.document()
+    return cast("Json", value)
 
 
 OnConflict = Literal["error", "skip", "replace"]
