@@ -321,6 +321,7 @@ class Daemon:
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
         self._resumer = Resumer(self._lazy_link("resumer"), self._woken)
+        stacks = Stacks(chores, self._holdings, self.identity)
         rescuer = Rescuer(chores, self.identity, settings.lease, measures, locks=direct is not None, ended=self._ended)
         self._tick = Poller(
             self._link("tick"),
@@ -332,6 +333,9 @@ class Daemon:
             advancer=self._advancer,
             resumer=self._resumer,
             admitter=self._admitter,
+            stacks=stacks,
+            heartbeat=self._heartbeat,
+            relay=self._relay,
             drain=self.drain,
             died=self._declared_dead,
             interval=settings.tick.total_seconds(),
@@ -342,7 +346,6 @@ class Daemon:
             keys=settings.idempotency_retention,
             events=log_age(settings) or KEPT,
         )
-        stacks = Stacks(chores, self._holdings, self.identity)
         services: list[Service] = [
             self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._resumer,
             self._admitter, rescuer, self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log,
@@ -479,6 +482,8 @@ class Daemon:
         lanes = list(lanes)
         self._worker.woken(lanes)
         self._admitter.ask(lane.queue for lane in lanes)
+        if self._relay:  # the enqueueing may be an event
+            self._relay.wake()
 
     def _ended(self, ended: Sequence[EndedAttempt]) -> None:
         self._admitter.ask(e.queue for e in ended)

@@ -76,6 +76,7 @@ class Drain:
         if relay := self.relay:
             self._allow(RELAY_SECONDS)
             relay.is_idle = False
+            relay.wake()
             relay.bell.set()
             await _until(lambda: relay.is_idle or relay.state == "down", RELAY_SECONDS)
 

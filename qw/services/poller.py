@@ -1,4 +1,7 @@
-"""Polls the database with one statement a second for all services, and wakes those concerned by the result."""
+"""Polls the database with one statement a second for all services, and wakes those concerned by the result.
+
+The statement is a beat of the worker as well, so that an idle daemon costs less than one transaction a second.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from qw.core.errors import Unavailable
+from qw.services.events.relay import Relay
 from qw.services.execution.worker import Worker
+from qw.services.liveness import lease
+from qw.services.liveness.heartbeat import Heartbeat
+from qw.services.liveness.memory import resident_bytes
 from qw.services.liveness.rescuer import Rescuer
 from qw.services.service import Service
 from qw.services.upkeep.admitter import Admitter
@@ -16,6 +23,7 @@ from qw.services.upkeep.scheduler import Scheduler
 from qw.store import tasks, workers
 from qw.store.connection import ReconnectingConnection
 
+IDLE = 1.3  # what an idle daemon waits longer: a crash is still noticed and mended within two seconds
 SHARE = 50  # the interval is at least this many times the cost of a poll
 LONGEST_SECONDS = 2.0  # maximum interval: dead workers are detected by polling
 COSTS = 3  # recent polls, of which the cheapest counts: load or locks may have slowed the others
@@ -43,6 +51,9 @@ class Poller:
         advancer: Service,
         resumer: Service,
         admitter: Admitter,
+        stacks: Service,
+        heartbeat: Heartbeat,
+        relay: Relay | None,
         drain: Callable[[], None],
         died: Callable[[], None] = lambda: None,
         interval: float = 1.0,
@@ -56,6 +67,9 @@ class Poller:
         self._advancer = advancer
         self._resumer = resumer
         self._admitter = admitter
+        self._stacks = stacks
+        self._heartbeat = heartbeat
+        self._relay = relay
         self._drain = drain
         self._died = died
         self._interval = interval
@@ -63,7 +77,7 @@ class Poller:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return pause(self._interval, self._costs)
+        return pause(self._interval * (IDLE if self._worker.is_idle else 1.0), self._costs)
 
     async def step(self) -> bool:
         try:
@@ -76,11 +90,13 @@ class Poller:
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with self._link.use() as conn:
-            identity = self._identity()
+            identity, sent_at = self._identity(), lease.now()
             news = await workers.news(
                 conn,
                 identity,
                 cursor=self._promoter.cursor,
+                outbox=self._relay.cursor if self._relay else workers.NO_EVENTS,
+                memory=resident_bytes(),
             )
             self._costs.append(loop.time() - started)
             if news.cancels:
@@ -97,8 +113,14 @@ class Poller:
         self._rescuer.watch(news.beats)
         if news.doubts:
             self._rescuer.bell.set()
+        if news.asked:
+            self._stacks.bell.set()
+        if self._relay:
+            self._relay.hear(has_events=news.events, others=news.beats.keys(), applied=news.applied)
         if news.dead and identity == self._identity():
             self._died()
+        elif not news.dead:
+            self._heartbeat.was_sent(sent_at, holds=news.holds)
         if news.draining:
             self._drain()
         return False

@@ -139,7 +139,14 @@ select exists (
 -- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:
 -- overdue; null: none), runs to advance, tasks that may resume, cancel requests, the beats of the other workers, whether one
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
--- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on.
+-- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on, whether
+-- running tasks stand in this worker's name, whether it is asked what they do, whether the outbox has events after the
+-- relay's cursor, the last change of definitions, the time. It is a beat too: see there.
+with beat as (
+  update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = coalesce(%(memory)s::bigint, memory)
+   where id = %(worker)s::integer and dead_at is null
+  returning draining, set_config('synchronous_commit', 'off', true)
+)
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
@@ -148,13 +155,18 @@ select
   exists (select 1 from qw.wakeup) as wakeups,
   exists (select 1 from qw.cancel_request) as cancels,
   others.ids, others.beats, others.doubts,
-  not exists (select 1 from qw.worker w where w.id = %(worker)s::integer and w.dead_at is null) as dead,
-  coalesce((select w.draining from qw.worker w where w.id = %(worker)s::integer), false) as draining,
+  not exists (select 1 from beat) as dead,
+  coalesce((select draining from beat), false) as draining,
   (select extract(epoch from s.next_at - now())::float8 from qw.schedule s
     where s.next_at is not null order by s.next_at, s.id limit 1) as schedule,
   exists (select 1 from qw.queue q where q.is_limited) or exists (select 1 from qw.held) as limits,
   exists (select 1 from qw.queue q where q.is_limited and q.paused_at is null
-             and exists (select 1 from qw.held h where h.queue = q.name)) as held
+             and exists (select 1 from qw.held h where h.queue = q.name)) as held,
+  exists (select 1 from qw.running r where r.worker = %(worker)s::integer) as holds,
+  exists (select 1 from qw.stack k where k.worker = %(worker)s::integer and k.asked_at is not null) as asked,
+  exists (select 1 from qw.outbox o where o.id > %(outbox)s::bigint) as events,
+  (select max(a.id) from qw.applied a) as applied,
+  extract(epoch from clock_timestamp())::float8 as time
 from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
         from qw.lane) l,
      (select coalesce(array_agg(f.id) filter (where not f.gone), '{}') as ids,

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from qw import sql
+from qw.clock import clock, steady
 from qw.core.liveness import Death, Look
 from qw.core.task import Lane
 from qw.core.task.payload import JsonObject
@@ -22,6 +23,7 @@ _SQL = sql.statements("worker")
 
 
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+NO_EVENTS = 2**63 - 1  # the cursor of a daemon without a relay
 
 
 class HeldClaim(NamedTuple):
@@ -90,7 +92,8 @@ class PollResult(NamedTuple):
     ``beats``: of the other workers. ``doubts``: one of them may be dead. ``dead``: this one was declared so.
     ``schedule``: how long until the next schedule. ``wakeups``: suspended tasks may
     resume. ``limits``: an admitter has something to look at. ``held``: tasks
-    wait for one.
+    wait for one. ``holds``: running tasks stand in this worker's name, and ``asked``: somebody asks what they do.
+    ``events``: the outbox has some after the relay's cursor. ``applied``: names the last change of definitions.
     """
 
     lanes: list[Lane]
@@ -105,6 +108,10 @@ class PollResult(NamedTuple):
     schedule: float | None = None
     limits: bool = False
     held: bool = False
+    holds: bool = False
+    asked: bool = False
+    events: bool = False
+    applied: int | None = None
 
 
 def register(
@@ -193,12 +200,19 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(conn: Connection, worker: int, *, cursor: datetime) -> PollResult:
-    """The poll of all services. *cursor* is the promoter's: no task waits before it."""
-    params = {"worker": worker, "cursor": cursor}
+async def news(
+    conn: Connection, worker: int, *, cursor: datetime, outbox: int = NO_EVENTS, memory: int | None = None
+) -> PollResult:
+    """The poll of all services, a beat of the worker, and a measurement of the database's clock.
+
+    *cursor* is the promoter's: no task waits before it. *outbox* is the relay's.
+    """
+    params = {"worker": worker, "cursor": cursor, "outbox": outbox, "memory": memory}
+    asked_at = steady()
     row = await (await execute(conn, _SQL["news"], params)).fetchone()
     assert row is not None
-    queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest = row
+    queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest, time = row
+    clock.measured(asked_at, steady(), time)
     lanes = list(map(Lane, queues, priorities))
     return PollResult(lanes, due, advance, wakeups, cancels, dict(zip(ids, beats, strict=True)), *rest)
 

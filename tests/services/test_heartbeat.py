@@ -15,6 +15,7 @@ import pytest
 from qw.core.errors import Unavailable
 from qw.core.task import Claim
 from qw.services.execution.in_flight import ClaimInFlight, InFlight
+from qw.services.liveness import lease
 from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
 from qw.services.liveness.lease import Lease
 from qw.services.liveness.lease_guard import LeaseGuard
@@ -341,3 +342,31 @@ def test_a_revoked_fence_is_refused_once_and_a_known_one_not_at_all(late: bool) 
     assert holdings.add(ClaimInFlight(claim=claim, handler=None))
     holdings.revoke([7])
     assert holdings.known() == {7}
+
+
+async def test_the_beats_of_the_poll_confirm_the_lease_and_spare_the_threads(url: str, conn: Connection) -> None:
+    async with beating(url, interval=timedelta(seconds=60)) as made:
+        first = made.heartbeat._due_at
+        sent_at = lease.now()
+        made.heartbeat.was_sent(sent_at, holds=False)
+        spared = made.heartbeat._due_at
+        [claim] = await running(conn, worker=made.worker)
+        made.holdings.add(ClaimInFlight(claim=claim, handler=None))
+        made.heartbeat.was_sent(lease.now(), holds=True)
+
+        assert first + 30 < spared == sent_at + 120
+        assert made.heartbeat._due_at == spared
+        assert made.lease.age <= lease.now() - sent_at
+
+
+async def test_strays_are_found_though_the_poll_sends_the_beats(url: str, conn: Connection) -> None:
+    async with beating(url, interval=timedelta(seconds=60)) as made:
+        [claim] = await running(conn, worker=made.worker)
+
+        async def is_told() -> bool:
+            made.heartbeat.was_sent(lease.now(), holds=True)
+            return bool(made.strays)
+
+        await comes_true(is_told)
+
+    assert made.strays[0] == (claim.id, claim.fence)

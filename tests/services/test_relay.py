@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from qw.core.errors import Unavailable
 from qw.core.event import Format, Message
 from qw.services.events import event_order, partitions
-from qw.store import events
+from qw.store import events, workers
 from qw.store.connection import Connection
 from tests.brokers_services import until
 from tests.given import column, enqueued, finished, new_task, value
@@ -419,3 +419,27 @@ async def test_what_readers_want_outlives_the_start_of_a_relay_and_ends_a_day_af
 
     assert kept == ["task.completed", "task.created", "task.failed"]
     assert await column(conn, "select type from qw.wanted") == ["task.created"]
+
+
+async def test_a_relay_that_rests_is_woken_by_what_the_poll_finds(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+
+    async def polled() -> bool:
+        relay.bell.clear()
+        news = await workers.news(conn, 0, cursor=datetime.now(UTC), outbox=relay.cursor)
+        relay.hear(has_events=news.events, others=frozenset(), applied=news.applied)
+        return relay.bell.is_set()
+
+    for _ in range(3):
+        await drained(relay)
+        relay._alert_until = 0.0  # nothing happened for long
+        assert not await polled()
+        task = await happened(conn, "task.created")
+        await drained(relay)
+        assert broker.types_of(task) == []
+        assert await polled()
+        await drained(relay)
+        assert broker.types_of(task) == ["task.created"]

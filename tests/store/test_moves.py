@@ -187,3 +187,15 @@ async def test_stop_requests_reach_running_tasks_of_this_worker_only(conn: Conne
     await tasks.cancel(conn, [claim.id, other.id], running=True, reason="enough")
 
     assert await workers.asked(conn, mine) == {claim.id: "enough"}
+
+
+async def test_a_poll_is_a_beat_of_a_worker_that_lives(conn: Connection) -> None:
+    worker = await registered(conn)
+
+    first = await workers.news(conn, worker, cursor=LONG_AGO, memory=1024)
+    await workers.news(conn, worker, cursor=LONG_AGO)
+    await conn.execute("update qw.worker set dead_at = now()")
+    late = await workers.news(conn, worker, cursor=LONG_AGO)
+
+    assert (first.dead, late.dead) == (False, True)
+    assert await column(conn, "select (beats, memory)::text from qw.worker") == ["(2,1024)"]

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -38,6 +38,8 @@ LATE_SECONDS = 0.3  # older events are published even so: then the relay takes a
 NOTHING_SECONDS = 0.1  # pause after an empty pass while the worker is behind: every batch of outcomes sets the bell
 GATHER_SECONDS = 0.03  # pause between passes unless a full batch waits: a pass costs as much as fifty events
 LOOK_SECONDS = 0.3  # polling interval of the outbox without notifications: other processes write to it too
+ALERT_SECONDS = 15.0  # polled for so long after an event or other sign of life; then the poller looks
+REST_SECONDS = 120.0  # interval of passes meanwhile
 RENEW_SECONDS = 3600.0
 BLOCKED_LOOK_SECONDS = 0.25  # polling interval for blocked events that are due, if there are any
 FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between retries of a blocked event
@@ -129,6 +131,10 @@ class Relay:
         self._pace = Prefetch()
         self._worker_is_behind = False
         self._renewed_at: float | None = None
+        self._alert_until = time.monotonic() + ALERT_SECONDS
+        self._passed_at = float("-inf")
+        self._others: Set[int] = frozenset()
+        self._applied: int | None = None
         self.is_idle = False  # the last pass found nothing, and the bell was not set since
         self.relayed = 0
         self.state = "up"
@@ -142,6 +148,10 @@ class Relay:
         started = time.monotonic()
         if started < self._not_before:
             return False
+        if self._may_rest(started):
+            await self._look_after_broker()
+            return False
+        self._passed_at = started
         async with self._link.use() as conn:
             if conn is not self._conn:  # the state names the session that holds the slots
                 self._conn, self._told = conn, None
@@ -160,6 +170,7 @@ class Relay:
                 self._not_before = time.monotonic() + NOTHING_SECONDS
             return False
         self.is_idle = False
+        self.wake()
         handed = await self._hand_over(reading.waiting)
         await self._settle(handed, again)
         if handed.trouble is not None:
@@ -200,11 +211,35 @@ class Relay:
         """Note that tasks ended in this process, so there are events. *is_behind*: its worker has a backlog."""
         self._pace.completed(count)
         self._worker_is_behind = is_behind
+        self.wake()
         self.bell.set()
+
+    @property
+    def cursor(self) -> int:
+        """The outbox has nothing new for this relay at or below it, but for what `ReadCursor` knows of."""
+        return self._progress.cursor
+
+    def wake(self) -> None:
+        """Poll the outbox for a while."""
+        self._alert_until = time.monotonic() + ALERT_SECONDS
+
+    def hear(self, *, has_events: bool, others: Set[int], applied: int | None) -> None:
+        """Take what a poll found: events after `cursor`, the other workers, and the last change of definitions."""
+        if has_events or others != self._others or applied != self._applied:  # slots to share, or other webhooks
+            rested = self._may_rest(time.monotonic())
+            self._others, self._applied = set(others), applied
+            self.wake()
+            if rested:
+                self.bell.set()
+
+    def _may_rest(self, now: float) -> bool:
+        """Whether nothing has happened for a while, and no transaction is known that may add events unseen."""
+        return now >= self._alert_until and now < self._passed_at + REST_SECONDS and not self._progress.known
 
     def start_over(self) -> None:
         """After a reconnect, possibly to another database: rescan the outbox, write the state and event types again."""
         self._had, self._told, self._renewed_at = (), None, None
+        self.wake()
         self.bell.set()
 
     async def stop(self) -> None:

@@ -25,7 +25,6 @@ from qw.services.execution.in_flight import ClaimInFlight, InFlight
 from qw.store import stacks
 from qw.store.connection import ReconnectingConnection
 
-WAIT_SECONDS = 1.0  # between two looks without a NOTIFY
 CPU_SECONDS = 0.1  # over which processor time is measured
 MOST_FRAMES = 200
 MOST_PROCESSES = 200
@@ -46,7 +45,7 @@ class Stacks:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return WAIT_SECONDS
+        return 3600.0  # a NOTIFY sets the bell, and the poller if that was missed
 
     async def step(self) -> bool:
         async with self._link.use() as conn:

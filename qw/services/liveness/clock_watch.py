@@ -1,8 +1,8 @@
 """Measures the skew between this process's clock and the database's, and limits the damage when the latter is set.
 
-All decisions use the database's clock (see `qw.clock`), so skew is only reported: once in the log, and in the worker's
-row for status and metrics. When the database's clock is set back, stored times that are now in the future are reset to
-the present: the positions of schedules and the buckets of rates.
+The poller measures. All decisions use the database's clock (see `qw.clock`), so skew is only reported: once in the log,
+and in the worker's row for status and metrics. When the database's clock is set back, stored times that are now in the
+future are reset to the present: the positions of schedules and the buckets of rates.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from datetime import timedelta
 
 from qw.clock import Clock, clock
 from qw.store import queues, schedules, workers
-from qw.store.connection import Connection, ReconnectingConnection, measure_clock
+from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-RATES_EVERY = 30  # checks
+MARKS_EVERY = 30  # checks
 LARGE = timedelta(seconds=5)
 CHANGED = timedelta(milliseconds=500)  # smaller changes of the skew are not written to the worker's row
 SET_SECONDS = 1.0  # smaller jumps are drift, not a clock that was set
@@ -44,29 +44,25 @@ class ClockWatch:
         return LOOK_SECONDS
 
     async def step(self) -> bool:
-        async with self._link.use() as conn:
-            await measure_clock(conn)
-            moved = self._clock.stepped - self._stepped
-            await self._go_on_from_now(conn, moved)
-            self._stepped = self._clock.stepped
-            await self._write_skew(conn, self._clock.skew)
+        stepped, skew = self._clock.stepped, self._clock.skew
+        moved, (worker, written) = stepped - self._stepped, self._written
+        if moved <= -SET_SECONDS or self._looks % MARKS_EVERY == 0:  # forwards and back may be between two checks
+            await self._go_on_from_now()
+        if worker != self._worker() or abs(skew - written) > CHANGED:
+            async with self._link.use() as conn:
+                await workers.set_skew(conn, self._worker(), skew)
+            self._written = (self._worker(), skew)
+        self._stepped = stepped
+        self._looks += 1
         if abs(moved) >= SET_SECONDS:
             self._tell_of_step(moved)
-        self._tell_of_skew(self._clock.skew)
+        self._tell_of_skew(skew)
         return False
 
-    async def _write_skew(self, conn: Connection, skew: timedelta) -> None:
-        worker, written = self._written
-        if worker != self._worker() or abs(skew - written) > CHANGED:
-            self._written = (self._worker(), skew)
-            await workers.set_skew(conn, *self._written)
-
-    async def _go_on_from_now(self, conn: Connection, moved: float) -> None:
-        """Correct rates regularly too: a step forwards and back may happen between two checks."""
-        lowered, clamped = await schedules.lower_marks(conn), 0
-        if lowered or moved <= -SET_SECONDS or self._looks % RATES_EVERY == 0:  # it reads all buckets
+    async def _go_on_from_now(self) -> None:
+        async with self._link.use() as conn:
+            lowered = await schedules.lower_marks(conn)
             clamped = await queues.clamp_rates(conn)
-        self._looks += 1
         if lowered or clamped:
             log.warning(
                 "schedules and rates were ahead of the database's clock; continuing from the current time",

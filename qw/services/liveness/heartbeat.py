@@ -10,6 +10,8 @@ Between beats the thread waits on its connection: when the server ends the sessi
 takes the lock again at once, before other workers act on it. If this worker was declared dead, the thread registers a
 new identity; the claims of the old one are void.
 
+While the worker holds nothing, the poll's beats do instead (`was_sent`); the thread sends one only if they stay away.
+
 No error ends the thread. `state` is for supervision: the age of the last confirmed beat, and the last error.
 """
 
@@ -37,6 +39,7 @@ from qw.store.workers import Blocking, HeldClaim
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.3  # between attempts to reconnect, with jitter; the first is immediate
+SPARE = 2.0  # intervals after a beat of the poll until the thread sends one of its own
 PULSE_SECONDS = 0.25  # between two checks that detect a frozen process
 
 
@@ -115,6 +118,14 @@ class Heartbeat:
         """The current state. Thread-safe."""
         is_running = self._thread is not None and self._thread.is_alive()
         return HeartbeatState(is_running=is_running, confirmed_age=self._lease.age, error=self._error)
+
+    def was_sent(self, sent_at: float, *, holds: bool) -> None:
+        """Note that the poll sent a beat, which the database took. *holds*: tasks stand in this worker's name."""
+        self._lease.confirm(sent_at)
+        if holds and not len(self._holdings):
+            self._due_at = 0.0  # strays, or claims whose reply is under way
+        elif not holds and not len(self._holdings):
+            self._due_at = max(self._due_at, sent_at + SPARE * self._interval)
 
     def revive(self) -> None:
         """Restart the thread if it has ended: no known cause ends it, but without it the worker loses its lease."""

@@ -18,7 +18,7 @@ from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection
 
 SECONDS = 5.0  # interval between writes
-SAMPLE_SECONDS = 20.0  # interval between looks whether this minute's sample of the queues is due
+SAMPLE_SECONDS = 30.0  # interval between looks whether this minute's sample of the queues is due
 MOST = 10_000  # attempts of a queue and type buffered before they are folded
 
 

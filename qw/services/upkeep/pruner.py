@@ -23,6 +23,7 @@ from qw.store.connection import Connection, ReconnectingConnection, bounded, mea
 
 FOLD_SECONDS = 10.0
 BUSY_FOLD_SECONDS = 2.0  # interval between folds while a thousand rows accumulate in between
+IDLE_FOLD_SECONDS = 20.0  # while nothing is counted
 PRUNE_SECONDS = 300.0
 BATCH, LEAST_BATCH = 1000, 10
 RUNS = 10  # per batch: each may have 10,000 tasks
@@ -61,6 +62,7 @@ class Pruner:
         self._retention = retention
         self._pruned_at = time.monotonic()
         self._pause = FOLD_SECONDS
+        self._folded = 0
         self.batch = BATCH
         self._after: dict[Status, UUID] = {}  # where the walk through the finished tasks goes on
         self.bell = asyncio.Event()
@@ -72,6 +74,9 @@ class Pruner:
         async with self._link.use() as conn:
             folded = await self._one(conn, lambda: tasks.fold_tally(conn))
         self._pause = BUSY_FOLD_SECONDS if folded > BATCH else FOLD_SECONDS
+        if folded == self._folded:  # one row of each queue
+            self._pause = IDLE_FOLD_SECONDS
+        self._folded = folded
         if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
             if await self.prune():
                 return True
