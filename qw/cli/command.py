@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from qw.cli.settings import FLAGS
 from qw.core.errors import Invalid, LacksRight
 from qw.core.rights import Right
 
@@ -84,8 +85,6 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     "migrate": "db migrate",
     "version": "--version",
 }
-
-FLAGS: dict[str, object] = {}  # settings by name, as far as this command line gives them
 
 
 class Verb(TyperCommand):

@@ -14,8 +14,9 @@ import typer
 from typer.main import get_command
 
 from qw import __version__
-from qw.cli.command import FLAGS, Verbs, remember
+from qw.cli.command import Verbs, remember
 from qw.cli.output.text import printable
+from qw.cli.settings import FLAGS
 from qw.core.errors import Denied, Invalid, QwError
 
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, DENIED = 0, 1, 2, 3, 4, 5
@@ -117,10 +118,6 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    if "_QW_COMPLETE" in os.environ:
-        from typer.completion import completion_init  # type: ignore[attr-defined]
-
-        completion_init()
     try:
         code = get_command(app).main(list(words), prog_name="qw", standalone_mode=False)
     except typer.Abort:

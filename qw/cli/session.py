@@ -1,15 +1,14 @@
-"""What every command does first: read the settings, find the database, open a client."""
+"""What most commands do first: read the settings, find the database, open a client."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qw.cli.command import FLAGS
 from qw.cli.output.records import say
+from qw.cli.settings import load_settings, running_url
 from qw.core.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from qw.config import Settings
 
 T = TypeVar("T")
-
-
-def load_settings(**flags: object) -> Settings:
-    """The settings of this command line; *flags* are those that only this command takes."""
-    from qw.config import load
-
-    common = dict(FLAGS)
-    file = common.pop("config", None)
-    return load(os.environ, {**common, **flags}, Path(str(file)) if file else None)
 
 
 def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False) -> T:
@@ -68,16 +58,6 @@ async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], crea
     elif not creates:
         await migrations.check(place.url)
     return await _with(place.url, work, settings)
-
-
-def running_url(settings: Settings) -> str | None:
-    """The database, without asking it anything; None where the private server is down."""
-    if settings.database_url is not None:
-        return settings.database_url
-    from qw import embedded
-
-    server = embedded.running(settings.home)
-    return server.url if server else None
 
 
 async def _with(url: str, work: Callable[[Client], Awaitable[T]], settings: Settings) -> T:

@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from qw import __version__
 from qw.cli.output.text import counted, printable, printable_json, span
 from tests.cli.commands import all_commands
-from tests.cli.program import QW, Qw, environment
+from tests.cli.program import QW, Done, Qw, environment
 
 HEAVY = {
     "rich", "psycopg", "psycopg_pool", "pydantic", "httpx", "orjson", "yaml", "asyncio", "starlette", "reportlab",
@@ -403,7 +403,7 @@ def test_a_shell_completes_verbs_and_options() -> None:
         return subprocess.run(QW, env=environ, capture_output=True, text=True).stdout.split()
 
     assert completed("qw enq", 1) == ["enqueue"]
-    assert set(completed("qw task r", 2)) == {"retry", "requeue"}
+    assert set(completed("qw task r", 2)) == {"retry", "remove", "requeue"}
     assert "--dry-run" in completed("qw task retry --d", 3)
     assert completed("qw task list --status f", 4) == ["failed"]
 
@@ -433,7 +433,43 @@ def test_a_shell_completes_what_is_in_the_database(qw: Qw) -> None:
     assert completed("qw queue pause re") == ["reports"]
     assert completed("qw schedule next ni") == ["nightly"]
     assert completed("qw task list --status pending,fa") == ["pending,failed"]
+    named = f"--database-url {qw.environ['QW_DATABASE_URL']}"
+    assert completed(f"qw {named} queue show rep", "postgresql://nobody@127.0.0.1:1/none") == ["reports"]
     assert completed("qw task cancel 0", "postgresql://nobody@127.0.0.1:1/none") == []
+
+
+def test_completion_loads_neither_typer_nor_psycopg_once_it_knows_the_commands(qw: Qw) -> None:
+    id = qw("run", "--", "echo", "hello", "--password=hunter2").out.strip()
+
+    def shown() -> Done:
+        return qw.process(
+            _QW_COMPLETE="complete_fish", _TYPER_COMPLETE_FISH_ACTION="get-args",
+            _TYPER_COMPLETE_ARGS=f"qw logs {id[:8]}", PYTHONPROFILEIMPORTTIME="1",
+        )  # fmt: skip
+
+    first, second = shown(), shown()
+
+    assert first.out == second.out == f"{id}\tpending command echo hello …\n"
+    loaded = {line.rpartition("|")[2].strip() for line in second.err.splitlines()}
+    assert "qw.store.completion" in loaded
+    assert not {"typer", "psycopg", "rich", "asyncio"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("qw task retry --status failed --d", {"--dry-run", "--database-url"}),
+        ("qw run --queue", {"--queue"}),
+        ("qw run -- tar --", set()),
+        ("qw completion ", {"bash", "zsh", "fish", "install"}),
+        ("qw nonsense ", set()),
+        ("qw task show 'unclosed", set()),
+    ],
+)
+def test_what_is_offered_where(qw: Qw, words: str, expected: set[str]) -> None:
+    place = str(len(words.split(" ")) - 1)
+
+    assert set(qw.process(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place).out.split()) == expected
 
 
 def test_completion_is_installed_where_the_shell_looks(qw: Qw) -> None:

@@ -42,7 +42,7 @@ def changes(noun: str) -> set[str]:
 # Who may run each statement that is more than a look at qw's tables.
 # The later ones go before the earlier ones.
 MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
-    (set(Right), {"type.names"}),
+    (set(Right), {"type.names", "completion.types"}),
     (ENQUEUES, {"task.enqueue_checked", "task.get_own", "task.read_own_logs", "run.start_checked"}),
     (STEERS, {*changes("advance"), *changes("run"), *changes("fire"), *changes("schedule"), *changes("workflow")}),
     (STEERS, {

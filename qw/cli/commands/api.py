@@ -29,7 +29,7 @@ def api(
 ) -> None:
     """Serve the HTTP API without running tasks."""
     from qw.cli.commands.daemon import loop_runner
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
     from qw.daemon.logs import set_up
 
     settings = load_settings(host=host, port=port, log_format=log_format, log_level=log_level)

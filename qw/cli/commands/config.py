@@ -27,7 +27,7 @@ def _config() -> None:
 @app.command("show", cls=Verb, epilog="Example: qw config show")
 def show(output: Output = OutputFormat.TABLE) -> None:
     """Show all settings, with secrets masked, and where each value comes from: option, environment, file or default."""
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
     from qw.config import shown
 
     found = list(shown(load_settings()))

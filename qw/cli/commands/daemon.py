@@ -96,7 +96,7 @@ def daemon(
     SIGTERM or ^C waits for running tasks; a second signal interrupts them and a third ends the daemon at once. SIGHUP
     reloads the definition files.
     """
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     settings = load_settings(
         broker=broker,

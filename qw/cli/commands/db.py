@@ -31,7 +31,7 @@ _COLUMNS: Sequence[Column] = (
 @app.command(cls=needs(None), epilog="Example: qw db migrate")
 def migrate(output: Output = OutputFormat.TABLE) -> None:
     """Migrate the schema. Safe to repeat and while daemons are running."""
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     applied = asyncio.run(_migrate(load_settings()))
     if output is OutputFormat.TABLE:
@@ -43,7 +43,7 @@ def migrate(output: Output = OutputFormat.TABLE) -> None:
 @app.command(cls=needs(Right.ENQUEUE, Right.READ), epilog="Example: qw db status")
 def status(output: Output = OutputFormat.TABLE) -> None:
     """List migrations and when each was applied. Exit 1 if one is missing."""
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     known = asyncio.run(_status(load_settings()))
     if output is OutputFormat.TABLE:
@@ -65,7 +65,7 @@ def sql() -> None:
 def start(output: Output = OutputFormat.TABLE) -> None:
     """Start the private PostgreSQL. Other commands start it when needed."""
     from qw import embedded
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
     from qw.daemon.database import ready
 
     settings = load_settings()
@@ -84,7 +84,7 @@ def start(output: Output = OutputFormat.TABLE) -> None:
 def stop() -> None:
     """Stop the private PostgreSQL. Its data is kept; the next command starts it again."""
     from qw import embedded
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     settings = load_settings()
     data = embedded.place(settings.home) / "pg"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qw.cli.command import FLAGS, Verb, verbs
+from qw.cli.command import Verb, verbs
 from qw.cli.output.records import say
+from qw.cli.settings import FLAGS
 from qw.core.errors import Conflict, Invalid, QwError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def demo(
     """Start PostgreSQL and a daemon, run the sample invoice workflow, show the result, and stop again."""
     from datetime import timedelta
 
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     if orders is not None and not orders.is_file():
         raise Invalid(f"--orders: no such file: {orders}")

@@ -64,7 +64,7 @@ async def _collected() -> list[Finding]:
 
 async def _findings() -> AsyncIterator[Finding]:
     """In order of dependency; the first failed check ends the list."""
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
 
     yield Finding(name="qw", text=f"{__version__} on Python {platform.python_version()}")
     try:

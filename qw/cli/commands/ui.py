@@ -22,7 +22,7 @@ def ui(
     """Serve the dashboard, and the API behind it, until interrupted. Runs no tasks."""
     from qw.cli.commands.api import serve_until_stopped
     from qw.cli.commands.daemon import loop_runner
-    from qw.cli.session import load_settings
+    from qw.cli.settings import load_settings
     from qw.daemon.logs import set_up
 
     settings = load_settings(host=host, port=port)

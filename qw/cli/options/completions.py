@@ -5,165 +5,118 @@ Fast and silent: nothing is started, and where the database does not answer at o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 if TYPE_CHECKING:
-    from qw.client import Client, Filter
+    from qw.store.completion import Names
 
 Offers = Sequence[tuple[str, str]]  # words, and what they stand for
 
-_MOST = 50
-_SECONDS = 3.0  # for the answer of the database
 _LIVE = ("pending", "processing", "retrying")
-_STATUSES = {"cancel": _LIVE, "move": _LIVE, "edit": _LIVE, "wait": _LIVE, "retry": ("failed", "cancelled", "retrying"),
-             "requeue": ("failed", "cancelled", "completed"), "compensate": ("completed",),
-             "forget": ("failed", "cancelled", "completed")}  # fmt: skip
-_RUN_STATUSES = {
-    **dict.fromkeys(("cancel", "signal", "approve", "reject"), "running"),
-    **dict.fromkeys(("retry", "compensation-done"), "failed"),
+_FINAL = ("completed", "failed", "cancelled")
+_ANY = (*_LIVE, *_FINAL)
+_STATUSES = {
+    **dict.fromkeys(("cancel", "move", "edit", "wait"), _LIVE),
+    **dict.fromkeys(("requeue", "forget", "remove"), _FINAL),
+    "retry": ("failed", "cancelled", "retrying"),
+    "compensate": ("completed",),
 }
+_RUN_STATUSES = {
+    **dict.fromkeys(("cancel", "signal", "approve", "reject"), ("running",)),
+    **dict.fromkeys(("retry", "compensation-done"), ("failed",)),
+}
+_ANY_RUN = ("pending", "running", *_FINAL)
+_LONGEST = 60  # characters of what stands beside a word
+_MAY_BE_SECRET = re.compile(r"(?i)\S*(pass|token|secret|key|auth|://[^/\s]*@).*", re.DOTALL)
 
 
 def task_ids(ctx: Any, incomplete: str) -> Offers:
     """Tasks to which the verb applies, the newest first."""
-    return _offered(incomplete, lambda client: _tasks(client, incomplete, _STATUSES.get(ctx.info_name, ())))
+    rows = _rows("tasks", incomplete, statuses=_STATUSES.get(ctx.info_name, _ANY))
+    return [(id, _about(status, type, words)) for id, status, type, words in rows]
 
 
 def run_ids(ctx: Any, incomplete: str) -> Offers:
     """Runs to which the verb applies, the newest first."""
-    return _offered(incomplete, lambda client: _runs(client, incomplete, _RUN_STATUSES.get(ctx.info_name)))
+    rows = _rows("runs", incomplete, statuses=_RUN_STATUSES.get(ctx.info_name, _ANY_RUN))
+    return [(id, f"{status} {workflow}") for id, status, workflow in rows]
 
 
 def ids(ctx: Any, incomplete: str) -> Offers:
     """Tasks and runs."""
-
-    async def both(client: Client) -> Offers:
-        statuses = _STATUSES.get(ctx.info_name, ())
-        return [*await _tasks(client, incomplete, statuses), *await _runs(client, incomplete, None)]
-
-    return _offered(incomplete, both)
+    return [*task_ids(ctx, incomplete), *run_ids(ctx, incomplete)]
 
 
 def runs_or_workflows(ctx: Any, incomplete: str) -> Offers:
-    async def both(client: Client) -> Offers:
-        return [*await _workflows(client), *await _runs(client, incomplete, None)]
-
-    return _offered(incomplete, both)
+    return [*workflow_names(incomplete), *run_ids(ctx, incomplete)]
 
 
 def queue_names(incomplete: str) -> Offers:
-    return _offered(incomplete, _queues)
+    return _named("queues", incomplete)
 
 
 def type_names(incomplete: str) -> Offers:
-    async def types(client: Client) -> Offers:
-        return [(name, "") for name in await client.tasks.types()]
-
-    return _offered(incomplete, types)
+    return _named("types", incomplete)
 
 
 def workflow_names(incomplete: str) -> Offers:
-    return _offered(incomplete, _workflows)
+    return _named("workflows", incomplete)
 
 
 def schedule_names(incomplete: str) -> Offers:
-    return _offered(incomplete, _schedules)
+    return _named("schedules", incomplete)
 
 
 def worker_ids(incomplete: str) -> Offers:
-    async def workers(client: Client) -> Offers:
-        return [(str(worker.id), f"{worker.host}:{worker.pid}") for worker in await client.workers.all()]
-
-    return _offered(incomplete, workers)
+    return _named("workers", incomplete)
 
 
 def statuses(incomplete: str) -> Offers:
-    from qw.cli.options.values import SUSPENDED
-    from qw.client import Status
-
     before, comma, last = incomplete.rpartition(",")
-    return [(f"{before}{comma}{status}", "") for status in (*Status, SUSPENDED) if status.startswith(last)]
+    return [(f"{before}{comma}{status}", "") for status in (*_ANY, "suspended") if status.startswith(last)]
 
 
 def run_statuses(incomplete: str) -> Offers:
-    from qw.core.workflow.run import RunStatus
-
-    return [(str(status), "") for status in RunStatus if status.startswith(incomplete)]
+    return [(status, "") for status in _ANY_RUN if status.startswith(incomplete)]
 
 
-def _offered(incomplete: str, look: Callable[[Client], Awaitable[Offers]]) -> Offers:
-    import asyncio
+def _named(names: Names, incomplete: str) -> Offers:
+    return [(name, about) for name, about in _rows(names, incomplete)]
+
+
+def _about(status: str, type: str, words: str) -> str:
+    """What a task is, in a few words, without what may be a password among them."""
+    shown = _MAY_BE_SECRET.sub("…", " ".join(words.split()))
+    return f"{status} {type} {shown}".strip()[:_LONGEST]
+
+
+def _rows(names: Names, incomplete: str, *, statuses: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """The rows whose first word begins with *incomplete*."""
+    from qw.store.completion import rows
 
     try:
-        import qw.cli.output.lists
-        import qw.client
-        import qw.store.pool  # noqa: F401 (what takes long to import is not what the database takes)
-
-        found = asyncio.run(asyncio.wait_for(_looked_up(look), _SECONDS))
+        url = _url()
+        if url is None:
+            return []
+        low, high = _bounds(incomplete)
+        params = {"start": incomplete, "low": low, "high": high, "statuses": ",".join(statuses)}
+        found = rows(url, names, params)
     except Exception:  # of whatever kind: it would be written into a command line
         return []
-    return [offer for offer in found if offer[0].startswith(incomplete)]
+    return [row for row in found if row[0].startswith(incomplete)]
 
 
-async def _looked_up(look: Callable[[Client], Awaitable[Offers]]) -> Offers:
-    from qw.cli.session import load_settings, running_url
-    from qw.client import Client
-
-    url = running_url(load_settings())
-    if url is None:
-        return []
-    async with Client(url, size=1, name="qw completion") as client:
-        return await look(client)
+def _bounds(incomplete: str) -> tuple[str, str]:
+    """The first and the last id that begin with *incomplete*; of other words one that nothing has."""
+    digits = incomplete.replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{0,32}", digits):
+        digits = ""
+    return digits.ljust(32, "0"), digits.ljust(32, "f")
 
 
-async def _tasks(client: Client, incomplete: str, wanted: Sequence[str]) -> Offers:
-    from qw.cli.output.lists import describe
-    from qw.client import Filter, Status
+def _url() -> str | None:
+    from qw.cli.settings import load_settings, running_url
 
-    matches = [Filter(status=Status(status)) for status in wanted] or [Filter()]
-    found = [task for match in matches for task in await _page(client, match, incomplete)]
-    names = await client.runs.workflow_names({task.run_id for task in found if task.run_id})
-    found = sorted(found, key=lambda task: task.id, reverse=True)[:_MOST]
-    return [(str(task.id), f"{task.status} {task.type} {describe(task, names)}".strip()[:60]) for task in found]
-
-
-async def _page(client: Client, match: Filter, incomplete: str) -> Any:
-    return await client.tasks.find(match, limit=_MOST, before=_last(incomplete))
-
-
-async def _runs(client: Client, incomplete: str, status: str | None) -> Offers:
-    from qw.core.workflow.run import RunStatus
-
-    wanted = RunStatus(status) if status else None
-    found = await client.runs.find(status=wanted, limit=_MOST, before=_last(incomplete))
-    return [(str(run.id), f"{run.status} {run.workflow}") for run in found]
-
-
-def _last(incomplete: str) -> UUID:
-    """The last id that may begin with *incomplete*."""
-    from qw.core.ids import prefix_of
-
-    return UUID((prefix_of(incomplete) or "").ljust(32, "f"))
-
-
-async def _queues(client: Client) -> Offers:
-    return [(queue.stats.queue, f"{queue.stats.pending:,} pending") for queue in await client.queues.all()]
-
-
-async def _workflows(client: Client) -> Offers:
-    return [(workflow.name, "") for workflow in await client.workflows.all()]
-
-
-async def _schedules(client: Client) -> Offers:
-    from qw.core.errors import Invalid
-    from qw.core.schedule.describe import describe
-
-    offers = []
-    for stored in await client.schedules.page():
-        try:
-            offers.append((stored.name, describe(stored.schedule)))
-        except Invalid:
-            offers.append((stored.name, ""))
-    return offers
+    return running_url(load_settings())
