@@ -156,7 +156,7 @@ async def test_the_invoice_chain_runs_and_is_undone(tmp_path: Path) -> None:
         memory.recorded.append(recorded(type, result, payload, context.task_id))
         payload = {**payload, **result}
     number = payload["invoice"]["invoiceNumber"]
-    assert payload["invoice"]["grandTotal"] == 279.51
+    assert payload["invoice"]["grandTotal"] == 302.38
     assert (tmp_path / f"{number}.pdf").exists()
 
     result = await run(app, "compensation", {"reason": "refused"}, MemoryContext(run_id=new_id()))

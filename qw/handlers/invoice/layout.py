@@ -1,39 +1,44 @@
-"""An invoice as a PDF: A4, DejaVu Sans, as many pages as it takes. The same invoice gives the same bytes."""
+"""An invoice as a PDF: A4, as many pages as it takes. The same invoice gives the same bytes.
+
+Everything is measured and dealt out to pages before it is drawn, so that each page knows how many there are. A page
+that is not the last ends with the sum so far, the next begins with it, and totals never stand without an item above.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
-from pathlib import Path
 from threading import Lock
-from typing import Any
-from xml.sax.saxutils import escape
 
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
-
-from qw.handlers.invoice.documents import Invoice, Item
-from qw.handlers.invoice.locales import format_of
+from qw.handlers.invoice.countries import country_name
+from qw.handlers.invoice.documents import Invoice, Item, OrderFacts
+from qw.handlers.invoice.locales import Format, format_of
 from qw.handlers.invoice.money import rounded
+from qw.handlers.invoice.paper import (
+    BLACK,
+    GREY,
+    HEIGHT,
+    RED,
+    WIDTH,
+    Paper,
+    load_fonts,
+    not_shown,
+    text_width,
+    wrapped,
+)
+from qw.handlers.invoice.parties import Address, Seller
+from qw.handlers.invoice.payment import grouped, payment_code
+from qw.handlers.invoice.words import Words, words_of
 
-FONTS = Path(__file__).parent.parent / "fonts"
-BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
-ROWS_PER_TABLE = 500  # one table over n pages is copied n times: 10,000 items took 16 s, so 10 s
-WIDTHS = [85 * mm, 20 * mm, 32.5 * mm, 32.5 * mm]
-
-_PLAIN = ParagraphStyle("plain", fontName=BODY, fontSize=9, leading=12)
-_RIGHT = ParagraphStyle("right", parent=_PLAIN, alignment=2)
-_STRONG = ParagraphStyle("strong", parent=_PLAIN, fontName=BOLD)
-_STRONG_RIGHT = ParagraphStyle("strong-right", parent=_RIGHT, fontName=BOLD)
-_TITLE = ParagraphStyle("title", fontName=BOLD, fontSize=16, leading=22)
+LEFT, RIGHT = 25.0, WIDTH - 20
+FIRST_TOP, TOP, BOTTOM = 112.0, 34.0, HEIGHT - 38  # of the table: on the first page, on others; where it ends
+LINE = 4.4
+ROOM = BOTTOM - TOP - LINE * 1.5  # below the sum so far
+# Where columns begin (text) or end (numbers).
+NAME, QUANTITY, PRICE, TAX, AMOUNT = LEFT + 11, 112.0, 142.0, 158.0, RIGHT
+NAME_WIDTH = 97.0 - NAME
 
 _rendering = Lock()  # reportlab keeps fonts and their subsets in module globals
 
@@ -47,99 +52,313 @@ class Document:
     missing: str
 
 
-def render(invoice: Invoice) -> Document:
-    """CPU work, about a second per 1,000 items: not for the event loop."""
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What stays together on a page. ``draw`` gets the place of its upper edge; ``amount`` adds to the sum so far."""
+
+    height: float
+    draw: Callable[[Paper, float], None]
+    amount: Decimal = Decimal(0)
+
+
+def render(invoice: Invoice, seller: Seller) -> Document:
+    """CPU work, about a second per 2,000 items: not for the event loop. *seller*: of invoices that name none."""
     with _rendering:
-        _load_fonts()
-        buffer = io.BytesIO()
-        template = SimpleDocTemplate(
-            buffer,
-            pagesize=A4,
-            leftMargin=20 * mm,
-            rightMargin=20 * mm,
-            topMargin=20 * mm,
-            bottomMargin=20 * mm,
-            title=f"Invoice {invoice.number}",
-            invariant=1,
+        load_fonts()
+        sheet = _Sheet(invoice, invoice.seller or seller)
+        pages = list(_dealt(sheet.blocks()))
+        paper = Paper(language=sheet.format.language)
+        made = datetime.combine(invoice.issued or date(2000, 1, 1), datetime.min.time(), UTC)
+        paper.describe(title=sheet.title, author=sheet.seller.name, subject=sheet.subject, made=made)
+        for number, blocks in enumerate(pages, 1):
+            sheet.draw_page(paper, number, len(pages), blocks)
+        return Document(content=paper.finish(), pages=len(pages), missing=not_shown(_texts(invoice, sheet.seller)))
+
+
+def _dealt(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    page: list[Block] = []
+    room = BOTTOM - FIRST_TOP
+    for block in blocks:
+        if page and block.height > room:
+            yield page
+            page, room = [], ROOM
+        page.append(block)
+        room -= block.height
+    yield page
+
+
+class _Sheet:
+    """One invoice with the words and formats of its reader."""
+
+    def __init__(self, invoice: Invoice, seller: Seller) -> None:
+        self.invoice = invoice
+        self.seller = seller
+        self.format: Format = format_of(invoice.locale or seller.locale)
+        self.words: Words = words_of(self.format.language)
+        self.title = f"{self.words.invoice} {invoice.number}"
+        customer = invoice.customer
+        self.recipient = (customer and customer.name) or invoice.customer_name or invoice.customer_id or ""
+        self.subject = f"{seller.name} – {self.recipient}".removesuffix(" – ")
+        self._sum = Decimal(0)
+
+    # -- the blocks
+
+    def blocks(self) -> Iterator[Block]:
+        """The items, each first of an order below that order's heading, and the last above the totals."""
+        items = list(self._items())
+        end = list(self._end())
+        if not items:
+            yield _joined(end)
+            return
+        yield from items[:-1]
+        last = _joined([items[-1], *end])
+        yield from [last] if last.height <= ROOM else [items[-1], *end]
+
+    def _items(self) -> Iterator[Block]:
+        orders = {order.id: order for order in self.invoice.order_details}
+        before: str | None = None
+        for number, item in enumerate(self.invoice.items, 1):
+            block = self._item(number, item)
+            if item.order_id is not None and item.order_id != before:
+                block = _joined([self._order(orders.get(item.order_id) or OrderFacts(id=item.order_id)), block])
+            before = item.order_id
+            yield block
+
+    def _order(self, order: OrderFacts) -> Block:
+        words, text = self.words, self.words.order.format(id=order.id)
+        if order.order_date:
+            text += " " + words.ordered.format(date=self.format.day(order.order_date))
+        if order.delivery_date:
+            text += ", " + words.delivered.format(date=self.format.day(order.delivery_date))
+        if order.reference:
+            text += ", " + words.reference.format(reference=order.reference)
+        lines = wrapped(text, RIGHT - LEFT, size=8, bold=True)
+
+        def draw(paper: Paper, y: float) -> None:
+            for place, line in enumerate(lines):
+                paper.text(LEFT, y + 5.2 + place * 4, line, size=8, bold=True, color=GREY)
+
+        return Block(height=2.6 + 4 * len(lines), draw=draw)
+
+    def _item(self, number: int, item: Item) -> Block:
+        currency, form = self.invoice.currency, self.format
+        amount, price = item.amount(currency), item.price.normalize()
+        # a unit price below a cent is shown whole
+        shown = form.amount(price, currency) if price == rounded(price, currency) else form.number(price)
+        lines = wrapped(item.name, NAME_WIDTH)
+
+        def draw(paper: Paper, y: float) -> None:
+            y += LINE
+            paper.text(LEFT, y, str(number), color=GREY, width=NAME - LEFT - 2)
+            for place, line in enumerate(lines):
+                paper.text(NAME, y + place * LINE, line)
+            paper.text(QUANTITY, y, form.number(item.quantity), right=True, width=14)
+            paper.text(PRICE, y, shown, right=True, width=28)
+            if item.tax_rate is not None:
+                paper.text(TAX, y, form.percent(item.tax_rate), right=True, width=15)
+            paper.text(AMOUNT, y, form.amount(amount, currency), right=True, width=AMOUNT - TAX - 2)
+            paper.line(LEFT, RIGHT, y + (len(lines) - 1) * LINE + 1.6, thick=0.25)
+
+        return Block(height=len(lines) * LINE + 1.6, draw=draw, amount=amount)
+
+    def _end(self) -> Iterator[Block]:
+        yield self._totals()
+        for text in filter(None, (self._exemption(), self.seller.note)):
+            yield self._paragraph(text)
+        if self.invoice.grand_total is not None and self.seller.bank:
+            yield self._payment(self.invoice.grand_total)
+
+    def _totals(self) -> Block:
+        invoice, words, form = self.invoice, self.words, self.format
+        total = invoice.total_amount
+        if total is None and invoice.items:
+            total = sum((item.amount(invoice.currency) for item in invoice.items), Decimal(0))
+        rows = [(words.subtotal, total)]
+        if invoice.taxes:
+            rows += [
+                (words.tax_of.format(rate=form.percent(tax.rate), base=form.money(tax.base, invoice.currency)), tax.tax)
+                for tax in invoice.taxes
+            ]
+        else:
+            rows.append((words.tax, invoice.tax_amount))
+        lines = [(label, form.money(amount, invoice.currency)) for label, amount in rows if amount is not None]
+
+        def draw(paper: Paper, y: float) -> None:
+            y += 4
+            for label, amount in lines:
+                y += 5
+                paper.text(AMOUNT - 40, y, label, right=True, color=GREY, width=AMOUNT - 40 - LEFT)
+                paper.text(AMOUNT, y, amount, right=True, width=33)
+            if invoice.grand_total is not None:
+                amount = form.money(invoice.grand_total, invoice.currency)
+                paper.line(110, RIGHT, y + 2.4, thick=0.8, color=BLACK)
+                paper.text(AMOUNT - 40, y + 8, words.total, right=True, bold=True, size=10.5, width=60)
+                paper.text(AMOUNT, y + 8, amount, right=True, bold=True, size=10.5, width=39)
+
+        return Block(height=4 + 5 * len(lines) + (9 if invoice.grand_total is not None else 0), draw=draw)
+
+    def _exemption(self) -> str | None:
+        return self.seller.exemption if any(tax.category == "E" for tax in self.invoice.taxes) else None
+
+    def _paragraph(self, text: str) -> Block:
+        lines = [line for part in text.splitlines() for line in wrapped(part, RIGHT - LEFT)]
+
+        def draw(paper: Paper, y: float) -> None:
+            for place, line in enumerate(lines, 1):
+                paper.text(LEFT, y + 3 + place * LINE, line)
+
+        return Block(height=4 + len(lines) * LINE, draw=draw)
+
+    def _payment(self, due: Decimal) -> Block:
+        bank, words, invoice = self.seller.bank, self.words, self.invoice
+        assert bank is not None
+        if not due:
+            return self._paragraph(words.paid)
+        amount = self.format.money(due, invoice.currency)
+        by = invoice.due
+        request = (
+            words.pay_by.format(amount=amount, date=self.format.day(by)) if by else words.pay.format(amount=amount)
         )
-        template.build([*_head(invoice), *_tables(invoice), *_totals(invoice)], onFirstPage=_foot, onLaterPages=_foot)
-        return Document(content=buffer.getvalue(), pages=template.page, missing=_missing(invoice))
+        rows = [(words.holder, bank.holder or self.seller.name), ("IBAN", grouped(bank.iban))]
+        rows += [(label, text) for label, text in (("BIC", bank.bic), (words.bank, bank.name)) if text]
+        rows.append((words.purpose, invoice.number))
+        code = payment_code(self.seller, due, invoice.currency, invoice.number)
+        lines = wrapped(request, RIGHT - LEFT - (40 if code else 0))
 
+        def draw(paper: Paper, y: float) -> None:
+            y += 9
+            if code:
+                paper.code(RIGHT - 31, y - 5, 33, code)
+                paper.text(RIGHT - 14.5 - text_width(words.scan, 7) / 2, y + 29.5, words.scan, size=7, color=GREY)
+            for line in lines:
+                paper.text(LEFT, y, line)
+                y += LINE
+            for label, text in rows:
+                y += LINE + 0.4
+                paper.text(LEFT, y, label, color=GREY, size=8, width=34)
+                paper.text(LEFT + 36, y, text, width=RIGHT - LEFT - 36 - (36 if code else 0))
 
-@cache
-def _load_fonts() -> None:
-    for name in (BODY, BOLD):
-        pdfmetrics.registerFont(TTFont(name, str(FONTS / f"{name}.ttf")))
-    pdfmetrics.registerFontFamily(BODY, normal=BODY, bold=BOLD, italic=BODY, boldItalic=BOLD)
+        return Block(height=max(10 + LINE * len(lines) + 4.8 * len(rows), 40 if code else 0), draw=draw)
 
+    # -- the pages
 
-def _text(text: str, style: ParagraphStyle) -> Paragraph:
-    """*text* as it stands: reportlab would read markup in it, and stumble over control characters."""
-    return Paragraph(escape("".join(char if char.isprintable() else " " for char in text)), style)
+    def draw_page(self, paper: Paper, number: int, pages: int, blocks: list[Block]) -> None:
+        if self.seller.is_demo:
+            paper.text(LEFT, 9, self.words.demo, size=8, bold=True, color=RED)
+        if number == 1:
+            self._first_head(paper)
+        else:
+            paper.text(LEFT, 20, self.title, size=8, color=GREY, width=90)
+            paper.text(RIGHT, 20, self.seller.name, size=8, color=GREY, right=True, width=70)
+        self._foot(paper, number, pages)
+        y = FIRST_TOP if number == 1 else TOP
+        if self.invoice.items:
+            self._columns(paper, y - 3)
+        if number > 1:
+            y = self._carried(paper, y)
+        for block in blocks:
+            block.draw(paper, y)
+            y += block.height
+            self._sum += block.amount
+        if number < pages:
+            self._carried(paper, y)
+            paper.turn()
 
+    def _carried(self, paper: Paper, y: float) -> float:
+        y += LINE + 0.4
+        paper.text(NAME, y, self.words.carried, color=GREY)
+        paper.text(AMOUNT, y, self.format.amount(self._sum, self.invoice.currency), right=True, color=GREY, width=32)
+        return y + 1.8
 
-def _head(invoice: Invoice) -> Iterator[Any]:
-    yield _text(f"Invoice {invoice.number}", _TITLE)
-    yield Spacer(0, 4 * mm)
-    customer = " · ".join(filter(None, (invoice.customer_name, invoice.customer_id)))
-    for label, value in (("Bill to", customer), ("Date", invoice.created_at), ("Due", invoice.due_date)):
-        if value:
-            yield _text(f"{label}: {value if label == 'Bill to' else value[:10]}", _PLAIN)
-    yield Spacer(0, 6 * mm)
+    def _first_head(self, paper: Paper) -> None:
+        seller, customer = self.seller, self.invoice.customer
+        home = seller.address.country
+        away = customer.address.country if customer and customer.address else home
+        paper.text(LEFT, 22, seller.name, size=15, bold=True, width=95)
+        contact = [*_lines_of(seller.address, away), seller.phone, seller.email, seller.website]
+        for place, line in enumerate(filter(None, contact)):
+            paper.text(RIGHT, 20 + place * 4, line, size=8, color=GREY, right=True, width=60)
+        sender = " · ".join([seller.name, *_lines_of(seller.address, home)])
+        paper.text(LEFT, 49, sender, size=6.5, color=GREY, width=85)
+        address = _lines_of(customer.address, home) if customer and customer.address else []
+        for place, line in enumerate([*wrapped(self.recipient, 85, size=10), *address]):
+            paper.text(LEFT, 56 + place * 5, line, size=10, width=85)
+        self._facts(paper)
+        paper.text(LEFT, 100, self.title, size=15, bold=True, width=RIGHT - LEFT)
 
+    def _facts(self, paper: Paper) -> None:
+        invoice, words, customer = self.invoice, self.words, self.invoice.customer
+        facts = (
+            (words.date, invoice.issued and self.format.day(invoice.issued)),
+            (words.due, invoice.due and self.format.day(invoice.due)),
+            (words.customer_number, invoice.customer_id),
+            (words.customer_vat_id, customer and customer.vat_id),
+        )
+        for place, (label, text) in enumerate((label, text) for label, text in facts if text):
+            paper.text(128, 56 + place * 5, label, size=8, color=GREY, width=30)
+            paper.text(RIGHT, 56 + place * 5, text, right=True, width=31)
 
-def _tables(invoice: Invoice) -> Iterator[Any]:
-    heading = [
-        _text("Item", _STRONG),
-        _text("Quantity", _STRONG_RIGHT),
-        _text("Price", _STRONG_RIGHT),
-        _text("Amount", _STRONG_RIGHT),
-    ]
-    style = TableStyle(
-        [
-            ("LINEBELOW", (0, 0), (-1, 0), 0.8, colors.black),
-            ("LINEBELOW", (0, 1), (-1, -1), 0.2, colors.lightgrey),
-            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+    def _columns(self, paper: Paper, y: float) -> None:
+        words, currency = self.words, self.invoice.currency
+        paper.text(LEFT, y, words.position, size=8, bold=True)
+        paper.text(NAME, y, words.item, size=8, bold=True)
+        paper.text(QUANTITY, y, words.quantity, size=8, bold=True, right=True, width=15)
+        paper.text(PRICE, y, words.price, size=8, bold=True, right=True, width=28)
+        paper.text(TAX, y, words.tax, size=8, bold=True, right=True, width=14)
+        paper.text(AMOUNT, y, f"{words.amount} ({currency})", size=8, bold=True, right=True, width=31)
+        paper.line(LEFT, RIGHT, y + 2, thick=0.8, color=BLACK)
+
+    def _foot(self, paper: Paper, number: int, pages: int) -> None:
+        seller, words, y = self.seller, self.words, HEIGHT - 24
+        paper.text(RIGHT, y - 4, words.page.format(page=number, pages=pages), size=8, color=GREY, right=True)
+        paper.line(LEFT, RIGHT, y - 1)
+        taxes = ((words.vat_id, seller.vat_id), (words.tax_number, seller.tax_number))
+        bank = seller.bank
+        ids = [f"{label}: {text}" for label, text in taxes if text]
+        account = [bank.name, f"IBAN {grouped(bank.iban)}", f"BIC {bank.bic}" if bank.bic else None] if bank else []
+        columns: list[list[str | None]] = [
+            [seller.name, *_lines_of(seller.address, seller.address.country)],
+            [*ids, seller.register_entry],
+            account,
         ]
-    )
-    for start in range(0, len(invoice.items), ROWS_PER_TABLE):
-        rows = [_row(item, invoice.currency) for item in invoice.items[start : start + ROWS_PER_TABLE]]
-        yield Table([heading, *rows], colWidths=WIDTHS, style=style, repeatRows=1)
-    yield Spacer(0, 4 * mm)
+        for x, width, lines in zip((LEFT, 78, 128), (50, 47, RIGHT - 128), columns, strict=True):
+            for place, line in enumerate(filter(None, lines)):
+                paper.text(x, y + 3.4 + place * 3.4, line, size=6.5, color=GREY, width=width)
 
 
-def _row(item: Item, currency: str) -> list[Any]:
-    price = item.price.normalize()
-    form = format_of("en-US")
-    finer = price != rounded(price, currency)  # a unit price below a cent is shown whole
-    return [
-        _text(item.name, _PLAIN),
-        _text(f"{item.quantity.normalize():f}", _RIGHT),
-        _text(f"{price:f} {currency}" if finer else form.money(price, currency), _RIGHT),
-        _text(form.money(item.amount(currency), currency), _RIGHT),
-    ]
+def _joined(blocks: list[Block]) -> Block:
+    """One block of several, one below the other."""
+
+    def draw(paper: Paper, y: float) -> None:
+        for block in blocks:
+            block.draw(paper, y)
+            y += block.height
+
+    height = sum(block.height for block in blocks)
+    return replace(blocks[0], height=height, draw=draw, amount=sum((block.amount for block in blocks), Decimal(0)))
 
 
-def _totals(invoice: Invoice) -> Iterator[Any]:
-    total = invoice.total_amount
-    if total is None and invoice.items:
-        total = sum((item.amount(invoice.currency) for item in invoice.items), Decimal(0))
-    lines = [("Subtotal", total), ("Tax", invoice.tax_amount), ("Total", invoice.grand_total)]
-    rows = [
-        ["", "", _text(label, _STRONG), _text(format_of("en-US").money(amount, invoice.currency), _STRONG_RIGHT)]
-        for label, amount in lines
-        if amount is not None
-    ]
-    if rows:
-        yield Table(rows, colWidths=WIDTHS)
+def _lines_of(address: Address, home: str) -> list[str]:
+    """As it stands on a letter; the country only where it is not *home*."""
+    town = _town(address)
+    country = country_name(address.country) if address.country != home else None
+    return [line for line in (address.addition, address.street, town, country) if line]
 
 
-def _foot(canvas: Any, template: Any) -> None:
-    canvas.setFont(BODY, 8)
-    canvas.drawRightString(A4[0] - 20 * mm, 12 * mm, f"Page {template.page}")
+def _town(address: Address) -> str:
+    if address.country in ("US", "CA", "AU"):
+        return " ".join(
+            filter(None, (f"{address.city}," if address.city else None, address.region, address.postal_code))
+        )
+    if address.country in ("GB", "IE"):
+        return " ".join(filter(None, (address.city, address.postal_code)))
+    return " ".join(filter(None, (address.postal_code, address.city, address.region)))
 
 
-def _missing(invoice: Invoice) -> str:
-    texts = [invoice.number, invoice.customer_name or "", invoice.customer_id or "", *(i.name for i in invoice.items)]
-    glyphs = pdfmetrics.getFont(BODY).face.charToGlyph
-    return "".join(sorted({char for text in texts for char in text if char.isprintable() and ord(char) not in glyphs}))
+def _texts(invoice: Invoice, seller: Seller) -> Iterator[str]:
+    yield from (invoice.number, invoice.customer_name or "", invoice.customer_id or "", seller.name)
+    yield from (item.name for item in invoice.items)
+    customer = invoice.customer
+    if customer:
+        yield customer.name or ""
+        yield from _lines_of(customer.address, "") if customer.address else ()

@@ -124,7 +124,7 @@ DEMO = Seller(
     register_entry="Not a real company",
     email="billing@example.com",
     website="example.com",
-    bank=Bank(iban="DE75512108001245126199", name="Demo Bank"),  # a documented example, no account
+    bank=Bank(iban="DE36000000000000000000", name="Demo Bank"),  # no bank has this number: nothing can be paid there
     series="demo",
     is_demo=True,
 )

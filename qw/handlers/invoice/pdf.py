@@ -50,7 +50,7 @@ def add_generate_pdf(app: Handlers, options: PdfOptions) -> None:
     async def generate_pdf(payload: InvoiceToPrint, context: Context) -> Json:
         if options.service_url is not None:
             return await _ask_service(payload.invoice, options.service_url, options.timeout, context)
-        return await _print(payload.invoice, directory, context)
+        return await _print(payload.invoice, directory, options.seller, context)
 
 
 async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, context: Context) -> JsonObject:
@@ -68,7 +68,7 @@ async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, contex
     return {"pdfUrl": pdf_url}
 
 
-async def _print(given: JsonObject, directory: Path, context: Context) -> JsonObject:
+async def _print(given: JsonObject, directory: Path, seller: Seller, context: Context) -> JsonObject:
     from qw.handlers.invoice.layout import render
 
     try:
@@ -77,9 +77,9 @@ async def _print(given: JsonObject, directory: Path, context: Context) -> JsonOb
         faults = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_url=False)[:10])
         raise Reject(f"the invoice cannot be printed: {'; '.join(faults)}") from None
     path = directory / f"{file_stem(invoice.number)}.pdf"
-    document = await asyncio.to_thread(render, invoice)
+    document = await asyncio.to_thread(render, invoice, seller)
     if document.missing:
-        await context.log(f"the font has no glyph for {document.missing}: boxes stand there", level="WARNING")
+        await context.log(f"the font cannot show {document.missing} as it should", level="WARNING")
     await asyncio.to_thread(write_file, path, document.content)
     await context.log(f"{path.name}: {document.pages} pages")
     return {"pdfUrl": path.as_uri(), "pdfPath": str(path), "pages": document.pages}

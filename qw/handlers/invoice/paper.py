@@ -1,0 +1,152 @@
+"""A4 paper and what is written on it: fonts, text that is cut, wrapped or shrunk to its place, lines and codes.
+
+Places are in millimetres from the left and the top. Text is drawn as it stands: nothing in it is read as markup.
+"""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from reportlab.graphics.barcode.qr import QrCodeWidget
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+
+FONTS = Path(__file__).parent.parent / "fonts"
+BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
+WIDTH, HEIGHT = A4[0] / mm, A4[1] / mm
+BLACK, GREY, PALE, RED = (0.1, 0.1, 0.12), (0.4, 0.42, 0.45), (0.8, 0.82, 0.84), (0.75, 0.1, 0.1)
+_QUIET = 4  # modules that stay white around a code
+
+
+class Paper:
+    """The pages of one document, drawn from the first to the last."""
+
+    def __init__(self, *, language: str) -> None:
+        self._buffer = io.BytesIO()
+        self.canvas: Any = Canvas(
+            self._buffer, pagesize=A4, invariant=1, initialFontName=BODY, pageCompression=1, lang=language
+        )
+
+    def describe(self, *, title: str, author: str, subject: str, made: datetime) -> None:
+        canvas, moment = self.canvas, made.astimezone(UTC)
+        canvas.setTitle(title)
+        canvas.setAuthor(author)
+        canvas.setSubject(subject)
+        canvas.setCreator("qw")
+        canvas.setProducer("qw")
+        stamp = canvas._doc._timeStamp  # the same invoice gives the same bytes
+        stamp.t, stamp.lt, stamp.YMDhms = moment.timestamp(), moment.timetuple(), tuple(moment.timetuple())[:6]
+
+    def turn(self) -> None:
+        """Go on to the next page."""
+        self.canvas.showPage()
+
+    def finish(self) -> bytes:
+        self.canvas.save()
+        return self._buffer.getvalue()
+
+    def text(
+        self, x: float, y: float, text: str, *, size: float = 9, bold: bool = False, color: Any = BLACK,
+        right: bool = False, width: float | None = None,
+    ) -> None:  # fmt: skip
+        """On the line whose letters stand at *y*. *right*: it ends at *x*. *width*: it is shrunk to that at most."""
+        font, shown = BOLD if bold else BODY, printable(text)
+        if width is not None:
+            size = min(size, size * width / max(text_width(shown, size, bold=bold), 0.001))
+        self.canvas.setFont(font, size)
+        self.canvas.setFillColorRGB(*color)
+        (self.canvas.drawRightString if right else self.canvas.drawString)(x * mm, (HEIGHT - y) * mm, shown)
+
+    def line(self, left: float, right: float, y: float, *, thick: float = 0.5, color: Any = PALE) -> None:
+        self.canvas.setLineWidth(thick)
+        self.canvas.setStrokeColorRGB(*color)
+        self.canvas.line(left * mm, (HEIGHT - y) * mm, right * mm, (HEIGHT - y) * mm)
+
+    def code(self, x: float, y: float, size: float, value: str) -> None:
+        """A QR code with its white border, *x* and *y* its upper left corner."""
+        code = QrCodeWidget(value, barLevel="M").qr
+        code.make()
+        module = size / (code.getModuleCount() + 2 * _QUIET)
+        self.canvas.setFillColorRGB(0, 0, 0)
+        path = self.canvas.beginPath()
+        for row, cells in enumerate(code.modules):
+            top = HEIGHT - y - (row + _QUIET + 1) * module
+            for start, length in _runs(cells):
+                path.rect((x + (start + _QUIET) * module) * mm, top * mm, length * module * mm, module * mm)
+        self.canvas.drawPath(path, stroke=0, fill=1)
+
+
+def _runs(cells: Iterable[object]) -> Iterator[tuple[int, int]]:
+    """Where dark cells begin, and how many there are."""
+    start = length = 0
+    for place, cell in enumerate([*cells, False]):
+        if cell:
+            start, length = (start, length + 1) if length else (place, 1)
+        elif length:
+            yield start, length
+            length = 0
+
+
+@cache
+def load_fonts() -> None:
+    """Before anything here is used."""
+    for name in (BODY, BOLD):
+        pdfmetrics.registerFont(TTFont(name, str(FONTS / f"{name}.ttf")))
+
+
+def printable(text: str) -> str:
+    """*text* with blanks for control characters."""
+    return "".join(char if char.isprintable() or char in "\u00a0\u202f" else " " for char in text)
+
+
+@lru_cache(maxsize=20_000)
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """In millimetres."""
+    points: float = pdfmetrics.stringWidth(text, BOLD if bold else BODY, size)
+    return points / float(mm)
+
+
+def wrapped(text: str, width: float, *, size: float = 9, bold: bool = False) -> list[str]:
+    """The lines of *text* at that width; a word that is longer is cut."""
+    lines, line = [], ""
+    for word in printable(text).split(" "):
+        longer = f"{line} {word}" if line else word
+        if text_width(longer, size, bold=bold) <= width:
+            line = longer
+            continue
+        if line:
+            lines.append(line)
+        *full, line = _cut(word, width, size, bold)
+        lines += full
+    return [*lines, line]
+
+
+def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
+    pieces, piece = [], ""
+    for char in word:
+        if piece and text_width(piece + char, size, bold=bold) > width:
+            pieces.append(piece)
+            piece = ""
+        piece += char
+    return [*pieces, piece]
+
+
+def not_shown(texts: Iterable[str]) -> str:
+    """The characters of *texts* that are not drawn right: without a glyph, or of scripts that need shaping."""
+    glyphs = pdfmetrics.getFont(BODY).face.charToGlyph
+    found = {char for text in texts for char in text if char.isprintable()}
+    return "".join(sorted(char for char in found if ord(char) not in glyphs or _is_shaped(char)))
+
+
+def _is_shaped(char: str) -> bool:
+    """Arabic, Hebrew and their like run from right to left; Indic ones are put together from several glyphs."""
+    return unicodedata.bidirectional(char) in ("R", "AL") or "\u0900" <= char <= "\u0dff"
