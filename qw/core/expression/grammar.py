@@ -60,10 +60,10 @@ def syntax(source: str) -> ast.expr:
 
 
 def _python(token: re.Match[str]) -> str:
-    """A token in Python's spelling. Step ids may hold dashes and keys may be Python's keywords: both become ["…"]."""
+    """A token in Python's spelling. Step ids and inputs may hold dashes and keys may be Python's keywords: both become ["…"]."""
     if token["step"] and ("-" in token["step"] or keyword.iskeyword(token["step"])):
         return f'steps["{token["step"]}"]'
-    if token["input"] and "-" in token["input"]:
+    if token["input"] and ("-" in token["input"] or keyword.iskeyword(token["input"])):
         return f'input["{token["input"]}"]'
     if token["key"] and keyword.iskeyword(token["key"]):
         return f'["{token["key"]}"]'
