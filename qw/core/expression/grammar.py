@@ -60,7 +60,7 @@ def syntax(source: str) -> ast.expr:
 
 
 def _python(token: re.Match[str]) -> str:
-    """A token in Python's spelling. Step ids and inputs may hold dashes and keys may be Python's keywords: both become ["…"]."""
+    """A token in Python's spelling: ids and inputs with dashes, and keys that are Python's keywords, become ["…"]."""
     if token["step"] and ("-" in token["step"] or keyword.iskeyword(token["step"])):
         return f'steps["{token["step"]}"]'
     if token["input"] and ("-" in token["input"] or keyword.iskeyword(token["input"])):

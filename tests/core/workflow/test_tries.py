@@ -27,7 +27,7 @@ def child(**more: Any) -> Workflow:
 
 def tried(rounds: int, **more: Any) -> StepState:
     given = {"error": "step x: bad", "error_kind": "workflow", "is_answered": True, **more}
-    return busy("c", task_id=None, child=UUID(int=9), rounds=rounds, **given)
+    return busy("c", child=UUID(int=9), rounds=rounds, **given)
 
 
 def test_a_workflow_with_retry_starts_as_its_first_try_with_its_timeout() -> None:
@@ -54,7 +54,7 @@ def test_the_next_try_waits_for_its_delay_and_is_a_run_of_its_own() -> None:
         ({**RETRY, "give_up_on": "workflow"}, 1, "workflow", False),
         ({**RETRY, "on": "timeout"}, 1, "workflow", False),
         ({"delay": "1s"}, 2, "workflow", True),
-        (None, 0, "workflow", False),
+        (None, 1, "workflow", False),
     ],
 )
 def test_it_is_tried_as_often_as_retry_says(retry: Any, tries: int, kind: str, expected: bool) -> None:
