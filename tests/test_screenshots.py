@@ -41,10 +41,12 @@ def test_a_picture_shows_a_command_and_stands_in_the_readme(picture: Path) -> No
 
 @pytest.mark.slow
 def test_the_pictures_can_be_taken_again(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, CHECKOUT / "scripts" / "screenshots", tmp_path], check=True, timeout=110)
+    command = [sys.executable, str(CHECKOUT / "scripts" / "screenshots"), str(tmp_path), "commands", "top"]
+    subprocess.run(command, check=True, timeout=240)
 
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == [path.name for path in PICTURES]
     for picture in PICTURES:
         taken = tmp_path / picture.name
         assert len(taken.read_text()) > 2000
-        assert titles(taken) == titles(picture)
+        if picture.stem != "top":  # it shows a list that moves
+            assert titles(taken) == titles(picture)

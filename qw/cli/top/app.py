@@ -42,6 +42,7 @@ class TopApp(App[None]):
     #titles { height: 1; padding: 0 1; }
     #rows { height: 1fr; border: none; padding: 0; background: $background; }
     #rows > .option-list--option { padding: 0 1; }
+    #rows:focus > .option-list--option-highlighted { background: $primary 35%; }
     #search { display: none; height: 1; border: none; padding: 0 1; }
     #search.shown { display: block; }
     ModalScreen { align: center middle; }
