@@ -7,9 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+import psycopg
+
 from qw.client import Client
 from qw.definitions import loads
 from tests.web.live import Live, live, until
+
+_FINISHED = """
+with new as (
+  insert into qw.task (id, queue, type, payload, priority)
+  select qw.new_id(), %(queue)s, 'noop', '{}', 5 from generate_series(1, %(count)s) returning id
+), ended as (
+  insert into qw.finished (task_id, status, fence, attempt, retries, crashes)
+  select id, 'completed', 1, 1, 0, 0 from new
+)
+insert into qw.tally (queue, completed) values (%(queue)s, %(count)s)
+"""
 
 
 @contextmanager
@@ -17,7 +30,7 @@ def opened_shop(url: str, definitions: str) -> Iterator[Shop]:
     """A server with a daemon over the migrated database at *url*, and *definitions* applied."""
     with live(url, daemon=True, app="tests.ui.shop:app") as started:
         asyncio.run(_apply(url, definitions))
-        yield Shop(started)
+        yield Shop(started, url)
 
 
 async def _apply(url: str, definitions: str) -> None:
@@ -28,8 +41,14 @@ async def _apply(url: str, definitions: str) -> None:
 class Shop(Live):
     """A server with a daemon; each property is work of one kind, done once."""
 
-    def __init__(self, started: Live) -> None:
+    def __init__(self, started: Live, url: str) -> None:
         self.port, self.base, self.api = started.port, started.base, started.api
+        self.url = url  # of the database
+
+    def finished(self, queue: str, count: int) -> None:
+        """Tasks of a queue that has completed them."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(_FINISHED, {"queue": queue, "count": count})
 
     def workflow_id(self, name: str) -> str:
         return next(str(each["id"]) for each in self.get("/api/workflows")["workflows"] if each["name"] == name)

@@ -31,10 +31,13 @@ export default function Events({ query }) {
   const [events, setEvents] = useState([]);
   const [isLoaded, setLoaded] = useState(false);
   useEffect(() => {
+    if (paused.value) return;
     get("api/events/log", { limit: 100 }).then(
       (data) => setEvents((live) => joined(live, data.events.map((event) => ({ id: String(event.id), type: event.type, at: event.at, body: event.body })))),
       () => {}, // the tail goes on without what was before
     ).finally(() => setLoaded(true));
+  }, [state.value]); // what happened while it was paused or not connected
+  useEffect(() => {
     return onEvent(({ id, type, data }) => {
       const body = parse(data);
       setEvents((before) => joined(before, [{ id, type, at: body.time ?? new Date().toISOString(), body }]));
