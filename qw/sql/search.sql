@@ -85,6 +85,7 @@ select f.task_id
          offset 0) fits
  where f.status = %(status)s
    and f.task_id < %(before)s::uuid and f.task_id >= %(low)s::uuid
+   and (%(since)s::timestamptz is null or f.finished_at >= %(since)s::timestamptz)  -- before the look at its task
    and (%(errors)s::text[] is null
         or qw.has_texts(f.error, %(errors)s::text[])
         or exists (select 1 from qw.attempt a where a.task_id = f.task_id and qw.has_texts(a.error, %(errors)s::text[])))

@@ -155,9 +155,12 @@ async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | 
 
 
 @asynccontextmanager
-async def bounded(conn: Connection, seconds: float) -> AsyncIterator[None]:
-    """A transaction for a maintenance statement: cancelled after *seconds*; scans by time (BRIN) are allowed."""
-    limits = {"statement_timeout": f"{round(seconds * 1000)}ms", "enable_bitmapscan": "on"}
+async def bounded(
+    conn: Connection, seconds: float, planning: Mapping[str, str] = MappingProxyType({"enable_bitmapscan": "on"})
+) -> AsyncIterator[None]:
+    """A transaction whose statements are cancelled after *seconds*, with settings of *planning*: as it is for
+    maintenance, scans by time (BRIN) are allowed."""
+    limits = {"statement_timeout": f"{round(seconds * 1000)}ms", **planning}
     async with conn.transaction():
         await conn.execute(_set(limits, local=True))
         yield

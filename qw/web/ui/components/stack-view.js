@@ -28,7 +28,7 @@ function Stack({ id }) {
 }
 
 function Frames({ frames }) {
-  return html`<div class="scroll"><table>
+  return html`<div class="scroll" tabindex="0"><table>
     <thead><tr><th>Function</th><th>Where</th><th>Code</th></tr></thead>
     <tbody>${frames.map(
       (frame) => html`<tr><td><code>${frame.function}</code></td><td class="small muted wrap">${frame.file}:${frame.line}</td><td><code>${frame.code}</code></td></tr>`,
@@ -37,7 +37,7 @@ function Frames({ frames }) {
 }
 
 function Processes({ processes }) {
-  return html`<div class="scroll"><table>
+  return html`<div class="scroll" tabindex="0"><table>
     <thead><tr><th class="number">PID</th><th>Command</th><th class="number">CPU</th><th class="number">Memory</th></tr></thead>
     <tbody>${processes.map(
       (each) => html`<tr><td class="number">${each.pid}</td><td><code class="wrap">${each.command}</code></td><td class="number">${Math.round(each.cpuPercent)} %</td><td class="number">${bytes(each.memoryBytes)}</td></tr>`,

@@ -22,7 +22,7 @@ export default function Audit({ query }) {
     <${Loaded} resource=${audit} what="The audit">${(data) =>
       data.entries.length === 0
         ? html`<section class="card"><${Empty} title=${actor || verb || before ? "No entry matches" : "Nothing was done yet"} command=${actor || verb ? null : "qw audit"}>Retries, cancellations, pauses and changes are noted here with who did them.</${Empty}></section>`
-        : html`<section class="card" aria-label="Entries"><div class="scroll"><table>
+        : html`<section class="card" aria-label="Entries"><div class="scroll" tabindex="0"><table>
             <thead><tr><th>When</th><th>Actor</th><th class="hide-phone">Through</th><th>Act</th><th>What</th><th class="number">Count</th><th>Outcome</th></tr></thead>
             <tbody>${data.entries.map((entry) => html`<${Row} key=${entry.id} entry=${entry} />`)}</tbody></table></div>
             <footer><span>Showing ${whole(data.entries.length)}, newest first</span><span class="push row">

@@ -50,7 +50,7 @@ function Checks({ checks }) {
   const wrong = checks.filter(({ ok }) => !ok);
   const right = checks.filter(({ ok }) => ok);
   return html`<${Card} title="Checks" aside=${html`<span class="small muted">as in qw doctor</span>`}>
-    <div class="scroll"><table><tbody>
+    <div class="scroll" tabindex="0"><table><tbody>
       ${checks.length === 0 && html`<tr><td><${Empty} compact title="No checks" /></td></tr>`}
       ${[...wrong, ...right].map(
         (check) => html`<tr key=${check.name}><td class="shrink"><span class="dot ${check.ok ? "tone-green" : (TONES[check.level] ?? "tone-amber")}"></span>  <strong>${check.name}</strong></td>
@@ -65,7 +65,7 @@ function Tables({ tables }) {
   const sorted = [...tables].sort((a, b) => b.sizeBytes - a.sizeBytes);
   const footer = !isAll && sorted.length > LARGEST && html`<span>Showing the ${LARGEST} largest of ${whole(sorted.length)}</span><button type="button" class="button small push" onClick=${() => setAll(true)}>Show all</button>`;
   const most = sorted[0]?.sizeBytes || 1;
-  return html`<${Card} title="Tables" footer=${footer}><div class="scroll"><table>
+  return html`<${Card} title="Tables" footer=${footer}><div class="scroll" tabindex="0"><table>
     <thead><tr><th>Table</th><th class="number">Rows</th><th class="number">Dead</th><th class="number">Size</th><th class="hide-phone"></th><th class="number hide-phone">Vacuumed</th></tr></thead>
     <tbody>${sorted.slice(0, isAll ? undefined : LARGEST).map(
       (table) => html`<tr key=${table.name}><td><code>${table.name}</code></td><td class="number">≈ ${short(table.rows)}</td>
