@@ -183,12 +183,14 @@ class Daemon:
         self._liveness = Liveness(self._heartbeat, self._lease, self._holdings)
         self._stack.push_async_callback(self._leave)
         await self._relay_events(direct)
-        self._build(direct)
+        loops = self._build(direct)
         if self._options.http is not False:
             await self._serve_http(required=self._options.http is True)
         for link in self._links:  # now, when there are connections to be had, and not in the middle of the work
             async with link.use():
                 pass
+        for name, loop in loops.items():  # last: the first tasks share the processor with nothing that starts
+            self._keep(name, loop)
 
     async def __aexit__(self, *exc: object) -> None:
         self._is_closing = True
@@ -293,7 +295,8 @@ class Daemon:
         self._stack.push_async_callback(link.close)
         return link
 
-    def _build(self, direct: str | None) -> None:
+    def _build(self, direct: str | None) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Make the services. Return the loop of each by name, to be started."""
         settings = self._settings
         chores = self._link("chores")  # promoter, rescuer, log, measures and clock watch take turns
         measures = Measures(chores)
@@ -347,11 +350,13 @@ class Daemon:
             events=log_age(settings) or KEPT,
         )
         services: list[Service] = [
-            self._worker, self._outcomes, self._promoter, self._scheduler, self._advancer, self._resumer,
-            self._admitter, rescuer, self._tick, Pruner(self._link("pruner"), retention, self._artifacts), self._log,
-            measures, stacks,
+            self._worker, self._outcomes, self._promoter, rescuer, self._tick, self._log, measures, stacks,
             ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
+        ]  # fmt: skip
+        woken: list[Service] = [
+            self._scheduler, self._advancer, self._resumer, self._admitter,
+            Pruner(self._lazy_link("pruner"), retention, self._artifacts),
         ]  # fmt: skip
         services += [self._relay] if self._relay else []
         if commands := inbox(settings):
@@ -371,14 +376,17 @@ class Daemon:
             self._exit.before_exit = self._hand_back
         troubles = Troubles(self._pool, self.identity)
         services.append(troubles)
-        for service in services:
-            self._keep(service.name, partial(keep_running, service, troubles))
-        self._keep("liveness", self._liveness.watch_loop)
+        loops: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            **{service.name: partial(keep_running, service, troubles) for service in services},
+            **{service.name: partial(keep_running, service, troubles, waits_first=True) for service in woken},
+            "liveness": self._liveness.watch_loop,
+        }
         if direct is not None:
             self._listener = Listener(
                 direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set, asked=stacks.bell.set
             )
-            self._keep("listener", self._listener.run)
+            loops["listener"] = self._listener.run
+        return loops
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until the daemon closes, anew should somebody cancel its task: a handler can reach all of them."""

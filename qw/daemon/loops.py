@@ -18,12 +18,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between tries of a service that
 REMIND_SECONDS = 60.0  # between two lines about the same error
 
 
-async def keep_running(service: Service, troubles: Troubles | None = None) -> None:
-    """Step *service* until cancelled: at once while there is more, else when its bell rings or `max_wait` is over."""
+async def keep_running(service: Service, troubles: Troubles | None = None, *, waits_first: bool = False) -> None:
+    """Step *service* until cancelled: at once while there is more, else when its bell rings or `max_wait` is over.
+
+    With *waits_first* also before the first step.
+    """
     failures = 0
     trouble = TroubleLog(service.name)
     task = asyncio.current_task()
     assert task is not None
+    if waits_first:
+        await _bell_or(service.bell, service.max_wait())
     while not task.cancelling():  # some libraries raise an error of their own where they should let a cancel through
         service.bell.clear()
         try:

@@ -144,11 +144,16 @@ class Ending(NamedTuple):
     suspended: Suspended | None = None
 
 
+_COMPLETED_AT_ONCE = Ending(Status.COMPLETED, 0, 0)  # the most frequent ending, made once
+
+
 def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
     """The ending of an attempt that came out as *outcome*, with *retries* and *crashes* counted before it.
 
     *chance*, between 0 and 1, spreads the delay (full jitter).
     """
+    if outcome is COMPLETED and not retries and not crashes:
+        return _COMPLETED_AT_ONCE
     waiting = Status.RETRYING if retries else Status.PENDING
     match outcome:
         case Completed(result=result):

@@ -55,7 +55,7 @@ from qw.services.liveness import lease as clock
 from qw.services.liveness.lease import Lease
 from qw.services.upkeep.measures import Measures
 from qw.store import claims, workers
-from qw.store.claims import EndedAttempt
+from qw.store.claims import EndedAttempt, new_tuple
 from qw.store.connection import ReconnectingConnection
 from qw.store.handler_transaction import Committed, HandlerTransaction, HandlerTransactions
 
@@ -506,14 +506,18 @@ def _ended(holding: ClaimInFlight, outcome: Outcome) -> EndedAttempt:
         log.exception("attempt could not be ended", extra={"task": str(claim.id), "type": claim.type})
         failed = failure_of(error, "the result of the attempt could not be determined")
         ending = Ending(Status.FAILED, retries=claim.retries + 1, crashes=claim.crashes, error=failed.error)
-    return EndedAttempt(
-        claim.id,
-        claim.fence,
-        claim.attempt if started is not None else claim.attempt - 1,
-        ending,
-        time.monotonic() - started if started is not None else None,
-        claim.unique_key,
-        claim.run_id,
-        claim.queue,
-        claim.parent_id,
+    attempt, seconds = (claim.attempt, time.monotonic() - started) if started is not None else (claim.attempt - 1, None)
+    return new_tuple(
+        EndedAttempt,
+        (
+            claim.id,
+            claim.fence,
+            attempt,
+            ending,
+            seconds,
+            claim.unique_key,
+            claim.run_id,
+            claim.queue,
+            claim.parent_id,
+        ),
     )
