@@ -79,10 +79,10 @@ class Place:
         return {**kept, "QW_DATABASE_URL": self.url}
 
     @asynccontextmanager
-    async def daemon(self, *flags: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-        """A daemon with default settings, ready when this yields; drained at the end."""
+    async def daemon(self, *flags: str, **settings: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+        """A daemon with default settings but for *settings*, ready when this yields; drained at the end."""
         with tempfile.TemporaryDirectory(prefix="qw-bench-home-") as home:
-            environ = {**self.environ, "QW_HOME": home}
+            environ = {**self.environ, **settings, "QW_HOME": home}
             process = subprocess.Popen(
                 [sys.executable, "-m", "qw", "daemon", *flags], env=environ, stderr=subprocess.DEVNULL
             )

@@ -1,11 +1,13 @@
 """How a queue grows with its daemons: tasks/s and what each task costs, for 1, 2, 4 and 8 daemon processes.
 
     python -m benchmarks.scale [--daemons 1,2,4,8] [--ms 0,1,10] [--tasks 100000] [--short]
+    python -m benchmarks.scale --ms 10 --slots 10 --tasks 10000
     python -m benchmarks.scale --idle 200
 
-``--short`` takes a minute. The database is that of ``python -m benchmarks``. Daemons start first and wait behind a
-paused queue; the time is from its release to the last end. Daemons and PostgreSQL share the cores of this machine:
-where they are busy, more daemons cannot be faster.
+With ``--slots`` each daemon runs so many handlers at once, so that the processors are not the limit: what is then less
+than linear is a fault. ``--short`` takes a minute. The database is that of ``python -m benchmarks``. Daemons start
+first and wait behind a paused queue; the time is from its release to the last end. Daemons and PostgreSQL share the
+cores of this machine: where they are busy, more daemons cannot be faster.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,14 +35,17 @@ APP = "benchmarks.scale_app:app"
 _COMMITS = """
 select xact_commit from pg_stat_database where datname = current_database() and pg_stat_clear_snapshot() is not null"""
 _WAL = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
-_LOCKED = """
-select count(*) from pg_stat_activity
- where datname = current_database() and wait_event_type = 'Lock' and state = 'active'"""
+_WAITS = """
+select wait_event_type || ' ' || wait_event from pg_stat_activity
+ where datname = current_database() and state = 'active' and wait_event_type <> 'Client' and pid <> pg_backend_pid()"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of one drain. Costs are per task; ``waiting``: sessions that waited for a lock, on average."""
+    """Of one drain. Costs are per task. ``busy``: the share of this machine's processors that worked.
+
+    ``waits``: for what sessions waited, and how many on average, most first.
+    """
 
     seconds: float
     rate: float
@@ -47,16 +53,18 @@ class Figures:
     wal: float
     server_micros: float
     daemon_micros: float
-    waiting: float
+    busy: float
+    waits: Sequence[tuple[str, float]]
 
 
-async def drain(place: Place, *, daemons: int, ms: int, tasks: int) -> Figures:
-    """Run *tasks* tasks of *ms* milliseconds with so many daemons."""
+async def drain(place: Place, *, daemons: int, ms: int, tasks: int, slots: int | None) -> Figures:
+    """Run *tasks* tasks of *ms* milliseconds with so many daemons, each of so many *slots*."""
+    settings = {"QW_CONCURRENCY": str(slots)} if slots else {}
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(place.url))
         await client.queues.pause("scale", by="benchmark")
         processes = [
-            await stack.enter_async_context(place.daemon("--no-http", "--app", APP, "--queues", "scale"))
+            await stack.enter_async_context(place.daemon("--no-http", "--app", APP, "--queues", "scale", **settings))
             for _ in range(daemons)
         ]
         await until(place, "select count(*) from qw.worker where stopped_at is null", daemons)
@@ -66,10 +74,10 @@ async def drain(place: Place, *, daemons: int, ms: int, tasks: int) -> Figures:
                 NewTask(type="pause", id=id, queue="scale", payload={"ms": ms}) for id in new_ids(size)
             )
         before = measure(place), sum(cpu_seconds(process.pid) for process in processes), server_seconds()
-        started = time.monotonic()
+        started, worked = time.monotonic(), worked_seconds()
         await client.queues.resume("scale")
-        waiting = await until(place, "select count(*) from qw.finished", tasks)
-        seconds = time.monotonic() - started
+        waits = await until(place, "select count(*) from qw.finished", tasks)
+        seconds, worked = time.monotonic() - started, worked_seconds() - worked
         await asyncio.sleep(1.5)  # sessions tell their commits once a second
         after = measure(place), sum(cpu_seconds(process.pid) for process in processes), server_seconds()
     (commits, wal), (commits_before, wal_before) = after[0], before[0]
@@ -80,7 +88,8 @@ async def drain(place: Place, *, daemons: int, ms: int, tasks: int) -> Figures:
         wal=(wal - wal_before) / tasks,
         server_micros=(after[2] - before[2]) * 1e6 / tasks,
         daemon_micros=(after[1] - before[1]) * 1e6 / tasks,
-        waiting=waiting,
+        busy=worked / seconds / (os.cpu_count() or 1),
+        waits=waits,
     )
 
 
@@ -88,17 +97,24 @@ def measure(place: Place) -> tuple[float, float]:
     return place.number(_COMMITS), place.number(_WAL)
 
 
-async def until(place: Place, query: str, wanted: int) -> float:
-    """Come back when *query* gives that many. Returns how many sessions waited for locks meanwhile, on average."""
-    seen = []
+async def until(place: Place, query: str, wanted: int) -> list[tuple[str, float]]:
+    """Come back when *query* gives that many. Returns what sessions waited for meanwhile, and how many on average."""
+    seen, looks = Counter[str](), 0
     with place.connect() as conn:
         while True:
             row = conn.execute(query).fetchone()
-            locked = conn.execute(_LOCKED).fetchone()
-            seen.append(int(str(locked[0])) if locked else 0)
+            seen.update(str(wait) for (wait,) in conn.execute(_WAITS).fetchall())
+            looks += 1
             if row and int(str(row[0])) >= wanted:
-                return sum(seen) / len(seen)
+                return [(wait, count / looks) for wait, count in seen.most_common()]
             await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def worked_seconds() -> float:
+    """What the processors of this machine worked so far, for whomever."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    idle, waits_for_disk = ticks[3:5]
+    return (sum(ticks[:8]) - idle - waits_for_disk) / os.sysconf("SC_CLK_TCK")
 
 
 def server_seconds() -> float:
@@ -116,21 +132,23 @@ def server_seconds() -> float:
     return total
 
 
-async def grown(server: str, *, daemons: Sequence[int], pauses: Sequence[int], tasks: int) -> None:
+async def grown(
+    server: str, *, daemons: Sequence[int], pauses: Sequence[int], tasks: int, slots: int | None = None
+) -> None:
     """Print a table, each line from a database of its own."""
-    print(
-        "| ms | daemons | tasks/s | of linear | commits/1000 | WAL B | PostgreSQL us | daemon us | waiting for locks |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| ms | daemons | tasks/s | of linear | commits/1000 | WAL B | PostgreSQL us | daemon us | busy | waiting |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for ms in pauses:
         one = None
         for count in daemons:
             async with Place.fresh(server) as place:
-                found = await drain(place, daemons=count, ms=ms, tasks=tasks)
+                found = await drain(place, daemons=count, ms=ms, tasks=tasks, slots=slots)
+            waits = ", ".join(f"{wait} {count:.2f}" for wait, count in found.waits[:4])
             one = one or found.rate / count
             print(
                 f"| {ms} | {count} | {found.rate:,.0f} | {found.rate / one / count:.0%} | {found.commits * 1000:.1f} "
-                f"| {found.wal:,.0f} | {found.server_micros:.0f} | {found.daemon_micros:.0f} | {found.waiting:.2f} |",
+                f"| {found.wal:,.0f} | {found.server_micros:.0f} | {found.daemon_micros:.0f} | {found.busy:.0%} "
+                f"| {waits} |",
                 flush=True,
             )
 
@@ -157,6 +175,7 @@ def main() -> None:
     parser.add_argument("--daemons", type=numbers, default=[1, 2, 4, 8])
     parser.add_argument("--ms", type=numbers, default=[0, 1, 10])
     parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--slots", type=int)
     parser.add_argument("--short", action="store_true", help="1 and 2 daemons, 20,000 tasks")
     parser.add_argument("--idle", type=int, metavar="DAEMONS")
     given = parser.parse_args()
@@ -171,9 +190,9 @@ async def _run(given: argparse.Namespace) -> None:
         if given.idle:
             await idle(server, given.idle)
         elif given.short:
-            await grown(server, daemons=[1, 2], pauses=given.ms, tasks=20_000)
+            await grown(server, daemons=[1, 2], pauses=given.ms, tasks=20_000, slots=given.slots)
         else:
-            await grown(server, daemons=given.daemons, pauses=given.ms, tasks=given.tasks)
+            await grown(server, daemons=given.daemons, pauses=given.ms, tasks=given.tasks, slots=given.slots)
 
 
 if __name__ == "__main__":
