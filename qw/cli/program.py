@@ -109,6 +109,8 @@ def run(words: Sequence[str]) -> int:
         return _fail(EXIT_CODES.get(error.code, FAILED), _with_next_step(error))
     except OSError as error:
         return _fail(FAILED, _of_system(error))
+    except UnicodeEncodeError as error:  # of a word of the command line, in which Python carries other bytes
+        return _fail(USAGE, f"'{error.object}' is not UTF-8; qw stores names and filters as UTF-8 text only")
     except Exception as error:
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
@@ -157,7 +159,7 @@ def _of_system(error: OSError) -> str:
     place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "input or output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{place}: {error.strerror}; free some space there, or write to another disk"
-    if error.errno == errno.ENOENT and error.filename is None and _is_directory_gone():
+    if error.errno == errno.ENOENT and not os.path.isabs(error.filename or "") and _is_directory_gone():
         return "the current directory no longer exists; change to another one"
     return f"{place}: {error.strerror}"
 

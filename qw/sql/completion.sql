@@ -5,7 +5,7 @@
 select t.id::text, w.status, t.type,
        coalesce(t.payload ->> 'command', t.payload ->> 'run',
                 case when jsonb_typeof(t.payload -> 'argv') = 'array' then (
-                  select string_agg(coalesce(word #>> '{}', ''), ' ') from jsonb_array_elements(t.payload -> 'argv') word)
+                  select string_agg(case jsonb_typeof(word) when 'string' then word #>> '{}' else '…' end, ' ') from jsonb_array_elements(t.payload -> 'argv') word)
                 end, t.step, '')
   from (
     (select task_id, case when retries > 0 then 'retrying' else 'pending' end as status from qw.ready

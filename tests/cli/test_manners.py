@@ -250,6 +250,40 @@ def test_who_reads_only_the_first_line_ends_it_quietly(qw: Qw) -> None:
     assert done.stderr == ""
 
 
+NOT_UTF8 = os.fsdecode(b"a\xff")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task", "list", "-q", NOT_UTF8],
+        ["task", "list", "--error", NOT_UTF8],
+        ["workflow", "show", NOT_UTF8],
+    ],
+)
+def test_words_that_are_not_utf8_are_refused_as_such(qw: Qw, words: list[str]) -> None:
+    done = qw.process(*words)
+
+    assert (done.code, done.err.count("\n"), r"a\xff" in done.err, "bug" in done.err) == (2, 1, True, False)
+
+
+def test_a_list_shows_what_a_command_has_that_is_not_utf8(qw: Qw) -> None:
+    qw.process("run", "--no-stdin", "--", "ls", NOT_UTF8)
+
+    assert r"ls 'a\xff'" in qw("task", "list").out
+
+
+def test_a_file_that_finds_no_room_is_named_and_not_left_half(qw: Qw) -> None:
+    small = "ulimit -f 0; trap '' XFSZ; "  # as a full disk: each write fails
+
+    done = subprocess.run(
+        ["sh", "-c", f"{small}{' '.join(QW)} init"], env=qw.environ, cwd=qw.folder, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (1, "qw: qw.toml: File too large\n")
+    assert not (qw.folder / "qw.toml").exists()
+
+
 def test_a_full_disk_is_said_in_one_line(qw: Qw) -> None:
     qw("enqueue", "noop")
 

@@ -77,6 +77,12 @@ def test_a_command_for_a_directory_that_was_removed_is_refused(qw: Qw, words: st
     assert done.stderr.startswith("qw: the current directory no longer exists")
 
 
+def test_no_project_is_begun_in_a_directory_that_was_removed(qw: Qw) -> None:
+    done = shell(qw, "mkdir gone; cd gone; rmdir ../gone; qw init")
+
+    assert (done.returncode, done.stderr) == (1, "qw: the current directory no longer exists; change to another one\n")
+
+
 def test_a_relative_path_in_a_directory_that_was_removed_is_refused(qw: Qw) -> None:
     done = shell(qw, "mkdir gone; cd gone; rmdir ../gone; unset QW_DATABASE_URL; QW_HOME=home qw status")
 

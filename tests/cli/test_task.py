@@ -429,3 +429,14 @@ def test_tasks_of_a_run_stay_with_it(qw: Qw) -> None:
 
     assert (refused.code, "belongs to a run and goes with it" in refused.err) == (4, True)
     assert qw("task", "show", step).code == 0
+
+
+def test_all_tasks_are_moved_or_none(qw: Qw) -> None:
+    done = qw("enqueue", "noop").id
+    qw.drain()
+    waiting = qw("enqueue", "noop", "--in", "1h").id
+
+    refused = qw("task", "move", "--front", str(done), str(waiting))
+
+    assert (refused.code, "nothing was moved" in refused.err) == (4, True)
+    assert qw("task", "list", "--status", "pending", "-o", "json").json[0]["run_at"] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def init(
         raise Conflict(f"{', '.join(there)} {'exists' if len(there) == 1 else 'exist'}; nothing was written")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in PROJECT.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        _write(folder / name, text)
     program = this_program()
     print(f"wrote {', '.join(str(folder / name) for name in PROJECT)}")
     print("Next:")
@@ -40,3 +41,13 @@ def init(
     print(f"  {program} daemon --app tasks:app     # in a terminal of its own")
     print(f"""  {program} enqueue greet --payload '{{"name": "Ada"}}' --wait""")
     print(f"""  {program} workflow start hello --input '{{"name": "Ada"}}' --wait""")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write *file*, or leave none. Raise OSError that names it."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink()
+        raise OSError(error.errno, error.strerror, str(file)) from None

@@ -59,7 +59,10 @@ def preview(read: CrontabFile, output: OutputFormat) -> int:
     schedules = named(read.crontab.jobs, prefix=read.prefix)
     _show([(schedule, "") for schedule in schedules], output)
     code = _tell_lines(read)
-    say(f"nothing was added; add {counted(len(schedules), 'schedule')} with --yes")
+    if schedules:
+        say(f"nothing was added; add {counted(len(schedules), 'schedule')} with --yes")
+    else:
+        say("there is nothing to add")
     return code
 
 

@@ -12,7 +12,7 @@ from qw.cli.command import needs
 from qw.cli.options.completions import queue_names, task_ids
 from qw.cli.output.records import say
 from qw.cli.output.text import counted
-from qw.core.errors import Invalid
+from qw.core.errors import Conflict, Invalid
 from qw.core.rights import Right
 
 if TYPE_CHECKING:
@@ -102,9 +102,14 @@ async def _task(client: Client, word: str) -> Task:
 async def _move(client: Client, words: list[str], front: bool, queue: str | None) -> int:
     """The first one given comes to stand first."""
     from qw.cli.options.selection import ids_of
+    from qw.client import Status
     from qw.clock import clock
 
     ids: list[UUID] = await ids_of(client, words)
+    for id in ids:
+        task = await client.tasks.get(id)
+        if task.status.is_final or task.status is Status.PROCESSING:
+            raise Conflict(f"task {id} is {task.status}; only tasks that wait can be moved; nothing was moved")
     for id in reversed(ids):
         await client.tasks.edit(id, queue=queue, front=front, run_at=clock.now() if front else None)
     return len(ids)

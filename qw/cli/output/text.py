@@ -9,6 +9,7 @@ from qw.clock import clock as database_clock
 _NAMES = {9: "\\t", 10: "\\n", 13: "\\r"}
 _STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 _ESCAPES = {code: _NAMES.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}") for code in _STEERING}
+_ESCAPES |= {code: f"\\x{code - 0xDC00:02x}" for code in range(0xDC80, 0xDD00)}  # bytes that are not UTF-8
 _IN_JSON = {code: f"\\u{code:04x}" for code in _STEERING if code >= 127}
 _IN_LINES = {code: text for code, text in _ESCAPES.items() if code not in (9, 10)}
 

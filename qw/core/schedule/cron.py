@@ -165,6 +165,9 @@ def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
     return []
 
 
+_WORD = re.compile(r"[./~]|(?!sun|mon|tue|wed|thu|fri|sat)[a-z_]{4}", re.IGNORECASE)  # as commands begin, and no field
+
+
 def _misfit(fields: list[str], seconds: bool) -> str:
     """Why these are not the fields of an expression, by what was probably meant."""
     needed = f"{'second, ' if seconds else ''}minute, hour, day of month, month and day of week"
@@ -180,6 +183,9 @@ def _misfit(fields: list[str], seconds: bool) -> str:
             f"{len(fields)} fields end with a year, which is not known here{begins}; for one time use at:, for a last "
             "one end:"
         )
+    if len(fields) > 5 and (rest := fields[5 + seconds :]) and _WORD.match(rest[0]):
+        times, command = " ".join(fields[: 5 + seconds]), " ".join(rest)
+        return f"{rest[0][:60]!r} is no time; a command goes behind it: --cron {times!r} -- {command[:60]}"
     if len(fields) == 6:
         return "six fields begin with a second, which must be asked for with seconds: true"
     return f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}; it needs {needed}"

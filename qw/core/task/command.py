@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,8 +69,18 @@ TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127  # exit codes for what neve
 def words_of(payload: Mapping[str, Json]) -> str:
     """The command line of a command task, as a shell would read it; empty where its payload has none."""
     if isinstance(argv := payload.get("argv"), list):
-        return shlex.join(map(str, argv))
+        return shlex.join(map(_shown, argv))
     return str(payload.get("run") or payload.get("command") or "").strip()
+
+
+def _shown(word: Json) -> str:
+    """A word of a command as text: of bytes that are not UTF-8, what can be read."""
+    if isinstance(word, dict) and isinstance(encoded := word.get("base64"), str):
+        try:
+            return b64decode(encoded).decode(errors="backslashreplace")
+        except ValueError:
+            return encoded
+    return str(word)
 
 
 def exit_code_of(error: str) -> int | None:

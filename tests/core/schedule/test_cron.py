@@ -111,6 +111,11 @@ def walk(expression: str, start: str):  # type: ignore[no-untyped-def]
         ("0 0 30 2 *", "cron: '0 0 30 2 *' never fires: no such day comes in 50 years"),
         ("0 0 31 4 */2", "cron: '0 0 31 4 */2' never fires: no such day comes in 50 years"),
         ("*/0 * * * *", "cron: minute: '*/0': a step of 0 is not between 1 and 59"),
+        (
+            "0 3 * * 1-5 /usr/bin/backup all",
+            "cron: '/usr/bin/backup' is no time; a command goes behind it: --cron '0 3 * * 1-5' -- /usr/bin/backup all",
+        ),
+        ("0 0 3 * * monday", "cron: six fields begin with a second, which must be asked for with seconds: true"),
         ("0 0 0 1 1 *", "cron: six fields begin with a second, which must be asked for with seconds: true"),
         ("", "cron: is empty; it needs minute, hour, day of month, month and day of week"),
         ("5-2 * * * *", "cron: minute: '5-2' goes backwards; write two ranges with a comma between them"),
