@@ -41,7 +41,7 @@ def load_app(name: str) -> Handlers:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise Misconfigured(f"--app {name}: {_told(error, module_name)}") from error
+        raise Misconfigured(f"--app {name}: {_description(error, module_name)}") from error
     if not isinstance(app, Handlers):
         raise Misconfigured(f"--app {name}: {_not_handlers(module, attribute)}")
     return app
@@ -56,7 +56,7 @@ async def opened(app: Handlers) -> AsyncIterator[None]:
         except QwError:
             raise  # the database may be there in a moment
         except Exception as error:
-            raise Misconfigured(f"--app: the lifespan failed: {_told(error, '')}") from error
+            raise Misconfigured(f"--app: the lifespan failed: {_description(error, '')}") from error
         if telemetry.is_active():  # the lifespan may have set it up
             app.middleware(telemetry.process)
         yield
@@ -71,7 +71,7 @@ def _look_here() -> None:
         sys.path.insert(0, here)
 
 
-def _told(error: BaseException, module_name: str) -> str:
+def _description(error: BaseException, module_name: str) -> str:
     """One line: where in the user's code, and what was raised there."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and _is_missing(error.name, module_name):

@@ -436,15 +436,15 @@ class Daemon:
         """Stop claiming, let running tasks end within the grace. May be called by a signal handler."""
         if not self._is_draining:
             self._is_draining = True
-            self._tell(self._drain_asked, self._settings.grace.total_seconds())
+            self._set(self._drain_asked, self._settings.grace.total_seconds())
 
     def hurry(self) -> None:
         """Interrupt running tasks now. May be called by a signal handler."""
         self._is_draining = True
-        self._tell(self._drain_asked, 0)
-        self._tell(self._hurry, 0)
+        self._set(self._drain_asked, 0)
+        self._set(self._hurry, 0)
 
-    def _tell(self, event: asyncio.Event, seconds: float) -> None:
+    def _set(self, event: asyncio.Event, seconds: float) -> None:
         """Set *event*, though the event loop may be blocked: then the process is ended after *seconds*."""
         if self._exit is not None:
             self._exit.allow(seconds + drain.SLACK_SECONDS)
@@ -480,9 +480,9 @@ class Daemon:
 
     async def _is_busy(self) -> bool:
         async with self._pool.connection() as conn:
-            news = await workers.news(conn, self.identity(), cursor=self._promoter.cursor)
-        overdue = news.due is not None and news.due <= 0
-        return bool(news.lanes or news.held or news.advance or news.wakeups or overdue or not self._worker.is_idle)
+            poll = await workers.poll(conn, self.identity(), cursor=self._promoter.cursor)
+        overdue = poll.due is not None and poll.due <= 0
+        return bool(poll.lanes or poll.held or poll.advance or poll.wakeups or overdue or not self._worker.is_idle)
 
     # -- reacting
 

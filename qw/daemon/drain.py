@@ -91,8 +91,8 @@ def hand_back(url: str, identity: int, worker: Worker) -> int:
     if not left:
         return os.EX_OK
     types = sorted({holding.claim.type for holding in worker.held()})
-    told = {"tasks": len(left), "types": types}
-    log.error("handlers or outcomes left at shutdown; releasing their tasks", extra=told)
+    details = {"tasks": len(left), "types": types}
+    log.error("handlers or outcomes left at shutdown; releasing their tasks", extra=details)
     stored = 0
     try:
         conn = connect_blocking(url, name="qw exit")

@@ -35,7 +35,7 @@ async def keep_running(service: Service, troubles: Troubles | None = None, *, wa
             more = await service.step()
         except QwError as error:
             failures += 1
-            trouble.tell(error)
+            trouble.report(error)
             if troubles and not isinstance(error, Unreachable):
                 troubles.failed(service.name, str(error), failures)
         except Exception:
@@ -61,21 +61,21 @@ class TroubleLog:
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
-    def tell(self, error: QwError) -> None:
+    def report(self, error: QwError) -> None:
         """Log *error*. It has a line of its own words, whatever it is: only loss of contact is called that."""
         text, now = str(error), time.monotonic()
-        is_new = now - self._told.get(text, -REMIND_SECONDS) >= REMIND_SECONDS
+        is_new = now - self._logged_at.get(text, -REMIND_SECONDS) >= REMIND_SECONDS
         if is_new:
-            self._told[text] = now
+            self._logged_at[text] = now
         passes = isinstance(error, Unavailable)
         level = (logging.WARNING if passes else logging.ERROR) if is_new else logging.DEBUG
         message = "waiting for the database" if passes else "service failed"
         log.log(level, message, extra={"service": self._service, "error": text})
 
     def is_over(self) -> None:
-        self._told.clear()
+        self._logged_at.clear()
 
 
 def backoff_seconds(failures: int) -> float:

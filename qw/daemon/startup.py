@@ -41,7 +41,7 @@ async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: ti
             pause = backoff_seconds(failures)
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise
-            trouble.tell(error)
+            trouble.report(error)
             notify(f"STATUS=waiting for the database: {error}\nEXTEND_TIMEOUT_USEC=60000000")
         await asyncio.sleep(pause)
 

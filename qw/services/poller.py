@@ -91,7 +91,7 @@ class Poller:
         started = loop.time()
         async with self._link.use() as conn:
             identity, sent_at = self._identity(), lease.now()
-            news = await workers.news(
+            poll = await workers.poll(
                 conn,
                 identity,
                 cursor=self._promoter.cursor,
@@ -99,28 +99,28 @@ class Poller:
                 memory=resident_bytes(),
             )
             self._costs.append(loop.time() - started)
-            if news.cancels:
+            if poll.cancels:
                 await tasks.settle_cancels(conn)
                 self._worker.interrupt(await workers.asked(conn, self._identity()))
-        self._worker.woken(news.lanes)
-        self._promoter.expect(news.due)
-        self._scheduler.expect(news.schedule)
-        if news.advance:
+        self._worker.woken(poll.lanes)
+        self._promoter.expect(poll.due)
+        self._scheduler.expect(poll.schedule)
+        if poll.advance:
             self._advancer.bell.set()
-        if news.wakeups:
+        if poll.wakeups:
             self._resumer.bell.set()
-        self._admitter.told(news.limits)
-        self._rescuer.watch(news.beats)
-        if news.doubts:
+        self._admitter.polled(poll.limits)
+        self._rescuer.watch(poll.beats)
+        if poll.doubts:
             self._rescuer.bell.set()
-        if news.asked:
+        if poll.asked:
             self._stacks.bell.set()
         if self._relay:
-            self._relay.hear(has_events=news.events, others=news.beats.keys(), applied=news.applied)
-        if news.dead and identity == self._identity():
+            self._relay.hear(has_events=poll.events, others=poll.beats.keys(), applied=poll.applied)
+        if poll.dead and identity == self._identity():
             self._died()
-        elif not news.dead:
-            self._heartbeat.was_sent(sent_at, holds=news.holds)
-        if news.draining:
+        elif not poll.dead:
+            self._heartbeat.was_sent(sent_at, holds=poll.holds)
+        if poll.draining:
             self._drain()
         return False

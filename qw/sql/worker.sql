@@ -135,7 +135,7 @@ select exists (
                where a.task_id = %(task)s and a.outcome = 'misfit'
                  and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text))
 
--- name: news
+-- name: poll
 -- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:
 -- overdue; null: none), runs to advance, tasks that may resume, cancel requests, the beats of the other workers, whether one
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether

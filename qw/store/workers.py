@@ -200,7 +200,7 @@ async def wake(conn: Connection, worker: int) -> None:
     await execute(conn, _SQL["wake"], {"worker": worker})
 
 
-async def news(
+async def poll(
     conn: Connection, worker: int, *, cursor: datetime, outbox: int = NO_EVENTS, memory: int | None = None
 ) -> PollResult:
     """The poll of all services, a beat of the worker, and a measurement of the database's clock.
@@ -209,7 +209,7 @@ async def news(
     """
     params = {"worker": worker, "cursor": cursor, "outbox": outbox, "memory": memory}
     asked_at = steady()
-    row = await (await execute(conn, _SQL["news"], params)).fetchone()
+    row = await (await execute(conn, _SQL["poll"], params)).fetchone()
     assert row is not None
     queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest, time = row
     clock.measured(asked_at, steady(), time)

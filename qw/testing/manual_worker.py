@@ -182,12 +182,12 @@ class ManualWorker:
         """What the poller of a daemon does."""
         parts = self._parts
         async with self._link.use() as conn:
-            news = await workers.news(conn, self._number, cursor=parts.promoter.cursor)
-            if news.cancels:
+            poll = await workers.poll(conn, self._number, cursor=parts.promoter.cursor)
+            if poll.cancels:
                 await tasks.settle_cancels(conn)
                 parts.worker.interrupt(await workers.asked(conn, self._number))
-        parts.worker.woken(news.lanes)
-        parts.admitter.told(news.limits)
+        parts.worker.woken(poll.lanes)
+        parts.admitter.polled(poll.limits)
 
     def _woken(self, lanes: Iterable[Lane]) -> None:
         lanes = list(lanes)

@@ -67,7 +67,7 @@ async def test_a_look_lets_through_what_the_limit_allows_and_tells_the_lanes(
     await limit(conn, concurrency=2)
     await put(conn, 3)
 
-    admitter.told(True)
+    admitter.polled(True)
     assert admitter.bell.is_set()
     await step_to_the_end(admitter)
 
@@ -81,7 +81,7 @@ async def test_the_end_of_a_task_lets_the_next_through_without_another_look(
     admitter = Admitter(link, Woken())
     await limit(conn, concurrency=1)
     await put(conn, 2)
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
     [claim] = await claimed(conn, await registered(conn))
     await claims.end(conn, [ended(claim)])
@@ -99,11 +99,11 @@ async def test_the_end_of_a_task_lets_the_next_through_without_another_look(
 async def test_limits_that_are_gone_are_forgotten(conn: Connection, link: ReconnectingConnection) -> None:
     admitter = Admitter(link, Woken())
     await limit(conn, concurrency=1)
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
     admitter.bell.clear()
 
-    admitter.told(False)
+    admitter.polled(False)
     admitter.ask(["q"])
 
     assert not admitter.bell.is_set()
@@ -114,7 +114,7 @@ async def test_it_waits_no_longer_than_a_rate_makes_it(conn: Connection, link: R
     await limit(conn, rate="10/s")
     await put(conn, 20)
 
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
 
     assert await ready(conn) == 10
@@ -131,7 +131,7 @@ async def test_more_than_a_batch_is_let_through_step_by_step(conn: Connection, l
     await limit(conn, concurrency=5000)
     await put(conn, 700)
 
-    admitter.told(True)
+    admitter.polled(True)
 
     assert await admitter.step() is True
     assert await ready(conn) == 500
@@ -147,7 +147,7 @@ async def test_queues_that_the_daemon_does_not_take_are_left_to_others(
         await limit(conn, name, concurrency=1)
         await put(conn, 1, name)
 
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
 
     assert (await ready(conn, "mine"), await ready(conn)) == (1, 0)
@@ -160,7 +160,7 @@ async def test_what_is_left_in_held_without_a_limit_goes_back(conn: Connection, 
     assert await ready(conn) == 0
 
     admitter = Admitter(link, Woken())
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
 
     assert await ready(conn) == 1200
@@ -172,7 +172,7 @@ async def test_strays_are_brought_under_their_limit(conn: Connection, link: Reco
     await limit(conn, concurrency=1)
 
     admitter = Admitter(link, Woken())
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
 
     assert await ready(conn) == 1
@@ -189,7 +189,7 @@ async def test_another_daemon_that_waits_is_told(conn: Connection, link: Reconne
     heard = notifications(url, worker)
     await anext(heard)
 
-    admitter.told(True)
+    admitter.polled(True)
     await step_to_the_end(admitter)
 
     async with asyncio.timeout(60):

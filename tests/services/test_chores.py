@@ -111,9 +111,9 @@ async def test_a_cheap_look_leaves_no_cursor_behind_which_a_late_commit_could_hi
         await conn.execute("update qw.scheduled set run_at = now() where run_at > now()")
         await promoter.step()
 
-    news = await workers.news(conn, 0, cursor=promoter.cursor)
-    assert news.due is not None  # so the tick sees it
-    assert news.due < 0
+    poll = await workers.poll(conn, 0, cursor=promoter.cursor)
+    assert poll.due is not None  # so the tick sees it
+    assert poll.due < 0
     await promoter.step()
     assert await homes(conn, late) == ["ready"]
 

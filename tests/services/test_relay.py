@@ -429,8 +429,8 @@ async def test_a_relay_that_rests_is_woken_by_what_the_poll_finds(
 
     async def polled() -> bool:
         relay.bell.clear()
-        news = await workers.news(conn, 0, cursor=datetime.now(UTC), outbox=relay.cursor)
-        relay.hear(has_events=news.events, others=frozenset(), applied=news.applied)
+        poll = await workers.poll(conn, 0, cursor=datetime.now(UTC), outbox=relay.cursor)
+        relay.hear(has_events=poll.events, others=frozenset(), applied=poll.applied)
         return relay.bell.is_set()
 
     for _ in range(3):

@@ -141,7 +141,7 @@ async def test_news_tell_everything_that_polling_must_ask(conn: Connection) -> N
     worker = await registered(conn)
 
     async def news() -> workers.PollResult:
-        return await workers.news(conn, worker, cursor=LONG_AGO)
+        return await workers.poll(conn, worker, cursor=LONG_AGO)
 
     quiet = await news()
     assert (quiet.lanes, quiet.due) == ([], None)
@@ -192,10 +192,10 @@ async def test_stop_requests_reach_running_tasks_of_this_worker_only(conn: Conne
 async def test_a_poll_is_a_beat_of_a_worker_that_lives(conn: Connection) -> None:
     worker = await registered(conn)
 
-    first = await workers.news(conn, worker, cursor=LONG_AGO, memory=1024)
-    await workers.news(conn, worker, cursor=LONG_AGO)
+    first = await workers.poll(conn, worker, cursor=LONG_AGO, memory=1024)
+    await workers.poll(conn, worker, cursor=LONG_AGO)
     await conn.execute("update qw.worker set dead_at = now()")
-    late = await workers.news(conn, worker, cursor=LONG_AGO)
+    late = await workers.poll(conn, worker, cursor=LONG_AGO)
 
     assert (first.dead, late.dead) == (False, True)
     assert await column(conn, "select (beats, memory)::text from qw.worker") == ["(2,1024)"]

@@ -76,7 +76,7 @@ class _Children:
                 return code
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY else min(pause * 2, LONGEST_PAUSE)
             log.warning("worker process exited; restarting it", extra={"place": place, "code": code, "after": pause})
-            if await self._told_to_stop(pause):
+            if await self._is_stopped_within(pause):
                 return 0
 
     async def _run_one(self) -> int:
@@ -95,7 +95,7 @@ class _Children:
         finally:
             self._living.discard(child)
 
-    async def _told_to_stop(self, seconds: float) -> bool:
+    async def _is_stopped_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 return await self._stopping.wait()

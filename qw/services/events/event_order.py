@@ -62,7 +62,7 @@ class ReadCursor:
 
 
 class Sorted:
-    """Events by whether they can be published: ``told``, in order, and ``blocked``, by id, with the reason.
+    """Events by whether they can be published: ``publishable``, in order, and ``blocked``, by id, with the reason.
 
     What comes after a blocked event of the same task is blocked with it, without a reason of its own.
     """
@@ -70,8 +70,8 @@ class Sorted:
     def __init__(self, waiting: Iterable[Waiting]) -> None:
         self.blocked: dict[int, str | None] = {}
         self._stuck: set[UUID] = set()
-        self.told = list(waiting)
-        self._sift({}, {w.id for w in self.told if w.is_behind})
+        self.publishable = list(waiting)
+        self._sift({}, {w.id for w in self.publishable if w.is_behind})
 
     def refuse(self, reasons: Mapping[int, str]) -> None:
         """Block these events, for the given *reasons*."""
@@ -81,14 +81,14 @@ class Sorted:
     def _sift(self, reasons: Mapping[int, str], behind: set[int]) -> None:
         if not reasons and not behind:
             return
-        told = []
-        for w in self.told:
+        publishable = []
+        for w in self.publishable:
             if w.id in reasons or w.id in behind or w.event.key in self._stuck:
                 self._stuck.add(w.event.key)
                 self.blocked[w.id] = reasons.get(w.id)
             else:
-                told.append(w)
-        self.told = told
+                publishable.append(w)
+        self.publishable = publishable
 
 
 def rounds(waiting: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:

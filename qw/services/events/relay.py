@@ -64,7 +64,7 @@ class Webhooks(Protocol):
         """Reload the webhooks if due. Return whether they changed."""
         ...
 
-    async def deliver(self, told: Sequence[Event]) -> None:
+    async def deliver(self, new: Sequence[Event]) -> None:
         """Deliver these events to the webhooks that want them. Idempotent. Raise Unavailable."""
         ...
 
@@ -126,7 +126,7 @@ class Relay:
         self._failures = 0
         self._refusals = 0
         self._not_before = 0.0
-        self._told: tuple[int, str, str | None] | None = None
+        self._reported: tuple[int, str, str | None] | None = None
         self._conn: Connection | None = None
         self._pace = Prefetch()
         self._worker_is_behind = False
@@ -154,7 +154,7 @@ class Relay:
         self._passed_at = started
         async with self._link.use() as conn:
             if conn is not self._conn:  # the state names the session that holds the slots
-                self._conn, self._told = conn, None
+                self._conn, self._reported = conn, None
             await self._renew(conn)
             if (hooks := self._targets.webhooks) and await hooks.refresh(conn):
                 await events.also_want(conn, sorted(hooks.types))
@@ -238,7 +238,7 @@ class Relay:
 
     def start_over(self) -> None:
         """After a reconnect, possibly to another database: rescan the outbox, write the state and event types again."""
-        self._had, self._told, self._renewed_at = (), None, None
+        self._had, self._reported, self._renewed_at = (), None, None
         self.wake()
         self.bell.set()
 
@@ -311,14 +311,14 @@ class Relay:
         if targets.broker:
             missing, trouble = await self._publish(targets.broker, outgoing)
         return Handed(
-            done=[w.id for w in outgoing.told if w.id not in missing], blocked=outgoing.blocked, trouble=trouble
+            done=[w.id for w in outgoing.publishable if w.id not in missing], blocked=outgoing.blocked, trouble=trouble
         )
 
     async def _hand_to(
         self, outgoing: Sorted, types: frozenset[str], hand: Callable[[Sequence[Waiting]], Awaitable[None]]
     ) -> None:
         """Deliver the events of *types*; a rejected batch is bisected until the faulty events are isolated."""
-        parts = [[w for w in outgoing.told if w.event.type in types]]
+        parts = [[w for w in outgoing.publishable if w.event.type in types]]
         while parts:
             part = [w for w in parts.pop() if w.id not in outgoing.blocked]
             if not part:
@@ -344,22 +344,22 @@ class Relay:
 
     async def _publish(self, broker: Broker, outgoing: Sorted) -> tuple[set[int], Unavailable | None]:
         """Publish in rounds. Return the ids neither confirmed nor rejected by the broker, and the reason."""
-        missing = {w.id for w in outgoing.told if w.event.type in self._targets.types}
+        missing = {w.id for w in outgoing.publishable if w.event.type in self._targets.types}
         if not missing:
             return missing, None
         try:
             await broker.open()
-            for batch in rounds([w for w in outgoing.told if w.id in missing]):
+            for batch in rounds([w for w in outgoing.publishable if w.id in missing]):
                 await self._publish_round(broker, batch, outgoing, missing)
         except Refused as error:
             self._refusals += 1
             if self._refusals < REFUSED_MOST:
                 return missing, error
-            outgoing.refuse({w.id: str(error) for w in outgoing.told if w.id in missing})
+            outgoing.refuse({w.id: str(error) for w in outgoing.publishable if w.id in missing})
         except Unavailable as error:
             return missing, error
         self._refusals = 0
-        return missing & {w.id for w in outgoing.told}, None
+        return missing & {w.id for w in outgoing.publishable}, None
 
     async def _publish_round(
         self, broker: Broker, batch: Sequence[Waiting], outgoing: Sorted, missing: set[int]
@@ -423,7 +423,7 @@ class Relay:
         if self._failures:
             log.info("broker connection restored", extra={"broker": self._targets.name, "failures": self._failures})
         self._failures = 0
-        await self._tell()
+        await self._report()
 
     async def _back_off(self, trouble: Unavailable) -> None:
         self._failures += 1
@@ -433,9 +433,9 @@ class Relay:
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         message = _TROUBLES.get(reason_of(trouble), "broker unreachable; events are waiting")
         log.log(level, message, extra={"broker": self._targets.name, "error": str(trouble)})
-        await self._tell(trouble)
+        await self._report(trouble)
 
-    async def _tell(self, trouble: Unavailable | None = None) -> None:
+    async def _report(self, trouble: Unavailable | None = None) -> None:
         """Write a changed state to the database, for `qw status`."""
         error = str(trouble) if trouble else None
         reason = reason_of(trouble) if trouble else None
@@ -443,11 +443,11 @@ class Relay:
             error = f"{self._blocked} event{'s' * (self._blocked != 1)} cannot be published: {self._blocked_reason}"
         self.state = "down" if trouble else "held" if self._blocked else "up"
         state = (self._worker(), self.state, error)
-        if state != self._told:
+        if state != self._reported:
             async with self._link.use() as conn:
                 name = self._targets.name
                 await events.set_state(conn, state[0], broker=name, state=self.state, error=error, reason=reason)
-            self._told = state
+            self._reported = state
 
 
 def _reason(error: Exception) -> str:

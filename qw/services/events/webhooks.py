@@ -67,8 +67,8 @@ class Deliveries:
         self._own = {hook.name: hook for hook in hooks}
         self._documents, self._looked_at = None, None
 
-    async def deliver(self, told: Sequence[Event]) -> None:
-        new = [self._task(event, hook) for event in told for hook in self._hooks.values() if hook.wants(event)]
+    async def deliver(self, events: Sequence[Event]) -> None:
+        new = [self._task(event, hook) for event in events for hook in self._hooks.values() if hook.wants(event)]
         if new:
             async with self._pool.connection() as conn:
                 await tasks.store(conn, new)  # an event delivered again may have other content: the first is kept

@@ -39,7 +39,7 @@ class Consumer:
         self._pool = pool
         self._inbox = inbox
         self._worker = worker
-        self._told: tuple[int, str | None] | None = None
+        self._reported: tuple[int, str | None] | None = None
         self._failures = 0
         self._not_before = 0.0
         self.taken = 0
@@ -53,7 +53,7 @@ class Consumer:
         """Waits for messages, at most WAIT_SECONDS."""
         try:
             await self._inbox.open()
-            await self._tell(None)
+            await self._report(None)
             deliveries = await self._inbox.receive(BATCH, WAIT_SECONDS)
             for delivery in deliveries:
                 await self._handle(delivery)
@@ -65,7 +65,7 @@ class Consumer:
 
     def start_over(self) -> None:
         """After a reconnect, possibly to another database: write the state again."""
-        self._told = None
+        self._reported = None
 
     async def stop(self) -> None:
         await self._inbox.close()
@@ -101,20 +101,20 @@ class Consumer:
         log.log(level, "command consumer interrupted", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
         with contextlib.suppress(QwError):  # the database may be unreachable; the next write will do
-            await self._tell(error)
+            await self._report(error)
 
-    async def _tell(self, trouble: QwError | None) -> None:
+    async def _report(self, trouble: QwError | None) -> None:
         """Write a changed state to the database, for `qw events state`."""
         error = str(trouble) if trouble else None
         state = (self._worker(), error)
-        if state != self._told:
+        if state != self._reported:
             async with self._pool.connection() as conn:
                 await events.set_consumer(
                     conn, state[0], broker=self._inbox.name, queue=self._inbox.queue,
                     state="down" if error else "up", error=error,
                     reason=reason_of(trouble) if trouble else None,
                 )  # fmt: skip
-            self._told = state
+            self._reported = state
 
 
 async def _check_type(conn: Connection, type: str) -> None:

@@ -55,8 +55,8 @@ class ClockWatch:
         self._stepped = stepped
         self._looks += 1
         if abs(moved) >= SET_SECONDS:
-            self._tell_of_step(moved)
-        self._tell_of_skew(skew)
+            self._log_step(moved)
+        self._log_skew(skew)
         return False
 
     async def _go_on_from_now(self) -> None:
@@ -69,13 +69,13 @@ class ClockWatch:
                 extra={"schedules": lowered, "rates": clamped},
             )
 
-    def _tell_of_step(self, seconds: float) -> None:
+    def _log_step(self, seconds: float) -> None:
         text = "database clock was set forward: scheduled work is due earlier"
         if seconds < 0:
             text = "database clock was set back: scheduled work is due later"
         log.warning(text, extra={"seconds": round(abs(seconds), 1)})
 
-    def _tell_of_skew(self, skew: timedelta) -> None:
+    def _log_skew(self, skew: timedelta) -> None:
         is_large = abs(skew) >= LARGE
         if is_large and not self._is_large:
             log.warning(

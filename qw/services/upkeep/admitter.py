@@ -42,7 +42,7 @@ class Admitter:
         self._look_asked = False
         self.bell = asyncio.Event()
 
-    def told(self, has_limits: bool) -> None:
+    def polled(self, has_limits: bool) -> None:
         """Take the result of a poll: whether there are limits, or tasks held without limits."""
         if has_limits:
             self._look_asked = True

@@ -46,9 +46,9 @@ class Troubles:
         return "; ".join(f"{', '.join(names)}: {error}" for error, names in services.items()) or None
 
     async def step(self) -> bool:
-        told = self._worker(), self.text
-        if told != self._written and (told[1] or self._written):  # a new row has no trouble
+        state = self._worker(), self.text
+        if state != self._written and (state[1] or self._written):  # a new row has no trouble
             async with self._pool.connection() as conn:
-                await workers.set_trouble(conn, *told)
-        self._written = told
+                await workers.set_trouble(conn, *state)
+        self._written = state
         return False

@@ -70,7 +70,7 @@ async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[
             if time.monotonic() - listened > LISTEN_SECONDS:
                 await _listen(call)
                 listened = time.monotonic()
-            frames = deque((event.id, _frame(event, call.shown)) for event in await _news(call, place, count))
+            frames = deque((event.id, _frame(event, call.shown)) for event in await _next_events(call, place, count))
             is_full, has_told = len(frames) == count, bool(frames)
             count = next_count(count, [len(frame) for _, frame in frames])
             while frames:
@@ -99,7 +99,7 @@ def next_count(count: int, sizes: Sequence[int]) -> int:
     return min(BATCH, count * 2)
 
 
-async def _news(call: Request[None, EventQuery], place: int, count: int) -> list[LoggedEvent]:
+async def _next_events(call: Request[None, EventQuery], place: int, count: int) -> list[LoggedEvent]:
     """The events after *place*; none while the database is unreachable: the reader stays connected, misses nothing."""
     query = call.query
     try:
