@@ -98,7 +98,7 @@ class Daemon:
     def __init__(
         self,
         settings: Settings,
-        place: Database,
+        database: Database,
         options: DaemonOptions,
         *,
         exit_deadline: ExitDeadline | None = None,
@@ -109,7 +109,7 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._threads = HandlerThreads()
         self._loop.set_default_executor(self._threads.executor)
-        self._place = place
+        self._database = database
         self._options = options
         self._stack = AsyncExitStack()
         self._loops: set[asyncio.Task[None]] = set()
@@ -136,9 +136,9 @@ class Daemon:
         return self
 
     async def _start(self) -> None:
-        settings, url = self._settings, self._place.url
+        settings, url = self._settings, self._database.url
         quiet_logger()
-        direct = await direct_url(self._place)
+        direct = await direct_url(self._database)
         if direct is None:
             log.warning(
                 "connected through a pooler: LISTEN and session locks do not work; set QW_LISTEN_URL to a direct URL"
@@ -149,7 +149,7 @@ class Daemon:
         self._stack.push_async_callback(close)
         tag_all()
         await self._stack.enter_async_context(opened(self._handlers))
-        self._holdings = InFlight()
+        self._in_flight = InFlight()
         leash = Leash()
         self._stack.callback(leash.close)
         self._lease = Lease(settings.lease, leash)
@@ -167,20 +167,20 @@ class Daemon:
         if self._options.app:
             by = f"daemon of {socket.gethostname()}"
             await offer_schedules(self._pool, self._handlers, owner=f"app {self._options.app}", by=by)
-        reactions = HeartbeatCallbacks(
+        callbacks = HeartbeatCallbacks(
             strays=self._return_strays, gone=self._stop_gone, died=self._start_over, back=self._came_back
         )
         self._heartbeat = Heartbeat(
             direct or url,
             register=self._register,
             lease=self._lease,
-            holdings=self._holdings,
+            in_flight=self._in_flight,
             interval=min(settings.heartbeat, settings.lease / 3),
-            reactions=reactions,
+            callbacks=callbacks,
             locks=direct is not None,
         )
         await self._stack.enter_async_context(self._heartbeat)
-        self._liveness = Liveness(self._heartbeat, self._lease, self._holdings)
+        self._liveness = Liveness(self._heartbeat, self._lease, self._in_flight)
         self._stack.push_async_callback(self._leave)
         await self._relay_events(direct)
         loops = self._build(direct)
@@ -236,7 +236,7 @@ class Daemon:
         from qw.web import ProcessHealth
 
         health = ProcessHealth(trouble=self._liveness.trouble, unready=self._liveness.unready)
-        context = serving(self._settings, self._place.url, required=required, process=health)
+        context = serving(self._settings, self._database.url, required=required, process=health)
         await self._stack.enter_async_context(context)
 
     async def reload(self, definitions: Sequence[Definitions]) -> None:
@@ -291,7 +291,7 @@ class Daemon:
 
     def _lazy_link(self, name: str, url: str | None = None) -> ReconnectingConnection:
         """One that is opened when first used, if it ever is."""
-        link = ReconnectingConnection(url or self._place.url, name=f"qw {name}")
+        link = ReconnectingConnection(url or self._database.url, name=f"qw {name}")
         self._stack.push_async_callback(link.close)
         return link
 
@@ -302,15 +302,15 @@ class Daemon:
         measures = Measures(chores)
         self._stack.push_async_callback(measures.stop)
         outcomes = self._link("outcomes")
-        self._outcomes = Outcomes(outcomes, self._holdings, self.identity, measures, ended=self._ended)
+        self._outcomes = Outcomes(outcomes, self._in_flight, self.identity, measures, ended=self._ended)
         self._log = TaskLog(chores)
         self._stack.enter_context(captured(self._log))
-        equipment = WorkerDeps(
+        deps = WorkerDeps(
             handlers=self._handlers,
             slots=self._slots,
             lanes=Lanes(settings.queues),
             lease=self._lease,
-            holdings=self._holdings,
+            in_flight=self._in_flight,
             outcomes=self._outcomes,
             measures=measures,
             pool=self._pool,
@@ -318,13 +318,13 @@ class Daemon:
             log=self._log,
             worker=self.identity,
         )
-        self._worker = Worker(self._link("worker"), equipment, queues=settings.queues)
+        self._worker = Worker(self._link("worker"), deps, queues=settings.queues)
         self._admitter = Admitter(self._lazy_link("admitter"), self._worker.woken, settings.queues)
         self._promoter = Promoter(chores, self._woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
         self._advancer = Advancer(self._link("advancer"), self._woken)
         self._resumer = Resumer(self._lazy_link("resumer"), self._woken)
-        stacks = Stacks(chores, self._holdings, self.identity)
+        stacks = Stacks(chores, self._in_flight, self.identity)
         rescuer = Rescuer(chores, self.identity, settings.lease, measures, locks=direct is not None, ended=self._ended)
         self._tick = Poller(
             self._link("tick"),
@@ -455,7 +455,7 @@ class Daemon:
         """The last act: nothing may be left in this worker's name, and what is left may still run."""
         if self._has_crashed:
             return
-        if not len(self._holdings):
+        if not len(self._in_flight):
             await return_the_rest(self._pool, self.identity())
         elif self._exit is not None:
             self._exit.end_now()
@@ -465,7 +465,7 @@ class Daemon:
     def _hand_back(self) -> int:
         if self._has_crashed:
             return 1
-        return hand_back(self._place.direct_url or self._place.url, self.identity(), self._worker)
+        return hand_back(self._database.direct_url or self._database.url, self.identity(), self._worker)
 
     async def _watch_for_the_end(self) -> None:
         """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
@@ -503,13 +503,13 @@ class Daemon:
             self._relay.ended(len(ended), is_behind=self._worker.is_behind)
 
     def _return_strays(self, strays: list[HeldClaim]) -> None:
-        self._holdings.revoke(stray.fence for stray in strays)
+        self._in_flight.revoke(stray.fence for stray in strays)
         fences = {stray.fence for stray in strays}
-        self._later(return_strays(self._pool, self.identity(), self._holdings, fences))
+        self._later(return_strays(self._pool, self.identity(), self._in_flight, fences))
 
     def _stop_gone(self, fences: list[int]) -> None:
         for fence in fences:
-            holding = self._holdings.of_fence(fence)
+            holding = self._in_flight.of_fence(fence)
             if holding is not None and holding.state is ClaimState.RUNNING:
                 log.warning("claim lost; stopping its handler", extra={"task": str(holding.claim.id)})
                 holding.interrupt(Stop.LEASE, "the claim was lost")

@@ -40,31 +40,31 @@ async def find(settings: Settings, *, create: bool = True) -> Database:
 
 async def ready(settings: Settings, *, migrate: bool = False) -> Database:
     """The same with its schema; see `prepare`."""
-    place = await find(settings)
-    await prepare(place, migrate=migrate)
-    return place
+    database = await find(settings)
+    await prepare(database, migrate=migrate)
+    return database
 
 
-async def prepare(place: Database, *, migrate: bool = False) -> list[str]:
+async def prepare(database: Database, *, migrate: bool = False) -> list[str]:
     """Migrate a private or an empty database; an older one elsewhere only when asked (*migrate*).
 
     Returns what was applied, which the log tells too. Raises Misconfigured, naming ``qw db migrate``.
     """
-    status = await migrations.status(place.url)
+    status = await migrations.status(database.url)
     missing = migrations.missing(status)
-    if not (migrate or place.is_private or len(missing) == len(status)):
-        await migrations.check(place.url)
+    if not (migrate or database.is_private or len(missing) == len(status)):
+        await migrations.check(database.url)
         return []
-    applied = [migration.name for migration in await migrations.migrate(place.url)] if missing else []
+    applied = [migration.name for migration in await migrations.migrate(database.url)] if missing else []
     if applied:
         log.info("database schema migrated", extra={"applied": ", ".join(applied)})
     return applied
 
 
-async def direct_url(place: Database) -> str | None:
+async def direct_url(database: Database) -> str | None:
     """A URL on which session locks and LISTEN work; None where there is only a pooler."""
-    if place.direct_url is not None:
-        return place.direct_url
-    conn = await connect(place.url, name="qw")
+    if database.direct_url is not None:
+        return database.direct_url
+    conn = await connect(database.url, name="qw")
     async with conn:
-        return None if await is_pooled(conn) else place.url
+        return None if await is_pooled(conn) else database.url

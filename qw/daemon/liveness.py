@@ -20,10 +20,10 @@ TURN_SECONDS = 1.0
 
 
 class Liveness:
-    def __init__(self, heartbeat: Heartbeat, lease: Lease, holdings: InFlight) -> None:
+    def __init__(self, heartbeat: Heartbeat, lease: Lease, in_flight: InFlight) -> None:
         self._heartbeat = heartbeat
         self._lease = lease
-        self._holdings = holdings
+        self._in_flight = in_flight
         self._turned_at = self._beat_at = self._held_at = time.monotonic()
         self.is_draining = False
 
@@ -58,7 +58,7 @@ class Liveness:
 
     def _is_excused(self, now: float) -> bool:
         """Whether a handler that could block the loop is within its time-out; one in another process cannot."""
-        running = [holding for holding in self._holdings if holding.state is ClaimState.RUNNING]
+        running = [holding for holding in self._in_flight if holding.state is ClaimState.RUNNING]
         return any(
             holding.kind is not HandlerKind.PROCESS and now < holding.deadline + PATIENCE_SECONDS for holding in running
         )

@@ -17,11 +17,11 @@ from qw.store.workers import Orphan
 log = logging.getLogger(__name__)
 
 
-async def return_strays(pool: Pool, worker: int, holdings: InFlight, fences: set[int]) -> None:
+async def return_strays(pool: Pool, worker: int, in_flight: InFlight, fences: set[int]) -> None:
     """End those of the claims that this process never heard of."""
     async with pool.connection() as conn:
         rows = await workers.orphans(conn, [worker])
-        strays = [row for row in rows if row.fence in fences and holdings.of_fence(row.fence) is None]
+        strays = [row for row in rows if row.fence in fences and in_flight.of_fence(row.fence) is None]
         log.warning("released claims whose response was lost", extra={"tasks": len(strays)})
         await claims.end(conn, [_handed_back(row, row.attempt - 1) for row in strays])
 

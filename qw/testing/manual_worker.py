@@ -75,7 +75,7 @@ class _Services:
     resumer: Resumer
     admitter: Admitter
     measures: Measures
-    holdings: InFlight
+    in_flight: InFlight
 
 
 class ManualWorker:
@@ -148,10 +148,10 @@ class ManualWorker:
         pause = FIRST_PAUSE
         while True:
             has_moved = await self._pass()
-            if not has_moved and not len(self._parts.holdings):
+            if not has_moved and not len(self._parts.in_flight):
                 break
             if time.monotonic() > deadline:
-                running = ", ".join(f"{held.claim.type} {held.claim.id}" for held in self._parts.holdings)
+                running = ", ".join(f"{held.claim.type} {held.claim.id}" for held in self._parts.in_flight)
                 raise TimedOut(f"still running after {PATIENCE.seconds} s: {running or 'tasks keep coming'}")
             pause = FIRST_PAUSE if has_moved else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -161,7 +161,7 @@ class ManualWorker:
         """A step of each service. True: something was done, so that there may be more."""
         parts = self._parts
         self._has_moved = False
-        held = len(parts.holdings)
+        held = len(parts.in_flight)
         await parts.outcomes.step()
         await parts.log.step()
         while await parts.scheduler.step():
@@ -176,7 +176,7 @@ class ManualWorker:
         while await parts.admitter.step():
             pass
         await parts.worker.step()
-        return self._has_moved or len(parts.holdings) != held
+        return self._has_moved or len(parts.in_flight) != held
 
     async def _look(self) -> None:
         """What the poller of a daemon does."""
@@ -225,11 +225,11 @@ class ManualWorker:
         self._stack.enter_context(captured(self._parts.log))
 
     def _make(self, pool: Pool, handlers: Handlers) -> _Services:
-        holdings, measures, chores = InFlight(), Measures(self._link), self._connection("testing chores")
+        in_flight, measures, chores = InFlight(), Measures(self._link), self._connection("testing chores")
         lease = Lease(_LEASE)
         lease.confirm(lease_clock.now())
         outcomes = Outcomes(
-            self._connection("testing outcomes"), holdings, lambda: self._number, measures, ended=self._note
+            self._connection("testing outcomes"), in_flight, lambda: self._number, measures, ended=self._note
         )
         log = TaskLog(self._link)
         deps = WorkerDeps(
@@ -237,7 +237,7 @@ class ManualWorker:
             slots=HandlerSlots(SLOTS),
             lanes=Lanes(),
             lease=lease,
-            holdings=holdings,
+            in_flight=in_flight,
             outcomes=outcomes,
             measures=measures,
             pool=pool,
@@ -256,7 +256,7 @@ class ManualWorker:
             resumer=Resumer(chores, self._woken),
             admitter=Admitter(chores, self._woken),
             measures=measures,
-            holdings=holdings,
+            in_flight=in_flight,
         )
 
     def _connection(self, name: str) -> ReconnectingConnection:
@@ -267,7 +267,7 @@ class ManualWorker:
     async def _stop(self) -> None:
         """Stop what a test that failed left running."""
         self._parts.worker.interrupt_all(Stop.DRAIN, "the test is over")
-        left = [held.task for held in self._parts.holdings if held.task is not None]
+        left = [held.task for held in self._parts.in_flight if held.task is not None]
         if left:
             await asyncio.wait(left, timeout=5)
 

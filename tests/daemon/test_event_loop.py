@@ -153,7 +153,7 @@ def test_an_exit_in_a_thread_handler_ends_its_attempt_when_the_thread_returns(ur
 
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        [claim] = shop.holdings
+        [claim] = shop.in_flight
         await shop.until(lambda: claim.stop)
         assert shop.worker.running == 1
         go.set()

@@ -31,11 +31,11 @@ def register(conn: Blocking) -> int:
 
 
 @asynccontextmanager
-async def alive(url: str, *, holdings: InFlight | None = None) -> AsyncIterator[tuple[Liveness, Lease, Heartbeat]]:
-    lease, held = Lease(timedelta(minutes=1)), holdings or InFlight()
+async def alive(url: str, *, in_flight: InFlight | None = None) -> AsyncIterator[tuple[Liveness, Lease, Heartbeat]]:
+    lease, held = Lease(timedelta(minutes=1)), in_flight or InFlight()
     nothing = HeartbeatCallbacks(strays=lambda _: None, gone=lambda _: None, died=lambda: None)
     heartbeat = Heartbeat(
-        url, register=register, lease=lease, holdings=held, interval=timedelta(milliseconds=100), reactions=nothing
+        url, register=register, lease=lease, in_flight=held, interval=timedelta(milliseconds=100), callbacks=nothing
     )
     async with heartbeat:
         yield Liveness(heartbeat, lease, held), lease, heartbeat
@@ -53,11 +53,11 @@ async def test_a_loop_that_does_not_turn_is_trouble(url: str, monkeypatch: pytes
 async def test_unless_a_handler_within_its_time_out_blocks_it(
     url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holdings = InFlight()
+    in_flight = InFlight()
     [claim] = await running(conn)
     blocking = ClaimInFlight(claim=claim, handler=None, state=ClaimState.RUNNING, deadline=time.monotonic() + 60)
-    holdings.add(blocking)
-    async with alive(url, holdings=holdings) as (life, _, _):
+    in_flight.add(blocking)
+    async with alive(url, in_flight=in_flight) as (life, _, _):
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.05)
         time.sleep(0.1)
         assert life.trouble() is None
@@ -71,10 +71,10 @@ async def test_a_command_without_time_out_is_no_excuse_for_a_loop_that_does_not_
 ) -> None:
     app = Handlers()
     add_command(app, CommandOptions())
-    holdings = InFlight()
+    in_flight = InFlight()
     [claim] = await running(conn)
-    holdings.add(ClaimInFlight(claim=claim, handler=app.get("command"), state=ClaimState.RUNNING))
-    async with alive(url, holdings=holdings) as (life, _, _):
+    in_flight.add(ClaimInFlight(claim=claim, handler=app.get("command"), state=ClaimState.RUNNING))
+    async with alive(url, in_flight=in_flight) as (life, _, _):
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.05)
         time.sleep(0.1)
 

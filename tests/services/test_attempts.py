@@ -298,7 +298,7 @@ async def test_a_thread_keeps_slot_and_claim_until_it_comes_back_and_is_then_tim
     async with workshop(url, app) as shop:
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        [holding] = shop.holdings
+        [holding] = shop.in_flight
         await shop.until(lambda: holding.stop is Stop.TIMEOUT)
         assert not back.is_set()
         assert shop.worker.running == 1
@@ -327,7 +327,7 @@ async def test_what_runs_in_to_thread_keeps_slot_and_claim_until_it_comes_back(u
     async with workshop(url, app) as shop:
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        [holding] = shop.holdings
+        [holding] = shop.in_flight
         await shop.until(lambda: holding.in_executor)
         if how == "cancel":
             shop.worker.interrupt({id: "enough"})
@@ -358,7 +358,7 @@ async def test_an_attempt_that_lost_its_lease_waits_for_no_thread(url: str) -> N
     async with workshop(url, app) as shop:
         await shop.enqueue(new_task("t"))
         await shop.claim()
-        [holding] = shop.holdings
+        [holding] = shop.in_flight
         await shop.until(lambda: holding.in_executor)
         await asyncio.sleep(0.1)
 
@@ -703,7 +703,7 @@ async def test_an_end_is_stored_though_the_log_cannot_be_written(url: str, monke
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
         async with asyncio.timeout(60):
-            while len(shop.holdings):  # nobody writes the log
+            while len(shop.in_flight):  # nobody writes the log
                 await shop.outcomes.step()
                 await asyncio.sleep(0.01)
 
@@ -720,7 +720,7 @@ async def test_an_attempt_whose_task_is_cancelled_by_a_stranger_has_an_outcome(u
 
     @app.handler("cancels")
     async def cancels() -> None:
-        for holding in shop.holdings:
+        for holding in shop.in_flight:
             if holding.task is not None and holding.task is not asyncio.current_task():
                 holding.task.cancel()
 
@@ -744,7 +744,7 @@ async def test_a_thread_that_raises_a_cancellation_of_its_own_after_its_time_out
     async with workshop(url, app) as shop:
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        [holding] = shop.holdings
+        [holding] = shop.in_flight
         await shop.until(lambda: holding.stop is Stop.TIMEOUT)
         go.set()
         await shop.settle()

@@ -170,7 +170,7 @@ async def test_a_session_killed_in_the_middle_is_one_failed_attempt(url: str, th
         task = await shop.run_one(new_task("t"))
 
         assert (task.status, task.retries, await effects(shop)) == ("retrying", 1, 0)
-        assert len(shop.holdings) == 0
+        assert len(shop.in_flight) == 0
         await expect_whole(shop.conn)
 
 

@@ -108,13 +108,13 @@ class World:
         """Claim what is ready and run it. An attempt whose worker died writes nothing; the rescuer ends it."""
         await self.shop.claim()
         async with asyncio.timeout(60):
-            while any(holding.state != "ending" for holding in self.shop.holdings):
+            while any(holding.state != "ending" for holding in self.shop.in_flight):
                 await asyncio.sleep(0)
         dead = {ended.fence for ended in self.shop.outcomes._pending if "Killed" in (ended.ending.error or "")}
         killed = [ended for ended in self.shop.outcomes._pending if ended.fence in dead]
         for ended in killed:
             self.shop.outcomes._pending.remove(ended)
-            self.shop.holdings.pop(ended.fence)
+            self.shop.in_flight.pop(ended.fence)
         await self.shop.settle()
         for ended in killed:
             await self.rescue(ended)

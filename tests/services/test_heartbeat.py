@@ -37,7 +37,7 @@ class Beating:
         self, url: str, *, lease: timedelta = timedelta(seconds=30), interval: timedelta = BEAT, locks: bool = True
     ) -> None:
         self.lease = Lease(lease)
-        self.holdings = InFlight()
+        self.in_flight = InFlight()
         self.strays: list[workers.HeldClaim] = []
         self.gone: list[int] = []
         self.deaths = 0
@@ -45,9 +45,9 @@ class Beating:
             url,
             register=self._register,
             lease=self.lease,
-            holdings=self.holdings,
+            in_flight=self.in_flight,
             interval=interval,
-            reactions=HeartbeatCallbacks(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
+            callbacks=HeartbeatCallbacks(strays=self.strays.extend, gone=self.gone.extend, died=self._died),
             locks=locks,
         )
 
@@ -271,10 +271,10 @@ async def test_what_the_process_holds_is_no_stray(url: str, conn: Connection) ->
     async with beating(url) as made:
         claims = await running(conn, new_task(), new_task(), worker=made.worker)
         for claim in claims:
-            made.holdings.add(ClaimInFlight(claim=claim, handler=None))
+            made.in_flight.add(ClaimInFlight(claim=claim, handler=None))
         await a_few_beats(conn, made.worker)
 
-        assert made.strays == [] or {held.fence for held in made.strays}.isdisjoint(made.holdings.known())
+        assert made.strays == [] or {held.fence for held in made.strays}.isdisjoint(made.in_flight.known())
         assert made.gone == []
 
 
@@ -287,7 +287,7 @@ async def a_few_beats(conn: Connection, worker: int) -> None:
 async def test_a_claim_whose_row_is_gone_is_told(url: str, conn: Connection) -> None:
     async with beating(url) as made:
         [claim] = await running(conn, worker=made.worker)
-        made.holdings.add(ClaimInFlight(claim=claim, handler=None))
+        made.in_flight.add(ClaimInFlight(claim=claim, handler=None))
         await conn.execute("update qw.running set fence = fence + 1000000")
         await soon(lambda: claim.fence in made.gone)
 
@@ -334,14 +334,14 @@ async def test_without_a_lease_handlers_are_stopped_and_their_tasks_go_back(url:
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_revoked_fence_is_refused_once_and_a_known_one_not_at_all(late: bool) -> None:
-    holdings = InFlight()
+    in_flight = InFlight()
     claim = Claim(*[None] * len(Claim._fields))._replace(fence=7)  # type: ignore[arg-type]
     if late:
-        holdings.revoke([7])
-        assert not holdings.add(ClaimInFlight(claim=claim, handler=None))
-    assert holdings.add(ClaimInFlight(claim=claim, handler=None))
-    holdings.revoke([7])
-    assert holdings.known() == {7}
+        in_flight.revoke([7])
+        assert not in_flight.add(ClaimInFlight(claim=claim, handler=None))
+    assert in_flight.add(ClaimInFlight(claim=claim, handler=None))
+    in_flight.revoke([7])
+    assert in_flight.known() == {7}
 
 
 async def test_the_beats_of_the_poll_confirm_the_lease_and_spare_the_threads(url: str, conn: Connection) -> None:
@@ -351,7 +351,7 @@ async def test_the_beats_of_the_poll_confirm_the_lease_and_spare_the_threads(url
         made.heartbeat.was_sent(sent_at, holds=False)
         spared = made.heartbeat._due_at
         [claim] = await running(conn, worker=made.worker)
-        made.holdings.add(ClaimInFlight(claim=claim, handler=None))
+        made.in_flight.add(ClaimInFlight(claim=claim, handler=None))
         made.heartbeat.was_sent(lease.now(), holds=True)
 
         assert first + 30 < spared == sent_at + 120

@@ -92,9 +92,9 @@ async def test_many_attempts_are_folded_before_they_are_written(
 async def test_an_attempt_that_lost_its_lease_is_counted_as_that(shop: Workshop) -> None:
     [id] = await shop.enqueue(new_task(type="held"))
     await shop.claim()
-    await shop.until(lambda: shop.holdings.running_task(id))
+    await shop.until(lambda: shop.in_flight.running_task(id))
     await shop.conn.execute("update qw.running set fence = fence + 1000")
-    for holding in shop.holdings:
+    for holding in shop.in_flight:
         holding.interrupt(Stop.TIMEOUT, "too slow")
     await shop.settle()
 

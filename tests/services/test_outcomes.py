@@ -38,12 +38,12 @@ async def shop(url: str) -> AsyncIterator[Workshop]:
         yield opened
 
 
-async def holdings(shop: Workshop, count: int = 1) -> list[Claim]:
+async def in_flight(shop: Workshop, count: int = 1) -> list[Claim]:
     """Claims that this process holds and has run, their ends still to be written."""
     await shop.enqueue(*(new_task(unique_key=f"key {new_id()}") for _ in range(count)))
     held = await claimed(shop.conn, shop.number)
     for claim in held:
-        shop.holdings.add(ClaimInFlight(claim=claim, handler=None, state=ClaimState.ENDING))
+        shop.in_flight.add(ClaimInFlight(claim=claim, handler=None, state=ClaimState.ENDING))
     return held
 
 
@@ -58,18 +58,18 @@ async def history(shop: Workshop) -> list[str]:
 
 
 async def test_what_was_written_is_held_no_longer(shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
 
     await write(shop, ended(claim, Completed(result=1)))
 
-    assert len(shop.holdings) == 0
+    assert len(shop.in_flight) == 0
     assert await status(shop.conn, claim.id) == "completed"
 
 
 async def test_whoever_cares_is_told_of_each_end(url: str, shop: Workshop) -> None:
     told: list[EndedAttempt] = []
     shop.outcomes._ended = told.extend
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
 
     await write(shop, ended(claim))
 
@@ -77,7 +77,7 @@ async def test_whoever_cares_is_told_of_each_end(url: str, shop: Workshop) -> No
 
 
 async def test_a_result_after_its_lease_was_lost_is_recorded_and_written_nowhere_else(shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     await claims.end(shop.conn, [ended(claim, WorkerDied(worker=shop.number))])
     [current] = await claimed(shop.conn, await registered(shop.conn))
 
@@ -87,12 +87,12 @@ async def test_a_result_after_its_lease_was_lost_is_recorded_and_written_nowhere
     assert await value(shop.conn, "select fence from qw.running") == current.fence
     [died, lost] = await tasks.attempts(shop.conn, claim.id)
     assert (died.outcome, lost.outcome, lost.result) == ("worker_died", "lease_lost", "late")
-    assert len(shop.holdings) == 0
+    assert len(shop.in_flight) == 0
     await expect_whole(shop.conn)
 
 
 async def test_what_never_ran_loses_nothing_with_its_lease(shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     await claims.end(shop.conn, [ended(claim, WorkerDied(worker=1))])
 
     await write(shop, ended(claim, HandedBack(), seconds=None))
@@ -109,7 +109,7 @@ IN_DOUBT: list[Outcome] = [
 @pytest.mark.parametrize("outcome", IN_DOUBT, ids=lambda o: type(o).__name__)
 async def test_an_end_whose_commit_was_in_doubt_is_found_and_not_called_lost(shop: Workshop, outcome: Outcome) -> None:
     """The statement was stored, its answer never came: written again, the fence refuses it."""
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     end = ended(claim, outcome)
     await claims.end(shop.conn, [end])
     shop.outcomes.doubt(claim.fence)
@@ -119,12 +119,12 @@ async def test_an_end_whose_commit_was_in_doubt_is_found_and_not_called_lost(sho
 
     assert await history(shop) == before
     assert "lease_lost" not in before
-    assert len(shop.holdings) == 0
+    assert len(shop.in_flight) == 0
     await expect_whole(shop.conn)
 
 
 async def test_a_session_killed_at_the_write_loses_no_outcome(shop: Workshop) -> None:
-    held = await holdings(shop, 3)
+    held = await in_flight(shop, 3)
     async with shop.links["outcomes"].use():
         pass  # open, so that it can be killed
     await shop.kill_session("outcomes")
@@ -142,7 +142,7 @@ async def test_a_session_killed_at_the_write_loses_no_outcome(shop: Workshop) ->
 
 
 async def test_a_session_killed_while_the_write_waits_for_a_lock(url: str, shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     async with await connect(url, name="qw test lock") as holder:
         await holder.execute("begin; select 1 from qw.running for update")
         shop.outcomes.add(ended(claim))
@@ -159,7 +159,7 @@ async def test_a_session_killed_while_the_write_waits_for_a_lock(url: str, shop:
 
 
 async def test_an_end_that_is_truly_lost_is_recorded_even_after_a_doubt(shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     await claims.end(shop.conn, [ended(claim, WorkerDied(worker=1))])
     shop.outcomes.doubt(claim.fence)
 
@@ -173,7 +173,7 @@ WRONG = Ending(status=Status.FAILED, retries=1, crashes=0)  # without an error: 
 
 @pytest.mark.parametrize("place", [0, 3, 6])
 async def test_one_refused_outcome_fails_alone(shop: Workshop, place: int) -> None:
-    held = await holdings(shop, 7)
+    held = await in_flight(shop, 7)
     ends = [ended(claim, Completed(result=n)) for n, claim in enumerate(held)]
     ends[place] = ends[place]._replace(ending=WRONG)
 
@@ -203,7 +203,7 @@ async def test_plain_completions_beside_a_refused_end_are_not_called_lost(shop: 
 
 
 async def test_an_outcome_larger_than_any_limit_of_the_database_fails_its_task(shop: Workshop) -> None:
-    good, bad = await holdings(shop, 2)
+    good, bad = await in_flight(shop, 2)
     deep = "[" * 40_000 + "]" * 40_000
     ends = [ended(good), ended(bad, Completed(result=orjson.Fragment(deep.encode())))]  # type: ignore[arg-type]
 
@@ -215,7 +215,7 @@ async def test_an_outcome_larger_than_any_limit_of_the_database_fails_its_task(s
 
 
 async def test_an_outcome_that_cannot_even_be_written_down_fails_alone(shop: Workshop) -> None:
-    good, bad, other = await holdings(shop, 3)
+    good, bad, other = await in_flight(shop, 3)
     ends = [ended(good), ended(bad, Completed(result=object())), ended(other)]  # type: ignore[arg-type]
 
     await write(shop, *ends)
@@ -228,7 +228,7 @@ async def test_an_outcome_that_cannot_even_be_written_down_fails_alone(shop: Wor
 
 async def test_an_end_that_is_refused_in_every_form_holds_up_no_other(shop: Workshop) -> None:
     """As a trigger of somebody's does."""
-    bad, *good = await holdings(shop, 4)
+    bad, *good = await in_flight(shop, 4)
     await shop.conn.execute(
         "create function public.refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;"
         "create trigger refuse before insert on qw.finished for each row"
@@ -253,15 +253,15 @@ async def test_those_who_wait_for_ends_cannot_keep_them_from_being_over(shop: Wo
         raise RuntimeError
 
     shop.outcomes._ended = broken
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
 
     await write(shop, ended(claim))
 
-    assert (len(shop.holdings), await status(shop.conn, claim.id)) == (0, "completed")
+    assert (len(shop.in_flight), await status(shop.conn, claim.id)) == (0, "completed")
 
 
 async def test_a_lone_outcome_is_written_at_once_and_many_in_batches(shop: Workshop) -> None:
-    held = await holdings(shop, 100)
+    held = await in_flight(shop, 100)
     for claim in held:
         shop.outcomes.add(ended(claim))
 
@@ -272,7 +272,7 @@ async def test_a_lone_outcome_is_written_at_once_and_many_in_batches(shop: Works
 
 
 async def test_outcomes_are_kept_while_the_database_takes_no_writes(shop: Workshop) -> None:
-    [claim] = await holdings(shop)
+    [claim] = await in_flight(shop)
     async with shop.links["outcomes"].use() as conn:
         await conn.execute("set default_transaction_read_only = on")
     shop.outcomes.add(ended(claim))
@@ -286,7 +286,7 @@ async def test_outcomes_are_kept_while_the_database_takes_no_writes(shop: Worksh
 
 async def test_an_outcome_waits_while_a_table_that_it_needs_is_missing(own_url: str) -> None:
     async with workshop(own_url, Handlers()) as shop:
-        [claim] = await holdings(shop)
+        [claim] = await in_flight(shop)
         await shop.conn.execute("alter table qw.tally rename to elsewhere")
         shop.outcomes.add(ended(claim))
         with pytest.raises(WrongSchema):

@@ -49,7 +49,7 @@ async def started(shop: Workshop, type: str) -> ClaimInFlight:
     await shop.claim()
     for _ in range(500):
         await asyncio.sleep(0.01)
-        if (holding := shop.holdings.running_task(id)) and holding.started is not None:
+        if (holding := shop.in_flight.running_task(id)) and holding.started is not None:
             return holding
     raise AssertionError("it did not start")
 
@@ -107,7 +107,7 @@ async def test_processes_are_found_by_the_task_that_started_them() -> None:
 
 async def test_whoever_asks_gets_an_answer_which_stays_after_the_end(shop: Workshop) -> None:
     holding = await started(shop, "blocking")
-    stacks = Stacks(shop.links["log"], shop.holdings, lambda: shop.number)
+    stacks = Stacks(shop.links["log"], shop.in_flight, lambda: shop.number)
     async with Client(shop.url, size=2) as client:
         asking = asyncio.create_task(client.tasks.stack(holding.claim.id))
         for _ in range(300):

@@ -88,7 +88,7 @@ async def test_a_claim_that_found_no_slot_in_a_second_goes_back_to_its_place_at_
     async with workshop(url, gate.app) as shop:
         ids = await shop.enqueue(*(new_task("thread") for _ in range(6)))
         await shop.claim()
-        waiting = [holding for holding in shop.holdings if holding.state is ClaimState.WAITING]
+        waiting = [holding for holding in shop.in_flight if holding.state is ClaimState.WAITING]
         assert [holding.claim.id for holding in waiting] == ids[4:]
         seqs = [holding.claim.seq for holding in waiting]
         for holding in waiting:
@@ -109,7 +109,7 @@ async def test_while_one_kind_is_full_the_others_are_still_found_behind_it(url: 
     async with workshop(url, gate.app) as shop:
         await shop.enqueue(*(new_task("thread") for _ in range(20)))
         await shop.claim()
-        for holding in shop.holdings:
+        for holding in shop.in_flight:
             holding.since -= 2
         await shop.worker.step()
         await shop.until(lambda: not len(shop.outcomes))
@@ -344,7 +344,7 @@ async def test_a_claim_made_under_an_identity_that_died_is_not_started_under_the
         await claiming
 
         assert await homes(shop.conn, id) == ["running"]  # until somebody rescues it
-        assert (len(shop.holdings), gate.inside) == (0, 0)
+        assert (len(shop.in_flight), gate.inside) == (0, 0)
 
 
 async def test_a_claim_that_arrives_during_the_drain_goes_back(url: str) -> None:
@@ -377,10 +377,10 @@ async def test_a_revoked_claim_is_not_run_when_it_turns_up_late(url: str) -> Non
     async with workshop(url, gate.app) as shop:
         await shop.enqueue(new_task("t"))
         fence = await value(shop.conn, "select nextval('qw.fence_seq')")
-        shop.holdings.revoke(range(fence, fence + 1000))
+        shop.in_flight.revoke(range(fence, fence + 1000))
         await shop.claim()
 
-        assert len(shop.holdings) == 0
+        assert len(shop.in_flight) == 0
         assert gate.inside == 0
 
 
@@ -392,7 +392,7 @@ async def test_a_cancel_reaches_what_runs_and_what_waits_for_a_slot(url: str) ->
         await inside(shop, gate, 1)
 
         shop.worker.interrupt({runs: "enough", waits: "enough"})
-        await shop.until(lambda: len(shop.holdings) == 1)
+        await shop.until(lambda: len(shop.in_flight) == 1)
 
         assert [await status(shop.conn, id) for id in (runs, stays, waits)] == ["cancelled", "processing", "cancelled"]
         assert await column(shop.conn, "select distinct error from qw.finished") == ["enough"]
@@ -436,7 +436,7 @@ async def test_a_stop_after_the_handler_came_back_does_not_lose_its_outcome(url:
     async with workshop(url, app) as shop:
         [id] = await shop.enqueue(new_task("t"))
         await shop.claim()
-        [holding] = shop.holdings
+        [holding] = shop.in_flight
         for _ in range(5):  # its log line waits to be written, and it for the line
             await asyncio.sleep(0)
         holding.interrupt(stop, "too late")
@@ -504,13 +504,13 @@ async def test_quick_tasks_are_claimed_ahead_and_slow_ones_are_not(url: str) -> 
     async with workshop(url, app, {**SLOTS, HandlerKind.ASYNC: 10}) as shop:
         await tasks.enqueue_many(shop.conn, [new_task("t") for _ in range(600)])
         await shop.claim()
-        assert len(shop.holdings) == 10
+        assert len(shop.in_flight) == 10
         deadline = time.monotonic() + 10
         most = 0
         while await value(shop.conn, "select exists (select 1 from qw.ready)"):
             assert time.monotonic() < deadline
             await shop.claim()
-            most = max(most, len(shop.holdings))
+            most = max(most, len(shop.in_flight))
             await shop.settle()
 
         assert most > 50

@@ -43,20 +43,20 @@ class Workshop:
             name: ReconnectingConnection(url, name=f"qw test {name}")
             for name in ("worker", "outcomes", "log", "measures")
         }
-        self.holdings = InFlight()
+        self.in_flight = InFlight()
         self.slots = HandlerSlots(slots)
         self.lease = Lease(timedelta(minutes=1))
         self.lease.confirm(lease.now())
         self.lanes = Lanes()
         self.measures = Measures(self.links["measures"])
-        self.outcomes = Outcomes(self.links["outcomes"], self.holdings, lambda: self.number, self.measures)
+        self.outcomes = Outcomes(self.links["outcomes"], self.in_flight, lambda: self.number, self.measures)
         self.log = TaskLog(self.links["log"])
-        equipment = WorkerDeps(
+        deps = WorkerDeps(
             handlers=app,
             slots=self.slots,
             lanes=self.lanes,
             lease=self.lease,
-            holdings=self.holdings,
+            in_flight=self.in_flight,
             outcomes=self.outcomes,
             measures=self.measures,
             pool=self.pool,
@@ -64,7 +64,7 @@ class Workshop:
             log=self.log,
             worker=lambda: self.number,
         )
-        self.worker = Worker(self.links["worker"], equipment)
+        self.worker = Worker(self.links["worker"], deps)
 
     async def enqueue(self, *new: NewTask) -> list[UUID]:
         return await enqueued(self.conn, *new)
@@ -76,7 +76,7 @@ class Workshop:
 
     async def settle(self) -> None:
         """Go on until nothing runs, nothing waits for a slot and every outcome is written."""
-        await self.until(lambda: not len(self.holdings))
+        await self.until(lambda: not len(self.in_flight))
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Write outcomes and log lines until *condition* is true."""
@@ -118,7 +118,7 @@ async def workshop(
         try:
             yield shop
         finally:
-            for holding in shop.holdings:
+            for holding in shop.in_flight:
                 if holding.task is not None:
                     holding.task.cancel()
             for link in shop.links.values():

@@ -47,9 +47,9 @@ async def serve_until_stopped(
     from qw.daemon.http import open_in_browser, serving
     from qw.daemon.startup import waiting_for_database
 
-    place = await find(settings)
+    database = await find(settings)
     starting = asyncio.ensure_future(
-        waiting_for_database(lambda: prepare(place, migrate=migrate), limit=settings.wait_for_database)
+        waiting_for_database(lambda: prepare(database, migrate=migrate), limit=settings.wait_for_database)
     )
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
@@ -60,7 +60,7 @@ async def serve_until_stopped(
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with serving(settings, place.url, required=True, read_only=read_only) as address:
+    async with serving(settings, database.url, required=True, read_only=read_only) as address:
         calm_collector()
         if open_browser and address:
             await open_in_browser(address)

@@ -174,15 +174,15 @@ async def _run(
     had_terminal = os.isatty(2)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangups.set)
     given = of_files(files)
-    place = await find(settings)
+    database = await find(settings)
     deadline = ExitDeadline()
 
     async def start() -> Daemon:
-        await prepare(place, migrate=migrate)
+        await prepare(database, migrate=migrate)
         options = DaemonOptions(
-            app=handlers, definitions=given or await of_start(place.url), until_drained=drain, http=http
+            app=handlers, definitions=given or await of_start(database.url), until_drained=drain, http=http
         )
-        return await Daemon(settings, place, options, exit_deadline=deadline).__aenter__()
+        return await Daemon(settings, database, options, exit_deadline=deadline).__aenter__()
 
     starting = asyncio.ensure_future(waiting_for_database(start, limit=settings.wait_for_database))
     stop_starting_on_signals(starting)

@@ -76,7 +76,7 @@ def demo(
 class Done:
     """What the demo did. ``undone`` is what the compensation recorded."""
 
-    place: Database
+    database: Database
     customer: str
     run: RunDetails
     undone: list[dict[str, Any]]
@@ -130,33 +130,33 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedel
     from qw.daemon.database import ready
 
     _step("database", "connecting …" if settings.database_url is not None else "starting PostgreSQL …")
-    place = await ready(settings)
-    _step("database", f"ready: {_where(place, settings)}")
+    database = await ready(settings)
+    _step("database", f"ready: {_where(database, settings)}")
     try:
-        async with Client(place.url, size=2, name="qw demo") as client:
+        async with Client(database.url, size=2, name="qw demo") as client:
             if alone:
                 await _check_alone(client)
             _step("daemon", "starting …")
-            async with _daemon(settings, place):
+            async with _daemon(settings, database):
                 _step("daemon", "ready")
                 run_id = await client.runs.start("invoice", {"customerId": customer})
                 _step("workflow", f"invoice for {customer}, run {run_id}")
                 run = await _followed(client, run_id, limit)
                 if shows:
-                    await _show_in_browser(settings, place, run_id)
-                return Done(place=place, customer=customer, run=run, undone=await _undone(client, run))
+                    await _show_in_browser(settings, database, run_id)
+                return Done(database=database, customer=customer, run=run, undone=await _undone(client, run))
     finally:
-        if place.started and not keep:
+        if database.started and not keep:
             await asyncio.to_thread(embedded.stop, settings.home)
 
 
-async def _show_in_browser(settings: Settings, place: Database, run_id: UUID) -> None:
+async def _show_in_browser(settings: Settings, database: Database, run_id: UUID) -> None:
     """Serve the dashboard and open the browser at the run; ^C ends it."""
     from qw.daemon.http import open_in_browser, serving
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with serving(settings, place.url, required=True) as address:
+    async with serving(settings, database.url, required=True) as address:
         _step("dashboard", f"{address}ui/runs/{run_id} (stop with ^C)")
         loop.add_signal_handler(signal.SIGINT, stopped.set)
         try:
@@ -200,12 +200,13 @@ def _show_step(step: StoredStep) -> None:
 
 
 @asynccontextmanager
-async def _daemon(settings: Settings, place: Database) -> AsyncIterator[None]:
+async def _daemon(settings: Settings, database: Database) -> AsyncIterator[None]:
     """A daemon in this process."""
     from qw.cli.definition_files import of_start
     from qw.daemon.daemon import Daemon, DaemonOptions
 
-    async with Daemon(settings, place, DaemonOptions(definitions=await of_start(place.url), http=False)) as daemon:
+    options = DaemonOptions(definitions=await of_start(database.url), http=False)
+    async with Daemon(settings, database, options) as daemon:
         serving = asyncio.create_task(daemon.run())
         try:
             yield
@@ -231,10 +232,12 @@ def _step(what: str, text: str) -> None:
     print(f"{what:<10}{text}", flush=True)
 
 
-def _where(place: Database, settings: Settings) -> str:
+def _where(database: Database, settings: Settings) -> str:
     from qw import embedded
 
-    return f"private PostgreSQL in {embedded.place(settings.home)}" if place.is_private else "the configured database"
+    if database.is_private:
+        return f"private PostgreSQL in {embedded.place(settings.home)}"
+    return "the configured database"
 
 
 def _show(done: Done, settings: Settings, log: Path) -> None:
@@ -282,8 +285,8 @@ def _show_failure(done: Done) -> None:
 
 def _show_next(done: Done, settings: Settings, log: Path) -> None:
     run = done.run.run.id
-    again = "; any qw command starts it again" if done.place.is_private else ""
-    print(f"All data is in {_where(done.place, settings).replace('private', 'the private')}{again}.")
+    again = "; any qw command starts it again" if done.database.is_private else ""
+    print(f"All data is in {_where(done.database, settings).replace('private', 'the private')}{again}.")
     print(f"The log of the daemon is in {log}.")
     from qw.cli.this_program import this_program
 

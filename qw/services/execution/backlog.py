@@ -45,8 +45,8 @@ class Backlog:
         if holding in self._running_suspects:
             self._running_suspects.remove(holding)
 
-    def remove(self, holdings: list[ClaimInFlight]) -> None:
-        gone = set(map(id, holdings))
+    def remove(self, in_flight: list[ClaimInFlight]) -> None:
+        gone = set(map(id, in_flight))
         for queue in (*self._waiting.values(), self._suspects):
             kept = [holding for holding in queue if id(holding) not in gone]
             queue.clear()

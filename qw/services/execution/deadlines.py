@@ -12,10 +12,10 @@ from qw.services.execution.in_flight import ClaimInFlight, Stop
 
 
 class Deadlines:
-    """Interrupts those of the *holdings* whose deadline has passed."""
+    """Interrupts those of the *in_flight* whose deadline has passed."""
 
-    def __init__(self, holdings: Iterable[ClaimInFlight]) -> None:
-        self._holdings = holdings
+    def __init__(self, in_flight: Iterable[ClaimInFlight]) -> None:
+        self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._armed_for = float("inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -38,7 +38,7 @@ class Deadlines:
         now = time.monotonic()
         self._armed_for, self._timer = float("inf"), None
         earliest = float("inf")
-        for holding in self._holdings:
+        for holding in self._in_flight:
             if holding.stop is None and holding.deadline <= now:
                 holding.interrupt(Stop.TIMEOUT, f"timed out after {format_duration(holding.limit or timedelta())}")
             elif holding.stop is None:

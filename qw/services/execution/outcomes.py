@@ -36,21 +36,21 @@ class Outcomes:
     def __init__(
         self,
         link: ReconnectingConnection,
-        holdings: InFlight,
+        in_flight: InFlight,
         worker: Callable[[], int],
         measures: Measures,
         *,
         ended: Callable[[Sequence[EndedAttempt]], None] = lambda _: None,
     ) -> None:
         self._link = link
-        self._holdings = holdings
+        self._in_flight = in_flight
         self._worker = worker
         self._measures = measures
         self._ended = ended
         self._pending: deque[EndedAttempt] = deque()
         self._refused: list[EndedAttempt] = []
         self._doubtful: set[int] = set()
-        self._in_flight = 0
+        self._storing = 0
         self._batch: list[EndedAttempt] = []
         self.bell = asyncio.Event()
         self.drained = asyncio.Event()
@@ -71,7 +71,7 @@ class Outcomes:
         return [*self._batch, *self._pending, *self._refused]
 
     def __len__(self) -> int:
-        return len(self._pending) + self._in_flight
+        return len(self._pending) + self._storing
 
     def max_wait(self) -> float:
         return 3600.0  # the bell is set for every outcome
@@ -81,7 +81,7 @@ class Outcomes:
 
         Releases the claims, records measurements, and notifies waiters.
         """
-        self._measures.attempts([(self._holdings.pop(e.fence), e) for e in ended], lost=lost)
+        self._measures.attempts([(self._in_flight.pop(e.fence), e) for e in ended], lost=lost)
         if self._doubtful:
             self._doubtful.difference_update(e.fence for e in ended)
         try:
@@ -93,7 +93,7 @@ class Outcomes:
         batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
         if not batch:
             return False
-        self._in_flight = len(batch)
+        self._storing = len(batch)
         self._batch = batch
         try:
             await self._write(batch)
@@ -104,7 +104,7 @@ class Outcomes:
             self._refused.clear()
             raise
         finally:
-            self._in_flight = 0
+            self._storing = 0
             self._batch = []
             if not self._pending and not self._refused:
                 self.drained.set()

@@ -38,9 +38,9 @@ class Stacks:
 
     name = "stacks"
 
-    def __init__(self, link: ReconnectingConnection, holdings: InFlight, worker: Callable[[], int]) -> None:
+    def __init__(self, link: ReconnectingConnection, in_flight: InFlight, worker: Callable[[], int]) -> None:
         self._link = link
-        self._holdings = holdings
+        self._in_flight = in_flight
         self._worker = worker
         self.bell = asyncio.Event()
 
@@ -51,7 +51,7 @@ class Stacks:
         async with self._link.use() as conn:
             asked = await stacks.asked(conn, self._worker())
         for id in asked:
-            holding = self._holdings.running_task(id)
+            holding = self._in_flight.running_task(id)
             answer = await look(holding) if holding else None
             async with self._link.use() as conn:
                 await stacks.answer(conn, id, answer)

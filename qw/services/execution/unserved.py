@@ -33,15 +33,15 @@ class Unserved:
         self._parked: set[str] = set()
         self.served_elsewhere: frozenset[str] = frozenset()
 
-    async def part_with(self, strangers: Sequence[ClaimInFlight]) -> None:
+    async def part_with(self, taken: Sequence[ClaimInFlight]) -> None:
         """Return claims that another worker serves, or if that is unknown; park those that no worker serves."""
-        types = frozenset(holding.claim.type for holding in strangers)
+        types = frozenset(holding.claim.type for holding in taken)
         unserved: frozenset[str] = frozenset()
         try:
             await self._meet(types)
             unserved = types - self.served_elsewhere
         finally:
-            for holding in strangers:
+            for holding in taken:
                 is_parked = holding.claim.type in unserved
                 self._end(holding, self._parking(holding) if is_parked else HandedBack())
 

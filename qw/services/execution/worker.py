@@ -81,7 +81,7 @@ class WorkerDeps:
     slots: HandlerSlots
     lanes: Lanes
     lease: Lease
-    holdings: InFlight
+    in_flight: InFlight
     outcomes: Outcomes
     measures: Measures
     pool: Connections
@@ -95,25 +95,25 @@ class Worker:
 
     name = "worker"
 
-    def __init__(self, link: ReconnectingConnection, equipment: WorkerDeps, *, queues: Iterable[str] = ()) -> None:
+    def __init__(self, link: ReconnectingConnection, deps: WorkerDeps, *, queues: Iterable[str] = ()) -> None:
         self._link = link
         self._queues = list(queues)
-        self._handlers = equipment.handlers
-        self._slots = equipment.slots
-        self._lanes = equipment.lanes
-        self._lease = equipment.lease
+        self._handlers = deps.handlers
+        self._slots = deps.slots
+        self._lanes = deps.lanes
+        self._lease = deps.lease
         current_leash.set(self._lease.leash)  # inherited by handlers; setting it per attempt would cost 0.3 us
-        self._holdings = equipment.holdings
-        self._outcomes = equipment.outcomes
-        self._measures = equipment.measures
-        self._pool = equipment.pool
-        self._transactions = equipment.transactions
-        self._log = equipment.log
-        self._worker = equipment.worker
+        self._in_flight = deps.in_flight
+        self._outcomes = deps.outcomes
+        self._measures = deps.measures
+        self._pool = deps.pool
+        self._transactions = deps.transactions
+        self._log = deps.log
+        self._worker = deps.worker
         self._pace = Prefetch()
-        self._backlog = Backlog(equipment.slots)
-        self._deadlines = Deadlines(equipment.holdings)
-        self._strangers = Unserved(link, equipment.worker, self._end)
+        self._backlog = Backlog(deps.slots)
+        self._deadlines = Deadlines(deps.in_flight)
+        self._unserved = Unserved(link, deps.worker, self._end)
         self._left: dict[str, float] = {}  # types left to other workers, until when
         self._tight: dict[HandlerKind, float] = {}
         self._wary_until = 0.0
@@ -143,7 +143,7 @@ class Worker:
         room = self._room(ahead)
         if not any(room.values()):
             return False
-        await self._strangers.look_again()
+        await self._unserved.look_again()
         if self._lanes.is_empty or not await self._claim(room):
             return await self._wait_for_work()
         now = time.monotonic()
@@ -213,9 +213,9 @@ class Worker:
         is_whole = not without and not wary
         self.is_behind = len(taken) >= room
         self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
-        strangers = [holding for claim in taken if (holding := self._accept(claim, records.get(claim.id), now))]
-        if strangers:
-            await self._strangers.part_with(strangers)
+        unserved = [holding for claim in taken if (holding := self._accept(claim, records.get(claim.id), now))]
+        if unserved:
+            await self._unserved.part_with(unserved)
         self._return(self._backlog.spare_suspects())
         self._dispatch_all()
         return len(taken)
@@ -224,7 +224,7 @@ class Worker:
         """The types that a claim skips: those of these kinds, and those that other workers serve."""
         return [
             *(handler.type for handler in self._handlers if handler.kind in kinds),
-            *self._strangers.served_elsewhere,
+            *self._unserved.served_elsewhere,
             *(type for type, until in self._left.items() if until > time.monotonic()),
         ]
 
@@ -235,7 +235,7 @@ class Worker:
         handler = self._handlers.get(claim.type)
         holding = ClaimInFlight(claim=claim, handler=handler, since=now)
         holding.record = record or NO_CRASHES
-        if not self._holdings.add(holding):
+        if not self._in_flight.add(holding):
             return None
         try:
             holding.policy = _policy(claim, handler)
@@ -269,7 +269,7 @@ class Worker:
 
     def _has_ending_suspects(self) -> bool:
         """Whether the outcome of a suspect is unwritten: if the next one crashed the process, both would be blamed."""
-        return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._holdings)
+        return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._in_flight)
 
     def _start(self, holding: ClaimInFlight) -> None:
         self._slots.take(holding.kind)
@@ -378,9 +378,9 @@ class Worker:
         if stale:
             self._return(stale)
 
-    def _return(self, holdings: list[ClaimInFlight]) -> None:
-        self._backlog.remove(holdings)
-        for holding in holdings:
+    def _return(self, in_flight: list[ClaimInFlight]) -> None:
+        self._backlog.remove(in_flight)
+        for holding in in_flight:
             self._end(holding, HandedBack())
 
     def return_unstarted(self) -> None:
@@ -394,18 +394,18 @@ class Worker:
         self.interrupted.clear()
 
     def held(self) -> list[ClaimInFlight]:
-        return list(self._holdings)
+        return list(self._in_flight)
 
     def unfinished(self) -> list[EndedAttempt]:
         """The outcomes of all claims still held when the process exits; their handlers may act until then."""
         unwritten = self._outcomes.unwritten()
         fences = {ended.fence for ended in unwritten}
-        left = [holding for holding in self._holdings if holding.claim.fence not in fences]
+        left = [holding for holding in self._in_flight if holding.claim.fence not in fences]
         return [*unwritten, *(_ended_by_exit(holding) for holding in left)]
 
     def interrupt_all(self, stop: Stop, reason: str) -> None:
         """Stop all running handlers."""
-        for holding in self._holdings:
+        for holding in self._in_flight:
             holding.interrupt(stop, reason)
 
     def interrupt(self, asked: dict[UUID, str]) -> None:
@@ -414,7 +414,7 @@ class Worker:
         self._backlog.remove(waiting)
         for holding in waiting:
             self._end(holding, Cancelled(reason=asked[holding.claim.id]))
-        for holding in self._holdings:
+        for holding in self._in_flight:
             if holding.claim.id in asked:
                 holding.interrupt(Stop.CANCEL, asked[holding.claim.id])
 

@@ -74,24 +74,24 @@ class Heartbeat:
         *,
         register: Callable[[Blocking], int],
         lease: Lease,
-        holdings: InFlight,
+        in_flight: InFlight,
         interval: timedelta,
-        reactions: HeartbeatCallbacks,
+        callbacks: HeartbeatCallbacks,
         locks: bool = True,
     ) -> None:
         self._url = url
         self._register = register
         self._lease = lease
-        self._holdings = holdings
+        self._in_flight = in_flight
         self._interval = interval.total_seconds()
-        self._reactions = reactions
+        self._callbacks = callbacks
         self._locks = locks
         self._conn: Blocking | None = None
         self._was_open = False
         self._due_at = 0.0
         self._failures = 0
         self._error: str | None = None
-        self._strangers: set[int] = set()
+        self._unknown: set[int] = set()
         self.signs_off = True  # False: the worker ends like a crashed one, which is detected by its lock
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
@@ -122,9 +122,9 @@ class Heartbeat:
     def was_sent(self, sent_at: float, *, holds: bool) -> None:
         """Note that the poll sent a beat, which the database took. *holds*: tasks stand in this worker's name."""
         self._lease.confirm(sent_at)
-        if holds and not len(self._holdings):
+        if holds and not len(self._in_flight):
             self._due_at = 0.0  # strays, or claims whose reply is under way
-        elif not holds and not len(self._holdings):
+        elif not holds and not len(self._in_flight):
             self._due_at = max(self._due_at, sent_at + SPARE * self._interval)
 
     def revive(self) -> None:
@@ -181,7 +181,7 @@ class Heartbeat:
         self._conn = conn
         self._failures = 0
         if self._was_open:
-            self._loop.call_soon_threadsafe(self._reactions.back)
+            self._loop.call_soon_threadsafe(self._callbacks.back)
         self._was_open = True
 
     def _beat(self, conn: Blocking) -> None:
@@ -198,30 +198,30 @@ class Heartbeat:
         self._lease.revoke()
         workers.survived(conn, self.worker)
         self.worker = self._register(conn)
-        self._loop.call_soon_threadsafe(self._reactions.died)
+        self._loop.call_soon_threadsafe(self._callbacks.died)
         if self._locks:
             workers.hold(conn, self.worker)
-        self._strangers.clear()
+        self._unknown.clear()
         sent_at = clock.now()
         if workers.beat(conn, self.worker):  # in the loop: once the claims of the dead identity are dropped
             self._loop.call_soon_threadsafe(self._lease.confirm, sent_at)
 
     def _compare(self, conn: Blocking) -> None:
-        known = self._holdings.known()
+        known = self._in_flight.known()
         try:
             rows = workers.held(conn, self.worker)
         except Unavailable:
             if conn.closed:
                 raise
             return  # the table is locked for longer than a beat may wait
-        strangers = {row.fence for row in rows} - known
-        strays = [row for row in rows if row.fence in strangers & self._strangers]
-        self._strangers = strangers
+        unknown = {row.fence for row in rows} - known
+        strays = [row for row in rows if row.fence in unknown & self._unknown]
+        self._unknown = unknown
         gone = list(known - {row.fence for row in rows})
         if strays:
-            self._loop.call_soon_threadsafe(self._reactions.strays, strays)
+            self._loop.call_soon_threadsafe(self._callbacks.strays, strays)
         if gone:
-            self._loop.call_soon_threadsafe(self._reactions.gone, gone)
+            self._loop.call_soon_threadsafe(self._callbacks.gone, gone)
 
     def _failed(self, error: BaseException) -> None:
         self._drop()
