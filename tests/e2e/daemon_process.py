@@ -69,7 +69,9 @@ class Daemon:
         return [_line(text) for text in self.log_file.read_text().splitlines()]
 
     def said(self, message: str) -> list[dict[str, Any]]:
-        return [line for line in self.log if message in str(line["message"])]
+        """The lines with *message*, a text without quotes."""
+        lines = [_line(text) for text in self.log_file.read_text().splitlines() if message in text]
+        return [line for line in lines if message in str(line["message"])]
 
     def ready(self) -> Daemon:
         """Come back when it claims."""
