@@ -11,7 +11,7 @@ import pytest
 from qw.clock import Clock, clock
 from qw.store.connection import Connection, connect, connect_guarded
 from qw.store.pool import Pool
-from tests.given import empty, migrated, remember
+from tests.given import EmptiedDatabase, migrated
 from tests.processes import MARK, end, left_behind
 
 if TYPE_CHECKING:  # pytest wants to be the first to import its plugins
@@ -57,17 +57,18 @@ def migrated_template(server: Server) -> Iterator[Template]:
 
 
 @pytest.fixture(scope="session")
-def _emptied_after_use(migrated_template: Template) -> Iterator[str]:
+def emptied_database(migrated_template: Template) -> Iterator[EmptiedDatabase]:
     with migrated_template.clone() as url:
-        remember(url)
-        yield url
+        database = EmptiedDatabase(url)
+        yield database
+        database.close()
 
 
 @pytest.fixture
-def url(_emptied_after_use: str) -> Iterator[str]:
+def url(emptied_database: EmptiedDatabase) -> Iterator[str]:
     """A migrated database with nothing in it. The schema is not this test's to change: it is emptied, not dropped."""
-    yield _emptied_after_use
-    empty(_emptied_after_use)
+    yield emptied_database.url
+    emptied_database.empty()
 
 
 @pytest.fixture

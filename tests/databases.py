@@ -28,7 +28,7 @@ import pytest
 
 from qw import embedded
 from qw.core.errors import Misconfigured
-from tests.processes import left_behind
+from tests.processes import left_behind, slowed
 
 SHARED_URL = os.environ.get("QW_TEST_POSTGRES_URL") or "postgresql://postgres@127.0.0.1:5432/postgres"
 
@@ -119,8 +119,8 @@ def url_of(server: Server, database: str) -> str:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Come back when *condition* is true. Fail when it takes longer."""
-    deadline = time.monotonic() + seconds
+    """Come back when *condition* is true. Fail when it takes longer, on a machine that has nothing else to do."""
+    deadline = time.monotonic() + slowed(seconds)
     asked = time.monotonic()
     while not condition():
         now = time.monotonic()
@@ -198,6 +198,8 @@ def _database(server: Server, source: str) -> Iterator[str]:
     name = next(_names)
     _execute(server, f'create database "{name}" template "{source}" strategy wal_log')
     try:
+        if isinstance(server, SharedServer):  # nobody kills it, so no test is about what a commit survives there
+            _execute(server, f'alter database "{name}" set synchronous_commit = off')
         yield name
     finally:
         _execute(server, f'drop database if exists "{name}" with (force)')

@@ -18,7 +18,7 @@ from qw.handlers import Handlers
 from qw.services.upkeep.promoter import LONG_AGO
 from qw.store import checkpoints, claims
 from qw.store.claims import EndedAttempt
-from tests.given import empty, expect_whole, new_task, status, value
+from tests.given import EmptiedDatabase, expect_whole, new_task, status, value
 from tests.services.workshop import Workshop, workshop
 
 DAY = timedelta(days=1)
@@ -137,11 +137,11 @@ class World:
     order=st.lists(st.sampled_from(["time", "resume", "run"]), max_size=6),
 )
 def test_whatever_dies_in_whatever_order_each_effect_is_recorded_once(
-    url: str, dies_at: list[str], signalled_after: int, order: list[str]
+    emptied_database: EmptiedDatabase, dies_at: list[str], signalled_after: int, order: list[str]
 ) -> None:
     async def drive() -> None:
         story, task = Story(dies_at), new_task("story")
-        async with workshop(url, story.app) as shop:
+        async with workshop(emptied_database.url, story.app) as shop:
             world = World(shop, story)
             await shop.enqueue(task)
             for n, what in enumerate([*order, *["run", "time", "resume"] * 12]):
@@ -163,5 +163,7 @@ def test_whatever_dies_in_whatever_order_each_effect_is_recorded_once(
             assert not shop.slots.taken
             await expect_whole(shop.conn)
 
-    asyncio.run(drive())
-    empty(url)
+    try:
+        asyncio.run(drive())
+    finally:
+        emptied_database.empty()
