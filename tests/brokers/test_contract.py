@@ -114,7 +114,7 @@ async def test_a_broker_that_never_answers_is_given_up_in_time(
                 await broker.publish([told()])
             took = monotonic() - started
 
-            assert took < 3
+            assert took < 30
             await broker.close()
 
 

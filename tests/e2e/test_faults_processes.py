@@ -13,6 +13,7 @@ import pytest
 from tests.databases import wait_until
 from tests.e2e.daemon_process import LEASE, Daemons
 from tests.e2e.queue import SESSIONS, Queue
+from tests.processes import slowed
 
 
 def test_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, queue: Queue) -> None:
@@ -22,9 +23,9 @@ def test_a_killed_daemons_tasks_run_again_within_two_seconds(daemons: Daemons, q
     one.kill()
     killed = time.monotonic()
 
-    queue.wait_for(ids, "pending", 5)
+    queue.wait_for(ids, "pending")
 
-    assert time.monotonic() - killed < 2.5  # 2 s, and what this machine shares with others
+    assert time.monotonic() - killed < slowed(2.5)  # 2 s, and what this machine shares with others
     assert [queue.outcomes(id) for id in ids] == [["worker_died"]] * 5
     assert queue.column("select distinct (attempt, retries, crashes)::text from qw.ready") == ["(1,0,1)"]
     assert two.is_alive
@@ -38,7 +39,7 @@ def test_a_daemon_started_again_at_once_finds_its_own_tasks(daemons: Daemons, qu
     first.kill()
 
     second = daemons().ready()
-    queue.wait_for([id], "completed", 5)
+    queue.wait_for([id], "completed")
 
     assert second.worker != first.worker
     assert queue.field(id, "attempt") == 2

@@ -494,7 +494,7 @@ async def test_cancel_ends_all_that_the_command_started(tmp_path: Path, monkeypa
         await attempt
 
     assert not any(map(is_alive, started))
-    assert 0.9 < time.monotonic() - begun < 4  # one of them had to be killed
+    assert 0.9 < time.monotonic() - begun < 60  # one of them had to be killed
 
 
 async def test_term_comes_first(tmp_path: Path) -> None:
@@ -510,7 +510,8 @@ async def test_term_comes_first(tmp_path: Path) -> None:
     assert told.read_text() == "bye\n"
 
 
-async def test_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
+async def test_a_second_cancel_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qw.handlers.child.GRACE_SECONDS", 60.0)
     ready = tmp_path / "ready"
     attempt = asyncio.create_task(shell(f"trap '' TERM; echo $$ > {ready}; while :; do sleep 0.05; done"))
     await until(lambda: pids(ready))
@@ -523,7 +524,7 @@ async def test_a_second_cancel_does_not_wait(tmp_path: Path) -> None:
         await attempt
 
     assert not is_alive(pids(ready)[0])
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
 
 
 async def test_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: Path) -> None:
@@ -534,7 +535,7 @@ async def test_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: P
     result = await shell(f"setsid sh -c 'echo $$ > {child}; exec sleep 600' & {wait_for_it}; echo done")
 
     assert result["stdout"] == "done\n"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
     assert not is_alive(pids(child)[0])
 
 

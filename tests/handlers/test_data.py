@@ -411,7 +411,7 @@ async def test_a_file_with_too_many_columns_is_refused_at_once(folder: Path, sep
     with pytest.raises(Reject, match="it has 20,000 columns; at most 2,000 are read"):
         await process(folder, dataset="wide")
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 async def test_a_file_that_is_one_endless_line_is_refused(folder: Path) -> None:

@@ -475,7 +475,7 @@ async def test_silence_and_dripping_end_at_the_deadline(start: bytes) -> None:
         with pytest.raises(TimeoutError, match=r"no complete answer within 0.3 s"):
             await ask({"url": server.url, "timeout": "300ms"})
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 async def test_a_hundred_thousand_headers_fail() -> None:

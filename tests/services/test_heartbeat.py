@@ -128,7 +128,7 @@ async def test_a_lost_session_lock_is_taken_again_before_the_next_beat_is_due(ur
         started = time.monotonic()
         await comes_true(lambda: is_locked(conn, made.worker))
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 async def test_without_session_locks_no_server_is_named_that_others_could_judge_by(url: str, conn: Connection) -> None:
@@ -309,7 +309,7 @@ async def test_who_is_cut_off_stops_trusting_its_lease_by_its_own_clock(url: str
         proxy.swallow()
         started = time.monotonic()
         await soon(lambda: not made.lease.holds)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         proxy.open()
         await soon(lambda: made.lease.holds)
 

@@ -61,7 +61,7 @@ def test_prefer_wait_answers_as_ever_when_the_task_is_not_done_in_time(server_sh
     answer = server_shared.post("/api/task", TASK, headers={"Prefer": "wait=1"})
 
     assert answer["message"] == "Task created and queued successfully"
-    assert 0.9 < time.monotonic() - started < 5
+    assert 0.9 < time.monotonic() - started < 30
 
 
 def test_an_idempotency_key_stands_for_one_task(server_shared: Live) -> None:

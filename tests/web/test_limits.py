@@ -161,7 +161,7 @@ def test_limits_and_cursors_are_checked(server_shared: Live, query: str, status:
 
 
 @pytest.mark.parametrize("path", ["/api/task", "/api/runs", "/api/workflows"])
-@pytest.mark.parametrize("nasty", ["id;select pg_sleep(5)", "' OR 1=1 --", "1); drop table qw.task; --", "%' or '%"])
+@pytest.mark.parametrize("nasty", ["id;select pg_sleep(50)", "' OR 1=1 --", "1); drop table qw.task; --", "%' or '%"])
 def test_filters_are_values_and_never_sql(server_alone: Live, path: str, nasty: str) -> None:
     live, started = server_alone, time.monotonic()
     live.task()
@@ -173,14 +173,14 @@ def test_filters_are_values_and_never_sql(server_alone: Live, path: str, nasty: 
             assert not answer.json().get("tasks")
 
     assert live.get(f"/api/invoice/tasks/{nasty.replace('/', '')}")["tasks"] == []
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 40
     assert live.get("/api/task")["total"] == 1
 
 
 @pytest.mark.parametrize("length", [5000, 50_000])
 def test_no_pattern_of_ours_is_slow_for_long_text(server_shared: Live, length: int) -> None:
     live, text = server_shared, "a" * length + "!"
-    started = time.monotonic()
+    started = time.process_time()  # of the server too, which is in this process
     bodies: list[dict[str, Any]] = [
         {"type": text, "payload": {}},
         {"type": "noop", "payload": {}, "queue": text},
@@ -196,7 +196,7 @@ def test_no_pattern_of_ours_is_slow_for_long_text(server_shared: Live, length: i
     taken = live.api.post("/api/task", json={"type": "noop", "payload": {}}, headers=headers).status_code
 
     assert (set(statuses), name, taken) == ({400}, 400, 201)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_a_filter_by_error_is_text_and_no_pattern(server_shared: Live) -> None:

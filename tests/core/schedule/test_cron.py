@@ -149,7 +149,7 @@ def test_no_expression_takes_long_to_refuse(expression: str) -> None:
 
     refusal(expression)
 
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 1
 
 
 def test_every_bad_field_is_named() -> None:
