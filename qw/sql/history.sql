@@ -41,23 +41,31 @@ select extract(epoch from at)::bigint, waiting, running, oldest, enqueued
  order by at
 
 -- name: recent
--- By queue: how many attempts ended for good in each of the last minutes, the present one last; of those with any.
-select queue,
-       (extract(epoch from date_trunc('minute', statement_timestamp(), 'UTC') - at) / 60)::integer as minutes_ago,
-       sum(counts[1])::bigint as ended, coalesce(sum(counts[1]) filter (where result = 'failed'), 0)::bigint as failed
-  from qw.history
- where span = 'minute' and name = 'task_attempts' and result in ('completed', 'failed', 'cancelled')
-   and at > date_trunc('minute', statement_timestamp(), 'UTC') - make_interval(mins => %(minutes)s::integer)
- group by 1, 2
+-- By queue: how many attempts ended for good in each of the last minutes, the present one last; of those with any. Queue
+-- by queue along the key: 200 queues have a million rows of minutes.
+select q.queue, (extract(epoch from date_trunc('minute', statement_timestamp(), 'UTC') - h.at) / 60)::integer as minutes_ago,
+       h.ended, h.failed
+  from (select queue from qw.tally union select '') q
+  cross join lateral (
+    select at, sum(counts[1])::bigint as ended,
+           coalesce(sum(counts[1]) filter (where result = 'failed'), 0)::bigint as failed
+      from qw.history
+     where span = 'minute' and queue = q.queue and name = 'task_attempts'
+       and result in ('completed', 'failed', 'cancelled')
+       and at > date_trunc('minute', statement_timestamp(), 'UTC') - make_interval(mins => %(minutes)s::integer)
+     group by at) h
 
 -- name: enqueued_before
 -- By queue (empty: all): how many tasks were enqueued up to the last sample that is at least that many seconds old, and
 -- how old it is.
-select distinct on (queue) queue, enqueued, extract(epoch from statement_timestamp() - at)::float8
-  from qw.queue_sample
- where span = 'minute' and at between statement_timestamp() - interval '1 hour'
-                                  and statement_timestamp() - make_interval(secs => %(seconds)s::integer)
- order by queue, at desc
+select q.queue, s.enqueued, s.age
+  from (select queue from qw.tally union select '') q
+  cross join lateral (
+    select enqueued, extract(epoch from statement_timestamp() - at)::float8 as age
+      from qw.queue_sample
+     where span = 'minute' and queue = q.queue and at >= statement_timestamp() - interval '1 hour'
+       and at <= statement_timestamp() - make_interval(secs => %(seconds)s::integer)
+     order by at desc limit 1) s
 
 -- name: prune
 -- Delete what is older than it is kept for, by span.

@@ -107,3 +107,15 @@ def test_a_theme_that_was_chosen_is_kept(shop: Shop, visit: Visit) -> None:
     opened.settled()
 
     assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_screen_that_cannot_draw_its_data_says_so_and_the_others_go_on(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, "ui/workers")
+    opened.settled()
+    opened.page.route("**/api/queues", lambda route: route.fulfill(json={"queues": [{"name": 1}]}))
+
+    opened.page.get_by_role("link", name="Queues").click()
+    opened.see("This screen could not be loaded")
+    opened.page.get_by_role("link", name="Tasks").click()
+
+    opened.page.wait_for_selector("h1:has-text('Tasks')")

@@ -22,7 +22,7 @@ const OUTCOMES = {
 export function TaskTimeline({ task, attempts }) {
   const ordered = [...attempts].sort((a, b) => a.startedAt?.localeCompare(b.startedAt ?? "") || a.attempt - b.attempt);
   const due = task.scheduledAt && task.scheduledAt > task.createdAt ? task.scheduledAt : task.createdAt;
-  const isWaiting = task.status === "pending" || task.status === "retrying";
+  const isWaiting = (task.status === "pending" || task.status === "retrying") && !(Date.parse(task.scheduledAt) > now.value);
   const first = ordered[0]?.startedAt;
   const last = ordered.at(-1);
   return html`<ol class="timeline">

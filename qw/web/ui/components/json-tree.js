@@ -1,5 +1,6 @@
 /** JSON as a tree: folded where it is large, searched, copied, with every digit. */
 import { ExactNumber, format, isObject, sortedKeys } from "../lib/exact-json.js";
+import { whole } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { Copy } from "./bits.js";
 
@@ -68,7 +69,7 @@ function Text({ text, search }) {
   const [isWhole, setWhole] = useState(false);
   const shown = isWhole || text.length <= LONG_TEXT ? text : text.slice(0, LONG_TEXT);
   return html`<span class="string" dir="auto">"<${Marked} text=${shown} search=${search} />${shown.length === text.length && '"'}</span>
-    ${shown.length < text.length && html` <button type="button" class="button small" onClick=${() => setWhole(true)}>${text.length - shown.length} more characters</button>`}`;
+    ${shown.length < text.length && html` <button type="button" class="button small" onClick=${() => setWhole(true)}>${whole(text.length - shown.length)} more characters</button>`}`;
 }
 
 /** *text* with what is searched for marked in it. */

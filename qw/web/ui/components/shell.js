@@ -1,7 +1,7 @@
 /** The frame of every screen: navigation, live state, theme, who is signed in; and what replaces it: the login. */
 import { needsLogin } from "../lib/api.js";
 import { duration } from "../lib/format.js";
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useErrorBoundary, useRef, useState } from "../lib/html.js";
 import { useKeys } from "../lib/keyboard.js";
 import { lostAt, paused, setPaused, state } from "../lib/live.js";
 import { now } from "../lib/now.js";
@@ -52,8 +52,14 @@ function CurrentScreen() {
   if (!found) return html`<${NotFound} />`;
   if (loaded.load !== found.load) return html`<div class="page"><h1>${found.screen.title}</h1><section class="card"><${Skeleton} /></section></div>`;
   if (loaded.error) return html`<${Failure} error=${loaded.error} what="This screen" onRetry=${() => location.reload()} />`;
-  const { Screen } = loaded;
-  return html`<${Screen} key=${parts.join("/")} parts=${parts} query=${query} />`;
+  return html`<${Guarded} key=${parts.join("/")} Screen=${loaded.Screen} parts=${parts} query=${query} />`;
+}
+
+/** A fault of ours in one screen leaves the others in use. */
+function Guarded({ Screen, parts, query }) {
+  const [error, again] = useErrorBoundary();
+  if (error) return html`<div class="page"><${Failure} error=${error} what="This screen" onRetry=${again} /></div>`;
+  return html`<${Screen} parts=${parts} query=${query} />`;
 }
 
 function NotFound() {
