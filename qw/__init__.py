@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from qw.core.task import Backoff, Enqueued, EnqueueOptions, NewTask, Status, Task
+    from qw.core.task.answer import Answer, AnswerCode
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.dbapi import enqueue
     from qw.handlers import CallNext, Handlers, TaskFunction
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from qw.store.tasks import Filter
 
 __all__ = [
+    "Answer",
+    "AnswerCode",
     "Backoff",
     "CallNext",
     "Client",
@@ -66,6 +69,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Answer": "qw.core.task.answer",
+    "AnswerCode": "qw.core.task.answer",
     "Backoff": "qw.core.task",
     "CallNext": "qw.handlers",
     "Client": "qw.client",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST = 1000  # characters of a target or a detail
-
-DONE = frozenset(
-    {"retried", "cancelled", "asked", "requeued", "compensating", "forgotten"}
-)  # of the answers of bulk methods
 
 
 class Actor(NamedTuple):
@@ -99,11 +95,6 @@ def counted(number: int) -> None:
     """Say, in a transaction of the act, how many it was done to."""
     if act := _act.get():
         act.count = (act.count or 0) + number
-
-
-def done_among(answers: Mapping[UUID, str]) -> int:
-    """How many a bulk method did something to, by its *answers*."""
-    return sum(answer in DONE for answer in answers.values())
 
 
 def audited(

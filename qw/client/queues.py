@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from qw.client.acting import audited, counted, done_among
+from qw.client.acting import audited, counted
 from qw.client.connections import Namespace
 from qw.client.tasks import ID_BATCH, Tasks
 from qw.core.queue.limits import Limits, limits_of
 from qw.core.task import NewTask, Status, check_new
+from qw.core.task.answer import done_among
 from qw.core.task.payload import Json
 from qw.store import queues, tasks
 from qw.store.ids import new_id

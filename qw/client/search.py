@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qw.client.acting import DONE, doing, done_among, note
+from qw.client.acting import doing, note
 from qw.client.connections import Namespace, check_limit
 from qw.client.tasks import COUNTED, Tasks, Total
 from qw.clock import clock
 from qw.core.errors import Invalid, NotFound, QwError, TimedOut
 from qw.core.search import Search, parse_search
 from qw.core.task import Status, Task
+from qw.core.task.answer import Answers, done_among
 from qw.store import bulk, search, tasks
 from qw.store.bulk import BulkState
 from qw.store.search import FIRST_ID
@@ -31,13 +32,6 @@ _APPLIES = {
     "compensate": (Status.COMPLETED,),
 }
 ACTIONS = tuple(_APPLIES)
-_WHY_NOT = {
-    "missing": "no longer there",
-    "key_taken": "another task holds its unique key",
-    "left_behind": "its run was retried in the meantime",
-    "was_requeued": "requeued before",
-    "was_compensated": "compensated before",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +128,7 @@ class Searches(Namespace):
                 with doing(verb, target):
                     answers = await self._do(acting, ids)
                 done += done_among(answers)
-                skipped.update(_why_not(answer) for answer in answers.values() if answer not in DONE)
+                skipped.update(answer.state for answer in answers.values() if not answer.is_done)
                 async with self._db.operating() as conn:
                     if await bulk.progress(conn, id, done=done, skipped=skipped):
                         state = "stopped"
@@ -184,7 +178,7 @@ class Searches(Namespace):
                 return
             before = found[-1]
 
-    async def _do(self, acting: Acting, ids: Sequence[UUID]) -> dict[UUID, str]:
+    async def _do(self, acting: Acting, ids: Sequence[UUID]) -> Answers:
         act = Tasks(self._db)
         match acting.action:
             case "retry":
@@ -195,7 +189,3 @@ class Searches(Namespace):
                 return await act.requeue(ids)
             case _:
                 return await act.compensate(ids, reason=acting.reason)
-
-
-def _why_not(answer: str) -> str:
-    return _WHY_NOT.get(answer) or answer.removeprefix("was_").removeprefix("is ").partition(";")[0]

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from qw.client.acting import audited, counted, done_among
+from qw.client.acting import audited, counted
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, NotFound
 from qw.core.task import FILED_UNDER, Attempt, NewTask, Status, Task, check_new, key_faults
+from qw.core.task.answer import Answers, done_among
 from qw.core.task.checkpoint import Checkpoint
 from qw.core.task.known_types import KnownTypes
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
@@ -41,11 +42,11 @@ class Total:
     is_estimate: bool = False
 
 
-_Act = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, str]]]
+_Act = Callable[[Connection, Sequence[UUID]], Awaitable[Answers]]
 
 
 class Tasks(Namespace):
-    """Bulk methods return the outcome of each task by id; `explain` turns an outcome into an error."""
+    """Bulk methods return an `Answer` for each task, by id."""
 
     async def get(self, id: UUID) -> Task:
         """The current state of a task. Raise NotFound."""
@@ -148,13 +149,13 @@ class Tasks(Namespace):
         return await why_waits(self._db, id)
 
     @audited("task cancel")
-    async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> dict[UUID, str]:
-        """Cancel waiting tasks; *running* also asks running ones to stop. Return the outcome by id; see `explain`."""
+    async def cancel(self, ids: Sequence[UUID], *, running: bool = False, reason: str = "cancelled") -> Answers:
+        """Cancel waiting tasks; *running* also asks running ones to stop. See `Answer`."""
         return await self._in_batches(ids, lambda c, some: tasks.cancel(c, some, running=running, reason=reason))
 
     @audited("task retry")
-    async def retry(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Retry failed, cancelled and retrying tasks now, with a new retry budget. Return the outcome by id."""
+    async def retry(self, ids: Sequence[UUID]) -> Answers:
+        """Retry failed, cancelled and retrying tasks now, with a new retry budget. See `Answer`."""
         return await self._in_batches(ids, tasks.retry)
 
     @audited("task edit")
@@ -185,18 +186,18 @@ class Tasks(Namespace):
                 raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
 
     @audited("task forget")
-    async def forget(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+    async def forget(self, ids: Sequence[UUID]) -> Answers:
         """Erase payload, result, errors, logs and events of finished tasks, and of runs with all below them.
 
-        That they were stays. Return by id: forgotten, missing, or why not. Cannot be undone.
+        That they were stays. Cannot be undone.
         """
         return await self._in_batches(ids, tasks.erase)
 
     @audited("task remove")
-    async def remove(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+    async def remove(self, ids: Sequence[UUID]) -> Answers:
         """Delete finished tasks with their logs and attempts. Tasks of a run stay: they go with the run.
 
-        Return by id: removed, missing, of_run, or its status where that is not final. Cannot be undone.
+        Cannot be undone.
         """
         return await self._in_batches(ids, tasks.remove)
 
@@ -211,8 +212,8 @@ class Tasks(Namespace):
                 found += page
         return found
 
-    async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> dict[UUID, str]:
-        answers: dict[UUID, str] = {}
+    async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> Answers:
+        answers: Answers = {}
         ordered = sorted(set(ids))
         for start in range(0, len(ordered), ID_BATCH):
             async with self._db.operating() as conn:
@@ -231,7 +232,7 @@ class Tasks(Namespace):
         raise_faults(iter(key_faults("idempotency_key", idempotency_key)))
         async with self._db.operating() as conn:
             done = await tasks.compensate(conn, [id], reason=reason, anew=True, key=idempotency_key)
-            _, new = done[id]
+            new = done[id].other
             if new is None:
                 raise NotFound(f"task {id} does not exist")
         return new
@@ -301,44 +302,23 @@ class Tasks(Namespace):
             return await overview.logs(conn, ids, limit=limit)
 
     @audited("task requeue")
-    async def requeue(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Enqueue copies of finished tasks, in one transaction. Return the outcome by id. Idempotent."""
+    async def requeue(self, ids: Sequence[UUID]) -> Answers:
+        """Enqueue copies of finished tasks, in one transaction. Idempotent. See `Answer`."""
         async with self._db.operating() as conn:
             answers = await tasks.requeue(conn, ids)
             counted(done_among(answers))
         return answers
 
     @audited("task compensate")
-    async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> dict[UUID, str]:
+    async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> Answers:
         """Enqueue compensations of completed tasks: the action that each type declares, such as voiding an invoice.
 
-        In one transaction. Return the outcome by id. Idempotent: a task is compensated once."""
+        In one transaction. Idempotent: a task is compensated once. See `Answer`."""
         raise_faults(storable_faults(reason, "reason"))
         async with self._db.operating() as conn:
-            done = await tasks.compensate(conn, ids, reason=reason)
-            answers = {id: answer for id, (answer, _) in done.items()}
+            answers = await tasks.compensate(conn, ids, reason=reason)
             counted(done_among(answers))
         return answers
-
-
-def explain(id: UUID, verb: str, answer: str) -> Conflict | NotFound | None:
-    """The error for an outcome of `Tasks.cancel` or `Tasks.retry`; None if it did what was asked for."""
-    if answer in ("cancelled", "asked", "retried"):
-        return None
-    if answer == "missing":
-        return NotFound(f"task {id} does not exist")
-    if answer == "key_taken":
-        return Conflict(f"task {id} cannot be retried: its unique key is held by another task")
-    if answer == "left_behind":
-        return Conflict(
-            f"task {id} cannot be retried: its run was retried in the meantime, so there is nothing to undo"
-        )
-    state = answer.removeprefix("was_")
-    right = {
-        "cancel": "only pending and retrying tasks can be cancelled, and running ones with --running",
-        "retry": "only failed, cancelled and retrying tasks can be retried",
-    }[verb]
-    return Conflict(f"task {id} is {state}; {right}")
 
 
 async def _tallied(db: Connections, match: Filter) -> int:

@@ -321,7 +321,11 @@ select task_id, outcome from qw.cancel_tasks(%(ids)s::uuid[], %(running)s::boole
 select count(*) from qw.settle_cancels(array(select task_id from qw.cancel_request order by task_id limit 1000))
 
 -- name: retry
-select task_id, outcome from qw.retry_tasks(%(ids)s::uuid[])
+-- Also who has the unique key of those for which it is taken.
+select r.task_id, r.outcome,
+       case when r.outcome = 'key_taken' then (
+         select u.task_id from qw.task t join qw.unique_key u on u.key = t.unique_key where t.id = r.task_id) end
+  from qw.retry_tasks(%(ids)s::uuid[]) r
 
 -- name: edit
 -- Change a task that waits; what is null stays. See qw.edit_task for the answers.
@@ -485,17 +489,17 @@ with gone as (
 select count(*) from gone
 
 -- name: requeue
--- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued, missing, its
--- state where that is not final, who has its unique key, or was_requeued: an idempotency key for each end of a task makes
+-- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued and the new
+-- task, key_taken and who has it, missing, unfinished, or was_requeued: an idempotency key for each end of a task makes
 -- repeating harmless.
 select i.id,
-       case when t.id is null then 'missing' when f.task_id is null then 'is not final'
-            when k.key is not null then 'was_requeued'
-            when u.key is not null then 'cannot be enqueued anew: task ' || u.task_id || ' has its unique key'
-            else 'requeued' end,
-       case when f.task_id is not null and k.key is null and u.key is null then qw.enqueue_one(
-         t.type, t.payload, t.queue, t.priority::integer, null, null, t.max_retries::integer, t.timeout, t.unique_key,
-         'requeue ' || f.task_id || ' ' || f.fence, 'skip', null, t.headers, t.backoff, t.parent_id) end
+       case when t.id is null then 'missing' when f.task_id is null then 'unfinished'
+            when k.key is not null then 'was_requeued' when u.key is not null then 'key_taken' else 'requeued' end,
+       case when f.task_id is null or k.key is not null then null
+            when u.key is not null then u.task_id
+            else qw.enqueue_one(
+              t.type, t.payload, t.queue, t.priority::integer, null, null, t.max_retries::integer, t.timeout,
+              t.unique_key, 'requeue ' || f.task_id || ' ' || f.fence, 'skip', null, t.headers, t.backoff, t.parent_id) end
   from unnest(%(ids)s::uuid[]) with ordinality as i (id, place)
   left join lateral (select * from qw.task t where t.id = i.id offset 0) t on true
   left join lateral (select task_id, fence from qw.finished f where f.task_id = i.id offset 0) f on true
@@ -505,12 +509,12 @@ select i.id,
 
 -- name: compensate
 -- Enqueue the undoing of completed tasks, in id order. One row per id: compensating and the new task's id, or missing,
--- its state, or was_compensated: an idempotency key for each end of a task makes repeating harmless. *anew*: whatever
+-- its state or unfinished, or was_compensated: an idempotency key for each end of a task makes repeating harmless. *anew*: whatever
 -- became of the task, and even if it was undone before; once for each *key* that is given.
 select i.id,
        case when t.id is null then 'missing' when given.anew then 'compensating'
-            when t.status is distinct from 'completed' then
-              'is ' || coalesce(t.status, 'not final') || '; only completed tasks can be undone'
+            when t.status = 'cancelled' then 'was_cancelled'
+            when t.status is distinct from 'completed' then coalesce(t.status, 'unfinished')
             when k.key is not null then 'was_compensated' else 'compensating' end,
        case when t.id is not null and (given.anew or t.status = 'completed' and k.key is null) then qw.enqueue_one(
          'compensation', jsonb_strip_nulls(jsonb_build_object(

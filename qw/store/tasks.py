@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from qw import sql
 from qw.core.errors import Conflict, Denied
 from qw.core.task import Attempt, NewTask, Status, Task
+from qw.core.task.answer import Answer, AnswerCode, Answers
 from qw.core.task.payload import Json, JsonObject
 from qw.store import arrays, copying
 from qw.store.connection import Connection, execute, query, to_json
@@ -403,10 +404,15 @@ async def attempts_of(conn: Connection, ids: Sequence[UUID], *, limit: int) -> l
         return await cursor.fetchall()
 
 
-async def cancel(conn: Connection, ids: Sequence[UUID], *, running: bool, reason: str) -> dict[UUID, str]:
-    """Request cancellation of *ids*. Return by id: cancelled, asked, or why not (see qw.cancel_tasks)."""
+async def cancel(conn: Connection, ids: Sequence[UUID], *, running: bool, reason: str) -> Answers:
+    """Request cancellation of *ids*; see qw.cancel_tasks."""
     params = {"ids": sorted(ids), "running": running, "reason": reason}
-    return dict(await (await query(conn, _SQL["cancel"], params)).fetchall())
+    return await _answers(conn, "cancel", params)
+
+
+async def _answers(conn: Connection, statement: str, params: Mapping[str, Any]) -> Answers:
+    rows = await (await query(conn, _SQL[statement], params)).fetchall()
+    return {id: Answer(AnswerCode(code), *other) for id, code, *other in rows}
 
 
 async def settle_cancels(conn: Connection) -> int:
@@ -415,9 +421,9 @@ async def settle_cancels(conn: Connection) -> int:
     return row[0] if row else 0
 
 
-async def retry(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Retry *ids*. Return by id: retried, or why not (see qw.retry_tasks)."""
-    return dict(await (await query(conn, _SQL["retry"], {"ids": sorted(ids)})).fetchall())
+async def retry(conn: Connection, ids: Sequence[UUID]) -> Answers:
+    """Retry *ids*; see qw.retry_tasks."""
+    return await _answers(conn, "retry", {"ids": sorted(ids)})
 
 
 async def edit(
@@ -444,14 +450,14 @@ async def edit(
     return str(row[0])
 
 
-async def erase(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Erase what finished tasks and runs were about. Return by id: forgotten, or why not (see qw.forget)."""
-    return dict(await (await query(conn, _SQL["erase"], {"ids": sorted(ids)})).fetchall())
+async def erase(conn: Connection, ids: Sequence[UUID]) -> Answers:
+    """Erase what finished tasks and runs were about; see qw.forget."""
+    return await _answers(conn, "erase", {"ids": sorted(ids)})
 
 
-async def remove(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Delete finished tasks with all that belongs to them. Return by id: removed, or why not (see qw.remove)."""
-    return dict(await (await query(conn, _SQL["remove"], {"ids": sorted(ids)})).fetchall())
+async def remove(conn: Connection, ids: Sequence[UUID]) -> Answers:
+    """Delete finished tasks with all that belongs to them; see qw.remove."""
+    return await _answers(conn, "remove", {"ids": sorted(ids)})
 
 
 async def with_payload(
@@ -466,22 +472,20 @@ async def with_payload(
     return (row[1], row[0]) if row else ([], None)
 
 
-async def requeue(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Enqueue copies of finished tasks. Return by id: requeued, was_requeued, missing, or why not."""
-    rows = await (await query(conn, _SQL["requeue"], {"ids": sorted(ids)})).fetchall()
-    return {row[0]: row[1] for row in rows}
+async def requeue(conn: Connection, ids: Sequence[UUID]) -> Answers:
+    """Enqueue copies of finished tasks."""
+    return await _answers(conn, "requeue", {"ids": sorted(ids)})
 
 
 async def compensate(
     conn: Connection, ids: Sequence[UUID], *, reason: str, anew: bool = False, key: str | None = None
-) -> dict[UUID, tuple[str, UUID | None]]:
-    """Enqueue the undoing of completed tasks. By id: compensating and the new task, was_compensated, missing, why not.
+) -> Answers:
+    """Enqueue the undoing of completed tasks.
 
     With *anew* whatever became of them, and even if they were undone before; once for each idempotency *key*.
     """
     params = {"ids": sorted(ids), "reason": reason, "anew": anew, "key": key}
-    rows = await (await query(conn, _SQL["compensate"], params)).fetchall()
-    return {id: (answer, new) for id, answer, new in rows}
+    return await _answers(conn, "compensate", params)
 
 
 async def failures(conn: Connection) -> list[Failures]:

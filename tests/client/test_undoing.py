@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from qw.client import Client
-from qw.client.tasks import explain
 from qw.core.errors import Conflict, Invalid
 from qw.core.task import Claim
+from qw.core.task.answer import Answer, AnswerCode
 from qw.core.task.payload import Json
 from qw.store import runs, tasks
 from qw.store.connection import Connection
@@ -94,10 +94,10 @@ async def test_the_task_of_a_failed_compensation_is_retried_and_the_run_follows(
     id = await half_undone(conn)
     task = await task_of(conn, id, "compensate:charge")
 
-    assert await client.tasks.retry([task]) == {task: "retried"}
+    assert (await client.tasks.retry([task]))[task].is_done
     run = await Driver(conn=conn, act=failing("compensate:charge")).finish(id)
     assert (run.detail, run.error) == ("compensation_failed", "step ship: boom; not undone: compensate:charge (boom)")
-    assert await client.tasks.retry([task]) == {task: "retried"}
+    assert (await client.tasks.retry([task]))[task].is_done
     with pytest.raises(Conflict, match="the run is running"):
         await client.runs.retry(id)
     run = await Driver(conn=conn).finish(id)
@@ -113,8 +113,8 @@ async def test_a_compensation_that_its_run_left_behind_is_not_retried(conn: Conn
 
     answers = await client.tasks.retry([task])
 
-    assert answers == {task: "left_behind"}
-    assert "so there is nothing to undo" in str(explain(task, "retry", answers[task]))
+    assert answers == {task: Answer(AnswerCode.LEFT_BEHIND)}
+    assert "so there is nothing to undo" in str(answers[task].error("retry", task))
     assert (await tasks.get(conn, [task]))[0].status == "failed"
 
 

@@ -31,7 +31,7 @@ HOUR, LONG_AGO = timedelta(hours=1), datetime(2000, 1, 1, tzinfo=UTC)
 
 async def cancel(conn: Connection, *ids: UUID, running: bool = False) -> list[str]:
     answers = await tasks.cancel(conn, ids, running=running, reason="not wanted")
-    return [answers[id] for id in ids]
+    return [answers[id].code for id in ids]
 
 
 async def test_what_waits_is_cancelled_at_once(conn: Connection) -> None:

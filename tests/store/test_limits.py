@@ -12,6 +12,7 @@ import pytest
 from qw.client import Client
 from qw.core.queue.limits import limits_of
 from qw.core.task import Claim, Lane, NewTask, Status
+from qw.core.task.answer import Answer, AnswerCode
 from qw.core.task.ending import Failed, HandedBack, Outcome, Snoozed, WorkerDied
 from qw.store import claims, queues, tasks
 from qw.store.connection import Connection
@@ -69,7 +70,8 @@ async def end(conn: Connection, held: list[Claim], outcome: Outcome | None = Non
 
 
 async def cancel(conn: Connection, *ids: UUID) -> dict[UUID, str]:
-    return await tasks.cancel(conn, ids, running=False, reason="enough")
+    answers = await tasks.cancel(conn, ids, running=False, reason="enough")
+    return {id: answer.code for id, answer in answers.items()}
 
 
 # -- into held
@@ -112,7 +114,7 @@ async def test_a_retry_by_hand_waits_in_held_again(conn: Connection) -> None:
     await tasks.retry(conn, [failed])
     assert await homes(conn, failed) == ["held"]
     await conn.execute("update qw.held set retries = 1")
-    assert await tasks.retry(conn, [failed]) == {failed: "retried"}
+    assert await tasks.retry(conn, [failed]) == {failed: Answer(AnswerCode.RETRIED)}
 
     assert await homes(conn, failed) == ["held"]
     assert await value(conn, "select retries from qw.held") == 0

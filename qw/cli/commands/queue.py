@@ -149,7 +149,6 @@ def purge(
         verb="cancel",
         done="cancelled",
         statuses=["pending", "retrying"],
-        good=frozenset({"cancelled"}),
         act=lambda client, some: client.tasks.cancel(some, reason="the queue was purged"),
     )
     asked = Selection(

@@ -14,10 +14,11 @@ from qw.cli.options.completions import queue_names, run_ids, statuses, task_ids,
 from qw.cli.options.values import SUSPENDED
 from qw.cli.output.records import OutputFormat, dumped, print_lines, say, show_records
 from qw.cli.output.text import counted
-from qw.core.errors import Conflict, Invalid, NotFound, QwError
+from qw.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from qw.client import Client, Filter, Status, Task
+    from qw.core.task.answer import Answers
 
 BATCH = 500  # tasks in one transaction
 _SHOWN = 10  # errors, of many
@@ -112,7 +113,7 @@ def _status(word: str) -> Status:
 
 @dataclass(frozen=True, kw_only=True)
 class BulkAction:
-    """What a verb does to tasks. ``act`` says by id how it went; what is neither ``good`` nor ``repeated`` was refused.
+    """What a verb does to tasks. ``act`` says by id how it went.
 
     Each batch is a transaction of its own, so a verb that was stopped goes on where it was when it is called again.
     """
@@ -120,9 +121,7 @@ class BulkAction:
     verb: str
     done: str
     statuses: Sequence[str]  # of the tasks it applies to, for filters that name none
-    good: frozenset[str]
-    repeated: str = ""  # the answer for a task to which the same was done before
-    act: Callable[[Client, Sequence[UUID]], Awaitable[dict[UUID, str]]]
+    act: Callable[[Client, Sequence[UUID]], Awaitable[Answers]]
     noun: str = "task"
     find: Callable[[Client], Awaitable[list[UUID]]] | None = None  # in the place of filters
 
@@ -281,10 +280,10 @@ async def all_ids(client: Client, match: Filter) -> list[UUID]:
     return ids
 
 
-async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -> dict[UUID, str]:
+async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -> Answers:
     from qw.cli.output.progress import ProgressLine
 
-    answers: dict[UUID, str] = {}
+    answers: Answers = {}
     try:
         with ProgressLine(wanted.done, len(ids)) as progress:
             for start in range(0, len(ids), BATCH):
@@ -297,16 +296,16 @@ async def _in_batches(client: Client, wanted: BulkAction, ids: Sequence[UUID]) -
     return answers
 
 
-def _report(wanted: BulkAction, asked: Selection, answers: dict[UUID, str]) -> int:
+def _report(wanted: BulkAction, asked: Selection, answers: Answers) -> int:
     from qw.cli.program import EXIT_CODES
 
-    good = [id for id, answer in answers.items() if answer in wanted.good]
-    refused = [error for id, answer in answers.items() if (error := _refusal(wanted, id, answer))]
+    good = [id for id, answer in answers.items() if answer.is_done]
+    refused = [error for id, answer in answers.items() if (error := answer.error(wanted.verb, id))]
     if len(answers) == 1 and refused:
         raise refused[0]
     _show(asked, answers, good)
     if not asked.quiet and asked.output is OutputFormat.TABLE:
-        before = sum(answer == wanted.repeated for answer in answers.values())
+        before = sum(answer.was_done_before for answer in answers.values())
         say(
             f"{counted(len(good), wanted.noun)} {wanted.done}"
             f"{f', {before:,} were before' if before else ''}{f', {len(refused):,} not' if refused else ''}"
@@ -318,39 +317,10 @@ def _report(wanted: BulkAction, asked: Selection, answers: dict[UUID, str]) -> i
     return EXIT_CODES[refused[0].code] if refused and asked.is_named else 0
 
 
-def _show(asked: Selection, answers: dict[UUID, str], good: Sequence[UUID]) -> None:
+def _show(asked: Selection, answers: Answers, good: Sequence[UUID]) -> None:
     if asked.quiet:
         print_lines(map(str, good))
     elif asked.output is OutputFormat.JSONL:
-        print_lines(dumped({"id": str(id), "outcome": answer}) for id, answer in answers.items())
+        print_lines(dumped({"id": str(id), "outcome": answer.code}) for id, answer in answers.items())
     elif asked.output is OutputFormat.JSON:
-        show_records([{"id": str(id), "outcome": answer} for id, answer in answers.items()], OutputFormat.JSON)
-
-
-def _refusal(wanted: BulkAction, id: UUID, answer: str) -> QwError | None:
-    from qw.client.tasks import explain
-
-    if answer in wanted.good or answer == wanted.repeated:
-        return None
-    if wanted.verb in ("cancel", "retry"):
-        return explain(id, wanted.verb, answer)
-    if answer != "missing" and wanted.verb == "forget":
-        return _unforgettable(id, answer)
-    if answer != "missing" and wanted.verb == "remove":
-        return _unremovable(id, answer)
-    return NotFound(f"task {id} does not exist") if answer == "missing" else Conflict(f"task {id} {answer}")
-
-
-def _unforgettable(id: UUID, answer: str) -> Conflict:
-    if answer == "run_open":
-        return Conflict(f"task {id} belongs to a run that goes on and may read its result; see: qw task show {id}")
-    if answer == "run_unfinished":
-        return Conflict(f"run {id} is not over; only what has finished can be forgotten: qw workflow cancel {id}")
-    return Conflict(f"task {id} is {answer}; only what has finished can be forgotten: qw task cancel {id}")
-
-
-def _unremovable(id: UUID, answer: str) -> Conflict:
-    if answer == "of_run":
-        return Conflict(f"task {id} belongs to a run and goes with it; to erase what it was about: qw task forget {id}")
-    running = "--running " if answer == "processing" else ""
-    return Conflict(f"task {id} is {answer}; only what has finished can be removed: qw task cancel {running}{id}")
+        show_records([{"id": str(id), "outcome": answer.code} for id, answer in answers.items()], OutputFormat.JSON)

@@ -15,11 +15,11 @@ from qw.cli.output.schedule_views import SCHEDULE_COLUMNS, show_schedule
 from qw.cli.output.tree import print_run
 from qw.cli.output.views import show_task
 from qw.cli.session import myself
-from qw.client.tasks import explain
 from qw.core.task import Status
 
 if TYPE_CHECKING:
     from qw.client import Client
+    from qw.core.task.answer import Answers
 
 ROWS = 100  # at most, of tasks and of runs
 
@@ -108,10 +108,10 @@ async def _worker_page(client: Client, id: str) -> None:
     await show_worker(client, int(id), OutputFormat.TABLE)
 
 
-def _of_task(verb: str, act: Callable[[Client, Any], Awaitable[Mapping[Any, str]]]) -> Callable[..., Awaitable[None]]:
+def _of_task(verb: str, act: Callable[[Client, Any], Awaitable[Answers]]) -> Callable[..., Awaitable[None]]:
     async def done(client: Client, task: Any) -> None:
         answer = (await act(client, task))[task.id]
-        if error := explain(task.id, verb, answer):
+        if error := answer.error(verb, task.id):
             raise error
 
     return done

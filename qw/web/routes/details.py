@@ -396,8 +396,8 @@ async def replay(call: Request[None, None]) -> MessageWithTask:
         await call.client.tasks.retry([task.id])
     else:
         answer = (await call.client.tasks.requeue([task.id]))[task.id]
-        if answer != "requeued":
-            raise Problem(409, f"The delivery {answer.replace('_', ' ')}", code="conflict")
+        if not answer.is_done:
+            raise Problem(409, f"The delivery was not enqueued anew: {answer.state}", code="conflict")
     return {"message": "The event is delivered again", "taskId": str(task.id)}
 
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from qw.client.tasks import explain
 from qw.core.task import Status, Task
+from qw.core.task.answer import AnswerCode
 from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
 from qw.web.enqueueing import TaskForm, enqueued_task
@@ -195,9 +195,10 @@ async def cancel(call: Request[None, CancelQuery]) -> MessageAnswer:
     """Cancel a waiting task; with ``running=true`` also ask a running one to stop."""
     id = call.id()
     answer = (await call.client.tasks.cancel([id], running=call.query.running))[id]
-    if answer == "missing" and not await removed(call, id):
+    is_missing = answer.code is AnswerCode.MISSING
+    if is_missing and not await removed(call, id):
         raise Problem(404, NOT_FOUND.format(id), code="not_found")
-    if answer not in ("cancelled", "asked", "missing"):
+    if not answer.is_done and not is_missing:
         raise Problem(400, "Only pending tasks can be cancelled", code="conflict")
     return {"message": "Task cancelled successfully"}
 
@@ -236,14 +237,14 @@ async def retry_many(call: Request[BulkForm, None]) -> BulkDone:
     """Retry tasks by ids, or failed ones by filter, at most 1,000 per call: repeat until none matches."""
     ids = await _chosen(call, Status.FAILED)
     answers = {} if call.body.dry_run else await call.client.tasks.retry(ids)
-    return _done(call.body, ids, [id for id, answer in answers.items() if answer == "retried"])
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer.is_done])
 
 
 async def cancel_many(call: Request[BulkForm, None]) -> BulkDone:
     """Cancel tasks by ids or filter, at most 1,000 per call: repeat until none matches."""
     ids = await _chosen(call, Status.PENDING, Status.RETRYING, *([Status.PROCESSING] if call.body.running else []))
     answers = {} if call.body.dry_run else await call.client.tasks.cancel(ids, running=call.body.running)
-    return _done(call.body, ids, [id for id, answer in answers.items() if answer in ("cancelled", "asked")])
+    return _done(call.body, ids, [id for id, answer in answers.items() if answer.is_done])
 
 
 async def _chosen(call: Request[BulkForm, None], *statuses: Status) -> list[UUID]:
@@ -272,9 +273,9 @@ async def the_task(call: Request[Any, Any], id: UUID) -> Task:
 
 async def retried(call: Request[Any, Any], id: UUID) -> None:
     answer = (await call.client.tasks.retry([id]))[id]
-    if answer == "missing":
+    if answer.code is AnswerCode.MISSING:
         raise Problem(404, NOT_FOUND.format(id), code="not_found")
-    if refused := explain(id, "retry", answer):
+    if refused := answer.error("retry", id):
         raise Problem(400, str(refused), code=refused.code)
 
 
