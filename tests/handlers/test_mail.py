@@ -53,8 +53,8 @@ def read_at(path: str) -> EmailMessage:
     return read(Path(path).read_bytes())
 
 
-def text(message: EmailMessage) -> str:
-    body = message.get_body()
+def text(message: EmailMessage, kind: str = "plain") -> str:
+    body = message.get_body((kind,))
     assert isinstance(body, EmailMessage)
     return str(body.get_content()).strip().replace("\r\n", "\n")
 
@@ -139,6 +139,45 @@ async def test_own_words_and_recipients_are_taken(tmp_path: Path) -> None:
     assert message["To"] == "zoe@example.org, ivan@example.org"
     assert message["Subject"] == "Привет, Zoë"
     assert text(message) == "Ελένη\nsays hi"
+
+
+WHOLE = {
+    **INVOICE,
+    "currency": "EUR",
+    "locale": "de",
+    "customer": {"name": "Zoë <b> & Söhne", "email": "zoe@example.org"},
+    "seller": {"name": "Nordlicht GmbH", "bank": {"iban": "not looked at"}},
+    "dueDay": "2026-12-08",
+}
+
+
+async def test_an_invoice_comes_with_a_letter_in_the_language_of_its_customer(tmp_path: Path) -> None:
+    message = await written(tmp_path, invoice=WHOLE)
+
+    assert (message["To"], message["Subject"]) == ("zoe@example.org", "Rechnung INV-7")
+    assert text(message).replace("\u00a0", " ") == (
+        "Guten Tag Zoë <b> & Söhne,\n\nIhre Rechnung INV-7 liegt vor. Rechnungsbetrag: 275,00 €\n\n"
+        "Zahlbar bis: 08.12.2026\n\nDie Rechnung ist als PDF angehängt.\n\nFreundliche Grüße\nNordlicht GmbH"
+    )
+
+
+async def test_the_letter_is_there_as_html_too_in_which_names_are_text(tmp_path: Path) -> None:
+    message = await written(tmp_path, invoice=WHOLE)
+
+    html = text(message, "html")
+    assert message.get_content_type() == "multipart/alternative"
+    assert '<html lang="de">' in html
+    for part in ("Guten Tag Zoë &lt;b&gt; &amp; Söhne,", "08.12.2026", "Freundliche Grüße<br>Nordlicht GmbH"):
+        assert part in html
+    assert "Zoë <b>" not in html
+
+
+async def test_own_words_are_text_in_html(tmp_path: Path) -> None:
+    message = await written(tmp_path, subject="s", body='a <script>"x"</script>\nb', pdfUrl='https://f.example/"><i>')
+
+    html = text(message, "html")
+    assert "a &lt;script&gt;&quot;x&quot;&lt;/script&gt;<br>b" in html
+    assert 'href="https://f.example/&quot;&gt;&lt;i&gt;"' in html
 
 
 async def test_an_odd_customer_id_makes_an_address_still(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from qw.core.errors import Misconfigured
+from qw.handlers.invoice.orders import parse_orders
 from qw.handlers.invoice.parties import DEMO, read_seller
 
 FILE = """
@@ -70,3 +73,21 @@ def test_a_fault_in_the_file_is_named_at_the_start(tmp_path: Path, found: str, p
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"QW_SELLER: cannot read .*none\.toml"):
         read_seller(tmp_path / "none.toml")
+
+
+def test_the_seller_in_the_documentation_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "invoices.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+
+    for text in (example, re.sub(r"^# (\w+ = )", r"\1", example, flags=re.MULTILINE)):
+        assert read_seller(written(tmp_path, text)).number_prefix == "RE-"
+
+
+def test_the_order_in_the_documentation_is_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "invoices.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+
+    (order,) = parse_orders([json.loads(example)], "docs")
+
+    assert order.customer is not None
+    assert order.to_json().items() >= json.loads(example).items()

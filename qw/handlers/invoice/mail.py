@@ -5,6 +5,8 @@ Resent after a crash, a mail keeps its Message-ID, which is made of the task's i
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from typing import Annotated
 from urllib.parse import quote
 
@@ -12,9 +14,13 @@ from pydantic import BaseModel, Field
 
 from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
-from qw.handlers.invoice.documents import CAMEL, Id
+from qw.handlers.invoice.documents import CAMEL, Id, Name
+from qw.handlers.invoice.letter import Letter
+from qw.handlers.invoice.locales import Format, format_of
 from qw.handlers.invoice.money import Amount, Currency, rounded, spoken
+from qw.handlers.invoice.parties import Customer, Locale
 from qw.handlers.invoice.post import Mail, MailOptions, Post
+from qw.handlers.invoice.words import Words, words_of
 from qw.handlers.registry import Handlers
 
 __all__ = ["MailOptions", "add_send_email"]
@@ -22,14 +28,24 @@ __all__ = ["MailOptions", "add_send_email"]
 MAX_RECIPIENTS = 100
 
 
+class Named(BaseModel):
+    name: Name
+
+
 class InvoiceNamed(BaseModel):
+    """What a mail says of an invoice; one that names its ``seller`` comes with a whole letter."""
+
     model_config = CAMEL
 
     id: Id | None = None
     invoice_number: Id | None = None
     customer_id: Id | None = None
+    customer: Customer | None = None
+    seller: Named | None = None
+    locale: Locale | None = None
     currency: Currency = "USD"
     grand_total: Amount | None = None
+    due_day: date | None = None
 
 
 class MailWanted(BaseModel):
@@ -64,17 +80,41 @@ def compose(wanted: MailWanted, *, key: str) -> Mail:
     number = invoice.invoice_number or invoice.id or wanted.invoice_id
     if number is None and (wanted.subject is None or wanted.body is None):
         raise Reject("nothing to write about: give an invoice, an invoiceId, or subject and body")
-    total = invoice.grand_total
-    sentence = f"Your invoice {number} is ready."
-    if total is not None:
-        sentence += f" Total: {spoken(rounded(total, invoice.currency), invoice.currency)}"
-    return Mail(
-        key=key,
-        to=_recipients(wanted),
-        subject=_line("subject", f"Invoice {number}" if wanted.subject is None else wanted.subject),
-        body=sentence if wanted.body is None else wanted.body,
-        pdf_url=wanted.pdf_url,
+    form = format_of(invoice.locale)
+    words = words_of(form.language)
+    subject = _line("subject", f"{words.invoice} {number}" if wanted.subject is None else wanted.subject)
+    body = _sentence(invoice, str(number), form, words) if wanted.body is None else wanted.body
+    letter = Letter(language=form.language, title=subject, paragraphs=[body], link=_link(wanted.pdf_url))
+    if wanted.body is None and invoice.seller is not None:
+        letter = _whole(letter, invoice, invoice.seller, form, words)
+    return Mail(key=key, to=_recipients(wanted), subject=subject, body=body, letter=letter, pdf_url=wanted.pdf_url)
+
+
+def _sentence(invoice: InvoiceNamed, number: str, form: Format, words: Words) -> str:
+    sentence, total = words.ready.format(number=number), invoice.grand_total
+    if total is None:
+        return sentence
+    total = rounded(total, invoice.currency)
+    amount = spoken(total, invoice.currency) if form.language == "en" else form.money(total, invoice.currency)
+    return f"{sentence} {words.total}: {amount}"
+
+
+def _whole(letter: Letter, invoice: InvoiceNamed, seller: Named, form: Format, words: Words) -> Letter:
+    """*letter* with a greeting, the date by which to pay, and who sends it."""
+    customer = invoice.customer
+    greeting = [words.greeting.format(name=customer.name)] if customer and customer.name else []
+    attached = [] if letter.link else [words.attached]
+    return replace(
+        letter,
+        paragraphs=[*greeting, *letter.paragraphs, *attached, f"{words.regards}\n{seller.name}"],
+        facts=[(words.due, form.day(invoice.due_day))] if invoice.due_day else [],
+        before=len(greeting) + 1,
     )
+
+
+def _link(pdf_url: str | None) -> str | None:
+    """Where the reader finds the PDF; None: it is a file of ours, which is attached."""
+    return pdf_url if pdf_url and pdf_url.startswith(("http://", "https://")) else None
 
 
 def correction(recorded: Recorded) -> Mail:
@@ -83,11 +123,13 @@ def correction(recorded: Recorded) -> Mail:
     if not isinstance(to := result.get("to"), str) or not isinstance(sent := result.get("messageId"), str):
         raise Reject(f"task {recorded.task_id} has no mail in its result that could be corrected")
     what = f"invoice {number}" if (number := _number(recorded.payload)) else f"message “{result.get('subject')}”"
+    subject, body = _line("subject", f"Correction: {what} is void"), f"Our {what} is void. Please disregard it."
     return Mail(
         key=f"{recorded.task_id}.correction",
         to=tuple(to.split(", ")),
-        subject=_line("subject", f"Correction: {what} is void"),
-        body=f"Our {what} is void. Please disregard it.",
+        subject=subject,
+        body=body,
+        letter=Letter(language="en", title=subject, paragraphs=[body]),
         in_reply_to=sent,
     )
 
@@ -113,6 +155,8 @@ def _recipients(wanted: MailWanted) -> tuple[str, ...]:
 
 
 def _address_of_customer(wanted: MailWanted) -> str:
+    if wanted.invoice and wanted.invoice.customer and wanted.invoice.customer.email:
+        return wanted.invoice.customer.email
     customer = wanted.customer_id or (wanted.invoice.customer_id if wanted.invoice else None)
     if customer is None:
         raise Reject("no recipient: give `to` or a customerId")

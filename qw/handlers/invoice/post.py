@@ -17,6 +17,7 @@ from qw.core.task.handler_api import Context, Reject, Retry
 from qw.core.task.payload import JsonObject
 from qw.handlers.invoice.documents import file_stem
 from qw.handlers.invoice.files import inside, read_file, write_file
+from qw.handlers.invoice.letter import Letter
 from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 
 FAILED = "Email sending failed"
@@ -39,12 +40,13 @@ class MailOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """``key`` is the same for every try at sending it."""
+    """``key`` is the same for every try at sending it. ``body`` is for a service, ``letter`` for a mail of our own."""
 
     key: str
     to: tuple[str, ...]
     subject: str
     body: str
+    letter: Letter
     pdf_url: str | None = None
     in_reply_to: str | None = None
 
@@ -144,13 +146,11 @@ class Post:
         return message
 
     async def _set_content(self, message: EmailMessage, mail: Mail) -> None:
-        """The text, with the PDF attached when it is a file of ours, else with its address."""
-        scheme = urlsplit(mail.pdf_url).scheme if mail.pdf_url else None
-        if scheme in ("http", "https"):
-            message.set_content(f"{mail.body}\n\n{mail.pdf_url}\n")
-            return
-        message.set_content(f"{mail.body}\n")
-        if mail.pdf_url:
+        """The letter as text and as HTML, with the PDF attached when it is a file of ours, else with its address."""
+        message.set_content(f"{mail.letter.text}\n")
+        message.add_alternative(f"{mail.letter.html}\n", subtype="html")
+        if mail.pdf_url and not mail.letter.link:
+            scheme = urlsplit(mail.pdf_url).scheme
             if scheme not in ("file", ""):
                 raise Reject(f"a pdfUrl that begins with {scheme}: cannot be sent; file, http and https can")
             path = inside(self._options.directory, mail.pdf_url)
