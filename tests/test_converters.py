@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from qw.core.errors import Invalid
+from qw.core.workflow.rehearsal import Assumption, rehearse
+from qw.core.workflow.run import StepStatus
 from qw.definitions import loads
 from qw.definitions.imports import convert, recognized
 from qw.definitions.source import read
@@ -131,3 +133,140 @@ async def test_a_state_machine_runs_as_its_original(qw: Runner, monkeypatch: pyt
 
     broken = await qw.run(text, {"input": {"total": 5, "items": [], "broken": True}})
     assert broken.error == "step Broken: exit code 1: Broken: the order is broken"
+
+
+POLL = """
+StartAt: Start
+States:
+  Start: { Type: Task, Resource: "arn:aws:lambda:x:1:function:start", Next: Wait }
+  Wait: { Type: Wait, Seconds: 5, Next: Ask }
+  Ask:
+    Type: Task
+    Resource: "arn:aws:lambda:x:1:function:ask"
+    Retry:
+      - { ErrorEquals: [Busy, States.Timeout], MaxAttempts: 4 }
+      - { ErrorEquals: [Broken], MaxAttempts: 0 }
+    Catch:
+      - { ErrorEquals: [Broken], Next: Refuse }
+      - { ErrorEquals: [States.ALL], Next: Tell }
+    ResultPath: $.job
+    Next: Done
+  Done:
+    Type: Choice
+    Choices:
+      - { Variable: $.job.state, StringEquals: done, Next: Use }
+      - { Variable: $.job.state, StringEquals: lost, Next: Tell }
+    Default: Wait
+  Use: { Type: Task, Resource: "arn:aws:lambda:x:1:function:use", End: true }
+  Tell: { Type: Task, Resource: "arn:aws:lambda:x:1:function:tell", End: true }
+  Refuse: { Type: Task, Resource: "arn:aws:lambda:x:1:function:refuse", End: true }
+"""
+
+
+def rehearsed(text: str, **assumed: Assumption) -> dict[str, str]:
+    """What became of each step of the first workflow, where these come to that."""
+    workflow = next(iter(loads(text, "made.yaml").workflows.values()))
+    done = rehearse(workflow, {}, assumed)
+    return {entry.step: entry.status.value for entry in done.entries}
+
+
+def test_a_loop_of_a_task_a_choice_and_a_wait_is_a_repeat() -> None:
+    text = convert("step-functions", POLL, "poll.json")
+
+    (ask,) = [step for step in loads(text, "made.yaml").workflows["poll"].steps if step.id == "Ask"]
+    assert ask.repeat is not None
+    assert ask.repeat.delay.total_seconds() == 5
+    assert ask.repeat.goes_on({"input": {"input": {}}, "result": {"state": "busy"}, "round": 1})
+    assert not ask.repeat.goes_on({"input": {"input": {}}, "result": {"state": "lost"}, "round": 1})
+    came_to = rehearsed(text, Start=Assumption(result={}), Ask=Assumption(result={"state": "done"}))
+    assert came_to["Use"] == "completed"
+
+
+@pytest.mark.parametrize(("kind", "next_"), [("Broken", "Refuse"), ("exit:1", "Tell")])
+def test_catchers_go_by_the_kind_of_the_error(kind: str, next_: str) -> None:
+    text = convert("step-functions", POLL, "poll.json")
+
+    came_to = rehearsed(text, Ask=Assumption(status=StepStatus.FAILED, error_kind=kind))
+
+    assert [step for step in ("Use", "Tell", "Refuse") if came_to[step] == "completed"] == [next_]
+
+
+def test_rules_of_retries_become_kinds_of_errors() -> None:
+    (ask,) = [s for s in loads(convert("step-functions", POLL, "p.json"), "m").workflows["p"].steps if s.id == "Ask"]
+
+    assert ask.max_retries == 5
+    assert ask.backoff is not None
+    assert (ask.backoff.retry_on, ask.backoff.give_up_on) == (("Busy", "timeout"), ("Broken",))
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("{repeat: until, condition: '${STATE}', expected: ok, limit: 9}", "until result.stdout == 'ok'"),
+        ("{repeat: while, condition: '${STATE}', expected: 're:^new$'}", "while match(result.stdout, '^new$')"),
+        ("{repeat: true, intervalSec: 60}", "while true"),
+    ],
+)  # fmt: skip
+def test_a_repeat_policy_of_dagu_is_a_repeat(policy: str, expected: str) -> None:
+    text = convert("dagu", f"steps: [{{name: a, command: ask, output: STATE, repeatPolicy: {policy}}}]", "d.yaml")
+
+    (step,) = loads(text, "made.yaml").workflows["d"].steps
+    assert step.repeat is not None
+    assert step.repeat.title == expected
+
+
+def test_a_command_of_dagu_that_is_repeated_by_its_exit_code_is_retried() -> None:
+    policy = "{repeat: while, exitCode: [3], intervalSec: 2, limit: 9}"
+    text = convert("dagu", f"steps: [{{name: a, command: ask, repeatPolicy: {policy}}}]", "d.yaml")
+
+    (step,) = loads(text, "made.yaml").workflows["d"].steps
+    assert (step.max_retries, step.repeat) == (9, None)
+    assert step.backoff is not None
+    assert step.backoff.retry_on == ("exit:3",)
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "note"),
+    [
+        (
+            "github-actions",
+            "on: {schedule: [{cron: $weekly}]}\njobs: {a: {steps: [{run: x}]}}",
+            "schedule: $weekly was not",
+        ),
+        (
+            "github-actions",
+            "jobs: {a: {steps: [{id: b, uses: x/y}, {run: 'echo ${{ steps.b.outputs.c-d }}'}]}}",
+            "step b was not carried over",
+        ),
+        ("github-actions", "jobs: {a: {strategy: {matrix: $m}, steps: [{run: x}]}}", "strategy.matrix: $m was not"),
+    ],
+)
+def test_what_has_no_meaning_here_is_noted_and_the_rest_is_valid(tool: str, text: str, note: str) -> None:
+    made = convert(tool, text, "a.yaml")
+
+    assert note in made
+    assert loads(made, "made.yaml").workflows
+
+
+def test_a_sequence_and_a_condition_over_items_of_argo_are_expressions() -> None:
+    text = convert("argo", """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+spec:
+  entrypoint: main
+  templates:
+    - name: main
+      steps:
+        - - name: many
+            template: say
+            arguments: { parameters: [{ name: n, value: "{{item}}" }] }
+            withSequence: { start: "1", end: "4" }
+            when: "{{item}} > 2"
+    - name: say
+      inputs: { parameters: [{ name: n }] }
+      container: { command: [echo, "{{inputs.parameters.n}}"] }
+""", "a.yaml")  # fmt: skip
+
+    (step,) = next(iter(loads(text, "made.yaml").workflows.values())).steps
+    assert step.items is not None
+    assert step.items.values({}) == ["3", "4"]

@@ -27,17 +27,15 @@ def convert(document: JsonObject, name: str) -> Draft:
     named = str(meta.get("name") or meta.get("generateName") or name).strip("-")
     made = Draft()
     whole = spec.get("workflowSpec") or spec
-    main = _File(whole, workflow_name(named), made).draft()
+    _File(whole, workflow_name(named), made).draft()
     if document.get("kind") == "CronWorkflow":
-        for number, cron in enumerate(items(spec.get("schedules", spec.get("schedule")))):
-            one: JsonObject = {"cron": cron, "workflow": main}
-            if spec.get("timezone"):
-                one["timezone"] = spec["timezone"]
-            if policy := {"Forbid": "skip", "Replace": "skip"}.get(str(spec.get("concurrencyPolicy"))):
-                one["overlap"] = policy
-            if spec.get("suspend"):
-                one["paused"] = True
-            made.schedules[main if not number else f"{main}-{number + 1}"] = one
+        more: JsonObject = {"timezone": spec["timezone"]} if spec.get("timezone") else {}
+        if policy := {"Forbid": "skip", "Replace": "cancel"}.get(str(spec.get("concurrencyPolicy"))):
+            more["overlap"] = policy
+        if spec.get("suspend"):
+            more["paused"] = True
+        for cron in items(spec.get("schedules", spec.get("schedule"))):
+            made.schedule(made.workflows[0], cron, more)
     return made
 
 
@@ -219,17 +217,30 @@ class _Scope:
             text = self.text(str(task["withParam"]), notes, {})
             found = re.fullmatch(r"\$\{\{ (steps\.([\w-]+)\.result\.stdout) \}\}", text)
             for one in self.workflow.steps if found else ():
-                if found and one.step["id"] == found[2]:
+                if found and one.step["id"] == found[2] and "run" in one.step:
                     one.step["output"] = "json"
-            step["foreach"] = text
-        elif sequence := task.get("withSequence"):
-            start, count = int(sequence.get("start", 0)), sequence.get("count")
-            try:
-                end = start + int(count) - 1 if count is not None else int(sequence["end"])
-            except (ValueError, TypeError, KeyError):
-                notes.append(f"withSequence {sequence}: write the list out")
-                end = start
-            step["foreach"] = [str(number) for number in range(start, end + 1)]
+            step["foreach"] = text if "${{" in text else _list(text, notes)
+        elif isinstance(sequence := task.get("withSequence"), dict):
+            step["foreach"] = f"${{{{ {self._sequence(sequence, notes)} }}}}"
+        if "foreach" in step and re.search(r"\bitem\b", str(step.get("if", ""))):
+            listed = step["foreach"]
+            whole = re.fullmatch(r"\$\{\{(.*)\}\}", listed) if isinstance(listed, str) else None
+            shown = whole[1].strip() if whole else json.dumps(listed)
+            step["foreach"] = f"${{{{ filter({shown}, {step.pop('if')}) }}}}"
+
+    def _sequence(self, sequence: dict[str, Any], notes: list[str]) -> str:
+        """The numbers as texts, as Argo has them."""
+        start, count, end = (self._number(sequence.get(key), notes) for key in ("start", "count", "end"))
+        if sequence.get("format"):
+            notes.append(f"withSequence: format: {sequence['format']} was not carried over")
+        first = start or "0"
+        last = f"{first} + {count}" if count else f"{end or first} + 1"
+        return f"map(range({first}, {last}), str(item))"
+
+    def _number(self, value: Any, notes: list[str]) -> str:
+        source = self.source(value, notes) if value is not None else ""
+        found = re.fullmatch(r'"(-?\d+)"', source)
+        return found[1] if found else f"int({source})" if source else ""
 
     # -- what runs
 
@@ -347,7 +358,10 @@ class _Scope:
         if found := re.fullmatch(r"inputs\.parameters\.([\w-]+)", tag):
             return {**self.given, **values}.get(found[1], "null")
         if found := re.fullmatch(r"workflow\.parameters\.([\w-]+)", tag):
-            return f"input.{_plain('w_' + found[1])}"
+            if found[1] in self.file.parameters:
+                return f"input.{_plain('w_' + found[1])}"
+            notes.append(f"{{{{{tag}}}}}: the file declares no such parameter")
+            return "null"
         if found := re.fullmatch(r"(?:steps|tasks)\.([\w-]+)\.outputs\.result", tag):
             return f"steps.{self.ids.of(found[1])}.result.stdout"
         if found := re.fullmatch(r"(?:steps|tasks)\.([\w-]+)\.outputs\.parameters\.([\w-]+)", tag):
@@ -367,6 +381,9 @@ class _Scope:
 
     def condition(self, when: str, notes: list[str]) -> str:
         """``{{…}} == heads``: what is pasted is text, and words without quotes are texts too."""
+        if "{{=" in when:
+            notes.append(f"when: {when} has no equivalent: write it as an expression")
+            return "true"
         made = []
         for piece in re.split(r"(&&|\|\||==|!=|>=|<=|>|<|\(|\)|!)", when):
             word = piece.strip()
@@ -386,6 +403,18 @@ class _Scope:
         if re.search(r"[<>]", text):
             text = re.sub(r"((?:steps|input|item)[\w.-]*)(?= ?[<>])", r"float(\1)", text)
         return text
+
+
+def _list(text: str, notes: list[str]) -> Json:
+    """What the JSON text of a withParam stands for."""
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, list):
+        return value
+    notes.append(f"withParam: {text} is not a list: write it out")
+    return []
 
 
 def _retry(retry: dict[str, Any]) -> JsonObject:

@@ -12,7 +12,7 @@ from qw.core.task.payload import Json, JsonObject
 from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, workflow_name
 
 _KNOWN = {"name", "description", "schedule", "params", "env", "steps", "type", "handlerOn", "handler_on",
-          "preconditions", "maxActiveRuns", "max_active_runs", "timeoutSec",
+          "preconditions", "maxActiveRuns", "max_active_runs", "maxActiveSteps", "max_active_steps", "timeoutSec",
           "timeout_sec", "tags", "group", "labels"}  # fmt: skip
 _STEP_KEYS = {"name", "id", "description", "command", "script", "shell", "dir", "workingDir", "working_dir", "env",
               "depends", "output", "continueOn", "continue_on", "retryPolicy", "retry_policy", "repeatPolicy",
@@ -47,6 +47,8 @@ class _File:
             main.head["timeout"] = f"{seconds}s"
         if (most := document.get("maxActiveRuns", document.get("max_active_runs"))) and int(str(most)) > 0:
             main.head["concurrency"] = {"key": self.name, "limit": most, "on_limit": "queue"}
+        if (most := document.get("maxActiveSteps", document.get("max_active_steps"))) and int(str(most)) > 0:
+            main.head["max_parallel"] = int(str(most))
         main.head["defaults"] = {"shell": ["sh", "-e"], "retry": {"max_retries": 1}}
         environment: JsonObject = {name: f"${{{{ input.{name} }}}}" for name in inputs}
         environment |= self._env(document.get("env"), main.notes)
@@ -89,13 +91,10 @@ class _File:
             if schedule.keys() & {"stop", "restart"}:
                 self.main.notes.append("schedule: stop and restart have no equivalent")
             schedule = schedule.get("start")
-        for number, cron in enumerate(items(schedule)):
+        for cron in items(schedule):
             cron = cron.get("cron", cron.get("expression")) if isinstance(cron, dict) else cron
             zone = re.match(r"(?:CRON_)?TZ=(\S+)\s+(.*)", str(cron))
-            one: JsonObject = {"cron": zone[2] if zone else str(cron), "workflow": self.name}
-            if zone:
-                one["timezone"] = zone[1]
-            made.schedules[self.name if not number else f"{self.name}-{number + 1}"] = one
+            made.schedule(self.main, zone[2] if zone else cron, {"timezone": zone[1]} if zone else None)
 
     def _steps(self, listed: Any) -> None:
         if isinstance(listed, dict):
@@ -175,8 +174,9 @@ class _File:
             if codes := items(retry.get("exitCode", retry.get("exit_code"))):
                 policy["on"] = [f"exit:{code}" for code in codes]
             found["retry"] = policy
-        if step.get("repeatPolicy") or step.get("repeat_policy"):
-            notes.append("repeatPolicy: let the command exit with 75 until it is done, with max_retries and delay")
+        repeat = step.get("repeatPolicy") or step.get("repeat_policy")
+        if isinstance(repeat, dict) and repeat.get("repeat"):
+            self._repeat(found, step, repeat, notes)
         goes_on = step.get("continueOn") or step.get("continue_on")
         if isinstance(goes_on, str):
             goes_on = {"failure": "fail" in goes_on, "skipped": "skip" in goes_on}
@@ -187,6 +187,30 @@ class _File:
                 found["continue_on_error"] = [f"exit:{code}" for code in codes]
             if goes_on.get("skipped"):
                 self.open.add(str(found["id"]))
+
+    def _repeat(self, found: JsonObject, step: dict[str, Any], policy: dict[str, Any], notes: list[str]) -> None:
+        """``repeat:`` where the result of a round decides; ``retry:`` where its exit code does."""
+        delay = f"{policy.get('intervalSec', policy.get('interval_sec', 0))}s"
+        limit = int(str(policy.get("limit") or 0))
+        codes = items(policy.get("exitCode", policy.get("exit_code")))
+        condition, expected = str(policy.get("condition") or ""), policy.get("expected")
+        output = step.get("output")
+        own = str(output.get("name") if isinstance(output, dict) else output or "").strip("${}")
+        word = "until" if policy["repeat"] == "until" else "while"
+        if codes and word == "while" and 0 not in codes:
+            kinds: list[Json] = [f"exit:{code}" for code in codes]
+            found["retry"] = {"max_retries": limit or 1000, "delay": delay, "backoff": 1, "on": kinds}
+            return
+        test = "true"
+        if own and expected is not None and condition.strip("${}") == own:
+            text = str(expected)
+            is_pattern = text.startswith("re:")
+            value = _quoted(text.removeprefix("re:"))
+            test = f"match(result.stdout, {value})" if is_pattern else f"result.stdout == {value}"
+        elif codes or condition:
+            notes.append(f"repeatPolicy: {condition or f'exitCode {codes}'}: write the condition over result.stdout")
+            word, test = "until", "true"
+        found["repeat"] = {word: test, "delay": delay, "max": limit or 100_000}
 
     def _conditions(self, id_: str, conditions: list[Any], needs: list[str], notes: list[str]) -> tuple[str, list[str]]:
         """The condition of a step, and the steps that look whether commands succeed."""
@@ -331,6 +355,10 @@ class _File:
             if status := whens.get(event):
                 noted.step = {"id": id_, "if": f"run.status == '{status}'", **noted.step}
             self.main.finally_steps.append(noted)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from qw.core.errors import Invalid
+from qw.core.schedule.document import parse_schedule
 from qw.core.task.payload import Json, JsonObject
 
 _NOT_OF_ID = re.compile(r"[^A-Za-z0-9_-]+")
@@ -47,6 +50,19 @@ class Draft:
     schedules: JsonObject = field(default_factory=dict)
     secrets: JsonObject = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def schedule(self, workflow: DraftWorkflow, cron: Json, more: JsonObject | None = None) -> None:
+        """Start *workflow* by a cron line, one of perhaps several; one that is none is noted there."""
+        number = sum(1 for one in self.schedules.values() if isinstance(one, dict) and one["workflow"] == workflow.name)
+        line = str(cron).strip()
+        try:
+            parse_schedule(workflow.name, {"cron": line, "workflow": workflow.name, **(more or {})})
+        except Invalid as error:
+            why = "; ".join(fault.message for fault in error.faults)
+            workflow.notes.append(f"schedule: {line} was not carried over: {why}")
+            return
+        key = workflow.name if not number else f"{workflow.name}-{number + 1}"
+        self.schedules[key] = {"cron": line, "workflow": workflow.name, **(more or {})}
 
     def secret(self, name: str) -> str:
         """Declare a secret that daemons have as a variable of that name. Returns the expression of its value."""
@@ -87,6 +103,11 @@ def variable(name: str) -> str:
 
 def workflow_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "imported"
+
+
+def member(of: str, *keys: str) -> str:
+    """The expression that takes *keys* of the one in *of*, one of another."""
+    return of + "".join(f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]" for key in keys)
 
 
 def items(value: Json) -> list[Any]:

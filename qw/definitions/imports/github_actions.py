@@ -8,7 +8,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, variable, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, member, variable, workflow_name
 from qw.definitions.imports.shell_text import with_variables
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
@@ -85,12 +85,9 @@ class _File:
         triggers = on if isinstance(on, dict) else dict.fromkeys(map(str, items(on)))
         for trigger, asked in triggers.items():
             if trigger == "schedule":
-                for number, one in enumerate(items(asked)):
-                    key = self.name if not number else f"{self.name}-{number + 1}"
-                    schedule: JsonObject = {"cron": one.get("cron"), "workflow": self.name}
-                    if zone := one.get("timezone"):
-                        schedule["timezone"] = zone
-                    self.made.schedules[key] = schedule
+                for one in items(asked):
+                    zone = one.get("timezone")
+                    self.made.schedule(main, one.get("cron"), {"timezone": zone} if zone else None)
             elif trigger in ("workflow_dispatch", "workflow_call"):
                 self._declare(asked if isinstance(asked, dict) else {})
             else:
@@ -110,7 +107,7 @@ class _File:
                 declared["default"] = {"boolean": False, "number": 0}.get(kind, "")
             if one.get("description"):
                 declared["description"] = str(one["description"])
-            self.inputs[variable(name).lower() if "-" in name else name] = declared
+            self.inputs[name] = declared
 
     def _job(self, main: DraftWorkflow, name: str, job: dict[str, Any]) -> None:
         id_, notes = self.ids.of(name), list[str]()
@@ -124,11 +121,12 @@ class _File:
         if isinstance(matrix := strategy.get("matrix"), dict):
             step["matrix"] = {key: self.nested(value, notes) for key, value in matrix.items()}
             given["matrix"] = "${{ item }}"
+        elif matrix is not None and "${{" not in str(matrix):
+            notes.append(f"strategy.matrix: {matrix} was not carried over")
         elif matrix is not None:
-            step["foreach"] = self.value(str(matrix), notes, self._job_context(notes))
+            step["matrix"] = self.value(str(matrix), notes, self._job_context(notes))
             given["matrix"] = "${{ item }}"
-            notes.append("strategy.matrix was an expression: foreach takes a list of objects")
-        if strategy.get("max-parallel"):
+        if "matrix" in step and strategy.get("max-parallel"):
             step["max_parallel"] = strategy["max-parallel"]
         if strategy.get("fail-fast") is False:
             notes.append(
@@ -162,9 +160,9 @@ class _File:
             first, *rest = name.split(".")
             if first == "needs" and len(rest) >= 2:
                 step = f"steps.{self.ids.of(rest[0])}"
-                return f"{step}.status" if rest[1] == "result" else f"{step}.result.{'.'.join(rest[2:])}"
+                return f"{step}.status" if rest[1] == "result" else member(f"{step}.result", *rest[2:])
             if first == "matrix":
-                return ".".join(["item", *rest])
+                return member("item", *rest)
             return None
 
         return look_up
@@ -208,9 +206,9 @@ class _File:
             return found.replace('"success"', '"completed"')
         first, _, rest = name.partition(".")
         if first == "github" and rest.startswith("event.inputs."):
-            return f"input.{rest.removeprefix('event.inputs.').replace('-', '_')}"
+            return member("input", rest.removeprefix("event.inputs."))
         if first == "inputs":
-            return f"input.{rest.replace('-', '_')}"
+            return member("input", rest)
         if first == "github" and rest:
             key = rest.replace(".", "_").replace("-", "_")
             self.github.setdefault(key, "")
@@ -246,7 +244,7 @@ class _Job:
         self.used: set[str] = set()  # contexts that the caller gives
         self.needs: set[str] = set()
         self.exports = "GITHUB_ENV" in str(job) or "GITHUB_PATH" in str(job)
-        self.names = [one.get("id") for one in items(job.get("steps"))]
+        self.carried: set[str] = set()  # ids of its steps
 
     def fill(self) -> None:
         job, into, notes = self.job, self.into, self.into.notes
@@ -310,25 +308,26 @@ class _Job:
         def look_up(name: str) -> str | None:
             first, *rest = name.split(".")
             if first == "steps" and len(rest) >= 2:
+                if rest[0] not in self.carried:
+                    notes.append(f"{name}: step {rest[0]} was not carried over")
+                    return "null"
                 step = f"steps.{self.ids.of(rest[0])}"
-                return (
-                    f"{step}.status" if rest[1] in ("outcome", "conclusion") else f"{step}.result.{'.'.join(rest[1:])}"
-                )
+                return f"{step}.status" if rest[1] in ("outcome", "conclusion") else member(f"{step}.result", *rest[1:])
             if first == "job" and rest == ["status"]:
                 return "run.status"
             if self.is_main:
                 return None
             if first == "matrix":
                 self.used.add("matrix")
-                return ".".join(["input.matrix", *rest])
+                return member("input.matrix", *rest)
             if first == "needs" and len(rest) >= 3:
                 self.used.add("needs")
                 need = self.file.ids.of(rest[0])
                 self.needs.add(need)
-                return ".".join([f"input.needs['{need}']", *rest[2:]])
+                return member("input.needs", need, *rest[2:])
             if first == "inputs" or name.startswith("github.event.inputs."):
                 self.used.add("inputs")
-                return f"input.inputs.{rest[-1].replace('-', '_')}"
+                return member("input.inputs", rest[-1])
             if first in ("github", "vars"):
                 self.used.add("github")
             return None
@@ -360,6 +359,7 @@ class _Job:
             self.into.notes += notes
             return
         found: JsonObject = {"id": self.ids.of(str(step["id"])) if step.get("id") else self.ids.new(title.lower())}
+        self.carried |= {str(step["id"])} if step.get("id") else set()
         if condition:
             found["if"] = condition
         if step.get("continue-on-error"):

@@ -43,6 +43,15 @@ class _Edge:
         return " && ".join([*parts, *([f"({self.condition})"] if self.condition else [])])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Poll:
+    """A task that is done again as long as the choice behind it goes back, over the wait if there is one."""
+
+    choice: str
+    wait: str | None
+    loop: tuple[str, ...]
+
+
 class _Machine:
     def __init__(self, document: dict[str, Any], name: str, made: Draft, *, start: str = "input.input") -> None:
         self.states: dict[str, Any] = document["States"]
@@ -52,6 +61,7 @@ class _Machine:
         self.arrivals: dict[str, list[_Edge]] = {document["StartAt"]: [_Edge(data=start)]}
         self.ends: list[_Edge] = []
         self.back: set[tuple[str, str]] = set()  # ways that close a loop
+        self.polls: dict[str, _Poll] = {}  # tasks that are asked again until they are done
         self.is_jsonata = document.get("QueryLanguage") == "JSONata"
 
     def fill(self) -> None:
@@ -81,11 +91,7 @@ class _Machine:
             open_.append(name)
             for following in _following(self.states[name]):
                 if following in open_:
-                    self.main.notes.append(
-                        f"{name} goes back to {following}: a loop; let one step ask again "
-                        "(exit 75 with retry:, or repeat:), or start a workflow from itself"
-                    )
-                    self.back.add((name, following))
+                    self._loop(name, following, open_[open_.index(following) :])
                 else:
                     visit(following)
             open_.remove(name)
@@ -93,6 +99,34 @@ class _Machine:
 
         visit(str(self.document["StartAt"]))
         return done[::-1]
+
+    def _loop(self, origin: str, to: str, loop: list[str]) -> None:
+        """A way back. Where all that it goes through is a task, a choice and a wait, the task is repeated."""
+        self.back.add((origin, to))
+        kinds = [str(self.states[name].get("Type")) for name in loop]
+        if kinds.count("Task") == kinds.count("Choice") == 1 and kinds.count("Wait") == len(kinds) - 2 <= 1:
+            named = dict(zip(kinds, loop, strict=True))
+            self.polls[named["Task"]] = _Poll(choice=named["Choice"], wait=named.get("Wait"), loop=tuple(loop))
+            return
+        self.main.notes.append(
+            f"{origin} goes back to {to}: a loop; put {', '.join(loop)} into a workflow of its own, and repeat: it"
+        )
+
+    def _repeat(self, step: JsonObject, poll: _Poll, data: Any, notes: list[str]) -> None:
+        """*data* is ``$`` behind the task."""
+        choice = self.states[poll.choice]
+        until = _bool(choice.get("Default") not in poll.loop)
+        for rule in reversed(choice.get("Choices", [])):
+            condition, leaves = self._rule(rule, data, notes), rule.get("Next") not in poll.loop
+            if until == _bool(not leaves):
+                until = condition if leaves else f"!({condition})"
+            elif until != _bool(leaves):
+                until = f"{_bool(leaves)} if {condition} else ({until})"
+        seconds = self.states[poll.wait].get("Seconds", 1) if poll.wait else 0
+        if poll.wait and "Seconds" not in self.states[poll.wait]:
+            notes.append(f"{poll.wait}: its time is not a number of seconds: see delay: of repeat:")
+        result = re.sub(rf"steps\.{re.escape(str(step['id']))}\.result(?![\w-])", "result", until)
+        step["repeat"] = {"until": result, "delay": f"{seconds}s", "max": 100_000}
 
     def _go(self, origin: str, to: str | None, edge: _Edge) -> None:
         if to is None:
@@ -150,15 +184,7 @@ class _Machine:
             step["timeout"] = f"{state['TimeoutSeconds']}s"
         catches = state.get("Catch") or []
         if catches:
-            step["continue_on_error"] = True
-            if len(catches) > 1 or catches[0].get("ErrorEquals") != ["States.ALL"]:
-                notes.append(f"Catch: every error goes to {catches[0]['Next']}; see continue_on_error and error.kind")
-            error = f"{{'Error': 'Error', 'Cause': str(steps.{id_}.error)}}"
-            self._go(
-                name,
-                catches[0]["Next"],
-                _Edge(step=id_, outcome="failed", data=self._put(catches[0].get("ResultPath", "$"), data, error)),
-            )
+            self._catch(name, step, catches, data, notes)
         if kind == "Pass":
             result = self._passed(state, data, notes)
         elif kind == "Wait":
@@ -167,9 +193,32 @@ class _Machine:
             result = self._selected(state, self._result(id_, kind, step), notes)
             result = self._put(state.get("ResultPath", "$"), data, result)
         result = self._taken(state.get("OutputPath", "$"), result, notes)
+        if name in self.polls:
+            self._repeat(step, self.polls[name], result, notes)
         if kind != "Fail":
             self._go(name, self._next(state), _Edge(step=id_, data=result))
         self.main.steps.append(Noted(step=step, notes=notes))
+
+    def _catch(self, name: str, step: JsonObject, catches: list[dict[str, Any]], data: Any, notes: list[str]) -> None:
+        """A way for each catcher, by the kind of the error; what none of them takes fails the run."""
+        error = f"steps.{step['id']}.error"
+        seen = f"{{'Error': {error}.kind, 'Cause': {error}.message}}"
+        earlier: list[str] = []
+        if step.get("type") == "workflow" and any(_kinds(one.get("ErrorEquals", [])) for one in catches):
+            notes.append("Catch: the kind of a sub-workflow's error is workflow, whatever failed in it")
+        for one in catches:
+            kinds = _kinds(one.get("ErrorEquals", ["States.ALL"]))
+            new = [kind for kind in kinds if kind not in earlier]
+            conditions = [f"{error}.kind in {json.dumps(new)}"] if kinds else []
+            conditions += [f"!({error}.kind in {json.dumps(earlier)})"] if earlier and not kinds else []
+            earlier += new
+            data_ = self._put(one.get("ResultPath", "$"), data, seen)
+            edge = _Edge(step=str(step["id"]), outcome="failed", condition=" && ".join(conditions), data=data_)
+            self._go(name, one["Next"], edge)
+            if not kinds:
+                step["continue_on_error"] = True
+                return
+        step["continue_on_error"] = [*earlier]
 
     def _next(self, state: dict[str, Any]) -> str | None:
         return state.get("Next")
@@ -283,21 +332,26 @@ class _Machine:
         rules = state.get("Retry") or []
         if not rules:
             return
-        if step.get("type") in ("workflow", "sleep", "wait_signal"):
-            notes.append("Retry: a step that starts a run or waits is not tried again: give its steps retry:")
+        if step.get("type") in ("sleep", "wait_signal") or "foreach" in step:
+            notes.append("Retry: a step that waits, or goes over items, is not tried again: give its steps retry:")
             return
-        one = rules[0]
+        gives_up = [kind for one in rules if not one.get("MaxAttempts", 3) for kind in _kinds(one["ErrorEquals"])]
+        rules = [one for one in rules if one.get("MaxAttempts", 3)] or rules[:1]
+        one = max(rules, key=lambda rule: int(rule.get("MaxAttempts", 3)))
         policy: JsonObject = {
-            "max_retries": int(one.get("MaxAttempts", 3)) + 1,
+            "max_retries": min(int(one.get("MaxAttempts", 3)) + 1, 32_000),
             "delay": f"{one.get('IntervalSeconds', 1)}s",
             "backoff": one.get("BackoffRate", 2),
         }
         if one.get("MaxDelaySeconds"):
             policy["max_delay"] = f"{one['MaxDelaySeconds']}s"
-        if len(rules) > 1 or "States.ALL" not in one.get("ErrorEquals", ["States.ALL"]):
-            notes.append(
-                f"Retry: {', '.join(one.get('ErrorEquals', []))}: here every error is tried again; see retry.on"
-            )
+        kinds = [_kinds(rule.get("ErrorEquals", ["States.ALL"])) for rule in rules]
+        if all(kinds):
+            policy["on"] = list(dict.fromkeys(kind for some in kinds for kind in some))
+        if gives_up:
+            policy["give_up_on"] = [*gives_up]
+        if len(rules) > 1:
+            notes.append("Retry: several rules became one, with the delays of the one that tries most often")
         step["retry"] = policy
 
     # -- data
@@ -432,6 +486,21 @@ class _Machine:
         if isinstance(value, str) and value.strip().startswith("{%"):
             return self._jsonata(value, data, notes)
         return _literal(value)
+
+
+_KINDS = {"States.Timeout": "timeout", "States.HeartbeatTimeout": "timeout", "States.Runtime": "expression"}
+_ALL = {"States.ALL", "States.TaskFailed"}
+
+
+def _kinds(errors: list[str]) -> list[str]:
+    """The kinds of errors that these names mean here; empty: all. Others are the classes of handlers' exceptions."""
+    if _ALL & set(errors):
+        return []
+    return list(dict.fromkeys(_KINDS.get(error, error.rpartition(".")[2]) for error in errors))
+
+
+def _bool(value: bool) -> str:
+    return str(value).lower()
 
 
 class _Literal(str):
