@@ -8,6 +8,7 @@ import pytest
 from qw.core.errors import Invalid
 from qw.core.schedule import WorkflowTarget
 from qw.core.schedule.describe import describe
+from qw.core.schedule.schedule import TaskTarget
 from qw.definitions import load, loads
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "schedules.yaml"
@@ -36,3 +37,31 @@ def test_a_fault_in_a_schedule_has_its_line_and_column() -> None:
         "f.yaml:5:3: needs one of type:, run: (a shell command) and workflow:, not none",
         "f.yaml:7:5: 'tipe' is not a key of a schedule; did you mean 'type'?",
     ]
+
+
+def test_a_command_by_the_clock_takes_the_keys_of_a_shell_step() -> None:
+    keys = "shell: bash, cwd: /srv, stdin: {a: 1}, user: shop, output: json, env: {A: x}"
+    (schedule,) = loads(f"schedules: {{s: {{every: 1h, run: cat, {keys}}}}}").schedules.values()
+
+    assert isinstance(schedule.target, TaskTarget)
+    assert schedule.target.payload == {
+        "run": "cat", "shell": "bash", "cwd": "/srv", "input": {"a": 1}, "user": "shop", "output": "json",
+        "env": {"A": "x"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("run: cat, cwd: 3", "cwd|must be the path of a directory"),
+        ("run: cat, output: jsn", "output|did you mean 'json'?"),
+        ("run: cat, user: '${{ x }}'", "user|is not the name of a user"),
+        ("run: cat, stdin: a, with: {b: 1}", "stdin|give stdin: or with:"),
+        ("type: noop, stdin: a", "stdin|goes with run: only"),
+    ],
+)
+def test_wrong_keys_of_a_command_by_the_clock_are_refused(keys: str, message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        loads(f"schedules: {{s: {{every: 1h, {keys}}}}}")
+
+    assert message.partition("|")[2] in str(caught.value)

@@ -327,6 +327,9 @@ def _concurrency() -> JsonObject:
     )
 
 
+_RUN_OF_SCHEDULE = ("shell", "env", "cwd", "stdin", "user", "output")
+
+
 def _schedule() -> JsonObject:
     shared = _shared()
     return _closed(
@@ -337,7 +340,7 @@ def _schedule() -> JsonObject:
             "at": _about("Time of a single tick", _TEXT),
             "timezone": _TEXT,
             "workflow": _TEXT,
-            **{key: shared[key] for key in ("type", "run", "shell", "with", "env", "queue", "priority", "timeout")},
+            **{key: shared[key] for key in ("type", "run", *_RUN_OF_SCHEDULE, "with", "queue", "priority", "timeout")},
             "max_retries": {"type": ["integer", "null"], "minimum": 1},
             "misfire": {"enum": list(Misfire)},
             "window": _duration("Maximum lateness at which a missed tick still fires"),

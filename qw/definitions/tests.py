@@ -63,15 +63,27 @@ def parse_test(name: str, document: Json, where: Callable[[str], str]) -> Workfl
     if not expected:
         faults.append(Fault(path="", message="a test needs expect: (status, error or steps)"))
     mapping(expected, "steps", "expect", faults)
-    assumed = {}
-    for step, said in mapping(document, "assume", "", faults).items():
-        try:
-            assumed[step] = _assumption(step, said)
-        except Invalid as error:
-            faults.append(Fault(path=f"assume.{step}", message=str(error).removeprefix("--assume: ")))
+    assumed: Mapping[str, Assumption] = {}
+    try:
+        assumed = parse_assumptions(mapping(document, "assume", "", faults), "assume")
+    except Invalid as error:
+        faults += error.faults
     if faults:
         raise Invalid(*(Fault(path=where(fault.path), message=fault.message) for fault in faults))
     return WorkflowTest(workflow=workflow, input=mapping(document, "input", "", []), assumed=assumed, expected=expected)
+
+
+def parse_assumptions(document: JsonObject, path: str) -> Mapping[str, Assumption]:
+    """What steps come to, by their ids. Raise Invalid with every fault."""
+    assumed, faults = dict[str, Assumption](), list[Fault]()
+    for step, said in document.items():
+        try:
+            assumed[step] = _assumption(step, said)
+        except Invalid as error:
+            faults.append(Fault(path=f"{path}.{step}", message=str(error).removeprefix("--assume: ")))
+    if faults:
+        raise Invalid(*faults)
+    return assumed
 
 
 def _assumption(step: str, said: Json) -> Assumption:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qw.testing.database import Template, server, template
     from qw.testing.handler_context import RecordingContext, blocking_context, context
     from qw.testing.manual_worker import ManualWorker, worker
+    from qw.testing.workflow_tests import check_workflows
 
 __all__ = [
     "Found",
@@ -23,6 +24,7 @@ __all__ = [
     "Template",
     "assert_enqueued",
     "blocking_context",
+    "check_workflows",
     "context",
     "move_clock",
     "server",
@@ -37,6 +39,7 @@ _HOMES = {
     "Template": "database",
     "assert_enqueued": "assertions",
     "blocking_context": "handler_context",
+    "check_workflows": "workflow_tests",
     "context": "handler_context",
     "move_clock": "clock",
     "server": "database",

@@ -74,6 +74,15 @@ BODIES: Mapping[str, Any] = {
     "POST /api/workflows": _WORKFLOW,
     "PUT /api/workflows/{id}": _WORKFLOW,
     "POST /api/workflows/validate": {"definition": _WORKFLOW["definition"]},
+    "POST /api/workflows/plan": {
+        "definition": _WORKFLOW["definition"],
+        "input": {"customerId": "zoe"},
+        "assume": {"invoice": "failed:http:503"},
+    },
+    "POST /api/workflows/test": {
+        "definition": _WORKFLOW["definition"],
+        "tests": {"all goes well": {"input": {"customerId": "zoe"}, "expect": {"status": "completed"}}},
+    },
     "POST /api/workflows/{id}/start": {"input": {"customerId": "zoe"}},
     "POST /api/runs/{id}/signal": {"name": "paid", "payload": {"amount": 275}},
     "POST /api/task/{id}/signal": {"name": "paid", "payload": {"amount": 275}},

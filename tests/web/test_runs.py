@@ -204,6 +204,32 @@ def test_a_definition_is_checked_and_not_stored(at_work: Live) -> None:
     assert at_work.get("/api/workflows")["total"] == before
 
 
+def test_a_definition_is_planned_and_runs_nothing(at_work: Live) -> None:
+    given = {"definition": WHOLE, "assume": {"first": "failed:exit:3", "second": {"result": 1}}}
+
+    planned = at_work.post("/api/workflows/plan", given)
+    wrong = at_work.api.post("/api/workflows/plan", json={**given, "assume": {"first": "fine", "thrd": "failed"}})
+    unknown = at_work.api.post("/api/workflows/plan", json={**given, "assume": {"frst": "failed"}})
+
+    assert planned["status"] == "failed"
+    assert [(step["step"], step["status"]) for step in planned["steps"]] == [("first", "failed"), ("second", "skipped")]
+    assert wrong.status_code == 400
+    assert "assume.first" in str(wrong.json()["message"])
+    assert "did you mean 'first'?" in str(unknown.json()["message"])
+
+
+def test_a_definition_is_tested_over_http(at_work: Live) -> None:
+    expected = {"status": "completed", "steps": {"second": "completed"}}
+    tests = {"good": {"expect": expected}, "bad": {"assume": {"first": "failed"}, "expect": expected}}
+
+    found = at_work.post("/api/workflows/test", {"definition": WHOLE, "tests": tests})
+    none = at_work.api.post("/api/workflows/test", json={"definition": WHOLE, "tests": {}})
+
+    assert (found["passed"], found["failed"]) == (1, 1)
+    assert found["tests"][1]["faults"][0].startswith("the run is failed, not completed")
+    assert none.status_code == 400
+
+
 def test_the_schema_of_workflow_files_is_served(at_work: Live) -> None:
     assert "workflows" in at_work.get("/api/workflows/schema")["properties"]
 

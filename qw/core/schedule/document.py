@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from qw.core.schedule.schedule import (
     ticks_of,
 )
 from qw.core.task import check_new
-from qw.core.task.command import parse_shell
+from qw.core.task.command import parse_cwd, parse_output, parse_shell, parse_user
 from qw.core.task.payload import Json, JsonObject, storable_faults
 
 E = TypeVar("E", bound=StrEnum)
@@ -37,8 +37,9 @@ E = TypeVar("E", bound=StrEnum)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _TASK_KEYS = ("queue", "priority", "max_retries", "timeout")
 _WHEN_KEYS = ("cron", "every", "at")
+_RUN_KEYS = ("shell", "env", "cwd", "stdin", "user", "output")
 _KEYS = (
-    *_WHEN_KEYS, "seconds", "timezone", "type", "run", "shell", "env", "workflow", "with", *_TASK_KEYS, "misfire",
+    *_WHEN_KEYS, "seconds", "timezone", "type", "run", *_RUN_KEYS, "workflow", "with", *_TASK_KEYS, "misfire",
     "window",
     "cap", "overlap", "jitter", "start", "end", "paused", "description",
 )  # fmt: skip
@@ -158,8 +159,9 @@ def _target(document: JsonObject, faults: list[Fault], called: Callable[[str], s
         faults.append(Fault(path=given[1] if given else "", message=message))
     if "env" in document and given != ["run"]:
         faults.append(Fault(path="env", message="goes with run: only; other values go under with:"))
-    if "shell" in document and given != ["run"]:
-        faults.append(Fault(path="shell", message="goes with run: only"))
+    for key in _RUN_KEYS:
+        if key in document and key != "env" and given != ["run"]:
+            faults.append(Fault(path=key, message="goes with run: only"))
     if given == ["workflow"]:
         return _workflow(document, faults, called)
     payload = mapping(document, "with", "", faults)
@@ -191,13 +193,22 @@ def _program(document: JsonObject, given: JsonObject, faults: list[Fault]) -> Js
     if not run.strip():
         faults.append(Fault(path="run", message="must be the text of a shell command"))
     faults += [Fault(path=f"env.{n}", message="must be text") for n, value in env.items() if not isinstance(value, str)]
-    shell = document["shell"] if parse_shell(document.get("shell"), "shell", faults) else None
-    return {
-        "run": run,
-        **({"shell": shell} if shell else {}),
-        **({"env": env} if env else {}),
-        **({"input": given} if given else {}),
-    }
+    if given and document.get("stdin") is not None:
+        faults.append(Fault(path="stdin", message="give stdin: or with:, which comes on stdin too"))
+    payload: JsonObject = {"run": run, **({"env": env} if env else {})}
+    for key, parse in _PARSERS.items():
+        if parse(document.get(key), key, faults):
+            payload[key] = document[key]
+    stdin = given or document.get("stdin")
+    return payload if stdin is None or stdin == {} else {**payload, "input": stdin}
+
+
+_PARSERS: Mapping[str, Callable[[Json, str, list[Fault]], object]] = {
+    "shell": parse_shell,
+    "cwd": parse_cwd,
+    "user": parse_user,
+    "output": parse_output,
+}
 
 
 def _task_faults(target: TaskTarget) -> Iterator[Fault]:

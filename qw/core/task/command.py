@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
-from qw.core.errors import Fault
+from qw.core.errors import Fault, guess
 from qw.core.task.payload import Json
 
 
@@ -114,6 +114,23 @@ def parse_user(value: Json, path: str, faults: list[Fault]) -> str | None:
     if value is None or (isinstance(value, str) and _USER.fullmatch(value)):
         return value
     message = f"{str(value)[:60]!r} is not the name of a user; it cannot be an expression"
+    faults.append(Fault(path=path, message=message))
+    return None
+
+
+def parse_cwd(value: Json, path: str, faults: list[Fault]) -> str | None:
+    """What ``cwd:`` says; adds to *faults*."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    faults.append(Fault(path=path, message="must be the path of a directory"))
+    return None
+
+
+def parse_output(value: Json, path: str, faults: list[Fault]) -> str | None:
+    """What ``output:`` says; adds to *faults*."""
+    if value is None or (isinstance(value, str) and value in list(Form)):
+        return value
+    message = f"{str(value)[:60]!r} is not one of {', '.join(Form)}{guess(str(value)[:60], Form)}"
     faults.append(Fault(path=path, message=message))
     return None
 

@@ -40,7 +40,7 @@ from qw.core.workflow.workflow import Workflow, check_input
 
 _RUN, _TASK = UUID(int=1), UUID(int=2)
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_MOST_PASSES = 10_000
+_MOST_WORK = 200_000  # steps looked at: each pass looks at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Rehearsal:
     now: datetime = _NOW
 
     def _drive(self) -> None:
-        for _ in range(_MOST_PASSES):
+        for _ in range(_MOST_WORK // len(self.workflow.by_id)):
             actions = plan(self.workflow, self.run, list(self.states.values()), now=self.now)
             for action in actions:
                 self._take(action)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from qw.core.errors import Fault
 from qw.core.expression import has_expression
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, hint, mapping
-from qw.core.task.command import ARTIFACT, Form, parse_shell, parse_user
+from qw.core.parsing import below, mapping
+from qw.core.task.command import ARTIFACT, parse_cwd, parse_output, parse_shell, parse_user
 from qw.core.task.payload import Json, JsonObject
 
 RUN_KEYS = ("run", "shell", "env", "cwd", "stdin", "user", "output", "artifacts")
@@ -35,7 +35,7 @@ def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[F
             faults.append(Fault(path=below(path, "stdin"), message="give stdin: or with:, which comes on stdin too"))
     elif given:
         payload["input"] = given
-    for key, parse in (("cwd", _cwd), ("user", parse_user), ("output", _output), ("artifacts", _artifacts)):
+    for key, parse in (("cwd", parse_cwd), ("user", parse_user), ("output", parse_output), ("artifacts", _artifacts)):
         if (value := document.get(key)) is not None and parse(value, below(path, key), faults):
             payload[key] = value
     return payload
@@ -65,21 +65,6 @@ def _variable_faults(variables: JsonObject, path: str) -> Iterator[Fault]:
             yield Fault(path=f"{path}.{name}", message=message)
         elif isinstance(value, (dict, list)):
             yield Fault(path=f"{path}.{name}", message=f"must be one value, not {kind(value)}")
-
-
-def _cwd(value: Json, path: str, faults: list[Fault]) -> bool:
-    if isinstance(value, str) and value:
-        return True
-    faults.append(Fault(path=path, message=f"must be the path of a directory, not {kind(value)}"))
-    return False
-
-
-def _output(value: Json, path: str, faults: list[Fault]) -> bool:
-    if isinstance(value, str) and value in list(Form):
-        return True
-    message = f"{str(value)[:60]!r} is not one of {', '.join(Form)}{hint(str(value), Form, faults)}"
-    faults.append(Fault(path=path, message=message))
-    return False
 
 
 def _artifacts(value: Json, path: str, faults: list[Fault]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,11 +11,13 @@ from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
 from qw.client.workflows import WorkflowProgress
-from qw.core.errors import Conflict
+from qw.core.errors import Conflict, Invalid
 from qw.core.task import Status
-from qw.core.workflow import parse_workflow
+from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.picture import PictureForm, drawn
+from qw.core.workflow.rehearsal import rehearse
 from qw.definitions import schema as schemas
+from qw.definitions.tests import WorkflowTest, parse_assumptions, parse_test
 from qw.store.tasks import LAST_ID
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
@@ -51,6 +55,45 @@ class StartForm(Form):
 class ValidateForm(Form):
     definition: dict[str, Any]
     name: Annotated[Text, Field(max_length=255)] = "workflow"
+
+
+class PlanForm(ValidateForm):
+    """``assume``: what steps come to, by their ids: a status, ``failed:KIND``, or ``{"result": …}``."""
+
+    input: dict[str, Any] = Field(default_factory=dict)
+    assume: dict[str, Any] = Field(default_factory=dict)
+
+
+class TestForm(ValidateForm):
+    """``tests``: by name, each as under ``tests:`` of a file, without ``workflow``."""
+
+    tests: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1000)]
+
+
+class PlannedStep(TypedDict):
+    step: str
+    status: str
+    why: str
+
+
+class Planned(TypedDict):
+    """``status`` is ``running`` for a run that does not end by itself. ``steps`` are in the order of the run."""
+
+    status: str
+    error: str | None
+    steps: list[PlannedStep]
+
+
+class TestResult(TypedDict):
+    name: str
+    passed: bool
+    faults: list[str]
+
+
+class TestResults(TypedDict):
+    passed: int
+    failed: int
+    tests: list[TestResult]
 
 
 class GraphQuery(Form):
@@ -262,6 +305,45 @@ async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
     return {"message": "Workflow definition is valid"}
 
 
+async def plan(call: Request[PlanForm, None]) -> Planned:
+    """Tell which steps of a definition would run, in which order and why. Runs and stores nothing."""
+    form = call.body
+    workflow = _parsed(form)
+    assumed = parse_assumptions(form.assume, "assume")
+    found = await asyncio.to_thread(rehearse, workflow, form.input, assumed)
+    return {
+        "status": found.ended.status.value if found.ended else "running",
+        "error": found.ended.error if found.ended else None,
+        "steps": [{"step": one.step, "status": one.status.value, "why": one.why} for one in found.entries],
+    }
+
+
+async def test(call: Request[TestForm, None]) -> TestResults:
+    """Test a definition: whether its runs come to what is expected. Runs and stores nothing."""
+    form = call.body
+    workflows = {form.name: _parsed(form)}
+    tests = {name: _test(name, one, form.name) for name, one in form.tests.items()}
+    results = await asyncio.to_thread(lambda: [_result(name, one, workflows) for name, one in tests.items()])
+    passed = sum(one["passed"] for one in results)
+    return {"passed": passed, "failed": len(results) - passed, "tests": results}
+
+
+def _test(name: str, document: dict[str, Any], workflow: str) -> WorkflowTest:
+    return parse_test(name, {**document, "workflow": workflow}, lambda path: f"tests.{name}.{path}")
+
+
+def _parsed(form: ValidateForm) -> Workflow:
+    return parse_workflow(form.name, form.definition, lambda path: f"definition.{path}" if path else "definition")
+
+
+def _result(name: str, test: WorkflowTest, workflows: Mapping[str, Workflow]) -> TestResult:
+    try:
+        faults = list(test.faults(workflows))
+    except Invalid as error:
+        faults = [str(error)]
+    return {"name": name, "passed": not faults, "faults": faults}
+
+
 async def schema(call: Request[None, None]) -> dict[str, Any]:
     """Get the JSON Schema of definition files, for editors."""
     return schemas.schema()
@@ -274,6 +356,8 @@ ROUTES = (
     get("/api/workflows", find, WorkflowList, query=WorkflowFilter),
     get("/api/workflows/active", find_active, WorkflowList, query=WorkflowQuery),
     post("/api/workflows/validate", validate, MessageAnswer, body=ValidateForm),
+    post("/api/workflows/plan", plan, Planned, body=PlanForm),
+    post("/api/workflows/test", test, TestResults, body=TestForm),
     get("/api/workflows/schema", schema, dict[str, Any]),
     get(_ONE, show, OneWorkflow, errors=(404,)),
     put(_ONE, change, OneWorkflow, body=WorkflowChange, errors=(404,)),
