@@ -1,4 +1,9 @@
-"""Bring a database to the schema this qw needs: numbered files, forward only, one transaction each."""
+"""Bring a database to the schema this qw needs: numbered files, forward only, one transaction each.
+
+A migration *expands* the schema: what an older qw uses stays, so its programs work on, and start, on the newer schema.
+One that takes away what the previous minor version no longer uses begins with ``-- contract``; programs that do not
+know it are refused.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +35,11 @@ class Migration:
     text: str
     applied_at: datetime | None = None
 
+    @property
+    def expands(self) -> bool:
+        """Whether programs that do not know it work with the schema it makes."""
+        return not self.text.startswith("-- contract")
+
 
 @cache
 def known() -> tuple[Migration, ...]:
@@ -47,7 +57,7 @@ def _folder() -> Traversable:
 
 
 async def status(url: str) -> list[Migration]:
-    """The known migrations, each with the time it was applied. Raises Misconfigured when the schema is newer."""
+    """The known migrations, each with the time it was applied. Raises Misconfigured if a newer qw took things away."""
     conn = await connect(url, name="qw migrate")
     async with conn:
         try:
@@ -93,10 +103,12 @@ async def check(url: str) -> None:
 
 async def _status(conn: Connection) -> list[Migration]:
     applied: dict[int, tuple[str, str, datetime]] = {}
+    newer: list[int] = []
     if await _exists(conn, _TABLE):
-        rows = await (await conn.execute("select version, name, digest, applied_at from qw.migration")).fetchall()
-        applied = {version: (name, digest, at) for version, name, digest, at in rows}
-    newer = sorted(set(applied) - {migration.version for migration in known()})
+        rows = await (await conn.execute(_APPLIED)).fetchall()
+        applied = {version: (name, digest, at) for version, name, digest, at, _ in rows}
+        versions = {migration.version for migration in known()}
+        newer = [version for version, *_, expands in rows if version not in versions and not expands]
     if newer:
         raise Misconfigured(
             f"the database has schema version {newer[-1]}, made by a newer qw; this one knows {len(known())}:"
@@ -140,17 +152,19 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
             await conn.execute("create schema qw")
         if not await _exists(conn, _TABLE):
             await conn.execute(
-                "create table qw.migration (version integer primary key, name text not null,"
-                " digest text not null, applied_at timestamptz not null default now())"
+                "create table qw.migration (version integer primary key, name text not null, digest text not null,"
+                " applied_at timestamptz not null default now(), expands boolean not null default false)"
             )
         await conn.execute(migration.text)
         await conn.execute(
-            "insert into qw.migration (version, name, digest) values (%s, %s, %s)",
-            (migration.version, migration.name, _digest(migration)),
+            "insert into qw.migration (version, name, digest, expands) values (%s, %s, %s, %s)",
+            (migration.version, migration.name, _digest(migration), migration.expands),
         )
         await grants.renew(conn)
     return migration
 
+
+_APPLIED = "select version, name, digest, applied_at, expands from qw.migration order by version"
 
 # Read from the tables themselves: to_regclass answers from a cache that does not know yet what was committed while this
 # session waited for the lock.

@@ -44,6 +44,7 @@ class Daemon:
     url: str
     directory: Path
     name: str = "daemon"
+    tree: Path = ROOT  # whose qw it runs
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self, *args: str, **environment: str) -> Daemon:
@@ -56,7 +57,7 @@ class Daemon:
         }  # fmt: skip
         command = [sys.executable, "-m", "qw", "daemon", "--no-http", "--app", "tests.e2e.fault_app:app", *args]
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log)
+            self.process = subprocess.Popen(command, cwd=self.tree, env=env, stderr=log, stdout=log)
         return self
 
     @property
@@ -134,9 +135,16 @@ class Daemons:
 
     def __call__(self, *args: str, url: str | None = None, **environment: str) -> Daemon:
         """A daemon that is started; say ``ready()`` to wait for it."""
-        made = Daemon(url=url or self.url, directory=self._directory, name=f"daemon-{len(self._all)}")
+        return self._made(url or self.url, ROOT).start(*args, **environment)
+
+    def of(self, tree: Path) -> Daemon:
+        """One that runs the qw in *tree*."""
+        return self._made(self.url, tree).start()
+
+    def _made(self, url: str, tree: Path) -> Daemon:
+        made = Daemon(url=url, directory=self._directory, name=f"daemon-{len(self._all)}", tree=tree)
         self._all.append(made)
-        return made.start(*args, **environment)
+        return made
 
     def end(self) -> Iterator[str]:
         """Kill what is left. Yields the tracebacks that daemons wrote."""

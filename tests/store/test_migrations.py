@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -133,3 +134,41 @@ async def test_a_migration_that_was_edited_is_noticed(own_url: str) -> None:
 
     with pytest.raises(Misconfigured, match="differs from the one in this qw"):
         await migrations.check(own_url)
+
+
+async def test_a_newer_schema_that_only_has_more_is_taken(own_url: str) -> None:
+    with psycopg.connect(own_url, autocommit=True) as connection:
+        connection.execute("insert into qw.migration values (9999, '9999_later', '', now(), true)")
+
+    await migrations.check(own_url)
+    assert await migrations.migrate(own_url) == []
+    assert not migrations.missing(await migrations.status(own_url))
+
+
+TAKES_AWAY = re.compile(
+    r"\b(drop\s+(table|column|view|function|sequence|type|schema)|rename\s+(to|column)|alter\s+column\s+\w+\s+(type|set\s+not)"
+    r"|add\s+column\s+\w+[^,;]*not\s+null(?![^,;]*default))",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "takes"),
+    [
+        ("alter table qw.task add column color text", False),
+        ("alter table qw.task add column color text not null default 'red'", False),
+        ("create table qw.color (name text not null)", False),
+        ("alter table qw.task add column color text not null", True),
+        ("alter table qw.task drop column type", True),
+        ("alter table qw.task rename column type to kind", True),
+        ("alter table qw.task alter column type set not null", True),
+        ("drop function qw.enqueue(text, jsonb)", True),
+    ],
+)
+def test_what_takes_away_is_told_from_what_adds(statement: str, takes: bool) -> None:
+    assert bool(TAKES_AWAY.search(statement)) is takes
+
+
+def test_every_migration_after_the_first_adds_or_says_that_it_takes_away() -> None:
+    """See "Upgrade" in docs/operations.md."""
+    assert [each.name for each in migrations.known()[1:] if each.expands and TAKES_AWAY.search(each.text)] == []
