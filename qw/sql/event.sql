@@ -47,6 +47,18 @@ select count(*) from pg_locks
  where locktype = 'advisory' and classid = 7178 and objid = 17 and objsubid = 2 and granted
    and database = (select oid from pg_database where datname = current_database())
 
+-- name: has_unlocked_slots
+-- Whether a slot has no owner, or one whose worker was declared dead.
+select (select count(*) from pg_locks
+         where locktype = 'advisory' and classid = 7178 and objid < 16 and objsubid = 2 and granted
+           and database = (select oid from pg_database where datname = current_database())) < 16
+    or exists (select 1 from qw.relay r join qw.worker w on w.id = r.worker
+                where w.dead_at is not null or w.stopped_at is not null)
+
+-- name: has_unleased_slots
+select (select count(*) from qw.relay_slot s join qw.worker w on w.id = s.worker
+         where w.dead_at is null and w.stopped_at is null) < 16
+
 -- name: try_slot
 select pg_try_advisory_lock(7178, %(slot)s::integer)
 

@@ -163,6 +163,16 @@ async def relays(conn: Connection) -> int:
     return int(await _value(conn, "relays"))
 
 
+async def has_unlocked_slots(conn: Connection) -> bool:
+    """Whether a slot is locked by no session, or by that of a dead worker."""
+    return bool(await _value(conn, "has_unlocked_slots"))
+
+
+async def has_unleased_slots(conn: Connection) -> bool:
+    """Whether a slot is leased to no worker, or to a dead one; for use behind a pooler."""
+    return bool(await _value(conn, "has_unleased_slots"))
+
+
 async def try_slot(conn: Connection, slot: int) -> bool:
     """Lock a slot for this session, if it is free."""
     return bool(await _value(conn, "try_slot", {"slot": slot}))

@@ -12,10 +12,11 @@ import pytest
 from qw.core.errors import Unavailable
 from qw.core.event import Format, Message
 from qw.services.events import event_order, partitions
+from qw.services.events.relay import Relay
 from qw.store import events, workers
 from qw.store.connection import Connection
 from tests.brokers_services import until
-from tests.given import column, enqueued, finished, new_task, value
+from tests.given import column, comes_true, enqueued, finished, new_task, value
 from tests.services.relays import MemoryBroker, Relays, drained, happened, outbox
 
 
@@ -179,6 +180,26 @@ async def test_two_relays_share_the_slots_and_publish_nothing_twice(
     assert min(first.relayed, second.relayed) > 50
 
 
+@pytest.mark.parametrize("leased", [False, True], ids=["locked", "leased"])
+async def test_the_slots_of_a_relay_that_ended_are_taken_before_the_shares_are_due(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch, leased: bool
+) -> None:
+    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
+    first, second = await relays.make(MemoryBroker(), leased=leased), await relays.make(MemoryBroker(), leased=leased)
+    await first.step()
+    await second.step()
+    assert (len(first._had), len(second._had)) == (16, 0)
+
+    await first._link.close()
+    await conn.execute("update qw.worker set dead_at = now() where id = %s", (first._worker(),))
+    await comes_true(lambda: has_all(second))
+
+
+async def has_all(relay: Relay) -> bool:
+    await relay.step()
+    return len(relay._had) == 16
+
+
 async def test_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +236,7 @@ async def test_a_relay_that_had_to_connect_again_names_the_session_that_holds_it
     assert await column(conn, "select pid from qw.relay") == holders != [pid]
 
 
-@pytest.mark.parametrize("leased", [False, True])
+@pytest.mark.parametrize("leased", [False, True], ids=["locked", "leased"])
 async def test_a_relay_is_behind_by_what_its_own_slots_hold(relays: Relays, conn: Connection, leased: bool) -> None:
     relay = await relays.make(MemoryBroker(is_down=True), leased=leased)
     await relay.step()
@@ -231,21 +252,6 @@ async def test_a_relay_is_behind_by_what_its_own_slots_hold(relays: Relays, conn
     async with asyncio.timeout(60):  # the server ends the session of a closed connection a moment later
         while await events.lags(conn):
             await asyncio.sleep(0.01)
-
-
-async def test_slots_are_leased_where_session_locks_mean_nothing(relays: Relays, conn: Connection) -> None:
-    broker = MemoryBroker()
-    first = await relays.make(broker, leased=True)
-    second = await relays.make(broker, leased=True)
-
-    await first.step()
-    await second.step()
-    taken = len(second._had)
-    await conn.execute("update qw.worker set dead_at = now() where id in (select worker from qw.relay_slot)")
-    second._slots._looked_at = -1e9  # type: ignore[attr-defined]
-    await second.step()
-
-    assert (len(first._had), taken, len(second._had)) == (16, 0, 16)
 
 
 async def test_an_event_that_commits_late_is_published_and_in_order(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from qw.store import events
@@ -17,6 +17,7 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 10.0  # interval at which the shares are rebalanced
+LOOK_SECONDS = 0.5  # interval at which a relay at work looks for slots without an owner, whose events wait
 
 
 class OutboxPartitions(Protocol):
@@ -29,22 +30,39 @@ class OutboxPartitions(Protocol):
         ...
 
 
+class Upkeep:
+    """When the shares are due: at first, every UPKEEP_SECONDS, and soon after a slot has lost its owner."""
+
+    def __init__(self) -> None:
+        self._shared_at = self._looked_at = float("-inf")
+
+    async def is_due(self, has_free_slots: Callable[[], Awaitable[bool]]) -> bool:
+        now = time.monotonic()
+        if now - self._shared_at < UPKEEP_SECONDS:
+            if now - self._looked_at < LOOK_SECONDS:
+                return False
+            self._looked_at = now
+            if not await has_free_slots():
+                return False
+        self._shared_at = self._looked_at = now
+        return True
+
+
 class LockedSlots:
     """Slots owned by session lock. They are lost with the connection and acquired again on the next."""
 
     def __init__(self) -> None:
         self._conn: Connection | None = None
         self._mine: list[int] = []
-        self._looked_at = 0.0
+        self._upkeep = Upkeep()
 
     async def have(self, conn: Connection) -> tuple[int, ...]:
         if conn is not self._conn:
             self._mine = []
             await events.join_relays(conn)
-            self._conn, self._looked_at = conn, 0.0
-        if not self._looked_at or time.monotonic() - self._looked_at >= UPKEEP_SECONDS:
+            self._conn, self._upkeep = conn, Upkeep()
+        if await self._upkeep.is_due(lambda: events.has_unlocked_slots(conn)):
             await self._take_share(conn)
-            self._looked_at = time.monotonic()
         return tuple(self._mine)
 
     def are_sure(self) -> bool:
@@ -69,14 +87,16 @@ class LeasedSlots:
         self._lives = lives
         self._owner = 0
         self._mine: tuple[int, ...] = ()
-        self._looked_at = 0.0
+        self._upkeep = Upkeep()
 
     async def have(self, conn: Connection) -> tuple[int, ...]:
-        now, worker = time.monotonic(), self._worker()
-        if worker != self._owner or now - self._looked_at >= UPKEEP_SECONDS:
+        worker = self._worker()
+        if worker != self._owner:
+            self._upkeep = Upkeep()
+        if await self._upkeep.is_due(lambda: events.has_unleased_slots(conn)):
             share = _share(await events.lessees(conn, worker) + 1)
             self._mine = tuple(await events.lease_slots(conn, worker, share=share))
-            self._owner, self._looked_at = worker, now
+            self._owner = worker
         return self._mine
 
     def are_sure(self) -> bool:
