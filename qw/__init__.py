@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qw.core.task.answer import Answer, AnswerCode
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
     from qw.dbapi import enqueue
-    from qw.handlers import CallNext, Handlers, TaskFunction
+    from qw.handlers import BatchFunction, CallNext, Handlers, TaskFunction
     from qw.ids import new_id
     from qw.store.tasks import Filter
 
@@ -36,6 +36,7 @@ __all__ = [
     "Answer",
     "AnswerCode",
     "Backoff",
+    "BatchFunction",
     "CallNext",
     "Client",
     "Conflict",
@@ -72,6 +73,7 @@ _HOMES = {
     "Answer": "qw.core.task.answer",
     "AnswerCode": "qw.core.task.answer",
     "Backoff": "qw.core.task",
+    "BatchFunction": "qw.handlers",
     "CallNext": "qw.handlers",
     "Client": "qw.client",
     "Conflict": "qw.core.errors",

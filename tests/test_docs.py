@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import qw
-from qw import testing
+from qw import Filter, Status, testing
 from qw.client import Client
 from qw.core import errors
 from tests.services.workshop import Workshop, workshop
@@ -134,3 +134,27 @@ def test_every_error_can_be_imported_from_the_package_and_stands_on_the_page() -
 
 def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(qw, name) is not None for name in qw.__all__)
+
+
+async def test_the_program_of_the_page_about_batches_runs(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, program = BLOCK.findall((Path(__file__).parent.parent / "docs" / "batches.md").read_text())
+    (tmp_path / "search.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    search = importlib.import_module("search")
+    names: dict[str, Any] = {}
+    exec(compile(program, "docs/batches.md", "exec"), names)
+    try:
+        await names["main"](url)
+        async with Client(url) as client, testing.worker(url, search.app) as worker:
+            empty = await search.index.enqueue(client, search.Document(id=0, text=""))
+            await worker.run_until_empty()
+            counts = [
+                await client.tasks.count(Filter(status=status))
+                for status in (Status.COMPLETED, Status.FAILED, Status.RETRYING)
+            ]
+            assert [total.count for total in counts] == [1001, 0, 1]
+            assert [attempt.error for attempt in await client.tasks.attempts(empty.id)] == ["no text"]
+    finally:
+        sys.modules.pop("search", None)

@@ -1,7 +1,8 @@
 """What runs the types that come with qw, and the `Handlers` object for your own."""
 
+from qw.handlers.batch_function import BatchFunction
 from qw.handlers.registry import Handler, HandlerKind, Handlers
 from qw.handlers.surroundings import CallNext
 from qw.handlers.task_function import TaskFunction
 
-__all__ = ["CallNext", "Handler", "HandlerKind", "Handlers", "TaskFunction"]
+__all__ = ["BatchFunction", "CallNext", "Handler", "HandlerKind", "Handlers", "TaskFunction"]

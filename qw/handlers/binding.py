@@ -133,7 +133,7 @@ def _payload_binding(
 ) -> tuple[Bind, Dump, JsonObject | None]:
     if not parameters:
         return lambda payload: {}, lambda given: {}, None
-    hints = _hints(type, function)
+    hints = hints_of(type, function)
     name, first = next(iter(parameters.items()))
     if len(parameters) == 1 and first.kind is not _Parameter.VAR_KEYWORD:
         model = hints.get(name)
@@ -147,7 +147,7 @@ def _payload_binding(
     return lambda payload: _fields(_validate(keywords, payload), names), dump, _schema(type, function, keywords)
 
 
-def _hints(type: str, function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(type: str, function: Callable[..., Any]) -> dict[str, Any]:
     code = code_of(function)
     try:
         return get_type_hints(getattr(code, "__func__", code), include_extras=True)

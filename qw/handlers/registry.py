@@ -32,12 +32,15 @@ from qw.core.errors import Invalid, among
 from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy, name_faults
 from qw.core.task.handler_api import Context, Misfit, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
+from qw.handlers.batch_function import Batch, BatchDecorator, BatchFunction, batch_binding
 from qw.handlers.binding import Arguments, binding, is_async, name_of, refuse, takes_context
 from qw.handlers.periodic import document_of, parse
 from qw.handlers.surroundings import Lifespan, Middleware, Surroundings
 from qw.handlers.task_function import C, P, R, TaskDecorator, TaskFunction
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+T = TypeVar("T")
+Given = TypeVar("Given")
 Compensation: TypeAlias = Callable[[Context, Recorded], Awaitable[Json]]
 
 
@@ -70,6 +73,7 @@ class Handler:
     ``compensate`` undoes a completed task of this type. ``schema``: JSON Schema of the payload; None: not restricted.
     ``around``: what the applications put around it that it was registered with, the outermost first.
     ``captures``: the level from which on records of `logging` go to the task's log; None: no record does.
+    ``batch``: how its tasks are put together, where ``function`` takes many at once (and ``arguments`` is not used).
     """
 
     type: str
@@ -82,6 +86,7 @@ class Handler:
     compensate: Compensation | None
     around: tuple[Surroundings, ...] = ()
     captures: int | None = None
+    batch: Batch | None = None
 
     @cached_property
     def middleware(self) -> tuple[Middleware, ...]:
@@ -207,6 +212,55 @@ class Handlers:
 
         return cast("TaskDecorator", register)
 
+    def batch(
+        self,
+        *,
+        size: int = 100,
+        wait: timedelta | float = 0.2,
+        name: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = DEFAULT_PRIORITY,
+        max_retries: int = 3,
+        timeout: timedelta | float | None = timedelta(minutes=5),
+        backoff: Backoff | None = None,
+        strict: bool = False,
+    ) -> BatchDecorator:
+        """Register the decorated function for many tasks at once, and replace it by a `BatchFunction`.
+
+        It takes a list of payloads, up to *size*, and is called when there are so many or the first has waited *wait*
+        (a timedelta or seconds). It returns an answer for each item, in their order: its result, or the exception that
+        the task fails with; None: all are completed. An exception that it raises for several items is not theirs yet:
+        each half of them is tried again, down to the item that causes it. A second parameter ``contexts`` gets a list
+        of `Context`, one for each item. Such a call uses one slot. The other parameters are those of `task`.
+        """
+        policy = _policy(max_retries, timeout, backoff)
+
+        def register(function: Callable[..., Any]) -> BatchFunction[Any]:
+            type = name or str(getattr(function, "__name__", ""))
+            if faults := name_faults("name", type):
+                raise Invalid(f"{faults[0]}: give the batch one, @app.batch(name=…), for {name_of(function)}")
+            self._refuse_second(type)
+            bound = batch_binding(type, function, size, wait)
+            item = _strict(bound.batch.item) if strict else bound.batch.item
+            runs_in_loop = is_async(function)
+            self._handlers[type] = Handler(
+                type=type,
+                function=function,
+                arguments=lambda context: {},
+                kind=HandlerKind.ASYNC if runs_in_loop else HandlerKind.THREAD,
+                runs_in_loop=runs_in_loop,
+                policy=policy,
+                schema=bound.schema,
+                compensate=None,
+                around=(self._surroundings,),
+                batch=replace(bound.batch, item=item),
+            )
+            made: BatchFunction[Any] = BatchFunction(type, function, {"queue": queue, "priority": priority})
+            made.payload = bound.payload
+            return made
+
+        return cast("BatchDecorator", register)
+
     def periodic(
         self,
         cron: str | None = None,
@@ -264,8 +318,7 @@ class Handlers:
         capture_logging: int | str | Inherited | None,
     ) -> Callable[..., JsonObject]:
         """Register *function*. *public* is the object under its name in its module, as another process imports it."""
-        if type in self._handlers:
-            raise Invalid(f"two handlers for the type {type!r}")
+        self._refuse_second(type)
         bound = binding(type, function)
         runs_in_loop = is_async(function)
         kind = _kind(type, function, process, runs_in_loop)
@@ -282,6 +335,10 @@ class Handlers:
             captures=self._captures if isinstance(capture_logging, Inherited) else _level(capture_logging),
         )
         return bound.payload
+
+    def _refuse_second(self, type: str) -> None:
+        if type in self._handlers:
+            raise Invalid(f"two handlers for the type {type!r}")
 
     def include(self, other: Handlers) -> None:
         """Add the handlers of *other*; they replace handlers of the same type.
@@ -320,10 +377,10 @@ def _policy(max_retries: int, timeout: timedelta | float | None, backoff: Backof
     return Policy(max_retries=max_retries, timeout=limit, backoff=backoff or Backoff())
 
 
-def _strict(arguments: Arguments) -> Arguments:
-    def checked(context: Context) -> dict[str, Any]:
+def _strict(read: Callable[[Given], T]) -> Callable[[Given], T]:
+    def checked(given: Given) -> T:
         try:
-            return arguments(context)
+            return read(given)
         except Misfit as misfit:
             raise Reject(str(misfit)) from None
 

@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from qw import Context, Handlers
 from qw.core.task import Backoff
@@ -127,6 +128,20 @@ async def die(how: str, *, context: Context) -> None:
             os.abort()
         case "segfault":
             ctypes.string_at(0)
+
+
+@app.batch(name="pile", size=4, wait=0.5, backoff=Backoff())
+async def pile(items: list[dict[str, Any]], contexts: list[Context]) -> list[str]:
+    """Many at once; an item takes the process along if it says so, and what is new takes as long as it says."""
+    for context in contexts:
+        mark(context, "begin")
+    if any(item.get("how") == "exit" for item in items):
+        os._exit(1)
+    if contexts[0].attempt == 1:
+        await asyncio.sleep(max(item.get("seconds", 0) for item in items))
+    for context in contexts:
+        mark(context, "end")
+    return [f"attempt {context.attempt}" for context in contexts]
 
 
 @app.handler("exit_later", backoff=Backoff(delay=timedelta(milliseconds=50)))

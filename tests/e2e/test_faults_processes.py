@@ -323,6 +323,42 @@ def test_innocents_that_twice_died_beside_a_poison_task_finish_together(daemons:
     queue.expect_whole()
 
 
+def test_the_items_of_a_killed_batch_run_again_together(daemons: Daemons, queue: Queue) -> None:
+    first = daemons().ready()
+    ids = queue.put("pile", 4, seconds=60)
+    wait_until(lambda: len(first.marks("begin")) == 4)
+    first.kill()
+
+    second = daemons().ready()
+    queue.wait_for(ids, "completed")
+
+    assert [queue.outcomes(id) for id in ids] == [["worker_died"]] * 4
+    assert {mark.task for mark in second.marks("end")} == {str(id) for id in ids}
+    assert len(second.marks("end")) == 4
+    queue.expect_whole()
+
+
+def test_an_item_that_kills_the_process_fails_and_its_batch_does_not(daemons: Daemons, queue: Queue) -> None:
+    innocent = queue.put("pile", 3)
+    poison = queue.put_one("pile", how="exit")
+    daemon = daemons()
+
+    def restarted() -> bool:
+        nonlocal daemon
+        if not daemon.is_alive:
+            daemon = daemons()
+        return bool(queue.status(poison) == "failed")
+
+    wait_until(restarted)
+    if not daemon.is_alive:
+        daemons()
+    queue.wait_for(innocent, "completed")
+
+    assert queue.field(poison, "crashes") == 3
+    assert all(len(queue.outcomes(id)) <= 2 for id in innocent)
+    queue.expect_whole()
+
+
 def are_failed(queue: Queue, ids: list[UUID]) -> bool:
     return {queue.status(id) for id in ids} == {"failed"}
 

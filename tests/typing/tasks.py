@@ -47,6 +47,40 @@ def blocking(number: int) -> int:
     return number
 
 
+@app.batch(size=50, wait=0.1)
+async def index(items: list[Greeting]) -> list[int | Exception]:
+    return [len(item.text) for item in items]
+
+
+@app.batch(name="index.logged")
+async def index_logged(items: list[Greeting], contexts: list[Context]) -> None: ...
+
+
+@app.batch()
+def index_in_thread(items: list[dict[str, int]]) -> None: ...
+
+
+async def right_batches(client: Client, conn: Connection) -> None:
+    assert_type(index.new(Greeting(text="Ada")), NewTask)
+    assert_type(await index.enqueue(client, Greeting(text="Ada")), Enqueued)
+    assert_type(index_logged.enqueue_sync(conn, Greeting(text="Ada")), UUID)
+    await index.options(delay=timedelta(hours=1)).enqueue(client, Greeting(text="Ada"))
+    await client.enqueue_many([index_in_thread.new({"n": 1})])
+
+
+async def wrong_batches(client: Client) -> None:
+    index.new("Ada")  # type: ignore[arg-type]
+    index.new()  # type: ignore[call-arg]
+    await index.enqueue(client, [Greeting(text="Ada")])  # type: ignore[arg-type]
+    index_in_thread.new({"n": "many"})  # type: ignore[dict-item]
+
+    @app.batch(size="many")  # type: ignore[arg-type]
+    async def sized(items: list[Greeting]) -> None: ...
+
+    @app.batch()  # type: ignore[arg-type]
+    async def no_list(item: Greeting) -> None: ...
+
+
 async def right(client: Client, context: Context, conn: Connection, id: UUID) -> None:
     assert_type(await plain.enqueue(client, "Ada"), Enqueued)
     assert_type(await plain.enqueue(client, name="Ada", greeting="Hi"), Enqueued)

@@ -54,7 +54,7 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
                 result = await handler.function(**handler.arguments(context))
             else:
                 result = await surrounded(handler.middleware, context, partial(_called, holding))
-            outcome: Outcome = COMPLETED if result is None else await _converted(result, holding)
+            outcome: Outcome = COMPLETED if result is None else await converted(result, holding)
             holding.state = ClaimState.ENDING  # from here on it cannot be stopped, so that its outcome is not lost
             if holding.stop is not None and holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it returned too late
                 outcome = stopped(holding)
@@ -62,7 +62,7 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
             holding.state = ClaimState.ENDING
             outcome = await _failed(error, holding, context)
         if holding.in_executor and not isinstance(outcome, Completed) and holding.stop not in (Stop.DRAIN, Stop.LEASE):
-            await _executor_done(holding)
+            await executor_done(holding)
         return outcome
     except GeneratorExit:
         raise  # the event loop is closed: nothing awaits this attempt
@@ -83,12 +83,12 @@ async def _failed(error: BaseException, holding: ClaimInFlight, context: Attempt
         return stopped(holding)
     if isinstance(error, GeneratorExit) and _is_abandoned(holding):
         raise error
-    if holding.stop in _OVERRULING or (holding.stop is not None and is_cancelled(error)):
+    if holding.stop in OVERRULING or (holding.stop is not None and is_cancelled(error)):
         return stopped(holding)  # it converted its cancellation into another exception
-    return await _explained(error, context)
+    return await explained(error, context)
 
 
-_OVERRULING = frozenset({Stop.TIMEOUT, Stop.EXIT, Stop.LEASE, Stop.DRAIN})
+OVERRULING = frozenset({Stop.TIMEOUT, Stop.EXIT, Stop.LEASE, Stop.DRAIN})
 
 
 def _is_abandoned(holding: ClaimInFlight) -> bool:
@@ -110,11 +110,11 @@ async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
 
         return await run_in_process(handler.function, handler.arguments(context), str(holding.claim.id))
     arguments = handler.arguments(BlockingContext(context, asyncio.get_running_loop()))
-    result = await _in_thread(handler.function, arguments, holding)
-    return await _awaited(result, holding)
+    result = await in_thread(handler.function, arguments, holding)
+    return await awaited(result, holding)
 
 
-async def _awaited(result: object, holding: ClaimInFlight) -> object:
+async def awaited(result: object, holding: ClaimInFlight) -> object:
     """Await the return value of a plain function if it is awaitable: a decorator may hide an async function."""
     while True:
         if type(result) in PLAIN_CLASSES:
@@ -130,7 +130,7 @@ async def _awaited(result: object, holding: ClaimInFlight) -> object:
             return result
 
 
-async def _in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
+async def in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
     """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
     done = start_thread(f"qw {holding.claim.type} {holding.claim.id}", lambda: function(**arguments))
     while True:
@@ -143,7 +143,7 @@ async def _in_thread(function: Callable[..., object], arguments: dict[str, Any],
                 raise  # nothing awaits it
 
 
-async def _executor_done(holding: ClaimInFlight) -> None:
+async def executor_done(holding: ClaimInFlight) -> None:
     """Wait for threads that the handler left running in `asyncio.to_thread`, so that no other attempt overlaps.
 
     Not when the lease runs out meanwhile: then it is in vain.
@@ -157,7 +157,7 @@ async def _executor_done(holding: ClaimInFlight) -> None:
                 break
 
 
-async def _converted(result: object, holding: ClaimInFlight) -> Completed | Failed:
+async def converted(result: object, holding: ClaimInFlight) -> Completed | Failed:
     """The outcome of a handler that returned *result*."""
     try:
         return result_outcome(result, plain_only=True)
@@ -174,7 +174,7 @@ async def _converted(result: object, holding: ClaimInFlight) -> Completed | Fail
     return outcome
 
 
-async def _explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed | Suspended:
+async def explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed | Suspended:
     """The outcome of a handler that raised *error*. The traceback is written to the task's log."""
     if is_plain(error):
         return error_outcome(error)

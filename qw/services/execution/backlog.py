@@ -1,9 +1,13 @@
-"""Claims that wait for a slot, by kind of handler; suspects wait apart, see `qw.core.suspects`."""
+"""Claims that wait for a slot, by kind of handler; suspects wait apart, see `qw.core.suspects`.
+
+Claims for a batch are gathered by type until there are enough of them or the first has waited long enough.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qw.core.suspects import CrashRecord, may_run_beside
 from qw.handlers import HandlerKind
@@ -16,12 +20,15 @@ class Backlog:
     def __init__(self, slots: HandlerSlots) -> None:
         self._slots = slots
         self._waiting: dict[HandlerKind, deque[ClaimInFlight]] = {kind: deque() for kind in slots.sizes}
+        self._gathered: dict[str, deque[ClaimInFlight]] = {}  # by type; none is empty
         self._suspects: deque[ClaimInFlight] = deque()
         self._running_suspects: list[ClaimInFlight] = []
 
     def add(self, holding: ClaimInFlight) -> None:
         if holding.is_suspect:
             self._suspects.append(holding)
+        elif holding.batch_options is not None:
+            self._gathered.setdefault(holding.claim.type, deque()).append(holding)
         else:
             self._waiting[holding.kind].append(holding)
 
@@ -35,6 +42,30 @@ class Backlog:
         while waiting and self._slots.free(kind) > 0:
             yield waiting.popleft()
 
+    def batches(self, kind: HandlerKind, now: float) -> Iterator[list[ClaimInFlight]]:
+        """Take the batches that may start in the free slots of *kind*, as `startable` does."""
+        for type, gathered in list(self._gathered.items()):
+            while gathered and gathered[0].kind is kind and self._slots.free(kind) > 0:
+                if len(gathered) < _size(gathered) and gathered[0].since + _wait(gathered[0]) > now:
+                    break
+                yield [gathered.popleft() for _ in range(min(_size(gathered), len(gathered)))]
+            if not gathered:
+                self._gathered.pop(type, None)
+
+    def next_due(self, now: float) -> float:
+        """When the next batch has waited long enough; infinity: none waits for that, but at most for a slot."""
+        due = (gathered[0].since + _wait(gathered[0]) for gathered in self._gathered.values())
+        return min((time for time in due if time > now), default=math.inf)
+
+    def missing(self, kind: HandlerKind) -> int:
+        """How many claims the batches that wait could still take."""
+        ofs = [gathered for gathered in self._gathered.values() if gathered[0].kind is kind]
+        return sum(max(0, _size(gathered) - len(gathered)) for gathered in ofs)
+
+    def stale(self, now: float, seconds: float) -> list[ClaimInFlight]:
+        """Those that have had no slot for so long, after what they were to wait for."""
+        return [holding for holding in self if now - holding.since > seconds + _wait(holding)]
+
     def _next_suspect(self, kind: HandlerKind) -> ClaimInFlight | None:
         running = [suspect.record for suspect in self._running_suspects]
         fitting = (s for s in self._suspects if s.kind is kind and may_run_beside(s.record, running))
@@ -47,12 +78,14 @@ class Backlog:
 
     def remove(self, in_flight: list[ClaimInFlight]) -> None:
         gone = set(map(id, in_flight))
-        for queue in (*self._waiting.values(), self._suspects):
+        for queue in (*self._waiting.values(), *self._gathered.values(), self._suspects):
             kept = [holding for holding in queue if id(holding) not in gone]
             queue.clear()
             queue.extend(kept)
+        self._gathered = {type: queue for type, queue in self._gathered.items() if queue}
 
     def count(self, kind: HandlerKind) -> int:
+        """Without what is gathered for batches."""
         return len(self._waiting[kind])
 
     @property
@@ -76,8 +109,19 @@ class Backlog:
         return spare
 
     def __iter__(self) -> Iterator[ClaimInFlight]:
-        for queue in (*self._waiting.values(), self._suspects):
+        for queue in (*self._waiting.values(), *self._gathered.values(), self._suspects):
             yield from list(queue)
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values())) + len(self._suspects)
+        gathered = sum(map(len, self._gathered.values()))
+        return sum(map(len, self._waiting.values())) + gathered + len(self._suspects)
+
+
+def _size(gathered: Sequence[ClaimInFlight]) -> int:
+    options = gathered[0].batch_options
+    return options.size if options is not None else 1
+
+
+def _wait(holding: ClaimInFlight) -> float:
+    options = holding.batch_options
+    return options.wait_seconds if options is not None else 0.0

@@ -248,6 +248,18 @@ class AttemptContext:
         return self.transaction
 
 
+class ItemContext(AttemptContext):
+    """Of one task of a batch. Steps and a transaction would belong to this task alone, and its batch is many."""
+
+    __slots__ = ()
+
+    def _the_journal(self) -> Journal:
+        raise Invalid("a task of a batch has no steps, waits or calls; use a handler of @app.task() for them")
+
+    async def reserve_transaction(self) -> HandlerTransaction:
+        raise Invalid("a task of a batch has no connection(); open one of your own for the batch")
+
+
 class Call:
     """A task that a handler calls: await it, or pass it to `AttemptContext.gather`. ``branch``: of that gather."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from uuid import UUID
 from qw.core.suspects import CrashRecord
 from qw.core.task import Claim, Policy
 from qw.handlers import Handler, HandlerKind
+from qw.handlers.batch_function import Batch
 
 DEFAULT_POLICY = Policy()
 CANCEL_AGAIN_SECONDS = 10.0  # longer than the time between TERM and KILL, which a second cancellation cuts short
@@ -55,6 +57,7 @@ class ClaimInFlight:
     limit: timedelta | None = None
     deadline: float = float("inf")  # monotonic; while it runs
     task: asyncio.Task[None] | None = None
+    batch: BatchInFlight | None = None
     stop: Stop | None = None
     stop_reason: str = ""
     record: CrashRecord = NO_CRASHES
@@ -66,6 +69,10 @@ class ClaimInFlight:
         return self.handler.kind if self.handler else HandlerKind.ASYNC
 
     @property
+    def batch_options(self) -> Batch | None:
+        return self.handler.batch if self.handler else None
+
+    @property
     def is_suspect(self) -> bool:
         return self.record.is_suspect
 
@@ -73,7 +80,9 @@ class ClaimInFlight:
         """Stop the running handler; the first reason counts."""
         if self.stop is None and self.state is ClaimState.RUNNING:
             self.stop, self.stop_reason = stop, reason
-            if self.task is not None:
+            if self.batch is not None:
+                self.batch.look_soon()
+            elif self.task is not None:
                 # Not immediately: an asyncio task cancelled before its first step never runs, and so never cleans up.
                 self.task.get_loop().call_soon(self._cancel)
 
@@ -90,6 +99,37 @@ class ClaimInFlight:
             self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
             self.task.get_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel)
 
+
+class BatchInFlight:
+    """Claims whose handler runs once for all of them, in one *task*, set when it starts."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, holdings: Sequence[ClaimInFlight]) -> None:
+        self.holdings = holdings
+        self._cancelled_at = -math.inf
+        self._looks = False
+
+    def look_soon(self) -> None:
+        """Once for all that are stopped together; not immediately, see `ClaimInFlight.interrupt`."""
+        if not self._looks:
+            self._looks = True
+            self.task.get_loop().call_soon(self._cancel_if_due)
+
+    def _cancel_if_due(self) -> None:
+        """Cancel the handler when nobody waits for it any more, or its time is up; again while it continues."""
+        self._looks = False
+        running = [holding for holding in self.holdings if holding.state is ClaimState.RUNNING]
+        now = time.monotonic()
+        if now - self._cancelled_at < CANCEL_AGAIN_SECONDS or not running:
+            return
+        if all(holding.stop for holding in running) or any(holding.stop in _OF_ALL for holding in running):
+            self._cancelled_at = now
+            self.task.cancel(next(holding.stop for holding in running if holding.stop))
+            self.task.get_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel_if_due)
+
+
+_OF_ALL = frozenset({Stop.TIMEOUT, Stop.EXIT})
 
 running_claim: ContextVar[ClaimInFlight | None] = ContextVar("running_claim", default=None)
 """The claim whose handler is running; set in the handler's context, which the tasks it starts inherit."""

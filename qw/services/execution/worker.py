@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -35,11 +36,13 @@ from qw.handlers.leash import current_leash
 from qw.services.execution.attempt import LOG_SECONDS, attempt, stopped
 from qw.services.execution.attempt_log import log_ended
 from qw.services.execution.backlog import Backlog
-from qw.services.execution.context import AttemptContext, Connections
+from qw.services.execution.batch import BatchAttempt
+from qw.services.execution.context import AttemptContext, Connections, ItemContext
 from qw.services.execution.deadlines import Deadlines
 from qw.services.execution.in_flight import (
     DEFAULT_POLICY,
     NO_CRASHES,
+    BatchInFlight,
     ClaimInFlight,
     ClaimState,
     HandlerSlots,
@@ -116,6 +119,7 @@ class Worker:
         self._unserved = Unserved(link, deps.worker, self._end)
         self._left: dict[str, float] = {}  # types left to other workers, until when
         self._tight: dict[HandlerKind, float] = {}
+        self._batch_timer: asyncio.TimerHandle | None = None
         self._wary_until = 0.0
         self._waits = False
         self._busy_since: float | None = None
@@ -158,6 +162,7 @@ class Worker:
             kind: max(
                 0, self._slots.free(kind) + (ahead if kind is HandlerKind.ASYNC else 0) - self._backlog.count(kind)
             )
+            + self._backlog.missing(kind)
             for kind in self._slots.sizes
         }
 
@@ -255,6 +260,13 @@ class Worker:
     def _dispatch_all(self) -> None:
         for kind in self._slots.sizes:
             self._dispatch(kind)
+        if self._batch_timer is None and (due := self._backlog.next_due(time.monotonic())) < math.inf:
+            self._batch_timer = self._loop.call_later(max(0.001, due - time.monotonic()), self._batch_due)
+
+    def _batch_due(self) -> None:
+        self._batch_timer = None
+        self._dispatch_all()
+        self.bell.set()
 
     def _dispatch(self, kind: HandlerKind) -> None:
         """Start claims that have a free slot, in claim order."""
@@ -264,6 +276,8 @@ class Worker:
         suspects = self._backlog.has_suspects and not self._has_ending_suspects()
         for holding in self._backlog.startable(kind, suspects=suspects):
             self._start(holding)
+        for holdings in self._backlog.batches(kind, time.monotonic()):
+            self._start_batch(holdings)
         if self._backlog.has_suspects:
             self._wary_until = time.monotonic() + TIGHT_SECONDS
 
@@ -272,6 +286,9 @@ class Worker:
         return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._in_flight)
 
     def _start(self, holding: ClaimInFlight) -> None:
+        if holding.batch_options is not None:
+            self._start_batch([holding])
+            return
         self._slots.take(holding.kind)
         holding.state = ClaimState.RUNNING
         holding.started = time.monotonic()
@@ -299,9 +316,47 @@ class Worker:
             self._end(holding, outcome)
         else:
             await self._end_together(holding, outcome, context.transaction)
-        self._ended_since += 1
-        if self._ended_since == 1:  # attempts that end in one iteration of the loop are followed up together
+        self._count_ended(1)
+
+    def _count_ended(self, count: int) -> None:
+        """Attempts that end in one iteration of the loop are followed up together."""
+        if not self._ended_since:
             self._loop.call_soon(self._follow_up)
+        self._ended_since += count
+
+    def _start_batch(self, holdings: Sequence[ClaimInFlight]) -> None:
+        self._slots.take(holdings[0].kind)
+        batch, now = BatchInFlight(holdings), time.monotonic()
+        batch.task = self._loop.create_task(self._run_batch(holdings))
+        for holding in holdings:
+            holding.state, holding.started = ClaimState.RUNNING, now
+            holding.batch, holding.task = batch, batch.task
+            if holding.policy.timeout is not None:
+                self._deadlines.watch(holding, holding.policy.timeout)
+
+    async def _run_batch(self, holdings: Sequence[ClaimInFlight]) -> None:
+        running = BatchAttempt(holdings, self._item_context)
+        outcomes: Sequence[Outcome] = [HandedBack()] * len(holdings)
+        try:
+            if self._lease.may_start:
+                outcomes = await running.outcomes()
+        finally:
+            self._slots.give_back(holdings[0].kind)
+            for holding in holdings:
+                self._backlog.ended(holding)
+        if running.has_logged:
+            await self._wait_for_log(holdings[0])
+        for holding, outcome in zip(holdings, outcomes, strict=True):
+            if isinstance(outcome, Failed) and outcome.outcome == "misfit":
+                outcome = await self._left_or_failed(holding, outcome)
+            self._end(holding, outcome)
+        self._count_ended(len(holdings))
+
+    def _item_context(self, holding: ClaimInFlight) -> ItemContext:
+        policy = holding.policy
+        return ItemContext(
+            holding.claim, self._pool, self._transactions, self._log.add, policy.timeout, holding.handler
+        )
 
     async def _left_or_failed(self, holding: ClaimInFlight, failed: Failed) -> Outcome:
         """Leave a payload that is invalid here, as during a rolling deploy, to workers with another version."""
@@ -373,7 +428,7 @@ class Worker:
 
     def _return_stale(self) -> None:
         now = time.monotonic()
-        stale = [holding for holding in self._backlog if now - holding.since > STALE_SECONDS]
+        stale = self._backlog.stale(now, STALE_SECONDS)
         self._tight |= {holding.kind: now + TIGHT_SECONDS for holding in stale if not holding.is_suspect}
         if stale:
             self._return(stale)
