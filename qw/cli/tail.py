@@ -89,10 +89,10 @@ def exit_code(task: Task) -> int:
     if task.status is Status.COMPLETED:
         found = task.result.get("exitCode") if task.type == "command" and isinstance(task.result, dict) else 0
         return found if isinstance(found, int) else 0
-    if task.type == "command" and task.error and task.status is Status.FAILED:
+    if task.type == "command" and task.status is Status.FAILED:
         from qw.core.task.command import exit_code_of
 
-        return exit_code_of(task.error) or 1
+        return exit_code_of(task.error_kind) or 1
     return 1
 
 

@@ -310,7 +310,7 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     if found is None:
         is_there = any(os.path.lexists(place) for place in places)
         code, why = (NOT_EXECUTABLE, "permission denied") if is_there else (NOT_FOUND, "not found")
-        raise Reject(f"exit code {code}: {name!r} is not an executable here: {why}")
+        raise Reject(f"exit code {code}: {name!r} is not an executable here: {why}", kind=f"exit:{code}")
     return os.path.abspath(found)
 
 

@@ -118,10 +118,12 @@ def test_following_shows_the_output_and_ends_as_the_command_did(served: Qw) -> N
     good = served("run", "-f", "--", "sh", "-c", "echo to stdout; echo to stderr >&2")
     bad = served("run", "-f", "--max-retries", "1", "--", "sh", "-c", "exit 7")
     killed = served("run", "--wait", "--max-retries", "1", "--", "sh", "-c", "kill -9 $$")
+    slow = served("run", "--wait", "--timeout", "100ms", "--", "sleep", "60")
+    unknown = served("run", "--wait", "--", "no-such-program")
 
     assert (good.code, good.out) == (0, "to stdout\n")
     assert "to stderr" in good.err
-    assert (bad.code, killed.code) == (7, 137)
+    assert (bad.code, killed.code, slow.code, unknown.code) == (7, 137, 124, 127)
     assert "exit code 7" in bad.err
 
 

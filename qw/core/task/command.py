@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from qw.core.errors import Fault, guess
+from qw.core.task.error_kind import EXIT, TIMEOUT
 from qw.core.task.payload import Json
 
 
@@ -83,13 +84,12 @@ def _shown(word: Json) -> str:
     return str(word)
 
 
-def exit_code_of(error: str) -> int | None:
-    """The exit code in the error of a failed `command` task, 128 + n for signal n; None when it is another error."""
-    if match := re.match(r"exit code (\d{1,3})\b", error):
-        return int(match[1])
-    if match := re.match(r"killed by signal (\d{1,2})\b", error):
-        return 128 + int(match[1])
-    return TIMED_OUT if error.startswith("timed out") else None
+def exit_code_of(error_kind: str | None) -> int | None:
+    """The exit code of a failed `command` task, 128 + n for signal n; None: it failed for another reason."""
+    if error_kind == TIMEOUT:
+        return TIMED_OUT
+    name, _, number = (error_kind or "").partition(":")
+    return int(number) if name == EXIT and number.isdigit() else None
 
 
 def parse_shell(value: Json, path: str, faults: list[Fault]) -> Shell | None:
