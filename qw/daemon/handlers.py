@@ -172,7 +172,10 @@ def built_in(
     add_fetch_orders(app, OrdersOptions(orders=settings.orders_url))
     seller = read_seller(settings.seller)
     add_create_invoice(app, InvoiceOptions(directory=settings.output_dir, numbers=StoredNumbers(pool), seller=seller))
-    add_generate_pdf(app, PdfOptions(directory=settings.output_dir, service_url=settings.pdf_url, seller=seller))
+    pdf = PdfOptions(
+        directory=settings.output_dir, service_url=settings.pdf_url, seller=seller, with_xml=settings.e_invoices
+    )
+    add_generate_pdf(app, pdf)
     mail = MailOptions(directory=settings.output_dir, url=settings.email_url, sender=settings.mail_from)
     add_send_email(app, mail)
     add_compensation(app, StoredRecords(pool))

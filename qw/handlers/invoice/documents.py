@@ -134,6 +134,10 @@ class OrderFacts(BaseModel):
     order_date: Day | None = None
     delivery_date: Day | None = None
 
+    @property
+    def delivery_day(self) -> date | None:
+        return at(self.delivery_date).date() if self.delivery_date else None
+
     @classmethod
     def of(cls, order: Order) -> OrderFacts:
         return cls.model_validate(order.model_dump(include=set(cls.model_fields)))

@@ -14,6 +14,7 @@ from threading import Lock
 
 from qw.handlers.invoice.countries import country_name
 from qw.handlers.invoice.documents import Invoice, Item, OrderFacts
+from qw.handlers.invoice.e_invoice import FILE_NAME, e_invoice
 from qw.handlers.invoice.locales import Format, format_of
 from qw.handlers.invoice.money import rounded
 from qw.handlers.invoice.paper import (
@@ -61,8 +62,12 @@ class Block:
     amount: Decimal = Decimal(0)
 
 
-def render(invoice: Invoice, seller: Seller) -> Document:
-    """CPU work, about a second per 2,000 items: not for the event loop. *seller*: of invoices that name none."""
+def render(invoice: Invoice, seller: Seller, *, with_xml: bool = False) -> Document:
+    """CPU work, about a second per 2,000 items: not for the event loop. *seller*: of invoices that name none.
+
+    *with_xml*: a PDF/A-3 with the invoice as XML in it. Raise Reject for an invoice that lacks what that requires.
+    """
+    xml = e_invoice(invoice, invoice.seller or seller) if with_xml else None
     with _rendering:
         load_fonts()
         sheet = _Sheet(invoice, invoice.seller or seller)
@@ -70,6 +75,8 @@ def render(invoice: Invoice, seller: Seller) -> Document:
         paper = Paper(language=sheet.format.language)
         made = datetime.combine(invoice.issued or date(2000, 1, 1), datetime.min.time(), UTC)
         paper.describe(title=sheet.title, author=sheet.seller.name, subject=sheet.subject, made=made)
+        if xml is not None:
+            paper.embed(FILE_NAME, xml)
         for number, blocks in enumerate(pages, 1):
             sheet.draw_page(paper, number, len(pages), blocks)
         return Document(content=paper.finish(), pages=len(pages), missing=not_shown(_texts(invoice, sheet.seller)))

@@ -20,6 +20,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
+from qw.handlers.invoice.archive import embed
+
 FONTS = Path(__file__).parent.parent / "fonts"
 BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4[0] / mm, A4[1] / mm
@@ -33,7 +35,13 @@ class Paper:
     def __init__(self, *, language: str) -> None:
         self._buffer = io.BytesIO()
         self.canvas: Any = Canvas(
-            self._buffer, pagesize=A4, invariant=1, initialFontName=BODY, pageCompression=1, lang=language
+            self._buffer,
+            pagesize=A4,
+            invariant=1,
+            initialFontName=BODY,
+            pageCompression=1,
+            lang=language,
+            pdfVersion=(1, 7),
         )
 
     def describe(self, *, title: str, author: str, subject: str, made: datetime) -> None:
@@ -43,8 +51,13 @@ class Paper:
         canvas.setSubject(subject)
         canvas.setCreator("qw")
         canvas.setProducer("qw")
+        self._made = moment
         stamp = canvas._doc._timeStamp  # the same invoice gives the same bytes
         stamp.t, stamp.lt, stamp.YMDhms = moment.timestamp(), moment.timetuple(), tuple(moment.timetuple())[:6]
+
+    def embed(self, name: str, content: bytes) -> None:
+        """Make it a PDF/A-3 with the XML *content* in it; after `describe`."""
+        embed(self.canvas._doc, name=name, content=content, made=self._made)
 
     def turn(self) -> None:
         """Go on to the next page."""

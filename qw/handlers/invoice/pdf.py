@@ -26,11 +26,15 @@ FAILED = "PDF generation failed"
 
 @dataclass(frozen=True, kw_only=True)
 class PdfOptions:
-    """``service_url`` makes the documents; None: they are made here, into ``directory``."""
+    """``service_url`` makes the documents; None: they are made here, into ``directory``.
+
+    ``seller``: of invoices that name none. ``with_xml``: the invoice as XML is in the PDF.
+    """
 
     directory: Path
     service_url: str | None = None
     seller: Seller = DEMO
+    with_xml: bool = False
     timeout: timedelta = timedelta(seconds=60)
 
 
@@ -50,7 +54,7 @@ def add_generate_pdf(app: Handlers, options: PdfOptions) -> None:
     async def generate_pdf(payload: InvoiceToPrint, context: Context) -> Json:
         if options.service_url is not None:
             return await _ask_service(payload.invoice, options.service_url, options.timeout, context)
-        return await _print(payload.invoice, directory, options.seller, context)
+        return await _print(payload.invoice, options, context)
 
 
 async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, context: Context) -> JsonObject:
@@ -68,7 +72,7 @@ async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, contex
     return {"pdfUrl": pdf_url}
 
 
-async def _print(given: JsonObject, directory: Path, seller: Seller, context: Context) -> JsonObject:
+async def _print(given: JsonObject, options: PdfOptions, context: Context) -> JsonObject:
     from qw.handlers.invoice.layout import render
 
     try:
@@ -76,8 +80,8 @@ async def _print(given: JsonObject, directory: Path, seller: Seller, context: Co
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_url=False)[:10])
         raise Reject(f"the invoice cannot be printed: {'; '.join(faults)}") from None
-    path = directory / f"{file_stem(invoice.number)}.pdf"
-    document = await asyncio.to_thread(render, invoice, seller)
+    path = options.directory.absolute() / f"{file_stem(invoice.number)}.pdf"
+    document = await asyncio.to_thread(render, invoice, options.seller, with_xml=options.with_xml)
     if document.missing:
         await context.log(f"the font cannot show {document.missing} as it should", level="WARNING")
     await asyncio.to_thread(write_file, path, document.content)
