@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 
@@ -20,6 +25,7 @@ from tests.databases import wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
 from tests.processes import free_port
+from tests.proxy import Proxy
 
 FOLDER = Path(__file__).parents[2] / "examples" / "remote"
 
@@ -186,3 +192,65 @@ def test_a_worker_behind_a_url_serves_a_type(queue: Queue, daemons: Daemons, tmp
         server.shutdown()
 
     assert queue.field(task, "result") == {"text": "HELLO"}
+
+
+@pytest.mark.parametrize("broker", ["nats", "rabbitmq"])
+async def test_no_task_is_lost_when_remote_workers_are_killed_and_cut_off(
+    broker: str, queue: Queue, daemons: Daemons, tmp_path: Path, node_path: str
+) -> None:
+    """Three workers in two languages, each killed with tasks in hand; and one cut off, which comes back."""
+    file = tmp_path / "workflows.yaml"
+    file.write_text("version: 1\nremote:\n  shout: {timeout: 3s, max_retries: 20}\n")
+    with ExitStack() as stack:
+        url = stack.enter_context(private("nats")).url if broker == "nats" else stack.enter_context(found("rabbitmq"))
+        async with Proxy(url) as proxy:
+            loop = asyncio.get_running_loop()
+            port, cut_port = urlsplit(url).port, urlsplit(proxy.url).port
+            by_proxy = url.replace(f":{port}", f":{cut_port}") if port else url
+            assert by_proxy != url
+            suffix, variable = ("amqp", "RABBITMQ_URL") if broker == "rabbitmq" else ("nats", "NATS_SERVERS")
+
+            def start(number: int) -> subprocess.Popen[bytes]:
+                command = ("node", f"worker-{suffix}.cjs") if number == 0 else (sys.executable, f"worker-{suffix}.py")
+                log = tmp_path / f"worker-{number}-{len(list(tmp_path.iterdir()))}"
+                log.mkdir()
+                address = by_proxy if number == 2 else url
+                return stack.enter_context(worker(log, *command, **{variable: address, "NODE_PATH": node_path}))
+
+            await asyncio.to_thread(_kill_and_cut, queue, daemons, file, url, start, proxy, loop)
+
+
+def _kill_and_cut(
+    queue: Queue,
+    daemons: Daemons,
+    file: Path,
+    url: str,
+    start: Callable[[int], subprocess.Popen[bytes]],
+    proxy: Proxy,
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    workers = [start(number) for number in range(3)]
+    daemons("--workflows", str(file), QW_BROKER_URL=url, QW_EVENTS="worker.lost").ready()
+    ids: list[UUID] = []
+
+    def more() -> None:
+        """Tasks for all three; one of them does not answer."""
+        new = queue.put("shout", 15, text="word")
+        ids.extend(new)
+        count = "select count(*) from qw.finished where task_id = any(%s)"
+        wait_until(lambda: queue.value(count, new) >= 5)
+
+    for number, victim in enumerate(workers):
+        victim.send_signal(signal.SIGSTOP)
+        more()
+        victim.kill()
+        workers[number] = start(number)
+    loop.call_soon_threadsafe(proxy.swallow)
+    more()
+    wait_until(lambda: queue.value("select count(*) from qw.attempt where outcome = 'timed_out'") > 0)
+    loop.call_soon_threadsafe(proxy.open)
+    more()
+    queue.wait_for(ids, "completed", 240)
+
+    assert {queue.field(id, "result")["text"] for id in ids} == {"WORD"}
+    queue.expect_whole()
