@@ -17,8 +17,8 @@ test: venv  ## Run ruff, mypy, import-linter and the tests
 test-all: venv  ## Run the same with the slow fault and stress tests
 	@scripts/test -m ''
 
-chaos: venv  ## Kill, freeze and cut off daemons at random for 90 seconds
-	@.venv/bin/pytest -m '' tests/e2e/test_chaos.py
+chaos: venv  ## Kill, freeze and cut off daemons at random for three minutes
+	@.venv/bin/pytest -m '' tests/e2e/test_chaos.py tests/e2e/test_chaos_events.py
 
 fuzz: venv  ## Throw made-up input at all parsers for ten minutes
 	@scripts/fuzz
