@@ -32,7 +32,7 @@ from qw.daemon.exit_deadline import ExitDeadline
 from qw.daemon.handlers import built_in
 from qw.daemon.listener import Listener
 from qw.daemon.liveness import Liveness
-from qw.daemon.loops import backoff_seconds, keep_running
+from qw.daemon.loops import keep_running, retry_seconds
 from qw.daemon.lost_claims import return_strays, return_the_rest
 from qw.daemon.registration import commands_of, offer_schedules, offer_types, offer_workflows
 from qw.daemon.systemd import notify, start_watchdog
@@ -545,7 +545,7 @@ class Daemon:
             except QwError as error:
                 failures += 1
                 log.debug("worker not registered yet", extra={"error": str(error)})
-            await asyncio.sleep(backoff_seconds(failures))
+            await asyncio.sleep(retry_seconds(failures))
 
     def _declared_dead(self) -> None:
         """A poll saw it before the heartbeat, which may have no connection: stop now, be somebody new later."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from qw.core.errors import QwError
 from qw.core.task import Lane
-from qw.daemon.loops import backoff_seconds
+from qw.daemon.loops import retry_seconds
 from qw.store import listening
 from qw.store.listening import Channel
 
@@ -61,7 +61,7 @@ class Listener:
             self._line = None
             self.listening.clear()
             failures += 1
-            await asyncio.sleep(backoff_seconds(failures))
+            await asyncio.sleep(retry_seconds(failures))
 
     def _react(self, channel: Channel, payload: str) -> None:
         match channel:

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 
+from qw.core.backoff import backoff_seconds
 from qw.core.errors import QwError, Unavailable, Unreachable
 from qw.services.service import Service
 from qw.services.upkeep.troubles import Troubles
@@ -53,7 +54,7 @@ async def keep_running(service: Service, troubles: Troubles | None = None, *, wa
             else:
                 await _bell_or(service.bell, service.max_wait())
             continue
-        await asyncio.sleep(backoff_seconds(failures))
+        await asyncio.sleep(retry_seconds(failures))
 
 
 class TroubleLog:
@@ -78,10 +79,9 @@ class TroubleLog:
         self._logged_at.clear()
 
 
-def backoff_seconds(failures: int) -> float:
-    """Doubling from FIRST_PAUSE to LONGEST_PAUSE, with jitter."""
-    pause: float = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
-    return pause * (0.5 + random.random() / 2)
+def retry_seconds(failures: int) -> float:
+    """How long a service that failed so often waits for its next step."""
+    return backoff_seconds(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, chance=random.random())
 
 
 async def _bell_or(bell: asyncio.Event, seconds: float) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from qw.core.errors import Unavailable
-from qw.daemon.loops import TroubleLog, backoff_seconds
+from qw.daemon.loops import TroubleLog, retry_seconds
 from qw.daemon.systemd import notify
 from qw.store.errors import NotReady, ReadOnly
 
@@ -38,7 +38,7 @@ async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: ti
             return await attempt()
         except Unavailable as error:
             failures += 1
-            pause = backoff_seconds(failures)
+            pause = retry_seconds(failures)
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise
             trouble.report(error)
@@ -58,7 +58,7 @@ async def opened_soon(attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except (NotReady, ReadOnly):
             failures += 1
-            pause = backoff_seconds(failures)
+            pause = retry_seconds(failures)
             if time.monotonic() + pause > deadline:
                 raise
         await asyncio.sleep(pause)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 
+from qw.core.backoff import backoff_seconds
+
 FREE = 30  # wrong tokens before an address must wait
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubling
 FORGOTTEN = 600.0  # seconds without a wrong token after which an address begins anew
@@ -28,7 +30,8 @@ class _Address:
 
     @property
     def wait(self) -> float:
-        return 0.0 if self.wrong < FREE else min(FIRST_WAIT * 2.0 ** min(self.wrong - FREE, 10), LONGEST_WAIT)
+        over = self.wrong - FREE
+        return 0.0 if over < 0 else backoff_seconds(over + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
 
 
 class Guesses:

@@ -15,7 +15,7 @@ import pytest
 from qw.core.errors import Unavailable
 from qw.core.task import Lane, Policy
 from qw.core.task.ending import Failed, end
-from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds, keep_running
+from qw.daemon.loops import FIRST_PAUSE, LONGEST_PAUSE, keep_running, retry_seconds
 from qw.services.execution.task_log import BATCH, MOST, TaskLog
 from qw.services.poller import pause
 from qw.services.upkeep.promoter import LONG_AGO, Promoter
@@ -249,8 +249,8 @@ async def test_a_bell_wakes_a_patient_service() -> None:
 
 
 def test_pauses_double_and_end_somewhere() -> None:
-    assert FIRST_PAUSE / 2 <= backoff_seconds(1) <= FIRST_PAUSE
-    assert all(LONGEST_PAUSE / 2 <= backoff_seconds(n) <= LONGEST_PAUSE for n in (10, 1000, 10**9))
+    assert FIRST_PAUSE / 2 <= retry_seconds(1) <= FIRST_PAUSE
+    assert all(LONGEST_PAUSE / 2 <= retry_seconds(n) <= LONGEST_PAUSE for n in (10, 1000, 10**9))
 
 
 async def test_a_storm_of_failures_is_spread_out(conn: Connection) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
+from qw.core.backoff import backoff_seconds
 from qw.core.task.checkpoint import Checkpoint, CheckpointKind, waits_for
 from qw.core.task.error_kind import CANCELLED, CRASH, INVALID, LOST, kind_of, matches
 from qw.core.task.payload import Json
@@ -203,8 +204,9 @@ def _lose(lost: WorkerSilent, retries: int, crashes: int, waiting: Status, polic
     error = f"worker {lost.worker} was silent for a lease while it held this task ({losses} of {MAX_LOSSES})"
     if losses >= MAX_LOSSES or matches(policy.backoff.give_up_on, LOST):
         return Ending(status=Status.FAILED, retries=retries, crashes=crashes, error=error, kind=LOST)
-    seconds = min(2.0 ** (losses - PROMPT_LOSSES), LONGEST_PAUSE.total_seconds()) * (0.5 + chance / 2)
-    delay = timedelta(seconds=seconds) if losses > PROMPT_LOSSES else None
+    beyond = losses - PROMPT_LOSSES
+    seconds = backoff_seconds(beyond, first=2.0, longest=LONGEST_PAUSE.total_seconds(), chance=chance)
+    delay = timedelta(seconds=seconds) if beyond > 0 else None
     return Ending(
         status=waiting,
         retries=retries,

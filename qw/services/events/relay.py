@@ -21,6 +21,7 @@ from uuid import UUID
 
 from qw.brokers import Broker, Refused
 from qw.brokers.trouble import reason_of
+from qw.core.backoff import backoff_seconds
 from qw.core.errors import QwError, Unavailable
 from qw.core.event import Event, Format, Message, message
 from qw.services.events.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
@@ -428,8 +429,8 @@ class Relay:
     async def _back_off(self, trouble: Unavailable) -> None:
         self._failures += 1
         longest = REFUSED_PAUSE if isinstance(trouble, Refused) else LONGEST_PAUSE
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), longest)
-        self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
+        pause = backoff_seconds(self._failures, first=FIRST_PAUSE, longest=longest, chance=random.random())
+        self._not_before = time.monotonic() + pause
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         message = _TROUBLES.get(reason_of(trouble), "broker unreachable; events are waiting")
         log.log(level, message, extra={"broker": self._targets.name, "error": str(trouble)})

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from qw.brokers import Delivery, Inbox
 from qw.brokers.trouble import reason_of
+from qw.core.backoff import backoff_seconds
 from qw.core.errors import Invalid, QwError, guess
 from qw.core.task import inbound
 from qw.core.task.payload import shortened
@@ -95,8 +96,8 @@ class Consumer:
     async def _back_off(self, error: QwError) -> None:
         """Disconnect; received messages that were not acknowledged are redelivered on the next connection."""
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
-        self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
+        pause = backoff_seconds(self._failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, chance=random.random())
+        self._not_before = time.monotonic() + pause
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "command consumer interrupted", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
