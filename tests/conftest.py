@@ -108,12 +108,20 @@ async def pool(url: str) -> AsyncIterator[Pool]:
         await opened.close()
 
 
-@pytest.fixture
-def private_url(private_server: PrivateServer) -> Iterator[str]:
-    """A migrated database on a server that may be stopped and killed."""
+@pytest.fixture(scope="module")
+def private_template(private_cluster: PrivateServer) -> Iterator[Template]:
     from tests.databases import template
 
-    with template(private_server, migrated) as made, made.clone() as url:
+    private_cluster.start()
+    with template(private_cluster, migrated) as made:
+        yield made
+        private_cluster.start()
+
+
+@pytest.fixture
+def private_url(private_server: PrivateServer, private_template: Template) -> Iterator[str]:
+    """A migrated database on a server that may be stopped and killed."""
+    with private_template.clone() as url:
         yield url
         private_server.start()
 

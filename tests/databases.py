@@ -172,16 +172,16 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def _private_cluster() -> Iterator[PrivateServer]:
+def private_cluster() -> Iterator[PrivateServer]:
     with private_home() as home:
         yield _start(home)
 
 
 @pytest.fixture
-def private_server(_private_cluster: PrivateServer) -> PrivateServer:
+def private_server(private_cluster: PrivateServer) -> PrivateServer:
     """A server of this module's own, running at the start of each test, to be stopped and killed at will."""
-    _private_cluster.start()
-    return _private_cluster
+    private_cluster.start()
+    return private_cluster
 
 
 def _start(home: Path) -> PrivateServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -61,14 +62,20 @@ class Qw:
         from qw.cli.program import run
 
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        with pytest.MonkeyPatch.context() as patch, _captured(patch, content) as (out, err):
+        with self._here(**environ) as patch, _captured(patch, content) as (out, err):
+            code = run(words)
+            return Done(code=code, out=_text(out), err=_text(err))
+
+    @contextmanager
+    def _here(self, **environ: str) -> Iterator[pytest.MonkeyPatch]:
+        """This process with the environment and in the folder of ``qw``."""
+        with pytest.MonkeyPatch.context() as patch:
             for name in os.environ:
                 patch.delenv(name)
             for name, value in {**self.environ, **environ}.items():
                 patch.setenv(name, value)
             patch.chdir(self.folder)
-            code = run(words)
-            return Done(code=code, out=_text(out), err=_text(err))
+            yield patch
 
     def process(self, *words: str, stdin: str | bytes = b"", timeout: float = 60, **environ: str) -> Done:
         """As a process, to its end."""
@@ -110,9 +117,23 @@ class Qw:
         return log.read_text() if log.exists() else ""
 
     def drain(self) -> None:
-        """Run whatever can run now, to its end."""
-        done = self.process("daemon", "--drain", "--log-level", "warning", "--allow-commands")
-        assert done.code == 0, done.err
+        """Run whatever can run now, to its end, by a daemon in this process."""
+        with self._here():
+            asyncio.run(_drain())
+
+
+async def _drain() -> None:
+    from qw.cli.definition_files import of_files, of_start
+    from qw.config import load
+    from qw.daemon.daemon import Daemon, DaemonOptions
+    from qw.daemon.database import ready
+
+    settings = load(os.environ, {"allow_commands": True})
+    database = await ready(settings)
+    definitions = of_files([]) or await of_start(database.url)
+    options = DaemonOptions(definitions=definitions, until_drained=True, http=False)
+    async with Daemon(settings, database, options) as daemon:
+        await daemon.run()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
