@@ -73,7 +73,7 @@ async def simulate(url: str, *, per_day: int, days: int) -> None:
 
 def _kept(days: int) -> Retention:
     age = timedelta(days=days)
-    return Retention(completed=age, unhappy=age, keys=age, events=age)
+    return Retention(completed=age, failed=age, keys=age, events=age)
 
 
 async def _count(conn: Connection) -> int:

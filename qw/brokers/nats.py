@@ -103,7 +103,7 @@ class NatsBroker:
             batch.confirm(id)
 
     async def _wait(self, batch: Batch) -> None:
-        """Until all is answered, the connection is lost (which nobody is told of) or the timeout is over."""
+        """Until all is answered, the connection is lost (which nats-py does not report) or the timeout is over."""
         lost = asyncio.ensure_future(self._lost.wait())
         either: set[asyncio.Future[Any]] = {lost, batch.settled}
         try:

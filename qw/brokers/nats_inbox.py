@@ -76,7 +76,7 @@ class NatsInbox:
             await asyncio.gather(fetch, lost, return_exceptions=True)
 
     async def _check(self) -> None:
-        """Nobody is told of a stream or consumer that was deleted: a fetch finds nothing. Then all is made anew."""
+        """A deleted stream or consumer is not reported: a fetch finds nothing. Then both are created again."""
         from nats.js.errors import NotFoundError
 
         assert self._jetstream is not None

@@ -58,7 +58,7 @@ class RabbitInbox:
         return deliveries
 
     async def _check(self) -> None:
-        """Nobody is told of a queue that was deleted: its consumers wait for ever. Then all is declared anew."""
+        """A deleted queue is not reported: its consumers wait for ever. Then everything is declared again."""
         assert self._connection is not None
         with self._trouble():
             async with asyncio.timeout(TIMEOUT):

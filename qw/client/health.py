@@ -68,10 +68,10 @@ class Health(Namespace):
         async with self._db.connection() as conn:
             return await overview.gauges(conn)
 
-    async def retention_behind(self, *, completed: timedelta, unhappy: timedelta) -> timedelta:
+    async def retention_behind(self, *, completed: timedelta, failed: timedelta) -> timedelta:
         """By how much the oldest finished task is older than such tasks are to be kept; zero if none is."""
         async with self._db.connection() as conn:
-            return await overview.retention_behind(conn, completed=completed, unhappy=unhappy)
+            return await overview.retention_behind(conn, completed=completed, failed=failed)
 
     async def attempt_measures(self) -> list[Measure]:
         """Attempt counts and durations of all daemons, cumulative since the database was created."""

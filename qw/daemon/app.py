@@ -1,4 +1,4 @@
-"""The user's `Handlers` object: found by name. What is wrong with it is told by file and line of the user's code."""
+"""The user's `Handlers` object: found by name. Errors name the file and line of the user's code."""
 
 from __future__ import annotations
 

@@ -345,7 +345,7 @@ class Daemon:
         )
         retention = Retention(
             completed=settings.retention_completed,
-            unhappy=settings.retention_failed,
+            failed=settings.retention_failed,
             keys=settings.idempotency_retention,
             events=log_age(settings) or KEPT,
         )

@@ -1,8 +1,8 @@
 """How a daemon stops: within its grace and a few seconds, whatever handlers do.
 
 1. Nothing is claimed any more; what has not started goes back to its place.
-2. What runs gets the grace. Then it is told to stop: coroutines are cancelled, commands get TERM and later KILL.
-   Nobody can tell a thread.
+2. What runs gets the grace. Then it is interrupted: coroutines are cancelled, commands get TERM and later KILL.
+   Threads cannot be interrupted.
 3. Once nothing of them can act any more, the tasks that were interrupted go back to their old place, at no cost.
 4. What still acts a few seconds later is handed back as the last act of the process, for a moment when it is gone.
 """

@@ -30,7 +30,7 @@ async def serving(
     process: web.ProcessHealth | None = None,
     read_only: bool = False,
 ) -> AsyncIterator[str | None]:
-    """Serve HTTP while the context lasts; gives the address of the dashboard, which a terminal is told.
+    """Serve HTTP while the context lasts; gives the address of the dashboard, printed on a terminal.
 
     When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
     """

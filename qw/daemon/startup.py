@@ -49,7 +49,7 @@ async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: ti
 async def opened_soon(attempt: Callable[[], Awaitable[T]]) -> T:
     """What *attempt* returns; tried again for COMMAND_WAIT while the server answers that it is not ready, or read-only.
 
-    For commands: whoever typed a host that does not exist is told at once.
+    For commands: an unknown host is an error at once.
     """
     deadline = time.monotonic() + COMMAND_WAIT.total_seconds()
     failures = 0

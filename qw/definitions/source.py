@@ -110,7 +110,7 @@ class _Open:
 
 
 class _Builder:
-    """Turns events into a value. Goes on after a fault, so that all are told at once."""
+    """Turns events into a value. Continues after a fault, so that all are reported together."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Who is told of events by HTTP, declared under ``webhooks:``."""
+"""Receivers of events over HTTP, declared under ``webhooks:``."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class _Leash:
             os.set_inheritable(descriptor, False)
 
     def left(self) -> float:
-        """Seconds until the command must be told to end."""
+        """Seconds until the command must be terminated."""
         if self._descriptor < 0:
             return float("inf")
         (deadline,) = struct.unpack("d", os.pread(self._descriptor, 8, 0))

@@ -47,7 +47,7 @@ select age(datfrozenxid) from pg_database where datname = current_database()
 -- Seconds by which the oldest finished task is past its retention. Ids are times: of those that are old enough only the
 -- first are looked at, which are the oldest but for tasks that were scheduled far ahead.
 select coalesce(max(extract(epoch from statement_timestamp() - k.age - o.finished_at)), 0)::float8 as seconds
-  from (values (true, %(completed)s::interval), (false, %(unhappy)s::interval)) as k (completed, age)
+  from (values (true, %(completed)s::interval), (false, %(failed)s::interval)) as k (completed, age)
   cross join lateral (
     select f.finished_at from qw.finished f
      where f.task_id < qw.first_id(statement_timestamp() - k.age) and (f.status = 'completed') = k.completed

@@ -178,8 +178,8 @@ select (array_agg(id order by id desc))[1] as last,
 -- read its output, or be retried.
 select r.id from qw.run r
  where r.finished_at < statement_timestamp()
-       - case when r.status = 'completed' then %(completed)s::interval else %(unhappy)s::interval end
-   and r.finished_at < statement_timestamp() - least(%(completed)s::interval, %(unhappy)s::interval)
+       - case when r.status = 'completed' then %(completed)s::interval else %(failed)s::interval end
+   and r.finished_at < statement_timestamp() - least(%(completed)s::interval, %(failed)s::interval)
    and not exists (select 1 from qw.run p where p.id = r.parent_id)
  limit %(limit)s
 

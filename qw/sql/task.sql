@@ -418,7 +418,7 @@ select f.task_id,
       order by task_id limit %(limit)s)) f
  order by f.task_id limit %(limit)s
 
--- name: old_unhappy
+-- name: old_failed
 -- The same of failed and cancelled tasks, which have their own index: completed ones, which may be kept longer, are not
 -- walked for it.
 select f.task_id,

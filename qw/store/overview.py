@@ -58,9 +58,9 @@ async def outbox(conn: Connection) -> tuple[int, timedelta]:
     return int(pending), timedelta(seconds=seconds)
 
 
-async def retention_behind(conn: Connection, *, completed: timedelta, unhappy: timedelta) -> timedelta:
-    """How far the oldest finished task is past its retention; *unhappy*: of failed and cancelled ones."""
-    params = {"completed": completed, "unhappy": unhappy}
+async def retention_behind(conn: Connection, *, completed: timedelta, failed: timedelta) -> timedelta:
+    """How far the oldest finished task is past its retention; *failed*: of failed and cancelled ones."""
+    params = {"completed": completed, "failed": failed}
     row = await (await query(conn, _SQL["retention_behind"], params)).fetchone()
     return timedelta(seconds=row[0] if row else 0)
 

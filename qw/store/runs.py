@@ -337,9 +337,9 @@ async def with_input(
     return (row[1], row[0]) if row else ([], None)
 
 
-async def past_retention(conn: Connection, *, completed: timedelta, unhappy: timedelta, limit: int) -> list[UUID]:
+async def past_retention(conn: Connection, *, completed: timedelta, failed: timedelta, limit: int) -> list[UUID]:
     """Up to *limit* runs that ended longer ago than their retention."""
-    params = {"completed": completed, "unhappy": unhappy, "limit": limit}
+    params = {"completed": completed, "failed": failed, "limit": limit}
     return [row[0] for row in await (await query(conn, _SQL["past_retention"], params)).fetchall()]
 
 

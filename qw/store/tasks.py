@@ -542,7 +542,7 @@ async def past_retention(
 
     Also the id to go on *after*; None: that was all.
     """
-    verb = "old_completed" if status is Status.COMPLETED else "old_unhappy"
+    verb = "old_completed" if status is Status.COMPLETED else "old_failed"
     params = {"status": status, "age": age, "after": after, "limit": limit}
     rows = await (await query(conn, _SQL[verb], params)).fetchall()
     return [id for id, is_old in rows if is_old], rows[-1][0] if len(rows) == limit else None

@@ -40,7 +40,7 @@ class NewTaskForm(Form):
 
 
 class TaskForm(NewTaskForm):
-    """The same with everything that a task may be told."""
+    """The same with all fields of a task."""
 
     queue: Annotated[str, Field(min_length=1)] | None = None
     priority: Whole | None = None

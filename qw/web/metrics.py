@@ -28,14 +28,14 @@ Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 
 
 async def exposition(client: Client, settings: Settings, requests: Requests) -> bytes:
-    completed, unhappy = settings.retention_completed, settings.retention_failed
+    completed, failed = settings.retention_completed, settings.retention_failed
     stats, workers = await client.queues.stats(), await client.workers.all()
     families = [
         *_queues(stats),
         *_workers(workers),
         _serving(workers, [queue.queue for queue in stats]),
         *_gauges(await client.health.gauges()),
-        _behind(await client.health.retention_behind(completed=completed, unhappy=unhappy)),
+        _behind(await client.health.retention_behind(completed=completed, failed=failed)),
         *_attempts(await client.health.attempt_measures()),
         *_schedules(await client.health.schedule_measures()),
         *_http(requests),

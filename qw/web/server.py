@@ -30,7 +30,7 @@ OTHER_FILES = 256  # that the process may have open beside connections and what 
 BACKLOG = 256  # connections that the kernel keeps for us; so many are accepted at once
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 KEEP_ALIVE_SECONDS = 30
-READ_SECONDS = 20.0  # in which a client takes at least LEAST_READ of what waits for it, or is hung up on
+READ_SECONDS = 20.0  # in which a client must read at least LEAST_READ of what waits for it, or is disconnected
 LEAST_READ = 64 * 1024  # bytes
 GRACE_SECONDS = 5  # that answers under way get when the server stops
 

@@ -394,8 +394,8 @@ async def test_a_run_below_is_kept_as_long_as_the_one_that_started_it(conn: Conn
     await Driver(conn=conn, act=lambda claim: 1 / 0 if claim.step == "bad" else claim.payload).finish(id)
     no, long = timedelta(0), timedelta(hours=1)
 
-    async def old(unhappy: timedelta) -> list[UUID]:
-        return await runs.past_retention(conn, completed=no, unhappy=unhappy, limit=10)
+    async def old(failed: timedelta) -> list[UUID]:
+        return await runs.past_retention(conn, completed=no, failed=failed, limit=10)
 
     assert await old(long) == []
     assert (await Driver(conn=conn).steps(id))["child"].result == {"n": 7}

@@ -35,7 +35,7 @@ async def link(url: str) -> AsyncIterator[ReconnectingConnection]:
 
 
 def keeping(link: ReconnectingConnection, **others: timedelta) -> Pruner:
-    return Pruner(link, Retention(**{"completed": DAY, "unhappy": DAY, "keys": DAY, "events": DAY, **others}))
+    return Pruner(link, Retention(**{"completed": DAY, "failed": DAY, "keys": DAY, "events": DAY, **others}))
 
 
 async def pruned(pruner: Pruner) -> None:
@@ -71,12 +71,12 @@ async def a_run(conn: Connection, status: str = "completed") -> UUID:
 
 
 @pytest.mark.parametrize(
-    ("completed", "unhappy", "left"),
+    ("completed", "failed", "left"),
     [(DAY, 3 * DAY, ["cancelled", "failed"]), (3 * DAY, DAY, ["completed"]), (3 * DAY, 3 * DAY, None), (DAY, DAY, [])],
     ids=["completed is shorter", "failed is shorter", "both are longer", "both are shorter"],
 )
 async def test_each_retention_is_obeyed_by_itself(
-    conn: Connection, link: ReconnectingConnection, completed: timedelta, unhappy: timedelta, left: list[str] | None
+    conn: Connection, link: ReconnectingConnection, completed: timedelta, failed: timedelta, left: list[str] | None
 ) -> None:
     await finished(conn, None, old())
     await finished(conn, Failed(error="x", final=True), old())
@@ -88,7 +88,7 @@ async def test_each_retention_is_obeyed_by_itself(
     await aged(conn, 48)
     everything = ["cancelled", "completed", "failed"]
 
-    await pruned(keeping(link, completed=completed, unhappy=unhappy))
+    await pruned(keeping(link, completed=completed, failed=failed))
 
     of_tasks = "select status from qw.tasks where run_id is null order by 1"
     assert await column(conn, of_tasks) == (everything if left is None else left)
@@ -97,7 +97,7 @@ async def test_each_retention_is_obeyed_by_itself(
 
 
 async def test_the_pruner_folds_and_then_deletes_what_is_old(conn: Connection, link: ReconnectingConnection) -> None:
-    pruner = Pruner(link, Retention(completed=HOUR, unhappy=2 * HOUR, keys=HOUR, events=HOUR))
+    pruner = Pruner(link, Retention(completed=HOUR, failed=2 * HOUR, keys=HOUR, events=HOUR))
     [completed] = await finished(conn, None, old())
     [failed] = await finished(conn, Failed(error="x", final=True), old())
     await conn.execute("update qw.finished set finished_at = now() - interval '90 min'")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # seconds until a daemon that still runs handlers is told to interrupt them; their tasks run again
+GRACE = 2.0  # seconds until a daemon that still runs handlers has to interrupt them; their tasks run again
 KILL = 10.0  # seconds after that
 EXTENSIONS = (".yaml", ".yml", ".toml")
 
@@ -68,7 +68,7 @@ class _Reloader:
 
 async def _end(child: asyncio.subprocess.Process) -> int:
     """Drain *child*, in short steps. Returns its exit code; 0 where a signal ended it."""
-    for number, seconds in ((signal.SIGTERM, PATIENCE), (signal.SIGTERM, KILL), (signal.SIGKILL, KILL)):
+    for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGTERM, KILL), (signal.SIGKILL, KILL)):
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(number)
         with contextlib.suppress(TimeoutError):

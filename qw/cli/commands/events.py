@@ -175,7 +175,7 @@ def blocked(
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 100,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """List events that cannot be told: their row is broken, or the broker, the log or a webhook refuses them.
+    """List events that cannot be published: their row is broken, or the broker, the log or a webhook rejects them.
 
     Each is tried again, at most a minute apart. Only later events of the same task or run wait behind it.
     """
@@ -190,7 +190,7 @@ def drop(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="As qw events blocked shows them.")] = None,
     all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,
 ) -> None:
-    """Give up blocked events: nobody is told of them. Those that wait behind them are published then."""
+    """Discard blocked events without publishing them. Events that wait behind them are published then."""
     from qw.cli.session import with_client
     from qw.core.errors import Fault, Invalid
 

@@ -68,14 +68,14 @@ def status(output: Output = OutputFormat.TABLE) -> None:
     """Show queues, workers, failures of the last day, late schedules and the broker."""
     from qw.cli.session import with_client
 
-    found = with_client(_overlook)
+    found = with_client(_overview)
     if output is OutputFormat.TABLE:
         _print(found)
     else:
         show_record(as_record(found), output)
 
 
-async def _overlook(client: Client) -> Overview:
+async def _overview(client: Client) -> Overview:
     return await client.health.overview()
 
 

@@ -58,9 +58,9 @@ class TaskOptions:
             queue=given.get("queue", DEFAULT_QUEUE),
             priority=given.get("priority", DEFAULT_PRIORITY),
             run_at=moment(_text(given.get("at"), "at"), "at"),
-            delay=_lasting(given.get("delay"), "in"),
+            delay=_duration(given.get("delay"), "in"),
             max_retries=given.get("max_retries"),
-            timeout=_lasting(given.get("timeout"), "timeout"),
+            timeout=_duration(given.get("timeout"), "timeout"),
             unique_key=given.get("key"),
             idempotency_key=given.get("idempotency_key"),
         )
@@ -81,6 +81,6 @@ def _text(value: object, path: str) -> str | None:
     raise Invalid(Fault(path=path, message="must be text"))
 
 
-def _lasting(value: object, path: str) -> timedelta | None:
+def _duration(value: object, path: str) -> timedelta | None:
     """Text as people write durations, or seconds."""
     return duration(str(value) if isinstance(value, (int, float)) else _text(value, path), path)

@@ -146,7 +146,7 @@ async def in_thread(function: Callable[..., object], arguments: dict[str, Any], 
 async def executor_done(holding: ClaimInFlight) -> None:
     """Wait for threads that the handler left running in `asyncio.to_thread`, so that no other attempt overlaps.
 
-    Not when the lease runs out meanwhile: then it is in vain.
+    Not once the lease has run out: another worker may have the task then.
     """
     holding.state = ClaimState.RUNNING
     while left := list(holding.in_executor or ()):

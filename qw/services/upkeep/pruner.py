@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """The retention times. ``unhappy``: failed and cancelled tasks."""
+    """The retention times. ``failed``: failed and cancelled tasks."""
 
     completed: timedelta
-    unhappy: timedelta
+    failed: timedelta
     keys: timedelta
     events: timedelta
 
@@ -89,25 +89,25 @@ class Pruner:
         async with self._link.use() as conn:
             await measure_clock(conn)
             more = self._set_forward()
-            completed, unhappy = kept.completed + more, kept.unhappy + more
+            completed, failed = kept.completed + more, kept.failed + more
             counts = [
                 await self._prune_tasks(conn, Status.COMPLETED, completed, batch),
-                await self._prune_tasks(conn, Status.FAILED, unhappy, batch),
-                await self._prune_tasks(conn, Status.CANCELLED, unhappy, batch),
-                await self._prune_runs(conn, completed, unhappy),
+                await self._prune_tasks(conn, Status.FAILED, failed, batch),
+                await self._prune_tasks(conn, Status.CANCELLED, failed, batch),
+                await self._prune_runs(conn, completed, failed),
                 await self._one(conn, lambda: tasks.prune_keys(conn, age=kept.keys + more, limit=batch)),
                 await self._one(conn, lambda: fires.prune(conn, age=FIRES_KEPT + more, limit=batch)),
                 await self._one(conn, lambda: events.prune(conn, age=kept.events + more, limit=batch)),
                 await self._one(conn, lambda: events.forget_unwanted(conn, age=UNWANTED + more, limit=batch)),
                 await self._one(conn, lambda: queues.prune_rates(conn, limit=batch)),
-                await self._one(conn, lambda: runs.prune_versions(conn, age=unhappy, keep=VERSIONS_KEPT, limit=batch)),
+                await self._one(conn, lambda: runs.prune_versions(conn, age=failed, keep=VERSIONS_KEPT, limit=batch)),
                 await self._one(conn, lambda: history.prune(conn, more=more, limit=batch)),
-                await self._one(conn, lambda: bulk.prune(conn, age=unhappy, limit=batch)),
+                await self._one(conn, lambda: bulk.prune(conn, age=failed, limit=batch)),
                 await self._one(conn, lambda: stacks.prune(conn, limit=batch)),
                 await self._one(conn, lambda: audit.prune(conn, age=AUDIT_KEPT + more, limit=batch)),
-                await self._one(conn, lambda: applied.prune(conn, age=unhappy, keep=APPLIED_KEPT, limit=batch)),
+                await self._one(conn, lambda: applied.prune(conn, age=failed, keep=APPLIED_KEPT, limit=batch)),
             ]
-            await self._one(conn, lambda: workers.prune(conn, age=unhappy))
+            await self._one(conn, lambda: workers.prune(conn, age=failed))
             if self._artifacts and max(counts) < batch:
                 await self._artifacts.prune(conn)
         return max(counts) >= batch
@@ -128,9 +128,9 @@ class Pruner:
         self._after[status] = last or FIRST
         return limit if last else len(old)
 
-    async def _prune_runs(self, conn: Connection, completed: timedelta, unhappy: timedelta) -> int:
+    async def _prune_runs(self, conn: Connection, completed: timedelta, failed: timedelta) -> int:
         """Counts a full batch of runs as a full batch."""
-        old = await self._one(conn, lambda: runs.past_retention(conn, completed=completed, unhappy=unhappy, limit=RUNS))
+        old = await self._one(conn, lambda: runs.past_retention(conn, completed=completed, failed=failed, limit=RUNS))
         gone = await self._one(conn, lambda: runs.prune(conn, old)) if old else []
         while gone and (left := await self._one(conn, lambda: runs.finished_tasks(conn, gone, limit=self.batch))):
             if not await self._delete_tasks(conn, left):
