@@ -317,7 +317,7 @@ def test_innocents_that_twice_died_beside_a_poison_task_finish_together(daemons:
 
     queue.wait_for(innocent, "completed")
 
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < slowed(60)
     assert (queue.status(poison), queue.field(poison, "crashes")) == ("failed", 3)
     assert last.is_alive
     queue.expect_whole()

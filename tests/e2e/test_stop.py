@@ -25,21 +25,26 @@ def row(queue: Queue, id: UUID) -> tuple[Any, Any, Any]:
     return queue.status(id), queue.field(id, "retries"), queue.field(id, "crashes")
 
 
-@pytest.mark.parametrize("type", ["swallow", "to_thread", "own_thread", "plain", "block"])
+THREADS = ("to_thread", "own_thread", "plain")
+
+
+@pytest.mark.parametrize(
+    "types", [("swallow", *THREADS), ("block",), *(pytest.param((one,), marks=pytest.mark.slow) for one in THREADS)]
+)
 def test_a_handler_that_does_not_stop_ends_with_the_process_and_begins_again_after_it(
-    daemons: Daemons, queue: Queue, type: str
+    daemons: Daemons, queue: Queue, types: tuple[str, ...]
 ) -> None:
     first = daemons(*APP).ready()
-    task = queue.put_one(type)
-    begun(first)
+    tasks = [queue.put_one(type) for type in types]
+    begun(first, len(types))
     second = daemons(*APP).ready()
     first.send(signal.SIGTERM)
     code = first.exit_code(6)
 
-    assert len(first.marks("begin")) == 1  # its successor, which is idle, has not begun
+    assert len(first.marks("begin")) == len(types)  # its successor, which is idle, has not begun
     assert code == 0
-    begun(second, 2)
-    assert row(queue, task) == ("processing", 0, 0)
+    begun(second, 2 * len(types))
+    assert [row(queue, task) for task in tasks] == [("processing", 0, 0)] * len(types)
     assert {mark.pid for mark in second.marks("begin")} == {first.process.pid, second.process.pid}
 
 
