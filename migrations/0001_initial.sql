@@ -491,11 +491,11 @@ create table qw.checkpoint (  -- what a handler did and what it waits for: what 
   branch     text not null default '',        -- of a gather (1.0/: the first of the first), or the step it is in (NAME#1/)
   name       text not null,
   occurrence integer not null default 1,      -- of the name in its branch
-  kind       text not null default 'step' check (kind in ('step', 'sleep', 'signal', 'call')),
+  kind       text not null default 'step' check (kind in ('step', 'sleep', 'signal', 'call', 'after')),
   place      float8 not null default 0,       -- the order in which the handler came to those of a branch
   fence      bigint,                          -- of the last attempt that waited for it
   due_at     timestamptz,                     -- when a sleep or the timeout of a wait ends
-  child_id   uuid,                            -- the task that a call made
+  child_id   uuid,                            -- the task that a call made, or after whose end this one comes
   outcome    text check (outcome in ('completed', 'failed', 'cancelled', 'timed_out')),  -- null: it is open
   value      jsonb,                           -- the result; of a failed call the number of attempts
   error      text,
@@ -503,9 +503,11 @@ create table qw.checkpoint (  -- what a handler did and what it waits for: what 
   ended_at   timestamptz,
   primary key (task_id, branch, name, occurrence),
   check ((outcome is null) = (ended_at is null)),
-  check ((child_id is not null) = (kind = 'call')),
+  check ((child_id is not null) = (kind in ('call', 'after'))),
   check (kind not in ('sleep', 'step') or outcome is null or outcome = 'completed')
 );
+
+create index checkpoint_after on qw.checkpoint (child_id, task_id) where kind = 'after' and outcome is null;
 
 create table qw.task_signal (  -- sent to a task, until its handler waits for it
   id      bigint generated always as identity primary key,
@@ -1595,7 +1597,7 @@ language sql volatile set random_page_cost = 1.1 as $$
       select parent_id from gone where parent_id is not null
       union all
       select g.task_id from gone g where g.attempt > 0 and exists (
-        select 1 from qw.checkpoint c where c.task_id = g.task_id and c.child_id is not null and c.outcome is null)
+        select 1 from qw.checkpoint c where c.task_id = g.task_id and c.kind = 'call' and c.outcome is null)
   ), events as (
     insert into qw.outbox (type, task_id, error)
       select w.type, g.task_id, g.reason from gone g, qw.wanted w where w.type = 'task.cancelled'
@@ -1652,7 +1654,7 @@ language plpgsql volatile set random_page_cost = 1.1 as $$
 declare
   called uuid[] := array(
     select c.child_id from qw.checkpoint c
-     where c.task_id = any(ids) and c.child_id is not null and c.outcome is null order by c.child_id);
+     where c.task_id = any(ids) and c.kind = 'call' and c.outcome is null order by c.child_id);
 begin
   if called <> '{}' then
     perform qw.cancel_tasks(called, true, reason);
@@ -1677,9 +1679,12 @@ begin
          value = case when f.status = 'completed' then f.result else to_jsonb(f.attempt) end
     from qw.finished f
    where c.task_id = any(ids) and c.child_id is not null and c.outcome is null and f.task_id = c.child_id;
+  update qw.checkpoint c set outcome = 'completed', ended_at = statement_timestamp()
+   where c.task_id = any(ids) and c.kind = 'after' and c.outcome is null
+     and not exists (select 1 from qw.task t where t.id = c.child_id);
   update qw.checkpoint c
      set outcome = 'failed', error = 'the task is not there any more', ended_at = statement_timestamp(), value = '0'
-   where c.task_id = any(ids) and c.child_id is not null and c.outcome is null
+   where c.task_id = any(ids) and c.kind = 'call' and c.outcome is null
      and not exists (select 1 from qw.task t where t.id = c.child_id);
   with pair as materialized (
     select s.id, s.payload, o.place_id

@@ -177,6 +177,12 @@ def _awaited(facts: Facts, one: Awaited) -> Reason:
             text=f"its handler waits for the signal {one.signal} {since}{until or ', without a timeout'}",
             advice=f"send it: qw task signal {id} {one.signal}",
         )
+    if one.kind is CheckpointKind.AFTER:
+        return Reason(
+            code="waits_for_task",
+            text=f"it waits for task {one.child_id}, {one.child_type or 'which is gone'}, to run after it, {since}",
+            advice=f"see why that is not done: qw why {one.child_id}",
+        )
     return Reason(
         code="waits_for_task",
         text=f"its handler waits for task {one.child_id}, {one.child_type or 'which is gone'}, that it called, {since}",

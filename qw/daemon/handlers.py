@@ -10,6 +10,7 @@ from uuid import UUID
 
 from qw.config import Settings
 from qw.core.event.webhook import Webhook
+from qw.core.task.after import When
 from qw.core.task.command import Command
 from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.task.task import Status
@@ -39,9 +40,9 @@ from qw.handlers.invoice import (
 from qw.handlers.noop import add_noop
 from qw.handlers.secrets import Reveal, Revealed, SecretReader, no_secrets
 from qw.services.events.webhooks import Signer, receiver
-from qw.services.execution.context import Connections
+from qw.services.execution.context import AttemptContext, Connections
 from qw.services.upkeep.artifacts import ArtifactFolders
-from qw.store import applied, invoices, runs, tasks
+from qw.store import applied, invoices, runs
 
 
 class StoredRecords:
@@ -91,9 +92,9 @@ def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | No
     return look_up
 
 
-async def _statuses(pool: Connections, ids: Sequence[UUID]) -> dict[UUID, Status]:
-    async with pool.connection() as conn:
-        return {task.id: task.status for task in await tasks.get(conn, ids)}
+async def _come_after(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, Status]:
+    assert isinstance(context, AttemptContext)
+    return await context.come_after(ids, when)
 
 
 def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | None]]:
@@ -156,13 +157,14 @@ def built_in(
         sign=Signer(webhooks, os.environ, stored_webhooks(pool)),
         exempt=partial(receiver, webhooks),
         reveal=reveal,
+        come_after=_come_after,
     )
     close = add_http_request(app, http)
     commanding = CommandOptions(
         allowed=allowed,
         commands=commands,
         stored=stored_commands(pool),
-        statuses=partial(_statuses, pool),
+        come_after=_come_after,
         inherited=settings.command_env,
         artifacts=partial(artifacts.folder, pool),
         reveal=reveal,

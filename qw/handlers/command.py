@@ -24,13 +24,12 @@ from pydantic import Base64Bytes, BaseModel, model_validator
 
 from qw.core.duration import format_duration
 from qw.core.errors import guess
-from qw.core.task.after import When, waits_for
 from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Form, Shell
 from qw.core.task.error_kind import TIMEOUT
-from qw.core.task.handler_api import Context, Failure, Reject, Retry, Snooze
+from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import Json
 from qw.core.task.secret_mask import SecretMask
-from qw.core.task.task import Status
+from qw.handlers.after import After, ComeAfter, no_others
 from qw.handlers.artifacts import Artifacts, keep_artifacts
 from qw.handlers.child import ExitStatus, Pipe, Program, started
 from qw.handlers.command_result import result_of
@@ -50,7 +49,6 @@ INHERITED = (  # of the daemon's environment; a * stands for any end
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
 _LAST_OUTPUT_SECONDS = 1.0
-_LOOK_AGAIN = 1.0  # seconds after which a command that waits for other tasks looks at them again
 _ERROR_LINES, _ERROR_CHARACTERS = 10, 2000  # of stderr that go into an error
 
 
@@ -81,23 +79,19 @@ async def _none_stored(name: str) -> Command | None:
     return None
 
 
-async def _no_statuses(ids: Sequence[UUID]) -> Mapping[UUID, Status]:
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
     """*commands*: those that the operator declared for this daemon, by name.
 
     *allowed*: also run what stands in the database, in a payload or *stored* by its name. *inherited*: variables of the
     daemon that commands get beside `INHERITED`. *artifacts*: the folder of a run, made when it is asked for.
-    *reveal*: the variables of a step that hold secrets. *statuses*: of those tasks of the given ones that are stored.
+    *reveal*: the variables of a step that hold secrets. *come_after*: waits for other tasks, and tells how they ended.
     """
 
     allowed: bool = False
     commands: Mapping[str, Command] = field(default_factory=dict)
     stored: Callable[[str], Awaitable[Command | None]] = _none_stored
-    statuses: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Status]]] = _no_statuses
+    come_after: ComeAfter = no_others
     inherited: tuple[str, ...] = ()
     artifacts: Callable[[UUID], Awaitable[Path]] | None = None
     reveal: Reveal = no_secrets
@@ -112,13 +106,6 @@ class Encoded(BaseModel, extra="forbid"):
 def _text(value: str | Encoded) -> str:
     """*value* as Python has words and paths from the system."""
     return value if isinstance(value, str) else os.fsdecode(value.base64)
-
-
-class After(BaseModel, extra="forbid"):
-    """The tasks that the command waits for, and what must be true of them; see `When`."""
-
-    tasks: list[UUID]
-    when: When = When.ALL
 
 
 class CommandPayload(BaseModel):
@@ -158,7 +145,7 @@ class CommandPayload(BaseModel):
 def add_command(app: Handlers, options: CommandOptions) -> None:
     @app.handler("command", slots=HandlerKind.PROCESS, timeout=None)
     async def command(payload: CommandPayload, context: Context) -> Json:
-        before = await _come_after(payload.after, options) if payload.after else {}
+        before = await _come_after(payload.after, context, options) if payload.after else {}
         declared = await _declared(payload, options)
         user = unix_user(declared.user)
         artifacts = await _artifacts(payload, context, options)
@@ -181,21 +168,11 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
             return result
 
 
-async def _come_after(after: After, options: CommandOptions) -> Mapping[str, str]:
-    """Variables that name the first of the tasks that the command waited for, and how that ended.
-
-    Raise Snooze while it has to wait, Reject when it would wait for ever.
-    """
-    statuses = await options.statuses(after.tasks)
-    try:
-        left = waits_for(after.tasks, after.when, statuses)
-    except ValueError as error:
-        raise Reject(str(error)) from None
-    if left:
-        others = f" and {len(left) - 1:,} more" if len(left) > 1 else ""
-        raise Snooze(_LOOK_AGAIN, f"waits for task {left[0]}{others}")
+async def _come_after(after: After, context: Context, options: CommandOptions) -> Mapping[str, str]:
+    """Variables that name the first of the tasks that the command waited for, and how that ended."""
     first = after.tasks[0]
-    return {"QW_AFTER": str(first), "QW_AFTER_STATUS": statuses.get(first, Status.COMPLETED)}
+    statuses = await options.come_after(context, after.tasks, after.when)
+    return {"QW_AFTER": str(first), "QW_AFTER_STATUS": statuses[first]}
 
 
 async def _artifacts(payload: CommandPayload, context: Context, options: CommandOptions) -> Artifacts | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -19,6 +20,8 @@ from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
 from qw.core.task.secret_mask import SecretMask
+from qw.core.task.task import Status
+from qw.handlers.after import After, ComeAfter, no_others
 from qw.handlers.answer import ENCODINGS, Answer, read
 from qw.handlers.egress import Egress, redact
 from qw.handlers.http_clients import Clients
@@ -56,7 +59,7 @@ class HttpOptions:
 
     *sign* makes more headers for a request, given the headers of its task, its URL and its body. *exempt* gives the URL
     whose host and port a request may go to beside that, given the same of its task and URL; None: none. *reveal* gives
-    the headers of a step that hold secrets.
+    the headers of a step that hold secrets. *come_after* waits for other tasks, and tells how they ended.
     """
 
     egress: Egress = field(default_factory=Egress)
@@ -64,6 +67,7 @@ class HttpOptions:
     sign: Callable[[Mapping[str, str], str, bytes], Awaitable[dict[str, str]]] = _unsigned
     exempt: Callable[[Mapping[str, str], str], str | None] = lambda headers, url: None
     reveal: Reveal = no_secrets
+    come_after: ComeAfter = no_others
 
 
 def _duration(value: object) -> timedelta:
@@ -94,6 +98,7 @@ class HttpPayload(BaseModel):
     body: Any = None
     timeout: Duration = timedelta(seconds=30)
     secrets: list[str] = []
+    after: After | None = None
 
 
 def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaitable[None]]:
@@ -102,6 +107,9 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
 
     @app.handler("http_request")
     async def http_request(payload: HttpPayload, context: Context) -> Json:
+        if payload.after:
+            ended = await options.come_after(context, payload.after.tasks, payload.after.when)
+            payload = _telling(payload, payload.after, ended)
         client = clients.current(options.exempt(context.headers, payload.url))
         revealed = await options.reveal(context) if payload.secrets else Revealed()
         payload = payload.model_copy(update={"headers": {**payload.headers, **_plain(revealed)}})
@@ -114,6 +122,15 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
         return answer.stored()
 
     return clients.close
+
+
+def _telling(payload: HttpPayload, after: After, ended: Mapping[UUID, Status]) -> HttpPayload:
+    """*payload*; where it has no body, with one that tells how the first of the tasks before it ended."""
+    if payload.body is not None:
+        return payload
+    first = after.tasks[0]
+    text = f"task {first} {'was cancelled' if ended[first] is Status.CANCELLED else ended[first]}"
+    return payload.model_copy(update={"body": {"text": text, "taskId": str(first), "status": str(ended[first])}})
 
 
 def _plain(revealed: Revealed) -> Mapping[str, str]:

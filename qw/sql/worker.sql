@@ -146,13 +146,20 @@ with beat as (
   update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = coalesce(%(memory)s::bigint, memory)
    where id = %(worker)s::integer and dead_at is null
   returning draining, set_config('synchronous_commit', 'off', true)
+), ended as (  -- tasks after which others come: nothing at their end knows of those, so that it costs nothing
+  insert into qw.wakeup (task_id)
+  select distinct c.task_id from qw.checkpoint c
+   where c.kind = 'after' and c.outcome is null
+     and (exists (select 1 from qw.finished f where f.task_id = c.child_id)
+          or not exists (select 1 from qw.task t where t.id = c.child_id))
+  returning 1
 )
 select
   l.queues, l.priorities,
   (select extract(epoch from s.run_at - now())::float8 from qw.scheduled s
     where s.run_at >= %(cursor)s::timestamptz and s.run_at < 'infinity' order by s.run_at limit 1) as due,
   exists (select 1 from qw.advance a where a.at <= now()) as advance,
-  exists (select 1 from qw.wakeup) as wakeups,
+  exists (select 1 from qw.wakeup) or exists (select 1 from ended) as wakeups,
   exists (select 1 from qw.cancel_request) as cancels,
   others.ids, others.beats, others.doubts,
   not exists (select 1 from beat) as dead,

@@ -51,12 +51,13 @@ async def begin_wait(
     *,
     place: float,
     delay: timedelta | None = None,
+    child: UUID | None = None,
 ) -> Checkpoint:
-    """Begin to wait for a time or a signal; for at most *delay*. The checkpoint is closed if it came before.
+    """Begin to wait for a time, a signal or the end of the task *child*; for at most *delay*.
 
-    Safe to repeat. Raise Conflict if the attempt has lost its task.
+    The checkpoint is closed if it came before. Safe to repeat. Raise Conflict if the attempt has lost its task.
     """
-    return await _begin(conn, id, fence, key, kind, place, delay, None)
+    return await _begin(conn, id, fence, key, kind, place, delay, child)
 
 
 async def call(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -241,6 +244,63 @@ def test_a_command_runs_after_others_and_tells_their_end(qw: Qw) -> None:
     assert (qw.folder / "order").read_text() == "first\nlast\n"
     assert f"task {failing.id}, which it was to run after, failed" in qw("task", "show", str(never.id)).out
     assert (either.code, either.out) == (0, "either\n")
+
+
+def test_a_command_that_waits_for_others_is_not_started_meanwhile(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        first = qw("run", "--", "sleep", "5")
+        last = qw("run", "--after", str(first.id), "--", "true")
+        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        suspended = qw("task", "list", "--status", "suspended", "--quiet").out.split()
+        code = qw("wait", str(last.id)).code
+
+    assert (code, suspended) == (0, [str(last.id)])
+    assert qw("task", "show", str(last.id), "-o", "json").json["attempt"] == 2
+
+
+def test_a_task_that_others_wait_for_outlives_their_cancellation(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        first = qw("run", "--in", "1h", "--", "true")
+        last = qw("run", "--after", str(first.id), "--", "true")
+        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        qw("task", "cancel", str(last.id))
+        wait_until(lambda: qw("task", "show", str(last.id), "-o", "json").json["status"] == "cancelled")
+
+    assert qw("task", "show", str(first.id), "-o", "json").json["status"] == "pending"
+
+
+def test_a_task_that_is_removed_holds_nobody_up(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        first = qw("run", "--in", "1h", "--", "true")
+        last = qw("run", "--after-done", str(first.id), "--", "true")
+        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        qw("task", "cancel", str(first.id))
+        qw("task", "remove", str(first.id))
+
+        assert qw("wait", str(last.id)).code == 0
+
+
+def test_a_url_is_told_how_a_command_ended(qw: Qw) -> None:
+    told: list[dict[str, object]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        qw.environ["QW_HTTP_ALLOW"] = "127.0.0.1"
+        with qw.daemon("--allow-commands"):
+            id = qw("run", "--notify", f"http://127.0.0.1:{server.server_port}/done", "--", "false").out.strip()
+            wait_until(lambda: bool(told))
+        server.shutdown()
+
+    assert told == [{"text": f"task {id} failed", "taskId": id, "status": "failed"}]
 
 
 def test_after_what_a_command_runs_must_be_there_and_meant_in_one_way(qw: Qw) -> None:

@@ -78,8 +78,9 @@ def run(
         str | None,
         typer.Option(
             "--notify",
-            metavar="COMMAND",
-            help="Shell command to run when it has ended; QW_AFTER and QW_AFTER_STATUS say which task, and how.",
+            metavar="COMMAND|URL",
+            help="Shell command to run when it has ended; QW_AFTER and QW_AFTER_STATUS say which task, and how. "
+            "Or a URL to which that is posted as JSON.",
         ),
     ] = None,
     key: Annotated[
@@ -121,6 +122,8 @@ def run(
     task = wanted.one(payload)
     _hint(command)
     told = None if notify is None else replace(wanted, delay=None, at=None, key=None, timeout=None)
+    if told and _is_url(notify or ""):
+        told = replace(told, type="http_request", max_retries=5)
     id = with_client(lambda client: _enqueue(client, task, others, told, notify or ""), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
@@ -186,10 +189,14 @@ def _others(all: list[str], any: list[str], done: list[str]) -> tuple[str, list[
     return "all", []
 
 
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
 async def _enqueue(
     client: Client, task: NewTask, others: tuple[str, list[str]], told: TaskOptions | None, notify: str
 ) -> UUID:
-    """Enqueue *task*, and with *told* the command *notify* behind it: both or neither."""
+    """Enqueue *task*, and with *told* the command or request *notify* behind it: both or neither."""
     from qw.cli.tail import say_if_nobody_takes
 
     when, words = others
@@ -203,7 +210,10 @@ async def _enqueue(
         done = (await client.enqueue_task(task)).id
     else:
         after: JsonObject = {"tasks": [str(task.id)], "when": "done"}
-        end = told.one({"argv": ["/bin/sh", "-c", notify], "cwd": task.payload["cwd"], "after": after})
+        what: JsonObject = {"argv": ["/bin/sh", "-c", notify], "cwd": task.payload["cwd"]}
+        if _is_url(notify):
+            what = {"method": "POST", "url": notify}
+        end = told.one({**what, "after": after})
         await client.enqueue_many([task, end])
         done = task.id
     await say_if_nobody_takes(client, "command", task.queue)

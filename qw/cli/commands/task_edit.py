@@ -106,7 +106,7 @@ async def _move(client: Client, words: list[str], front: bool, queue: str | None
     from qw.clock import clock
 
     ids: list[UUID] = await ids_of(client, words)
-    for id in ids:
+    for id in ids if len(ids) > 1 else []:
         task = await client.tasks.get(id)
         if task.status.is_final or task.status is Status.PROCESSING:
             raise Conflict(f"task {id} is {task.status}; only tasks that wait can be moved; nothing was moved")

@@ -17,6 +17,7 @@ class CheckpointKind(StrEnum):
     SLEEP = "sleep"
     SIGNAL = "signal"
     CALL = "call"
+    AFTER = "after"
 
 
 class CheckpointKey(NamedTuple):
@@ -94,6 +95,7 @@ def waits_for(waits: Sequence[Checkpoint]) -> str:
         CheckpointKind.SLEEP: f"sleep {first.key}",
         CheckpointKind.SIGNAL: f"signal {first.key}",
         CheckpointKind.CALL: f"task {first.child_id} ({first.key})",
+        CheckpointKind.AFTER: f"task {first.child_id}",
         CheckpointKind.STEP: f"step {first.key}",
     }[first.kind]
     return text if len(waits) == 1 else f"{text} and {len(waits) - 1} more"

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 
@@ -169,6 +170,23 @@ class Journal:
             raise self.suspend(Suspend([checkpoint]))
         self.has_stored_failure |= checkpoint.outcome != "completed"
         return checkpoint
+
+    async def after(self, ids: Sequence[UUID]) -> list[Checkpoint]:
+        """The checkpoints for the ends of other tasks, open or not."""
+        found = []
+        for id in ids:
+            entry = await self.enter("after", CheckpointKind.AFTER)
+            if entry.known is None:
+                async with self._pool.connection() as conn:
+                    found.append(
+                        await checkpoints.begin_wait(
+                            conn, self._claim.id, self._claim.fence, entry.key, CheckpointKind.AFTER,
+                            place=entry.place, child=id,
+                        )
+                    )  # fmt: skip
+            else:
+                found.append(entry.known)
+        return found
 
     async def call(self, calls: Sequence[tuple[Entry, NewTask]]) -> list[Checkpoint]:
         """The checkpoints of called tasks, open or not. Those that are not known are enqueued, all or none."""

@@ -1,0 +1,27 @@
+"""Tasks that come after others: what their payloads say, and how their handlers wait."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from qw.core.task.after import When
+from qw.core.task.handler_api import Context, Reject
+from qw.core.task.task import Status
+
+ComeAfter: TypeAlias = Callable[[Context, Sequence[UUID], When], Awaitable[Mapping[UUID, Status]]]
+"""Waits for other tasks, and tells how those of them ended that have."""
+
+
+class After(BaseModel, extra="forbid"):
+    """The tasks that a task waits for, and what must be true of them; see `When`."""
+
+    tasks: list[UUID] = Field(min_length=1)
+    when: When = When.ALL
+
+
+async def no_others(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, Status]:
+    raise Reject("after: this worker cannot wait for other tasks")
