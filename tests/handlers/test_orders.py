@@ -113,6 +113,20 @@ async def test_a_csv_file_gives_its_customers_orders(tmp_path: Path) -> None:
     assert await fetch(file, customerId="unknown here") == []
 
 
+async def test_a_csv_file_may_say_what_an_invoice_shows(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text(
+        "order_id,customer_id,delivery_date,status,item_name,quantity,price,tax_rate,order_date,reference\n"
+        "1,ada,2026-03-01,delivered,Pen,2,1.10,7,2026-02-20,PO-7\n"
+        "1,ada,2026-03-01,delivered,Ink,1,0.30,,2026-02-20,PO-7\n"
+    )
+
+    [order] = await fetch(file, customerId="ada")
+
+    assert (order["orderDate"], order["reference"]) == ("2026-02-20", "PO-7")
+    assert [item.get("taxRate") for item in order["items"]] == [7, None]
+
+
 @pytest.mark.parametrize(
     ("found", "put", "message"),
     [

@@ -6,13 +6,16 @@
 | `customer_id`   | required |                                                       |
 | `customer_name` |          |                                                       |
 | `delivery_date` | required | ISO 8601 date or time; empty: not delivered yet       |
+| `order_date`    |          | as `delivery_date`                                    |
+| `reference`     |          | the customer's own number for the order               |
 | `status`        | required | only `delivered` orders are invoiced                  |
 | `invoiced`      |          | `true`, `false`, `yes`, `no`, `1`, `0`; empty: false  |
 | `currency`      |          | three capitals, such as `EUR`                         |
 | `item_id`       |          |                                                       |
 | `item_name`     | required |                                                       |
 | `quantity`      | required |                                                       |
-| `price`         | required | of one, with a decimal point                          |
+| `price`         | required | of one, without tax, with a decimal point             |
+| `tax_rate`      |          | in percent; empty: the seller's                       |
 
 Other columns are ignored. The first line names the columns, in any order.
 """
@@ -34,11 +37,13 @@ OF_ORDER = {
     "customer_id": "customer_id",
     "customer_name": "customer_name",
     "delivery_date": "delivery_date",
+    "order_date": "order_date",
+    "reference": "reference",
     "status": "status",
     "invoiced": "invoiced",
     "currency": "currency",
 }
-OF_ITEM = {"item_id": "id", "item_name": "name", "quantity": "quantity", "price": "price"}
+OF_ITEM = {"item_id": "id", "item_name": "name", "quantity": "quantity", "price": "price", "tax_rate": "tax_rate"}
 
 
 def parse_table(text: str, source: str) -> list[Order]:
