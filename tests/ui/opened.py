@@ -76,6 +76,14 @@ class Opened:
         width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return width
 
+    def heap(self) -> float:
+        """The megabytes of JavaScript that are in use once garbage is collected."""
+        session = self.context.new_cdp_session(self.page)
+        session.send("HeapProfiler.collectGarbage")
+        used: int = session.send("Runtime.getHeapUsage")["usedSize"]
+        session.detach()
+        return used / 1e6
+
     def _said(self, message: ConsoleMessage) -> None:
         is_answer = message.text.startswith("Failed to load resource")  # `_answered` judges these
         if message.type == "error" and not is_answer:

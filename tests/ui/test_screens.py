@@ -119,3 +119,30 @@ def test_a_screen_that_cannot_draw_its_data_says_so_and_the_others_go_on(shop: S
     opened.page.get_by_role("link", name="Tasks").click()
 
     opened.page.wait_for_selector("h1:has-text('Tasks')")
+
+
+@pytest.mark.slow
+def test_a_page_that_is_refreshed_all_day_does_not_grow(shop: Shop, visit: Visit) -> None:
+    opened = visit(shop, f"ui/runs/{shop.approval}?step=charge")
+    opened.settled()
+    answers: list[str] = []
+    opened.page.on("response", lambda response: answers.append(response.url))
+
+    def heap_after(refreshes: int) -> float:
+        """In megabytes."""
+        answers.clear()
+        while sum(url.endswith("/timeline") for url in answers) < refreshes:
+            opened.page.evaluate(_REFRESHES)
+        return float(opened.heap())
+
+    first = heap_after(100)
+    assert heap_after(200) - first < 0.5
+
+
+_REFRESHES = """async () => {
+  const { beat } = await import(new URL("ui/lib/live.js", document.baseURI));
+  for (let at = 0; at < 20; at++) {
+    beat.value++;
+    await new Promise((after) => setTimeout(after, 20));
+  }
+}"""
