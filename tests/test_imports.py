@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +79,10 @@ def test_an_enqueue_adds_less_to_a_start_than_its_driver_and_both_take_a_fifth_o
 
     assert used - alone < alone
     assert used < slowed(BUDGET)
+
+
+def test_no_modules_import_each_other() -> None:
+    script = Path(__file__).parents[1] / "scripts" / "structure"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+
+    assert re.search(r"^import cycles +0$", done.stdout, re.MULTILINE), done.stdout

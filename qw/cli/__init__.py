@@ -8,7 +8,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from qw.cli.completion import Table
 
 
 def main() -> None:
@@ -33,12 +36,18 @@ def _complete() -> NoReturn:
 
     code = 1
     try:
-        code = complete()
+        code = complete(_commands)
         sys.stdout.flush()
     except Exception:  # of whatever kind: it would be written into a command line
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
     os._exit(code)
+
+
+def _commands() -> Table:
+    from qw.cli.completion_table import commands
+
+    return commands()
 
 
 def _open_standard_streams() -> None:

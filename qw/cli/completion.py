@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypedDict
@@ -40,11 +40,11 @@ class Command(TypedDict):
 Table = Mapping[str, Command]  # by the words that lead to it; empty: qw itself
 
 
-def complete() -> int:
-    """Print what may stand where the cursor is. Returns the exit code."""
+def complete(commands: Callable[[], Table]) -> int:
+    """Print what may stand where the cursor is. Returns the exit code. *commands* makes the table."""
     shell = os.environ[VARIABLE].removeprefix("complete_")
     args, incomplete = _bash_words() if shell == "bash" else _words()
-    offers = offered(_table(), args, incomplete)
+    offers = offered(_table(commands), args, incomplete)
     if os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
         return 0 if offers else 1
     if text := {"bash": _bash, "zsh": _zsh, "fish": _fish}.get(shell, _bash)(offers):
@@ -108,7 +108,7 @@ def _of_kind(kind: str, path: str, incomplete: str) -> Offers:
     return list(completer(SimpleNamespace(info_name=path.split()[-1]), incomplete))
 
 
-def _table() -> Table:
+def _table(commands: Callable[[], Table]) -> Table:
     stamp = f"{__version__} {_changed()}"
     file = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "qw" / "completion.json"
     try:
@@ -117,8 +117,6 @@ def _table() -> Table:
             return dict(kept["commands"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    from qw.cli.completion_table import commands
-
     made = commands()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,12 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from qw.core.errors import QwError
 
 if TYPE_CHECKING:
-    from qw.client.connections import Namespace
     from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,16 @@ _act: ContextVar[Act | None] = ContextVar("qw_act", default=None)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-N = TypeVar("N", bound="Namespace")
+
+
+class Connected(Protocol):
+    """A namespace of the client."""
+
+    @property
+    def connections(self) -> Any: ...
+
+
+N = TypeVar("N", bound=Connected)
 
 
 @contextmanager
@@ -127,7 +135,7 @@ def audited(
 
 
 async def note(
-    namespace: Namespace, verb: str, target: str, *, count: int | None = None, error: QwError | None = None
+    namespace: Connected, verb: str, target: str, *, count: int | None = None, error: QwError | None = None
 ) -> None:
     """Add a row for what changed nothing: a look, or an act that was refused. Failing to is logged."""
     try:
