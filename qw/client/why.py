@@ -33,6 +33,7 @@ def _step_facts(step: StoredStep) -> StepFacts:
         due_at=step.due_at,
         items=step.items,
         rounds=step.rounds,
+        error=step.error,
         ended=step.items_completed + step.items_failed,
     )
 

@@ -370,7 +370,8 @@ def _in_line(facts: Facts) -> Iterator[Reason]:
 class StepFacts:
     """How a step of a run that began stands. ``child_id`` is the run it started, ``due_at`` when it waits no longer.
 
-    ``items`` are those of a foreach, of which ``ended`` have ended.
+    ``items`` are those of a foreach, of which ``ended`` have ended. ``rounds`` of a repeat have begun, or tries of a
+    workflow, the last of which failed with ``error``.
     """
 
     status: StepStatus
@@ -381,6 +382,7 @@ class StepFacts:
     items: int | None = None
     ended: int = 0
     rounds: int | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +450,9 @@ def _running(run: UUID, step: str, found: StepFacts) -> Reason:
     if found.items is not None:
         text = f"step {step} is running: {found.ended:,} of {found.items:,} items have ended"
         return Reason(code="step_running", text=text, advice=f"show progress: qw workflow show {run}")
+    if found.rounds is not None and found.due_at and found.error:
+        text = f"step {step} failed {found.rounds:,} times and is tried again, waiting{until}: {found.error}"
+        return Reason(code="between_tries", text=text)
     if found.rounds is not None and found.due_at:
         return Reason(
             code="between_rounds", text=f"step {step} is repeated: {found.rounds:,} rounds so far, waiting{until}"

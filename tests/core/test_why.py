@@ -251,3 +251,25 @@ def test_a_run_says_what_a_step_without_a_task_waits_for(type_: str, code: str, 
     assert first.code == "queued"
     assert second.code == code
     assert second.text.startswith(said)
+
+
+def test_a_run_says_what_failed_where_a_workflow_is_tried_again() -> None:
+    step = StepFacts(
+        status=StepStatus.RUNNING, type="workflow", child_id=ID, due_at=NOW, rounds=2, error="step x: exit code 1"
+    )
+    facts = RunFacts(
+        id=ID,
+        status=RunStatus.RUNNING,
+        detail=None,
+        error=None,
+        needs={"a": []},
+        steps={"a": step},
+        has_news=False,
+        servers=1,
+    )
+
+    (reason,) = run_reasons(facts)
+
+    assert reason.code == "between_tries"
+    assert reason.text.startswith("step a failed 2 times and is tried again, waiting until 2026-")
+    assert reason.text.endswith(": step x: exit code 1")
