@@ -134,36 +134,6 @@ with given as materialized (
 )
 select id, (select count(*) from woken) from task
 
--- name: take_keys
--- Take the keys of new tasks, each kind in key order. Returns the ids of those that got all of theirs. A task one of whose
--- keys is taken, before or by an earlier one of these, is left out; `release_keys` takes back what it took.
-with given as materialized (
-  select *, row_number() over (partition by unique_key order by place) as nth_unique,
-         row_number() over (partition by idempotency_key order by place) as nth_idempotency
-    from unnest(%(ids)s::uuid[], %(types)s::text[], %(payloads)s::jsonb[], %(unique_keys)s::text[],
-                %(idempotency_keys)s::text[])
-    with ordinality as g (id, type, payload, unique_key, idempotency_key, place)
-), fresh as materialized (
-  select * from given
-   where (unique_key is null or nth_unique = 1) and (idempotency_key is null or nth_idempotency = 1)
-), idempotent as materialized (
-  insert into qw.idempotency (key, task_id, digest)
-  select idempotency_key, id, md5(type || ' ' || payload::text) from fresh where idempotency_key is not null
-   order by idempotency_key
-  on conflict do nothing
-  returning task_id
-), uniquely as materialized (
-  insert into qw.unique_key (key, task_id)
-  select unique_key, id from fresh
-   where unique_key is not null and (idempotency_key is null or id in (select task_id from idempotent))
-   order by unique_key
-  on conflict do nothing
-  returning task_id
-)
-select id from fresh
- where (idempotency_key is null or id in (select task_id from idempotent))
-   and (unique_key is null or id in (select task_id from uniquely))
-
 -- name: release_keys
 -- Take back the idempotency keys of tasks that enqueue_keyed_many left out, in its transaction.
 delete from qw.idempotency i using unnest(%(ids)s::uuid[], %(idempotency_keys)s::text[]) as g (id, key)
@@ -181,8 +151,7 @@ select id, is_new from qw.enqueue_many(%(tasks)s::jsonb)
 
 -- name: copy_tasks
 -- The fast way in for many new ids; a duplicate fails the whole COPY, which is then redone with enqueue.
-copy qw.task (id, queue, type, payload, priority, max_retries, timeout, backoff, headers, unique_key)
-from stdin (format binary)
+copy qw.task (id, queue, type, payload, priority, max_retries, timeout, backoff, headers) from stdin (format binary)
 
 -- name: copy_ready
 copy qw.ready (task_id, queue, priority) from stdin (format binary)

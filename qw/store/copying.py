@@ -36,12 +36,12 @@ async def copy(cursor: Cursor, statement: str, rows: Iterable[bytes]) -> None:
 
 
 def task_rows(tasks: Sequence[NewTask]) -> Iterator[bytes]:
-    """id, queue, type, payload, priority, max_retries, timeout, backoff, headers, unique_key."""
+    """id, queue, type, payload, priority, max_retries, timeout, backoff, headers."""
     for t in tasks:
         payload = orjson.dumps(t.payload)
         yield b"".join(
             (
-                b"\0\x0a\0\0\0\x10",
+                b"\0\x09\0\0\0\x10",
                 t.id.bytes,
                 _text(t.queue),
                 _text(t.type),
@@ -53,7 +53,6 @@ def task_rows(tasks: Sequence[NewTask]) -> Iterator[bytes]:
                 _NULL if t.timeout is None else _INTERVAL(16, t.timeout // timedelta(microseconds=1), 0, 0),
                 _NULL if t.backoff is None else _json(t.backoff.document()),
                 _NULL if t.headers is None else _json(t.headers),
-                _NULL if t.unique_key is None else _packed(t.unique_key),
             )
         )
 
@@ -72,12 +71,10 @@ def scheduled_rows(tasks: Iterable[tuple[NewTask, datetime]]) -> Iterator[bytes]
         yield head + _text(t.queue) + _smallint(t.priority) + _text("time")
 
 
-def _packed(text: str) -> bytes:
+@lru_cache(maxsize=1024)
+def _text(text: str) -> bytes:
     data = text.encode()
     return _LENGTH(len(data)) + data
-
-
-_text = lru_cache(maxsize=1024)(_packed)
 
 
 @lru_cache(maxsize=64)

@@ -188,47 +188,16 @@ async def enqueue_keyed_many(conn: Connection, tasks: Sequence[NewTask]) -> int:
     if not (await access(conn)).writes:
         return sum(is_new for _, is_new in await _enqueue_checked(conn, tasks, "skip"))
     first = _first_of_each_id(tasks)
+    keys = {
+        "unique_keys": arrays.texts(task.unique_key for task in first),
+        "idempotency_keys": arrays.texts(task.idempotency_key for task in first),
+    }
     async with conn.transaction():
-        new = await _store_keyed(conn, first)
+        rows = await (await execute(conn, _SQL["enqueue_keyed_many"], _arrays(first) | keys)).fetchall()
+        new = {row[0] for row in rows}
         left = [task for task in tasks if task.id not in new]
         await _settle_left(conn, left)
     return len(new)
-
-
-async def _store_keyed(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    """The ids of those that were stored: by COPY once their keys are theirs; by one statement when an id exists."""
-    if _can_copy(tasks):
-        try:
-            async with conn.transaction():
-                return await _copy_keyed(conn, tasks)
-        except psycopg.errors.UniqueViolation:
-            pass
-    rows = await execute(conn, _SQL["enqueue_keyed_many"], _arrays(tasks) | _keys(tasks))
-    return {row[0] for row in await rows.fetchall()}
-
-
-async def _copy_keyed(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    params = {
-        "ids": arrays.uuids(task.id for task in tasks),
-        "types": arrays.texts(task.type for task in tasks),
-        "payloads": arrays.texts(to_json(task.payload if task.idempotency_key else None) for task in tasks),
-    }
-    rows = await execute(conn, _SQL["take_keys"], params | _keys(tasks))
-    new = {row[0] for row in await rows.fetchall()}
-    if new:
-        await _copy(conn, [task for task in tasks if task.id in new])
-    return new
-
-
-def _keys(tasks: Sequence[NewTask]) -> dict[str, Any]:
-    return {
-        "unique_keys": arrays.texts(task.unique_key for task in tasks),
-        "idempotency_keys": arrays.texts(task.idempotency_key for task in tasks),
-    }
-
-
-def _can_copy(tasks: Sequence[NewTask]) -> bool:
-    return len(tasks) >= _COPY_FROM and not any(task.run_id or task.parent_id for task in tasks)
 
 
 async def _settle_left(conn: Connection, left: Sequence[NewTask]) -> None:
@@ -247,7 +216,11 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
     Raise Conflict as `enqueue` does.
     """
-    if not (await access(conn)).writes or not _can_copy(tasks):
+    if (
+        not (await access(conn)).writes
+        or len(tasks) < _COPY_FROM
+        or any(task.run_id or task.parent_id for task in tasks)
+    ):
         return await enqueue(conn, tasks)
     check_ids(task.id for task in tasks)
     try:

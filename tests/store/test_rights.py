@@ -46,7 +46,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     (ENQUEUES, {"task.enqueue_checked", "task.get_own", "task.read_own_logs", "run.start_checked"}),
     (STEERS, {*changes("advance"), *changes("run"), *changes("fire"), *changes("schedule"), *changes("workflow")}),
     (STEERS, {
-        "task.enqueue", "task.enqueue_one", "task.enqueue_keyed_many", "task.take_keys", "task.release_keys",
+        "task.enqueue", "task.enqueue_one", "task.enqueue_keyed_many", "task.release_keys",
         "task.copy_tasks", "task.copy_ready", "task.copy_scheduled",
         "task.count_enqueued", "queue.prune_rates", "queue.clamp_rates",
     }),
