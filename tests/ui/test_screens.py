@@ -58,10 +58,10 @@ def test_the_keys_lead_around(shop: Shop, visit: Visit) -> None:
     keyboard.type("status:failed")
     keyboard.press("Enter")
     opened.page.wait_for_url(re.compile(r"q=status%3Afailed"))
-    opened.see("failed", within="tbody")
+    opened.settled()
     opened.page.evaluate("document.activeElement.blur()")
     keyboard.press("j")
-    assert opened.page.locator("tr.current").count() == 1
+    opened.page.wait_for_selector("tr.current")
     keyboard.press("?")
     opened.see("Next row", within="dialog")
 
