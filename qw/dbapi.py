@@ -108,7 +108,8 @@ def _check(driver: DbapiConnection, task: NewTask) -> None:
     """Raise Invalid for a task that no worker would run. The types are read once in a while for each connection."""
     last = _last_known(driver)
     if not last.accepts(task):
-        raise_faults(iter(last.learn(json.loads(_ask(driver, _SCHEMAS, ()))).faults(task)))
+        last.learn(json.loads(_ask(driver, _SCHEMAS, ())))
+        raise_faults(iter(last.faults(task)))
 
 
 def _last_known(driver: DbapiConnection) -> LastKnown:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from qw.core.errors import Invalid, Misconfigured
+from qw.core.errors import Fault, Invalid, Misconfigured
 from qw.core.switch import switch
 from qw.core.task import NewTask
 from qw.core.task.known_types import KnownTypes
@@ -32,17 +32,22 @@ def is_on(wanted: bool | None = None) -> bool:
 
 
 class LastKnown:
-    """The types that a database had when they were read last."""
+    """The types that a database had when they were read last. While no worker has registered any, all are accepted:
+    a program may be deployed before its first worker.
+    """
 
     def __init__(self) -> None:
-        self._known = KnownTypes({})
+        self._known: KnownTypes | None = None
         self._fresh_until = 0.0
 
     def accepts(self, task: NewTask) -> bool:
         """Whether *task* may be stored by what was read last. False: read again, and ask that."""
-        return task.is_checked or (time.monotonic() < self._fresh_until and not self._known.faults(task))
+        return task.is_checked or (time.monotonic() < self._fresh_until and not self.faults(task))
 
-    def learn(self, schemas: Mapping[str, JsonObject | None]) -> KnownTypes:
-        self._known = KnownTypes(schemas)
+    def faults(self, task: NewTask) -> list[Fault]:
+        """Why no worker would run *task*, by what was read last."""
+        return self._known.faults(task) if self._known else []
+
+    def learn(self, schemas: Mapping[str, JsonObject | None]) -> None:
+        self._known = KnownTypes(schemas) if schemas else None
         self._fresh_until = time.monotonic() + FRESH_SECONDS
-        return self._known

@@ -35,7 +35,8 @@ class TypeCheck:
         async with self._reading:
             if self._last.accepts(task):  # somebody else has read meanwhile
                 return []
-            return self._last.learn(await read()).faults(task)
+            self._last.learn(await read())
+            return self._last.faults(task)
 
 
 def _placed(number: int, fault: Fault) -> Fault:

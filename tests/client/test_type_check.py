@@ -91,6 +91,17 @@ async def test_what_a_worker_registers_is_accepted_at_once(client: Client, conn:
     await client.enqueue("unheard_of", {"path": "a.jpg"})
 
 
+async def test_a_program_may_be_deployed_before_its_first_worker(client: Client, conn: Connection, url: str) -> None:
+    await conn.execute("delete from qw.type")
+
+    await client.enqueue("resise", {"path": "a.jpg"})
+    await client.enqueue_many([task(path="b.jpg")])
+    with psycopg.connect(url) as connection:
+        qw.enqueue(connection, "resise")
+
+    assert_enqueued(url, count=3)
+
+
 async def test_what_was_read_lasts_for_a_while(client: Client, conn: Connection) -> None:
     await client.enqueue("resize", {"path": "a.jpg"})
     await conn.execute("delete from qw.type where name = 'resize'")

@@ -130,9 +130,16 @@ async def _one(
     output: OutputFormat,
     how: tuple[bool, bool, bool],
 ) -> int:
+    from dataclasses import replace
+
+    from qw.core.task.payload import raise_faults
+
     quiet, wait, follow = how
     task = wanted.one(payload)
     await check_extra(client, task.type)
+    if client.checks_tasks:  # also in a database where no worker has registered anything
+        raise_faults(iter((await client.tasks.known_types()).faults(task)))
+        task = replace(task, is_checked=True)
     done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
     if not (wait or follow):
         show_record(done, output) if output is not OutputFormat.TABLE and not quiet else print(done.id)
