@@ -49,5 +49,6 @@ class LastKnown:
         return self._known.faults(task) if self._known else []
 
     def learn(self, schemas: Mapping[str, JsonObject | None]) -> None:
-        self._known = KnownTypes(schemas) if schemas else None
+        has_had_workers = any(schema is not None for schema in schemas.values())  # a new database has types without
+        self._known = KnownTypes(schemas) if has_had_workers else None
         self._fresh_until = time.monotonic() + FRESH_SECONDS
