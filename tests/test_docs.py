@@ -17,6 +17,9 @@ import qw
 from qw import Filter, Status, testing
 from qw.client import Client
 from qw.core import errors
+from qw.core.task import Policy
+from qw.store import types
+from qw.store.connection import Connection
 from tests.services.workshop import Workshop, workshop
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tasks-in-python.md").read_text()
@@ -74,7 +77,10 @@ def test_every_block_of_the_page_about_tasks_is_one_of_these() -> None:
 
 
 @pytest.mark.parametrize("program", CLIENT_PROGRAMS)
-async def test_the_programs_of_the_pages_about_client_and_connections_run(program: str, url: str) -> None:
+async def test_the_programs_of_the_pages_about_client_and_connections_run(
+    program: str, url: str, conn: Connection
+) -> None:
+    await types.serve(conn, {"resize": ({"type": "object"}, Policy())})  # some worker was there before
     names: dict[str, Any] = {}
     exec(compile(program, "docs", "exec"), names)
     if inspect.iscoroutinefunction(names["main"]):
