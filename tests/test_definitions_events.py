@@ -82,8 +82,11 @@ def test_a_remote_type_is_read() -> None:
         ("webhooks: {a: {url: 'ftp://x'}}", "must be a URL"),
         ("webhooks: {a: {url: 'http://x', events: [task.complete]}}", "did you mean 'task.completed'"),
         ("webhooks: {a: {url: 'http://x', event: []}}", "did you mean 'events'"),
-        ("webhooks: {a: {url: 'http://x', secret_env: QW_API_TOKENS}}", "is no variable for a webhook's secret"),
-        ("webhooks: {a: {url: 'http://x', secret_env: PGPASSWORD}}", "is no variable for a webhook's secret"),
+        (
+            "webhooks: {a: {url: 'http://x', secret_env: QW_API_TOKENS}}",
+            "cannot be the variable for a webhook's secret",
+        ),
+        ("webhooks: {a: {url: 'http://x', secret_env: PGPASSWORD}}", "cannot be the variable for a webhook's secret"),
         ("webhooks: {a: {url: 'http://x', max_retries: 0}}", "integer from 1 to 100"),
         ("webhooks: {a: {url: 'http://x', headers: {n: 1}}}", "must be text"),
         ("queues: {a: {pausd: true}}", r"1:14: 'pausd' is not a key of a queue; did you mean 'paused'"),

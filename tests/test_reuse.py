@@ -69,7 +69,7 @@ workflows:
     ("text", "message"),
     [
         ("a: {<<: 7}", "f:1:10: the merge key << takes an object or a list of objects"),
-        ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "f:2:13: the merge key << stands twice in one object; give it a list"),
+        ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "f:2:13: the merge key << occurs twice in one object; give it a list"),
     ],
 )
 def test_a_merge_key_without_an_object_is_refused(text: str, message: str) -> None:

@@ -43,7 +43,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "db": "Manage the database schema, access rights and the private PostgreSQL.",
     },
     "Diagnostics": {
-        "audit": "Show who did what.",
+        "audit": "Show who changed what.",
         "doctor": "Check the installation and suggest fixes.",
         "config": "Show all settings and where each value comes from.",
         "service": "Install the daemon as a systemd service.",
@@ -65,7 +65,7 @@ ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need
     "edit": "task edit",
     **dict.fromkeys(("move", "switch"), "task move --front"),
     "follow": "logs -f",
-    "parallel": "queue limit",
+    "parallel": "queue limit default --concurrency",
     "start": "workflow start",
     "runs": "workflow runs",
     **dict.fromkeys(("signal", "approve", "reject", "validate", "graph"), "workflow"),

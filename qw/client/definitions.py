@@ -229,9 +229,7 @@ def _check_needed(found: Changes, *, force: bool) -> None:
         f"{one.kind} {one.name} is needed by {', '.join(one.needed_by)}" for one in found.changes if one.needed_by
     ]
     if needed and not force:
-        raise Conflict(
-            f"{'; '.join(needed)}. Nothing is changed; --force removes it all the same, and what runs goes on"
-        )
+        raise Conflict(f"{'; '.join(needed)}. Nothing is changed; --force removes it anyway; active runs continue")
 
 
 async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:

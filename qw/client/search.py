@@ -146,7 +146,7 @@ class Searches(Namespace):
         async with self._db.connection() as conn:
             found = await bulk.find(conn, id=id)
         if not found:
-            raise NotFound(f"there is no bulk act {id}")
+            raise NotFound(f"there is no bulk operation {id}")
         return found[0]
 
     async def bulks(self, *, limit: int = 100) -> list[BulkState]:
@@ -158,7 +158,7 @@ class Searches(Namespace):
         """Have an act stop after its present batch. Raise NotFound when it is not running."""
         async with self._db.operating() as conn:
             if not await bulk.stop(conn, id):
-                raise NotFound(f"bulk act {id} is not running")
+                raise NotFound(f"bulk operation {id} is not running")
 
     async def _batches(self, acting: Acting) -> AsyncIterator[Sequence[UUID]]:
         if acting.search is None:

@@ -181,9 +181,9 @@ class Tasks(Namespace):
             if answer == "missing":
                 raise NotFound(f"task {id} does not exist")
             if answer == "step":
-                raise Conflict(f"task {id} is a step of a run; queue and payload of steps stand in the workflow")
+                raise Conflict(f"task {id} is a step of a run; queue and payload of steps are set in the workflow")
             if answer != "edited":
-                raise Conflict(f"task {id} is {answer}; only a task that waits can be changed")
+                raise Conflict(f"task {id} is {answer}; only a waiting task can be changed")
 
     @audited("task forget")
     async def forget(self, ids: Sequence[UUID]) -> Answers:

@@ -180,13 +180,13 @@ def _awaited(facts: Facts, one: Awaited) -> Reason:
     if one.kind is CheckpointKind.AFTER:
         return Reason(
             code="waits_for_task",
-            text=f"it waits for task {one.child_id}, {one.child_type or 'which is gone'}, to run after it, {since}",
-            advice=f"see why that is not done: qw why {one.child_id}",
+            text=f"it runs after task {one.child_id} ({one.child_type or 'deleted'}), for which it waits {since}",
+            advice=f"see why it has not finished: qw why {one.child_id}",
         )
     return Reason(
         code="waits_for_task",
-        text=f"its handler waits for task {one.child_id}, {one.child_type or 'which is gone'}, that it called, {since}",
-        advice=f"see why that is not done: qw why {one.child_id}",
+        text=f"its handler waits for task {one.child_id} ({one.child_type or 'deleted'}), which it called, {since}",
+        advice=f"see why it has not finished: qw why {one.child_id}",
     )
 
 

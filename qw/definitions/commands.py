@@ -56,7 +56,7 @@ def _program(document: JsonObject, faults: list[Fault]) -> tuple[str, ...] | str
     if "run" in document:
         return _shell_text(document["run"], faults)
     if "shell" in document:
-        faults.append(Fault(path="shell", message="goes with run: only"))
+        faults.append(Fault(path="shell", message="is allowed with run: only"))
     argv = document["argv"]
     words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
     if words != argv or not words or not words[0]:
@@ -108,7 +108,7 @@ def _exit_codes(document: JsonObject, faults: list[Fault]) -> dict[int, Exit]:
         if not code.isascii() or not code.isdecimal() or len(code) > 3 or int(code) > 255:
             faults.append(Fault(path=path, message=f"{code[:20]!r} is not an exit code from 0 to 255"))
         elif meaning not in list(Exit):
-            message = f"{str(meaning)[:60]!r} is no meaning; there are {', '.join(Exit)}"
+            message = f"{str(meaning)[:60]!r} is not a meaning; there are {', '.join(Exit)}"
             faults.append(Fault(path=path, message=f"{message}{hint(str(meaning), Exit, faults)}"))
         else:
             codes[int(code)] = Exit(str(meaning))

@@ -38,14 +38,14 @@ def _lines() -> Iterator[str]:
     yield "# Reference of definition files"
     yield ""
     yield "Made by `scripts/reference` from the schema that `qw workflow schema` prints. Keys that begin with `x-` are"
-    yield "allowed everywhere and ignored. What the keys do is told in [workflows.md](../workflows.md)."
+    yield "allowed everywhere and ignored. The keys are explained in [workflows.md](../workflows.md)."
     yield from _table("A file", whole)
     for name, title in _TITLES.items():
         definition = whole["$defs"][name]
         yield from _table(title, definition.get("else") or (definition.get("anyOf") or [definition])[0])
     yield from ("", "## Types of inputs and parameters", "", "| type | value |", "| --- | --- |")
     yield from (f"| `{name}` | {words} |" for name, (words, _) in TYPES.items())
-    yield from ("", "## Steps that are no tasks", "", "| `type` | keys of `with` |", "| --- | --- |")
+    yield from ("", "## Steps that are not tasks", "", "| `type` | keys of `with` |", "| --- | --- |")
     yield from (f"| `{name}` | {_code(PARAMETERS.get(kind, ()))} |" for name, kind in KINDS.items())
     yield from ("", "## Functions of expressions", "", "| function | arguments |", "| --- | --- |")
     yield from (f"| `{name}` | {_count(low, high)} |" for name, (low, high, *_) in sorted(FUNCTIONS.items()))

@@ -98,7 +98,7 @@ def _workflow() -> JsonObject:
             "outputs": _about("Outputs of a run, by name: expressions over its steps", _OBJECT),
             "timeout": _duration("Maximum duration of a run"),
             "max_parallel": _about(
-                "Maximum number of steps of a run that go on at a time",
+                "Maximum number of steps of a run that are active at a time",
                 {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_STEPS},
             ),
             "concurrency": {"$ref": "#/$defs/concurrency"},

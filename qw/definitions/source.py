@@ -166,10 +166,10 @@ class _Builder:
         within, key = self._open[-1], event.value
         if key == "<<" and event.implicit[0]:
             if within.is_merge or within.merged is not None:
-                self.refuse("the merge key << stands twice in one object; give it a list", event.start_mark)
+                self.refuse("the merge key << occurs twice in one object; give it a list", event.start_mark)
             within.is_merge = True
         elif key in within.value:
-            self.refuse(f"the key {key[:60]!r} stands twice in one object", event.start_mark)
+            self.refuse(f"the key {key[:60]!r} occurs twice in one object", event.start_mark)
         within.key = key
         self._note(f"{within.path}.{key}" if within.path else key, event)
 

@@ -52,8 +52,8 @@ def _secret_env(document: JsonObject, faults: list[Fault]) -> str | None:
     """Not a variable that qw or PostgreSQL reads: a receiver could test guesses at its value against signatures."""
     name = string(document, "secret_env", "", faults)
     if name and not _VARIABLE.fullmatch(name):
-        message = f"{name[:60]!r} is no variable for a webhook's secret; it cannot begin with QW_, PG, DB_ or LD_"
-        faults.append(Fault(path="secret_env", message=message))
+        message = f"{name[:60]!r} cannot be the variable for a webhook's secret"
+        faults.append(Fault(path="secret_env", message=f"{message}; names must not begin with QW_, PG, DB_ or LD_"))
     return name or None
 
 

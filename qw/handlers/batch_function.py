@@ -100,17 +100,17 @@ def batch_binding(type: str, function: Callable[..., Any], size: int, wait: time
 def _parameters(type: str, function: Callable[..., Any]) -> tuple[Any, bool]:
     """The type of an item, and whether the contexts of the tasks are wanted too."""
     if not callable(function) or inspect.isclass(function):
-        raise refuse(type, function, "is no function")
+        raise refuse(type, function, "is not a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise refuse(type, function, "is a generator, whose body a call does not run; make it a function that returns")
     first, *rest = inspect.signature(function).parameters or [""]
     if not first or [name for name in rest if name != CONTEXTS]:
-        raise refuse(type, function, f"must have one parameter for the list of items, and none but {CONTEXTS!r} beside")
+        raise refuse(type, function, f"must have one parameter for the list of items, and no other but {CONTEXTS!r}")
     hint = hints_of(type, function).get(first, list)
     if hint is list:
         return Any, bool(rest)
     if get_origin(hint) not in (list, Sequence):
-        raise refuse(type, function, f"has a parameter {first!r} that is no list; a batch is a list of payloads")
+        raise refuse(type, function, f"has a parameter {first!r} that is not a list; a batch is a list of payloads")
     return get_args(hint)[0], bool(rest)
 
 
@@ -119,9 +119,9 @@ def _adapter(type: str, function: Callable[..., Any], item: Any) -> TypeAdapter[
         adapter: TypeAdapter[Any] = TypeAdapter(item)
         schema = adapter.json_schema()
     except Exception as error:
-        raise refuse(type, function, f"has items that JSON cannot stand for: {error}") from error
+        raise refuse(type, function, f"has items that JSON cannot represent: {error}") from error
     if schema.get("type") != "object" and "$ref" not in schema:
-        raise refuse(type, function, "has items that are no objects, as payloads are; use a model or dict")
+        raise refuse(type, function, "has items that are not objects, but payloads are; use a model or dict")
     return adapter
 
 

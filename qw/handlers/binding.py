@@ -159,7 +159,7 @@ def _schema(type: str, function: Callable[..., Any], model: Any) -> JsonObject |
     try:
         schema: JsonObject = model.model_json_schema()
     except Exception as error:
-        raise refuse(type, function, f"has an annotation that JSON cannot stand for: {error}") from error
+        raise refuse(type, function, f"has an annotation that JSON cannot represent: {error}") from error
     return schema
 
 

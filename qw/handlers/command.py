@@ -193,7 +193,7 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
         if found is None:
             raise Reject(_unknown(payload.command, options))
         if payload.env or payload.cwd or payload.user:
-            raise Reject(f"the command {payload.command!r} is declared: env, cwd and user stand in its declaration")
+            raise Reject(f"the command {payload.command!r} is declared: env, cwd and user are set in its declaration")
         return found
     if not options.allowed:
         raise Reject("this daemon runs only declared commands; for argv and run start it with --allow-commands")
@@ -243,7 +243,7 @@ def _program(declared: Command, private: Path, env: Mapping[str, str], user: Uni
     if not os.path.isdir(cwd):
         raise Reject(f"cwd: {str(cwd)!r} is not a directory here")
     if not os.access(cwd, os.X_OK):
-        raise Reject(f"cwd: {str(cwd)!r} may not be entered by the daemon's user")
+        raise Reject(f"cwd: {str(cwd)!r} cannot be entered by the daemon's user")
     argv = _argv(declared, _script(declared, private))
     if user:
         user.own(private)

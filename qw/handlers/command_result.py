@@ -46,7 +46,7 @@ def _formed(stdout: Captured, form: Form | None) -> Json:
             try:
                 return parse(text, path="stdout")
             except Invalid as error:
-                raise Invalid(f"output: json: what the command printed is no JSON: {error}") from None
+                raise Invalid(f"output: json: what the command printed is not JSON: {error}") from None
     return text
 
 

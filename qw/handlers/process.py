@@ -70,7 +70,7 @@ def _request(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Iterato
 def _call(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
     name = getattr(function, "__qualname__", repr(function))
     if getattr(function, "__module__", None) == "__main__":
-        raise Reject(f"{name} stands in the program's main file; process=True needs a module that can be imported")
+        raise Reject(f"{name} is defined in the program's main file; process=True needs a module that can be imported")
     try:
         return pickle.dumps((function, dict(kwargs)))
     except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -10,7 +10,7 @@ PATH: Mapping[str, str] = {
     "taskId": "The id of the task, a UUID.",
     "name": "The name.",
     "worker": "The number of the worker.",
-    "number": "The number of the bulk act.",
+    "number": "The number of the bulk operation.",
     "customerId": "The customer, as in payload.customerId.",
 }
 

@@ -149,7 +149,7 @@ def _header_parameters(route: Route) -> list[JsonObject]:
         about = "The same key makes one thing only, however often the request is sent."
         headers.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": key})
     if route.waits:
-        about = "wait=N: answer with what became of it, if it ends within N seconds."
+        about = "wait=N: answer with the outcome, if it ends within N seconds."
         wait: JsonObject = {"type": "string", "examples": ["wait=10"]}
         headers.append({"name": "Prefer", "in": "header", "description": about, "schema": wait})
     return headers

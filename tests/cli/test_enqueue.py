@@ -153,7 +153,7 @@ def test_what_cannot_be_meant_is_said_in_one_line_and_nothing_is_stored(
         ('{"a": Infinity}', "Infinity is not JSON"),
         ('{"a": 1e400}', "payload.a: inf is not a JSON number"),
         ('{"a": 18446744073709551616}', "payload.a: an integer outside"),
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        ('{"a": 1, "a": 2}', "the key 'a' occurs twice"),
         ("[" * 200 + "]" * 200, "nested deeper than 100 levels"),
         ('{"a":' * 101 + "1" + "}" * 101, "nested deeper than 100 levels"),
         ('{"a": "' + "x" * 2**21 + '"}', "at most 1,048,576 bytes are stored"),

@@ -82,7 +82,7 @@ def test_what_is_not_finished_is_refused_and_left(qw: Qw) -> None:
     done = qw("task", "forget", str(id))
 
     assert done.code == 4
-    assert done.err == f"qw: task {id} is pending; only what has finished can be forgotten: qw task cancel {id}\n"
+    assert done.err == f"qw: task {id} is pending; wait until it has finished, or cancel it: qw task cancel {id}\n"
     assert qw("task", "show", str(id), "-o", "json").json["payload"] == {"customerId": "ann"}
 
 

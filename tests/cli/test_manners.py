@@ -130,6 +130,7 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
         (["follow", "0189"], "qw logs -f 0189"),
         (["switch", "0189"], "qw task move --front 0189"),
         (["edit", "0189"], "qw task edit 0189"),
+        (["parallel", "4"], "qw queue limit default --concurrency 4"),
         (["version"], "qw --version"),
     ],
 )

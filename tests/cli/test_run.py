@@ -250,7 +250,7 @@ def test_a_command_that_waits_for_others_is_not_started_meanwhile(qw: Qw) -> Non
     with qw.daemon("--allow-commands"):
         first = qw("run", "--", "sleep", "5")
         last = qw("run", "--after", str(first.id), "--", "true")
-        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        wait_until(lambda: "it runs after task" in qw("why", str(last.id)).out)
         suspended = qw("task", "list", "--status", "suspended", "--quiet").out.split()
         code = qw("wait", str(last.id)).code
 
@@ -262,7 +262,7 @@ def test_a_task_that_others_wait_for_outlives_their_cancellation(qw: Qw) -> None
     with qw.daemon("--allow-commands"):
         first = qw("run", "--in", "1h", "--", "true")
         last = qw("run", "--after", str(first.id), "--", "true")
-        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        wait_until(lambda: "it runs after task" in qw("why", str(last.id)).out)
         qw("task", "cancel", str(last.id))
         wait_until(lambda: qw("task", "show", str(last.id), "-o", "json").json["status"] == "cancelled")
 
@@ -273,7 +273,7 @@ def test_a_task_that_is_removed_holds_nobody_up(qw: Qw) -> None:
     with qw.daemon("--allow-commands"):
         first = qw("run", "--in", "1h", "--", "true")
         last = qw("run", "--after-done", str(first.id), "--", "true")
-        wait_until(lambda: "to run after it" in qw("why", str(last.id)).out)
+        wait_until(lambda: "it runs after task" in qw("why", str(last.id)).out)
         qw("task", "cancel", str(first.id))
         qw("task", "remove", str(first.id))
 

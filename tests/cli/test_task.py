@@ -152,7 +152,7 @@ WAITS = """
     [
         ("cancel", "700 tasks cancelled\n"),
         ("retry", "700 tasks retried\n"),
-        ("requeue", "700 tasks enqueued anew, 500 were before\n"),
+        ("requeue", "700 tasks enqueued again, 500 were before\n"),
         ("compensate", "700 tasks to be undone, 500 were before\n"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_task_whose_unique_key_another_has_is_not_enqueued_anew_until_it_is_fr
 
     assert (refused.code, done.code) == (4, 0)
     assert f"task {second} has its unique key" in refused.err
-    assert done.err == "1 task enqueued anew\n"
+    assert done.err == "1 task enqueued again\n"
 
 
 def test_a_completed_task_is_undone_and_no_other(qw: Qw, mixed: dict[str, str]) -> None:
@@ -355,7 +355,7 @@ def test_a_task_that_waits_is_changed_in_place(qw: Qw) -> None:
     assert {name: count for name, count in counts.items() if count} == {"mail": 1}
     assert qw("task", "show", id, "-o", "json").json["status"] == "completed"
     late = qw("task", "edit", id, "-p", "2")
-    assert (late.code, "is completed; only a task that waits can be changed" in late.err) == (4, True)
+    assert (late.code, "is completed; only a waiting task can be changed" in late.err) == (4, True)
 
 
 def test_a_task_is_changed_in_the_editor(qw: Qw) -> None:
@@ -413,7 +413,7 @@ def test_removed_tasks_are_gone_and_live_ones_are_refused(qw: Qw) -> None:
     left = qw("task", "list", "--quiet").out.split()
 
     assert (refused.code, refused.err.splitlines()[0]) == (4, "1 task removed, 1 not")
-    assert f"only what has finished can be removed: qw task cancel {waiting}" in refused.err
+    assert f"wait until it has finished, or cancel it: qw task cancel {waiting}" in refused.err
     assert left == [str(waiting)]
     assert qw("status", "-o", "json").json["queues"][0]["completed"] == 0
 
@@ -427,7 +427,7 @@ def test_tasks_of_a_run_stay_with_it(qw: Qw) -> None:
 
     refused = qw("task", "remove", step)
 
-    assert (refused.code, "belongs to a run and goes with it" in refused.err) == (4, True)
+    assert (refused.code, "belongs to a run and is deleted with it" in refused.err) == (4, True)
     assert qw("task", "show", step).code == 0
 
 

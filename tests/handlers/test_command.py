@@ -374,7 +374,7 @@ async def test_only_the_declared_names_are_commands(name: str) -> None:
 async def test_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
     options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
 
-    with pytest.raises(Reject, match="stand in its declaration"):
+    with pytest.raises(Reject, match="are set in its declaration"):
         await command({"command": "paint", **more}, options=options)
 
 

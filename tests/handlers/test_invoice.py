@@ -156,7 +156,7 @@ def test_sums_add_up_in_the_smallest_unit_of_the_currency(lines: list[tuple[int,
         ({"orders": [order(items=[{"name": "x", "price": "NaN"}])]}, "not a number"),
         ({"orders": [order(items=[{"name": "x", "price": "1e99"}])]}, "too large"),
         ({"orders": [order(items=[{"name": "x", "price": 1, "quantity": 0}])]}, "greater than 0"),
-        ({"orders": [order(), order()]}, "order o1 stands twice"),
+        ({"orders": [order(), order()]}, "order o1 occurs twice"),
         ({"orders": [order(invoiced=True)]}, "order o1 is already invoiced"),
         ({"orders": [order(customerId="d")]}, "order o1 belongs to customer d, not to c"),
         (
@@ -180,7 +180,7 @@ async def test_too_many_lines_are_refused() -> None:
     items = [{"name": "x", "price": 1}] * 50_001
     orders = [order("a", items=items), order("b", items=items)]
 
-    with pytest.raises(Reject, match=r"100,002 items; at most 100,000"):
+    with pytest.raises(Reject, match=r"100,002 items; an invoice can have at most 100,000"):
         await create(*orders)
 
 

@@ -268,7 +268,7 @@ async def test_a_link_among_the_documents_is_not_followed(tmp_path: Path) -> Non
 async def test_what_is_no_regular_file_is_not_attached(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    with pytest.raises(Reject, match="pipe is no regular file"):
+    with pytest.raises(Reject, match="pipe is not a regular file"):
         await send(tmp_path, pdfUrl="pipe")
 
 

@@ -226,7 +226,7 @@ def blocking_with_context(context: Context) -> None: ...
         (with_what_cannot_be_named, False, "positional-only parameter 'path'"),
         (with_the_context_as_the_rest, False, "needs its parameter 'context'"),
         (with_an_unknown_annotation, False, "cannot be resolved: name 'Nowhere' is not defined"),
-        (with_what_is_no_json, False, "JSON cannot stand for"),
+        (with_what_is_no_json, False, "JSON cannot represent"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_by_name(function: Any, process: bool, said: str) -> None:

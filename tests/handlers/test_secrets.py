@@ -212,7 +212,7 @@ def test_a_secret_that_could_be_stored_is_refused_with_its_place(step: str, mess
     [
         ("{}", "3:3: needs env: (a variable of the daemon) or file: (a path), one of them"),
         ("{ env: A, file: /b }", "3:3: needs env: (a variable of the daemon) or file: (a path), one of them"),
-        ("{ env: PGPASSWORD }", "3:12: 'PGPASSWORD' is no variable for a secret; it cannot begin with"),
+        ("{ env: PGPASSWORD }", "3:12: 'PGPASSWORD' cannot be the variable for a secret; names must not begin with"),
         ("{ file: secret.txt }", "3:12: must be an absolute path, not 'secret.txt'"),
         ("plain", "3:3: needs env: (a variable of the daemon) or file: (a path), one of them"),
     ],

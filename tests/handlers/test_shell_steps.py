@@ -235,9 +235,9 @@ def test_keys_of_a_shell_step_are_checked_with_their_places() -> None:
         "w.yaml:6:9: must be the path of a directory",
         "w.yaml:7:9: '${{ input.user }}' is not the name of a user; it cannot be an expression",
         "w.yaml:8:9: 'yaml' is not one of text, lines, json",
-        "w.yaml:9:9: give stdin: or with:, which comes on stdin too",
+        "w.yaml:9:9: give stdin: or with:, not both: with: is passed on stdin too",
         "w.yaml:11:22: '../a' is not a name of letters, digits and _ . - (at most 128)",
         "w.yaml:11:33: must be the path of a file or directory that the step leaves, not a number",
-        "w.yaml:12:30: goes with run: only",
-        "w.yaml:12:41: goes with run: only",
+        "w.yaml:12:30: is allowed with run: only",
+        "w.yaml:12:41: is allowed with run: only",
     ]

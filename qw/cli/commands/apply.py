@@ -58,7 +58,7 @@ def apply(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Prune even what runs, schedules or workflows still need; open runs go on."),
+        typer.Option("--force", help="Prune also what runs, schedules or workflows still need; active runs continue."),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask for confirmation before removing definitions.")
@@ -77,7 +77,7 @@ def apply(
     read = read_files(files)
     name = owner or name_of(read)
     if force and not prune:
-        raise Invalid("--force goes with --prune")
+        raise Invalid("--force needs --prune")
     if prune and not yes:
         planned = with_client(lambda client: client.definitions.diff(read, owner=name, prune=True))
         gone = [change for change in planned.changes if change.how is How.REMOVED]

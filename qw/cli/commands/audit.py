@@ -38,7 +38,7 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of entries.")] = 100,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show who did what, newest first: retries, cancels, pauses, limits and all other acts, from everywhere."""
+    """Show who changed what, newest first: through the command line, HTTP, the dashboard, Python or SQL."""
     from qw.cli.options.values import past
     from qw.cli.session import with_client
 

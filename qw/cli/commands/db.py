@@ -101,7 +101,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")]
 
 @app.command(cls=needs(None), epilog="Example: qw db grant reader read --dry-run")
 def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
-    """Let a role use qw: put tasks in; look at everything; steer (retry, pause, apply); or work as a daemon."""
+    """Grant a right to a role: enqueue tasks, read everything, operate (retry, pause, apply), or work as a daemon."""
     from qw.cli.session import with_client
 
     given = with_client(lambda client: _change(client, "grant", role, right, dry_run))
@@ -113,7 +113,7 @@ def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
 
 @app.command(cls=needs(None), epilog="Example: qw db revoke reader read --dry-run")
 def revoke(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
-    """Take a right from a role; it keeps the others that it was granted."""
+    """Revoke a right of a role; it keeps its other rights."""
     from qw.cli.session import with_client
 
     given = with_client(lambda client: _change(client, "revoke", role, right, dry_run))

@@ -180,7 +180,9 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
     for worker in work.workers:
         if worker.trouble:
             text = f"worker {worker.id} ({worker.host}:{worker.pid}) cannot work: {worker.trouble}"
-            yield Finding(name="trouble", text=text, fix="mend what the database says; the worker goes on by itself")
+            yield Finding(
+                name="trouble", text=text, fix="correct what the database reports; the worker then continues by itself"
+            )
     if work.workers:
         yield from _of_waiting(work)
     if work.late:
@@ -192,7 +194,7 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
         yield Finding(
             name="events",
             text=f"{counted(blocked, 'event')} cannot be published: {work.blocked.reason}",
-            fix="mend what refuses them, or give them up: qw events blocked, qw events drop",
+            fix="fix the cause, or discard them: qw events blocked, qw events drop",
         )
     yield from _of_brokers(work)
     for name, dead in work.dead:
@@ -205,7 +207,7 @@ def _of_work(work: WorkFacts, lease: timedelta) -> Iterator[Finding]:
 
 _BROKER_FIXES = {
     "unreachable": "start it, or correct its address in QW_BROKER_URL",
-    "login": "correct user and password in QW_BROKER_URL, then start the daemons anew",
+    "login": "correct user and password in QW_BROKER_URL, then restart the daemons",
     "setup": "make there what the message asks for, or allow it to the user of QW_BROKER_URL",
 }
 

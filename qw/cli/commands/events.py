@@ -172,7 +172,7 @@ BLOCKED_COLUMNS = (
 
 @app.command("blocked", cls=needs(Right.READ), epilog="Example: qw events blocked")
 def blocked(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number of rows.")] = 100,
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """List events that cannot be published: their row is broken, or the broker, the log or a webhook rejects them.
@@ -187,7 +187,9 @@ def blocked(
 
 @app.command("drop", cls=needs(Right.OPERATE), epilog="Example: qw events blocked")
 def drop(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="As qw events blocked shows them.")] = None,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", help="Numbers of events, as shown by qw events blocked.")
+    ] = None,
     all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,
 ) -> None:
     """Discard blocked events without publishing them. Events that wait behind them are published then."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = noun("queue")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue name.", autocompletion=queue_names)]
-Create = Annotated[bool, typer.Option("--create", help="Do not ask whether a new queue is meant.")]
+Create = Annotated[bool, typer.Option("--create", help="Accept an unknown queue name without asking.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help="Queue names.", autocompletion=queue_names)]
 All = Annotated[bool, typer.Option("--all", help="All queues.")]
 LOOK_SECONDS = 0.3
@@ -164,7 +164,7 @@ def purge(
 
 @app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw queue pause old --create && qw queue remove old")
 def remove(name: Name) -> None:
-    """Forget the pause and the limits of a queue that has no task."""
+    """Delete the pause and the limits of a queue that has no tasks."""
     from qw.cli.session import with_client
 
     with_client(lambda client: _remove(client, name))

@@ -64,23 +64,30 @@ def run(
     ] = None,
     after: Annotated[
         list[str] | None,
-        typer.Option("--after", metavar="ID", help="Run once this task has completed; repeat it for several.", **_IDS),
+        typer.Option("--after", metavar="ID", help="Run once this task has completed. May be repeated.", **_IDS),
     ] = None,
     after_any: Annotated[
         list[str] | None,
-        typer.Option("--after-any", metavar="ID", help="Run once one of these tasks has completed.", **_IDS),
+        typer.Option(
+            "--after-any", metavar="ID", help="Run once one of these tasks has completed. May be repeated.", **_IDS
+        ),
     ] = None,
     after_done: Annotated[
         list[str] | None,
-        typer.Option("--after-done", metavar="ID", help="Run once these tasks have ended, however.", **_IDS),
+        typer.Option(
+            "--after-done",
+            metavar="ID",
+            help="Run once these tasks have ended, whatever their outcome. May be repeated.",
+            **_IDS,
+        ),
     ] = None,
     notify: Annotated[
         str | None,
         typer.Option(
             "--notify",
             metavar="COMMAND|URL",
-            help="Shell command to run when it has ended; QW_AFTER and QW_AFTER_STATUS say which task, and how. "
-            "Or a URL to which that is posted as JSON.",
+            help="Shell command to run when the task has ended, with its id in QW_AFTER and its status in "
+            "QW_AFTER_STATUS. Or a URL that gets a POST request with both.",
         ),
     ] = None,
     key: Annotated[
@@ -91,11 +98,11 @@ def run(
     ] = 1,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: none.")] = None,
     keep_background: Annotated[
-        bool, typer.Option("--keep-background", help="Leave running what the command starts in the background.")
+        bool, typer.Option("--keep-background", help="Do not end background processes of the command.")
     ] = False,
     no_stdin: Annotated[
         bool,
-        typer.Option("--no-stdin", "-n", help="Give the command no input. Default: what is piped in, up to 512 KiB."),
+        typer.Option("--no-stdin", "-n", help="Give the command no input. Default: piped input, up to 512 KiB."),
     ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the command and exit with its exit code.")

@@ -23,7 +23,7 @@ importing = verbs("Import schedules from other schedulers.")
 app.add_typer(importing, name="import")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Schedule name.", autocompletion=schedule_names)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule name.", autocompletion=schedule_names)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedule names.", autocompletion=schedule_names)]
 
 
 @app.command("list", cls=needs(Right.READ), epilog="Example: qw schedule list")
@@ -97,7 +97,7 @@ def add(
     start: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks before this time.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="No ticks after this time.")] = None,
     keep_background: Annotated[
-        bool, typer.Option("--keep-background", help="Leave running what the command starts in the background.")
+        bool, typer.Option("--keep-background", help="Do not end background processes of the command.")
     ] = False,
     paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
     description: Annotated[str | None, typer.Option(help="Description.")] = None,
@@ -214,7 +214,8 @@ def import_crontab(
     system: Annotated[
         bool | None,
         typer.Option(
-            "--system/--user", help="Whether a user stands before each command, as in /etc/crontab. Default: look."
+            "--system/--user",
+            help="Whether lines have a user before the command, as in /etc/crontab. Default: detect it.",
         ),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Prefix of the schedule names.")] = "",

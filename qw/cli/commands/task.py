@@ -246,7 +246,7 @@ def requeue(
     _change(
         BulkAction(
             verb="requeue",
-            done="enqueued anew",
+            done="enqueued again",
             statuses=["failed", "cancelled"],
             act=lambda client, some: client.tasks.requeue(some),
         ),
@@ -271,9 +271,9 @@ def remove(
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Delete finished tasks from the lists, with their logs and attempts. Cannot be undone.
+    """Delete finished tasks with their logs and attempts. Cannot be undone.
 
-    Otherwise they go after QW_RETENTION_COMPLETED or QW_RETENTION_FAILED.
+    Without it, they are deleted after QW_RETENTION_COMPLETED or QW_RETENTION_FAILED.
     """
     _change(
         BulkAction(
@@ -303,7 +303,7 @@ def forget(
         list[str] | None,
         typer.Option(
             metavar="payload.KEY=TEXT",
-            help="Tasks with this in their payload, and runs with it in their input. All that are given must hold.",
+            help="Tasks with this value in their payload, and runs with it in their input. Several must all match.",
         ),
     ] = None,
     yes: Yes = False,
@@ -373,9 +373,9 @@ def why(id: Id, output: Output = OutputFormat.TABLE) -> None:
 
 @app.command("stack", cls=needs(Right.OPERATE), epilog="Example: qw task stack $(qw enqueue noop) || true")
 def stack(id: Id, output: Output = OutputFormat.TABLE) -> None:
-    """Show what a running task does right now: the stack of its coroutine or thread, or its processes.
+    """Show what a running task is doing: the stack of its coroutine or thread, or its processes.
 
-    Of a task that has ended: what was seen last.
+    For a task that has ended, show the last recorded stack.
     """
     from qw.cli.session import with_client
 

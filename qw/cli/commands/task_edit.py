@@ -52,7 +52,7 @@ def edit(
         str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object, in place of the old one.")
     ] = None,
 ) -> None:
-    """Change a task that waits: its queue, priority, time or payload. Without options, in your editor."""
+    """Change a waiting task: its queue, priority, time or payload. Without options, in your editor."""
     from qw.cli.options.values import delay as delay_of
     from qw.cli.options.values import json_object, moment
     from qw.cli.session import with_client
@@ -86,7 +86,7 @@ def move(
     ] = False,
     queue: _Queue = None,
 ) -> None:
-    """Move tasks that wait to the front of their queue, or to another queue."""
+    """Move waiting tasks to the front of their queue, or to another queue."""
     from qw.cli.session import with_client
 
     if not front and queue is None:
@@ -109,7 +109,7 @@ async def _move(client: Client, words: list[str], front: bool, queue: str | None
     for id in ids if len(ids) > 1 else []:
         task = await client.tasks.get(id)
         if task.status.is_final or task.status is Status.PROCESSING:
-            raise Conflict(f"task {id} is {task.status}; only tasks that wait can be moved; nothing was moved")
+            raise Conflict(f"task {id} is {task.status}; only waiting tasks can be moved; nothing was moved")
     for id in reversed(ids):
         await client.tasks.edit(id, queue=queue, front=front, run_at=clock.now() if front else None)
     return len(ids)

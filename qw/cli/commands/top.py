@@ -22,7 +22,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
     interval: Annotated[float, typer.Option(metavar="SECONDS", min=0.2, max=60, help="Time between refreshes.")] = 1.0,
 ) -> None:
-    """Watch queues, tasks, runs, schedules and workers on the whole terminal, and act on them."""
+    """Watch queues, tasks, runs, schedules and workers in a full-screen view, and retry, cancel or pause them."""
     from qw.cli.session import with_client
 
     if once:

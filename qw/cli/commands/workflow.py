@@ -206,7 +206,7 @@ def import_file(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a new file instead of stdout.")
     ] = None,
 ) -> None:
-    """Convert a file of another tool to a definition file, with a comment at what could not be carried over."""
+    """Convert a file of another tool to a definition file, with a comment at everything that could not be converted."""
     from qw.core.errors import guess
     from qw.definitions import loads
     from qw.definitions.imports import TOOLS, convert

@@ -82,8 +82,8 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="STEP=OUTCOME",
-            help="What a step comes to: completed, failed, failed:KIND, cancelled, or its result as JSON. Repeatable. "
-            "Default: completed, with the result null.",
+            help="Assumed outcome of a step: completed, failed, failed:KIND, cancelled, or its result as JSON. "
+            "May be repeated. Default: completed, with the result null.",
         ),
     ] = None,
     output: Output = OutputFormat.TABLE,

@@ -185,7 +185,7 @@ def _misfit(fields: list[str], seconds: bool) -> str:
         )
     if len(fields) > 5 and (rest := fields[5 + seconds :]) and _WORD.match(rest[0]):
         times, command = " ".join(fields[: 5 + seconds]), " ".join(rest)
-        return f"{rest[0][:60]!r} is no time; a command goes behind it: --cron {times!r} -- {command[:60]}"
+        return f"{rest[0][:60]!r} is not a time field; put a command after --: --cron {times!r} -- {command[:60]}"
     if len(fields) == 6:
         return "six fields begin with a second, which must be asked for with seconds: true"
     return f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}; it needs {needed}"
@@ -256,6 +256,6 @@ def _unwalkable(cron: Cron) -> Iterator[str]:
     nth = [item for item in week if _NTH.fullmatch(item)]
     if nth and (len(nth) < len(week) or not cron.fields[3].startswith("*")):
         # croniter refuses it beside weekdays, and takes no notice of the days of the month beside it
-        yield f"day of week: {nth[0]!r} goes with no other days, of week or month; make two schedules"
+        yield f"day of week: {nth[0]!r} cannot be combined with other days, of week or month; make two schedules"
     elif cron.after(_ANY_TIME) is None:
         yield f"{cron.text!r} never fires: no such day comes in {MAX_YEARS} years"

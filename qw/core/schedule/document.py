@@ -109,7 +109,7 @@ def _when(document: JsonObject, zone: tzinfo, faults: list[Fault], called: Calla
         return {"at": _LONG_AGO}
     seconds = _flag(document, "seconds", faults)
     if seconds and given != ["cron"]:
-        faults.append(Fault(path="seconds", message=f"goes with {called('cron')} only"))
+        faults.append(Fault(path="seconds", message=f"is allowed with {called('cron')} only"))
     match given:
         case ["cron"]:
             return _cron(document, seconds, faults)
@@ -158,10 +158,10 @@ def _target(document: JsonObject, faults: list[Fault], called: Callable[[str], s
         message = f"needs one of {type}, {run} (a shell command) and {workflow}, not {_given(given, called)}"
         faults.append(Fault(path=given[1] if given else "", message=message))
     if "env" in document and given != ["run"]:
-        faults.append(Fault(path="env", message="goes with run: only; other values go under with:"))
+        faults.append(Fault(path="env", message="is allowed with run: only; other values go under with:"))
     for key in _RUN_KEYS:
         if key in document and key != "env" and given != ["run"]:
-            faults.append(Fault(path=key, message="goes with run: only"))
+            faults.append(Fault(path=key, message="is allowed with run: only"))
     if given == ["workflow"]:
         return _workflow(document, faults, called)
     payload = mapping(document, "with", "", faults)
@@ -181,7 +181,9 @@ def _target(document: JsonObject, faults: list[Fault], called: Callable[[str], s
 def _workflow(document: JsonObject, faults: list[Fault], called: Callable[[str], str]) -> WorkflowTarget:
     for key in _TASK_KEYS:
         if key in document:
-            message = f"goes with {called('type')} or {called('run')}; the steps of a workflow have their own"
+            message = (
+                f"is allowed with {called('type')} or {called('run')} only; the steps of a workflow have their own"
+            )
             faults.append(Fault(path=key, message=message))
     given = mapping(document, "with", "", faults)
     faults += [fault for fault, _ in zip(storable_faults(given, "with"), range(10), strict=False)]
@@ -194,7 +196,7 @@ def _program(document: JsonObject, given: JsonObject, faults: list[Fault]) -> Js
         faults.append(Fault(path="run", message="must be the text of a shell command"))
     faults += [Fault(path=f"env.{n}", message="must be text") for n, value in env.items() if not isinstance(value, str)]
     if given and document.get("stdin") is not None:
-        faults.append(Fault(path="stdin", message="give stdin: or with:, which comes on stdin too"))
+        faults.append(Fault(path="stdin", message="give stdin: or with:, not both: with: is passed on stdin too"))
     payload: JsonObject = {"run": run, **({"env": env} if env else {})}
     for key, parse in _PARSERS.items():
         if parse(document.get(key), key, faults):

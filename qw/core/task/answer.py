@@ -60,10 +60,10 @@ _SHORTLY = {
 _POSSIBLE = {
     "cancel": "only pending and retrying tasks can be cancelled, and running ones with --running",
     "retry": "only failed, cancelled and retrying tasks can be retried",
-    "requeue": "only finished tasks can be enqueued anew",
+    "requeue": "only finished tasks can be enqueued again",
     "compensate": "only completed tasks can be undone",
-    "forget": "only what has finished can be forgotten: qw task cancel",
-    "remove": "only what has finished can be removed: qw task cancel",
+    "forget": "wait until it has finished, or cancel it: qw task cancel",
+    "remove": "wait until it has finished, or cancel it: qw task cancel",
 }
 
 
@@ -102,9 +102,9 @@ class Answer:
             case AnswerCode.LEFT_BEHIND:
                 why = "cannot be retried: its run was retried in the meantime, so there is nothing to undo"
             case AnswerCode.RUN_OPEN:
-                why = f"belongs to a run that goes on and may read its result; see: qw task show {id}"
+                why = f"belongs to an active run, which may read its result; see: qw task show {id}"
             case AnswerCode.OF_RUN:
-                why = f"belongs to a run and goes with it; to erase what it was about: qw task forget {id}"
+                why = f"belongs to a run and is deleted with it; to erase its data: qw task forget {id}"
             case _:
                 running = " --running" if self.code is AnswerCode.PROCESSING else ""
                 command = f"{running} {id}" if verb in ("forget", "remove") else ""

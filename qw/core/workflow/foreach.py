@@ -88,7 +88,7 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
         if given:
             faults.append(Fault(path=below(path, "matrix"), message="give foreach: or matrix:, not both"))
         if not given and "max_parallel" in document:
-            faults.append(Fault(path=below(path, "max_parallel"), message="goes with foreach: or matrix: only"))
+            faults.append(Fault(path=below(path, "max_parallel"), message="is allowed with foreach: or matrix: only"))
         return None
     (key,) = given
     source = document[key]

@@ -25,7 +25,7 @@ def _never(step: Step, workflow: Workflow) -> str | None:
         if not any(workflow.by_id[need].continue_on_error for need in step.needs):
             return (
                 f"step {step.id} can never run: run_if: any_failed counts failures that continue_on_error tolerates, "
-                "and none of its needs has that; what runs after any other failure stands under on_failure"
+                "and none of its needs has that; steps that run after any other failure belong under on_failure:"
             )
     elif step.run_if is RunIf.ALL_COMPLETED and (found := exclusive_needs(step, workflow.by_id)):
         return (

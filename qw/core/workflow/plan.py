@@ -126,7 +126,7 @@ def _is_queued(view: View) -> bool:
 def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
     """Other runs with the same key go on."""
     if on_limit is OnLimit.SKIP:
-        error = f"skipped: as many runs with its key go on already as workflow {view.workflow.name} allows"
+        error = f"skipped: workflow {view.workflow.name} already has as many active runs with this key as it allows"
         yield Finish(status=RunStatus.CANCELLED, detail=SKIPPED, error=error)
     elif view.run.detail != QUEUED:
         yield Hold(cancel=excess if on_limit is OnLimit.CANCEL_RUNNING else 0)

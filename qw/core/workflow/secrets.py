@@ -79,7 +79,9 @@ def _secret(name: str, declared: Json, path: str, faults: list[Fault]) -> Secret
         variable = declared["env"]
         if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
             return Secret(name=name, env=variable)
-        message = f"{str(variable)[:60]!r} is no variable for a secret; it cannot begin with QW_, PG, DB_ or LD_"
+        message = (
+            f"{str(variable)[:60]!r} cannot be the variable for a secret; names must not begin with QW_, PG, DB_ or LD_"
+        )
         faults.append(Fault(path=below(path, "env"), message=message))
         return None
     file = declared["file"]

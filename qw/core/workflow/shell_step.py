@@ -32,7 +32,9 @@ def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[F
     if document.get("stdin") is not None:
         payload["input"] = document["stdin"]
         if given:
-            faults.append(Fault(path=below(path, "stdin"), message="give stdin: or with:, which comes on stdin too"))
+            faults.append(
+                Fault(path=below(path, "stdin"), message="give stdin: or with:, not both: with: is passed on stdin too")
+            )
     elif given:
         payload["input"] = given
     for key, parse in (("cwd", parse_cwd), ("user", parse_user), ("output", parse_output), ("artifacts", _artifacts)):

@@ -170,7 +170,7 @@ def _check_keys(document: JsonObject, kind_: StepKind, path: str, faults: list[F
 
 def _check_switch_keys(document: JsonObject, path: str, faults: list[Fault], *, late: str) -> None:
     if late:
-        faults.append(Fault(path=below(path, "switch"), message=f"goes with steps: only; under {late} use if:"))
+        faults.append(Fault(path=below(path, "switch"), message=f"is allowed with steps: only; under {late} use if:"))
     if "switch" not in document:
         faults.append(Fault(path=below(path, "type"), message="give switch: (a list of cases) instead of type: switch"))
     elif given := [key for key in WORK_KEYS if key in document]:
@@ -206,7 +206,7 @@ def _run_if(document: JsonObject, needs: tuple[str, ...], path: str, faults: lis
         faults.append(Fault(path=below(path, "run_if"), message=message))
         return RunIf.ALL_COMPLETED
     if not needs:
-        faults.append(Fault(path=below(path, "run_if"), message="goes with needs: only; this step needs none"))
+        faults.append(Fault(path=below(path, "run_if"), message="is allowed with needs: only; this step needs none"))
     return RunIf(value)
 
 
@@ -232,7 +232,9 @@ def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensatio
     tried = {key: value for key, value in document.items() if key in _COMPENSATION_KEYS}
     policy = parse_policy(tried, work.type, path, faults)
     if work.type in KINDS:
-        faults.append(Fault(path=below(path, "type"), message=f"{work.type} is no task; only a task can undo a step"))
+        faults.append(
+            Fault(path=below(path, "type"), message=f"{work.type} is not a task type; only a task can undo a step")
+        )
     return Compensation(
         type=work.type,
         payload=work.payload,

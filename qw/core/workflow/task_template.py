@@ -53,7 +53,7 @@ def parse_work(document: JsonObject, path: str, faults: list[Fault]) -> TaskTemp
         faults.append(Fault(path=below(path, "type"), message=f"must be the name of a type, not {kind(type_)}"))
     for key in RUN_KEYS:
         if key in document:
-            faults.append(Fault(path=below(path, key), message=f"goes with run: only{_INSTEAD.get(key, '')}"))
+            faults.append(Fault(path=below(path, key), message=f"is allowed with run: only{_INSTEAD.get(key, '')}"))
     is_program = type_ == COMMAND and not given.keys().isdisjoint(("run", "argv"))
     if is_program:
         faults += pasted_faults(given.get("run"), below(path, "with.run"))

@@ -67,7 +67,9 @@ class _File:
         given: JsonObject = dict(self.inputs)
         if self.github:
             given["github"] = {"type": "object", "default": dict(self.github)}
-            main.notes.append("input.github stands for the github context: give what is used here when you start a run")
+            main.notes.append(
+                "input.github replaces the github context: pass the fields used here when you start a run"
+            )
         head: JsonObject = {"input": given} if given else {}
         if (group := self.document.get("concurrency")) is not None:
             asked = group if isinstance(group, dict) else {"group": group}

@@ -268,7 +268,9 @@ class _Machine:
                     body[ours] = _template(given[key])
             return {"type": "http_request", "with": body}
         if "waitForTaskToken" in resource:
-            notes.append(f"{resource}: qw workflow signal RUN NAME goes on; tell who decides in a step before")
+            notes.append(
+                f"{resource}: continue it with qw workflow signal RUN NAME; notify whoever decides in an earlier step"
+            )
             return {"type": "wait_signal"}
         if ":states:startExecution" in resource:
             child = str((asked or {}).get("StateMachineArn", "child")).rpartition(":")[2]

@@ -66,7 +66,7 @@ def _listed(value: object) -> object:
 
 def _names(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("a column stands there twice")
+        raise ValueError("a column is listed twice")
     return names
 
 

@@ -77,7 +77,7 @@ def draft(wanted: Orders, seller: Seller) -> Draft:
     if not items:
         raise Reject("no orders to invoice: none of them has items or a totalAmount")
     if len(items) > MAX_LINES:
-        raise Reject(f"the orders have {len(items):,} items; at most {MAX_LINES:,} stand on one invoice")
+        raise Reject(f"the orders have {len(items):,} items; an invoice can have at most {MAX_LINES:,}")
     currency = _currency(wanted)
     lines = [(item.amount(currency), item.tax_rate or Decimal(0)) for item in items]
     _check_size(sum((amount for amount, _ in lines), Decimal(0)))
@@ -121,7 +121,7 @@ def _check_orders(wanted: Orders) -> None:
     seen: set[str] = set()
     for order in wanted.orders:
         if order.id in seen:
-            raise Reject(f"order {order.id} stands twice in the orders")
+            raise Reject(f"order {order.id} occurs twice in the orders")
         if order.invoiced:
             raise Reject(f"order {order.id} is already invoiced")
         if order.customer_id not in (None, wanted.customer_id):

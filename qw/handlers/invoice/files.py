@@ -34,7 +34,7 @@ def read_file(path: Path, *, limit: int) -> bytes:
     with open(path, "rb", opener=_open_itself) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise Reject(f"{path.name} is no regular file")
+            raise Reject(f"{path.name} is not a regular file")
         if status.st_size > limit:
             raise Reject(f"{path.name} has {status.st_size:,} bytes; at most {limit:,} are sent")
         return file.read(limit)

@@ -83,7 +83,7 @@ async def _print(given: JsonObject, options: PdfOptions, context: Context) -> Js
     path = options.directory.absolute() / f"{file_stem(invoice.number)}.pdf"
     document = await asyncio.to_thread(render, invoice, options.seller, with_xml=options.with_xml)
     if document.missing:
-        await context.log(f"the font cannot show {document.missing} as it should", level="WARNING")
+        await context.log(f"the font cannot draw {document.missing} correctly", level="WARNING")
     await asyncio.to_thread(write_file, path, document.content)
     await context.log(f"{path.name}: {document.pages} pages")
     return {"pdfUrl": path.as_uri(), "pdfPath": str(path), "pages": document.pages}

@@ -44,7 +44,7 @@ class AuditPage(TypedDict):
 
 
 async def find(call: Request[None, AuditQuery]) -> AuditPage:
-    """List who did what through the command line, HTTP, the dashboard, Python and SQL, newest first."""
+    """List changes made through the command line, HTTP, the dashboard, Python and SQL, newest first."""
     query = call.query
     found = await call.client.audit.find(
         before=query.before, limit=query.limit, actor=query.actor, verb=query.verb, via=query.via, since=query.since

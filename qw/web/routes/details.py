@@ -239,7 +239,7 @@ LONG_TRANSACTION_SECONDS = 300.0
 
 
 async def task_timeline(call: Request[None, None]) -> TaskTimeline:
-    """Get the past of a task: its attempts with their workers, its events, what was made of it."""
+    """Get the history of a task: its attempts with their workers, its events, and the tasks made from it."""
     task = await the_task(call, call.id())
     found = await call.client.details.task(task.id)
     return {
@@ -254,8 +254,8 @@ async def task_timeline(call: Request[None, None]) -> TaskTimeline:
 
 
 async def stack(call: Request[None, None]) -> StackEntity:
-    """Get what a running task does right now, asked of its worker: the stack of its coroutine or thread, innermost
-    last, or the processes of its command. Of a task that has ended: what was seen last."""
+    """Get what a running task is doing, as its worker reports it: the stack of its coroutine or thread, innermost
+    last, or the processes of its command. For a task that has ended, the last recorded stack."""
     found = await call.client.tasks.stack((await the_task(call, call.id())).id)
     seen: Any = found.seen
     entity: StackEntity = {
@@ -294,7 +294,7 @@ async def types(call: Request[None, None]) -> Types:
 
 
 async def queue(call: Request[None, None]) -> QueueDetailsEntity:
-    """Get a queue: its counts, its lanes, and who has the slots of its limits."""
+    """Get a queue: its counts, its lanes, and the tasks that have the slots of its limits."""
     name = call.path["name"]
     known = {each.stats.queue: each for each in await call.client.queues.all()}
     if name not in known:
@@ -326,7 +326,7 @@ async def purge(call: Request[PurgeForm, None]) -> Purged:
 
 
 async def pause_all(call: Request[None, None]) -> MessageAnswer:
-    """Pause every queue that there is; a queue that appears later is not paused."""
+    """Pause all existing queues; a queue that is created later is not paused."""
     names = [each.stats.queue for each in await call.client.queues.all() if not each.pause]
     for name in names:
         await call.client.queues.pause(name, by=call.caller.name)
@@ -388,7 +388,7 @@ async def webhooks(call: Request[None, None]) -> Webhooks:
 
 
 async def replay(call: Request[None, None]) -> MessageWithTask:
-    """Deliver once more: a failed delivery is retried, any other that ended is enqueued anew."""
+    """Deliver once more: a failed delivery is retried, any other that ended is enqueued again."""
     task = await the_task(call, call.id("Delivery"))
     if HEADER not in (task.headers or {}):
         raise NotFound(f"task {task.id} delivers no event")
@@ -397,12 +397,12 @@ async def replay(call: Request[None, None]) -> MessageWithTask:
     else:
         answer = (await call.client.tasks.requeue([task.id]))[task.id]
         if not answer.is_done:
-            raise Problem(409, f"The delivery was not enqueued anew: {answer.state}", code="conflict")
+            raise Problem(409, f"The delivery was not enqueued again: {answer.state}", code="conflict")
     return {"message": "The event is delivered again", "taskId": str(task.id)}
 
 
 async def database(call: Request[None, None]) -> DatabaseEntity:
-    """Get the database: sizes, dead rows, connections, migration, retention, and what to mend."""
+    """Get the database: sizes, dead rows, connections, migration, retention, and problems to fix."""
     facts, newest = await call.client.details.database()
     settings, glance = call.site.settings, await call.site.glance.get()
     return {

@@ -141,16 +141,16 @@ _LINKS = {
 
 
 async def overview(call: Request[None, None]) -> OverviewEntity:
-    """Get the state of everything: what is wrong, queues, rates, waits, failures, workers, schedules, the broker.
+    """Get the whole state: problems, queues, rates, waits, failures, workers, schedules, the broker.
 
     Rates are per minute, of the last five; ``sparkline`` is how many attempts ended in each of the last 60 minutes, the
-    present one last; waits are of the last hour, in seconds; failures of the last day. At most a second old.
+    current one last; waits are of the last hour, in seconds; failures of the last day. At most a second old.
     """
     return _overview(await call.site.glance.get())
 
 
 async def history(call: Request[None, HistoryQuery]) -> Any:
-    """Get the columns of the charts: attempts by result, tasks enqueued, waiting and running, waits and run times.
+    """Get the data of the charts: attempts by result, tasks enqueued, waiting and running, waits and run times.
 
     All columns have the length of ``times``, the beginnings of the steps in seconds since 1970; the last step is not
     over. Null: nobody sampled the queue then, or nothing ran. The counts are those of ``/metrics``.

@@ -129,7 +129,7 @@ async def find(call: Request[None, SearchQuery]) -> SearchPage:
 
 
 async def fields(call: Request[None, None]) -> SearchFields:
-    """List the fields of a search, with the values that there are, for completion."""
+    """List the fields of a search with their possible values, for completion."""
     queues = [each.queue for each in await call.client.queues.stats()]
     values: dict[str, list[str]] = {
         "status": list(Status),
@@ -157,25 +157,25 @@ async def start(call: Request[BulkActForm, None]) -> Any:
 
 
 async def show_all(call: Request[None, BulkQuery]) -> Bulks:
-    """List bulk acts, newest first."""
+    """List bulk operations, newest first."""
     return {"bulks": [_bulk(each) for each in await call.client.search.bulks(limit=call.query.limit)]}
 
 
 async def show(call: Request[None, None]) -> BulkEntity:
-    """Get how far a bulk act is."""
+    """Get the progress of a bulk operation."""
     return _bulk(await call.client.search.bulk(_number(call)))
 
 
 async def stop(call: Request[None, None]) -> MessageAnswer:
-    """Stop a bulk act after its present batch."""
+    """Stop a bulk operation after its current batch."""
     await call.client.search.stop(_number(call))
-    return {"message": f"Bulk act {_number(call)} is stopping"}
+    return {"message": f"Bulk operation {_number(call)} is stopping"}
 
 
 def _number(call: Request[Any, Any]) -> int:
     text = call.path["number"]
     if not (text.isascii() and text.isdigit() and len(text) < 18):
-        raise Problem(400, f"{text[:60]!r} is not the number of a bulk act")
+        raise Problem(400, f"{text[:60]!r} is not the number of a bulk operation")
     return int(text)
 
 

@@ -306,7 +306,7 @@ async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
 
 
 async def plan(call: Request[PlanForm, None]) -> Planned:
-    """Tell which steps of a definition would run, in which order and why. Runs and stores nothing."""
+    """Return which steps of a definition would run, in which order and why. Runs and stores nothing."""
     form = call.body
     workflow = _parsed(form)
     assumed = parse_assumptions(form.assume, "assume")
@@ -319,7 +319,7 @@ async def plan(call: Request[PlanForm, None]) -> Planned:
 
 
 async def test(call: Request[TestForm, None]) -> TestResults:
-    """Test a definition: whether its runs come to what is expected. Runs and stores nothing."""
+    """Test whether a definition leads to the expected outcomes. Runs and stores nothing."""
     form = call.body
     workflows = {form.name: _parsed(form)}
     tests = {name: _test(name, one, form.name) for name, one in form.tests.items()}

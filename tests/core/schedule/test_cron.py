@@ -113,7 +113,10 @@ def walk(expression: str, start: str):  # type: ignore[no-untyped-def]
         ("*/0 * * * *", "cron: minute: '*/0': a step of 0 is not between 1 and 59"),
         (
             "0 3 * * 1-5 /usr/bin/backup all",
-            "cron: '/usr/bin/backup' is no time; a command goes behind it: --cron '0 3 * * 1-5' -- /usr/bin/backup all",
+            (
+                "cron: '/usr/bin/backup' is not a time field; "
+                "put a command after --: --cron '0 3 * * 1-5' -- /usr/bin/backup all"
+            ),
         ),
         ("0 0 3 * * monday", "cron: six fields begin with a second, which must be asked for with seconds: true"),
         ("0 0 0 1 1 *", "cron: six fields begin with a second, which must be asked for with seconds: true"),
@@ -121,8 +124,14 @@ def walk(expression: str, start: str):  # type: ignore[no-untyped-def]
         ("5-2 * * * *", "cron: minute: '5-2' goes backwards; write two ranges with a comma between them"),
         ("* * * jann *", "cron: month: 'jann' is not a number or a name; did you mean 'jan'?"),
         ("0 0 * * 1#6", "cron: day of week: '1#6' is not a number, a range such as 0-7, * or a step such as */2"),
-        ("0 0 * * mon#2,5", "cron: day of week: 'mon#2' goes with no other days, of week or month; make two schedules"),
-        ("0 0 13 * 5L", "cron: day of week: '5L' goes with no other days, of week or month; make two schedules"),
+        (
+            "0 0 * * mon#2,5",
+            "cron: day of week: 'mon#2' cannot be combined with other days, of week or month; make two schedules",
+        ),
+        (
+            "0 0 13 * 5L",
+            "cron: day of week: '5L' cannot be combined with other days, of week or month; make two schedules",
+        ),
         ("x" * 10_000, "cron: 10,000 characters; an expression has at most 256"),
     ],
 )

@@ -65,7 +65,7 @@ def test_json_is_read_as_it_was_written(value: Any) -> None:
         ("NaN", "NaN is not JSON"),
         ('{"a": -Infinity}', "-Infinity is not JSON"),
         ("1e999", "inf is not a JSON number"),
-        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' stands twice in one object"),
+        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs twice in one object"),
         ('{"a": {"b": "\\u0000"}}', r"payload.a.b: contains NUL"),
         ('{"a": [0, "\\ud800"]}', r"payload.a\[1\]: contains a lone surrogate"),
         ('{"a\\u0000": 1}', "payload: a key contains NUL"),

@@ -156,7 +156,7 @@ def test_a_switch_that_chooses_what_it_needs_is_a_cycle() -> None:
 
 
 def test_there_is_no_switch_among_the_last_steps() -> None:
-    with pytest.raises(Invalid, match=r"finally\[0\].switch: goes with steps: only; under finally use if:"):
+    with pytest.raises(Invalid, match=r"finally\[0\].switch: is allowed with steps: only; under finally use if:"):
         parse_workflow("w", {"steps": [step("a")], "finally": [switch({"else": "a"})]})
 
 

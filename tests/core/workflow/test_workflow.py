@@ -145,7 +145,7 @@ def test_an_expression_in_shell_text_is_refused(one: JsonObject) -> None:
         ({"steps": [{"id": "a", "run": "ls", "env": {"A-B": 1}}]}, "steps[0].env.A-B", "cannot be set"),
         ({"steps": [{"id": "a", "run": "ls", "env": {"LD_PRELOAD": 1}}]}, "steps[0].env.LD_PRELOAD", "cannot be set"),
         ({"steps": [{"id": "a", "run": "ls", "env": {"A": []}}]}, "steps[0].env.A", "must be one value, not a list"),
-        ({"steps": [step("a", env={})]}, "steps[0].env", "goes with run: only"),
+        ({"steps": [step("a", env={})]}, "steps[0].env", "is allowed with run: only"),
         ({"steps": [step("a", foreach="x")]}, "steps[0].foreach", "must be a list, or an expression in"),
         ({"steps": [step("a", tiemout=1)]}, "steps[0].tiemout", "did you mean 'timeout'?"),
         ({"steps": [step("a", **{"with": []})]}, "steps[0].with", "must be an object, not a list"),
