@@ -57,7 +57,7 @@ async def test_stdout_is_text_lines_or_json_without_the_newline_at_its_end(
 
 
 async def test_what_is_no_json_fails_the_attempt_with_the_place() -> None:
-    with pytest.raises(Invalid, match=r"output: json: .* no JSON: .*line 1"):
+    with pytest.raises(Invalid, match=r"output: json: .* not JSON: .*line 1"):
         await shell("echo '{oops'", output="json")
 
 
