@@ -154,6 +154,16 @@ async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | 
         return await conn.execute(statement, params, prepare=False, binary=True)
 
 
+async def execute_alone(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
+    """Like `execute`, but always as a transaction of its own, which the server ends by itself.
+
+    For a statement that locks what others wait for: behind a pooler the transaction of `execute` lasts for as long as
+    this process is frozen or its event loop blocked. Planned without the guards there.
+    """
+    run = execute if conn.prepare_threshold is not None else query
+    return await run(conn, statement, params)
+
+
 @asynccontextmanager
 async def bounded(
     conn: Connection, seconds: float, planning: Mapping[str, str] = MappingProxyType({"enable_bitmapscan": "on"})

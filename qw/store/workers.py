@@ -17,7 +17,7 @@ from qw.clock import clock, steady
 from qw.core.liveness import Death, Look
 from qw.core.task import Lane
 from qw.core.task.payload import JsonObject
-from qw.store.connection import Connection, execute, query, to_json, translated
+from qw.store.connection import Connection, execute, execute_alone, query, to_json, translated
 
 _SQL = sql.statements("worker")
 
@@ -209,7 +209,7 @@ async def poll(
     """
     params = {"worker": worker, "cursor": cursor, "outbox": outbox, "memory": memory}
     asked_at = steady()
-    row = await (await execute(conn, _SQL["poll"], params)).fetchone()
+    row = await (await execute_alone(conn, _SQL["poll"], params)).fetchone()
     assert row is not None
     queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest, time = row
     clock.measured(asked_at, steady(), time)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,29 @@ from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
 from qw.services.liveness.lease import Lease
 from qw.services.liveness.lease_guard import LeaseGuard
 from qw.store import workers
-from qw.store.connection import Connection, connect
+from qw.store.connection import Connection, connect, connect_blocking
 from qw.store.workers import Blocking
-from tests.given import column, comes_true, homes, new_task, running, value
+from tests.given import column, comes_true, homes, new_task, registered, running, value
 from tests.proxy import Proxy
 from tests.services.test_worker import Gate
 from tests.services.workshop import workshop
 
 BEAT = timedelta(milliseconds=50)
+
+
+async def test_a_blocked_event_loop_holds_up_no_beat_behind_a_pooler(url: str, conn: Connection) -> None:
+    worker = await registered(conn)
+    conn.prepare_threshold = None  # as behind a pooler
+    polling = asyncio.ensure_future(workers.poll(conn, worker, cursor=datetime.now(UTC)))
+
+    with connect_blocking(url, name="qw test") as thread:
+        thread.execute("set lock_timeout = '10s'")
+        while not polling.done():
+            time.sleep(0.05)  # a handler blocks the loop; the server goes on with what it was sent
+            workers.beat(thread, worker)
+            await asyncio.sleep(0)
+
+    assert not (await polling).dead
 
 
 class Beating:
