@@ -70,6 +70,28 @@ async def test_batches_have_at_most_their_size_and_the_rest_comes_after_the_wait
     assert sorted(n for call in indexed.calls for n in call) == list(range(10))
 
 
+async def test_a_batch_does_not_wait_for_one_of_another_type_that_waits_longer(url: str) -> None:
+    app, calls = Handlers(), list[str]()
+
+    @app.batch(size=10, wait=60)
+    async def slow(items: list[Item]) -> None:
+        calls.append("slow")
+
+    @app.batch(size=10, wait=0.01)
+    async def quick(items: list[Item]) -> None:
+        calls.append("quick")
+
+    async with workshop(url, app) as shop:
+        for type in ("slow", "quick"):
+            await shop.enqueue(new_task(type, payload={"n": 1}))
+            await shop.claim()
+        await shop.until(lambda: calls)
+        shop.worker.return_unstarted()
+        await shop.settle()
+
+    assert calls == ["quick"]
+
+
 async def test_a_batch_takes_one_slot(url: str) -> None:
     app, taken = Handlers(), []
 

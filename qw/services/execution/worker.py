@@ -120,6 +120,7 @@ class Worker:
         self._left: dict[str, float] = {}  # types left to other workers, until when
         self._tight: dict[HandlerKind, float] = {}
         self._batch_timer: asyncio.TimerHandle | None = None
+        self._batch_due_at = math.inf
         self._wary_until = 0.0
         self._waits = False
         self._busy_since: float | None = None
@@ -260,11 +261,15 @@ class Worker:
     def _dispatch_all(self) -> None:
         for kind in self._slots.sizes:
             self._dispatch(kind)
-        if self._batch_timer is None and (due := self._backlog.next_due(time.monotonic())) < math.inf:
-            self._batch_timer = self._loop.call_later(max(0.001, due - time.monotonic()), self._batch_due)
+        now = time.monotonic()
+        if (due := self._backlog.next_due(now)) < self._batch_due_at:
+            if self._batch_timer is not None:
+                self._batch_timer.cancel()
+            self._batch_due_at = due
+            self._batch_timer = self._loop.call_later(max(0.001, due - now), self._batch_due)
 
     def _batch_due(self) -> None:
-        self._batch_timer = None
+        self._batch_timer, self._batch_due_at = None, math.inf
         self._dispatch_all()
         self.bell.set()
 
