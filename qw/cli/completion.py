@@ -172,6 +172,6 @@ def _zsh(offers: Offers) -> str:
 
 
 def _quoted(text: str) -> str:
-    for sign, safe in (('"', '""'), ("'", "''"), ("$", "\\$"), ("`", "\\`"), (":", r"\\:")):
+    for sign, safe in (("\\", "\\\\"), ('"', '""'), ("'", "''"), ("$", "\\$"), ("`", "\\`"), (":", r"\\:")):
         text = text.replace(sign, safe)
     return text

@@ -435,6 +435,24 @@ def test_a_shell_completes_what_it_has_sourced(qw: Qw, shell: str) -> None:
     assert (done.stdout, done.stderr) == ("show\n", "")
 
 
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_runs_nothing_of_what_it_shows_of_a_task(qw: Qw) -> None:
+    (qw.folder / "qw").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qw "$@"\n')
+    (qw.folder / "qw").chmod(0o755)
+    id = qw("run", "--", r"\"); touch made; y=(\"").out.strip()
+    script = """autoload -Uz compinit; compinit -u -d dump; eval "$(qw completion zsh)"; words=(qw logs 0); CURRENT=3
+        _arguments() { local action=${1#\\*: :}; eval ws\\=\\( "${action[3,-3]}" \\); print -r -- $#ws $ws }
+        ${_comps[qw]}"""  # as zsh's own _arguments does
+
+    done = subprocess.run(
+        ["zsh", "-f", "-c", script],
+        env={**qw.environ, "PATH": f"{qw.folder}:{os.environ['PATH']}"}, capture_output=True, text=True, cwd=qw.folder,
+    )  # fmt: skip
+
+    assert done.stdout.startswith(f"1 {id}:pending command")
+    assert (done.stderr, (qw.folder / "made").exists()) == ("", False)
+
+
 def test_a_shell_completes_verbs_and_options() -> None:
     def completed(words: str, place: int) -> list[str]:
         environ = environment(_QW_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(place))
