@@ -21,7 +21,8 @@ Names = Literal["tasks", "runs", "queues", "types", "workflows", "schedules", "w
 _SQL = sql.statements("completion")
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _TUPLES = 2  # PGRES_TUPLES_OK
-_OPTIONS = "-c statement_timeout=2000 -c client_encoding=UTF8 -c application_name=qw-completion"
+# Not an option of the session: poolers refuse these.
+_BEGIN = b"begin read only; set local statement_timeout = '2s'"
 
 
 def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -29,19 +30,28 @@ def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ..
     statement = _SQL[name]
     names = list(dict.fromkeys(_PARAMETER.findall(statement)))
     numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement)
-    os.environ.setdefault("PGCONNECT_TIMEOUT", "2")
-    os.environ["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} {_OPTIONS}".strip()
     pq = _load()
-    connection = pq.PQconnectdb(url.encode())
+    connection = _connect(pq, url)
     try:
+        pq.PQclear(pq.PQexec(connection, _BEGIN))
         return _rows(pq, connection, numbered, [params[name] for name in names])
     finally:
         pq.PQfinish(connection)
 
 
+def _connect(pq: ctypes.CDLL, url: str) -> int:
+    """What stands before *url* is overridden by it."""
+    given = {"connect_timeout": "2", "application_name": "qw completion", "dbname": url, "client_encoding": "UTF8"}
+    connection: int = pq.PQconnectdbParams(_texts([*given, None]), _texts([*given.values(), None]), 1)
+    return connection
+
+
+def _texts(values: Sequence[str | None]) -> ctypes.Array[c_char_p]:
+    return (c_char_p * len(values))(*(None if value is None else value.encode() for value in values))
+
+
 def _rows(pq: ctypes.CDLL, connection: int, statement: str, values: Sequence[str]) -> list[tuple[str, ...]]:
-    texts = (c_char_p * len(values))(*(value.encode() for value in values))
-    result = pq.PQexecParams(connection, statement.encode(), len(values), None, texts, None, None, 0)
+    result = pq.PQexecParams(connection, statement.encode(), len(values), None, _texts(values), None, None, 0)
     try:
         if pq.PQresultStatus(result) != _TUPLES:
             raise OSError(os.fsdecode(pq.PQerrorMessage(connection)))
@@ -57,9 +67,10 @@ def _rows(pq: ctypes.CDLL, connection: int, statement: str, values: Sequence[str
 def _load() -> ctypes.CDLL:
     pq = ctypes.CDLL(_library())
     for name, result, arguments in (
-        ("PQconnectdb", c_void_p, (c_char_p,)),
+        ("PQconnectdbParams", c_void_p, (POINTER(c_char_p), POINTER(c_char_p), c_int)),
         ("PQfinish", None, (c_void_p,)),
         ("PQerrorMessage", c_char_p, (c_void_p,)),
+        ("PQexec", c_void_p, (c_void_p, c_char_p)),
         ("PQexecParams", c_void_p, (c_void_p, c_char_p, c_int, c_void_p, POINTER(c_char_p), c_void_p, c_void_p, c_int)),
         ("PQresultStatus", c_int, (c_void_p,)),
         ("PQntuples", c_int, (c_void_p,)),

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from qw.store import completion
 from tests.databases import private_home, wait_until
 from tests.e2e.daemon_process import Daemons
 from tests.e2e.queue import Queue
@@ -71,6 +72,12 @@ def test_behind_a_pooler_silence_alone_tells_who_is_dead(daemons: Daemons, queue
     assert queue.outcomes(id) == ["worker_died"]
     assert other.said("connected through a pooler")
     queue.expect_whole()
+
+
+def test_a_shell_completes_names_behind_a_pooler(queue: Queue, pooled: str) -> None:
+    queue.value("select qw.enqueue('nap', queue => 'reports')")
+
+    assert completion.rows(pooled, "queues", {"start": "rep"}) == [("reports", "1 waiting or running")]
 
 
 def test_a_direct_address_beside_the_pooler_gives_back_locks_and_listen(
