@@ -111,6 +111,20 @@ async def test_what_is_dropped_is_told_to_nobody_and_what_stood_behind_it_is(rel
     assert await outbox(conn) == 0
 
 
+async def test_a_blocked_event_is_tried_again_though_nothing_else_happens(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    bad, other = await happened(conn, "task.created"), await happened(conn, "task.created")
+    broker.refused = {bad}
+    await drained(relay)
+
+    relay._alert_until = 0.0  # nothing happened for long
+    broker.refused = set()
+    await retried(relay, conn)
+
+    assert (broker.types_of(bad), broker.types_of(other)) == (["task.created"], ["task.created"])
+
+
 async def test_blocked_events_outlive_their_relay(relays: Relays, conn: Connection) -> None:
     broker = MemoryBroker()
     first = await relays.make(broker)

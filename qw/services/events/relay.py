@@ -234,8 +234,11 @@ class Relay:
                 self.bell.set()
 
     def _may_rest(self, now: float) -> bool:
-        """Whether nothing has happened for a while, and no transaction is known that may add events unseen."""
-        return now >= self._alert_until and now < self._passed_at + REST_SECONDS and not self._progress.known
+        """Whether nothing has happened for a while, no event is to be tried again, and no transaction is known that may
+        add events unseen.
+        """
+        is_quiet = now >= self._alert_until and not self._blocked and not self._progress.known
+        return is_quiet and now < self._passed_at + REST_SECONDS
 
     def start_over(self) -> None:
         """After a reconnect, possibly to another database: rescan the outbox, write the state and event types again."""
