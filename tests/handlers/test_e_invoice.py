@@ -84,6 +84,21 @@ def test_the_xml_is_valid_by_the_schema(case: str) -> None:
     assert xml_check_xsd(xml(case), flavor="factur-x", level="en16931")
 
 
+def test_what_xml_cannot_hold_becomes_blanks() -> None:
+    invoice = Invoice.model_validate(
+        made([{**ORDERS[0], "items": [{"name": "Chaise\vbleue", "price": 1}]}], name="A\x01B")
+    )
+
+    content = render(invoice, SELLER, with_xml=True).content
+
+    _, found = get_facturx_xml_from_pdf(content)
+    assert {"Chaise bleue", "A B"} <= {element.text for element in ElementTree.fromstring(found).iter()}
+    catalog: Any = PdfReader(BytesIO(content)).root_object
+    metadata = catalog["/Metadata"].get_data().decode()
+    ElementTree.fromstring(metadata[metadata.index("<x:xmpmeta") : metadata.index("<?xpacket end")])
+    assert f"{SELLER.name} – A B".replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in metadata
+
+
 def judged(directory: Path, *documents: bytes) -> list[dict[str, Any]]:
     files = [directory / f"{number}.xml" for number in range(len(documents))]
     for file, content in zip(files, documents, strict=True):

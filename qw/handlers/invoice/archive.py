@@ -12,6 +12,8 @@ from xml.sax.saxutils import escape
 
 from reportlab.pdfbase.pdfdoc import XMP, PDFArray, PDFCatalog, PDFDictionary, PDFName, PDFStream, PDFString
 
+from qw.handlers.invoice.e_invoice import xml_text
+
 _SPACE = "urn:factur-x:pdfa:CrossIndustryDocument:invoice:1p0#"
 _PROPERTIES = {
     "DocumentFileName": "name of the embedded XML invoice file",
@@ -99,7 +101,7 @@ def _srgb() -> bytes:
 
 def _metadata(info: Any, name: str, made: datetime) -> bytes:
     properties = "".join(_PROPERTY.format(name=name, about=about) for name, about in _PROPERTIES.items())
-    texts = {key: escape(getattr(info, key)) for key in ("title", "author", "subject")}
+    texts = {key: escape(xml_text(getattr(info, key))) for key in ("title", "author", "subject")}
     return _XMP.format(
         **texts, made=f"{made:%Y-%m-%dT%H:%M:%S}+00:00", space=_SPACE, file=name, properties=properties
     ).encode()

@@ -5,6 +5,7 @@ Tests check it against the schema and the rules (Schematron) of Factur-X 1.0, pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -19,6 +20,7 @@ from qw.handlers.invoice.sums import TaxLine, category
 FILE_NAME = "factur-x.xml"
 PROFILE = "urn:cen.eu:en16931:2017"
 _INVOICE, _CREDIT_TRANSFER, _SEPA_TRANSFER, _PIECE = "380", "30", "58", "C62"  # of UNTDID 1001, 4461 and UN/ECE Rec. 20
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SPACES = {
     "rsm": "urn:un:unece:uncefact:data:standard:CrossIndustryInvoice:100",
     "ram": "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100",
@@ -208,9 +210,14 @@ def _add(parent: Element, path: str, text: str | None = None, **attributes: str)
     for step in path.split("/"):
         prefix, _, name = step.rpartition(":")
         parent = SubElement(parent, _name(prefix or "ram", name))
-    parent.text = text
+    parent.text = text and xml_text(text)
     parent.attrib.update(attributes)
     return parent
+
+
+def xml_text(text: str) -> str:
+    """*text* with blanks for control characters that XML cannot hold, as spreadsheets leave them in names."""
+    return _NOT_XML.sub(" ", text)
 
 
 def _name(prefix: str, name: str) -> str:
