@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from qw import BatchFunction, Client, Context, Handlers, Invalid, Reject, Retry, Snooze
 from qw.core.task import Attempt, NewTask, Status, Task
+from qw.daemon.threads import CountingExecutor
 from qw.handlers import HandlerKind
 from qw.services.execution.in_flight import Stop
 from qw.store import tasks
@@ -322,6 +323,31 @@ async def test_items_of_a_stopping_worker_are_handed_back(url: str) -> None:
         ended = await tasks.get(shop.conn, [task.id for task in new])
 
     assert [(task.status, task.retries) for task in ended] == [(Status.PENDING, 0)] * 2
+
+
+@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.LEASE])
+async def test_a_batch_of_a_worker_that_stops_waits_for_no_thread(url: str, stop: Stop) -> None:
+    asyncio.get_running_loop().set_default_executor(CountingExecutor())
+    app, release = Handlers(), threading.Event()
+
+    @app.batch(size=2, wait=60)
+    async def index(items: list[Item]) -> None:
+        await asyncio.to_thread(release.wait, 30)
+
+    async with workshop(url, app) as shop:
+        await shop.enqueue(*items(1, 2))
+        await shop.claim()
+        holding = next(iter(shop.in_flight))
+        await shop.until(lambda: holding.in_executor)
+
+        shop.worker.interrupt_all(stop, "")
+        await shop.until(lambda: not shop.slots.taken)
+
+        assert not release.is_set()
+        assert holding.in_executor
+        release.set()
+        shop.worker.return_interrupted()
+        await shop.settle()
 
 
 async def test_a_lost_claim_cannot_write_and_the_others_can(url: str) -> None:

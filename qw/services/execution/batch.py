@@ -56,7 +56,8 @@ class BatchAttempt:
         running_claim.set(first)
         try:
             await self._run_all()
-            if first.in_executor and not all(isinstance(one, Completed) for one in self._outcomes.values()):
+            is_done = all(isinstance(one, Completed) for one in self._outcomes.values())
+            if first.in_executor and not is_done and first.stop not in (Stop.DRAIN, Stop.LEASE):
                 await executor_done(first)
             return [self._outcomes[holding.claim.fence] for holding in self._holdings]
         except GeneratorExit:
