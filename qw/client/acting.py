@@ -174,11 +174,13 @@ def _target(args: tuple[object, ...]) -> str:
             words.append(_several(list(arg)))
         elif isinstance(name := getattr(arg, "name", None), str):
             words.append(name)
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def _several(items: list[object]) -> str:
     sources = [source for item in items if isinstance(source := getattr(item, "source", None), str)]
     if sources:
         return ", ".join(sources)
+    if not all(isinstance(item, str | UUID | int) for item in items):
+        return ""
     return str(items[0]) if len(items) == 1 else f"{len(items):,} tasks"

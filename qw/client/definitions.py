@@ -103,11 +103,12 @@ class DefinitionSets(Namespace):
                 await Queues(self._db).follow_limits(change.name)
         return found
 
+    @audited("schedule import crontab")
     async def import_crontab(
         self,
         jobs: Sequence[CronJob],
-        *,
         owner: str,
+        *,
         by: str,
         prefix: str = "",
         prune: bool = False,

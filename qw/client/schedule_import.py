@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qw.client.acting import counted
 from qw.client.connections import Connections
 from qw.client.schedules import drop, put
 from qw.core.errors import Conflict, Fault, Invalid
@@ -60,9 +61,11 @@ async def import_crontab(
         await applied.own(conn, [Owned(_KIND, name, owner, document) for name, document in documents.items()])
         made = [ImportedSchedule(schedule=schedule, how=hows[schedule.name]) for schedule in wanted]
         made += [ImportedSchedule(schedule=schedule, how=How.REMOVED if prune else How.LEFT) for schedule in gone]
-        if any(one.how not in (How.UNCHANGED, How.LEFT) for one in made):
+        changed = [one for one in made if one.how not in (How.UNCHANGED, How.LEFT)]
+        if changed:
             said: Json = [{"kind": _KIND, "name": one.schedule.name, "how": one.how.value} for one in made]
             await applied.record(conn, owner=owner, by=by, changes=said)
+        counted(len(changed))
     return made
 
 

@@ -79,6 +79,17 @@ def test_an_act_on_the_command_line_names_the_user(place: tuple[str, Live], tmp_
     assert (entry["verb"], entry["target"], entry["actor"]) == ("task cancel", id, getpass.getuser())
 
 
+def test_the_import_of_a_crontab_is_an_act(place: tuple[str, Live], tmp_path: Path) -> None:
+    url, server = place
+    (tmp_path / "crontab").write_text("0 3 * * * /bin/true\n5 4 * * * /bin/false\n")
+
+    done = Qw({"QW_DATABASE_URL": url}, tmp_path)("schedule", "import", "crontab", "crontab", "--owner", "me", "--yes")
+
+    assert done.code == 0, done.err
+    (entry,) = entries(server, verb="schedule import")
+    assert (entry["verb"], entry["target"], entry["count"]) == ("schedule import crontab", "me", 2)
+
+
 def test_an_act_in_sql_names_the_role(place: tuple[str, Live]) -> None:
     url, server = place
     id = server.task()

@@ -248,7 +248,7 @@ def import_crontab(
         raise Invalid("the crontab has no command to import, and --prune would remove all; use qw schedule remove")
     made = with_client(
         lambda client: client.definitions.import_crontab(
-            jobs, owner=read.owner, by=myself(), prefix=prefix, prune=prune, replace=replace
+            jobs, read.owner, by=myself(), prefix=prefix, prune=prune, replace=replace
         ),
         creates=True,
     )
