@@ -1676,7 +1676,7 @@ begin
   end if;
   update qw.checkpoint c
      set outcome = f.status, error = f.error, ended_at = statement_timestamp(),
-         value = case when f.status = 'completed' then f.result else to_jsonb(f.attempt) end
+         value = case when c.kind <> 'call' then null when f.status = 'completed' then f.result else to_jsonb(f.attempt) end
     from qw.finished f
    where c.task_id = any(ids) and c.child_id is not null and c.outcome is null and f.task_id = c.child_id;
   update qw.checkpoint c set outcome = 'completed', ended_at = statement_timestamp()

@@ -255,7 +255,9 @@ def test_a_command_that_waits_for_others_is_not_started_meanwhile(qw: Qw) -> Non
         code = qw("wait", str(last.id)).code
 
     assert (code, suspended) == (0, [str(last.id)])
-    assert qw("task", "show", str(last.id), "-o", "json").json["attempt"] == 2
+    shown = qw("task", "show", str(last.id), "-o", "json").json
+    assert shown["attempt"] == 2
+    assert [(one["outcome"], one["value"]) for one in shown["checkpoints"]] == [("completed", None)]
 
 
 def test_a_task_that_others_wait_for_outlives_their_cancellation(qw: Qw) -> None:
