@@ -13,7 +13,7 @@ from qw.core.task.handler_api import Context, Reject
 from qw.core.task.task import Status
 
 ComeAfter: TypeAlias = Callable[[Context, Sequence[UUID], When], Awaitable[Mapping[UUID, Status]]]
-"""Waits for other tasks, and tells how those of them ended that have."""
+"""Waits for other tasks, and tells how those of them ended that have, in their order; one at least."""
 
 
 class After(BaseModel, extra="forbid"):

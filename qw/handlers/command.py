@@ -169,10 +169,10 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
 
 
 async def _come_after(after: After, context: Context, options: CommandOptions) -> Mapping[str, str]:
-    """Variables that name the first of the tasks that the command waited for, and how that ended."""
-    first = after.tasks[0]
-    statuses = await options.come_after(context, after.tasks, after.when)
-    return {"QW_AFTER": str(first), "QW_AFTER_STATUS": statuses[first]}
+    """Variables that name the first of the tasks that ended, and how."""
+    ended = await options.come_after(context, after.tasks, after.when)
+    first, status = next(iter(ended.items()))
+    return {"QW_AFTER": str(first), "QW_AFTER_STATUS": status}
 
 
 async def _artifacts(payload: CommandPayload, context: Context, options: CommandOptions) -> Artifacts | None:

@@ -109,7 +109,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     async def http_request(payload: HttpPayload, context: Context) -> Json:
         if payload.after:
             ended = await options.come_after(context, payload.after.tasks, payload.after.when)
-            payload = _telling(payload, payload.after, ended)
+            payload = _telling(payload, ended)
         client = clients.current(options.exempt(context.headers, payload.url))
         revealed = await options.reveal(context) if payload.secrets else Revealed()
         payload = payload.model_copy(update={"headers": {**payload.headers, **_plain(revealed)}})
@@ -124,13 +124,13 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     return clients.close
 
 
-def _telling(payload: HttpPayload, after: After, ended: Mapping[UUID, Status]) -> HttpPayload:
-    """*payload*; where it has no body, with one that tells how the first of the tasks before it ended."""
+def _telling(payload: HttpPayload, ended: Mapping[UUID, Status]) -> HttpPayload:
+    """*payload*; where it has no body, with one that tells how the first of the tasks that ended did."""
     if payload.body is not None:
         return payload
-    first = after.tasks[0]
-    text = f"task {first} {'was cancelled' if ended[first] is Status.CANCELLED else ended[first]}"
-    return payload.model_copy(update={"body": {"text": text, "taskId": str(first), "status": str(ended[first])}})
+    first, status = next(iter(ended.items()))
+    text = f"task {first} {'was cancelled' if status is Status.CANCELLED else status}"
+    return payload.model_copy(update={"body": {"text": text, "taskId": str(first), "status": str(status)}})
 
 
 def _plain(revealed: Revealed) -> Mapping[str, str]:

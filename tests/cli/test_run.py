@@ -246,6 +246,15 @@ def test_a_command_runs_after_others_and_tells_their_end(qw: Qw) -> None:
     assert (either.code, either.out) == (0, "either\n")
 
 
+def test_a_command_after_any_of_several_is_told_which_ended(qw: Qw) -> None:
+    with qw.daemon("--allow-commands"):
+        waiting, done = (str(qw("run", *options, "--", "true").id) for options in (["--in", "1h"], []))
+        after = ("--after-any", waiting, "--after-any", done)
+        last = qw("run", *after, "-f", "--", "sh", "-c", 'echo "$QW_AFTER $QW_AFTER_STATUS"')
+
+    assert (last.code, last.out) == (0, f"{done} completed\n")
+
+
 def test_a_command_that_waits_for_others_is_not_started_meanwhile(qw: Qw) -> None:
     with qw.daemon("--allow-commands"):
         first = qw("run", "--", "sleep", "5")

@@ -185,7 +185,9 @@ class AttemptContext:
         return found.value if type is None else validated(type, found.value, f"signal {name}")
 
     async def come_after(self, ids: Sequence[UUID], when: When) -> dict[UUID, Status]:
-        """How those of the tasks ended that have. Raise Suspend while this one has to wait, Reject if for ever.
+        """How those of the tasks ended that have, in their order; one at least.
+
+        Raise Suspend while this one has to wait, Reject if for ever.
 
         Not for handlers of users: a task that waits for others is better their parent, or a workflow.
         """
@@ -199,7 +201,7 @@ class AttemptContext:
             raise Reject(str(error)) from None
         if left:
             raise journal.suspend(Suspend(open_ones, needs_all=when is not When.ANY))
-        return statuses
+        return {id: status for id, status in statuses.items() if status.is_final}
 
     def call(self, task: Any, *args: Any, **kwargs: Any) -> Call:
         return Call(self, task, args, kwargs)
