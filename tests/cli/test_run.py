@@ -307,7 +307,7 @@ def test_a_url_is_told_how_a_command_ended(qw: Qw) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         qw.environ["QW_HTTP_ALLOW"] = "127.0.0.1"
         with qw.daemon("--allow-commands"):
-            id = qw("run", "--notify", f"http://127.0.0.1:{server.server_port}/done", "--", "false").out.strip()
+            id = qw("run", "--notify", f"HTTP://127.0.0.1:{server.server_port}/done", "--", "false").out.strip()
             wait_until(lambda: bool(told))
         server.shutdown()
 

@@ -197,7 +197,7 @@ def _others(all: list[str], any: list[str], done: list[str]) -> tuple[str, list[
 
 
 def _is_url(text: str) -> bool:
-    return text.startswith(("http://", "https://"))
+    return text.lower().startswith(("http://", "https://"))
 
 
 async def _enqueue(

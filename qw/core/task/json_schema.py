@@ -26,8 +26,18 @@ def compiled(schema: JsonObject | None) -> Callable[[JsonObject], list[Fault]]:
     """What gives the faults of a payload by *schema*, at most ten; None: any payload is fine."""
     if schema is None:
         return lambda payload: []
-    check = _Compiler(schema).check(schema)
-    return lambda payload: [Fault(path=f"payload{place}", message=text) for place, text in check(payload)[:_MOST]]
+    try:
+        check = _Compiler(schema).check(schema)
+    except (AttributeError, TypeError):  # not a JSON Schema, such as a list under "properties"
+        return lambda payload: []
+
+    def faults(payload: JsonObject) -> list[Fault]:
+        try:
+            return [Fault(path=f"payload{place}", message=text) for place, text in check(payload)[:_MOST]]
+        except RecursionError:  # a reference to itself
+            return []
+
+    return faults
 
 
 class _Compiler:

@@ -80,6 +80,8 @@ def test_without_a_schema_any_payload_is_fine() -> None:
         {"properties": {"a": {"pattern": r"(?<=x)y"}}},
         {"properties": {"a": {"format": "uuid"}}},
         {"properties": {"a": True}},
+        {"properties": ["a"]},
+        {"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"$ref": "#/$defs/b"}}},
     ],
 )
 def test_what_is_not_known_refuses_nothing(schema: dict[str, Any]) -> None:

@@ -99,12 +99,13 @@ export function askToPurge(queue, onDone) {
   });
 }
 
-/** A call ends before the server gives up on it, so a long queue takes several. */
+/** A call ends before the server gives up on it, so a long queue takes several: as many as cancel what was shown. */
 async function purged(queue) {
   let sum = 0;
-  for (;;) {
-    const { cancelled } = await post(path(queue, "purge"), { confirm: queue.name });
-    if (!cancelled) return sum;
+  let cancelled = 0;
+  do {
+    ({ cancelled } = await post(path(queue, "purge"), { confirm: queue.name }));
     sum += cancelled;
-  }
+  } while (cancelled && sum < queue.pending + queue.retrying);
+  return sum;
 }
