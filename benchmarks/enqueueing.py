@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from benchmarks.place import Place
 from qw.client import Client
 from qw.core.task import NewTask
+from qw.core.task.payload import JsonObject
 from qw.store.connection import connect, execute
 from qw.store.ids import new_id, new_ids
 
-PAYLOAD = {"customerId": "c-17", "amount": 12, "note": "a payload of about a hundred bytes, as they come"}
+PAYLOAD: JsonObject = {"customerId": "c-17", "amount": 12, "note": "a payload of about a hundred bytes, as they come"}
 
 
 async def single(place: Place) -> AsyncIterator[str]:

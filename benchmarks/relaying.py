@@ -119,5 +119,5 @@ async def _remove(kind: str, name: str) -> None:
     else:
         from redis.asyncio import Redis
 
-        async with Redis.from_url(URLS[kind]) as client:
-            await client.delete(name)
+        async with Redis.from_url(URLS[kind]) as redis:
+            await redis.delete(name)
