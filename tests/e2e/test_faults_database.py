@@ -406,6 +406,7 @@ def test_a_database_made_anew_beneath_a_daemon_gets_all_that_the_start_wrote(
     with opened(own_url) as queue:
         id = queue.put_one("nap", seconds=60)
         wait_until(lambda: daemon.marks("begin"))
+        wait_until(lambda: queue.column("select state from qw.relay") == ["up"])
         written = written_at_the_start(queue)
         if what == "schema":
             queue.connection.execute("drop schema qw cascade")
