@@ -231,11 +231,12 @@ def test_an_interrupt_may_leave_the_task_running(served: Qw) -> None:
 
 def test_a_command_runs_after_others_and_tells_their_end(qw: Qw) -> None:
     with qw.daemon("--allow-commands"):
-        first = qw("run", "--in", "2s", "--", "sh", "-c", "echo first >> order")
-        failing = qw("run", "--in", "1s", "--notify", 'echo "$QW_AFTER_STATUS" > told', "--", "false")
+        first = qw("run", "--", "sh", "-c", "until [ -e go ]; do sleep 0.1; done; echo first >> order")
+        failing = qw("run", "--notify", 'echo "$QW_AFTER_STATUS" > told', "--", "false")
         last = qw("run", "--after", first.out.strip()[:13], "--", "sh", "-c", "echo last >> order")
         never = qw("run", "--after", f"{first.id},{failing.id}", "--", "true")
-        wait_until(lambda: "waits for task" in qw("why", str(last.id)).out)
+        wait_until(lambda: "it runs after task" in qw("why", str(last.id)).out)
+        (qw.folder / "go").touch()
         ended = {done.id: qw("wait", str(done.id)).code for done in (last, never)}
         either = qw("run", "--after-any", str(first.id), "--after-any", str(failing.id), "-f", "--", "echo", "either")
         wait_until(lambda: (qw.folder / "told").exists() and (qw.folder / "told").read_text() == "failed\n")
@@ -257,7 +258,7 @@ def test_a_command_after_any_of_several_is_told_which_ended(qw: Qw) -> None:
 
 def test_a_command_that_waits_for_others_is_not_started_meanwhile(qw: Qw) -> None:
     with qw.daemon("--allow-commands"):
-        first = qw("run", "--", "sleep", "5")
+        first = qw("run", "--", "sleep", "15")
         last = qw("run", "--after", str(first.id), "--", "true")
         wait_until(lambda: "it runs after task" in qw("why", str(last.id)).out)
         suspended = qw("task", "list", "--status", "suspended", "--quiet").out.split()
