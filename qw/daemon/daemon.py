@@ -62,6 +62,7 @@ from qw.services.service import Service
 from qw.services.upkeep.admitter import Admitter
 from qw.services.upkeep.advancer import Advancer
 from qw.services.upkeep.artifacts import ArtifactFolders
+from qw.services.upkeep.continuation import Continuation
 from qw.services.upkeep.measures import Measures
 from qw.services.upkeep.promoter import Promoter
 from qw.services.upkeep.pruner import Pruner, Retention
@@ -302,7 +303,9 @@ class Daemon:
         measures = Measures(chores)
         self._stack.push_async_callback(measures.stop)
         outcomes = self._link("outcomes")
-        self._outcomes = Outcomes(outcomes, self._in_flight, self.identity, measures, ended=self._ended)
+        self._outcomes = Outcomes(
+            outcomes, self._in_flight, self.identity, measures, ended=self._ended, store=Continuation(self._woken).end
+        )
         self._log = TaskLog(chores)
         self._stack.enter_context(captured(self._log))
         deps = WorkerDeps(

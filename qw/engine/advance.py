@@ -6,13 +6,14 @@ committed before the lock; plans once per run; stores everything and deletes wha
 anywhere repeats the pass; a run whose planning fails is failed alone.
 
 Runs tell each other things through the inbox too: a pass that holds one run never waits for the lock of another.
+Whoever has held runs passes once more: messages for these may have come meanwhile, and others skipped the locked runs.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -58,6 +59,8 @@ async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -
     Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead, where it is
     these values that it refuses (see `blames_data`).
     """
+    if not await advances.has_messages(conn):
+        return 0, set()
     async with conn.transaction():
         locked = await advances.claim(conn, limit=limit)
         if not locked:
@@ -65,6 +68,16 @@ async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -
             return 0, set()
         lanes = await _advance(conn, locked, fail_refused=fail_refused)
     return len(locked), lanes
+
+
+async def advance_ended(conn: Connection, runs: Iterable[UUID]) -> set[Lane]:
+    """Advance those of *runs* that nobody else holds, in the transaction that stores how their tasks ended.
+
+    What takes more than to store steps and tasks is left for `advance`, which whoever calls this has to wake. Returns
+    the lanes that got tasks.
+    """
+    locked = await advances.lock(conn, runs)
+    return await _advance(conn, locked, fail_refused=False, only_plain=True) if locked else set()
 
 
 async def advance_new(conn: Connection, run_id: UUID, *, run_at: datetime | None = None) -> None:
@@ -76,13 +89,24 @@ async def advance_new(conn: Connection, run_id: UUID, *, run_at: datetime | None
 
 
 async def _advance(
-    conn: Connection, locked: Sequence[UUID], *, fail_refused: bool, run_at: datetime | None = None
+    conn: Connection,
+    locked: Sequence[UUID],
+    *,
+    fail_refused: bool,
+    run_at: datetime | None = None,
+    only_plain: bool = False,
 ) -> set[Lane]:
     news = await advances.inbox(conn, locked)
     cases = await _cases(conn, locked, news)
     decision, env = RunChanges(), environment()
+    left: set[UUID] = set()
     for case in cases:
-        decision += decide(case, env)
+        changes = decide(case, env)
+        if only_plain and changes.later:
+            left.add(case.run.id)
+        else:
+            decision += changes
+    news = [one for one in news if one.run_id not in left]
     if run_at:
         decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
     if not fail_refused:

@@ -1,4 +1,13 @@
--- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order.
+-- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order. A transaction that ends
+-- tasks first locks runs that nobody holds, and waits for the other locks only briefly (wait_briefly in claim.sql).
+
+-- name: has_messages
+-- A row: a message waits.
+select 1 from qw.advance where at <= statement_timestamp() limit 1
+
+-- name: lock
+-- Lock runs whose tasks the transaction has just ended; skips locked ones.
+select id from qw.run where id = any(%(runs)s::uuid[]) order by id for update skip locked
 
 -- name: claim
 -- Lock runs with inbox messages, skipping locked ones: runs with due timers first, then the others in id order. A run

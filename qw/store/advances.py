@@ -91,6 +91,17 @@ class RunRow:
     deadline: datetime | None = None
 
 
+async def has_messages(conn: Connection) -> bool:
+    """Whether a message waits, of a locked run or not."""
+    return await (await execute(conn, _SQL["has_messages"])).fetchone() is not None
+
+
+async def lock(conn: Connection, runs: Iterable[UUID]) -> list[UUID]:
+    """Lock those of *runs* that are not locked. Return them in id order. Call inside a transaction."""
+    rows = await (await execute(conn, _SQL["lock"], {"runs": arrays.uuids(runs)})).fetchall()
+    return sorted(row[0] for row in rows)
+
+
 async def claim(conn: Connection, *, limit: int) -> list[UUID]:
     """Lock runs with inbox messages, skipping locked ones. Return them in id order. Call inside a transaction."""
     return sorted({row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()})

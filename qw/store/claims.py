@@ -116,6 +116,11 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     return mine
 
 
+async def wait_briefly(conn: Connection) -> None:
+    """Give up soon where a lock is held elsewhere, until the transaction (or the savepoint) is over."""
+    await execute(conn, _SQL["wait_briefly"])
+
+
 def _is_plain(ended: EndedAttempt) -> bool:
     _, _, _, ending, seconds, unique_key, run_id, _, parent_id = ended
     if run_id is not None or unique_key is not None or parent_id is not None:

@@ -17,6 +17,7 @@ from qw.services.execution.task_log import TaskLog
 from qw.services.execution.worker import Worker, WorkerDeps
 from qw.services.liveness import lease
 from qw.services.liveness.lease import Lease
+from qw.services.upkeep.continuation import Continuation
 from qw.services.upkeep.measures import Measures
 from qw.store import claims, tasks
 from qw.store.connection import Connection, ReconnectingConnection, connect
@@ -49,7 +50,13 @@ class Workshop:
         self.lease.confirm(lease.now())
         self.lanes = Lanes()
         self.measures = Measures(self.links["measures"])
-        self.outcomes = Outcomes(self.links["outcomes"], self.in_flight, lambda: self.number, self.measures)
+        self.outcomes = Outcomes(
+            self.links["outcomes"],
+            self.in_flight,
+            lambda: self.number,
+            self.measures,
+            store=Continuation(lambda lanes: self.worker.woken(lanes)).end,
+        )
         self.log = TaskLog(self.links["log"])
         deps = WorkerDeps(
             handlers=app,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status
@@ -15,7 +15,7 @@ from qw.services.execution.in_flight import InFlight
 from qw.services.upkeep.measures import Measures
 from qw.store import claims
 from qw.store.claims import EndedAttempt
-from qw.store.connection import ReconnectingConnection
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.errors import blames_data
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,14 @@ class Outcomes:
         measures: Measures,
         *,
         ended: Callable[[Sequence[EndedAttempt]], None] = lambda _: None,
+        store: Callable[[Connection, Sequence[EndedAttempt]], Awaitable[set[int]]] = claims.end,
     ) -> None:
         self._link = link
         self._in_flight = in_flight
         self._worker = worker
         self._measures = measures
         self._ended = ended
+        self._store = store
         self._pending: deque[EndedAttempt] = deque()
         self._refused: list[EndedAttempt] = []
         self._doubtful: set[int] = set()
@@ -117,7 +119,7 @@ class Outcomes:
     async def _write(self, batch: Sequence[EndedAttempt]) -> None:
         try:
             async with self._link.use() as conn:
-                mine = await claims.end(conn, batch)
+                mine = await self._store(conn, batch)
         except Exception as error:
             if not blames_data(error):
                 raise

@@ -1,0 +1,59 @@
+"""Stores outcomes together with what follows from them: the next steps of runs, the tasks that waited for others.
+
+A commit waits for the disk, longer than everything else between a step and the next one takes together; in one
+transaction there is one commit less. It is a short cut and no more: what is locked elsewhere, needs more than a few
+statements or cannot be stored stays in the inboxes of the advancer and the resumer, which do the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from qw.core.task import Lane
+from qw.engine.advance import advance_ended
+from qw.services.upkeep.resumer import may_resume
+from qw.store import checkpoints, claims
+from qw.store.claims import EndedAttempt
+from qw.store.connection import Connection
+
+log = logging.getLogger(__name__)
+
+MOST = 50  # outcomes of one transaction; with more of them the commit matters less, and the outcomes would wait for it
+
+
+class Continuation:
+    """``woken`` is called with the lanes that got tasks, once they are committed."""
+
+    def __init__(self, woken: Callable[[Iterable[Lane]], None]) -> None:
+        self._woken = woken
+
+    async def end(self, conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
+        """As `claims.end`; all of it, with what follows from it, or nothing."""
+        runs = {e.run_id for e in ended if e.run_id is not None and e.ending.status.is_final}
+        resumes = may_resume(ended)
+        if len(ended) > MOST or not (runs or resumes):
+            return await claims.end(conn, ended)
+        lanes: set[Lane] = set()
+        async with conn.transaction():
+            mine = await claims.end(conn, ended)
+            try:
+                async with conn.transaction():
+                    lanes = await _continue(conn, runs, resumes=resumes)
+            except Exception:
+                if conn.closed:
+                    raise
+                log.debug("left to the advancer and the resumer", exc_info=True)
+        if lanes:
+            self._woken(lanes)
+        return mine
+
+
+async def _continue(conn: Connection, runs: Iterable[UUID], *, resumes: bool) -> set[Lane]:
+    await claims.wait_briefly(conn)
+    lanes = await advance_ended(conn, runs) if runs else set()
+    if resumes:
+        _, resumed = await checkpoints.resume(conn, limit=MOST)
+        lanes.update(resumed)
+    return lanes
