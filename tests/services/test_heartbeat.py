@@ -251,18 +251,21 @@ async def test_who_was_declared_dead_begins_anew_and_says_so(url: str, conn: Con
         assert await column(conn, "select id from qw.worker where dead_at is null") == [made.worker]
 
 
-async def test_a_new_identity_has_no_lease_before_what_the_dead_one_held_is_let_go(url: str, conn: Connection) -> None:
+async def test_a_new_identity_is_not_used_before_what_the_dead_one_held_is_let_go(url: str, conn: Connection) -> None:
     made = Beating(url)
     await asyncio.to_thread(made.heartbeat._open)
     line = made.heartbeat._conn
     assert line is not None
     with contextlib.closing(line):
+        first = made.worker
         await conn.execute("update qw.worker set dead_at = now()")
         made.heartbeat._beat(line)  # in the loop, which so cannot hear of it yet
         assert (made.deaths, made.lease.holds) == (0, False)
+        assert made.worker == first  # a poll or a claim of the new one would confirm the lease
         await soon(lambda: made.lease.holds)
 
     assert made.deaths == 1
+    assert made.worker == await value(conn, "select id from qw.worker where dead_at is null")
 
 
 async def test_a_claim_that_never_arrived_is_told_at_its_second_beat(url: str, conn: Connection) -> None:

@@ -66,7 +66,11 @@ class HeartbeatState:
 
 
 class Heartbeat:
-    """A context manager: entering registers the worker, leaving records a clean stop."""
+    """A context manager: entering registers the worker, leaving records a clean stop.
+
+    ``worker`` is its number. Only the event loop changes it, together with what it does about the death of the old one:
+    nothing may confirm a new identity while claims of the old one can still start.
+    """
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
+        self._registered = 0  # the number as the thread knows it
         self.worker = 0
 
     async def __aenter__(self) -> Heartbeat:
@@ -170,10 +175,10 @@ class Heartbeat:
     def _open(self) -> None:
         conn = connect_blocking(self._url, name="qw heartbeat")
         try:
-            if not self.worker:
-                self.worker = self._register(conn)
+            if not self._registered:
+                self._registered = self.worker = self._register(conn)
             if self._locks:
-                workers.hold(conn, self.worker)
+                workers.hold(conn, self._registered)
             self._beat(conn)
         except BaseException:
             conn.close()
@@ -186,7 +191,7 @@ class Heartbeat:
 
     def _beat(self, conn: Blocking) -> None:
         sent_at = clock.now()
-        if workers.beat(conn, self.worker, memory=resident_bytes()):
+        if workers.beat(conn, self._registered, memory=resident_bytes()):
             self._lease.confirm(sent_at)
         else:
             self._register_again(conn)
@@ -194,22 +199,26 @@ class Heartbeat:
         self._error = None
 
     def _register_again(self, conn: Blocking) -> None:
-        log.warning("worker was declared dead; registering as a new worker", extra={"worker": self.worker})
+        log.warning("worker was declared dead; registering as a new worker", extra={"worker": self._registered})
         self._lease.revoke()
-        workers.survived(conn, self.worker)
-        self.worker = self._register(conn)
-        self._loop.call_soon_threadsafe(self._callbacks.died)
+        workers.survived(conn, self._registered)
+        self._registered = self._register(conn)
+        self._loop.call_soon_threadsafe(self._become, self._registered)
         if self._locks:
-            workers.hold(conn, self.worker)
+            workers.hold(conn, self._registered)
         self._unknown.clear()
         sent_at = clock.now()
-        if workers.beat(conn, self.worker):  # in the loop: once the claims of the dead identity are dropped
+        if workers.beat(conn, self._registered):  # in the loop: once the claims of the dead identity are dropped
             self._loop.call_soon_threadsafe(self._lease.confirm, sent_at)
+
+    def _become(self, worker: int) -> None:
+        self.worker = worker
+        self._callbacks.died()
 
     def _compare(self, conn: Blocking) -> None:
         known = self._in_flight.known()
         try:
-            rows = workers.held(conn, self.worker)
+            rows = workers.held(conn, self._registered)
         except Unavailable:
             if conn.closed:
                 raise
@@ -242,5 +251,5 @@ class Heartbeat:
     def _leave(self) -> None:
         with suppress(QwError):
             if self._conn is not None and self.signs_off:
-                workers.stop(self._conn, self.worker)
+                workers.stop(self._conn, self._registered)
         self._drop()
