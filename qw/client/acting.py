@@ -70,8 +70,8 @@ class Act:
         self.is_noted = False
 
     async def note(self, conn: Connection) -> None:
-        """Add the row. What an act does further without counting anything belongs to the first one."""
-        if self.is_noted and self.count is None:
+        """Add the row. What an act does further to nothing, or without counting, belongs to the first one."""
+        if self.is_noted and not self.count:
             return
         await _add(conn, self.verb, self.target, count=self.count)
         self.count, self.is_noted = None, True

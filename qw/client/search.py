@@ -116,7 +116,7 @@ class Searches(Namespace):
     async def act(self, id: int, acting: Acting) -> BulkState:
         """Do it in batches of 500, newest first, until nothing is left or somebody asked to stop.
 
-        Each batch is a transaction with a row of the audit.
+        Each batch is a transaction with a row of the audit, but for batches of which nothing was changed.
         What was enqueued after it began is left alone: it goes down from the newest id.
         """
         done, skipped, state, error = 0, Counter[str](), "done", None
@@ -124,20 +124,20 @@ class Searches(Namespace):
         verb = f"task {acting.action}"
         target = acting.search or "all" if acting.ids is None else f"{len(acting.ids):,} tasks"
         try:
-            async for ids in self._batches(acting):
-                with doing(verb, target):
+            with doing(verb, target) as current:
+                async for ids in self._batches(acting):
                     answers = await self._do(acting, ids)
-                done += done_among(answers)
-                skipped.update(answer.state for answer in answers.values() if not answer.is_done)
-                async with self._db.operating() as conn:
-                    if await bulk.progress(conn, id, done=done, skipped=skipped):
-                        state = "stopped"
-                        break
+                    done += done_among(answers)
+                    skipped.update(answer.state for answer in answers.values() if not answer.is_done)
+                    async with self._db.operating() as conn:
+                        if await bulk.progress(conn, id, done=done, skipped=skipped):
+                            state = "stopped"
+                            break
         except QwError as caught:
             failure, state, error = caught, "failed", str(caught)
         async with self._db.operating() as conn:
             await bulk.finish(conn, id, state, error)
-        if failure or not done:
+        if failure or not current.is_noted:
             await note(self, verb, target, count=0, error=failure)
         return await self.bulk(id)
 

@@ -68,6 +68,20 @@ def test_a_bulk_act_leaves_one_row_with_its_search_and_its_count(place: tuple[st
     assert [(each["verb"], each["count"], each["actor"]) for each in found] == [("task cancel", 3, "bob")]
 
 
+def test_a_bulk_act_that_changed_nothing_leaves_one_row(place: tuple[str, Live]) -> None:
+    _, server = place
+    ids = [server.task(queue="gone") for _ in range(3)]
+    for id in ids:
+        server.post(f"/api/task/{id}/cancel")
+    bulk = server.api.post("/api/bulk", json={"action": "cancel", "ids": ids}).json()["id"]
+    until(lambda: server.get(f"/api/bulk/{bulk}")["state"] == "done")
+    server.post("/api/queues/gone/pause")  # noted after all that the act noted
+
+    found = [each for each in entries(server) if each["target"] == "3 tasks"]
+
+    assert [(each["verb"], each["count"], each["outcome"]) for each in found] == [("task cancel", 0, "done")]
+
+
 def test_an_act_on_the_command_line_names_the_user(place: tuple[str, Live], tmp_path: Path) -> None:
     url, server = place
     id = server.task()
