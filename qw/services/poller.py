@@ -73,6 +73,7 @@ class Poller:
         self._drain = drain
         self._died = died
         self._interval = interval
+        self._after = workers.FROM_THE_START
         self._costs: deque[float] = deque([0.0], maxlen=COSTS)
         self.bell = asyncio.Event()
 
@@ -97,7 +98,9 @@ class Poller:
                 cursor=self._promoter.cursor,
                 outbox=self._relay.cursor if self._relay else workers.NO_EVENTS,
                 memory=resident_bytes(),
+                after=self._after,
             )
+            self._after = poll.after
             self._costs.append(loop.time() - started)
             if poll.cancels:
                 await tasks.settle_cancels(conn)

@@ -141,17 +141,22 @@ select exists (
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
 -- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on, whether
 -- running tasks stand in this worker's name, whether it is asked what they do, whether the outbox has events after the
--- relay's cursor, the last change of definitions, the time. It is a beat too: see there.
+-- relay's cursor, the last change of definitions, where the next poll goes on among the tasks that run after others (it
+-- looks at some of them; null: from the start), the time. It is a beat too: see there.
 with beat as (
   update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = coalesce(%(memory)s::bigint, memory)
    where id = %(worker)s::integer and dead_at is null
   returning draining, set_config('synchronous_commit', 'off', true)
-), ended as (  -- tasks after which others come: nothing at their end knows of those, so that it costs nothing
-  insert into qw.wakeup (task_id)
-  select distinct c.task_id from qw.checkpoint c
+), looked as materialized (  -- tasks after which others come: nothing at their end knows of those, so that it costs nothing
+  select c.child_id, c.task_id from qw.checkpoint c
    where c.kind = 'after' and c.outcome is null
-     and (exists (select 1 from qw.finished f where f.task_id = c.child_id)
-          or not exists (select 1 from qw.task t where t.id = c.child_id))
+     and (c.child_id, c.task_id) > (%(after_child)s::uuid, %(after_task)s::uuid)
+   order by c.child_id, c.task_id limit %(looked)s
+), ended as (
+  insert into qw.wakeup (task_id)
+  select distinct c.task_id from looked c
+   where exists (select 1 from qw.finished f where f.task_id = c.child_id)
+      or not exists (select 1 from qw.task t where t.id = c.child_id)
   returning 1
 )
 select
@@ -173,6 +178,8 @@ select
   exists (select 1 from qw.stack k where k.worker = %(worker)s::integer and k.asked_at is not null) as asked,
   exists (select 1 from qw.outbox o where o.id > %(outbox)s::bigint) as events,
   (select max(a.id) from qw.applied a) as applied,
+  (select array[c.child_id, c.task_id] from looked c
+    order by c.child_id, c.task_id offset %(looked)s - 1 limit 1) as looked,
   extract(epoch from clock_timestamp())::float8 as time
 from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(priority), '{}') as priorities
         from qw.lane) l,

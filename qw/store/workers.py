@@ -24,6 +24,17 @@ _SQL = sql.statements("worker")
 
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 NO_EVENTS = 2**63 - 1  # the cursor of a daemon without a relay
+LOOKED = 2000  # tasks that run after others at which one poll looks, 2 us each
+
+
+class AfterCursor(NamedTuple):
+    """Where a poll goes on among the tasks that run after others."""
+
+    child: UUID
+    task: UUID
+
+
+FROM_THE_START = AfterCursor(UUID(int=0), UUID(int=0))
 
 
 class HeldClaim(NamedTuple):
@@ -94,6 +105,7 @@ class PollResult(NamedTuple):
     resume. ``limits``: an admitter has something to look at. ``held``: tasks
     wait for one. ``holds``: running tasks stand in this worker's name, and ``asked``: somebody asks what they do.
     ``events``: the outbox has some after the relay's cursor. ``applied``: names the last change of definitions.
+    ``after``: the cursor for the next poll.
     """
 
     lanes: list[Lane]
@@ -112,6 +124,7 @@ class PollResult(NamedTuple):
     asked: bool = False
     events: bool = False
     applied: int | None = None
+    after: AfterCursor = FROM_THE_START
 
 
 def register(
@@ -201,20 +214,37 @@ async def wake(conn: Connection, worker: int) -> None:
 
 
 async def poll(
-    conn: Connection, worker: int, *, cursor: datetime, outbox: int = NO_EVENTS, memory: int | None = None
+    conn: Connection,
+    worker: int,
+    *,
+    cursor: datetime,
+    outbox: int = NO_EVENTS,
+    memory: int | None = None,
+    after: AfterCursor = FROM_THE_START,
+    looked: int = LOOKED,
 ) -> PollResult:
     """The poll of all services, a beat of the worker, and a measurement of the database's clock.
 
-    *cursor* is the promoter's: no task waits before it. *outbox* is the relay's.
+    *cursor* is the promoter's: no task waits before it. *outbox* is the relay's. It looks at up to *looked* of the
+    tasks that run after others, from *after* on.
     """
-    params = {"worker": worker, "cursor": cursor, "outbox": outbox, "memory": memory}
+    params = {
+        "worker": worker,
+        "cursor": cursor,
+        "outbox": outbox,
+        "memory": memory,
+        "after_child": after.child,
+        "after_task": after.task,
+        "looked": looked,
+    }
     asked_at = steady()
     row = await (await execute_alone(conn, _SQL["poll"], params)).fetchone()
     assert row is not None
-    queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest, time = row
+    queues, priorities, due, advance, wakeups, cancels, ids, beats, *rest, last, time = row
     clock.measured(asked_at, steady(), time)
     lanes = list(map(Lane, queues, priorities))
-    return PollResult(lanes, due, advance, wakeups, cancels, dict(zip(ids, beats, strict=True)), *rest)
+    result = PollResult(lanes, due, advance, wakeups, cancels, dict(zip(ids, beats, strict=True)), *rest)
+    return result if last is None else result._replace(after=AfterCursor(*last))
 
 
 async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
