@@ -496,7 +496,7 @@ create table qw.checkpoint (  -- what a handler did and what it waits for: what 
   fence      bigint,                          -- of the last attempt that waited for it
   due_at     timestamptz,                     -- when a sleep or the timeout of a wait ends
   child_id   uuid,                            -- the task that a call made, or after whose end this one comes
-  outcome    text check (outcome in ('completed', 'failed', 'cancelled', 'timed_out')),  -- null: it is open
+  outcome    text check (outcome in ('completed', 'failed', 'cancelled', 'timed_out', 'removed')),  -- null: it is open
   value      jsonb,                           -- the result; of a failed call the number of attempts
   error      text,
   at         timestamptz not null default statement_timestamp(),  -- when it began; of a step when it was stored
@@ -1352,6 +1352,29 @@ language sql stable as $$  -- without a search_path of its own it is inlined
               else pg_catalog.current_setting('role') end
 $$;
 
+-- Refuse a task that would run after tasks which *caller* may not see: when it runs tells when those ended, and how.
+create function qw.check_after(caller text, type text, payload jsonb) returns void
+language plpgsql stable as $$
+declare
+  hidden text;
+begin
+  if type not in ('command', 'http_request') or jsonb_typeof(payload #> '{after,tasks}') is distinct from 'array'
+     or has_table_privilege(caller, 'qw.task', 'select') then
+    return;
+  end if;
+  select i into hidden from jsonb_array_elements_text(payload #> '{after,tasks}') i
+   where not exists (
+     select 1 from qw.task t
+      where t.id = case when i ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then i::uuid end
+        and t.headers ->> 'qw-role' = caller)
+   limit 1;
+  if found then
+    raise exception 'payload.after.tasks: role % enqueued no task %; it may wait for its own tasks only', caller,
+      left(hidden, 60) using errcode = 'QW003';
+  end if;
+end
+$$;
+
 -- Enqueue one task in the caller's own transaction and return its id.
 --
 -- The same id again, for the same type, queue and payload, makes no second task; for others it raises QW002. The same
@@ -1384,6 +1407,7 @@ begin
                         on_conflict, headers, backoff), qw.check_id(id);
   if caller <> current_user then
     headers := coalesce(headers, '{}') || jsonb_build_object('qw-role', caller);
+    perform qw.check_after(caller, type, payload);
   end if;
   return qw.enqueue_one(type, payload, queue, priority, run_at, delay, max_retries, timeout, unique_key,
                         idempotency_key, on_conflict, id, headers, backoff, parent_id);
@@ -1679,7 +1703,7 @@ begin
          value = case when c.kind <> 'call' then null when f.status = 'completed' then f.result else to_jsonb(f.attempt) end
     from qw.finished f
    where c.task_id = any(ids) and c.child_id is not null and c.outcome is null and f.task_id = c.child_id;
-  update qw.checkpoint c set outcome = 'completed', ended_at = statement_timestamp()
+  update qw.checkpoint c set outcome = 'removed', ended_at = statement_timestamp()
    where c.task_id = any(ids) and c.kind = 'after' and c.outcome is null
      and not exists (select 1 from qw.task t where t.id = c.child_id);
   update qw.checkpoint c
@@ -1733,7 +1757,7 @@ begin
       select w.task_id from qw.scheduled w
        where w.task_id = any(ids) and w.fence is not null and (
                select count(*) filter (where c.outcome is null) <= w.most_open
-                      or coalesce(bool_or(c.outcome in ('failed', 'cancelled')), false)
+                      or coalesce(bool_or(c.outcome in ('failed', 'cancelled', 'removed')), false)
                  from qw.checkpoint c where c.task_id = w.task_id and c.fence = w.fence)
        order by w.task_id for update))
     returning s.task_id, s.queue, s.priority, s.attempt, s.retries, s.crashes
@@ -2097,6 +2121,21 @@ end
 $$;
 comment on function qw.forget is 'Erase payload, result, logs and events of finished tasks and runs. Cannot be undone.';
 
+-- Delete up to *most* log lines of finished tasks that belong to no run, and return how many. A task may have millions of
+-- lines: who removes it deletes them first, in transactions of their own.
+create function qw.remove_logs(ids uuid[], most integer) returns integer
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (
+    delete from qw.task_log where id = any(array(
+      select l.id from qw.finished f join qw.task t on t.id = f.task_id,
+             lateral (select g.id from qw.task_log g where g.task_id = f.task_id limit most) l
+       where f.task_id = any(ids) and not exists (select 1 from qw.run r where r.id = t.run_id)
+       limit most)) returning 1
+  )
+  select count(*)::integer from gone
+$$;
+comment on function qw.remove_logs is 'Delete some log lines of finished tasks that belong to no run: before qw.remove, where there are very many.';
+
 -- Remove finished tasks with all that belongs to them, before their retention does. Tasks of a run go with their run. One
 -- row per id: removed, missing, of_run, or what it is where that is not final.
 create function qw.remove(ids uuid[]) returns table (id uuid, outcome text)
@@ -2111,6 +2150,16 @@ begin
     select t.queue, -count(*) filter (where f.status = 'completed'), -count(*) filter (where f.status = 'failed'),
            -count(*) filter (where f.status = 'cancelled'), count(*)
       from qw.finished f join qw.task t on t.id = f.task_id where f.task_id = any(gone) group by t.queue;
+  -- tasks that run after these are told how they ended, while that is known; locked in the order of settle_checkpoints
+  perform from qw.checkpoint c where c.child_id = any(gone) and c.kind = 'after' and c.outcome is null
+    order by c.task_id, c.branch, c.name, c.occurrence for update;
+  with told as (
+    update qw.checkpoint c set outcome = f.status, error = f.error, ended_at = statement_timestamp()
+      from qw.finished f
+     where c.child_id = any(gone) and c.kind = 'after' and c.outcome is null and f.task_id = c.child_id
+    returning c.task_id
+  )
+  insert into qw.wakeup (task_id) select distinct told.task_id from told;
   delete from qw.task_log l where l.task_id = any(gone);
   delete from qw.attempt a where a.task_id = any(gone);
   delete from qw.progress p where p.task_id = any(gone);

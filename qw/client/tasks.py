@@ -12,6 +12,7 @@ from qw.client.acting import audited, counted
 from qw.client.connections import Connections, Namespace, check_limit
 from qw.client.short_ids import IdKind, resolve, unique_length
 from qw.core.errors import Conflict, NotFound
+from qw.core.rights import Right
 from qw.core.task import FILED_UNDER, Attempt, NewTask, Status, Task, check_new, key_faults
 from qw.core.task.answer import Answers, done_among
 from qw.core.task.checkpoint import Checkpoint
@@ -19,6 +20,7 @@ from qw.core.task.known_types import KnownTypes
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.store import checkpoints, runs, tasks, types
 from qw.store.connection import Connection
+from qw.store.grants import require
 from qw.store.tasks import LAST_ID, Filter, LogLine
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 COUNTED = 10_000  # totals are exact up to this number
 ID_BATCH = 1000
+LOG_BATCH = 10_000  # log lines that one transaction deletes
 LOOK_PAGE = 20_000  # rows that one statement of `about` reads
 MOST = 1000  # tasks in one answer
 
@@ -197,9 +200,15 @@ class Tasks(Namespace):
     async def remove(self, ids: Sequence[UUID]) -> Answers:
         """Delete finished tasks with their logs and attempts. Tasks of a run stay: they go with the run.
 
-        Cannot be undone.
+        Their logs go first, in transactions of their own: they may be very long. Cannot be undone.
         """
-        return await self._in_batches(ids, tasks.remove)
+        ordered = sorted(set(ids))
+        async with self._db.connection() as conn:  # not in the transaction of the act
+            await require(conn, Right.OPERATE)
+            for start in range(0, len(ordered), ID_BATCH):
+                while await tasks.remove_logs(conn, ordered[start : start + ID_BATCH], limit=LOG_BATCH):
+                    pass
+        return await self._in_batches(ordered, tasks.remove)
 
     async def about(self, path: Sequence[str], value: str) -> list[UUID]:
         """Runs whose input, then tasks whose payload has the text *value* at *path*. Reads all, a page at a time."""

@@ -35,6 +35,7 @@ OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
         "queue_pause",
         "queue_resume",
         "remove",
+        "remove_logs",
         "retry",
         "schedule_add",
         "schedule_remove",

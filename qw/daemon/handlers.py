@@ -10,10 +10,9 @@ from uuid import UUID
 
 from qw.config import Settings
 from qw.core.event.webhook import Webhook
-from qw.core.task.after import When
+from qw.core.task.after import AfterStatus, When
 from qw.core.task.command import Command
 from qw.core.task.handler_api import Context, Recorded, Reject
-from qw.core.task.task import Status
 from qw.core.workflow import parse_workflow
 from qw.definitions import Definitions
 from qw.definitions.commands import parse_command
@@ -92,7 +91,7 @@ def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | No
     return look_up
 
 
-async def _come_after(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, Status]:
+async def _come_after(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, AfterStatus]:
     assert isinstance(context, AttemptContext)
     return await context.come_after(ids, when)
 

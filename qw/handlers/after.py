@@ -8,11 +8,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from qw.core.task.after import When
+from qw.core.task.after import AfterStatus, When
 from qw.core.task.handler_api import Context, Reject
-from qw.core.task.task import Status
 
-ComeAfter: TypeAlias = Callable[[Context, Sequence[UUID], When], Awaitable[Mapping[UUID, Status]]]
+ComeAfter: TypeAlias = Callable[[Context, Sequence[UUID], When], Awaitable[Mapping[UUID, AfterStatus]]]
 """Waits for other tasks, and tells how those of them ended that have, in their order; one at least."""
 
 
@@ -23,5 +22,5 @@ class After(BaseModel, extra="forbid"):
     when: When = When.ALL
 
 
-async def no_others(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, Status]:
+async def no_others(context: Context, ids: Sequence[UUID], when: When) -> Mapping[UUID, AfterStatus]:
     raise Reject("after: this worker cannot wait for other tasks")

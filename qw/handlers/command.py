@@ -169,7 +169,7 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
 
 
 async def _come_after(after: After, context: Context, options: CommandOptions) -> Mapping[str, str]:
-    """Variables that name the first of the tasks that ended, and how."""
+    """Variables that name the first of the tasks that ended, and how: `AfterStatus`."""
     ended = await options.come_after(context, after.tasks, after.when)
     first, status = next(iter(ended.items()))
     return {"QW_AFTER": str(first), "QW_AFTER_STATUS": status}

@@ -16,11 +16,11 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJ
 
 from qw.core.duration import parse_duration
 from qw.core.errors import Invalid
+from qw.core.task.after import AfterStatus
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
 from qw.core.task.secret_mask import SecretMask
-from qw.core.task.task import Status
 from qw.handlers.after import After, ComeAfter, no_others
 from qw.handlers.answer import ENCODINGS, Answer, read
 from qw.handlers.egress import Egress, redact
@@ -124,12 +124,12 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
     return clients.close
 
 
-def _telling(payload: HttpPayload, ended: Mapping[UUID, Status]) -> HttpPayload:
+def _telling(payload: HttpPayload, ended: Mapping[UUID, AfterStatus]) -> HttpPayload:
     """*payload*; where it has no body, with one that tells how the first of the tasks that ended did."""
     if payload.body is not None:
         return payload
     first, status = next(iter(ended.items()))
-    text = f"task {first} {'was cancelled' if status is Status.CANCELLED else status}"
+    text = f"task {first} {status.ended}"
     return payload.model_copy(update={"body": {"text": text, "taskId": str(first), "status": str(status)}})
 
 

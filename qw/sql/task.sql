@@ -335,6 +335,9 @@ select qw.edit_task(%(id)s::uuid, %(queue)s::text, %(priority)s::integer, %(payl
 -- name: erase
 select id, outcome from qw.forget(%(ids)s::uuid[])
 
+-- name: remove_logs
+select qw.remove_logs(%(ids)s::uuid[], %(most)s::integer)
+
 -- name: remove
 select id, outcome from qw.remove(%(ids)s::uuid[])
 

@@ -455,6 +455,12 @@ async def erase(conn: Connection, ids: Sequence[UUID]) -> Answers:
     return await _answers(conn, "erase", {"ids": sorted(ids)})
 
 
+async def remove_logs(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:
+    """Delete up to *limit* log lines of tasks that are to be removed. True: there may be more. See qw.remove_logs."""
+    row = await (await query(conn, _SQL["remove_logs"], {"ids": sorted(ids), "most": limit})).fetchone()
+    return row is not None and row[0] >= limit
+
+
 async def remove(conn: Connection, ids: Sequence[UUID]) -> Answers:
     """Delete finished tasks with all that belongs to them; see qw.remove."""
     return await _answers(conn, "remove", {"ids": sorted(ids)})

@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from qw import sql
 from qw.core.errors import LacksRight
 from qw.core.rights import EXCLUSIVE, OWNERS_FUNCTIONS, SEQUENCES, WRITES, Right
+from qw.core.task import NewTask
 from qw.store import grants, tasks
 from qw.store.connection import connect
 from qw.store.ids import new_id
@@ -67,7 +68,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     ({Right.OPERATE}, {"schedule.add", "schedule.change", "schedule.pause", "schedule.remove", "workflow.delete"}),
     ({Right.OPERATE}, {"apply.lock", "apply.own", "apply.disown", "apply.remove_workflow", "apply.record"}),
     ({Right.OPERATE}, {"queue.pause", "queue.resume", "queue.set_limits", "run.signal"}),
-    ({Right.OPERATE}, {"task.retry", "task.edit", "task.erase", "task.remove"}),
+    ({Right.OPERATE}, {"task.retry", "task.edit", "task.erase", "task.remove", "task.remove_logs"}),
     ({Right.OPERATE}, {"right.may_operate"}),
     ((), {"seed.clear"}),
 )  # fmt: skip
@@ -248,6 +249,25 @@ async def test_a_role_sees_of_the_tasks_only_what_it_enqueued(granted_url: str) 
 
         assert (seen.id, seen.payload, seen.headers) == (mine.id, {"a": 1}, {"qw-role": role(Right.ENQUEUE)})
         assert await tasks.read_logs(conn, theirs.id) == []
+
+
+@pytest.mark.parametrize("type", ["http_request", "command"])
+async def test_a_role_that_only_enqueues_waits_for_its_own_tasks_only(granted_url: str, type: str) -> None:
+    def after(*ids: object) -> NewTask:
+        return new_task(type, payload={"after": {"tasks": [str(id) for id in ids], "when": "done"}})
+
+    mine, theirs, third = new_task(), new_task(), new_task().id
+    async with await connect(granted_url) as owner, await connect(as_role(granted_url, Right.ENQUEUE)) as conn:
+        await tasks.enqueue(owner, [theirs])
+        await tasks.enqueue(conn, [mine])
+
+        assert len(await tasks.enqueue(conn, [after(mine.id), new_task(type, payload={"after": "noon"})])) == 2
+        for other in (theirs.id, third, theirs.id.hex, "x"):
+            with pytest.raises(psycopg.Error, match=f"enqueued no task {other}; it may wait for its own tasks only"):
+                await tasks.enqueue(conn, [after(mine.id, other)])
+        async with await connect(as_role(granted_url, Right.OPERATE)) as operator:
+            assert len(await tasks.enqueue(operator, [after(theirs.id)])) == 1
+            await operator.execute("select qw.enqueue(%s, %s)", [type, json.dumps(after(theirs.id).payload)])
 
 
 async def test_the_acting_role_is_the_one_that_was_set(granted_url: str) -> None:

@@ -77,7 +77,7 @@ def run(
         typer.Option(
             "--after-done",
             metavar="ID",
-            help="Run once these tasks have ended, whatever their outcome. May be repeated.",
+            help="Run once these tasks have ended or were removed, whatever their outcome. May be repeated.",
             **_IDS,
         ),
     ] = None,

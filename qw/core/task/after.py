@@ -1,31 +1,42 @@
-"""Commands that wait for other tasks: ``qw run --after``."""
+"""Tasks that run after others: ``qw run --after``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from uuid import UUID
 
-from qw.core.task.task import Status
-
 
 class When(StrEnum):
-    """What must be true of the other tasks: all completed, at least one completed, or all ended in whatever way."""
+    """What must be true of the other tasks: all completed, at least one completed, or all ended in whatever way.
+
+    One that was removed has ended; whether it completed is not known, so that it does not count as completed.
+    """
 
     ALL = "all"
     ANY = "any"
     DONE = "done"
 
 
-def waits_for(ids: Sequence[UUID], when: When, statuses: Mapping[UUID, Status]) -> list[UUID]:
-    """Which of the tasks *ids* are still waited for; none: it is time. A task that is no longer stored has completed.
+class AfterStatus(StrEnum):
+    """How a task is doing after which another runs; removed: before it was seen how it ended."""
 
-    Raise ValueError when it can never be time.
-    """
-    known = {id: statuses.get(id, Status.COMPLETED) for id in ids}
-    left = [id for id, status in known.items() if not status.is_final]
-    completed = [id for id, status in known.items() if status is Status.COMPLETED]
-    failed = [id for id, status in known.items() if status.is_final and status is not Status.COMPLETED]
+    UNFINISHED = "unfinished"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REMOVED = "removed"
+
+    @property
+    def ended(self) -> str:
+        return f"was {self}" if self in (AfterStatus.CANCELLED, AfterStatus.REMOVED) else str(self)
+
+
+def waits_for(when: When, statuses: Mapping[UUID, AfterStatus]) -> list[UUID]:
+    """Which of the tasks are still waited for; none: it is time. Raise ValueError when it can never be time."""
+    left = [id for id, status in statuses.items() if status is AfterStatus.UNFINISHED]
+    completed = [id for id, status in statuses.items() if status is AfterStatus.COMPLETED]
+    failed = [id for id in statuses if id not in left and id not in completed]
     if when is When.DONE:
         return left
     if when is When.ANY:
@@ -33,9 +44,5 @@ def waits_for(ids: Sequence[UUID], when: When, statuses: Mapping[UUID, Status]) 
             raise ValueError(f"none of the tasks completed that it was to run after: {', '.join(map(str, failed))}")
         return [] if completed else left
     if failed:
-        raise ValueError(f"task {failed[0]}, which it was to run after, {_ended(known[failed[0]])}")
+        raise ValueError(f"task {failed[0]}, which it was to run after, {statuses[failed[0]].ended}")
     return left
-
-
-def _ended(status: Status) -> str:
-    return "failed" if status is Status.FAILED else "was cancelled"

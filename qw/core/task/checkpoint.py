@@ -37,10 +37,10 @@ class CheckpointKey(NamedTuple):
 class Checkpoint:
     """A step that was done, or a sleep, signal or called task that is or was waited for.
 
-    ``outcome``: completed, failed, cancelled or timed_out; None while it is open. ``value``: the result of a step or a
-    called task, the payload of a signal, the number of attempts of a called task that failed. ``place`` orders the
-    checkpoints of a branch. ``due_at``: end of a sleep or of the timeout of a wait. ``fence``: of the last attempt that
-    waited for it.
+    ``outcome``: completed, failed, cancelled, timed_out, or removed (the task that it runs after, before its end was
+    seen); None while it is open. ``value``: the result of a step or a called task, the payload of a signal, the number
+    of attempts of a called task that failed. ``place`` orders the checkpoints of a branch. ``due_at``: end of a sleep
+    or of the timeout of a wait. ``fence``: of the last attempt that waited for it.
     """
 
     task_id: UUID

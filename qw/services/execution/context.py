@@ -15,8 +15,8 @@ from uuid import UUID
 
 from qw.core.duration import MAX_DURATION, format_duration
 from qw.core.errors import Invalid, TaskCancelled, TaskFailed, TimedOut
-from qw.core.task import Claim, NewTask, Status, check_new
-from qw.core.task.after import When, waits_for
+from qw.core.task import Claim, NewTask, check_new
+from qw.core.task.after import AfterStatus, When, waits_for
 from qw.core.task.checkpoint import Checkpoint, CheckpointKind, Suspend, together
 from qw.core.task.handler_api import Callee, Reject, duration
 from qw.core.task.payload import JsonObject, clean_text
@@ -184,7 +184,7 @@ class AttemptContext:
             raise TimedOut(f"signal {name} did not come{after}")
         return found.value if type is None else validated(type, found.value, f"signal {name}")
 
-    async def come_after(self, ids: Sequence[UUID], when: When) -> dict[UUID, Status]:
+    async def come_after(self, ids: Sequence[UUID], when: When) -> dict[UUID, AfterStatus]:
         """How those of the tasks ended that have, in their order; one at least.
 
         Raise Suspend while this one has to wait, Reject if for ever.
@@ -194,14 +194,14 @@ class AttemptContext:
         journal = self._the_journal()
         found = await journal.after(ids)
         open_ones = [one for one in found if one.is_open]
-        statuses = {id: Status(one.outcome or "pending") for id, one in zip(ids, found, strict=True)}
+        statuses = {id: AfterStatus(one.outcome or "unfinished") for id, one in zip(ids, found, strict=True)}
         try:
-            left = waits_for(ids, when, statuses)
+            left = waits_for(when, statuses)
         except ValueError as error:
             raise Reject(str(error)) from None
         if left:
             raise journal.suspend(Suspend(open_ones, needs_all=when is not When.ANY))
-        return {id: status for id, status in statuses.items() if status.is_final}
+        return {id: status for id, status in statuses.items() if status is not AfterStatus.UNFINISHED}
 
     def call(self, task: Any, *args: Any, **kwargs: Any) -> Call:
         return Call(self, task, args, kwargs)

@@ -4,11 +4,15 @@ from uuid import UUID
 
 import pytest
 
-from qw.core.task import Status
-from qw.core.task.after import When, waits_for
+from qw.core.task.after import AfterStatus, When, waits_for
 
 A, B = UUID(int=1), UUID(int=2)
-DONE, FAILED, OPEN = Status.COMPLETED, Status.FAILED, Status.RETRYING
+DONE, FAILED, OPEN, REMOVED = (
+    AfterStatus.COMPLETED,
+    AfterStatus.FAILED,
+    AfterStatus.UNFINISHED,
+    AfterStatus.REMOVED,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,19 +24,28 @@ DONE, FAILED, OPEN = Status.COMPLETED, Status.FAILED, Status.RETRYING
         (When.ANY, OPEN, OPEN, [A, B]),
         (When.ANY, FAILED, OPEN, [B]),
         (When.ANY, FAILED, DONE, []),
-        (When.DONE, FAILED, Status.CANCELLED, []),
+        (When.ANY, REMOVED, OPEN, [B]),
+        (When.ANY, REMOVED, DONE, []),
+        (When.DONE, FAILED, AfterStatus.CANCELLED, []),
         (When.DONE, FAILED, OPEN, [B]),
+        (When.DONE, REMOVED, DONE, []),
     ],
 )
-def test_a_command_waits_for_those_that_it_was_to_run_after(when: When, a: Status, b: Status, left: list[UUID]) -> None:
-    assert waits_for([A, B], when, {A: a, B: b}) == left
+def test_a_command_waits_for_those_that_it_was_to_run_after(
+    when: When, a: AfterStatus, b: AfterStatus, left: list[UUID]
+) -> None:
+    assert waits_for(when, {A: a, B: b}) == left
 
 
-def test_a_task_that_is_no_longer_stored_is_not_waited_for() -> None:
-    assert waits_for([A], When.ALL, {}) == []
-
-
-@pytest.mark.parametrize(("when", "b"), [(When.ALL, OPEN), (When.ANY, Status.CANCELLED)])
-def test_what_can_never_be_is_an_error(when: When, b: Status) -> None:
-    with pytest.raises(ValueError, match=str(A)):
-        waits_for([A, B], when, {A: FAILED, B: b})
+@pytest.mark.parametrize(
+    ("when", "a", "b", "text"),
+    [
+        (When.ALL, FAILED, OPEN, f"task {A}, which it was to run after, failed"),
+        (When.ALL, REMOVED, DONE, f"task {A}, which it was to run after, was removed"),
+        (When.ANY, FAILED, AfterStatus.CANCELLED, f"none of the tasks completed .* {A}, {B}"),
+        (When.ANY, REMOVED, FAILED, f"none of the tasks completed .* {A}, {B}"),
+    ],
+)
+def test_what_can_never_be_is_an_error(when: When, a: AfterStatus, b: AfterStatus, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        waits_for(when, {A: a, B: b})
