@@ -16,7 +16,7 @@ from qw.brokers.postgres import PostgresBroker
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.brokers.redis import RedisBroker
 from qw.client import Client
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from qw.core.task import NewTask
 from qw.services.events.partitions import LockedSlots
 from qw.services.events.relay import Relay, Targets
@@ -92,7 +92,7 @@ def _answers(url: str) -> bool:
 
 
 def _broker(kind: str, name: str) -> Broker:
-    url, format = URLS[kind], Format.CLOUDEVENTS
+    url, format = URLS[kind], EventFormat.CLOUDEVENTS
     if kind == "rabbitmq":
         return RabbitBroker(url, format=format, exchange=name)
     if kind == "nats":

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qw.core.errors import Invalid, NotFound
-from qw.core.task.command import Command, Exit
+from qw.core.task.command import CommandSpec, Exit
 from qw.core.task.payload import Json
 from qw.core.workflow import check_input, parse_workflow
 from qw.core.workflow.plan import plan
@@ -269,14 +269,14 @@ def test_commands_are_read() -> None:
     )
 
     assert loads(content).commands == {
-        "list": Command(
+        "list": CommandSpec(
             name="list",
             run=("ls", "-l"),
             timeout=timedelta(minutes=5),
             exit_codes={1: Exit.DONE, 3: Exit.REJECT},
             description="all",
         ),
-        "count": Command(name="count", run="wc -l"),
+        "count": CommandSpec(name="count", run="wc -l"),
     }
 
 

@@ -6,7 +6,7 @@ import asyncio
 from uuid import UUID
 
 
-class Batch:
+class PublishBatch:
     """``settled`` is done when the broker has spoken of each of *count* messages; ``error``: what it said of one."""
 
     def __init__(self, count: int, settled: asyncio.Future[None]) -> None:

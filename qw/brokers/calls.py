@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-class Caller(Protocol):
+class RemoteCaller(Protocol):
     async def call(self, queue: str, body: bytes) -> bytes:
         """Lay *body* into *queue* and wait for the answer, however long; cancel it to wait no longer.
 

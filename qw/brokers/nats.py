@@ -11,10 +11,10 @@ from uuid import UUID
 import orjson
 
 from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
-from qw.brokers.batch import Batch
+from qw.brokers.batch import PublishBatch
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable, Unreachable
-from qw.core.event import TYPES, Format, Message, nest_patterns
+from qw.core.event import TYPES, EventFormat, Message, nest_patterns
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -34,16 +34,16 @@ class NatsBroker:
 
     name = "nats"
 
-    def __init__(self, servers: str, *, format: Format, stream: str = STREAM, prefix: str = "qw") -> None:
+    def __init__(self, servers: str, *, format: EventFormat, stream: str = STREAM, prefix: str = "qw") -> None:
         self._servers = servers
-        self._is_nest = format is Format.NEST
+        self._is_nest = format is EventFormat.NEST
         self._stream = f"{stream}-NEST" if self._is_nest else stream
         self._prefix = "" if self._is_nest else f"{prefix}."
         self._lost = asyncio.Event()
         self._client: Client | None = None
         self._replies = ""  # what answers are sent to, before the number of their message
         self._sent = 0
-        self._unanswered: dict[int, tuple[Batch, UUID]] = {}
+        self._unanswered: dict[int, tuple[PublishBatch, UUID]] = {}
 
     @property
     def max_bytes(self) -> int | None:
@@ -66,7 +66,7 @@ class NatsBroker:
     async def publish(self, messages: Sequence[Message]) -> set[UUID]:
         await self.open()
         assert self._client is not None
-        batch = Batch(len(messages), asyncio.get_running_loop().create_future())
+        batch = PublishBatch(len(messages), asyncio.get_running_loop().create_future())
         with self._trouble():
             async with asyncio.timeout(TIMEOUT):
                 for message in messages:
@@ -84,7 +84,7 @@ class NatsBroker:
         if client is not None:
             await drop(client)
 
-    async def _send(self, client: Client, message: Message, batch: Batch) -> None:
+    async def _send(self, client: Client, message: Message, batch: PublishBatch) -> None:
         self._sent += 1
         self._unanswered[self._sent] = batch, message.id
         headers = {"Nats-Msg-Id": str(message.id), "content-type": message.content_type}
@@ -102,7 +102,7 @@ class NatsBroker:
         else:
             batch.confirm(id)
 
-    async def _wait(self, batch: Batch) -> None:
+    async def _wait(self, batch: PublishBatch) -> None:
         """Until all is answered, the connection is lost (which nats-py does not report) or the timeout is over."""
         lost = asyncio.ensure_future(self._lost.wait())
         either: set[asyncio.Future[Any]] = {lost, batch.settled}
@@ -111,7 +111,7 @@ class NatsBroker:
         finally:
             lost.cancel()
 
-    def _give_up(self, batch: Batch) -> None:
+    def _give_up(self, batch: PublishBatch) -> None:
         if batch.error is not None:
             raise batch.error
         raise Unreachable("nats: the connection broke" if self._lost.is_set() else "nats did not acknowledge the event")

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
-from qw.brokers.batch import Batch
+from qw.brokers.batch import PublishBatch
 from qw.brokers.frames import publish_frames
 from qw.brokers.trouble import unavailable
 from qw.core.errors import Unavailable, Unreachable
-from qw.core.event import Format, Message
+from qw.core.event import EventFormat, Message
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -36,9 +36,9 @@ class RabbitBroker:
     name = "rabbitmq"
     max_bytes: int | None = 16 * 1024 * 1024
 
-    def __init__(self, url: str, *, format: Format, queue: str = "task-queue", exchange: str = EXCHANGE) -> None:
+    def __init__(self, url: str, *, format: EventFormat, queue: str = "task-queue", exchange: str = EXCHANGE) -> None:
         self._url = url
-        self._is_nest = format is Format.NEST
+        self._is_nest = format is EventFormat.NEST
         self._queue = queue
         self._exchange = exchange
         self._connection: AbstractConnection | None = None
@@ -74,14 +74,14 @@ class RabbitBroker:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.close(), 1.0)
 
-    async def _send(self, messages: Sequence[Message]) -> Batch:
+    async def _send(self, messages: Sequence[Message]) -> PublishBatch:
         """Write all of them in one go, as `aiormq.Channel.basic_publish` does for one."""
         from aiormq.abc import ChannelFrame
 
         channel = self._channel
         tags = channel.message_id_delivery_tag
         tags.clear()  # the last batch is settled
-        batch = Batch(len(messages), channel.create_future())
+        batch = PublishBatch(len(messages), channel.create_future())
         frames = []
         async with channel.lock:
             for message in messages:
@@ -115,7 +115,7 @@ class RabbitBroker:
         if not await topology.has_exchange(self._exchange):
             await topology.declare_exchange(self._exchange, "topic", {"alternate-exchange": unrouted})
 
-    def _give_up(self, batch: Batch) -> None:
+    def _give_up(self, batch: PublishBatch) -> None:
         settled = batch.settled
         error = settled.exception() if settled.done() and not settled.cancelled() else None
         try:
@@ -143,7 +143,7 @@ class _Confirmation:
 
     __slots__ = ("_batch", "_id")
 
-    def __init__(self, batch: Batch, id: UUID) -> None:
+    def __init__(self, batch: PublishBatch, id: UUID) -> None:
         self._batch = batch
         self._id = id
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from qw.brokers import TIMEOUT, LoginRefused, Refused, SetupRefused
 from qw.brokers.trouble import unavailable, without_secrets
 from qw.core.errors import Unavailable, Unreachable
-from qw.core.event import Format, Message
+from qw.core.event import EventFormat, Message
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -46,10 +46,10 @@ class RedisBroker:
     name = "redis"
     max_bytes: int | None = 64 * 1024 * 1024
 
-    def __init__(self, url: str, *, format: Format, stream: str = STREAM, channel_prefix: str = "qw:") -> None:
+    def __init__(self, url: str, *, format: EventFormat, stream: str = STREAM, channel_prefix: str = "qw:") -> None:
         self._url = url
         self._stream = stream
-        self._prefix = "" if format is Format.NEST else channel_prefix
+        self._prefix = "" if format is EventFormat.NEST else channel_prefix
         self._client: Redis | None = None
 
     async def open(self) -> None:

@@ -24,7 +24,7 @@ FLAG, FREE, CHOICE = "", "?", "="  # kinds: takes no value; any; one of those th
 _SETTINGS = {"--database-url": "database_url", "--home": "home", "--config": "config", "-c": "config"}
 
 
-class Command(TypedDict):
+class CommandCompletion(TypedDict):
     """One command: its subcommands with their help, its options with kind and help, the kinds of its arguments.
 
     ``repeats``: the last argument may be given again. ``stops``: what follows the first one is for another program.
@@ -37,7 +37,7 @@ class Command(TypedDict):
     stops: bool
 
 
-Table = Mapping[str, Command]  # by the words that lead to it; empty: qw itself
+Table = Mapping[str, CommandCompletion]  # by the words that lead to it; empty: qw itself
 
 
 def complete(commands: Callable[[], Table]) -> int:

@@ -8,23 +8,23 @@ from typing import Any
 
 from typer.main import get_command
 
-from qw.cli.completion import CHOICE, FLAG, FREE, Command
+from qw.cli.completion import CHOICE, FLAG, FREE, CommandCompletion
 from qw.cli.options import completions
 from qw.cli.program import app
 
 
-def commands() -> dict[str, Command]:
+def commands() -> dict[str, CommandCompletion]:
     """Every command and group of commands, by the words that lead to it."""
     return dict(_below(get_command(app), ""))
 
 
-def _below(command: Any, path: str) -> Iterator[tuple[str, Command]]:
+def _below(command: Any, path: str) -> Iterator[tuple[str, CommandCompletion]]:
     names = command.list_commands(None) if hasattr(command, "list_commands") else []
     verbs = {name: verb for name in names if (verb := command.get_command(None, name)) and not verb.hidden}
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     yield (
         path,
-        Command(
+        CommandCompletion(
             words={name: (verb.help or "").partition("\n")[0] for name, verb in verbs.items()},
             options={name: (_kind(param), _about(param)) for param in _options(command) for name in _names(param)},
             arguments=[_kind(param) for param in arguments],

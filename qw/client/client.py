@@ -19,7 +19,7 @@ from qw.client.coalesce import Coalescer
 from qw.client.connections import Connections
 from qw.client.foreign import AnyConnection, enqueue_over, is_foreign, schemas_over
 from qw.client.type_check import TypeCheck
-from qw.client.waiting import Wait
+from qw.client.waiting import Poll
 from qw.core.errors import Conflict, NotFound
 from qw.core.task import (
     Enqueued,
@@ -218,7 +218,7 @@ class Client:
             known = {task.id for task in await tasks.get(conn, ids)}
         if missing := [id for id in ids if id not in known]:
             raise NotFound(f"task {missing[0]} does not exist")
-        wait, left = Wait(timeout), set(ids)
+        wait, left = Poll(timeout), set(ids)
         while True:
             async with self._db.connection() as conn:
                 left -= (await tasks.finals(conn, list(left))).keys()

@@ -10,7 +10,7 @@ from qw.client.connections import Namespace
 from qw.core.errors import NotFound
 from qw.core.task.payload import JsonObject
 from qw.store import applied, details, events, migrations, tasks
-from qw.store.details import DatabaseFacts, Holder, MadeTask, PastAttempt, TaskType
+from qw.store.details import DatabaseFacts, MadeTask, PastAttempt, SlotHolder, TaskType
 from qw.store.events import LoggedEvent
 
 LAST_EVENT = 2**63 - 1
@@ -33,7 +33,7 @@ class QueueDetails:
 
     lanes: Sequence[tuple[int, int]]
     held: int
-    holders: Sequence[Holder]
+    holders: Sequence[SlotHolder]
 
 
 class Details(Namespace):

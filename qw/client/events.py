@@ -13,7 +13,7 @@ from uuid import UUID
 from qw.client.acting import audited, counted
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
-from qw.core.event import Format, default_types
+from qw.core.event import EventFormat, default_types
 from qw.store import events, overview
 from qw.store.events import Blocked, BlockedEvent, ConsumerState, Lag, LoggedEvent, RelayState
 
@@ -55,7 +55,7 @@ class Events(Namespace):
     async def listen(self) -> None:
         """Enable the event log for the next day if no setting does. Renew it while reading."""
         async with self._db.connection() as conn:
-            await events.want_to_read(conn, sorted(default_types(Format.CLOUDEVENTS)))
+            await events.want_to_read(conn, sorted(default_types(EventFormat.CLOUDEVENTS)))
 
     async def last(self) -> int:
         """The id of the newest event in the log; 0 when it is empty."""

@@ -22,13 +22,13 @@ class Asyncpg(Protocol):
     def fetchval(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-class SqlAlchemy(Protocol):
+class AsyncSqlAlchemy(Protocol):
     """An `AsyncSession` or `AsyncConnection` of SQLAlchemy, with any driver for PostgreSQL."""
 
     def scalar(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-AnyConnection: TypeAlias = Connection | Asyncpg | SqlAlchemy
+AnyConnection: TypeAlias = Connection | Asyncpg | AsyncSqlAlchemy
 
 # Without the colons of ::, which SQLAlchemy takes for parameters.
 _ENQUEUE = (

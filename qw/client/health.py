@@ -9,7 +9,7 @@ from qw.client.connections import Namespace
 from qw.client.events import Events, Relaying
 from qw.client.history import History, Rates
 from qw.client.queues import QueueOverview, Queues
-from qw.core.health import Facts, Problem, problems
+from qw.core.health import HealthFacts, HealthProblem, problems
 from qw.core.history import SHARES
 from qw.core.schedule.fire_decision import LATE
 from qw.core.task.measure import Measure
@@ -38,7 +38,7 @@ class Glance:
     overview: Overview
     rates: dict[str, Rates]
     waits: dict[str, float | None]
-    problems: list[Problem]
+    problems: list[HealthProblem]
 
 
 class Health(Namespace):
@@ -84,9 +84,9 @@ class Health(Namespace):
             return await schedules.measures(conn)
 
 
-def _facts(seen: Overview, gauges: Gauges) -> Facts:
+def _facts(seen: Overview, gauges: Gauges) -> HealthFacts:
     relaying = seen.relaying
-    return Facts(
+    return HealthFacts(
         workers=len(seen.workers),
         troubles=[(worker.id, worker.trouble) for worker in seen.workers if worker.trouble],
         waiting=sum(queue.stats.pending + queue.stats.retrying for queue in seen.queues),

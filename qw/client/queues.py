@@ -15,7 +15,7 @@ from qw.core.task.answer import done_among
 from qw.core.task.payload import Json
 from qw.store import queues, tasks
 from qw.store.ids import new_id
-from qw.store.queues import Pause
+from qw.store.queues import PausedQueue
 from qw.store.tasks import Filter, QueueStats
 
 STRAYS = 1000  # tasks moved per statement when limits change
@@ -27,7 +27,7 @@ class QueueOverview:
     """A queue: task counts, pause, limits, and the age of the task at its head."""
 
     stats: QueueStats
-    pause: Pause | None
+    pause: PausedQueue | None
     limits: Limits | None
     oldest: timedelta | None
 

@@ -11,7 +11,7 @@ from qw.client.acting import audited
 from qw.client.connections import Namespace, check_limit
 from qw.client.run_timeline import RunTimeline, read_timeline
 from qw.client.run_tree import ShownRun, read_tree
-from qw.client.waiting import Wait
+from qw.client.waiting import Poll
 from qw.client.workflows import Workflows
 from qw.core.errors import Conflict, Invalid, NotFound
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
@@ -153,7 +153,7 @@ class Runs(Namespace):
 
     async def wait(self, id: UUID, *, timeout: timedelta | None = None) -> RunDetails:
         """Wait until the run is final and return it. Raise NotFound, or TimedOut after *timeout* (None: no limit)."""
-        wait = Wait(timeout)
+        wait = Poll(timeout)
         while not (run := await self.get(id)).run.status.is_final:
             await wait.pause(f"run {id} is {run.run.status}")
         return run

@@ -11,7 +11,7 @@ from qw.core.errors import TimedOut
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two queries
 
 
-class Wait:
+class Poll:
     """Growing pauses between queries. Raise TimedOut once *timeout* has passed; None: no limit."""
 
     def __init__(self, timeout: timedelta | None) -> None:

@@ -4,7 +4,7 @@ Each is a flag, or else an environment variable, or else a line of ``qw.toml``, 
 goes through here, so nothing heavy is imported.
 """
 
-from qw.config.loading import Shown, check_listening, is_loopback, load, redacted, shown
+from qw.config.loading import ShownSetting, check_listening, is_loopback, load, redacted, shown
 from qw.config.settings import Origin, Settings, default_home
 from qw.config.values import LogFormat, LogLevel, Role, Token
 
@@ -14,7 +14,7 @@ __all__ = [
     "Origin",
     "Role",
     "Settings",
-    "Shown",
+    "ShownSetting",
     "Token",
     "check_listening",
     "default_home",

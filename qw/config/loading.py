@@ -36,7 +36,7 @@ class _Given(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ShownSetting:
     """A setting as it may be shown to anyone. ``variable`` is the one to set it by; an empty ``value`` is none."""
 
     name: str
@@ -65,10 +65,10 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, 
     return settings
 
 
-def shown(settings: Settings) -> Iterator[Shown]:
+def shown(settings: Settings) -> Iterator[ShownSetting]:
     """Every setting, in the order of their declaration, without passwords and tokens."""
     for each in _declared():
-        yield Shown(
+        yield ShownSetting(
             name=each.name,
             variable=_variable(each),
             value=_as_text(getattr(settings, each.name), each.metadata["secret"]),

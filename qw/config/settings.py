@@ -12,7 +12,7 @@ from typing import Any
 
 from qw.config import values as read
 from qw.config.values import LogFormat, LogLevel, Token, Transport
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from qw.core.switch import switch
 
 
@@ -220,7 +220,9 @@ class Settings:
         also=("REDIS_URL",),
         secret=True,
     )
-    event_format: Format = _setting("format of events: cloudevents or nest", read.one_of(Format), Format.CLOUDEVENTS)
+    event_format: EventFormat = _setting(
+        "format of events: cloudevents or nest", read.one_of(EventFormat), EventFormat.CLOUDEVENTS
+    )
     events: tuple[str, ...] = _setting(
         "event types to publish, such as task.*; unset: all except task.started and task.progressed",
         read.listed(read.event_types),

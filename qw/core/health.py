@@ -16,7 +16,7 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class HealthProblem:
     """``subject``: the queue, type, schedule or worker that it is about, if it is about one."""
 
     code: str
@@ -27,7 +27,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class HealthFacts:
     """``oldest``: seconds that the task at the head of each queue has waited. ``failures``: by type, of one day.
 
     ``late``: schedules, and by how many seconds. ``broker``: one that cannot be reached.
@@ -46,12 +46,12 @@ class Facts:
     transaction_seconds: float
 
 
-def problems(facts: Facts) -> list[Problem]:
+def problems(facts: HealthFacts) -> list[HealthProblem]:
     """All that somebody should look at; empty: all good."""
     return sorted(_found(facts), key=lambda problem: problem.severity == "warning")
 
 
-def _found(facts: Facts) -> Iterator[Problem]:
+def _found(facts: HealthFacts) -> Iterator[HealthProblem]:
     if not facts.workers:
         waits = f", and {_count(facts.waiting, 'task')} waiting" if facts.waiting else ""
         yield _problem("no_worker", "No worker is running" + waits, "start one: qw daemon", severity="error")
@@ -84,8 +84,8 @@ def _found(facts: Facts) -> Iterator[Problem]:
 
 def _problem(
     code: str, text: str, advice: str, subject: str | None = None, *, severity: Severity = "warning"
-) -> Problem:
-    return Problem(code=code, severity=severity, text=text, advice=advice, subject=subject)
+) -> HealthProblem:
+    return HealthProblem(code=code, severity=severity, text=text, advice=advice, subject=subject)
 
 
 def _count(number: int, noun: str) -> str:

@@ -45,7 +45,7 @@ class ServerState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
+class TaskWorker:
     """The worker that runs the task."""
 
     place: str
@@ -85,7 +85,7 @@ class Awaited:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class TaskFacts:
     """What was found about one task at the moment ``now``."""
 
     now: datetime
@@ -100,12 +100,12 @@ class Facts:
     suspects_running: int = 0
     losses: int = 0
     servers: Sequence[ServerState] = ()
-    holder: Holder | None = None
+    holder: TaskWorker | None = None
     held_back: HeldBack | None = None
     awaited: Sequence[Awaited] = ()
 
 
-def reasons(facts: Facts) -> list[Reason]:
+def reasons(facts: TaskFacts) -> list[Reason]:
     """Why the task is not running, or what it does instead: the strongest reason first."""
     task = facts.task
     if task.status.is_final:
@@ -119,7 +119,7 @@ def reasons(facts: Facts) -> list[Reason]:
     return [*found, *(_in_line(facts) if facts.held_back is None else _held_back(facts, facts.held_back))]
 
 
-def _finished(facts: Facts) -> Reason:
+def _finished(facts: TaskFacts) -> Reason:
     task = facts.task
     when = f" {_ago(facts.now, task.finished_at)}" if task.finished_at else ""
     if task.status is Status.COMPLETED:
@@ -136,7 +136,7 @@ def _finished(facts: Facts) -> Reason:
     )
 
 
-def _cancelled(facts: Facts) -> Iterator[Reason]:
+def _cancelled(facts: TaskFacts) -> Iterator[Reason]:
     if facts.cancel_at is not None:
         yield Reason(
             code="cancel_requested",
@@ -145,7 +145,7 @@ def _cancelled(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _held(facts: Facts) -> Iterator[Reason]:
+def _held(facts: TaskFacts) -> Iterator[Reason]:
     task, holder = facts.task, facts.holder
     since = f", started {_ago(facts.now, task.started_at)}" if task.started_at else ""
     where = f"worker {task.worker}" + (f" ({holder.place})" if holder else "")
@@ -166,7 +166,7 @@ def _held(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _awaited(facts: Facts, one: Awaited) -> Reason:
+def _awaited(facts: TaskFacts, one: Awaited) -> Reason:
     id, since = facts.task.id, f"since {_moment(one.since)} ({_ago(facts.now, one.since)})"
     until = "" if one.due_at is None else f", until {_moment(one.due_at)} ({_in(facts.now, one.due_at)})"
     if one.kind is CheckpointKind.SLEEP:
@@ -190,7 +190,7 @@ def _awaited(facts: Facts, one: Awaited) -> Reason:
     )
 
 
-def _not_due(facts: Facts) -> Iterator[Reason]:
+def _not_due(facts: TaskFacts) -> Iterator[Reason]:
     task = facts.task
     if task.run_at is None:
         return
@@ -224,7 +224,7 @@ def _not_due(facts: Facts) -> Iterator[Reason]:
         yield Reason(code="snoozed", text=f"the handler snoozed the task; next run {when}: {task.reason}")
 
 
-def _paused(facts: Facts) -> Iterator[Reason]:
+def _paused(facts: TaskFacts) -> Iterator[Reason]:
     if facts.paused_at is not None:
         by = f" by {facts.paused_by}" if facts.paused_by else ""
         yield Reason(
@@ -234,7 +234,7 @@ def _paused(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _unserved(facts: Facts) -> Iterator[Reason]:
+def _unserved(facts: TaskFacts) -> Iterator[Reason]:
     task, servers = facts.task, facts.servers
     if not servers:
         yield Reason(code="no_worker", text="no worker is running", advice="start one: qw daemon")
@@ -256,7 +256,7 @@ def _unserved(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _suspect(facts: Facts) -> Iterator[Reason]:
+def _suspect(facts: TaskFacts) -> Iterator[Reason]:
     task = facts.task
     if task.crashes >= SUSPECT_CRASHES:
         text = (
@@ -266,7 +266,7 @@ def _suspect(facts: Facts) -> Iterator[Reason]:
         yield Reason(code="suspect", text=text + busy, advice=f"check the log for the cause: qw logs {task.id}")
 
 
-def _lost(facts: Facts) -> Iterator[Reason]:
+def _lost(facts: TaskFacts) -> Iterator[Reason]:
     if facts.losses:
         yield Reason(
             code="lost",
@@ -276,7 +276,7 @@ def _lost(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _misfit(facts: Facts) -> Iterator[Reason]:
+def _misfit(facts: TaskFacts) -> Iterator[Reason]:
     last = facts.last
     if last is not None and last.outcome == "misfit":
         yield Reason(
@@ -287,7 +287,7 @@ def _misfit(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _held_back(facts: Facts, held: HeldBack) -> Iterator[Reason]:
+def _held_back(facts: TaskFacts, held: HeldBack) -> Iterator[Reason]:
     queue, limits = facts.task.queue, held.limits
     of_key = f"queue {queue} for {limits.key} = {held.value!r}"
     found = [
@@ -316,7 +316,7 @@ def _slots_taken(held: HeldBack, of: str, limit: int | None, taken: int, flag: s
 
 
 def _rate_reached(
-    facts: Facts, held: HeldBack, of: str, rate: Rate | None, at: datetime | None, flag: str
+    facts: TaskFacts, held: HeldBack, of: str, rate: Rate | None, at: datetime | None, flag: str
 ) -> Iterator[Reason]:
     if rate is not None and at is not None and at > facts.now:
         yield Reason(
@@ -335,7 +335,7 @@ def _some(holders: Sequence[UUID], taken: int) -> str:
     return ", ".join(map(str, holders)) + (f" and {more} more" if more > 0 else "")
 
 
-def _in_line(facts: Facts) -> Iterator[Reason]:
+def _in_line(facts: TaskFacts) -> Iterator[Reason]:
     """Only for a task that nothing else holds up."""
     task = facts.task
     able = [server for server in facts.servers if server.serves(task) and not server.draining]
@@ -477,7 +477,7 @@ def _waiting_steps(facts: RunFacts) -> Iterator[Reason]:
             yield Reason(code="waits_for_steps", text=f"step {step} is waiting for {', '.join(open_needs)}")
 
 
-def _expected(facts: Facts, slots: int) -> str:
+def _expected(facts: TaskFacts, slots: int) -> str:
     if not facts.usual_seconds or not slots:
         return ""
     wait = timedelta(seconds=round(facts.ahead * facts.usual_seconds / slots, 1))

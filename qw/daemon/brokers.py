@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from qw.brokers import Broker, Inbox
-from qw.brokers.calls import Caller
+from qw.brokers.calls import RemoteCaller
 from qw.brokers.postgres import PostgresBroker
 from qw.config import Settings
 from qw.config.values import Transport
 from qw.core.errors import Fault, Misconfigured
-from qw.core.event import Format, default_types, select
+from qw.core.event import EventFormat, default_types, select
 from qw.core.event.webhook import Webhook
 from qw.definitions import Definitions
 from qw.services.events.relay import Targets
@@ -118,7 +118,7 @@ def targets(
 
 
 def _logged(settings: Settings) -> frozenset[str]:
-    return select(settings.events, path="QW_EVENTS") if settings.events else default_types(Format.CLOUDEVENTS)
+    return select(settings.events, path="QW_EVENTS") if settings.events else default_types(EventFormat.CLOUDEVENTS)
 
 
 def declared(definitions: Sequence[Definitions]) -> list[Webhook]:
@@ -144,14 +144,14 @@ def inbox(settings: Settings) -> Inbox | None:
     return make(address(settings, kind), queue)
 
 
-def caller(settings: Settings) -> Caller | None:
+def caller(settings: Settings) -> RemoteCaller | None:
     """What dispatches remote types; None: the settings name no broker that could."""
     from qw.brokers import calls
 
     kind = transport(settings)
     if kind not in _ON_THIS_MACHINE:
         return None
-    makers: dict[Transport, Callable[[str], Caller]] = {
+    makers: dict[Transport, Callable[[str], RemoteCaller]] = {
         Transport.RABBITMQ: calls.RabbitCaller,
         Transport.NATS: calls.NatsCaller,
         Transport.REDIS: calls.RedisCaller,

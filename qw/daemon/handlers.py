@@ -11,7 +11,7 @@ from uuid import UUID
 from qw.config import Settings
 from qw.core.event.webhook import Webhook
 from qw.core.task.after import AfterStatus, When
-from qw.core.task.command import Command
+from qw.core.task.command import CommandSpec
 from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.workflow import parse_workflow
 from qw.definitions import Definitions
@@ -39,7 +39,7 @@ from qw.handlers.invoice import (
 from qw.handlers.noop import add_noop
 from qw.handlers.secrets import Reveal, Revealed, SecretReader, no_secrets
 from qw.services.events.webhooks import Signer, receiver
-from qw.services.execution.context import AttemptContext, Connections
+from qw.services.execution.context import AttemptContext, ConnectionSource
 from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.store import applied, invoices, runs
 
@@ -47,7 +47,7 @@ from qw.store import applied, invoices, runs
 class StoredRecords:
     """`qw.core.task.handler_api.Records`, from the database."""
 
-    def __init__(self, pool: Connections) -> None:
+    def __init__(self, pool: ConnectionSource) -> None:
         self._pool = pool
 
     async def completed_of_run(self, run_id: UUID) -> Sequence[Recorded]:
@@ -62,7 +62,7 @@ class StoredRecords:
 class StoredNumbers:
     """`qw.handlers.invoice.Numbers`, from the database."""
 
-    def __init__(self, pool: Connections) -> None:
+    def __init__(self, pool: ConnectionSource) -> None:
         self._pool = pool
 
     async def take(self, context: Context, seller: Seller) -> GivenNumber:
@@ -80,10 +80,10 @@ def _given(row: invoices.NumberRow) -> GivenNumber:
     return GivenNumber(year=row.year, number=row.number, at=row.given_at)
 
 
-def stored_commands(pool: Connections) -> Callable[[str], Awaitable[Command | None]]:
+def stored_commands(pool: ConnectionSource) -> Callable[[str], Awaitable[CommandSpec | None]]:
     """What looks up the commands that were applied, by their names."""
 
-    async def look_up(name: str) -> Command | None:
+    async def look_up(name: str) -> CommandSpec | None:
         async with pool.connection() as conn:
             document = await applied.one(conn, "command", name)
         return parse_command(name, document, lambda path: f"commands.{name}.{path}") if document is not None else None
@@ -96,7 +96,7 @@ async def _come_after(context: Context, ids: Sequence[UUID], when: When) -> Mapp
     return await context.come_after(ids, when)
 
 
-def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | None]]:
+def stored_webhooks(pool: ConnectionSource) -> Callable[[str], Awaitable[Webhook | None]]:
     """What looks up the webhooks that were applied, by their names."""
 
     async def look_up(name: str) -> Webhook | None:
@@ -107,7 +107,7 @@ def stored_webhooks(pool: Connections) -> Callable[[str], Awaitable[Webhook | No
     return look_up
 
 
-def step_secrets(pool: Connections, reader: Callable[[], SecretReader]) -> Reveal:
+def step_secrets(pool: ConnectionSource, reader: Callable[[], SecretReader]) -> Reveal:
     """What reveals the secrets of a step, by the definition that its run has pinned.
 
     A task cannot name its sources itself: who may enqueue one could otherwise send any variable anywhere.
@@ -139,8 +139,8 @@ def secret_reader(settings: Settings, is_allowed: bool, definitions: Sequence[De
 
 def built_in(
     settings: Settings,
-    commands: Mapping[str, Command],
-    pool: Connections,
+    commands: Mapping[str, CommandSpec],
+    pool: ConnectionSource,
     webhooks: Mapping[str, Webhook],
     artifacts: ArtifactFolders,
     definitions: Callable[[], Sequence[Definitions]] = tuple,

@@ -21,7 +21,7 @@ def set_up(settings: Settings) -> None:
     """Log to standard error in the form that the settings ask for."""
     handler = _Handler(_own_stream())
     handler.addFilter(with_task)
-    handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _Text())
+    handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _TextFormatter())
     logging.basicConfig(level=settings.log_level.value.upper(), handlers=[handler], force=True)
     for noisy in ("psycopg.pool", "httpx", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -32,7 +32,7 @@ def move_to(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, mode="w", encoding="utf-8", errors="backslashreplace")
     handler.addFilter(with_task)
-    handler.setFormatter(_Text())
+    handler.setFormatter(_TextFormatter())
     root = logging.getLogger()
     for shown in root.handlers:
         shown.setLevel(logging.ERROR)
@@ -75,7 +75,7 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-class _Text(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())

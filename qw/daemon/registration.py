@@ -9,7 +9,7 @@ from qw.client.connections import Connections
 from qw.client.definitions import DefinitionSets, How
 from qw.core.errors import LacksRight
 from qw.core.schedule.document import parse_schedule
-from qw.core.task.command import Command
+from qw.core.task.command import CommandSpec
 from qw.core.task.payload import JsonObject
 from qw.definitions import Definitions
 from qw.handlers import Handlers
@@ -68,6 +68,6 @@ async def offer_schedules(pool: Pool, handlers: Handlers, *, owner: str, by: str
             log.info("schedule of the application stored", extra={"schedule": change.name, "how": change.how.value})
 
 
-def commands_of(definitions: Sequence[Definitions]) -> dict[str, Command]:
+def commands_of(definitions: Sequence[Definitions]) -> dict[str, CommandSpec]:
     """The declared commands, by name."""
     return {name: command for each in definitions for name, command in each.commands.items()}

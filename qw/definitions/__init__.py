@@ -15,7 +15,7 @@ from qw.core.parsing import mapping, refuse_unknown
 from qw.core.queue import Queue
 from qw.core.schedule import Schedule
 from qw.core.schedule.document import parse_schedule
-from qw.core.task.command import Command
+from qw.core.task.command import CommandSpec
 from qw.core.task.payload import Json, JsonObject
 from qw.core.task.remote import Remote
 from qw.core.workflow import Workflow, lint, parse_workflow
@@ -46,7 +46,7 @@ class Definitions:
     """
 
     workflows: Mapping[str, Workflow]
-    commands: Mapping[str, Command]
+    commands: Mapping[str, CommandSpec]
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     queues: Mapping[str, Queue] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
-from qw.core.task.command import Background, Command, Exit, parse_shell, parse_user
+from qw.core.task.command import Background, CommandSpec, Exit, parse_shell, parse_user
 from qw.core.task.payload import Json, JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
 _KEYS = ("argv", "run", "shell", "cwd", "user", "env", "timeout", "exit_codes", "description", "background")
 
 
-def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Command:
+def parse_command(name: str, document: Json, where: Callable[[str], str]) -> CommandSpec:
     """The command in *document*. Raise Invalid with every fault."""
     faults: list[Fault] = []
     command = _command(name, document, faults)
@@ -27,7 +27,7 @@ def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Com
     return command
 
 
-def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
+def _command(name: str, document: Json, faults: list[Fault]) -> CommandSpec | None:
     if not _NAME.fullmatch(name):
         message = f"{name[:60]!r} is not a name of a command: letters, digits and _ . - (at most 128)"
         faults.append(Fault(path="", message=message))
@@ -35,7 +35,7 @@ def _command(name: str, document: Json, faults: list[Fault]) -> Command | None:
         faults.append(Fault(path="", message=f"a command must be an object with argv: or run:, not {kind(document)}"))
         return None
     refuse_unknown(document, _KEYS, "", "a command", faults)
-    return Command(
+    return CommandSpec(
         name=name,
         run=_program(document, faults),
         shell=parse_shell(document.get("shell"), "shell", faults),

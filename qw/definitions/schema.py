@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qw.core.schedule import Misfire, Overlap
-from qw.core.task.command import SHELLS, Form
+from qw.core.task.command import SHELLS, StdoutFormat
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import MAX_STEPS
 from qw.core.workflow.concurrency import OnLimit
@@ -132,7 +132,7 @@ def _shared() -> JsonObject:
         "user": _about(
             "System user of run; other than the daemon's only if that is root", {"type": ["string", "null"]}
         ),
-        "output": _about("What stdout becomes in the result", {"enum": [*Form, None]}),
+        "output": _about("What stdout becomes in the result", {"enum": [*StdoutFormat, None]}),
         "artifacts": _about(
             "Files or directories that run leaves, kept for later steps of the run: paths by name",
             {"type": ["object", "null"], "additionalProperties": _TEXT},

@@ -32,7 +32,7 @@ class UnreadableResponse(Failure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """``headers`` in lower case; ``text`` is the start of the body where ``truncated``, of ``length`` bytes in all."""
 
     status: int
@@ -72,13 +72,13 @@ class Answer:
         return value
 
 
-async def read(response: httpx.Response) -> Answer:
+async def read(response: httpx.Response) -> HttpAnswer:
     """The answer with at most MAX_STORED bytes of its body. Raise ResponseTooLarge past MAX_READ unpacked bytes."""
     kept, total = bytearray(), 0
     async for piece in pieces(response, most=MAX_READ):
         total += len(piece)
         kept += piece[: MAX_STORED - len(kept)]
-    return Answer(
+    return HttpAnswer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},
         text=_text(bytes(kept), response.charset_encoding),

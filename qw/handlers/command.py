@@ -24,7 +24,16 @@ from pydantic import Base64Bytes, BaseModel, model_validator
 
 from qw.core.duration import format_duration
 from qw.core.errors import guess
-from qw.core.task.command import NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT, Background, Command, Exit, Form, Shell
+from qw.core.task.command import (
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    TIMED_OUT,
+    Background,
+    CommandSpec,
+    Exit,
+    Shell,
+    StdoutFormat,
+)
 from qw.core.task.error_kind import TIMEOUT
 from qw.core.task.handler_api import Context, Failure, Reject, Retry
 from qw.core.task.payload import Json
@@ -75,7 +84,7 @@ class CommandKilled(CommandFailed):
     """A signal ended the command."""
 
 
-async def _none_stored(name: str) -> Command | None:
+async def _none_stored(name: str) -> CommandSpec | None:
     return None
 
 
@@ -89,8 +98,8 @@ class CommandOptions:
     """
 
     allowed: bool = False
-    commands: Mapping[str, Command] = field(default_factory=dict)
-    stored: Callable[[str], Awaitable[Command | None]] = _none_stored
+    commands: Mapping[str, CommandSpec] = field(default_factory=dict)
+    stored: Callable[[str], Awaitable[CommandSpec | None]] = _none_stored
     come_after: ComeAfter = no_others
     inherited: tuple[str, ...] = ()
     artifacts: Callable[[UUID], Awaitable[Path]] | None = None
@@ -123,7 +132,7 @@ class CommandPayload(BaseModel):
     env: dict[str, str | Encoded] = {}
     input: Any = None
     user: str | None = None
-    output: Form | None = None
+    output: StdoutFormat | None = None
     artifacts: dict[str, str] = {}
     secrets: list[str] = []
     background: Background = Background.END
@@ -184,7 +193,7 @@ async def _artifacts(payload: CommandPayload, context: Context, options: Command
     return Artifacts(folder=await options.artifacts(context.run_id), step=context.step_id or "")
 
 
-async def _declared(payload: CommandPayload, options: CommandOptions) -> Command:
+async def _declared(payload: CommandPayload, options: CommandOptions) -> CommandSpec:
     """The command that *payload* means. Raise Reject when it is unknown or not allowed here."""
     if payload.command:
         found = options.commands.get(payload.command)
@@ -197,7 +206,7 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
         return found
     if not options.allowed:
         raise Reject("this daemon runs only declared commands; for argv and run start it with --allow-commands")
-    return Command(
+    return CommandSpec(
         name="",
         run=payload.run or tuple(map(_text, payload.argv or ())),
         shell=payload.shell,
@@ -208,7 +217,7 @@ async def _declared(payload: CommandPayload, options: CommandOptions) -> Command
     )
 
 
-def _of_background(ended: ExitStatus, declared: Command) -> str:
+def _of_background(ended: ExitStatus, declared: CommandSpec) -> str:
     if declared.background is Background.KEEP:
         return f"the command left processes running: {ended.left}"
     return f"ended what the command left running: {ended.left}; to keep such processes, give it background: keep"
@@ -220,7 +229,7 @@ def _unknown(name: str, options: CommandOptions) -> str:
     return f"no command {name[:60]!r} is declared under commands: in a file of this daemon, {applied}{hint}"
 
 
-def _script(declared: Command, private: Path) -> Path | None:
+def _script(declared: CommandSpec, private: Path) -> Path | None:
     """A file with the text of the command, where it is not given as an argument."""
     if not isinstance(declared.run, str) or not _needs_file(declared.run, declared.shell):
         return None
@@ -235,7 +244,7 @@ def _needs_file(text: str, shell: Shell | None) -> bool:
     return len(text.encode()) > _MAX_ARGUMENT
 
 
-def _program(declared: Command, private: Path, env: Mapping[str, str], user: UnixUser | None) -> Program:
+def _program(declared: CommandSpec, private: Path, env: Mapping[str, str], user: UnixUser | None) -> Program:
     """What *declared* means here. Its script, and where it names no directory its own, are made in *private*."""
     cwd = _directory(declared.cwd, env.get("QW_ARTIFACTS")) if declared.cwd else private / "work"
     if not declared.cwd:
@@ -267,7 +276,7 @@ def _directory(named: str, artifacts: str | None) -> Path:
     return Path(artifacts, *rest)
 
 
-def _argv(declared: Command, script: Path | None) -> tuple[str, ...]:
+def _argv(declared: CommandSpec, script: Path | None) -> tuple[str, ...]:
     text, shell = declared.run, declared.shell
     if not isinstance(text, str):
         return tuple(text)
@@ -292,7 +301,7 @@ def _executable(name: str, cwd: Path, path: str) -> str:
 
 
 def _environment(
-    declared: Command, context: Context, private: Path, more: Sequence[str], user: UnixUser | None
+    declared: CommandSpec, context: Context, private: Path, more: Sequence[str], user: UnixUser | None
 ) -> dict[str, str]:
     """What of the daemon's environment is for commands, or named by the operator; the command's; what we tell it.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from qw.core.errors import Invalid
-from qw.core.task.command import Form
+from qw.core.task.command import StdoutFormat
 from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, parse
 from qw.core.task.secret_mask import SecretMask
 from qw.handlers.child import Program
@@ -22,7 +22,7 @@ _OUTPUT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127})(=|<<)(.*)")
 
 
 def result_of(
-    program: Program, code: int, stdout: Captured, private: Path, form: Form | None, mask: SecretMask
+    program: Program, code: int, stdout: Captured, private: Path, form: StdoutFormat | None, mask: SecretMask
 ) -> JsonObject:
     """``{exitCode, executable, stdout}``, ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT. Raise Invalid.
 
@@ -36,13 +36,13 @@ def result_of(
     return _with_output(said, stdout, form)
 
 
-def _formed(stdout: Captured, form: Form | None) -> Json:
+def _formed(stdout: Captured, form: StdoutFormat | None) -> Json:
     """What was printed as *form*: as it is, without the newlines at its end, as a list of lines, or as JSON."""
     text = stdout.text.rstrip("\r\n") if form else stdout.text
     match form:
-        case Form.LINES:
+        case StdoutFormat.LINES:
             return [line.removesuffix("\r") for line in text.split("\n")] if text else []
-        case Form.JSON:
+        case StdoutFormat.JSON:
             try:
                 return parse(text, path="stdout")
             except Invalid as error:
@@ -50,7 +50,7 @@ def _formed(stdout: Captured, form: Form | None) -> Json:
     return text
 
 
-def _with_output(result: JsonObject, stdout: Captured, form: Form | None) -> JsonObject:
+def _with_output(result: JsonObject, stdout: Captured, form: StdoutFormat | None) -> JsonObject:
     """*result* with what was printed: the whole, or its end, marked as cut, where a result cannot hold it."""
     whole: JsonObject = {**result, "stdout": _formed(stdout, form) if stdout.is_whole else None}
     if stdout.is_whole and len(orjson.dumps(clean(whole))) <= MAX_RESULT:

@@ -22,7 +22,7 @@ from qw.core.task.masking import masked_text
 from qw.core.task.payload import Json, shortened
 from qw.core.task.secret_mask import SecretMask
 from qw.handlers.after import After, ComeAfter, no_others
-from qw.handlers.answer import ENCODINGS, Answer, read
+from qw.handlers.answer import ENCODINGS, HttpAnswer, read
 from qw.handlers.egress import Egress, redact
 from qw.handlers.http_clients import Clients
 from qw.handlers.registry import Handlers
@@ -141,7 +141,7 @@ def _plain(revealed: Revealed) -> Mapping[str, str]:
     return revealed.values
 
 
-def _masked(answer: Answer, mask: SecretMask) -> Answer:
+def _masked(answer: HttpAnswer, mask: SecretMask) -> HttpAnswer:
     """*answer*, which may repeat what was sent, without secrets; without the beginning of one at a cut, too."""
     text = answer.text.encode()
     if answer.truncated:
@@ -204,7 +204,7 @@ def _content(payload: HttpPayload) -> tuple[bytes | None, str | None]:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
 
 
-async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timedelta) -> Answer:
+async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timedelta) -> HttpAnswer:
     """Send *request* and read the answer, all within *timeout*. Errors name the request and keep their class."""
     import httpx
 
@@ -224,7 +224,7 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timed
         raise type(error)(f"{place}: {error}") from error
 
 
-def _failure(answer: Answer) -> Exception:
+def _failure(answer: HttpAnswer) -> Exception:
     text, kind = f"Request failed with status code {answer.status}", f"http:{answer.status}"
     if answer.status in (429, 503) and (after := retry_after(answer.headers, datetime.now(UTC))) is not None:
         return Retry(text, after=after, kind=kind)

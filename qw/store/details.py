@@ -41,7 +41,7 @@ class TaskType(NamedTuple):
     timeout_seconds: float | None
 
 
-class Holder(NamedTuple):
+class SlotHolder(NamedTuple):
     """A task that runs, or has a slot of a limited queue; no worker: it waits to be claimed."""
 
     task_id: UUID
@@ -103,10 +103,10 @@ async def held(conn: Connection, queue: str) -> int:
     return row[0] if row else 0
 
 
-async def holders(conn: Connection, queue: str, *, limit: int = 100) -> list[Holder]:
+async def holders(conn: Connection, queue: str, *, limit: int = 100) -> list[SlotHolder]:
     """Those that run longest first."""
     rows = await (await query(conn, _SQL["holders"], {"queue": queue, "limit": limit})).fetchall()
-    return [Holder(*row) for row in rows]
+    return [SlotHolder(*row) for row in rows]
 
 
 async def database(conn: Connection) -> DatabaseFacts:

@@ -23,7 +23,7 @@ class Recent(NamedTuple):
     failed: int
 
 
-class Enqueued(NamedTuple):
+class EnqueuedCount(NamedTuple):
     """How many tasks a queue (empty: all) had ever got, some seconds ago."""
 
     queue: str
@@ -58,10 +58,10 @@ async def recent(conn: Connection, *, minutes: int) -> list[Recent]:
     return [Recent(*row) for row in await (await query(conn, _SQL["recent"], {"minutes": minutes})).fetchall()]
 
 
-async def enqueued_before(conn: Connection, *, seconds: int) -> Sequence[Enqueued]:
+async def enqueued_before(conn: Connection, *, seconds: int) -> Sequence[EnqueuedCount]:
     """By queue (empty: all): how many tasks it had got at the last sample that is so old."""
     rows = await (await query(conn, _SQL["enqueued_before"], {"seconds": seconds})).fetchall()
-    return [Enqueued(*row) for row in rows]
+    return [EnqueuedCount(*row) for row in rows]
 
 
 async def prune(conn: Connection, *, more: timedelta, limit: int) -> int:

@@ -19,7 +19,7 @@ _OVERVIEW = sql.statements("overview")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pause:
+class PausedQueue:
     """A queue from which nothing is claimed."""
 
     name: str
@@ -27,9 +27,9 @@ class Pause:
     paused_by: str | None
 
 
-async def paused(conn: Connection) -> list[Pause]:
+async def paused(conn: Connection) -> list[PausedQueue]:
     """The queues that are paused, in name order."""
-    async with conn.cursor(row_factory=class_row(Pause)) as cursor:
+    async with conn.cursor(row_factory=class_row(PausedQueue)) as cursor:
         await cursor.execute(_SQL["paused"])
         return await cursor.fetchall()
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from qw import sql
-from qw.core.why import MOST_AHEAD, Facts, HeldBack, Holder, ServerState
+from qw.core.why import MOST_AHEAD, HeldBack, ServerState, TaskFacts, TaskWorker
 from qw.store import checkpoints, tasks, workers
 from qw.store.connection import Connection, query
 from qw.store.queues import limits_of_row
@@ -23,7 +23,7 @@ MOST_AWAITED = 20  # of what one task waits for
 _KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
 
 
-async def facts(conn: Connection, id: UUID) -> Facts | None:
+async def facts(conn: Connection, id: UUID) -> TaskFacts | None:
     """The facts about a task; None if it does not exist."""
     found = await tasks.get(conn, [id])
     row = await _row(conn, id)
@@ -31,7 +31,7 @@ async def facts(conn: Connection, id: UUID) -> Facts | None:
         return None
     task = found[0]
     attempts = await tasks.attempts(conn, id)
-    return Facts(
+    return TaskFacts(
         now=row["now"],
         task=task,
         last=attempts[-1] if attempts else None,
@@ -114,8 +114,8 @@ def _kind(type: str) -> str:
     return _KINDS.get(type, "async")
 
 
-def _holder(row: Mapping[str, Any]) -> Holder:
-    return Holder(
+def _holder(row: Mapping[str, Any]) -> TaskWorker:
+    return TaskWorker(
         place=f"{row['worker_host']}:{row['worker_pid']}",
         seen_at=row["worker_seen_at"],
         draining=bool(row["worker_draining"]),

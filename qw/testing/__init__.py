@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qw.testing.assertions import Found, assert_enqueued
     from qw.testing.clock import move_clock
-    from qw.testing.database import Template, server, template
+    from qw.testing.database import TemplateDatabase, server, template
     from qw.testing.handler_context import RecordingContext, blocking_context, context
     from qw.testing.manual_worker import ManualWorker, worker
     from qw.testing.workflow_tests import check_workflows
@@ -21,7 +21,7 @@ __all__ = [
     "Found",
     "ManualWorker",
     "RecordingContext",
-    "Template",
+    "TemplateDatabase",
     "assert_enqueued",
     "blocking_context",
     "check_workflows",
@@ -36,7 +36,7 @@ _HOMES = {
     "Found": "assertions",
     "ManualWorker": "manual_worker",
     "RecordingContext": "handler_context",
-    "Template": "database",
+    "TemplateDatabase": "database",
     "assert_enqueued": "assertions",
     "blocking_context": "handler_context",
     "check_workflows": "workflow_tests",

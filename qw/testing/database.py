@@ -23,7 +23,7 @@ from qw.testing.home import new_home
 _names = (f"qw_test_{os.getpid()}_{os.urandom(4).hex()}_{number}" for number in count())
 
 
-class Template:
+class TemplateDatabase:
     """A database with the schema of qw, to be cloned in some 30 ms. Made by `template`."""
 
     def __init__(self, url: str, name: str, conn: psycopg.Connection[Any]) -> None:
@@ -85,7 +85,7 @@ def remove(home: Path) -> None:
 
 
 @contextmanager
-def template(url: str) -> Iterator[Template]:
+def template(url: str) -> Iterator[TemplateDatabase]:
     """A new template on the server of *url*, whose role may create databases."""
     name = next(_names)
     with psycopg.connect(url, autocommit=True) as conn:
@@ -95,7 +95,7 @@ def template(url: str) -> Iterator[Template]:
             prepare(own, name)
             asyncio.run(migrations.migrate(own))
             follow(own)
-            yield Template(url, name, conn)
+            yield TemplateDatabase(url, name, conn)
         finally:
             conn.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
 

@@ -22,7 +22,7 @@ from qw.testing.home import new_home
 if TYPE_CHECKING:
     from qw import Client, Handlers
     from qw.testing.assertions import Found
-    from qw.testing.database import Template
+    from qw.testing.database import TemplateDatabase
     from qw.testing.manual_worker import ManualWorker
 
 try:
@@ -58,7 +58,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _qw_template() -> Iterator[Template]:
+def _qw_template() -> Iterator[TemplateDatabase]:
     from qw.testing.database import start, template
 
     url = os.environ.get("QW_TEST_POSTGRES_URL") or start(Path(os.environ[_HOME]))
@@ -67,7 +67,7 @@ def _qw_template() -> Iterator[Template]:
 
 
 @pytest.fixture
-def qw_database(_qw_template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def qw_database(_qw_template: TemplateDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an empty database with the schema of qw, for this test alone. Its clock can be moved.
 
     No worker has registered a type there, so tasks are not checked (QW_CHECK_TASKS) unless the environment says so.

@@ -67,7 +67,7 @@ class WebOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Health:
+class HealthCheck:
     """One look at what HTTP depends on. ``error`` says why the database did not answer."""
 
     error: QwError | None
@@ -173,18 +173,18 @@ class Site:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work failed", extra={"error": str(error)})
 
-    async def _look(self) -> Health:
+    async def _look(self) -> HealthCheck:
         """A look that ends in time, whatever the database does; what is left of a late one is cleared away behind."""
         looking = asyncio.create_task(self._looked())
         done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
         if not done:
             looking.cancel()
-            return Health(error=Unreachable("the database does not respond"))
+            return HealthCheck(error=Unreachable("the database does not respond"))
         return looking.result()
 
-    async def _looked(self) -> Health:
+    async def _looked(self) -> HealthCheck:
         try:
             workers, relays = await self.client.workers.all(), await self.client.events.relays()
-            return Health(error=None, workers=workers, relays=relays)
+            return HealthCheck(error=None, workers=workers, relays=relays)
         except QwError as error:
-            return Health(error=error)
+            return HealthCheck(error=error)

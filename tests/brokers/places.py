@@ -14,7 +14,7 @@ from qw.brokers.nats import NatsBroker
 from qw.brokers.postgres import PostgresBroker
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.brokers.redis import RedisBroker
-from qw.core.event import Event, Format, Message, message
+from qw.core.event import Event, EventFormat, Message, message
 from qw.store.events import EventLog
 from qw.store.pool import Pool
 
@@ -25,7 +25,7 @@ def told(type: str = "task.completed", *, about: str = "noop", size: int = 0, **
     """A message of a task of its own, its result *size* characters long."""
     event = Event(id=uuid4(), type=type, at=datetime.now(UTC), about=about, queue="default", attempt=1,
                   **{"task_id": uuid4(), "result": "x" * size, **fields})  # fmt: skip
-    return message(event, Format.CLOUDEVENTS, source=SOURCE)
+    return message(event, EventFormat.CLOUDEVENTS, source=SOURCE)
 
 
 class Place(Protocol):
@@ -58,7 +58,7 @@ class RabbitPlace:
     exchange: str
 
     def broker(self, url: str | None = None) -> RabbitBroker:
-        return RabbitBroker(url or self.url, format=Format.CLOUDEVENTS, exchange=self.exchange)
+        return RabbitBroker(url or self.url, format=EventFormat.CLOUDEVENTS, exchange=self.exchange)
 
     async def start(self) -> None:
         import aio_pika
@@ -95,7 +95,7 @@ class NatsPlace:
     name: str
 
     def broker(self, url: str | None = None) -> NatsBroker:
-        return NatsBroker(url or self.url, format=Format.CLOUDEVENTS, stream=self.name, prefix=self.name)
+        return NatsBroker(url or self.url, format=EventFormat.CLOUDEVENTS, stream=self.name, prefix=self.name)
 
     async def start(self) -> None:
         import nats
@@ -134,7 +134,7 @@ class RedisPlace:
     stream: str
 
     def broker(self, url: str | None = None) -> RedisBroker:
-        return RedisBroker(url or self.url, format=Format.CLOUDEVENTS, stream=self.stream)
+        return RedisBroker(url or self.url, format=EventFormat.CLOUDEVENTS, stream=self.stream)
 
     async def start(self) -> None:
         from redis.asyncio import Redis

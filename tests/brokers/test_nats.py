@@ -12,13 +12,13 @@ from qw.brokers import LoginRefused, SetupRefused
 from qw.brokers.nats import NatsBroker, covers
 from qw.brokers.nats_inbox import NatsInbox
 from qw.core.errors import Unavailable
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from tests.brokers.places import told
 from tests.brokers_services import private
 
 
 def broker(url: str) -> NatsBroker:
-    return NatsBroker(url, format=Format.CLOUDEVENTS)
+    return NatsBroker(url, format=EventFormat.CLOUDEVENTS)
 
 
 async def test_wrong_credentials_are_told_without_them() -> None:
@@ -112,7 +112,7 @@ async def test_a_stream_that_covers_the_subjects_is_used_as_it_is(
     name = f"qw-test-{os.urandom(5).hex()}"
     theirs = name if own_name else f"{name}-theirs"
     await jetstream.add_stream(StreamConfig(name=theirs, subjects=[f"{name}.>"]))
-    made = NatsBroker(nats_url, format=Format.CLOUDEVENTS, stream=name, prefix=name)
+    made = NatsBroker(nats_url, format=EventFormat.CLOUDEVENTS, stream=name, prefix=name)
     inbox = NatsInbox(nats_url, f"{name}.commands")
     message = told()
 
@@ -133,7 +133,7 @@ async def test_a_stream_that_takes_a_part_of_a_subject_only_is_named(
 ) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     await jetstream.add_stream(StreamConfig(name=f"{name}-theirs", subjects=[f"{name}.task.completed.>"]))
-    made = NatsBroker(nats_url, format=Format.CLOUDEVENTS, stream=name, prefix=name)
+    made = NatsBroker(nats_url, format=EventFormat.CLOUDEVENTS, stream=name, prefix=name)
 
     with pytest.raises(SetupRefused, match=rf"stream {name}-theirs takes a part of {name}.task.> only"):
         await made.open()

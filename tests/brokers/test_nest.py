@@ -16,7 +16,7 @@ from uuid import uuid4
 from qw.brokers.nats import NatsBroker
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.brokers.redis import RedisBroker
-from qw.core.event import Event, Format, Message, message
+from qw.core.event import Event, EventFormat, Message, message
 from tests.brokers_services import private, until
 
 Handler = Callable[[Any], None]
@@ -44,7 +44,7 @@ class Nest:
 
 def told(about: str, type: str = "task.created") -> Message:
     event = Event(id=uuid4(), type=type, at=datetime.now(UTC), task_id=uuid4(), about=about)
-    return message(event, Format.NEST, source="/qw/test")
+    return message(event, EventFormat.NEST, source="/qw/test")
 
 
 MESSAGES = [told("http_request"), told("resize")]
@@ -55,7 +55,7 @@ async def test_a_rabbitmq_consumer_gets_its_tasks_and_its_failures_reach_the_dea
     import aio_pika
 
     nest, queue_name = Nest(), f"qw-test-{os.urandom(5).hex()}"
-    broker = RabbitBroker(rabbitmq_url, format=Format.NEST, queue=queue_name)
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.NEST, queue=queue_name)
     unknown = told("send_email")
 
     async with await aio_pika.connect(rabbitmq_url) as connection:
@@ -91,7 +91,7 @@ async def test_a_nats_consumer_of_the_queue_group_gets_its_tasks_once() -> None:
 
     with private("nats") as server:
         nest = Nest()
-        broker = NatsBroker(server.url, format=Format.NEST)
+        broker = NatsBroker(server.url, format=EventFormat.NEST)
         client = await nats.connect(server.url)
 
         async def consume(incoming: Any) -> None:
@@ -115,7 +115,7 @@ async def test_a_redis_consumer_gets_its_tasks(redis_url: str) -> None:
 
     nest, stream = Nest(), f"qw-test-{os.urandom(5).hex()}"
     mine = {id for id, _ in EXPECTED}
-    broker = RedisBroker(redis_url, format=Format.NEST, stream=stream)
+    broker = RedisBroker(redis_url, format=EventFormat.NEST, stream=stream)
     async with Redis.from_url(redis_url) as client, client.pubsub() as subscriber:
         await subscriber.subscribe(*nest.handlers)
         await broker.publish(MESSAGES)

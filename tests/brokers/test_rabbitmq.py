@@ -18,7 +18,7 @@ from qw.brokers import LoginRefused, SetupRefused, rabbitmq
 from qw.brokers.frames import publish_frames
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.core.errors import Unavailable, Unreachable
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from tests.brokers.places import told
 from tests.brokers_services import Server, private, until
 from tests.processes import free_port
@@ -51,7 +51,7 @@ def test_frames_made_by_hand_are_those_of_the_library() -> None:
 
 async def test_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
-    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.CLOUDEVENTS, exchange=name)
     await broker.open()
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
@@ -71,7 +71,7 @@ async def test_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
 
 async def test_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
-    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.CLOUDEVENTS, exchange=name)
     await broker.open()
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
@@ -99,7 +99,7 @@ async def is_full(channel: aio_pika.abc.AbstractChannel, queue: str) -> bool:
 
 async def test_a_queue_that_others_declared_with_other_arguments_is_used_as_it_is(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
-    broker = RabbitBroker(rabbitmq_url, format=Format.NEST, queue=name)
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.NEST, queue=name)
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue(name, durable=True)
@@ -115,7 +115,7 @@ async def test_a_queue_that_others_declared_with_other_arguments_is_used_as_it_i
 
 async def test_an_exchange_that_others_declared_otherwise_is_used_as_it_is(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
-    broker = RabbitBroker(rabbitmq_url, format=Format.CLOUDEVENTS, exchange=name)
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.CLOUDEVENTS, exchange=name)
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
         exchange = await channel.declare_exchange(name, "fanout", durable=True)
@@ -141,7 +141,7 @@ async def test_no_contact_a_login_and_a_setup_that_are_refused_are_told_apart(ra
         (parts._replace(path="/no-such-vhost").geturl(), SetupRefused, "no-such-vhost"),
     ]
     for url, kind, words in cases:
-        broker = RabbitBroker(url, format=Format.CLOUDEVENTS)
+        broker = RabbitBroker(url, format=EventFormat.CLOUDEVENTS)
         with pytest.raises(kind, match=words):
             await broker.open()
         await broker.close()
@@ -156,7 +156,7 @@ def server() -> Iterator[Server]:
 
 @pytest.mark.slow
 async def test_a_memory_alarm_is_a_reason_that_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    broker = RabbitBroker(server.url, format=Format.CLOUDEVENTS)
+    broker = RabbitBroker(server.url, format=EventFormat.CLOUDEVENTS)
     await broker.publish([told()])
 
     control(server, "set_vm_memory_high_watermark", "0.000001")

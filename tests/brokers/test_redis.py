@@ -6,14 +6,14 @@ from redis.asyncio import Redis
 from qw.brokers import LoginRefused, SetupRefused
 from qw.brokers.redis import RedisBroker
 from qw.core.errors import Unavailable
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from tests.brokers.places import told
 from tests.brokers_services import private
 
 
 async def test_a_server_that_is_full_or_takes_no_writes_says_so_and_is_tried_again() -> None:
     with private("redis") as server:
-        broker, message = RedisBroker(server.url, format=Format.CLOUDEVENTS), told()
+        broker, message = RedisBroker(server.url, format=EventFormat.CLOUDEVENTS), told()
         async with Redis.from_url(server.url) as client:
             await client.config_set("maxmemory-policy", "noeviction")
             await client.config_set("maxmemory", "1")
@@ -34,7 +34,7 @@ async def test_a_server_that_is_full_or_takes_no_writes_says_so_and_is_tried_aga
 
 async def test_what_is_in_the_place_of_the_stream_is_told() -> None:
     with private("redis") as server:
-        broker = RedisBroker(server.url, format=Format.CLOUDEVENTS)
+        broker = RedisBroker(server.url, format=EventFormat.CLOUDEVENTS)
         async with Redis.from_url(server.url) as client:
             await client.set("qw:events", "somebody else's")
 
@@ -49,7 +49,7 @@ async def test_a_login_and_a_missing_right_are_told_apart() -> None:
             rights = ["+@connection", "+ping"]
             await client.acl_setuser("qw", enabled=True, passwords=["+pw"], keys=["qw:events"], commands=rights)
         for user, kind in (("qw:pw", SetupRefused), ("qw:wrong", LoginRefused)):
-            broker = RedisBroker(server.url.replace("//", f"//{user}@"), format=Format.CLOUDEVENTS)
+            broker = RedisBroker(server.url.replace("//", f"//{user}@"), format=EventFormat.CLOUDEVENTS)
             with pytest.raises(kind):
                 await broker.publish([told()])
             await broker.close()
@@ -57,7 +57,7 @@ async def test_a_login_and_a_missing_right_are_told_apart() -> None:
 
 async def test_a_user_who_may_not_publish_on_channels_stores_each_event_once() -> None:
     with private("redis") as server:
-        broker = RedisBroker(server.url.replace("//", "//qw:pw@"), format=Format.CLOUDEVENTS)
+        broker = RedisBroker(server.url.replace("//", "//qw:pw@"), format=EventFormat.CLOUDEVENTS)
         async with Redis.from_url(server.url) as client:
             rights = ["+@connection", "+evalsha", "+script|load", "+xadd", "+publish"]
             await client.acl_setuser("qw", enabled=True, passwords=["+pw"], keys=["qw:events"], commands=rights)
@@ -74,7 +74,7 @@ async def test_a_user_who_may_not_publish_on_channels_stores_each_event_once() -
 
 async def test_who_listens_on_the_channel_hears_what_is_stored() -> None:
     with private("redis") as server:
-        broker, message = RedisBroker(server.url, format=Format.CLOUDEVENTS), told(about="resize")
+        broker, message = RedisBroker(server.url, format=EventFormat.CLOUDEVENTS), told(about="resize")
         async with Redis.from_url(server.url) as client, client.pubsub() as listener:
             await listener.psubscribe("qw:task.*")
             await listener.get_message(timeout=5)

@@ -16,7 +16,7 @@ from qw.brokers.nats import NatsBroker
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.brokers.redis import RedisBroker
 from qw.core.errors import Unavailable
-from qw.core.event import Format
+from qw.core.event import EventFormat
 from tests.brokers.places import told
 from tests.brokers_services import answers, private
 from tests.databases import wait_until
@@ -72,7 +72,7 @@ async def test_a_broker_behind_tls_wants_its_password_and_a_certificate_that_is_
     name: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broker(login: str) -> Broker:
-        made: Broker = MAKERS[name](url.format(login), format=Format.CLOUDEVENTS)
+        made: Broker = MAKERS[name](url.format(login), format=EventFormat.CLOUDEVENTS)
         return made
 
     with encrypted(name, certificate) as url:

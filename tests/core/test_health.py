@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from qw.core.health import Facts, problems
+from qw.core.health import HealthFacts, problems
 
-WELL = Facts(
+WELL = HealthFacts(
     workers=1, troubles=[], waiting=0, oldest={"mail": 2.0}, paused=[], failures=[], late=[], broker=None,
     unpublished=0, blocked=0, transaction_seconds=1.0,
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from qw.core.queue.limits import limits_of
 from qw.core.task import Attempt, Status, Task
-from qw.core.why import Facts, HeldBack, Holder, Reason, RunFacts, ServerState, StepFacts, reasons, run_reasons
+from qw.core.why import HeldBack, Reason, RunFacts, ServerState, StepFacts, TaskFacts, TaskWorker, reasons, run_reasons
 from qw.core.workflow.run import RunStatus, StepStatus
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ ERROR = Attempt(
 
 def why(task: dict[str, Any] | None = None, **facts: Any) -> list[Reason]:
     """The reasons for a waiting task that differs as said, with one idle worker."""
-    return reasons(Facts(**{"now": NOW, "task": replace(TASK, **(task or {})), "servers": [SERVER], **facts}))
+    return reasons(TaskFacts(**{"now": NOW, "task": replace(TASK, **(task or {})), "servers": [SERVER], **facts}))
 
 
 def server(**fields: Any) -> ServerState:
@@ -98,7 +98,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     (
         "cancel asked",
         {"status": Status.PROCESSING, "worker": 1, "started_at": NOW - HOUR},
-        {"cancel_at": NOW, "cancel_reason": "too late", "holder": Holder(
+        {"cancel_at": NOW, "cancel_reason": "too late", "holder": TaskWorker(
             place="here:7", seen_at=NOW, draining=False, is_gone=False)},
         ["cancel_requested", "running"],
         "cancellation was requested 0s ago: too late",
@@ -106,21 +106,21 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     (
         "running",
         {"status": Status.PROCESSING, "attempt": 2, "worker": 1, "started_at": NOW - timedelta(seconds=90)},
-        {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=False)},
+        {"holder": TaskWorker(place="here:7", seen_at=NOW, draining=False, is_gone=False)},
         ["running"],
         "attempt 2 on worker 1 (here:7), started 1m30s ago",
     ),
     (
         "held by the silent",
         {"status": Status.PROCESSING, "worker": 1},
-        {"holder": Holder(place="here:7", seen_at=NOW - timedelta(seconds=12), draining=False, is_gone=False)},
+        {"holder": TaskWorker(place="here:7", seen_at=NOW - timedelta(seconds=12), draining=False, is_gone=False)},
         ["running", "worker_silent"],
         "on worker 1",
     ),
     (
         "held by the dead",
         {"status": Status.PROCESSING, "worker": 1},
-        {"holder": Holder(place="here:7", seen_at=NOW, draining=False, is_gone=True)},
+        {"holder": TaskWorker(place="here:7", seen_at=NOW, draining=False, is_gone=True)},
         ["running", "worker_gone"],
         "on worker 1",
     ),

@@ -8,7 +8,7 @@ import pytest
 from qw.config import Settings, load, shown
 from qw.config.values import Transport
 from qw.core.errors import Misconfigured
-from qw.core.event import DISPATCHING, LOUD, TYPES, Format
+from qw.core.event import DISPATCHING, LOUD, TYPES, EventFormat
 from qw.daemon import brokers
 from qw.store.events import EventLog
 from qw.store.pool import Pool
@@ -132,6 +132,6 @@ def test_no_password_of_a_broker_is_shown() -> None:
         NATS_SERVERS="nats://a:s3cret@b", QW_BROKER_URL="amqp://u:s3cret@mq/",
     )  # fmt: skip
 
-    assert settings.event_format is Format.CLOUDEVENTS
+    assert settings.event_format is EventFormat.CLOUDEVENTS
     assert not any("s3cret" in line.value for line in shown(settings))
     assert "s3cret" not in repr(settings)

@@ -21,7 +21,7 @@ import uvloop
 
 from qw.core.errors import Invalid
 from qw.core.expression import Expression, ExpressionError
-from qw.core.task.command import Command, Exit, as_json, exit_code_of
+from qw.core.task.command import CommandSpec, Exit, as_json, exit_code_of
 from qw.core.task.handler_api import Reject, Retry
 from qw.core.task.payload import MAX_RESULT, clean
 from qw.core.task.printed import MAX_LINE
@@ -271,7 +271,7 @@ async def test_a_long_payload_is_not_in_the_environment() -> None:
 async def test_stdin_is_empty_where_there_is_nothing_for_it(given: dict[str, Any]) -> None:
     assert (await command({"argv": ["sh"], "cwd": "/", "env": {}, **given}))["stdout"] == ""
     assert (await shell("readlink /proc/self/fd/0", **given))["stdout"] == "/dev/null\n"
-    declared = Command(name="take", run=("cat",))
+    declared = CommandSpec(name="take", run=("cat",))
     assert (await command({"command": "take"}, options=CommandOptions(commands={"take": declared})))["stdout"] == ""
 
 
@@ -353,7 +353,7 @@ async def test_free_commands_need_the_operators_word() -> None:
 
 
 async def test_a_declared_command_runs_without_that_word() -> None:
-    declared = Command(
+    declared = CommandSpec(
         name="paint", run='echo "$COLOUR $QW_PAYLOAD"', env={"COLOUR": "blue"}, exit_codes={0: Exit.DONE}, cwd="/"
     )
 
@@ -364,7 +364,7 @@ async def test_a_declared_command_runs_without_that_word() -> None:
 
 @pytest.mark.parametrize("name", ["./paint", "paint; id", "/bin/sh", "pain"])
 async def test_only_the_declared_names_are_commands(name: str) -> None:
-    options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
+    options = CommandOptions(commands={"paint": CommandSpec(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="is declared under commands:"):
         await command({"command": name}, options=options)
@@ -372,7 +372,7 @@ async def test_only_the_declared_names_are_commands(name: str) -> None:
 
 @pytest.mark.parametrize("more", [{"env": {"PATH": "/tmp"}}, {"cwd": "/tmp"}])
 async def test_a_payload_cannot_bend_a_declared_command(more: dict[str, Any]) -> None:
-    options = CommandOptions(commands={"paint": Command(name="paint", run=("true",))})
+    options = CommandOptions(commands={"paint": CommandSpec(name="paint", run=("true",))})
 
     with pytest.raises(Reject, match="are set in its declaration"):
         await command({"command": "paint", **more}, options=options)

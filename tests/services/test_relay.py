@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from qw.core.errors import Unavailable
-from qw.core.event import Format, Message
+from qw.core.event import EventFormat, Message
 from qw.services.events import event_order, partitions
 from qw.services.events.relay import Relay
 from qw.store import events, workers
@@ -372,7 +372,7 @@ async def test_the_nest_format_tells_only_of_work_to_do(relays: Relays, conn: Co
     from qw.core.event import default_types
 
     broker = MemoryBroker()
-    relay = await relays.make(broker, format=Format.NEST, types=default_types(Format.NEST))
+    relay = await relays.make(broker, format=EventFormat.NEST, types=default_types(EventFormat.NEST))
     (task,) = await finished(conn, None, new_task("http_request", payload={"url": "http://x"}))
 
     await drained(relay)

@@ -205,7 +205,7 @@ async def test_the_clock_of_another_database_is_not_moved(url: str, qw_database:
             await testing.move_clock(conn, -DAY)
 
 
-def test_a_fresh_database_takes_less_than_fifty_milliseconds(_qw_template: testing.Template) -> None:  # noqa: PT019
+def test_a_fresh_database_takes_less_than_fifty_milliseconds(_qw_template: testing.TemplateDatabase) -> None:  # noqa: PT019
     took = []
     for _ in range(8):
         started = time.perf_counter()

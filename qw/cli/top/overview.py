@@ -13,7 +13,7 @@ from qw.core.task.measure import ALL_QUEUES
 
 if TYPE_CHECKING:
     from qw.client.health import Glance
-    from qw.core.health import Problem
+    from qw.core.health import HealthProblem
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PROBLEMS = 2  # with a line of their own
@@ -32,7 +32,7 @@ def overview_lines(glance: Glance, width: int) -> list[Text]:
     return lines
 
 
-def _health(problems: Sequence[Problem]) -> list[Text]:
+def _health(problems: Sequence[HealthProblem]) -> list[Text]:
     if not problems:
         return [Text("All good", style="green")]
     lines = []

@@ -59,7 +59,7 @@ OTHER_PATTERN = "task.created"
 REPLAYED = "replayed"  # the place in ``data`` of the CloudEvent that a replayed event was
 
 
-class Format(StrEnum):
+class EventFormat(StrEnum):
     CLOUDEVENTS = "cloudevents"
     NEST = "nest"
 
@@ -108,12 +108,12 @@ class Message(NamedTuple):
     run_id: UUID | None = None
 
 
-def message(event: Event, format: Format, *, source: str, limit: int | None = None) -> Message:
+def message(event: Event, format: EventFormat, *, source: str, limit: int | None = None) -> Message:
     """*event* for a broker that takes bodies up to *limit* bytes; a longer one is shortened."""
     body = orjson.dumps(_document(event, format, source))
     if limit is not None and len(body) > limit and not event.is_shortened:
         return message(shortened(event), format, source=source, limit=limit)
-    is_nest = format is Format.NEST
+    is_nest = format is EventFormat.NEST
     return Message(
         id=event.id,
         topic=nest_pattern(event) if is_nest else topic(event),
@@ -132,8 +132,8 @@ def shortened(event: Event) -> Event:
     return event._replace(payload=None, result=None, error=error, data=None, is_shortened=True)
 
 
-def _document(event: Event, format: Format, source: str) -> dict[str, Any]:
-    return _envelope(event, source) if format is Format.NEST else _cloud_event(event, source)
+def _document(event: Event, format: EventFormat, source: str) -> dict[str, Any]:
+    return _envelope(event, source) if format is EventFormat.NEST else _cloud_event(event, source)
 
 
 def topic(event: Event) -> str:
@@ -240,9 +240,9 @@ def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
     return frozenset(chosen)
 
 
-def default_types(format: Format) -> frozenset[str]:
+def default_types(format: EventFormat) -> frozenset[str]:
     """The default event types: all but the frequent ones; for the nest format only those its consumers use."""
-    return DISPATCHING if format is Format.NEST else frozenset(TYPES) - LOUD
+    return DISPATCHING if format is EventFormat.NEST else frozenset(TYPES) - LOUD
 
 
 def _iso(moment: datetime) -> str:

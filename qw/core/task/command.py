@@ -46,7 +46,7 @@ class Exit(StrEnum):
     FAIL = "fail"  # a failed attempt, retried by policy
 
 
-class Form(StrEnum):
+class StdoutFormat(StrEnum):
     """What a command's stdout becomes in its result, less the newlines at its end."""
 
     TEXT = "text"
@@ -128,15 +128,15 @@ def parse_cwd(value: Json, path: str, faults: list[Fault]) -> str | None:
 
 def parse_output(value: Json, path: str, faults: list[Fault]) -> str | None:
     """What ``output:`` says; adds to *faults*."""
-    if value is None or (isinstance(value, str) and value in list(Form)):
+    if value is None or (isinstance(value, str) and value in list(StdoutFormat)):
         return value
-    message = f"{str(value)[:60]!r} is not one of {', '.join(Form)}{guess(str(value)[:60], Form)}"
+    message = f"{str(value)[:60]!r} is not one of {', '.join(StdoutFormat)}{guess(str(value)[:60], StdoutFormat)}"
     faults.append(Fault(path=path, message=message))
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class CommandSpec:
     """A program: a list of words, or a text for the shell. ``env`` and ``exit_codes`` come on top of the usual ones.
 
     ``shell``: of a text; None: the interpreter that its ``#!`` line names, else sh.

@@ -53,7 +53,7 @@ class Assumption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class RehearsalEntry:
     """A step in the order of the run: what became of it, and why where that is not plain."""
 
     step: str
@@ -69,7 +69,7 @@ class Rehearsal:
     assumed: Mapping[str, Assumption]
     run: Run
     states: dict[str, StepState] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RehearsalEntry] = field(default_factory=list)
     ended: Finish | None = None
     now: datetime = _NOW
 
@@ -151,7 +151,7 @@ class Rehearsal:
         place = 1 + max((one.finished for one in self.states.values()), default=0)
         ended = replace(before, status=status, result=result, error=error, error_kind=kind, finished=place)
         self.states[id_] = replace(ended, is_answered=False)
-        self.entries.append(Entry(step=id_, status=status, why=why))
+        self.entries.append(RehearsalEntry(step=id_, status=status, why=why))
 
 
 def rehearse(workflow: Workflow, given: JsonObject, assumed: Mapping[str, Assumption]) -> Rehearsal:

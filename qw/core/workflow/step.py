@@ -22,7 +22,7 @@ from qw.core.workflow.repeat import Repeat, parse_repeat
 from qw.core.workflow.retry_policy import POLICY_KEYS, duration, error_patterns, parse_policy
 from qw.core.workflow.shell_step import RUN_KEYS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
-from qw.core.workflow.switch import Case, parse_switch
+from qw.core.workflow.switch import SwitchCase, parse_switch
 from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
 
 __all__ = ["COMMAND", "Compensation", "Step", "StepKind", "TaskTemplate", "parse_step"]
@@ -54,7 +54,7 @@ class Step:
     run_if: RunIf = RunIf.ALL_COMPLETED
     condition: Condition | None = None
     items: Items | None = None
-    cases: tuple[Case, ...] = ()
+    cases: tuple[SwitchCase, ...] = ()
     repeat: Repeat | None = None
     continue_on_error: bool = False
     tolerated: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ _KEYS = ("if", "when", "then", "else")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class SwitchCase:
     """Steps to run if ``condition`` holds; None: in any other case (``else``)."""
 
     condition: Condition | None
@@ -29,12 +29,12 @@ class Case:
         return self.condition.expression.source if self.condition else "else"
 
 
-def choose(cases: Sequence[Case], scope: Scope) -> tuple[str, ...]:
+def choose(cases: Sequence[SwitchCase], scope: Scope) -> tuple[str, ...]:
     """The steps of the first case that holds; empty where none does. Raise ExpressionError."""
     return next((case.then for case in cases if case.condition is None or case.condition.holds(scope)), ())
 
 
-def parse_switch(document: Json, path: str, faults: list[Fault]) -> tuple[Case, ...]:
+def parse_switch(document: Json, path: str, faults: list[Fault]) -> tuple[SwitchCase, ...]:
     """The cases in *document*; adds to *faults*."""
     if not isinstance(document, list):
         message = f"must be a list of cases, such as {{ if: …, then: STEP }} and {{ else: STEP }}, not {kind(document)}"
@@ -51,7 +51,7 @@ def parse_switch(document: Json, path: str, faults: list[Fault]) -> tuple[Case, 
     return tuple(case for case in cases if case)
 
 
-def _case(document: Json, path: str, faults: list[Fault]) -> Case | None:
+def _case(document: Json, path: str, faults: list[Fault]) -> SwitchCase | None:
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"a case must be an object with if: and then:, not {kind(document)}"))
         return None
@@ -60,8 +60,8 @@ def _case(document: Json, path: str, faults: list[Fault]) -> Case | None:
         if extra := [key for key in ("if", "when", "then") if key in document]:
             message = f"{extra[0]}: and else: are two cases; else: alone is taken if no other case holds"
             faults.append(Fault(path=below(path, extra[0]), message=message))
-        return Case(condition=None, then=names(document["else"], below(path, "else"), faults))
-    return Case(condition=_condition(document, path, faults), then=_then(document, path, faults))
+        return SwitchCase(condition=None, then=names(document["else"], below(path, "else"), faults))
+    return SwitchCase(condition=_condition(document, path, faults), then=_then(document, path, faults))
 
 
 def _condition(document: JsonObject, path: str, faults: list[Fault]) -> Condition | None:
@@ -77,4 +77,4 @@ def _then(document: JsonObject, path: str, faults: list[Fault]) -> tuple[str, ..
     return names(document.get("then"), below(path, "then"), faults)
 
 
-__all__ = ["Case", "choose", "parse_switch"]
+__all__ = ["SwitchCase", "choose", "parse_switch"]

@@ -27,7 +27,7 @@ def convert(document: JsonObject, name: str) -> Draft:
     named = str(meta.get("name") or meta.get("generateName") or name).strip("-")
     made = Draft()
     whole = spec.get("workflowSpec") or spec
-    _File(whole, workflow_name(named), made).draft()
+    _ArgoFile(whole, workflow_name(named), made).draft()
     if document.get("kind") == "CronWorkflow":
         more: JsonObject = {"timezone": spec["timezone"]} if spec.get("timezone") else {}
         if policy := {"Forbid": "skip", "Replace": "cancel"}.get(str(spec.get("concurrencyPolicy"))):
@@ -39,7 +39,7 @@ def convert(document: JsonObject, name: str) -> Draft:
     return made
 
 
-class _File:
+class _ArgoFile:
     def __init__(self, spec: dict[str, Any], name: str, made: Draft) -> None:
         self.spec, self.name, self.made = spec, name, made
         self.templates = {str(one.get("name")): one for one in spec.get("templates") or []}
@@ -56,7 +56,7 @@ class _File:
         if self.spec.get("activeDeadlineSeconds"):
             workflow.head["timeout"] = f"{self.spec['activeDeadlineSeconds']}s"
         if on_exit := self.spec.get("onExit"):
-            scope = _Scope(self, workflow, {})
+            scope = _ArgoScope(self, workflow, {})
             workflow.finally_steps.append(scope.call({"name": "on-exit", "template": on_exit}, "on-exit", late=True))
         return main
 
@@ -77,17 +77,17 @@ class _File:
             declared[_plain(str(one["name"]))] = {"type": "any", "default": _value({**one, **given})}
         if declared:
             workflow.head = {"input": declared, **workflow.head}
-        scope = _Scope(self, workflow, {str(one): f"input.{_plain(str(one))}" for one in _names(template)})
+        scope = _ArgoScope(self, workflow, {str(one): f"input.{_plain(str(one))}" for one in _names(template)})
         if is_main and declared:
             workflow.notes.append("inputs that begin with w_ are the parameters of the whole workflow")
         scope.fill(template, name)
         return found
 
 
-class _Scope:
+class _ArgoScope:
     """The steps of one workflow. ``given``: the expressions of ``inputs.parameters``."""
 
-    def __init__(self, file: _File, workflow: DraftWorkflow, given: dict[str, str]) -> None:
+    def __init__(self, file: _ArgoFile, workflow: DraftWorkflow, given: dict[str, str]) -> None:
         self.file, self.workflow, self.given = file, workflow, given
         self.ids = Ids()
         self.tolerant: set[str] = set()

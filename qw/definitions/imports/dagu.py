@@ -24,10 +24,10 @@ def convert(document: JsonObject, name: str) -> Draft:
     """The draft of a definition. Raise Invalid when it is none."""
     if not isinstance(document.get("steps"), list | dict):
         raise Invalid("not a definition of Dagu: it has no steps:")
-    return _File(document, workflow_name(str(document.get("name") or name))).draft()
+    return _DaguFile(document, workflow_name(str(document.get("name") or name))).draft()
 
 
-class _File:
+class _DaguFile:
     def __init__(self, document: JsonObject, name: str) -> None:
         self.document, self.name = document, name
         self.main = DraftWorkflow(name=name)

@@ -32,10 +32,10 @@ def convert(document: JsonObject, name: str) -> Draft:
     jobs = document.get("jobs")
     if not isinstance(jobs, dict) or not jobs:
         raise Invalid("not a workflow of GitHub Actions: it has no jobs:")
-    return _File(document, jobs, workflow_name(str(document.get("name") or name))).draft()
+    return _GithubFile(document, jobs, workflow_name(str(document.get("name") or name))).draft()
 
 
-class _File:
+class _GithubFile:
     def __init__(self, document: JsonObject, jobs: dict[str, Any], name: str) -> None:
         self.document, self.jobs, self.name = document, jobs, name
         self.made = Draft()
@@ -240,7 +240,9 @@ class _File:
 class _Job:
     """The steps of a job, in one folder, one after another."""
 
-    def __init__(self, file: _File, name: str, job: dict[str, Any], into: DraftWorkflow, *, is_main: bool) -> None:
+    def __init__(
+        self, file: _GithubFile, name: str, job: dict[str, Any], into: DraftWorkflow, *, is_main: bool
+    ) -> None:
         self.file, self.name, self.job, self.into, self.is_main = file, name, job, into, is_main
         self.ids = Ids()
         self.used: set[str] = set()  # contexts that the caller gives

@@ -48,7 +48,7 @@ class Orders(BaseModel):
     orders: list[Order] = Field(default=[], max_length=MAX_LINES)
 
 
-class Draft(NamedTuple):
+class InvoiceDraft(NamedTuple):
     """An invoice without its number."""
 
     currency: str
@@ -70,7 +70,7 @@ def add_create_invoice(app: Handlers, options: InvoiceOptions) -> None:
         return fitting({"invoice": invoice}, "invoice fewer orders at a time")
 
 
-def draft(wanted: Orders, seller: Seller) -> Draft:
+def draft(wanted: Orders, seller: Seller) -> InvoiceDraft:
     """What the orders add up to. Raise Reject for what must not be invoiced together, or at all."""
     _check_orders(wanted)
     items = [_item_of(order, item, seller) for order in wanted.orders for item in order.lines]
@@ -83,10 +83,10 @@ def draft(wanted: Orders, seller: Seller) -> Draft:
     _check_size(sum((amount for amount, _ in lines), Decimal(0)))
     sums = sums_of(lines, currency, is_exempt=seller.exemption is not None)
     _check_size(sums.grand_total)
-    return Draft(currency, _customer(wanted), items, sums)
+    return InvoiceDraft(currency, _customer(wanted), items, sums)
 
 
-def numbered(made: Draft, wanted: Orders, given: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
+def numbered(made: InvoiceDraft, wanted: Orders, given: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
     """The invoice. Its days are those of the seller's time zone."""
     issued = given.at.astimezone(seller.zone)
     due = issued + timedelta(days=seller.payment_days)

@@ -15,7 +15,7 @@ from threading import Lock
 from qw.handlers.invoice.countries import country_name
 from qw.handlers.invoice.documents import Invoice, Item, OrderFacts
 from qw.handlers.invoice.e_invoice import FILE_NAME, e_invoice
-from qw.handlers.invoice.locales import Format, format_of
+from qw.handlers.invoice.locales import LocaleFormat, format_of
 from qw.handlers.invoice.money import rounded
 from qw.handlers.invoice.paper import (
     BLACK,
@@ -100,7 +100,7 @@ class _Sheet:
     def __init__(self, invoice: Invoice, seller: Seller) -> None:
         self.invoice = invoice
         self.seller = seller
-        self.format: Format = format_of(invoice.locale or seller.locale)
+        self.format: LocaleFormat = format_of(invoice.locale or seller.locale)
         self.words: Words = words_of(self.format.language)
         self.title = f"{self.words.invoice} {invoice.number}"
         customer = invoice.customer

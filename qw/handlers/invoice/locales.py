@@ -16,7 +16,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Format:
+class LocaleFormat:
     """``days`` is for `str.format`; ``signs`` are of currencies, others are shown by their code."""
 
     language: str
@@ -55,25 +55,27 @@ class Format:
         return f"{int(whole):,}".replace(",", self.group) + (self.point + decimals if decimals else "")
 
 
-_ENGLISH = Format(
+_ENGLISH = LocaleFormat(
     language="en", point=".", group=",", days="{d} {month} {y}", sign_first=True, sign_space="", percent_space="",
     signs=(("EUR", "€"), ("GBP", "£")),
 )  # fmt: skip
-_GERMAN = Format(language="de", point=",", group=".", days="{d:02}.{m:02}.{y}")
+_GERMAN = LocaleFormat(language="de", point=",", group=".", days="{d:02}.{m:02}.{y}")
 
 FORMATS = {
     "en": _ENGLISH,
     "en-US": replace(_ENGLISH, days="{month} {d}, {y}", signs=(*_ENGLISH.signs, ("USD", "$"))),
     "de": _GERMAN,
     "de-CH": replace(_GERMAN, point=".", group="’", sign_first=True, percent_space="", signs=()),
-    "fr": Format(language="fr", point=",", group=_NARROW, days="{d:02}/{m:02}/{y}"),
-    "it": Format(language="it", point=",", group=".", days="{d:02}/{m:02}/{y}", percent_space=""),
-    "es": Format(language="es", point=",", group=".", days="{d}/{m}/{y}"),
-    "nl": Format(language="nl", point=",", group=".", days="{d:02}-{m:02}-{y}", sign_first=True, percent_space=""),
+    "fr": LocaleFormat(language="fr", point=",", group=_NARROW, days="{d:02}/{m:02}/{y}"),
+    "it": LocaleFormat(language="it", point=",", group=".", days="{d:02}/{m:02}/{y}", percent_space=""),
+    "es": LocaleFormat(language="es", point=",", group=".", days="{d}/{m}/{y}"),
+    "nl": LocaleFormat(
+        language="nl", point=",", group=".", days="{d:02}-{m:02}-{y}", sign_first=True, percent_space=""
+    ),
 }
 
 
-def format_of(locale: str | None) -> Format:
+def format_of(locale: str | None) -> LocaleFormat:
     """By language and region, else by language, else English."""
     language, _, region = (locale or "").replace("_", "-").partition("-")
     exact = f"{language.lower()}-{region.upper()}"

@@ -16,7 +16,7 @@ from qw.core.task.handler_api import Context, Recorded, Reject
 from qw.core.task.payload import Json, JsonObject
 from qw.handlers.invoice.documents import CAMEL, Id, Name
 from qw.handlers.invoice.letter import Letter
-from qw.handlers.invoice.locales import Format, format_of
+from qw.handlers.invoice.locales import LocaleFormat, format_of
 from qw.handlers.invoice.money import Amount, Currency, rounded, spoken
 from qw.handlers.invoice.parties import Customer, Locale
 from qw.handlers.invoice.post import Mail, MailOptions, Post
@@ -90,7 +90,7 @@ def compose(wanted: MailWanted, *, key: str) -> Mail:
     return Mail(key=key, to=_recipients(wanted), subject=subject, body=body, letter=letter, pdf_url=wanted.pdf_url)
 
 
-def _sentence(invoice: InvoiceNamed, number: str, form: Format, words: Words) -> str:
+def _sentence(invoice: InvoiceNamed, number: str, form: LocaleFormat, words: Words) -> str:
     sentence, total = words.ready.format(number=number), invoice.grand_total
     if total is None:
         return sentence
@@ -99,7 +99,7 @@ def _sentence(invoice: InvoiceNamed, number: str, form: Format, words: Words) ->
     return f"{sentence} {words.total}: {amount}"
 
 
-def _whole(letter: Letter, invoice: InvoiceNamed, seller: Named, form: Format, words: Words) -> Letter:
+def _whole(letter: Letter, invoice: InvoiceNamed, seller: Named, form: LocaleFormat, words: Words) -> Letter:
     """*letter* with a greeting, the date by which to pay, and who sends it."""
     customer = invoice.customer
     greeting = [words.greeting.format(name=customer.name)] if customer and customer.name else []

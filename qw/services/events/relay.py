@@ -23,7 +23,7 @@ from qw.brokers import Broker, Refused
 from qw.brokers.trouble import reason_of
 from qw.core.backoff import backoff_seconds
 from qw.core.errors import QwError, Unavailable
-from qw.core.event import Event, Format, Message, message
+from qw.core.event import Event, EventFormat, Message, message
 from qw.services.events.event_order import BATCH, FIRST_PAUSE, LONGEST_PAUSE, ReadCursor, Sorted, rounds
 from qw.services.events.partitions import UPKEEP_SECONDS, OutboxPartitions
 from qw.services.execution.prefetch import Prefetch
@@ -79,7 +79,7 @@ class Targets:
 
     source: str
     broker: Broker | None = None
-    format: Format = Format.CLOUDEVENTS
+    format: EventFormat = EventFormat.CLOUDEVENTS
     types: frozenset[str] = frozenset()
     log: Broker | None = None
     logged: frozenset[str] = frozenset()
@@ -340,7 +340,7 @@ class Relay:
     async def _log(self, part: Sequence[Waiting]) -> None:
         assert self._targets.log is not None
         source = self._targets.source
-        await self._targets.log.publish([message(w.event, Format.CLOUDEVENTS, source=source) for w in part])
+        await self._targets.log.publish([message(w.event, EventFormat.CLOUDEVENTS, source=source) for w in part])
 
     async def _deliver(self, part: Sequence[Waiting]) -> None:
         assert self._targets.webhooks is not None

@@ -21,7 +21,7 @@ from qw.core.task import Backoff, NewTask
 from qw.core.task.handler_api import Retry
 from qw.core.task.payload import JsonObject
 from qw.definitions.webhooks import parse_webhook
-from qw.services.execution.context import Connections
+from qw.services.execution.context import ConnectionSource
 from qw.store import applied, tasks
 from qw.store.connection import Connection
 
@@ -37,7 +37,7 @@ class Deliveries:
     ``types`` are the event types that they want.
     """
 
-    def __init__(self, pool: Connections, hooks: Sequence[Webhook], *, source: str) -> None:
+    def __init__(self, pool: ConnectionSource, hooks: Sequence[Webhook], *, source: str) -> None:
         self._pool = pool
         self._own = {hook.name: hook for hook in hooks}
         self._hooks = self._own

@@ -19,7 +19,7 @@ from qw.core.backoff import backoff_seconds
 from qw.core.errors import Invalid, QwError, guess
 from qw.core.task import inbound
 from qw.core.task.payload import shortened
-from qw.services.execution.context import Connections
+from qw.services.execution.context import ConnectionSource
 from qw.store import events, tasks, types
 from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id
@@ -36,7 +36,7 @@ class Consumer:
 
     name = "consumer"
 
-    def __init__(self, pool: Connections, inbox: Inbox, worker: Callable[[], int]) -> None:
+    def __init__(self, pool: ConnectionSource, inbox: Inbox, worker: Callable[[], int]) -> None:
         self._pool = pool
         self._inbox = inbox
         self._worker = worker

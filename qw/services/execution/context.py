@@ -23,7 +23,7 @@ from qw.core.task.payload import JsonObject, clean_text
 from qw.core.task.printed import lines_of
 from qw.handlers import Handler
 from qw.handlers.returned import as_returned, validated
-from qw.services.execution.journal import Entry, Journal, branch
+from qw.services.execution.journal import Journal, JournalEntry, branch
 from qw.store import tasks
 from qw.store.connection import Connection
 from qw.store.handler_transaction import Blocking, HandlerTransaction, HandlerTransactions
@@ -36,7 +36,7 @@ LEVEL_LENGTH = 32
 MESSAGE_LENGTH = 16 * 1024 * 1024  # maximum characters per log call
 
 
-class Connections(Protocol):
+class ConnectionSource(Protocol):
     """The pool that an attempt takes connections from."""
 
     def connection(self) -> Any: ...
@@ -74,7 +74,7 @@ class AttemptContext:
     def __init__(
         self,
         claim: Claim,
-        pool: Connections,
+        pool: ConnectionSource,
         transactions: HandlerTransactions,
         log: LogSink,
         limit: timedelta | None,
@@ -161,10 +161,10 @@ class AttemptContext:
             return await self.keep_step(entry, fn, result)
         return as_returned(fn, entry.known.value, f"step {entry.key}")
 
-    async def enter_step(self, name: str) -> Entry:
+    async def enter_step(self, name: str) -> JournalEntry:
         return await self._the_journal().enter(name, CheckpointKind.STEP)
 
-    async def keep_step(self, entry: Entry, fn: Callable[..., Any], result: object) -> Any:
+    async def keep_step(self, entry: JournalEntry, fn: Callable[..., Any], result: object) -> Any:
         """Store the result of *fn*, and return what later attempts return."""
         return as_returned(fn, await self._the_journal().keep(entry, result), f"step {entry.key}")
 
@@ -307,7 +307,7 @@ class Call:
             raise self._context.journal.suspend(Suspend([checkpoint]))
         return self.result(checkpoint)
 
-    async def enter(self, journal: Journal) -> Entry:
+    async def enter(self, journal: Journal) -> JournalEntry:
         outside = branch.set(branch.get() if self.branch is None else self.branch)
         try:
             return await journal.enter(self._new.type, CheckpointKind.CALL)
@@ -339,7 +339,7 @@ async def _in_branch(work: Awaitable[T], name: str) -> T:
     return await work
 
 
-def inside(entry: Entry) -> str:
+def inside(entry: JournalEntry) -> str:
     """The branch of what a step does with the context itself."""
     key = entry.key
     return f"{key.branch}{key.name}#{key.occurrence}/"

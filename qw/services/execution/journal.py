@@ -36,7 +36,7 @@ branch: ContextVar[str] = ContextVar("branch", default="")
 """The branch of a gather, or the step, that the current code is in; empty: none."""
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """Where a handler is: ``known`` is what an earlier attempt, or this one, stored there."""
 
     key: CheckpointKey
@@ -84,7 +84,7 @@ class Journal:
 
     # -- finding the place
 
-    async def enter(self, name: str, kind: CheckpointKind) -> Entry:
+    async def enter(self, name: str, kind: CheckpointKind) -> JournalEntry:
         """The next checkpoint of that name in the current branch. Raise Conflict where the order has changed."""
         key = self._next_key(name, branch.get())
         await self._load()
@@ -93,7 +93,7 @@ class Journal:
         if known is not None and known.kind is not kind:
             raise Conflict(f"{kind} {key}{_place()} was a {known.kind} in an earlier attempt; give it a new name")
         if not flow.is_mine():
-            return Entry(key, known.place if known else max([*flow.places, flow.last]) + 1, known)
+            return JournalEntry(key, known.place if known else max([*flow.places, flow.last]) + 1, known)
         if known is None:
             place = flow.next_place()
         elif known.place < flow.last:
@@ -104,7 +104,7 @@ class Journal:
         else:
             place = known.place
         flow.last, flow.name = place, f"{kind} {key}"
-        return Entry(key, place, known)
+        return JournalEntry(key, place, known)
 
     def next_gather(self) -> str:
         """The prefix of the branches of the next gather in the current branch."""
@@ -146,7 +146,7 @@ class Journal:
 
     # -- storing
 
-    async def keep(self, entry: Entry, result: object) -> Json:
+    async def keep(self, entry: JournalEntry, result: object) -> Json:
         """Store what a step returned, and return it as stored. Raise Invalid for what cannot be stored."""
         value = await stored_form(result, f"step {entry.key}")
         id, fence = self._claim.id, self._claim.fence
@@ -157,7 +157,7 @@ class Journal:
             found = {one.key: one for one in await checkpoints.now(conn, id)}
         return found[entry.key].value if entry.key in found else value
 
-    async def wait(self, entry: Entry, kind: CheckpointKind, delay: timedelta | None) -> Checkpoint:
+    async def wait(self, entry: JournalEntry, kind: CheckpointKind, delay: timedelta | None) -> Checkpoint:
         """The checkpoint that ended. Raise Suspend while it is open."""
         checkpoint = entry.known
         if checkpoint is None:
@@ -188,7 +188,7 @@ class Journal:
                 found.append(entry.known)
         return found
 
-    async def call(self, calls: Sequence[tuple[Entry, NewTask]]) -> list[Checkpoint]:
+    async def call(self, calls: Sequence[tuple[JournalEntry, NewTask]]) -> list[Checkpoint]:
         """The checkpoints of called tasks, open or not. Those that are not known are enqueued, all or none."""
         new = [(entry.key, entry.place, task) for entry, task in calls if entry.known is None]
         begun: dict[CheckpointKey, Checkpoint] = {}

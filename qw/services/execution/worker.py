@@ -37,7 +37,7 @@ from qw.services.execution.attempt import LOG_SECONDS, attempt, stopped
 from qw.services.execution.attempt_log import log_ended
 from qw.services.execution.backlog import Backlog
 from qw.services.execution.batch import BatchAttempt
-from qw.services.execution.context import AttemptContext, Connections, ItemContext
+from qw.services.execution.context import AttemptContext, ConnectionSource, ItemContext
 from qw.services.execution.deadlines import Deadlines
 from qw.services.execution.in_flight import (
     DEFAULT_POLICY,
@@ -87,7 +87,7 @@ class WorkerDeps:
     in_flight: InFlight
     outcomes: Outcomes
     measures: Measures
-    pool: Connections
+    pool: ConnectionSource
     transactions: HandlerTransactions
     log: TaskLog
     worker: Callable[[], int]

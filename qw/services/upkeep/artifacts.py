@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import UUID
 
-from qw.services.execution.context import Connections
+from qw.services.execution.context import ConnectionSource
 from qw.store import runs
 from qw.store.connection import Connection
 
@@ -23,7 +23,7 @@ class ArtifactFolders:
         self._root = root
         self._home: Path | None = None
 
-    async def folder(self, pool: Connections, run_id: UUID) -> Path:
+    async def folder(self, pool: ConnectionSource, run_id: UUID) -> Path:
         """That of a run, which exists from now on."""
         if self._home is None:
             async with pool.connection() as conn:

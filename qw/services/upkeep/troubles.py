@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from qw.services.execution.context import Connections
+from qw.services.execution.context import ConnectionSource
 from qw.store import workers
 
 LOOK_SECONDS = 1.0
@@ -20,7 +20,7 @@ class Troubles:
 
     name = "troubles"
 
-    def __init__(self, pool: Connections, worker: Callable[[], int]) -> None:
+    def __init__(self, pool: ConnectionSource, worker: Callable[[], int]) -> None:
         self._pool = pool
         self._worker = worker
         self._errors: dict[str, str] = {}

@@ -184,7 +184,7 @@ class DeliveryEntity(TypedDict):
     error: str | None
 
 
-class Webhooks(TypedDict):
+class WebhookList(TypedDict):
     webhooks: list[WebhookEntity]
     deliveries: list[DeliveryEntity]
 
@@ -377,7 +377,7 @@ async def event_log(call: Request[None, EventsQuery]) -> EventPage:
     }
 
 
-async def webhooks(call: Request[None, None]) -> Webhooks:
+async def webhooks(call: Request[None, None]) -> WebhookList:
     """List the applied webhooks and their newest 100 deliveries, which are tasks of the queue ``webhooks``."""
     documents = await call.client.details.webhooks()
     deliveries = await call.client.tasks.find(Filter(queue=QUEUE), limit=100)
@@ -544,7 +544,7 @@ ROUTES = (
     post("/api/queues/{name}/purge", purge, Purged, status=200, role=Role.OPERATOR, body=PurgeForm, extra_seconds=60.0),
     get("/api/workers/{worker}", worker, WorkerDetails, errors=(404,)),
     get("/api/events/log", event_log, EventPage, query=EventsQuery),
-    get("/api/webhooks", webhooks, Webhooks),
+    get("/api/webhooks", webhooks, WebhookList),
     post("/api/webhooks/deliveries/{id}/replay", replay, MessageWithTask, status=200, errors=(404, 409)),
     get("/api/database", database, DatabaseEntity),
 )

@@ -16,7 +16,7 @@ from qw.web.fields import Form
 from qw.web.json import JsonResponse
 from qw.web.metrics import MEDIA
 from qw.web.route import Request, get
-from qw.web.site import Health
+from qw.web.site import HealthCheck
 
 
 class Indicator(TypedDict, total=False):
@@ -78,7 +78,7 @@ def _unless(trouble: str | None) -> Response | None:
     return PlainTextResponse(trouble, status_code=503, headers={"Retry-After": RETRY_AFTER})
 
 
-def _short(health: Health) -> Response:
+def _short(health: HealthCheck) -> Response:
     if health.error is None:
         return PlainTextResponse("ok")
     return PlainTextResponse(
@@ -86,7 +86,7 @@ def _short(health: Health) -> Response:
     )
 
 
-def _report(health: Health, *, needs: Set[str]) -> Response:
+def _report(health: HealthCheck, *, needs: Set[str]) -> Response:
     """Unhealthy if one of *needs* is down; other failures are shown in the details only."""
     details = _indicators(health)
     down = {name: one for name, one in details.items() if one["status"] == "down" and name in needs}
@@ -101,7 +101,7 @@ def _report(health: Health, *, needs: Set[str]) -> Response:
     return JsonResponse(body, 503 if down else 200, {"Retry-After": RETRY_AFTER} if down else {})
 
 
-def _indicators(health: Health) -> dict[str, Indicator]:
+def _indicators(health: HealthCheck) -> dict[str, Indicator]:
     if health.error is not None:
         away: Indicator = {"status": "down", "message": _database_trouble(health.error)}
         unknown: Indicator = {"status": "down", "message": "unknown while the database is unreachable"}
@@ -143,7 +143,7 @@ _BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everyb
 }
 
 
-def _broker(health: Health) -> Indicator:
+def _broker(health: HealthCheck) -> Indicator:
     """A broker that is down is reported, but not unhealthy: events wait for it, tasks do not."""
     if down := [relay for relay in health.relays if relay.state == "down"]:
         return {"status": "down", "message": f"{_BROKER_TROUBLES[down[0].reason]}; events wait for it"}

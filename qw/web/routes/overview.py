@@ -11,7 +11,7 @@ from qw.client.events import Relaying
 from qw.client.health import Glance
 from qw.client.history import Rates
 from qw.clock import clock
-from qw.core.health import Problem
+from qw.core.health import HealthProblem
 from qw.core.history import ChartRange
 from qw.core.task.masking import masked_error
 from qw.core.task.measure import ALL_QUEUES
@@ -201,7 +201,7 @@ def _overview(glance: Glance) -> OverviewEntity:
     }
 
 
-def problem_entity(problem: Problem) -> ProblemEntity:
+def problem_entity(problem: HealthProblem) -> ProblemEntity:
     link = _LINKS.get(problem.code)
     return {
         "code": problem.code,

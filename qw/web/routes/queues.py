@@ -56,7 +56,7 @@ class QueueEntity(TypedDict):
     limits: LimitsEntity | None
 
 
-class Queues(TypedDict):
+class QueueList(TypedDict):
     queues: list[QueueEntity]
 
 
@@ -74,11 +74,11 @@ class WorkerEntity(TypedDict):
     seenAt: Stamp
 
 
-class Workers(TypedDict):
+class WorkerList(TypedDict):
     workers: list[WorkerEntity]
 
 
-async def find(call: Request[None, None]) -> Queues:
+async def find(call: Request[None, None]) -> QueueList:
     """List the queues that have or had tasks, are paused or are limited, by name."""
     return {"queues": [queue_entity(queue) for queue in await call.client.queues.all()]}
 
@@ -113,7 +113,7 @@ async def unlimit(call: Request[None, None]) -> MessageAnswer:
     return {"message": f"Queue {name} no longer has limits" if was_limited else f"Queue {name} was not limited"}
 
 
-async def workers(call: Request[None, None]) -> Workers:
+async def workers(call: Request[None, None]) -> WorkerList:
     """List the live workers, newest first."""
     return {"workers": [worker_entity(worker) for worker in await call.client.workers.all()]}
 
@@ -171,11 +171,11 @@ def worker_entity(worker: WorkerRow) -> WorkerEntity:
 
 
 ROUTES = (
-    get("/api/queues", find, Queues),
+    get("/api/queues", find, QueueList),
     post("/api/queues/{name}/pause", pause, MessageAnswer),
     post("/api/queues/{name}/resume", resume, MessageAnswer),
     put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm, role=Role.ADMIN),
     delete("/api/queues/{name}/limits", unlimit, MessageAnswer, role=Role.ADMIN),
-    get("/api/workers", workers, Workers),
+    get("/api/workers", workers, WorkerList),
     post("/api/workers/{worker}/drain", drain, MessageAnswer, role=Role.ADMIN, errors=(404,)),
 )

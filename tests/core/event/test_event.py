@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from qw.core.errors import Invalid
-from qw.core.event import TYPES, Event, Format, cloud_event, default_types, message, select, topic, type_of_pattern
+from qw.core.event import TYPES, Event, EventFormat, cloud_event, default_types, message, select, topic, type_of_pattern
 
 AT = datetime(2026, 11, 24, 4, 11, 19, 512_345, tzinfo=UTC)
 TASK = UUID("019331e2-6f4a-7000-8000-00000000002a")
@@ -20,7 +20,7 @@ def event(type: str = "task.completed", **fields: Any) -> Event:
     return Event(**{"id": ID, "type": type, "at": AT, "task_id": TASK, "about": "http_request", **fields})
 
 
-def told(event: Event, format: Format = Format.CLOUDEVENTS, limit: int | None = None) -> Any:
+def told(event: Event, format: EventFormat = EventFormat.CLOUDEVENTS, limit: int | None = None) -> Any:
     return json.loads(message(event, format, source="/qw/shop", limit=limit).body)
 
 
@@ -54,7 +54,7 @@ def test_an_event_of_a_run_names_its_workflow() -> None:
 def test_a_new_task_is_an_envelope_for_nest() -> None:
     made = event("task.created", created_at=AT, workflow_id=str(RUN))
 
-    assert told(made, Format.NEST) == {
+    assert told(made, EventFormat.NEST) == {
         "pattern": "http.request",
         "data": {
             "taskId": str(TASK),
@@ -75,11 +75,11 @@ def test_a_new_task_is_an_envelope_for_nest() -> None:
     ],
 )
 def test_the_pattern_names_what_is_to_be_done(type: str, about: str, pattern: str) -> None:
-    assert told(event(type, about=about), Format.NEST)["pattern"] == pattern
+    assert told(event(type, about=about), EventFormat.NEST)["pattern"] == pattern
 
 
 def test_a_retry_says_how_often_it_was_tried() -> None:
-    assert told(event("task.retrying", attempt=2), Format.NEST)["data"]["metadata"]["retryCount"] == 2
+    assert told(event("task.retrying", attempt=2), EventFormat.NEST)["data"]["metadata"]["retryCount"] == 2
 
 
 def test_a_pattern_stands_for_one_type() -> None:
@@ -106,7 +106,9 @@ def test_a_replayed_event_is_what_it_was() -> None:
     first = cloud_event(event(result=1, attempt=3), "/qw/shop")
 
     assert told(event(data={"replayed": first})) == first
-    assert told(event("task.retrying", data={"replayed": first}), Format.NEST)["data"]["metadata"]["retryCount"] == 3
+    assert (
+        told(event("task.retrying", data={"replayed": first}), EventFormat.NEST)["data"]["metadata"]["retryCount"] == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,5 +131,5 @@ def test_patterns_select_types() -> None:
 
 
 def test_the_loud_are_told_only_when_asked_for() -> None:
-    assert not default_types(Format.CLOUDEVENTS) & {"task.started", "task.progressed"}
-    assert default_types(Format.NEST) == {"task.created", "task.retrying"}
+    assert not default_types(EventFormat.CLOUDEVENTS) & {"task.started", "task.progressed"}
+    assert default_types(EventFormat.NEST) == {"task.created", "task.retrying"}
