@@ -1313,7 +1313,7 @@ begin
 end
 $$;
 
--- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.task.check_new. What is null is not checked.
+-- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.new_task.check_new. What is null is not checked.
 create function qw.check_task(
   type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
   timeout interval, unique_key text, idempotency_key text, on_conflict text, headers jsonb, backoff jsonb

@@ -18,25 +18,14 @@ from weakref import WeakKeyDictionary
 
 from qw import task_check, telemetry
 from qw.core.errors import Invalid
-from qw.core.task import EnqueueOptions, NewTask, check_new
+from qw.core.task import FIELDS, EnqueueOptions, NewTask, check_new
 from qw.core.task.payload import JsonObject, raise_faults
 from qw.ids import new_id
 from qw.task_check import LastKnown
 
 # Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
 # because drivers differ in how they send text and numbers.
-_CASTS = {
-    "payload": "text::jsonb",
-    "priority": "integer",
-    "run_at": "timestamptz",
-    "delay": "interval",
-    "max_retries": "integer",
-    "timeout": "interval",
-    "id": "text::uuid",
-    "headers": "text::jsonb",
-    "backoff": "text::jsonb",
-    "parent_id": "text::uuid",
-}
+_CASTS = {name: f"text::{type}" if type in ("jsonb", "uuid") else type for name, type in FIELDS.items()}
 _SCHEMAS = "select qw.task_schemas()::text"
 
 

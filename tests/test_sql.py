@@ -9,6 +9,7 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from qw import sql
+from qw.core.task import FIELDS, EnqueueOptions
 from qw.store.migrations import known
 from tests.databases import PrivateServer, template
 from tests.given import migrated
@@ -84,3 +85,16 @@ def test_tables_are_written_with_their_schema(noun: str, verb: str) -> None:
 
     assert len(tables) > 20
     assert bare & tables - made_here == set()
+
+
+def test_the_fields_of_a_new_task_are_the_parameters_of_the_public_function(connection: psycopg.Connection) -> None:
+    ((names, types),) = connection.execute(
+        "select proargnames, array(select format_type(t, null) from unnest(proargtypes) t)"
+        "  from pg_proc where oid = 'qw.enqueue'::regproc"
+    )
+
+    called = {"integer": "smallint", "timestamp with time zone": "timestamptz"}
+    parameters = {name: called.get(type, type) for name, type in zip(names, types, strict=True)}
+    assert parameters.pop("on_conflict") == "text"
+    assert parameters == {name: type for name, type in FIELDS.items() if name not in ("run_id", "step")}
+    assert parameters.keys() == {"type", "payload", *EnqueueOptions.__annotations__}

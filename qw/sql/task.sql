@@ -6,9 +6,9 @@
 -- planner guards that is a nested loop.
 with given as materialized (
   select * from unnest(
-    %(ids)s::uuid[], %(queues)s::text[], %(types)s::text[], %(payloads)s::jsonb[], %(priorities)s::smallint[],
-    %(run_ats)s::timestamptz[], %(delays)s::interval[], %(max_retries)s::smallint[], %(timeouts)s::interval[],
-    %(backoffs)s::jsonb[], %(run_ids)s::uuid[], %(steps)s::text[], %(parents)s::uuid[], %(headers)s::jsonb[])
+    %(id)s::uuid[], %(queue)s::text[], %(type)s::text[], %(payload)s::jsonb[], %(priority)s::smallint[],
+    %(run_at)s::timestamptz[], %(delay)s::interval[], %(max_retries)s::smallint[], %(timeout)s::interval[],
+    %(backoff)s::jsonb[], %(run_id)s::uuid[], %(step)s::text[], %(parent_id)s::uuid[], %(headers)s::jsonb[])
   with ordinality as g (
     id, queue, type, payload, priority, run_at, delay, max_retries, timeout,
     backoff, run_id, step, parent_id, headers, place)
@@ -80,10 +80,10 @@ with given as materialized (
   select *, row_number() over (partition by unique_key order by place) as nth_unique,
          row_number() over (partition by idempotency_key order by place) as nth_idempotency
     from unnest(
-      %(ids)s::uuid[], %(queues)s::text[], %(types)s::text[], %(payloads)s::jsonb[], %(priorities)s::smallint[],
-      %(run_ats)s::timestamptz[], %(delays)s::interval[], %(max_retries)s::smallint[], %(timeouts)s::interval[],
-      %(backoffs)s::jsonb[], %(run_ids)s::uuid[], %(steps)s::text[], %(parents)s::uuid[], %(headers)s::jsonb[],
-      %(unique_keys)s::text[], %(idempotency_keys)s::text[])
+      %(id)s::uuid[], %(queue)s::text[], %(type)s::text[], %(payload)s::jsonb[], %(priority)s::smallint[],
+      %(run_at)s::timestamptz[], %(delay)s::interval[], %(max_retries)s::smallint[], %(timeout)s::interval[],
+      %(backoff)s::jsonb[], %(run_id)s::uuid[], %(step)s::text[], %(parent_id)s::uuid[], %(headers)s::jsonb[],
+      %(unique_key)s::text[], %(idempotency_key)s::text[])
     with ordinality as g (
       id, queue, type, payload, priority, run_at, delay, max_retries, timeout,
       backoff, run_id, step, parent_id, headers, unique_key, idempotency_key, place)

@@ -17,12 +17,13 @@ from qw.core.errors import Conflict, Denied
 from qw.core.task import Attempt, NewTask, Status, Task
 from qw.core.task.answer import Answer, AnswerCode, Answers
 from qw.core.task.payload import Json, JsonObject
-from qw.store import arrays, copying
+from qw.store import arrays, copying, parameters
 from qw.store.connection import Connection, execute, query, to_json
 from qw.store.grants import access
 from qw.store.ids import check_ids
 
 _SQL = sql.statements("task")
+_COPIED = copying.columns_of(_SQL["copy_tasks"])
 _COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
 LAST_ID = UUID(int=2**128 - 1)
 MOST_FAILURES = 1000  # failed tasks that `failures` reads
@@ -115,9 +116,9 @@ async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
     if not (await access(conn)).writes:
         return Stored(new={id for id, is_new in await _enqueue_checked(conn, tasks, "error") if is_new}, others={})
     if len(tasks) == 1:
-        cursor = await execute(conn, _SQL["enqueue_one"], _scalars(tasks[0]))
+        cursor = await execute(conn, _SQL["enqueue_one"], parameters.scalars(tasks[0]))
     else:
-        cursor = await execute(conn, _SQL["enqueue"], _arrays(_first_of_each_id(tasks)))
+        cursor = await execute(conn, _SQL["enqueue"], parameters.arrays_of(_first_of_each_id(tasks)))
     new = {row[0] for row in await cursor.fetchall()}
     known = [task for task in tasks if task.id not in new]
     others = await _others(conn, known) if known else {}
@@ -167,12 +168,7 @@ async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UU
     if not (await access(conn)).writes:
         [(id, _)] = await _enqueue_checked(conn, [task], on_conflict)
         return id
-    keys = {
-        "unique_key": task.unique_key,
-        "idempotency_key": task.idempotency_key,
-        "on_conflict": on_conflict,
-    }
-    params = _scalars(task) | keys
+    params = parameters.scalars(task) | {"on_conflict": on_conflict}
     row = await (await execute(conn, _SQL["enqueue_keyed"], params)).fetchone()
     assert row is not None
     return cast("UUID", row[0])
@@ -188,12 +184,9 @@ async def enqueue_keyed_many(conn: Connection, tasks: Sequence[NewTask]) -> int:
     if not (await access(conn)).writes:
         return sum(is_new for _, is_new in await _enqueue_checked(conn, tasks, "skip"))
     first = _first_of_each_id(tasks)
-    keys = {
-        "unique_keys": arrays.texts(task.unique_key for task in first),
-        "idempotency_keys": arrays.texts(task.idempotency_key for task in first),
-    }
     async with conn.transaction():
-        rows = await (await execute(conn, _SQL["enqueue_keyed_many"], _arrays(first) | keys)).fetchall()
+        params = parameters.arrays_of(first, keyed=True)
+        rows = await (await execute(conn, _SQL["enqueue_keyed_many"], params)).fetchall()
         new = {row[0] for row in rows}
         left = [task for task in tasks if task.id not in new]
         await _settle_left(conn, left)
@@ -253,7 +246,7 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
         now = row[0] if row else None
     due = {task.id: at for task in tasks if now and (at := _due(task, now)) > now}
     async with conn.cursor() as cursor:
-        await copying.copy(cursor, _SQL["copy_tasks"], copying.task_rows(tasks))
+        await copying.copy(cursor, _SQL["copy_tasks"], copying.task_rows(tasks, _COPIED))
         ready = tasks if not due else [t for t in tasks if t.id not in due]
         await copying.copy(cursor, _SQL["copy_ready"], copying.ready_rows(ready))
         if due:
@@ -271,44 +264,6 @@ async def _copy(conn: Connection, tasks: Sequence[NewTask]) -> None:
 
 def _due(task: NewTask, now: datetime) -> datetime:
     return task.run_at or now + (task.delay or timedelta(0))
-
-
-def _scalars(task: NewTask) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "queue": task.queue,
-        "type": task.type,
-        "payload": to_json(task.payload),
-        "priority": task.priority,
-        "run_at": task.run_at,
-        "delay": task.delay,
-        "max_retries": task.max_retries,
-        "timeout": task.timeout,
-        "backoff": to_json(task.backoff and task.backoff.document()),
-        "run_id": task.run_id,
-        "step": task.step,
-        "parent_id": task.parent_id,
-        "headers": to_json(task.headers),
-    }
-
-
-def _arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
-    return {
-        "ids": arrays.uuids(t.id for t in tasks),
-        "queues": arrays.texts(t.queue for t in tasks),
-        "types": arrays.texts(t.type for t in tasks),
-        "payloads": arrays.texts(to_json(t.payload) for t in tasks),
-        "priorities": arrays.smallints(t.priority for t in tasks),
-        "run_ats": [t.run_at for t in tasks],
-        "delays": [t.delay for t in tasks],
-        "max_retries": arrays.smallints(t.max_retries for t in tasks),
-        "timeouts": [t.timeout for t in tasks],
-        "backoffs": arrays.texts(to_json(t.backoff and t.backoff.document()) for t in tasks),
-        "run_ids": arrays.uuids(t.run_id for t in tasks),
-        "steps": arrays.texts(t.step for t in tasks),
-        "parents": arrays.uuids(t.parent_id for t in tasks),
-        "headers": arrays.texts(to_json(t.headers) for t in tasks),
-    }
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from qw.core.errors import Invalid, guess
-from qw.core.task import key_faults
+from qw.core.task import FIELDS, JSON_KEYS, key_faults
+from qw.core.task.new_task import SqlType
 from qw.core.task.payload import JsonObject, raise_faults
 from qw.store.ids import new_id
 from qw.web.errors import Problem
@@ -39,17 +40,22 @@ class NewTaskForm(Form):
         return value
 
 
-class TaskForm(NewTaskForm):
-    """The same with all fields of a task."""
+_TYPES: dict[SqlType, Any] = {
+    "text": Annotated[str, Field(min_length=1)] | None,
+    "smallint": Whole | None,
+    "timestamptz": Moment,
+    "interval": Duration,
+}
 
-    queue: Annotated[str, Field(min_length=1)] | None = None
-    priority: Whole | None = None
-    scheduled_at: Moment = None
-    delay: Duration = None
-    max_retries: Whole | None = None
-    timeout: Duration = None
-    unique_key: str | None = None
-    id: UUID | None = None
+_OPTIONS: dict[str, Any] = {key: (_TYPES[FIELDS[name]], None) for name, key in JSON_KEYS.items()}
+
+TaskForm = create_model(
+    "TaskForm",
+    __base__=NewTaskForm,
+    __doc__="The same with all fields of a task.",
+    **_OPTIONS,
+    id=(UUID | None, None),
+)
 
 
 async def enqueued(
@@ -82,11 +88,11 @@ async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
         await call.client.workflows.by_id(form.workflow_id)
 
 
-async def enqueued_task(call: Request[TaskForm, Any]) -> UUID:
-    """The same for a form that says everything."""
-    form = call.body
-    options = form.model_dump(exclude={*NewTaskForm.model_fields, "scheduled_at"})
-    return await enqueued(call, form, run_at=form.scheduled_at, **options)
+async def enqueued_task(call: Request[NewTaskForm, Any]) -> UUID:
+    """The same for a `TaskForm`."""
+    values = call.body.model_dump(exclude={*NewTaskForm.model_fields})
+    options = {name: values[key] for name, key in JSON_KEYS.items()}
+    return await enqueued(call, call.body, id=values["id"], **options)
 
 
 def id_of_key(call: Request[Any, Any]) -> UUID:

@@ -18,6 +18,7 @@ from qw.core.errors import (
     TimedOut,
     Unavailable,
 )
+from qw.core.task import JSON_KEYS
 from qw.core.task.payload import Json, JsonObject
 
 RETRY_AFTER = "2"  # seconds; most restarts of a database take no longer
@@ -34,12 +35,7 @@ STATUSES: Mapping[type[QwError], int] = {
     QwError: 400,  # what PostgreSQL understood and will never take
 }
 
-_FIELDS = {  # what HTTP calls otherwise than Python and SQL
-    "run_at": "scheduledAt",
-    "max_retries": "maxRetries",
-    "unique_key": "uniqueKey",
-    "idempotency_key": "Idempotency-Key",
-}
+_FIELDS = JSON_KEYS | {"idempotency_key": "Idempotency-Key"}  # what HTTP calls otherwise than Python and SQL
 
 
 class ErrorBody(TypedDict):

@@ -87,16 +87,11 @@ def enqueue(
 
     wanted = TaskOptions(
         type=type,
-        queue=queue,
-        priority=priority,
-        delay=delay,
-        at=at,
-        key=key,
-        idempotency_key=idempotency_key,
-        max_retries=max_retries,
-        timeout=timeout,
-        id=id,
-    )
+        values={
+            "queue": queue, "priority": priority, "delay": delay, "run_at": at, "unique_key": key,
+            "idempotency_key": idempotency_key, "max_retries": max_retries, "timeout": timeout, "id": id,
+        },
+    )  # fmt: skip
     if on_conflict not in ("error", "skip", "replace"):
         raise Invalid(f"--on-conflict: {on_conflict!r} is not error, skip or replace")
     if stdin:

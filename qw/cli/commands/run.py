@@ -119,8 +119,11 @@ def run(
     from qw.cli.session import with_client
 
     wanted = TaskOptions(
-        type="command", queue=queue, priority=priority, delay=delay, at=at, key=key, max_retries=max_retries,
-        timeout=timeout,
+        type="command",
+        values={
+            "queue": queue, "priority": priority, "delay": delay, "run_at": at, "unique_key": key,
+            "max_retries": max_retries, "timeout": timeout,
+        },
     )  # fmt: skip
     program = program_of(command, directory(cwd), keeps=keep_background)
     input = None if no_stdin else _piped()
@@ -128,9 +131,7 @@ def run(
     others = _others(after or [], after_any or [], after_done or [])
     task = wanted.one(payload)
     _hint(command)
-    told = None if notify is None else replace(wanted, delay=None, at=None, key=None, timeout=None)
-    if told and _is_url(notify or ""):
-        told = replace(told, type="http_request", max_retries=5)
+    told = None if notify is None else _notification(wanted, notify)
     id = with_client(lambda client: _enqueue(client, task, others, told, notify or ""), creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
@@ -138,6 +139,14 @@ def run(
     if not follow:
         print(id, flush=True)
     raise typer.Exit(_stay(id, follow))
+
+
+def _notification(wanted: TaskOptions, notify: str) -> TaskOptions:
+    """Of the task that follows one with the options *wanted*."""
+    kept = {name: wanted.values[name] for name in ("queue", "priority", "max_retries")}
+    if _is_url(notify):
+        return replace(wanted, type="http_request", values={**kept, "max_retries": 5})
+    return replace(wanted, values=kept)
 
 
 def _piped() -> Json:

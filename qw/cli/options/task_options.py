@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -9,70 +10,62 @@ from typing import Any
 from qw.cli.options.values import delay, duration, moment
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.ids import parse_id
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask, check_new
+from qw.core.task import FIELDS, JSON_KEYS, NewTask, check_new
+from qw.core.task.new_task import SqlType
 from qw.store.ids import new_id
 
-KEYS = ("type", "payload", "queue", "priority", "in", "at", "key", "idempotency_key", "max_retries", "timeout", "id")
+_NAMES = {"delay": "in", "run_at": "at", "unique_key": "key"}  # what options are called otherwise than fields
+_FIELDS = {_NAMES.get(name, name): name for name in (*JSON_KEYS, "idempotency_key", "id")}
+_KEYS = ("type", "payload", *_FIELDS)
+_FLAGS = {name: f"--{option.replace('_', '-')}" for option, name in _FIELDS.items()} | {"payload": "--payload"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """Options as given; None means the value comes from the line of JSON or the defaults."""
+    """The options given, by field. What is None comes from the line of JSON or has its default."""
 
-    type: str | None = None
-    queue: str | None = None
-    priority: int | None = None
-    delay: str | None = None
-    at: str | None = None
-    key: str | None = None
-    idempotency_key: str | None = None
-    max_retries: int | None = None
-    timeout: str | None = None
-    id: str | None = None
+    type: str | None
+    values: Mapping[str, Any]
 
     def one(self, payload: object) -> NewTask:
         """The task with *payload*. Raise Invalid that names the flags."""
-        if self.delay is not None and self.at is not None:
+        if self.values.get("delay") is not None and self.values.get("run_at") is not None:
             raise Invalid("give --in or --at, not both")
-        delay(self.delay, "--in")
+        delay(self.values.get("delay"), "--in")
         try:
             return self.task({"payload": payload})
         except Invalid as error:
-            raise Invalid(*(replace(each, path=_FLAGS.get(each.path, each.path)) for each in error.faults)) from None
+            faults = (replace(fault, path=_flag(fault.path)) for fault in error.faults)
+            raise Invalid(*faults) from None
 
     def task(self, line: dict[str, Any]) -> NewTask:
         """The task described by *line*, with the options as defaults. Raise Invalid with every fault."""
-        if unknown := [key for key in line if key not in KEYS]:
-            raise Invalid(*(f"{key[:60]!r} is not a field of a task{guess(key, KEYS)}" for key in unknown[:10]))
-        asked = {name: value for name, value in vars(self).items() if value is not None}
+        if unknown := [key for key in line if key not in _KEYS]:
+            raise Invalid(*(f"{key[:60]!r} is not a field of a task{guess(key, _KEYS)}" for key in unknown[:10]))
+        values = {**self.values}
         if "in" in line or "at" in line:
-            asked.pop("delay", None)
-            asked.pop("at", None)
-        given = {**asked, **{_FIELDS.get(key, key): value for key, value in line.items() if value is not None}}
-        if "type" not in given:
+            values |= {"delay": None, "run_at": None}
+        values |= {name: line[option] for option, name in _FIELDS.items() if line.get(option) is not None}
+        type = self.type if line.get("type") is None else line["type"]
+        if type is None:
             raise Invalid("no task type given")
-        task = NewTask(
-            type=given["type"],
-            id=parse_id(str(given["id"])) if "id" in given else new_id(),
-            payload=given.get("payload", {}),
-            queue=given.get("queue", DEFAULT_QUEUE),
-            priority=given.get("priority", DEFAULT_PRIORITY),
-            run_at=moment(_text(given.get("at"), "at"), "at"),
-            delay=_duration(given.get("delay"), "in"),
-            max_retries=given.get("max_retries"),
-            timeout=_duration(given.get("timeout"), "timeout"),
-            unique_key=given.get("key"),
-            idempotency_key=given.get("idempotency_key"),
-        )
+        options: dict[str, Any] = {
+            name: _PARSERS.get(FIELDS[name], _as_is)(value, _NAMES.get(name, name))
+            for name, value in values.items()
+            if value is not None
+        }
+        payload = {} if line.get("payload") is None else line["payload"]
+        task = NewTask(type=type, payload=payload, **{"id": new_id(), **options})
         check_new(task)
         return task
 
 
-_FIELDS = {"in": "delay"}
-_FLAGS = {
-    **{key: f"--{key.replace('_', '-')}" for key in KEYS if key != "type"},
-    "unique_key": "--key", "delay": "--in", "run_at": "--at",
-}  # fmt: skip
+def _flag(path: str) -> str:
+    return _FLAGS.get(path) or _FLAGS.get(_FIELDS.get(path, ""), path)
+
+
+def _as_is(value: Any, path: str) -> Any:
+    return value
 
 
 def _text(value: object, path: str) -> str | None:
@@ -84,3 +77,10 @@ def _text(value: object, path: str) -> str | None:
 def _duration(value: object, path: str) -> timedelta | None:
     """Text as people write durations, or seconds."""
     return duration(str(value) if isinstance(value, (int, float)) else _text(value, path), path)
+
+
+_PARSERS: Mapping[SqlType, Callable[[Any, str], Any]] = {
+    "timestamptz": lambda value, path: moment(_text(value, path), path),
+    "interval": _duration,
+    "uuid": lambda value, path: parse_id(str(value)),
+}

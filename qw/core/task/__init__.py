@@ -1,31 +1,28 @@
 """Tasks: data types, payload, outcome of attempts, handler API."""
 
-from qw.core.task.task import (
+from qw.core.task.new_task import (
     DEFAULT_PRIORITY,
     DEFAULT_QUEUE,
+    FIELDS,
     FILED_UNDER,
-    Attempt,
-    Backoff,
-    Claim,
-    Enqueued,
+    JSON_KEYS,
     EnqueueOptions,
-    Lane,
     NewTask,
     OnConflict,
-    Policy,
-    Status,
-    Task,
     check_new,
     given_options,
     key_faults,
     name_faults,
     run_at_faults,
 )
+from qw.core.task.task import Attempt, Backoff, Claim, Enqueued, Lane, Policy, Status, Task
 
 __all__ = [
     "DEFAULT_PRIORITY",
     "DEFAULT_QUEUE",
+    "FIELDS",
     "FILED_UNDER",
+    "JSON_KEYS",
     "Attempt",
     "Backoff",
     "Claim",

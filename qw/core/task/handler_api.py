@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
+from qw.core.task.new_task import NewTask
 from qw.core.task.payload import Json, JsonObject
-from qw.core.task.task import NewTask
 
 T = TypeVar("T")
 T1 = TypeVar("T1")

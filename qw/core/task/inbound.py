@@ -16,8 +16,8 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.event import type_of_pattern
 from qw.core.ids import parse_id
+from qw.core.task.new_task import FIELDS, JSON_KEYS, RESERVED_HEADERS, NewTask, SqlType, check_new
 from qw.core.task.payload import Json, JsonObject, parse_object
-from qw.core.task.task import RESERVED_HEADERS, NewTask, check_new
 
 OWN = "/qw/"  # the sources of qw's own messages begin so
 
@@ -70,19 +70,15 @@ def task_of(asked: InboundCommand, id: UUID) -> NewTask:
         except (Invalid, ValueError, TypeError) as error:
             faults.append(Fault(path=f"message.data.{name}", message=str(error)))
 
+    values = {name: field(key, _PARSERS[FIELDS[name]]) for name, key in JSON_KEYS.items()}
+    options: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     task = NewTask(
         type=asked.type,
         id=field("taskId", lambda value: parse_id(str(value))) or id,
         payload=_payload(asked, faults),
-        queue=field("queue", str) or "default",
-        priority=5 if data.get("priority") is None else field("priority", _whole),
-        run_at=field("scheduledAt", _moment),
-        delay=field("delay", parse_duration),
-        max_retries=field("maxRetries", _whole),
-        timeout=field("timeout", parse_duration),
-        unique_key=field("uniqueKey", str),
         idempotency_key=None if asked.message_id is None else f"message:{asked.message_id}"[:512],
         headers=field("headers", _headers),
+        **options,
     )
     if faults:
         raise Invalid(*faults)
@@ -111,6 +107,14 @@ def _whole(value: Json) -> int:
 
 def _moment(value: Json) -> datetime:
     return datetime.fromisoformat(str(value))
+
+
+_PARSERS: dict[SqlType, Callable[[Json], Any]] = {
+    "text": str,
+    "smallint": _whole,
+    "timestamptz": _moment,
+    "interval": parse_duration,
+}
 
 
 def _headers(value: Json) -> dict[str, str]:

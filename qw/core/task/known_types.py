@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from qw.core.errors import Fault, among
 from qw.core.task.json_schema import compiled
+from qw.core.task.new_task import NewTask
 from qw.core.task.payload import JsonObject
-from qw.core.task.task import NewTask
 
 # Types that come with qw, which take more than their schemas say: keys in other cases, numbers for strings, one value
 # for a list.

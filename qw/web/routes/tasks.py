@@ -13,7 +13,7 @@ from qw.core.task import Status, Task
 from qw.core.task.answer import AnswerCode
 from qw.core.why import Reason
 from qw.store.tasks import LAST_ID, Filter
-from qw.web.enqueueing import TaskForm, enqueued_task
+from qw.web.enqueueing import NewTaskForm, TaskForm, enqueued_task
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Limit, Moment, QueryMoment, Switch, Text
 from qw.web.route import Request, Route, get, post
@@ -134,7 +134,7 @@ class BulkDone(TypedDict):
     taskIds: list[Id]
 
 
-async def create(call: Request[TaskForm, None]) -> Created | TaskEntity:
+async def create(call: Request[NewTaskForm, None]) -> Created | TaskEntity:
     """Create a task. With ``Prefer: wait=N`` the response is the final task, if it ends within N seconds."""
     id = await enqueued_task(call)
     if ended := await ended_in_time(call, id):
