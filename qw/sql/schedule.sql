@@ -1,10 +1,11 @@
 -- Schedules. *clock* stands in for now() in tests; programs pass null.
 
 -- name: claim
--- Lock schedules that are due and that nobody else has, the longest due first. The last column is the time.
+-- Lock schedules that are due and that nobody else has, the longest due first.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
+       next_tick, next_at, last_id, broken, created_at, updated_at,
+       coalesce(%(clock)s::timestamptz, statement_timestamp()) as read_at
   from qw.schedule
  where next_at <= coalesce(%(clock)s::timestamptz, statement_timestamp())
  order by next_at, id limit %(limit)s for update skip locked
@@ -33,21 +34,24 @@ update qw.schedule s
 -- name: get
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
+       next_tick, next_at, last_id, broken, created_at, updated_at,
+       coalesce(%(clock)s::timestamptz, statement_timestamp()) as read_at
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid
 
 -- name: lock
 -- The same, locked against daemons that would fire it. Waits for one that does.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, clock_timestamp())
+       next_tick, next_at, last_id, broken, created_at, updated_at,
+       coalesce(%(clock)s::timestamptz, clock_timestamp()) as read_at
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid for update
 
 -- name: list
 -- In name order, after a name.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
-       next_tick, next_at, last_id, broken, created_at, updated_at, coalesce(%(clock)s::timestamptz, statement_timestamp())
+       next_tick, next_at, last_id, broken, created_at, updated_at,
+       coalesce(%(clock)s::timestamptz, statement_timestamp()) as read_at
   from qw.schedule where name > %(after)s::text order by name limit %(limit)s
 
 -- name: names

@@ -6,15 +6,16 @@ Only the database's clock counts. *clock* stands in for it in tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from qw import sql
-from qw.core.schedule import Misfire, Overlap, Schedule, TaskTarget, WorkflowTarget
+from qw.core.schedule import Misfire, Overlap, Schedule, Target, TaskTarget, WorkflowTarget
 from qw.core.schedule.fire_decision import FireDecision, ScheduleState, SkipReason
-from qw.store.connection import Connection, execute, query, to_json
+from qw.core.task import TaskSettings
+from qw.store.connection import Connection, Cursor, execute, query, to_json
 
 _SQL = sql.statements("schedule")
 
@@ -78,8 +79,7 @@ class ScheduleStats:
 
 async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) -> list[StoredSchedule]:
     """Lock due schedules, longest overdue first, skipping locked ones. Call inside a transaction."""
-    rows = await (await execute(conn, _SQL["claim"], {"limit": limit, "clock": clock})).fetchall()
-    return [_stored(row) for row in rows]
+    return await _read(await execute(conn, _SQL["claim"], {"limit": limit, "clock": clock}))
 
 
 async def due(conn: Connection, *, clock: datetime | None = None) -> float | None:
@@ -119,16 +119,14 @@ async def lock(conn: Connection, ref: Ref, *, clock: datetime | None = None) -> 
 async def _one(conn: Connection, statement: str, ref: Ref, clock: datetime | None) -> StoredSchedule | None:
     by_name = isinstance(ref, str)
     params = {"name": ref if by_name else None, "id": None if by_name else ref, "clock": clock}
-    row = await (await query(conn, _SQL[statement], params)).fetchone()
-    return _stored(row) if row else None
+    return next(iter(await _read(await query(conn, _SQL[statement], params))), None)
 
 
 async def page(
     conn: Connection, *, after: str = "", limit: int = 1000, clock: datetime | None = None
 ) -> list[StoredSchedule]:
     """The schedules in name order, from the first name after *after*."""
-    rows = await (await query(conn, _SQL["list"], {"after": after, "limit": limit, "clock": clock})).fetchall()
-    return [_stored(row) for row in rows]
+    return await _read(await query(conn, _SQL["list"], {"after": after, "limit": limit, "clock": clock}))
 
 
 async def names(conn: Connection) -> list[str]:
@@ -220,74 +218,42 @@ def _columns(schedule: Schedule) -> dict[str, Any]:
     task = target if isinstance(target, TaskTarget) else None
     workflow = target if isinstance(target, WorkflowTarget) else None
     return {
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "seconds": schedule.seconds,
-        "every": schedule.every,
-        "at": schedule.at,
-        "timezone": schedule.timezone,
+        **vars(schedule),
+        **(task or TaskSettings()).settings(),
+        "misfire": schedule.misfire.value,
+        "overlap": schedule.overlap.value,
         "type": task and task.type,
         "payload": to_json(task and task.payload),
-        "queue": task.queue if task else "default",
-        "priority": task.priority if task else 5,
-        "max_retries": task and task.max_retries,
-        "timeout": task and task.timeout,
         "workflow": workflow and workflow.workflow,
         "input": to_json(workflow and workflow.input),
-        "misfire": schedule.misfire.value,
-        "window": schedule.window,
-        "cap": schedule.cap,
-        "overlap": schedule.overlap.value,
-        "jitter": schedule.jitter,
-        "start": schedule.start,
-        "end": schedule.end,
-        "description": schedule.description,
-        "filed_under": schedule.filed_under,
-        "paused": schedule.paused,
     }
 
 
-def _stored(row: tuple[Any, ...]) -> StoredSchedule:
-    (
-        id, name, cron, seconds, every, at, timezone, type_, payload, queue, priority, max_retries, timeout, workflow,
-        input_, misfire, window, cap, overlap, jitter, start, end, description, filed_under, paused_at, mark, next_tick,
-        next_at, last_id, broken, created_at, updated_at, read_at,
-    ) = row  # fmt: skip
-    target = (
-        WorkflowTarget(workflow=workflow, input=input_)
-        if type_ is None
-        else TaskTarget(
-            type=type_, payload=payload, queue=queue, priority=priority, max_retries=max_retries, timeout=timeout
-        )
+def _stored(row: dict[str, Any]) -> StoredSchedule:
+    target: Target = (
+        WorkflowTarget(workflow=row["workflow"], input=row["input"])
+        if row["type"] is None
+        else TaskTarget(**{name: row[name] for name in _TARGET})
     )
-    return StoredSchedule(
-        id=id,
-        schedule=Schedule(
-            name=name,
-            target=target,
-            cron=cron,
-            seconds=seconds,
-            every=every,
-            at=at,
-            timezone=timezone,
-            misfire=Misfire(misfire),
-            window=window,
-            cap=cap,
-            overlap=Overlap(overlap),
-            jitter=jitter,
-            start=start,
-            end=end,
-            paused=paused_at is not None,
-            description=description,
-            filed_under=filed_under,
-        ),
-        paused_at=paused_at,
-        mark=mark,
-        next_tick=next_tick,
-        next_at=next_at,
-        last_id=last_id,
-        broken=broken,
-        created_at=created_at,
-        updated_at=updated_at,
-        read_at=read_at,
+    schedule = Schedule(
+        target=target,
+        misfire=Misfire(row["misfire"]),
+        overlap=Overlap(row["overlap"]),
+        window=row["misfire_window"],
+        start=row["start_at"],
+        end=row["end_at"],
+        paused=row["paused_at"] is not None,
+        **{name: row[name] for name in _PLAIN},
     )
+    return StoredSchedule(schedule=schedule, **{name: row[name] for name in _STATE})
+
+
+_TARGET = [field.name for field in fields(TaskTarget)]
+_CONVERTED = {"target", "misfire", "overlap", "window", "start", "end", "paused"}
+_PLAIN = {field.name for field in fields(Schedule)} - _CONVERTED
+_STATE = {field.name for field in fields(StoredSchedule)} - {"schedule"}
+
+
+async def _read(cursor: Cursor) -> list[StoredSchedule]:
+    names = [column.name for column in cursor.description or ()]
+    return [_stored(dict(zip(names, row, strict=True))) for row in await cursor.fetchall()]

@@ -15,7 +15,7 @@ from uuid import UUID
 from qw.core.schedule.cron import parse_cron
 from qw.core.schedule.timing import ByCron, Every, Once, Timing, ticks
 from qw.core.schedule.zones import zone
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, NewTask
+from qw.core.task import NewTask, TaskSettings
 from qw.core.task.payload import JsonObject
 
 COMMAND = "command"  # the type of a task that is a program
@@ -46,15 +46,11 @@ class Overlap(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskTarget:
-    """A task to make. What is None is left to the type's policy."""
+class TaskTarget(TaskSettings):
+    """A task to make."""
 
     type: str
     payload: JsonObject = field(default_factory=dict)
-    queue: str = DEFAULT_QUEUE
-    priority: int = DEFAULT_PRIORITY
-    max_retries: int | None = None
-    timeout: timedelta | None = None
 
     def task(self, id: UUID, headers: dict[str, str] | None = None) -> NewTask:
         return NewTask(id=id, headers=headers, **vars(self))

@@ -1,8 +1,8 @@
 """A task to be enqueued: its fields and their checks.
 
-A new field is added to `NewTask` and `EnqueueOptions`, and to `JSON_KEYS` if callers over HTTP may set it. The
-parameters and COPY rows of the store, `qw.enqueue` over other drivers, the body of a request, messages from brokers and
-the lines of ``qw enqueue --stdin`` are made from `FIELDS`.
+A new field is added to `NewTask`, or to `TaskSettings` if steps and schedules have it, to `EnqueueOptions`, and to
+`JSON_KEYS` if callers over HTTP may set it. The parameters and COPY rows of the store, `qw.enqueue` over other drivers,
+the body of a request, messages from brokers and the lines of ``qw enqueue --stdin`` are made from `FIELDS`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,21 @@ class EnqueueOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewTask:
+class TaskSettings:
+    """How a task is run: what steps and schedules can say of their tasks too. None: as the type's policy says."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """These fields alone, for another `TaskSettings`."""
+        return {name: getattr(self, name) for name in TaskSettings.__annotations__}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTask(TaskSettings):
     """A task to be enqueued. ``max_retries``, ``timeout`` and ``backoff`` None: as the task type's policy says.
 
     ``priority`` is 0 to 9, lower runs first. ``run_at`` needs a time zone; ``delay`` is relative to the database's
@@ -62,12 +76,8 @@ class NewTask:
     type: str
     id: UUID
     payload: JsonObject = field(default_factory=dict)
-    queue: str = DEFAULT_QUEUE
-    priority: int = DEFAULT_PRIORITY
     run_at: datetime | None = None
     delay: timedelta | None = None
-    max_retries: int | None = None
-    timeout: timedelta | None = None
     backoff: Backoff | None = None
     unique_key: str | None = None
     idempotency_key: str | None = None
@@ -105,7 +115,7 @@ _SQL_TYPES: dict[str, SqlType] = {
 
 FIELDS: dict[str, SqlType] = {
     name: _SQL_TYPES[annotation.removesuffix(" | None")]
-    for name, annotation in NewTask.__annotations__.items()
+    for name, annotation in (TaskSettings.__annotations__ | NewTask.__annotations__).items()
     if name != "is_checked"
 }
 """The stored fields of a `NewTask`, by the names of the parameters of ``qw.enqueue``, and their types in SQL."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff
+from qw.core.task import Backoff, TaskSettings
 from qw.core.task.error_kind import EXPRESSION
 from qw.core.task.payload import Json, JsonObject
 
@@ -129,17 +129,13 @@ class StepState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(TaskSettings):
     """Make the step's task. ``compensates`` is the task that this one undoes, if any: its parent."""
 
     step_id: str
     type: str
     payload: JsonObject
-    max_retries: int | None = None
-    timeout: timedelta | None = None
     backoff: Backoff | None = None
-    queue: str = DEFAULT_QUEUE
-    priority: int = DEFAULT_PRIORITY
     compensates: UUID | None = None
 
 

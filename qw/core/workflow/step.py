@@ -11,7 +11,7 @@ from qw.core.errors import Fault
 from qw.core.expression import Condition, Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import below, hint, mapping, names, refuse_unknown
-from qw.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, Backoff, Policy
+from qw.core.task import Backoff, Policy, TaskSettings
 from qw.core.task.ending import is_retried
 from qw.core.task.error_kind import matches
 from qw.core.task.payload import Json, JsonObject
@@ -38,7 +38,7 @@ class Compensation(TaskTemplate):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(TaskSettings):
     """A node of a workflow. What is None is left to the policy of its type.
 
     ``timeout`` is that of each attempt of a task, or of each run; where the step waits, how long it waits.
@@ -59,11 +59,7 @@ class Step:
     continue_on_error: bool = False
     tolerated: tuple[str, ...] = ()
     compensate: Compensation | None = None
-    max_retries: int | None = None
-    timeout: timedelta | None = None
     backoff: Backoff | None = None
-    queue: str = DEFAULT_QUEUE
-    priority: int = DEFAULT_PRIORITY
 
     def tolerates(self, error_kind: str | None) -> bool:
         """Whether the run goes on after this step failed with such an error."""

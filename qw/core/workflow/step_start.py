@@ -94,11 +94,8 @@ def _task(step: Step, payload: JsonObject) -> Start:
         step_id=step.id,
         type=step.work.type,
         payload=payload,
-        max_retries=step.max_retries,
-        timeout=step.timeout,
         backoff=step.backoff,
-        queue=step.queue,
-        priority=step.priority,
+        **step.settings(),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, variable, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, retry_policy, variable, workflow_name
 from qw.definitions.imports.shell_text import with_variables
 
 _TAG = re.compile(r"\{\{(.*?)\}\}")
@@ -67,7 +67,7 @@ class _ArgoFile:
         template = self.templates.get(name, {})
         found = self.name if is_main else workflow_name(f"{self.name}-{name}")
         self.built[name] = found
-        workflow = DraftWorkflow(name=found, head={"defaults": {"shell": ["sh", "-e"], "retry": {"max_retries": 1}}})
+        workflow = DraftWorkflow(name=found, head={"defaults": {"shell": ["sh", "-e"], "retry": retry_policy(1)}})
         self.made.workflows.append(workflow)
         declared: JsonObject = {}
         for key, one in self.parameters.items():
@@ -419,7 +419,7 @@ def _list(text: str, notes: list[str]) -> Json:
 
 def _retry(retry: dict[str, Any]) -> JsonObject:
     limit, backoff = int(str(retry.get("limit", 10))), retry.get("backoff") or {}
-    made: JsonObject = {"max_retries": limit + 1, "delay": "0s"}
+    made = retry_policy(limit + 1, delay="0s")
     if duration := backoff.get("duration"):
         made["delay"] = f"{duration}s" if str(duration).isdigit() else str(duration)
     made["backoff"] = float(str(backoff.get("factor", 1)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, retry_policy, workflow_name
 
 _KNOWN = {"name", "description", "schedule", "params", "env", "steps", "type", "handlerOn", "handler_on",
           "preconditions", "maxActiveRuns", "max_active_runs", "maxActiveSteps", "max_active_steps", "timeoutSec",
@@ -49,7 +49,7 @@ class _DaguFile:
             main.head["concurrency"] = {"key": self.name, "limit": most, "on_limit": "queue"}
         if (most := document.get("maxActiveSteps", document.get("max_active_steps"))) and int(str(most)) > 0:
             main.head["max_parallel"] = int(str(most))
-        main.head["defaults"] = {"shell": ["sh", "-e"], "retry": {"max_retries": 1}}
+        main.head["defaults"] = {"shell": ["sh", "-e"], "retry": retry_policy(1)}
         environment: JsonObject = {name: f"${{{{ input.{name} }}}}" for name in inputs}
         environment |= self._env(document.get("env"), main.notes)
         if environment:
@@ -166,7 +166,7 @@ class _DaguFile:
         retry = step.get("retryPolicy") or step.get("retry_policy")
         if isinstance(retry, dict):
             limit, delay = retry.get("limit", 0), retry.get("intervalSec", retry.get("interval_sec", 0))
-            policy: JsonObject = {"max_retries": int(str(limit)) + 1, "delay": f"{delay}s", "backoff": 1}
+            policy = retry_policy(int(str(limit)) + 1, delay=f"{delay}s", backoff=1)
             if isinstance(factor := retry.get("backoff"), int | float) and not isinstance(factor, bool):
                 policy["backoff"] = factor
             elif factor is True:
@@ -199,7 +199,7 @@ class _DaguFile:
         word = "until" if policy["repeat"] == "until" else "while"
         if codes and word == "while" and 0 not in codes:
             kinds: list[Json] = [f"exit:{code}" for code in codes]
-            found["retry"] = {"max_retries": limit or 1000, "delay": delay, "backoff": 1, "on": kinds}
+            found["retry"] = retry_policy(limit or 1000, delay=delay, backoff=1, on=kinds)
             return
         test = "true"
         if own and expected is not None and condition.strip("${}") == own:

@@ -17,6 +17,11 @@ from qw.core.task.payload import Json, JsonObject
 _NOT_OF_ID = re.compile(r"[^A-Za-z0-9_-]+")
 
 
+def retry_policy(attempts: int, **other: Json) -> JsonObject:
+    """The ``retry:`` of a step that is tried so often in all."""
+    return {"max_retries": min(attempts, 32_000), **other}
+
+
 @dataclass(kw_only=True)
 class Noted:
     """A step with what could not be carried over."""

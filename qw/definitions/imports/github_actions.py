@@ -8,7 +8,17 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, member, variable, workflow_name
+from qw.definitions.imports.draft import (
+    Draft,
+    DraftWorkflow,
+    Ids,
+    Noted,
+    items,
+    member,
+    retry_policy,
+    variable,
+    workflow_name,
+)
 from qw.definitions.imports.shell_text import with_variables
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
@@ -265,7 +275,7 @@ class _Job:
         defaults: JsonObject = {
             "shell": _SHELLS.get(str(usual.get("shell")), ["bash", "-e"]),
             "cwd": self._folder(usual.get("working-directory")),
-            "retry": {"max_retries": 1},
+            "retry": retry_policy(1),
         }
         into.head["defaults"] = defaults
         outer: Any = self.file.document.get("env") or {}

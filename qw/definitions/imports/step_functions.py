@@ -12,7 +12,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, retry_policy, workflow_name
 
 _COMPARE = {"Equals": "==", "GreaterThan": ">", "GreaterThanEquals": ">=", "LessThan": "<", "LessThanEquals": "<="}
 _PATH = re.compile(r"\$(?P<context>\$)?(?P<rest>(?:\.[\w-]+|\[\d+\]|\['[^']+'\])*)")
@@ -66,7 +66,7 @@ class _Machine:
 
     def fill(self) -> None:
         main = self.main
-        main.head = {"input": {"input": {"type": "any", "default": {}}}, "defaults": {"retry": {"max_retries": 1}}}
+        main.head = {"input": {"input": {"type": "any", "default": {}}}, "defaults": {"retry": retry_policy(1)}}
         if self.document.get("Comment"):
             main.head = {"description": str(self.document["Comment"]), **main.head}
         if self.document.get("TimeoutSeconds"):
@@ -340,11 +340,11 @@ class _Machine:
         gives_up = [kind for one in rules if not one.get("MaxAttempts", 3) for kind in _kinds(one["ErrorEquals"])]
         rules = [one for one in rules if one.get("MaxAttempts", 3)] or rules[:1]
         one = max(rules, key=lambda rule: int(rule.get("MaxAttempts", 3)))
-        policy: JsonObject = {
-            "max_retries": min(int(one.get("MaxAttempts", 3)) + 1, 32_000),
-            "delay": f"{one.get('IntervalSeconds', 1)}s",
-            "backoff": one.get("BackoffRate", 2),
-        }
+        policy = retry_policy(
+            int(one.get("MaxAttempts", 3)) + 1,
+            delay=f"{one.get('IntervalSeconds', 1)}s",
+            backoff=one.get("BackoffRate", 2),
+        )
         if one.get("MaxDelaySeconds"):
             policy["max_delay"] = f"{one['MaxDelaySeconds']}s"
         kinds = [_kinds(rule.get("ErrorEquals", ["States.ALL"])) for rule in rules]
