@@ -18,7 +18,7 @@ from qw.brokers.redis import RedisBroker
 from qw.client import Client
 from qw.core.event import EventFormat
 from qw.core.task import NewTask
-from qw.services.events.partitions import LockedSlots
+from qw.services.events.partitions import LockedSlots, RelayWorker
 from qw.services.events.relay import Relay, Targets
 from qw.store.connection import ReconnectingConnection
 from qw.store.events import EventLog, want
@@ -54,7 +54,8 @@ async def _relayed(place: Place, kind: str, broker: Broker | None) -> str:
     log = PostgresBroker(EventLog(pool.connection))
     targets = Targets(source="/qw/bench", broker=broker, types=TYPES) if broker else Targets(
         source="/qw/bench", log=log, logged=TYPES)  # fmt: skip
-    relay = Relay(link, worker=lambda: 1, slots=LockedSlots(), targets=targets)
+    owner = RelayWorker(id=lambda: 1, age=lambda: 0.0, silence=60.0)
+    relay = Relay(link, worker=lambda: 1, slots=LockedSlots(owner), targets=targets)
     async with link.use() as conn, pool.connection() as other:
         backends = {conn.info.backend_pid, other.info.backend_pid}
     started, before = time.monotonic(), (time.process_time(), sum(map(cpu_seconds, backends)))

@@ -41,7 +41,7 @@ from qw.definitions import Definitions
 from qw.handlers import HandlerKind, Handlers
 from qw.handlers.leash import Leash
 from qw.handlers.remote import add_remote
-from qw.services.events.partitions import LeasedSlots, LockedSlots
+from qw.services.events.partitions import SILENT_BEATS, LeasedSlots, LockedSlots, RelayWorker
 from qw.services.events.relay import Relay
 from qw.services.events.webhooks import Deliveries, check_secrets
 from qw.services.execution.consumer import Consumer
@@ -280,7 +280,10 @@ class Daemon:
             elif settings.broker is Transport.NONE:
                 await events.want(conn, [])
         if goals is not None:
-            slots = LeasedSlots(self.identity, lambda: self._lease.holds) if direct is None else LockedSlots()
+            worker = RelayWorker(
+                id=self.identity, age=lambda: self._lease.age, silence=SILENT_BEATS * self._heartbeat.interval
+            )
+            slots = LeasedSlots(worker) if direct is None else LockedSlots(worker)
             link = self._link("relay", direct)
             self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
             self._stack.push_async_callback(self._relay.stop)

@@ -47,17 +47,21 @@ select count(*) from pg_locks
  where locktype = 'advisory' and classid = 7178 and objid = 17 and objsubid = 2 and granted
    and database = (select oid from pg_database where datname = current_database())
 
--- name: has_unlocked_slots
--- Whether a slot has no owner, or one whose worker was declared dead.
+-- name: look_at_locks
+-- Whether a slot has no owner, or one whose worker was declared dead; the beats of the workers whose session is a relay.
 select (select count(*) from pg_locks
          where locktype = 'advisory' and classid = 7178 and objid < 16 and objsubid = 2 and granted
            and database = (select oid from pg_database where datname = current_database())) < 16
-    or exists (select 1 from qw.relay r join qw.worker w on w.id = r.worker
-                where w.dead_at is not null or w.stopped_at is not null)
+       or coalesce(bool_or(w.dead_at is not null or w.stopped_at is not null), false) as has_free,
+       coalesce(array_agg(w.id) filter (where w.dead_at is null and w.stopped_at is null), '{}') as ids,
+       coalesce(array_agg(w.beats) filter (where w.dead_at is null and w.stopped_at is null), '{}') as beats
+  from qw.relay r join qw.worker w on w.id = r.worker
 
--- name: has_unleased_slots
-select (select count(*) from qw.relay_slot s join qw.worker w on w.id = s.worker
-         where w.dead_at is null and w.stopped_at is null) < 16
+-- name: look_at_leases
+select coalesce(sum(s.slots), 0) < 16 as has_free,
+       coalesce(array_agg(w.id), '{}') as ids, coalesce(array_agg(w.beats), '{}') as beats
+  from (select worker, count(*) as slots from qw.relay_slot group by worker) s
+  join qw.worker w on w.id = s.worker and w.dead_at is null and w.stopped_at is null
 
 -- name: try_slot
 select pg_try_advisory_lock(7178, %(slot)s::integer)
@@ -66,12 +70,15 @@ select pg_try_advisory_lock(7178, %(slot)s::integer)
 select pg_advisory_unlock(7178, %(slot)s::integer)
 
 -- name: lease_slots
--- Keep the slots of this worker, up to its share; if it has fewer, take free slots and those of dead workers. Returns
--- the slots held.
-with mine as materialized (
+-- Keep the slots of this worker, up to its share; if it has fewer, take free slots, and those of workers that are dead,
+-- or silent and have not beaten since that was seen. Returns the slots held.
+with owner as materialized (
+  select w.id from qw.worker w
+    left join unnest(%(silent)s::integer[], %(beats)s::bigint[]) as g (id, beats) on g.id = w.id
+   where w.dead_at is null and w.stopped_at is null and w.beats is distinct from g.beats
+), mine as materialized (
   select g.slot from generate_series(0, 15) g (slot) left join qw.relay_slot s on s.slot = g.slot
-   where s.slot is null or s.worker = %(worker)s::integer
-      or not exists (select 1 from qw.worker w where w.id = s.worker and w.dead_at is null and w.stopped_at is null)
+   where s.slot is null or s.worker = %(worker)s::integer or s.worker not in (select id from owner)
    order by (s.worker = %(worker)s::integer) desc nulls last, g.slot limit %(share)s
 ), rest as (
   delete from qw.relay_slot where worker = %(worker)s::integer and slot <> all(array(select slot from mine))
@@ -79,13 +86,26 @@ with mine as materialized (
 insert into qw.relay_slot as s (slot, worker)
 select slot, %(worker)s::integer from mine order by slot
 on conflict (slot) do update set worker = excluded.worker
-   where s.worker = excluded.worker
-      or not exists (select 1 from qw.worker w where w.id = s.worker and w.dead_at is null and w.stopped_at is null)
+   where s.worker = excluded.worker or s.worker not in (select id from owner)
 returning s.slot
 
 -- name: lessees
 select count(distinct s.worker) from qw.relay_slot s join qw.worker w on w.id = s.worker
- where s.worker <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null
+ where s.worker <> all(%(others_than)s::integer[]) and w.dead_at is null and w.stopped_at is null
+
+-- name: end_silent_relays
+-- Close the sessions of relays whose worker is silent and has not beaten since that was seen. As below, not those of a
+-- role that we may not end.
+with silent as materialized (
+  select r.worker, r.pid from unnest(%(silent)s::integer[], %(beats)s::bigint[]) as g (id, beats)
+    join qw.worker w on w.id = g.id and w.beats = g.beats
+    join qw.relay r on r.worker = w.id
+    join pg_locks l on l.pid = r.pid
+    join pg_stat_activity a on a.pid = l.pid and pg_has_role(a.usesysid, 'usage')
+   where l.locktype = 'advisory' and l.classid = 7178 and l.objid = 17 and l.objsubid = 2 and l.granted
+     and l.database = (select oid from pg_database where datname = current_database()) and l.pid <> pg_backend_pid()
+)
+select worker, pg_terminate_backend(pid) from silent
 
 -- name: end_dead_relays
 -- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,6 +44,14 @@ class Reading:
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotLook:
+    """Whether a slot is free, and the beats of the live workers that own slots, by worker."""
+
+    has_free: bool
+    beats: dict[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +171,20 @@ async def relays(conn: Connection) -> int:
     return int(await _value(conn, "relays"))
 
 
-async def has_unlocked_slots(conn: Connection) -> bool:
-    """Whether a slot is locked by no session, or by that of a dead worker."""
-    return bool(await _value(conn, "has_unlocked_slots"))
+async def look_at_locks(conn: Connection) -> SlotLook:
+    """The slots as they are locked by sessions. A slot of a dead worker is free."""
+    return await _look(conn, "look_at_locks")
 
 
-async def has_unleased_slots(conn: Connection) -> bool:
-    """Whether a slot is leased to no worker, or to a dead one; for use behind a pooler."""
-    return bool(await _value(conn, "has_unleased_slots"))
+async def look_at_leases(conn: Connection) -> SlotLook:
+    """The slots as they are leased to workers, for use behind a pooler. A slot of a dead worker is free."""
+    return await _look(conn, "look_at_leases")
+
+
+async def _look(conn: Connection, name: str) -> SlotLook:
+    row = await (await query(conn, _SQL[name])).fetchone()
+    assert row is not None
+    return SlotLook(has_free=row[0], beats=dict(zip(row[1], row[2], strict=True)))
 
 
 async def try_slot(conn: Connection, slot: int) -> bool:
@@ -182,15 +196,23 @@ async def leave_slot(conn: Connection, slot: int) -> None:
     await query(conn, _SQL["leave_slot"], {"slot": slot})
 
 
-async def lease_slots(conn: Connection, worker: int, *, share: int) -> list[int]:
-    """Lease up to *share* slots, taking free ones; for use behind a pooler. Return the slots held."""
-    params = {"worker": worker, "share": share}
+async def lease_slots(conn: Connection, worker: int, *, share: int, silent: Mapping[int, int]) -> list[int]:
+    """Lease up to *share* slots, taking free ones and those of *silent* workers, unless they beat since; for use behind
+    a pooler. Return the slots held.
+    """
+    params = {"worker": worker, "share": share, "silent": list(silent), "beats": list(silent.values())}
     return sorted(row[0] for row in await (await query(conn, _SQL["lease_slots"], params)).fetchall())
 
 
-async def lessees(conn: Connection, worker: int) -> int:
+async def lessees(conn: Connection, worker: int, *, without: Iterable[int] = ()) -> int:
     """The number of other workers that lease slots."""
-    return int(await _value(conn, "lessees", {"worker": worker}))
+    return int(await _value(conn, "lessees", {"others_than": [worker, *without]}))
+
+
+async def end_silent_relays(conn: Connection, silent: Mapping[int, int]) -> list[int]:
+    """Close the sessions of the relays of *silent* workers, unless they beat since. Return the workers."""
+    params = {"silent": list(silent), "beats": list(silent.values())}
+    return [row[0] for row in await (await query(conn, _SQL["end_silent_relays"], params)).fetchall()]
 
 
 async def end_dead_relays(conn: Connection) -> int:

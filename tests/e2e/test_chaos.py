@@ -72,21 +72,23 @@ class Chaos:
         self.server.stop("immediate")
         self.server.start()
 
-    def strike(self, chance: random.Random) -> None:
-        member = chance.choice(self.members)
-        match chance.choice(["kill", "kill", "freeze", "freeze and cut", "cut", "swallow", "restart"]):
+    def strike(self, chance: random.Random) -> str:
+        """Do one thing to one of them, and say what."""
+        member, seconds = chance.choice(self.members), 0.0
+        match what := chance.choice(["kill", "kill", "freeze", "freeze and cut", "cut", "swallow", "restart"]):
             case "kill":
                 self.kill(member)
             case "freeze":
-                self.freeze(member, chance.choice([0.5, 1.5, LEASE + 2]), cut=False)
+                self.freeze(member, seconds := chance.choice([0.5, 1.5, LEASE + 2]), cut=False)
             case "freeze and cut":
-                self.freeze(member, chance.choice([1.0, 2.5]), cut=True)
+                self.freeze(member, seconds := chance.choice([1.0, 2.5]), cut=True)
             case "cut":
                 member.line.cut()
             case "swallow":
-                self.swallow(member, chance.choice([0.5, LEASE + 1]))
+                self.swallow(member, seconds := chance.choice([0.5, LEASE + 1]))
             case "restart":
                 self.restart_server()
+        return f"{what}, {seconds} s" if seconds else what
 
 
 @pytest.mark.parametrize("seconds", [7, pytest.param(90, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])

@@ -61,7 +61,7 @@ class Arrival:
 def test_events_of_a_steady_load_arrive_in_order_and_soon(
     private_daemons: Daemons, private_server: PrivateServer
 ) -> None:
-    chance, strikes = random.Random(SEED), list[float]()
+    chance, strikes = random.Random(SEED), list[tuple[float, str]]()
     with ExitStack() as stack, private("redis") as broker:
         broker.start()
         chaos = RelayingChaos(daemons=private_daemons, server=private_server, stack=stack, broker=broker.url)
@@ -70,9 +70,9 @@ def test_events_of_a_steady_load_arrive_in_order_and_soon(
         with loaded(private_daemons.url):
             until = time.monotonic() + SECONDS
             while time.monotonic() < until:
-                strikes.append(time.time())
-                chaos.strike(chance)
-                time.sleep(max(0.0, strikes[-1] + STRIKE_SECONDS - time.time()))
+                begun = time.time()
+                strikes.append((begun, chaos.strike(chance)))
+                time.sleep(max(0.0, begun + STRIKE_SECONDS - time.time()))
         with connected(private_daemons.url) as queue:
             wait_until(lambda: queue.value("select count(*) from qw.task") == finished(queue), 90)
             wait_until(lambda: not queue.value("select exists (select 1 from qw.outbox)"), 90)
@@ -83,9 +83,10 @@ def test_events_of_a_steady_load_arrive_in_order_and_soon(
 
     expect_order(arrived, count)
     latencies = sorted(arrival.latency for arrival in arrived)
-    for begun, ended in zip(strikes, [*strikes[1:], float("inf")], strict=True):
+    for (begun, what), (ended, _) in zip(strikes, [*strikes[1:], (float("inf"), "")], strict=True):
         found = [arrival.latency for arrival in arrived if begun <= arrival.at < ended]
-        print(f"{len(found):6} events, {sum(late > 1 for late in found):5} later than 1 s, the last {max(found):.2f} s")
+        late, last = sum(latency > 1 for latency in found), max(found, default=0.0)
+        print(f"{len(found):6} events, {late:5} later than 1 s, the last {last:.2f} s: {what}")
     print(
         "p50 {:.3f}, p99 {:.3f}, p99.9 {:.3f} s".format(
             *(latencies[int(len(latencies) * q)] for q in (0.5, 0.99, 0.999))

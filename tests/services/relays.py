@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 from qw.core.errors import Unavailable
 from qw.core.event import LOUD, TYPES, Message
-from qw.services.events.partitions import LeasedSlots, LockedSlots
+from qw.services.events.partitions import LeasedSlots, LockedSlots, RelayWorker
 from qw.services.events.relay import Relay, Targets
 from qw.store import events
 from qw.store.connection import Connection, ReconnectingConnection
 from tests.given import registered, value
 
 QUIET = frozenset(TYPES) - LOUD
+SILENCE = 60.0  # longer than a test: its workers do not beat
 
 
 @dataclass
@@ -49,22 +50,24 @@ class MemoryBroker:
 
 
 class Relays:
-    """Makes relays that are closed in the end."""
+    """Makes relays that are closed in the end. ``ages``: of the last beats of workers, 0 for others."""
 
     def __init__(self, url: str, conn: Connection) -> None:
         self._url = url
         self._conn = conn
         self._links: list[ReconnectingConnection] = []
+        self.ages: dict[int, float] = {}
 
     async def make(self, broker: MemoryBroker, *, leased: bool = False, **targets: object) -> Relay:
         worker = await registered(self._conn)
         link = ReconnectingConnection(self._url, name="qw test relay")
         self._links.append(link)
         await events.want(self._conn, sorted(QUIET))
+        owner = RelayWorker(id=lambda: worker, age=lambda: self.ages.get(worker, 0.0), silence=SILENCE)
         return Relay(
             link,
             worker=lambda: worker,
-            slots=LeasedSlots(lambda: worker, lambda: True) if leased else LockedSlots(),
+            slots=LeasedSlots(owner) if leased else LockedSlots(owner),
             targets=Targets(**{"source": "/qw/test", "broker": broker, "types": QUIET, **targets}),  # type: ignore[arg-type]
         )
 

@@ -16,7 +16,7 @@ from qw.core.errors import Unavailable
 from qw.core.task import Claim
 from qw.services.execution.in_flight import ClaimInFlight, InFlight
 from qw.services.liveness import lease
-from qw.services.liveness.heartbeat import Heartbeat, HeartbeatCallbacks
+from qw.services.liveness.heartbeat import SPARE, Heartbeat, HeartbeatCallbacks
 from qw.services.liveness.lease import Lease
 from qw.services.liveness.lease_guard import LeaseGuard
 from qw.store import workers
@@ -372,7 +372,7 @@ async def test_the_beats_of_the_poll_confirm_the_lease_and_spare_the_threads(url
         made.in_flight.add(ClaimInFlight(claim=claim, handler=None))
         made.heartbeat.was_sent(lease.now(), holds=True)
 
-        assert first + 30 < spared == sent_at + 120
+        assert first + 20 < spared == sent_at + 60 * SPARE
         assert made.heartbeat._due_at == spared
         assert made.lease.age <= lease.now() - sent_at
 

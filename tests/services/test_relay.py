@@ -13,11 +13,12 @@ from qw.core.errors import Unavailable
 from qw.core.event import EventFormat, Message
 from qw.services.events import event_order, partitions
 from qw.services.events.relay import Relay
+from qw.services.liveness import lease
 from qw.store import events, workers
 from qw.store.connection import Connection
 from tests.brokers_services import until
 from tests.given import column, comes_true, enqueued, finished, new_task, value
-from tests.services.relays import MemoryBroker, Relays, drained, happened, outbox
+from tests.services.relays import SILENCE, MemoryBroker, Relays, drained, happened, outbox
 
 
 @pytest.fixture
@@ -163,6 +164,7 @@ async def test_two_relays_share_the_slots_and_publish_nothing_twice(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
     broker = MemoryBroker()
     first, second = await relays.make(broker), await relays.make(broker)
     for relay in (first, second, first, second):
@@ -204,6 +206,7 @@ async def test_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
     broker = MemoryBroker()
     frozen = await relays.make(broker)
     await frozen.step()
@@ -449,3 +452,70 @@ async def test_a_relay_that_rests_is_woken_by_what_the_poll_finds(
         assert await polled()
         await drained(relay)
         assert broker.types_of(task) == ["task.created"]
+
+
+@pytest.mark.parametrize("leased", [False, True], ids=["locked", "leased"])
+async def test_the_slots_of_a_silent_worker_are_taken_before_it_is_declared_dead(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch, leased: bool
+) -> None:
+    now = steady_clock(monkeypatch)
+    broker = MemoryBroker()
+    silent, heir = await relays.make(broker, leased=leased), await relays.make(broker, leased=leased)
+    await silent.step()
+    await heir.step()
+    for _ in range(5):  # it beats for longer than the silence
+        now.append(now[-1] + SILENCE / 3)
+        await conn.execute("update qw.worker set beats = beats + 1 where id = %s", (silent._worker(),))
+        await heir.step()
+    assert (len(silent._had), len(heir._had)) == (16, 0)
+
+    for _ in range(4):
+        now.append(now[-1] + SILENCE / 3)
+        await heir.step()
+    await comes_true(lambda: steps_to_all(heir, now))
+    task = await happened(conn, "task.created")
+    relays.ages[silent._worker()] = SILENCE
+    if leased:
+        now.append(now[-1] + 2 * partitions.GAP_SECONDS)
+        relays.ages.clear()
+        await silent.step()
+    else:
+        with pytest.raises(Unavailable):
+            await silent.step()
+
+    await drained(heir)
+    assert len(silent._had) == (0 if leased else 16)
+    assert broker.types_of(task) == ["task.created"]
+
+
+async def steps_to_all(relay: Relay, now: list[float]) -> bool:
+    now.append(now[-1] + partitions.LOOK_SECONDS)
+    return await has_all(relay)
+
+
+def steady_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of the lease clock is the last of these."""
+    now = [1000.0]
+    monkeypatch.setattr(lease, "now", lambda: now[-1])
+    return now
+
+
+async def test_a_silent_relay_judges_nobody_and_publishes_nothing(
+    relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = steady_clock(monkeypatch)
+    broker = MemoryBroker()
+    owner, silent = await relays.make(broker), await relays.make(broker)
+    await owner.step()
+    await silent.step()
+    relays.ages = {owner._worker(): SILENCE, silent._worker(): SILENCE}
+
+    for _ in range(8):
+        now.append(now[-1] + SILENCE / 3)
+        await silent.step()
+    await happened(conn, "task.created")
+    await owner.step()
+
+    assert silent._had == ()
+    assert len(owner._had) > 0
+    assert broker.got == []

@@ -2,22 +2,31 @@
 
 A slot is owned through a session advisory lock, which the server releases when the daemon's session ends; behind a
 pooler, where sessions are shared, through a row of `qw.relay_slot` until its worker is declared dead.
+
+Relays at work also take the slots of a *silent* worker, which is frozen or cut off from the database: of one whose
+beats did not rise for two intervals. That is sooner than it is declared dead, because a wrong decision costs a relay
+its connection, and no task. A silent relay does not publish either (`are_sure`); when it goes on it connects again, or
+looks at its leases first, so that what comes twice is at most what it was publishing.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from qw.core.liveness import Judge, Look
+from qw.services.liveness import lease as clock
 from qw.store import events
 from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 10.0  # interval at which the shares are rebalanced
-LOOK_SECONDS = 0.5  # interval at which a relay at work looks for slots without an owner, whose events wait
+LOOK_SECONDS = 0.25  # interval at which a relay at work looks for slots without an owner, whose events wait
+GAP_SECONDS = 1.0  # after a longer pause of a relay its leases may be another's
+SILENT_BEATS = 2
 
 
 class OutboxPartitions(Protocol):
@@ -30,47 +39,91 @@ class OutboxPartitions(Protocol):
         ...
 
 
-class Upkeep:
-    """When the shares are due: at first, every UPKEEP_SECONDS, and soon after a slot has lost its owner."""
+@dataclass(frozen=True, kw_only=True)
+class RelayWorker:
+    """The worker of a relay: its current *id*, and the *age* of its last confirmed beat.
 
-    def __init__(self) -> None:
+    ``silence``: the seconds without a beat after which a worker is silent, the same for all.
+    """
+
+    id: Callable[[], int]
+    age: Callable[[], float]
+    silence: float
+
+    @property
+    def is_silent(self) -> bool:
+        return self.age() >= self.silence
+
+
+class Upkeep:
+    """When to look at the slots and when to share them anew: at first, every UPKEEP_SECONDS, and soon after a slot has
+    lost its owner or its owner has become silent.
+    """
+
+    def __init__(self, worker: RelayWorker) -> None:
+        self._worker = worker
+        self._judge = Judge(worker.silence, by_locks=False)
         self._shared_at = self._looked_at = float("-inf")
 
-    async def is_due(self, has_free_slots: Callable[[], Awaitable[bool]]) -> bool:
-        now = time.monotonic()
-        if now - self._shared_at < UPKEEP_SECONDS:
-            if now - self._looked_at < LOOK_SECONDS:
-                return False
-            self._looked_at = now
-            if not await has_free_slots():
-                return False
-        self._shared_at = self._looked_at = now
+    def is_due(self) -> bool:
+        return clock.now() - self._looked_at >= LOOK_SECONDS
+
+    def silent(self, look: events.SlotLook) -> dict[int, int]:
+        """The silent workers after *look*, with their beats. None while this worker is silent: the cause may be one."""
+        self._looked_at = now = clock.now()
+        beats = {id: count for id, count in look.beats.items() if id != self._worker.id()}
+        self._judge.watch(now, beats)
+        if self._worker.is_silent:
+            return {}
+        looks = [Look(id=id, beats=count, locks=False, locked=False) for id, count in beats.items()]
+        return {id: beats[id] for id in self._judge.judge(now, looks)}
+
+    def shares(self, *, has_free: bool) -> bool:
+        """Whether to share now, which is noted."""
+        now = clock.now()
+        if not has_free and now - self._shared_at < UPKEEP_SECONDS:
+            return False
+        self._shared_at = now
         return True
+
+    def look_again(self) -> None:
+        self._looked_at = float("-inf")
 
 
 class LockedSlots:
     """Slots owned by session lock. They are lost with the connection and acquired again on the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: RelayWorker) -> None:
+        self._worker = worker
         self._conn: Connection | None = None
         self._mine: list[int] = []
-        self._upkeep = Upkeep()
+        self._upkeep = Upkeep(worker)
 
     async def have(self, conn: Connection) -> tuple[int, ...]:
         if conn is not self._conn:
             self._mine = []
             await events.join_relays(conn)
-            self._conn, self._upkeep = conn, Upkeep()
-        if await self._upkeep.is_due(lambda: events.has_unlocked_slots(conn)):
-            await self._take_share(conn)
+            self._conn, self._upkeep = conn, Upkeep(self._worker)
+        if self._upkeep.is_due():
+            look = await events.look_at_locks(conn)
+            if silent := self._upkeep.silent(look):
+                await self._end(conn, silent)
+            if self._upkeep.shares(has_free=look.has_free):
+                await self._take_share(conn)
         return tuple(self._mine)
 
     def are_sure(self) -> bool:
-        return self._conn is not None and not self._conn.closed
+        return self._conn is not None and not self._conn.closed and not self._worker.is_silent
+
+    async def _end(self, conn: Connection, silent: dict[int, int]) -> None:
+        if ended := await events.end_silent_relays(conn, silent):
+            log.warning("closed relays of silent workers", extra={"workers": ended})
+            self._upkeep.look_again()
 
     async def _take_share(self, conn: Connection) -> None:
         if ended := await events.end_dead_relays(conn):
             log.warning("closed relays of dead workers", extra={"relays": ended})
+            self._upkeep.look_again()
         share = _share(await events.relays(conn))
         while len(self._mine) > share:
             await events.leave_slot(conn, self._mine.pop())
@@ -80,27 +133,34 @@ class LockedSlots:
 
 
 class LeasedSlots:
-    """Slots leased to a worker until it is declared dead. ``lives``: whether this worker's lease is still valid."""
+    """Slots leased to a worker until it is declared dead or silent."""
 
-    def __init__(self, worker: Callable[[], int], lives: Callable[[], bool]) -> None:
+    def __init__(self, worker: RelayWorker) -> None:
         self._worker = worker
-        self._lives = lives
         self._owner = 0
         self._mine: tuple[int, ...] = ()
-        self._upkeep = Upkeep()
+        self._upkeep = Upkeep(worker)
+        self._had_at = float("-inf")
 
     async def have(self, conn: Connection) -> tuple[int, ...]:
-        worker = self._worker()
-        if worker != self._owner:
-            self._upkeep = Upkeep()
-        if await self._upkeep.is_due(lambda: events.has_unleased_slots(conn)):
-            share = _share(await events.lessees(conn, worker) + 1)
-            self._mine = tuple(await events.lease_slots(conn, worker, share=share))
-            self._owner = worker
+        worker, now = self._worker.id(), clock.now()
+        if worker != self._owner or now - self._had_at > GAP_SECONDS:
+            self._upkeep = Upkeep(self._worker)
+        self._had_at = now
+        if self._upkeep.is_due():
+            look = await events.look_at_leases(conn)
+            silent = self._upkeep.silent(look)
+            if self._upkeep.shares(has_free=look.has_free or bool(silent)):
+                await self._take_share(conn, worker, silent)
         return self._mine
 
     def are_sure(self) -> bool:
-        return self._owner == self._worker() and self._lives()
+        return self._owner == self._worker.id() and not self._worker.is_silent
+
+    async def _take_share(self, conn: Connection, worker: int, silent: dict[int, int]) -> None:
+        share = _share(await events.lessees(conn, worker, without=silent) + 1)
+        self._mine = tuple(await events.lease_slots(conn, worker, share=share, silent=silent))
+        self._owner = worker
 
 
 def _share(relays: int) -> int:

@@ -106,6 +106,10 @@ class Handed:
     trouble: Unavailable | None = None
 
 
+class Unsure(Unavailable):
+    """The broker is not to blame: this worker is silent, or lost the session that held its slots."""
+
+
 class Relay:
     """See the module. ``relayed`` counts events; ``state`` is up, down or held."""
 
@@ -407,7 +411,7 @@ class Relay:
 
     async def _send(self, broker: Broker, messages: Sequence[Message]) -> set[UUID]:
         if not self._slots.are_sure():
-            raise Unavailable("these slots may be another daemon's by now")
+            raise Unsure("these slots may be another daemon's by now")
         return await broker.publish(messages)
 
     # -- state
@@ -430,6 +434,10 @@ class Relay:
         await self._report()
 
     async def _back_off(self, trouble: Unavailable) -> None:
+        if isinstance(trouble, Unsure):
+            self._not_before = time.monotonic() + FIRST_PAUSE
+            log.debug("nothing published", extra={"error": str(trouble)})
+            return
         self._failures += 1
         longest = REFUSED_PAUSE if isinstance(trouble, Refused) else LONGEST_PAUSE
         pause = backoff_seconds(self._failures, first=FIRST_PAUSE, longest=longest, chance=random.random())

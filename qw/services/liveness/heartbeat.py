@@ -39,7 +39,7 @@ from qw.store.workers import Blocking, HeldClaim
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.3  # between attempts to reconnect, with jitter; the first is immediate
-SPARE = 2.0  # intervals after a beat of the poll until the thread sends one of its own
+SPARE = 1.5  # intervals after a beat of the poll until the thread sends one of its own; two are silence
 PULSE_SECONDS = 0.25  # between two checks that detect a frozen process
 
 
@@ -87,7 +87,7 @@ class Heartbeat:
         self._register = register
         self._lease = lease
         self._in_flight = in_flight
-        self._interval = interval.total_seconds()
+        self.interval = interval.total_seconds()
         self._callbacks = callbacks
         self._locks = locks
         self._conn: Blocking | None = None
@@ -130,7 +130,7 @@ class Heartbeat:
         if holds and not len(self._in_flight):
             self._due_at = 0.0  # strays, or claims whose reply is under way
         elif not holds and not len(self._in_flight):
-            self._due_at = max(self._due_at, sent_at + SPARE * self._interval)
+            self._due_at = max(self._due_at, sent_at + SPARE * self.interval)
 
     def revive(self) -> None:
         """Restart the thread if it has ended: no known cause ends it, but without it the worker loses its lease."""
@@ -195,7 +195,7 @@ class Heartbeat:
             self._lease.confirm(sent_at)
         else:
             self._register_again(conn)
-        self._due_at = sent_at + self._interval
+        self._due_at = sent_at + self.interval
         self._error = None
 
     def _register_again(self, conn: Blocking) -> None:
