@@ -1,7 +1,7 @@
-"""Settings: read once at the start, handed down as arguments.
+"""Settings, read once at start-up and passed on as arguments.
 
-Each is a flag, or else an environment variable, or else a line of ``qw.toml``, or else has a default. Every command
-goes through here, so nothing heavy is imported.
+A value comes from a flag, an environment variable, ``qw.toml`` or the default, in this order. Every command loads this
+package, so it imports nothing heavy.
 """
 
 from qw.config.loading import ShownSetting, check_listening, is_loopback, load, redacted, shown

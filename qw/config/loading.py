@@ -1,4 +1,4 @@
-"""Where settings come from: flags, the environment, ``qw.toml``; and how they are shown without their secrets."""
+"""Loads settings from flags, the environment and ``qw.toml``, and shows them without secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")
 
 
 class _Given(NamedTuple):
-    """A value as found, and the place to name if it is wrong. Relative paths are meant from ``base``."""
+    """A raw value and its source, which error messages name. Relative paths are resolved against ``base``."""
 
     value: object
     origin: Origin
@@ -47,9 +47,11 @@ class ShownSetting:
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, file: Path | None = None) -> Settings:
-    """The settings by *flags* (field names; None is not given), *environ*, a file and their defaults, in this order.
+    """Return the settings from *flags* (by field name; None: not given), *environ*, the file and the defaults, in this
+    order.
 
-    The file is *file*, else ``QW_CONFIG``, else ``qw.toml`` here if there is one. Raise Misconfigured with every fault.
+    The file is *file*, else ``QW_CONFIG``, else ``qw.toml`` in the current directory. Raise Misconfigured listing all
+    errors.
     """
     faults: list[Fault] = []
     given: dict[str, _Given] = {}
@@ -66,7 +68,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, 
 
 
 def shown(settings: Settings) -> Iterator[ShownSetting]:
-    """Every setting, in the order of their declaration, without passwords and tokens."""
+    """Return all settings in the order of their declaration, without passwords and tokens."""
     for each in _declared():
         yield ShownSetting(
             name=each.name,
@@ -78,13 +80,15 @@ def shown(settings: Settings) -> Iterator[ShownSetting]:
 
 
 def redacted(text: str) -> str:
-    """*text* (a URL or libpq's ``key=value``) without its password, and without what else in it looks like a secret."""
+    """Return *text* (a URL or a libpq ``key=value`` string) without its password and without parameters that look
+    secret.
+    """
     text = re.sub(r"(://[^:/?#\s]*):.*@", r"\1:***@", text)
     return re.sub(r"(?i)(\w*(?:pass|token|secret|key|sig)\w*\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]+)", r"\1***", text)
 
 
 def check_listening(settings: Settings) -> None:
-    """Refuse to listen beyond this machine without tokens. Raise Misconfigured."""
+    """Raise Misconfigured if the server would listen on a public address without tokens."""
     if not is_loopback(settings.host) and not settings.api_tokens:
         message = (
             f"listening on {settings.host} requires QW_API_TOKENS (name:role:secret); "
@@ -94,7 +98,7 @@ def check_listening(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on *host*."""
+    """Whether *host* is reachable from this machine only."""
     from ipaddress import ip_address
 
     try:
@@ -104,7 +108,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether *file* is there; no where its directory is gone or closed to us."""
+    """Whether *file* exists. False if its directory is missing or not accessible."""
     try:
         return file.is_file()
     except OSError:
@@ -112,7 +116,7 @@ def _is_there(file: Path) -> bool:
 
 
 def _here() -> Path:
-    """The current directory; where it was removed, relative paths stay as they are."""
+    """The current directory. If it was removed, relative paths remain relative."""
     try:
         return Path.cwd()
     except OSError:
@@ -138,7 +142,7 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
 
 
 def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterator[tuple[str, _Given]]:
-    """Empty variables count as not set: what compose files make of one that is not."""
+    """Empty variables count as not set, because compose files pass unset variables as empty ones."""
     for each in _declared():
         for variable in _variables(each):
             text = _variable_text(variable, environ, each.metadata["secret"], faults)
@@ -170,7 +174,7 @@ def _variable_text(variable: str, environ: Mapping[str, str], secret: bool, faul
 
 
 def _database_of_parts(environ: Mapping[str, str], faults: list[Fault]) -> _Given | None:
-    """The database that ``DB_HOST`` or ``DB_NAME`` name, or libpq's own variables (then the URL is empty)."""
+    """The database URL from ``DB_HOST``, ``DB_NAME`` and so on. Empty if libpq's own variables are set."""
     host, name = environ.get("DB_HOST", ""), environ.get("DB_NAME", "")
     if host or name:
         password = _variable_text("DB_PASSWORD", environ, True, faults) or ""
@@ -198,7 +202,7 @@ def _database_url(host: str, port_text: str, name: str, user: str, password: str
 def _broker_of_parts(
     environ: Mapping[str, str], scheme: str, prefix: str, ending: tuple[str, str], faults: list[Fault]
 ) -> _Given:
-    """The broker of ``<prefix>_HOST _PORT _USERNAME _PASSWORD`` and what ends its URL (a vhost, a number)."""
+    """The broker URL from ``<prefix>_HOST _PORT _USERNAME _PASSWORD`` and its path (a vhost or a database number)."""
     part = {name: environ.get(f"{prefix}_{name}", "").strip() for name in ("HOST", "PORT", "USERNAME", "USER")}
     password = _variable_text(f"{prefix}_PASSWORD", environ, True, faults) or ""
     place = f"[{part['HOST']}]" if ":" in part["HOST"] else quote(part["HOST"], safe="")

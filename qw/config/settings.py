@@ -24,7 +24,7 @@ class Origin(StrEnum):
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """``/var/lib/qw`` for root and users without a home directory, else ``qw`` in the user's data directory."""
+    """``/var/lib/qw`` for root and for users without a home directory, else ``qw`` in the user's data directory."""
     data = Path(os.path.expanduser(environ.get("XDG_DATA_HOME") or "~/.local/share"))
     if os.geteuid() == 0 or not data.is_absolute():
         return Path("/var/lib/qw")

@@ -1,6 +1,6 @@
-"""How the value of a setting is read: each reader takes text, or what TOML or a flag has, and raises Invalid.
+"""Readers for values of settings. Each accepts text, or the TOML or flag value, and raises Invalid.
 
-The value of a setting that may hold a secret is in no message.
+Error messages never contain the value of a setting that may hold a secret.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Transport(StrEnum):
 
 
 class Role(StrEnum):
-    """What the bearer of a token may do; each may do what those before it may."""
+    """The role of a token. Each role includes the rights of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -49,7 +49,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """Lets its bearer use the HTTP API. ``name`` is what logs call it."""
+    """A token for the HTTP API. ``name`` identifies it in logs."""
 
     name: str
     role: Role
@@ -113,7 +113,7 @@ Item = TypeVar("Item")
 
 
 def listed(read_item: Callable[[str], Item]) -> Callable[[object], tuple[Item, ...]]:
-    """A list, or its items in one text with commas or white space between them."""
+    """A list, or a text with items separated by commas or white space."""
 
     def read(value: object) -> tuple[Item, ...]:
         if isinstance(value, str):
@@ -132,19 +132,19 @@ def name(value: str) -> str:
 
 
 def variable(value: str) -> str:
-    """The name of an environment variable, or how such names begin (``AWS_*``)."""
+    """The name of an environment variable, or a prefix such as ``AWS_*``."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}\*?", value):
         raise Invalid(f"{value[:60]!r} is not the name of an environment variable or a prefix such as AWS_*")
     return value
 
 
 def secret_source(value: str) -> str:
-    """A variable, the beginning of variables (``SHOP_*``), or an absolute path, which may end with ``*``."""
+    """An environment variable, a prefix (``SHOP_*``), or an absolute path, which may end with ``*``."""
     return value if value.startswith("/") else variable(value)
 
 
 def network(value: str) -> str:
-    """A network or address in its usual spelling, or a host name in lower case."""
+    """A network or address in canonical form, or a host name in lower case."""
     from ipaddress import ip_network
 
     try:
@@ -163,7 +163,7 @@ def origin(value: str) -> str:
 
 
 def token(value: str) -> Token:
-    """``name:role:secret``. The message tells nothing of a value that may be a secret."""
+    """Parse ``name:role:secret``. Error messages do not contain the value, since it may be a secret."""
     name, _, rest = value.partition(":")
     role, _, secret = rest.partition(":")
     if not name or role not in set(Role) or not secret:
@@ -191,7 +191,7 @@ def url(*schemes: str) -> Callable[[object], str]:
 
 
 def transport(value: object) -> Transport:
-    """The name of a broker, in any spelling that is in use."""
+    """The name of a broker, in any common spelling."""
     name = str(value).lower()
     return one_of(Transport)({"rmq": "rabbitmq", "amqp": "rabbitmq", "postgresql": "postgres"}.get(name, name))
 
@@ -204,13 +204,13 @@ def broker_url(value: object) -> str:
 
 
 def nats_servers(value: object) -> str:
-    """URLs with commas between them; a bare host and port is a URL of NATS."""
+    """URLs separated by commas. A bare host and port becomes a NATS URL."""
     servers = [server.strip() for server in line(value).split(",")]
     return ",".join(url("nats", "tls")(server if "://" in server else f"nats://{server}") for server in servers)
 
 
 def event_types(value: str) -> str:
-    """A pattern that names at least one event."""
+    """A pattern that matches at least one event type."""
     from qw.core.event import select
 
     select([value], path="")
@@ -223,7 +223,7 @@ def orders(value: object) -> str:
 
 
 def database(value: object) -> str:
-    """A URL or libpq's ``host=… dbname=…``; empty text means that libpq reads its own variables."""
+    """A URL or a libpq string ``host=… dbname=…``. Empty: libpq reads its own variables."""
     text = line(value)
     if text and not re.match(r"postgres(ql)?://|\s*\w+\s*=", text):
         raise Invalid("is not a PostgreSQL URL such as postgresql://user@host/database")
@@ -238,7 +238,7 @@ def address(value: object) -> str:
 
 
 def path(value: object) -> Path:
-    """Relative as it was given; ``~`` is taken from the environment of this process."""
+    """A path. A relative path stays relative; ``~`` is expanded from the environment of this process."""
     try:
         return Path(value if isinstance(value, Path) else line(value)).expanduser()
     except RuntimeError:

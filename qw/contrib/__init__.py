@@ -1,1 +1,1 @@
-"""qw in other frameworks. Each needs the package it is for, and nothing else of qw imports this."""
+"""Integrations with other frameworks. Each needs the package of its framework; the rest of qw does not import them."""

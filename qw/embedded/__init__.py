@@ -1,9 +1,9 @@
-"""A private PostgreSQL for whoever names no database: one cluster per home, shared by every qw process of its user.
+"""A private PostgreSQL, used if no database is configured: one cluster per home, shared by all qw processes of a user.
 
-It listens on a unix socket in its own directory, which nobody else may enter (see `places`), and nowhere else: no port
-to clash, no password. The proof that it runs is that its socket answers; a process id proves nothing (it may be a
-zombie's, or another program's by now). It is started on its own, outlives qw, and only `stop` ends it.
-``postmaster.pid`` is PostgreSQL's: not unlinked here, unless a crash of the machine left it empty.
+It listens only on a Unix socket in a directory that no other user can enter (see `places`), so it needs no port and no
+password. Whether it runs is decided by whether its socket answers; a process id proves nothing, because it may belong
+to a zombie or to another program. The server outlives the qw process that started it; only `stop` ends it.
+``postmaster.pid`` belongs to PostgreSQL and is deleted only if a crash of the machine left it empty.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SAID = 500  # characters of what a program said that go into an error
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateServer:
-    """A running private server. ``started``: this call started it. ``pid`` is 0 if it runs in another container."""
+    """A running private server. ``started``: started by this call. ``pid``: 0 if it runs in another container."""
 
     url: str
     data: Path
@@ -54,10 +54,11 @@ class PrivateServer:
 
 
 def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
-    """The private server of *home*, created and started if need be, by *programs* (a directory) or what is found.
+    """Return the private server of *home*; create and start it if necessary.
 
-    Safe to call from many processes at once: one of them starts it. Blocks: about a second when it does not run yet.
-    Raise Misconfigured if there is no PostgreSQL to run or *home* cannot hold it, Unavailable if it does not come up.
+    *programs*: the directory of the PostgreSQL programs; None: search for them. Safe to call from several processes at
+    once: one of them starts it. Blocks for about a second if it has to start. Raise Misconfigured if there is no
+    usable PostgreSQL or *home* cannot hold the cluster, and Unavailable if the server does not start.
     """
     if server := running(home):
         return server
@@ -73,7 +74,7 @@ def ensure(home: Path, programs: Path | None = None) -> PrivateServer:
 
 
 def exists(home: Path) -> bool:
-    """Whether there is a private server in *home*, running or not; so too where we may not look."""
+    """Whether *home* has a private server, running or not. True also if the directory is not readable."""
     try:
         return (place(home) / "pg" / "PG_VERSION").exists()
     except PermissionError:
@@ -81,7 +82,7 @@ def exists(home: Path) -> bool:
 
 
 def running(home: Path) -> PrivateServer | None:
-    """The private server of *home* if it accepts connections now. No lock, no subprocess."""
+    """The private server of *home* if it accepts connections now. Takes no lock and starts no subprocess."""
     return _running_in(place(home))
 
 
@@ -100,7 +101,7 @@ def _running_in(home: Path) -> PrivateServer | None:
 
 
 def stop(home: Path) -> bool:
-    """Stop the private server of *home*, ending its sessions. False if it was not running. The data stay."""
+    """Stop the private server of *home* and end its sessions; keep the data. False if it was not running."""
     if not running(home):
         return False
     with _locked(place(home)):
@@ -111,7 +112,7 @@ def stop(home: Path) -> bool:
 
 
 def _pid_file(data: Path) -> list[str]:
-    """What PostgreSQL keeps there: pid, directory, start, port, socket directory, address, memory key, status."""
+    """The lines of the file: pid, directory, start time, port, socket directory, address, memory key, status."""
     try:
         return [line.strip() for line in (data / "postmaster.pid").read_text(errors="replace").splitlines()]
     except (FileNotFoundError, NotADirectoryError):
@@ -123,7 +124,7 @@ def _pid_file(data: Path) -> list[str]:
 
 
 def _listener(path: str, pid: int) -> int | None:
-    """The process behind the socket *path*, None if nobody answers; *pid* where the system cannot tell."""
+    """The pid of the process that answers on the socket *path*; None if none does; *pid* if the system cannot tell."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -147,7 +148,7 @@ def _make(home: Path) -> None:
 
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Alone among the starters and stoppers of *home*. The kernel drops the lock of a process that dies."""
+    """Hold the lock for starting and stopping the server of *home*. The kernel releases it if the process dies."""
     try:
         file = os.open(home / "pg.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -197,7 +198,9 @@ def _start(home: Path, named: Path | None) -> PrivateServer:
 
 
 def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
-    """Make the cluster and its database aside and rename it when whole, so that a killed initdb's is never used."""
+    """Create the cluster and its database under a temporary name and rename it when complete, so that one left by a
+    killed initdb is never used.
+    """
     if (home / "pg").exists():
         raise Misconfigured(f"{home / 'pg'} is there and is no PostgreSQL data directory; move it away or set QW_HOME")
     for left in home.glob("pg.tmp.*"):
@@ -223,9 +226,9 @@ def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
 
 
 def _let_settle(home: Path) -> None:
-    """Wait a second for a server that is starting or stopping, which a qw killed meanwhile may have left behind.
+    """Wait up to a second for a server that is starting or stopping, as after a qw process was killed.
 
-    One whose last word was ``ready`` is not waited for: its socket is dead, and so is it.
+    A server whose status file says ``ready`` but whose socket does not answer has died, so it is not waited for.
     """
     deadline = time.monotonic() + 1
     while _pid_file(home / "pg")[_STATUS:] != ["ready"] and (home / "pg" / "postmaster.pid").exists():
@@ -236,9 +239,9 @@ def _let_settle(home: Path) -> None:
 
 
 def _drop_empty_pid_file(data: Path) -> None:
-    """Remove what a crash of the machine left of it, beside which PostgreSQL refuses to start.
+    """Delete an empty pid file, which remains after a crash of the machine and prevents PostgreSQL from starting.
 
-    It is written right after it is made: nobody who starts leaves it without a number for a second.
+    PostgreSQL writes the file right after creating it, so a file that stays empty for a second is such a leftover.
     """
     lines = _pid_file(data)
     if not lines or not lines[0].lstrip("-").isdecimal():
@@ -246,7 +249,7 @@ def _drop_empty_pid_file(data: Path) -> None:
 
 
 def _launch(home: Path, programs: Programs, owner: Owner | None) -> PrivateServer:
-    """Start the server, as often as it takes: it refuses while backends of a killed one still live."""
+    """Start the server, retrying while backends of a killed server are still running."""
     sockets = _socket_directory(home, owner)
     command = [str(programs.directory / "postgres"), "-D", str(home / "pg"), *_options(sockets, owner)]
     deadline = time.monotonic() + _TIMEOUT
@@ -279,9 +282,9 @@ def _options(sockets: Path, owner: Owner | None) -> list[str]:
 
 
 def _socket_directory(home: Path, owner: Owner | None) -> Path:
-    """The data directory; where its path is too long for a socket, one in /tmp that nobody else may enter.
+    """The data directory; a private directory in /tmp if the path is too long for a socket.
 
-    So too when it has a comma or a quote, which part directories in the setting and hosts in a URL.
+    Also if the path contains a comma or a quote, which separate directories in the setting and hosts in a URL.
     """
     data = home / "pg"
     if len(os.fsencode(data)) <= _LONGEST_SOCKET_DIRECTORY and not set(',"') & set(str(data)):
@@ -302,12 +305,12 @@ def _socket_directory(home: Path, owner: Owner | None) -> Path:
 
 @contextmanager
 def _spawned(command: list[str], home: Path, owner: Owner | None) -> Iterator[FileIO]:
-    """Run *command* on its own and yield a file that reads as None while it lives and as empty when it has ended.
+    """Start *command* detached and yield a file that reads as None while it runs and as empty once it has ended.
 
-    The shell in between leaves at once, so that the server is nobody's child and can be no zombie of ours. It is
-    postgres itself and not pg_ctl, which overwrites PG_GRANDPARENT_PID. After kill -9 the pid in postmaster.pid may be
-    a zombie's (for ever, where process 1 does not reap) or another program's, and PostgreSQL will not start beside it
-    unless that variable names it; its check of the shared memory still refuses while any old backend lives.
+    An intermediate shell exits at once, so the server is not our child and cannot become our zombie. The command is
+    postgres and not pg_ctl, which overwrites PG_GRANDPARENT_PID. After kill -9 the pid in postmaster.pid may belong to
+    a zombie (permanently, if process 1 does not reap) or to another program, and PostgreSQL refuses to start unless
+    that variable names it. Its check of the shared memory still refuses while an old backend runs.
     """
     previous = next(iter(_pid_file(home / "pg")), "")
     lifeline, held = os.pipe()
@@ -339,7 +342,7 @@ def _log(home: Path) -> Path:
 
 
 def _is_full(said: str) -> bool:
-    """Whether a program, or the system, met a full disk; programs are run in English."""
+    """Whether a program or the system reported a full disk. The programs run with English messages."""
     signs = ("No space left on device", "Disk quota exceeded", "Check free disk space")
     return any(sign in said for sign in signs)
 
@@ -352,5 +355,5 @@ def _no_space(home: Path) -> str:
 
 
 def _last_words(said: str) -> str:
-    """The end of what a program said, where the reason stands; a cut is marked."""
+    """The end of a program's output, which contains the reason; an omitted part is marked."""
     return said if len(said) <= _SAID else f"…{said[-_SAID:]}"

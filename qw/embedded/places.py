@@ -1,9 +1,9 @@
-"""Where a private cluster is, and who else may get at it.
+"""Where a private cluster is stored, and who can access it.
 
-PostgreSQL does not run as root, so root's server runs as another user, such as ``postgres``, which other programs run
-as too. What these could write into it, root's daemon would run. So the server gets a group of its own, and its files
-are in a directory of root's that only this group may enter: a process of that user without the group reaches neither
-files nor socket, and may not trace the server either, since Linux compares groups as well.
+PostgreSQL does not run as root, so root's server runs as another user such as ``postgres``, which other programs may
+use too. Root's daemon would execute whatever these programs wrote into the database. So the server gets its own group,
+and its files are in a directory of root that only this group can enter: other processes of that user reach neither
+files nor socket, and cannot trace the server, because Linux compares groups as well.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _PREFIXES = ("pg.", "pgsql")
 
 
 def place(home: Path) -> Path:
-    """The directory for *home*'s cluster, log and lock: itself, except where root's server needs one apart.
+    """The directory for the cluster, log and lock of *home*: *home* itself, or a separate one if root's server needs
+    it.
 
-    That is so where *home* has other things in it, and where nobody but root can get to it.
+    It is separate if *home* contains other files, or if only root can reach it.
     """
     home = home.absolute()
     if os.geteuid() != 0:
@@ -40,7 +41,7 @@ def place(home: Path) -> Path:
 
 
 def fence_in(directory: Path, owner: Owner) -> Owner:
-    """Close root's *directory* to everybody but the server. Returns *owner* with the group that may enter."""
+    """Restrict root's *directory* to the server. Return *owner* with the group that can enter."""
     found = directory.stat()
     if found.st_uid != os.geteuid():
         raise Misconfigured(f"{directory} belongs to another user, who could change what is in it; set QW_HOME")
@@ -51,7 +52,7 @@ def fence_in(directory: Path, owner: Owner) -> Owner:
 
 
 def _may_enter(directory: Path) -> bool:
-    """Whether everybody may; so too when it is still to be made."""
+    """Whether every user can enter it. True also if it does not exist yet."""
     try:
         return bool(directory.stat().st_mode & 0o001)
     except FileNotFoundError:
@@ -59,7 +60,7 @@ def _may_enter(directory: Path) -> bool:
 
 
 def _is_ours(home: Path) -> bool:
-    """Whether there is nothing in *home* but what qw keeps there."""
+    """Whether *home* contains only files of qw."""
     try:
         return all(entry.name in _OURS or entry.name.startswith(_PREFIXES) for entry in home.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -67,7 +68,7 @@ def _is_ours(home: Path) -> bool:
 
 
 def _free_group(directory: Path) -> int:
-    """A number that is nobody's group, mostly another one for each directory."""
+    """An unused group id, usually a different one for each directory."""
     first = int(_digest(directory), 16) % len(_GROUPS)
     taken = {entry.gr_gid for entry in grp.getgrall()} | {entry.pw_gid for entry in pwd.getpwall()}
     free: int = next(group for group in (*_GROUPS[first:], *_GROUPS[:first]) if group not in taken)

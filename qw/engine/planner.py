@@ -1,4 +1,4 @@
-"""From what the database says about a run to `plan`, and from what that answers to rows. No I/O."""
+"""Converts the stored state of a run into the input of `plan`, and its actions into rows. No I/O."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class RunChanges:
 
 
 def decide(case: Case, env: Mapping[str, str]) -> RunChanges:
-    """What is next for a run. Never raises: a run that cannot be planned is failed."""
+    """Plan the next actions of a run. Never raises: a run that cannot be planned fails."""
     run = case.run
     if run.status.is_final and ("undo" not in case.asks or run.status is RunStatus.FAILED):
         return RunChanges(told=[OutgoingMessage(run.parent_id)] if "undo" in case.asks and run.parent_id else [])
@@ -97,7 +97,7 @@ def decide(case: Case, env: Mapping[str, str]) -> RunChanges:
 
 
 def environment() -> dict[str, str]:
-    """What ``env.…`` reads: once per pass, since it goes through all variables of the process."""
+    """The values of ``env.…``. Computed once per pass, because it reads all environment variables."""
     return {name.removeprefix(ENVIRONMENT): v for name, v in os.environ.items() if name.startswith(ENVIRONMENT)}
 
 
@@ -113,7 +113,7 @@ def failed(run: StoredRun, error: str) -> RunRow:
 
 
 def states_after(case: Case, decision: RunChanges) -> list[StepState]:
-    """The steps of a run as they will stand once *decision* is stored."""
+    """The states of the steps after *decision* is stored."""
     rows = {row.step: row for row in decision.steps.values() if row.run_id == case.run.id}
     return [
         *(state for state in case.states if state.step_id not in rows or state.step_id in case.ended),
@@ -133,7 +133,7 @@ def states_after(case: Case, decision: RunChanges) -> list[StepState]:
 
 
 def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask:
-    """The task that *start* asks for. Raise Invalid where it cannot be stored."""
+    """The task for *start*. Raise Invalid if it cannot be stored."""
     task = NewTask(
         id=new_id(),
         type=start.type,
@@ -149,7 +149,7 @@ def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask
 
 
 class _Rows:
-    """The rows that the actions for one run come to."""
+    """The rows produced by the actions for one run."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -265,7 +265,7 @@ class _Rows:
         return row
 
     def _deadline(self) -> datetime | None:
-        """The end of the run's time, which begins when it leaves the queue; no later than its step allows."""
+        """The deadline of the run, counted from when it leaves the queue, but no later than its step allows."""
         run, timeout = self._run, self._case.workflow.timeout
         if not timeout or run.status is not RunStatus.PENDING:
             return run.deadline

@@ -1,4 +1,4 @@
-"""A locked run as it was read, and what `plan` sees of it. No I/O."""
+"""A locked run as read from the database, and its view for `plan`. No I/O."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Case:
 
     @property
     def workflow(self) -> Workflow:
-        """Raises what is wrong with it."""
+        """The definition. Raise its error if it is faulty."""
         if isinstance(self.definition, Exception):
             raise self.definition
         return self.definition
 
     @cached_property
     def ended(self) -> dict[str, StepRow]:
-        """The steps whose tasks (or runs) became final since the last pass, in the order they did."""
+        """The steps whose tasks or runs became final since the last pass, in that order."""
         place = max((step.finished or 0 for step in self.steps), default=0)
         news = [one for one in self.steps if one.status is StepStatus.RUNNING and one.task_status]
         news = [one for one in news if not self._is_answered(one)]
@@ -94,7 +94,7 @@ class Case:
 
 
 def row_of(step: StoredStep) -> StepRow:
-    """The step as it stands."""
+    """The row of the step, unchanged."""
     return StepRow(
         run_id=step.run_id,
         step=step.step,
@@ -113,7 +113,7 @@ def row_of(step: StoredStep) -> StepRow:
 
 
 def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
-    """The step as `plan` sees it, *ended* as told."""
+    """The state of the step for `plan`, with the outcome *ended*."""
     counts = None
     if step.items is not None:
         counts = Counts(

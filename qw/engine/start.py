@@ -1,4 +1,4 @@
-"""Starts runs of workflows: with their first tasks, in the caller's transaction."""
+"""Starts runs of workflows with their first tasks, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def start_run(
 
 
 async def checked_input(conn: Connection, workflow: str, input: JsonObject) -> JsonObject:
-    """The input of a run with defaults filled in. Raise NotFound, Conflict or Invalid when none can start."""
+    """The input of a run with defaults filled in. Raise NotFound, Conflict or Invalid if it cannot start."""
     found = await runs.workflows(conn, workflow)
     if not found:
         known = [each.name for each in await runs.workflows(conn)]

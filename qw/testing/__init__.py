@@ -1,7 +1,8 @@
-"""Tests of programs that use qw: real databases, a worker that is moved by hand, and a clock that can be moved.
+"""Support for tests of programs that use qw: real databases, a worker that runs on command, and a clock that can be
+moved.
 
-The pytest plugin (`qw.testing.plugin`) is registered by the package and offers the fixtures ``qw_database``,
-``qw_client``, ``qw_worker``, ``qw_app`` and ``assert_enqueued``. The functions here serve other test frameworks too.
+The package registers a pytest plugin (`qw.testing.plugin`) with the fixtures ``qw_database``, ``qw_client``,
+``qw_worker``, ``qw_app`` and ``assert_enqueued``. The functions here work with other test frameworks too.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a name on first access: the plugin is loaded by every run of pytest."""
+    """Import a name on first access, because every run of pytest loads the plugin."""
     if name not in _HOMES:
         raise AttributeError(f"module 'qw.testing' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"qw.testing.{_HOMES[name]}"), name)

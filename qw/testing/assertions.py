@@ -1,4 +1,4 @@
-"""`assert_enqueued`: that a program enqueued what it should have."""
+"""`assert_enqueued`: checks which tasks a program enqueued."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ select id::text, type, payload::text, queue, priority, status, unique_key, run_a
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A task as `assert_enqueued` found it. ``run_at``: not before that time."""
+    """A task found by `assert_enqueued`. ``run_at``: it does not run before that time."""
 
     id: UUID
     type: str
@@ -49,11 +49,11 @@ def assert_enqueued(
     unique_key: str | None = None,
     count: int | None = None,
 ) -> list[Found]:
-    """Fail unless there is a task with all that is given; with *count*, exactly so many. Return the tasks.
+    """Fail unless a task matches all arguments; with *count*, exactly that many. Return the matching tasks.
 
-    *where*: the URL of a database, a client of it, or a DB-API connection. Only the connection sees tasks of its own
-    transaction, such as those that a `django.test.TestCase` leaves uncommitted. *payload*: keys and values that the
-    payload has, among others; in objects inside it too. ``count=0``: there is no such task.
+    *where*: the URL of a database, a client of it, or a DB-API connection. Only a connection sees tasks of its own
+    open transaction, such as that of a `django.test.TestCase`. *payload*: keys and values that the payload must
+    contain, also within nested objects. ``count=0``: no task may match.
     """
     given = {"queue": queue, "priority": priority, "status": status, "unique_key": unique_key}
     wanted = {name: value for name, value in given.items() if value is not None}
@@ -108,7 +108,7 @@ def _read(where: str | Client | Connection, type: str | None) -> list[Found]:
 
 @contextmanager
 def _cursor(where: str | Client | Connection) -> Iterator[Callable[[str, list[Any]], Any]]:
-    """What executes a statement and returns its rows."""
+    """An object that executes a statement and returns its rows."""
     import psycopg
 
     if isinstance(where, (str, Client)):

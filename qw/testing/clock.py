@@ -1,8 +1,8 @@
-"""A database whose clock can be moved forward, for everything that reads it: qw, and the SQL of the program under test.
+"""A database whose clock can be moved forward, for qw and for the SQL of the program under test.
 
-The functions that tell the time are defined a second time, in the schema ``qw_testing``, with a shift that is stored in
-a table. They come before PostgreSQL's own in the search path of the database, and of the functions of qw that set one.
-Column defaults refer to them because they exist before the schema of qw is made.
+The functions that return the time are defined again in the schema ``qw_testing``, with an offset that is stored in a
+table. The search path of the database, and of those functions of qw that set one, finds them before PostgreSQL's own.
+Column defaults use them because they exist before the schema of qw is created.
 """
 
 from __future__ import annotations
@@ -45,18 +45,22 @@ end $$
 
 
 def prepare(url: str, name: str) -> None:
-    """Give the empty database *name* at *url* a clock that can be moved. The schema of qw comes after this."""
+    """Give the empty database *name* at *url* a clock that can be moved. Call it before the schema of qw is
+    created.
+    """
     execute(url, SQL(_MAKE))
     execute(url, use(name))
 
 
 def use(name: str) -> Composed:
-    """What lets the sessions of the database *name* read that clock. A clone does not get this from its template."""
+    """The statement that makes the sessions of the database *name* read that clock. A clone does not inherit it
+    from its template.
+    """
     return SQL("alter database {} set search_path = {}").format(Identifier(name), PATH)
 
 
 def follow(url: str) -> None:
-    """Let the functions of qw in the database at *url* read that clock."""
+    """Make the functions of qw in the database at *url* read that clock."""
     execute(url, SQL(_FOLLOW))
 
 
@@ -72,7 +76,7 @@ async def move_clock(conn: Connection, by: timedelta) -> None:
 
 
 async def measure(conn: Connection) -> None:
-    """Let this process, which makes ids by the database's clock, know what time it is there."""
+    """Measure the clock of the database, because this process makes ids by it."""
     asked = steady()
     row = await (await conn.execute("select extract(epoch from clock_timestamp())::float8")).fetchone()
     assert row is not None

@@ -1,4 +1,4 @@
-"""Databases for tests: a private PostgreSQL per run, or a server that is there, and a clone of a template per test."""
+"""Databases for tests: a private PostgreSQL per run or an existing server, and a clone of a template per test."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TemplateDatabase:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The URL of a private PostgreSQL, which is deleted at the end."""
+    """Yield the URL of a private PostgreSQL, which is deleted at the end."""
     home = new_home()
     try:
         yield start(home)
@@ -58,7 +58,8 @@ def server() -> Iterator[str]:
 
 
 def start(home: Path) -> str:
-    """The URL of the private PostgreSQL in *home*, started if need be. Its data do not survive a crash of the machine.
+    """Return the URL of the private PostgreSQL in *home*; start it if necessary. Its data do not survive a crash of
+    the machine.
 
     Safe to call from several processes at once.
     """
@@ -86,7 +87,7 @@ def remove(home: Path) -> None:
 
 @contextmanager
 def template(url: str) -> Iterator[TemplateDatabase]:
-    """A new template on the server of *url*, whose role may create databases."""
+    """Yield a new template on the server at *url*, whose role must be allowed to create databases."""
     name = next(_names)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(SQL("create database {} template template0").format(Identifier(name)))
@@ -101,5 +102,5 @@ def template(url: str) -> Iterator[TemplateDatabase]:
 
 
 def url_of(url: str, database: str) -> str:
-    """*url* with another database."""
+    """*url* with the name of another database."""
     return re.sub(r"^(\w+://[^/?]*)[^?]*", rf"\1/{database}", url)

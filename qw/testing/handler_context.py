@@ -1,4 +1,4 @@
-"""Contexts for calling a handler as a plain function: what it logs and reports is recorded, nothing is stored."""
+"""Contexts for calling a handler as a plain function. They record its logs and progress and store nothing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ A = ParamSpec("A")
 
 
 class RecordingContext:
-    """A `qw.Context` for tests, made by `context`. It keeps what the handler did, in order.
+    """A `qw.Context` for tests, created by `context`. It records what the handler did, in order.
 
     ``logs``: pairs of level and text. ``reports``: pairs of fraction and message. ``steps``: the stored results of
-    steps by name; what is put in before the call stands for what earlier attempts completed. ``sleeps``: pairs of name
-    and time; nothing is waited for. ``signals`` and ``results``: what `wait_signal` and `call` give, by the name of the
-    signal and the type of the task. ``calls``: the tasks that would have been enqueued.
+    steps by name; entries set before the call stand for steps that earlier attempts completed. ``sleeps``: pairs of
+    name and time; they do not wait. ``signals`` and ``results``: what `wait_signal` and `call` return, by the name of
+    the signal and the type of the task. ``calls``: the tasks that would have been enqueued.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RecordingContext:
         return self.signals[name] if type is None else validated(type, self.signals[name], f"signal {name}")
 
     def call(self, task: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """See `qw.Context.call`: notes the task, and gives the result for its type."""
+        """See `qw.Context.call`. Records the task and returns the prepared result for its type."""
         return self._call(task, *args, **kwargs)
 
     async def _call(self, task: Any, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +132,7 @@ class RecordingContext:
 
 
 class BlockingRecordingContext(RecordingContext):
-    """The same for plain functions, whose context is used without ``await``. Made by `blocking_context`."""
+    """The same for plain functions, which use the context without ``await``. Created by `blocking_context`."""
 
     def log(self, message: str, *, level: str = "INFO") -> None:  # type: ignore[override]  # as in a thread
         _done(super().log(message, level=level))
@@ -169,7 +169,7 @@ class BlockingRecordingContext(RecordingContext):
 
 
 def _done(work: Awaitable[None]) -> None:
-    """Run a coroutine that waits for nothing."""
+    """Run a coroutine that never waits."""
     for _ in work.__await__():
         raise AssertionError("it waited")
 
@@ -187,12 +187,12 @@ def context(
     conn: Any = None,
     state: Any = None,
 ) -> RecordingContext:
-    """A context with which a handler can be called: ``await greet(testing.context(), "Ada")``.
+    """Return a context for calling a handler: ``await greet(testing.context(), "Ada")``.
 
     *steps*: results of steps that earlier attempts completed, by name. *signals*, *results*: what ``wait_signal`` and
-    ``call`` give, by name and type; a wait with a timeout for another one raises TimedOut. *conn*: what
-    ``context.connection()`` gives; the test commits or rolls back. *state*: what the lifespan would
-    have yielded.
+    ``call`` return, by name and type; waiting for another one with a timeout raises TimedOut. *conn*: what
+    ``context.connection()`` returns; the test commits or rolls back. *state*: the value that the lifespan would have
+    yielded.
     """
     return _make(RecordingContext, type, payload, attempt, task_id, headers, steps, signals, results, conn, state)
 

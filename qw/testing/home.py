@@ -1,4 +1,4 @@
-"""Where a private PostgreSQL for tests has its place. Imported by every run of pytest, so it imports little."""
+"""The directory of the private PostgreSQL for tests. Every run of pytest imports this module, so it imports little."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROOM = 2 * 1024**3  # bytes; containers often have no more than 64 MB of it
 
 
 def new_home() -> Path:
-    """A name for the directory of a private PostgreSQL; nothing is there yet. In memory, where there is room."""
+    """A name for the directory of a private PostgreSQL that does not exist yet; in memory, if there is room."""
     name = f"qw-testing-{os.getpid()}-{os.urandom(4).hex()}"
     return (_MEMORY if _has_room(_MEMORY) else Path(tempfile.gettempdir())) / name
 

@@ -1,6 +1,6 @@
-"""`ManualWorker`: everything that a daemon does for tasks, when the test says so and not by itself.
+"""`ManualWorker`: does everything that a daemon does for tasks, but only when the test calls it.
 
-It is made of the services of the daemon, called step by step. Handlers run as they do there: coroutines in the event
+It consists of the services of the daemon, called step by step. Handlers run as in the daemon: coroutines in the event
 loop, plain functions in threads, ``process=True`` in processes.
 """
 
@@ -64,7 +64,7 @@ _NEXT_SCHEDULE = "select extract(epoch from min(next_at) - statement_timestamp()
 
 @dataclass(frozen=True, kw_only=True)
 class _Services:
-    """Those of one worker, on one database."""
+    """The services of one worker on one database."""
 
     worker: Worker
     outcomes: Outcomes
@@ -79,7 +79,7 @@ class _Services:
 
 
 class ManualWorker:
-    """A worker that does nothing between two calls. Made by `worker`."""
+    """A worker that does nothing between two calls. Created by `worker`."""
 
     def __init__(self, url: str, handlers: Handlers, stack: AsyncExitStack) -> None:
         self.url = url
@@ -91,12 +91,12 @@ class ManualWorker:
         self._number = 0
 
     async def run_until_empty(self, *, with_scheduled: bool = False) -> list[Task]:
-        """Run everything that is due, and what comes of it: tasks, runs of workflows, schedules. Return the tasks.
+        """Run everything that is due and everything that follows: tasks, workflow runs, schedules. Return the tasks.
 
-        Those whose attempt ended, in that order, with their state now: a task that is to be retried is among them.
-        With *with_scheduled* the clock is moved to whatever waits for a time (retries, delays, sleeps, timers of runs),
-        until nothing does. It is not moved for the sake of schedules, which have no end; use `advance`. Raise TimedOut
-        if handlers still run after a minute, or tasks still wait after a year of the clock.
+        The result lists the tasks whose attempts ended, in that order, in their current state; a task to be retried is
+        included. With *with_scheduled* the clock is moved to each due time (retries, delays, sleeps, timers of runs)
+        until none is left. It is not moved for schedules, which never end; use `advance`. Raise TimedOut if handlers
+        still run after a minute, or if tasks still wait after a year of the moved clock.
         """
         self._ended.clear()
         await self._run_what_is_due()
@@ -110,9 +110,9 @@ class ManualWorker:
         return await self._tasks(self._ended)
 
     async def advance(self, by: timedelta) -> list[Task]:
-        """Move the clock forward, and run what becomes due on the way, each at its time. Return the tasks.
+        """Move the clock forward and run what becomes due, each at its time. Return the tasks.
 
-        As `run_until_empty` before, at each due time, and at the end. Each tick of a schedule is such a time.
+        Calls `run_until_empty` first, at each due time, and at the end. Each tick of a schedule is a due time.
         """
         self._ended.clear()
         await self._run_what_is_due()
@@ -158,7 +158,7 @@ class ManualWorker:
         await self._parts.measures.step()
 
     async def _pass(self) -> bool:
-        """A step of each service. True: something was done, so that there may be more."""
+        """Run one step of each service. True if any did something, so there may be more."""
         parts = self._parts
         self._has_moved = False
         held = len(parts.in_flight)
@@ -265,7 +265,7 @@ class ManualWorker:
         return link
 
     async def _stop(self) -> None:
-        """Stop what a test that failed left running."""
+        """Stop the handlers that a failed test left running."""
         self._parts.worker.interrupt_all(Stop.DRAIN, "the test is over")
         left = [held.task for held in self._parts.in_flight if held.task is not None]
         if left:
@@ -287,9 +287,9 @@ def _register(conn: workers.Blocking, handlers: Handlers) -> int:
 
 @asynccontextmanager
 async def worker(url: str, handlers: Handlers, *, output: Path | None = None) -> AsyncIterator[ManualWorker]:
-    """A worker for the database at *url*, with *handlers* and those that come with qw; it runs when it is told to.
+    """Return a worker for the database at *url*, with *handlers* and the built-in ones. It runs only when called.
 
-    *output*: the directory for files that built-in handlers write; None: the current one.
+    *output*: the directory for files that built-in handlers write; None: the current directory.
     """
     async with AsyncExitStack() as stack:
         made = ManualWorker(url, handlers, stack)

@@ -1,10 +1,10 @@
-"""The pytest plugin of qw, registered by the package: nothing to import, nothing to configure.
+"""The pytest plugin of qw. The package registers it, so it needs no import and no configuration.
 
 Fixtures: ``qw_database`` ``qw_client`` ``qw_worker`` ``qw_app`` ``assert_enqueued``. The async ones are run by
-pytest-asyncio, or by the plugin of anyio where that is not installed.
+pytest-asyncio, or by the plugin of anyio if that is not installed.
 
-Setting ``qw_app`` of pytest: the `Handlers` object, as ``package.module:name``. ``QW_TEST_POSTGRES_URL``: a server on
-which databases may be created; unset, each run has a private one.
+The pytest setting ``qw_app`` names the `Handlers` object, as ``package.module:name``. ``QW_TEST_POSTGRES_URL``: a
+server on which databases may be created; if unset, each run starts a private one.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the place of the private PostgreSQL, before pytest-xdist starts processes that are to use it too."""
+    """Choose the directory of the private PostgreSQL before pytest-xdist starts processes, which use it too."""
     if not hasattr(config, "workerinput") and _HOME not in os.environ:
         os.environ[_HOME] = config.stash[_named] = str(new_home())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Delete the private PostgreSQL. The processes of pytest-xdist have ended by now."""
+    """Delete the private PostgreSQL, after the processes of pytest-xdist have ended."""
     home = config.stash.get(_named, None)
     if home is None:
         return
@@ -70,7 +70,8 @@ def _qw_template() -> Iterator[TemplateDatabase]:
 def qw_database(_qw_template: TemplateDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an empty database with the schema of qw, for this test alone. Its clock can be moved.
 
-    No worker has registered a type there, so tasks are not checked (QW_CHECK_TASKS) unless the environment says so.
+    No worker has registered a task type there, so tasks are not checked (QW_CHECK_TASKS) unless the environment says
+    so.
     """
     if _CHECK not in os.environ:
         monkeypatch.setenv(_CHECK, "off")
@@ -80,7 +81,7 @@ def qw_database(_qw_template: TemplateDatabase, monkeypatch: pytest.MonkeyPatch)
 
 @async_fixture
 async def qw_client(qw_database: str) -> AsyncIterator[Client]:
-    """A client of ``qw_database``."""
+    """A client connected to ``qw_database``."""
     from qw import Client
 
     async with Client(qw_database, size=4, name="qw testing client") as client:
@@ -89,7 +90,9 @@ async def qw_client(qw_database: str) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def qw_app(request: pytest.FixtureRequest) -> Handlers:
-    """The `Handlers` object that ``qw_worker`` runs: that of the setting ``qw_app``. Override it for another one."""
+    """The `Handlers` object that ``qw_worker`` runs, from the pytest setting ``qw_app``. Override it to use another
+    one.
+    """
     from qw.daemon.app import load_app
 
     name: Any = request.config.getini("qw_app")
@@ -104,7 +107,7 @@ def qw_app(request: pytest.FixtureRequest) -> Handlers:
 
 @async_fixture
 async def qw_worker(qw_database: str, qw_app: Handlers, tmp_path: Path) -> AsyncIterator[ManualWorker]:
-    """A worker of ``qw_database`` with the handlers of ``qw_app``. It runs nothing until it is told to."""
+    """A worker of ``qw_database`` with the handlers of ``qw_app``. It runs nothing until it is called."""
     from qw.testing.manual_worker import worker
 
     async with worker(qw_database, qw_app, output=tmp_path) as made:

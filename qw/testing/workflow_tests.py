@@ -1,4 +1,4 @@
-"""`check_workflows`: the ``tests:`` of definition files, in a test of the program that they belong to."""
+"""`check_workflows`: runs the ``tests:`` of definition files within a program's own tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from qw.definitions import Definitions, load
 
 
 def check_workflows(*files: str | Path) -> int:
-    """Run the ``tests:`` of definition files, and return how many there are. Runs no step and needs no database.
+    """Run the ``tests:`` of definition files and return their number. Runs no step and needs no database.
 
-    Raise AssertionError that tells each test that fails and why, or that there is none; Invalid for a faulty file.
+    Raise AssertionError naming each failed test and the reason, or if there are no tests; raise Invalid for a faulty
+    file.
     """
     found = [load(file) for file in files]
     count = sum(len(one.tests) for one in found)

@@ -20,7 +20,7 @@ __all__ = ["QwBackend", "app"]
 
 
 def __getattr__(name: str) -> object:
-    """Import on first access: Django imports this module before its settings and models are ready."""
+    """Import on first access, because Django imports this module before settings and models are ready."""
     if name == "QwBackend":
         from qw.contrib.django.backend import QwBackend
 

@@ -1,4 +1,4 @@
-"""The Django application: after each ``migrate`` it brings the schema of qw up to date."""
+"""The Django application. It updates the schema of qw after each ``migrate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`QwBackend`: enqueues over Django's own connection, so that a task is part of the transaction around it."""
+"""`QwBackend`: enqueues tasks over Django's own connection, as part of the surrounding transaction."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class QwBackend(BaseTaskBackend):  # type: ignore[misc]  # Django comes without 
         known[task.module_path] = task.func
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
-        """In the transaction of this thread on the backend's database, if there is one; else committed at once."""
+        """Enqueue in the open transaction of this thread, if there is one; else commit at once."""
         self.validate_task(task)
         made = _result(task, self.alias, id="", status=TaskResultStatus.READY, args=list(args), kwargs=dict(kwargs))
         new = qw.NewTask(
@@ -97,7 +97,9 @@ class QwBackend(BaseTaskBackend):  # type: ignore[misc]  # Django comes without 
         return made
 
     def get_result(self, result_id: str) -> TaskResult:
-        """What the database has. Raise TaskResultDoesNotExist also for tasks that are not Django's."""
+        """Return the stored state of a task. Raise TaskResultDoesNotExist also for tasks that Django did not
+        enqueue.
+        """
         try:
             UUID(result_id)
         except ValueError:
@@ -155,7 +157,9 @@ class QwBackend(BaseTaskBackend):  # type: ignore[misc]  # Django comes without 
 
 
 def priority_of(priority: int) -> int:
-    """The priority in qw, 0 (first) to 9, of one of Django, 100 (first) to -100. Django's 0 is qw's default alone."""
+    """Convert a Django priority (100 first, -100 last) to a qw priority (0 first, 9 last). Django's 0 becomes the
+    default of qw.
+    """
     if priority >= 0:
         return DEFAULT_PRIORITY - math.ceil(priority * DEFAULT_PRIORITY / 100)
     return DEFAULT_PRIORITY + math.ceil(-priority * (9 - DEFAULT_PRIORITY) / 100)
@@ -171,7 +175,7 @@ def _result(task: Task, backend: str, **given: Any) -> TaskResult:
 
 
 def _error(error: str | None, log: str | None) -> TaskError:
-    """*log*: the traceback, whose last line begins with the path of the class."""
+    """Build the error from *log*: the traceback, whose last line starts with the path of the exception class."""
     lines = [line for line in (log or "").splitlines() if not line.startswith(" ")]
     names = [found[1] for line in reversed(lines) if (found := _LAST_LINE.match(line))]
     path = next((name for name in names if _is_class(name)), "Exception")

@@ -1,4 +1,4 @@
-"""Django's tasks, from Django 6 or from the package that has the same for Django 5.2."""
+"""Django's tasks, from Django 6 or from the package django-tasks for Django 5.2."""
 
 from __future__ import annotations
 

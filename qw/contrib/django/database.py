@@ -1,4 +1,4 @@
-"""The database of `DATABASES` that qw uses, as a URL."""
+"""The URL of the entry in `DATABASES` that qw uses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DRIVERS = ("pool", "server_side_binding", "isolation_level", "assume_role", "cl
 
 
 def aliases() -> set[str]:
-    """The databases of all qw backends in `TASKS`."""
+    """The database aliases of all qw backends in `TASKS`."""
     found = getattr(settings, "TASKS", {}).values()
     return {_alias(params) for params in found if str(params.get("BACKEND", "")).startswith("qw.contrib.django")}
 
 
 def the_alias() -> str:
-    """The database of ``manage.py qw``. Raise ImproperlyConfigured if there is none, or more than one."""
+    """The database alias for ``manage.py qw``. Raise ImproperlyConfigured if there is none, or more than one."""
     found = sorted(aliases())
     if len(found) != 1:
         raise ImproperlyConfigured(
@@ -33,7 +33,7 @@ def _alias(params: dict[str, dict[str, str]]) -> str:
 
 
 def url_of(alias: str) -> str:
-    """The URL of a database, as Django connects to it now: that of the test database in tests."""
+    """The URL of the database that Django is connected to. During tests this is the test database."""
     given = connections[alias].settings_dict
     options = {name: str(value) for name, value in given.get("OPTIONS", {}).items() if name not in _DRIVERS}
     host = str(given.get("HOST") or "")

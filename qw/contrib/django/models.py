@@ -1,1 +1,1 @@
-"""None: the tables are qw's own. Django sends `post_migrate` only to applications that have this module."""
+"""Empty: qw manages its own tables. Django sends `post_migrate` only to applications that have this module."""

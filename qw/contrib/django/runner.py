@@ -1,4 +1,4 @@
-"""The handlers of a Django project: one for each of its tasks that has a `QwBackend`."""
+"""The handlers of a Django project: one for each task that uses a `QwBackend`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 def handlers() -> Handlers:
-    """Those of the tasks in the modules ``tasks`` of all installed applications, and in whatever else is imported."""
+    """Handlers for the tasks in the ``tasks`` module of every installed application, and in all other imported
+    modules.
+    """
     if not apps.ready:
         django.setup()
     autodiscover_modules("tasks")
@@ -112,7 +114,7 @@ def _failed(result: TaskResult) -> TaskResult:
 
 
 def _is_final(error: BaseException, context: Context, max_retries: int) -> bool:
-    """Whether no further attempt follows."""
+    """Whether this is the last attempt."""
     if isinstance(error, Reject):
         return not isinstance(error, Misfit)
     return not isinstance(error, Snooze | Suspend | asyncio.CancelledError) and context.attempt >= max_retries

@@ -1,4 +1,4 @@
-"""``manage.py qw …``: the commands of qw, with the database of `DATABASES` and the tasks of the project."""
+"""``manage.py qw …``: the qw command line with the database of `DATABASES` and the tasks of the project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django comes without types
     help = "Run a command of qw with the database of this project: manage.py qw daemon, manage.py qw status, …"
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """All words after ``qw`` are qw's own, options too."""
+        """Pass all arguments after ``qw``, including options, to qw."""
         self._run(argv[2:])
 
     def handle(self, *words: str, **options: Any) -> None:
