@@ -8,23 +8,25 @@ from uuid import UUID
 
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
+from qw.core.task import Attempt, Task
 from qw.core.task.payload import JsonObject
 from qw.store import applied, details, events, migrations, tasks
-from qw.store.details import DatabaseFacts, MadeTask, PastAttempt, SlotHolder, TaskType
+from qw.store.details import DatabaseFacts, SlotHolder, TaskType
 from qw.store.events import LoggedEvent
 
 LAST_EVENT = 2**63 - 1
+MOST_ATTEMPTS = 10_000  # in the history of a task
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskHistory:
     """``attempts``: those before the final or present one. ``hosts``: of workers by number. ``made``: of this task."""
 
-    attempts: Sequence[PastAttempt]
+    attempts: Sequence[Attempt]
     hosts: dict[int, str]
     events: Sequence[LoggedEvent]
     progress: tuple[float, str] | None
-    made: Sequence[MadeTask]
+    made: Sequence[Task]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +45,15 @@ class Details(Namespace):
             found = await tasks.get(conn, [id])
             if not found:
                 raise NotFound(f"task {id} does not exist")
-            past = await details.attempts(conn, [id])
-            workers = {worker for worker in (found[0].worker, *(each.worker for each in past)) if worker is not None}
+            past = await tasks.attempts_of(conn, [id], limit=MOST_ATTEMPTS)
+            numbers = (found[0].worker, *(attempt.worker for attempt in past))
+            workers = {number for number in numbers if number is not None}
             return TaskHistory(
                 attempts=past,
                 hosts=await details.hosts(conn, sorted(workers)),
                 events=await events.events_before(conn, LAST_EVENT, task_id=id),
                 progress=await tasks.read_progress(conn, id),
-                made=await details.made_of(conn, id),
+                made=await tasks.get(conn, await details.made_of(conn, id)),
             )
 
     async def types(self) -> list[TaskType]:

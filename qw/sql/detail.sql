@@ -1,23 +1,15 @@
 -- What pages about one thing show, beside what lists have.
 
--- name: attempts
--- Of several tasks, oldest first: those that did not give the final result.
-select task_id, attempt, outcome, worker, started_at, ended_at, error from qw.attempt
- where task_id = any(%(ids)s::uuid[]) order by ended_at, fence limit %(limit)s
-
 -- name: hosts
 select id, host from qw.worker where id = any(%(ids)s::integer[])
 
 -- name: made_of
 -- Tasks that were made of a task: its compensations and its copies. Each end of a task has a key of its own for them.
-select k.task_id, t.type, case when f.status is not null then f.status when r.task_id is not null then 'processing' else 'pending' end
+select k.task_id
   from (select fence from qw.finished where task_id = %(id)s::uuid
         union select fence from qw.attempt where task_id = %(id)s::uuid) e
   cross join unnest('{compensate,requeue}'::text[]) verb
   join qw.idempotency k on k.key = verb || ' ' || %(id)s::uuid || ' ' || e.fence
-  join qw.task t on t.id = k.task_id
-  left join qw.finished f on f.task_id = t.id
-  left join qw.running r on r.task_id = t.id
  order by k.task_id
 
 -- name: types

@@ -16,24 +16,6 @@ from qw.store.connection import Connection, query
 _SQL = sql.statements("detail")
 
 
-class PastAttempt(NamedTuple):
-    task_id: UUID
-    attempt: int
-    outcome: str
-    worker: int | None
-    started_at: datetime | None
-    ended_at: datetime
-    error: str | None
-
-
-class MadeTask(NamedTuple):
-    """A task that was made of another: its compensation or its copy."""
-
-    task_id: UUID
-    type: str
-    status: str
-
-
 class TaskType(NamedTuple):
     name: str
     schema: JsonObject | None
@@ -72,19 +54,13 @@ class DatabaseFacts:
     connections: Mapping[str, int]
 
 
-async def attempts(conn: Connection, ids: Sequence[UUID], *, limit: int = 10_000) -> list[PastAttempt]:
-    """Those that did not give the final result, oldest first."""
-    rows = await (await query(conn, _SQL["attempts"], {"ids": list(ids), "limit": limit})).fetchall()
-    return [PastAttempt(*row) for row in rows]
-
-
 async def hosts(conn: Connection, workers: Sequence[int]) -> dict[int, str]:
     """The host of each worker that is known."""
     return dict(await (await query(conn, _SQL["hosts"], {"ids": list(workers)})).fetchall())
 
 
-async def made_of(conn: Connection, id: UUID) -> list[MadeTask]:
-    return [MadeTask(*row) for row in await (await query(conn, _SQL["made_of"], {"id": id})).fetchall()]
+async def made_of(conn: Connection, id: UUID) -> list[UUID]:
+    return [row[0] for row in await (await query(conn, _SQL["made_of"], {"id": id})).fetchall()]
 
 
 async def types(conn: Connection) -> list[TaskType]:

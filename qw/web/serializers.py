@@ -16,7 +16,7 @@ from qw.core.task.masking import masked_error
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.run import RunStatus
 from qw.store.tasks import LogLine
-from qw.store.workflows import FiledWorkflow
+from qw.store.workflows import CustomerTask, FiledWorkflow
 from qw.web.errors import Problem
 from qw.web.fields import Id, Stamp
 from qw.web.shown import Shown
@@ -55,6 +55,14 @@ class WorkflowEntity(TypedDict):
     isActive: bool
     status: RunStatus
     error: str | None
+
+
+class TaskSummary(TypedDict):
+    id: Id
+    type: str
+    status: Status
+    createdAt: Stamp
+    completedAt: Stamp | None
 
 
 class TaskEntity(TypedDict):
@@ -104,6 +112,16 @@ def relations(text: str | None) -> frozenset[str]:
     if unknown := sorted(named.difference(RELATIONS)):
         raise Problem(400, f"Unknown relation {unknown[0][:60]!r}; there are {', '.join(RELATIONS)}")
     return named
+
+
+def task_summary(task: Task | CustomerTask) -> TaskSummary:
+    return {
+        "id": str(task.id),
+        "type": task.type,
+        "status": Status(task.status),
+        "createdAt": stamp(task.created_at),
+        "completedAt": stamp_or_none(task.finished_at),
+    }
 
 
 async def entities(

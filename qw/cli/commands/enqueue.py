@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qw.cli.command import needs, verbs
-from qw.cli.options.completions import queue_names, type_names
+from qw.cli.options.completions import type_names
+from qw.cli.options.new_task import At, Delay, Key, MaxRetries, Priority, Queue
 from qw.cli.output.records import Output, OutputFormat, Quiet, dumped, record, say, show_record
 from qw.core.errors import Invalid
 from qw.core.rights import Right
@@ -33,20 +34,11 @@ def enqueue(
         str | None,
         typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object; @FILE reads a file, - reads stdin."),
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.", autocompletion=queue_names)] = None,
-    priority: Annotated[
-        int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
-    ] = None,
-    delay: Annotated[
-        str | None, typer.Option("--in", metavar="DURATION", help="Delay before the first attempt: 30s, 10m, 2h.")
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option("--at", metavar="TIME", help="Earliest start time: 18:00, 'tomorrow 9am', 2026-11-24T18:00Z."),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")
-    ] = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    delay: Delay = None,
+    at: At = None,
+    key: Key = None,
     on_conflict: Annotated[
         str, typer.Option("--on-conflict", metavar="error|skip|replace", help="What to do if the unique key is in use.")
     ] = "error",
@@ -54,10 +46,7 @@ def enqueue(
         str | None,
         typer.Option("--idempotency-key", help="Idempotency key: repeats within the retention return the first task."),
     ] = None,
-    max_retries: Annotated[
-        int | None,
-        typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry)."),
-    ] = None,
+    max_retries: MaxRetries = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: that of the type.")
     ] = None,

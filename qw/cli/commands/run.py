@@ -13,7 +13,8 @@ from uuid import UUID
 import typer
 
 from qw.cli.command import needs, verbs
-from qw.cli.options.completions import queue_names, task_ids
+from qw.cli.options.completions import task_ids
+from qw.cli.options.new_task import At, Delay, Key, MaxRetries, Priority, Queue
 from qw.cli.output.records import Output, OutputFormat, Quiet, say, show_record
 from qw.core.errors import Fault, Invalid
 from qw.core.rights import Right
@@ -51,17 +52,10 @@ def run(
     cwd: Annotated[
         str | None, typer.Option("--cwd", metavar="DIR", help="Working directory. Default: the current directory.")
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="Queue name.", autocompletion=queue_names)] = None,
-    priority: Annotated[
-        int | None, typer.Option("--priority", "-p", help="Priority, 0 to 9; lower numbers run first. Default: 5.")
-    ] = None,
-    delay: Annotated[
-        str | None, typer.Option("--in", metavar="DURATION", help="Delay before the first attempt: 30s, 10m, 2h.")
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option("--at", metavar="TIME", help="Earliest start time: 18:00, 'tomorrow 9am', 2026-11-24T18:00Z."),
-    ] = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    delay: Delay = None,
+    at: At = None,
     after: Annotated[
         list[str] | None,
         typer.Option("--after", metavar="ID", help="Run once this task has completed. May be repeated.", **_IDS),
@@ -90,12 +84,8 @@ def run(
             "QW_AFTER_STATUS. Or a URL that gets a POST request with both.",
         ),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")
-    ] = None,
-    max_retries: Annotated[
-        int, typer.Option("--max-retries", help="Maximum number of attempts, including the first (1 = no retry).")
-    ] = 1,
+    key: Key = None,
+    max_retries: MaxRetries = 1,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Timeout per attempt. Default: none.")] = None,
     keep_background: Annotated[
         bool, typer.Option("--keep-background", help="Do not end background processes of the command.")

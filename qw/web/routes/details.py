@@ -13,9 +13,9 @@ from qw.client.stacks import stack_text
 from qw.config import Role
 from qw.core.errors import NotFound
 from qw.core.event.webhook import HEADER, QUEUE
-from qw.core.task import Status, Task
+from qw.core.task import Attempt, Status, Task
 from qw.core.task.masking import masked_error
-from qw.store.details import DatabaseFacts, PastAttempt
+from qw.store.details import DatabaseFacts
 from qw.store.events import LoggedEvent
 from qw.store.tasks import Filter
 from qw.web.enqueueing import check_payload
@@ -25,7 +25,7 @@ from qw.web.route import Request, get, post, put
 from qw.web.routes.overview import ProblemEntity, problem_entity
 from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
 from qw.web.routes.tasks import MessageAnswer, MessageWithTask, the_task
-from qw.web.serializers import stamp, stamp_or_none
+from qw.web.serializers import TaskSummary, stamp, stamp_or_none, task_summary
 
 
 class PayloadForm(Form):
@@ -73,19 +73,13 @@ class ProgressEntity(TypedDict):
     message: str
 
 
-class RelatedTask(TypedDict):
-    id: Id
-    type: str
-    status: Status
-
-
 class TaskTimeline(TypedDict):
     attempts: list[AttemptEntity]
     events: list[EventEntity]
     progress: ProgressEntity | None
     headers: dict[str, str]
     parentId: Id | None
-    children: list[RelatedTask]
+    children: list[TaskSummary]
     command: str
 
 
@@ -241,14 +235,15 @@ LONG_TRANSACTION_SECONDS = 300.0
 async def task_timeline(call: Request[None, None]) -> TaskTimeline:
     """Get the history of a task: its attempts with their workers, its events, and the tasks made from it."""
     task = await the_task(call, call.id())
-    found = await call.client.details.task(task.id)
+    history = await call.client.details.task(task.id)
+    progress = history.progress
     return {
-        "attempts": [*(_attempt(each, found.hosts) for each in found.attempts), *_last_attempt(task, found)],
-        "events": [_event(call, event) for event in reversed(found.events)],
-        "progress": {"fraction": found.progress[0], "message": found.progress[1]} if found.progress else None,
+        "attempts": [*(_attempt(past, history.hosts) for past in history.attempts), *_last_attempt(task, history)],
+        "events": [_event(call, event) for event in reversed(history.events)],
+        "progress": {"fraction": progress[0], "message": progress[1]} if progress else None,
         "headers": {**(task.headers or {})},
         "parentId": str(task.parent_id) if task.parent_id else None,
-        "children": [{"id": str(m.task_id), "type": m.type, "status": Status(m.status)} for m in found.made],
+        "children": [task_summary(task) for task in history.made],
         "command": f"qw task show {task.id}",
     }
 
@@ -435,7 +430,7 @@ async def database(call: Request[None, None]) -> DatabaseEntity:
     }
 
 
-def _attempt(each: PastAttempt, hosts: dict[int, str]) -> AttemptEntity:
+def _attempt(each: Attempt, hosts: dict[int, str]) -> AttemptEntity:
     return {
         "attempt": each.attempt,
         "outcome": each.outcome,

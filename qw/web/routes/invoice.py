@@ -8,13 +8,12 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from qw.core.task import Status
 from qw.core.task.payload import JsonObject
 from qw.web.enqueueing import NewTaskForm, due, enqueued
-from qw.web.fields import Date, Form, Id, NeededDate, Stamp, Text, moment
+from qw.web.fields import Date, Form, Id, NeededDate, Text, moment
 from qw.web.route import Request, get, post
 from qw.web.run_serializers import RunWithSteps, ended_in_time
-from qw.web.serializers import stamp, stamp_or_none
+from qw.web.serializers import TaskSummary, stamp, task_summary
 
 WORKFLOW = "invoice"
 
@@ -48,17 +47,9 @@ class ScheduledStart(TypedDict):
     scheduledAt: str
 
 
-class CustomerTaskEntity(TypedDict):
-    id: Id
-    type: str
-    status: Status
-    createdAt: Stamp
-    completedAt: Stamp | None
-
-
 class CustomerTasks(TypedDict):
     customerId: str
-    tasks: list[CustomerTaskEntity]
+    tasks: list[TaskSummary]
 
 
 class WorkflowCounts(TypedDict):
@@ -114,19 +105,9 @@ async def schedule_email(call: Request[ScheduledEmailForm, None]) -> ScheduledSt
 async def tasks(call: Request[None, None]) -> CustomerTasks:
     """List the newest tasks of a customer, at most 1,000."""
     customer = call.path["customerId"]
-    found = await call.client.tasks.of_customer(customer)
     return {
         "customerId": customer,
-        "tasks": [
-            {
-                "id": str(task.id),
-                "type": task.type,
-                "status": Status(task.status),
-                "createdAt": stamp(task.created_at),
-                "completedAt": stamp_or_none(task.finished_at),
-            }
-            for task in found
-        ],
+        "tasks": [task_summary(task) for task in await call.client.tasks.of_customer(customer)],
     }
 
 

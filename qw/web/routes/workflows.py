@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from qw.client.workflows import WorkflowProgress
 from qw.core.errors import Conflict, Invalid
 from qw.core.task import Status
+from qw.core.task.masking import masked_error
 from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.picture import PictureForm, drawn
 from qw.core.workflow.rehearsal import rehearse
@@ -20,11 +21,18 @@ from qw.definitions import schema as schemas
 from qw.definitions.tests import WorkflowTest, parse_assumptions, parse_test
 from qw.store.tasks import LAST_ID
 from qw.web.errors import Problem
-from qw.web.fields import Form, Id, Limit, Stamp, Switch, Text
+from qw.web.fields import Form, Id, Limit, Switch, Text
 from qw.web.route import Request, delete, get, post, put
 from qw.web.routes.tasks import MessageAnswer
 from qw.web.run_serializers import RunWithSteps, ended_in_time
-from qw.web.serializers import TaskEntity, WorkflowEntity, entities, stamp, stamp_or_none, workflow_entity
+from qw.web.serializers import (
+    TaskEntity,
+    TaskSummary,
+    WorkflowEntity,
+    entities,
+    task_summary,
+    workflow_entity,
+)
 
 
 class WorkflowForm(Form):
@@ -132,12 +140,7 @@ class WorkflowStarted(TypedDict):
     runId: Id
 
 
-class WorkflowTask(TypedDict):
-    id: Id
-    type: str
-    status: Status
-    createdAt: Stamp
-    completedAt: Stamp | None
+class WorkflowTask(TaskSummary):
     error: str | None
 
 
@@ -263,17 +266,7 @@ async def status(call: Request[None, None]) -> WorkflowStatus:
         "hasFailures": counts[Status.FAILED] > 0,
         "isInProgress": _is_in_progress(progress),
         "progress": progress.percent,
-        "tasks": [
-            {
-                "id": str(task.id),
-                "type": task.type,
-                "status": task.status,
-                "createdAt": stamp(task.created_at),
-                "completedAt": stamp_or_none(task.finished_at),
-                "error": task.error,
-            }
-            for task in progress.tasks
-        ],
+        "tasks": [{**task_summary(task), "error": masked_error(task.error)} for task in progress.tasks],
     }
 
 
