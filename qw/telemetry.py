@@ -1,21 +1,24 @@
 """Spans of OpenTelemetry, where a program uses it: enqueueing, processing, and the steps of a handler.
 
-Only the API is used (extra ``otel``), and only when the program itself has imported it and set a tracer provider:
-otherwise nothing is imported and nothing is done. The context of a trace goes with the task as the header
-``traceparent``. Names and attributes follow the semantic conventions for messaging.
+Only the API is used (extra ``otel``), and only when the program itself has imported it and set a provider: otherwise
+nothing is imported and nothing is done. The context of a trace goes with the task as the header ``traceparent``. Names
+and attributes follow the semantic conventions for messaging. Metrics are in `qw.meters`.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from qw import meters
 from qw._version import __version__
 from qw.core.task import NewTask
+from qw.meters import attributes_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as TraceContext
@@ -24,20 +27,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SYSTEM = "qw"
-
 
 def is_active() -> bool:
-    """Whether this program has set up OpenTelemetry."""
+    """Whether this program has set up OpenTelemetry, for spans or for metrics."""
+    return is_tracing() or meters.current() is not None
+
+
+def is_tracing() -> bool:
+    """Whether this program has set up spans."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
 def enqueuing(task: NewTask) -> Iterator[NewTask]:
-    """*task* with the context of a new span in its headers; the span lasts as long as this."""
+    """*task* with the context of a new span in its headers; the span lasts as long as this, and is measured."""
     attributes: dict[str, AttributeValue] = {"messaging.message.id": str(task.id), "qw.task.type": task.type}
-    with _producing(task.queue, attributes):
+    with _measuring({(task.queue, task.type): 1}), _producing(task.queue, attributes):
         yield _with_context(task)
 
 
@@ -47,17 +53,16 @@ def enqueuing_many(tasks: Iterable[NewTask]) -> Iterator[Iterable[NewTask]]:
     if not is_active():
         yield tasks
         return
-    with _producing(None, {}) as span:
-        count = 0
+    counts: Counter[tuple[str, str]] = Counter()
 
-        def counted() -> Iterator[NewTask]:
-            nonlocal count
-            for task in tasks:
-                count += 1
-                yield _with_context(task)
+    def counted() -> Iterator[NewTask]:
+        for task in tasks:
+            counts[task.queue, task.type] += 1
+            yield _with_context(task)
 
+    with _measuring(counts), _producing(None, {}) as span:
         yield counted()
-        span.set_attribute("messaging.batch.message_count", count)
+        span.set_attribute("messaging.batch.message_count", counts.total())
 
 
 async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
@@ -71,9 +76,8 @@ async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
     from qw.core.task.handler_api import Snooze
 
     parent, links = _origin(context)
-    attributes = _attributes("process", "process", context.queue) | {
+    attributes = attributes_of("process", "process", context.queue, context.type) | {
         "messaging.message.id": str(context.task_id),
-        "qw.task.type": context.type,
         "qw.task.attempt": context.attempt,
     }
     if context.run_id is not None:
@@ -126,17 +130,14 @@ def _producing(queue: str | None, attributes: dict[str, AttributeValue]) -> Abst
     return _tracer().start_as_current_span(
         f"enqueue {queue}" if queue else "enqueue",
         kind=SpanKind.PRODUCER,
-        attributes=_attributes("enqueue", "send", queue) | attributes,
+        attributes=attributes_of("enqueue", "send", queue) | attributes,
     )
 
 
-def _attributes(name: str, kind: str, queue: str | None) -> dict[str, AttributeValue]:
-    found: dict[str, AttributeValue] = {
-        "messaging.system": SYSTEM,
-        "messaging.operation.name": name,
-        "messaging.operation.type": kind,
-    }
-    return found | ({"messaging.destination.name": queue} if queue else {})
+def _measuring(counts: Mapping[tuple[str, str], int]) -> AbstractContextManager[None]:
+    """Measure an enqueue. *counts*: its tasks by queue and type, complete when it ends."""
+    found = meters.current()
+    return nullcontext() if found is None else found.enqueuing(counts)
 
 
 def _with_context(task: NewTask) -> NewTask:

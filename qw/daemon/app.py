@@ -57,7 +57,7 @@ async def opened(app: Handlers) -> AsyncIterator[None]:
             raise  # the database may be there in a moment
         except Exception as error:
             raise Misconfigured(f"--app: the lifespan failed: {_description(error, '')}") from error
-        if telemetry.is_active():  # the lifespan may have set it up
+        if telemetry.is_tracing():  # the lifespan may have set it up
             app.middleware(telemetry.process)
         yield
 

@@ -76,11 +76,13 @@ def bucketed(seconds: Iterable[float]) -> tuple[int, ...]:
 
 
 def result_of(ending: Ending) -> str:
-    """What became of an attempt: a final status, retried, snoozed or returned."""
+    """What became of an attempt: a final status, retried, suspended, snoozed or returned."""
     if ending.status is Status.COMPLETED:
         return "completed"
     if ending.status.is_final:
         return ending.status.value
     if ending.outcome is not None:
         return "retried"
+    if ending.suspended is not None:
+        return "suspended"
     return "returned" if ending.delay is None else "snoozed"

@@ -8,14 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from qw import meters
 from qw.core.errors import QwError, Unavailable
-from qw.core.task import measure
+from qw.core.task import Status, measure
 from qw.core.task.measure import Measure, bucketed, result_of
+from qw.meters import Depth
 from qw.services.execution.in_flight import ClaimInFlight
-from qw.store import history, measures
+from qw.store import history, measures, queues, tasks
 from qw.store.claims import EndedAttempt
-from qw.store.connection import ReconnectingConnection
+from qw.store.connection import Connection, ReconnectingConnection
 
 SECONDS = 5.0  # interval between writes; with 200 busy queues one takes 50 ms of the server, 35 of them for the history
 SAMPLE_SECONDS = 30.0  # interval between looks whether this minute's sample of the queues is due
@@ -53,6 +56,7 @@ class Measures:
         self, ended: Iterable[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
     ) -> None:
         """Record ended attempts whose handler ran; the attempts with the fences *lost* are counted as lost."""
+        otel = meters.current()
         for holding, end in ended:
             if holding is None or holding.started is None or end.seconds is None:
                 continue
@@ -60,9 +64,14 @@ class Measures:
             seen = self._seen.get((claim.queue, claim.type))
             if seen is None:
                 seen = self._seen[claim.queue, claim.type] = _Seen()
-            seen.waits.append(claim.waited + holding.started - holding.since)
+            waited = claim.waited + holding.started - holding.since
+            result = measure.LOST if end.fence in lost else result_of(end.ending)
+            seen.waits.append(waited)
             seen.runs.append(end.seconds)
-            seen.results.append(measure.LOST if end.fence in lost else result_of(end.ending))
+            seen.results.append(result)
+            if otel is not None:
+                kind = end.ending.kind
+                otel.attempt(claim.queue, claim.type, waited=waited, ran=end.seconds, result=result, kind=kind)
             if len(seen.runs) >= MOST:
                 self._fold(claim.queue, claim.type)
 
@@ -76,6 +85,8 @@ class Measures:
         if time.monotonic() - self._sampled_at >= SAMPLE_SECONDS:
             async with self._link.use() as conn:
                 await history.sample(conn)
+                if (otel := meters.current()) is not None:
+                    otel.sample(await _depths(conn))
             self._sampled_at = time.monotonic()
         return False
 
@@ -109,3 +120,15 @@ class Measures:
         key = new.name, new.labels
         known = self._sums.get(key)
         self._sums[key] = known.plus(new) if known else new
+
+
+async def _depths(conn: Connection) -> list[Depth]:
+    oldest = await queues.oldest(conn)
+    return [
+        Depth(
+            queue=each.queue,
+            tasks={status.value: getattr(each, status.value) for status in Status if not status.is_final},
+            oldest=oldest.get(each.queue, timedelta(0)).total_seconds(),
+        )
+        for each in await tasks.stats(conn)
+    ]
