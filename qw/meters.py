@@ -6,7 +6,6 @@ and attributes follow the semantic conventions for messaging; what these have no
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,10 +75,9 @@ class Meters:
 
 def current() -> Meters | None:
     """The instruments of the program's meter provider; None if it has set none."""
-    metrics = sys.modules.get("opentelemetry.metrics")
-    if metrics is None:
-        return None
-    provider = metrics.get_meter_provider()
+    from opentelemetry.metrics import get_meter_provider
+
+    provider = get_meter_provider()
     if type(provider).__module__.partition("._")[0] == "opentelemetry.metrics":  # the API's own, which do nothing
         return None
     return _of(provider)

@@ -15,28 +15,37 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qw import meters
 from qw._version import __version__
 from qw.core.task import NewTask
-from qw.meters import attributes_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as TraceContext
     from opentelemetry.trace import Link, Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
+    from qw.meters import Meters
+
 T = TypeVar("T")
 
 
 def is_active() -> bool:
     """Whether this program has set up OpenTelemetry, for spans or for metrics."""
-    return is_tracing() or meters.current() is not None
+    return is_tracing() or meters() is not None
 
 
 def is_tracing() -> bool:
     """Whether this program has set up spans."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def meters() -> Meters | None:
+    """The instruments of metrics; None if this program has set up none."""
+    if "opentelemetry.metrics" not in sys.modules:
+        return None
+    from qw.meters import current
+
+    return current()
 
 
 @contextmanager
@@ -74,6 +83,7 @@ async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
 
     from qw.core.task.checkpoint import Suspend
     from qw.core.task.handler_api import Snooze
+    from qw.meters import attributes_of
 
     parent, links = _origin(context)
     attributes = attributes_of("process", "process", context.queue, context.type) | {
@@ -127,6 +137,8 @@ class TracedContext:
 def _producing(queue: str | None, attributes: dict[str, AttributeValue]) -> AbstractContextManager[Span]:
     from opentelemetry.trace import SpanKind
 
+    from qw.meters import attributes_of
+
     return _tracer().start_as_current_span(
         f"enqueue {queue}" if queue else "enqueue",
         kind=SpanKind.PRODUCER,
@@ -136,7 +148,7 @@ def _producing(queue: str | None, attributes: dict[str, AttributeValue]) -> Abst
 
 def _measuring(counts: Mapping[tuple[str, str], int]) -> AbstractContextManager[None]:
     """Measure an enqueue. *counts*: its tasks by queue and type, complete when it ends."""
-    found = meters.current()
+    found = meters()
     return nullcontext() if found is None else found.enqueuing(counts)
 
 

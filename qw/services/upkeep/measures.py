@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from qw import meters
+from qw import telemetry
 from qw.core.errors import QwError, Unavailable
 from qw.core.task import Status, measure
 from qw.core.task.measure import Measure, bucketed, result_of
@@ -56,7 +56,7 @@ class Measures:
         self, ended: Iterable[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
     ) -> None:
         """Record ended attempts whose handler ran; the attempts with the fences *lost* are counted as lost."""
-        otel = meters.current()
+        otel = telemetry.meters()
         for holding, end in ended:
             if holding is None or holding.started is None or end.seconds is None:
                 continue
@@ -85,7 +85,7 @@ class Measures:
         if time.monotonic() - self._sampled_at >= SAMPLE_SECONDS:
             async with self._link.use() as conn:
                 await history.sample(conn)
-                if (otel := meters.current()) is not None:
+                if (otel := telemetry.meters()) is not None:
                     otel.sample(await _depths(conn))
             self._sampled_at = time.monotonic()
         return False
