@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qw.testing.assertions import Found, assert_enqueued
     from qw.testing.clock import move_clock
     from qw.testing.database import TemplateDatabase, server, template
+    from qw.testing.emptying import empty
     from qw.testing.handler_context import RecordingContext, blocking_context, context
     from qw.testing.manual_worker import ManualWorker, worker
     from qw.testing.workflow_tests import check_workflows
@@ -27,6 +28,7 @@ __all__ = [
     "blocking_context",
     "check_workflows",
     "context",
+    "empty",
     "move_clock",
     "server",
     "template",
@@ -42,6 +44,7 @@ _HOMES = {
     "blocking_context": "handler_context",
     "check_workflows": "workflow_tests",
     "context": "handler_context",
+    "empty": "emptying",
     "move_clock": "clock",
     "server": "database",
     "template": "database",

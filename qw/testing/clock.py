@@ -15,7 +15,9 @@ from psycopg.sql import SQL, Composed, Identifier
 from qw.clock import clock, steady
 from qw.core.errors import Invalid, Misconfigured
 from qw.store.connection import Connection
+from qw.store.workers import Blocking
 
+NOT_OURS = "it was not made by qw.testing, or by the test runner of Django with qw.contrib.django installed"
 PATH = SQL('"$user", public, qw_testing, pg_catalog')
 
 _MAKE = """
@@ -64,13 +66,25 @@ def follow(url: str) -> None:
     execute(url, SQL(_FOLLOW))
 
 
+def adopt(conn: Blocking) -> None:
+    """Let later sessions of this database read its clock, if it has one that can be moved: a clone may not yet."""
+    if name := (conn.execute(_UNREAD).fetchone() or [None])[0]:
+        conn.execute(use(name))
+
+
+_UNREAD = """
+select current_database() where to_regclass('qw_testing.clock') is not null
+   and 'qw_testing' <> all (current_schemas(false))
+"""
+
+
 async def move_clock(conn: Connection, by: timedelta) -> None:
     """Move the clock of a test database forward by *by*, for all its sessions."""
     if by < timedelta():
         raise Invalid(f"the clock of a test database only moves forward, not by {by}")
     row = await (await conn.execute("select to_regclass('qw_testing.clock') is not null")).fetchone()
     if row != (True,):
-        raise Misconfigured("the clock of this database cannot be moved: it was not made by qw.testing")
+        raise Misconfigured(f"the clock of this database cannot be moved: {NOT_OURS}")
     await conn.execute("update qw_testing.clock set shift = shift + %s", [by])
     await measure(conn)
 

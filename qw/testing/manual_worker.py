@@ -45,7 +45,7 @@ from qw.store.claims import EndedAttempt
 from qw.store.connection import ReconnectingConnection, connect_blocking
 from qw.store.handler_transaction import HandlerTransactions
 from qw.store.pool import Pool
-from qw.testing.clock import move_clock
+from qw.testing.clock import adopt, move_clock
 
 SLOTS = {HandlerKind.ASYNC: 100, HandlerKind.THREAD: 8, HandlerKind.PROCESS: 2}
 PATIENCE = timedelta(seconds=60)  # of real time, for all that runs between two calls
@@ -208,6 +208,8 @@ class ManualWorker:
     # -- building
 
     async def _start(self, output: Path) -> None:
+        with connect_blocking(self.url, name="qw testing") as conn:
+            adopt(conn)
         pool = Pool(self.url, size=4, name="qw testing pool")
         await pool.open()
         self._stack.push_async_callback(pool.close)

@@ -215,3 +215,16 @@ def test_a_fresh_database_takes_less_than_fifty_milliseconds(_qw_template: testi
                 assert conn.execute("select count(*) from qw.task").fetchone() == (0,)
 
     assert min(took) < slowed(0.05)
+
+
+async def test_a_database_for_tests_can_be_emptied_and_no_other(qw_database: str, qw_client: Client, url: str) -> None:
+    await qw_client.enqueue("noop", unique_key="one")
+    await qw_client.queues.pause("mail", by="me")
+
+    testing.empty(qw_database)
+
+    testing.assert_enqueued(qw_client, count=0)
+    assert await qw_client.queues.all() == []
+    assert (await qw_client.enqueue("noop", unique_key="one")).is_new
+    with pytest.raises(Misconfigured, match="this database is not emptied"):
+        testing.empty(url)

@@ -1,25 +1,14 @@
 from datetime import timedelta
 
-from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
 from django.db import connection
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase
 from django.utils import timezone
 
 from orders.models import Order
-from orders.tasks import confirm, count_orders, refuse
+from orders.tasks import charge, confirm, count_orders, refuse
 from qw import testing
-from qw.contrib.django import app
-from qw.contrib.django.database import url_of
-
-
-def run_tasks():
-    """Run what is due with the handlers of this project."""
-
-    async def run():
-        async with testing.worker(url_of("default"), app) as worker:
-            return await worker.run_until_empty()
-
-    return async_to_sync(run)()
+from qw.contrib.django.testing import TasksTestCase
 
 
 class EnqueueTest(TestCase):
@@ -49,19 +38,23 @@ class EnqueueTest(TestCase):
         self.assertEqual(confirm.get_result(result.id).task.run_after, tomorrow)
         self.assertEqual(confirm.get_result(result.id).task.priority, -100)
 
+    def test_staff_can_have_orders_confirmed_again(self):
+        order = Order.objects.create(customer="Ada")
+        self.client.force_login(User.objects.create_superuser("root"))
 
-class WorkTest(TransactionTestCase):
+        self.client.post("/admin/orders/order/", {"action": "confirm_again", "_selected_action": [order.pk]})
+
+        testing.assert_enqueued(connection, type="orders.tasks.confirm", payload={"args": [order.pk]}, priority=9)
+
+
+class WorkTest(TasksTestCase):
     """Everything is committed here: a worker can run it."""
-
-    def tearDown(self):
-        with connection.cursor() as cursor:
-            cursor.execute("truncate qw.task, qw.ready, qw.scheduled, qw.finished, qw.attempt, qw.task_log")
 
     def test_a_view_enqueues_and_a_worker_confirms(self):
         response = self.client.get("/orders/?customer=Ada").json()
         self.assertEqual(self.client.get(f"/tasks/{response['task']}/").json()["status"], "READY")
 
-        run_tasks()
+        self.run_tasks()
 
         shown = self.client.get(f"/tasks/{response['task']}/").json()
         self.assertEqual(shown, {"status": "SUCCESSFUL", "result": "confirmed for Ada"})
@@ -71,19 +64,33 @@ class WorkTest(TransactionTestCase):
         await Order.objects.acreate(customer="Ada")
         result = await count_orders.aenqueue(since=0)
 
-        async with testing.worker(url_of("default"), app) as worker:
-            await worker.run_until_empty()
+        await self.arun_tasks()
 
         await result.arefresh()
         self.assertEqual(result.return_value, {"attempt": 1, "orders": 1})
         self.assertEqual(result.attempts, 1)
 
+    def test_a_task_is_retried_when_it_says(self):
+        result = charge.enqueue(7)
+
+        self.run_tasks()
+        result.refresh()
+        self.assertEqual(result.status, "READY")
+
+        self.advance(timedelta(hours=12))
+        result.refresh()
+        self.assertEqual(result.return_value, "order 7 is paid")
+
     def test_a_failed_attempt_has_its_error(self):
         result = refuse.enqueue("not you")
-        run_tasks()
+        self.run_tasks()
 
         result.refresh()
         self.assertEqual(result.status, "READY")  # it is to be retried
         self.assertEqual({error.exception_class for error in result.errors}, {PermissionError})
         self.assertIn("PermissionError: not you", result.errors[0].traceback)
         self.assertEqual(result.attempts, len(result.errors))
+
+    def test_each_test_begins_with_no_tasks(self):
+        testing.assert_enqueued(connection, count=0)
+        confirm.enqueue(1)

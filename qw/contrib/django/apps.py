@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.apps import AppConfig
-from django.core import checks
+from django.core import checks, mail
 from django.db import connections
+from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 from django.db.models.signals import post_migrate
 
 from qw.contrib.django.database import aliases, url_of
@@ -28,9 +31,33 @@ def _migrate(using: str, verbosity: int = 1, **more: Any) -> None:
 
     if using not in aliases() or connections[using].vendor != "postgresql":
         return
-    for applied in asyncio.run(migrations.migrate(url_of(using))):
-        if verbosity:
-            print(f"  Applying qw.{applied.name}... OK")
+    url = url_of(using)
+    with _movable_clock(using, url) if _is_for_tests(using) else nullcontext():
+        for applied in asyncio.run(migrations.migrate(url)):
+            if verbosity:
+                print(f"  Applying qw.{applied.name}... OK")
+
+
+def _is_for_tests(using: str) -> bool:
+    """Whether a test runner makes this database: it has replaced the outbox of mails and the name before."""
+    given = connections[using].settings_dict
+    name = str(given["NAME"])
+    return hasattr(mail, "outbox") and (name == given["TEST"]["NAME"] or name.startswith(TEST_DATABASE_PREFIX))
+
+
+@contextmanager
+def _movable_clock(using: str, url: str) -> Iterator[None]:
+    """Give a database the clock of `qw.testing`, unless it has the schema of qw already."""
+    from qw.testing import clock
+
+    with connections[using].cursor() as cursor:
+        cursor.execute("select to_regclass('qw.task') is null")
+        (is_new,) = cursor.fetchone()
+    if is_new:
+        clock.prepare(url, str(connections[using].settings_dict["NAME"]))
+    yield
+    if is_new:
+        clock.follow(url)
 
 
 def _check(**more: Any) -> list[checks.CheckMessage]:
