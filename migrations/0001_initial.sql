@@ -94,7 +94,7 @@ create table qw.scheduled (
   attempt  integer not null default 0,
   retries  smallint not null default 0,
   crashes  smallint not null default 0,
-  reason   text not null,  -- time, retry, unserved, or what the handler said when it snoozed or was suspended
+  reason   text not null,  -- time, retry, unserved, misfit, or what the handler said when it snoozed or was suspended
   -- Of a suspended task, else null: the attempt that ended by it, and how many checkpoints with that fence may still be
   -- open for it to resume. See qw.resume_tasks.
   fence     bigint,
@@ -103,7 +103,7 @@ create table qw.scheduled (
   check ((fence is null) = (most_open is null))
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create index scheduled_due on qw.scheduled (run_at, task_id);
-create index scheduled_unserved on qw.scheduled (task_id) where reason = 'unserved';
+create index scheduled_unserved on qw.scheduled (task_id) where reason in ('unserved', 'misfit');
 create index scheduled_retrying on qw.scheduled (task_id) where retries > 0;
 create index scheduled_suspended on qw.scheduled (task_id) where fence is not null;
 

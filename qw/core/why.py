@@ -208,6 +208,8 @@ def _not_due(facts: TaskFacts) -> Iterator[Reason]:
             text=f"no handler for type {task.type} was found; next check {when}",
             advice=f"start a daemon with a handler for {task.type}; the task then runs at once",
         )
+    elif task.reason == "misfit":
+        return  # see _misfit
     elif task.reason == "worker silent":
         yield Reason(code="lost_lately", text=f"its worker fell silent while it ran; it runs again {when}")
     elif task.reason == "handed back":
@@ -277,12 +279,13 @@ def _lost(facts: TaskFacts) -> Iterator[Reason]:
 
 
 def _misfit(facts: TaskFacts) -> Iterator[Reason]:
-    last = facts.last
+    last, task = facts.last, facts.task
     if last is not None and last.outcome == "misfit":
+        waits = f"; next try {_in(facts.now, task.run_at)}" if task.reason == "misfit" and task.run_at else ""
         yield Reason(
             code="misfit",
-            text=f"its payload does not fit {facts.task.type} in worker {last.worker}, which left it to workers with"
-            f" another version of that handler: {last.error}",
+            text=f"its payload does not fit {task.type} in worker {last.worker}, which left it to workers with"
+            f" another version of that handler: {last.error}{waits}",
             advice="start a daemon whose handler takes this payload, or stop those of the wrong version",
         )
 

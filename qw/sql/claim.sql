@@ -234,11 +234,11 @@ with due as (
 select queue, priority, run_at from due
 
 -- name: release_unserved
--- Make tasks ready that were parked because no worker served their type.
+-- Make tasks ready that were parked because no worker served their type, or took their payload.
 with back as (
   delete from qw.scheduled where task_id = any(array(
     select s.task_id from qw.scheduled s join qw.task t on t.id = s.task_id
-     where s.reason = 'unserved' and t.type = any(%(types)s::text[]) order by s.task_id limit 10000
+     where s.reason in ('unserved', 'misfit') and t.type = any(%(types)s::text[]) order by s.task_id limit 10000
      for update of s skip locked))
   returning task_id, queue, priority, attempt, retries, crashes
 ), moved as (

@@ -124,7 +124,8 @@ select distinct s.type from qw.worker w, unnest(w.types) as s (type)
    and s.type = any(%(types)s::text[])
 
 -- name: other_versions
--- Whether a live worker serves the task's queue with a version of the handler that was not given its payload yet.
+-- Whether a live worker serves the task's queue with a version of the handler that was not given its payload yet; and
+-- the seconds since its payload was first found not to fit.
 select exists (
          select 1 from qw.worker w
           where w.dead_at is null and w.stopped_at is null and not w.draining
@@ -133,7 +134,9 @@ select exists (
             and not exists (
               select 1 from qw.attempt a join qw.worker r on r.id = a.worker
                where a.task_id = %(task)s and a.outcome = 'misfit'
-                 and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text))
+                 and r.versions ->> %(type)s::text = w.versions ->> %(type)s::text)),
+       coalesce((select extract(epoch from statement_timestamp() - min(ended_at)) from qw.attempt
+                  where task_id = %(task)s and outcome = 'misfit'), 0)::float8
 
 -- name: poll
 -- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:

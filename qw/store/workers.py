@@ -312,11 +312,17 @@ async def prune(conn: Connection, *, age: timedelta) -> None:
     await query(conn, _SQL["prune"], {"age": age})
 
 
-async def other_versions(conn: Connection, *, task: UUID, type: str, queue: str, version: str) -> bool:
-    """Whether a live worker has another version of the handler that has not been given this payload yet."""
+async def other_versions(
+    conn: Connection, *, task: UUID, type: str, queue: str, version: str
+) -> tuple[bool, timedelta]:
+    """Whether a live worker has another version of the handler that has not been given this payload yet.
+
+    And how long ago a worker first found that the payload does not fit; zero if none has yet.
+    """
     params = {"task": task, "type": type, "queue": queue, "version": version}
     row = await (await query(conn, _SQL["other_versions"], params)).fetchone()
-    return row is not None and bool(row[0])
+    assert row is not None
+    return bool(row[0]), timedelta(seconds=row[1])
 
 
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:

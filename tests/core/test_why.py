@@ -96,6 +96,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         "does not fit noop in worker 1, which left it to workers with another version of that handler: locale: Extra",
     ),
     (
+        "misfit parked",
+        {"run_at": NOW + HOUR, "reason": "misfit"},
+        {"last": replace(ERROR, outcome="misfit", error="locale: Extra inputs are not permitted")},
+        ["misfit"],
+        "locale: Extra inputs are not permitted; next try in 1h",
+    ),
+    (
         "cancel asked",
         {"status": Status.PROCESSING, "worker": 1, "started_at": NOW - HOUR},
         {"cancel_at": NOW, "cancel_reason": "too late", "holder": TaskWorker(

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from qw.core.task import Backoff
+from qw.daemon.registration import offer_types
 from qw.handlers import Handlers
 from qw.services.execution import worker as worker_module
 from qw.store import tasks
@@ -108,6 +109,7 @@ async def test_one_that_fits_no_version_fails_after_its_attempts_with_what_is_wr
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "LEFT_SECONDS", 0.0)
+    monkeypatch.setattr(worker_module, "MISFIT_PATIENCE", timedelta())
     old, new = old_app(), new_app()
     async with workshop(url, old) as first, workshop(url, new) as second:
         await announce(first.conn, first.number, old)
@@ -123,7 +125,52 @@ async def test_one_that_fits_no_version_fails_after_its_attempts_with_what_is_wr
         assert "to: Field required" in (task.error or "")
 
 
-async def test_without_another_version_it_is_retried_in_case_one_comes(url: str) -> None:
+async def test_without_another_version_it_is_parked_until_one_starts(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = old_app(max_retries=1), new_app()
+    async with workshop(url, old) as first:
+        await announce(first.conn, first.number, old)
+        [id, other] = await enqueued(first.conn, new_task("mail", payload=NEW), new_task("mail", payload=NEW))
+        await first.claim()
+        await first.settle()
+
+        parked = await first.task(id)
+        assert (parked.status, parked.retries, parked.reason) == ("pending", 0, "misfit")
+        assert await column(first.conn, "select outcome from qw.attempt") == ["misfit", "misfit"]
+        assert [record.message for record in caplog.records] == [
+            "payload fits no version of the handler; such tasks are parked"
+        ]
+        await expect_whole(first.conn)
+
+        async with workshop(url, new) as second:
+            await announce(first.conn, second.number, new)
+            await offer_types(first.conn, new)
+            await second.claim()
+            await second.settle()
+            assert {(await first.task(each)).result for each in (id, other)} == {"new"}
+
+
+async def test_the_time_that_it_waits_doubles_and_ends(url: str) -> None:
+    old = old_app(max_retries=1)
+    async with workshop(url, old) as first:
+        await announce(first.conn, first.number, old)
+        [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
+        pauses = []
+        for known in (0, 4, 30, 500):
+            await first.conn.execute("update qw.attempt set ended_at = now() - %s * interval '1 s'", [known])
+            await try_once(first, id)
+            pauses += await column(
+                first.conn, "select round(extract(epoch from run_at - statement_timestamp()))::int from qw.scheduled"
+            )
+        await first.conn.execute("update qw.attempt set ended_at = now() - interval '11 min'")
+        await try_once(first, id)
+
+        assert all(abs(pause - right) <= 3 for pause, right in zip(pauses, (5, 5, 30, 500), strict=True))
+        assert (await first.task(id)).status == "failed"
+
+
+async def test_a_draining_worker_with_another_version_does_not_count(url: str) -> None:
     old, new = old_app(), new_app()
     async with workshop(url, old) as first, workshop(url, old) as same, workshop(url, new) as gone:
         await announce(first.conn, first.number, old)
@@ -133,8 +180,7 @@ async def test_without_another_version_it_is_retried_in_case_one_comes(url: str)
         [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
         await try_once(first, id)
 
-        assert (await first.task(id)).status == "retrying"
-        assert await column(first.conn, "select outcome from qw.attempt") == ["misfit"]
+        assert (await first.task(id)).reason == "misfit"
 
 
 async def test_a_version_that_serves_another_queue_does_not_count(url: str) -> None:
@@ -146,4 +192,4 @@ async def test_a_version_that_serves_another_queue_does_not_count(url: str) -> N
         [id] = await enqueued(first.conn, new_task("mail", payload=NEW))
         await try_once(first, id)
 
-        assert (await first.task(id)).status == "retrying"
+        assert (await first.task(id)).reason == "misfit"

@@ -49,9 +49,13 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftToOthers:
-    """The payload does not fit the handler here; a worker with another version of it lives. Back to its old place."""
+    """The payload does not fit the handler here. Back to its old place, for a worker with another version of it.
+
+    If there is none yet, it waits ``after`` that long first. Costs nothing.
+    """
 
     error: str
+    after: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +169,11 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
         case Suspended(waits=waits):
             return Ending(Status.PENDING, 0, 0, reason=waits_for(waits), suspended=outcome)
-        case LeftToOthers(error=error):
-            return Ending(status=waiting, retries=retries, crashes=crashes, error=error, outcome="misfit", kind=INVALID)
+        case LeftToOthers(error=error, after=pause):
+            why = None if pause is None else "misfit"
+            return Ending(
+                waiting, retries, crashes, delay=pause, reason=why, error=error, outcome="misfit", kind=INVALID
+            )
         case HandedBack(after=pause):
             why = None if pause is None else "handed back"
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=pause, reason=why)

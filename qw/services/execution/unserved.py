@@ -1,4 +1,4 @@
-"""Handles claims of types without a handler here: returned for other workers, or parked if no worker has one."""
+"""Handles claims that no handler here can run: returned for other workers, or parked if no worker has one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from qw.clock import clock
 from qw.core.ids import millis_of
-from qw.core.task.ending import HandedBack, Outcome, Snoozed
+from qw.core.task.ending import HandedBack, LeftToOthers, Outcome, Snoozed
 from qw.services.execution.in_flight import ClaimInFlight
 from qw.store import workers
 from qw.store.connection import ReconnectingConnection
@@ -31,6 +31,7 @@ class Unserved:
         self._end = end
         self._looked_at = 0.0
         self._parked: set[str] = set()
+        self._misfits: set[str] = set()
         self.served_elsewhere: frozenset[str] = frozenset()
 
     async def part_with(self, taken: Sequence[ClaimInFlight]) -> None:
@@ -63,4 +64,18 @@ class Unserved:
             self._parked.add(claim.type)
             log.warning("no handler for this task type; its tasks are parked", extra={"type": claim.type})
         age = timedelta(seconds=clock.seconds() - millis_of(claim.id) / 1000)
-        return Snoozed(delay=min(max(age, PARKED_LEAST), PARKED_MOST), reason="unserved")
+        return Snoozed(delay=_pause(age), reason="unserved")
+
+    def parked_misfit(self, holding: ClaimInFlight, error: str, unfit: timedelta) -> Outcome:
+        """Its payload fits no worker, as is known for *unfit*: it waits that long again. Logged once per type."""
+        claim = holding.claim
+        if claim.type not in self._misfits:
+            self._misfits.add(claim.type)
+            extra = {"type": claim.type, "task": str(claim.id), "error": error}
+            log.warning("payload fits no version of the handler; such tasks are parked", extra=extra)
+        return LeftToOthers(error=error, after=_pause(unfit))
+
+
+def _pause(known: timedelta) -> timedelta:
+    """It doubles what has passed since the fault was *known*."""
+    return min(max(known, PARKED_LEAST), PARKED_MOST)

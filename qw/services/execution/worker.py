@@ -72,6 +72,7 @@ ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
 EXIT_DELAY = timedelta(seconds=2)  # start delay of tasks handed back by an exiting process, which has ended by then
 LEFT_SECONDS = 1.0  # after an invalid payload, a type is left to other workers for this long
+MISFIT_PATIENCE = timedelta(minutes=10)  # how long a payload that fits no worker waits for one that it fits
 MISFIT_SECONDS = 5.0  # time limit of the query for other workers that serve a type
 UNWRITTEN = 5000  # no claims while more outcomes than this are unwritten
 
@@ -364,21 +365,24 @@ class Worker:
         )
 
     async def _left_or_failed(self, holding: ClaimInFlight, failed: Failed) -> Outcome:
-        """Leave a payload that is invalid here, as during a rolling deploy, to workers with another version."""
+        """Leave a payload that is invalid here, as during a rolling deploy, to workers with another version.
+
+        If there is none, the new version may be about to start: only after MISFIT_PATIENCE the attempt counts.
+        """
         claim, handler = holding.claim, holding.handler
         assert handler is not None
         try:
             async with asyncio.timeout(MISFIT_SECONDS), self._pool.connection() as conn:
-                others = await workers.other_versions(
+                others, unfit = await workers.other_versions(
                     conn, task=claim.id, type=claim.type, queue=claim.queue, version=handler.version
                 )
         except (QwError, TimeoutError, asyncio.CancelledError) as error:
             log.warning(
                 "could not determine which workers serve a type", extra={"type": claim.type, "error": text_of(error)}
             )
-            others = True
+            others, unfit = True, timedelta()
         if not others:
-            return failed
+            return failed if unfit >= MISFIT_PATIENCE else self._unserved.parked_misfit(holding, failed.error, unfit)
         self._left[claim.type] = time.monotonic() + LEFT_SECONDS
         return LeftToOthers(error=failed.error)
 
