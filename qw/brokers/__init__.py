@@ -1,7 +1,7 @@
-"""Where events go: one provider per broker, all under one contract; and where commands come from.
+"""Brokers for events and commands: one provider per broker, all with the same interface.
 
-A provider connects when it must, and again after it lost its broker; waiting and trying again is its caller's business.
-What it says of an error has no password in it.
+A provider connects when needed, also after it lost the broker; waiting and retrying is up to the caller. Its error
+messages contain no passwords.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ TIMEOUT = 5.0  # seconds that a broker gets to answer
 
 
 class Refused(Unavailable):
-    """The broker answers, and took none of the messages: it is in trouble, or there is something wrong with one."""
+    """The broker answers, but accepted none of the messages: it has a problem, or one of the messages is faulty."""
 
     code = "unavailable"
 
 
 class LoginRefused(Unavailable):
-    """The broker answers, and takes no such user or password."""
+    """The broker answers, but rejects the user or password."""
 
 
 class SetupRefused(Unavailable):
-    """The broker answers, and what qw publishes to is missing, other than it needs, or not allowed to this user."""
+    """The broker answers, but the target of the events is missing, incompatible, or not permitted to this user."""
 
 
 class Broker(Protocol):
@@ -58,7 +58,9 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A message from outside. ``id``: what its sender calls it, None: nothing. ``receipt`` is its inbox's own."""
+    """A message from outside. ``id``: the sender's id for it; None: it has none. ``receipt`` is private to its
+    inbox.
+    """
 
     id: str | None
     body: bytes
@@ -66,7 +68,7 @@ class Delivery:
 
 
 class Inbox(Protocol):
-    """A queue that commands come in by. What is neither taken nor refused is delivered again."""
+    """A queue of commands. Messages that are neither taken nor refused are delivered again."""
 
     name: str
     queue: str  # what its broker calls it

@@ -1,4 +1,4 @@
-"""What a broker says of messages that were published together; one future for all of them, since futures are dear."""
+"""The confirmations of messages that were published together. They share one future, because futures are expensive."""
 
 from __future__ import annotations
 

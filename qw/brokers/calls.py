@@ -1,8 +1,8 @@
-"""Calls: a request laid into a queue for workers anywhere, and the answer of the one that took it.
+"""Remote calls: a request is put into a queue for workers anywhere, and the worker that takes it sends the answer.
 
-Each broker's own way of request and reply, so that a worker needs nothing but its usual client library. A caller keeps
-one connection and an address of its own for answers; what comes after it has gone is dropped, and the task, whose
-claim its daemon held, is dispatched again.
+Each broker's own request/reply mechanism is used, so a worker needs only its usual client library. A caller keeps one
+connection and one reply address. Answers that arrive after the caller has gone are dropped; the task, which its daemon
+had claimed, is then dispatched again.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class RabbitCaller:
 
 
 class NatsCaller:
-    """A subject ``qw.remote.<type>``, answered with ``respond``; without a worker there, the call fails at once."""
+    """A subject ``qw.remote.<type>``, answered with ``respond``. Without a worker the call fails at once."""
 
     def __init__(self, servers: str) -> None:
         self._servers = servers

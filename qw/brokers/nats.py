@@ -1,4 +1,4 @@
-"""NATS: JetStream stores every event, and tells apart by ``Nats-Msg-Id`` what it was given twice within two minutes."""
+"""NATS: JetStream stores every event and detects duplicates within two minutes by ``Nats-Msg-Id``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OVERHEAD = 1024  # bytes left for the subject and the headers of a message
 class NatsBroker:
     """Subjects ``qw.task.completed.http_request`` in stream QW; for ``nest`` the bare pattern, in stream QW-NEST.
 
-    A subscriber without JetStream, as ``nest`` consumers are, gets the message too: a stream only listens.
+    Subscribers without JetStream, such as ``nest`` consumers, get the messages too, because a stream only listens.
     """
 
     name = "nats"
@@ -121,7 +121,7 @@ class NatsBroker:
 
 
 def trouble(servers: str) -> contextlib.AbstractContextManager[None]:
-    """A context that turns what nats-py raises into Unavailable."""
+    """A context that turns errors of nats-py into Unavailable."""
     from nats.errors import Error
 
     return unavailable("nats", servers, Error, kind_of=_kind)
@@ -138,11 +138,11 @@ def _kind(error: Exception) -> type[Unavailable]:
 
 
 async def ensure_stream(jetstream: JetStreamContext, name: str, subjects: Sequence[str], **limits: float) -> list[str]:
-    """See to it that a stream stores each of *subjects*. Returns the names of those that do.
+    """Make sure that a stream stores each of *subjects*. Return the names of these streams.
 
-    A stream that somebody made before us is used as it is, whatever it is called, where its subjects cover ours. Stream
-    *name* gets what is missing; another's is not changed. Raises SetupRefused where a stream takes a part of a subject
-    only, which keeps all others from taking the whole.
+    An existing stream of any name is used as it is if its subjects cover ours. Missing subjects are added to stream
+    *name*; streams of others are not changed. Raise SetupRefused if another stream stores only a part of a subject,
+    because then no stream can store all of it.
     """
     from nats.js.api import StreamConfig
     from nats.js.errors import NotFoundError
@@ -165,7 +165,7 @@ async def ensure_stream(jetstream: JetStreamContext, name: str, subjects: Sequen
 
 
 async def _stream_of(jetstream: JetStreamContext, subject: str) -> str | None:
-    """The stream that stores all of *subject*; None: none stores any of it."""
+    """The stream that stores all of *subject*; None if no stream stores any part of it."""
     from nats.js.errors import NotFoundError
 
     try:
@@ -182,7 +182,7 @@ async def _stream_of(jetstream: JetStreamContext, subject: str) -> str | None:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether every subject that *narrow* matches is matched by *wide*."""
+    """Whether every subject that *narrow* matches is also matched by *wide*."""
     ours, theirs = narrow.split("."), wide.split(".")
     for number, word in enumerate(theirs):
         if word == ">":
@@ -193,7 +193,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 async def connect(servers: str, lost: asyncio.Event) -> Client:
-    """A connection that sets *lost* when it breaks and does not come back by itself: whoever uses it opens another."""
+    """A connection that sets *lost* when it breaks and does not reconnect; the caller opens another one."""
     from nats.aio.client import Client
     from nats.errors import NoServersError
 
@@ -228,7 +228,7 @@ async def connect(servers: str, lost: asyncio.Event) -> Client:
 
 
 async def drop(client: Client) -> None:
-    """Close for good, whatever state it is in."""
+    """Close the connection in any state."""
     with contextlib.suppress(Exception):
         await asyncio.wait_for(client.close(), 1.0)
 

@@ -1,4 +1,4 @@
-"""Commands from a subject of NATS: a JetStream stream stores them, all daemons share one durable consumer."""
+"""Commands from a NATS subject. A JetStream stream stores them; all daemons share one durable consumer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACK_SECONDS = 60.0  # after which a message that nobody took is delivered again
 
 
 class NatsInbox:
-    """Subject ``qw.commands`` in stream QW_COMMANDS, which also keeps what is refused, as ``qw.commands.failed``."""
+    """Subject ``qw.commands`` in stream QW_COMMANDS, which also keeps rejected messages as ``qw.commands.failed``."""
 
     name = "nats"
 
@@ -76,7 +76,7 @@ class NatsInbox:
             await asyncio.gather(fetch, lost, return_exceptions=True)
 
     async def _check(self) -> None:
-        """A deleted stream or consumer is not reported: a fetch finds nothing. Then both are created again."""
+        """Create the stream and consumer again if they were deleted, which fetching does not report."""
         from nats.js.errors import NotFoundError
 
         assert self._jetstream is not None

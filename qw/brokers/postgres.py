@@ -1,4 +1,4 @@
-"""PostgreSQL itself: events are kept in the event log, and NOTIFY qw_event tells the number of the last one."""
+"""PostgreSQL as the broker: events are kept in the event log, and NOTIFY qw_event sends the number of the last one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qw.core.event import Message
 
 
 class Log(Protocol):
-    """What the broker needs of the database; the store implements it."""
+    """What the broker needs from the database. Implemented by the store."""
 
     async def keep(self, messages: Sequence[Message]) -> None:
         """Store messages, whose bodies are CloudEvents, and notify. Safe to repeat. Raises Unavailable."""

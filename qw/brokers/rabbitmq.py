@@ -27,10 +27,10 @@ DEAD_LETTERS, FAILED = "dlx", "failed"
 
 
 class RabbitBroker:
-    """See the module. Every message is persistent, mandatory and confirmed by the broker.
+    """Publishes persistent, mandatory messages with publisher confirms.
 
-    The exchange has an alternate, so a message nobody bound a queue for is kept for a day and holds back nothing; a
-    message that comes back all the same tells of a topology that somebody took away, and counts as not published.
+    The exchange has an alternate exchange, so that a message without a binding is kept for a day and blocks nothing. A
+    message that is returned nevertheless means that exchanges or queues were deleted; it counts as not published.
     """
 
     name = "rabbitmq"
@@ -139,7 +139,7 @@ class RabbitBroker:
 
 
 class _Confirmation:
-    """Stands where aiormq keeps a future for each message."""
+    """Takes the place of the future that aiormq keeps for each message."""
 
     __slots__ = ("_batch", "_id")
 
@@ -151,7 +151,7 @@ class _Confirmation:
         return False  # aiormq forgets what it has answered
 
     def set_result(self, answer: object) -> None:
-        """An acknowledgement, or the message that came back."""
+        """Handle an acknowledgement or the returned message."""
         from pamqp.commands import Basic
 
         if isinstance(answer, Basic.Ack):
@@ -170,7 +170,7 @@ def _channel_closed() -> type[Exception]:
 
 
 async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
-    """A connection and a channel with confirms on it. What comes back does not raise."""
+    """A connection and a channel with publisher confirms. Returned messages do not raise."""
     import aio_pika
     from aiormq.exceptions import InvalidFrameError
 
@@ -189,7 +189,9 @@ async def connect(url: str) -> tuple[AbstractConnection, AbstractChannel]:
 
 
 class Topology:
-    """Looks for exchanges and queues and declares what is missing, on channels of its own: a no closes a channel."""
+    """Checks exchanges and queues and declares missing ones, on separate channels, because an error closes the
+    channel.
+    """
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
@@ -217,9 +219,9 @@ class Topology:
             await self.declare_queue(name)
 
     async def declare_with_dead_letters(self, queue: str) -> None:
-        """The shared queue as its consumers declare it, and where its dead letters go, which they only name.
+        """Declare the shared queue as its consumers do, and the target of its dead letters, which they only name.
 
-        One that is there is used as it is; whether it has dead letters, and where, is for who declared it to say.
+        An existing queue is used as it is, with or without dead letters.
         """
         if not await self.has_exchange(DEAD_LETTERS):
             await self.declare_exchange(DEAD_LETTERS, "direct")
@@ -242,7 +244,7 @@ class Topology:
 
 
 def trouble(url: str) -> contextlib.AbstractContextManager[None]:
-    """A context that turns what aio-pika raises into Unavailable."""
+    """A context that turns errors of aio-pika into Unavailable."""
     from aio_pika.exceptions import AMQPError
 
     return unavailable("rabbitmq", url, AMQPError, RuntimeError, kind_of=_kind)

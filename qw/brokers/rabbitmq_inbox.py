@@ -18,7 +18,7 @@ PREFETCH = 100
 
 
 class RabbitInbox:
-    """Queue ``qw.commands``; what cannot be read goes to ``qw.commands.failed`` with the header ``reason``."""
+    """Queue ``qw.commands``; messages that cannot be read go to ``qw.commands.failed`` with the header ``reason``."""
 
     name = "rabbitmq"
 
@@ -58,7 +58,7 @@ class RabbitInbox:
         return deliveries
 
     async def _check(self) -> None:
-        """A deleted queue is not reported: its consumers wait for ever. Then everything is declared again."""
+        """Declare everything again if the queue was deleted, which its consumers are not told."""
         assert self._connection is not None
         with self._trouble():
             async with asyncio.timeout(TIMEOUT):

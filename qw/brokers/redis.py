@@ -1,6 +1,6 @@
-"""Redis: every event in a stream, for those who must not miss one, and published on its channel for who listens now.
+"""Redis: every event is added to a stream, for consumers that must not miss any, and published on its channel.
 
-How much of that survives the loss of the server is for its ``appendfsync`` to say.
+Its setting ``appendfsync`` decides how much survives a crash of the server.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RedisBroker:
 
 
 async def _check_type(client: Redis, stream: str) -> None:
-    """Raise SetupRefused where something else is in the place of the stream. A user who may not ask is let pass."""
+    """Raise SetupRefused if the stream's key holds another type. Users who may not run TYPE are not checked."""
     from redis.exceptions import NoPermissionError
 
     with contextlib.suppress(NoPermissionError):
@@ -109,7 +109,7 @@ async def _check_type(client: Redis, stream: str) -> None:
 
 
 def trouble(url: str) -> contextlib.AbstractContextManager[None]:
-    """A context that turns what redis-py raises into Unavailable."""
+    """A context that turns errors of redis-py into Unavailable."""
     from redis.exceptions import RedisError
 
     return unavailable("redis", url, RedisError, kind_of=_kind)
@@ -135,7 +135,7 @@ def _kind(error: Exception) -> type[Unavailable]:
 
 
 def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
-    """A client of one connection, opened when first used; a lost one is opened anew, nothing is sent twice."""
+    """A client with one connection, opened on first use. A lost connection is reopened; nothing is sent twice."""
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff

@@ -1,4 +1,4 @@
-"""Commands from a stream of Redis, which all daemons read as one consumer group."""
+"""Commands from a Redis stream, which all daemons read as one consumer group."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ABANDONED_MILLIS = 60_000  # a message that its reader held for so long is read 
 
 
 class RedisInbox:
-    """Stream ``qw.commands``, the message in field ``body``; what is refused goes to ``qw.commands.failed``.
+    """Stream ``qw.commands``, with the message in field ``body``; rejected messages go to ``qw.commands.failed``.
 
-    An entry's field ``id``, where it has one, is the sender's name for it; else the entry's own number serves.
+    The field ``id`` of an entry, if present, is the sender's id of the message; else the number of the entry is used.
     """
 
     name = "redis"
@@ -65,7 +65,9 @@ class RedisInbox:
         return [self._delivery(number, fields) for number, fields in entries]
 
     async def _left(self, client: Redis, limit: int) -> list[Any]:
-        """What this consumer got before it lost its connection; then what others left behind."""
+        """First the messages that this consumer received before it lost its connection, then those that other
+        consumers abandoned.
+        """
         async with asyncio.timeout(TIMEOUT):
             if self._has_own:
                 answer: Any = await client.xreadgroup(GROUP, self._consumer, {self.queue: "0"}, count=limit)
@@ -120,7 +122,7 @@ class RedisInbox:
 
 
 def _entries(answer: Any) -> list[Any]:
-    """The entries of the one stream in an answer of XREADGROUP, which has two shapes (RESP2, RESP3)."""
+    """The entries of the stream in an answer of XREADGROUP, which has two forms (RESP2, RESP3)."""
     streams = list(answer.values()) if isinstance(answer, dict) else [entries for _, entries in answer or []]
     flat = [entry for entries in streams for entry in entries]
     if flat and isinstance(flat[0], list):

@@ -1,4 +1,4 @@
-"""What a broker library raises, as errors that callers know: no contact, login refused, setup refused, or neither."""
+"""Turns errors of broker libraries into errors of qw: no contact, login refused, setup refused, or other."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _WORDS: dict[type[Unavailable], tuple[str, str]] = {  # before and after what th
 def unavailable(
     broker: str, url: str, *kinds: type[Exception], kind_of: Callable[[Exception], type[Unavailable]] | None = None
 ) -> Iterator[None]:
-    """Turn *kinds* and what the network raises into Unavailable, without the passwords in *url*.
+    """Turn errors of *kinds* and network errors into Unavailable, without the passwords in *url*.
 
-    *kind_of* tells of one of *kinds* which Unavailable it is; without it, contact was lost.
+    *kind_of* returns the kind of Unavailable for an error of *kinds*; without it, the error counts as lost contact.
     """
     expected: tuple[type[Exception], ...] = (OSError, EOFError, *kinds)
     try:
@@ -38,7 +38,7 @@ def unavailable(
 
 
 def reason_of(error: Exception) -> str | None:
-    """Why a broker takes nothing, in a word that is stored: unreachable, login or setup; None: something else."""
+    """Why a broker accepts nothing, as stored: unreachable, login or setup; None: another reason."""
     match error:
         case Unreachable():
             return "unreachable"
@@ -51,7 +51,7 @@ def reason_of(error: Exception) -> str | None:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """*text* without the passwords that stand in *url* (several addresses may have a comma between them)."""
+    """*text* without the passwords in *url*, which may contain several addresses separated by commas."""
     for part in url.split(","):
         parts = urlsplit(part.strip())
         for secret in (parts.password, parts.username if parts.password is None else None):

@@ -1,4 +1,4 @@
-"""The daemon: builds the services from the settings, runs their loops, drains. `qw.daemon.daemon.Daemon` is the whole.
+"""The daemon: builds the services from the settings, runs their loops, drains. See `qw.daemon.daemon.Daemon`.
 
-Nothing is imported here: commands use `qw.daemon.database` without waiting for the rest.
+This file imports nothing, so that commands can use `qw.daemon.database` without loading the rest.
 """

@@ -1,4 +1,4 @@
-"""The user's `Handlers` object: found by name. Errors name the file and line of the user's code."""
+"""Loads the user's `Handlers` object by name. Errors name the file and line of the user's code."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _NOT_THE_USERS = (
 
 
 def load_app(name: str) -> Handlers:
-    """The `Handlers` object at ``package.module:attribute``, looked up from the current directory too.
+    """The `Handlers` object at ``package.module:attribute``; the current directory is searched too.
 
-    Raise Misconfigured, whatever the user's code raises while it is imported.
+    Raise Misconfigured for anything that the user's code raises on import.
     """
     module_name, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
@@ -49,7 +49,7 @@ def load_app(name: str) -> Handlers:
 
 @asynccontextmanager
 async def opened(app: Handlers) -> AsyncIterator[None]:
-    """Have the lifespans of *app* open, and its attempts traced. Raise Misconfigured for what they raise."""
+    """Open the lifespans of *app* and trace its attempts. Raise Misconfigured for what they raise."""
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(app.opened())
@@ -72,7 +72,7 @@ def _look_here() -> None:
 
 
 def _description(error: BaseException, module_name: str) -> str:
-    """One line: where in the user's code, and what was raised there."""
+    """One line: the place in the user's code and the error raised there."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and _is_missing(error.name, module_name):
         return f"{text}; looked in the current directory and on Python's path"
@@ -87,12 +87,12 @@ def _description(error: BaseException, module_name: str) -> str:
 
 
 def _is_missing(missing: str | None, wanted: str) -> bool:
-    """Whether the module that was asked for, or a package above it, is the one that is not there."""
+    """Whether the requested module, or a package above it, is the one that is missing."""
     return missing is not None and (wanted == missing or wanted.startswith(f"{missing}."))
 
 
 def _places(error: BaseException) -> Iterator[str]:
-    """``file:line`` of the user's own code on the way to *error*, the nearest to it first."""
+    """``file:line`` of the user's code in the traceback of *error*, innermost first."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = frame.f_code.co_filename
         if not file.startswith(_NOT_THE_USERS):

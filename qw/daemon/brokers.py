@@ -1,4 +1,4 @@
-"""Which broker events go to, and which queue commands come from: by name, or by the scheme of a URL."""
+"""Creates the broker for events and the queue of commands, by name or by the scheme of a URL."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ON_THIS_MACHINE = {
 
 
 def transport(settings: Settings) -> Transport:
-    """The broker that *settings* name; `Transport.NONE` where they name none."""
+    """The broker named in *settings*, or `Transport.NONE`."""
     if settings.broker_url:
         found = _OF_SCHEME[urlsplit(settings.broker_url).scheme.lower()]
         if settings.broker not in (None, found):
@@ -54,7 +54,7 @@ def transport(settings: Settings) -> Transport:
 
 
 def address(settings: Settings, kind: Transport) -> str:
-    """Where the broker is: as named, else by its own documented variables, else on this machine."""
+    """The URL of the broker: as set, else from its own documented variables, else on this machine."""
     own = {
         Transport.RABBITMQ: settings.rabbitmq_url,
         Transport.NATS: settings.nats_servers,
@@ -64,7 +64,7 @@ def address(settings: Settings, kind: Transport) -> str:
 
 
 def broker(settings: Settings) -> Broker | None:
-    """A provider for the broker of *settings*, not yet connected. None for PostgreSQL, which is the event log."""
+    """An unconnected provider for the broker of *settings*. None for PostgreSQL, which is the event log."""
     kind, format = transport(settings), settings.event_format
     if kind is Transport.RABBITMQ:
         from qw.brokers.rabbitmq import RabbitBroker
@@ -82,23 +82,23 @@ def broker(settings: Settings) -> Broker | None:
 
 
 def log_age(settings: Settings) -> timedelta | None:
-    """How long relayed events are kept in the log; None: they are not. PostgreSQL as a broker needs it."""
+    """How long relayed events are kept in the log; None: not at all. PostgreSQL as a broker needs the log."""
     if settings.event_log is None:
         return KEPT if transport(settings) is Transport.POSTGRES else None
     return settings.event_log or None
 
 
 def types(settings: Settings) -> frozenset[str]:
-    """The event types that the broker gets."""
+    """The event types that the broker receives."""
     return select(settings.events, path="QW_EVENTS") if settings.events else default_types(settings.event_format)
 
 
 def targets(
     settings: Settings, source: str, log: EventLog, webhooks: Webhooks | None = None, *, has_readers: bool = False
 ) -> Targets | None:
-    """Where a daemon's relay takes events; None: nowhere, so there is no relay and nothing is written.
+    """The targets of a daemon's relay; None: there are none, so no relay is started and no events are written.
 
-    With *has_readers* (HTTP is served) and no setting that says otherwise, the log is kept while somebody reads it.
+    With *has_readers* (HTTP is served) and no setting to the contrary, the log is kept while it is being read.
     """
     chosen = broker(settings)
     on_demand = has_readers and settings.event_log is None and log_age(settings) is None
@@ -126,7 +126,7 @@ def declared(definitions: Sequence[Definitions]) -> list[Webhook]:
 
 
 def inbox(settings: Settings) -> Inbox | None:
-    """Where commands come from; None: from nowhere. Refuses the name that events are published to."""
+    """The source of commands; None: there is none. Refuses the name that events are published to."""
     if not settings.consume:
         return None
     kind, queue = transport(settings), settings.command_queue
@@ -145,7 +145,7 @@ def inbox(settings: Settings) -> Inbox | None:
 
 
 def caller(settings: Settings) -> RemoteCaller | None:
-    """What dispatches remote types; None: the settings name no broker that could."""
+    """The dispatcher of remote types; None: the settings name no broker that supports them."""
     from qw.brokers import calls
 
     kind = transport(settings)
@@ -167,6 +167,6 @@ def _published_to(settings: Settings) -> set[str]:
 
 
 def quiet_logger() -> None:
-    """Let the broker libraries not log what their errors say as well."""
+    """Stop broker libraries from logging what their exceptions already say."""
     for name in ("aio_pika", "aiormq", "nats", "redis"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

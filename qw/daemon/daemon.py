@@ -85,7 +85,7 @@ CLOSE_SECONDS = 10.0  # what open answers and connections get at the end
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonOptions:
-    """What a start of the daemon says beside its settings. ``until_drained``: stop when nothing is left to do."""
+    """Options of a daemon's start besides its settings. ``until_drained``: stop when nothing is left to do."""
 
     app: str | None = None
     definitions: Sequence[Definitions] = ()
@@ -104,7 +104,7 @@ class Daemon:
         *,
         exit_deadline: ExitDeadline | None = None,
     ) -> None:
-        """With *exit_deadline* the process is the daemon's own, and ends in bounded time once it drains."""
+        """With *exit_deadline* the daemon owns its process, and ends it in bounded time once it drains."""
         self._settings = settings
         self._exit = exit_deadline
         self._loop = asyncio.get_running_loop()
@@ -241,7 +241,9 @@ class Daemon:
         await self._stack.enter_async_context(context)
 
     async def reload(self, definitions: Sequence[Definitions]) -> None:
-        """Take what the files say now: workflows, commands, webhooks. Raise Misconfigured, and change nothing."""
+        """Read the definition files again: workflows, commands, webhooks. On an error raise Misconfigured and
+        change nothing.
+        """
         hooks = declared(definitions)
         check_secrets(hooks, os.environ)
         async with self._pool.connection() as conn:
@@ -266,7 +268,7 @@ class Daemon:
         )
 
     async def _relay_events(self, direct: str | None) -> None:
-        """Say which events are wanted, and make what relays them, where the settings name somewhere to take them."""
+        """Register the event types that have a subscriber, and create the relay if the settings name a target."""
         settings, pool = self._settings, self._pool
         async with pool.connection() as conn:
             source = await events.source(conn)
@@ -294,13 +296,13 @@ class Daemon:
         return link
 
     def _lazy_link(self, name: str, url: str | None = None) -> ReconnectingConnection:
-        """One that is opened when first used, if it ever is."""
+        """A connection that is opened on first use."""
         link = ReconnectingConnection(url or self._database.url, name=f"qw {name}")
         self._stack.push_async_callback(link.close)
         return link
 
     def _build(self, direct: str | None) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """Make the services. Return the loop of each by name, to be started."""
+        """Create the services. Return their loops by name, to be started."""
         settings = self._settings
         chores = self._link("chores")  # promoter, rescuer, log, measures and clock watch take turns
         measures = Measures(chores)
@@ -395,7 +397,9 @@ class Daemon:
         return loops
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run *work* until the daemon closes, anew should somebody cancel its task: a handler can reach all of them."""
+        """Run *work* until the daemon closes, and restart it if its asyncio task is cancelled, which any handler
+        can do.
+        """
 
         def start() -> None:
             task = asyncio.create_task(work(), name=name)
@@ -421,7 +425,7 @@ class Daemon:
         return {kind.value: size for kind, size in self._slots.sizes.items()}
 
     async def run(self) -> None:
-        """Work until is draining, then drain."""
+        """Work until the daemon is told to drain, then drain."""
         start_watchdog(self._liveness.trouble)
         notify("READY=1\nSTATUS=ready")
         log.info("daemon is ready", extra={"worker": self.identity(), "slots": self._slot_sizes})
@@ -439,26 +443,26 @@ class Daemon:
         log.info("daemon stopped", extra={"worker": self.identity(), "tasks": self._worker.done})
 
     def drain(self) -> None:
-        """Stop claiming, let running tasks end within the grace. May be called by a signal handler."""
+        """Stop claiming and let running tasks end within the grace period. Safe to call from a signal handler."""
         if not self._is_draining:
             self._is_draining = True
             self._set(self._drain_asked, self._settings.grace.total_seconds())
 
     def hurry(self) -> None:
-        """Interrupt running tasks now. May be called by a signal handler."""
+        """Interrupt running tasks now. Safe to call from a signal handler."""
         self._is_draining = True
         self._set(self._drain_asked, 0)
         self._set(self._hurry, 0)
 
     def _set(self, event: asyncio.Event, seconds: float) -> None:
-        """Set *event*, though the event loop may be blocked: then the process is ended after *seconds*."""
+        """Set *event* even if the event loop may be blocked: in that case the process is ended after *seconds*."""
         if self._exit is not None:
             self._exit.allow(seconds + drain.SLACK_SECONDS)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(event.set)
 
     async def _leave(self) -> None:
-        """The last act: nothing may be left in this worker's name, and what is left may still run."""
+        """The final step: end everything in this worker's name, and hand back what may still run."""
         if self._has_crashed:
             return
         if not len(self._in_flight):
@@ -474,7 +478,7 @@ class Daemon:
         return hand_back(self._database.direct_url or self._database.url, self.identity(), self._worker)
 
     async def _watch_for_the_end(self) -> None:
-        """Drain once nothing is ready, running or to be advanced, at two looks in a row."""
+        """Drain once two checks in a row find nothing ready, running or to be advanced."""
         idle = 0
         while idle < 2:
             try:
@@ -521,7 +525,7 @@ class Daemon:
                 holding.interrupt(Stop.LEASE, "the claim was lost")
 
     def _start_over(self) -> None:
-        """This worker was declared dead: what it holds belongs to others."""
+        """Handle that this worker was declared dead: its claims belong to others now."""
         self._worker.interrupt_all(Stop.LEASE, "the worker was declared dead")
         self._worker.return_unstarted()
         self._worker.forget_waiting()
@@ -531,14 +535,16 @@ class Daemon:
         self._came_back()
 
     def _came_back(self) -> None:
-        """The database may be another by now: made anew, restored, or an older copy that took over."""
+        """Handle a regained connection: the database may be a new one, a restored one, or a promoted standby that
+        lags behind.
+        """
         for part in (self._relay, self._consumer):
             if part:
                 part.start_over()
         self._later(self._register_again())
 
     async def _register_again(self) -> None:
-        """Write all that the start wrote, but for the worker's own row: types, workflows, which events are wanted."""
+        """Write again what the start wrote, except the worker's row: types, workflows, wanted events."""
         failures = 0
         while True:
             try:
@@ -554,7 +560,9 @@ class Daemon:
             await asyncio.sleep(retry_seconds(failures))
 
     def _declared_dead(self) -> None:
-        """A poll saw it before the heartbeat, which may have no connection: stop now, be somebody new later."""
+        """Stop at once when a poll sees that this worker was declared dead; the heartbeat, which may have no
+        connection, registers again later.
+        """
         self._lease.revoke()
         self._worker.interrupt_all(Stop.LEASE, "the worker was declared dead")
         self._worker.return_unstarted()

@@ -1,4 +1,4 @@
-"""The database a daemon or command works on: named by the settings, or the private one, with the schema it needs."""
+"""Finds the database for a daemon or command, configured or private, and makes sure that its schema is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Where the queue is. ``started``: the private server was down. ``direct_url``: for LISTEN and locks."""
+    """A usable database. ``started``: the private server was started for it. ``direct_url``: for LISTEN and session
+    locks.
+    """
 
     url: str
     direct_url: str | None = None
@@ -26,9 +28,9 @@ class Database:
 
 
 async def find(settings: Settings, *, create: bool = True) -> Database:
-    """The database of *settings*; starts the private server where none is named.
+    """The database of *settings*; starts the private server if no database is configured.
 
-    Without *create* the private server must have been made before: raises Misconfigured.
+    Without *create*, raise Misconfigured if the private server does not exist yet.
     """
     if settings.database_url is not None:
         return Database(url=settings.database_url, direct_url=settings.listen_url)
@@ -39,16 +41,16 @@ async def find(settings: Settings, *, create: bool = True) -> Database:
 
 
 async def ready(settings: Settings, *, migrate: bool = False) -> Database:
-    """The same with its schema; see `prepare`."""
+    """The same, with an up-to-date schema; see `prepare`."""
     database = await find(settings)
     await prepare(database, migrate=migrate)
     return database
 
 
 async def prepare(database: Database, *, migrate: bool = False) -> list[str]:
-    """Migrate a private or an empty database; an older one elsewhere only when asked (*migrate*).
+    """Migrate a private or an empty database, and an older one only if *migrate* is set.
 
-    Returns what was applied, which the log tells too. Raises Misconfigured, naming ``qw db migrate``.
+    Return the applied migrations, which are also logged. Raise Misconfigured naming ``qw db migrate`` otherwise.
     """
     status = await migrations.status(database.url)
     missing = migrations.missing(status)
@@ -62,7 +64,7 @@ async def prepare(database: Database, *, migrate: bool = False) -> list[str]:
 
 
 async def direct_url(database: Database) -> str | None:
-    """A URL on which session locks and LISTEN work; None where there is only a pooler."""
+    """A URL on which session locks and LISTEN work; None if there is only a connection pooler."""
     if database.direct_url is not None:
         return database.direct_url
     conn = await connect(database.url, name="qw")

@@ -1,10 +1,11 @@
-"""How a daemon stops: within its grace and a few seconds, whatever handlers do.
+"""Stops a daemon within its grace period plus a few seconds, whatever handlers do.
 
-1. Nothing is claimed any more; what has not started goes back to its place.
-2. What runs gets the grace. Then it is interrupted: coroutines are cancelled, commands get TERM and later KILL.
-   Threads cannot be interrupted.
-3. Once nothing of them can act any more, the tasks that were interrupted go back to their old place, at no cost.
-4. What still acts a few seconds later is handed back as the last act of the process, for a moment when it is gone.
+1. No more claims; tasks that have not started return to their place.
+2. Running tasks get the grace period. Then they are interrupted: coroutines are cancelled, commands get SIGTERM and
+   later SIGKILL. Threads cannot be interrupted.
+3. Once the interrupted handlers can no longer act, their tasks return to their old place without counting an attempt.
+4. Tasks whose handlers still act a few seconds later are handed back by the last statement of the process, and become
+   due shortly after it has ended.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SLACK_SECONDS = 3.0  # an event loop that is later than this with anything is bl
 
 @dataclass(frozen=True, kw_only=True)
 class Drain:
-    """One daemon's. ``exit_deadline``: None where the process is not the daemon's own to end."""
+    """The drain of one daemon. ``exit_deadline``: None if the daemon does not own its process."""
 
     worker: Worker
     slots: HandlerSlots
@@ -72,7 +73,7 @@ class Drain:
             self.worker.return_interrupted()
 
     async def _relay_the_last(self) -> None:
-        """Let the last events leave, if their broker takes them."""
+        """Publish the last events, if the broker accepts them."""
         if relay := self.relay:
             self._allow(RELAY_SECONDS)
             relay.is_idle = False
@@ -86,7 +87,7 @@ class Drain:
 
 
 def hand_back(url: str, identity: int, worker: Worker) -> int:
-    """Store how everything that *worker* still holds ends, in seconds, blocking. Returns the process's exit code."""
+    """End everything that *worker* still holds, within seconds, blocking. Return the exit code of the process."""
     left = worker.unfinished()
     if not left:
         return os.EX_OK
@@ -108,7 +109,7 @@ def hand_back(url: str, identity: int, worker: Worker) -> int:
 
 
 async def _until(condition: Callable[[], bool], seconds: float, sooner: asyncio.Event | None = None) -> None:
-    """Wait until *condition* holds, at most *seconds*, or until *sooner* is set."""
+    """Wait until *condition* holds, for at most *seconds*, or until *sooner* is set."""
     deadline = time.monotonic() + seconds
     # what it waits for is spread over many objects, so it looks instead of being told
     while not condition() and time.monotonic() < deadline and not (sooner and sooner.is_set()):  # noqa: ASYNC110

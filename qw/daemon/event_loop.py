@@ -1,9 +1,9 @@
-"""The event loop of a daemon: what a handler leaves in it can end that handler's attempt, and nothing else.
+"""The event loop of a daemon: code that a handler leaves in it can end that handler's attempt, and nothing else.
 
-asyncio lets SystemExit and KeyboardInterrupt out of the loop wherever they are raised: in a sub-task, a child of a task
-group, a callback. The daemon would end, with the tasks of all others. So the callbacks that code of a handler schedules
-are wrapped here; they are known by their context, which sub-tasks, timers and threads of qw inherit. What is raised
-where no handler can be blamed (a protocol, a reader of a descriptor) is logged, and the loop goes on.
+asyncio lets SystemExit and KeyboardInterrupt leave the loop wherever they are raised: in a sub-task, a task group, a
+callback. That would end the daemon and all other tasks. So callbacks scheduled by a handler's code
+are wrapped here; they are recognised by their context, which sub-tasks, timers and threads inherit. Exceptions that
+cannot be attributed to a handler (from a protocol or a file descriptor's reader) are logged, and the loop continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIGNAL_CHECK_SECONDS = 1.0
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run *main* to its end, whatever is raised in callbacks, and whoever stops the loop."""
+    """Run *main* to its end, whatever callbacks raise, and even if code stops the loop."""
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         loop = runner.get_loop()
         task = loop.create_task(main)
@@ -63,14 +63,16 @@ _guarded_classes: list[type] = []
 
 
 def forbid_loops(instead: Callable[..., object]) -> None:
-    """Whoever schedules something in a guarded loop of this process calls *instead*: right in a forked child."""
+    """Make every guarded loop of this process call *instead* when something is scheduled in it. For forked
+    children.
+    """
     for each in _guarded_classes:
         for name in ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "stop", "close"):
             setattr(each, name, instead)
 
 
 def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
-    """A class of event loops like *base* that contains what handlers raise in callbacks."""
+    """A subclass of the event loop class *base* that contains what handlers raise in callbacks."""
 
     base_call_soon = base.call_soon
 
@@ -120,9 +122,9 @@ def _contained(claim: ClaimInFlight, callback: Callable[..., object], *args: obj
 
 
 def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> None:
-    """Call these for the signals, and take the signals back from whoever sets handlers of their own later.
+    """Install these handlers for the signals, and install them again if other code replaces them.
 
-    As Python's own handlers, not the event loop's: they are called even while a handler blocks the loop.
+    They are Python signal handlers, not the event loop's, so they run even while a handler blocks the loop.
     """
     loop = asyncio.get_running_loop()
     installed: dict[signal.Signals, object] = {}

@@ -1,4 +1,4 @@
-"""Ends the process when a stop takes longer than it was allowed, whatever handlers do."""
+"""Ends the process if a stop takes longer than allowed, whatever handlers do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLUSH_SECONDS = 1.0
 
 
 class ExitDeadline:
-    """A thread of its own, so that neither a blocked event loop nor a thread that nobody can join holds it up.
+    """Runs in a separate thread, so that neither a blocked event loop nor a thread that cannot be joined delays it.
 
     ``before_exit`` is called last, in any thread; it returns the exit code.
     """
@@ -31,7 +31,7 @@ class ExitDeadline:
         self._is_ending = threading.Lock()
 
     def allow(self, seconds: float) -> None:
-        """The process has *seconds* from now, whatever it was allowed before. May be called by a signal handler."""
+        """Give the process *seconds* from now, replacing any earlier limit. Safe to call from a signal handler."""
         self._deadline = time.monotonic() + seconds
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="qw exit", daemon=True)
@@ -54,7 +54,7 @@ class ExitDeadline:
 
 
 def _briefly(work: Callable[[], object], seconds: float) -> None:
-    """Do *work*, in a thread: what it waits for may never come."""
+    """Do *work* in a thread with a time limit, because it may wait forever."""
     thread = threading.Thread(target=work, name="qw last act", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending and takes no more threads
         thread.start()

@@ -1,11 +1,11 @@
-"""What a process must not have of the daemon when a handler forks it without exec (`os.fork`, `multiprocessing`).
+"""Protects the daemon when a handler forks its process without exec (`os.fork`, `multiprocessing`).
 
-Its sockets: as long as a child holds them, the session lock stays when the daemon dies, so that nobody rescues its
-tasks, and the HTTP port stays taken. They are replaced by /dev/null under their numbers; to close them in libpq's way
-would say good-bye to the server in the daemon's name. Its signals: a TERM for the child would drain the daemon, through
-the pipe that wakes the event loop. And its work: a child that comes back into the event loop ends there.
+Sockets: while a child holds them, the session lock outlives the daemon, so its tasks are not rescued, and the HTTP
+port stays in use. They are replaced by /dev/null under the same numbers; closing them through libpq would end the
+daemon's sessions. Signals: a SIGTERM to the child would drain the daemon through the pipe that wakes the event loop.
+The event loop: a child that returns into it exits.
 
-After exec nothing is left of all this: descriptors are closed and handlers of signals reset by the kernel.
+After exec none of this remains: descriptors are closed and signal handlers are reset by the kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOTE = b"qw: a process that a handler forked came back into the daemon's event 
 
 
 def guard_forks() -> None:
-    """From now on, in every child that this process forks. Cannot be taken back."""
+    """Do this in every child that the process forks from now on. Cannot be undone."""
     os.register_at_fork(after_in_child=_let_go)
 
 

@@ -1,4 +1,4 @@
-"""The handlers a daemon serves: those that come with qw, set up from the settings, and the user's own."""
+"""The handlers that a daemon serves: the built-in ones, configured from the settings, and the user's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from qw.store import applied, invoices, runs
 
 
 class StoredRecords:
-    """`qw.core.task.handler_api.Records`, from the database."""
+    """`qw.core.task.handler_api.Records`, backed by the database."""
 
     def __init__(self, pool: ConnectionSource) -> None:
         self._pool = pool
@@ -60,7 +60,7 @@ class StoredRecords:
 
 
 class StoredNumbers:
-    """`qw.handlers.invoice.Numbers`, from the database."""
+    """`qw.handlers.invoice.Numbers`, backed by the database."""
 
     def __init__(self, pool: ConnectionSource) -> None:
         self._pool = pool
@@ -81,7 +81,7 @@ def _given(row: invoices.NumberRow) -> GivenNumber:
 
 
 def stored_commands(pool: ConnectionSource) -> Callable[[str], Awaitable[CommandSpec | None]]:
-    """What looks up the commands that were applied, by their names."""
+    """Return a function that looks up applied commands by name."""
 
     async def look_up(name: str) -> CommandSpec | None:
         async with pool.connection() as conn:
@@ -97,7 +97,7 @@ async def _come_after(context: Context, ids: Sequence[UUID], when: When) -> Mapp
 
 
 def stored_webhooks(pool: ConnectionSource) -> Callable[[str], Awaitable[Webhook | None]]:
-    """What looks up the webhooks that were applied, by their names."""
+    """Return a function that looks up applied webhooks by name."""
 
     async def look_up(name: str) -> Webhook | None:
         async with pool.connection() as conn:
@@ -108,9 +108,9 @@ def stored_webhooks(pool: ConnectionSource) -> Callable[[str], Awaitable[Webhook
 
 
 def step_secrets(pool: ConnectionSource, reader: Callable[[], SecretReader]) -> Reveal:
-    """What reveals the secrets of a step, by the definition that its run has pinned.
+    """Return a function that reads the secrets of a step, as declared in the definition to which its run is pinned.
 
-    A task cannot name its sources itself: who may enqueue one could otherwise send any variable anywhere.
+    A task cannot name sources itself, because anyone who may enqueue tasks could then read any variable.
     """
 
     async def reveal(context: Context) -> Revealed:
@@ -131,7 +131,7 @@ def step_secrets(pool: ConnectionSource, reader: Callable[[], SecretReader]) -> 
 
 
 def secret_reader(settings: Settings, is_allowed: bool, definitions: Sequence[Definitions]) -> SecretReader:
-    """Reads what the daemon's own files and its settings name; everything, where commands could read it anyhow."""
+    """Reads the sources that the daemon's files and settings name; any source, if commands could read it anyway."""
     own = [secret for one in definitions for workflow in one.workflows.values() for secret in workflow.secrets.values()]
     named = (*settings.secret_sources, *(glob.escape(secret.place) for secret in own))
     return SecretReader(environ=os.environ, allowed=None if is_allowed else named)
@@ -145,7 +145,7 @@ def built_in(
     artifacts: ArtifactFolders,
     definitions: Callable[[], Sequence[Definitions]] = tuple,
 ) -> tuple[Handlers, Callable[[], Awaitable[None]]]:
-    """The handlers that come with qw, and what closes the connections they keep."""
+    """The built-in handlers, and a function that closes their connections."""
     app = Handlers()
     add_noop(app)
     allowed = settings.is_private if settings.allow_commands is None else settings.allow_commands

@@ -1,4 +1,4 @@
-"""HTTP beside the work, or alone: the settings turned into what `qw.web` wants."""
+"""HTTP in the daemon or on its own: passes the settings to `qw.web`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def serving(
     process: web.ProcessHealth | None = None,
     read_only: bool = False,
 ) -> AsyncIterator[str | None]:
-    """Serve HTTP while the context lasts; gives the address of the dashboard, printed on a terminal.
+    """Serve HTTP while the context is open. Yields the address of the dashboard, to be printed on a terminal.
 
-    When the port is taken and HTTP is not *required*, nothing is served: another daemon of this machine does it.
+    If the port is in use and HTTP is not *required*, nothing is served: another daemon on this machine does it.
     """
     check_listening(settings)
     check_tokens(settings)
@@ -60,19 +60,19 @@ async def serving(
 
 
 def _reachable(host: str) -> str:
-    """How a browser on this machine names it."""
+    """The host name under which a browser on this machine reaches it."""
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - nothing listens here
         return "localhost"
     return f"[{host}]" if ":" in host else host
 
 
 async def open_in_browser(address: str) -> None:
-    """Open the user's browser. Where there is none, the address was printed."""
+    """Open the user's browser. If there is none, the printed address has to do."""
     await asyncio.to_thread(webbrowser.open, address)
 
 
 def check_tokens(settings: Settings) -> None:
-    """Raise Misconfigured for a token that can be guessed where others than this machine can try; else warn of it."""
+    """Raise Misconfigured for a weak token on a public address; warn of it on loopback."""
     short = [token.name for token in settings.api_tokens if len(token.secret) < SHORTEST_TOKEN]
     if not short:
         return

@@ -1,6 +1,6 @@
-"""Listens for NOTIFY on a direct connection. A hint only: polling finds everything it misses, a second later.
+"""Listens for NOTIFY on a direct connection. Only a hint: polling finds everything it misses, a second later.
 
-The connection also holds the worker's session lock, so that the heartbeat's dropping one is not a death.
+The connection also holds the worker's session lock, so losing the heartbeat's connection does not count as a death.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """``heard`` is called for lanes that got tasks, ``look`` when anything may have been missed or polling is due.
+    """``heard`` is called for lanes that got tasks, ``look`` when notifications may have been missed or polling is
+    due.
 
-    ``asked`` when somebody asks what a task of this worker does.
+    ``asked`` is called when the stack of one of this worker's tasks is requested.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Listener:
         self.listening = asyncio.Event()
 
     def renew(self) -> None:
-        """Connect anew: the worker has another number, and so another lock."""
+        """Reconnect with another worker number, and so another lock."""
         if self._line is not None and not self._line.expired():
             self._line.reschedule(asyncio.get_running_loop().time())
 

@@ -1,8 +1,7 @@
-"""Whether this process does its work, asked by systemd's watchdog and by `/livez` and `/readyz`. Safe from any thread.
+"""Whether this process works properly, for systemd's watchdog, `/livez` and `/readyz`. Safe to use from any thread.
 
-A handler that blocks the event loop is no trouble as long as it is within its time-out: the heartbeat is a thread, so
-the lease holds, and to kill the process would cost all of its tasks a crash. A database that is away is no trouble
-either.
+A handler that blocks the event loop is no failure within its timeout: the heartbeat has its own thread, so the lease
+holds, and killing the process would cost all of its tasks a crash. A database outage is no failure either.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ class Liveness:
         self.is_draining = False
 
     async def watch_loop(self) -> None:
-        """Run in the event loop: shows that it turns."""
+        """Runs in the event loop and records that it makes progress."""
         while True:
             self._turned_at = time.monotonic()
             await asyncio.sleep(TURN_SECONDS)
 
     def trouble(self) -> str | None:
-        """What is wrong so badly that only another process can help; None: nothing."""
+        """A failure that only a restart can solve; None: there is none."""
         now, beat = time.monotonic(), self._heartbeat.state
         if beat.is_running:
             self._beat_at = now
@@ -49,7 +48,7 @@ class Liveness:
         return None
 
     def unready(self) -> str | None:
-        """Why no task would begin here now; None: one would."""
+        """Why no task would start now; None: one would."""
         if self.is_draining:
             return "the daemon is stopping"
         if not self._lease.holds:
@@ -57,7 +56,9 @@ class Liveness:
         return self.trouble()
 
     def _is_excused(self, now: float) -> bool:
-        """Whether a handler that could block the loop is within its time-out; one in another process cannot."""
+        """Whether a handler that may block the loop is within its timeout. Handlers in other processes cannot block
+        it.
+        """
         running = [holding for holding in self._in_flight if holding.state is ClaimState.RUNNING]
         return any(
             holding.kind is not HandlerKind.PROCESS and now < holding.deadline + PATIENCE_SECONDS for holding in running

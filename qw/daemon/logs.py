@@ -1,4 +1,4 @@
-"""Log lines for people or for machines. Constant text, variable fields, never payloads."""
+"""Log lines for people or programs, with constant messages and variable fields, never with payloads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160
 
 
 def set_up(settings: Settings) -> None:
-    """Log to standard error in the form that the settings ask for."""
+    """Log to standard error in the configured format."""
     handler = _Handler(_own_stream())
     handler.addFilter(with_task)
     handler.setFormatter(_JsonLines() if _form(settings) is LogFormat.JSON else _TextFormatter())
@@ -42,11 +42,13 @@ def move_to(file: Path) -> None:
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody reads the log. The default would raise this where the line was logged, if stderr is closed."""
+        """Ignore errors of writing. The default would raise them in the code that logs, if standard error is
+        closed.
+        """
 
 
 def _own_stream() -> TextIO:
-    """Standard error by a descriptor of our own: a handler may close, or replace, those of the process."""
+    """Standard error under a descriptor of our own, because a handler may close or replace that of the process."""
     try:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
     except (AttributeError, OSError, ValueError):  # there is none

@@ -1,4 +1,4 @@
-"""Runs services: their loops, waits and errors. A service that fails is tried again; the daemon goes on."""
+"""Runs the services: their loops, waits and errors. A service that fails is retried; the daemon continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ REMIND_SECONDS = 60.0  # between two lines about the same error
 
 
 async def keep_running(service: Service, troubles: Troubles | None = None, *, waits_first: bool = False) -> None:
-    """Step *service* until cancelled: at once while there is more, else when its bell rings or `max_wait` is over.
+    """Step *service* until cancelled: at once while there is more to do, else when its bell rings or `max_wait` has
+    passed.
 
     With *waits_first* also before the first step.
     """
@@ -58,7 +59,7 @@ async def keep_running(service: Service, troubles: Troubles | None = None, *, wa
 
 
 class TroubleLog:
-    """Logs what a service fails for: at once when it is new, then once a minute while it lasts."""
+    """Logs the failures of a service: at once when the failure is new, then once a minute while it lasts."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -80,7 +81,7 @@ class TroubleLog:
 
 
 def retry_seconds(failures: int) -> float:
-    """How long a service that failed so often waits for its next step."""
+    """The wait before the next step of a service that has failed this often in a row."""
     return backoff_seconds(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, chance=random.random())
 
 

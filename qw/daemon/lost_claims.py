@@ -1,4 +1,4 @@
-"""Claims in a worker's name that no handler of its process stands for: handed back, so that somebody can run them."""
+"""Hands back claims in a worker's name that its process does not run, so that others can run them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 async def return_strays(pool: Pool, worker: int, in_flight: InFlight, fences: set[int]) -> None:
-    """End those of the claims that this process never heard of."""
+    """End those of the claims that this process never received."""
     async with pool.connection() as conn:
         rows = await workers.orphans(conn, [worker])
         strays = [row for row in rows if row.fence in fences and in_flight.of_fence(row.fence) is None]
@@ -27,7 +27,9 @@ async def return_strays(pool: Pool, worker: int, in_flight: InFlight, fences: se
 
 
 async def return_the_rest(pool: Pool, worker: int) -> None:
-    """At the end, what still runs in this name: a claim that came as the loops ended, a thread that stays."""
+    """At the end, hand back everything still running in this name: a claim that arrived late, a thread that
+    remains.
+    """
     with contextlib.suppress(QwError):  # the lease runs out by itself
         async with pool.connection() as conn:
             rows = await workers.orphans(conn, [worker])

@@ -1,4 +1,4 @@
-"""What a daemon offers: the types that it serves, and the workflows in its files."""
+"""Registers what a daemon serves: task types, and the workflows in its files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 
 async def offer_types(conn: Connection, handlers: Handlers) -> None:
-    """Register the types that these serve, and let their parked tasks come back."""
+    """Register the types of these handlers and release their parked tasks."""
     served = {handler.type: (handler.schema, handler.policy) for handler in handlers}
     await types.serve(conn, served)
     await claims.release_unserved(conn, sorted(served))
 
 
 async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], *, again: bool = False) -> None:
-    """Store workflows, each version once: it becomes the newest unless it was that before.
+    """Store workflows, each version once. It becomes the current version unless it was so before.
 
-    Those that somebody applied are left as they are. The rest of a file is this daemon's own, or needs `qw apply`; the
-    log says so, unless this is done *again*.
+    Workflows that were applied with `qw apply` are left unchanged. Everything else in a file belongs to this daemon,
+    or needs `qw apply`; the log says so, unless this is done *again*.
     """
     kept = await applied.of_kind(conn, "workflow")
     for each in definitions:
@@ -48,9 +48,9 @@ async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], 
 
 
 async def offer_schedules(pool: Pool, handlers: Handlers, *, owner: str, by: str) -> None:
-    """Store the schedules that the application declares, and remove those of *owner* that it does not have any more.
+    """Store the schedules that the application declares, and remove those of *owner* that it no longer declares.
 
-    A role that may only work cannot store schedules; the log says so, and the daemon does without.
+    A role with only the right to work cannot store schedules; this is logged, and the daemon runs without them.
     """
     document: JsonObject = {"schedules": dict(handlers.schedules)}
     declared = {name: parse_schedule(name, one) for name, one in handlers.schedules.items()}

@@ -1,7 +1,7 @@
-"""Starting before the database is there: wait for it and say so, instead of ending.
+"""Waits for the database at start-up instead of exiting.
 
-A server that starts, recovers, fails over, has no connection left or cannot be reached may be there in a moment; a
-wrong password, a missing database or role, or an unknown schema will not go away by waiting and ends the start at once.
+A server that starts, recovers, fails over, has no free connection or cannot be reached may be available soon. A wrong
+password, a missing database or role, and an unknown schema do not go away by waiting and end the start at once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 
 async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: timedelta | None) -> T:
-    """What *attempt* returns, tried again while it raises Unavailable; None as *limit*: for ever.
+    """The result of *attempt*, retried while it raises Unavailable, up to *limit*; None: without limit.
 
-    *attempt* must leave nothing behind when it fails. Tells the log and systemd why it waits.
+    A failed *attempt* must leave nothing behind. The reason for waiting is logged and sent to systemd.
     """
     trouble = TroubleLog("start")
     deadline = None if limit is None else time.monotonic() + limit.total_seconds()
@@ -47,9 +47,9 @@ async def waiting_for_database(attempt: Callable[[], Awaitable[T]], *, limit: ti
 
 
 async def opened_soon(attempt: Callable[[], Awaitable[T]]) -> T:
-    """What *attempt* returns; tried again for COMMAND_WAIT while the server answers that it is not ready, or read-only.
+    """The result of *attempt*, retried for COMMAND_WAIT while the server answers that it is not ready or is read-only.
 
-    For commands: an unknown host is an error at once.
+    For commands, where an unknown host is an error at once.
     """
     deadline = time.monotonic() + COMMAND_WAIT.total_seconds()
     failures = 0

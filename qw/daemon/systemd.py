@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is, when it was started by it (sd_notify(3))."""
+"""Reports the state of the daemon to systemd (sd_notify(3)), if systemd started it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEND_SECONDS = 0.5  # how long a full socket may delay the daemon; what does not
 
 
 def notify(state: str) -> None:
-    """Send *state*, such as ``READY=1``. Does nothing where nobody asked for it."""
+    """Send *state*, such as ``READY=1``. Does nothing if systemd did not ask for it."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -28,9 +28,10 @@ def notify(state: str) -> None:
 
 
 def start_watchdog(trouble: Callable[[], str | None]) -> None:
-    """Send a sign of life twice per watchdog interval while there is no *trouble*. Nothing where nobody asked for it.
+    """Notify the watchdog twice per interval while *trouble* reports nothing. Does nothing if systemd did not ask for
+    it.
 
-    From a thread, since a handler may block the event loop.
+    It has its own thread, since a handler may block the event loop.
     """
     micros = os.environ.get("WATCHDOG_USEC", "")
     if micros.isdigit() and int(micros) > 0:

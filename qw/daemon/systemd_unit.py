@@ -1,4 +1,4 @@
-"""The systemd unit of a daemon, as text. ``deploy/qw.service`` is the one of a program in /opt/qw."""
+"""The systemd unit of a daemon, as text. ``deploy/qw.service`` is the unit of a program in /opt/qw."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ WantedBy={target}
 
 
 def unit(scope: Scope, program: Sequence[str], *, account: str = "qw", settings: Path) -> str:
-    """The unit that runs *program* (an absolute path, then arguments), as *account* if it is the system's.
+    """The unit that runs *program* (an absolute path, then arguments), as *account* if it is a system unit.
 
-    *settings*: the file with ``QW_…`` variables, which only root or the user reads.
+    *settings*: the file with ``QW_…`` variables, readable by root or the user only.
     """
     if scope is Scope.USER:
         identity = f"EnvironmentFile=-{_plain(str(settings))}"
@@ -118,7 +118,7 @@ def unit(scope: Scope, program: Sequence[str], *, account: str = "qw", settings:
 
 
 def _plain(text: str) -> str:
-    """*text* with what systemd would replace."""
+    """*text* with systemd's special characters escaped."""
     return text.replace("%", "%%")
 
 
@@ -128,13 +128,13 @@ def _command_line(words: Sequence[str]) -> str:
 
 
 def program() -> list[str]:
-    """The ``qw`` beside the running Python, which is where venvs and pipx have it; else that Python with ``-m qw``."""
+    """The ``qw`` next to the running Python, as in venvs and pipx; else that Python with ``-m qw``."""
     script = Path(sys.executable).with_name("qw")
     return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "qw"]
 
 
 def check_program(program: Path) -> None:
-    """Raise Misconfigured unless every user can reach *program*."""
+    """Raise Misconfigured unless every user can execute *program*."""
     for place in (program, program.resolve()):
         for part in (*reversed(place.parents), place):
             if not part.stat().st_mode & stat.S_IXOTH:

@@ -1,4 +1,6 @@
-"""Which threads may still do a handler's work: nobody can stop a thread, so its task must not go to another worker."""
+"""Tracks threads that may still do a handler's work. A thread cannot be stopped, so until then no other worker may
+get the task.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _LOOKUPS = (socket.getaddrinfo, socket.getnameinfo)  # of the event loop itself,
 
 
 class CountingExecutor(ThreadPoolExecutor):
-    """The event loop's default executor, where `asyncio.to_thread` runs; it knows what is not done, and for whom."""
+    """The event loop's default executor, which runs `asyncio.to_thread`. It knows the unfinished calls and their
+    handlers.
+    """
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix=_PREFIX)
@@ -38,14 +42,16 @@ class CountingExecutor(ThreadPoolExecutor):
 
 
 class HandlerThreads:
-    """Made before the first handler runs."""
+    """Created before the first handler runs."""
 
     def __init__(self) -> None:
         self.executor = CountingExecutor()
         self._before = set(threading.enumerate())
 
     def may_act(self) -> bool:
-        """Whether a thread lives that a handler may have left behind. Daemon threads of libraries do not count."""
+        """Whether a thread is running that a handler may have left behind. Daemon threads of libraries do not
+        count.
+        """
         return self.executor.is_busy or any(
             not thread.daemon and thread not in self._before and not thread.name.startswith(_PREFIX)
             for thread in threading.enumerate()
