@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -131,6 +132,9 @@ def test_an_empty_queue_is_removed_and_one_with_tasks_is_not(qw: Qw) -> None:
     assert removed.err == "queue old is removed\n"
     assert (refused.code, "queue mail has 1 task; purge it first" in refused.err) == (4, True)
     assert qw("queue", "list", "--quiet").out == "mail\n"
+    assert [act["verb"] for act in json.loads(qw("audit", "-o", "json").out)] == [
+        "queue remove", "queue pause", "queue limit",
+    ]  # fmt: skip
 
 
 def test_limits_and_pauses_are_seen_at_80_columns(qw: Qw) -> None:
@@ -208,6 +212,8 @@ def test_a_queue_is_purged_of_what_waits(qw: Qw) -> None:
 
     assert (refused.code, done.code) == (2, 0)
     assert qw("task", "list", "--status", "pending", "--quiet").ids == [kept]
+    (act,) = json.loads(qw("audit", "-o", "json").out)
+    assert (act["verb"], act["target"], act["count"]) == ("queue purge", "mail", 1)
 
 
 def test_a_queue_is_drained_when_nothing_is_left_in_it(qw: Qw) -> None:

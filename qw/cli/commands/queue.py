@@ -18,9 +18,12 @@ from qw.core.errors import Conflict, Invalid, NotFound, TimedOut
 from qw.core.rights import Right
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qw.client import Client
     from qw.client.queues import QueueOverview
     from qw.core.queue.limits import Limits
+    from qw.core.task.answer import Answers
     from qw.core.task.payload import Json
 
 app = noun("queue")
@@ -149,7 +152,7 @@ def purge(
         verb="cancel",
         done="cancelled",
         statuses=["pending", "retrying"],
-        act=lambda client, some: client.tasks.cancel(some, reason="the queue was purged"),
+        act=lambda client, some: _purge(client, name, some),
     )
     asked = Selection(
         words=[], filters=Filters(queue=name), all=False, yes=yes, dry_run=dry_run, output=output, quiet=quiet
@@ -160,6 +163,14 @@ def purge(
         return await change(client, wanted, asked)
 
     raise typer.Exit(with_client(work))
+
+
+async def _purge(client: Client, name: str, some: Sequence[UUID]) -> Answers:
+    """One act for the audit, though it cancels tasks."""
+    from qw.client.acting import doing
+
+    with doing("queue purge", name):
+        return await client.tasks.cancel(some, reason="the queue was purged")
 
 
 @app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw queue pause old --create && qw queue remove old")
@@ -258,13 +269,16 @@ async def queue_of(client: Client, name: str) -> QueueOverview:
 
 
 async def _remove(client: Client, name: str) -> None:
+    from qw.client.acting import doing
+
     queue = await queue_of(client, name)
     count = queue.stats.pending + queue.stats.processing + queue.stats.retrying
     if count:
         has = f"has {counted(count, 'task')}"
         raise Conflict(f"queue {name} {has}; purge it first: qw queue purge {name}, or wait: qw queue drain {name}")
-    await client.queues.resume(name)
-    await client.queues.unlimit(name)
+    with doing("queue remove", name):
+        await client.queues.resume(name)
+        await client.queues.unlimit(name)
 
 
 def _told(done: str, names: Sequence[str], then: str = "") -> str:
