@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from qw.client.connections import Namespace
 from qw.client.events import Events, Relaying
-from qw.client.history import History, Rates
+from qw.client.history import History, Rates, RecentMinutes
 from qw.client.queues import QueueOverview, Queues
 from qw.core.health import HealthFacts, HealthProblem, problems
 from qw.core.history import SHARES
@@ -54,14 +54,16 @@ class Health(Namespace):
                 relaying=relaying,
             )
 
-    async def glance(self) -> Glance:
-        """All that the first page of the dashboard shows. Scans no large table."""
+    async def glance(self, recent: RecentMinutes | None = None) -> Glance:
+        """All that the first page of the dashboard shows. Scans no large table. *recent*: what was read before."""
         seen, history = await self.overview(), History(self._db)
+        async with self._db.connection() as conn:
+            oldest_transaction = await overview.transaction_age(conn)
         return Glance(
             overview=seen,
-            rates=await history.rates(),
+            rates=await history.rates([queue.stats for queue in seen.queues], recent),
             waits=await history.waits(SHARES),
-            problems=problems(_facts(seen, await self.gauges())),
+            problems=problems(_facts(seen, oldest_transaction)),
         )
 
     async def gauges(self) -> Gauges:
@@ -84,7 +86,7 @@ class Health(Namespace):
             return await schedules.measures(conn)
 
 
-def _facts(seen: Overview, gauges: Gauges) -> HealthFacts:
+def _facts(seen: Overview, transaction_seconds: float) -> HealthFacts:
     relaying = seen.relaying
     return HealthFacts(
         workers=len(seen.workers),
@@ -97,5 +99,5 @@ def _facts(seen: Overview, gauges: Gauges) -> HealthFacts:
         broker=next((relay.broker for relay in relaying.relays if relay.state == "down"), None),
         unpublished=relaying.unpublished,
         blocked=relaying.blocked.count,
-        transaction_seconds=gauges.transaction_age,
+        transaction_seconds=transaction_seconds,
     )

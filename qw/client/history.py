@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,8 +11,11 @@ from qw.clock import clock
 from qw.core.history import Chart, ChartRange, Sample, as_time, chart, times_of
 from qw.core.task.measure import ALL_QUEUES, WAIT, quantile
 from qw.store import history, tasks
+from qw.store.connection import Connection
+from qw.store.tasks import QueueStats
 
 SPARKLINE_MINUTES = 60
+CHANGING_MINUTES = 3  # before the present one that are read again: a daemon may commit late what it measured
 RATE_MINUTES = 5
 
 
@@ -24,6 +28,30 @@ class Rates:
     ended: float = 0.0
     failed: float = 0.0
     recent: list[int] = field(default_factory=lambda: [0] * SPARKLINE_MINUTES)
+
+
+class RecentMinutes:
+    """What ended in each of the last minutes, for callers that ask again and again.
+
+    200 queues have 36,000 rows an hour, of which only those of the last few minutes still change.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[int, dict[str, tuple[int, int]]] = {}  # by minute since 1970 and queue: all, and the failed
+
+    async def read(self, conn: Connection, minute: int) -> Iterator[tuple[int, str, int, int]]:
+        """How many minutes ago, queue, how many ended, how many of them failed; *minute* is the present one."""
+        kept = range(minute - SPARKLINE_MINUTES + 1, minute - CHANGING_MINUTES)
+        missing = next((each for each in kept if each not in self._ended), kept.stop)
+        found = {each: self._ended.get(each, {}) for each in range(kept.start, minute + 1)}
+        for row in await history.recent(conn, since=missing * 60):
+            found.setdefault(row.minute, {})[row.queue] = row.ended, row.failed
+        self._ended = {each: found[each] for each in kept}
+        return (
+            (max(minute - each, 0), queue, ended, failed)
+            for each, queues in found.items()
+            for queue, (ended, failed) in queues.items()
+        )
 
 
 class History(Namespace):
@@ -42,22 +70,24 @@ class History(Namespace):
             samples.append(Sample(int(until.timestamp()), 0, 0, None, enqueued))  # what came in up to now
         return chart(range, times, found, samples)
 
-    async def rates(self) -> dict[str, Rates]:
-        """By queue (empty: all)."""
+    async def rates(
+        self, stats: Sequence[QueueStats] | None = None, minutes: RecentMinutes | None = None
+    ) -> dict[str, Rates]:
+        """By queue (empty: all). *stats* and *minutes*: what the caller has read already."""
         async with self._db.connection() as conn:
-            recent = await history.recent(conn, minutes=SPARKLINE_MINUTES)
+            now = int(clock.now().timestamp()) // 60
+            recent = [*await (minutes or RecentMinutes()).read(conn, now)]
             before = await history.enqueued_before(conn, seconds=RATE_MINUTES * 60)
-            stats = await tasks.stats(conn)
+            stats = await tasks.stats(conn) if stats is None else stats
         enqueued = {each.queue: each.enqueued for each in stats}
         enqueued[ALL_QUEUES] = sum(enqueued.values())
         came = {each.queue: max(enqueued.get(each.queue, 0) - each.total, 0) / each.seconds_ago * 60 for each in before}
         ended: dict[str, list[int]] = {}
         failed: dict[str, int] = {}
-        for each in recent:
-            if 0 <= each.minutes_ago < SPARKLINE_MINUTES:
-                ended.setdefault(each.queue, [0] * SPARKLINE_MINUTES)[-1 - each.minutes_ago] = each.ended
-            if each.minutes_ago < RATE_MINUTES:
-                failed[each.queue] = failed.get(each.queue, 0) + each.failed
+        for minutes_ago, queue, all_ended, all_failed in recent:
+            ended.setdefault(queue, [0] * SPARKLINE_MINUTES)[-1 - minutes_ago] += all_ended
+            if minutes_ago < RATE_MINUTES:
+                failed[queue] = failed.get(queue, 0) + all_failed
         return {
             queue: Rates(
                 enqueued=came.get(queue, 0.0),

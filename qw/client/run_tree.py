@@ -10,10 +10,11 @@ from uuid import UUID
 from qw.core.errors import Invalid, NotFound
 from qw.core.task import Task
 from qw.core.task.payload import Json
-from qw.core.workflow import Workflow, parse_workflow
+from qw.core.workflow import Workflow
 from qw.core.workflow.run import StepStatus
 from qw.core.workflow.step import Step
 from qw.core.workflow.step_kinds import awaited_signal
+from qw.engine.parsed_workflows import workflow_of
 from qw.store import runs, tasks
 from qw.store.connection import Connection
 from qw.store.runs import StoredRun, StoredSignal, StoredStep
@@ -115,7 +116,7 @@ class _Reader:
     async def _workflow(self, run: StoredRun) -> Workflow | None:
         """The definition; None if this version of qw cannot parse it."""
         try:
-            return parse_workflow(run.workflow, (await runs.documents(self._conn, [run.version]))[run.version])
+            return workflow_of(run, (await runs.documents(self._conn, [run.version]))[run.version])
         except Invalid:
             return None
 

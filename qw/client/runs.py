@@ -28,6 +28,7 @@ from qw.core.workflow.run import (
 )
 from qw.core.workflow.step import StepKind
 from qw.engine.advance import advance_new
+from qw.engine.parsed_workflows import known_workflow, workflow_of
 from qw.engine.run_snapshot import state_of
 from qw.engine.start import start_run
 from qw.store import runs
@@ -361,10 +362,9 @@ async def _inspect(conn: Connection, run_id: UUID) -> InspectedRun:
     if not found:
         raise NotFound(f"run {run_id} does not exist")
     (run,) = found
-    document = (await runs.documents(conn, [run.version]))[run.version]
     return InspectedRun(
         run=run,
-        workflow=parse_workflow(run.workflow, document),
+        workflow=known_workflow(run) or workflow_of(run, (await runs.documents(conn, [run.version]))[run.version]),
         steps=await runs.steps(conn, [run_id]),
         signals=await runs.signals(conn, run_id),
     )

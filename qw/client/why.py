@@ -39,14 +39,14 @@ def _step_facts(step: StoredStep) -> StepFacts:
 
 
 async def _run_facts(db: Connections, id: UUID) -> RunFacts:
-    from qw.core.workflow import parse_workflow  # a task's reasons need none of it
+    from qw.engine.parsed_workflows import workflow_of  # a task's reasons need none of it
 
     found = await Runs(db).get(id)
     run = found.run
     async with db.connection() as conn:
         documents = await runs.documents(conn, [run.version])
         has_news, living = await why.waits_for_advance(conn, id), await workers.living(conn)
-    workflow = parse_workflow(run.workflow, documents[run.version])
+    workflow = workflow_of(run, documents[run.version])
     return RunFacts(
         id=id,
         status=run.status,

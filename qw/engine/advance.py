@@ -40,6 +40,7 @@ from qw.core.workflow.run import (
     UndoRuns,
 )
 from qw.core.workflow.step import StepKind
+from qw.engine.parsed_workflows import known_workflow, workflow_of
 from qw.engine.planner import Later, RunChanges, decide, environment, failed, states_after, task_of
 from qw.engine.run_snapshot import Case
 from qw.store import advances, runs, tasks
@@ -161,28 +162,19 @@ def _not_before(run: StoredRun, news: Sequence[InboxEntry]) -> StoredRun:
     return replace(run, read_at=max(run.read_at, *due)) if due else run
 
 
-_known: dict[tuple[str, str], Workflow] = {}  # what this process has read, by name and digest of the document
-_MOST_KNOWN = 256
-
-
 async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int, Workflow | Exception]:
     """The definitions by version; where one cannot be read, why not."""
     found: dict[int, Workflow | Exception] = {}
     for run in stored:
-        if workflow := _known.get((run.workflow, run.digest)):
+        if workflow := known_workflow(run):
             found[run.version] = workflow
     missing = {run.version: run for run in stored if run.version not in found}
     if missing:
         for version, document in (await runs.documents(conn, sorted(missing))).items():
-            run = missing[version]
             try:
-                workflow = parse_workflow(run.workflow, document)
+                found[version] = workflow_of(missing[version], document)
             except Exception as error:
                 found[version] = error
-                continue
-            if len(_known) >= _MOST_KNOWN:
-                _known.clear()
-            found[version] = _known[run.workflow, run.digest] = workflow
     return found
 
 

@@ -41,18 +41,16 @@ select extract(epoch from at)::bigint, waiting, running, oldest, enqueued
  order by at
 
 -- name: recent
--- By queue: how many attempts ended for good in each of the last minutes, the present one last; of those with any. Queue
--- by queue along the key: 200 queues have a million rows of minutes.
-select q.queue, (extract(epoch from date_trunc('minute', statement_timestamp(), 'UTC') - h.at) / 60)::integer as minutes_ago,
-       h.ended, h.failed
+-- By queue (empty: all) and minute since 1970: how many attempts ended for good, and how many of them failed; of those
+-- with any. Queue by queue along the key: 200 queues have a million rows of minutes.
+select q.queue, (extract(epoch from h.at) / 60)::bigint, h.ended, h.failed
   from (select queue from qw.tally union select '') q
   cross join lateral (
     select at, sum(counts[1])::bigint as ended,
            coalesce(sum(counts[1]) filter (where result = 'failed'), 0)::bigint as failed
       from qw.history
      where span = 'minute' and queue = q.queue and name = 'task_attempts'
-       and result in ('completed', 'failed', 'cancelled')
-       and at > date_trunc('minute', statement_timestamp(), 'UTC') - make_interval(mins => %(minutes)s::integer)
+       and result in ('completed', 'failed', 'cancelled') and at >= to_timestamp(%(since)s::bigint)
      group by at) h
 
 -- name: enqueued_before

@@ -15,10 +15,10 @@ _SQL = sql.statements("history")
 
 
 class Recent(NamedTuple):
-    """Attempts of a queue that ended for good within a minute, and how many of them failed."""
+    """Attempts of a queue (empty: all) that ended for good within a minute since 1970, and how many of them failed."""
 
     queue: str
-    minutes_ago: int
+    minute: int
     ended: int
     failed: int
 
@@ -53,9 +53,9 @@ async def sampled(conn: Connection, queue: str, *, span: str, since: datetime, u
     return [Sample(*row) for row in await (await query(conn, _SQL["sampled"], params)).fetchall()]
 
 
-async def recent(conn: Connection, *, minutes: int) -> list[Recent]:
-    """By queue (empty: all) and minute: what ended."""
-    return [Recent(*row) for row in await (await query(conn, _SQL["recent"], {"minutes": minutes})).fetchall()]
+async def recent(conn: Connection, *, since: int) -> list[Recent]:
+    """What ended since a time, in seconds since 1970."""
+    return [Recent(*row) for row in await (await query(conn, _SQL["recent"], {"since": since})).fetchall()]
 
 
 async def enqueued_before(conn: Connection, *, seconds: int) -> Sequence[EnqueuedCount]:

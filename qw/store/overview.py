@@ -65,8 +65,14 @@ async def retention_behind(conn: Connection, *, completed: timedelta, failed: ti
     return timedelta(seconds=row[0] if row else 0)
 
 
+async def transaction_age(conn: Connection) -> float:
+    """Seconds since the oldest transaction of this database began."""
+    (seconds,) = await _one(conn, "database")
+    return seconds
+
+
 async def gauges(conn: Connection) -> Gauges:
-    (pending, age), (transaction_age,) = await outbox(conn), await _one(conn, "database")
+    pending, age = await outbox(conn)
     (id_age,) = await _one(conn, "transaction_id_age")
     return Gauges(
         oldest=dict(await (await query(conn, _SQL["oldest"])).fetchall()),
@@ -75,7 +81,7 @@ async def gauges(conn: Connection) -> Gauges:
         outbox=pending,
         outbox_age=age.total_seconds(),
         blocked=(await events.blocked(conn)).count,
-        transaction_age=transaction_age,
+        transaction_age=await transaction_age(conn),
         transaction_id_age=int(id_age),
         dead_rows=dict(await (await query(conn, _SQL["dead_rows"])).fetchall()),
         table_bytes=dict(await (await query(conn, _SQL["table_bytes"])).fetchall()),

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from qw.client import Client
+from qw.client.history import RecentMinutes
 from qw.client.lookups import Lookups
 from qw.config import Role, Settings
 from qw.core.errors import Invalid, QwError, Unreachable, guess
@@ -107,7 +108,8 @@ class Site:
         self.closing = asyncio.Event()
         self.newest_event = Fresh(lambda: client.events.last(), seconds=0.2)
         self.metrics = Fresh(lambda: exposition(client, settings, self.requests))
-        self.glance = Fresh(client.health.glance)
+        recent = RecentMinutes()
+        self.glance = Fresh(lambda: client.health.glance(recent))
         self._background: set[asyncio.Task[Any]] = set()
         self._types: frozenset[str] = frozenset()
 

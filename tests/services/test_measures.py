@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from qw.client import Client
+from qw.client.history import RecentMinutes
 from qw.core.errors import Unavailable
 from qw.core.history import ChartRange
 from qw.core.task import measure
@@ -181,3 +182,20 @@ async def test_the_chart_shows_what_came_in_and_what_ended(shop: Workshop) -> No
     assert rates[""].recent == rates["default"].recent
     assert sum(rates[""].recent) == 3
     assert waits["p50"] is not None
+
+
+async def test_of_the_recent_minutes_only_those_that_may_still_change_are_read_again(shop: Workshop) -> None:
+    add = (
+        "insert into qw.history (span, at, queue, name, result, counts, total) values ('minute',"
+        " date_trunc('minute', now()) - %s * interval '1 minute', '', 'task_attempts', 'failed', '{2}', 0)"
+    )
+    seen = RecentMinutes()
+    async with Client(shop.url, size=1) as client:
+        first = (await client.history.rates(minutes=seen))[""]
+        for minutes_ago in (1, 20):
+            await shop.conn.execute(add, [minutes_ago])
+        again, anew = (await client.history.rates(minutes=seen))[""], (await client.history.rates())[""]
+
+    assert sum(first.recent) == 0
+    assert (sum(again.recent), again.failed) == (2, 2 / 5)
+    assert (sum(anew.recent), anew.failed) == (4, 2 / 5)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
 from qw.core.expression.evaluation import is_coalesce
+from qw.core.workflow.graph import order
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.step import Step
 
@@ -22,16 +23,30 @@ class Exclusive(NamedTuple):
     why: str
 
 
-def exclusive_needs(step: Step, steps: Mapping[str, Step]) -> Exclusive | None:
-    """Two of the steps that *step* needs of which one is always skipped, as far as the conditions show it."""
-    if not 2 <= len(step.needs) <= MAX_NEEDS:
+class Branches:
+    """Which steps run on conditions: read once for all *steps*, whose needs make no cycle."""
+
+    def __init__(self, steps: Mapping[str, Step]) -> None:
+        self._steps = steps
+        self._conditional: dict[
+            str, dict[str, Step]
+        ] = {}  # by step: itself and what it requires, where it may be skipped
+        for id_ in order({step.id: step.needs for step in steps.values()}):
+            step = steps[id_]
+            found = {id_: step} if step.condition or step.switches else {}
+            for required in _required(step):
+                found |= self._conditional[required]
+            self._conditional[id_] = found
+
+    def exclusive_needs(self, step: Step) -> Exclusive | None:
+        """Two of the steps that *step* needs of which one is always skipped, as far as the conditions show it."""
+        if not 2 <= len(step.needs) <= MAX_NEEDS:
+            return None
+        conditional = [need for need in step.needs if self._conditional[need]]
+        for one, other in combinations(conditional, 2):
+            if why := _exclusive(self._conditional[one], self._conditional[other], self._steps):
+                return Exclusive(one, other, why)
         return None
-    required = {need: list(_required(need, steps)) for need in step.needs}
-    conditional = [need for need, above in required.items() if any(one.condition or one.switches for one in above)]
-    for one, other in combinations(conditional, 2):
-        if why := _exclusive(required[one], required[other], steps):
-            return Exclusive(one, other, why)
-    return None
 
 
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -64,25 +79,19 @@ class _Atom(NamedTuple):
         return _NEGATED.get(self.op) is other.op
 
 
-def _required(step_id: str, steps: Mapping[str, Step]) -> Iterator[Step]:
-    """The step, and those without which it is skipped."""
-    stack, seen = [step_id], {step_id}
-    while stack:
-        step = steps[stack.pop()]
-        yield step
-        needs = [need for need in step.needs if need not in step.switches]
-        if step.run_if is not RunIf.ALL_COMPLETED and (len(needs) != 1 or step.run_if is RunIf.ALL_DONE):
-            needs = []
-        needs += step.switches if len(step.switches) == 1 else []
-        stack += [need for need in needs if need not in seen]
-        seen.update(needs)
+def _required(step: Step) -> list[str]:
+    """Those of its needs without which the step is skipped."""
+    needs = [need for need in step.needs if need not in step.switches]
+    if step.run_if is not RunIf.ALL_COMPLETED and (len(needs) != 1 or step.run_if is RunIf.ALL_DONE):
+        needs = []
+    return [*needs, *(step.switches if len(step.switches) == 1 else ())]
 
 
-def _exclusive(some: list[Step], others: list[Step], steps: Mapping[str, Step]) -> str | None:
+def _exclusive(some: Mapping[str, Step], others: Mapping[str, Step], steps: Mapping[str, Step]) -> str | None:
     """Why one of both sides is always skipped; None where it is not, as far as it can be seen."""
-    shared = {step.id for step in some} & {step.id for step in others}
-    for one in some:
-        for other in others:
+    shared = some.keys() & others.keys()
+    for one in some.values():
+        for other in others.values():
             if one.id in shared or other.id in shared:
                 continue
             if len(one.switches) == 1 and one.switches == other.switches:

@@ -17,7 +17,7 @@ from qw.core.expression import Template
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import hint, mapping, refuse_unknown, string
 from qw.core.task.payload import Json, JsonObject, storable_faults
-from qw.core.workflow.branches import exclusive_needs
+from qw.core.workflow.branches import Branches
 from qw.core.workflow.concurrency import Concurrency, parse_concurrency
 from qw.core.workflow.defaults import parse_defaults, with_defaults
 from qw.core.workflow.graph import cycle, order, uncovered
@@ -118,8 +118,9 @@ def _joined(steps: dict[str, Step], document: JsonObject) -> dict[str, Step]:
     silent = {one.get("id") for one in listed if isinstance(one, dict) and one.get("run_if") is None} if isinstance(
         listed, list
     ) else set()  # fmt: skip
+    branches = Branches(steps)
     return {
-        id_: replace(step, run_if=RunIf.NONE_FAILED) if id_ in silent and exclusive_needs(step, steps) else step
+        id_: replace(step, run_if=RunIf.NONE_FAILED) if id_ in silent and branches.exclusive_needs(step) else step
         for id_, step in steps.items()
     }
 
