@@ -20,7 +20,7 @@ from qw.store.bulk import BulkState
 from qw.store.search import FIRST_ID
 from qw.store.tasks import LAST_ID, Filter
 
-FIND_SECONDS, COUNT_SECONDS = 3.0, 0.5
+FIND_SECONDS, COUNT_SECONDS = 3.0, 0.25
 BULK_SECONDS = 30.0  # for the next tasks of a bulk act
 BATCH = 500
 MOST_NEWER = 1000

@@ -91,3 +91,9 @@ select f.task_id
         or exists (select 1 from qw.attempt a where a.task_id = f.task_id and qw.has_texts(a.error, %(errors)s::text[])))
  order by f.task_id desc
  limit %(limit)s
+
+-- name: newest_finished
+-- The task that is so many behind the newest one of a final status. No row: there are fewer.
+select f.task_id from qw.finished f
+ where f.status = %(status)s and f.task_id < %(before)s::uuid and f.task_id >= %(low)s::uuid
+ order by f.task_id desc offset %(most)s::integer limit 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qw.client import search as client_search
+from qw.store import search as store_search
 from tests.web.live import Live, until
 
 
@@ -57,6 +58,25 @@ def test_a_search_finds_what_matches_newest_first(
     assert ids(page) == [failed[n] for n in which]
     assert (page["count"], page["countIsEstimate"]) == (len(which), False)
     assert " ".join(term["text"] for term in page["terms"]) == q
+
+
+@pytest.mark.parametrize("newest", [1, 2, 3, 100])
+def test_what_ended_for_a_customer_is_found_among_the_newest_and_behind_them(
+    server_alone: Live, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    monkeypatch.setattr(store_search, "NEWEST", newest)
+    made = [
+        server_alone.task("noop", {"customerId": customer}, queue=f"newest-{newest}", delay="1h")
+        for customer in ("zoe", "max", "zoe", "zoe", "max")
+    ]
+    for id in made:
+        server_alone.api.post(f"/api/task/{id}/cancel")
+
+    q = f"payload.customerId:zoe status:cancelled queue:newest-{newest}"
+    pages = [found(server_alone, q), found(server_alone, q, limit=2)]
+
+    assert ids(pages[0]) == [made[3], made[2], made[0]]
+    assert (pages[0]["count"], ids(pages[1])) == (3, [made[3], made[2]])
 
 
 def test_the_beginning_of_an_id_finds_it(server_with_daemon: Live, failed: list[str]) -> None:

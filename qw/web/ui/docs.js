@@ -1,4 +1,11 @@
 /** The reference of the API: Swagger UI over /openapi.json; requests are sent with the session of the dashboard. */
+import { effect } from "./lib/html.js";
+import { theme } from "./lib/preferences.js";
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", theme.value === "dark" || (theme.value === "system" && system.matches));
+effect(paint);
+system.addEventListener("change", paint);
 
 const at = (path) => new URL(path, document.baseURI).href;
 const found = await fetch(at("openapi.json")).then((answer) => answer.json());

@@ -1,73 +1,56 @@
-/** The steps of a workflow as a graph: laid out by dagre, dragged and zoomed, opened so that it can be read. */
+/** The steps of a workflow as a graph: dragged and zoomed, opened where something needs a look, drawn as far as it is seen. */
 import { duration, seconds, whole } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
+import { layered } from "../lib/layers.js";
 import { now } from "../lib/now.js";
 import { toneOf } from "./bits.js";
 import { Icon } from "./icon.js";
-import { Skeleton } from "./states.js";
 
-const WIDTH = 190;
-const HEIGHT = 50;
+const SIZE = { width: 190, height: 50, gapX: 46, gapY: 18, bendY: 12 };
+const MARGIN = 16;
 const LETTERS = 22;
-const LEAST_ZOOM = 0.15;
+const LEAST_ZOOM = 0.05;
 const MOST_ZOOM = 2;
 const READABLE = 0.6; // the first look is not smaller than this
-
-let library = null;
+const MOST_NODES = 150; // in view, beyond which they are rectangles without text
+const MAP = { width: 170, height: 110 };
 
 /** @param {{steps: object[], selected: string|null, onSelect: (id: string) => void, follow?: boolean}} props */
 export function Graph({ steps, selected, onSelect, follow = false }) {
-  const [dagre, setDagre] = useState(null);
-  useEffect(() => {
-    library ??= import("../vendor/dagre.js");
-    library.then(setDagre);
-  }, []);
   const shape = JSON.stringify(steps.map(({ id, needs, compensates }) => [id, needs, compensates]));
-  const layout = useMemo(() => dagre && laidOut(dagre, steps), [dagre, shape]);
-  if (!layout) return html`<div class="graph"><${Skeleton} rows=${5} /></div>`;
+  const layout = useMemo(() => laidOut(steps), [shape]);
   return html`<${Canvas} layout=${layout} steps=${new Map(steps.map((step) => [step.id, step]))} selected=${selected} onSelect=${onSelect} follow=${follow} />`;
 }
 
-function laidOut(dagre, steps) {
-  const graph = new (dagre.graphlib?.Graph ?? dagre.default.graphlib.Graph)();
-  graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 44, edgesep: 12, marginx: 16, marginy: 16 });
-  graph.setDefaultEdgeLabel(() => ({}));
-  const ids = new Set(steps.map(({ id }) => id));
-  for (const { id } of steps) graph.setNode(id, { width: WIDTH, height: HEIGHT });
-  for (const { id, needs, compensates } of steps) {
-    for (const need of needs ?? []) if (ids.has(need)) graph.setEdge(need, id);
-    if (ids.has(compensates)) graph.setEdge(compensates, id);
-  }
-  (dagre.layout ?? dagre.default.layout)(graph);
-  const { width, height } = graph.graph();
-  const columns = [...new Set(graph.nodes().map((id) => graph.node(id).x))];
+function laidOut(steps) {
+  const edges = steps.flatMap(({ id, needs, compensates }) => [...(needs ?? []), ...(compensates ? [compensates] : [])].map((need) => [need, id]));
+  const found = layered(steps.map(({ id }) => id), edges, SIZE);
+  const placed = ({ x, y }) => ({ x: x + MARGIN, y: y + MARGIN });
+  const places = new Map([...found.nodes].map(([id, place]) => [id, placed(place)]));
   return {
-    width: Math.max(width, WIDTH),
-    height: Math.max(height, HEIGHT),
-    nodes: graph.nodes().map((id) => ({ id, ...graph.node(id) })),
-    edges: graph.edges().map(({ v, w }) => ({ from: v, to: w, path: curve(graph.node(v), graph.node(w), graph.edge(v, w).points, columns) })),
+    width: found.width + 2 * MARGIN,
+    height: found.height + 2 * MARGIN,
+    nodes: [...places].map(([id, place]) => ({ id, ...place })),
+    edges: found.edges.map(({ from, to, bends }) => ({ from, to, path: curve(places.get(from), places.get(to), bends.map(placed)) })),
   };
 }
 
-/**
- * From the right side of one node to the left side of the other, level through the columns between: dagre keeps a place
- * free there, so that no edge crosses a node.
- */
-function curve(from, to, points, columns) {
-  const stops = [{ x: from.x + WIDTH / 2, y: from.y }];
-  for (const { x, y } of points.slice(1, -1)) {
-    if (!columns.some((column) => Math.abs(column - x) < 1)) continue;
-    stops.push({ x: x - WIDTH / 2, y }, { x: x + WIDTH / 2, y });
-  }
-  stops.push({ x: to.x - WIDTH / 2, y: to.y });
-  let path = `M${stops[0].x} ${stops[0].y}`;
-  for (let at = 1; at < stops.length; at++) {
-    const [before, next] = [stops[at - 1], stops[at]];
+/** From the right side of one node to the left side of the other, level through the columns between. */
+function curve(from, to, bends) {
+  const half = SIZE.width / 2;
+  const stops = [{ x: from.x + half, y: from.y }];
+  for (const { x, y } of bends) stops.push({ x: x - half, y }, { x: x + half, y });
+  stops.push({ x: to.x - half, y: to.y });
+  const at = ({ x, y }) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+  let path = `M${at(stops[0])}`;
+  for (let index = 1; index < stops.length; index++) {
+    const [before, next] = [stops[index - 1], stops[index]];
     const middle = (before.x + next.x) / 2;
-    path += before.y === next.y ? `L${next.x} ${next.y}` : `C${middle} ${before.y} ${middle} ${next.y} ${next.x} ${next.y}`;
+    const isLevel = Math.abs(before.y - next.y) < 0.5;
+    path += isLevel ? `L${at(next)}` : `C${at({ x: middle, y: before.y })} ${at({ x: middle, y: next.y })} ${at(next)}`;
   }
   const { x, y } = stops.at(-1);
-  return `${path}M${x - 6} ${y - 4}L${x} ${y}L${x - 6} ${y + 4}`;
+  return `${path}M${at({ x: x - 6, y: y - 4 })}L${at({ x, y })}L${at({ x: x - 6, y: y + 4 })}`;
 }
 
 function Canvas({ layout, steps, selected, onSelect, follow }) {
@@ -81,13 +64,13 @@ function Canvas({ layout, steps, selected, onSelect, follow }) {
     return () => observer.disconnect();
   }, []);
   useEffect(() => {
-    if (size && !view) setView(opening(layout, size));
+    if (size && !view) setView(opening(layout, size, steps, selected));
   }, [size, layout]);
   const running = follow ? [...steps.values()].find(({ status }) => status === "running")?.id : null;
   useEffect(() => {
-    const node = layout.nodes.find(({ id }) => id === running);
-    if (node && size && view) setView({ ...view, x: size.width / 2 - node.x * view.zoom, y: size.height / 2 - node.y * view.zoom });
-  }, [running]);
+    const node = layout.nodes.find(({ id }) => id === (running ?? selected));
+    if (node && view && (running || !isSeen(node, view, size))) setView(centred(node, view.zoom, size));
+  }, [running, selected]);
   const zoom = (factor, at = { x: size.width / 2, y: size.height / 2 }) => setView(zoomed(view, factor, at));
   useEffect(() => {
     const element = box.current;
@@ -101,26 +84,71 @@ function Canvas({ layout, steps, selected, onSelect, follow }) {
     return () => element.removeEventListener("wheel", wheel);
   }, []);
   const down = (event) => {
-    if (event.target.closest("[role=button], button")) return;
+    if (event.target.closest("[role=button], button, .graph-map")) return;
     drag.current = { x: event.clientX - view.x, y: event.clientY - view.y };
     event.currentTarget.setPointerCapture(event.pointerId);
   };
   const move = (event) => drag.current && setView({ ...view, x: event.clientX - drag.current.x, y: event.clientY - drag.current.y });
+  const up = (event) => {
+    const from = drag.current;
+    drag.current = null;
+    if (!from || Math.abs(event.clientX - from.x - view.x) + Math.abs(event.clientY - from.y - view.y) > 4 || seen.length <= MOST_NODES) return;
+    const { left, top } = box.current.getBoundingClientRect();
+    const node = nodeAt(layout, { x: (event.clientX - left - view.x) / view.zoom, y: (event.clientY - top - view.y) / view.zoom });
+    if (node) onSelect(node.id);
+  };
+  const seen = view && size ? layout.nodes.filter((node) => isSeen(node, view, size, SIZE.width)) : [];
+  const isWhole = view && size && layout.width * view.zoom <= size.width + 1 && layout.height * view.zoom <= size.height + 1;
   const height = Math.min(520, Math.max(200, layout.height + 40));
-  return html`<div class="graph" ref=${box} style=${{ height: `${height}px` }} onPointerDown=${down} onPointerMove=${move} onPointerUp=${() => (drag.current = null)}>
+  return html`<div class="graph" ref=${box} style=${{ height: `${height}px` }} onPointerDown=${down} onPointerMove=${move} onPointerUp=${up}>
     ${view &&
     html`<svg width="100%" height="100%" role="group" aria-label="Graph of the steps">
       <g transform="translate(${view.x} ${view.y}) scale(${view.zoom})">
-        ${layout.edges.map((edge) => html`<path class="edge ${edgeClass(edge, steps)}" d=${edge.path} />`)}
-        ${layout.nodes.map((node) => html`<${Node} key=${node.id} node=${node} step=${steps.get(node.id)} isSelected=${node.id === selected} onSelect=${onSelect} />`)}
+        <${Edges} layout=${layout} steps=${steps} />
+        ${seen.length > MOST_NODES
+          ? html`<${Far} layout=${layout} steps=${steps} selected=${selected} />`
+          : seen.map((node) => html`<${Node} key=${node.id} node=${node} step=${steps.get(node.id)} isSelected=${node.id === selected} onSelect=${onSelect} />`)}
       </g>
     </svg>`}
+    ${view && !isWhole && layout.nodes.length > 12 && html`<${Overview} layout=${layout} steps=${steps} view=${view} size=${size} setView=${setView} />`}
     <div class="graph-tools">
-      <button type="button" class="button icon small" aria-label="Zoom in" onClick=${() => zoom(1.25)}><${Icon} name="plus" /></button>
-      <button type="button" class="button icon small" aria-label="Zoom out" onClick=${() => zoom(0.8)}><${Icon} name="minus" /></button>
-      <button type="button" class="button icon small" aria-label="Show all" onClick=${() => setView(fitted(layout, size))}><${Icon} name="fit" /></button>
+      <button type="button" class="button icon small" aria-label="Zoom in" title="Zoom in (Ctrl + wheel)" onClick=${() => zoom(1.25)}><${Icon} name="plus" /></button>
+      <button type="button" class="button icon small" aria-label="Zoom out" title="Zoom out (Ctrl + wheel)" onClick=${() => zoom(0.8)}><${Icon} name="minus" /></button>
+      <button type="button" class="button icon small" aria-label="Show all" title="Show all" onClick=${() => setView(fitted(layout, size))}><${Icon} name="fit" /></button>
     </div>
   </div>`;
+}
+
+/** All edges of a kind are one path: thousands of elements are what makes a large graph slow. */
+function Edges({ layout, steps }) {
+  const paths = { "": "", taken: "", undo: "" };
+  for (const edge of layout.edges) paths[edgeClass(edge, steps)] += edge.path;
+  return html`${Object.entries(paths).map(([kind, path]) => path && html`<path key=${kind} class="edge ${kind}" d=${path} />`)}`;
+}
+
+/** All nodes, too many for text. */
+function Far({ layout, steps, selected }) {
+  const paths = new Map();
+  for (const { id, x, y } of layout.nodes) {
+    const step = steps.get(id);
+    const kind = `${toneOf(step.status)} ${id === selected ? "selected" : step.startedAt ? "" : "idle"}`;
+    paths.set(kind, `${paths.get(kind) ?? ""}M${(x - SIZE.width / 2).toFixed(0)} ${(y - SIZE.height / 2).toFixed(0)}h${SIZE.width}v${SIZE.height}h${-SIZE.width}z`);
+  }
+  return html`${[...paths].map(([kind, path]) => html`<path key=${kind} class="far ${kind}" d=${path} />`)}`;
+}
+
+/** Where in the whole the view is; a click or a drag moves it. */
+function Overview({ layout, steps, view, size, setView }) {
+  const scale = Math.min(MAP.width / layout.width, MAP.height / layout.height);
+  const go = (event) => {
+    if (event.buttons !== 1) return;
+    const { left, top } = event.currentTarget.getBoundingClientRect();
+    setView(centred({ x: (event.clientX - left) / scale, y: (event.clientY - top) / scale }, view.zoom, size));
+  };
+  return html`<svg class="graph-map" aria-hidden="true" width=${layout.width * scale} height=${layout.height * scale} viewBox="0 0 ${layout.width} ${layout.height}" onPointerDown=${go} onPointerMove=${go}>
+    <${Far} layout=${layout} steps=${steps} />
+    <rect class="window" x=${-view.x / view.zoom} y=${-view.y / view.zoom} width=${size.width / view.zoom} height=${size.height / view.zoom} />
+  </svg>`;
 }
 
 function fitted(layout, size) {
@@ -128,12 +156,25 @@ function fitted(layout, size) {
   return { zoom, x: Math.max(0, (size.width - layout.width * zoom) / 2), y: Math.max(0, (size.height - layout.height * zoom) / 2) };
 }
 
-/** All of it if that can be read, else its beginning. */
-function opening(layout, size) {
+/** All of it if that can be read; else what is selected, what failed or what runs; else its beginning. */
+function opening(layout, size, steps, selected) {
   const all = fitted(layout, size);
   if (all.zoom >= READABLE) return all;
-  return { zoom: READABLE + 0.15, x: 0, y: Math.min(0, (size.height - layout.height * (READABLE + 0.15)) / 2) };
+  const zoom = READABLE + 0.15;
+  const first = (status) => layout.nodes.find(({ id }) => steps.get(id).status === status);
+  const node = layout.nodes.find(({ id }) => id === selected) ?? first("failed") ?? first("running");
+  if (!node) return { zoom, x: 0, y: Math.min(0, (size.height - layout.height * zoom) / 2) };
+  return centred(node, zoom, size);
 }
+
+const centred = ({ x, y }, zoom, size) => ({ zoom, x: size.width / 2 - x * zoom, y: size.height / 2 - y * zoom });
+
+function isSeen({ x, y }, { zoom, x: left, y: top }, size, margin = 0) {
+  const [atX, atY, by] = [x * zoom + left, y * zoom + top, margin * zoom];
+  return atX > -by && atX < size.width + by && atY > -by && atY < size.height + by;
+}
+
+const nodeAt = (layout, { x, y }) => layout.nodes.find((node) => Math.abs(node.x - x) <= SIZE.width / 2 && Math.abs(node.y - y) <= SIZE.height / 2);
 
 function zoomed(view, factor, { x, y }) {
   const zoom = Math.min(MOST_ZOOM, Math.max(LEAST_ZOOM, view.zoom * factor));
@@ -153,14 +194,17 @@ function Node({ node, step, isSelected, onSelect }) {
     event.preventDefault();
     select();
   };
+  const { width, height } = SIZE;
   const label = step.compensates ? `undo ${step.compensates}` : step.id;
+  const done = step.items?.total ? (step.items.completed + (step.items.failed ?? 0)) / step.items.total : null;
   return html`<g class="node ${toneOf(step.status)} ${isSelected ? "selected" : ""} ${step.compensates ? "undo" : ""} ${step.startedAt ? "" : "idle"}" role="button" tabindex="0"
-      aria-label="${label}: ${step.status}" aria-pressed=${isSelected} transform="translate(${node.x - WIDTH / 2} ${node.y - HEIGHT / 2})" onClick=${select} onKeyDown=${press}>
+      aria-label="${label}: ${step.status}" aria-pressed=${isSelected} transform="translate(${node.x - width / 2} ${node.y - height / 2})" onClick=${select} onKeyDown=${press}>
     <title>${label} · ${step.type} · ${step.status}</title>
-    <rect width=${WIDTH} height=${HEIGHT} rx="8" />
-    <rect class="edge-mark" x="0" y="10" width="4" height=${HEIGHT - 20} rx="2" />
-    <svg width=${WIDTH - 4} height=${HEIGHT}><text class="name" x="14" y="21">${cut(label)}</text>
+    <rect width=${width} height=${height} rx="8" />
+    <rect class="edge-mark" x="0" y="10" width="4" height=${height - 20} rx="2" />
+    <svg width=${width - 4} height=${height}><text class="name" x="14" y="21">${cut(label)}</text>
       <text class="about" x="14" y="38">${cut(about(step), LETTERS + 5)}</text></svg>
+    ${done !== null && html`<rect class="part-all" x="14" y=${height - 7} width=${width - 28} height="3" rx="1.5" /><rect class="part" x="14" y=${height - 7} width=${(width - 28) * done} height="3" rx="1.5" />`}
   </g>`;
 }
 

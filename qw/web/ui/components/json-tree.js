@@ -18,15 +18,16 @@ export function hasMasked(value) {
 /** @param {{value: any, label: string, aside?: any}} props */
 export function JsonTree({ value, label, aside }) {
   const [search, setSearch] = useState("");
-  const isLarge = value !== null && typeof value === "object" && Object.keys(value).length > 0;
+  const isLarge = value !== null && typeof value === "object" && Object.keys(value).length > 0 && !(value instanceof ExactNumber);
+  const tree = html`<div class="json" role="group" aria-label=${label}><${Node} value=${value} level=${0} search=${search.toLowerCase()} /></div>`;
+  if (!isLarge) return html`<div class="row">${tree}${aside}<${Copy} text=${() => format(value)} label="Copy ${label} as JSON" /></div>`;
   return html`<div class="stack tight">
     <div class="row">
-      ${isLarge &&
-      html`<input class="input json-search" type="search" placeholder="Find" aria-label="Find in ${label}" value=${search} onInput=${(event) => setSearch(event.target.value)} />`}
+      <input class="input json-search" type="search" placeholder="Find" aria-label="Find in ${label}" value=${search} onInput=${(event) => setSearch(event.target.value)} />
       <span class="push"></span>${aside}
       <${Copy} text=${() => format(value)} label="Copy ${label} as JSON">Copy</${Copy}>
     </div>
-    <div class="json" role="group" aria-label=${label}><${Node} value=${value} level=${0} search=${search.toLowerCase()} /></div>
+    ${tree}
   </div>`;
 }
 

@@ -27,10 +27,10 @@ function Reason({ reason }) {
 
 /** Sentences with commands in them, each to be copied. */
 export function Advice({ text }) {
-  return text.split("; ").map((part) => {
+  return html`<div class="row flow muted small advice">${text.split("; ").map((part) => {
     const command = COMMAND.exec(part)?.[0];
-    return html`<div class="row flow muted small advice">${command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : part}</div>`;
-  });
+    return command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : html`<span>${part}</span>`;
+  })}</div>`;
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

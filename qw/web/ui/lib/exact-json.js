@@ -17,7 +17,7 @@ export class ExactNumber {
   }
 }
 
-const LONG_NUMBER = /[-\d][\d.]{15}|\d[eE][-+]?\d/;
+const LONG_NUMBER = /(?:^|[[:,])\s*(?:-?[\d.]{16}|-?[\d.]+[eE])/; // not the digits of an id, which stand in quotation marks
 
 /** Parse *text*; throws SyntaxError as `JSON.parse` does. */
 export function parse(text) {

@@ -89,7 +89,7 @@ function Totals({ data }) {
     <${Tile} label="Retrying" value=${short(totals.retrying)} note="will be tried again" link=${tasks("retrying")} />
     <${Tile} label="Failed in 24 h" value=${short(failed)} isBad=${failed > 0} note=${`${short(totals.failed)} kept in all`} link=${href("tasks", { q: "status:failed since:24h" })} />
     <${Tile} label="Per minute" value=${rate(rates.outPerMinute)} note=${`${rate(rates.inPerMinute)} in · ${rate(rates.failedPerMinute)} failed`} />
-    <${Tile} label="Wait, median" value=${duration(wait.p50)} note=${`p95 ${duration(wait.p95)} · p99 ${duration(wait.p99)}`} />
+    <${Tile} label="Wait, median" value=${duration(wait.p50)} note=${`p95 ${duration(wait.p95)}`} />
   </div>`;
 }
 
@@ -165,7 +165,7 @@ function Failures({ failures }) {
     ${failures.length === 0
       ? html`<${Empty} compact title="Nothing failed">In the last 24 hours every task that ended was completed or cancelled.</${Empty}>`
       : html`<div class="scroll"><table class="fixed">
-          <thead><tr><th style=${{ width: "32%" }}>Type</th><th class="number" style=${{ width: "72px" }}>Failed</th><th class="hide-phone">Newest error</th><th style=${{ width: "92px" }}>When</th></tr></thead>
+          <thead><tr><th>Type</th><th class="number" style=${{ width: "72px" }}>Failed</th><th class="hide-phone" style=${{ width: "48%" }}>Newest error</th><th style=${{ width: "92px" }}>When</th></tr></thead>
           <tbody>${failures.map(
             (each) => html`<tr key=${each.type}>
               <td class="cut"><a href=${href("tasks", { q: `status:failed type:${each.type} since:24h` })} title=${each.type}><strong>${each.type}</strong></a></td>

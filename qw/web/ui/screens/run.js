@@ -7,7 +7,7 @@ import { now } from "../lib/now.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, setQuery } from "../lib/router.js";
 import { mayOperate } from "../lib/session.js";
-import { Card, Command, Copy, Facts, Moment, RunLink, Segments, Status, TaskLink, Time } from "../components/bits.js";
+import { Card, Command, Copy, Facts, Moment, RunLink, Segments, Status, TaskLink, Time, toneOf } from "../components/bits.js";
 import { ErrorView } from "../components/error-view.js";
 import { Gantt } from "../components/gantt.js";
 import { Graph } from "../components/graph.js";
@@ -18,8 +18,6 @@ import { Menu } from "../components/menu.js";
 import { askForSignal, askToCancel, askToDecide, askToEditAndRetry, askToMarkCompensated, askToRetry, isOver } from "../components/run-actions.js";
 import { Empty, Loaded, Skeleton } from "../components/states.js";
 import { Why } from "../components/why.js";
-
-const LARGE = 300; // steps from which the timeline is shown first
 
 export default function RunScreen({ parts, query }) {
   const id = parts[1];
@@ -41,7 +39,7 @@ function NoSuchRun({ id }) {
 }
 
 function Run({ run, steps, query, reload }) {
-  const view = query.get("view") ?? (steps.length > LARGE ? "timeline" : "graph");
+  const view = query.get("view") ?? "graph";
   const selected = steps.find(({ id }) => id === query.get("step")) ?? null;
   const select = (id) => setQuery({ step: id === selected?.id ? null : id });
   const follow = query.get("follow") === "1";
@@ -58,7 +56,7 @@ function Run({ run, steps, query, reload }) {
     </div>
     <${Why} path=${`api/runs/${run.id}/why`} status=${run.status} />
     <section class="card" aria-label="Steps">
-      <header><h2>${plural(steps.length, "step")}</h2><span class="muted small">${summary(steps)}</span>
+      <header><h2>${plural(steps.length, "step")}</h2><${Summary} steps=${steps} selected=${selected} onSelect=${(id) => setQuery({ step: id })} />
         <div class="push">
           ${view === "graph" && !over && html`<button type="button" class="chip" aria-pressed=${follow} onClick=${() => setQuery({ follow: follow ? null : "1" })}>Follow what runs</button>`}
           <${Segments} label="View" value=${view} options=${[["graph", "Graph"], ["timeline", "Timeline"]]} onChange=${(each) => setQuery({ view: each })} />
@@ -86,10 +84,14 @@ function Actions({ run, over, approvals, reload }) {
     ]} />`;
 }
 
-function summary(steps) {
-  const counts = new Map();
-  for (const { status } of steps) counts.set(status, (counts.get(status) ?? 0) + 1);
-  return [...counts].map(([status, count]) => `${whole(count)} ${status}`).join(" · ");
+/** How many steps have each status; a click leads to the next of them. */
+function Summary({ steps, selected, onSelect }) {
+  const ids = new Map();
+  for (const { id, status } of steps) (ids.get(status) ?? ids.set(status, []).get(status)).push(id);
+  const next = (all) => all[(all.indexOf(selected?.id) + 1) % all.length];
+  return html`<span class="row flow small">${[...ids].map(
+    ([status, all]) => html`<button type="button" class="plain-button badge ${toneOf(status)}" title="Go to the next of them" onClick=${() => onSelect(next(all))}>${whole(all.length)} ${status}</button>`,
+  )}</span>`;
 }
 
 function StepDetails({ run, step, over, reload }) {

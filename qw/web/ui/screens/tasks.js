@@ -1,4 +1,5 @@
 /** All tasks: search, read, and do something with some or with everything that matches. */
+import { plain } from "../lib/ansi.js";
 import { absolute, counted, duration, plural, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { now } from "../lib/now.js";
@@ -29,9 +30,9 @@ const STATUSES = [
 
 /** What a column shows of a task; `narrow`: also on a small screen. */
 const COLUMNS = {
-  type: { title: "Type", cell: (task) => html`<a href=${href("tasks", task.id)}><strong>${task.type}</strong></a>` },
+  type: { title: "Type", cell: (task) => html`<a class="name cut only" href=${href("tasks", task.id)} title=${task.type}><strong>${task.type}</strong></a><span class="detail-line cut"><${Detail} task=${task} /></span>` },
   id: { title: "Id", cell: (task) => html`<${TaskLink} id=${task.id} />`, narrow: false },
-  queue: { title: "Queue", cell: (task) => html`<a href=${href("queues", task.queue)}>${task.queue}</a>`, narrow: false },
+  queue: { title: "Queue", cell: (task) => html`<a class="name cut" href=${href("queues", task.queue)} title=${task.queue}>${task.queue}</a>`, narrow: false },
   detail: { title: "Payload or error", cell: (task) => html`<${Detail} task=${task} />`, narrow: false, isWide: true },
   attempt: { title: "Attempt", isNumber: true, cell: (task) => (task.attempt ? `${task.attempt} of ${task.maxRetries}` : "–"), narrow: false },
   priority: { title: "Priority", isNumber: true, cell: (task) => whole(task.priority), narrow: false },
@@ -147,14 +148,14 @@ function statusOf({ status, scheduledAt }) {
 }
 
 function Detail({ task }) {
-  if (task.error && task.status !== "completed") return html`<span class="cut text-red" title=${task.error}>${task.error.split("\n", 1)[0]}</span>`;
+  if (task.error && task.status !== "completed") return html`<span class="cut text-red" title=${task.error}>${plain(task.error.split("\n", 1)[0])}</span>`;
   return html`<code class="cut muted" title=${task.scheduledAt ? `Scheduled for ${absolute(task.scheduledAt)}` : undefined}>${summary(task.payload)}</code>`;
 }
 
 /** The payload in one line, strings without quotation marks. */
 function summary(payload) {
   const parts = Object.entries(payload).map(([key, value]) => `${key}: ${value !== null && typeof value === "object" && !("text" in value) ? (Array.isArray(value) ? `[${value.length}]` : "{…}") : value}`);
-  return parts.join(", ").slice(0, 160) || "–";
+  return plain(parts.join(", ").slice(0, 160)) || "–";
 }
 
 function waited(task) {
