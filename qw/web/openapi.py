@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from qw import __version__
 from qw.core.task.payload import JsonObject
 from qw.web.errors import ErrorBody, phrase
-from qw.web.examples import BODIES, PATH, QUERY
+from qw.web.examples import BODIES, EXAMPLES, FIELDS, FOREIGN, PATH, QUERY
 from qw.web.route import Nothing, Route
 
 _ABOUT = """A durable task queue in PostgreSQL.
@@ -58,7 +58,10 @@ def _operation(route: Route, schemas: JsonObject) -> JsonObject:
     if more.strip():
         operation["description"] = more.strip()
     if parameters := [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)]:
-        operation["parameters"] = parameters
+        operation["parameters"] = [
+            {"example": FOREIGN.get(f"{route.method} {route.path} {each['name']}", EXAMPLES[str(each["name"])]), **each}
+            for each in parameters
+        ]
     if route.body is not Nothing:
         content: dict[str, Any] = {"application/json": {"schema": _schema(route.body, schemas)}}
         if example := BODIES.get(f"{route.method} {route.path}"):
@@ -163,7 +166,8 @@ def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation"
     """The schema of *shape*; referenced schemas are added to *schemas*."""
     if isinstance(shape, type) and issubclass(shape, BaseModel):
         _, found = models_json_schema([(shape, mode)], ref_template=_REF)
-        _add({name: _required(name, one, shape) for name, one in found.get("$defs", {}).items()}, schemas)
+        defined = found.get("$defs", {}).items()
+        _add({name: _required(name, _described(name, one), shape) for name, one in defined}, schemas)
         return {"$ref": _REF.format(model=shape.__name__)}
     schema = TypeAdapter(shape).json_schema(ref_template=_REF, mode=mode)
     _add(schema.pop("$defs", {}), schemas)
@@ -178,6 +182,14 @@ def _add(named: JsonObject, schemas: JsonObject) -> None:
     for name, schema in named.items():
         if schemas.setdefault(name, schema) != schema:
             raise ValueError(f"two classes of the API with different fields are named {name}")
+
+
+def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """With a description of each field."""
+    for field, about in schema.get("properties", {}).items():
+        if text := FIELDS.get(f"{name}.{field}") or FIELDS.get(field):
+            about.setdefault("description", text)
+    return schema
 
 
 def _required(name: str, schema: dict[str, Any], shape: type[BaseModel]) -> JsonObject:

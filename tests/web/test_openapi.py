@@ -34,14 +34,19 @@ def test_every_route_is_in_the_document_once_with_an_id_of_its_own() -> None:
     assert all(operation["summary"] for operation in operations)
 
 
-def test_every_parameter_is_described_and_every_body_has_an_example_that_fits() -> None:
+def test_parameters_and_fields_are_described_and_every_body_has_an_example_that_fits() -> None:
     found: Any = document(ROUTES)
     routes = {(route.path, route.method.lower()): route for route in ROUTES}
 
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
-            assert all(parameter["description"] for parameter in operation.get("parameters", [])), path
+            for parameter in operation.get("parameters", []):
+                assert parameter["description"], path
+                assert "example" in parameter, path
             if "requestBody" in operation:
+                model = routes[path, method].body.__name__
+                fields = found["components"]["schemas"][model]["properties"]
+                assert [name for name, field in fields.items() if not field.get("description")] == [], path
                 example = operation["requestBody"]["content"]["application/json"]["example"]
                 routes[path, method].body.model_validate(example)
                 assert not unknown(routes[path, method].body, example), path
