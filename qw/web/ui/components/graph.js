@@ -69,7 +69,7 @@ function Canvas({ layout, steps, selected, onSelect, follow }) {
   const running = follow ? [...steps.values()].find(({ status }) => status === "running")?.id : null;
   useEffect(() => {
     const node = layout.nodes.find(({ id }) => id === (running ?? selected));
-    if (node && view && (running || !isSeen(node, view, size))) setView(centred(node, view.zoom, size));
+    if (node && view && (running || !isSeen(node, view, size))) setView(centred(node, view.zoom, size, layout));
   }, [running, selected]);
   const zoom = (factor, at = { x: size.width / 2, y: size.height / 2 }) => setView(zoomed(view, factor, at));
   useEffect(() => {
@@ -143,7 +143,7 @@ function Overview({ layout, steps, view, size, setView }) {
   const go = (event) => {
     if (event.buttons !== 1) return;
     const { left, top } = event.currentTarget.getBoundingClientRect();
-    setView(centred({ x: (event.clientX - left) / scale, y: (event.clientY - top) / scale }, view.zoom, size));
+    setView(centred({ x: (event.clientX - left) / scale, y: (event.clientY - top) / scale }, view.zoom, size, layout));
   };
   return html`<svg class="graph-map" aria-hidden="true" width=${layout.width * scale} height=${layout.height * scale} viewBox="0 0 ${layout.width} ${layout.height}" onPointerDown=${go} onPointerMove=${go}>
     <${Far} layout=${layout} steps=${steps} />
@@ -164,10 +164,14 @@ function opening(layout, size, steps, selected) {
   const first = (status) => layout.nodes.find(({ id }) => steps.get(id).status === status);
   const node = layout.nodes.find(({ id }) => id === selected) ?? first("failed") ?? first("running");
   if (!node) return { zoom, x: 0, y: Math.min(0, (size.height - layout.height * zoom) / 2) };
-  return centred(node, zoom, size);
+  return centred(node, zoom, size, layout);
 }
 
-const centred = ({ x, y }, zoom, size) => ({ zoom, x: size.width / 2 - x * zoom, y: size.height / 2 - y * zoom });
+/** With *node* in the middle, but for the ends of the graph. */
+function centred({ x, y }, zoom, size, layout) {
+  const within = (place, room, all) => (all <= room ? (room - all) / 2 : Math.min(0, Math.max(room - all, room / 2 - place)));
+  return { zoom, x: within(x * zoom, size.width, layout.width * zoom), y: within(y * zoom, size.height, layout.height * zoom) };
+}
 
 function isSeen({ x, y }, { zoom, x: left, y: top }, size, margin = 0) {
   const [atX, atY, by] = [x * zoom + left, y * zoom + top, margin * zoom];

@@ -90,7 +90,7 @@ function Summary({ steps, selected, onSelect }) {
   for (const { id, status } of steps) (ids.get(status) ?? ids.set(status, []).get(status)).push(id);
   const next = (all) => all[(all.indexOf(selected?.id) + 1) % all.length];
   return html`<span class="row flow small">${[...ids].map(
-    ([status, all]) => html`<button type="button" class="plain-button badge ${toneOf(status)}" title="Go to the next of them" onClick=${() => onSelect(next(all))}>${whole(all.length)} ${status}</button>`,
+    ([status, all]) => html`<button type="button" class="badge ${toneOf(status)}" title="Go to the next of them" onClick=${() => onSelect(next(all))}>${whole(all.length)} ${status}</button>`,
   )}</span>`;
 }
 

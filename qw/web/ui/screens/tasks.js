@@ -32,7 +32,7 @@ const STATUSES = [
 const COLUMNS = {
   type: { title: "Type", cell: (task) => html`<a class="name cut only" href=${href("tasks", task.id)} title=${task.type}><strong>${task.type}</strong></a><span class="detail-line cut"><${Detail} task=${task} /></span>` },
   id: { title: "Id", cell: (task) => html`<${TaskLink} id=${task.id} />`, narrow: false },
-  queue: { title: "Queue", cell: (task) => html`<a class="name cut" href=${href("queues", task.queue)} title=${task.queue}>${task.queue}</a>`, narrow: false },
+  queue: { title: "Queue", cell: (task) => html`<a class="name short cut" href=${href("queues", task.queue)} title=${task.queue}>${task.queue}</a>`, narrow: false },
   detail: { title: "Payload or error", cell: (task) => html`<${Detail} task=${task} />`, narrow: false, isWide: true },
   attempt: { title: "Attempt", isNumber: true, cell: (task) => (task.attempt ? `${task.attempt} of ${task.maxRetries}` : "–"), narrow: false },
   priority: { title: "Priority", isNumber: true, cell: (task) => whole(task.priority), narrow: false },
