@@ -150,6 +150,16 @@ def test_limits_and_pauses_are_seen_at_80_columns(qw: Qw) -> None:
     assert said.out == "queue mail is limited: 10 at once, 100/m, 2 at once per to\n"
 
 
+def test_a_long_name_of_a_queue_leaves_room_for_its_counts(qw: Qw) -> None:
+    qw("enqueue", "noop", "-q", "a" * 128)
+
+    narrow, wide = qw("queue", "list", COLUMNS="80"), qw("queue", "list")
+
+    assert re.search(r"^a+… +1 ", narrow.out, re.MULTILINE)
+    assert max(map(len, narrow.out.splitlines())) <= 80
+    assert "a" * 128 in wide.out
+
+
 def test_a_queue_is_limited_amended_shown_and_set_free(qw: Qw) -> None:
     first = qw("queue", "limit", "mail", "--concurrency", "2", "--rate", "100/m")
     second = qw("queue", "limit", "mail", "--concurrency", "5", "--key", "payload.to", "--per-key", "1")

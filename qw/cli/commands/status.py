@@ -30,7 +30,7 @@ def _count(name: str) -> Column:
 _RANKS = {"pending": 0, "processing": 4, "retrying": 6, "completed": 7, "failed": 3, "cancelled": 8}
 
 QUEUE_COLUMNS: Sequence[Column] = (
-    Column(title="queue", text=lambda queue: queue.stats.queue),
+    Column(title="queue", text=lambda queue: queue.stats.queue, loose=True, least=24),
     *map(_count, _RANKS),
     Column(title="oldest", text=lambda queue: span(queue.oldest) if queue.oldest else "", rank=5, right=True),
     Column(title="state", text=lambda queue: pause_of(queue), rank=1, loose=True, least=24, is_status=True),
@@ -50,7 +50,7 @@ WORKER_COLUMNS: Sequence[Column] = (
 )
 
 _FAILURE_COLUMNS: Sequence[Column] = (
-    Column(title="type", text=lambda failure: failure.type),
+    Column(title="type", text=lambda failure: failure.type, loose=True, least=24),
     Column(title="failed", text=lambda failure: f"{failure.failed:,}", right=True),
     Column(title="last", text=lambda failure: ago(failure.last_at), rank=2, right=True),
     Column(title="error", text=lambda failure: masked_text(failure.last_error), rank=1, loose=True),
