@@ -85,11 +85,11 @@ def enqueue_task(
 
 
 def _enqueue(driver: DbapiConnection, task: NewTask, on_conflict: str, makes_id: bool) -> UUID:
-    given = task.document() | {"on_conflict": on_conflict}
+    document = task.document() | {"on_conflict": on_conflict}
     if makes_id:
-        del given["id"]
-    named = ", ".join(f"{name} => %s::{_CASTS.get(name, 'text')}" for name in given)
-    values = [json.dumps(value) if isinstance(value, dict) else value for value in given.values()]
+        del document["id"]
+    named = ", ".join(f"{name} => %s::{_CASTS.get(name, 'text')}" for name in document)
+    values = [json.dumps(value) if isinstance(value, dict) else value for value in document.values()]
     return UUID(_ask(driver, f"select qw.enqueue({named})::text", values))
 
 
@@ -126,9 +126,9 @@ def driver_of(conn: Any) -> DbapiConnection:
         return cast("DbapiConnection", conn)
     if callable(getattr(conn, "connection", None)):  # a session
         conn = conn.connection()
-    found = getattr(conn, "connection", None)
-    if not hasattr(found, "cursor"):
+    driver = getattr(conn, "connection", None)
+    if not hasattr(driver, "cursor"):
         raise Invalid(f"conn: a {type(conn).__name__} is no DB-API connection; an async one goes with qw.Client")
     if not conn.in_transaction():
         conn.begin()  # else SQLAlchemy, which does not see what the cursor does, would have nothing to commit
-    return cast("DbapiConnection", found)
+    return cast("DbapiConnection", driver)

@@ -44,4 +44,4 @@ async def of_start(url: str) -> list[Definitions]:
     async with Client(url, size=1, name="qw cli") as client:
         known = {workflow.name for workflow in await client.workflows.all()}
     ours = shipped()
-    return [replace(ours, workflows={name: each for name, each in ours.workflows.items() if name not in known})]
+    return [replace(ours, workflows={name: document for name, document in ours.workflows.items() if name not in known})]

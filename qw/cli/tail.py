@@ -87,8 +87,8 @@ def exit_code(task: Task) -> int:
     from qw.core.task import Status
 
     if task.status is Status.COMPLETED:
-        found = task.result.get("exitCode") if task.type == "command" and isinstance(task.result, dict) else 0
-        return found if isinstance(found, int) else 0
+        code = task.result.get("exitCode") if task.type == "command" and isinstance(task.result, dict) else 0
+        return code if isinstance(code, int) else 0
     if task.type == "command" and task.status is Status.FAILED:
         from qw.core.task.command import exit_code_of
 

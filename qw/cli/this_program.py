@@ -12,8 +12,8 @@ from pathlib import Path
 def this_program() -> str:
     """``qw`` where the shell finds this program by that name; else the path that it was started by."""
     started = Path(sys.argv[0])
-    found = shutil.which("qw")
-    if started.name != "qw" or (found and Path(found).resolve() == started.resolve()):
+    program = shutil.which("qw")
+    if started.name != "qw" or (program and Path(program).resolve() == started.resolve()):
         return "qw"
     try:
         return shlex.quote(os.path.relpath(started) if started.is_relative_to(Path.cwd()) else str(started))

@@ -83,8 +83,8 @@ class Coalescer:
             if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
                 return
-            for one in batch:  # one by one, so that only the caller of the faulty task gets the error
-                await self._write([one])
+            for entry in batch:  # one by one, so that only the caller of the faulty task gets the error
+                await self._write([entry])
         except BaseException as error:
             _fail(batch, error)
             raise

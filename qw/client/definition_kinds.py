@@ -44,7 +44,7 @@ class Section:
 
 
 async def _known_workflows(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
-    return {one.name: one.document for one in await runs.workflows(conn)}
+    return {workflow.name: workflow.document for workflow in await runs.workflows(conn)}
 
 
 async def _put_workflow(conn: Connection, workflow: Workflow, by: str) -> None:
@@ -57,12 +57,12 @@ async def _remove_workflow(conn: Connection, name: str, document: JsonObject) ->
 
 async def _known_schedules(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
     """``paused`` is left out, because operators set it. A schedule that was never applied has no document."""
-    found: dict[str, Json] = {}
+    documents: dict[str, Json] = {}
     for name, schedule in wanted.values.items():
         if known := await schedules.get(conn, name):
             is_same = replace(known.schedule, paused=False) == replace(schedule, paused=False)
-            found[name] = wanted.documents[name] if is_same else owned.get(name, {})
-    return found
+            documents[name] = wanted.documents[name] if is_same else owned.get(name, {})
+    return documents
 
 
 async def _put_schedule(conn: Connection, schedule: Schedule, by: str) -> None:
@@ -76,7 +76,7 @@ async def _remove_schedule(conn: Connection, name: str, document: JsonObject) ->
 
 async def _known_queues(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
     """For applied queues: the current values of the settings that the files define."""
-    paused, limits = {one.name for one in await queues.paused(conn)}, await queues.limits(conn)
+    paused, limits = {queue.name for queue in await queues.paused(conn)}, await queues.limits(conn)
     return {
         name: _standing(wanted.values[name], document, owned[name], name in paused, limits.get(name))
         for name, document in wanted.documents.items()
@@ -88,10 +88,10 @@ def _standing(
     queue: Queue, document: JsonObject, owned: JsonObject, is_paused: bool, limits: Limits | None
 ) -> JsonObject:
     said = document | owned
-    found = {key: is_paused if key == "paused" else value for key, value in said.items() if key not in FIELDS}
+    standing = {key: is_paused if key == "paused" else value for key, value in said.items() if key not in FIELDS}
     if queue.limits is not None and queue.limits == limits:  # however they are written
-        return found | {key: value for key, value in document.items() if key in FIELDS}
-    return found | (limits.document() if limits and not said.keys().isdisjoint(FIELDS) else {})
+        return standing | {key: value for key, value in document.items() if key in FIELDS}
+    return standing | (limits.document() if limits and not said.keys().isdisjoint(FIELDS) else {})
 
 
 async def _put_queue(conn: Connection, queue: Queue, by: str) -> None:

@@ -59,7 +59,7 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        return all(one.how in (How.UNCHANGED, How.LEFT) and not one.taken_from for one in self.changes)
+        return all(change.how in (How.UNCHANGED, How.LEFT) and not change.taken_from for change in self.changes)
 
 
 class DefinitionSets(Namespace):
@@ -88,20 +88,23 @@ class DefinitionSets(Namespace):
         wanted = _Set.of(files, owner)
         async with self._db.operating() as conn, conn.transaction():
             await applied.lock(conn)
-            found = await _changes(conn, wanted, prune=prune)
-            _check_owners(found, owner, take_over=take_over)
-            _check_needed(found, force=force)
+            changes = await _changes(conn, wanted, prune=prune)
+            _check_owners(changes, owner, take_over=take_over)
+            _check_needed(changes, force=force)
             for section in SECTIONS:
-                for change in (one for one in found.changes if one.kind == section.kind):
+                for change in (candidate for candidate in changes.changes if candidate.kind == section.kind):
                     await _make(conn, section, change, wanted, by)
             await applied.own(conn, wanted.owned)
-            if not found.is_empty:
-                said: Json = [{"kind": one.kind, "name": one.name, "how": one.how.value} for one in found.changes]
+            if not changes.is_empty:
+                said: Json = [
+                    {"kind": candidate.kind, "name": candidate.name, "how": candidate.how.value}
+                    for candidate in changes.changes
+                ]
                 await applied.record(conn, owner=owner, by=by, changes=said)
-        for change in found.changes:
+        for change in changes.changes:
             if change.kind == "queue" and change.how in (How.ADDED, How.CHANGED, How.REMOVED):
                 await Queues(self._db).follow_limits(change.name)
-        return found
+        return changes
 
     @audited("schedule import crontab")
     async def import_crontab(
@@ -141,10 +144,10 @@ class _Set:
     @classmethod
     def of(cls, files: Sequence[Definitions], owner: str) -> _Set:
         """Merge the files. Raise Invalid for a name that two files define."""
-        found = {section.kind: _wanted(section, files) for section in SECTIONS}
+        by_kind = {section.kind: _wanted(section, files) for section in SECTIONS}
         return cls(
             owner=owner,
-            of_kind=found,
+            of_kind=by_kind,
             left_out=[file.source for file in files if file.remotes],
             warnings=[str(fault) for file in files for fault in file.warnings],
         )
@@ -189,17 +192,17 @@ async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
     changes: list[DefinitionChange] = []
     for section in SECTIONS:
         one = wanted.of_kind[section.kind]
-        ours = {each.name: each for each in owned if each.kind == section.kind}
-        known = await section.known(conn, one, {name: each.document for name, each in ours.items()})
+        ours = {definition.name: definition for definition in owned if definition.kind == section.kind}
+        known = await section.known(conn, one, {name: definition.document for name, definition in ours.items()})
         found = [
             _compared(section.kind, name, known.get(name), after, _other_owner(ours.get(name), wanted.owner))
             for name, after in one.documents.items()
         ]
         how = How.REMOVED if prune else How.LEFT
         found += [
-            DefinitionChange(kind=section.kind, name=name, how=how, before=each.document)
-            for name, each in ours.items()
-            if each.owner == wanted.owner and name not in one.documents
+            DefinitionChange(kind=section.kind, name=name, how=how, before=definition.document)
+            for name, definition in ours.items()
+            if definition.owner == wanted.owner and name not in one.documents
         ]
         changes += sorted(found, key=lambda change: change.name)
     await _check_children(conn, wanted, changes)
@@ -216,8 +219,10 @@ def _other_owner(owned: Owned | None, owner: str) -> str | None:
     return owned.owner if owned and owned.owner != owner else None
 
 
-def _check_owners(found: Changes, owner: str, *, take_over: bool) -> None:
-    foreign = [f"{one.kind} {one.name} belongs to {one.taken_from}" for one in found.changes if one.taken_from]
+def _check_owners(planned: Changes, owner: str, *, take_over: bool) -> None:
+    foreign = [
+        f"{change.kind} {change.name} belongs to {change.taken_from}" for change in planned.changes if change.taken_from
+    ]
     if foreign and not take_over:
         raise Conflict(
             f"{'; '.join(foreign)}; this set is {owner}. Nothing is changed: use another name, say with owner: or "
@@ -225,9 +230,11 @@ def _check_owners(found: Changes, owner: str, *, take_over: bool) -> None:
         )
 
 
-def _check_needed(found: Changes, *, force: bool) -> None:
+def _check_needed(planned: Changes, *, force: bool) -> None:
     needed = [
-        f"{one.kind} {one.name} is needed by {', '.join(one.needed_by)}" for one in found.changes if one.needed_by
+        f"{change.kind} {change.name} is needed by {', '.join(change.needed_by)}"
+        for change in planned.changes
+        if change.needed_by
     ]
     if needed and not force:
         raise Conflict(f"{'; '.join(needed)}. Nothing is changed; --force removes it anyway; active runs continue")
@@ -235,53 +242,57 @@ def _check_needed(found: Changes, *, force: bool) -> None:
 
 async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:
     """*changes*, where each deletion also lists what still uses the definition."""
-    gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED and one.kind in ("workflow", "command")}
+    gone = {
+        (change.kind, change.name)
+        for change in changes
+        if change.how is How.REMOVED and change.kind in ("workflow", "command")
+    }
     if not gone:
         return list(changes)
-    users: dict[Reference, list[str]] = {one: [] for one in gone}
+    users: dict[Reference, list[str]] = {removed: [] for removed in gone}
     for user, reference in await _users(conn, wanted, changes):
         if reference in users:
             users[reference].append(user)
-    return [replace(one, needed_by=tuple(users.get((one.kind, one.name), ()))) for one in changes]
+    return [replace(change, needed_by=tuple(users.get((change.kind, change.name), ()))) for change in changes]
 
 
 async def _users(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[tuple[str, Reference]]:
     """Users of each workflow and command after the apply, and its open runs and tasks."""
-    gone = {(one.kind, one.name) for one in changes if one.how is How.REMOVED}
-    documents = {one.name: one.document for one in await runs.workflows(conn)}
+    gone = {(change.kind, change.name) for change in changes if change.how is How.REMOVED}
+    documents = {stored.name: stored.document for stored in await runs.workflows(conn)}
     documents |= wanted.of_kind["workflow"].documents
     kept = [(name, document) for name, document in sorted(documents.items()) if ("workflow", name) not in gone]
-    found = [(f"workflow {name}", used) for name, document in kept for used in sorted(references(document))]
+    uses = [(f"workflow {name}", used) for name, document in kept for used in sorted(references(document))]
     for name, workflow, command in await applied.schedules(conn):
         if ("schedule", name) not in gone and name not in wanted.schedules:
-            found += [(f"schedule {name}", ("workflow", workflow))] if workflow else []
-            found += [(f"schedule {name}", ("command", command))] if command else []
+            uses += [(f"schedule {name}", ("workflow", workflow))] if workflow else []
+            uses += [(f"schedule {name}", ("command", command))] if command else []
     for name, schedule in sorted(wanted.schedules.items()):
         if isinstance(schedule.target, TaskTarget) and schedule.target.type == COMMAND:
-            found.append((f"schedule {name}", ("command", str(schedule.target.payload.get("command")))))
+            uses.append((f"schedule {name}", ("command", str(schedule.target.payload.get("command")))))
     counts: Counter[tuple[str, Reference]] = Counter()
     for name, count, document in await applied.open_runs(conn):
         for used in {("workflow", name), *references(document)}:
             counts[name, used] += count
     for (name, used), count in sorted(counts.items()):
-        found.append((f"{count} run{'s' if count > 1 else ''} of {name} in progress", used))
-    return found
+        uses.append((f"{count} run{'s' if count > 1 else ''} of {name} in progress", used))
+    return uses
 
 
 async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> None:
     """Check that every workflow started by a step or a schedule exists after the apply."""
     gone = {change.name for change in changes if change.how is How.REMOVED and change.kind == "workflow"}
-    known = ({one.name for one in await runs.workflows(conn)} | set(wanted.workflows)) - gone
+    known = ({workflow.name for workflow in await runs.workflows(conn)} | set(wanted.workflows)) - gone
     faults = [
         f"step {step} of workflow {name} starts {child!r}, which does not exist{guess(child, known)}"
-        for name, one in wanted.workflows.items()
-        for step, child in one.children.items()
+        for name, document in wanted.workflows.items()
+        for step, child in document.children.items()
         if child not in known
     ]
     faults += [
         f"schedule {name} starts {target.workflow!r}, which does not exist{guess(target.workflow, known)}"
-        for name, one in wanted.schedules.items()
-        if isinstance(target := one.target, WorkflowTarget) and target.workflow not in known
+        for name, schedule in wanted.schedules.items()
+        if isinstance(target := schedule.target, WorkflowTarget) and target.workflow not in known
     ]
     if faults:
         raise Invalid(*faults)
@@ -289,19 +300,19 @@ async def _check_children(conn: Connection, wanted: _Set, changes: Sequence[Defi
 
 async def _warnings(conn: Connection, wanted: _Set) -> list[str]:
     served = await types.names(conn)
-    found = [
+    warnings = [
         f"workflow {name}: no worker has registered the task type {type!r}{guess(type, [*served, *KINDS])}"
-        for name, one in wanted.workflows.items()
-        for type in sorted(one.types.difference(served))
+        for name, workflow in wanted.workflows.items()
+        for type in sorted(workflow.types.difference(served))
     ]
     if wanted.webhooks and not await events.states(conn):
-        found.append("webhooks: no running daemon delivers events yet; daemons started from now on will")
-    found += wanted.warnings
-    found += [
+        warnings.append("webhooks: no running daemon delivers events yet; daemons started from now on will")
+    warnings += wanted.warnings
+    warnings += [
         f"{source}: remote: is not applied; each daemon reads this section from its own file"
         for source in wanted.left_out
     ]
-    return found
+    return warnings
 
 
 async def _make(conn: Connection, section: Section, change: DefinitionChange, wanted: _Set, by: str) -> None:

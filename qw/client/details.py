@@ -42,11 +42,11 @@ class Details(Namespace):
     async def task(self, id: UUID) -> TaskHistory:
         """What is known of the past of a task. Raise NotFound."""
         async with self._db.connection() as conn:
-            found = await tasks.get(conn, [id])
-            if not found:
+            stored = await tasks.get(conn, [id])
+            if not stored:
                 raise NotFound(f"task {id} does not exist")
             past = await tasks.attempts_of(conn, [id], limit=MOST_ATTEMPTS)
-            numbers = (found[0].worker, *(attempt.worker for attempt in past))
+            numbers = (stored[0].worker, *(attempt.worker for attempt in past))
             workers = {number for number in numbers if number is not None}
             return TaskHistory(
                 attempts=past,

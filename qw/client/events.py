@@ -76,11 +76,11 @@ class Events(Namespace):
             if time.monotonic() - listened > LISTEN_SECONDS:
                 await self.listen()
                 listened = time.monotonic()
-            found = await self.after(after, limit=BATCH, type=type, task_id=task_id)
-            for event in found:
+            page = await self.after(after, limit=BATCH, type=type, task_id=task_id)
+            for event in page:
                 yield event
                 after = event.id
-            if len(found) < BATCH:
+            if len(page) < BATCH:
                 await asyncio.sleep(PAUSE)
 
     @audited("events replay")

@@ -49,8 +49,8 @@ def is_foreign(conn: object) -> bool:
 
 async def schemas_over(conn: Any) -> dict[str, JsonObject | None]:
     """As `qw.store.types.schemas`."""
-    found: dict[str, JsonObject | None] = json.loads(await _ask(conn, _SCHEMAS))
-    return found
+    schemas: dict[str, JsonObject | None] = json.loads(await _ask(conn, _SCHEMAS))
+    return schemas
 
 
 async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enqueued:
@@ -71,10 +71,10 @@ def _ask(conn: Any, statement: str, *tasks: str) -> Awaitable[Any]:
         return asked
     from sqlalchemy import text
 
-    found = conn.scalar(text(statement.format(":tasks")), dict(zip(("tasks",), tasks, strict=False)))
-    if not hasattr(found, "__await__"):
+    answer = conn.scalar(text(statement.format(":tasks")), dict(zip(("tasks",), tasks, strict=False)))
+    if not hasattr(answer, "__await__"):
         raise Invalid(f"conn: {type(conn).__name__} is not async; over a session that is not use qw.enqueue")
-    awaitable: Awaitable[Any] = found
+    awaitable: Awaitable[Any] = answer
     return awaitable
 
 

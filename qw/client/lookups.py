@@ -37,14 +37,14 @@ class Lookups:
             batch = {id: self._waiting.pop(id) for id in list(self._waiting)[:BATCH]}
             try:
                 async with self._client.connection() as conn:
-                    found = {task.id: task for task in await tasks.get(conn, list(batch))}
+                    by_id = {task.id: task for task in await tasks.get(conn, list(batch))}
             except BaseException as error:
                 _fail(batch, error)
                 if not isinstance(error, Exception):
                     raise
             else:
                 for id, answer in batch.items():
-                    answer.set_result(found.get(id))
+                    answer.set_result(by_id.get(id))
 
 
 def _fail(batch: dict[UUID, asyncio.Future[Task | None]], error: BaseException) -> None:

@@ -38,8 +38,8 @@ class Queues(Namespace):
     async def all(self) -> list[QueueOverview]:
         """Queues that have or had tasks, are paused or are limited, in name order."""
         async with self._db.connection() as conn:
-            stats = {each.queue: each for each in await tasks.stats(conn)}
-            pauses = {each.name: each for each in await queues.paused(conn)}
+            stats = {stat.queue: stat for stat in await tasks.stats(conn)}
+            pauses = {queue.name: queue for queue in await queues.paused(conn)}
             limits = await queues.limits(conn)
             oldest = await queues.oldest(conn)
         return [
@@ -85,13 +85,13 @@ class Queues(Namespace):
         await self.follow_limits(name)
 
     @audited("queue limit")
-    async def amend_limits(self, name: str, given: Mapping[str, Json]) -> Limits:
-        """Set the limits in *given* and leave the others. Return the resulting limits."""
+    async def amend_limits(self, name: str, changes: Mapping[str, Json]) -> Limits:
+        """Set the limits in *changes* and leave the others. Return the resulting limits."""
         async with self._db.connection() as conn:
             before = (await queues.limits(conn)).get(name)
-        found = limits_of({**(before.document() if before else {}), **given})
-        await self.limit(name, found)
-        return found
+        limits = limits_of({**(before.document() if before else {}), **changes})
+        await self.limit(name, limits)
+        return limits
 
     @audited("queue limit")
     async def unlimit(self, name: str) -> bool:

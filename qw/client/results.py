@@ -11,11 +11,11 @@ from qw.core.task import Status, Task
 from qw.handlers.returned import validated
 
 
-def result_of(found: Sequence[Task], id: UUID, type: Any = None) -> Any:
-    """The result of the final task *id* in *found*, as *type*; None: as JSON. Raise TaskFailed or TaskCancelled."""
-    if not found:
+def result_of(ended: Sequence[Task], id: UUID, type: Any = None) -> Any:
+    """The result of the final task *id* in *ended*, as *type*; None: as JSON. Raise TaskFailed or TaskCancelled."""
+    if not ended:
         raise NotFound(f"task {id} does not exist any more")
-    (task,) = found
+    (task,) = ended
     if task.status is Status.FAILED:
         raise TaskFailed(id=id, type=task.type, error=task.error or "", attempts=task.attempt)
     if task.status is Status.CANCELLED:

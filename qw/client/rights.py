@@ -15,10 +15,10 @@ class Rights(Namespace):
         """Grant *role* a `Right`. Return the SQL statements; *dry_run* does not execute them."""
         wanted = _right(right)
         async with self._db.connection() as conn:
-            given = await grants.granting(conn, role, wanted)
+            statements = await grants.granting(conn, role, wanted)
             if not dry_run:
-                await grants.run(conn, given)
-        return given
+                await grants.run(conn, statements)
+        return statements
 
     async def revoke(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
         """Revoke a `Right` from *role*; its other rights stay. Raise Conflict if it was not granted."""
@@ -26,13 +26,13 @@ class Rights(Namespace):
         async with self._db.connection() as conn:
             has = (await grants.granted(conn)).get(role, [])
             if unwanted not in has and not dry_run:
-                including = [each for each in has if unwanted in each.includes]
+                including = [right for right in has if unwanted in right.includes]
                 hint = f"; its right {including[0].value!r} includes that" if including else ""
                 raise Conflict(f"role {role} was not granted {right!r}{hint}")
-            given = await grants.revoking(conn, role, unwanted)
+            statements = await grants.revoking(conn, role, unwanted)
             if not dry_run:
-                await grants.run(conn, given)
-        return given
+                await grants.run(conn, statements)
+        return statements
 
     async def granted(self) -> dict[str, list[Right]]:
         """The granted rights by role, in name order."""

@@ -93,13 +93,13 @@ def _step(
 
 
 def _attempts(task: Task, past: Sequence[Attempt]) -> Iterator[TimelineAttempt]:
-    for each in past:
+    for attempt in past:
         yield TimelineAttempt(
-            attempt=each.attempt,
-            outcome=each.outcome,
-            started_at=each.started_at,
-            ended_at=each.ended_at,
-            error=each.error,
+            attempt=attempt.attempt,
+            outcome=attempt.outcome,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            error=attempt.error,
         )
     if task.started_at and (task.finished_at or task.status == "processing"):
         yield TimelineAttempt(

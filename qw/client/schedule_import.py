@@ -54,16 +54,16 @@ async def import_crontab(
         gone = [schedule for schedule in ours if schedule.name not in names]
         if not replace:
             await _check_free(conn, names - {schedule.name for schedule in ours}, owner)
-        hows = {schedule.name: await _put(conn, schedule) for schedule in sorted(wanted, key=lambda one: one.name)}
+        hows = {schedule.name: await _put(conn, schedule) for schedule in sorted(wanted, key=lambda new: new.name)}
         if prune:
             await _remove(conn, gone)
         documents = {schedule.name: job.document for schedule, job in zip(wanted, jobs, strict=True)}
         await applied.own(conn, [Owned(_KIND, name, owner, document) for name, document in documents.items()])
         made = [ImportedSchedule(schedule=schedule, how=hows[schedule.name]) for schedule in wanted]
         made += [ImportedSchedule(schedule=schedule, how=How.REMOVED if prune else How.LEFT) for schedule in gone]
-        changed = [one for one in made if one.how not in (How.UNCHANGED, How.LEFT)]
+        changed = [change for change in made if change.how not in (How.UNCHANGED, How.LEFT)]
         if changed:
-            said: Json = [{"kind": _KIND, "name": one.schedule.name, "how": one.how.value} for one in made]
+            said: Json = [{"kind": _KIND, "name": change.schedule.name, "how": change.how.value} for change in made]
             await applied.record(conn, owner=owner, by=by, changes=said)
         counted(len(changed))
     return made
@@ -71,9 +71,13 @@ async def import_crontab(
 
 async def _owned(conn: Connection, owner: str) -> list[Schedule]:
     """The schedules that this owner imported before and that are still there, in name order."""
-    names = [one.name for one in await applied.owned(conn) if one.kind == _KIND and one.owner == owner]
-    found = [await schedules.get(conn, name) for name in names]
-    return [stored.schedule for stored in found if stored is not None]
+    names = [
+        definition.name
+        for definition in await applied.owned(conn)
+        if definition.kind == _KIND and definition.owner == owner
+    ]
+    known = [await schedules.get(conn, name) for name in names]
+    return [stored.schedule for stored in known if stored is not None]
 
 
 async def _check_free(conn: Connection, names: set[str], owner: str) -> None:

@@ -177,16 +177,16 @@ async def _locked(conn: Connection, ref: Ref, clock: datetime | None = None) -> 
 
 async def _all_locked(conn: Connection, refs: Sequence[Ref], clock: datetime | None = None) -> list[StoredSchedule]:
     """Lock each schedule once, in name order, to avoid deadlocks. Raise NotFound naming all that are missing."""
-    found: dict[UUID, StoredSchedule] = {}
+    locked: dict[UUID, StoredSchedule] = {}
     missing: list[Ref] = []
     for ref in sorted(dict.fromkeys(refs), key=str):
         if stored := await schedules.lock(conn, ref, clock=clock):
-            found[stored.id] = stored
+            locked[stored.id] = stored
         else:
             missing.append(ref)
     if missing:
         await _missing(conn, *missing, nothing_done=len(refs) > 1)
-    return list(found.values())
+    return list(locked.values())
 
 
 async def _missing(conn: Connection, *refs: Ref, nothing_done: bool = False) -> NoReturn:
@@ -235,8 +235,8 @@ def _check_fires(schedule: Schedule, first: datetime | None) -> None:
 
 
 async def _added_meanwhile(conn: Connection, name: str, id: UUID, clock: datetime | None) -> StoredSchedule:
-    if found := await schedules.lock(conn, name, clock=clock):
-        return found
+    if stored := await schedules.lock(conn, name, clock=clock):
+        return stored
     raise Conflict(f"{id} is another schedule than {name}")
 
 
@@ -302,8 +302,8 @@ def _past_ticks(stored: StoredSchedule, since: datetime, until: datetime) -> lis
     if until < since:
         raise Invalid(Fault(path="until", message="comes before since"))
     last = min(until, now, stored.mark) if stored.next_at is not None else min(until, now)
-    found = ticks_of(stored.schedule, stored.created_at, since - _MICROSECOND)
-    ticks = list(islice(takewhile(lambda tick: tick <= last, found), MAX_BACKFILL + 1))
+    past = ticks_of(stored.schedule, stored.created_at, since - _MICROSECOND)
+    ticks = list(islice(takewhile(lambda tick: tick <= last, past), MAX_BACKFILL + 1))
     if len(ticks) > MAX_BACKFILL:
         message = f"more than {MAX_BACKFILL:,} ticks; the first {MAX_BACKFILL:,} end at {ticks[-2].isoformat()}"
         raise Invalid(Fault(path="until", message=message))

@@ -31,10 +31,10 @@ class TaskStack:
 async def stack_of(db: Connections, id: UUID) -> TaskStack:
     """Raise NotFound; Conflict for a task that does not run and of which nothing was seen."""
     async with db.connection() as conn:
-        found = await tasks.get(conn, [id])
-        if not found:
+        stored = await tasks.get(conn, [id])
+        if not stored:
             raise NotFound(f"task {id} does not exist")
-        is_asked = await stacks.ask(conn, id) if not found[0].status.is_final else False
+        is_asked = await stacks.ask(conn, id) if not stored[0].status.is_final else False
     deadline = time.monotonic() + LONGEST_SECONDS
     while True:
         async with db.connection() as conn:
@@ -45,7 +45,7 @@ async def stack_of(db: Connections, id: UUID) -> TaskStack:
         await asyncio.sleep(LOOK_SECONDS)
     if known is None or known.at is None or known.age is None or known.answer is None:
         why = "its worker did not answer" if is_asked and not is_over else "only running tasks have a stack"
-        raise Conflict(f"task {id} is {found[0].status}; {why}")
+        raise Conflict(f"task {id} is {stored[0].status}; {why}")
     is_live = is_asked and is_over and known.age < LONGEST_SECONDS
     return TaskStack(at=known.at, age=known.age, is_live=is_live, seen=known.answer)
 
@@ -54,14 +54,14 @@ def stack_text(seen: JsonObject) -> str:
     """As Python prints a stack; of processes a line each."""
     frames, processes = seen.get("frames"), seen.get("processes")
     lines = [
-        f'  File "{each["file"]}", line {each["line"]}, in {each["function"]}\n    {each["code"]}'
-        for each in (frames if isinstance(frames, list) else [])
-        if isinstance(each, dict)
+        f'  File "{frame["file"]}", line {frame["line"]}, in {frame["function"]}\n    {frame["code"]}'
+        for frame in (frames if isinstance(frames, list) else [])
+        if isinstance(frame, dict)
     ]
     lines += [
-        f"{each['pid']:>8} {each['cpuPercent']:>6} % {_mebibytes(each['memoryBytes'])} MiB  {each['command']}"
-        for each in (processes if isinstance(processes, list) else [])
-        if isinstance(each, dict)
+        f"{child['pid']:>8} {child['cpuPercent']:>6} % {_mebibytes(child['memoryBytes'])} MiB  {child['command']}"
+        for child in (processes if isinstance(processes, list) else [])
+        if isinstance(child, dict)
     ]
     return "\n".join(lines)
 

@@ -72,8 +72,8 @@ class Tasks(Namespace):
                 ids = await tasks.find(conn, match, limit=limit, before=before)
             else:
                 ids = await workflows.find_tasks(conn, under, match, limit=limit, before=before)
-            found = await tasks.get(conn, ids)
-        return [task for task in found if match.status in (None, task.status)]
+            matching = await tasks.get(conn, ids)
+        return [task for task in matching if match.status in (None, task.status)]
 
     async def find_ids(self, match: Filter | None = None, *, limit: int = 1000, before: UUID = LAST_ID) -> list[UUID]:
         """Ids of matching tasks, newest first. For the next page pass the last id as *before*."""
@@ -212,14 +212,14 @@ class Tasks(Namespace):
 
     async def about(self, path: Sequence[str], value: str) -> list[UUID]:
         """Runs whose input, then tasks whose payload has the text *value* at *path*. Reads all, a page at a time."""
-        found: list[UUID] = []
+        matching: list[UUID] = []
         for look in (runs.with_input, tasks.with_payload):
             last: UUID | None = UUID(int=0)
             while last is not None:
                 async with self._db.connection() as conn:
                     page, last = await look(conn, path, value, after=last, limit=LOOK_PAGE)
-                found += page
-        return found
+                matching += page
+        return matching
 
     async def _in_batches(self, ids: Sequence[UUID], act: _Act) -> Answers:
         answers: Answers = {}
@@ -262,14 +262,14 @@ class Tasks(Namespace):
                 return Total(count=count)
             return Total(count=max(count, await tasks.estimate(conn, match)), is_estimate=True)
 
-    async def workflow_ids(self, found: Sequence[Task]) -> Mapping[UUID, UUID]:
+    async def workflow_ids(self, of_tasks: Sequence[Task]) -> Mapping[UUID, UUID]:
         """The id of the workflow that each task belongs to, by task id."""
         from qw.store import workflows
 
-        if not any(task.run_id or FILED_UNDER in (task.headers or {}) for task in found):
+        if not any(task.run_id or FILED_UNDER in (task.headers or {}) for task in of_tasks):
             return {}
         async with self._db.connection() as conn:
-            return await workflows.filed_under(conn, found)
+            return await workflows.filed_under(conn, of_tasks)
 
     async def of_customer(self, customer: str) -> list[CustomerTask]:
         """The newest 1,000 tasks of a customer, including all tasks of their runs."""
@@ -290,14 +290,14 @@ class Tasks(Namespace):
         from qw.store import overview
 
         async with self._db.connection() as conn:
-            found = await tasks.get(conn, await overview.scheduled(conn, limit=limit))
-        return [task for task in found if task.status is Status.PENDING and task.run_at]
+            waiting = await tasks.get(conn, await overview.scheduled(conn, limit=limit))
+        return [task for task in waiting if task.status is Status.PENDING and task.run_at]
 
-    async def last_errors(self, found: Sequence[Task]) -> dict[UUID, str]:
+    async def last_errors(self, of_tasks: Sequence[Task]) -> dict[UUID, str]:
         """The error of the last failed attempt of each task that is not final."""
         from qw.store import overview
 
-        waiting = [task.id for task in found if not task.status.is_final and (task.retries or task.crashes)]
+        waiting = [task.id for task in of_tasks if not task.status.is_final and (task.retries or task.crashes)]
         if not waiting:
             return {}
         async with self._db.connection() as conn:
@@ -333,12 +333,12 @@ class Tasks(Namespace):
 async def _tallied(db: Connections, match: Filter) -> int:
     """The number of tasks by status, queue or both, from the maintained counters."""
     async with db.connection() as conn:
-        stats = [one for one in await tasks.stats(conn) if match.queue in (None, one.queue)]
-    return sum(one.total if match.status is None else getattr(one, match.status) for one in stats)
+        stats = [stat for stat in await tasks.stats(conn) if match.queue in (None, stat.queue)]
+    return sum(stat.total if match.status is None else getattr(stat, match.status) for stat in stats)
 
 
 async def _the_task(conn: Connection, id: UUID) -> Task:
-    found = await tasks.get(conn, [id])
-    if not found:
+    stored = await tasks.get(conn, [id])
+    if not stored:
         raise NotFound(f"task {id} does not exist")
-    return found[0]
+    return stored[0]

@@ -68,11 +68,11 @@ class Workflows(Namespace):
     async def get(self, name: str) -> StoredWorkflow:
         """The newest version of a workflow. Raise NotFound."""
         async with self._db.connection() as conn:
-            found = await runs.workflows(conn, name)
-            known = [] if found else [workflow.name for workflow in await runs.workflows(conn)]
-        if not found:
+            stored = await runs.workflows(conn, name)
+            known = [] if stored else [workflow.name for workflow in await runs.workflows(conn)]
+        if not stored:
             raise NotFound(f"there is no workflow {name!r}{among(name, known)}")
-        return found[0]
+        return stored[0]
 
     # -- by id
 
@@ -93,7 +93,7 @@ class Workflows(Namespace):
         if not ids:
             return {}
         async with self._db.connection() as conn:
-            return {one.id: one for one in await workflows.find(conn, ids=list(ids), limit=len(ids))}
+            return {workflow.id: workflow for workflow in await workflows.find(conn, ids=list(ids), limit=len(ids))}
 
     async def by_id(self, id: UUID) -> FiledWorkflow:
         """A workflow by id. Raise NotFound."""
@@ -151,14 +151,14 @@ class Workflows(Namespace):
             }
             open_runs = await workflows.open_runs(conn, id)
             documents = await runs.documents(conn, sorted({run.version for run in open_runs}))
-            found = await tasks.get(conn, await workflows.find_tasks(conn, id, Filter(), limit=MOST))
+            newest = await tasks.get(conn, await workflows.find_tasks(conn, id, Filter(), limit=MOST))
         sizes = {version: len(parse_workflow(stored.name, document).steps) for version, document in documents.items()}
         return WorkflowProgress(
             workflow=stored,
             counts=counts,
             open_runs=len(open_runs),
             to_come=sum(max(sizes[run.version] - run.begun, 0) for run in open_runs),
-            tasks=found,
+            tasks=newest,
         )
 
     async def save_shipped(self, name: str) -> None:
@@ -189,10 +189,10 @@ class Workflows(Namespace):
         return workflow
 
 
-def _only(found: Sequence[FiledWorkflow], id: UUID) -> FiledWorkflow:
-    if not found:
+def _only(filed: Sequence[FiledWorkflow], id: UUID) -> FiledWorkflow:
+    if not filed:
         raise NotFound(f"Workflow with ID {id} not found")
-    return found[0]
+    return filed[0]
 
 
 def _shipped(name: str) -> Workflow:

@@ -88,9 +88,9 @@ def chart(
 ) -> Chart:
     """*measured*: with the beginning of their steps; *samples*: oldest first, with one after the last step if known."""
     sums: dict[tuple[str, str], dict[int, Measure]] = {}
-    for at, each in measured:
-        column = sums.setdefault((each.name, each.labels[-1]), {})
-        column[at] = column[at].plus(each) if at in column else each
+    for at, values in measured:
+        column = sums.setdefault((values.name, values.labels[-1]), {})
+        column[at] = column[at].plus(values) if at in column else values
     step = int(shown.step.total_seconds())
     at_steps = {sample.at // step * step: sample for sample in reversed(samples)}
     columns = [at_steps.get(at) for at in times]
@@ -120,11 +120,11 @@ def _quantiles(times: Sequence[int], histograms: Mapping[int, Measure]) -> dict[
 
 def _enqueued(times: Sequence[int], step: int, samples: Sequence[Sample]) -> list[int | None]:
     """What came in between two samples counts for the step of the first of them."""
-    found: dict[int, int] = {}
-    for one, following in pairwise(samples):
-        at = one.at // step * step
-        found[at] = found.get(at, 0) + max(following.enqueued - one.enqueued, 0)
-    return [found.get(at) for at in times]
+    by_slot: dict[int, int] = {}
+    for sample, following in pairwise(samples):
+        at = sample.at // step * step
+        by_slot[at] = by_slot.get(at, 0) + max(following.enqueued - sample.enqueued, 0)
+    return [by_slot.get(at) for at in times]
 
 
 def as_time(seconds: int) -> datetime:

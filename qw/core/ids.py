@@ -42,9 +42,9 @@ def short_length(ids: Collection[UUID], others: Iterable[UUID]) -> int:
     """
     wanted = set(ids)
     digits = LEAST_DIGITS
-    for one, two in pairwise(sorted({*wanted, *others})):
-        if one in wanted or two in wanted:
-            same = (128 - (one.int ^ two.int).bit_length()) // 4
+    for first, second in pairwise(sorted({*wanted, *others})):
+        if first in wanted or second in wanted:
+            same = (128 - (first.int ^ second.int).bit_length()) // 4
             digits = max(digits, same + 1)
     return digits + sum(digits > place for place in (8, 12, 16, 20))  # hyphens
 

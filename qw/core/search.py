@@ -109,15 +109,15 @@ def _unquoted(text: str) -> str:
 
 
 def _values(terms: Sequence[Term], field: str) -> tuple[str, ...]:
-    found = [value for term in terms if term.field == field for value in term.value.split(",") if value]
-    return tuple(dict.fromkeys(found))
+    values = [value for term in terms if term.field == field for value in term.value.split(",") if value]
+    return tuple(dict.fromkeys(values))
 
 
 def _only(terms: Sequence[Term], field: str) -> Term | None:
-    found = [term for term in terms if term.field == field]
-    if len(found) > 1:
-        raise _wrong(found[1].text, f"{field} is there twice")
-    return found[0] if found else None
+    matching = [term for term in terms if term.field == field]
+    if len(matching) > 1:
+        raise _wrong(matching[1].text, f"{field} is there twice")
+    return matching[0] if matching else None
 
 
 def _status(text: str) -> Status:
@@ -140,8 +140,8 @@ def _time(term: Term | None, now: datetime) -> datetime | None:
     except (Invalid, OverflowError):
         pass
     try:
-        found = datetime.fromisoformat(term.value)
-        return found.replace(tzinfo=now.tzinfo) if found.tzinfo is None else found
+        at = datetime.fromisoformat(term.value)
+        return at.replace(tzinfo=now.tzinfo) if at.tzinfo is None else at
     except (ValueError, OverflowError):
         raise _wrong(
             term.text, f"{term.value[:60]!r} is not an age such as 2h or a time such as 2026-11-24T18:00Z"

@@ -33,16 +33,16 @@ def may_run_beside(suspect: CrashRecord, others: Iterable[CrashRecord]) -> bool:
     return all(_are_apart(suspect, other) for other in others)
 
 
-def _are_apart(one: CrashRecord, other: CrashRecord) -> bool:
-    for record in (one, other):
+def _are_apart(first: CrashRecord, other: CrashRecord) -> bool:
+    for record in (first, other):
         if record.crashes != SUSPECT_CRASHES or len(record.died) < SUSPECT_CRASHES:
             return False
-    return not one.died & other.died
+    return not first.died & other.died
 
 
 def all_died(suspects: Iterable[CrashRecord]) -> frozenset[int] | None:
     """The workers that no other suspect may have died with to run beside these. None: none may run beside them."""
-    found = list(suspects)
-    if any(record.crashes != SUSPECT_CRASHES or len(record.died) < SUSPECT_CRASHES for record in found):
+    records = list(suspects)
+    if any(record.crashes != SUSPECT_CRASHES or len(record.died) < SUSPECT_CRASHES for record in records):
         return None
-    return frozenset[int]().union(*(record.died for record in found))
+    return frozenset[int]().union(*(record.died for record in records))

@@ -137,7 +137,7 @@ def _listener(path: str, pid: int) -> int | None:
 
 def _make(home: Path) -> None:
     try:
-        for directory in reversed([each for each in (home, *home.parents) if not each.exists()]):
+        for directory in reversed([parent for parent in (home, *home.parents) if not parent.exists()]):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700 if directory == home else 0o755)  # whatever the umask: root's server goes through
     except OSError as error:
@@ -296,9 +296,9 @@ def _socket_directory(home: Path, owner: Owner | None) -> Path:
         if owner:
             os.chown(directory, -1, owner.gid)
             directory.chmod(mode)
-    found = directory.lstat()
-    is_ours = found.st_uid == os.geteuid() and (owner is None or found.st_gid == owner.gid)
-    if not is_ours or stat.S_IMODE(found.st_mode) != mode:
+    status = directory.lstat()
+    is_ours = status.st_uid == os.geteuid() and (owner is None or status.st_gid == owner.gid)
+    if not is_ours or stat.S_IMODE(status.st_mode) != mode:
         raise Misconfigured(f"{directory} belongs to another user, and no socket can be created in {home}; set QW_HOME")
     return directory
 

@@ -42,10 +42,10 @@ def place(home: Path) -> Path:
 
 def fence_in(directory: Path, owner: Owner) -> Owner:
     """Restrict root's *directory* to the server. Return *owner* with the group that can enter."""
-    found = directory.stat()
-    if found.st_uid != os.geteuid():
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
         raise Misconfigured(f"{directory} belongs to another user, who could change what is in it; set QW_HOME")
-    group: int = found.st_gid if found.st_gid in _GROUPS else _free_group(directory)
+    group: int = status.st_gid if status.st_gid in _GROUPS else _free_group(directory)
     os.chown(directory, -1, group)
     directory.chmod(0o710)
     return owner._replace(gid=group)

@@ -65,16 +65,16 @@ def choose(data: Path, named: Path | None) -> Programs:
     """The programs in *named*, else the first found, that can run the cluster in *data*, which is of one major
     version.
     """
-    found = [programs for directory in _directories(named) if (programs := _inspect(directory))]
-    if not found:
+    installed = [programs for directory in _directories(named) if (programs := _inspect(directory))]
+    if not installed:
         where = f" in {named}" if named else ""
         raise Misconfigured(f"no database is named, and there is no PostgreSQL{where} to start one; {WAYS_OUT}")
     if not (data / "PG_VERSION").exists():
-        return found[0]
+        return installed[0]
     major = (data / "PG_VERSION").read_text().strip()
-    if fitting := [programs for programs in found if programs.major == major]:
+    if fitting := [programs for programs in installed if programs.major == major]:
         return fitting[0]
-    versions = ", ".join(sorted({programs.version for programs in found}))
+    versions = ", ".join(sorted({programs.version for programs in installed}))
     raise Misconfigured(f"{data} is of PostgreSQL {major}, and only {versions} is here; {WAYS_OUT}")
 
 

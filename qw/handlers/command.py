@@ -141,9 +141,9 @@ class CommandPayload(BaseModel):
 
     @model_validator(mode="after")
     def _one_command(self) -> CommandPayload:
-        given = [name for name in ("argv", "run", "command") if getattr(self, name)]
-        if len(given) != 1:
-            raise ValueError(f"needs one of argv, run and command, not {' and '.join(given) or 'none'}")
+        fields = [name for name in ("argv", "run", "command") if getattr(self, name)]
+        if len(fields) != 1:
+            raise ValueError(f"needs one of argv, run and command, not {' and '.join(fields) or 'none'}")
         if self.shell is not None and (not self.run or not self.shell):
             raise ValueError("shell: goes with run, and names sh, bash, or a list of a program and its arguments")
         if bad := next((name for name in self.env if _NOT_FREE.match(name)), None):
@@ -196,14 +196,14 @@ async def _artifacts(payload: CommandPayload, context: Context, options: Command
 async def _declared(payload: CommandPayload, options: CommandOptions) -> CommandSpec:
     """The command that *payload* means. Raise Reject when it is unknown or not allowed here."""
     if payload.command:
-        found = options.commands.get(payload.command)
-        if found is None and options.allowed:
-            found = await options.stored(payload.command)
-        if found is None:
+        declared = options.commands.get(payload.command)
+        if declared is None and options.allowed:
+            declared = await options.stored(payload.command)
+        if declared is None:
             raise Reject(_unknown(payload.command, options))
         if payload.env or payload.cwd or payload.user:
             raise Reject(f"the command {payload.command!r} is declared: env, cwd and user are set in its declaration")
-        return found
+        return declared
     if not options.allowed:
         raise Reject("this daemon runs only declared commands; for argv and run start it with --allow-commands")
     return CommandSpec(
@@ -292,12 +292,12 @@ def _executable(name: str, cwd: Path, path: str) -> str:
     """The absolute path of what *name* starts: looked up now, so that nothing that happens later can change it."""
     folders = [Path(folder) for folder in path.split(os.pathsep) if os.path.isabs(folder)]
     places = [cwd / name] if "/" in name else [folder / name for folder in folders] if name else []
-    found = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
-    if found is None:
+    executable = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
+    if executable is None:
         is_there = any(os.path.lexists(place) for place in places)
         code, why = (NOT_EXECUTABLE, "permission denied") if is_there else (NOT_FOUND, "not found")
         raise Reject(f"exit code {code}: {name!r} is not an executable here: {why}", kind=f"exit:{code}")
-    return os.path.abspath(found)
+    return os.path.abspath(executable)
 
 
 def _environment(
@@ -334,7 +334,7 @@ def _environment(
 
 
 def _is_listed(name: str, names: Sequence[str]) -> bool:
-    return any(name == each or (each.endswith("*") and name.startswith(each[:-1])) for each in names)
+    return any(name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in names)
 
 
 @contextmanager
@@ -389,7 +389,7 @@ async def _run(
         finally:
             await _finish(followers, (stdout, stderr))
             await output.close()
-    first, second = (Captured() if one.cancelled() else one.result() for one in followers)
+    first, second = (Captured() if follower.cancelled() else follower.result() for follower in followers)
     return ended, first, second
 
 
@@ -427,5 +427,7 @@ def _with_stderr(ended: str, stderr: Captured) -> str:
     if len("\n".join(lines)) < len(stderr.text.strip()) or not stderr.is_whole:
         return "\n".join([f"{ended}; stderr ends with:", *(f"  {line}" for line in lines)])
     return (
-        f"{ended}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{ended}; stderr:", *(f"  {one}" for one in lines)])
+        f"{ended}: {lines[0]}"
+        if len(lines) == 1
+        else "\n".join([f"{ended}; stderr:", *(f"  {text}" for text in lines)])
     )

@@ -82,7 +82,7 @@ def _read(path: Path, name: str) -> bytes | None:
 
 def _outputs(text: str) -> JsonObject:
     """The values in *text*: a line ``NAME=value`` each, or ``NAME<<WORD``, lines, ``WORD``. Raise Invalid."""
-    found: JsonObject = {}
+    outputs: JsonObject = {}
     lines = iter(enumerate(text.splitlines(), start=1))
     for number, line in lines:
         if not line.strip():
@@ -92,8 +92,8 @@ def _outputs(text: str) -> JsonObject:
         name, sign, value = named.groups()
         if sign == "<<":
             value = "\n".join(_until(value, lines, name))
-        found[name] = value
-    return found
+        outputs[name] = value
+    return outputs
 
 
 def _until(word: str, lines: Iterator[tuple[int, str]], name: str) -> Iterator[str]:

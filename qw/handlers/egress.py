@@ -31,8 +31,8 @@ class EgressRefused(Reject):
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
     """The addresses of *host* as the operating system knows them, in its order. Raise OSError for none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in addresses))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,8 +162,8 @@ async def _request(
     }
     if content_type:
         ours["Content-Type"] = content_type
-    given = {name.lower() for name in payload.headers}
-    kept = {name: value for name, value in ours.items() if name.lower() not in given}
+    names = {name.lower() for name in payload.headers}
+    kept = {name: value for name, value in ours.items() if name.lower() not in names}
     raw = [(name.encode(), value.encode()) for name, value in {**kept, **_checked(payload.headers)}.items()]
     return client.build_request(payload.method, target(payload.url, options.base_url), headers=raw, content=content)
 

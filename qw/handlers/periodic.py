@@ -24,14 +24,14 @@ def document_of(
 ) -> JsonObject:
     """The document of a schedule of *task*, as a file of definitions would have it. Raise Invalid."""
     try:
-        given = task.payload(**(payload or {}))
+        values = task.payload(**(payload or {}))
     except TypeError as error:
         raise Invalid(f"periodic: {error}; give the arguments of its tasks as payload=") from None
     document: JsonObject = {
         "cron": cron,
         "every": _text(every),
         "type": task.type,
-        "with": given,
+        "with": values,
         **{name: _text(value) for name, value in options.items()},
     }
     return {name: value for name, value in document.items() if value not in (None, "", {}, False)}

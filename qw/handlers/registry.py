@@ -91,7 +91,7 @@ class Handler:
     @cached_property
     def middleware(self) -> tuple[Middleware, ...]:
         """The outermost first."""
-        return tuple(function for each in self.around for function in each.middleware)
+        return tuple(function for surroundings in self.around for function in surroundings.middleware)
 
     @cached_property
     def is_direct(self) -> bool:
@@ -101,7 +101,7 @@ class Handler:
     @property
     def state(self) -> Any:
         """What the lifespan of its application yielded; of several that include each other, the innermost's."""
-        return next((each.state for each in reversed(self.around) if each.has_lifespan), None)
+        return next((surroundings.state for surroundings in reversed(self.around) if surroundings.has_lifespan), None)
 
     @cached_property
     def version(self) -> str:
@@ -350,7 +350,10 @@ class Handlers:
         self._schedules |= other._schedules
         self._included.append(other)
         self._handlers.update(
-            {one.type: replace(one, around=(self._surroundings, *one.around)) for one in other._handlers.values()}
+            {
+                handler.type: replace(handler, around=(self._surroundings, *handler.around))
+                for handler in other._handlers.values()
+            }
         )
 
     def get(self, type: str) -> Handler | None:
@@ -378,9 +381,9 @@ def _policy(max_retries: int, timeout: timedelta | float | None, backoff: Backof
 
 
 def _strict(read: Callable[[Given], T]) -> Callable[[Given], T]:
-    def checked(given: Given) -> T:
+    def checked(value: Given) -> T:
         try:
-            return read(given)
+            return read(value)
         except Misfit as misfit:
             raise Reject(str(misfit)) from None
 

@@ -41,20 +41,20 @@ class SecretReader:
     allowed: tuple[str, ...] | None = None
 
     async def reveal(self, texts: SecretTexts, declared: Mapping[str, Secret]) -> Revealed:
-        names, found = sorted(texts.names()), {}
+        names, revealed = sorted(texts.names()), {}
         faults = []
         for name in names:
             try:
-                found[name] = await self._value(declared[name])
+                revealed[name] = await self._value(declared[name])
             except _Missing as missing:
                 faults.append(f"secret {name}: {missing}")
         if faults:
             raise Reject("; ".join(faults))
         values = {
-            target: "".join(found[piece.name] if isinstance(piece, SecretName) else piece for piece in text)
+            target: "".join(revealed[piece.name] if isinstance(piece, SecretName) else piece for piece in text)
             for target, text in texts.texts.items()
         }
-        return Revealed(values=values, mask=SecretMask(found.values()))
+        return Revealed(values=values, mask=SecretMask(revealed.values()))
 
     async def _value(self, secret: Secret) -> str:
         if self.allowed is not None and not any(fnmatchcase(secret.place, pattern) for pattern in self.allowed):

@@ -208,8 +208,8 @@ def _reaped() -> "list[tuple[int, int]]":
     """Children that ended since the last call, with their wait status."""
     ended = []
     try:
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            ended.append(found)
+        while (status := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(status)
     except ChildProcessError:
         pass
     return ended

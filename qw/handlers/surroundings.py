@@ -56,8 +56,8 @@ class Surroundings:
         if self._lifespan is None:
             yield
             return
-        given = (owner,) if inspect.signature(self._lifespan).parameters else ()
-        manager: AbstractAsyncContextManager[Any] = self._lifespan(*given)
+        args = (owner,) if inspect.signature(self._lifespan).parameters else ()
+        manager: AbstractAsyncContextManager[Any] = self._lifespan(*args)
         async with manager as state:
             self.state = state
             try:

@@ -80,8 +80,8 @@ class Enqueueable(Generic[P, R]):
         **options: Unpack[EnqueueOptions],
     ) -> Enqueueable[P, R]:
         """The same task type with other options. Options that are None keep their value."""
-        given: EnqueueOptions = {**self._options, **given_options(options)}
-        changed: Enqueueable[P, R] = Enqueueable(self.type, self.function, given, on_conflict or self._on_conflict)
+        merged: EnqueueOptions = {**self._options, **given_options(options)}
+        changed: Enqueueable[P, R] = Enqueueable(self.type, self.function, merged, on_conflict or self._on_conflict)
         changed.payload = self.payload
         return changed
 

@@ -35,16 +35,16 @@ def unix_user(name: str | None) -> UnixUser | None:
     if name is None:
         return None
     try:
-        found = pwd.getpwnam(name)
+        entry = pwd.getpwnam(name)
     except KeyError:
-        hint = guess(name[:60], [one.pw_name for one in pwd.getpwall()])
+        hint = guess(name[:60], [user.pw_name for user in pwd.getpwall()])
         raise Reject(f"user: there is no user {name[:60]!r} here{hint}") from None
-    if found.pw_uid == os.geteuid():
+    if entry.pw_uid == os.geteuid():
         return None
     if os.geteuid() != 0:
         raise Reject(f"user: this daemon runs as {_own_name()}; only one that runs as root runs commands as {name}")
     return UnixUser(
-        name=found.pw_name, uid=found.pw_uid, gid=found.pw_gid, home=found.pw_dir, shell=found.pw_shell or "/bin/sh"
+        name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=entry.pw_dir, shell=entry.pw_shell or "/bin/sh"
     )
 
 

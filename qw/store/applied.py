@@ -69,10 +69,10 @@ async def one(conn: Connection, kind: str, name: str) -> JsonObject | None:
 async def own(conn: Connection, definitions: Sequence[Owned]) -> None:
     """Set the owners of these definitions."""
     params = {
-        "kinds": [one.kind for one in definitions],
-        "names": [one.name for one in definitions],
-        "owners": [one.owner for one in definitions],
-        "documents": [to_json(one.document) for one in definitions],
+        "kinds": [definition.kind for definition in definitions],
+        "names": [definition.name for definition in definitions],
+        "owners": [definition.owner for definition in definitions],
+        "documents": [to_json(definition.document) for definition in definitions],
     }
     await query(conn, _SQL["own"], params)
 

@@ -92,10 +92,10 @@ async def _begin(
         "delay": delay,
         "child": child,
     }
-    found = await _read(conn, "begin_wait", params)
-    if not found:
+    checkpoint = await _read(conn, "begin_wait", params)
+    if not checkpoint:
         raise _lost(id)
-    return found[0]
+    return checkpoint[0]
 
 
 async def awaited(conn: Connection, id: UUID, *, limit: int) -> list[Awaited]:

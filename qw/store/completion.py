@@ -29,7 +29,7 @@ def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ..
     """The rows of a statement as text, null as the empty text. Raise OSError where there is no libpq, or no answer."""
     statement = _SQL[name]
     names = list(dict.fromkeys(_PARAMETER.findall(statement)))
-    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement)
+    numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
     pq = _load()
     connection = _connect(pq, url)
     try:
@@ -41,8 +41,8 @@ def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ..
 
 def _connect(pq: ctypes.CDLL, url: str) -> int:
     """What stands before *url* is overridden by it."""
-    given = {"connect_timeout": "2", "application_name": "qw completion", "dbname": url, "client_encoding": "UTF8"}
-    connection: int = pq.PQconnectdbParams(_texts([*given, None]), _texts([*given.values(), None]), 1)
+    parameters = {"connect_timeout": "2", "application_name": "qw completion", "dbname": url, "client_encoding": "UTF8"}
+    connection: int = pq.PQconnectdbParams(_texts([*parameters, None]), _texts([*parameters.values(), None]), 1)
     return connection
 
 
@@ -89,8 +89,8 @@ def _library() -> str:
     if spec and spec.origin:
         package = Path(spec.origin).parent
         for folder in (package.with_name("psycopg_binary.libs"), package / ".dylibs"):
-            if found := sorted(folder.glob("libpq[-.]*")):
-                return str(found[0])
+            if libraries := sorted(folder.glob("libpq[-.]*")):
+                return str(libraries[0])
     from ctypes.util import find_library
 
     return find_library("pq") or "libpq.so.5"

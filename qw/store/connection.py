@@ -129,20 +129,20 @@ async def _ask_time(conn: Connection) -> tuple[int, float]:
 
 def conninfo(url: str, name: str, **more: str) -> str:
     """*url* with qw's TCP settings as defaults; of several hosts the one that accepts writes is chosen."""
-    given = conninfo_to_dict(url)
+    parameters = conninfo_to_dict(url)
     ours = {**_TCP, "application_name": name, **more}
-    if _has_several_hosts({**_from_environment(), **given}):
+    if _has_several_hosts({**_from_environment(), **parameters}):
         ours["target_session_attrs"] = "read-write"
-    return make_conninfo(url, **{key: value for key, value in ours.items() if key not in given})
+    return make_conninfo(url, **{key: value for key, value in ours.items() if key not in parameters})
 
 
-def _has_several_hosts(given: Mapping[str, Any]) -> bool:
-    return any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
+def _has_several_hosts(parameters: Mapping[str, Any]) -> bool:
+    return any("," in str(parameters.get(key) or "") for key in ("host", "hostaddr"))
 
 
 def _from_environment() -> dict[str, str]:
     """The parameters that libpq takes from PGHOST and other environment variables."""
-    return {each.keyword.decode(): each.val.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.val}
+    return {option.keyword.decode(): option.val.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.val}
 
 
 async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:

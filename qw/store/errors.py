@@ -174,7 +174,7 @@ _ATTEMPT = re.compile(r"^- host: (?P<host>.*), port: (?P<port>.*?), hostaddr: .*
 def _of_connection(error: psycopg.Error) -> QwError:
     text = str(error).strip() or type(error).__name__
     attempts = list(_attempts(text))
-    why, remedy = min(((why, remedy) for _, _, why, remedy in attempts), key=lambda found: found[0])
+    why, remedy = min(((why, remedy) for _, _, why, remedy in attempts), key=lambda reason: reason[0])
     shown = attempts[0][1] if len(attempts) == 1 else "; ".join(f"{host}: {said}" for host, said, _, _ in attempts)
     match why:
         case _Why.NOT_READY:
@@ -189,11 +189,11 @@ def _of_connection(error: psycopg.Error) -> QwError:
 
 def _attempts(text: str) -> Iterator[tuple[str, str, _Why, str]]:
     """Each host, what it said, why it gave no session, and the remedy. Of its addresses one that answered counts."""
-    if not (found := list(_ATTEMPT.finditer(text))):
+    if not (matches := list(_ATTEMPT.finditer(text))):
         yield "", *_classified(text.splitlines()[0])
         return
     hosts: dict[str, tuple[str, _Why, str]] = {}
-    for attempt in found:
+    for attempt in matches:
         host = ":".join(word.strip("'") for word in attempt.group("host", "port") if word not in ("None", "''"))
         said = _classified(attempt["text"])
         if host not in hosts or hosts[host][1] is _Why.UNREACHABLE:

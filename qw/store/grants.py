@@ -66,10 +66,10 @@ async def run(conn: Connection, statements: Sequence[str]) -> None:
 
 async def granted(conn: Connection) -> dict[str, list[Right]]:
     """The granted rights by role, in name order."""
-    found: dict[str, list[Right]] = {}
+    rights: dict[str, list[Right]] = {}
     for role, name in await (await conn.execute(_SQL["granted"])).fetchall():
-        found.setdefault(role, []).append(Right(name))
-    return found
+        rights.setdefault(role, []).append(Right(name))
+    return rights
 
 
 async def renew(conn: Connection) -> None:
@@ -87,13 +87,13 @@ async def require(conn: Connection, right: Literal[Right.OPERATE, Right.WORK]) -
 
 async def lacking(conn: Connection, error: Denied) -> Denied:
     """*error* with the right that the session's role needs; unchanged if that cannot be determined."""
-    found = re.search(r"permission denied for (\w+) \"?(?:qw\.)?(\w+)", str(error))
-    if found is None or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+    match = re.search(r"permission denied for (\w+) \"?(?:qw\.)?(\w+)", str(error))
+    if match is None or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         return error
     row = await (await conn.execute(_SQL["held"])).fetchone()
     assert row is not None
     held = {part for name in row[1] for part in Right(name).includes}
-    right = needed_for(found[1], found[2], held)
+    right = needed_for(match[1], match[2], held)
     return LacksRight(role=row[0], right=right and right.value, held=held, reason=str(error))
 
 

@@ -92,9 +92,9 @@ def missing(status: Sequence[Migration]) -> list[Migration]:
 
 async def check(url: str) -> None:
     """Raise Misconfigured unless the schema is the one this qw needs."""
-    found = await status(url)
-    lacking = missing(found)
-    if len(lacking) == len(found):
+    migrations = await status(url)
+    lacking = missing(migrations)
+    if len(lacking) == len(migrations):
         raise Misconfigured("this database has no qw schema; create it with: qw db migrate")
     if lacking:
         names = ", ".join(migration.name for migration in lacking)

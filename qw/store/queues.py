@@ -94,18 +94,18 @@ def _rate(count: int | None, period: timedelta | None) -> Rate | None:
     return None if count is None or period is None else Rate(count=count, period=period)
 
 
-async def set_limits(conn: Connection, name: str, given: Limits | None) -> None:
+async def set_limits(conn: Connection, name: str, new: Limits | None) -> None:
     """Set the limits of a queue; None: none. Apply them to existing tasks by `hold` and `release`. Idempotent."""
-    found = given or Limits()
+    limits = new or Limits()
     params = {
         "name": name,
-        "concurrency": found.concurrency,
-        "rate": found.rate and found.rate.count,
-        "rate_period": found.rate and found.rate.period,
-        "key": found.key,
-        "per_key": found.per_key,
-        "key_rate": found.per_key_rate and found.per_key_rate.count,
-        "key_rate_period": found.per_key_rate and found.per_key_rate.period,
+        "concurrency": limits.concurrency,
+        "rate": limits.rate and limits.rate.count,
+        "rate_period": limits.rate and limits.rate.period,
+        "key": limits.key,
+        "per_key": limits.per_key,
+        "key_rate": limits.per_key_rate and limits.per_key_rate.count,
+        "key_rate_period": limits.per_key_rate and limits.per_key_rate.period,
     }
     await query(conn, _SQL["set_limits"], params)
 

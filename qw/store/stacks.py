@@ -33,9 +33,9 @@ async def asked(conn: Connection, worker: int) -> list[UUID]:
     return [row[0] for row in await (await query(conn, _SQL["asked"], {"worker": worker})).fetchall()]
 
 
-async def answer(conn: Connection, id: UUID, found: JsonObject | None) -> None:
+async def answer(conn: Connection, id: UUID, frames: JsonObject | None) -> None:
     """None: the task has ended, and what was seen before stays."""
-    await query(conn, _SQL["answer"], {"id": id, "answer": to_json(found)})
+    await query(conn, _SQL["answer"], {"id": id, "answer": to_json(frames)})
 
 
 async def find(conn: Connection, id: UUID) -> StackAnswer | None:

@@ -151,10 +151,10 @@ def _twice(tasks: Sequence[NewTask]) -> dict[UUID, str]:
     """Ids that *tasks* themselves give to two different tasks."""
     first: dict[UUID, NewTask] = {}
     return {
-        task.id: _other(task.id, one.type, one.queue)
+        task.id: _other(task.id, first_task.type, first_task.queue)
         for task in tasks
-        if (one := first.setdefault(task.id, task)) is not task
-        and (one.type, one.queue, one.payload) != (task.type, task.queue, task.payload)
+        if (first_task := first.setdefault(task.id, task)) is not task
+        and (first_task.type, first_task.queue, first_task.payload) != (task.type, task.queue, task.payload)
     }
 
 

@@ -28,8 +28,8 @@ async def schemas(conn: Connection) -> dict[str, JsonObject | None]:
     """The JSON Schemas of the payloads of all types that a daemon has registered; None: any payload."""
     row = await (await query(conn, _SQL["schemas"])).fetchone()
     assert row is not None
-    found: dict[str, JsonObject | None] = row[0]
-    return found
+    by_type: dict[str, JsonObject | None] = row[0]
+    return by_type
 
 
 async def names(conn: Connection) -> list[str]:

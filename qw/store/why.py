@@ -25,11 +25,11 @@ _KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
 
 async def facts(conn: Connection, id: UUID) -> TaskFacts | None:
     """The facts about a task; None if it does not exist."""
-    found = await tasks.get(conn, [id])
+    stored = await tasks.get(conn, [id])
     row = await _row(conn, id)
-    if not found or row is None:
+    if not stored or row is None:
         return None
-    task = found[0]
+    task = stored[0]
     attempts = await tasks.attempts(conn, id)
     return TaskFacts(
         now=row["now"],

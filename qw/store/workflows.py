@@ -87,7 +87,10 @@ async def find(
     params = {"ids": None if ids is None else list(ids), "is_active": is_active, "before": before, "limit": limit}
     async with conn.cursor(row_factory=class_row(FiledWorkflow)) as cursor:
         await cursor.execute(_SQL["find"], params)
-        return [replace(one, status=RunStatus(one.status) if one.status else None) for one in await cursor.fetchall()]
+        return [
+            replace(workflow, status=RunStatus(workflow.status) if workflow.status else None)
+            for workflow in await cursor.fetchall()
+        ]
 
 
 async def count(conn: Connection, *, is_active: bool | None = None) -> int:
@@ -117,8 +120,8 @@ async def filed_under(conn: Connection, tasks: Sequence[Task]) -> Mapping[UUID, 
     of_run: dict[UUID, UUID] = {}
     if runs:
         of_run = dict(await (await query(conn, _SQL["of_runs"], {"runs": list(runs)})).fetchall())
-    found = {task.id: of_run.get(task.run_id) if task.run_id else _named(task) for task in tasks}
-    return {task: workflow for task, workflow in found.items() if workflow}
+    by_task = {task.id: of_run.get(task.run_id) if task.run_id else _named(task) for task in tasks}
+    return {task: workflow for task, workflow in by_task.items() if workflow}
 
 
 def _named(task: Task) -> UUID | None:

@@ -72,7 +72,7 @@ def _fits(task: Found, wanted: dict[str, Any], payload: JsonObject | None) -> bo
 
 def _contains(value: Any, part: Any) -> bool:
     if isinstance(value, dict) and isinstance(part, dict):
-        return all(name in value and _contains(value[name], each) for name, each in part.items())
+        return all(name in value and _contains(value[name], member) for name, member in part.items())
     return bool(value == part)
 
 
@@ -89,7 +89,7 @@ def _failure(
     number = "at least one task" if count is None else f"{count} tasks"
     lines = [f"expected {number} with {words or 'any type'}, found {len(found)}"]
     lines.append("enqueued:" if tasks else "no task was enqueued")
-    lines += [f"  {one.type} {json.dumps(one.payload)} (queue {one.queue}, {one.status})" for one in tasks[:SHOWN]]
+    lines += [f"  {task.type} {json.dumps(task.payload)} (queue {task.queue}, {task.status})" for task in tasks[:SHOWN]]
     lines += [f"  … and {len(tasks) - SHOWN} more"] if len(tasks) > SHOWN else []
     return "\n".join(lines)
 

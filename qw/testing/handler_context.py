@@ -119,7 +119,9 @@ class RecordingContext:
         return self._gather(*branches)
 
     async def _gather(self, *branches: Any) -> tuple[Any, ...]:
-        return tuple([self._called(one, (), {}) if isinstance(one, NewTask) else await one for one in branches])
+        return tuple(
+            [self._called(branch, (), {}) if isinstance(branch, NewTask) else await branch for branch in branches]
+        )
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:

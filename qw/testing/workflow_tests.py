@@ -15,18 +15,18 @@ def check_workflows(*files: str | Path) -> int:
     Raise AssertionError naming each failed test and the reason, or if there are no tests; raise Invalid for a faulty
     file.
     """
-    found = [load(file) for file in files]
-    count = sum(len(one.tests) for one in found)
+    definitions = [load(file) for file in files]
+    count = sum(len(file_tests.tests) for file_tests in definitions)
     assert count, f"no tests: in {', '.join(map(str, files)) or 'no file'}"
-    faults = [fault for one in found for fault in _faults(one)]
+    faults = [fault for file_tests in definitions for fault in _faults(file_tests)]
     assert not faults, "\n".join(faults)
     return count
 
 
-def _faults(found: Definitions) -> Iterator[str]:
-    for name, one in found.tests.items():
+def _faults(definitions: Definitions) -> Iterator[str]:
+    for name, test in definitions.tests.items():
         try:
-            for fault in one.faults(found.workflows):
+            for fault in test.faults(definitions.workflows):
                 yield f"{name}: {fault}"
         except Invalid as error:
             yield f"{name}: {error}"

@@ -105,14 +105,14 @@ def known_caller(scope: Scope, tokens: Sequence[Token], guesses: Guesses) -> Cal
     Raise Problem 401 without a known one, 403 for a change that another page may have asked for, 429 when too many
     wrong ones came from its address.
     """
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    if not given and (session := session_of(scope, tokens)):
+    headers = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not headers and (session := session_of(scope, tokens)):
         if scope["method"] not in _SAFE and not _repeats(scope, session.csrf):
             raise Problem(
                 403, "A change needs the header X-CSRF-Token, with the csrf of GET /api/ui/session", code="csrf"
             )
         return Caller(name=session.token.name, role=session.token.role, session=session)
-    scheme, _, secret = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+    scheme, _, secret = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
     token = known_token(scope, secret.strip() if scheme.lower() == b"bearer" else b"", tokens, guesses)
     return Caller(name=token.name, role=token.role)
 
@@ -140,17 +140,17 @@ def nobody() -> Problem:
 
 
 def _repeats(scope: Scope, csrf: str) -> bool:
-    given = [value for name, value in scope["headers"] if name == CSRF_HEADER]
-    return len(given) == 1 and hmac.compare_digest(given[0], csrf.encode())
+    headers = [value for name, value in scope["headers"] if name == CSRF_HEADER]
+    return len(headers) == 1 and hmac.compare_digest(headers[0], csrf.encode())
 
 
 def _cookie(scope: Scope, name: str) -> str:
     text = "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"cookie")
     try:
-        found = SimpleCookie(text).get(name)
+        morsel = SimpleCookie(text).get(name)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return morsel.value if morsel else ""
 
 
 def _end() -> int:

@@ -81,15 +81,15 @@ def _attempts(measures: list[Measure]) -> Iterator[Metric]:
     attempts = _counter(measure.ATTEMPTS, "Attempts ended, by result.", "queue", "type", "result")
     completed = _counter("tasks_completed", "Tasks finished.", "queue", "type", "outcome")
     rescued = _counter(measure.RESCUED, "Tasks rescued from dead workers.", "type")
-    for each in measures:
-        if each.name in (measure.WAIT, measure.RUN):
-            (waited if each.name == measure.WAIT else ran).add_metric(each.labels, _buckets(each), each.total)
-        elif each.name == measure.RESCUED:
-            rescued.add_metric(each.labels, each.counts[0])
-        elif each.name == measure.ATTEMPTS:
-            attempts.add_metric(each.labels, each.counts[0])
-            if each.labels[-1] in _FINAL:
-                completed.add_metric(each.labels, each.counts[0])
+    for counts in measures:
+        if counts.name in (measure.WAIT, measure.RUN):
+            (waited if counts.name == measure.WAIT else ran).add_metric(counts.labels, _buckets(counts), counts.total)
+        elif counts.name == measure.RESCUED:
+            rescued.add_metric(counts.labels, counts.counts[0])
+        elif counts.name == measure.ATTEMPTS:
+            attempts.add_metric(counts.labels, counts.counts[0])
+            if counts.labels[-1] in _FINAL:
+                completed.add_metric(counts.labels, counts.counts[0])
     yield from (waited, ran, attempts, completed, rescued)
 
 
@@ -138,38 +138,38 @@ def _serving(workers: list[WorkerRow], queues: list[str]) -> Metric:
     return serving
 
 
-def _gauges(found: Gauges) -> Iterator[Metric]:
+def _gauges(gauges: Gauges) -> Iterator[Metric]:
     oldest = _gauge(
         "qw_queue_oldest_runnable_seconds", "Age of the oldest waiting task of a queue, in seconds.", "queue"
     )
-    for queue, seconds in found.oldest.items():
+    for queue, seconds in gauges.oldest.items():
         oldest.add_metric([queue], seconds)
     yield oldest
     paused = _gauge("qw_queue_paused", "1 if the queue is paused.", "queue")
-    for queue in found.paused:
+    for queue in gauges.paused:
         paused.add_metric([queue], 1)
     yield paused
     runs = _gauge("qw_workflow_runs", "Workflow runs in progress.", "state")
-    for state, count in found.open_runs.items():
+    for state, count in gauges.open_runs.items():
         runs.add_metric([state], count)
     yield runs
     dead_rows = _gauge("qw_table_dead_rows", "Dead rows not yet removed by vacuum.", "table")
-    for table, count in found.dead_rows.items():
+    for table, count in gauges.dead_rows.items():
         dead_rows.add_metric([table], count)
     yield dead_rows
     size = _gauge("qw_table_bytes", "Size of a table with its indexes, in bytes.", "table")
-    for table, count in found.table_bytes.items():
+    for table, count in gauges.table_bytes.items():
         size.add_metric([table], count)
     yield size
     for name, about, value in (
-        ("qw_outbox_pending", "Events waiting to be published, counted up to 10,000.", found.outbox),
-        ("qw_outbox_oldest_seconds", "Age of the oldest event waiting to be published, in seconds.", found.outbox_age),
-        ("qw_events_blocked", "Events that cannot be published, counted up to 10,000.", found.blocked),
-        ("qw_db_oldest_transaction_seconds", "Age of the oldest open transaction, in seconds.", found.transaction_age),
+        ("qw_outbox_pending", "Events waiting to be published, counted up to 10,000.", gauges.outbox),
+        ("qw_outbox_oldest_seconds", "Age of the oldest event waiting to be published, in seconds.", gauges.outbox_age),
+        ("qw_events_blocked", "Events that cannot be published, counted up to 10,000.", gauges.blocked),
+        ("qw_db_oldest_transaction_seconds", "Age of the oldest open transaction, in seconds.", gauges.transaction_age),
         (
             "qw_db_transaction_id_age",
             "Transactions since the oldest unfrozen row of the database.",
-            found.transaction_id_age,
+            gauges.transaction_id_age,
         ),
     ):
         family = _gauge(name, about)
@@ -195,12 +195,12 @@ def _schedules(measures: list[ScheduleStats]) -> Iterator[Metric]:
         "qw_schedule_next_timestamp_seconds", "Next tick of a schedule, as Unix time; in the past if late.", "schedule"
     )
     missed = _counter("schedule_missed", "Ticks skipped because no daemon was running in time.", "schedule")
-    for each in measures:
-        if each.succeeded_at:
-            success.add_metric([each.name], each.succeeded_at.timestamp())
-        if each.next_tick:
-            following.add_metric([each.name], each.next_tick.timestamp())
-        missed.add_metric([each.name], each.missed)
+    for schedule in measures:
+        if schedule.succeeded_at:
+            success.add_metric([schedule.name], schedule.succeeded_at.timestamp())
+        if schedule.next_tick:
+            following.add_metric([schedule.name], schedule.next_tick.timestamp())
+        missed.add_metric([schedule.name], schedule.missed)
     yield from (success, following, missed)
 
 

@@ -49,7 +49,7 @@ def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseMo
 
 def _refuse_unknown(model: type[BaseModel], value: Mapping[str, Json]) -> None:
     """Raise Problem for names that *model* has no field for: a misspelled one would silently not count."""
-    known = [each.alias or name for name, each in model.model_fields.items()]
+    known = [field.alias or name for name, field in model.model_fields.items()]
     unknown = [name for name in value if name not in known]
     if unknown:
         texts = [f"{name[:60]} should not exist{guess(name[:60], known)}" for name in unknown[:10]]

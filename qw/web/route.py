@@ -94,9 +94,9 @@ class Request(Generic[Body, Query]):
                 return text
         return None
 
-    def recorded_name(self, given: str | None) -> str:
-        """The name to record: that of the access token, which cannot be forged; without tokens the *given* one."""
-        return self.caller.name if self.caller.is_known else given or self.caller.name
+    def recorded_name(self, name: str | None) -> str:
+        """The name to record: that of the access token, which cannot be forged; without tokens *name*."""
+        return self.caller.name if self.caller.is_known else name or self.caller.name
 
     @property
     def wait_seconds(self) -> float:

@@ -63,8 +63,8 @@ def run_entity(run: StoredRun, shown: Shown) -> RunEntity:
     }
 
 
-def with_steps(found: RunDetails, shown: Shown) -> RunWithSteps:
-    return {**run_entity(found.run, shown), "steps": [_step(step, shown) for step in found.steps]}
+def with_steps(details: RunDetails, shown: Shown) -> RunWithSteps:
+    return {**run_entity(details.run, shown), "steps": [_step(step, shown) for step in details.steps]}
 
 
 def _step(step: StoredStep, shown: Shown) -> StepEntity:

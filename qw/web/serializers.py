@@ -132,17 +132,19 @@ async def entities(
     errors = await client.tasks.last_errors(tasks)
     made = [_task(task, under.get(task.id), errors.get(task.id), shown) for task in tasks]
     if "workflow" in relations:
-        found = await client.workflows.by_ids(set(under.values()))
-        for task, one in zip(tasks, made, strict=True):
-            workflow = found.get(under[task.id]) if task.id in under else None
-            one["workflow"] = workflow_entity(workflow) if workflow else None
+        workflows = await client.workflows.by_ids(set(under.values()))
+        for task, document in zip(tasks, made, strict=True):
+            workflow = workflows.get(under[task.id]) if task.id in under else None
+            document["workflow"] = workflow_entity(workflow) if workflow else None
     if "logs" in relations:
         lines = await client.tasks.first_logs([task.id for task in tasks])
-        for task, one in zip(tasks, made, strict=True):
-            one["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
+        for task, document in zip(tasks, made, strict=True):
+            document["logs"] = [log_entity(line) for line in lines.get(task.id, [])]
     if "checkpoints" in relations:
-        for task, one in zip(tasks, made, strict=True):
-            one["checkpoints"] = [_checkpoint(each, shown) for each in await client.tasks.checkpoints(task.id)]
+        for task, document in zip(tasks, made, strict=True):
+            document["checkpoints"] = [
+                _checkpoint(checkpoint, shown) for checkpoint in await client.tasks.checkpoints(task.id)
+            ]
     return made
 
 

@@ -105,11 +105,13 @@ _serving: dict[uvicorn.Server, socket.socket] = {}
 
 def open_sockets() -> list[int]:
     """The descriptors of what is listened on in this process, and of its connections."""
-    found = [bound.fileno() for bound in _serving.values()]
+    descriptors = [bound.fileno() for bound in _serving.values()]
     for server in _serving:
-        sockets = [one.transport.get_extra_info("socket") for one in list(server.server_state.connections)]
-        found += [taken.fileno() for taken in sockets if taken is not None]
-    return [descriptor for descriptor in found if descriptor >= 0]
+        sockets = [
+            connection.transport.get_extra_info("socket") for connection in list(server.server_state.connections)
+        ]
+        descriptors += [taken.fileno() for taken in sockets if taken is not None]
+    return [descriptor for descriptor in descriptors if descriptor >= 0]
 
 
 @asynccontextmanager
@@ -142,7 +144,7 @@ async def _drop_who_does_not_read(server: uvicorn.Server) -> None:
     before: dict[Any, int] = {}
     while True:
         await asyncio.sleep(READ_SECONDS)
-        unread = {one: one.transport.get_write_buffer_size() for one in server.server_state.connections}
+        unread = {peer: peer.transport.get_write_buffer_size() for peer in server.server_state.connections}
         for connection, size in unread.items():
             if size and before.get(connection, 0) and before[connection] - size < LEAST_READ:
                 _cut(connection.transport)

@@ -83,7 +83,7 @@ def apply(
         gone = [change for change in planned.changes if change.how is How.REMOVED]
         is_refused = any(change.needed_by for change in gone) and not force
         if gone and not is_refused:
-            listed = ", ".join(f"{one.kind} {one.name}" for one in gone)
+            listed = ", ".join(f"{definition.kind} {definition.name}" for definition in gone)
             preview = "preview with qw diff --prune"
             confirm(f"Remove {listed}?", count=counted(len(gone), "definition"), preview=preview)
     done = with_client(
@@ -95,7 +95,7 @@ def apply(
     show_changes(done, output, with_text=False)
     if output is OutputFormat.TABLE:
         said = [f"{sum(change.how == how for change in done.changes)} {how}" for how in _SIGNS]
-        say(", ".join(one for one in said if not one.startswith("0 ")) or "nothing changed")
+        say(", ".join(part for part in said if not part.startswith("0 ")) or "nothing changed")
 
 
 def read_files(files: Sequence[Path] | None) -> list[Definitions]:
@@ -122,14 +122,14 @@ def name_of(read: Sequence[Definitions]) -> str:
     return f"{socket.gethostname()}:{'+'.join(places)}".encode(errors="replace").decode()
 
 
-def show_changes(found: Changes, output: OutputFormat, *, with_text: bool) -> None:
+def show_changes(changes: Changes, output: OutputFormat, *, with_text: bool) -> None:
     """Print what changes; *with_text* how."""
-    for warning in found.warnings:
+    for warning in changes.warnings:
         say(f"warning: {warning}")
     if output is not OutputFormat.TABLE:
-        show_record({"changes": found.changes, "warnings": found.warnings}, output)
+        show_record({"changes": changes.changes, "warnings": changes.warnings}, output)
         return
-    for change in found.changes:
+    for change in changes.changes:
         if change.how == "unchanged" and change.taken_from:
             print(printable(f"= {change.kind} {change.name}{_hint(change)}"))
         if change.how in _SIGNS:
@@ -148,13 +148,15 @@ def _hint(change: DefinitionChange) -> str:
 
 
 def _summary(changes: Any) -> str:
-    said = [f"{_SIGNS[one['how']]} {one['kind']} {one['name']}" for one in changes if one["how"] in _SIGNS]
+    said = [
+        f"{_SIGNS[change['how']]} {change['kind']} {change['name']}" for change in changes if change["how"] in _SIGNS
+    ]
     return ", ".join(said)
 
 
 def _lines(change: DefinitionChange) -> Iterator[str]:
     """What becomes of its text, with a little around each place."""
-    before, after = (_yaml(one) for one in (change.before, change.after))
+    before, after = (_yaml(document) for document in (change.before, change.after))
     for line in unified_diff(before, after, n=2, lineterm=""):
         if not line.startswith(("---", "+++", "@@")):
             yield line

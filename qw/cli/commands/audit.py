@@ -43,5 +43,5 @@ def audit(
     from qw.cli.session import with_client
 
     begin = past(since, "--since")
-    found = with_client(lambda client: client.audit.find(limit=limit, actor=actor, verb=verb, via=via, since=begin))
-    show_all(found, _COLUMNS, output, quiet=False)
+    entries = with_client(lambda client: client.audit.find(limit=limit, actor=actor, verb=verb, via=via, since=begin))
+    show_all(entries, _COLUMNS, output, quiet=False)

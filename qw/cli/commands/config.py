@@ -30,8 +30,8 @@ def show(output: Output = OutputFormat.TABLE) -> None:
     from qw.cli.settings import load_settings
     from qw.config import shown
 
-    found = list(shown(load_settings()))
+    settings = list(shown(load_settings()))
     if output is OutputFormat.TABLE:
-        show_all(found, _COLUMNS, output)
+        show_all(settings, _COLUMNS, output)
     else:
-        show_records(record(found), output)
+        show_records(record(settings), output)

@@ -173,14 +173,14 @@ async def _run(
     hangups = asyncio.Event()
     had_terminal = os.isatty(2)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangups.set)
-    given = of_files(files)
+    definitions = of_files(files)
     database = await find(settings)
     deadline = ExitDeadline()
 
     async def start() -> Daemon:
         await prepare(database, migrate=migrate)
         options = DaemonOptions(
-            app=handlers, definitions=given or await of_start(database.url), until_drained=drain, http=http
+            app=handlers, definitions=definitions or await of_start(database.url), until_drained=drain, http=http
         )
         return await Daemon(settings, database, options, exit_deadline=deadline).__aenter__()
 

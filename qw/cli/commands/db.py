@@ -35,9 +35,9 @@ def migrate(output: Output = OutputFormat.TABLE) -> None:
 
     applied = asyncio.run(_migrate(load_settings()))
     if output is OutputFormat.TABLE:
-        say(f"applied {', '.join(each.name for each in applied)}" if applied else "the schema is up to date")
+        say(f"applied {', '.join(migration.name for migration in applied)}" if applied else "the schema is up to date")
     else:
-        show_record([_record(each) for each in applied], output)
+        show_record([_record(migration) for migration in applied], output)
 
 
 @app.command(cls=needs(Right.ENQUEUE, Right.READ), epilog="Example: qw db status")
@@ -49,8 +49,8 @@ def status(output: Output = OutputFormat.TABLE) -> None:
     if output is OutputFormat.TABLE:
         show_all(known, _COLUMNS, output)
     else:
-        show_record([_record(each) for each in known], output)
-    raise typer.Exit(int(any(each.applied_at is None for each in known)))
+        show_record([_record(migration) for migration in known], output)
+    raise typer.Exit(int(any(migration.applied_at is None for migration in known)))
 
 
 @app.command(cls=Verb, epilog="Example: qw db sql")
@@ -128,8 +128,8 @@ def rights(output: Output = OutputFormat.TABLE) -> None:
     """List which roles were granted which rights."""
     from qw.cli.session import with_client
 
-    found = with_client(_granted)
-    rows = [{"role": role, "rights": [right.value for right in held]} for role, held in found.items()]
+    granted = with_client(_granted)
+    rows = [{"role": role, "rights": [right.value for right in held]} for role, held in granted.items()]
     if output is OutputFormat.TABLE:
         show_all(rows, _RIGHTS, output)
     else:

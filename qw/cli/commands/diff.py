@@ -18,6 +18,6 @@ def diff(files: Files = None, owner: Owner = None, prune: Prune = False, output:
     from qw.cli.session import with_client
 
     read = read_files(files)
-    found = with_client(lambda client: client.definitions.diff(read, owner=owner or name_of(read), prune=prune))
-    show_changes(found, output, with_text=True)
-    raise typer.Exit(0 if found.is_empty else 1)
+    changes = with_client(lambda client: client.definitions.diff(read, owner=owner or name_of(read), prune=prune))
+    show_changes(changes, output, with_text=True)
+    raise typer.Exit(0 if changes.is_empty else 1)

@@ -54,12 +54,12 @@ def doctor(output: Output = OutputFormat.TABLE) -> None:
     if output is OutputFormat.TABLE:
         _print(findings)
     else:
-        show_records([{**record(each), "is_problem": each.is_problem} for each in findings], output)
-    raise typer.Exit(int(any(each.is_problem for each in findings)))
+        show_records([{**record(finding), "is_problem": finding.is_problem} for finding in findings], output)
+    raise typer.Exit(int(any(finding.is_problem for finding in findings)))
 
 
 async def _collected() -> list[Finding]:
-    return [each async for each in _findings()]
+    return [finding async for finding in _findings()]
 
 
 async def _findings() -> AsyncIterator[Finding]:
@@ -244,10 +244,10 @@ def _print(findings: Sequence[Finding]) -> None:
 
     from qw.cli.output.tables import STYLES, print_value
 
-    width = max(len(each.name) for each in findings)
-    for each in findings:
-        state = "problem" if each.is_problem else "ok"
-        title = Text.assemble((f"{state:7}", STYLES[state]), f"  {each.name:{width}}  ")
-        print_value(title, Text(printable(each.text)))
-        if each.fix:
-            print_value(Text(" " * len(title)), Text(printable(each.fix), style="cyan"))
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        state = "problem" if finding.is_problem else "ok"
+        title = Text.assemble((f"{state:7}", STYLES[state]), f"  {finding.name:{width}}  ")
+        print_value(title, Text(printable(finding.text)))
+        if finding.fix:
+            print_value(Text(" " * len(title)), Text(printable(finding.fix), style="cyan"))

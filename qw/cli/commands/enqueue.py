@@ -101,8 +101,8 @@ def enqueue(
 
 
 def _check_many(payload: str | None, id: str | None, waits: bool, on_conflict: str) -> None:
-    given = {"--payload": payload, "--id": id, "--wait and --follow": waits, "--on-conflict": on_conflict != "error"}
-    if names := [name for name, value in given.items() if value]:
+    options = {"--payload": payload, "--id": id, "--wait and --follow": waits, "--on-conflict": on_conflict != "error"}
+    if names := [name for name, value in options.items() if value]:
         raise Invalid(f"{', '.join(names)} cannot be given with --stdin")
 
 

@@ -74,9 +74,9 @@ async def _kept(client: Client, place: int, type: str | None, id: UUID | None) -
     from qw.client.events import BATCH
 
     kept: list[LoggedEvent] = []
-    while found := await client.events.after(place, limit=BATCH, type=type, task_id=id):
-        kept += found
-        place = found[-1].id
+    while page := await client.events.after(place, limit=BATCH, type=type, task_id=id):
+        kept += page
+        place = page[-1].id
     return kept
 
 
@@ -152,11 +152,11 @@ def state(output: Output = OutputFormat.TABLE) -> None:
     """Show the state and lag of the daemons that publish events, and the consumers of commands."""
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: client.events.relaying())
+    relaying = with_client(lambda client: client.events.relaying())
     if output is OutputFormat.TABLE:
-        print_relaying(found)
+        print_relaying(relaying)
     else:
-        show_record(relaying_record(found), output)
+        show_record(relaying_record(relaying), output)
 
 
 BLOCKED_COLUMNS = (
@@ -181,8 +181,8 @@ def blocked(
     """
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: client.events.blocked(limit=limit))
-    show_all(found, BLOCKED_COLUMNS, output)
+    events = with_client(lambda client: client.events.blocked(limit=limit))
+    show_all(events, BLOCKED_COLUMNS, output)
 
 
 @app.command("drop", cls=needs(Right.OPERATE), epilog="Example: qw events blocked")
@@ -202,27 +202,27 @@ def drop(
     say(f"{counted(len(dropped), 'event')} dropped")
 
 
-def relaying_record(found: Relaying) -> dict[str, Any]:
+def relaying_record(relaying: Relaying) -> dict[str, Any]:
     return {
-        "relays": record(found.relays),
-        "consumers": record(found.consumers),
-        "unpublished": found.unpublished,
-        "oldest_seconds": found.oldest.total_seconds() if found.oldest else None,
-        "blocked": record(found.blocked),
+        "relays": record(relaying.relays),
+        "consumers": record(relaying.consumers),
+        "unpublished": relaying.unpublished,
+        "oldest_seconds": relaying.oldest.total_seconds() if relaying.oldest else None,
+        "blocked": record(relaying.blocked),
     }
 
 
-def print_relaying(found: Relaying) -> None:
+def print_relaying(relaying: Relaying) -> None:
     """A row for each daemon that takes events or commands, and what has not gone out though it should have."""
     from qw.cli.output.tables import print_table
 
-    if found.relays or found.consumers:
-        print_table(STATE_COLUMNS, [*found.relays, *found.consumers])
-    if found.oldest and (found.oldest > LATE or not found.relays):
-        print(f"{counted(found.unpublished, 'event')} not published yet, the oldest {span(found.oldest)} old")
-    if found.blocked.count:
-        since = f"since {clock(found.blocked.since)}" if found.blocked.since else ""
-        count = counted(found.blocked.count, "event")
-        print(printable(f"{count} cannot be published {since}: {found.blocked.reason}; see: qw events blocked"))
-    if not found.relays:
+    if relaying.relays or relaying.consumers:
+        print_table(STATE_COLUMNS, [*relaying.relays, *relaying.consumers])
+    if relaying.oldest and (relaying.oldest > LATE or not relaying.relays):
+        print(f"{counted(relaying.unpublished, 'event')} not published yet, the oldest {span(relaying.oldest)} old")
+    if relaying.blocked.count:
+        since = f"since {clock(relaying.blocked.since)}" if relaying.blocked.since else ""
+        count = counted(relaying.blocked.count, "event")
+        print(printable(f"{count} cannot be published {since}: {relaying.blocked.reason}; see: qw events blocked"))
+    if not relaying.relays:
         print("no daemon publishes events; start one with: qw daemon, with QW_BROKER set")

@@ -171,9 +171,9 @@ def _variables(names: Sequence[str]) -> dict[str, Json]:
     """The values of ``NAME=VALUE``, and of ``NAME`` in this process."""
     from qw.core.task.command import as_json
 
-    found: dict[str, Json] = {}
-    for given in names:
-        name, has_value, value = given.partition("=")
+    values: dict[str, Json] = {}
+    for variable in names:
+        name, has_value, value = variable.partition("=")
         if not has_value and name not in os.environ:
             raise Invalid(
                 Fault(
@@ -181,16 +181,16 @@ def _variables(names: Sequence[str]) -> dict[str, Json]:
                     message=f"{name[:60]!r} is not set in this environment; give it a value with NAME=VALUE",
                 )
             )
-        found[name] = as_json(os.fsencode(value if has_value else os.environ[name]))
-    return found
+        values[name] = as_json(os.fsencode(value if has_value else os.environ[name]))
+    return values
 
 
 def _others(all: list[str], any: list[str], done: list[str]) -> tuple[str, list[str]]:
     """What must be true of which other tasks; see `qw.core.task.after.When`. Ids may also be parted by commas."""
-    given = {when: words for when, words in {"all": all, "any": any, "done": done}.items() if words}
-    if len(given) > 1:
+    others = {when: words for when, words in {"all": all, "any": any, "done": done}.items() if words}
+    if len(others) > 1:
         raise Invalid("--after, --after-any and --after-done are mutually exclusive")
-    for when, words in given.items():
+    for when, words in others.items():
         return when, [id for word in words for id in word.split(",")]
     return "all", []
 

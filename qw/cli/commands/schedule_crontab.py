@@ -68,11 +68,11 @@ def preview(read: CrontabFile, output: OutputFormat) -> int:
 
 def report(read: CrontabFile, made: Sequence[ImportedSchedule], output: OutputFormat) -> int:
     """Show what was imported. Returns the exit code."""
-    _show([(one.schedule, one.how.value) for one in made if one.how != "left"], output)
-    if left := [one.schedule.name for one in made if one.how == "left"]:
+    _show([(change.schedule, change.how.value) for change in made if change.how != "left"], output)
+    if left := [change.schedule.name for change in made if change.how == "left"]:
         say(f"not in the crontab any more, and left as they are: {', '.join(left)}; remove them with --prune")
     for how in ("added", "changed", "unchanged", "removed"):
-        if count := sum(one.how == how for one in made):
+        if count := sum(change.how == how for change in made):
             say(f"{counted(count, 'schedule')} {how}")
     return _tell_lines(read)
 
@@ -113,8 +113,8 @@ def _me() -> Account:
         name, home = entry.pw_name, entry.pw_dir
     except KeyError:
         name, home = str(os.getuid()), "/"
-    given = os.environ.get("HOME", "")
-    return Account(name=name, home=given if _is_mine(given) else home)
+    home_directory = os.environ.get("HOME", "")
+    return Account(name=name, home=home_directory if _is_mine(home_directory) else home)
 
 
 def _is_mine(folder: str) -> bool:
@@ -143,7 +143,7 @@ def _show(rows: Sequence[tuple[Schedule, str]], output: OutputFormat) -> None:
         return
     from qw.cli.output.schedule_views import definition
 
-    show_records([definition(one) | ({"change": change} if change else {}) for one, change in rows], output)
+    show_records([definition(schedule) | ({"change": change} if change else {}) for schedule, change in rows], output)
 
 
 def _command(row: tuple[Schedule, Any]) -> str:

@@ -70,8 +70,8 @@ def install(
 
 def _configured() -> Path:
     """The user's configuration directory, where systemd looks too."""
-    given = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return given if given.is_absolute() else Path("~/.config").expanduser()
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return configured if configured.is_absolute() else Path("~/.config").expanduser()
 
 
 def _next(scope: Scope, account: str, settings: Path) -> list[str]:

@@ -183,12 +183,12 @@ def signal(
     from qw.cli.options.values import json_value
     from qw.cli.session import myself, with_client
 
-    given = json_value(payload, "--payload")
+    value = json_value(payload, "--payload")
 
     async def send(client: Client) -> UUID:
-        found = await client.tasks.resolve(id)
-        await client.tasks.signal(found, name, given, by=by or myself())
-        return found
+        task_id = await client.tasks.resolve(id)
+        await client.tasks.signal(task_id, name, value, by=by or myself())
+        return task_id
 
     say(f"signal {name} sent to task {with_client(send)}")
 
@@ -319,7 +319,7 @@ def forget(
 
     if bool(ids) == bool(match):
         raise Invalid("give ids, or --match payload.KEY=TEXT: one of both")
-    places = [_place(each) for each in match or []]
+    places = [_place(text) for text in match or []]
     _change(
         BulkAction(
             verb="forget",
@@ -379,16 +379,16 @@ def stack(id: Id, output: Output = OutputFormat.TABLE) -> None:
     """
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: _stack(client, id))
+    stacks = with_client(lambda client: _stack(client, id))
     if output is not OutputFormat.TABLE:
-        show_record(record(found), output)
+        show_record(record(stacks), output)
         return
     from qw.cli.output.text import ago, printable_lines
     from qw.client.stacks import stack_text
 
-    seen = "now" if found.is_live else ago(found.at)
-    print(f"{found.seen['kind']}, as of {seen}")
-    print(printable_lines(stack_text(found.seen)))
+    seen = "now" if stacks.is_live else ago(stacks.at)
+    print(f"{stacks.seen['kind']}, as of {seen}")
+    print(printable_lines(stack_text(stacks.seen)))
 
 
 async def _stack(client: Client, id: str) -> TaskStack:

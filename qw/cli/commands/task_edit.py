@@ -139,8 +139,8 @@ def _edited(task: Task) -> JsonObject:
         raise Invalid(f"{path}: needs {', '.join(_KEYS)} and nothing else; nothing was changed")
     changed: dict[str, Any] = {key: value[key] for key in value if value[key] != before[key]}
     if "at" in changed:
-        given = changed.pop("at")
-        is_time = isinstance(given, datetime)
-        changed["run_at"] = given.astimezone() if is_time else moment(str(given or "now"), "at")
+        start_text = changed.pop("at")
+        is_time = isinstance(start_text, datetime)
+        changed["run_at"] = start_text.astimezone() if is_time else moment(str(start_text or "now"), "at")
     Path(path).unlink()
     return changed

@@ -70,8 +70,8 @@ def runs(
     async def find(client: Client) -> Listed:
         from qw.cli.output.lists import listed_runs
 
-        found = await client.runs.find(workflow=workflow, status=wanted, limit=limit)
-        return await listed_runs(client, found, output, quiet=quiet)
+        page = await client.runs.find(workflow=workflow, status=wanted, limit=limit)
+        return await listed_runs(client, page, output, quiet=quiet)
 
     with_client(find).show(output, quiet=quiet)
 
@@ -104,11 +104,11 @@ def start(
     from qw.cli.session import with_client
     from qw.core.ids import parse_id
 
-    given, run_id = json_object(input, "--input"), parse_id(id, path="--id") if id else None
+    values, run_id = json_object(input, "--input"), parse_id(id, path="--id") if id else None
     limit = duration(timeout, "--timeout")
 
     async def begin(client: Client) -> ShownRun | UUID:
-        started = await client.runs.start(name, given, id=run_id)
+        started = await client.runs.start(name, values, id=run_id)
         if not wait:
             return started
         if output is OutputFormat.TABLE or quiet:
@@ -177,7 +177,7 @@ def validate(
     is_sound = True
     for path in [*(files or []), *(more or [])] or [Path("workflows.yaml")]:
         try:
-            found = load(path)
+            definitions = load(path)
         except Invalid as error:
             is_sound = False
             for fault in error.faults:
@@ -185,14 +185,14 @@ def validate(
             if tool := _tool_of(path):
                 say(f"{path} looks like a file of another tool; convert it with: qw workflow import {tool} {path}")
         else:
-            for warning in found.warnings:
+            for warning in definitions.warnings:
                 say(f"warning: {warning}")
             parts = [
-                (len(found.workflows), "workflow"),
-                (len(found.schedules), "schedule"),
-                (len(found.queues), "queue"),
-                (len(found.commands), "command"),
-                (len(found.webhooks), "webhook"),
+                (len(definitions.workflows), "workflow"),
+                (len(definitions.schedules), "schedule"),
+                (len(definitions.queues), "queue"),
+                (len(definitions.commands), "command"),
+                (len(definitions.webhooks), "webhook"),
             ]
             print(f"{path}: {' and '.join(counted(number, noun) for number, noun in parts if number) or 'empty'}")
     raise typer.Exit(0 if is_sound else 2)
@@ -264,19 +264,19 @@ async def _run_or_workflow(client: Client, word: str) -> Any:
         return await client.workflows.get(word)
 
 
-def _show_run(found: ShownRun, output: OutputFormat) -> None:
+def _show_run(run: ShownRun, output: OutputFormat) -> None:
     from qw.cli.output.tree import as_record, print_run
 
     if output is OutputFormat.TABLE:
-        print_run(found)
+        print_run(run)
     else:
-        show_record(as_record(found), output)
+        show_record(as_record(run), output)
 
 
-def _exit_code(found: ShownRun) -> int:
+def _exit_code(run: ShownRun) -> int:
     from qw.core.workflow.run import RunStatus
 
-    return 0 if found.run.status is RunStatus.COMPLETED else 1
+    return 0 if run.run.status is RunStatus.COMPLETED else 1
 
 
 def _step_names(document: Any) -> list[str]:

@@ -94,15 +94,16 @@ def plan(
 
     workflow, _ = _of_file(file, name)
     assumed = dict(parse_assumption(word) for word in assume or [])
-    found = rehearse(workflow, json_object(input, "--input"), assumed)
-    ended = found.ended
+    rehearsal = rehearse(workflow, json_object(input, "--input"), assumed)
+    ended = rehearsal.ended
     if output is not OutputFormat.TABLE:
         show_record(
-            {"steps": found.entries, "status": ended.status if ended else None, "error": ended and ended.error}, output
+            {"steps": rehearsal.entries, "status": ended.status if ended else None, "error": ended and ended.error},
+            output,
         )
         return
-    width = max((len(entry.step) for entry in found.entries), default=0)
-    for entry in found.entries:
+    width = max((len(entry.step) for entry in rehearsal.entries), default=0)
+    for entry in rehearsal.entries:
         print(f"{entry.step:<{width}}  {entry.status:<9}  {entry.why}".rstrip())
     said = f"{ended.status} ({ended.detail})" if ended and ended.detail else ended.status if ended else "does not end"
     print(f"run: {said}" + (f": {ended.error}" if ended and ended.error else ""))
@@ -114,17 +115,17 @@ def run_tests(
     """Run the tests: of a definition file. Nothing else is run; needs no database. Exit 1 if one fails."""
     from qw.definitions import load
 
-    found, failed = load(file), 0
-    for name, one in found.tests.items():
+    definitions, failed = load(file), 0
+    for name, test in definitions.tests.items():
         try:
-            faults = list(one.faults(found.workflows))
+            faults = list(test.faults(definitions.workflows))
         except Invalid as error:
             faults = [str(error)]
         failed += bool(faults)
         print(f"{'failed' if faults else 'passed'}  {name}")
         for fault in faults:
             print(f"        {fault}")
-    print(f"{len(found.tests) - failed} of {len(found.tests)} passed")
+    print(f"{len(definitions.tests) - failed} of {len(definitions.tests)} passed")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -132,10 +133,10 @@ def _of_file(file: Path, name: str) -> tuple[Workflow, Mapping[str, StepStatus]]
     from qw.core.errors import guess
     from qw.definitions import load
 
-    found = load(file).workflows
-    if name not in found:
-        raise NotFound(f"{file} defines no workflow {name!r}{guess(name, found)}")
-    return found[name], {}
+    workflows = load(file).workflows
+    if name not in workflows:
+        raise NotFound(f"{file} defines no workflow {name!r}{guess(name, workflows)}")
+    return workflows[name], {}
 
 
 def _of_database(word: str) -> tuple[Workflow, Mapping[str, StepStatus]]:
@@ -151,8 +152,8 @@ async def _looked_up(client: Client, word: str) -> tuple[Workflow, Mapping[str, 
     if run_id is None:
         stored = await client.workflows.get(word)
         return parse_workflow(stored.name, stored.document), {}
-    found = await client.runs.inspect(run_id)
-    return found.workflow, {step.step: step.status for step in found.steps}
+    run = await client.runs.inspect(run_id)
+    return run.workflow, {step.step: step.status for step in run.steps}
 
 
 def signal(
@@ -165,29 +166,27 @@ def signal(
     from qw.cli.options.values import json_object
     from qw.cli.session import with_client
 
-    run_id, given = _resolved(id), json_object(payload, "--payload") if payload else None
+    run_id, value = _resolved(id), json_object(payload, "--payload") if payload else None
 
     async def send(client: Client) -> None:
         _check_awaited(await client.runs.inspect(run_id), name)
-        await client.runs.signal(run_id, name, given, by=by or myself())
+        await client.runs.signal(run_id, name, value, by=by or myself())
 
     with_client(send)
     say(f"signal {name} sent to run {run_id}")
 
 
-def _check_awaited(found: InspectedRun, name: str) -> None:
+def _check_awaited(run: InspectedRun, name: str) -> None:
     """Raise NotFound for a signal that no step of the run ever waits for, as far as its definition tells."""
     from qw.core.errors import among
     from qw.core.workflow.step_kinds import StepKind, awaited_signal
 
-    if not found.run.status.is_final:
-        steps = [step for step in found.workflow.steps if step.kind is StepKind.SIGNAL]
+    if not run.run.status.is_final:
+        steps = [step for step in run.workflow.steps if step.kind is StepKind.SIGNAL]
         known = [awaited_signal(step.kind, step.work.payload.root, step.id) for step in steps]
         if None not in known and name not in known:
-            names = [one for one in known if one]
-            raise NotFound(
-                f"no step of workflow {found.run.workflow} waits for the signal {name!r}{among(name, names)}"
-            )
+            names = [known_name for known_name in known if known_name]
+            raise NotFound(f"no step of workflow {run.run.workflow} waits for the signal {name!r}{among(name, names)}")
 
 
 def approve(
@@ -296,7 +295,7 @@ def _resolved(word: str) -> UUID:
     return with_client(lambda client: client.runs.resolve(word))
 
 
-def _edited(found: InspectedRun) -> JsonObject:
+def _edited(run: InspectedRun) -> JsonObject:
     """The run's definition as it comes back from the editor. What was typed is kept in a file when it is wrong."""
     import yaml
 
@@ -304,10 +303,10 @@ def _edited(found: InspectedRun) -> JsonObject:
     from qw.core.workflow import parse_workflow
     from qw.definitions.source import read
 
-    text = yaml.safe_dump(found.workflow.document, allow_unicode=True, sort_keys=False)
-    path, edited = edited_text(text, f"{found.run.workflow}.yaml")
+    text = yaml.safe_dump(run.workflow.document, allow_unicode=True, sort_keys=False)
+    path, edited = edited_text(text, f"{run.run.workflow}.yaml")
     source = read(edited, str(path))
-    workflow = parse_workflow(found.run.workflow, source.value, source.where)
+    workflow = parse_workflow(run.run.workflow, source.value, source.where)
     path.unlink()
     path.parent.rmdir()
     return workflow.document

@@ -102,10 +102,10 @@ def _rows(names: Names, incomplete: str, *, statuses: Sequence[str] = ()) -> lis
             return []
         low, high = _bounds(incomplete)
         params = {"start": incomplete, "low": low, "high": high, "statuses": ",".join(statuses)}
-        found = rows(url, names, params)
+        answer = rows(url, names, params)
     except Exception:  # of whatever kind: it would be written into a command line
         return []
-    return [row for row in found if row[0].startswith(incomplete)]
+    return [row for row in answer if row[0].startswith(incomplete)]
 
 
 def _bounds(incomplete: str) -> tuple[str, str]:

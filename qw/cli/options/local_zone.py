@@ -21,9 +21,9 @@ def local_zone(
 
     A localtime that is a plain file is compared with the *tables*. Raise Invalid for a TZ that is no name of a zone.
     """
-    given = environ.get("TZ", "").lstrip(":")
-    if given and given != str(etc / "localtime"):
-        return zone_name(given, path="TZ"), "TZ"
+    named = environ.get("TZ", "").lstrip(":")
+    if named and named != str(etc / "localtime"):
+        return zone_name(named, path="TZ"), "TZ"
     localtime, said = etc / "localtime", _said(etc / "timezone")
     if linked := _in_tables(os.path.realpath(localtime)):
         return linked, str(localtime)
@@ -47,10 +47,10 @@ def zone_name(text: str, *, path: str) -> str:
 
 def _in_tables(path: str) -> str:
     """``Europe/Berlin`` for a path to its table, else nothing."""
-    _, found, name = path.rpartition(_FOLDER)
+    _, folder, name = path.rpartition(_FOLDER)
     first, _, rest = name.partition("/")
     name = rest if first in _OTHER_TABLES else name
-    return name if found and _is_zone(name) else ""
+    return name if folder and _is_zone(name) else ""
 
 
 def _said(path: Path) -> str:
@@ -72,8 +72,8 @@ def _same(content: bytes, names: Sequence[str], tables: Sequence[str]) -> str:
 
 def _all_names(tables: Sequence[str]) -> list[str]:
     """The names in the tables; those of places, such as Europe/Berlin, come first."""
-    found = {name for place in tables for name in _walk(Path(place))}
-    return sorted(found, key=lambda name: ("/" not in name or name.startswith("Etc/"), name))
+    names = {name for place in tables for name in _walk(Path(place))}
+    return sorted(names, key=lambda name: ("/" not in name or name.startswith("Etc/"), name))
 
 
 def _walk(place: Path) -> Iterator[str]:

@@ -64,22 +64,22 @@ def moment(text: str | None, flag: str) -> datetime | None:
     """``18:00``, ``tomorrow 9am``, ``monday 8:30``, RFC 3339 (``2026-11-24T18:00Z``); local where no zone is given."""
     if text is None:
         return None
-    found = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=True)
-    if found is None:
+    at = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=True)
+    if at is None:
         message = f"{text[:60]!r} is not a time such as 18:00, 'tomorrow 9am', 2026-11-24T18:00 (local) or …T18:00Z"
         raise Invalid(Fault(path=flag, message=message))
-    return found
+    return at
 
 
 def past(text: str | None, flag: str) -> datetime | None:
     """How long ago (``2h``, ``2 hours ago``), a day from its start (``yesterday``, ``monday``), or a time."""
     if text is None:
         return None
-    found = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=False)
-    if found is None:
+    at = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=False)
+    if at is None:
         message = f"{text[:60]!r} is not a time or an age such as 2h, yesterday, 18:00 or 2026-11-24T18:00Z"
         raise Invalid(Fault(path=flag, message=message))
-    return found
+    return at
 
 
 def json_object(text: str | None, flag: str) -> JsonObject:

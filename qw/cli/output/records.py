@@ -70,7 +70,7 @@ def show_all(
 def show_records(records: Sequence[Any], form: OutputFormat) -> None:
     """A JSON list, or one JSON value per line."""
     if form is OutputFormat.JSONL:
-        print_lines(dumped(each) for each in records)
+        print_lines(dumped(record) for record in records)
     else:
         print(dumped(records, indent=2))
 

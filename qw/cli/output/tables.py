@@ -56,8 +56,8 @@ def has_short_ids() -> bool:
 
 
 def _columns() -> int | None:
-    given = os.environ.get("COLUMNS", "")
-    return int(given) if given.isdecimal() and int(given) > 0 else None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else None
 
 
 def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: int = 36) -> None:

@@ -36,26 +36,26 @@ class Line:
     error: str = ""
 
 
-def as_record(found: ShownRun) -> dict[str, Any]:
+def as_record(run: ShownRun) -> dict[str, Any]:
     """For programs: the run, with its steps under ``steps``, and so on below."""
     return {
-        **record(found.run),
-        "steps": [_step_record(step) for step in found.steps],
-        "told": record(found.told),
+        **record(run.run),
+        "steps": [_step_record(step) for step in run.steps],
+        "told": record(run.told),
     }
 
 
 def _step_record(step: ShownStep) -> dict[str, Any]:
     items = step.items and {
         **record(step.items),
-        "notable": [{**record(one), "run": one.run and as_record(one.run)} for one in step.items.notable],
+        "notable": [{**record(item), "run": item.run and as_record(item.run)} for item in step.items.notable],
     }
     return {**record(step), "items": items, "run": step.run and as_record(step.run)}
 
 
-def print_run(found: ShownRun) -> None:
+def print_run(shown: ShownRun) -> None:
     """The page of a run."""
-    run = found.run
+    run = shown.run
     fields = {
         "run": str(run.id),
         "status": f"{run.status} ({run.detail})" if run.detail else str(run.status),
@@ -71,26 +71,26 @@ def print_run(found: ShownRun) -> None:
     }
     print_fields({name: text for name, text in fields.items() if text})
     print()
-    _print_lines(list(_lines(found, "")))
-    for line in _next_steps(found):
+    _print_lines(list(_lines(shown, "")))
+    for line in _next_steps(shown):
         print(printable(line))
-    for told in found.told:
+    for told in shown.told:
         by, taken = told.sent_by or "somebody", f", taken by {told.step}" if told.step else ""
         print(printable(f"signal {told.name} from {by}, {ago(told.sent_at)}{taken}"))
 
 
-def _next_steps(found: ShownRun) -> Iterator[str]:
+def _next_steps(run: ShownRun) -> Iterator[str]:
     """Where to look further, and how to go on, for a run that failed."""
-    if found.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+    if run.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         return
     yield ""
-    failed = [step for step in found.steps if step.status is StepStatus.FAILED]
+    failed = [step for step in run.steps if step.status is StepStatus.FAILED]
     for step in failed[:_MOST_FAILED]:
         if step.task_id:
             yield f"log of {step.step}: qw logs {step.task_id}"
         elif step.run:
             yield f"steps of {step.step}: qw workflow show {step.run.run.id}"
-    yield f"restart it{' from the failed steps' if failed else ''}: qw workflow retry {found.run.id}"
+    yield f"restart it{' from the failed steps' if failed else ''}: qw workflow retry {run.run.id}"
 
 
 def _print_lines(lines: Sequence[Line]) -> None:
@@ -121,10 +121,10 @@ def _columns(lines: Sequence[Line]) -> Iterator[list[str]]:
     yield [line.took for line in lines]
 
 
-def _lines(found: ShownRun, indent: str) -> Iterator[Line]:
+def _lines(run: ShownRun, indent: str) -> Iterator[Line]:
     """The steps of a run, each with what is below it."""
-    for n, step in enumerate(found.steps):
-        branch, below = _branches(indent, is_last=n == len(found.steps) - 1)
+    for n, step in enumerate(run.steps):
+        branch, below = _branches(indent, is_last=n == len(run.steps) - 1)
         yield Line(
             name=f"{branch}{MARKS[step.status]} {step.step}",
             below=below,
@@ -147,22 +147,22 @@ def _branches(indent: str, *, is_last: bool) -> tuple[str, str]:
 
 
 def _item_lines(items: ShownItems, indent: str) -> Iterator[Line]:
-    for n, one in enumerate(items.notable):
+    for n, item in enumerate(items.notable):
         branch, below = _branches(indent, is_last=n == len(items.notable) - 1)
         yield Line(
-            name=f"{branch}{MARKS[StepStatus(one.status)]} item {one.item}",
+            name=f"{branch}{MARKS[StepStatus(item.status)]} item {item.item}",
             below=below,
-            status=one.status,
-            took=took(one.run.run) if one.run else "",
-            note=_started(one),
-            error="" if one.run and one.run.steps else one.error or "",
+            status=item.status,
+            took=took(item.run.run) if item.run else "",
+            note=_started(item),
+            error="" if item.run and item.run.steps else item.error or "",
         )
-        if one.run:
-            yield from _lines(one.run, f"{below}  ")
+        if item.run:
+            yield from _lines(item.run, f"{below}  ")
 
 
-def _started(one: ShownItem) -> str:
-    return f"run {one.run.run.id}" if one.run else f"task {one.task_id}" if one.task_id else ""
+def _started(item: ShownItem) -> str:
+    return f"run {item.run.run.id}" if item.run else f"task {item.task_id}" if item.task_id else ""
 
 
 def _notes(step: ShownStep) -> Iterator[str]:

@@ -116,10 +116,10 @@ CHECKPOINT_COLUMNS: Sequence[Column] = (
 )
 
 
-def _of_checkpoint(one: Checkpoint) -> str:
-    if one.outcome == "completed":
-        return "" if one.value is None else dumped(record(one.value))
-    return one.error or (f"task {one.child_id}" if one.child_id else "")
+def _of_checkpoint(checkpoint: Checkpoint) -> str:
+    if checkpoint.outcome == "completed":
+        return "" if checkpoint.value is None else dumped(record(checkpoint.value))
+    return checkpoint.error or (f"task {checkpoint.child_id}" if checkpoint.child_id else "")
 
 
 def took(item: Any) -> str:
@@ -148,10 +148,10 @@ async def show_task(client: Client, word: str, output: OutputFormat) -> None:
     """The page of one task."""
     id = await client.tasks.resolve(word)
     task, lines = _shown(await client.tasks.get(id)), await _log(client, id)
-    attempts = [replace(each, error=masked_error(each.error)) for each in await client.tasks.attempts(id)]
+    attempts = [replace(attempt, error=masked_error(attempt.error)) for attempt in await client.tasks.attempts(id)]
     checkpoints = [
-        replace(one, value=masked(one.value), error=masked_error(one.error))
-        for one in await client.tasks.checkpoints(id)
+        replace(checkpoint, value=masked(checkpoint.value), error=masked_error(checkpoint.error))
+        for checkpoint in await client.tasks.checkpoints(id)
     ]
     if output is not OutputFormat.TABLE:
         parts = {"attempts": record(attempts), "checkpoints": record(checkpoints), "log": record(lines)}

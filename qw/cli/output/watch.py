@@ -38,12 +38,12 @@ def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], No
     async def go_on(client: Client) -> None:
         while True:
             try:
-                found = await look(client)
+                shown = await look(client)
             except Unavailable as error:
                 print(f"{_CLEAR}{error}", flush=True)
             else:
                 print(f"{_CLEAR}{clock(datetime.now(UTC))}, every {_EVERY:g} s; end with ^C\n")
-                show(found)
+                show(shown)
                 sys.stdout.flush()
             await asyncio.sleep(_EVERY)
 

@@ -63,8 +63,8 @@ async def _queues(client: Client, search: str) -> Rows:
 
 
 async def _tasks(client: Client, search: str) -> Rows:
-    _, found = await client.search.find(search, limit=ROWS)
-    listed = await listed_tasks(client, found, OutputFormat.TABLE)
+    _, tasks = await client.search.find(search, limit=ROWS)
+    listed = await listed_tasks(client, tasks, OutputFormat.TABLE)
     return Rows(columns=listed.columns, items=listed.items, id_length=listed.id_length)
 
 

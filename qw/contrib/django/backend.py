@@ -177,7 +177,7 @@ def _result(task: Task, backend: str, **given: Any) -> TaskResult:
 def _error(error: str | None, log: str | None) -> TaskError:
     """Build the error from *log*: the traceback, whose last line starts with the path of the exception class."""
     lines = [line for line in (log or "").splitlines() if not line.startswith(" ")]
-    names = [found[1] for line in reversed(lines) if (found := _LAST_LINE.match(line))]
+    names = [match[1] for line in reversed(lines) if (match := _LAST_LINE.match(line))]
     path = next((name for name in names if _is_class(name)), "Exception")
     return TaskError(
         exception_class_path=path if "." in path else f"builtins.{path}", traceback=log or str(error or "")
@@ -186,7 +186,7 @@ def _error(error: str | None, log: str | None) -> TaskError:
 
 def _is_class(name: str) -> bool:
     try:
-        found = import_string(name if "." in name else f"builtins.{name}")
+        value = import_string(name if "." in name else f"builtins.{name}")
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, BaseException)
+    return isinstance(value, type) and issubclass(value, BaseException)

@@ -231,10 +231,10 @@ def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
     chosen: set[str] = set()
     faults = []
     for pattern in patterns:
-        found = {type for type in TYPES if fnmatchcase(type, pattern)}
-        if not found:
+        matching = {type for type in TYPES if fnmatchcase(type, pattern)}
+        if not matching:
             faults.append(Fault(path=path, message=f"{pattern[:60]!r} names no event{guess(pattern, TYPES)}"))
-        chosen |= found
+        chosen |= matching
     if faults:
         raise Invalid(*faults)
     return frozenset(chosen)

@@ -83,13 +83,13 @@ def _value(node: ast.expr, scope: Scope) -> Json:
         case ast.Call(func=ast.Name(id="now")):
             return _now(scope)
         case ast.Call(func=ast.Name(id="default"), args=[value, other]):
-            return evaluate(other, scope) if (found := _or_null(value, scope)) is None else found
+            return evaluate(other, scope) if (result := _or_null(value, scope)) is None else result
         case ast.Call(func=ast.Name(id="map" | "filter" | "sort" as name), args=[of, by]):
             return _each(name, of, by, scope)
         case ast.Call(func=ast.Name(id=name), args=args):
-            given = [evaluate(arg, scope) for arg in args]
-            _charge(scope, *given)
-            return _call(name, given)
+            arguments = [evaluate(arg, scope) for arg in args]
+            _charge(scope, *arguments)
+            return _call(name, arguments)
         case ast.List(elts=elements):
             return [evaluate(element, scope) for element in elements]
         case ast.Dict(keys=keys, values=values):
@@ -283,7 +283,7 @@ def _within(item: Json, whole: Json) -> bool:
     if isinstance(whole, str) and isinstance(item, str):
         return item in whole
     if isinstance(whole, list):
-        return any(equal(item, one) for one in whole)
+        return any(equal(item, member) for member in whole)
     if isinstance(whole, dict):
         return isinstance(item, str) and item in whole
     raise ExpressionError(f"cannot look for {kind(item)} in {kind(whole)}")
@@ -353,10 +353,10 @@ def _bounded(value: int | float) -> int | float:
 def _merge(*objects: Json) -> Json:
     """One object with the keys of all; the last that has a key goes first."""
     merged: dict[str, Json] = {}
-    for one in objects:
-        if not isinstance(one, dict):
-            raise ExpressionError(f"merge() takes objects, not {kind(one)}")
-        merged |= one
+    for part in objects:
+        if not isinstance(part, dict):
+            raise ExpressionError(f"merge() takes objects, not {kind(part)}")
+        merged |= part
     return merged
 
 

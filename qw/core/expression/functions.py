@@ -43,9 +43,9 @@ def _depth(value: Json) -> int:
     while level:
         depth += 1
         level = [
-            one
+            inner
             for item in level
-            for one in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+            for inner in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
         ]
     return depth
 
@@ -104,7 +104,9 @@ def format_text(template: str, *values: Json) -> str:
             return match[0][0]
         return texts[int(match[1])]
 
-    total = sum(len(texts[int(one)]) for one in _PLACE.findall(string(template)) if one and int(one) < len(texts))
+    total = sum(
+        len(texts[int(place)]) for place in _PLACE.findall(string(template)) if place and int(place) < len(texts)
+    )
     if len(template) + total > MAX_SIZE:
         raise OverflowError
     try:
@@ -165,11 +167,11 @@ def range_of(*ends: int) -> list[int]:
 
 def flatten(lists: list[Json]) -> list[Json]:
     """The items of lists as one list; what is no list stays as it is."""
-    return [item for one in listed(lists) for item in (one if isinstance(one, list) else [one])]
+    return [item for element in listed(lists) for item in (element if isinstance(element, list) else [element])]
 
 
 def items(value: JsonObject) -> list[Json]:
-    return [{"key": key, "value": one} for key, one in value.items()]
+    return [{"key": key, "value": member} for key, member in value.items()]
 
 
 def matches(text: str, pattern: str) -> bool:

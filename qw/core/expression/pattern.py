@@ -84,18 +84,18 @@ class _Automaton:
             self.jumps[fork] = [fork + 1, len(self.tests)]
 
     def closure(self, states: Iterable[int], *, at_start: bool, at_end: bool) -> set[int]:
-        found: set[int] = set()
+        reached: set[int] = set()
         stack = list(states)
         while stack:
             state = stack.pop()
-            if state in found:
+            if state in reached:
                 continue
-            found.add(state)
+            reached.add(state)
             if state < len(self.tests) and self.tests[state] is None:
                 anchor = self.anchors[state]
                 if not anchor or (anchor == "^" and at_start) or (anchor == "$" and at_end):
                     stack += self.jumps[state]
-        return found
+        return reached
 
 
 def _test(op: Any, value: Any) -> _Test:

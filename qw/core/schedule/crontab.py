@@ -137,10 +137,10 @@ def _line(schedule: Schedule) -> Hashable:
 
 
 def _names(schedule: Schedule, prefix: str) -> Iterator[str]:
-    program, given = command_of(schedule)
+    program, stdin = command_of(schedule)
     words = _WORD.findall(program.split()[0].rpartition("/")[2])
     base = f"{prefix}{words[0][:60] if words else 'command'}"
-    digest = blake2b(f"{program}\0{given}".encode(), digest_size=3).hexdigest()
+    digest = blake2b(f"{program}\0{stdin}".encode(), digest_size=3).hexdigest()
     yield base
     yield f"{base}-{digest}"
     yield from (f"{base}-{digest}-{n}" for n in count(2))
@@ -216,7 +216,7 @@ class _Reading:
             command = self._of_this_user(command)
         else:
             self._check_first_word(command)
-        program, given = _unescaped(command)
+        program, stdin = _unescaped(command)
         if not program:
             raise ValueError("no command: a line has five time fields, or a word such as @daily, and then a command")
         if expression == "@reboot":
@@ -231,7 +231,7 @@ class _Reading:
                 "argv": [env["SHELL"], "-c", program],
                 "cwd": env["HOME"],
                 "env": dict(env),
-                "input": given,
+                "input": stdin,
                 "background": "keep",  # as cron does
             },
             "max_retries": 1,  # cron never tries again
@@ -298,11 +298,11 @@ def _check_expression(expression: str) -> None:
 
 def _unescaped(command: str) -> tuple[str, str]:
     """The command, and after the first bare ``%`` what it is given on stdin."""
-    program, given = [], ""
+    program, stdin = [], ""
     signs = enumerate(command)
     for place, sign in signs:
         if sign == "%":
-            given = _stdin(command[place + 1 :])
+            stdin = _stdin(command[place + 1 :])
             break
         following = command[place + 1 : place + 2]
         if sign == "\\" and following:
@@ -310,7 +310,7 @@ def _unescaped(command: str) -> tuple[str, str]:
             next(signs)
         else:
             program.append(sign)
-    return "".join(program).strip(), given
+    return "".join(program).strip(), stdin
 
 
 def _stdin(text: str) -> str:

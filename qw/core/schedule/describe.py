@@ -52,7 +52,7 @@ def _clock_times(cron: Cron) -> str:
     times = list(islice(cron.times(), _MOST_TIMES + 1))
     if cron.follows_elapsed_time or not times or len(times) > _MOST_TIMES:
         return ""
-    return _and([f"{each:%H:%M:%S}" if each.second else f"{each:%H:%M}" for each in times])
+    return _and([f"{time:%H:%M:%S}" if time.second else f"{time:%H:%M}" for time in times])
 
 
 def _rhythms(cron: Cron) -> str:
@@ -98,14 +98,14 @@ def _even_step(field: str, size: int) -> int:
 
 def _numbers(field: str, low: int, high: int) -> list[int]:
     """All that a field of numbers stands for, in order."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for item in field.split(","):
         span, _, step = item.partition("/")
         first, _, last = span.partition("-")
         start = low if first == "*" else int(first)
         end = int(last) if last else high if first == "*" or step else start
-        found.update(range(start, end + 1, int(step or 1)))
-    return sorted(found)
+        numbers.update(range(start, end + 1, int(step or 1)))
+    return sorted(numbers)
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -113,9 +113,9 @@ def ticks_of(schedule: Schedule, created_at: datetime, after: datetime) -> Itera
     """The ticks of *schedule* after an instant, between its start and its end."""
     if schedule.start is not None:
         after = max(after, schedule.start - _MICROSECOND)
-    found = ticks(timing(schedule, created_at), after)
+    following = ticks(timing(schedule, created_at), after)
     end = schedule.end
-    return found if end is None else takewhile(lambda tick: tick <= end, found)
+    return following if end is None else takewhile(lambda tick: tick <= end, following)
 
 
 def due_at(id: UUID, tick: datetime, jitter: timedelta) -> datetime:

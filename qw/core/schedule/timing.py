@@ -54,10 +54,10 @@ def ticks(timing: Timing, after: datetime) -> Iterator[datetime]:
                 tick += interval
         case ByCron(cron=cron, zone=zone):
             following = _after_elapsed if zone is UTC or cron.follows_elapsed_time else _after_on_the_wall
-            found = following(cron, zone, after.astimezone(UTC))
-            while found is not None:
-                yield found
-                found = following(cron, zone, found)
+            instant = following(cron, zone, after.astimezone(UTC))
+            while instant is not None:
+                yield instant
+                instant = following(cron, zone, instant)
 
 
 def _after_on_the_wall(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None:

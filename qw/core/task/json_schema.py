@@ -68,10 +68,12 @@ class _Compiler:
     def _definition(self, name: str) -> Any:
         if not name.startswith("#"):
             return True
-        found: Any = self._document
+        definition: Any = self._document
         for part in name[1:].split("/")[1:]:
-            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        return found
+            definition = (
+                definition.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(definition, dict) else None
+            )
+        return definition
 
 
 def _anything(value: Any) -> Found:
@@ -83,11 +85,11 @@ def _all(checks: Sequence[Check]) -> Check:
         return checks[0] if checks else _anything
 
     def check(value: Any) -> Found:
-        found: list[tuple[str, str]] = []
-        for each in checks:
-            if faults := each(value):
-                found += faults
-        return found
+        failures: list[tuple[str, str]] = []
+        for apply in checks:
+            if faults := apply(value):
+                failures += faults
+        return failures
 
     return check
 
@@ -147,23 +149,23 @@ def _object(compiler: _Compiler, schema: dict[str, Any]) -> Check:
     def check(value: Any) -> Found:
         if not isinstance(value, dict):
             return _FINE
-        found: list[tuple[str, str]] = []
+        failures: list[tuple[str, str]] = []
         for name in required:
             if name not in value:
-                found.append((f".{name}", "is missing"))
+                failures.append((f".{name}", "is missing"))
         for name, below in value.items():
             if (known := properties.get(name)) is not None:
                 if faults := known(below):
-                    found += _below(f".{name}", faults)
+                    failures += _below(f".{name}", faults)
             elif extra is False:
-                found.append((f".{name[:_SHOWN]}", f"is unknown{among(name[:_SHOWN], properties)}"))
+                failures.append((f".{name[:_SHOWN]}", f"is unknown{among(name[:_SHOWN], properties)}"))
             elif others is not None and (faults := others(below)):
-                found += _below(f".{name[:_SHOWN]}", faults)
+                failures += _below(f".{name[:_SHOWN]}", faults)
         if len(value) < least:
-            found.append(("", f"has {len(value)} keys; at least {least} are needed"))
+            failures.append(("", f"has {len(value)} keys; at least {least} are needed"))
         if most is not None and len(value) > most:
-            found.append(("", f"has {len(value)} keys; at most {most} are allowed"))
-        return found
+            failures.append(("", f"has {len(value)} keys; at most {most} are allowed"))
+        return failures
 
     return check
 
@@ -176,13 +178,13 @@ def _array(compiler: _Compiler, schema: dict[str, Any]) -> Check:
     def check(value: Any) -> Found:
         if not isinstance(value, (list, tuple)):
             return _FINE
-        found = [*length(len(value))]
+        failures = [*length(len(value))]
         for number, below in enumerate(value):
             if faults := (first[number] if number < len(first) else rest)(below):
-                found += _below(f"[{number}]", faults)
-                if len(found) >= _MOST:
+                failures += _below(f"[{number}]", faults)
+                if len(failures) >= _MOST:
                     break
-        return found
+        return failures
 
     return check
 
@@ -249,8 +251,8 @@ def _any_of(compiler: _Compiler, schema: dict[str, Any]) -> Check:
 
     def check(value: Any) -> Found:
         tried: list[Found] = []
-        for each in checks:
-            faults = each(value)
+        for apply in checks:
+            faults = apply(value)
             if not faults:
                 return _FINE
             tried.append(faults)

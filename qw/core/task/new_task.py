@@ -90,8 +90,8 @@ class NewTask(TaskSettings):
     @classmethod
     def of(cls, type: str, payload: JsonObject | None, options: EnqueueOptions, *, id: UUID) -> NewTask:
         """A task with these *options*; *id* unless they have one. Raise TypeError for what is no option."""
-        given: dict[str, Any] = {"id": id, "payload": {} if payload is None else payload, **given_options(options)}
-        return cls(type=type, **given)
+        values: dict[str, Any] = {"id": id, "payload": {} if payload is None else payload, **given_options(options)}
+        return cls(type=type, **values)
 
     def document(self) -> JsonObject:
         """As the SQL functions ``qw.enqueue`` and ``qw.enqueue_many`` take it, by parameter; without what is None."""

@@ -65,24 +65,24 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
 
 def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
     """What the attempt comes to when its handler raised *error*."""
-    errors = [each for each in _flattened(error) if not _is_cancellation(each)]
-    if any(_is_lack_of_files(each) for each in errors):
+    errors = [inner for inner in _flattened(error) if not _is_cancellation(inner)]
+    if any(_is_lack_of_files(inner) for inner in errors):
         return Snoozed(delay=NO_FILES_PAUSE, reason=NO_FILES)
-    suspends = [each for each in errors if isinstance(each, Suspend)]
+    suspends = [inner for inner in errors if isinstance(inner, Suspend)]
     if suspends and len(suspends) == len(errors):
         suspend = together(suspends)
         return Suspended(waits=suspend.waits, needs_all=suspend.needs_all)
-    errors = [each for each in errors if not isinstance(each, Suspend)]
-    rejected = [each for each in errors if isinstance(each, Reject) and not isinstance(each, Misfit)]
-    snoozed = [each for each in errors if isinstance(each, Snooze)]
+    errors = [inner for inner in errors if not isinstance(inner, Suspend)]
+    rejected = [inner for inner in errors if isinstance(inner, Reject) and not isinstance(inner, Misfit)]
+    snoozed = [inner for inner in errors if isinstance(inner, Snooze)]
     if rejected:
         return Failed(error=_texts(rejected), names=_names((error, *rejected)), kind=_kind(rejected), final=True)
     if errors and len(snoozed) == len(errors):
         return _snoozed(snoozed)
     if not errors:
         return Failed(error="the handler cancelled itself", names=("CancelledError",))
-    failed = [each for each in errors if not isinstance(each, Snooze)]
-    after = [pause for each in failed if isinstance(each, Retry) and (pause := _duration(each, "after")) is not None]
+    failed = [inner for inner in errors if not isinstance(inner, Snooze)]
+    after = [pause for inner in failed if isinstance(inner, Retry) and (pause := _duration(inner, "after")) is not None]
     return Failed(
         error=_texts(failed),
         names=_names((error, *failed)),
@@ -94,7 +94,7 @@ def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
 
 def is_cancelled(error: BaseException) -> bool:
     """Whether it is nothing but cancellations: one, or a group of them."""
-    return all(_is_cancellation(each) for each in _flattened(error))
+    return all(_is_cancellation(inner) for inner in _flattened(error))
 
 
 def is_plain(error: BaseException) -> bool:
@@ -106,7 +106,7 @@ def is_plain(error: BaseException) -> bool:
 
 def is_explained(error: BaseException) -> bool:
     """Whether the error says all there is to know, so that no traceback is kept."""
-    return all(isinstance(each, _SAID_ON_PURPOSE) for each in _flattened(error))
+    return all(isinstance(inner, _SAID_ON_PURPOSE) for inner in _flattened(error))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -165,15 +165,15 @@ _TEXT_ONLY = frozenset({"OSError", "OperationalError", "InterfaceError"})
 
 def _is_lack_of_files(error: BaseException) -> bool:
     """Whether it is, or came of, an error of the operating system that says that no more files can be opened."""
-    each: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(_CAUSES):
-        if each is None:
+        if cause is None:
             return False
-        if isinstance(each, OSError) and each.errno in (errno.EMFILE, errno.ENFILE):
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
             return True
-        if _TEXT_ONLY.intersection(kind.__name__ for kind in _mro(each)) and "Too many open files" in text_of(each):
+        if _TEXT_ONLY.intersection(kind.__name__ for kind in _mro(cause)) and "Too many open files" in text_of(cause):
             return True
-        each = each.__cause__ or each.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 

@@ -14,8 +14,8 @@ class SecretMask:
     """Puts ``***`` in the place of *secrets*: whole, each of their lines, and as they stand inside JSON."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        spellings = sorted({one for secret in secrets for one in _spellings(secret)}, key=len, reverse=True)
-        self._secrets = [one.encode() for one in spellings]
+        spellings = sorted({spelling for secret in secrets for spelling in _spellings(secret)}, key=len, reverse=True)
+        self._secrets = [spelling.encode() for spelling in spellings]
         self._found = re.compile(b"|".join(map(re.escape, self._secrets))) if spellings else None
         self._longest = len(self._secrets[0]) if spellings else 0
 
@@ -41,9 +41,9 @@ class SecretMask:
     def settled(self, data: bytes) -> int:
         """How many bytes of *data* are judged already; those behind may be the beginning of a secret."""
         settled = len(data) - self._open(data)
-        for found in self._found.finditer(data) if self._found else ():
-            if found.start() < settled < found.end():
-                return found.start()
+        for match in self._found.finditer(data) if self._found else ():
+            if match.start() < settled < match.end():
+                return match.start()
         return settled
 
     def _open(self, data: bytes) -> int:

@@ -78,9 +78,9 @@ def _for_spreadsheets(source: Dataset) -> str:
 
 
 def profile(source: Dataset) -> JsonObject:
-    found = source.connection.execute("select * from (summarize source)")
-    titles = [column[0] for column in found.description or []]
-    columns: list[Json] = [clean(dict(zip(titles, row, strict=True))) for row in found.fetchall()]
+    summary = source.connection.execute("select * from (summarize source)")
+    titles = [column[0] for column in summary.description or []]
+    columns: list[Json] = [clean(dict(zip(titles, row, strict=True))) for row in summary.fetchall()]
     return {"rows": source.value("select count(*) from source"), "columns": columns}
 
 
@@ -101,21 +101,21 @@ def validate(source: Dataset, payload: DataPayload) -> JsonObject:
 
 def _breaches(rule: ColumnRule, column: str) -> list[tuple[str, str, list[object]]]:
     """The conditions that rows breaking *rule* meet, each with the name of what they break and its values."""
-    found: list[tuple[str, str, list[object]]] = []
+    breaches: list[tuple[str, str, list[object]]] = []
     if rule.required:
-        found.append(("required", f"{column} is null or trim({column}::varchar) = ''", []))
+        breaches.append(("required", f"{column} is null or trim({column}::varchar) = ''", []))
     if rule.unique:
         twice = f"select {column} from source where {column} is not null group by 1 having count(*) > 1"
-        found.append(("unique", f"{column} in ({twice})", []))
+        breaches.append(("unique", f"{column} in ({twice})", []))
     if rule.type:
-        found.append(("type", f"{column} is not null and {_is_no(rule.type, column)}", []))
+        breaches.append(("type", f"{column} is not null and {_is_no(rule.type, column)}", []))
     for kind, bound, sign in (("min", rule.min, "<"), ("max", rule.max, ">")):
         if bound is not None:
             as_type = "varchar" if isinstance(bound, str) else "double"
-            found.append((kind, f"try_cast({column} as {as_type}) {sign} ?", [bound]))
+            breaches.append((kind, f"try_cast({column} as {as_type}) {sign} ?", [bound]))
     if rule.regex is not None:
-        found.append(("regex", f"not regexp_full_match({column}::varchar, ?)", [rule.regex]))
-    return found
+        breaches.append(("regex", f"not regexp_full_match({column}::varchar, ?)", [rule.regex]))
+    return breaches
 
 
 def _is_no(type: str, column: str) -> str:

@@ -64,8 +64,8 @@ def add_create_invoice(app: Handlers, options: InvoiceOptions) -> None:
     @app.handler("create_invoice", compensate=void)
     async def create_invoice(payload: Orders, context: Context) -> Json:
         made = draft(payload, options.seller)
-        given = await options.numbers.take(context, options.seller)
-        invoice = numbered(made, payload, given, seller=options.seller, task_id=context.task_id)
+        number = await options.numbers.take(context, options.seller)
+        invoice = numbered(made, payload, number, seller=options.seller, task_id=context.task_id)
         await context.log(f"invoice {invoice['invoiceNumber']} over {len(payload.orders)} orders")
         return fitting({"invoice": invoice}, "invoice fewer orders at a time")
 
@@ -86,14 +86,14 @@ def draft(wanted: Orders, seller: Seller) -> InvoiceDraft:
     return InvoiceDraft(currency, _customer(wanted), items, sums)
 
 
-def numbered(made: InvoiceDraft, wanted: Orders, given: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
+def numbered(made: InvoiceDraft, wanted: Orders, assigned: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
     """The invoice. Its days are those of the seller's time zone."""
-    issued = given.at.astimezone(seller.zone)
+    issued = assigned.at.astimezone(seller.zone)
     due = issued + timedelta(days=seller.payment_days)
     customer = made.customer
     return {
         "id": str(task_id),
-        "invoiceNumber": written(given, seller.number_prefix),
+        "invoiceNumber": written(assigned, seller.number_prefix),
         "customerId": wanted.customer_id,
         **({"customerName": customer.name} if customer.name else {}),
         "customer": customer.to_json(),
@@ -108,7 +108,7 @@ def numbered(made: InvoiceDraft, wanted: Orders, given: GivenNumber, *, seller: 
         "taxAmount": number(made.sums.tax),
         "grandTotal": number(made.sums.grand_total),
         "status": "created",
-        "createdAt": timestamp(given.at),
+        "createdAt": timestamp(assigned.at),
         "dueDate": timestamp(due),
         "issueDate": issued.date().isoformat(),
         "dueDay": due.date().isoformat(),
@@ -157,10 +157,10 @@ async def _void(context: Context, recorded: Recorded, options: InvoiceOptions) -
     invoice = recorded.result.get("invoice") if isinstance(recorded.result, dict) else None
     if not isinstance(invoice, dict) or not isinstance(invoice.get("invoiceNumber"), str):
         raise Reject(f"task {recorded.task_id} has no invoice in its result that could be voided")
-    given = await options.numbers.take_back(recorded.task_id, context.task_id, options.seller)
-    if given is None:
+    assigned = await options.numbers.take_back(recorded.task_id, context.task_id, options.seller)
+    if assigned is None:
         raise Reject(f"task {recorded.task_id} has no invoice number that could be taken back")
-    voided, number = str(invoice["invoiceNumber"]), written(given, options.seller.number_prefix)
+    voided, number = str(invoice["invoiceNumber"]), written(assigned, options.seller.number_prefix)
     note = {
         "creditNoteNumber": number,
         "voided": voided,
@@ -169,7 +169,7 @@ async def _void(context: Context, recorded: Recorded, options: InvoiceOptions) -
         "credit": invoice.get("grandTotal"),
         "reason": context.payload.get("reason"),
         "compensation": str(context.task_id),
-        "voidedAt": timestamp(given.at),
+        "voidedAt": timestamp(assigned.at),
     }
     path = options.directory / f"{file_stem(voided)}.void.json"
     await asyncio.to_thread(write_file, path, orjson.dumps(note, option=orjson.OPT_INDENT_2))

@@ -188,8 +188,8 @@ def _tax_kind(
 
 def _delivered(invoice: Invoice) -> list[date]:
     """The days of delivery, each once, in their order."""
-    found = (order.delivery_day for order in invoice.order_details)
-    return sorted({day for day in found if day is not None})
+    days = (order.delivery_day for order in invoice.order_details)
+    return sorted({day for day in days if day is not None})
 
 
 def _day(parent: Element, path: str, day: date | None) -> None:

@@ -145,8 +145,8 @@ def _recipients(wanted: MailWanted) -> tuple[str, ...]:
     if wanted.to is None:
         addresses = [_address_of_customer(wanted)]
     else:
-        given = wanted.to.split(",") if isinstance(wanted.to, str) else wanted.to
-        addresses = [_line("recipient", address).strip(" ") for address in given]
+        texts = wanted.to.split(",") if isinstance(wanted.to, str) else wanted.to
+        addresses = [_line("recipient", address).strip(" ") for address in texts]
     if not 0 < len(addresses) <= MAX_RECIPIENTS:
         raise Reject(f"{len(addresses):,} recipients; a mail goes to 1 to {MAX_RECIPIENTS}")
     for address in addresses:

@@ -39,6 +39,6 @@ class Numbers(Protocol):
         ...
 
 
-def written(given: GivenNumber, prefix: str) -> str:
+def written(number: GivenNumber, prefix: str) -> str:
     """``INV-2026-00042``"""
-    return f"{prefix}{given.year}-{given.number:05}"
+    return f"{prefix}{number.year}-{number.number:05}"

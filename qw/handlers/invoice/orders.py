@@ -111,8 +111,8 @@ async def _ask_service(url: str, wanted: OrdersWanted, timeout: timedelta) -> li
     days = {"dateFrom": written_day(wanted.date_from), "dateTo": written_day(wanted.date_to)}
     query = {"customerId": wanted.customer_id, **{key: day for key, day in days.items() if day}}
     try:
-        found = await answer(ServiceCall(method="GET", url=url, query=query, timeout=timeout, most=MAX_SOURCE))
-        return parse_orders(found, "the answer")
+        response = await answer(ServiceCall(method="GET", url=url, query=query, timeout=timeout, most=MAX_SOURCE))
+        return parse_orders(response, "the answer")
     except (ServiceFailed, Invalid) as error:
         raise Retry(f"Fetching orders failed: {error}") from None
 

@@ -156,8 +156,8 @@ def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
 def not_shown(texts: Iterable[str]) -> str:
     """The characters of *texts* that are not drawn right: without a glyph, or of scripts that need shaping."""
     glyphs = pdfmetrics.getFont(BODY).face.charToGlyph
-    found = {char for text in texts for char in text if char.isprintable()}
-    return "".join(sorted(char for char in found if ord(char) not in glyphs or _is_shaped(char)))
+    chars = {char for text in texts for char in text if char.isprintable()}
+    return "".join(sorted(char for char in chars if ord(char) not in glyphs or _is_shaped(char)))
 
 
 def _is_shaped(char: str) -> bool:

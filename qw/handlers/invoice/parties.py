@@ -143,7 +143,7 @@ def read_seller(path: Path | None) -> Seller:
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise Misconfigured(
-            *(Fault(path=f"{path}: {_place(one['loc'])}", message=_said(one)) for one in faults)
+            *(Fault(path=f"{path}: {_place(fault['loc'])}", message=_said(fault)) for fault in faults)
         ) from None
 
 

@@ -304,8 +304,8 @@ class Relay:
         self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_LOOK_SECONDS)
 
     async def _count_blocked(self, conn: Connection) -> None:
-        found = await events.blocked(conn, self._had)
-        self._blocked, self._blocked_reason = found.count, found.reason
+        blocked = await events.blocked(conn, self._had)
+        self._blocked, self._blocked_reason = blocked.count, blocked.reason
 
     # -- delivery
 

@@ -93,13 +93,13 @@ class Deliveries:
 
 
 def _read(documents: Mapping[str, JsonObject]) -> dict[str, Webhook]:
-    found = {}
+    hooks = {}
     for name, document in documents.items():
         try:
-            found[name] = parse_webhook(name, document, lambda path: path)
+            hooks[name] = parse_webhook(name, document, lambda path: path)
         except Invalid as error:  # applied by a newer version of qw
             log.warning("invalid webhook definition", extra={"webhook": name, "error": str(error)})
-    return found
+    return hooks
 
 
 def check_secrets(hooks: Sequence[Webhook], environ: Mapping[str, str]) -> None:

@@ -95,8 +95,8 @@ class Rescuer:
         suspects = Counter(orphan.worker for orphan in orphans if orphan.crashes >= SUSPECT_CRASHES)
         ended = [_ended(orphan, suspects[orphan.worker]) for orphan in orphans]
         mine = await claims.end(conn, ended)
-        for orphan, each in zip(orphans, ended, strict=True):
-            if orphan.crashed and each.ending.status is Status.FAILED and each.fence in mine:
+        for orphan, ending in zip(orphans, ended, strict=True):
+            if orphan.crashed and ending.ending.status is Status.FAILED and ending.fence in mine:
                 await workers.blame(conn, orphan.task_id)
         self.rescued += len(mine)
         self._measures.rescued([orphan.type for orphan in orphans if orphan.fence in mine])

@@ -75,15 +75,15 @@ class Admitter:
 
     async def _look(self, conn: Connection) -> bool:
         """Read which queues are limited and what they hold. True: some tasks are still under outdated limits."""
-        found = [each for each in await queues.held(conn) if not self._served or each.queue in self._served]
-        self._limited = {each.queue for each in found if each.is_limited}
+        held = [queue for queue in await queues.held(conn) if not self._served or queue.queue in self._served]
+        self._limited = {queue.queue for queue in held if queue.is_limited}
         self._places = {name: place for name, place in self._places.items() if name in self._limited}
         more = False
-        for each in found:
-            if not each.is_limited:
-                more |= await queues.release(conn, each.queue, limit=STRAYS) == STRAYS
+        for queue in held:
+            if not queue.is_limited:
+                more |= await queues.release(conn, queue.queue, limit=STRAYS) == STRAYS
         more |= await self._hold_strays(conn)
-        self._asked |= {each.queue for each in found if each.is_limited and each.has_held}
+        self._asked |= {queue.queue for queue in held if queue.is_limited and queue.has_held}
         return more
 
     async def _hold_strays(self, conn: Connection) -> bool:

@@ -36,9 +36,9 @@ class ArtifactFolders:
     async def prune(self, conn: Connection) -> int:
         """Delete the folders of runs that are no more. Returns their number."""
         home, count = await self._of_database(conn), 0
-        found = await asyncio.to_thread(_runs, home)
-        for start in range(0, len(found), _BATCH):
-            ids = found[start : start + _BATCH]
+        run_ids = await asyncio.to_thread(_runs, home)
+        for start in range(0, len(run_ids), _BATCH):
+            ids = run_ids[start : start + _BATCH]
             gone = set(ids) - await runs.existing(conn, ids)
             await asyncio.to_thread(_remove, [home / str(id) for id in gone])
             count += len(gone)

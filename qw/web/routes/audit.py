@@ -46,26 +46,26 @@ class AuditPage(TypedDict):
 async def find(call: Request[None, AuditQuery]) -> AuditPage:
     """List changes made through the command line, HTTP, the dashboard, Python and SQL, newest first."""
     query = call.query
-    found = await call.client.audit.find(
+    entries = await call.client.audit.find(
         before=query.before, limit=query.limit, actor=query.actor, verb=query.verb, via=query.via, since=query.since
     )
     return {
-        "entries": [_entry(each) for each in found],
-        "nextCursor": found[-1].id if len(found) == query.limit else None,
+        "entries": [_entry(entry) for entry in entries],
+        "nextCursor": entries[-1].id if len(entries) == query.limit else None,
     }
 
 
-def _entry(each: AuditEntry) -> AuditEntity:
+def _entry(entry: AuditEntry) -> AuditEntity:
     return {
-        "id": each.id,
-        "at": stamp(each.at),
-        "actor": each.actor,
-        "via": each.via,
-        "verb": each.verb,
-        "target": each.target,
-        "count": each.count,
-        "outcome": each.outcome,
-        "detail": each.detail,
+        "id": entry.id,
+        "at": stamp(entry.at),
+        "actor": entry.actor,
+        "via": entry.via,
+        "verb": entry.verb,
+        "target": entry.target,
+        "count": entry.count,
+        "outcome": entry.outcome,
+        "detail": entry.detail,
     }
 
 

@@ -251,12 +251,12 @@ async def task_timeline(call: Request[None, None]) -> TaskTimeline:
 async def stack(call: Request[None, None]) -> StackEntity:
     """Get what a running task is doing, as its worker reports it: the stack of its coroutine or thread, innermost
     last, or the processes of its command. For a task that has ended, the last recorded stack."""
-    found = await call.client.tasks.stack((await the_task(call, call.id())).id)
-    seen: Any = found.seen
+    reported = await call.client.tasks.stack((await the_task(call, call.id())).id)
+    seen: Any = reported.seen
     entity: StackEntity = {
-        "at": stamp(found.at),
-        "ageSeconds": found.age,
-        "isLive": found.is_live,
+        "at": stamp(reported.at),
+        "ageSeconds": reported.age,
+        "isLive": reported.is_live,
         "kind": seen["kind"],
         "frames": seen["frames"],
         "processes": seen["processes"],
@@ -278,12 +278,12 @@ async def types(call: Request[None, None]) -> Types:
     return {
         "types": [
             {
-                "name": each.name,
-                "schema": each.schema,
-                "maxRetries": each.max_retries,
-                "timeoutSeconds": each.timeout_seconds,
+                "name": type.name,
+                "schema": type.schema,
+                "maxRetries": type.max_retries,
+                "timeoutSeconds": type.timeout_seconds,
             }
-            for each in await call.client.details.types()
+            for type in await call.client.details.types()
         ]
     }
 
@@ -291,23 +291,23 @@ async def types(call: Request[None, None]) -> Types:
 async def queue(call: Request[None, None]) -> QueueDetailsEntity:
     """Get a queue: its counts, its lanes, and the tasks that have the slots of its limits."""
     name = call.path["name"]
-    known = {each.stats.queue: each for each in await call.client.queues.all()}
+    known = {queue_.stats.queue: queue_ for queue_ in await call.client.queues.all()}
     if name not in known:
         raise NotFound(f"queue {name} has had no tasks, and is neither paused nor limited")
-    found = await call.client.details.queue(name)
+    details = await call.client.details.queue(name)
     return {
         **queue_entity(known[name]),
-        "lanes": [{"priority": priority, "ready": count} for priority, count in found.lanes],
-        "held": found.held,
+        "lanes": [{"priority": priority, "ready": count} for priority, count in details.lanes],
+        "held": details.held,
         "holders": [
             {
-                "taskId": str(each.task_id),
-                "type": each.type,
-                "key": each.key,
-                "startedAt": stamp_or_none(each.started_at),
-                "worker": each.worker,
+                "taskId": str(holder.task_id),
+                "type": holder.type,
+                "key": holder.key,
+                "startedAt": stamp_or_none(holder.started_at),
+                "worker": holder.worker,
             }
-            for each in found.holders
+            for holder in details.holders
         ],
     }
 
@@ -322,7 +322,7 @@ async def purge(call: Request[PurgeForm, None]) -> Purged:
 
 async def pause_all(call: Request[None, None]) -> MessageAnswer:
     """Pause all existing queues; a queue that is created later is not paused."""
-    names = [each.stats.queue for each in await call.client.queues.all() if not each.pause]
+    names = [queue.stats.queue for queue in await call.client.queues.all() if not queue.pause]
     for name in names:
         await call.client.queues.pause(name, by=call.caller.name)
     return {"message": f"{len(names)} queues paused"}
@@ -330,7 +330,7 @@ async def pause_all(call: Request[None, None]) -> MessageAnswer:
 
 async def resume_all(call: Request[None, None]) -> MessageAnswer:
     """Resume every paused queue."""
-    names = [each.stats.queue for each in await call.client.queues.all() if each.pause]
+    names = [queue.stats.queue for queue in await call.client.queues.all() if queue.pause]
     for name in names:
         await call.client.queues.resume(name)
     return {"message": f"{len(names)} queues resumed"}
@@ -341,12 +341,12 @@ async def worker(call: Request[None, None]) -> WorkerDetails:
     text = call.path["worker"]
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem(400, f"{text[:60]!r} is not the number of a worker")
-    found = next((each for each in await call.client.workers.all() if each.id == int(text)), None)
-    if found is None:
+    running = next((row for row in await call.client.workers.all() if row.id == int(text)), None)
+    if running is None:
         raise NotFound(f"worker {text} is not running")
     return {
-        **worker_entity(found),
-        "memoryBytes": found.memory,
+        **worker_entity(running),
+        "memoryBytes": running.memory,
         "tasks": [
             {
                 "taskId": str(task.task_id),
@@ -355,7 +355,7 @@ async def worker(call: Request[None, None]) -> WorkerDetails:
                 "attempt": task.attempt,
                 "startedAt": stamp(task.claimed_at),
             }
-            for task in await call.client.workers.running(found.id)
+            for task in await call.client.workers.running(running.id)
         ],
     }
 
@@ -363,12 +363,12 @@ async def worker(call: Request[None, None]) -> WorkerDetails:
 async def event_log(call: Request[None, EventsQuery]) -> EventPage:
     """List events of the log, newest first; ``nextCursor`` is the ``before`` of the next page."""
     query = call.query
-    found = await call.client.details.events(
+    page = await call.client.details.events(
         before=query.before, limit=query.limit, type=query.type, task_id=query.task_id
     )
     return {
-        "events": [_event(call, event) for event in found],
-        "nextCursor": found[-1].id if len(found) == query.limit else None,
+        "events": [_event(call, event) for event in page],
+        "nextCursor": page[-1].id if len(page) == query.limit else None,
     }
 
 
@@ -377,7 +377,7 @@ async def webhooks(call: Request[None, None]) -> WebhookList:
     documents = await call.client.details.webhooks()
     deliveries = await call.client.tasks.find(Filter(queue=QUEUE), limit=100)
     return {
-        "webhooks": [_webhook(name, each) for name, each in documents.items()],
+        "webhooks": [_webhook(name, document) for name, document in documents.items()],
         "deliveries": [*map(_delivery, deliveries)],
     }
 
@@ -405,13 +405,13 @@ async def database(call: Request[None, None]) -> DatabaseEntity:
         "sizeBytes": facts.bytes,
         "tables": [
             {
-                "name": each.name,
-                "rows": each.rows,
-                "sizeBytes": each.bytes,
-                "deadRows": each.dead_rows,
-                "lastVacuum": stamp_or_none(each.vacuumed_at),
+                "name": table.name,
+                "rows": table.rows,
+                "sizeBytes": table.bytes,
+                "deadRows": table.dead_rows,
+                "lastVacuum": stamp_or_none(table.vacuumed_at),
             }
-            for each in facts.tables
+            for table in facts.tables
         ],
         "oldestTransactionSeconds": facts.transaction_seconds,
         "connections": {
@@ -430,19 +430,19 @@ async def database(call: Request[None, None]) -> DatabaseEntity:
     }
 
 
-def _attempt(each: Attempt, hosts: dict[int, str]) -> AttemptEntity:
+def _attempt(attempt: Attempt, hosts: dict[int, str]) -> AttemptEntity:
     return {
-        "attempt": each.attempt,
-        "outcome": each.outcome,
-        "worker": each.worker,
-        "host": hosts.get(each.worker) if each.worker is not None else None,
-        "startedAt": stamp_or_none(each.started_at),
-        "endedAt": stamp(each.ended_at),
-        "error": masked_error(each.error),
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "worker": attempt.worker,
+        "host": hosts.get(attempt.worker) if attempt.worker is not None else None,
+        "startedAt": stamp_or_none(attempt.started_at),
+        "endedAt": stamp(attempt.ended_at),
+        "error": masked_error(attempt.error),
     }
 
 
-def _last_attempt(task: Task, found: TaskHistory) -> list[AttemptEntity]:
+def _last_attempt(task: Task, history: TaskHistory) -> list[AttemptEntity]:
     """The one that runs, or gave the result."""
     if task.started_at is None or task.status in (Status.PENDING, Status.RETRYING):
         return []
@@ -451,7 +451,7 @@ def _last_attempt(task: Task, found: TaskHistory) -> list[AttemptEntity]:
             "attempt": task.attempt,
             "outcome": task.status,
             "worker": task.worker,
-            "host": found.hosts.get(task.worker) if task.worker is not None else None,
+            "host": history.hosts.get(task.worker) if task.worker is not None else None,
             "startedAt": stamp(task.started_at),
             "endedAt": stamp_or_none(task.finished_at),
             "error": masked_error(task.error),

@@ -58,8 +58,8 @@ async def ready(call: Request[None, None]) -> Response:
 
 async def health(call: Request[None, VerboseQuery]) -> Response:
     """Readiness; with ``verbose`` also a report on the broker and the workers."""
-    found = await call.site.health.get()
-    return _short(found) if call.query.verbose is None else _report(found, needs={"database"})
+    checked = await call.site.health.get()
+    return _short(checked) if call.query.verbose is None else _report(checked, needs={"database"})
 
 
 async def metrics(call: Request[None, None]) -> Response:
@@ -89,12 +89,12 @@ def _short(health: HealthCheck) -> Response:
 def _report(health: HealthCheck, *, needs: Set[str]) -> Response:
     """Unhealthy if one of *needs* is down; other failures are shown in the details only."""
     details = _indicators(health)
-    down = {name: one for name, one in details.items() if one["status"] == "down" and name in needs}
+    down = {name: indicator for name, indicator in details.items() if indicator["status"] == "down" and name in needs}
     if health.error is not None:
         down = details
     body: HealthReport = {
         "status": "error" if down else "ok",
-        "info": {name: one for name, one in details.items() if one["status"] == "up"},
+        "info": {name: indicator for name, indicator in details.items() if indicator["status"] == "up"},
         "error": down,
         "details": details,
     }

@@ -117,19 +117,19 @@ async def status(call: Request[None, None]) -> CustomerStatus:
     counts = await call.client.tasks.customer_counts(customer)
     return {
         "customerId": customer,
-        "totalTasks": sum(one.total for one in counts),
-        "completedTasks": sum(one.completed for one in counts),
-        "failedTasks": sum(one.failed for one in counts),
-        "pendingTasks": sum(one.pending for one in counts),
-        "processingTasks": sum(one.processing for one in counts),
+        "totalTasks": sum(count.total for count in counts),
+        "completedTasks": sum(count.completed for count in counts),
+        "failedTasks": sum(count.failed for count in counts),
+        "pendingTasks": sum(count.pending for count in counts),
+        "processingTasks": sum(count.processing for count in counts),
         "workflows": {
-            one.filed_under: {
-                "totalTasks": one.total,
-                "completedTasks": one.completed,
-                "failedTasks": one.failed,
-                "isComplete": one.completed == one.total and not one.is_open,
+            count.filed_under: {
+                "totalTasks": count.total,
+                "completedTasks": count.completed,
+                "failedTasks": count.failed,
+                "isComplete": count.completed == count.total and not count.is_open,
             }
-            for one in counts
+            for count in counts
         },
     }
 

@@ -155,20 +155,20 @@ async def history(call: Request[None, HistoryQuery]) -> Any:
     All columns have the length of ``times``, the beginnings of the steps in seconds since 1970; the last step is not
     over. Null: nobody sampled the queue then, or nothing ran. The counts are those of ``/metrics``.
     """
-    found = await call.client.history.chart(call.query.range, queue=call.query.queue)
-    step = int(found.step.total_seconds())
+    samples = await call.client.history.chart(call.query.range, queue=call.query.queue)
+    step = int(samples.step.total_seconds())
     entity: HistoryEntity = {
-        "from": stamp_of_seconds(found.times[0]),
-        "to": stamp_of_seconds(found.times[-1] + step),
+        "from": stamp_of_seconds(samples.times[0]),
+        "to": stamp_of_seconds(samples.times[-1] + step),
         "stepSeconds": step,
-        "times": [*found.times],
-        "outcomes": {result: [*counts] for result, counts in found.outcomes.items()},
-        "enqueued": [*found.enqueued],
-        "depth": [*found.waiting],
-        "running": [*found.running],
-        "oldestSeconds": [*found.oldest],
-        "wait": {"p50": [*found.wait["p50"]], "p95": [*found.wait["p95"]], "p99": [*found.wait["p99"]]},
-        "run": {"p50": [*found.run["p50"]], "p95": [*found.run["p95"]], "p99": [*found.run["p99"]]},
+        "times": [*samples.times],
+        "outcomes": {result: [*counts] for result, counts in samples.outcomes.items()},
+        "enqueued": [*samples.enqueued],
+        "depth": [*samples.waiting],
+        "running": [*samples.running],
+        "oldestSeconds": [*samples.oldest],
+        "wait": {"p50": [*samples.wait["p50"]], "p95": [*samples.wait["p95"]], "p99": [*samples.wait["p99"]]},
+        "run": {"p50": [*samples.run["p50"]], "p95": [*samples.run["p95"]], "p99": [*samples.run["p99"]]},
     }
     return entity
 
@@ -180,12 +180,12 @@ def _overview(glance: Glance) -> OverviewEntity:
         "at": stamp(clock.now()),
         "health": {"ok": not glance.problems, "problems": [problem_entity(problem) for problem in glance.problems]},
         "totals": {
-            "pending": sum(each.pending for each in stats),
-            "processing": sum(each.processing for each in stats),
-            "retrying": sum(each.retrying for each in stats),
-            "completed": sum(each.completed for each in stats),
-            "failed": sum(each.failed for each in stats),
-            "cancelled": sum(each.cancelled for each in stats),
+            "pending": sum(stat.pending for stat in stats),
+            "processing": sum(stat.processing for stat in stats),
+            "retrying": sum(stat.retrying for stat in stats),
+            "completed": sum(stat.completed for stat in stats),
+            "failed": sum(stat.failed for stat in stats),
+            "cancelled": sum(stat.cancelled for stat in stats),
         },
         "rates": _rates(glance.rates.get(ALL_QUEUES, none)),
         "wait": {"p50": glance.waits["p50"], "p95": glance.waits["p95"], "p99": glance.waits["p99"]},
@@ -194,7 +194,7 @@ def _overview(glance: Glance) -> OverviewEntity:
             for queue in seen.queues
             for rates in (glance.rates.get(queue.stats.queue, none),)
         ],
-        "failures": [_failures(each) for each in seen.failures],
+        "failures": [_failures(failure) for failure in seen.failures],
         "workers": [worker_entity(worker) for worker in seen.workers],
         "lateSchedules": [{"name": name, "lateSeconds": late.total_seconds()} for name, late in seen.late],
         "broker": _broker(seen.relaying),
@@ -220,13 +220,13 @@ def _rates(rates: Rates) -> RatesEntity:
     }
 
 
-def _failures(each: Failures) -> FailuresEntity:
+def _failures(failures: Failures) -> FailuresEntity:
     return {
-        "type": each.type,
-        "failed": each.failed,
-        "lastAt": stamp(each.last_at),
-        "lastError": masked_error(each.last_error),
-        "lastTaskId": str(each.last_id),
+        "type": failures.type,
+        "failed": failures.failed,
+        "lastAt": stamp(failures.last_at),
+        "lastError": masked_error(failures.last_error),
+        "lastTaskId": str(failures.last_id),
     }
 
 

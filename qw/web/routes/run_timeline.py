@@ -67,16 +67,16 @@ async def timeline(call: Request[None, None]) -> Timeline:
     """Get a run with all steps of its definition, what each needs, and the attempts of their tasks."""
     id = call.id("Run")
     try:
-        found = await call.client.runs.timeline(id)
+        whole = await call.client.runs.timeline(id)
     except NotFound:
         raise Problem(404, f"Run with id {id} not found", code="not_found") from None
-    return {"run": run_entity(found.run, call.shown), "steps": [_step(step) for step in found.steps]}
+    return {"run": run_entity(whole.run, call.shown), "steps": [_step(step) for step in whole.steps]}
 
 
 async def retry_preview(call: Request[None, PreviewQuery]) -> Preview:
     """Get the steps that a retry would repeat, and those that it would keep. Nothing is changed."""
-    found = await call.client.runs.retry_preview(call.id("Run"), call.query.step)
-    return {"again": found.again, "kept": found.kept}
+    preview = await call.client.runs.retry_preview(call.id("Run"), call.query.step)
+    return {"again": preview.again, "kept": preview.kept}
 
 
 def _step(step: TimelineStep) -> TimelineStepEntity:

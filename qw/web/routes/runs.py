@@ -77,74 +77,74 @@ class RunPage(TypedDict):
 async def find(call: Request[None, RunQuery]) -> RunPage:
     """List runs, newest first."""
     query = call.query
-    found = await call.client.runs.find(
+    page = await call.client.runs.find(
         workflow=query.workflow, status=query.status, limit=query.limit, before=query.cursor
     )
     return {
-        "runs": [run_entity(run, call.shown) for run in found],
-        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+        "runs": [run_entity(run, call.shown) for run in page],
+        "nextCursor": str(page[-1].id) if len(page) == query.limit else None,
     }
 
 
 async def show(call: Request[None, RunDetailsQuery]) -> RunWithSteps:
     """Get a run with its steps, in start order."""
-    found, shown = await the_run(call), call.shown_to_operators(reveal=call.query.reveal)
+    details, shown = await the_run(call), call.shown_to_operators(reveal=call.query.reveal)
     if call.query.reveal:
-        await call.note_reveal("workflow", found.run.id)
-    return with_steps(found, shown)
+        await call.note_reveal("workflow", details.run.id)
+    return with_steps(details, shown)
 
 
 async def why(call: Request[None, None]) -> Reasons:
     """Explain why a run does not progress: reasons, most important first."""
-    found = await the_run(call)
-    return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(found.run.id)]}
+    details = await the_run(call)
+    return {"reasons": [reason_entity(reason) for reason in await call.client.tasks.why(details.run.id)]}
 
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
     """Get a diagram of a run in its current state, as text, Mermaid, Graphviz or SVG."""
     run = (await the_run(call)).run
-    found = await call.client.runs.inspect(run.id)
-    statuses = {step.step: step.status for step in found.steps}
-    return {"format": call.query.format, "graph": drawn(found.workflow, statuses, call.query.format)}
+    inspected = await call.client.runs.inspect(run.id)
+    statuses = {step.step: step.status for step in inspected.steps}
+    return {"format": call.query.format, "graph": drawn(inspected.workflow, statuses, call.query.format)}
 
 
 async def signal(call: Request[SignalForm, None]) -> MessageAnswer:
     """Send a signal to a run, for a step that waits for it now or later."""
-    found, form = await the_run(call), call.body
-    await call.client.runs.signal(found.run.id, form.name, form.payload, by=_who(call))
+    details, form = await the_run(call), call.body
+    await call.client.runs.signal(details.run.id, form.name, form.payload, by=_who(call))
     return {"message": f"Signal {form.name} sent"}
 
 
 async def approve(call: Request[DecisionForm, None]) -> ApprovalAnswer:
     """Approve an approval step; the run continues."""
-    found, form = await the_run(call), call.body
-    step = await call.client.runs.approve(found.run.id, form.step, by=_who(call), comment=form.comment)
+    details, form = await the_run(call), call.body
+    step = await call.client.runs.approve(details.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} approved", "step": step}
 
 
 async def reject(call: Request[DecisionForm, None]) -> ApprovalAnswer:
     """Reject an approval step: it fails, and the run with it unless ``continue_on_error`` is set."""
-    found, form = await the_run(call), call.body
-    step = await call.client.runs.reject(found.run.id, form.step, by=_who(call), comment=form.comment)
+    details, form = await the_run(call), call.body
+    step = await call.client.runs.reject(details.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} rejected", "step": step}
 
 
 async def retry(call: Request[RetryForm, None]) -> MessageAnswer:
     """Retry a final run; completed steps that were not compensated are kept."""
-    found, form = await the_run(call), call.body
+    details, form = await the_run(call), call.body
     if form.latest and form.definition is not None:
         raise Problem(400, "latest and definition are mutually exclusive")
     document = None
     if form.definition is not None:
-        document = (await call.client.workflows.check(found.run.workflow, form.definition)).document
-    await call.client.runs.retry(found.run.id, step=form.step, latest=form.latest, document=document, by=_who(call))
+        document = (await call.client.workflows.check(details.run.workflow, form.definition)).document
+    await call.client.runs.retry(details.run.id, step=form.step, latest=form.latest, document=document, by=_who(call))
     return {"message": "Run queued for retry"}
 
 
 async def compensation_done(call: Request[DoneForm, None]) -> ApprovalAnswer:
     """Mark a failed compensation as completed, because the step was undone by hand."""
-    found, form = await the_run(call), call.body
-    step = await call.client.runs.mark_compensated(found.run.id, form.step, by=_who(call), comment=form.comment)
+    details, form = await the_run(call), call.body
+    step = await call.client.runs.mark_compensated(details.run.id, form.step, by=_who(call), comment=form.comment)
     return {"message": f"Step {step} marked as done", "step": step}
 
 
@@ -154,8 +154,8 @@ def _who(call: Request[Any, None]) -> str:
 
 async def cancel(call: Request[None, None]) -> MessageAnswer:
     """Cancel a run: no step starts any more, running steps are asked to stop."""
-    found = await the_run(call)
-    await call.client.runs.cancel(found.run.id, by=call.caller.name)
+    details = await the_run(call)
+    await call.client.runs.cancel(details.run.id, by=call.caller.name)
     return {"message": "Run cancellation requested"}
 
 

@@ -157,10 +157,10 @@ class Filled(TypedDict):
 
 async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
     """Add a schedule; its first tick is after now. With ``replace`` an existing one of that name is updated."""
-    given = call.body.model_dump(exclude={"name", "replace"}, exclude_none=True)
-    if {"payload", "input"} <= given.keys():
+    values = call.body.model_dump(exclude={"name", "replace"}, exclude_none=True)
+    if {"payload", "input"} <= values.keys():
         raise Problem(400, "Give either payload or input")
-    schedule = parse_schedule(call.body.name, {_DOCUMENT.get(key, key): value for key, value in given.items()})
+    schedule = parse_schedule(call.body.name, {_DOCUMENT.get(key, key): value for key, value in values.items()})
     if isinstance(schedule.target, TaskTarget) and schedule.target.is_program:
         raise Problem(400, "Over HTTP, only declared commands can be run: argv, run and shell are not accepted")
     id, _ = await call.client.schedules.add(schedule, id=id_of_key(call), replace=call.body.replace)
@@ -169,10 +169,10 @@ async def create(call: Request[ScheduleForm, None]) -> ScheduleEntity:
 
 async def find(call: Request[None, PageQuery]) -> SchedulePage:
     """List schedules in name order, starting after the name ``after``."""
-    found = await call.client.schedules.page(after=call.query.after, limit=call.query.limit)
+    page = await call.client.schedules.page(after=call.query.after, limit=call.query.limit)
     return {
-        "schedules": [await _with_ticks(call, stored) for stored in found],
-        "nextCursor": found[-1].name if len(found) == call.query.limit else None,
+        "schedules": [await _with_ticks(call, stored) for stored in page],
+        "nextCursor": page[-1].name if len(page) == call.query.limit else None,
     }
 
 
@@ -183,8 +183,8 @@ async def _with_ticks(call: Request[None, PageQuery], stored: StoredSchedule) ->
         ticks = [] if stored.broken else upcoming(stored.schedule, stored.created_at, since, query.next)
         entity["nextTicks"] = [_tick(tick) for tick in ticks]
     if query.fires:
-        found = await call.client.schedules.fires(stored.id, limit=query.fires)
-        entity["lastFires"] = [_fire(fire) for fire in found]
+        last = await call.client.schedules.fires(stored.id, limit=query.fires)
+        entity["lastFires"] = [_fire(fire) for fire in last]
     return entity
 
 
@@ -202,8 +202,8 @@ async def next_ticks(call: Request[None, NextQuery]) -> Ticks:
 async def fires(call: Request[None, FiresQuery]) -> Fires:
     """List past ticks, latest first: the task or run that was created, or the reason why none was."""
     before = call.query.before or LAST_TICK
-    found = await call.client.schedules.fires(call.path["name"], before=before, limit=call.query.limit)
-    return {"fires": [_fire(fire) for fire in found]}
+    page = await call.client.schedules.fires(call.path["name"], before=before, limit=call.query.limit)
+    return {"fires": [_fire(fire) for fire in page]}
 
 
 async def pause(call: Request[None, None]) -> MessageAnswer:

@@ -112,10 +112,10 @@ async def find(call: Request[None, SearchQuery]) -> SearchPage:
     """
     query, search = call.query, call.client.search
     try:
-        wanted, found = await search.find(query.q, limit=query.limit, before=query.cursor)
+        wanted, tasks = await search.find(query.q, limit=query.limit, before=query.cursor)
         page: SearchPage = {
-            "tasks": await entities(call.client, found, shown=call.shown),
-            "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+            "tasks": await entities(call.client, tasks, shown=call.shown),
+            "nextCursor": str(tasks[-1].id) if len(tasks) == query.limit else None,
             "terms": [{"field": term.field, "value": term.value, "text": term.text} for term in wanted.terms],
         }
         if query.count:
@@ -130,7 +130,7 @@ async def find(call: Request[None, SearchQuery]) -> SearchPage:
 
 async def fields(call: Request[None, None]) -> SearchFields:
     """List the fields of a search with their possible values, for completion."""
-    queues = [each.queue for each in await call.client.queues.stats()]
+    queues = [stat.queue for stat in await call.client.queues.stats()]
     values: dict[str, list[str]] = {
         "status": list(Status),
         "type": sorted(await call.client.tasks.types()),
@@ -158,7 +158,7 @@ async def start(call: Request[BulkActForm, None]) -> Any:
 
 async def show_all(call: Request[None, BulkQuery]) -> Bulks:
     """List bulk operations, newest first."""
-    return {"bulks": [_bulk(each) for each in await call.client.search.bulks(limit=call.query.limit)]}
+    return {"bulks": [_bulk(bulk) for bulk in await call.client.search.bulks(limit=call.query.limit)]}
 
 
 async def show(call: Request[None, None]) -> BulkEntity:
@@ -180,7 +180,7 @@ def _number(call: Request[Any, Any]) -> int:
 
 
 def _bulk(state: BulkState) -> BulkEntity:
-    found: Any = {
+    document: Any = {
         "id": state.id,
         "action": state.action,
         "q": state.search,
@@ -195,7 +195,7 @@ def _bulk(state: BulkState) -> BulkEntity:
         "finishedAt": stamp_or_none(state.finished_at),
         "error": state.error,
     }
-    entity: BulkEntity = found
+    entity: BulkEntity = document
     return entity
 
 

@@ -157,16 +157,16 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
     """List tasks, newest first; ``nextCursor`` is the cursor of the next page."""
     query = call.query
     wanted = relations(query.relations)
-    found = await call.client.tasks.find(
+    matching = await call.client.tasks.find(
         query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
     )
-    if query.type is not None and not found:  # of a type that only SQL ever enqueued there may be tasks
+    if query.type is not None and not matching:  # of a type that only SQL ever enqueued there may be tasks
         await call.site.check_type(query.type)
     total = await call.client.tasks.count(query.filter(), under=query.workflow_id)
     page: TaskPage = {
-        "tasks": await entities(call.client, found, wanted, shown=call.shown),
+        "tasks": await entities(call.client, matching, wanted, shown=call.shown),
         "total": total.count,
-        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+        "nextCursor": str(matching[-1].id) if len(matching) == query.limit else None,
     }
     if total.is_estimate:
         page["totalIsEstimate"] = True
