@@ -295,9 +295,9 @@ def test_commands_are_read() -> None:
         ("{run: ls, exit_codes: {256: done}}", "2:29: '256' is not an exit code from 0 to 255"),
         (
             "{run: ls, exit_codes: {3: rejct}}",
-            "2:29: 'rejct' is not a meaning; there are done, retry, reject, fail; did",
+            "2:29: 'rejct' is not one of done, retry, reject, fail; did",
         ),
-        ("{run: ls, exit_codes: {3: [1]}}", "2:29: '[1]' is not a meaning"),
+        ("{run: ls, exit_codes: {3: [1]}}", "2:29: '[1]' is not one of done"),
         ("{run: ls, description: 3}", "2:16: must be a string, not a number"),
     ],
 )

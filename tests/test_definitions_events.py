@@ -88,7 +88,7 @@ def test_a_remote_type_is_read() -> None:
         ),
         ("webhooks: {a: {url: 'http://x', secret_env: PGPASSWORD}}", "cannot be the variable for a webhook's secret"),
         ("webhooks: {a: {url: 'http://x', max_retries: 0}}", "integer from 1 to 100"),
-        ("webhooks: {a: {url: 'http://x', headers: {n: 1}}}", "must be text"),
+        ("webhooks: {a: {url: 'http://x', headers: {n: 1}}}", "must be a string, not a number; put it in quotes"),
         ("queues: {a: {pausd: true}}", r"1:14: 'pausd' is not a key of a queue; did you mean 'paused'"),
         ("queues: {a: {paused: yes please}}", "1:14: must be true or false, not a string"),
         ("queues: {a: {concurrency: 0}}", "1:14: must be an integer from 1 to 1,000,000, not 0"),

@@ -280,6 +280,18 @@ def test_a_parameter_that_is_more_than_one_expression_is_no_part_of_another() ->
     ]
 
 
+def test_a_template_that_nobody_uses_is_checked_for_its_keys() -> None:
+    text = "templates:\n  t: { type: noop, tiemout: 1s }\nworkflows: { w: { steps: [{ id: a, type: noop }] } }\n"
+
+    assert faults(text) == ["w.yaml:2:20: 'tiemout' is not a key of a template; did you mean 'timeout'?"]
+
+
+def test_a_workflow_of_transitions_takes_the_defaults_of_its_file() -> None:
+    found = loads("defaults: { timeout: 1m }\nworkflows: { w: { initialTask: { type: noop } } }\n")
+
+    assert found.workflows["w"].by_id["noop"].timeout == timedelta(minutes=1)
+
+
 @pytest.mark.parametrize("text", [DEFAULTS, TEMPLATE, "include: [a.yaml]\nx-own: 1\nworkflows: {}"])
 def test_what_is_written_once_fits_the_schema(text: str) -> None:
     validator = pytest.importorskip("jsonschema_rs").validator_for(schema())

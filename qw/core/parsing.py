@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
-from qw.core.errors import Fault, guess
+from qw.core.errors import Fault, Invalid, guess
 from qw.core.expression.evaluation import kind
 from qw.core.task.payload import Json, JsonObject
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""The name of a workflow, a schedule, a command, a webhook."""
 
 _GUESSED_FAULTS = 30  # a guess costs up to a millisecond; a document made to have 10,000 faults must not cost seconds
 
@@ -25,6 +29,18 @@ def refuse_unknown(document: JsonObject, known: Iterable[str], path: str, what: 
         if key not in known and not key.startswith("x-"):
             message = f"{key[:60]!r} is not a key of {what}{hint(key, known, faults)}"
             faults.append(Fault(path=below(path, key), message=message))
+
+
+def check_name(name: str, what: str, faults: list[Fault], path: str = "") -> None:
+    if not NAME.fullmatch(name):
+        message = f"{name[:60]!r} is not a name of a {what}: letters, digits and _ . - (at most 128)"
+        faults.append(Fault(path=path, message=message))
+
+
+def raise_at(where: Callable[[str], str], faults: Iterable[Fault]) -> None:
+    """Raise Invalid with *faults*, if there are any; *where* turns a path into a place."""
+    if placed := [Fault(path=where(fault.path), message=fault.message) for fault in faults]:
+        raise Invalid(*placed)
 
 
 def string(document: JsonObject, key: str, path: str, faults: list[Fault]) -> str:

@@ -11,7 +11,6 @@ from typing import TypeVar
 from qw.core.errors import Fault, Invalid, NotFound
 from qw.core.event.webhook import Webhook
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import mapping, refuse_unknown
 from qw.core.queue import Queue
 from qw.core.schedule import Schedule
 from qw.core.schedule.document import parse_schedule
@@ -20,9 +19,10 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.task.remote import Remote
 from qw.core.workflow import Workflow, lint, parse_workflow
 from qw.definitions.commands import parse_command
-from qw.definitions.expansion import SECTIONS, SHARED, Expanded, expand
+from qw.definitions.expansion import Expanded, expand
 from qw.definitions.queues import parse_queue
 from qw.definitions.remotes import parse_remote
+from qw.definitions.schema import FILE
 from qw.definitions.source import MAX_BYTES, YamlSource, read
 from qw.definitions.tests import WorkflowTest, parse_test
 from qw.definitions.webhooks import parse_webhook
@@ -31,9 +31,7 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-_KEYS = ("version", "owner", "include", "defaults", "tests", *SHARED, *SECTIONS)
 MAX_FILES = 100  # of one set
-MAX_OWNER = 200
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
@@ -141,17 +139,18 @@ class _NotIncluded(Exception):
 def _definitions(whole: Expanded, faults: list[Fault]) -> Definitions:
     source = whole.source
     document = _document(source, whole.document, faults)
-    workflows = _each(document, "workflows", parse_workflow, source, faults)
+    owner = document.get("owner")
+    workflows = _section(document, "workflows", parse_workflow, source, faults)
     definitions = Definitions(
         workflows=workflows,
-        schedules=_each(document, "schedules", parse_schedule, source, faults),
-        queues=_each(document, "queues", parse_queue, source, faults),
-        commands=_each(document, "commands", parse_command, source, faults),
-        webhooks=_each(document, "webhooks", parse_webhook, source, faults),
-        remotes=_each(document, "remote", parse_remote, source, faults),
-        tests=_each(document, "tests", parse_test, source, faults),
+        schedules=_section(document, "schedules", parse_schedule, source, faults),
+        queues=_section(document, "queues", parse_queue, source, faults),
+        commands=_section(document, "commands", parse_command, source, faults),
+        webhooks=_section(document, "webhooks", parse_webhook, source, faults),
+        remotes=_section(document, "remote", parse_remote, source, faults),
+        tests=_section(document, "tests", parse_test, source, faults),
         source=source.name,
-        owner=_owner(document, source, faults),
+        owner=owner if isinstance(owner, str) else None,
         document=document,
         warnings=tuple(sorted(_warnings(workflows, source), key=_line)),
     )
@@ -167,42 +166,30 @@ def _document(source: YamlSource, document: Json, faults: list[Fault]) -> JsonOb
         faults.append(Fault(path=source.where(""), message=message))
         return {}
     found: list[Fault] = []
-    refuse_unknown(source.value, _KEYS, "", "a file of definitions", found)
-    if source.value.get("version", 1) != 1:
-        found.append(Fault(path="version", message="this qw reads version 1"))
+    FILE.read(source.value, "", found)
     faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
     return document
 
 
-def _owner(document: JsonObject, source: YamlSource, faults: list[Fault]) -> str | None:
-    value = document.get("owner")
-    if value is None or (isinstance(value, str) and value.strip() and len(value) <= MAX_OWNER):
-        return value
-    message = f"must be a name of 1 to {MAX_OWNER} characters, not {str(value)[:60]!r}"
-    faults.append(Fault(path=source.where("owner"), message=message))
-    return None
-
-
-def _each(
+def _section(
     document: JsonObject,
     key: str,
     parse: Callable[[str, Json, Callable[[str], str]], T],
     source: YamlSource,
     faults: list[Fault],
 ) -> dict[str, T]:
-    found: list[Fault] = []
+    section = document.get(key)
     parsed: dict[str, T] = {}
-    for name, one in mapping(document, key, "", found).items():
+    for name, definition in section.items() if isinstance(section, dict) else ():
         base = f"{key}.{name}"
 
         def where(path: str, base: str = base) -> str:
             return source.where(f"{base}.{path}" if path else base)
 
         try:
-            parsed[name] = parse(name, one, where)
+            parsed[name] = parse(name, definition, where)
         except Invalid as error:
             faults += error.faults
-    faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
     return parsed
 
 

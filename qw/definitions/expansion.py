@@ -13,8 +13,8 @@ from qw.core.errors import Fault
 from qw.core.expression.evaluation import kind
 from qw.core.parsing import below, hint, names
 from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.defaults import merged, parse_defaults
-from qw.core.workflow.secrets import mentioned, parse_secrets
+from qw.core.workflow.defaults import DEFAULTS_FIELD, merged
+from qw.core.workflow.secrets import SECRETS_FIELD, mentioned
 from qw.core.workflow.step_template import StepTemplate, from_template, parse_template
 from qw.definitions.source import YamlSource
 
@@ -153,19 +153,20 @@ def _link_merged(source: YamlSource, path: str, written: str, base: JsonObject, 
 
 
 def _share_defaults(whole: Expanded, own: list[tuple[str, JsonObject]], faults: list[Fault]) -> None:
-    shared = parse_defaults(whole.document, faults)
+    shared = DEFAULTS_FIELD.read(whole.document, "defaults", "", faults)
     whole.document.pop("defaults", None)
     for name, workflow in own if shared else ():
-        mine: Json = workflow.get("defaults") or {}
-        if not isinstance(mine, dict):
+        mine = workflow.get("defaults")
+        if not isinstance(mine, dict | None):
             continue
+        mine = mine or {}
         _link_merged(whole.source, f"workflows.{name}.defaults", "defaults", shared, mine)
         workflow["defaults"] = {**mine, **{key: merged(key, value, mine.get(key)) for key, value in shared.items()}}
 
 
 def _share_secrets(whole: Expanded, own: list[tuple[str, JsonObject]], faults: list[Fault]) -> None:
     """Give each workflow those of the file's ``secrets:`` that it uses and does not declare itself."""
-    declared = parse_secrets(whole.document, faults)
+    declared = SECRETS_FIELD.read(whole.document, "secrets", "", faults)
     secrets = whole.document.get("secrets")
     if not isinstance(secrets, dict):
         return

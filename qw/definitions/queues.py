@@ -4,44 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qw.core.errors import Fault, Invalid
-from qw.core.expression.evaluation import kind
-from qw.core.parsing import refuse_unknown
+from qw.core.fields import FLAG, Field, Object
+from qw.core.parsing import raise_at
 from qw.core.queue import Queue
-from qw.core.queue.limits import FIELDS, Limits, parse_limits
+from qw.core.queue.limits import LIMITS, Limits, together_faults
 from qw.core.task import name_faults
-from qw.core.task.payload import Json, JsonObject
+from qw.core.task.payload import Json
 
-_KEYS = ("paused", *FIELDS)
+QUEUE = Object(
+    "a queue",
+    {
+        "paused": Field(FLAG, "If true, no tasks are claimed from the queue; omitted: the current state is kept"),
+        **LIMITS.fields,
+    },
+    ref="queue",
+    must="a queue must be an object such as {paused: true}",
+)
 
 
 def parse_queue(name: str, document: Json, where: Callable[[str], str]) -> Queue:
     """The queue in *document*. Raise Invalid with every fault."""
     faults = name_faults("", name)
-    queue = _queue(name, {} if document is None else document, faults)
-    if faults or queue is None:
-        raise Invalid(*(Fault(path=where(fault.path), message=fault.message) for fault in faults))
-    return queue
-
-
-def _queue(name: str, document: Json, faults: list[Fault]) -> Queue | None:
-    if not isinstance(document, dict):
-        faults.append(
-            Fault(path="", message=f"a queue must be an object such as {{paused: true}}, not {kind(document)}")
-        )
-        return None
-    refuse_unknown(document, _KEYS, "", "a queue", faults)
-    return Queue(name=name, paused=_paused(document, faults), limits=_limits(document, faults))
-
-
-def _paused(document: JsonObject, faults: list[Fault]) -> bool | None:
-    value = document.get("paused")
-    if value is None or isinstance(value, bool):
-        return value
-    faults.append(Fault(path="paused", message=f"must be true or false, not {kind(value)}"))
-    return None
-
-
-def _limits(document: JsonObject, faults: list[Fault]) -> Limits | None:
-    said = {field: document[field] for field in FIELDS if field in document}
-    return parse_limits(said, "", faults) if said else None
+    fields = QUEUE.read({} if document is None else document, "", faults)
+    paused = fields.pop("paused")
+    limits = Limits(**fields) if any(fields.values()) else None
+    faults += together_faults(limits, "") if limits else []
+    raise_at(where, faults)
+    return Queue(name=name, paused=paused, limits=limits)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from qw.core.expression.evaluation import FUNCTIONS
+from qw.core.fields import Object
 from qw.core.workflow.inputs import TYPES
 from qw.core.workflow.step_kinds import KINDS, PARAMETERS
-from qw.definitions.schema import schema
+from qw.definitions.schema import FILE, OBJECTS
 
 _TITLES = {
     "workflow": "A workflow (`workflows:`)",
@@ -20,11 +21,14 @@ _TITLES = {
     "defaults": "`defaults:`",
     "template": "A step template (`templates:`)",
     "concurrency": "`concurrency:`",
+    "repeat": "`repeat:` of a step",
+    "secret": "A secret (`secrets:`)",
     "schedule": "A schedule (`schedules:`)",
     "queue": "A queue (`queues:`)",
     "command": "A command (`commands:`)",
     "webhook": "A webhook (`webhooks:`)",
     "remote": "A type of workers elsewhere (`remote:`)",
+    "test": "A test (`tests:`)",
 }
 
 
@@ -34,30 +38,27 @@ def reference() -> str:
 
 
 def _lines() -> Iterator[str]:
-    whole: Any = schema()
     yield "# Reference of definition files"
     yield ""
     yield "Made by `scripts/reference` from the schema that `qw workflow schema` prints. Keys that begin with `x-` are"
     yield "allowed everywhere and ignored. The keys are explained in [workflows.md](../workflows.md)."
-    yield from _table("A file", whole)
+    yield from _table("A file", FILE)
     for name, title in _TITLES.items():
-        definition = whole["$defs"][name]
-        yield from _table(title, definition.get("else") or (definition.get("anyOf") or [definition])[0])
+        yield from _table(title, OBJECTS[name])
     yield from ("", "## Types of inputs and parameters", "", "| type | value |", "| --- | --- |")
     yield from (f"| `{name}` | {words} |" for name, (words, _) in TYPES.items())
-    yield from ("", "## Steps that are not tasks", "", "| `type` | keys of `with` |", "| --- | --- |")
-    yield from (f"| `{name}` | {_code(PARAMETERS.get(kind, ()))} |" for name, kind in KINDS.items())
+    for name, kind in KINDS.items():
+        if PARAMETERS[kind].fields:
+            yield from _table(f"`with:` of a step of type `{name}`", PARAMETERS[kind])
     yield from ("", "## Functions of expressions", "", "| function | arguments |", "| --- | --- |")
     yield from (f"| `{name}` | {_count(low, high)} |" for name, (low, high, *_) in sorted(FUNCTIONS.items()))
 
 
-def _table(title: str, definition: Any) -> Iterator[str]:
+def _table(title: str, described: Object) -> Iterator[str]:
     yield from ("", f"## {title}", "", "| key | value | |", "| --- | --- | --- |")
-    required = definition.get("required", ())
-    for key, below in definition["properties"].items():
-        about = below.get("description", "")
-        about = f"{about}; required" if key in required and about else "required" if key in required else about
-        yield f"| `{key}` | {_value(below)} | {about} |".replace("  ", " ")
+    for key, field in described.fields.items():
+        words = [field.about, f"also `{field.alias}`" if field.alias else "", "required" if field.required else ""]
+        yield f"| `{key}` | {_value(field.type.schema)} | {'; '.join(filter(None, words))} |".replace("  ", " ")
 
 
 def _value(below: Any) -> str:
@@ -67,9 +68,9 @@ def _value(below: Any) -> str:
     if "const" in below:
         return f"`{json.dumps(below['const'])}`"
     if "enum" in below:
-        return ", ".join(f"`{one}`" for one in below["enum"] if one is not None)
+        return ", ".join(f"`{one}`" for one in below["enum"])
     if "anyOf" in below:
-        return " or ".join(dict.fromkeys(_value(one) for one in below["anyOf"]))
+        return " or ".join(dict.fromkeys(_value(one) for one in below["anyOf"] if one != {"type": "null"}))
     kinds = below.get("type", "any")
     words = [_kind(kind, below) for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"]
     return " or ".join(words)
@@ -78,17 +79,13 @@ def _value(below: Any) -> str:
 def _kind(kind: str, below: Any) -> str:
     if kind == "array":
         return f"a list of {_value(below['items'])}" if "$ref" in below.get("items", {}) else "a list"
-    if kind == "object" and "$ref" in (more := below.get("additionalProperties") or {}):
-        return f"`{more['$ref'].rpartition('/')[2]}` by name"
+    if kind == "object" and (more := below.get("additionalProperties")):
+        return f"{_value(more)} by name"
     words = {"string": "text", "object": "an object", "integer": "an integer", "number": "a number", "any": "any value"}
     text = words.get(kind, "true or false")
     if "minimum" in below and kind in ("integer", "number"):
         text += f" from {below['minimum']}" + (f" to {below['maximum']}" if "maximum" in below else "")
     return text
-
-
-def _code(words: Any) -> str:
-    return ", ".join(f"`{word}`" for word in words)
 
 
 def _count(low: int, high: int) -> str:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import mapping, refuse_unknown, string
+from qw.core.fields import OBJECT, TEXT, Field, Object, Type, by_name, checked
+from qw.core.parsing import raise_at
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import Workflow
 from qw.core.workflow.rehearsal import Assumption, parse_assumption, rehearse
 from qw.core.workflow.run import StepStatus
 
-_KEYS = ("workflow", "input", "assume", "expect")
-_EXPECTED = ("status", "steps", "error")
+_STATUSES = ("completed", "failed", "cancelled", "running")
+
+
+def _not_a_status(value: Json) -> str:
+    return f"{str(value)[:60]!r} is not one of {', '.join(_STATUSES)}{guess(str(value)[:60], _STATUSES)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,28 +53,45 @@ class WorkflowTest:
                 yield f"step {step} is {became}{why}, not {wanted}"
 
 
+EXPECTED = Object(
+    "expect",
+    {
+        "status": Field(checked({"enum": [*_STATUSES]}, _STATUSES.__contains__, _not_a_status), "Status of the run"),
+        "error": Field(TEXT, "A part of the error of the run"),
+        "steps": Field(by_name(TEXT), "Statuses of steps, by their ids"),
+    },
+)
+_RESULT: JsonObject = {"type": "object", "properties": {"result": {}}, "required": ["result"]}
+TEST = Object(
+    "a test",
+    {
+        "workflow": Field(TEXT, "Name of the workflow", required="a test needs workflow: (the name of a workflow)"),
+        "input": Field(OBJECT, "Input of the run", default={}),
+        "assume": Field(
+            Type(OBJECT.read, {"type": "object", "additionalProperties": {"anyOf": [TEXT.schema, _RESULT]}}),
+            "Outcomes of steps, by their ids: failed, failed:KIND, completed, cancelled or {result: …}",
+            default={},
+        ),
+        "expect": Field(EXPECTED, "Outcome of the run", required="a test needs expect: (status, error or steps)"),
+    },
+    must="a test must be an object with workflow:",
+)
+
+
 def parse_test(name: str, document: Json, where: Callable[[str], str]) -> WorkflowTest:
     """The test in *document*. Raise Invalid with every fault."""
     faults: list[Fault] = []
-    if not isinstance(document, dict):
-        raise Invalid(Fault(path=where(""), message=f"a test must be an object with workflow:, not {kind(document)}"))
-    refuse_unknown(document, _KEYS, "", "a test", faults)
-    workflow = string(document, "workflow", "", faults)
-    if not workflow:
-        faults.append(Fault(path="workflow", message="must be the name of a workflow"))
-    expected = mapping(document, "expect", "", faults)
-    refuse_unknown(expected, _EXPECTED, "expect", "expect", faults)
-    if not expected:
-        faults.append(Fault(path="", message="a test needs expect: (status, error or steps)"))
-    mapping(expected, "steps", "expect", faults)
+    said = TEST.read(document, "", faults)
+    expected = {key: value for key, value in (said["expect"] or {}).items() if value is not None}
+    if said["expect"] is not None and not expected:
+        faults.append(Fault(path="", message=TEST.fields["expect"].required))
     assumed: Mapping[str, Assumption] = {}
     try:
-        assumed = parse_assumptions(mapping(document, "assume", "", faults), "assume")
+        assumed = parse_assumptions(said["assume"], "assume")
     except Invalid as error:
         faults += error.faults
-    if faults:
-        raise Invalid(*(Fault(path=where(fault.path), message=fault.message) for fault in faults))
-    return WorkflowTest(workflow=workflow, input=mapping(document, "input", "", []), assumed=assumed, expected=expected)
+    raise_at(where, faults)
+    return WorkflowTest(workflow=said["workflow"], input=said["input"], assumed=assumed, expected=expected)
 
 
 def parse_assumptions(document: JsonObject, path: str) -> Mapping[str, Assumption]:

@@ -9,12 +9,9 @@ from datetime import timedelta
 
 from qw.core.duration import format_duration, parse_duration
 from qw.core.errors import Fault, Invalid
-from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, refuse_unknown
+from qw.core.fields import Field, Object, integer, parsed, text_of
+from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject
-
-FIELDS = ("concurrency", "rate", "key", "per_key", "per_key_rate")
-"""What a document may say of limits; `parse_limits` takes no other."""
 
 _MOST = 1_000_000
 _LONGEST_PERIOD = timedelta(days=366)
@@ -87,6 +84,26 @@ def parse_rate(value: object) -> Rate:
     return Rate(count=count, period=period)
 
 
+RATE = parsed(parse_rate, {"type": "string", "pattern": r"^\d+\s*/\s*\S+$"})
+_COUNT = integer(1, _MOST)
+
+LIMITS = Object(
+    "limits",
+    {
+        "concurrency": Field(_COUNT, "Maximum number of tasks running at once"),
+        "rate": Field(RATE, "Maximum number of tasks started per interval: 100/m, 5/s, 10/30s"),
+        "key": Field(
+            text_of(_KEY, "is not a path into the payload such as payload.customerId or payload.customer.id"),
+            "Payload path, such as payload.customerId; per_key and per_key_rate apply to each of its values",
+        ),
+        "per_key": Field(_COUNT, "Maximum number of tasks running at once for each key value"),
+        "per_key_rate": Field(RATE, "Maximum number of tasks started per interval for each key value"),
+    },
+)
+FIELDS = tuple(LIMITS.fields)
+"""What a document may say of limits."""
+
+
 def limits_of(document: Mapping[str, Json]) -> Limits:
     """The limits in *document*. Raise Invalid with every fault."""
     faults: list[Fault] = []
@@ -99,20 +116,14 @@ def limits_of(document: Mapping[str, Json]) -> Limits:
 def parse_limits(document: JsonObject, path: str, faults: list[Fault]) -> Limits:
     """The limits in *document*, which stands at *path*. Adds to *faults*; then what is returned means nothing."""
     before = len(faults)
-    refuse_unknown(document, FIELDS, path, "limits", faults)
-    found = Limits(
-        concurrency=_count(document, "concurrency", path, faults),
-        rate=_rate(document, "rate", path, faults),
-        key=_key(document, path, faults),
-        per_key=_count(document, "per_key", path, faults),
-        per_key_rate=_rate(document, "per_key_rate", path, faults),
-    )
+    limits = Limits(**LIMITS.read(document, path, faults))
     if len(faults) == before:
-        faults += _together(found, path)
-    return found
+        faults += together_faults(limits, path)
+    return limits
 
 
-def _together(limits: Limits, path: str) -> list[Fault]:
+def together_faults(limits: Limits, path: str) -> list[Fault]:
+    """What is wrong with limits that are each right."""
     by_key = limits.per_key is not None or limits.per_key_rate is not None
     if by_key and limits.key is None:
         message = "is missing: what is limited per key needs a path such as payload.customerId"
@@ -122,33 +133,3 @@ def _together(limits: Limits, path: str) -> list[Fault]:
     if limits == Limits():
         return [Fault(path=path, message="limits nothing: say how many at once, at what rate, or how many per key")]
     return []
-
-
-def _count(document: JsonObject, name: str, path: str, faults: list[Fault]) -> int | None:
-    value = document.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST):
-        return value
-    shown = value if isinstance(value, (int, float)) and not isinstance(value, bool) else kind(value)
-    faults.append(Fault(path=below(path, name), message=f"must be an integer from 1 to {_MOST:,}, not {shown}"))
-    return None
-
-
-def _rate(document: JsonObject, name: str, path: str, faults: list[Fault]) -> Rate | None:
-    value = document.get(name)
-    if value is None:
-        return None
-    try:
-        return parse_rate(value)
-    except Invalid as error:
-        faults.append(Fault(path=below(path, name), message=str(error)))
-        return None
-
-
-def _key(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
-    value = document.get("key")
-    if value is None or (isinstance(value, str) and _KEY.fullmatch(value)):
-        return value
-    shown = repr(value[:60]) if isinstance(value, str) else kind(value)
-    message = f"{shown} is not a path into the payload such as payload.customerId or payload.customer.id"
-    faults.append(Fault(path=below(path, "key"), message=message))
-    return None

@@ -12,7 +12,6 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
-from qw.core.errors import Fault, guess
 from qw.core.task.error_kind import EXIT, TIMEOUT
 from qw.core.task.payload import Json
 
@@ -57,8 +56,6 @@ class StdoutFormat(StrEnum):
 ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """A name of a file that steps of a run share."""
 
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-
 Shell: TypeAlias = str | tuple[str, ...]
 """``sh`` or ``bash``, which stop at the first failure; or a program and its arguments, which gets the text's file."""
 
@@ -90,49 +87,6 @@ def exit_code_of(error_kind: str | None) -> int | None:
         return TIMED_OUT
     name, _, number = (error_kind or "").partition(":")
     return int(number) if name == EXIT and number.isdigit() else None
-
-
-def parse_shell(value: Json, path: str, faults: list[Fault]) -> Shell | None:
-    """What ``shell:`` says; adds to *faults*. Nothing in it may be an expression."""
-    if value is None:
-        return None
-    if isinstance(value, str) and value in SHELLS:
-        return value
-    if isinstance(value, list) and value and value[0] and not any("${{" in str(word) for word in value):
-        words = tuple(word for word in value if isinstance(word, str))
-        if len(words) == len(value):
-            return words
-    shown = str(value)[:60]
-    hint = f"; did you mean [{shown}]?" if isinstance(value, str) else ""
-    message = f"{shown!r} is not sh, bash, or a list of a program and its arguments{hint}"
-    faults.append(Fault(path=path, message=message))
-    return None
-
-
-def parse_user(value: Json, path: str, faults: list[Fault]) -> str | None:
-    """What ``user:`` says; adds to *faults*. It cannot be an expression."""
-    if value is None or (isinstance(value, str) and _USER.fullmatch(value)):
-        return value
-    message = f"{str(value)[:60]!r} is not the name of a user; it cannot be an expression"
-    faults.append(Fault(path=path, message=message))
-    return None
-
-
-def parse_cwd(value: Json, path: str, faults: list[Fault]) -> str | None:
-    """What ``cwd:`` says; adds to *faults*."""
-    if value is None or (isinstance(value, str) and value):
-        return value
-    faults.append(Fault(path=path, message="must be the path of a directory"))
-    return None
-
-
-def parse_output(value: Json, path: str, faults: list[Fault]) -> str | None:
-    """What ``output:`` says; adds to *faults*."""
-    if value is None or (isinstance(value, str) and value in list(StdoutFormat)):
-        return value
-    message = f"{str(value)[:60]!r} is not one of {', '.join(StdoutFormat)}{guess(str(value)[:60], StdoutFormat)}"
-    faults.append(Fault(path=path, message=message))
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from qw.core.errors import Fault
 from qw.core.expression import Scope, Template
-from qw.core.expression.evaluation import kind, text
-from qw.core.parsing import below, hint, mapping, refuse_unknown
+from qw.core.expression.evaluation import text
+from qw.core.fields import Field, Object, Type, choice, integer
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.task_template import template
 
@@ -34,34 +34,21 @@ class Concurrency:
         return f"{workflow}: {text(self.key.render(scope))}"[:_LONGEST_KEY]
 
 
-def parse_concurrency(document: JsonObject, faults: list[Fault]) -> Concurrency | None:
-    """The limit in *document*, None when there is none. Adds to *faults*."""
-    if document.get("concurrency") is None:
-        return None
-    given = mapping(document, "concurrency", "", faults)
-    refuse_unknown(given, ("key", "limit", "on_limit"), "concurrency", "concurrency", faults)
-    key = template(given.get("key", ""), "concurrency.key", faults)
+def _key(value: Json, path: str, faults: list[Fault]) -> Template:
+    key = template(value, path, faults)
     if key.names() or key.is_of_item:
-        faults.append(Fault(path="concurrency.key", message="is known before any step: it may use input only"))
-    return Concurrency(
-        key=key, limit=_limit(given.get("limit", 1), faults), on_limit=_on_limit(given.get("on_limit", "queue"), faults)
-    )
+        faults.append(Fault(path=path, message="is known before any step: it may use input only"))
+    return key
 
 
-def _limit(value: Json, faults: list[Fault]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST:
-        return value
-    message = f"must be an integer from 1 to {_MOST}, not {str(value)[:60]!r}"
-    faults.append(Fault(path="concurrency.limit", message=message))
-    return 1
-
-
-def _on_limit(value: Json, faults: list[Fault]) -> OnLimit:
-    if isinstance(value, str) and value in list(OnLimit):
-        return OnLimit(value)
-    shown = repr(value[:60]) if isinstance(value, str) else kind(value)
-    message = (
-        f"must be one of {', '.join(OnLimit)}, not {shown}{hint(str(value), [one.value for one in OnLimit], faults)}"
-    )
-    faults.append(Fault(path=below("concurrency", "on_limit"), message=message))
-    return OnLimit.QUEUE
+CONCURRENCY = Object(
+    "concurrency",
+    {
+        "key": Field(
+            Type(_key, {}), "Concurrency group: runs with the same value share the limit", default=Template(root="")
+        ),
+        "limit": Field(integer(1, _MOST), "Maximum number of runs that go on at a time", default=1),
+        "on_limit": Field(choice(OnLimit), "What becomes of a run above the limit", default=OnLimit.QUEUE),
+    },
+    ref="concurrency",
+)

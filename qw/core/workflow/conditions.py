@@ -5,13 +5,11 @@ from __future__ import annotations
 from qw.core.errors import Fault
 from qw.core.expression import Condition, ExpressionError
 from qw.core.expression.evaluation import kind
+from qw.core.fields import Type
 from qw.core.task.payload import Json
 
 
-def parse_condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
-    """The condition in *value*, None when it is left out or wrong; adds to *faults*."""
-    if value is None:
-        return None
+def _condition(value: Json, path: str, faults: list[Fault]) -> Condition | None:
     if not isinstance(value, (str, bool)):
         faults.append(Fault(path=path, message=f"must be an expression, not {kind(value)}"))
         return None
@@ -21,3 +19,6 @@ def parse_condition(value: Json, path: str, faults: list[Fault]) -> Condition | 
     except ExpressionError as error:
         faults += [Fault(path=path, message=fault.message) for fault in error.faults]
         return None
+
+
+CONDITION = Type(_condition, {"type": ["string", "boolean"]})

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from qw.core.errors import Fault
-from qw.core.parsing import mapping, refuse_unknown
+from qw.core.fields import Field, Object, Type
 from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.step import parse_step
+from qw.core.workflow.step import STEP, parse_step
 from qw.core.workflow.step_kinds import KINDS
 
-DEFAULT_KEYS = ("retry", "timeout", "shell", "env", "cwd", "queue")
+DEFAULTS = Object(
+    "defaults",
+    {key: STEP.fields[key] for key in ("retry", "timeout", "shell", "env", "cwd", "queue")},
+    ref="defaults",
+)
 _MERGED = ("retry", "env")  # objects of which a step may change single keys
 
 _RUN_KEYS = ("shell", "env", "cwd")  # of steps with ``run:`` only
 _NOT_OF_COMPENSATION = ("queue",)
 
 
-def parse_defaults(document: JsonObject, faults: list[Fault]) -> JsonObject:
-    """What ``defaults:`` says; empty where that is wrong, which goes to *faults*."""
-    defaults = mapping(document, "defaults", "", faults)
+def _defaults(value: Json, path: str, faults: list[Fault]) -> JsonObject | None:
+    """What ``defaults:`` says, if a step could say it."""
     found: list[Fault] = []
-    refuse_unknown(defaults, DEFAULT_KEYS, "defaults", "defaults", found)
-    known = {key: value for key, value in defaults.items() if key in DEFAULT_KEYS}
-    parse_step({"id": "step", "run": "true", **known}, "defaults", found)
-    faults += found
-    return {} if found else known
+    DEFAULTS.read(value, path, found)
+    known = {key: value[key] for key in DEFAULTS.fields if key in value} if isinstance(value, dict) else {}
+    parse_step({"id": "step", "run": "true", **known}, path, found)
+    faults += dict.fromkeys(found)
+    return None if found else known
+
+
+DEFAULTS_FIELD = Field(Type(_defaults, DEFAULTS.schema), "Defaults of the steps", default={})
 
 
 def with_defaults(step: Json, defaults: JsonObject) -> Json:

@@ -9,11 +9,11 @@ from itertools import islice, product
 from qw.core.errors import Fault, guess
 from qw.core.expression import ExpressionError, Scope, Template
 from qw.core.expression.evaluation import equal, kind
+from qw.core.fields import Field, as_is, integer
 from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.task_template import template
 
-FOREACH_KEYS = ("foreach", "matrix", "max_parallel")
 MAX_ITEMS = 10_000
 MAX_ENTRIES = 500  # of include, of exclude: each is compared with every combination
 AT_ONCE = 500  # items that one pass starts; so a pass stays short and small, however many there are
@@ -81,7 +81,7 @@ def _matches(one: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
     return all(name in one and equal(one[name], entry[name]) for name in names)
 
 
-def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items | None:
+def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list[Fault]) -> Items | None:
     """What *document* goes over; None when it is done once. Adds to *faults*."""
     given = [key for key in ("foreach", "matrix") if document.get(key) is not None]
     if len(given) != 1:
@@ -106,7 +106,7 @@ def parse_items(document: JsonObject, path: str, faults: list[Fault]) -> Items |
     return Items(
         source=template(source, below(path, key), faults),
         is_matrix=key == "matrix",
-        max_parallel=_max_parallel(document, path, faults),
+        max_parallel=max_parallel,
     )
 
 
@@ -132,10 +132,20 @@ def _matrix_faults(matrix: JsonObject, path: str) -> Iterator[Fault]:
                     )
 
 
-def _max_parallel(document: JsonObject, path: str, faults: list[Fault]) -> int:
-    value = document.get("max_parallel", MAX_ITEMS)
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ITEMS:
-        return value
-    message = f"must be an integer from 1 to {MAX_ITEMS}, not {str(value)[:60]!r}"
-    faults.append(Fault(path=below(path, "max_parallel"), message=message))
-    return MAX_ITEMS
+_ENTRIES: JsonObject = {"type": ["array", "string"], "items": {"type": "object"}}
+_MATRIX: JsonObject = {
+    "type": ["object", "string"],
+    "minProperties": 1,
+    "properties": {
+        "exclude": {"description": "Removes the combinations that have all values of an entry", **_ENTRIES},
+        "include": {"description": "Adds values to matching combinations, or else new combinations", **_ENTRIES},
+    },
+    "additionalProperties": {"type": ["array", "string"]},
+}
+FOREACH_FIELDS = {
+    "foreach": Field(as_is({"type": ["array", "string"]}), "Run the step once for each item of this list"),
+    "matrix": Field(as_is(_MATRIX), "Run the step once for each combination of the values of these lists"),
+    "max_parallel": Field(
+        integer(1, MAX_ITEMS), "Maximum number of items that are active at a time", default=MAX_ITEMS
+    ),
+}

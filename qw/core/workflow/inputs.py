@@ -9,7 +9,7 @@ from datetime import datetime
 
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import refuse_unknown, string
+from qw.core.fields import ANYTHING, TEXT, Field, Object, Type, as_is, by_name
 from qw.core.task.payload import Json, JsonObject, payload_faults
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -52,43 +52,38 @@ TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def parse_inputs(document: Json, faults: list[Fault]) -> dict[str, Input]:
-    """The declarations in *document*: ``name: type`` or ``name: {type, default, description}``. Adds to *faults*."""
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        faults.append(Fault(path="input", message=f"must map names to types, not {kind(document)}"))
-        return {}
-    inputs = {}
-    for name, declared in document.items():
-        path = f"input.{name}"
-        if not _NAME.fullmatch(name):
-            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits, _ and -"))
-        else:
-            inputs[name] = _declaration(path, declared, faults)
-    return inputs
-
-
-def _declaration(path: str, declared: Json, faults: list[Fault]) -> Input:
+def _declaration(declared: Json, path: str, faults: list[Fault]) -> Input:
     document: JsonObject = declared if isinstance(declared, dict) else {"type": declared}
-    found: list[Fault] = []
     if "required" in document:
         message = "an input without default: is required, one with a default (null, too) is not; leave this out"
-        found.append(Fault(path=f"{path}.required", message=message))
-    refuse_unknown(document, (*_KEYS, "required"), path, "an input", found)
-    type_, default = document.get("type", "any"), document.get("default")
+        faults.append(Fault(path=f"{path}.required", message=message))
+    said = INPUT.read({key: value for key, value in document.items() if key != "required"}, path, faults)
+    type_, default = document.get("type", "any"), said["default"]
     if not isinstance(type_, str) or type_ not in TYPES:
         message = f"{str(type_)[:60]!r} is not a type; there are {', '.join(TYPES)}{guess(str(type_)[:60], TYPES)}"
-        found.append(Fault(path=path, message=message))
+        faults.append(Fault(path=path, message=message))
+        type_ = "any"
     elif default is not None and not TYPES[type_][1](default):
-        found.append(Fault(path=f"{path}.default", message=f"must be {TYPES[type_][0]}, not {_shown(default)}"))
-    description = string(document, "description", path, found)
-    faults += found
-    type_ = type_ if isinstance(type_, str) and type_ in TYPES else "any"
-    return Input(type=type_, required="default" not in document, default=default, description=description)
+        faults.append(Fault(path=f"{path}.default", message=f"must be {TYPES[type_][0]}, not {_shown(default)}"))
+    return Input(type=type_, required="default" not in document, default=default, description=said["description"])
 
 
-_KEYS = ("type", "default", "description")
+INPUT = Object(
+    "an input",
+    {
+        "type": Field(as_is({"enum": [*TYPES]}), "Default: any", null=False),
+        "default": Field(ANYTHING, "Value where none is given; without it, the input is required"),
+        "description": Field(TEXT, default=""),
+    },
+)
+INPUT_SCHEMA: JsonObject = {"anyOf": [{"enum": [*TYPES]}, INPUT.definition]}
+INPUTS = by_name(
+    Type(_declaration, {"$ref": "#/$defs/input"}),
+    _NAME,
+    "is not a name of letters, digits, _ and -",
+    must="must map names to types",
+)
+"""Declarations: ``name: type`` or ``name: {type, default, description}``."""
 
 
 def check_given(inputs: Mapping[str, Input], given: JsonObject) -> JsonObject:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from qw.core.duration import MAX_DURATION
-from qw.core.errors import Fault
 from qw.core.expression import Condition, Scope
-from qw.core.parsing import below, mapping, refuse_unknown
-from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.conditions import parse_condition
-from qw.core.workflow.retry_policy import duration
+from qw.core.fields import DURATION, POSITIVE_DURATION, Field, Object, integer, number
+from qw.core.workflow.conditions import CONDITION
 
 MAX_ROUNDS = 100_000
 DEFAULT_ROUNDS = 100
 MAX_FACTOR = 100
-
-KEYS = ("until", "while", "delay", "backoff", "max_delay", "max", "timeout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,44 +51,31 @@ class Repeat:
         return timedelta(seconds=min(seconds, max(self.max_delay, self.delay).total_seconds()))
 
 
-def parse_repeat(document: JsonObject, path: str, faults: list[Fault]) -> Repeat | None:
-    """How *document* is repeated, None when it is done once. Adds to *faults*."""
-    if document.get("repeat") is None:
-        return None
-    given, path = mapping(document, "repeat", path, faults), below(path, "repeat")
-    refuse_unknown(given, KEYS, path, "repeat", faults)
-    until, while_ = (parse_condition(given.get(key), below(path, key), faults) for key in ("until", "while"))
-    if len([key for key in ("until", "while") if given.get(key) is not None]) != 1:
-        faults.append(Fault(path=path, message="needs until: (a condition after each round) or while:, one of them"))
-    if until is None and while_ is None:
-        return None
-    usual = Repeat(until=until, while_=while_)
-    delay, max_delay, timeout = (duration(given, key, path, faults) for key in ("delay", "max_delay", "timeout"))
-    if timeout == timedelta(0):
-        faults.append(Fault(path=below(path, "timeout"), message="must be greater than 0"))
-    return Repeat(
-        until=until,
-        while_=while_,
-        delay=usual.delay if delay is None else min(delay, MAX_DURATION),
-        factor=_factor(given.get("backoff", usual.factor), below(path, "backoff"), faults),
-        max_delay=usual.max_delay if max_delay is None else max_delay,
-        max=_max(given.get("max", usual.max), below(path, "max"), faults),
-        timeout=timeout,
-    )
+_USUAL = Repeat()
+_NEEDS_ONE = "needs until: (a condition after each round) or while:, one of them"
+REPEAT = Object(
+    "repeat",
+    {
+        "until": Field(CONDITION, "Condition after each round; if true, the step is completed", null=False),
+        "while": Field(CONDITION, "Condition before each round; if false, the step is completed", null=False),
+        "delay": Field(DURATION, "Time between two rounds", default=_USUAL.delay),
+        "backoff": Field(
+            number(1, MAX_FACTOR), "Factor by which the delay grows with each round", default=_USUAL.factor
+        ),
+        "max_delay": Field(DURATION, "Maximum delay", default=_USUAL.max_delay),
+        "max": Field(integer(1, MAX_ROUNDS), "Maximum number of rounds", default=_USUAL.max),
+        "timeout": Field(POSITIVE_DURATION, "Time after which no further round starts"),
+    },
+    ref="repeat",
+    one_of=(("until", "while"), _NEEDS_ONE),
+)
 
 
-def _factor(value: Json, path: str, faults: list[Fault]) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= MAX_FACTOR:
-        return float(value)
-    faults.append(Fault(path=path, message=f"must be a number from 1 to {MAX_FACTOR}, not {str(value)[:60]!r}"))
-    return 1.0
+def _repeat(said: dict[str, Any]) -> Repeat | None:
+    until, while_, factor = said.pop("until"), said.pop("while"), float(said.pop("backoff"))
+    return Repeat(until=until, while_=while_, factor=factor, **said) if until or while_ else None
 
 
-def _max(value: Json, path: str, faults: list[Fault]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ROUNDS:
-        return value
-    faults.append(Fault(path=path, message=f"must be an integer from 1 to {MAX_ROUNDS:,}, not {str(value)[:60]!r}"))
-    return DEFAULT_ROUNDS
+REPEATED = REPEAT.to(_repeat)
 
-
-__all__ = ["MAX_ROUNDS", "Repeat", "parse_repeat"]
+__all__ = ["MAX_ROUNDS", "REPEAT", "REPEATED", "Repeat"]

@@ -12,8 +12,9 @@ from posixpath import normpath
 from typing import TypeAlias
 
 from qw.core.errors import Fault
-from qw.core.parsing import below, hint, mapping, refuse_unknown
-from qw.core.task.payload import Json, JsonObject
+from qw.core.fields import Field, Object, Type, by_name, checked, text_of
+from qw.core.parsing import below, hint
+from qw.core.task.payload import Json
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VARIABLE = re.compile(r"(?!QW_|PG|DB_|LD_|DATABASE_URL$)[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -58,37 +59,38 @@ class SecretTexts:
         return {piece.name for text in self.texts.values() for piece in text if isinstance(piece, SecretName)}
 
 
-def parse_secrets(document: JsonObject, faults: list[Fault]) -> dict[str, Secret]:
-    """What ``secrets:`` declares. Adds to *faults*."""
-    found = {}
-    for name, declared in mapping(document, "secrets", "", faults).items():
-        path = f"secrets.{name[:60]}"
-        if not _NAME.fullmatch(name):
-            faults.append(Fault(path=path, message=f"{name[:60]!r} is not a name of letters, digits and _"))
-        elif (secret := _secret(name, declared, path, faults)) is not None:
-            found[name] = secret
-    return found
+_NEEDS_ONE = "needs env: (a variable of the daemon) or file: (a path), one of them"
+SECRET = Object(
+    "a secret",
+    {
+        "env": Field(
+            text_of(_VARIABLE, "cannot be the variable for a secret; names must not begin with QW_, PG, DB_ or LD_"),
+            "Environment variable of the daemon",
+            null=False,
+        ),
+        "file": Field(
+            checked(
+                {"type": "string", "pattern": "^/"},
+                lambda value: isinstance(value, str) and value[:1] == "/" and "\0" not in value and "${{" not in value,
+                lambda value: f"must be an absolute path, not {str(value)[:60]!r}",
+            ),
+            "File that the daemon can read",
+            null=False,
+        ),
+    },
+    ref="secret",
+    must=_NEEDS_ONE,
+    one_of=(("env", "file"), _NEEDS_ONE),
+)
+_DECLARED = by_name(SECRET, _NAME, "is not a name of letters, digits and _")
 
 
-def _secret(name: str, declared: Json, path: str, faults: list[Fault]) -> Secret | None:
-    if not isinstance(declared, dict) or len(declared.keys() & {"env", "file"}) != 1:
-        faults.append(Fault(path=path, message="needs env: (a variable of the daemon) or file: (a path), one of them"))
-        return None
-    refuse_unknown(declared, ("env", "file"), path, "a secret", faults)
-    if "env" in declared:
-        variable = declared["env"]
-        if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
-            return Secret(name=name, env=variable)
-        message = (
-            f"{str(variable)[:60]!r} cannot be the variable for a secret; names must not begin with QW_, PG, DB_ or LD_"
-        )
-        faults.append(Fault(path=below(path, "env"), message=message))
-        return None
-    file = declared["file"]
-    if isinstance(file, str) and file.startswith("/") and "\0" not in file and "${{" not in file:
-        return Secret(name=name, file=file)
-    faults.append(Fault(path=below(path, "file"), message=f"must be an absolute path, not {str(file)[:60]!r}"))
-    return None
+def _secrets(value: Json, path: str, faults: list[Fault]) -> dict[str, Secret]:
+    declared = _DECLARED.read(value, path, faults) or {}
+    return {name: Secret(name=name, env=said["env"] or "", file=said["file"] or "") for name, said in declared.items()}
+
+
+SECRETS_FIELD = Field(Type(_secrets, _DECLARED.schema), "Secrets of the steps, by name", default={})
 
 
 def take_secrets(values: Json, path: str, faults: list[Fault]) -> tuple[Json, SecretTexts]:

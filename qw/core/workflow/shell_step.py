@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from qw.core.errors import Fault
 from qw.core.expression import has_expression
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, mapping
-from qw.core.task.command import ARTIFACT, parse_cwd, parse_output, parse_shell, parse_user
+from qw.core.fields import Field, as_is, by_name, checked
+from qw.core.parsing import below
+from qw.core.task.command import ARTIFACT
 from qw.core.task.payload import Json, JsonObject
+from qw.core.task.run_fields import NOT_A_VARIABLE, RUN_FIELDS, VARIABLE
 
-RUN_KEYS = ("run", "shell", "env", "cwd", "stdin", "user", "output", "artifacts")
+_VALUE = checked(
+    {"type": ["string", "number", "boolean", "null"]},
+    lambda value: not isinstance(value, (dict, list)),
+    lambda value: f"must be one value, not {kind(value)}",
+)
+_FILE = checked(
+    {"type": "string", "minLength": 1},
+    lambda value: isinstance(value, str) and bool(value),
+    lambda value: f"must be the path of a file or directory that the step leaves, not {kind(value)}",
+)
+SHELL_FIELDS = {
+    "run": Field(as_is({"type": "string"}), "Shell script; pass values through env", null=False),
+    **RUN_FIELDS,
+    "env": Field(by_name(_VALUE, VARIABLE, NOT_A_VARIABLE), "Environment variables of run"),
+    "artifacts": Field(
+        by_name(
+            _FILE,
+            ARTIFACT,
+            "is not a name of letters, digits and _ . - (at most 128)",
+            must="must map names to paths, such as {report: out/report.csv}",
+        ),
+        "Files or directories that run leaves, kept for later steps of the run: paths by name",
+    ),
+}
 
-_VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
 
-
-def parse_run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> JsonObject:
+def run_payload(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> JsonObject:
     """The payload of the step in *document*, expressions unread; *given* is its ``with:``. Adds to *faults*."""
-    text, variables = document["run"], mapping(document, "env", path, faults)
+    text, stdin = document["run"], document.get("stdin")
     if not isinstance(text, str) or not text.strip():
         faults.append(Fault(path=below(path, "run"), message=not_a_command(text)))
     pasted = list(pasted_faults(text, below(path, "run")))
-    faults += [*pasted, *_variable_faults(variables, below(path, "env"))]
+    faults += pasted
+    if given and stdin is not None:
+        message = "give stdin: or with:, not both: with: is passed on stdin too"
+        faults.append(Fault(path=below(path, "stdin"), message=message))
     payload: JsonObject = {"run": "" if pasted else text}
-    if parse_shell(document.get("shell"), below(path, "shell"), faults):
-        payload["shell"] = document["shell"]
-    if variables:
-        payload["env"] = variables
-    if document.get("stdin") is not None:
-        payload["input"] = document["stdin"]
-        if given:
-            faults.append(
-                Fault(path=below(path, "stdin"), message="give stdin: or with:, not both: with: is passed on stdin too")
-            )
-    elif given:
-        payload["input"] = given
-    for key, parse in (("cwd", parse_cwd), ("user", parse_user), ("output", parse_output), ("artifacts", _artifacts)):
-        if (value := document.get(key)) is not None and parse(value, below(path, key), faults):
+    for key in ("shell", "env", "cwd", "user", "output", "artifacts"):
+        if (value := document.get(key)) is not None and value != {}:
             payload[key] = value
+    if stdin is not None or given:
+        payload["input"] = given if stdin is None else stdin
     return payload
 
 
@@ -58,27 +73,3 @@ def pasted_faults(command: Json, path: str) -> Iterator[Fault]:
     if has_expression(command):
         message = 'contains an expression, whose value the shell would run as code; put it under env: and use "$NAME"'
         yield Fault(path=path, message=message)
-
-
-def _variable_faults(variables: JsonObject, path: str) -> Iterator[Fault]:
-    for name, value in variables.items():
-        if not _VARIABLE.fullmatch(name):
-            message = f"{name[:60]!r} cannot be set: letters, digits and _, and not QW_… or LD_…"
-            yield Fault(path=f"{path}.{name}", message=message)
-        elif isinstance(value, (dict, list)):
-            yield Fault(path=f"{path}.{name}", message=f"must be one value, not {kind(value)}")
-
-
-def _artifacts(value: Json, path: str, faults: list[Fault]) -> bool:
-    if not isinstance(value, dict):
-        message = f"must map names to paths, such as {{report: out/report.csv}}, not {kind(value)}"
-        faults.append(Fault(path=path, message=message))
-        return False
-    for name, file in value.items():
-        if not ARTIFACT.fullmatch(name):
-            message = f"{name[:60]!r} is not a name of letters, digits and _ . - (at most 128)"
-            faults.append(Fault(path=below(path, name[:60]), message=message))
-        elif not isinstance(file, str) or not file:
-            message = f"must be the path of a file or directory that the step leaves, not {kind(file)}"
-            faults.append(Fault(path=below(path, name), message=message))
-    return True

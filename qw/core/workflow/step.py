@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,20 +11,21 @@ from typing import Any
 from qw.core.errors import Fault
 from qw.core.expression import Condition, Template
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, hint, mapping, names, refuse_unknown
+from qw.core.fields import NAMES, TEXT, Field, Object, Type, choice, text_of
+from qw.core.parsing import below
 from qw.core.task import Backoff, Policy, TaskSettings
 from qw.core.task.ending import is_retried
 from qw.core.task.error_kind import matches
 from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.conditions import parse_condition
-from qw.core.workflow.foreach import FOREACH_KEYS, Items, parse_items
+from qw.core.workflow.conditions import CONDITION
+from qw.core.workflow.foreach import FOREACH_FIELDS, Items, parse_items
 from qw.core.workflow.join import RunIf
-from qw.core.workflow.repeat import Repeat, parse_repeat
-from qw.core.workflow.retry_policy import POLICY_KEYS, duration, error_patterns, parse_policy
-from qw.core.workflow.shell_step import RUN_KEYS
+from qw.core.workflow.repeat import REPEATED, Repeat
+from qw.core.workflow.retry_policy import POLICY_FIELDS, error_patterns, read_policy
+from qw.core.workflow.shell_step import SHELL_FIELDS
 from qw.core.workflow.step_kinds import KINDS, StepKind, check_parameters
-from qw.core.workflow.switch import SwitchCase, parse_switch
-from qw.core.workflow.task_template import COMMAND, WORK_KEYS, TaskTemplate, parse_work
+from qw.core.workflow.switch import SWITCH, SwitchCase
+from qw.core.workflow.task_template import COMMAND, WORK_FIELDS, TaskTemplate, work_of
 
 __all__ = ["COMMAND", "Compensation", "Step", "StepKind", "TaskTemplate", "parse_step"]
 
@@ -100,20 +102,94 @@ class Step(TaskSettings):
 
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_ALIASES = {"needs": "depends", "if": "when"}
-_ALWAYS = ("id", "type", "with", "if", "when")
-_COMPENSATION_KEYS = ("retry", "timeout")
-_EARLY = ("needs", "depends", "run_if", "continue_on_error", "compensate")
+_REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
+_NO_WORK = TaskTemplate(type=StepKind.SWITCH.value, payload=Template(root={}))
+
+
+def _continue_on_error(value: Json, path: str, faults: list[Fault]) -> tuple[bool, tuple[str, ...]]:
+    """Whether the run goes on after a failure, and of which kinds only."""
+    if isinstance(value, bool):
+        return value, ()
+    if isinstance(value, list) and value:
+        return True, error_patterns(value, path, faults)
+    message = f"must be true or false, or a list of kinds of errors such as [exit:1, timeout], not {kind(value)}"
+    faults.append(Fault(path=path, message=message))
+    return False, ()
+
+
+COMPENSATION = Object(
+    "compensate",
+    {**WORK_FIELDS, **{key: POLICY_FIELDS[key] for key in ("retry", "timeout")}},
+    ref="compensation",
+    must="must be an object with type: and with:",
+)
+
+
+def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensation | None:
+    said = COMPENSATION.read(document, path, faults)
+    if not isinstance(document, dict):
+        return None
+    work = work_of(document, said["with"], path, faults)
+    policy = read_policy(said, work.type, path, faults)
+    if work.type in KINDS:
+        faults.append(
+            Fault(path=below(path, "type"), message=f"{work.type} is not a task type; only a task can undo a step")
+        )
+    return Compensation(
+        type=work.type, payload=work.payload, is_program=work.is_program, secrets=work.secrets, **policy
+    )
+
+
+_ANYWHERE = {
+    "id": Field(
+        text_of(_ID, "is not a step id: letters, digits, _ and -, at most 64, not starting with a digit"),
+        "Name of the step",
+        required="a step needs an id",
+    ),
+    **WORK_FIELDS,
+    "if": Field(CONDITION, "Condition (an expression); if false, the step is skipped", alias="when"),
+    **POLICY_FIELDS,
+    "repeat": Field(REPEATED, "Repeat the step, round after round"),
+}
+_EARLY = {
+    "needs": Field(NAMES, "Steps that end before this one starts", alias="depends", default=()),
+    "run_if": Field(choice(RunIf), "Outcome of the needed steps for which this step starts"),
+    "switch": Field(
+        SWITCH,
+        "Cases that name steps: those of the first case that holds run, the steps of all other cases are skipped",
+        default=(),
+        null=False,
+    ),
+    "continue_on_error": Field(
+        Type(_continue_on_error, {"type": ["boolean", "array"], "items": TEXT.schema, "minItems": 1}),
+        "If the step fails (with one of these kinds of errors), the run continues as if it had not",
+        default=(False, ()),
+    ),
+    "compensate": Field(Type(_compensation, COMPENSATION.schema), "Undoes the step if the run fails later"),
+    **FOREACH_FIELDS,
+}
+LATE_STEP = Object("a step", _ANYWHERE, must="a step must be an object")
+STEP = Object("a step", {**_ANYWHERE, **_EARLY}, must="a step must be an object")
+
 _OF_KIND = {
-    StepKind.TASK: (*RUN_KEYS, *POLICY_KEYS, "repeat"),
+    StepKind.TASK: (*SHELL_FIELDS, *POLICY_FIELDS, "repeat", *FOREACH_FIELDS),
     StepKind.SLEEP: (),
     StepKind.SIGNAL: ("timeout",),
     StepKind.APPROVAL: ("timeout",),
-    StepKind.WORKFLOW: ("repeat", "retry", "timeout"),
+    StepKind.WORKFLOW: ("repeat", "retry", "timeout", *FOREACH_FIELDS),
     StepKind.SWITCH: ("switch",),
 }
-_REPEATABLE = (StepKind.TASK, StepKind.WORKFLOW)
-_NO_WORK = TaskTemplate(type=StepKind.SWITCH.value, payload=Template(root={}))
+_OF_EACH_KIND = {"id", "type", "with", "if", *_EARLY} - {"switch", *FOREACH_FIELDS}
+
+
+def _fields(of: StepKind, late: str) -> Object:
+    """The fields of a step of this kind, in ``steps:`` or in the list *late*."""
+    what = f"a step of {late}" if late else "a step" if of is StepKind.TASK else f"a step of type {of.value}"
+    fields = (LATE_STEP if late else STEP).fields
+    return Object(what, {key: field for key, field in fields.items() if key in _OF_EACH_KIND or key in _OF_KIND[of]})
+
+
+_FIELDS = {(of, late): _fields(of, late) for of in StepKind for late in ("", "on_failure", "finally")}
 
 
 def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
@@ -125,143 +201,66 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
         faults.append(Fault(path=path, message=f"a step must be an object, not {kind(document)}"))
         return None
     kind_ = StepKind.SWITCH if "switch" in document else KINDS.get(str(document.get("type")), StepKind.TASK)
-    _check_keys(document, kind_, path, faults, late=late)
-    id_ = _id(document, path, faults)
-    work = _NO_WORK if kind_ is StepKind.SWITCH else parse_work(document, path, faults)
-    check_parameters(kind_, mapping(document, "with", path, []), below(path, "with"), faults)
-    needs = names(_either(document, "needs"), below(path, "needs"), faults)
-    step: dict[str, Any] = {
-        "kind": kind_,
-        "needs": needs,
-        "run_if": _run_if(document, needs, path, faults),
-        "condition": parse_condition(_either(document, "if"), below(path, "if"), faults),
-        "items": parse_items(document, path, faults) if kind_ in _REPEATABLE and not late else None,
-        "repeat": parse_repeat(document, path, faults) if kind_ in _REPEATABLE else None,
-        "cases": parse_switch(document["switch"], below(path, "switch"), faults) if "switch" in document else (),
-        **_continue_on_error(document, path, faults),
-        "compensate": _compensation(document.get("compensate"), below(path, "compensate"), faults),
-        **_policy(document, kind_, work.type, path, faults),
-    }
-    if id_ is None:
-        return None
-    found = Step(id=id_, work=work, **step)
-    _check_item(found, path, faults)
-    _check_round(found, path, faults)
-    return found
-
-
-def _check_keys(document: JsonObject, kind_: StepKind, path: str, faults: list[Fault], *, late: str) -> None:
-    keys = [*_ALWAYS, *_OF_KIND[kind_]]
-    if not late:
-        keys += [*_EARLY, *(FOREACH_KEYS if kind_ in _REPEATABLE else ())]
-    what = f"a step of {late}" if late else "a step" if kind_ is StepKind.TASK else f"a step of type {kind_.value}"
     if kind_ is StepKind.SWITCH:
-        _check_switch_keys(document, path, faults, late=late)
-        document = {key: value for key, value in document.items() if key not in WORK_KEYS}
-    refuse_unknown(document, keys, path, what, faults)
-    for key, alias in _ALIASES.items():
-        if key in document and alias in document:
-            faults.append(Fault(path=below(path, alias), message=f"{alias!r} means {key!r}; give one of them"))
+        document = _only_switch(document, path, faults, late=late)
+    said = STEP.defaults | _FIELDS[kind_, late].read(document, path, faults)
+    work = _NO_WORK if kind_ is StepKind.SWITCH else work_of(document, said["with"], path, faults)
+    check_parameters(kind_, said["with"], below(path, "with"), faults)
+    if said["run_if"] and not said["needs"]:
+        faults.append(Fault(path=below(path, "run_if"), message="is allowed with needs: only; this step needs none"))
+    policy = _policy(document, said, kind_, work.type, path, faults)
+    items = None
+    if kind_ in _REPEATABLE and not late:
+        items = parse_items(document, said["max_parallel"], path, faults)
+    if said["id"] is None:
+        return None
+    is_tolerant, tolerated = said["continue_on_error"]
+    step = Step(
+        id=said["id"],
+        work=work,
+        kind=kind_,
+        needs=said["needs"],
+        run_if=said["run_if"] or RunIf.ALL_COMPLETED,
+        condition=said["if"],
+        items=items,
+        repeat=said["repeat"],
+        cases=said["switch"],
+        continue_on_error=is_tolerant,
+        tolerated=tolerated,
+        compensate=said["compensate"],
+        **policy,
+    )
+    _check_item(step, path, faults)
+    _check_round(step, path, faults)
+    return step
 
 
-def _check_switch_keys(document: JsonObject, path: str, faults: list[Fault], *, late: str) -> None:
+def _only_switch(document: JsonObject, path: str, faults: list[Fault], *, late: str) -> JsonObject:
+    """What is left to read of a step with ``switch:``, which does no work."""
+    work = [key for key in WORK_FIELDS if key in document]
     if late:
         faults.append(Fault(path=below(path, "switch"), message=f"is allowed with steps: only; under {late} use if:"))
     if "switch" not in document:
         faults.append(Fault(path=below(path, "type"), message="give switch: (a list of cases) instead of type: switch"))
-    elif given := [key for key in WORK_KEYS if key in document]:
+    elif work:
         message = "a step with switch: only branches: put its work into a step of its own, which the switch needs"
-        faults.append(Fault(path=below(path, given[0]), message=message))
+        faults.append(Fault(path=below(path, work[0]), message=message))
+    return {key: value for key, value in document.items() if key not in work and not (late and key == "switch")}
 
 
-def _either(document: JsonObject, key: str) -> Json:
-    return document.get(key, document.get(_ALIASES[key]))
-
-
-def _id(document: JsonObject, path: str, faults: list[Fault]) -> str | None:
-    value = document.get("id")
-    if isinstance(value, str) and _ID.fullmatch(value):
-        return value
-    if value is None:
-        faults.append(Fault(path=path, message="a step needs an id"))
-    else:
-        message = (
-            f"{str(value)[:60]!r} is not a step id: letters, digits, _ and -, at most 64, not starting with a digit"
-        )
-        faults.append(Fault(path=below(path, "id"), message=message))
-    return None
-
-
-def _run_if(document: JsonObject, needs: tuple[str, ...], path: str, faults: list[Fault]) -> RunIf:
-    value = document.get("run_if")
-    if value is None:
-        return RunIf.ALL_COMPLETED
-    known = [rule.value for rule in RunIf]
-    if not isinstance(value, str) or value not in known:
-        message = f"{str(value)[:60]!r} is not one of {', '.join(known)}{hint(str(value), known, faults)}"
-        faults.append(Fault(path=below(path, "run_if"), message=message))
-        return RunIf.ALL_COMPLETED
-    if not needs:
-        faults.append(Fault(path=below(path, "run_if"), message="is allowed with needs: only; this step needs none"))
-    return RunIf(value)
-
-
-def _continue_on_error(document: JsonObject, path: str, faults: list[Fault]) -> dict[str, Any]:
-    value, place = document.get("continue_on_error", False), below(path, "continue_on_error")
-    if isinstance(value, bool):
-        return {"continue_on_error": value}
-    if not isinstance(value, list) or not value:
-        message = f"must be true or false, or a list of kinds of errors such as [exit:1, timeout], not {kind(value)}"
-        faults.append(Fault(path=place, message=message))
-        return {}
-    return {"continue_on_error": True, "tolerated": error_patterns(value, place, faults)}
-
-
-def _compensation(document: Json, path: str, faults: list[Fault]) -> Compensation | None:
-    if document is None:
-        return None
-    if not isinstance(document, dict):
-        faults.append(Fault(path=path, message=f"must be an object with type: and with:, not {kind(document)}"))
-        return None
-    refuse_unknown(document, (*WORK_KEYS, *_COMPENSATION_KEYS), path, "compensate", faults)
-    work = parse_work(document, path, faults)
-    tried = {key: value for key, value in document.items() if key in _COMPENSATION_KEYS}
-    policy = parse_policy(tried, work.type, path, faults)
-    if work.type in KINDS:
-        faults.append(
-            Fault(path=below(path, "type"), message=f"{work.type} is not a task type; only a task can undo a step")
-        )
-    return Compensation(
-        type=work.type,
-        payload=work.payload,
-        is_program=work.is_program,
-        secrets=work.secrets,
-        max_retries=policy["max_retries"],
-        timeout=policy["timeout"],
-        backoff=policy["backoff"],
-    )
-
-
-def _policy(document: JsonObject, kind_: StepKind, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
+def _policy(
+    document: JsonObject, said: Mapping[str, Any], kind_: StepKind, type_: str, path: str, faults: list[Fault]
+) -> dict[str, Any]:
     if kind_ is StepKind.TASK:
-        return parse_policy(document, type_, path, faults)
-    if kind_ is StepKind.WORKFLOW:
-        return _policy_of_runs(document, type_, path, faults)
-    return {"timeout": duration(document, "timeout", path, faults)}
-
-
-def _policy_of_runs(document: JsonObject, type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
-    """Without ``retry:`` a workflow that failed is not started again; its steps have their own."""
-    if document.get("retry") is None:
-        return {"timeout": duration(document, "timeout", path, faults)}
+        return read_policy(said, type_, path, faults)
+    if kind_ is not StepKind.WORKFLOW or document.get("retry") is None:
+        return {"timeout": said["timeout"]}
     for key in ("repeat", "foreach", "matrix"):
         if document.get(key) is not None:
             message = f"retry: and {key}: do not go together here: put the step with retry: into a workflow of its own"
             faults.append(Fault(path=below(path, "retry"), message=message))
-    policy = parse_policy(document, type_, path, faults)
-    if policy["max_retries"] is None:
-        policy["max_retries"] = Policy.max_retries
-    return policy
+    policy = read_policy(said, type_, path, faults)
+    return {**policy, "max_retries": policy["max_retries"] or Policy.max_retries}
 
 
 def _check_item(step: Step, path: str, faults: list[Fault]) -> None:

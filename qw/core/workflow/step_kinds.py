@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -11,7 +10,8 @@ from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression import has_expression
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, refuse_unknown
+from qw.core.fields import ANYTHING, Field, Object
+from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject
 
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}")
@@ -32,20 +32,31 @@ class StepKind(StrEnum):
 
 KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
 
-PARAMETERS: Mapping[StepKind, tuple[str, ...]] = {
-    StepKind.SLEEP: ("for", "until"),
-    StepKind.SIGNAL: ("signal", "count"),
-    StepKind.APPROVAL: ("message",),
-    StepKind.WORKFLOW: ("workflow", "input"),
-    StepKind.SWITCH: (),
+_PARAMETERS = {
+    StepKind.SLEEP: {
+        "for": Field(ANYTHING, "How long: a duration"),
+        "until": Field(ANYTHING, "Until when: a time with its zone"),
+    },
+    StepKind.SIGNAL: {
+        "signal": Field(ANYTHING, "Name of the signal; default: the id of the step"),
+        "count": Field(ANYTHING, "How many signals it waits for; default: one"),
+    },
+    StepKind.APPROVAL: {"message": Field(ANYTHING, "Text for who approves")},
+    StepKind.WORKFLOW: {
+        "workflow": Field(ANYTHING, "Name of the workflow"),
+        "input": Field(ANYTHING, "Input of the run"),
+    },
+    StepKind.SWITCH: {},
 }
+PARAMETERS = {of: Object(f"with: of type {of.value}", fields) for of, fields in _PARAMETERS.items()}
+"""What ``with:`` of each may hold."""
 
 
 def check_parameters(of: StepKind, given: JsonObject, path: str, faults: list[Fault]) -> None:
     """What is wrong with *given*, as far as it can be told before its expressions have values."""
     if of is StepKind.TASK:
         return
-    refuse_unknown(given, PARAMETERS[of], path, f"with: of type {of.value}", faults)
+    PARAMETERS[of].read(given, path, faults)
     if of is StepKind.SLEEP and len(given.keys() & {"for", "until"}) != 1:
         faults.append(Fault(path=path, message="a sleep needs for: (a duration) or until: (a time), one of them"))
     elif of is StepKind.WORKFLOW:

@@ -15,11 +15,18 @@ from qw.core.expression import ExpressionError, has_expression
 from qw.core.expression.evaluation import kind, text
 from qw.core.expression.expression import rewritten
 from qw.core.expression.grammar import INPUT_NAME
-from qw.core.parsing import below, hint
+from qw.core.fields import Field, Object
+from qw.core.parsing import below, hint, refuse_unknown
 from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.inputs import TYPES, Input, parse_inputs
+from qw.core.workflow.inputs import INPUTS, TYPES, Input
+from qw.core.workflow.step import STEP
 
 MERGED = ("env", "with", "retry")  # objects of which a step may change single keys of its template
+
+PARAMS_FIELD = Field(INPUTS, "Parameters of the template", default={})
+TEMPLATE = Object(
+    "a template", {**{key: field for key, field in STEP.fields.items() if key != "id"}, "params": PARAMS_FIELD}
+)
 
 _BARE = ("if", "when", "until", "while")  # keys whose text is an expression without ${{ }}
 _ALONE = re.compile(rf"params\.({INPUT_NAME})")
@@ -44,13 +51,12 @@ def parse_template(name: str, document: Json, faults: list[Fault]) -> StepTempla
             Fault(path="", message=f"a template must be an object with the keys of a step, not {kind(document)}")
         )
         return None
-    found: list[Fault] = []
-    params = parse_inputs(document.get("params"), found)
-    faults += [Fault(path=fault.path.replace("input", "params", 1), message=fault.message) for fault in found]
+    params = PARAMS_FIELD.read(document, "params", "", faults)
     for key in ("id", "template"):
         if key in document:
             faults.append(Fault(path=key, message=f"{key!r} belongs to the step that uses the template"))
-    step = {key: value for key, value in document.items() if key not in _OWN_KEYS}
+    refuse_unknown(document, [*TEMPLATE.keys, *_OWN_KEYS], "", "a template", faults)
+    step = {key: value for key, value in document.items() if key in TEMPLATE.keys and key != "params"}
     _Filling(dict.fromkeys(params), faults, declared=params).fill(step, "")
     return StepTemplate(name=name, params=params, step=step)
 

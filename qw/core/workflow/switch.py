@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from qw.core.errors import Fault
 from qw.core.expression import Condition, Scope
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, names, refuse_unknown
-from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.conditions import parse_condition
+from qw.core.fields import NAMES, Field, Object, Type
+from qw.core.parsing import below
+from qw.core.task.payload import Json
+from qw.core.workflow.conditions import CONDITION
 
 MAX_CASES = 200
-
-_KEYS = ("if", "when", "then", "else")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +33,7 @@ def choose(cases: Sequence[SwitchCase], scope: Scope) -> tuple[str, ...]:
     return next((case.then for case in cases if case.condition is None or case.condition.holds(scope)), ())
 
 
-def parse_switch(document: Json, path: str, faults: list[Fault]) -> tuple[SwitchCase, ...]:
-    """The cases in *document*; adds to *faults*."""
+def _switch(document: Json, path: str, faults: list[Fault]) -> tuple[SwitchCase, ...]:
     if not isinstance(document, list):
         message = f"must be a list of cases, such as {{ if: …, then: STEP }} and {{ else: STEP }}, not {kind(document)}"
         faults.append(Fault(path=path, message=message))
@@ -45,36 +43,36 @@ def parse_switch(document: Json, path: str, faults: list[Fault]) -> tuple[Switch
         return ()
     cases = [_case(case, f"{path}[{n}]", faults) for n, case in enumerate(document)]
     for n, case in enumerate(cases[:-1]):
-        if case and case.condition is None and not faults:
+        if case.condition is None and not faults:
             message = "else: is the last case; those after it are never reached"
             faults.append(Fault(path=f"{path}[{n}]", message=message))
-    return tuple(case for case in cases if case)
+    return tuple(cases)
 
 
-def _case(document: Json, path: str, faults: list[Fault]) -> SwitchCase | None:
-    if not isinstance(document, dict):
-        faults.append(Fault(path=path, message=f"a case must be an object with if: and then:, not {kind(document)}"))
-        return None
-    refuse_unknown(document, _KEYS, path, "a case", faults)
-    if "else" in document:
-        if extra := [key for key in ("if", "when", "then") if key in document]:
-            message = f"{extra[0]}: and else: are two cases; else: alone is taken if no other case holds"
-            faults.append(Fault(path=below(path, extra[0]), message=message))
-        return SwitchCase(condition=None, then=names(document["else"], below(path, "else"), faults))
-    return SwitchCase(condition=_condition(document, path, faults), then=_then(document, path, faults))
+CASE = Object(
+    "a case",
+    {
+        "if": Field(CONDITION, "Condition", alias="when", null=False),
+        "then": Field(NAMES, "The steps that run if it holds; [] for none", default=()),
+        "else": Field(NAMES, "The steps that run if no other case holds", default=()),
+    },
+    must="a case must be an object with if: and then:",
+    one_of=(("then", "else"), "a case needs then: (the steps that run; [] for none), or is else: alone"),
+)
 
 
-def _condition(document: JsonObject, path: str, faults: list[Fault]) -> Condition | None:
-    key = "when" if "when" in document else "if"
-    if document.get(key) is None:
+def _case(document: Json, path: str, faults: list[Fault]) -> SwitchCase:
+    said = CASE.read(document, path, faults)
+    keys = document.keys() if isinstance(document, dict) else {"then", "if"}
+    is_else, conditions = "else" in keys, [key for key in ("if", "when") if key in keys]
+    if is_else and conditions:
+        message = f"{conditions[0]}: and else: are two cases; else: alone is taken if no other case holds"
+        faults.append(Fault(path=below(path, conditions[0]), message=message))
+    elif not is_else and not conditions:
         faults.append(Fault(path=path, message="a case needs if: (a condition); the last one may be else: instead"))
-    return parse_condition(document.get(key), below(path, key), faults)
+    return SwitchCase(condition=said["if"], then=said["else" if is_else else "then"])
 
 
-def _then(document: JsonObject, path: str, faults: list[Fault]) -> tuple[str, ...]:
-    if "then" not in document:
-        faults.append(Fault(path=path, message="a case needs then: (the steps that run; [] for none)"))
-    return names(document.get("then"), below(path, "then"), faults)
+SWITCH = Type(_switch, {"type": "array", "minItems": 1, "maxItems": MAX_CASES, "items": CASE.definition})
 
-
-__all__ = ["SwitchCase", "choose", "parse_switch"]
+__all__ = ["SWITCH", "SwitchCase", "choose"]

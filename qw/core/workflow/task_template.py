@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from qw.core.errors import Fault
 from qw.core.expression import ExpressionError, Scope, Template
 from qw.core.expression.evaluation import kind, text
-from qw.core.parsing import below, mapping
-from qw.core.task.command import parse_shell
+from qw.core.fields import OBJECT, TEXT, Field, as_is
+from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject, payload_faults, raise_faults
+from qw.core.task.run_fields import RUN_FIELDS
 from qw.core.workflow.secrets import SecretTexts, take_secrets
-from qw.core.workflow.shell_step import RUN_KEYS, parse_run, pasted_faults
+from qw.core.workflow.shell_step import SHELL_FIELDS, pasted_faults, run_payload
 
 COMMAND = "command"  # the type that a ``run:`` step becomes
-WORK_KEYS = ("type", "with", *RUN_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,15 @@ class TaskTemplate:
         return payload
 
 
-def parse_work(document: JsonObject, path: str, faults: list[Fault]) -> TaskTemplate:
-    """The work in *document*; adds to *faults*."""
-    given = mapping(document, "with", path, faults)
+WORK_FIELDS = {
+    "type": Field(as_is(TEXT.schema), "A task type, or one of sleep, wait_signal, approval, workflow"),
+    "with": Field(OBJECT, "Payload; may contain expressions: ${{ … }}", default={}),
+    **SHELL_FIELDS,
+}
+
+
+def work_of(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> TaskTemplate:
+    """The work in *document*, whose ``with:`` is *given*; adds to *faults*."""
     if "run" in document:
         return _run(document, given, path, faults)
     type_ = document.get("type")
@@ -51,13 +57,13 @@ def parse_work(document: JsonObject, path: str, faults: list[Fault]) -> TaskTemp
         faults.append(Fault(path=path, message="needs type: (which handler) or run: (a shell command)"))
     elif not isinstance(type_, str):
         faults.append(Fault(path=below(path, "type"), message=f"must be the name of a type, not {kind(type_)}"))
-    for key in RUN_KEYS:
+    for key in SHELL_FIELDS:
         if key in document:
             faults.append(Fault(path=below(path, key), message=f"is allowed with run: only{_INSTEAD.get(key, '')}"))
     is_program = type_ == COMMAND and not given.keys().isdisjoint(("run", "argv"))
     if is_program:
         faults += pasted_faults(given.get("run"), below(path, "with.run"))
-        parse_shell(given.get("shell"), below(path, "with.shell"), faults)
+        RUN_FIELDS["shell"].read(given, "shell", below(path, "with"), faults)
     given, secrets = _taken(given, _SECRET_KEYS.get(str(type_), ""), below(path, "with"), faults)
     return TaskTemplate(
         type=type_ if isinstance(type_, str) else COMMAND,
@@ -82,7 +88,7 @@ def _run(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]
     if "type" in document:
         faults.append(Fault(path=below(path, "run"), message="give type: or run:, not both"))
     template(given, below(path, "with"), faults)
-    payload, secrets = _taken(parse_run(document, given, path, faults), "env", path, faults)
+    payload, secrets = _taken(run_payload(document, given, path, faults), "env", path, faults)
     template(payload.get("env"), below(path, "env"), faults)
     for key in ("stdin", "cwd", "artifacts"):
         template(document.get(key), below(path, key), faults)

@@ -6,20 +6,35 @@ A transition names what follows a type, so that the whole is a chain; it becomes
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from qw.core.errors import Fault
-from qw.core.parsing import mapping, refuse_unknown
+from qw.core.fields import OBJECT, TEXT, Field, Object, as_is, by_name
+from qw.core.parsing import refuse_unknown
 from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.defaults import DEFAULTS_FIELD
+from qw.core.workflow.secrets import SECRETS_FIELD
 
-KEYS = ("initialTask", "transitions", "description")
+TASK = Object(
+    "a task",
+    {"type": Field(as_is(TEXT.schema), required="a task needs a type"), "payload": Field(as_is(OBJECT.schema))},
+)
+CHAIN = Object(
+    "a workflow of transitions",
+    {
+        "initialTask": Field(as_is(TASK.definition), "The first task", null=False),
+        "transitions": Field(by_name(as_is(TASK.definition)), "The task after each type", default={}),
+        "description": Field(TEXT, default=""),
+        "defaults": DEFAULTS_FIELD,
+        "secrets": SECRETS_FIELD,
+    },
+)
 
 
-def chain(document: JsonObject, faults: list[Fault]) -> list[tuple[str, JsonObject]]:
-    """The steps that *document* stands for, each with the path of the task that it came from."""
-    refuse_unknown(document, KEYS, "", "a workflow of transitions", faults)
-    transitions = mapping(document, "transitions", "", faults)
+def chain(task: Json, transitions: Mapping[str, Json], faults: list[Fault]) -> list[tuple[str, Json]]:
+    """The steps from *task* on, each with the path of the task that it came from."""
     steps: list[tuple[str, JsonObject]] = []
-    path, task = "initialTask", document["initialTask"]
+    path = "initialTask"
     seen: list[str] = []
     while (type_ := _type(task, path, faults)) is not None:
         if type_ in seen:
@@ -35,14 +50,14 @@ def chain(document: JsonObject, faults: list[Fault]) -> list[tuple[str, JsonObje
         for type_ in transitions
         if type_ not in seen
     ]
-    return steps
+    return [*steps]
 
 
 def _type(task: Json, path: str, faults: list[Fault]) -> str | None:
     if not isinstance(task, dict) or not isinstance(type_ := task.get("type"), str):
         faults.append(Fault(path=path, message="must be an object with a type and a payload"))
         return None
-    refuse_unknown(task, ("type", "payload"), path, "a task", faults)
+    refuse_unknown(task, TASK.keys, path, "a task", faults)
     return type_
 
 

@@ -5,9 +5,8 @@ The same function reads what stands in a file and what a run has pinned in the d
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -15,37 +14,63 @@ from functools import cached_property
 from qw.core.errors import Fault, Invalid
 from qw.core.expression import Template
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import hint, mapping, refuse_unknown, string
+from qw.core.fields import OBJECT, POSITIVE_DURATION, TEXT, Field, Object, Type, integer
+from qw.core.parsing import check_name, hint
 from qw.core.task.payload import Json, JsonObject, storable_faults
 from qw.core.workflow.branches import Branches
-from qw.core.workflow.concurrency import Concurrency, parse_concurrency
-from qw.core.workflow.defaults import parse_defaults, with_defaults
+from qw.core.workflow.concurrency import CONCURRENCY, Concurrency
+from qw.core.workflow.defaults import DEFAULTS_FIELD, with_defaults
 from qw.core.workflow.graph import cycle, order, uncovered
-from qw.core.workflow.inputs import Input, check_given, parse_inputs
+from qw.core.workflow.inputs import INPUTS, Input, check_given
 from qw.core.workflow.join import RunIf
-from qw.core.workflow.retry_policy import duration
 from qw.core.workflow.run import COMPENSATION_PREFIX
-from qw.core.workflow.secrets import Secret, parse_secrets, undeclared
+from qw.core.workflow.secrets import SECRETS_FIELD, Secret, undeclared
 from qw.core.workflow.step import Step, StepKind, parse_step
 from qw.core.workflow.task_template import TaskTemplate, template
-from qw.core.workflow.transitions import chain
+from qw.core.workflow.transitions import CHAIN, chain
 
 MAX_STEPS = 1000
 _MAX_FAULTS = 100
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEYS = (
-    "description",
-    "input",
-    "secrets",
-    "defaults",
-    "outputs",
-    "timeout",
-    "max_parallel",
-    "concurrency",
-    "steps",
-    "on_failure",
-    "finally",
+
+def _steps(key: str) -> Type[list[Json]]:
+    def read(value: Json, path: str, faults: list[Fault]) -> list[Json] | None:
+        if not isinstance(value, list):
+            faults.append(Fault(path=path, message=f"must be a list of steps, each with an id, not {kind(value)}"))
+            return None
+        if len(value) > MAX_STEPS:
+            faults.append(Fault(path=path, message=f"{len(value):,} steps; a workflow has at most {MAX_STEPS:,}"))
+            return None
+        return value
+
+    return Type(read, {"type": "array", "items": {"$ref": f"#/$defs/{key}"}, "maxItems": MAX_STEPS})
+
+
+def _outputs(value: Json, path: str, faults: list[Fault]) -> Template | None:
+    return template(value, path, faults) if OBJECT.read(value, path, faults) else None
+
+
+WORKFLOW = Object(
+    "a workflow",
+    {
+        "description": Field(TEXT, default=""),
+        "input": Field(INPUTS, "Inputs of a run, by name", default={}),
+        "secrets": SECRETS_FIELD,
+        "defaults": DEFAULTS_FIELD,
+        "outputs": Field(Type(_outputs, OBJECT.schema), "Outputs of a run, by name: expressions over its steps"),
+        "timeout": Field(POSITIVE_DURATION, "Maximum duration of a run"),
+        "max_parallel": Field(integer(1, MAX_STEPS), "Maximum number of steps of a run that are active at a time"),
+        "concurrency": Field(
+            CONCURRENCY.to(lambda said: Concurrency(**said)), "How many runs with the same key go on at a time"
+        ),
+        "steps": Field(_steps("step"), "The steps", required="a workflow requires at least one step under steps:"),
+        "on_failure": Field(_steps("late"), "Steps run one after another if the run fails", default=[]),
+        "finally": Field(
+            _steps("late"),
+            "Steps run one after another at the end of every run, whatever its outcome",
+            default=[],
+        ),
+    },
 )
 
 
@@ -143,52 +168,49 @@ def parse_workflow(name: str, document: Json, where: Callable[[str], str] = lamb
 
 
 def _workflow(name: str, document: Json, faults: list[Fault]) -> Workflow | None:
-    if not _NAME.fullmatch(name):
-        message = f"{name[:60]!r} is not a name of a workflow: letters, digits and _ . - (at most 128)"
-        faults.append(Fault(path="", message=message))
+    check_name(name, "workflow", faults)
     if not isinstance(document, dict):
         faults.append(Fault(path="", message=f"a workflow must be an object with steps, not {kind(document)}"))
         return None
     faults += _unstorable(document)
     if faults:
         return None
-    description = string(document, "description", "", faults)
-    inputs = {} if "initialTask" in document else parse_inputs(document.get("input"), faults)
-    defaults = parse_defaults(document, faults)
-    placed = _steps(document, defaults, faults)
-    late = _late_steps(document, "on_failure", defaults, faults)
-    finally_steps = _late_steps(document, "finally", defaults, faults)
-    outputs = template(document["outputs"], "outputs", faults) if mapping(document, "outputs", "", faults) else None
-    timeout = duration(document, "timeout", "", faults)
-    if timeout == timedelta(0):
-        faults.append(Fault(path="timeout", message="must be greater than 0"))
-    max_parallel = _max_parallel(document.get("max_parallel"), faults)
-    concurrency = parse_concurrency(document, faults)
-    secrets = parse_secrets(document, faults)
+    if "initialTask" in document:
+        said = {**WORKFLOW.defaults, **CHAIN.read(document, "", faults)}
+        listed = chain(document["initialTask"], said["transitions"], faults)
+    else:
+        said = WORKFLOW.read(document, "", faults)
+        listed = _placed("steps", said["steps"] or ())
+        if said["steps"] == []:
+            faults.append(Fault(path="", message=WORKFLOW.fields["steps"].required))
+    placed = _parsed(listed, said["defaults"], faults)
+    late, finally_steps = (
+        _parsed(_placed(key, said[key]), said["defaults"], faults, late=key) for key in ("on_failure", "finally")
+    )
     for _, step in [*placed, *late, *finally_steps]:
         for work in step.works:
-            faults += undeclared(work.secrets, secrets, faults)
+            faults += undeclared(work.secrets, said["secrets"], faults)
     _check_ids([*placed, *late, *finally_steps], faults)
     placed = _wired(placed, faults)
     _check_graph(placed, faults)
-    _check_names(placed, [*late, *finally_steps], inputs, faults)
-    _check_whole("outputs", outputs, {step.id for _, step in placed}, inputs, faults)
-    _check_whole("concurrency.key", concurrency.key if concurrency else None, (), inputs, faults)
+    _check_names(placed, [*late, *finally_steps], said["input"], faults)
+    _check_whole("outputs", said["outputs"], {step.id for _, step in placed}, said["input"], faults)
+    _check_whole("concurrency.key", said["concurrency"] and said["concurrency"].key, (), said["input"], faults)
     if faults:
         return None
     steps = _joined({step.id: step for _, step in placed}, document)
     return Workflow(
         name=name,
-        description=description,
-        inputs=inputs,
+        description=said["description"],
+        inputs=said["input"],
         steps=tuple(steps[id_] for id_ in order({step.id: step.needs for step in steps.values()})),
         on_failure=tuple(step for _, step in late),
         finally_steps=tuple(step for _, step in finally_steps),
-        outputs=outputs,
-        timeout=timeout,
-        max_parallel=max_parallel,
-        concurrency=concurrency,
-        secrets=secrets,
+        outputs=said["outputs"],
+        timeout=said["timeout"],
+        max_parallel=said["max_parallel"],
+        concurrency=said["concurrency"],
+        secrets=said["secrets"],
         document=document,
     )
 
@@ -198,43 +220,15 @@ def _unstorable(document: JsonObject) -> Iterator[Fault]:
         yield Fault(path=fault.path.removeprefix("."), message=fault.message)
 
 
-def _steps(document: JsonObject, defaults: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
-    if "initialTask" in document:
-        documents: list[tuple[str, Json]] = [*chain(document, faults)]
-    else:
-        refuse_unknown(document, _KEYS, "", "a workflow", faults)
-        documents = _listed(document, "steps", faults)
-        if not documents and not faults:
-            faults.append(Fault(path="", message="a workflow requires at least one step under steps:"))
-    parsed = [(path, parse_step(with_defaults(step, defaults), path, faults)) for path, step in documents]
+def _placed(key: str, steps: Sequence[Json]) -> list[tuple[str, Json]]:
+    return [(f"{key}[{n}]", step) for n, step in enumerate(steps)]
+
+
+def _parsed(
+    listed: Iterable[tuple[str, Json]], defaults: JsonObject, faults: list[Fault], late: str = ""
+) -> list[tuple[str, Step]]:
+    parsed = [(path, parse_step(with_defaults(step, defaults), path, faults, late=late)) for path, step in listed]
     return [(path, step) for path, step in parsed if step is not None]
-
-
-def _max_parallel(value: Json, faults: list[Fault]) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_STEPS):
-        return value
-    message = f"must be an integer from 1 to {MAX_STEPS:,}, not {str(value)[:60]!r}"
-    faults.append(Fault(path="max_parallel", message=message))
-    return None
-
-
-def _late_steps(document: JsonObject, key: str, defaults: JsonObject, faults: list[Fault]) -> list[tuple[str, Step]]:
-    documents = _listed(document, key, faults)
-    parsed = [(path, parse_step(with_defaults(step, defaults), path, faults, late=key)) for path, step in documents]
-    return [(path, step) for path, step in parsed if step is not None]
-
-
-def _listed(document: JsonObject, key: str, faults: list[Fault]) -> list[tuple[str, Json]]:
-    value = document.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        faults.append(Fault(path=key, message=f"must be a list of steps, each with an id, not {kind(value)}"))
-        return []
-    if len(value) > MAX_STEPS:
-        faults.append(Fault(path=key, message=f"{len(value):,} steps; a workflow has at most {MAX_STEPS:,}"))
-        return []
-    return [(f"{key}[{n}]", step) for n, step in enumerate(value)]
 
 
 def _wired(placed: list[tuple[str, Step]], faults: list[Fault]) -> list[tuple[str, Step]]:

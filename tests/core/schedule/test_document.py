@@ -146,7 +146,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
             {"every": "5m", "type": "noop", "misfire": "onec"},
             ["misfire: 'onec' is not one of skip, once, all; did you mean 'once'?"],
         ),
-        ({"every": "5m", "type": "noop", "cap": 501}, ["cap: '501' is not an integer from 1 to 500"]),
+        ({"every": "5m", "type": "noop", "cap": 501}, ["cap: must be an integer from 1 to 500, not 501"]),
         ({"every": "5m", "type": "noop", "jitter": "2d"}, ["jitter: is longer than a day"]),
         (
             {"every": "5m", "type": "noop", "timezon": "UTC"},
@@ -171,4 +171,4 @@ def test_what_is_wrong_is_refused_with_its_place(document: Any, faults: list[str
 def test_every_fault_is_told_at_once() -> None:
     faults = refusal({"cron": "60 * * * *", "timezone": "Mars", "overlap": "no", "type": "noop"}, "a b")
 
-    assert [fault.partition(":")[0] for fault in faults] == ["name", "timezone", "cron", "overlap"]
+    assert [fault.partition(":")[0] for fault in faults] == ["name", "overlap", "timezone", "cron"]

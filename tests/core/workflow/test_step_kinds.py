@@ -68,7 +68,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(foreach=3), "steps[0].foreach", "must be a list or an expression, not a number"),
         (step(matrix=[1]), "steps[0].matrix", "must be an object of lists, or an expression"),
         (step(max_parallel=3), "steps[0].max_parallel", "is allowed with foreach: or matrix: only"),
-        (step(foreach=[], max_parallel=0), "steps[0].max_parallel", "must be an integer from 1 to 10000"),
+        (step(foreach=[], max_parallel=0), "steps[0].max_parallel", "must be an integer from 1 to 10,000"),
         (step(foreach=["${{ item }}"]), "steps[0]", "item and index have a value under with:"),
         (step(**{"with": {"x": "${{ item }}"}}), "steps[0]", "item and index have a value under with:"),
         (step(foreach=[1], **{"if": "index > 0"}), "steps[0]", "item and index have a value under with:"),

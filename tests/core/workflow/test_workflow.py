@@ -160,7 +160,7 @@ def test_an_expression_in_shell_text_is_refused(one: JsonObject) -> None:
         ({"steps": [step("a", retry=3)]}, "steps[0].retry", "must be an object, not a number"),
         ({"steps": [step("a", retry={"max_retries": 0})]}, "steps[0].retry.max_retries", "0 is not an integer"),
         ({"steps": [step("a", retry={"max_attempts": 3})]}, "steps[0].retry.max_attempts", "is not a key of retry"),
-        ({"steps": [step("a", retry={"backoff": 0.5})]}, "steps[0].retry.backoff", "must be a number from 1 to 1000"),
+        ({"steps": [step("a", retry={"backoff": 0.5})]}, "steps[0].retry.backoff", "must be a number from 1 to 1,000"),
         ({"steps": [step("a", retry={"delay": "x"})]}, "steps[0].retry.delay", "is not a duration"),
         ({"steps": [step("a", retry={"retry_on": [1]})]}, "steps[0].retry.retry_on[0]", "must be a name, not a number"),
         ({"steps": [step("a", compensate="b")]}, "steps[0].compensate", "must be an object"),
