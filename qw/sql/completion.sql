@@ -9,13 +9,13 @@ select t.id::text, w.status, t.type,
                 end, t.step, '')
   from (
     (select task_id, case when retries > 0 then 'retrying' else 'pending' end as status from qw.ready
-      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 50)
+      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 5000)
     union all
     (select task_id, case when retries > 0 then 'retrying' else 'pending' end from qw.scheduled
-      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 50)
+      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 5000)
     union all
     (select task_id, case when retries > 0 then 'retrying' else 'pending' end from qw.held
-      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 50)
+      where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 5000)
     union all
     (select task_id, 'processing' from qw.running
       where task_id between %(low)s::uuid and %(high)s::uuid order by task_id desc limit 50)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from qw.core.task import Status
 from qw.core.task.ending import Cancelled, Failed
-from qw.store import claims, tasks
+from qw.store import claims, completion, tasks
 from qw.store.connection import Connection
 from qw.store.ids import new_id
 from qw.store.tasks import Filter
@@ -169,3 +170,16 @@ async def test_progress_is_the_last_word(conn: Connection) -> None:
     await tasks.write_progress(conn, id, 0.5, "half")
 
     assert await tasks.read_progress(conn, id) == (0.5, "half")
+
+
+async def test_a_word_is_completed_with_old_tasks_of_a_status_behind_many_of_another(
+    conn: Connection, url: str
+) -> None:
+    [claim] = await running(conn)
+    await claims.end(conn, [ended(claim, Failed(error="x", after=HOUR))])
+    await enqueued(conn, *(new_task(delay=HOUR) for _ in range(60)))
+
+    low, high = str(UUID(int=0)), str(UUID(int=2**128 - 1))
+    found = completion.rows(url, "tasks", {"low": low, "high": high, "statuses": "failed,retrying"})
+
+    assert [(id, status) for id, status, *_ in found] == [(str(claim.id), "retrying")]
