@@ -233,6 +233,46 @@ async def test_middleware_runs_around_each_call(url: str) -> None:
     assert {task.status for task in ended} == {Status.COMPLETED}
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_what_only_middleware_raises_is_about_the_whole_batch(url: str, is_before: bool) -> None:
+    indexed, around = Indexed(max_retries=1), []
+
+    @indexed.app.middleware
+    async def failing(context: Context, call_next: Any) -> Any:
+        around.append(context.type)
+        if not is_before:
+            await call_next()
+        raise ConnectionError("no token")
+
+    async with workshop(url, indexed.app) as shop:
+        ended = await shop.run(*items(1, 2, 3, 4))
+
+    assert [(task.status, task.error) for task in ended] == [(Status.FAILED, "no token")] * 4
+    assert around == ["index"]
+    assert indexed.calls == ([] if is_before else [[1, 2, 3, 4]])
+
+
+async def test_an_item_at_fault_is_found_though_middleware_turns_its_error_into_another(url: str) -> None:
+    def answer(numbers: list[int]) -> None:
+        if 3 in numbers:
+            raise ValueError("3")
+
+    indexed = Indexed(answer, max_retries=1)
+
+    @indexed.app.middleware
+    async def renaming(context: Context, call_next: Any) -> Any:
+        try:
+            return await call_next()
+        except ValueError as error:
+            raise RuntimeError("renamed") from error
+
+    async with workshop(url, indexed.app) as shop:
+        ended = await shop.run(*items(1, 2, 3, 4))
+
+    failed = {task.payload["n"]: task.error for task in ended if task.status is Status.FAILED}
+    assert failed == {3: "renamed"}
+
+
 class Hanging:
     """An application whose batches hang until they are cancelled or ``go`` is set."""
 

@@ -1,7 +1,7 @@
 """Runs a batch: one call of the handler for many claims, and an outcome for each of them.
 
 What the handler raises for several items is nobody's yet: each half of them is tried again, so that in the end it is
-the failure of the item that causes it, and of no other.
+the failure of the item that causes it, and of no other. What only middleware raises is the failure of all.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class BatchAttempt:
         self._context_of = context_of
         self._contexts: dict[int, ItemContext] = {}
         self._outcomes: dict[int, Outcome] = {}
+        self._has_raised = False  # the handler, in its last call
 
     @property
     def has_logged(self) -> bool:
@@ -83,6 +84,7 @@ class BatchAttempt:
             await self._run(items)
 
     async def _run(self, items: Sequence[Item]) -> None:
+        self._has_raised = False
         try:
             answers = await self._answers(items)
             for (holding, _), answer in zip(items, answers, strict=True):
@@ -93,7 +95,7 @@ class BatchAttempt:
             left = [item for item in items if item[0].claim.fence not in self._outcomes]
             if isinstance(error, asyncio.CancelledError) or any(holding.stop in OVERRULING for holding, _ in left):
                 self._stop(left)
-            elif len(left) > 1 and not isinstance(error, _OF_ALL):
+            elif len(left) > 1 and self._has_raised and not isinstance(error, _OF_ALL):
                 half = len(left) // 2
                 await self._run(left[:half])
                 await self._run_unless_stopped(left[half:])
@@ -131,6 +133,13 @@ class BatchAttempt:
         return answers
 
     async def _called(self, items: Sequence[Item]) -> Any:
+        try:
+            return await self._call(items)
+        except BaseException:
+            self._has_raised = True
+            raise
+
+    async def _call(self, items: Sequence[Item]) -> Any:
         given: list[Any] = [[item for _, item in items]]
         function = self._handler.function
         if self._handler.runs_in_loop:
