@@ -230,6 +230,19 @@ def test_a_definition_is_tested_over_http(at_work: Live) -> None:
     assert none.status_code == 400
 
 
+def test_tests_over_http_are_bounded_in_time_and_answer(at_work: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = {str(n): {"assume": {"first": "failed"}, "expect": {"status": "completed"}} for n in range(3)}
+    long = {"expect": {"error": "x" * 9000}}
+
+    found = at_work.post("/api/workflows/test", {"definition": WHOLE, "tests": {"long": long}})
+    monkeypatch.setattr("qw.web.routes.workflows.TEST_SECONDS", -1)
+    late = at_work.api.post("/api/workflows/test", json={"definition": WHOLE, "tests": tests})
+
+    assert len(found["tests"][0]["faults"][0]) < 2100
+    assert late.status_code == 400
+    assert "0 of 3 ran; send fewer at a time" in str(late.json()["message"])
+
+
 def test_the_schema_of_workflow_files_is_served(at_work: Live) -> None:
     assert "workflows" in at_work.get("/api/workflows/schema")["properties"]
 

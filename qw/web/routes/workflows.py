@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,9 +12,10 @@ from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
 from qw.client.workflows import WorkflowProgress
-from qw.core.errors import Conflict, Invalid
+from qw.core.errors import Conflict, Fault, Invalid
 from qw.core.task import Status
 from qw.core.task.masking import masked_error
+from qw.core.task.payload import shortened
 from qw.core.workflow import Workflow, parse_workflow
 from qw.core.workflow.picture import PictureForm, drawn
 from qw.core.workflow.rehearsal import rehearse
@@ -33,6 +35,9 @@ from qw.web.serializers import (
     task_summary,
     workflow_entity,
 )
+
+TEST_SECONDS = 10.0  # for all tests of a request; one takes up to 2 s
+FAULT_LENGTH = 2000  # characters: an error of a step may repeat a megabyte of input
 
 
 class WorkflowForm(Form):
@@ -316,7 +321,7 @@ async def test(call: Request[TestForm, None]) -> TestResults:
     form = call.body
     workflows = {form.name: _parsed(form)}
     tests = {name: _test(name, one, form.name) for name, one in form.tests.items()}
-    results = await asyncio.to_thread(lambda: [_result(name, one, workflows) for name, one in tests.items()])
+    results = await asyncio.to_thread(lambda: list(_results(tests, workflows)))
     passed = sum(one["passed"] for one in results)
     return {"passed": passed, "failed": len(results) - passed, "tests": results}
 
@@ -329,11 +334,20 @@ def _parsed(form: ValidateForm) -> Workflow:
     return parse_workflow(form.name, form.definition, lambda path: f"definition.{path}" if path else "definition")
 
 
+def _results(tests: Mapping[str, WorkflowTest], workflows: Mapping[str, Workflow]) -> Iterator[TestResult]:
+    until = time.monotonic() + TEST_SECONDS
+    for count, (name, test) in enumerate(tests.items()):
+        if time.monotonic() > until:
+            message = f"took longer than {TEST_SECONDS:g} s: {count} of {len(tests)} ran; send fewer at a time"
+            raise Invalid(Fault(path="tests", message=message))
+        yield _result(name, test, workflows)
+
+
 def _result(name: str, test: WorkflowTest, workflows: Mapping[str, Workflow]) -> TestResult:
     try:
-        faults = list(test.faults(workflows))
+        faults = [shortened(fault, FAULT_LENGTH) for fault in test.faults(workflows)]
     except Invalid as error:
-        faults = [str(error)]
+        faults = [shortened(str(error), FAULT_LENGTH)]
     return {"name": name, "passed": not faults, "faults": faults}
 
 
