@@ -124,11 +124,12 @@ with gone as materialized (
   union all
   select task_id from gone where status = 'cancelled'
 ), events as (
-  insert into qw.outbox (type, task_id, fence, attempt, error)
-  select g.event, g.task_id, g.fence, g.attempt, g.error
+  insert into qw.outbox (type, task_id, fence, attempt, error, data)
+  select g.event, g.task_id, g.fence, g.attempt, g.error,
+         case when g.kind is not null then jsonb_build_object('errorKind', g.kind) end
     from (select case when outcome = 'worker_died' then 'task.rescued'
                       when final or outcome is not null then 'task.' || status end as event,  -- handed back: none
-                 task_id, fence, attempt, error from gone) g
+                 task_id, fence, attempt, error, kind from gone) g
    where g.event = any(array(select type from qw.wanted))
 ), counts as (
   insert into qw.tally (queue, live, completed, failed, cancelled)

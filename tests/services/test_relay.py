@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pytest
 
 from qw.core.errors import Unavailable
 from qw.core.event import EventFormat, Message
+from qw.core.task.ending import Failed
 from qw.services.events import event_order, partitions
 from qw.services.events.relay import Relay
 from qw.services.liveness import lease
@@ -47,6 +49,18 @@ async def test_what_happens_to_a_task_is_told_in_order_and_leaves_the_outbox(rel
     assert relay.relayed == 2
     assert b'"payload":{"n":1}' in broker.got[0].body
     assert broker.got[0].topic == "task.created.noop"
+
+
+async def test_the_event_of_a_failure_names_the_kind_of_its_error(relays: Relays, conn: Connection) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    await finished(conn, Failed(error="busy", kind="http:503"), new_task())
+    await finished(conn, Failed(error="no", names=("KeyError",), final=True), new_task())
+
+    await drained(relay)
+
+    told = [json.loads(message.body)["data"] for message in broker.got if message.type != "task.created"]
+    assert [(one["error"], one["errorKind"]) for one in told] == [("busy", "http:503"), ("no", "KeyError")]
 
 
 async def test_types_that_nobody_chose_are_not_published(relays: Relays, conn: Connection) -> None:
