@@ -932,7 +932,8 @@ create view qw.tasks as
 create function qw.wake(queue text, priority integer) returns void
 language sql volatile as $$
   select pg_notify('qw_ready', wake.queue || ' ' || wake.priority)
-   where exists (select 1 from qw.idle i where i.queue in (wake.queue, '*'))
+   where exists (select 1 from qw.idle i where i.queue in (wake.queue, '*')
+                    and i.worker::text is distinct from current_setting('qw.worker', true))
 $$;
 
 -- Limits. One admitter at a time per queue (advisory lock 7179): in a function each statement has its own snapshot, so

@@ -71,7 +71,7 @@ from qw.services.upkeep.scheduler import Scheduler
 from qw.services.upkeep.troubles import Troubles
 from qw.store import events, workers
 from qw.store.claims import EndedAttempt
-from qw.store.connection import ReconnectingConnection
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.events import EventLog
 from qw.store.grants import require
 from qw.store.handler_transaction import HandlerTransactions
@@ -309,7 +309,7 @@ class Daemon:
         self._stack.push_async_callback(measures.stop)
         outcomes = self._link("outcomes")
         self._outcomes = Outcomes(
-            outcomes, self._in_flight, self.identity, measures, ended=self._ended, store=Continuation(self._woken).end
+            outcomes, self._in_flight, self.identity, measures, ended=self._ended, store=self._end
         )
         self._log = TaskLog(chores)
         self._stack.enter_context(captured(self._log))
@@ -327,6 +327,7 @@ class Daemon:
             worker=self.identity,
         )
         self._worker = Worker(self._link("worker"), deps, queues=settings.queues)
+        self._continuation = Continuation(self._worker, self._enqueued)
         self._admitter = Admitter(self._lazy_link("admitter"), self._worker.woken, settings.queues)
         self._promoter = Promoter(chores, self._woken)
         self._scheduler = Scheduler(self._link("scheduler"), self._woken)
@@ -499,9 +500,15 @@ class Daemon:
     def _woken(self, lanes: Iterable[Lane]) -> None:
         lanes = list(lanes)
         self._worker.woken(lanes)
+        self._enqueued(lanes)
+
+    def _enqueued(self, lanes: Iterable[Lane]) -> None:
         self._admitter.ask(lane.queue for lane in lanes)
         if self._relay:  # the enqueueing may be an event
             self._relay.wake()
+
+    async def _end(self, conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
+        return await self._continuation.end(conn, ended)
 
     def _ended(self, ended: Sequence[EndedAttempt]) -> None:
         self._admitter.ask(e.queue for e in ended)

@@ -97,24 +97,21 @@ async def _advance(
     run_at: datetime | None = None,
     only_plain: bool = False,
 ) -> set[Lane]:
-    news = await advances.inbox(conn, locked)
+    news = await advances.take_inbox(conn, locked)
     cases = await _cases(conn, locked, news)
     decision, env = RunChanges(), environment()
-    left: set[UUID] = set()
     for case in cases:
         changes = decide(case, env)
         if only_plain and changes.later:
-            left.add(case.run.id)
-        else:
-            decision += changes
-    news = [one for one in news if one.run_id not in left]
+            messages = [one for one in news if one.run_id == case.run.id]
+            changes = RunChanges(told=[OutgoingMessage(one.run_id, one.ask, at=one.due) for one in messages])
+        decision += changes
     if run_at:
         decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
     if not fail_refused:
         await _store(conn, decision)
     else:
         await _store_or_fail(conn, decision, cases)
-    await advances.clear_inbox(conn, news)
     return {Lane(task.queue, task.priority) for task in decision.tasks} | decision.lanes
 
 

@@ -1,12 +1,12 @@
 -- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order. A transaction that ends
--- tasks first locks runs that nobody holds, and waits for the other locks only briefly (wait_briefly in claim.sql).
+-- tasks first locks runs that nobody holds, and waits for the other locks only briefly (go_on in claim.sql).
 
 -- name: has_messages
 -- A row: a message waits.
 select 1 from qw.advance where at <= statement_timestamp() limit 1
 
 -- name: lock
--- Lock runs whose tasks the transaction has just ended; skips locked ones.
+-- Lock runs, skipping locked ones.
 select id from qw.run where id = any(%(runs)s::uuid[]) order by id for update skip locked
 
 -- name: claim
@@ -28,12 +28,10 @@ with recursive walk (run_id) as (
 select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id for update skip locked) r
  limit %(limit)s
 
--- name: inbox
--- The messages of locked runs. A separate statement, so that it sees what was committed while waiting for the lock.
-select id, run_id, ask, nullif(at, '-infinity') as due from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
-
--- name: clear_inbox
-delete from qw.advance where id = any(%(ids)s::bigint[])
+-- name: take_inbox
+-- The messages of locked runs, deleted. A separate statement, so that it sees what was committed before the lock.
+delete from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
+returning run_id, ask, nullif(at, '-infinity') as due
 
 -- name: clear_lost
 -- Delete messages of runs that no longer exist.

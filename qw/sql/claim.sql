@@ -142,10 +142,11 @@ with gone as materialized (
 )
 select fence, (select count(*) from woken) from gone
 
--- name: wait_briefly
--- Until the end of the (sub)transaction, no lock is waited for long: it may be held by one that waits for a lock of ours.
--- Far below deadlock_timeout, so that it is always this transaction that gives way.
-select set_config('lock_timeout', '50ms', true)
+-- name: go_on
+-- Until the end of the transaction, no lock is waited for long: it may be held by one that waits for a lock of ours.
+-- Far below deadlock_timeout, so that it is always this transaction that gives way. And tasks that it enqueues notify
+-- other workers only.
+select set_config('lock_timeout', '50ms', true), set_config('qw.worker', %(worker)s::text, true)
 
 -- name: complete
 -- The commonest ending with a third of the arrays: completed, with no unique key and no run. The rest stands in running.

@@ -35,7 +35,8 @@ with given as materialized (
 ), woken as (
   select pg_notify('qw_ready', l.queue || ' ' || l.priority)
     from (select distinct queue, priority from task) l
-   where exists (select 1 from qw.idle i where i.queue in (l.queue, '*'))
+   where exists (select 1 from qw.idle i where i.queue in (l.queue, '*')
+                     and i.worker::text is distinct from current_setting('qw.worker', true))
 )
 select id, (select count(*) from woken) from task
 
@@ -61,7 +62,8 @@ with task as (
 ), counts as (
   insert into qw.tally (queue, live) select queue, 1 from task
 )
-select id, case when exists (select 1 from qw.idle i where i.queue in (%(queue)s, '*'))
+select id, case when exists (select 1 from qw.idle i where i.queue in (%(queue)s, '*')
+                               and i.worker::text is distinct from current_setting('qw.worker', true))
              then pg_notify('qw_ready', queue || ' ' || priority) end
   from task
 

@@ -24,7 +24,6 @@ class InboxEntry(NamedTuple):
     ``due``: the time that a timer was set to, which has come.
     """
 
-    id: int
     run_id: UUID
     ask: str | None
     due: datetime | None = None
@@ -107,16 +106,10 @@ async def claim(conn: Connection, *, limit: int) -> list[UUID]:
     return sorted({row[0] for row in await (await execute(conn, _SQL["claim"], {"limit": limit})).fetchall()})
 
 
-async def inbox(conn: Connection, runs: Sequence[UUID]) -> list[InboxEntry]:
-    """The inbox messages of locked runs."""
-    return [
-        InboxEntry._make(row)
-        for row in await (await execute(conn, _SQL["inbox"], {"runs": arrays.uuids(runs)})).fetchall()
-    ]
-
-
-async def clear_inbox(conn: Connection, news: Iterable[InboxEntry]) -> None:
-    await execute(conn, _SQL["clear_inbox"], {"ids": arrays.bigints(one.id for one in news)})
+async def take_inbox(conn: Connection, runs: Sequence[UUID]) -> list[InboxEntry]:
+    """Take the messages of locked runs out of the inbox."""
+    rows = await (await execute(conn, _SQL["take_inbox"], {"runs": arrays.uuids(runs)})).fetchall()
+    return [InboxEntry._make(row) for row in rows]
 
 
 async def clear_lost(conn: Connection) -> None:

@@ -116,9 +116,10 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     return mine
 
 
-async def wait_briefly(conn: Connection) -> None:
-    """Give up soon where a lock is held elsewhere, until the transaction (or the savepoint) is over."""
-    await execute(conn, _SQL["wait_briefly"])
+async def go_on(conn: Connection, worker: int) -> None:
+    """Until the transaction is over, give up soon where a lock is held elsewhere, and do not notify
+    *worker*, whose own transaction it is."""
+    await execute(conn, _SQL["go_on"], {"worker": str(worker)})
 
 
 def _is_plain(ended: EndedAttempt) -> bool:

@@ -55,7 +55,7 @@ class Workshop:
             self.in_flight,
             lambda: self.number,
             self.measures,
-            store=Continuation(lambda lanes: self.worker.woken(lanes)).end,
+            store=lambda conn, ended: Continuation(self.worker).end(conn, ended),
         )
         self.log = TaskLog(self.links["log"])
         deps = WorkerDeps(

@@ -83,6 +83,10 @@ class Lanes:
             shares += [Share(lane, self._mark(lane).start(now), quota) for lane in lanes[turn:] + lanes[:turn]]
         return shares[::-1] if self._batch % REVERSE_EVERY == 0 else shares
 
+    def shares_of(self, lanes: Iterable[Lane], room: int, now: float) -> list[Share]:
+        """Those of *lanes* that are served here, each with all of *room*. Does not open them."""
+        return [Share(lane, self._mark(lane).start(now), room) for lane in lanes if self._serves(lane)]
+
     def claimed(
         self,
         shares: Sequence[Share],

@@ -11,9 +11,10 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from qw.core.errors import QwError
@@ -58,8 +59,8 @@ from qw.services.liveness import lease as clock
 from qw.services.liveness.lease import Lease
 from qw.services.upkeep.measures import Measures
 from qw.store import claims, workers
-from qw.store.claims import EndedAttempt, new_tuple
-from qw.store.connection import ReconnectingConnection
+from qw.store.claims import EndedAttempt, Share, new_tuple
+from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.handler_transaction import Committed, HandlerTransaction, HandlerTransactions
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,19 @@ class WorkerDeps:
     transactions: HandlerTransactions
     log: TaskLog
     worker: Callable[[], int]
+
+
+class ClaimBatch(NamedTuple):
+    """What one statement claimed: when it was sent, by which worker; ``records`` of those that crashed before.
+
+    ``is_full``: there may be more.
+    """
+
+    claims: Sequence[Claim]
+    records: Mapping[UUID, CrashRecord]
+    claimant: int
+    sent_at: float
+    is_full: bool
 
 
 class Worker:
@@ -197,29 +211,53 @@ class Worker:
     ) -> int:
         if room <= 0 or self._lanes.is_empty:
             return 0
-        started, sent_at = time.monotonic(), clock.now()
+        started = time.monotonic()
         shares = self._lanes.shares(room, started)
-        claimant = self._worker()
         async with self._link.use() as conn:
-            taken = await claims.claim(
+            batch = await self._ask(
                 conn,
-                claimant,
                 shares,
                 room=room,
                 without=without,
                 below_crashes=SUSPECT_CRASHES if wary else None,
                 apart=apart,
             )
-            crashed = [claim.id for claim in taken if claim.crashes >= SUSPECT_CRASHES]
-            records = await claims.crash_records(conn, crashed) if crashed else {}
+        if self._worker() == batch.claimant:
+            now = time.monotonic()
+            is_whole = not without and not wary
+            self.is_behind = batch.is_full
+            self._lanes.claimed(shares, batch.claims, room=room, cost=now - started, now=now, is_whole=is_whole)
+        return await self.accept(batch)
+
+    async def claim_along(self, conn: Connection, lanes: Iterable[Lane]) -> ClaimBatch | None:
+        """Claim what *lanes* hold in the caller's transaction; `accept` it once that is committed.
+
+        None: this worker has other tasks to claim or to start, or has to choose. Claims whose commit fails after all
+        are returned as those are whose reply is lost.
+        """
+        now, room = time.monotonic(), min(self._room(0).values())
+        if self.draining or not self._lease.may_start or room < 1 or self._backlog or not self._lanes.is_empty:
+            return None
+        if self._backlog.suspects or self._wary_until > now or self._types(set()):
+            return None
+        shares = self._lanes.shares_of(lanes, room, now)
+        return await self._ask(conn, shares, room=room) if shares else None
+
+    async def _ask(self, conn: Connection, shares: Sequence[Share], *, room: int, **conditions: Any) -> ClaimBatch:
+        sent_at, claimant = clock.now(), self._worker()
+        taken = await claims.claim(conn, claimant, shares, room=room, **conditions)
+        crashed = [claim.id for claim in taken if claim.crashes >= SUSPECT_CRASHES]
+        records = await claims.crash_records(conn, crashed) if crashed else {}
+        return ClaimBatch(taken, records, claimant, sent_at, is_full=len(taken) >= room)
+
+    async def accept(self, batch: ClaimBatch) -> int:
+        """Start what was claimed, as far as there are slots. Returns how many that are."""
+        taken, records, claimant, sent_at, _ = batch
         if self._worker() != claimant:
             return 0  # declared dead in the meantime: the claims are recovered by another worker
         if taken:
             self._lease.confirm(sent_at)  # a worker declared dead cannot claim
         now = time.monotonic()
-        is_whole = not without and not wary
-        self.is_behind = len(taken) >= room
-        self._lanes.claimed(shares, taken, room=room, cost=now - started, now=now, is_whole=is_whole)
         unserved = [holding for claim in taken if (holding := self._accept(claim, records.get(claim.id), now))]
         if unserved:
             await self._unserved.part_with(unserved)
@@ -512,6 +550,11 @@ class Worker:
     def forget_waiting(self) -> None:
         """After a reconnect: turn on notifications again before the next wait."""
         self._waits = False
+
+    @property
+    def number(self) -> int:
+        """Its current number in the database."""
+        return self._worker()
 
     def woken(self, lanes: Iterable[Lane]) -> None:
         """Note that these lanes hold tasks."""

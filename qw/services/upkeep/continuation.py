@@ -1,8 +1,9 @@
 """Stores outcomes together with what follows from them: the next steps of runs, the tasks that waited for others.
 
-A commit waits for the disk, longer than everything else between a step and the next one takes together; in one
-transaction there is one commit less. It is a short cut and no more: what is locked elsewhere, needs more than a few
-statements or cannot be stored stays in the inboxes of the advancer and the resumer, which do the same.
+A commit waits for the disk, longer than everything else between a step and the next one takes together. So one
+transaction stores the end of a step, enqueues the next one and claims it. It is a short cut and no more: what is locked
+elsewhere, needs more than a few statements or cannot be stored stays in the inboxes of the advancer and the resumer,
+which do the same; what a worker that is busy does not claim along it claims as everything else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from qw.core.task import Lane
 from qw.engine.advance import advance_ended
+from qw.services.execution.worker import Worker
 from qw.services.upkeep.resumer import may_resume
 from qw.store import checkpoints, claims
 from qw.store.claims import EndedAttempt
@@ -24,10 +26,11 @@ MOST = 50  # outcomes of one transaction; with more of them the commit matters l
 
 
 class Continuation:
-    """``woken`` is called with the lanes that got tasks, once they are committed."""
+    """``enqueued`` is called with the lanes that got tasks, once they are committed."""
 
-    def __init__(self, woken: Callable[[Iterable[Lane]], None]) -> None:
-        self._woken = woken
+    def __init__(self, worker: Worker, enqueued: Callable[[Iterable[Lane]], None] = lambda _: None) -> None:
+        self._worker = worker
+        self._enqueued = enqueued
 
     async def end(self, conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
         """As `claims.end`; all of it, with what follows from it, or nothing."""
@@ -35,25 +38,28 @@ class Continuation:
         resumes = may_resume(ended)
         if len(ended) > MOST or not (runs or resumes):
             return await claims.end(conn, ended)
-        lanes: set[Lane] = set()
-        async with conn.transaction():
-            mine = await claims.end(conn, ended)
-            try:
-                async with conn.transaction():
-                    lanes = await _continue(conn, runs, resumes=resumes)
-            except Exception:
-                if conn.closed:
-                    raise
-                log.debug("left to the advancer and the resumer", exc_info=True)
+        try:
+            async with conn.transaction():
+                mine = await claims.end(conn, ended)
+                lanes = await self._continue(conn, runs, resumes=resumes)
+                batch = await self._worker.claim_along(conn, lanes) if lanes else None
+        except Exception:
+            if conn.closed:
+                raise
+            log.debug("left to the advancer and the resumer", exc_info=True)
+            return await claims.end(conn, ended)
+        if batch is None or batch.is_full:
+            self._worker.woken(lanes)
+        if batch is not None:
+            await self._worker.accept(batch)
         if lanes:
-            self._woken(lanes)
+            self._enqueued(lanes)
         return mine
 
-
-async def _continue(conn: Connection, runs: Iterable[UUID], *, resumes: bool) -> set[Lane]:
-    await claims.wait_briefly(conn)
-    lanes = await advance_ended(conn, runs) if runs else set()
-    if resumes:
-        _, resumed = await checkpoints.resume(conn, limit=MOST)
-        lanes.update(resumed)
-    return lanes
+    async def _continue(self, conn: Connection, runs: Iterable[UUID], *, resumes: bool) -> set[Lane]:
+        await claims.go_on(conn, self._worker.number)
+        lanes = await advance_ended(conn, runs) if runs else set()
+        if resumes:
+            _, resumed = await checkpoints.resume(conn, limit=MOST)
+            lanes.update(resumed)
+        return lanes
