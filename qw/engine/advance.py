@@ -132,11 +132,13 @@ async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence
 
 
 async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxEntry]) -> list[Case]:
-    stored = [_not_before(run, news) for run in await runs.get(conn, locked)]
+    timers = {one.run_id for one in news if one.due}
+    stored = [_not_before(run, news) if run.id in timers else run for run in await runs.get(conn, locked)]
     workflows = await _workflows(conn, stored)
     asks: dict[UUID, set[str]] = defaultdict(set)
     for one in news:
-        asks[one.run_id].update([one.ask] if one.ask else [])
+        if one.ask:
+            asks[one.run_id].add(one.ask)
     ahead = await _ahead(conn, stored, workflows)
     steps = await _steps(conn, locked)
     signals = await _signals(conn, stored, workflows)
@@ -209,8 +211,7 @@ async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[St
         settled = {(one.run_id, one.step): one for one in await advances.settle_items(conn, going)}
         for run in going:
             found[run] = [
-                replace(
-                    step,
+                step._replace(
                     items_completed=one.completed,
                     items_failed=one.failed,
                     error=one.error,
@@ -339,11 +340,11 @@ async def _start_child(conn: Connection, case: Case, start: StartRun, decision: 
         await advances.keep_rounds(conn, run.id, [start.step_id])
     (got,) = await _start_runs(conn, run, [start])
     if isinstance(got, UUID):
-        row = replace(row, child_id=got)
+        row = row._replace(child_id=got)
         decision.told.append(OutgoingMessage(got))
     else:
         place = decision.next_place(run.id)
-        row = replace(row, status=StepStatus.FAILED, error=clean_error(got), error_kind=INVALID, finished=place)
+        row = row._replace(status=StepStatus.FAILED, error=clean_error(got), error_kind=INVALID, finished=place)
         decision.told.append(OutgoingMessage(run.id))
     decision.steps[run.id, start.step_id] = row
 

@@ -228,7 +228,7 @@ class _Rows:
             new: dict[str, Any] = {"type": self._type(step_id), "status": StepStatus.RUNNING, **fields}
             self._decision.steps[self._run.id, step_id] = StepRow(run_id=self._run.id, step=step_id, **new)
         else:
-            self._decision.steps[self._run.id, step_id] = replace(row, **fields)  # type: ignore[arg-type]
+            self._decision.steps[self._run.id, step_id] = row._replace(**fields)  # type: ignore[arg-type]
 
     def _end(self, step_id: str, status: StepStatus, **fields: object) -> None:
         self._put(step_id, status=status, finished=self._decision.next_place(self._run.id), **fields)

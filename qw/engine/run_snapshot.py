@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -46,8 +46,7 @@ class Case:
         news = [one for one in news if not self._is_answered(one)]
         news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
         return {
-            step.step: replace(
-                row_of(step),
+            step.step: row_of(step)._replace(
                 status=_ENDED[step.task_status or ""],
                 error=None if step.task_status == Status.COMPLETED else step.error,
                 error_kind=None if step.task_status == Status.COMPLETED else step.error_kind,
@@ -75,10 +74,7 @@ class Case:
 
     @cached_property
     def states(self) -> list[StepState]:
-        return [
-            replace(state_of(step, self.ended.get(step.step)), is_answered=self._is_answered(step))
-            for step in self.steps
-        ]
+        return [state_of(step, self.ended.get(step.step), is_answered=self._is_answered(step)) for step in self.steps]
 
     def _is_answered(self, step: StoredStep) -> bool:
         """Whether a round of a repeat is completed, or a try of a workflow failed that may be tried again: then `plan`
@@ -112,7 +108,7 @@ def row_of(step: StoredStep) -> StepRow:
     )
 
 
-def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
+def state_of(step: StoredStep, ended: StepRow | None = None, *, is_answered: bool = False) -> StepState:
     """The state of the step for `plan`, with the outcome *ended*."""
     counts = None
     if step.items is not None:
@@ -132,5 +128,6 @@ def state_of(step: StoredStep, ended: StepRow | None = None) -> StepState:
         child=step.child_id,
         items=counts,
         rounds=step.rounds or 0,
+        is_answered=is_answered,
         since=step.started_at,
     )

@@ -56,8 +56,7 @@ class Settled(NamedTuple):
     error_kind: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepRow:
+class StepRow(NamedTuple):
     """How a step is to stand. ``finished`` is its place among the steps of the run that ended; None: it runs."""
 
     run_id: UUID

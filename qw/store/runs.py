@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import orjson
-from psycopg.rows import class_row, kwargs_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from qw import sql
@@ -19,6 +19,7 @@ from qw.core.task.handler_api import Recorded
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.repair import Redo
 from qw.core.workflow.run import RunStatus, StepStatus
+from qw.store import arrays
 from qw.store.connection import Connection, query, to_json
 from qw.store.tasks import LAST_ID
 
@@ -37,11 +38,11 @@ class StoredWorkflow:
     updated_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StoredRun:
     """A run, pinned to the version of its workflow that it started with; ``digest`` is that of the definition.
 
-    ``read_at`` is the database's time.
+    ``read_at`` is the database's time. In the order of the statement's columns.
     """
 
     id: UUID
@@ -65,10 +66,9 @@ class StoredRun:
     read_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredStep:
+class StoredStep(NamedTuple):
     """A step of a run. The ``task_…`` fields are those of its finished task (or of the run that it started), None while
-    that is not final. The ``items…`` are the counts of a foreach.
+    that is not final. The ``items…`` are the counts of a foreach. In the order of the statement's columns.
     """
 
     run_id: UUID
@@ -183,14 +183,12 @@ async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonO
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:
     """The runs that exist among *ids*, in that order."""
-    async with conn.cursor(row_factory=kwargs_row(_run)) as cursor:
-        await cursor.execute(_SQL["get"], {"ids": list(ids)}, binary=True)
-        runs = {run.id: run for run in await cursor.fetchall()}
+    rows = await (await conn.execute(_SQL["get"], {"ids": arrays.uuids(ids)}, binary=True)).fetchall()
+    runs = {row[0]: StoredRun(*[*row[:5], _RUN_STATUS[row[5]], *row[6:]]) for row in rows}
     return [runs[id] for id in ids if id in runs]
 
 
-def _run(*, status: str, **columns: Any) -> StoredRun:
-    return StoredRun(status=RunStatus(status), **columns)
+_RUN_STATUS = {status.value: status for status in RunStatus}
 
 
 async def workflow_names(conn: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
@@ -213,13 +211,11 @@ async def find(
 
 async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
     """The steps of *runs* that began, run by run, in the order they began."""
-    async with conn.cursor(row_factory=kwargs_row(_step)) as cursor:
-        await cursor.execute(_SQL["steps"], {"runs": list(runs)}, binary=True)
-        return await cursor.fetchall()
+    rows = await (await conn.execute(_SQL["steps"], {"runs": arrays.uuids(runs)}, binary=True)).fetchall()
+    return [StoredStep._make((*row[:3], _STEP_STATUS[row[3]], *row[4:])) for row in rows]
 
 
-def _step(*, status: str, **columns: Any) -> StoredStep:
-    return StoredStep(status=StepStatus(status), **columns)
+_STEP_STATUS = {status.value: status for status in StepStatus}
 
 
 async def cancel(conn: Connection, id: UUID, *, by: str | None = None) -> bool:

@@ -145,14 +145,14 @@ class View:
     def take(self, action: Action) -> None:
         match action:
             case StartRun(step_id=id_, round=round_) if round_ and id_ in self.states:
-                again = replace(self.states[id_], rounds=round_, is_answered=False, due=None)
-                self._put(replace(again, error=None, error_kind=None))
+                again = self.states[id_]._replace(rounds=round_, is_answered=False, due=None)
+                self._put(again._replace(error=None, error_kind=None))
             case Again(step_id=id_, round=round_):
-                self._put(replace(self.states[id_], rounds=round_, is_answered=False, due=None))
+                self._put(self.states[id_]._replace(rounds=round_, is_answered=False, due=None))
             case Pause(step_id=id_, until=until):
-                self._put(replace(self.states[id_], due=until))
+                self._put(self.states[id_]._replace(due=until))
             case Accept(step_id=id_):
-                self._end(replace(self.states[id_], status=StepStatus.COMPLETED))
+                self._end(self.states[id_]._replace(status=StepStatus.COMPLETED))
             case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
             case UndoRun(step_id=id_, child=child):
@@ -164,17 +164,17 @@ class View:
             case Launch(step_id=id_, count=count):
                 state = self.states[id_]
                 assert state.items is not None
-                self._put(replace(state, items=replace(state.items, started=state.items.started + count)))
+                self._put(state._replace(items=replace(state.items, started=state.items.started + count)))
             case Cancel(step_id=id_):
-                self._put(replace(self.states[id_], cancel_asked=True))
+                self._put(self.states[id_]._replace(cancel_asked=True))
             case Skip(step_id=id_):
                 self._end(StepState(step_id=id_, status=StepStatus.SKIPPED))
             case Fail(step_id=id_, error=error, error_kind=kind):
                 self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error, error_kind=kind))
             case End(step_id=id_):
                 before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
-                ended = replace(before, status=action.status, result=action.result)
-                self._end(replace(ended, error=action.error, error_kind=action.error_kind))
+                ended = before._replace(status=action.status, result=action.result)
+                self._end(ended._replace(error=action.error, error_kind=action.error_kind))
                 left = tuple(signal for signal in self.run.signals if signal.id not in action.signals)
                 self.run = replace(self.run, signals=left)
             case Mark(detail=detail, error=error):
@@ -185,7 +185,7 @@ class View:
 
     def _end(self, state: StepState) -> None:
         last = max((one.finished for one in self.states.values()), default=0)
-        self._put(replace(state, finished=last + 1))
+        self._put(state._replace(finished=last + 1))
 
     # -- seen by expressions
 

@@ -90,12 +90,12 @@ class Rehearsal:
                     step_id=id_, status=StepStatus.RUNNING, task_id=_TASK, child=_RUN, rounds=rounds, since=self.now
                 )
             case Again(step_id=id_, round=round_):
-                self.states[id_] = replace(self.states[id_], rounds=round_, is_answered=False, due=None)
+                self.states[id_] = self.states[id_]._replace(rounds=round_, is_answered=False, due=None)
             case Wait(step_id=id_):
                 self.states[id_] = StepState(step_id=id_, status=StepStatus.RUNNING)
             case Pause(until=until, step_id=id_):
                 self.now = max(self.now, until)
-                self.states[id_] = replace(self.states[id_], due=until)
+                self.states[id_] = self.states[id_]._replace(due=until)
             case Expand(step_id=id_, items=items):
                 count = len(items)
                 counts = Counts(total=count, started=count, completed=count)
@@ -128,7 +128,7 @@ class Rehearsal:
             assumed = self.assumed.get(state.step_id, Assumption())
             step = self.workflow.by_id.get(state.step_id)
             if step and step.repeat and assumed.status is StepStatus.COMPLETED and state.task_id:
-                self.states[state.step_id] = replace(state, is_answered=True, result=assumed.result)
+                self.states[state.step_id] = state._replace(is_answered=True, result=assumed.result)
                 continue
             result = [] if state.items and assumed.result is None else assumed.result
             error = None if assumed.status is StepStatus.COMPLETED else f"assumed to be {assumed.status}"
@@ -149,8 +149,8 @@ class Rehearsal:
     ) -> None:
         before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
         place = 1 + max((one.finished for one in self.states.values()), default=0)
-        ended = replace(before, status=status, result=result, error=error, error_kind=kind, finished=place)
-        self.states[id_] = replace(ended, is_answered=False)
+        ended = before._replace(status=status, result=result, error=error, error_kind=kind, finished=place)
+        self.states[id_] = ended._replace(is_answered=False)
         self.entries.append(RehearsalEntry(step=id_, status=status, why=why))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from qw.core.task import Backoff, TaskSettings
@@ -102,14 +102,15 @@ class Counts:
         return self.started - self.completed - self.failed
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepState:
+class StepState(NamedTuple):
     """How a step stands. ``finished`` rises with each step that ends in the run; ``result`` is that of its task.
 
     ``due`` is when a sleep or a wait is over; ``child`` the run that the step started. While a foreach runs, ``error``
     is that of the first item that failed. Of a repeat, ``rounds`` have begun since ``since``; ``is_answered``: the last
     of them has ended, and the next begins when it is ``due``, once that is decided. The same of the tries of a workflow
     that is retried, the last of which failed with ``error``.
+
+    A tuple for speed: each pass over a run makes one of each step; a frozen dataclass takes three to six times as long.
     """
 
     step_id: str

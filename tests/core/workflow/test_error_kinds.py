@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from tests.core.workflow.test_plan import RUN, bad, done, read, started, step
 
 
 def failed(step_id: str, kind: str, error: str = "boom") -> StepState:
-    return replace(bad(step_id, 1, error), error_kind=kind)
+    return bad(step_id, 1, error)._replace(error_kind=kind)
 
 
 FETCH = step("fetch", continue_on_error=True)

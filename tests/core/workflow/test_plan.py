@@ -66,7 +66,7 @@ def done(step_id: str, finished: int, result: Json = None) -> StepState:
 
 
 def bad(step_id: str, finished: int, error: str = "boom") -> StepState:
-    return replace(done(step_id, finished), status=StepStatus.FAILED, error=error)
+    return done(step_id, finished)._replace(status=StepStatus.FAILED, error=error)
 
 
 def busy(step_id: str, **more: Any) -> StepState:
@@ -309,7 +309,7 @@ def test_after_a_cancel_nothing_starts_and_what_runs_is_asked_to_stop() -> None:
     ]
 
 
-@pytest.mark.parametrize("end", [done("b", 2), bad("b", 2), replace(done("b", 2), status=StepStatus.CANCELLED)])
+@pytest.mark.parametrize("end", [done("b", 2), bad("b", 2), done("b", 2)._replace(status=StepStatus.CANCELLED)])
 def test_a_cancelled_run_ends_cancelled_and_uncompensated_however_its_last_task_ends(end: StepState) -> None:
     cancelling = replace(RUN, cancel_asked=True, detail="cancelling")
     states = [done("a", 1), skipped("x"), skipped("c")]
@@ -382,26 +382,26 @@ class World:
                 assert self.states[step_id].is_answered, "one round at a time"
                 assert (self.states[step_id].due or EPOCH) <= self.now, "and none before its time"
                 self.began.append(step_id)
-                self.states[step_id] = replace(self.states[step_id], rounds=round_, is_answered=False, due=None)
+                self.states[step_id] = self.states[step_id]._replace(rounds=round_, is_answered=False, due=None)
             case Pause(step_id=step_id, until=until):
-                self.states[step_id] = replace(self.states[step_id], due=until)
+                self.states[step_id] = self.states[step_id]._replace(due=until)
             case Accept(step_id=step_id):
                 self.ended.append(step_id)
-                self.states[step_id] = replace(
-                    self.states[step_id], status=StepStatus.COMPLETED, finished=self.next_place(), is_answered=False
+                self.states[step_id] = self.states[step_id]._replace(
+                    status=StepStatus.COMPLETED, finished=self.next_place(), is_answered=False
                 )
             case Skip(step_id=step_id):
                 assert step_id not in self.states
-                self.states[step_id] = replace(skipped(step_id), finished=self.next_place())
+                self.states[step_id] = skipped(step_id)._replace(finished=self.next_place())
             case Fail(step_id=step_id, error=error, error_kind=kind):
-                self.states[step_id] = replace(bad(step_id, self.next_place(), error), error_kind=kind)
+                self.states[step_id] = bad(step_id, self.next_place(), error)._replace(error_kind=kind)
             case End(step_id=step_id, status=status, result=result):
                 assert not self.status(step_id).is_final
                 self.states[step_id] = StepState(
                     step_id=step_id, status=status, result=result, finished=self.next_place()
                 )
             case Cancel(step_id=step_id):
-                self.states[step_id] = replace(self.states[step_id], cancel_asked=True)
+                self.states[step_id] = self.states[step_id]._replace(cancel_asked=True)
             case Mark(detail=detail):
                 self.run = replace(self.run, detail=detail)
             case Finish(status=status, detail=final):
@@ -412,15 +412,15 @@ class World:
     def end_task(self, step_id: str, status: StepStatus) -> None:
         step = self.workflow.by_id.get(step_id)
         if step and step.repeat and status is StepStatus.COMPLETED:
-            self.states[step_id] = replace(self.states[step_id], is_answered=True, result={"of": step_id})
+            self.states[step_id] = self.states[step_id]._replace(is_answered=True, result={"of": step_id})
             return
         self.ended.append(step_id)
-        self.states[step_id] = replace(
-            self.states[step_id], status=status, finished=self.next_place(), error="boom", result={"of": step_id}
+        self.states[step_id] = self.states[step_id]._replace(
+            status=status, finished=self.next_place(), error="boom", result={"of": step_id}
         )
         if status is StepStatus.FAILED:
             kind = "exit:1" if self.places % 2 else "timeout"
-            self.states[step_id] = replace(self.states[step_id], error_kind=kind)
+            self.states[step_id] = self.states[step_id]._replace(error_kind=kind)
 
     def next_place(self) -> int:
         self.places += 1

@@ -48,7 +48,7 @@ class Effects(World):
 
     def mark_done(self, step: str) -> None:
         """Somebody has undone it by hand."""
-        self.states[step] = replace(self.states[step], status=StepStatus.COMPLETED, result={"byHand": True})
+        self.states[step] = self.states[step]._replace(status=StepStatus.COMPLETED, result={"byHand": True})
         self.standing.discard(step.removeprefix("compensate:"))
         self.finish = None
         self.run = replace(self.run, status=RunStatus.RUNNING, detail="compensating", error=None)

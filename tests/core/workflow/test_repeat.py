@@ -62,7 +62,7 @@ def test_another_round_begins_at_once_or_after_the_delay_and_then_without_asking
     slow = poll({**UNTIL, "delay": "5s"})
     pause = NOW + timedelta(seconds=5)
     assert at(pending, slow) == [Pause(step_id="poll", until=pause)]
-    paused = replace(pending, due=pause)
+    paused = pending._replace(due=pause)
     assert at(paused, slow) == []
     assert at(paused, slow, now=pause) == [again]
 
@@ -122,15 +122,15 @@ def test_each_round_of_a_workflow_gets_the_result_of_the_one_before() -> None:
     ]})  # fmt: skip
 
     assert plan(workflow, RUN, []) == [StartRun(step_id="poll", workflow="page", input={"cursor": "", "n": 1}, round=1)]
-    state = replace(answered(1, {"next": "b"}), task_id=None, child=UUID(int=1))
+    state = answered(1, {"next": "b"})._replace(task_id=None, child=UUID(int=1))
     assert at(state, workflow) == [StartRun(step_id="poll", workflow="page", input={"cursor": "b", "n": 2}, round=2)]
-    assert at(replace(state, result={"next": ""}), workflow)[0] == Accept(step_id="poll")
+    assert at(state._replace(result={"next": ""}), workflow)[0] == Accept(step_id="poll")
 
 
 def test_the_runs_of_all_rounds_are_undone() -> None:
     loop: Any = {"id": "poll", "type": "workflow", "with": {"workflow": "page"}, "repeat": {"until": "false"}}
     workflow = parse_workflow("w", {"steps": [loop, step("bad")]})
-    states = [replace(answered(2, None), task_id=None, child=UUID(int=1)), bad("bad", 1)]
+    states = [answered(2, None)._replace(task_id=None, child=UUID(int=1)), bad("bad", 1)]
 
     actions = plan(workflow, RUN, states, now=NOW)
 
