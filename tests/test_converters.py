@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,41 @@ def test_a_repeat_policy_of_dagu_is_a_repeat(policy: str, expected: str) -> None
     (step,) = loads(text, "made.yaml").workflows["d"].steps
     assert step.repeat is not None
     assert step.repeat.title == expected
+
+
+DAGU = """
+shell: bash -e
+working_dir: /srv
+params: [{LIST: '["a", "b"]'}]
+steps:
+  - {id: fetch, call: fetch-page, params: "URL=http://x"}
+  - {id: store, call: store-page, params: "PAGE=${fetch.outputs.body} TO=${NOBODY}", depends: [fetch]}
+  - {id: each, call: check, parallel: "${LIST}", depends: [], retry_policy: {limit: 1}}
+  - {id: words, call: check, parallel: "a b", depends: []}
+  - {id: ask, command: ask, depends: [], retryPolicy: {limit: 2, intervalSec: 1, backoff: true, maxIntervalSec: 9}}
+  - {id: poll, command: ask, depends: [], repeat_policy: {repeat: true, backoff: 2, max_interval_sec: 5}}
+  - {id: far, command: uptime, type: ssh, with: {host: far, user: me}, depends: []}
+"""
+
+
+def test_what_definitions_of_dagu_say_in_public_is_carried_over() -> None:
+    text = convert("dagu", DAGU, "d.yaml")
+    steps = loads(text, "made.yaml").workflows["d"].by_id
+
+    assert "PAGE: ${{ steps.fetch.result.body }}\n" in text
+    assert "TODO ${NOBODY} is no parameter" in text
+    assert "foreach: ${{ fromjson(input.LIST) }}" in text
+    assert "retry_policy: with parallel: put it into" in text
+    assert steps["words"].items is not None
+    assert steps["words"].items.values({"input": {}, "steps": {}, "run": {}, "env": {}}) == ["a", "b"]
+    ask, poll, far = (steps[id_] for id_ in ("ask", "poll", "far"))
+    assert ask.backoff is not None
+    assert (ask.backoff.factor, ask.backoff.max_delay) == (2, timedelta(seconds=9))
+    assert poll.repeat is not None
+    assert (poll.repeat.factor, poll.repeat.max_delay) == (2, timedelta(seconds=5))
+    run: Any = far.work.payload.root
+    assert run["run"] == "ssh me@far uptime"
+    assert (run["shell"], run["cwd"]) == (["bash", "-e"], "/srv")
 
 
 def test_a_command_of_dagu_that_is_repeated_by_its_exit_code_is_retried() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,13 +12,13 @@ from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
 from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, retry_policy, workflow_name
 
-_KNOWN = {"name", "description", "schedule", "params", "env", "steps", "type", "handlerOn", "handler_on",
-          "preconditions", "maxActiveRuns", "max_active_runs", "maxActiveSteps", "max_active_steps", "timeoutSec",
-          "timeout_sec", "tags", "group", "labels"}  # fmt: skip
-_STEP_KEYS = {"name", "id", "description", "command", "script", "shell", "dir", "workingDir", "working_dir", "env",
-              "depends", "output", "continueOn", "continue_on", "retryPolicy", "retry_policy", "repeatPolicy",
-              "repeat_policy", "preconditions", "precondition", "executor", "type", "config", "run", "call", "params",
-              "parallel", "timeoutSec", "timeout_sec", "args"}  # fmt: skip
+_KNOWN = {"name", "description", "schedule", "params", "env", "steps", "type", "handler_on", "preconditions",
+          "max_active_runs", "max_active_steps", "timeout_sec", "tags", "group", "labels", "shell",
+          "working_dir"}  # fmt: skip
+_STEP_KEYS = {"name", "id", "description", "command", "script", "shell", "dir", "working_dir", "env", "depends",
+              "output", "continue_on", "retry_policy", "repeat_policy", "preconditions", "precondition", "executor",
+              "type", "config", "with", "run", "call", "params", "parallel", "timeout_sec", "args"}  # fmt: skip
+_POLICY_KEYS = {"limit", "interval_sec", "max_interval_sec", "exit_code", "max_concurrent"}
 
 
 def convert(document: JsonObject, name: str) -> Draft:
@@ -29,8 +30,10 @@ def convert(document: JsonObject, name: str) -> Draft:
 
 class _DaguFile:
     def __init__(self, document: JsonObject, name: str) -> None:
-        self.document, self.name = document, name
+        self.document: dict[str, Any] = _snake(document, _KNOWN)
+        self.name = name
         self.main = DraftWorkflow(name=name)
+        self.inputs: JsonObject = {}
         self.ids = Ids()
         self.outputs: dict[str, str] = {}  # variables that steps set, with the ids of the steps
         self.open: set[str] = set()  # steps behind which others run although they were skipped
@@ -40,22 +43,28 @@ class _DaguFile:
         main.notes += [f"{key}: was not carried over" for key in sorted(document.keys() - _KNOWN)]
         if document.get("description"):
             main.head["description"] = str(document["description"])
-        inputs = dict(self._params(document.get("params")))
+        inputs = self.inputs = dict(self._params(document.get("params")))
         if inputs:
             main.head["input"] = inputs
-        if seconds := document.get("timeoutSec", document.get("timeout_sec")):
+        if seconds := document.get("timeout_sec"):
             main.head["timeout"] = f"{seconds}s"
-        if (most := document.get("maxActiveRuns", document.get("max_active_runs"))) and int(str(most)) > 0:
+        if (most := document.get("max_active_runs")) and int(str(most)) > 0:
             main.head["concurrency"] = {"key": self.name, "limit": most, "on_limit": "queue"}
-        if (most := document.get("maxActiveSteps", document.get("max_active_steps"))) and int(str(most)) > 0:
+        if (most := document.get("max_active_steps")) and int(str(most)) > 0:
             main.head["max_parallel"] = int(str(most))
-        main.head["defaults"] = {"shell": ["sh", "-e"], "retry": retry_policy(1)}
+        shell = document.get("shell")
+        words = shlex.split(shell) if isinstance(shell, str) else items(shell)
+        defaults: JsonObject = {"shell": [*words] or ["sh", "-e"], "retry": retry_policy(1)}
+        main.head["defaults"] = defaults
+        if directory := document.get("working_dir"):
+            defaults["cwd"] = str(directory)
+            main.notes += ["working_dir: is not expanded here: write it out"] if "$" in str(directory) else []
         environment: JsonObject = {name: f"${{{{ input.{name} }}}}" for name in inputs}
         environment |= self._env(document.get("env"), main.notes)
         if environment:
             main.default_env(environment)
         self._steps(document["steps"])
-        handlers = document.get("handlerOn") or document.get("handler_on")
+        handlers = document.get("handler_on")
         self._handlers(handlers if isinstance(handlers, dict) else {})
         self._schedule(document.get("schedule"), made)
         made.workflows.append(main)
@@ -109,7 +118,7 @@ class _DaguFile:
         for group in groups:
             made = []
             for one in group:
-                step = one if isinstance(one, dict) else {"command": one}
+                step = _snake(one, _STEP_KEYS) if isinstance(one, dict) else {"command": one}
                 title = str(step.get("id") or step.get("name") or f"step-{len(self.main.steps) + 1}")
                 id_ = self.ids.of(title)
                 if step.get("name"):
@@ -157,33 +166,38 @@ class _DaguFile:
         return {name: of for name, of in self.outputs.items() if re.search(rf"\$(\{{{name}\b|{name}\b)", text)}
 
     def _policies(self, found: JsonObject, step: dict[str, Any], notes: list[str]) -> None:
-        if directory := step.get("dir") or step.get("workingDir") or step.get("working_dir"):
+        if directory := step.get("dir") or step.get("working_dir"):
             found["cwd"] = str(directory)
             if "$" in str(directory):
                 notes.append("the directory is not expanded here: write it out, or use an expression")
-        if seconds := step.get("timeoutSec", step.get("timeout_sec")):
+        if seconds := step.get("timeout_sec"):
             found["timeout"] = f"{seconds}s"
-        retry = step.get("retryPolicy") or step.get("retry_policy")
+        retry = _policy(step.get("retry_policy"))
         if isinstance(retry, dict):
-            limit, delay = retry.get("limit", 0), retry.get("intervalSec", retry.get("interval_sec", 0))
+            limit, delay = retry.get("limit", 0), retry.get("interval_sec", 0)
             policy = retry_policy(int(str(limit)) + 1, delay=f"{delay}s", backoff=1)
             if isinstance(factor := retry.get("backoff"), int | float) and not isinstance(factor, bool):
                 policy["backoff"] = factor
             elif factor is True:
                 policy["backoff"] = 2
-            if codes := items(retry.get("exitCode", retry.get("exit_code"))):
+            if longest := retry.get("max_interval_sec"):
+                policy["max_delay"] = f"{longest}s"
+            if codes := items(retry.get("exit_code")):
                 policy["on"] = [f"exit:{code}" for code in codes]
-            found["retry"] = policy
-        repeat = step.get("repeatPolicy") or step.get("repeat_policy")
+            if "foreach" in found:
+                notes.append("retry_policy: with parallel: put it into the steps of the definition that is called")
+            else:
+                found["retry"] = policy
+        repeat = _policy(step.get("repeat_policy"))
         if isinstance(repeat, dict) and repeat.get("repeat"):
             self._repeat(found, step, repeat, notes)
-        goes_on = step.get("continueOn") or step.get("continue_on")
+        goes_on = _policy(step.get("continue_on"))
         if isinstance(goes_on, str):
             goes_on = {"failure": "fail" in goes_on, "skipped": "skip" in goes_on}
         if isinstance(goes_on, dict):
             if goes_on.get("failure") or goes_on.get("failed"):
                 found["continue_on_error"] = True
-            elif codes := items(goes_on.get("exitCode", goes_on.get("exit_code"))):
+            elif codes := items(goes_on.get("exit_code")):
                 found["continue_on_error"] = [f"exit:{code}" for code in codes]
             if goes_on.get("skipped"):
                 self.open.add(str(found["id"]))
@@ -192,7 +206,7 @@ class _DaguFile:
         """``repeat:`` where the result of a round decides; ``retry:`` where its exit code does."""
         delay = f"{policy.get('intervalSec', policy.get('interval_sec', 0))}s"
         limit = int(str(policy.get("limit") or 0))
-        codes = items(policy.get("exitCode", policy.get("exit_code")))
+        codes = items(policy.get("exit_code"))
         condition, expected = str(policy.get("condition") or ""), policy.get("expected")
         output = step.get("output")
         own = str(output.get("name") if isinstance(output, dict) else output or "").strip("${}")
@@ -210,7 +224,12 @@ class _DaguFile:
         elif codes or condition:
             notes.append(f"repeatPolicy: {condition or f'exitCode {codes}'}: write the condition over result.stdout")
             word, test = "until", "true"
-        found["repeat"] = {word: test, "delay": delay, "max": limit or 100_000}
+        repeat: JsonObject = {word: test, "delay": delay, "max": limit or 100_000}
+        if factor := policy.get("backoff"):
+            repeat["backoff"] = 2 if factor is True else factor
+        if longest := policy.get("max_interval_sec"):
+            repeat["max_delay"] = f"{longest}s"
+        found["repeat"] = repeat
 
     def _conditions(self, id_: str, conditions: list[Any], needs: list[str], notes: list[str]) -> tuple[str, list[str]]:
         """The condition of a step, and the steps that look whether commands succeed."""
@@ -219,10 +238,8 @@ class _DaguFile:
             asked = one if isinstance(one, dict) else {"condition": one}
             text, expected = str(asked.get("condition", asked.get("command", ""))), asked.get("expected")
             name = re.fullmatch(r"\$\{?(\w+)\}?", text)
-            known = self.main.head.get("input") or {}
-            assert isinstance(known, dict)
             is_plain = expected is not None and not str(expected).startswith("re:")
-            if name and is_plain and (name[1] in known or name[1] in self.outputs):
+            if name and is_plain and (name[1] in self.inputs or name[1] in self.outputs):
                 of = self.outputs.get(name[1])
                 value = f"steps.{of}.result.stdout" if of else f"input.{name[1]}"
                 if of and of not in needs:
@@ -256,7 +273,7 @@ class _DaguFile:
         if called:
             return self._child(str(called), step, notes)
         executor = step.get("executor") or step.get("type") or ""
-        config: dict[str, Any] = step.get("config") or {}
+        config: dict[str, Any] = step.get("with") or step.get("config") or {}
         if isinstance(executor, dict):
             config, executor = executor.get("config") or {}, executor.get("type", "")
         command = step.get("script") or step.get("command") or ""
@@ -276,7 +293,7 @@ class _DaguFile:
             case "jq":
                 return {"run": f"jq {shlex.quote(text)}", "stdin": str(step.get("script") or "")}
             case "" | "command" | "shell":
-                pass
+                notes += [f"with: {str(config)[:100]} was not carried over"] if config else []
             case _:
                 notes.append(f"executor {executor}: runs as a command here; {str(config)[:100]}")
         made: JsonObject = {}
@@ -286,15 +303,13 @@ class _DaguFile:
 
     def _http(self, text: str, config: dict[str, Any], step: dict[str, Any]) -> JsonObject:
         method, _, url = text.strip().partition(" ")
-        known = self.main.head.get("input") or {}
-        assert isinstance(known, dict)
 
         def value(text: str) -> str:
             return re.sub(
                 r"\$\{?(\w+)\}?",
                 lambda one: (
                     f"${{{{ input.{one[1]} }}}}"
-                    if one[1] in known
+                    if one[1] in self.inputs
                     else f"${{{{ steps.{self.outputs[one[1]]}.result.stdout }}}}"
                     if one[1] in self.outputs
                     else one[0]
@@ -322,21 +337,38 @@ class _DaguFile:
                 given[str(key)] = self._given(_text(value))
         made: JsonObject = {"type": "workflow", "with": {"workflow": workflow_name(name), "input": given}}
         if parallel := step.get("parallel"):
-            asked = parallel if isinstance(parallel, dict) else {"items": parallel}
+            asked: dict[str, Any] = _policy(parallel) if isinstance(parallel, dict) else {"items": parallel}
             over = asked.get("items")
-            made["foreach"] = self._given(over) if isinstance(over, str) else over
-            if most := asked.get("maxConcurrent", asked.get("max_concurrent")):
+            made["foreach"] = self._items(over) if isinstance(over, str) else over
+            if most := asked.get("max_concurrent"):
                 made["max_parallel"] = most
         return made
+
+    def _items(self, text: str) -> Json:
+        """The items in *text*: JSON or words, or a variable that holds JSON."""
+        given = self._given(text)
+        if whole := re.fullmatch(r"\$\{\{ (.*) \}\}", given):
+            return f"${{{{ fromjson({whole[1]}) }}}}"
+        try:
+            found: Json = json.loads(text)
+        except ValueError:
+            found = [*text.split()]
+        return found if isinstance(found, list) else [found]
 
     def _given(self, text: str) -> str:
         def value(found: re.Match[str]) -> str:
             name = found[1]
+            if name in self.ids and (key := re.fullmatch(r"\.outputs\.(\w+)", found[2])):
+                return f"${{{{ steps.{self.ids.of(name)}.result.{key[1]} }}}}"
             if name == "ITEM":
                 return f"${{{{ item{found[2] or ''} }}}}"
             if name in self.outputs:
                 return f"${{{{ steps.{self.outputs[name]}.result.stdout }}}}"
-            return f"${{{{ input.{name} }}}}"
+            name = f"P{name}" if name.isdigit() else name
+            if name in self.inputs:
+                return f"${{{{ input.{name} }}}}"
+            self.main.notes.append(f"{found[0]} is no parameter, and no output of a step before: it stays as it is")
+            return found[0]
 
         return re.sub(r"\$\{?(\w+)((?:\.\w+)*)\}?", value, text)
 
@@ -344,7 +376,7 @@ class _DaguFile:
         whens = {"success": "completed", "cancel": "cancelled", "abort": "cancelled"}
         for event, step in handlers.items():
             id_ = self.ids.new(f"on-{event}")
-            noted = self._step(id_, step if isinstance(step, dict) else {"command": step}, [])
+            noted = self._step(id_, _snake(step, _STEP_KEYS) if isinstance(step, dict) else {"command": step}, [])
             noted.step.pop("needs", None)
             noted.step.pop("run_if", None)
             if event == "failure":
@@ -355,6 +387,16 @@ class _DaguFile:
             if status := whens.get(event):
                 noted.step = {"id": id_, "if": f"run.status == '{status}'", **noted.step}
             self.main.finally_steps.append(noted)
+
+
+def _snake(document: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """*document* with those keys that are *known* as Dagu spells them today; files may have timeoutSec, too."""
+    keys = {key: re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key) for key in document}
+    return {keys[key] if keys[key] in known else key: value for key, value in document.items()}
+
+
+def _policy(value: Any) -> Any:
+    return _snake(value, _POLICY_KEYS) if isinstance(value, dict) else value
 
 
 def _quoted(text: str) -> str:

@@ -90,6 +90,9 @@ class Ids:
             self._of[name] = self.new(name)
         return self._of[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._of
+
     def new(self, name: str) -> str:
         wanted = _NOT_OF_ID.sub("-", name).strip("-")[:56] or "step"
         wanted = wanted if wanted[0].isalpha() or wanted[0] == "_" else f"s-{wanted}"

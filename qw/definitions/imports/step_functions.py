@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from qw.core.errors import Invalid
-from qw.core.task.payload import Json, JsonObject
+from qw.core.task.payload import JsonObject
 from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, retry_policy, workflow_name
-
-_COMPARE = {"Equals": "==", "GreaterThan": ">", "GreaterThanEquals": ">=", "LessThan": "<", "LessThanEquals": "<="}
-_PATH = re.compile(r"\$(?P<context>\$)?(?P<rest>(?:\.[\w-]+|\[\d+\]|\['[^']+'\])*)")
+from qw.definitions.imports.step_functions_data import (
+    at_path,
+    filled,
+    literal,
+    passed,
+    put,
+    rule_condition,
+    selected,
+    source,
+    taken,
+    template,
+)
 
 
 def convert(document: JsonObject, name: str) -> Draft:
@@ -77,7 +86,7 @@ class _Machine:
         if not main.steps:
             main.steps.append(Noted(step={"id": "nothing", "type": "noop"}))
         data = self._joined(self.ends) if self.ends else "input.input"
-        main.head["outputs"] = {"output": f"${{{{ {_shown(data)} }}}}"}
+        main.head["outputs"] = {"output": f"${{{{ {source(data)} }}}}"}
         self.made.workflows.insert(0, main)
 
     def _order(self) -> list[str]:
@@ -117,7 +126,7 @@ class _Machine:
         choice = self.states[poll.choice]
         until = _bool(choice.get("Default") not in poll.loop)
         for rule in reversed(choice.get("Choices", [])):
-            condition, leaves = self._rule(rule, data, notes), rule.get("Next") not in poll.loop
+            condition, leaves = rule_condition(rule, data, notes), rule.get("Next") not in poll.loop
             if until == _bool(not leaves):
                 until = condition if leaves else f"!({condition})"
             elif until != _bool(leaves):
@@ -139,9 +148,9 @@ class _Machine:
         first = edges[0].data
         if all(edge.data == first for edge in edges):
             return first
-        value = _shown(edges[-1].data)
+        value = source(edges[-1].data)
         for edge in reversed(edges[:-1]):
-            value = f"({_shown(edge.data)} if {edge.test or 'true'} else {value})"
+            value = f"({source(edge.data)} if {edge.test or 'true'} else {value})"
         return value
 
     def _state(self, name: str, state: dict[str, Any], arrivals: list[_Edge]) -> None:
@@ -149,13 +158,13 @@ class _Machine:
         if not arrivals:
             return
         data = self._joined(arrivals)
-        data = self._taken(state.get("InputPath", "$"), data, notes)
+        data = taken(state.get("InputPath", "$"), data, notes)
         if kind == "Choice":
             self._choice(name, state, arrivals, data, notes)
             self.main.notes += notes
             return
         if kind == "Succeed" or (kind == "Pass" and not arrivals[0].step):
-            result = self._passed(state, data, notes)
+            result = passed(state, data, notes)
             for edge in arrivals:
                 self._go(
                     name,
@@ -186,13 +195,13 @@ class _Machine:
         if catches:
             self._catch(name, step, catches, data, notes)
         if kind == "Pass":
-            result = self._passed(state, data, notes)
+            result = passed(state, data, notes)
         elif kind == "Wait":
             result = data
         else:
-            result = self._selected(state, self._result(id_, kind, step), notes)
-            result = self._put(state.get("ResultPath", "$"), data, result)
-        result = self._taken(state.get("OutputPath", "$"), result, notes)
+            result = selected(state, self._result(id_, kind, step), notes)
+            result = put(state.get("ResultPath", "$"), data, result)
+        result = taken(state.get("OutputPath", "$"), result, notes)
         if name in self.polls:
             self._repeat(step, self.polls[name], result, notes)
         if kind != "Fail":
@@ -212,7 +221,7 @@ class _Machine:
             conditions = [f"{error}.kind in {json.dumps(new)}"] if kinds else []
             conditions += [f"!({error}.kind in {json.dumps(earlier)})"] if earlier and not kinds else []
             earlier += new
-            data_ = self._put(one.get("ResultPath", "$"), data, seen)
+            data_ = put(one.get("ResultPath", "$"), data, seen)
             edge = _Edge(step=str(step["id"]), outcome="failed", condition=" && ".join(conditions), data=data_)
             self._go(name, one["Next"], edge)
             if not kinds:
@@ -240,8 +249,8 @@ class _Machine:
                 if "Seconds" in state:
                     return {"type": "sleep", "with": {"for": f"{state['Seconds']}s"}}
                 if "SecondsPath" in state:
-                    return {"type": "sleep", "with": {"for": _template(self._path(state["SecondsPath"], data, notes))}}
-                until = state.get("Timestamp") or _template(self._path(state.get("TimestampPath", "$"), data, notes))
+                    return {"type": "sleep", "with": {"for": template(at_path(state["SecondsPath"], data, notes))}}
+                until = state.get("Timestamp") or template(at_path(state.get("TimestampPath", "$"), data, notes))
                 return {"type": "sleep", "with": {"until": until}}
             case "Fail":
                 cause = f"{state.get('Error', 'Error')}: {state.get('Cause', 'failed')}"
@@ -256,16 +265,16 @@ class _Machine:
     def _task(self, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
         resource = str(state.get("Resource", ""))
         asked = state.get("Parameters", state.get("Arguments"))
-        given = self._filled(asked, data, notes) if asked is not None else data
+        given = filled(asked, data, notes) if asked is not None else data
         if ":http:invoke" in resource and isinstance(given, dict):
-            given.setdefault("Method", _literal("GET"))
+            given.setdefault("Method", literal("GET"))
             body: JsonObject = {
-                "url": _template(given.get("ApiEndpoint")),
-                "method": _template(given["Method"]),
+                "url": template(given.get("ApiEndpoint")),
+                "method": template(given["Method"]),
             }
             for key, ours in (("Headers", "headers"), ("RequestBody", "body")):
                 if key in given:
-                    body[ours] = _template(given[key])
+                    body[ours] = template(given[key])
             return {"type": "http_request", "with": body}
         if "waitForTaskToken" in resource:
             notes.append(
@@ -277,7 +286,7 @@ class _Machine:
             notes.append(f"{child} is another state machine: import it too")
             return {
                 "type": "workflow",
-                "with": {"workflow": workflow_name(child), "input": {"input": _template(given)}},
+                "with": {"workflow": workflow_name(child), "input": {"input": template(given)}},
             }
         function = resource
         if ":lambda:invoke" in resource and isinstance(given, dict):
@@ -285,13 +294,13 @@ class _Machine:
             given = given.get("Payload", data)
         function = function.removesuffix(":$LATEST").rpartition(":")[2] or "task"
         notes.append(f"{resource}: register a handler for the type {workflow_name(function)}, or write run:")
-        shown = _template(given)
+        shown = template(given)
         return {"type": workflow_name(function), "with": shown if isinstance(shown, dict) else {"input": shown}}
 
     def _parallel(self, name: str, state: dict[str, Any], data: Any, notes: list[str]) -> JsonObject:
         names = [self._child(f"{name}-{number}", branch) for number, branch in enumerate(state["Branches"], start=1)]
         asked = state.get("Parameters", state.get("Arguments"))
-        given = _template(self._filled(asked, data, notes) if asked is not None else data)
+        given = template(filled(asked, data, notes) if asked is not None else data)
         runner = DraftWorkflow(name=f"{self.main.name}-{self.ids.of(name)}")
         runner.head = {"input": {"input": "any"}, "outputs": {}}
         for number, child in enumerate(names, start=1):
@@ -312,17 +321,17 @@ class _Machine:
         if state.get("ItemReader") or state.get("ResultWriter"):
             notes.append("ItemReader and ResultWriter have no equivalent: read the items in a step before")
         over = (
-            self._path(state.get("ItemsPath", "$"), data, notes)
+            at_path(state.get("ItemsPath", "$"), data, notes)
             if "Items" not in state
-            else self._filled(state["Items"], data, notes)
+            else filled(state["Items"], data, notes)
         )
-        made: JsonObject = {"type": "workflow", "foreach": _template(over)}
+        made: JsonObject = {"type": "workflow", "foreach": template(over)}
         if (most := state.get("MaxConcurrency")) and isinstance(most, int):
             made["max_parallel"] = most
         asked = state.get("ItemSelector", state.get("Parameters"))
         notes.append("each result is {output: …}, what the workflow of an item returns")
-        item = self._filled(asked, data, notes) if asked is not None else "item"
-        made["with"] = {"workflow": self._child(name, inner or {}), "input": {"input": _template(item)}}
+        item = filled(asked, data, notes) if asked is not None else "item"
+        made["with"] = {"workflow": self._child(name, inner or {}), "input": {"input": template(item)}}
         return made
 
     def _child(self, name: str, document: dict[str, Any]) -> str:
@@ -356,11 +365,9 @@ class _Machine:
             notes.append("Retry: several rules became one, with the delays of the one that tries most often")
         step["retry"] = policy
 
-    # -- data
-
     def _choice(self, name: str, state: dict[str, Any], arrivals: list[_Edge], data: Any, notes: list[str]) -> None:
         earlier: list[str] = []
-        cases = [(self._rule(one, data, notes), one["Next"]) for one in state.get("Choices", [])]
+        cases = [(rule_condition(one, data, notes), one["Next"]) for one in state.get("Choices", [])]
         if default := state.get("Default"):
             cases.append(("", default))
         for condition, following in cases:
@@ -371,123 +378,6 @@ class _Machine:
                     [*([f"({edge.condition})"] if edge.condition else []), *(f"({one})" for one in parts)]
                 )
                 self._go(name, following, _Edge(step=edge.step, outcome=edge.outcome, condition=whole, data=data))
-
-    def _rule(self, rule: dict[str, Any], data: Any, notes: list[str]) -> str:
-        if "Condition" in rule:
-            return str(self._jsonata(str(rule["Condition"]), data, notes))
-        for key, word in (("And", " && "), ("Or", " || ")):
-            if key in rule:
-                return word.join(f"({self._rule(one, data, notes)})" for one in rule[key])
-        if "Not" in rule:
-            return f"!({self._rule(rule['Not'], data, notes)})"
-        path = str(rule.get("Variable", "$"))
-        operator, expected = next(
-            ((key, value) for key, value in rule.items() if key not in ("Variable", "Next", "Comment")), ("", None)
-        )
-        if operator == "IsPresent":
-            parent, _, last = path.rpartition(".")
-            found = f"({_shown(_literal(last))} in {_shown(self._path(parent or '$', data, notes))})"
-            return found if expected else f"!{found}"
-        value = _shown(self._path(path, data, notes))
-        if operator == "IsNull":
-            return f"{value} {'==' if expected else '!='} null"
-        named = re.fullmatch(r"(String|Numeric|Boolean|Timestamp)(\w+?)(Path)?", operator)
-        if named and named[2] in _COMPARE:
-            other = self._path(str(expected), data, notes) if named[3] else _literal(expected)
-            return f"{value} {_COMPARE[named[2]]} {_shown(other)}"
-        if operator == "StringMatches" and re.fullmatch(r"[^*]*\*", str(expected)):
-            return f"startswith({value}, {_shown(_literal(str(expected)[:-1]))})"
-        notes.append(f"{operator} {expected} on {path} has no equivalent")
-        return "false"
-
-    def _passed(self, state: dict[str, Any], data: Any, notes: list[str]) -> Any:
-        if state.get("Type") == "Succeed":
-            return self._selected(state, data, notes)
-        result = _literal(state["Result"]) if "Result" in state else data
-        asked = state.get("Parameters", state.get("Output"))
-        if asked is not None:
-            result = self._filled(asked, data, notes)
-        return result if "ResultPath" not in state else self._put(state["ResultPath"], data, result)
-
-    def _selected(self, state: dict[str, Any], result: Any, notes: list[str]) -> Any:
-        if "ResultSelector" in state:
-            return self._filled(state["ResultSelector"], result, notes)
-        return self._filled(state["Output"], result, notes) if "Output" in state else result
-
-    def _put(self, path: Any, data: Any, value: Any) -> Any:
-        if path is None:
-            return data
-        if path == "$":
-            return value
-        keys = str(path).removeprefix("$.").split(".")
-        return _with(data, keys, value)
-
-    def _taken(self, path: Any, data: Any, notes: list[str]) -> Any:
-        return {} if path is None else self._path(str(path), data, notes)
-
-    def _path(self, path: str, data: Any, notes: list[str]) -> Any:
-        found = _PATH.fullmatch(path)
-        if not found:
-            if path.startswith("States."):
-                return self._intrinsic(path, data, notes)
-            notes.append(f"{path} has no equivalent")
-            return "null"
-        if found["context"]:
-            if found["rest"].startswith(".Map.Item.Value"):
-                return f"item{found['rest'].removeprefix('.Map.Item.Value')}"
-            if found["rest"] == ".Map.Item.Index":
-                return "index"
-            return "run.id" if found["rest"] in (".Execution.Id", ".Execution.Name") else "null"
-        for key in re.findall(r"\.([\w-]+)|\['([^']+)'\]|\[(\d+)\]", found["rest"]):
-            name, quoted, index = key
-            data = _member(data, int(index) if index else name or quoted)
-        return data
-
-    def _intrinsic(self, text: str, data: Any, notes: list[str]) -> Any:
-        found = re.fullmatch(r"States\.Format\('((?:[^'\\]|\\.)*)'((?:\s*,\s*\$[^,)]*)*)\)", text)
-        if found:
-            values = [_shown(self._path(one.strip(), data, notes)) for one in found[2].split(",")[1:]]
-            pieces = found[1].split("{}")
-            parts = [_shown(_literal(pieces[0]))]
-            for value, piece in zip(values, pieces[1:], strict=False):
-                parts += [f"str({value})", _shown(_literal(piece))]
-            return " + ".join(part for part in parts if part != '""')
-        notes.append(f"{text} has no equivalent")
-        return "null"
-
-    def _jsonata(self, text: str, data: Any, notes: list[str]) -> Any:
-        """The basics: paths of $states, comparisons, and, or."""
-        inner = text.strip().removeprefix("{%").removesuffix("%}").strip()
-
-        def path(found: re.Match[str]) -> str:
-            value = data
-            for key in [one for one in found[1].split(".") if one]:
-                value = _member(value, key)
-            return _shown(value)
-
-        made = re.sub(r"\$states\.(?:input|result)((?:\.\w+)*)", path, inner)
-        made = re.sub(r"(?<![=!<>])=(?!=)", "==", made)
-        made = re.sub(r"\band\b", "&&", re.sub(r"\bor\b", "||", made))
-        if "$" in made or re.search(r"[{\[|~]\s*\$", made):
-            notes.append(f"JSONata {text} has no equivalent")
-            return "null"
-        return made
-
-    def _filled(self, value: Any, data: Any, notes: list[str]) -> Any:
-        """*value* with paths (keys that end with ``.$``) and JSONata texts as expressions."""
-        if isinstance(value, dict):
-            made = {}
-            for key, one in value.items():
-                if key.endswith(".$"):
-                    made[key[:-2]] = self._path(str(one), data, notes)
-                else:
-                    made[key] = self._filled(one, data, notes)
-            return made
-        if isinstance(value, list):
-            return [self._filled(one, data, notes) for one in value]
-        if isinstance(value, str) and value.strip().startswith("{%"):
-            return self._jsonata(value, data, notes)
-        return _literal(value)
 
 
 _KINDS = {"States.Timeout": "timeout", "States.HeartbeatTimeout": "timeout", "States.Runtime": "expression"}
@@ -503,63 +393,6 @@ def _kinds(errors: list[str]) -> list[str]:
 
 def _bool(value: bool) -> str:
     return str(value).lower()
-
-
-class _Literal(str):
-    """The source of a literal, apart from other expressions."""
-
-
-def _literal(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _literal(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_literal(one) for one in value]
-    return _Literal(json.dumps(value, ensure_ascii=False))
-
-
-def _shown(data: Any) -> str:
-    """*data*, an expression or an object of them, as one expression."""
-    if isinstance(data, dict) and _REST in data:
-        return f"merge({_shown(data[_REST])}, {_shown({key: one for key, one in data.items() if key != _REST})})"
-    if isinstance(data, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_shown(value)}" for key, value in data.items()) + "}"
-    if isinstance(data, list):
-        return "[" + ", ".join(map(_shown, data)) + "]"
-    return str(data)
-
-
-def _template(data: Any) -> Json:
-    """*data* as a JSON value with expressions in it."""
-    if isinstance(data, dict) and _REST not in data:
-        return {key: _template(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_template(value) for value in data]
-    if isinstance(data, _Literal):
-        value: Json = json.loads(data)
-        return value
-    return None if data is None else f"${{{{ {_shown(data)} }}}}"
-
-
-def _member(data: Any, key: Any) -> Any:
-    if isinstance(data, dict):
-        if key in data:
-            return data[key]
-        data = data.get(_REST, data)
-    if isinstance(data, list) and isinstance(key, int) and key < len(data):
-        return data[key]
-    if isinstance(key, int):
-        return f"{_shown(data)}[{key}]"
-    return f"{_shown(data)}.{key}" if re.fullmatch(r"[A-Za-z_]\w*", key) else f"{_shown(data)}[{json.dumps(key)}]"
-
-
-_REST = "*"  # no key of JSON paths: what an object has beside what was put in
-
-
-def _with(data: Any, keys: list[str], value: Any) -> Any:
-    known = dict(data) if isinstance(data, dict) else {_REST: data}
-    inner = known.get(keys[0], _member(data, keys[0]) if len(keys) > 1 else None)
-    known[keys[0]] = value if len(keys) == 1 else _with(inner, keys[1:], value)
-    return known
 
 
 def _following(state: dict[str, Any]) -> list[str]:
