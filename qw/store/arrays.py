@@ -7,7 +7,7 @@ outcomes were a fifth of the worker's time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import psycopg
@@ -29,9 +29,8 @@ class Array:
 
     element = ""
 
-    def __init__(self, items: Iterable[bytes | None]) -> None:
-        """*items*: each element in binary with its length before it; None is null."""
-        packed = [_NULL if item is None else item for item in items]
+    def __init__(self, packed: Sequence[bytes]) -> None:
+        """*packed*: each element in binary with its length before it, or `_NULL`."""
         info = _TYPES[self.element]
         header = _HEADER.pack(1, 1, info.oid, len(packed), 1) if packed else _HEADER.pack(0, 0, info.oid, 0, 0)[:12]
         self.data = header + b"".join(packed)
@@ -62,28 +61,28 @@ class TextArray(Array):
 
 
 def uuids(ids: Iterable[UUID | None]) -> UuidArray:
-    return UuidArray(None if id is None else b"\0\0\0\x10" + id.int.to_bytes(16, "big") for id in ids)
+    return UuidArray([_NULL if id is None else b"\0\0\0\x10" + id.int.to_bytes(16, "big") for id in ids])
 
 
 def bigints(numbers: Iterable[int | None]) -> BigintArray:
-    return BigintArray(None if n is None else _BIGINT(8, n) for n in numbers)
+    return BigintArray([_NULL if n is None else _BIGINT(8, n) for n in numbers])
 
 
 def integers(numbers: Iterable[int | None]) -> IntegerArray:
-    return IntegerArray(None if n is None else _INTEGER(4, n) for n in numbers)
+    return IntegerArray([_NULL if n is None else _INTEGER(4, n) for n in numbers])
 
 
 def smallints(numbers: Iterable[int | None]) -> SmallintArray:
-    return SmallintArray(None if n is None else _SMALLINT(2, n) for n in numbers)
+    return SmallintArray([_NULL if n is None else _SMALLINT(2, n) for n in numbers])
 
 
 def floats(numbers: Iterable[float | None]) -> FloatArray:
-    return FloatArray(None if n is None else _FLOAT(8, n) for n in numbers)
+    return FloatArray([_NULL if n is None else _FLOAT(8, n) for n in numbers])
 
 
 def texts(lines: Iterable[str | None]) -> TextArray:
     """Texts; JSON too, for a parameter cast to jsonb[]."""
-    return TextArray(None if line is None else _sized(line.encode()) for line in lines)
+    return TextArray([_NULL if line is None else _sized(line.encode()) for line in lines])
 
 
 def _sized(data: bytes) -> bytes:

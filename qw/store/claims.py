@@ -123,18 +123,21 @@ async def go_on(conn: Connection, worker: int) -> None:
 
 
 def _is_plain(ended: EndedAttempt) -> bool:
-    _, _, _, ending, seconds, unique_key, run_id, _, parent_id = ended
-    if run_id is not None or unique_key is not None or parent_id is not None:
-        return False
-    return seconds is not None and ending.status is Status.COMPLETED
+    return (
+        ended.ending.status is Status.COMPLETED
+        and ended.run_id is None
+        and ended.unique_key is None
+        and ended.parent_id is None
+        and ended.seconds is not None
+    )
 
 
 def _completions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
     return {
-        "ids": arrays.uuids(e.id for e in ended),
-        "fences": arrays.bigints(e.fence for e in ended),
-        "seconds": arrays.floats(e.seconds for e in ended),
-        "results": arrays.texts(to_json(e.ending.result) for e in ended),
+        "ids": arrays.uuids([e.id for e in ended]),
+        "fences": arrays.bigints([e.fence for e in ended]),
+        "seconds": arrays.floats([e.seconds for e in ended]),
+        "results": arrays.texts([to_json(e.ending.result) for e in ended]),
     }
 
 

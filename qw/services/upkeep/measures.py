@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -53,27 +53,34 @@ class Measures:
         return SECONDS
 
     def attempts(
-        self, ended: Iterable[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
+        self, ended: Sequence[tuple[ClaimInFlight | None, EndedAttempt]], *, lost: Collection[int] = ()
     ) -> None:
         """Record ended attempts whose handler ran; the attempts with the fences *lost* are counted as lost."""
         otel = telemetry.meters()
+        results: dict[int, str] = {}  # by the ending: most attempts share one
         for holding, end in ended:
-            if holding is None or holding.started is None or end.seconds is None:
+            seconds, ending = end.seconds, end.ending
+            if holding is None or holding.started is None or seconds is None:
                 continue
             claim = holding.claim
-            seen = self._seen.get((claim.queue, claim.type))
+            labels = claim.queue, claim.type
+            seen = self._seen.get(labels)
             if seen is None:
-                seen = self._seen[claim.queue, claim.type] = _Seen()
+                seen = self._seen[labels] = _Seen()
+            if lost and end.fence in lost:
+                result = measure.LOST
+            elif (known := results.get(id(ending))) is not None:
+                result = known
+            else:
+                result = results[id(ending)] = result_of(ending)
             waited = claim.waited + holding.started - holding.since
-            result = measure.LOST if end.fence in lost else result_of(end.ending)
             seen.waits.append(waited)
-            seen.runs.append(end.seconds)
+            seen.runs.append(seconds)
             seen.results.append(result)
             if otel is not None:
-                kind = end.ending.kind
-                otel.attempt(claim.queue, claim.type, waited=waited, ran=end.seconds, result=result, kind=kind)
+                otel.attempt(claim.queue, claim.type, waited=waited, ran=seconds, result=result, kind=ending.kind)
             if len(seen.runs) >= MOST:
-                self._fold(claim.queue, claim.type)
+                self._fold(*labels)
 
     def rescued(self, types: Sequence[str]) -> None:
         """Count tasks of these types that were recovered from dead workers."""

@@ -36,9 +36,8 @@ class Resumer:
 
 def may_resume(ended: Sequence[EndedAttempt]) -> bool:
     """Whether one of these endings left an entry in the inbox of the resumer."""
-    return any(
-        e.parent_id is not None
-        or e.ending.status is Status.CANCELLED
-        or (e.ending.suspended is not None and not e.ending.suspended.needs_only_time)
-        for e in ended
+    endings = {id(e.ending): e.ending for e in ended}.values()  # most attempts share one
+    return any(e.parent_id is not None for e in ended) or any(
+        ending.status is Status.CANCELLED or (ending.suspended is not None and not ending.suspended.needs_only_time)
+        for ending in endings
     )
