@@ -38,7 +38,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "apply": "Apply definition files to the database.",
         "diff": "Show what qw apply would change.",
         "queue": "List, pause, limit, drain and purge queues.",
-        "worker": "List, inspect and drain workers.",
+        "worker": "List, inspect, resize and drain workers.",
         "events": "Follow and replay events.",
         "db": "Manage the database schema, access rights and the private PostgreSQL.",
     },

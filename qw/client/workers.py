@@ -1,10 +1,11 @@
-"""`Client.workers`: list workers and their running tasks; drain them."""
+"""`Client.workers`: list workers and their running tasks; change their slots; drain them."""
 
 from __future__ import annotations
 
 from qw.client.acting import audited
 from qw.client.connections import Namespace
 from qw.core.errors import NotFound
+from qw.core.worker_slots import SlotChange
 from qw.store import workers
 from qw.store.workers import InHand, WorkerRow
 
@@ -26,3 +27,17 @@ class Workers(Namespace):
         async with self._db.operating() as conn:
             if not await workers.drain(conn, id):
                 raise NotFound(f"worker {id} is not running; list running workers: qw worker list")
+
+    @audited("worker slots")
+    async def resize(self, change: SlotChange, *ids: int) -> list[int]:
+        """Change how many handlers these workers run at once, or all running ones if no id is given.
+
+        Takes effect within about a second and holds until they stop. Returns their ids. Raise NotFound if one is not
+        running: then none is changed.
+        """
+        async with self._db.operating() as conn:
+            resized = await workers.resize(conn, ids or None, change.sizes)
+            for id in ids:
+                if id not in resized:
+                    raise NotFound(f"worker {id} is not running; list running workers: qw worker list")
+            return resized

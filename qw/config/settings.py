@@ -14,6 +14,7 @@ from qw.config import values as read
 from qw.config.values import LogFormat, LogLevel, Token, Transport
 from qw.core.event import EventFormat
 from qw.core.switch import switch
+from qw.core.worker_slots import LARGEST
 
 
 class Origin(StrEnum):
@@ -79,13 +80,17 @@ class Settings:
     pg_bin: Path | None = _setting("directory with the PostgreSQL binaries for the private database", read.path)
 
     concurrency: int = _setting(
-        "maximum number of async handlers running at once, per daemon", read.whole(1, 10_000), 100
+        "maximum number of async handlers running at once, per daemon", read.whole(1, LARGEST["async"]), 100
     )
     threads: int = _setting(
-        "maximum number of synchronous handlers (threads) running at once, per daemon", read.whole(1, 1_000), 32
+        "maximum number of synchronous handlers (threads) running at once, per daemon",
+        read.whole(1, LARGEST["thread"]),
+        32,
     )
     command_slots: int = _setting(
-        "maximum number of commands and process handlers running at once, per daemon", read.whole(1, 1_000), _cores
+        "maximum number of commands and process handlers running at once, per daemon",
+        read.whole(1, LARGEST["process"]),
+        _cores,
     )
     queues: tuple[str, ...] = _setting(
         "queues this daemon takes tasks from, comma-separated; empty: all queues", read.listed(read.name), ()

@@ -78,7 +78,7 @@ WRITES: Mapping[Right, Mapping[str, str]] = {
         "outbox": "insert, delete",
         "blocked_event": "delete",
         "queue": _ALL,
-        "worker": "update (draining)",
+        "worker": "update (draining, slots)",
         "workflow": _ALL,
         "workflow_version": _CHANGE,
         "removed_workflow": _ALL,

@@ -357,7 +357,7 @@ def _in_line(facts: TaskFacts) -> Iterator[Reason]:
         yield Reason(
             code="workers_full",
             text=f"all {slots} slots of {_workers(able)} are in use; {line}{_expected(facts, slots)}",
-            advice="wait, start another daemon, or raise --concurrency",
+            advice="wait, start another daemon, or give running ones more slots: qw worker slots --help",
         )
     elif facts.ahead:
         yield Reason(code="in_line", text=f"the task is waiting for its turn: {line}{_expected(facts, slots)}")

@@ -124,6 +124,8 @@ class Poller:
             self._died()
         elif not poll.dead:
             self._heartbeat.was_sent(sent_at, holds=poll.holds)
+        if poll.slots and identity == self._identity():
+            self._worker.resize(poll.slots)
         if poll.draining:
             self._drain()
         return False

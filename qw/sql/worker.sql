@@ -144,12 +144,12 @@ select exists (
 -- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
 -- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on, whether
 -- running tasks stand in this worker's name, whether it is asked what they do, whether the outbox has events after the
--- relay's cursor, the last change of definitions, where the next poll goes on among the tasks that run after others (it
--- looks at some of them; null: from the start), the time. It is a beat too: see there.
+-- relay's cursor, the last change of definitions, the slots that it is to have, where the next poll goes on among the
+-- tasks that run after others (it looks at some of them; null: from the start), the time. It is a beat too: see there.
 with beat as (
   update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = coalesce(%(memory)s::bigint, memory)
    where id = %(worker)s::integer and dead_at is null
-  returning draining, set_config('synchronous_commit', 'off', true)
+  returning draining, slots, set_config('synchronous_commit', 'off', true)
 ), looked as materialized (  -- tasks after which others come: nothing at their end knows of those, so that it costs nothing
   select c.child_id, c.task_id from qw.checkpoint c
    where c.kind = 'after' and c.outcome is null
@@ -181,6 +181,7 @@ select
   exists (select 1 from qw.stack k where k.worker = %(worker)s::integer and k.asked_at is not null) as asked,
   exists (select 1 from qw.outbox o where o.id > %(outbox)s::bigint) as events,
   (select max(a.id) from qw.applied a) as applied,
+  (select slots from beat) as slots,
   (select array[c.child_id, c.task_id] from looked c
     order by c.child_id, c.task_id offset %(looked)s - 1 limit 1) as looked,
   extract(epoch from clock_timestamp())::float8 as time
@@ -194,6 +195,15 @@ from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(prio
 -- name: drain
 -- Ask a worker to drain and stop; its tick sees it. No row: it does not live.
 update qw.worker set draining = true where id = %(worker)s and dead_at is null and stopped_at is null returning id
+
+-- name: resize
+-- Change how many handlers workers run at once; their next poll sees it. null: all that live. Returns those that live.
+with living as materialized (
+  select id from qw.worker
+   where (%(workers)s::integer[] is null or id = any(%(workers)s::integer[])) and dead_at is null and stopped_at is null
+   order by id for update
+)
+update qw.worker w set slots = w.slots || %(slots)s::jsonb from living where w.id = living.id returning w.id
 
 -- name: tasks
 -- What a worker runs, the longest-running first.

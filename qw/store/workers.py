@@ -105,6 +105,7 @@ class PollResult(NamedTuple):
     resume. ``limits``: an admitter has something to look at. ``held``: tasks
     wait for one. ``holds``: running tasks stand in this worker's name, and ``asked``: somebody asks what they do.
     ``events``: the outbox has some after the relay's cursor. ``applied``: names the last change of definitions.
+    ``slots``: how many handlers of each kind this worker is to run at once; None: it was declared dead.
     ``after``: the cursor for the next poll.
     """
 
@@ -124,6 +125,7 @@ class PollResult(NamedTuple):
     asked: bool = False
     events: bool = False
     applied: int | None = None
+    slots: dict[str, int] | None = None
     after: AfterCursor = FROM_THE_START
 
 
@@ -298,6 +300,12 @@ async def set_skew(conn: Connection, worker: int, skew: timedelta) -> None:
 async def drain(conn: Connection, worker: int) -> bool:
     """Request a worker to drain and stop. Return False if it is not running."""
     return await (await query(conn, _SQL["drain"], {"worker": worker})).fetchone() is not None
+
+
+async def resize(conn: Connection, workers: Sequence[int] | None, sizes: Mapping[str, int]) -> list[int]:
+    """Change the slots of running *workers* (None: of all). Return the ids of those that run."""
+    params = {"workers": None if workers is None else list(workers), "slots": to_json(dict(sizes))}
+    return sorted(row[0] for row in await (await query(conn, _SQL["resize"], params)).fetchall())
 
 
 async def running_in(conn: Connection, worker: int, *, limit: int = 1000) -> list[InHand]:

@@ -248,6 +248,46 @@ def test_a_worker_is_drained_by_its_number(qw: Qw) -> None:
     assert qw("worker", "show", worker).code == 3
 
 
+def test_slots_of_a_running_worker_are_changed(qw: Qw) -> None:
+    with qw.daemon("--command-slots", "1", "--allow-commands", "--no-http"):
+        ids = [qw("run", "--", "sleep", "600").out.strip() for _ in range(3)]
+
+        def running() -> int:
+            return len(qw("task", "list", "--status", "processing", "--quiet").out.split())
+
+        wait_until(lambda: running() == 1)
+        more = qw("worker", "slots", "3")
+        wait_until(lambda: running() == 3)
+        fewer = qw("worker", "slots", "1", "--threads", "5", "-o", "json")
+        assert running() == 3  # what runs goes on
+        qw("task", "cancel", "--running", ids[0], ids[1])
+        wait_until(lambda: running() == 1)
+        next = qw("run", "--", "true").out.strip()
+        why = qw("why", next).out
+        [worker] = qw("worker", "list", "-o", "json").json
+        audit = qw("audit", "-o", "json").json
+        qw("task", "cancel", "--running", *ids[2:], next)
+
+    assert more.err == f"worker {worker['id']} has 3 process slots\n"
+    assert fewer.json == {"workers": [worker["id"]], "slots": {"process": 1, "thread": 5}}
+    assert "all 1 slots" in why
+    assert worker["slots"] == {"async": 100, "thread": 5, "process": 1}
+    assert [(act["verb"], act["target"]) for act in audit if act["verb"] == "worker slots"] == [
+        ("worker slots", "1 process, 5 thread"),
+        ("worker slots", "3 process"),
+    ]
+
+
+def test_slots_that_cannot_be_are_refused(qw: Qw) -> None:
+    nothing, none, many = qw("worker", "slots"), qw("worker", "slots", "0"), qw("worker", "slots", "5000")
+    alone, gone = qw("worker", "slots", "3"), qw("worker", "slots", "3", "--worker", "4711")
+
+    assert (nothing.code, none.code, many.code, alone.code, gone.code) == (2, 2, 2, 0, 3)
+    assert "qw worker slots N for commands" in nothing.err
+    assert many.err == "qw: process: must be 1 to 1,000, not 5,000\n"
+    assert alone.err == "no worker is running; start one: qw daemon\n"
+
+
 def test_the_doctor_finds_nothing_wrong_where_nothing_is(qw: Qw) -> None:
     done = qw("doctor", "-o", "json")
 

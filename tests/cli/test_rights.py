@@ -42,6 +42,7 @@ CALLED = [verb for verb in VERBS if verb not in APART]
 OTHERS = ("task edit", "task stack")  # these look for the task first, and such a role sees only its own
 
 WORDS = {  # of the verbs that take more than their arguments, or others than ARGUMENTS says
+    "worker slots": "3",
     "enqueue": "noop",
     "top": "--once",
     "diff": "-f w.yaml",

@@ -63,7 +63,7 @@ MAY: Sequence[tuple[Collection[Right], Collection[str]]] = (
     ({Right.WORK}, {"apply.prune"}),
     ({Right.WORK}, changes("invoice")),
     ({Right.WORK}, {"event.keep", "queue.admit", "seed.fill", "right.may_work"}),
-    (STEERS, {"claim.promote", "claim.release_unserved", "claim.record_lost", "event.replay", "worker.drain"}),
+    (STEERS, {"claim.promote", "claim.release_unserved", "claim.record_lost", "event.replay", "worker.drain", "worker.resize"}),
     (STEERS, {"event.drop_blocked", "event.forget"}),
     ({Right.OPERATE}, {"schedule.add", "schedule.change", "schedule.pause", "schedule.remove", "workflow.delete"}),
     ({Right.OPERATE}, {"apply.lock", "apply.own", "apply.disown", "apply.remove_workflow", "apply.record"}),

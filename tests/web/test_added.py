@@ -322,6 +322,21 @@ def test_a_worker_that_does_not_live_cannot_be_drained(server_shared: Live) -> N
     assert statuses == [404, 400, 400]
 
 
+def test_the_slots_of_a_worker_are_changed(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    [worker] = live.get("/api/workers")["workers"]
+    place = f"/api/workers/{worker['id']}/slots"
+
+    done = live.api.put(place, json={"process": 7, "async": 50})
+    refused = [live.api.put(place, json=body) for body in ({}, {"process": 0}, {"process": 5000}, {"commands": 3})]
+    gone = live.api.put("/api/workers/4711/slots", json={"process": 7})
+
+    assert done.json() == {"message": f"Worker {worker['id']} has 50 async, 7 process slots"}
+    assert live.get("/api/workers")["workers"][0]["slots"] == {**worker["slots"], "process": 7, "async": 50}
+    assert [answer.status_code for answer in refused] == [400] * 4
+    assert gone.status_code == 404
+
+
 def test_a_run_is_cancelled(server_with_daemon: Live) -> None:
     live = server_with_daemon
     body = {"customerId": "zoe", "scheduledAt": LATER}

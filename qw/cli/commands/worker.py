@@ -12,6 +12,7 @@ from qw.cli.options.completions import worker_ids
 from qw.cli.output.column import Column
 from qw.cli.output.records import Output, OutputFormat, Quiet, record, say, show_all, show_record
 from qw.cli.output.text import ago
+from qw.core.errors import Invalid
 from qw.core.rights import Right
 
 if TYPE_CHECKING:
@@ -74,6 +75,49 @@ async def show_worker(client: Client, id: int, output: OutputFormat) -> None:
     if tasks:
         print()
         print_table(_IN_HAND, tasks)
+
+
+@app.command("slots", cls=needs(Right.OPERATE), epilog="Example: qw worker list")
+def slots(
+    commands: Annotated[
+        int | None, typer.Argument(metavar="N", min=1, help="Number of commands and process handlers.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of async handlers.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of sync handlers.")] = None,
+    worker: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--worker",
+            "-w",
+            metavar="WORKER",
+            min=1,
+            autocompletion=worker_ids,
+            help="Only this worker. May be repeated. Default: all running workers.",
+        ),
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Change how many commands (N) or handlers running workers run at once.
+
+    Takes effect within about a second; what is running is not interrupted. It holds until the worker stops: to keep
+    it, set QW_COMMAND_SLOTS, QW_CONCURRENCY or QW_THREADS, or command_slots, concurrency or threads in qw.toml.
+    """
+    from qw.cli.session import with_client
+    from qw.core.worker_slots import SlotChange
+
+    sizes = {"process": commands, "async": concurrency, "thread": threads}
+    given = {kind: size for kind, size in sizes.items() if size is not None}
+    if not given:
+        raise Invalid("no number given: qw worker slots N for commands, --concurrency N or --threads N for handlers")
+    change = SlotChange(given)
+    ids = with_client(lambda client: client.workers.resize(change, *dict.fromkeys(worker or [])))
+    if output is not OutputFormat.TABLE:
+        show_record({"workers": ids, "slots": given}, output)
+    elif ids:
+        of = f"worker {ids[0]} has" if len(ids) == 1 else f"workers {', '.join(map(str, ids))} have"
+        say(f"{of} {change.name} {'slot' if list(given.values()) == [1] else 'slots'}{' each' * (len(ids) > 1)}")
+    else:
+        say("no worker is running; start one: qw daemon")
 
 
 @app.command("drain", cls=needs(Right.OPERATE), epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -190,6 +190,13 @@ class HandlerSlots:
 
     def give_back(self, kind: HandlerKind) -> None:
         self._taken[kind] -= 1
+
+    def resize(self, sizes: Mapping[str, int]) -> bool:
+        """Adopt the *sizes* of these kinds. Return whether one has changed. What runs beyond a smaller one goes on."""
+        new = {kind: sizes.get(kind.value, size) for kind, size in self.sizes.items()}
+        has_changed = new != self.sizes
+        self.sizes = new
+        return has_changed
 
     def is_taken(self, kind: HandlerKind) -> bool:
         return self._taken[kind] > 0

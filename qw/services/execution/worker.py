@@ -520,6 +520,13 @@ class Worker:
             if holding.claim.id in asked:
                 holding.interrupt(Stop.CANCEL, asked[holding.claim.id])
 
+    def resize(self, sizes: Mapping[str, int]) -> None:
+        """Run as many handlers of each kind at once as *sizes* says."""
+        if self._slots.resize(sizes):
+            log.info("slots changed", extra={"slots": {kind.value: size for kind, size in self._slots.sizes.items()}})
+            self._dispatch_all()
+            self.bell.set()
+
     @property
     def running(self) -> int:
         return self._slots.taken

@@ -12,6 +12,7 @@ from qw.client.queues import QueueOverview
 from qw.config.values import Role
 from qw.core.errors import Fault, Invalid
 from qw.core.queue.limits import Limits, limits_of
+from qw.core.worker_slots import SlotChange
 from qw.store.workers import WorkerRow
 from qw.web.errors import Problem
 from qw.web.fields import Form, Stamp, Whole
@@ -32,6 +33,16 @@ class LimitsForm(Form):
     key: str | None = None
     per_key: Count = None
     per_key_rate: str | None = None
+
+
+class SlotsForm(Form):
+    """How many handlers a worker runs at once, by kind; ``process`` counts commands too. Omitted ones stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    async_: Annotated[Whole | None, Field(alias="async", ge=1)] = None
+    thread: Annotated[Whole | None, Field(ge=1)] = None
+    process: Annotated[Whole | None, Field(ge=1)] = None
 
 
 class LimitsEntity(TypedDict):
@@ -120,11 +131,23 @@ async def workers(call: Request[None, None]) -> WorkerList:
 
 async def drain(call: Request[None, None]) -> MessageAnswer:
     """Drain a worker: it claims no more tasks, finishes its running ones, and stops."""
-    text = call.path["worker"]
+    id = _worker(call.path["worker"])
+    await call.client.workers.drain(id)
+    return {"message": f"Worker {id} is draining"}
+
+
+async def resize(call: Request[SlotsForm, None]) -> MessageAnswer:
+    """Change how many handlers a worker runs at once. It takes effect within about a second, until the worker stops."""
+    id = _worker(call.path["worker"])
+    change = SlotChange(call.body.model_dump(by_alias=True, exclude_none=True))
+    await call.client.workers.resize(change, id)
+    return {"message": f"Worker {id} has {change.name} slots"}
+
+
+def _worker(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem(400, f"{text[:60]!r} is not the number of a worker")
-    await call.client.workers.drain(int(text))
-    return {"message": f"Worker {text} is draining"}
+    return int(text)
 
 
 def queue_entity(queue: QueueOverview) -> QueueEntity:
@@ -177,5 +200,6 @@ ROUTES = (
     put("/api/queues/{name}/limits", limit, LimitsEntity, body=LimitsForm, role=Role.ADMIN),
     delete("/api/queues/{name}/limits", unlimit, MessageAnswer, role=Role.ADMIN),
     get("/api/workers", workers, WorkerList),
+    put("/api/workers/{worker}/slots", resize, MessageAnswer, body=SlotsForm, role=Role.ADMIN, errors=(404,)),
     post("/api/workers/{worker}/drain", drain, MessageAnswer, role=Role.ADMIN, errors=(404,)),
 )
