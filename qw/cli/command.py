@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
@@ -53,43 +52,6 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-ELSEWHERE: Mapping[str, str] = {  # words of other programs, and verbs that need their noun
-    **dict.fromkeys(("list", "ls", "tasks", "jobs"), "task list"),
-    **dict.fromkeys(("show", "get", "inspect", "info"), "task show"),
-    **dict.fromkeys(("cancel", "kill"), "task cancel"),
-    **dict.fromkeys(("retry", "rerun", "restart"), "task retry"),
-    **dict.fromkeys(("remove", "rm", "delete", "clean"), "task remove"),
-    "requeue": "task requeue",
-    **dict.fromkeys(("forget", "erase"), "task forget"),
-    "compensate": "task compensate",
-    "edit": "task edit",
-    **dict.fromkeys(("move", "switch"), "task move --front"),
-    "follow": "logs -f",
-    "parallel": "queue limit default --concurrency",
-    "start": "workflow start",
-    "runs": "workflow runs",
-    **dict.fromkeys(("signal", "approve", "reject", "validate", "graph"), "workflow"),
-    **dict.fromkeys(("pause", "resume", "limit", "purge"), "queue"),
-    "drain": "queue drain",
-    **dict.fromkeys(("ps", "stats"), "status"),
-    "workers": "worker list",
-    "queues": "queue list",
-    "schedules": "schedule list",
-    "cron": "schedule",
-    **dict.fromkeys(("tail", "log"), "logs"),
-    "watch": "events tail --follow",
-    **dict.fromkeys(("add", "push", "submit"), "enqueue"),
-    "exec": "run",
-    **dict.fromkeys(("dashboard", "web"), "ui"),
-    "work": "daemon",
-    "run-once": "daemon --drain",
-    "server": "api",
-    "serve": "api",
-    **dict.fromkeys(("install", "systemd"), "service install"),
-    "migrate": "db migrate",
-    "version": "--version",
-}
-
 
 class Verb(TyperCommand):
     """A command that also takes the common options, and needs no right. See `needs` for the others."""
@@ -132,8 +94,12 @@ class Noun(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         word, *rest = args
-        if word not in self.commands and (right := _words_meant(ctx, self.commands, word, rest)):
-            raise Invalid(f"there is no command '{ctx.command_path} {word}'; did you mean: {right}")
+        if word not in self.commands and not word.startswith("-"):
+            from qw.cli.suggestions import verb_meant
+
+            known = [name for section in VERBS.values() for name in section]
+            hint = verb_meant(ctx.command_path, word, rest, self.commands, known) or f"see: {ctx.command_path} --help"
+            raise Invalid(f"there is no command '{ctx.command_path} {word}'; {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -152,24 +118,22 @@ def _parsed(parse: Callable[[Any, list[str]], list[str]], ctx: Any, args: list[s
         raise
 
 
-def _words_meant(ctx: Any, verbs: Collection[str], word: str, rest: list[str]) -> str | None:
-    """The command line that means what ``qw NOUN WORD REST`` was to mean; None: nobody can tell."""
-    from qw.cli.usage import verb_meant
-
-    if word == "help":
-        return shlex.join([*ctx.command_path.split(), *(name for name in rest[:1] if name in verbs), "--help"])
-    if verb := verb_meant(word, verbs):
-        return shlex.join([*ctx.command_path.split(), verb, *rest])
-    if any(word in section for section in VERBS.values()):
-        return shlex.join(["qw", word, *rest])
-    return None
-
-
 def _plain(params: list[Any]) -> list[Any]:
     for param in params:
         if "get_runtime_param" not in vars(param):
             param.get_runtime_param = _Plain(param).ready
+            _name_value(param)
     return params
+
+
+def _name_value(param: Any) -> None:
+    """Let the help say ``--queue QUEUE``, ``--limit N`` and ``ID``, not ``--queue <str>`` and ``{ID} <str>``."""
+    if param.param_type_name == "argument":
+        name = param.display_name_raw if param.required else f"[{param.display_name_raw}]"
+        param.get_usage_pieces = lambda ctx: [name]
+        param.display_type_rich = lambda ctx: ""
+    elif param.metavar is None and param.type_descriptor.annotation in (int, str):
+        param.metavar = "N" if param.type_descriptor.annotation is int else param.name.upper()
 
 
 class _Plain:
@@ -209,24 +173,22 @@ class Verbs(Noun):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] in ELSEWHERE:
-            raise Invalid(f"there is no command {args[0]!r}; did you mean: {_right_words(args)}")
-        self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # for its guesses
+        if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            from qw.cli.suggestions import command_meant
+
+            hint = command_meant(args, self._nouns(ctx), self.list_commands(ctx)) or "see: qw help all"
+            raise Invalid(f"there is no command {args[0]!r}; {hint}")
         return TyperGroup.resolve_command(self, ctx, args)
+
+    def _nouns(self, ctx: Any) -> Mapping[str, Collection[str]]:
+        commands = {name: self.get_command(ctx, name) for name in VERBS["Resources"]}
+        return {name: command.commands for name, command in commands.items() if isinstance(command, Noun)}
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, self.list_commands(ctx)))
         for title, section in VERBS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), text) for name, text in section.items()])
-
-
-def _right_words(args: list[str]) -> str:
-    word, *rest = args
-    right = ELSEWHERE[word]
-    if right in ("workflow", "queue"):
-        right = f"{right} {word}"
-    return f"qw {right} {shlex.join(rest)}".rstrip()
 
 
 def noun(name: str) -> typer.Typer:

@@ -127,19 +127,17 @@ def _run(words: Sequence[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors; it does not export their class
             raise
-        return _refuse_usage(error)
+        return _refuse_usage(error, words)
     return code if isinstance(code, int) else DONE
 
 
-def _refuse_usage(error: Exception) -> int:
+def _refuse_usage(error: Exception, words: Sequence[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         return USAGE
     from qw.cli.usage import message_of
 
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "qw"
-    return _fail(USAGE, f"{message_of(error)}; see: {command} --help")
+    return _fail(USAGE, message_of(error, words))
 
 
 def _with_next_step(error: QwError) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _SETTINGS = """\
-# Settings of qw in this directory. Every line is optional; qw config show lists all settings and where each comes from.
-# Environment variables (QW_CONCURRENCY=20) and options of commands win over this file.
+# Settings of qw in this directory. Every line is optional. Environment
+# variables (QW_CONCURRENCY=20) and options of commands win over this file.
+# qw config show lists all settings and where each comes from.
 
 # The database. Unset: a private PostgreSQL that qw starts itself.
 # database_url = "postgresql://localhost/app"
 
-# How many tasks one daemon runs at once: async handlers, sync handlers (threads), commands.
+# How many tasks one daemon runs at once: async handlers, sync handlers
+# (threads), commands. For a running daemon: qw worker slots
 # concurrency = 100
 # threads = 32
 # command_slots = 2
@@ -26,7 +28,7 @@ _SETTINGS = """\
 """
 
 _TASKS = '''\
-"""Tasks of this project. Run a worker for them with: qw daemon --app tasks:app"""
+"""Tasks of this project. Run a worker for them: qw daemon --app tasks:app"""
 
 from qw import Context, Handlers
 
@@ -34,10 +36,13 @@ app = Handlers()
 
 
 @app.task(max_retries=5, timeout=30)
-async def greet(context: Context, name: str, greeting: str = "Hello") -> dict[str, str]:
-    """A task: its arguments are the payload, what it returns is the result. An error is retried, here 5 times."""
+async def greet(context: Context, name: str, greeting: str = "Hello") -> str:
+    """A task: its arguments are the payload, what it returns is the result.
+
+    An error is retried; here it runs at most 5 times.
+    """
     await context.log(f"greeting {name}")
-    return {"text": f"{greeting}, {name}!"}
+    return f"{greeting}, {name}!"
 
 
 @app.task()
@@ -47,8 +52,9 @@ def count_letters(text: str) -> int:
 '''
 
 _WORKFLOWS = """\
-# Workflows, loaded by qw daemon in this directory. Check them with: qw workflow validate
-# All keys: docs/workflows.md. Completion in editors: qw workflow schema --help
+# Workflows, loaded by qw daemon in this directory.
+# Check them with: qw workflow validate. All keys: docs/workflows.md
+# Completion in editors: qw workflow schema --help
 version: 1
 
 workflows:
@@ -63,12 +69,13 @@ workflows:
       - id: count
         type: count_letters
         needs: greet # starts when greet has completed
-        with: { text: "${{ steps.greet.result.text }}" }
-      # A step can also be a shell command; values reach it as environment variables:
+        with: { text: "${{ steps.greet.result }}" }
+      # A step can also be a shell command, which gets values as environment
+      # variables:
       # - id: save
       #   needs: greet
       #   run: echo "$TEXT" >> greetings.txt
-      #   env: { TEXT: "${{ steps.greet.result.text }}" }
+      #   env: { TEXT: "${{ steps.greet.result }}" }
     outputs:
       letters: ${{ steps.count.result }}
 

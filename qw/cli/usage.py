@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
+
+from qw.cli.suggestions import arguments_meant, missing_argument, option_meant
 
 _BOUNDS = {"greater_than_equal": ("less than", "ge"), "less_than_equal": ("more than", "le")}
 
-# Verbs as other programs call them, and what they may be called here: the first that the noun has.
-_VERBS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("rm", "delete", "del", "drop"), ("remove", "cancel")),
-    **dict.fromkeys(("kill", "stop", "abort"), ("cancel", "pause", "drain")),
-    **dict.fromkeys(("ls", "all", "status"), ("list", "runs", "show")),
-    **dict.fromkeys(("get", "info", "inspect", "describe", "view", "cat"), ("show",)),
-    **dict.fromkeys(("create", "new", "set"), ("add", "limit", "grant")),
-    **dict.fromkeys(("run", "fire"), ("trigger", "start")),
-    **dict.fromkeys(("disable", "suspend", "hold"), ("pause",)),
-    **dict.fromkeys(("enable", "unpause", "continue", "start"), ("resume",)),
-    **dict.fromkeys(("restart", "rerun", "replay"), ("retry",)),
-    **dict.fromkeys(("update", "change", "modify"), ("edit", "add", "limit")),
-    **dict.fromkeys(("clear", "empty", "clean", "flush"), ("purge", "remove")),
-    **dict.fromkeys(("log", "tail"), ("logs",)),
-    **dict.fromkeys(("draw", "picture", "dot"), ("graph",)),
-    "remove": ("cancel",),
-    "check": ("validate",),
-    "init": ("migrate",),
-    "upgrade": ("migrate",),
-}
+
+def message_of(error: Any, words: Sequence[str]) -> str:
+    """What is wrong with the command line *words*, from one of typer's usage errors, and what was meant by it."""
+    context = error.ctx
+    path = context.command_path if context is not None else "qw"
+    hint = None if context is None else _hint(error, path, context.command, words)
+    return f"{_fault(error).rstrip('.')}; {hint or f'see: {path} --help'}"
 
 
-def verb_meant(word: str, verbs: Collection[str]) -> str | None:
-    """Which of the *verbs* of a noun other programs call *word*."""
-    return next((verb for verb in _VERBS.get(word, ()) if verb in verbs), None)
+def _hint(error: Any, path: str, command: Any, words: Sequence[str]) -> str | None:
+    if hasattr(error, "possibilities"):
+        known = {name for param in command.params for name in param.opts}
+        return option_meant(path, error.option_name, known, words) or _after_command(error.option_name, path, words)
+    if extra := re.search(r"extra argument\S* \((.*)\)$", error.message, re.DOTALL):
+        taken = list(words[len(path.split()) - 1 :])
+        return arguments_meant(path, list(words), _last(taken, extra[1]))
+    if getattr(error, "param", None) is not None and error.param.param_type_name == "argument" and not error.message:
+        return missing_argument(path, error.param.metavar or error.param.name.upper())
+    return None
 
 
-def message_of(error: Any) -> str:
-    """What is wrong, from one of typer's usage errors."""
+def _last(words: list[str], text: str) -> list[str]:
+    """The last of *words*, which joined are *text*."""
+    for start in range(len(words)):
+        if " ".join(words[start:]) == text:
+            return words[start:]
+    return text.split(" ")
+
+
+def _after_command(option: str, path: str, words: Sequence[str]) -> str | None:
+    """Where *option* belongs, if it stands before the command that has it."""
+    if path != "qw" or option not in words:
+        return None
+    rest = words[words.index(option) + 1 :]
+    return f"put options of a command after it: qw {rest[0]} {option}" if rest and rest[0].isalpha() else None
+
+
+def _fault(error: Any) -> str:
     fault = _of_value(error)
     if fault is not None:
         place = max(error.param.opts, key=len)
         return f"{place if place.startswith('-') else error.param.metavar or place.upper()}: {fault}"
+    if hasattr(error, "possibilities"):
+        return str(error.message)
     message = str(error.format_message()).replace("Value error, ", "")
     message = message.replace(":\n\t", ": ").replace(",\n\t", ", ")  # a list of choices, one per line
     return message.rstrip(".")

@@ -22,9 +22,9 @@ class IdKind(StrEnum):
 
 
 _NO_ID = {
-    IdKind.TASK: "is not a task id",
-    IdKind.RUN: "is not a UUID, nor the beginning of a run's",
-    IdKind.ANY: "is not the id of a task or run",
+    IdKind.TASK: "is not a task id; ids are shown by: qw task list",
+    IdKind.RUN: "is not a run id; ids are shown by: qw workflow runs",
+    IdKind.ANY: "is not the id of a task or run; ids are shown by: qw task list, qw workflow runs",
 }
 _VERBS = {False: "qw task show", True: "qw workflow show"}
 

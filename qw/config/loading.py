@@ -262,7 +262,8 @@ def _read_file(file: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        faults.append(Fault(path=str(file), message=f"cannot be read: {_reason(error)}"))
+        hint = "; --config names a settings file" if isinstance(error, FileNotFoundError) else ""
+        faults.append(Fault(path=str(file), message=f"cannot be read: {_reason(error)}{hint}"))
     return {}
 
 

@@ -31,6 +31,7 @@ def parse_moment(text: str, now: datetime, placed: Placed, *, ahead: bool) -> da
     """The moment meant by *text*; None: nobody can tell. *now* and *placed* are those of the clocks that are meant.
 
     A time of day, or a day of the week, is the next one (*ahead*) or the last one. ``2h`` is that long from now or ago.
+    With *ahead*, words for the past, as ``yesterday``, mean nothing.
     ``now + 2 hours`` and ``noon tomorrow`` are read too, as at(1) does.
     """
     words = text.strip().lower()[: _LONGEST + 1]
@@ -56,7 +57,9 @@ def _distance(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     if words == "now":
         return now
     if words.endswith(" ago"):
-        words, ahead = words.removesuffix(" ago"), False
+        if ahead:
+            return None
+        words = words.removesuffix(" ago")
     elif found := re.fullmatch(r"(?:in\s|now\s*\+)\s*(.+)", words):
         words, ahead = found[1], True
     words = _COUNTED.sub(lambda part: f"{part[1]}{_UNITS.get(part[2], part[2])}", words).replace(" ", "")
@@ -93,6 +96,8 @@ def _day_and_time(words: str, now: datetime, placed: Placed, *, ahead: bool) -> 
 
 def _day(word: str, now: datetime, *, ahead: bool) -> date | None:
     if word in _DAYS:
+        if ahead and _DAYS[word] < 0:
+            return None
         return now.date() + timedelta(days=_DAYS[word])
     for number, name in enumerate(_WEEKDAYS):
         if len(word) >= 3 and name.startswith(word):

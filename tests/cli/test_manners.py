@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from qw import __version__
+from qw.cli import suggestions
 from qw.cli.output.text import counted, printable, printable_json, span
 from tests.cli.commands import all_commands
 from tests.cli.program import QW, Done, Qw, environment
@@ -95,10 +96,33 @@ def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tsk"], "No such command 'tsk'. Did you mean 'task'?; see: qw --help"),
-        (["task", "lst"], "No such command 'lst'. Did you mean 'list'?; see: qw task --help"),
-        (["task", "list", "--nope"], "No such option: --nope"),
-        (["task", "show"], "Missing argument 'ID'; see: qw task show --help"),
+        (["tsk"], "there is no command 'tsk'; did you mean: qw task list"),
+        (["xyz"], "there is no command 'xyz'; see: qw help all"),
+        (["task", "xyz"], "there is no command 'qw task xyz'; see: qw task --help"),
+        (["task", "list", "--nope"], "No such option: --nope; see: qw task list --help"),
+        (["task", "list", "--json"], "No such option: --json; did you mean -o json?"),
+        (["task", "list", "--state", "failed"], "No such option: --state; did you mean --status?"),
+        (["enqueue", "noop", "--prio", "3"], "No such option: --prio; did you mean --priority?"),
+        (["enqueue", "noop", "--delay", "5m"], "No such option: --delay; did you mean --in?"),
+        (["enqueue", "--type", "noop"], "the type is the first word: qw enqueue TYPE"),
+        (["run", "--immediate", "--", "true"], "leave it out: a command starts as soon as a slot is free"),
+        (["run", "-d", "--", "true"], "No such option: -d; did you mean --after?"),
+        (["daemon", "-d"], "in the background: qw daemon &, as a service: qw service install"),
+        (["--wait", "run", "--", "true"], "put options of a command after it: qw run --wait"),
+        (["-S", "4"], "No such option: -S; did you mean: qw worker slots 4"),
+        (["enqueue", "noop", '{"a": 1}'], """did you mean: qw enqueue noop --payload '{"a": 1}'"""),
+        (["queue", "limit", "mail", "4"], "did you mean: qw queue limit mail --concurrency 4"),
+        (["queue", "limit", "mail", "100/m"], "did you mean: qw queue limit mail --rate 100/m"),
+        (["apply", "flows.yaml"], "did you mean: qw apply -f flows.yaml"),
+        (["daemon", "stop"], "press ^C in its terminal, or: qw worker drain WORKER"),
+        (["task", "show"], "Missing argument 'ID'; to find one: qw task list"),
+        (["worker", "drain"], "Missing argument 'WORKER'; to find one: qw worker list"),
+        (["run"], "Missing argument '-- CMD [ARG]...'; for example: qw run -- make all"),
+        (["task", "show", "3"], "'3' is not a task id; ids are shown by: qw task list"),
+        (["task", "list", "--status", "done"], "suspended; did you mean 'completed'?"),
+        (["schedule", "add", "x", "0 3 * * *", "ls"], "is an option: qw schedule add x --cron '0 3 * * *' -- ls"),
+        (["schedule", "add", "x", "--every", "5", "--type", "noop"], "--every: '5' has no unit: 5s, 5m, 5h or 5d"),
+        (["enqueue", "noop", "--at", "yesterday"], "'yesterday' is not a time such as"),
         (["task", "list", "-o", "xml"], "'xml' is not one of 'table', 'json', 'jsonl'"),
         (["task", "list", "-q"], "Option '-q' requires an argument; see: qw task list --help"),
         (["task", "list", "-n", "some"], "--limit: 'some' is not a valid integer; see: qw task list --help"),
@@ -130,8 +154,24 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
         (["follow", "0189"], "qw logs -f 0189"),
         (["switch", "0189"], "qw task move --front 0189"),
         (["edit", "0189"], "qw task edit 0189"),
-        (["parallel", "4"], "qw queue limit default --concurrency 4"),
+        (["parallel", "4"], "qw worker slots 4"),
         (["version"], "qw --version"),
+        (["lst"], "qw task list"),
+        (["add", "--", "make", "all"], "qw run -- make all"),
+        (["add", "noop"], "qw enqueue noop"),
+        (["kill", "0189"], "qw task cancel --running 0189"),
+        (["get", "tasks"], "qw task list"),
+        (["describe", "task", "0189"], "qw task show 0189"),
+        (["delete", "task", "0189"], "qw task remove 0189"),
+        (["scale", "worker", "3"], "qw worker slots 3"),
+        (["job", "list"], "qw task list"),
+        (["workflows"], "qw workflow list"),
+        (["cron"], "qw schedule list"),
+        (["crontab", "-l"], "qw schedule list"),
+        (["atq"], "qw task list --status pending"),
+        (["inspect", "active"], "qw task list --status processing"),
+        (["control", "revoke", "0189"], "qw task cancel 0189"),
+        (["enable", "nightly"], "qw schedule resume nightly"),
     ],
 )
 def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list[str], right: str) -> None:
@@ -146,11 +186,17 @@ def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list
     [
         (["schedule", "rm", "backup"], "qw schedule remove backup"),
         (["schedule", "ls"], "qw schedule list"),
-        (["task", "kill", "0189", "--running"], "qw task cancel 0189 --running"),
+        (["task", "kill", "0189", "--running"], "qw task cancel --running 0189"),
         (["task", "help"], "qw task --help"),
         (["task", "help", "list"], "qw task list --help"),
         (["workflow", "wait", "0189"], "qw wait 0189"),
         (["workflow", "stop", "0189"], "qw workflow cancel 0189"),
+        (["workflow", "status"], "qw workflow runs"),
+        (["task", "lst"], "qw task list"),
+        (["task", "rm", "0189"], "qw task remove 0189"),
+        (["queue", "create", "io"], "qw queue limit io"),
+        (["worker", "start"], "qw daemon"),
+        (["worker", "scale", "3"], "qw worker slots 3"),
     ],
 )
 def test_a_verb_of_other_programs_leads_to_that_of_the_noun(qw: Qw, words: list[str], right: str) -> None:
@@ -160,13 +206,37 @@ def test_a_verb_of_other_programs_leads_to_that_of_the_noun(qw: Qw, words: list[
     assert done.err == f"qw: there is no command 'qw {words[0]} {words[1]}'; did you mean: {right}\n"
 
 
+def test_a_word_that_means_several_things_is_explained(qw: Qw) -> None:
+    for word in suggestions.ADVICE:
+        assert qw(word).err == f"qw: there is no command {word!r}; {suggestions.ADVICE[word]}\n"
+    assert "systemctl --user" in qw("service", "start").err
+    assert "qw.toml" in qw("config", "set", "concurrency", "4").err
+
+
+_OWN_NOUNS = ("workflow", "queue", "db")  # followed by the word itself
+
+
+def test_every_suggestion_is_a_command() -> None:
+    for text in (*suggestions.COMMANDS.values(), *suggestions._LETTERS.values()):
+        assert _starts_with_a_command(text) or text.split()[0] in ("--version", *_OWN_NOUNS), text
+    quoted = "; ".join((*suggestions.ADVICE.values(), *suggestions._PHRASES.values()))
+    for text in re.findall(r"qw ([a-z]+(?: [a-z]+)*)", quoted):
+        assert _starts_with_a_command(text), text
+
+
+def _starts_with_a_command(text: str) -> bool:
+    words = text.split()
+    return bool({tuple(words[:number]) for number in (1, 2, 3)} & {path for path, _ in all_commands()})
+
+
 def test_qw_alone_is_a_short_page_and_help_leads_on(qw: Qw) -> None:
     alone, every, one = qw(), qw("help", "all"), qw("help", "task", "list")
 
     assert (alone.code, alone.err) == (0, "")
     assert len(alone.out.splitlines()) <= 20
     assert max(map(len, alone.out.splitlines())) <= 80
-    commands = {line[3:].split("  ")[0] for line in every.out.splitlines()}
+    commands = {line[3:].split("  ")[0] for line in every.out.splitlines() if line.startswith("qw ")}
+    assert max(map(len, every.out.splitlines())) <= 80
     assert commands == {" ".join(path) for path, _ in all_commands()}
     for line in re.findall(r"^  qw (.+?)(?:  |$)", alone.out, re.MULTILINE):  # every command that it names is one
         first = re.sub(r" (-\S+|[A-Z]+|\.\.\.|--|CMD|\[ARG\]).*", "", line)

@@ -65,6 +65,11 @@ def test_a_time_before_is_read_as_people_write_it(text: str, expected: str) -> N
     assert meant(text, ahead=False) == expected
 
 
+@pytest.mark.parametrize("text", ["yesterday", "yesterday 18:00", "2 hours ago"])
+def test_words_for_the_past_are_no_time_ahead(text: str) -> None:
+    assert meant(text, ahead=True) is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "90", "25:00", "13pm", "soon", "tomorrow monday", "9am 10am", "18", "2026-13-01", "-2h", "x" * 100, "at"],

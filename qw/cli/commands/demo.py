@@ -285,8 +285,9 @@ def _show_failure(done: Done) -> None:
 
 def _show_next(done: Done, settings: Settings, log: Path) -> None:
     run = done.run.run.id
-    again = "; any qw command starts it again" if done.database.is_private else ""
-    print(f"All data is in {_where(done.database, settings).replace('private', 'the private')}{again}.")
+    print(f"All data is in {_where(done.database, settings).replace('private', 'the private')}.")
+    if done.database.is_private:
+        print("Any qw command starts it again.")
     print(f"The log of the daemon is in {log}.")
     from qw.cli.this_program import this_program
 
@@ -294,7 +295,7 @@ def _show_next(done: Done, settings: Settings, log: Path) -> None:
     program = this_program() + (f" --home {shlex.quote(str(FLAGS['home']))}" if "home" in FLAGS else "")
     for meaning, words in (
         ("the run and its steps", f"workflow show {run}"),
-        (f"the dashboard, with the run at {_address(settings)}ui/runs/{run}", "ui --open"),
+        (f"the dashboard, with the run at\n  # {_address(settings)}ui/runs/{run}", "ui --open"),
         ("the tasks it made", "task list"),
         ("run a worker, in another terminal", "daemon"),
         ("a shell command as a task", "run -f -- echo hello"),

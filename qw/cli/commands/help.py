@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from qw.cli.command import ELSEWHERE, Verb, verbs
+from qw.cli.command import Verb, verbs
+from qw.cli.suggestions import command_of
 from qw.core.errors import NotFound, guess
 
 app = verbs()
@@ -31,8 +34,8 @@ def help(
     for word in words or []:
         known = command.list_commands(root) if hasattr(command, "list_commands") else []
         if word not in known:
-            elsewhere = ELSEWHERE.get(word) if path == "qw" else None
-            hint = f"; did you mean: qw {elsewhere}" if elsewhere else guess(word, known)
+            elsewhere = command_of(word) if path == "qw" else None
+            hint = f"; did you mean: qw {elsewhere}" if elsewhere else guess(word, known) or "; see: qw help all"
             raise NotFound(f"there is no command '{path} {word}'{hint}")
         command, path = command.get_command(root, word), f"{path} {word}"
         place = type(root)(command, info_name=word, parent=place)
@@ -40,12 +43,17 @@ def help(
 
 
 def _print_all(root: Any) -> None:
-    width = shutil.get_terminal_size().columns
-    every = [(path, command.help or "") for path, command in every_command(root)]
-    longest = max(len(path) for path, _ in every)
+    every = [(path, _first_sentence(command.help or "")) for path, command in every_command(root)]
+    column = max(len(path) for path, _ in every) + len("qw ") + 2
+    width = max(shutil.get_terminal_size().columns, column + 20)
     for path, text in every:
-        line = f"qw {path:<{longest}}  {text.partition(chr(10))[0]}"
-        print(line if len(line) <= width else f"{line[: width - 1]}…")
+        lines = textwrap.wrap(text, width - column)
+        print(f"qw {path}".ljust(column) + f"\n{'':<{column}}".join(lines))
+
+
+def _first_sentence(text: str) -> str:
+    line = text.partition("\n")[0]
+    return re.split(r"(?<=[.:]) ", line)[0].rstrip(".:")
 
 
 def every_command(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ import typer
 
 from qw.cli.command import needs, verbs
 from qw.cli.options.completions import task_ids
-from qw.cli.output.records import Output, OutputFormat, dumped, record, show_records
+from qw.cli.output.records import Output, OutputFormat, dumped, record, say, show_records
 from qw.core.rights import Right
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ async def show_log(client: Client, word: str, follow: bool, output: OutputFormat
         return
     show = tail.print_output if raw else tail.print_line if output is OutputFormat.TABLE else _print_record
     if not follow:
-        await tail.show_new(client, id, tail.LogCursor(), show)
+        if not await tail.show_new(client, id, tail.LogCursor(), show) and output is OutputFormat.TABLE and not raw:
+            say(f"qw: the log of {id} is empty")
         return
     tail.say_end(await tail.follow(client, id, tail.LogCursor(), show))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from qw.cli.command import needs, noun, verbs
 from qw.cli.options.completions import queue_names, schedule_names, type_names, workflow_names
 from qw.cli.output.records import Output, OutputFormat, Quiet, print_lines, say, show_record, show_records
 from qw.cli.output.text import counted
+from qw.core.errors import Invalid
 from qw.core.rights import Right
 
 if TYPE_CHECKING:
@@ -106,9 +108,14 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add a schedule: when (--cron, --every or --at) and what to start (--type, --workflow or a command)."""
-    from qw.cli.options.values import json_object
+    from qw.cli.options.values import delay, json_object
     from qw.cli.session import with_client
     from qw.core.schedule.document import parse_schedule
+
+    delay(every, "--every")
+    if command and len(command[0].split()) >= 5 and not (cron or every or at):
+        rest = f" -- {shlex.join(command[1:])}" if command[1:] else ""
+        raise Invalid(f"when it runs is an option: qw schedule add {name} --cron {command[0]!r}{rest}")
 
     values = json_object(payload or input, "--payload" if payload else "--input")
     document: dict[str, Any] = {
@@ -284,7 +291,7 @@ async def _all(client: Client) -> Sequence[Any]:
 
 def _with_command(document: dict[str, Any], command: Sequence[str] | None, keeps: bool) -> dict[str, Any]:
     from qw.cli.options.values import directory, program_of
-    from qw.core.errors import Fault, Invalid
+    from qw.core.errors import Fault
 
     if not command:
         return document

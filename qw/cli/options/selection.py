@@ -108,7 +108,18 @@ def _status(word: str) -> Status:
         return Status({"running": "processing", SUSPENDED: "pending"}.get(word, word))
     except ValueError:
         known = [*Status, SUSPENDED]
-        raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(known)}{guess(word, known)}") from None
+        hint = f"; did you mean {right!r}?" if (right := _STATUS_WORDS.get(word)) else guess(word, known)
+        raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(known)}{hint}") from None
+
+
+_STATUS_WORDS: Mapping[str, str] = {  # of other programs
+    **dict.fromkeys(("done", "success", "succeeded", "ok", "finished"), "completed"),
+    **dict.fromkeys(("error", "failure", "dead", "discarded"), "failed"),
+    **dict.fromkeys(("active", "started", "executing"), "processing"),
+    **dict.fromkeys(("queued", "waiting", "scheduled", "available", "ready"), "pending"),
+    **dict.fromkeys(("killed", "revoked", "aborted"), "cancelled"),
+    "retry": "retrying",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -187,7 +187,7 @@ def _misfit(fields: list[str], seconds: bool) -> str:
         times, command = " ".join(fields[: 5 + seconds]), " ".join(rest)
         return f"{rest[0][:60]!r} is not a time field; put a command after --: --cron {times!r} -- {command[:60]}"
     if len(fields) == 6:
-        return "six fields begin with a second, which must be asked for with seconds: true"
+        return "six fields begin with a second; to allow that: seconds: true, on the command line --seconds"
     return f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}; it needs {needed}"
 
 

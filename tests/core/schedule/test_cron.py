@@ -118,8 +118,14 @@ def walk(expression: str, start: str):  # type: ignore[no-untyped-def]
                 "put a command after --: --cron '0 3 * * 1-5' -- /usr/bin/backup all"
             ),
         ),
-        ("0 0 3 * * monday", "cron: six fields begin with a second, which must be asked for with seconds: true"),
-        ("0 0 0 1 1 *", "cron: six fields begin with a second, which must be asked for with seconds: true"),
+        (
+            "0 0 3 * * monday",
+            "cron: six fields begin with a second; to allow that: seconds: true, on the command line --seconds",
+        ),
+        (
+            "0 0 0 1 1 *",
+            "cron: six fields begin with a second; to allow that: seconds: true, on the command line --seconds",
+        ),
         ("", "cron: is empty; it needs minute, hour, day of month, month and day of week"),
         ("5-2 * * * *", "cron: minute: '5-2' goes backwards; write two ranges with a comma between them"),
         ("* * * jann *", "cron: month: 'jann' is not a number or a name; did you mean 'jan'?"),
@@ -294,7 +300,7 @@ def test_an_expression_can_be_said_in_words(expression: str, said: str) -> None:
         ("0 3 1 1 * 2027", "6 fields end with a year"),
         ("0 0 3 1 1 * 2027", "7 fields end with a year, which is not known here, and begin with a second"),
         ("0 0 3 1 1 ? *", "7 fields end with a year"),
-        ("0 0 3 * * *", "asked for with seconds: true"),
+        ("0 0 3 * * *", "to allow that: seconds: true"),
         ("* * * *", "4 fields; it needs minute"),
         ("", "is empty; it needs minute"),
     ],
