@@ -251,6 +251,67 @@ def test_what_definitions_of_dagu_say_in_public_is_carried_over() -> None:
     assert (run["shell"], run["cwd"]) == (["bash", "-e"], "/srv")
 
 
+ARGO = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: pull-}
+spec:
+  entrypoint: main
+  parallelism: 2
+  templates:
+    - name: main
+      steps:
+        - - name: pull
+            template: say
+            withItems: [{image: a, tag: "1"}]
+            arguments: {parameters: [{name: text, value: "{{item.image}}:{{item.tag}}"}]}
+    - name: say
+      inputs: {parameters: [{name: text}]}
+      daemon: true
+      retryStrategy: {limit: 3, expression: "lastRetry.exitCode > 1", backoff: {duration: "1", factor: 2, cap: "5"}}
+      container: {command: [sh, -c], args: ["echo {{inputs.parameters.text}}"]}
+"""
+
+
+def test_what_files_of_argo_say_in_public_is_carried_over_or_noted() -> None:
+    text = convert("argo", ARGO, "a.yaml")
+    workflow = loads(text, "made.yaml").workflows["pull"]
+
+    (pull,) = workflow.steps
+    assert 'TEXT: ${{ str(item.image) + ":" + str(item.tag) }}' in text
+    assert workflow.max_parallel == 2
+    assert pull.items is not None
+    assert pull.items.max_parallel == 2
+    assert pull.backoff is not None
+    assert (pull.max_retries, pull.backoff.max_delay) == (4, timedelta(seconds=5))
+    assert "TODO daemon: was not carried over" in text
+    assert "TODO retryStrategy: expression: was not carried over" in text
+
+
+def test_a_condition_of_several_expressions_is_one_expression() -> None:
+    job = "{if: '${{ github.ref == 1 }} && ${{ github.actor == 2 }}', secrets: inherit, steps: [{run: x}]}"
+    text = convert("github-actions", f"on: push\njobs: {{a: {job}}}", "g.yaml")
+
+    condition = loads(text, "made.yaml").workflows["g"].by_id["a"].condition
+    assert condition is not None
+    assert condition.expression.source == "( input.github.ref == 1 ) && ( input.github.actor == 2 )"
+    assert "TODO secrets: was not carried over" in text
+
+
+@pytest.mark.parametrize(("name", "taken"), [("zip-a.b-1", True), ("zip-aXb-1", False), ("a zip-a.b-1", False)])
+def test_a_pattern_of_a_choice_is_a_regular_expression(name: str, taken: bool) -> None:
+    machine = """{StartAt: C, States: {
+      C: {Type: Choice, Choices: [{Variable: $.name, StringMatches: "zip-*.b*", Next: T}], Default: S},
+      S: {Type: Succeed},
+      T: {Type: Task, Resource: "arn:aws:lambda:::function:unzip", HeartbeatSeconds: 9, End: true}}}"""
+    text = convert("step-functions", machine, "m.yaml")
+
+    condition = loads(text, "made.yaml").workflows["m"].by_id["T"].condition
+    assert condition is not None
+    assert condition.holds({"input": {"input": {"name": name}}, "steps": {}, "run": {}, "env": {}}) is taken
+    assert "TODO T: HeartbeatSeconds: was not carried over" in text
+
+
 def test_a_command_of_dagu_that_is_repeated_by_its_exit_code_is_retried() -> None:
     policy = "{repeat: while, exitCode: [3], intervalSec: 2, limit: 9}"
     text = convert("dagu", f"steps: [{{name: a, command: ask, repeatPolicy: {policy}}}]", "d.yaml")

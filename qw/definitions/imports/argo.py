@@ -9,13 +9,29 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, retry_policy, variable, workflow_name
+from qw.definitions.imports.draft import (
+    Draft,
+    DraftWorkflow,
+    Ids,
+    Noted,
+    items,
+    left_out,
+    retry_policy,
+    variable,
+    workflow_name,
+)
 from qw.definitions.imports.shell_text import with_variables
 
-_TAG = re.compile(r"\{\{(.*?)\}\}")
+_TAG = re.compile(r"\{\{((?:(?!\}\}).)*)\}\}")
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash", "ash", "dash")
-_LEFT_OUT = ("volumes", "nodeSelector", "tolerations", "affinity", "sidecars", "initContainers", "podSpecPatch",
-             "memoize", "synchronization", "hooks", "volumeClaimTemplates", "podGC", "ttlStrategy")  # fmt: skip
+_SPEC_KEYS = {"entrypoint", "templates", "arguments", "onExit", "activeDeadlineSeconds", "retryStrategy", "parallelism",
+              "workflowMetadata"}  # fmt: skip
+_TEMPLATE_KEYS = {"name", "dag", "steps", "inputs", "outputs", "container", "script", "suspend", "http",
+                  "retryStrategy", "activeDeadlineSeconds", "parallelism", "resource", "data", "plugin",
+                  "containerSet", "metadata",
+                  "failFast"}  # fmt: skip
+_TASK_KEYS = {"name", "template", "templateRef", "arguments", "dependencies", "depends", "when", "withItems",
+              "withParam", "withSequence", "continueOn", "inline"}  # fmt: skip
 
 
 def convert(document: JsonObject, name: str) -> Draft:
@@ -52,7 +68,7 @@ class _ArgoFile:
         workflow = next(one for one in self.made.workflows if one.name == main)
         self.made.workflows.remove(workflow)
         self.made.workflows.insert(0, workflow)
-        workflow.notes += [f"{key}: was not carried over" for key in _LEFT_OUT if key in self.spec]
+        workflow.notes += left_out(self.spec, _SPEC_KEYS)
         if self.spec.get("activeDeadlineSeconds"):
             workflow.head["timeout"] = f"{self.spec['activeDeadlineSeconds']}s"
         if on_exit := self.spec.get("onExit"):
@@ -77,6 +93,8 @@ class _ArgoFile:
             declared[_plain(str(one["name"]))] = {"type": "any", "default": _value({**one, **given})}
         if declared:
             workflow.head = {"input": declared, **workflow.head}
+        if most := template.get("parallelism") or (is_main and self.spec.get("parallelism")):
+            workflow.head["max_parallel"] = int(str(most))
         scope = _ArgoScope(self, workflow, {str(one): f"input.{_plain(str(one))}" for one in _names(template)})
         if is_main and declared:
             workflow.notes.append("inputs that begin with w_ are the parameters of the whole workflow")
@@ -169,7 +187,7 @@ class _ArgoScope:
     def call(self, task: dict[str, Any], title: str, *, late: bool = False) -> Noted:
         """The step that calls a template."""
         step: JsonObject = {"id": self.ids.of(title)}
-        notes: list[str] = []
+        notes = left_out(task, _TASK_KEYS)
         if when := task.get("when"):
             step["if"] = self.condition(str(when), notes)
         if not late:
@@ -222,6 +240,8 @@ class _ArgoScope:
             step["foreach"] = text if "${{" in text else _list(text, notes)
         elif isinstance(sequence := task.get("withSequence"), dict):
             step["foreach"] = f"${{{{ {self._sequence(sequence, notes)} }}}}"
+        if "foreach" in step and (most := self.workflow.head.get("max_parallel")):
+            step["max_parallel"] = most
         if "foreach" in step and re.search(r"\bitem\b", str(step.get("if", ""))):
             listed = step["foreach"]
             whole = re.fullmatch(r"\$\{\{(.*)\}\}", listed) if isinstance(listed, str) else None
@@ -245,11 +265,11 @@ class _ArgoScope:
     # -- what runs
 
     def leaf(self, template: dict[str, Any], step: JsonObject, values: dict[str, str]) -> Noted:
-        notes = [f"{key}: was not carried over" for key in _LEFT_OUT if key in template]
+        notes = left_out(template, _TEMPLATE_KEYS)
         made = self._work(template, values, notes)
         retry = template.get("retryStrategy") or self.file.spec.get("retryStrategy")
         if retry is not None and made.get("type") not in ("approval", "sleep"):
-            made["retry"] = _retry(retry)
+            made["retry"] = _retry(retry, notes)
         if template.get("activeDeadlineSeconds") and made.get("type") != "sleep":
             made["timeout"] = f"{template['activeDeadlineSeconds']}s"
         return Noted(step={**step, **made}, notes=notes)
@@ -391,7 +411,7 @@ class _ArgoScope:
                 continue
             if re.fullmatch(r"&&|\|\||==|!=|>=|<=|>|<|\(|\)|!", word):
                 made.append(word)
-            elif tag := re.fullmatch(r"[\"']?\{\{(.*?)\}\}[\"']?", word):
+            elif tag := re.fullmatch(rf"[\"']?{_TAG.pattern}[\"']?", word):
                 made.append(self._tag(tag[1], notes, {}))
             elif re.fullmatch(r"-?\d+(\.\d+)?", word):
                 made.append(word if any(one in when for one in "<>") else f"'{word}'")
@@ -417,12 +437,16 @@ def _list(text: str, notes: list[str]) -> Json:
     return []
 
 
-def _retry(retry: dict[str, Any]) -> JsonObject:
+def _retry(retry: dict[str, Any], notes: list[str]) -> JsonObject:
     limit, backoff = int(str(retry.get("limit", 10))), retry.get("backoff") or {}
     made = retry_policy(limit + 1, delay="0s")
     if duration := backoff.get("duration"):
         made["delay"] = f"{duration}s" if str(duration).isdigit() else str(duration)
     made["backoff"] = float(str(backoff.get("factor", 1)))
+    if cap := backoff.get("cap"):
+        made["max_delay"] = f"{cap}s" if str(cap).isdigit() else str(cap)
+    notes += [f"retryStrategy: {note}" for note in left_out(retry, ("limit", "backoff"))]
+    notes += [f"backoff: {note}" for note in left_out(backoff, ("duration", "factor", "cap"))]
     return made
 
 

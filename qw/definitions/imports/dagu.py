@@ -10,7 +10,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import Json, JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, retry_policy, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, items, left_out, retry_policy, workflow_name
 
 _KNOWN = {"name", "description", "schedule", "params", "env", "steps", "type", "handler_on", "preconditions",
           "max_active_runs", "max_active_steps", "timeout_sec", "tags", "group", "labels", "shell",
@@ -40,7 +40,7 @@ class _DaguFile:
 
     def draft(self) -> Draft:
         document, main, made = self.document, self.main, Draft()
-        main.notes += [f"{key}: was not carried over" for key in sorted(document.keys() - _KNOWN)]
+        main.notes += left_out(document, _KNOWN)
         if document.get("description"):
             main.head["description"] = str(document["description"])
         inputs = self.inputs = dict(self._params(document.get("params")))
@@ -130,7 +130,7 @@ class _DaguFile:
             before = made
 
     def _step(self, id_: str, step: dict[str, Any], needs: list[str]) -> Noted:
-        notes = [f"{key}: was not carried over" for key in sorted(step.keys() - _STEP_KEYS)]
+        notes = left_out(step, _STEP_KEYS)
         conditions = items(step.get("preconditions", step.get("precondition")))
         if not needs and self.document.get("preconditions"):
             conditions = [*items(self.document["preconditions"]), *conditions]
@@ -347,7 +347,7 @@ class _DaguFile:
     def _items(self, text: str) -> Json:
         """The items in *text*: JSON or words, or a variable that holds JSON."""
         given = self._given(text)
-        if whole := re.fullmatch(r"\$\{\{ (.*) \}\}", given):
+        if whole := re.fullmatch(r"\$\{\{ ((?:(?!\}\}).)*) \}\}", given):
             return f"${{{{ fromjson({whole[1]}) }}}}"
         try:
             found: Json = json.loads(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,11 @@ class Ids:
             found, number = f"{wanted}-{number}", number + 1
         self._taken.add(found)
         return found
+
+
+def left_out(document: Iterable[str], known: Collection[str]) -> list[str]:
+    """Notes about the keys that a converter does not know."""
+    return [f"{key}: was not carried over" for key in sorted(set(document) - {*known})]
 
 
 def variable(name: str) -> str:

@@ -14,6 +14,7 @@ from qw.definitions.imports.draft import (
     Ids,
     Noted,
     items,
+    left_out,
     member,
     retry_policy,
     variable,
@@ -21,7 +22,7 @@ from qw.definitions.imports.draft import (
 )
 from qw.definitions.imports.shell_text import with_variables
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\$\{\{((?:(?!\}\}).)*)\}\}", re.DOTALL)
 _TOKEN = re.compile(r"'(?:[^']|'')*'|[A-Za-z_][\w-]*(?:\s*\(|(?:\.[\w*-]+|\['[^']*'\])*)|===?|!==?")
 _DEFAULT_VARIABLE = re.compile(r"\$\{?GITHUB_([A-Z_]+)\}?")
 _FUNCTIONS = {"contains": "contains", "startsWith": "startswith", "endsWith": "endswith", "join": "join",
@@ -34,6 +35,10 @@ _SHELLS: dict[str, Json] = {
     "pwsh": ["pwsh", "-File"],
 }
 _SETUP = ("actions/setup-", "actions/cache", "astral-sh/setup-", "docker/setup-", "ruby/setup-", "pnpm/action-setup")
+_JOB_KEYS = {"name", "runs-on", "needs", "if", "strategy", "steps", "env", "defaults", "timeout-minutes", "with",
+             "uses", "continue-on-error", "container", "services", "environment", "outputs", "permissions"}  # fmt: skip
+_STEP_KEYS = {"id", "name", "if", "uses", "with", "run", "shell", "working-directory", "env", "continue-on-error",
+              "timeout-minutes"}  # fmt: skip
 _IGNORED = {"name", "run-name", "permissions", "on", "env", "defaults", "jobs", "concurrency"}
 
 
@@ -56,8 +61,7 @@ class _GithubFile:
     def draft(self) -> Draft:
         main = DraftWorkflow(name=self.name)
         self._triggers(main)
-        for key in sorted(self.document.keys() - _IGNORED):
-            main.notes.append(f"{key}: was not carried over")
+        main.notes += left_out(self.document, _IGNORED)
         only = len(self.jobs) == 1 and not (
             next(iter(self.jobs.values())).keys() & {"strategy", "if", "uses", "outputs"}
         )
@@ -152,7 +156,7 @@ class _GithubFile:
         if "uses" in job:
             called = workflow_name(str(job["uses"]).rpartition("/")[2].partition("@")[0].removesuffix(".yml"))
             called = called.removesuffix(".yaml")
-            notes.append(f"uses: {job['uses']}: import that file too")
+            notes += [f"uses: {job['uses']}: import that file too", *left_out(job, _JOB_KEYS)]
             asked = {key: self.nested(value, notes) for key, value in (job.get("with") or {}).items()}
             step["with"] = {"workflow": called, "input": asked}
         else:
@@ -262,6 +266,7 @@ class _Job:
 
     def fill(self) -> None:
         job, into, notes = self.job, self.into, self.into.notes
+        notes += left_out(job, _JOB_KEYS)
         runs_on = ", ".join(map(str, items(job.get("runs-on"))))
         if runs_on and "ubuntu" not in runs_on:
             notes.append(f"runs-on: {runs_on}: choose hosts by queue:")
@@ -363,7 +368,7 @@ class _Job:
         return self._value(value, notes)
 
     def _steps(self, step: dict[str, Any]) -> Iterator[tuple[Noted, str]]:
-        notes: list[str] = []
+        notes = left_out(step, _STEP_KEYS)
         title = str(
             step.get("id") or step.get("name") or step.get("uses") or str(step.get("run", "")).split("\n")[0][:30]
         )

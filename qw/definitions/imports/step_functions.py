@@ -12,7 +12,7 @@ from typing import Any
 
 from qw.core.errors import Invalid
 from qw.core.task.payload import JsonObject
-from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, retry_policy, workflow_name
+from qw.definitions.imports.draft import Draft, DraftWorkflow, Ids, Noted, left_out, retry_policy, workflow_name
 from qw.definitions.imports.step_functions_data import (
     at_path,
     filled,
@@ -25,6 +25,12 @@ from qw.definitions.imports.step_functions_data import (
     taken,
     template,
 )
+
+_STATE_KEYS = {"Type", "Comment", "Next", "End", "Resource", "Parameters", "Arguments", "ResultPath", "ResultSelector",
+               "InputPath", "OutputPath", "Output", "Result", "Retry", "Catch", "TimeoutSeconds", "Choices", "Default",
+               "Seconds", "SecondsPath", "Timestamp", "TimestampPath", "Error", "Cause", "Branches", "ItemProcessor",
+               "Iterator", "ItemsPath", "Items", "ItemSelector", "MaxConcurrency", "ItemReader", "ResultWriter",
+               "QueryLanguage"}  # fmt: skip
 
 
 def convert(document: JsonObject, name: str) -> Draft:
@@ -154,7 +160,7 @@ class _Machine:
         return value
 
     def _state(self, name: str, state: dict[str, Any], arrivals: list[_Edge]) -> None:
-        kind, notes = str(state.get("Type")), list[str]()
+        kind, notes = str(state.get("Type")), [f"{name}: {note}" for note in left_out(state, _STATE_KEYS)]
         if not arrivals:
             return
         data = self._joined(arrivals)

@@ -38,8 +38,9 @@ def rule_condition(rule: dict[str, Any], data: Any, notes: list[str]) -> str:
     if named and named[2] in _COMPARE:
         other = at_path(str(expected), data, notes) if named[3] else literal(expected)
         return f"{value} {_COMPARE[named[2]]} {source(other)}"
-    if operator == "StringMatches" and re.fullmatch(r"[^*]*\*", str(expected)):
-        return f"startswith({value}, {source(literal(str(expected)[:-1]))})"
+    if operator == "StringMatches" and "\\" not in str(expected):
+        pattern = ".*".join(map(re.escape, str(expected).split("*")))
+        return f"match({value}, {source(literal(f'^{pattern}$'))})"
     notes.append(f"{operator} {expected} on {path} has no equivalent")
     return "false"
 
