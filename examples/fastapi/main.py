@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
@@ -30,7 +30,7 @@ def who(request: HTTPConnection) -> Caller | None:
 
 
 @asynccontextmanager
-async def lifespan(api: FastAPI) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(api: FastAPI) -> AsyncGenerator[dict[str, Any]]:
     engine = create_async_engine(URL.replace("postgresql://", "postgresql+psycopg://"))
     async with Client(URL) as client:
         api.mount("/queue", application(client, authenticate=who))
@@ -42,10 +42,11 @@ api = FastAPI(lifespan=lifespan)
 
 
 def queue_of(request: Request) -> Client:
-    return request.state.queue
+    queue: Client = request.state.queue
+    return queue
 
 
-async def session_of(request: Request) -> AsyncIterator[AsyncSession]:
+async def session_of(request: Request) -> AsyncGenerator[AsyncSession]:
     """One transaction per request."""
     async with request.state.sessions.begin() as session:
         yield session

@@ -9,7 +9,7 @@ app = Handlers()
 
 @app.task()
 async def resize(context: Context, photo: int, sizes: list[int]) -> list[str]:
-    made = []
+    made: list[str] = []
     for number, size in enumerate(sizes, start=1):
         made.append(f"{photo}-{size}.jpg")
         await context.progress(number / len(sizes), f"{size} pixels")

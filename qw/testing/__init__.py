@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qw.testing.assertions import Found, assert_enqueued
+    from qw.testing.assertions import AssertEnqueued, Found, assert_enqueued
     from qw.testing.clock import move_clock
     from qw.testing.database import TemplateDatabase, server, template
     from qw.testing.emptying import empty
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qw.testing.workflow_tests import check_workflows
 
 __all__ = [
+    "AssertEnqueued",
     "Found",
     "ManualWorker",
     "RecordingContext",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AssertEnqueued": "assertions",
     "Found": "assertions",
     "ManualWorker": "manual_worker",
     "RecordingContext": "handler_context",

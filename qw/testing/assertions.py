@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from qw.client import Client
@@ -35,6 +35,22 @@ class Found:
     status: str
     unique_key: str | None
     run_at: datetime | None
+
+
+class AssertEnqueued(Protocol):
+    """The type of the fixture ``assert_enqueued``: the function of that name, for the database of the test."""
+
+    def __call__(
+        self,
+        *,
+        type: str | None = None,
+        payload: JsonObject | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        status: str | None = None,
+        unique_key: str | None = None,
+        count: int | None = None,
+    ) -> list[Found]: ...
 
 
 def assert_enqueued(

@@ -10,7 +10,7 @@ server on which databases may be created; if unset, each run starts a private on
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from qw.testing.home import new_home
 
 if TYPE_CHECKING:
     from qw import Client, Handlers
-    from qw.testing.assertions import Found
+    from qw.testing.assertions import AssertEnqueued
     from qw.testing.database import TemplateDatabase
     from qw.testing.manual_worker import ManualWorker
 
@@ -115,7 +115,7 @@ async def qw_worker(qw_database: str, qw_app: Handlers, tmp_path: Path) -> Async
 
 
 @pytest.fixture
-def assert_enqueued(qw_database: str) -> Callable[..., list[Found]]:
+def assert_enqueued(qw_database: str) -> AssertEnqueued:
     """`qw.testing.assert_enqueued` for ``qw_database``."""
     from qw.testing.assertions import assert_enqueued
 

@@ -182,6 +182,13 @@ async def around(client: Client, session: AsyncSession, conn: AsyncConnection, p
     assert_type(found, list[testing.Found])
 
 
+def in_tests(assert_enqueued: testing.AssertEnqueued, url: str) -> None:
+    assert_type(assert_enqueued(type="mail", payload={"to": "Ada"}, count=1), list[testing.Found])
+    assert_enqueued(url)  # type: ignore[call-arg]
+    assert_enqueued(kind="mail")  # type: ignore[call-arg]
+    testing.empty(url)
+
+
 def wrong_around(client: Client) -> None:
     app.middleware(opens)  # type: ignore[type-var]
     app.periodic(4)  # type: ignore[arg-type]
