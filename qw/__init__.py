@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unreachable,
     )
+    from qw.core.queue.limits import Limits, Rate
     from qw.core.task import Backoff, Enqueued, EnqueueOptions, NewTask, Status, Task
     from qw.core.task.answer import Answer, AnswerCode
     from qw.core.task.handler_api import Context, Reject, Retry, Snooze
@@ -49,10 +50,12 @@ __all__ = [
     "Handlers",
     "Invalid",
     "LacksRight",
+    "Limits",
     "Misconfigured",
     "NewTask",
     "NotFound",
     "QwError",
+    "Rate",
     "Reject",
     "Retry",
     "Snooze",
@@ -86,10 +89,12 @@ _HOMES = {
     "Handlers": "qw.handlers",
     "Invalid": "qw.core.errors",
     "LacksRight": "qw.core.errors",
+    "Limits": "qw.core.queue.limits",
     "Misconfigured": "qw.core.errors",
     "NewTask": "qw.core.task",
     "NotFound": "qw.core.errors",
     "QwError": "qw.core.errors",
+    "Rate": "qw.core.queue.limits",
     "Reject": "qw.core.task.handler_api",
     "Retry": "qw.core.task.handler_api",
     "Snooze": "qw.core.task.handler_api",

@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_the_application_of_the_page_about_handlers_runs(
 async def test_the_application_of_the_page_for_users_of_celery_runs(
     qw_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, block = BLOCK.findall((Path(__file__).parent.parent / "docs" / "from-celery.md").read_text())
+    _, block, _ = BLOCK.findall((Path(__file__).parent.parent / "docs" / "from-celery.md").read_text())
     (tmp_path / "with_qw.py").write_text(block)
     monkeypatch.syspath_prepend(tmp_path)
     shop = importlib.import_module("with_qw")
@@ -121,6 +122,31 @@ async def test_the_application_of_the_page_for_users_of_celery_runs(
         sys.modules.pop("with_qw", None)
 
     assert sorted(int(str(task.result)) for task in ended if task.status == "completed") == [100, 200, 300, 700, 700]
+
+
+async def test_the_patterns_of_the_page_for_users_of_celery_run(
+    qw_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, block = BLOCK.findall((Path(__file__).parent.parent / "docs" / "from-celery.md").read_text())
+    (tmp_path / "patterns.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    patterns = importlib.import_module("patterns")
+    try:
+        async with Client(qw_database) as client, testing.worker(qw_database, patterns.app) as worker:
+            used = asyncio.create_task(patterns.use(client))
+            while not used.done():
+                await worker.advance(timedelta(seconds=6))  # of the rate
+                await asyncio.sleep(0.01)
+            chain = await patterns.one_after_the_other.enqueue(client)
+            await worker.run_until_empty(with_scheduled=True)
+
+            assert used.result() == 6
+            assert await client.result(chain.id, int) == 6
+            assert "total.periodic" in {task.type for task in await client.tasks.find(Filter(status=Status.COMPLETED))}
+            (cancelled,) = await client.tasks.find(Filter(status=Status.CANCELLED))
+            assert (cancelled.type, cancelled.queue) == ("add", "sums")
+    finally:
+        sys.modules.pop("patterns", None)
 
 
 async def test_the_page_about_the_client_names_verbs_that_exist(url: str) -> None:
