@@ -143,6 +143,7 @@ async def test_a_caller_resumes_when_what_it_called_ended_before_it_was_suspende
 
     await continuation.end(conn, [called])
     await continuation.end(conn, [suspended])
+    await checkpoints.resume(conn, limit=10)
 
     assert await homes(conn, suspended.id) == ["ready"]
     assert await value(conn, "select count(*) from qw.wakeup") == 0

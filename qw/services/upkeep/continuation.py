@@ -15,7 +15,6 @@ from uuid import UUID
 from qw.core.task import Lane
 from qw.engine.advance import advance_ended
 from qw.services.execution.worker import Worker
-from qw.services.upkeep.resumer import may_resume
 from qw.store import checkpoints, claims
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection
@@ -34,8 +33,10 @@ class Continuation:
 
     async def end(self, conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
         """As `claims.end`; all of it, with what follows from it, or nothing."""
-        runs = {e.run_id for e in ended if e.run_id is not None and e.ending.status.is_final}
-        resumes = may_resume(ended)
+        final = [e for e in ended if e.ending.status.is_final]
+        runs = {e.run_id for e in final if e.run_id is not None}
+        # not for suspensions: what they wait for has rarely come yet, and its end would wait for this transaction
+        resumes = any(e.parent_id is not None for e in final)
         if len(ended) > MOST or not (runs or resumes):
             return await claims.end(conn, ended)
         try:
