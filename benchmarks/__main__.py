@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import commands, enqueueing, growth, relaying, running, workflows
+from benchmarks import commands, durable, enqueueing, growth, relaying, running, workflows
 from benchmarks.place import Place, named_server, private_server
 
 MEASURES = {
@@ -27,6 +27,9 @@ MEASURES = {
     "events": relaying.events,
     "steps": workflows.steps,
     "handover": workflows.hand_over,
+    "call": durable.call,
+    "suspensions": durable.suspensions,
+    "waiting": durable.waiting,
     "snapshot": growth.snapshot,
     "million": growth.million,
     "looks": commands.looks,
