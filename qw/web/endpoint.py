@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from qw.client.acting import Actor, acting
 from qw.core.errors import QwError
 from qw.web.callers import ANYBODY, CLIENT_HEADER
+from qw.web.compression import compressed, takes_gzip
 from qw.web.errors import RETRY_AFTER, Problem, problem_of
 from qw.web.json import JsonResponse
 from qw.web.request import ClientGone, body_of, query_of
@@ -56,7 +57,10 @@ class Endpoint:
         except Exception:
             log.exception("request failed", extra={"route": f"{route.method} {route.path}"})
             return problem_response(Problem(500, "Internal error; see the server log for details"))
-        return answer if isinstance(answer, Response) else JsonResponse(answer, route.status)
+        if isinstance(answer, Response):
+            return answer
+        response = JsonResponse(answer, route.status)
+        return await compressed(response) if takes_gzip(call.header(b"accept-encoding") or "") else response
 
 
 async def _in_time(route: Route, call: Request[Any, Any]) -> Any:

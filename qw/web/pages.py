@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from qw.web.compression import takes_gzip
 from qw.web.endpoint import problem_response
 from qw.web.errors import not_found
 from qw.web.mount import path_below, way_to_root
@@ -93,7 +94,7 @@ class Pages:
         }
         if etag in _header(scope, b"if-none-match"):
             return Response(status_code=304, headers=headers)
-        if gzipped is not None and _takes_gzip(_header(scope, b"accept-encoding")):
+        if gzipped is not None and takes_gzip(_header(scope, b"accept-encoding")):
             content, headers["Content-Encoding"] = gzipped, "gzip"
         return Response(content, media_type=media, headers=headers)
 
@@ -125,11 +126,3 @@ def _loaded(content: bytes, version: tuple[int, int]) -> _File:
 
 def _header(scope: Scope, name: bytes) -> str:
     return ", ".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
-
-
-def _takes_gzip(accepted: str) -> bool:
-    for choice in accepted.lower().split(","):
-        coding, _, parameter = choice.partition(";")
-        if coding.strip() in ("gzip", "*"):
-            return parameter.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False

@@ -95,8 +95,6 @@ def test_chosen_tasks_are_retried_by_a_key(shop: Shop, visit: Visit) -> None:
 def test_everything_that_matches_is_requeued(shop: Shop, visit: Visit) -> None:
     shop.finished("all", 120)
     opened = visit(shop, "ui/tasks?q=queue:all")
-    opened.page.get_by_label("Choose all rows").check()
-
     opened.press("Everything that matches (120)")
     opened.press("Requeue all that match", within=".menu")
     opened.see("120 tasks", within="dialog")

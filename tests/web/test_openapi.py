@@ -90,3 +90,12 @@ def test_an_answer_has_exactly_the_members_that_the_document_names(server_shared
 
     assert task.keys() == found["TaskEntity"]["properties"].keys()
     assert problem.keys() == found["ErrorBody"]["properties"].keys()
+
+
+def test_a_large_answer_is_compressed_for_those_who_take_it(server_shared: Live) -> None:
+    small = server_shared.api.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+    large = server_shared.api.get("/openapi.json", headers={"Accept-Encoding": "identity"})
+
+    assert (small.headers.get("content-encoding"), large.headers.get("content-encoding")) == ("gzip", None)
+    assert int(small.headers["content-length"]) < int(large.headers["content-length"]) / 4
+    assert small.json() == large.json()

@@ -60,6 +60,7 @@ export default function Tasks({ query }) {
       <h1>Tasks</h1>
       <span class="muted" aria-live="polite">${page.count !== undefined && countText(page)}</span>
       <div class="actions">
+        ${mayOperate.value && q && page.count > 0 && html`<${AllMatching} page=${page} q=${q} />`}
         <${ColumnMenu} />
         ${mayOperate.value && html`<button type="button" class="button primary" onClick=${() => askForNewTask()}><${Icon} name="plus" />New task</button>`}
       </div>
@@ -172,16 +173,18 @@ function Selection({ page, rows, q }) {
   const ids = [...rows.chosen];
   const statuses = new Set(page.rows.filter((task) => rows.chosen.has(task.id)).map((task) => task.status));
   const useful = Object.keys(ACTIONS).filter((action) => ACTIONS[action].applies.some((status) => statuses.has(status)));
-  const isMore = page.count > page.rows.length;
   return html`<header class="selection">
     <strong>${plural(ids.length, "task")} chosen</strong>
     ${useful.map((action) => html`<${ActionButton} action=${action} run=${() => askForBulk({ action, ids, onDone: rows.clear })} />`)}
-    ${rows.isAll &&
-    isMore &&
-    html`<${Menu} label=${`Everything that matches (${counted(page.count, page.isEstimate)})`} icon="chevron" small
-      items=${Object.entries(ACTIONS).map(([action, { title, icon, danger }]) => ({ text: `${title} all that match`, icon, danger, run: () => askForBulk({ action, q, onDone: rows.clear }) }))} />`}
+    ${!q && rows.isAll && page.count > page.rows.length && html`<${AllMatching} page=${page} q=${q} small onDone=${rows.clear} />`}
     <button type="button" class="button bare small push" onClick=${rows.clear}>Clear</button>
   </header>`;
+}
+
+/** What can be done to everything that the search finds, also to what is on no page yet. */
+function AllMatching({ page, q, small = false, onDone }) {
+  const items = Object.entries(ACTIONS).map(([action, { title, icon, danger }]) => ({ text: `${title} all that match`, icon, danger, run: () => askForBulk({ action, q, onDone }) }));
+  return html`<${Menu} label=${`Everything that matches (${counted(page.count, page.isEstimate)})`} icon="chevron" small=${small} items=${items} />`;
 }
 
 function ActionButton({ action, run }) {

@@ -1,0 +1,31 @@
+"""Answers that are smaller on their way: the run of 1,000 steps takes 430 kB of JSON, and 30 kB compressed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+from starlette.responses import Response
+
+LEAST = 16 * 1024  # bytes that are worth it
+LEVEL = 1  # 4 ms for 430 kB; the next ones save little
+
+
+async def compressed(response: Response) -> Response:
+    """*response*, compressed if it is large. It has its whole body."""
+    response.headers["Vary"] = "Accept-Encoding"
+    if len(response.body) < LEAST:
+        return response
+    response.body = await asyncio.to_thread(gzip.compress, response.body, LEVEL, mtime=0)
+    response.headers["Content-Encoding"] = "gzip"
+    response.headers["Content-Length"] = str(len(response.body))
+    return response
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether the header Accept-Encoding says so."""
+    for choice in accepted.lower().split(","):
+        coding, _, parameter = choice.partition(";")
+        if coding.strip() in ("gzip", "*"):
+            return parameter.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
