@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -138,3 +139,19 @@ def test_vendored_files_are_what_the_list_says() -> None:
         assert package["license"]
         assert package["integrity"].startswith("sha512-")
         assert any("LICENSE" in file["file"] for file in package["files"])
+
+
+def test_every_module_of_the_first_page_is_asked_for_at_once() -> None:
+    page = (FOLDER / "index.html").read_text()
+    modules, queue = set[Path](), [FOLDER / "main.js"]
+    while queue:
+        module = queue.pop()
+        names = re.findall(r'^(?:import|export) [^;]*?from "(.+?)";', module.read_text(), re.MULTILINE)
+        found = {(module.parent / name).resolve() for name in names} - modules
+        modules |= found
+        queue += [each for each in found if each.parent != VENDOR]
+
+    preloaded = {(FOLDER.parent / path).resolve() for path in re.findall(r'"modulepreload" href="(.+?)"', page)}
+
+    assert modules <= preloaded
+    assert all(path.exists() for path in preloaded)

@@ -3,12 +3,15 @@ import { loadSession } from "./lib/session.js";
 import { html, render } from "./lib/html.js";
 import { startKeyboard } from "./lib/keyboard.js";
 import { start as startLive } from "./lib/live.js";
+import { place } from "./lib/router.js";
 import { startClock } from "./lib/now.js";
 import { Shell, StartFailure } from "./components/shell.js";
+import { screenAt } from "./screens/index.js";
 
 const root = document.getElementById("app");
 
 async function main() {
+  screenAt(place.value.parts)?.load(); // beside the session
   try {
     await loadSession();
   } catch (error) {
