@@ -29,7 +29,7 @@ function Reason({ reason }) {
 export function Advice({ text }) {
   return html`<div class="row flow muted small advice">${text.split("; ").map((part) => {
     const command = COMMAND.exec(part)?.[0];
-    return command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : html`<span>${part}</span>`;
+    return html`<span class="row flow">${command ? html`<span>${part.slice(0, part.indexOf(command))}</span><${Command} text=${command} />` : part}</span>`;
   })}</div>`;
 }
 
