@@ -17,6 +17,7 @@ const RANGES = [
   ["7d", "7 d"],
 ];
 const MOST_QUEUES = 12;
+const MOST_FAILURES = 1000; // that the server looks at
 
 export default function Overview({ query }) {
   const range = query.get("range") ?? "1h";
@@ -87,7 +88,7 @@ function Totals({ data }) {
     <${Tile} label="Waiting" value=${short(totals.pending)} note=${oldest ? `oldest ${duration(oldest)}` : "none is late"} link=${tasks("pending")} />
     <${Tile} label="Running" value=${short(totals.processing)} note="right now" link=${tasks("processing")} />
     <${Tile} label="Retrying" value=${short(totals.retrying)} note="will be tried again" link=${tasks("retrying")} />
-    <${Tile} label="Failed in 24 h" value=${short(failed)} isBad=${failed > 0} note=${`${short(totals.failed)} kept in all`} link=${href("tasks", { q: "status:failed since:24h" })} />
+    <${Tile} label="Failed in 24 h" value=${failed >= MOST_FAILURES ? `${short(MOST_FAILURES)}+` : short(failed)} isBad=${failed > 0} note=${`${short(totals.failed)} kept in all`} link=${href("tasks", { q: "status:failed since:24h" })} />
     <${Tile} label="Per minute" value=${rate(rates.outPerMinute)} note=${`${rate(rates.inPerMinute)} in · ${rate(rates.failedPerMinute)} failed`} />
     <${Tile} label="Wait, median" value=${duration(wait.p50)} note=${`p95 ${duration(wait.p95)}`} />
   </div>`;
