@@ -30,6 +30,7 @@ from qw.ids import new_ids
 
 SAMPLE_SECONDS = 0.1
 IDLE_SECONDS = 20.0
+REST_SECONDS = 20.0  # relays look at the outbox for 15 s after their start, and the start's commits are counted late
 APP = "benchmarks.scale_app:app"
 
 _COMMITS = """
@@ -159,7 +160,7 @@ async def idle(server: str, daemons: int) -> None:
         for _ in range(daemons):
             await stack.enter_async_context(place.daemon("--no-http"))
         await until(place, "select count(*) from qw.worker where stopped_at is null", daemons)
-        await asyncio.sleep(5)
+        await asyncio.sleep(REST_SECONDS)
         before = place.number(_COMMITS)
         await asyncio.sleep(IDLE_SECONDS)
         commits = place.number(_COMMITS) - before
