@@ -158,6 +158,7 @@ class Settings:
         "TOML file with the name, address, tax id and bank of who sends invoices; unset: a demo seller", read.path
     )
     e_invoices: bool = _setting("embed the invoice as XML in its PDF (PDF/A-3, Factur-X by EN 16931)", switch, False)
+    invoice_font: Path | None = _setting("TrueType font (.ttf) of PDF invoices; unset: DejaVu Sans", read.path)
     pdf_url: str | None = _setting(
         "service that renders PDFs; unset: built-in renderer",
         read.url("http", "https"),

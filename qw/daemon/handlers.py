@@ -174,7 +174,11 @@ def built_in(
     seller = read_seller(settings.seller)
     add_create_invoice(app, InvoiceOptions(directory=settings.output_dir, numbers=StoredNumbers(pool), seller=seller))
     pdf = PdfOptions(
-        directory=settings.output_dir, service_url=settings.pdf_url, seller=seller, with_xml=settings.e_invoices
+        directory=settings.output_dir,
+        service_url=settings.pdf_url,
+        seller=seller,
+        with_xml=settings.e_invoices,
+        font=settings.invoice_font,
     )
     add_generate_pdf(app, pdf)
     mail = MailOptions(directory=settings.output_dir, url=settings.email_url, sender=settings.mail_from)

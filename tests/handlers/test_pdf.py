@@ -17,7 +17,7 @@ from qw.handlers.invoice.create import Orders, draft, numbered
 from qw.handlers.invoice.documents import Invoice
 from qw.handlers.invoice.layout import render
 from qw.handlers.invoice.numbers import GivenNumber
-from qw.handlers.invoice.paper import load_fonts, not_shown
+from qw.handlers.invoice.paper import FONTS, load_fonts, not_shown
 from qw.handlers.invoice.parties import DEMO, Address, Bank, Seller
 from qw.handlers.invoice.payment import payment_code
 from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
@@ -140,6 +140,24 @@ async def test_characters_that_the_font_lacks_are_warned_of(tmp_path: Path) -> N
 
     [warning] = [line for level, line in context.logs if level == "WARNING"]
     assert "cannot draw 会式株社 correctly" in warning
+
+
+async def test_another_font_is_used_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    given = Invoice.model_validate(invoice())
+    wrong = tmp_path / "wrong.ttf"
+    wrong.write_text("no font")
+
+    pages = PdfReader(BytesIO(render(given, SELLER, font=FONTS / "DejaVuSans-Bold.ttf").content)).pages
+    with pytest.raises(Reject, match=r"QW_INVOICE_FONT: .*wrong\.ttf is not a TrueType font that can be used"):
+        render(given, SELLER, font=wrong)
+    again = PdfReader(BytesIO(render(given, SELLER).content)).pages
+
+    assert all("Bold" in name for name in fonts_of(pages[0]))
+    assert any("Bold" not in name for name in fonts_of(again[0]))
+
+
+def fonts_of(page: Any) -> set[str]:
+    return {font.get_object()["/BaseFont"] for font in page["/Resources"]["/Font"].values()}
 
 
 @pytest.mark.parametrize(("name", "missing"), [("شركة المثال", "شركةالمثال"), ("דוגמה", "דוגמה"), ("उदाहरण", "उदाहरण")])

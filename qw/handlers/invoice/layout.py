@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from threading import Lock
 
+from reportlab.pdfbase.ttfonts import TTFError
+
+from qw.core.task.handler_api import Reject
 from qw.handlers.invoice.countries import country_name
 from qw.handlers.invoice.documents import Invoice, Item, OrderFacts
 from qw.handlers.invoice.e_invoice import FILE_NAME, e_invoice
@@ -62,14 +66,15 @@ class Block:
     amount: Decimal = Decimal(0)
 
 
-def render(invoice: Invoice, seller: Seller, *, with_xml: bool = False) -> Document:
+def render(invoice: Invoice, seller: Seller, *, with_xml: bool = False, font: Path | None = None) -> Document:
     """CPU work, about a second per 2,000 items: not for the event loop. *seller*: of invoices that name none.
 
-    *with_xml*: a PDF/A-3 with the invoice as XML in it. Raise Reject for an invoice that lacks what that requires.
+    *with_xml*: a PDF/A-3 with the invoice as XML in it. Raise Reject for an invoice that lacks what that requires, and
+    for a *font* that cannot be used.
     """
     xml = e_invoice(invoice, invoice.seller or seller) if with_xml else None
     with _rendering:
-        load_fonts()
+        _load(font)
         sheet = _Sheet(invoice, invoice.seller or seller)
         pages = list(_dealt(sheet.blocks()))
         paper = Paper(language=sheet.format.language)
@@ -80,6 +85,13 @@ def render(invoice: Invoice, seller: Seller, *, with_xml: bool = False) -> Docum
         for number, blocks in enumerate(pages, 1):
             sheet.draw_page(paper, number, len(pages), blocks)
         return Document(content=paper.finish(), pages=len(pages), missing=not_shown(_texts(invoice, sheet.seller)))
+
+
+def _load(font: Path | None) -> None:
+    try:
+        load_fonts(font)
+    except (OSError, TTFError) as error:
+        raise Reject(f"QW_INVOICE_FONT: {font} is not a TrueType font that can be used: {error}") from None
 
 
 def _dealt(blocks: Iterable[Block]) -> Iterator[list[Block]]:

@@ -9,7 +9,7 @@ import io
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ FONTS = Path(__file__).parent.parent / "fonts"
 BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4[0] / mm, A4[1] / mm
 BLACK, GREY, PALE, RED = (0.1, 0.1, 0.12), (0.4, 0.42, 0.45), (0.8, 0.82, 0.84), (0.75, 0.1, 0.1)
+_names = {False: BODY, True: BOLD}  # the font in use, by whether it is bold; process-wide, as reportlab's fonts are
 _QUIET = 4  # modules that stay white around a code
 
 
@@ -38,7 +39,7 @@ class Paper:
             self._buffer,
             pagesize=A4,
             invariant=1,
-            initialFontName=BODY,
+            initialFontName=_names[False],
             pageCompression=1,
             lang=language,
             pdfVersion=(1, 7),
@@ -72,7 +73,7 @@ class Paper:
         right: bool = False, width: float | None = None,
     ) -> None:  # fmt: skip
         """On the line whose letters stand at *y*. *right*: it ends at *x*. *width*: it is shrunk to that at most."""
-        font, shown = BOLD if bold else BODY, printable(text)
+        font, shown = _names[bold], printable(text)
         if width is not None:
             size = min(size, size * width / max(text_width(shown, size, bold=bold), 0.001))
         self.canvas.setFont(font, size)
@@ -109,11 +110,17 @@ def _runs(cells: Iterable[object]) -> Iterator[tuple[int, int]]:
             length = 0
 
 
-@cache
-def load_fonts() -> None:
-    """Before anything here is used."""
-    for name in (BODY, BOLD):
-        pdfmetrics.registerFont(TTFont(name, str(FONTS / f"{name}.ttf")))
+@lru_cache(maxsize=1)
+def load_fonts(font: Path | None = None) -> None:
+    """Before anything here is used. *font*: a TrueType file that replaces those of qw.
+
+    Raise OSError or reportlab's TTFError for one that cannot be used.
+    """
+    names = (str(font), str(font)) if font else (BODY, BOLD)
+    for name in names:
+        pdfmetrics.registerFont(TTFont(name, name if font else str(FONTS / f"{name}.ttf")))
+    _names.update(zip((False, True), names, strict=True))
+    text_width.cache_clear()
 
 
 def printable(text: str) -> str:
@@ -124,7 +131,7 @@ def printable(text: str) -> str:
 @lru_cache(maxsize=20_000)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """In millimetres."""
-    points: float = pdfmetrics.stringWidth(text, BOLD if bold else BODY, size)
+    points: float = pdfmetrics.stringWidth(text, _names[bold], size)
     return points / float(mm)
 
 
@@ -155,7 +162,7 @@ def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
 
 def not_shown(texts: Iterable[str]) -> str:
     """The characters of *texts* that are not drawn right: without a glyph, or of scripts that need shaping."""
-    glyphs = pdfmetrics.getFont(BODY).face.charToGlyph
+    glyphs = pdfmetrics.getFont(_names[False]).face.charToGlyph
     chars = {char for text in texts for char in text if char.isprintable()}
     return "".join(sorted(char for char in chars if ord(char) not in glyphs or _is_shaped(char)))
 

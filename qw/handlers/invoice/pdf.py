@@ -28,13 +28,15 @@ FAILED = "PDF generation failed"
 class PdfOptions:
     """``service_url`` makes the documents; None: they are made here, into ``directory``.
 
-    ``seller``: of invoices that name none. ``with_xml``: the invoice as XML is in the PDF.
+    ``seller``: of invoices that name none. ``with_xml``: the invoice as XML is in the PDF. ``font``: instead
+    of that of qw.
     """
 
     directory: Path
     service_url: str | None = None
     seller: Seller = DEMO
     with_xml: bool = False
+    font: Path | None = None
     timeout: timedelta = timedelta(seconds=60)
 
 
@@ -81,9 +83,10 @@ async def _print(given: JsonObject, options: PdfOptions, context: Context) -> Js
         faults = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_url=False)[:10])
         raise Reject(f"the invoice cannot be printed: {'; '.join(faults)}") from None
     path = options.directory.absolute() / f"{file_stem(invoice.number)}.pdf"
-    document = await asyncio.to_thread(render, invoice, options.seller, with_xml=options.with_xml)
+    document = await asyncio.to_thread(render, invoice, options.seller, with_xml=options.with_xml, font=options.font)
     if document.missing:
-        await context.log(f"the font cannot draw {document.missing} correctly", level="WARNING")
+        remedy = "QW_INVOICE_FONT names a font with more characters, QW_PDF_URL a service that draws every script"
+        await context.log(f"the font cannot draw {document.missing} correctly; {remedy}", level="WARNING")
     await asyncio.to_thread(write_file, path, document.content)
     await context.log(f"{path.name}: {document.pages} pages")
     return {"pdfUrl": path.as_uri(), "pdfPath": str(path), "pages": document.pages}
