@@ -129,7 +129,8 @@ def _plain(params: list[Any]) -> list[Any]:
 def _name_value(param: Any) -> None:
     """Let the help say ``--queue QUEUE``, ``--limit N`` and ``ID``, not ``--queue <str>`` and ``{ID} <str>``."""
     if param.param_type_name == "argument":
-        name = param.display_name_raw if param.required else f"[{param.display_name_raw}]"
+        raw = param.display_name_raw
+        name = raw if param.required or raw.startswith("[") else f"[{raw}]"
         param.get_usage_pieces = lambda ctx: [name]
         param.display_type_rich = lambda ctx: ""
     elif param.metavar is None and param.type_descriptor.annotation in (int, str):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,6 +93,8 @@ def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
         assert done.code == 0
         assert done.out.startswith(f"Usage: qw {' '.join(path)}")
         assert max(map(len, done.out.splitlines())) <= 90
+        assert not re.search(r"\[\[|[{}]|<(str|int)>", done.out.partition("\n\n")[0])
+        assert "<str>" not in done.out
 
 
 @pytest.mark.parametrize(
@@ -606,3 +610,17 @@ def test_completion_is_installed_where_the_shell_looks(qw: Qw) -> None:
     assert (done.code, str(file) in done.err) == (0, True)
     assert "complete -o" in file.read_text()
     assert (unknown.code, "name one: bash, zsh or fish" in unknown.err) == (2, True)
+
+
+def test_the_page_for_users_of_other_tools_has_only_commands_and_options_that_exist() -> None:
+    commands = dict(all_commands())
+    page = (Path(__file__).parents[2] / "docs" / "from-other-tools.md").read_text()
+    lines = [text.replace("\\|", "|") for text in re.findall(r"`qw ([a-z][^`]*)`", page)]
+
+    assert len(lines) > 60
+    for line in lines:
+        words = shlex.split(line)
+        path = next(path for length in (3, 2, 1) if (path := tuple(words[:length])) in commands)
+        known = {name for param in commands[path].params for name in param.opts}
+        options = [word for word in itertools.takewhile(lambda word: word != "--", words) if word.startswith("-")]
+        assert {option for option in options if len(option) > 1} <= known, line
