@@ -7,12 +7,16 @@ outcomes were a fifth of the worker's time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
+import orjson
 import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
+
+from qw.core.task.payload import JsonObject
 
 _NULL = b"\xff\xff\xff\xff"
 _HEADER = struct.Struct("!iIIii")
@@ -83,6 +87,12 @@ def floats(numbers: Iterable[float | None]) -> FloatArray:
 def texts(lines: Iterable[str | None]) -> TextArray:
     """Texts; JSON too, for a parameter cast to jsonb[]."""
     return TextArray([_NULL if line is None else _sized(line.encode()) for line in lines])
+
+
+def jsons(values: Iterable[Any], plain: Callable[[Any], JsonObject]) -> TextArray:
+    """JSON, for a parameter cast to jsonb[]; *plain* makes an object of what is a dataclass."""
+    dumps, options = orjson.dumps, orjson.OPT_PASSTHROUGH_DATACLASS
+    return TextArray([_NULL if value is None else _sized(dumps(value, plain, options)) for value in values])
 
 
 def _sized(data: bytes) -> bytes:

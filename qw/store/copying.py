@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice, repeat
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -46,9 +45,13 @@ def columns_of(statement: str) -> list[str]:
 
 
 def task_rows(tasks: Sequence[NewTask], columns: Sequence[str]) -> Iterator[bytes]:
-    """*columns*: fields of a task. By column and not by row: that loops in C."""
-    packed = [map(_PACKERS[FIELDS[name]], map(attrgetter(name), tasks)) for name in columns]
+    """*columns*: fields of a task. By column and not by row: most of that loops in C."""
+    packed = [_column(FIELDS[name], [*map(attrgetter(name), tasks)]) for name in columns]
     return map(b"".join, zip(repeat(_COUNT(len(columns))), *packed, strict=False))
+
+
+def _column(type: SqlType, values: list[Any]) -> Iterable[bytes]:
+    return repeat(_NULL) if values.count(None) == len(values) else _PACKERS[type](values)
 
 
 def ready_rows(tasks: Iterable[NewTask]) -> Iterator[bytes]:
@@ -63,10 +66,6 @@ def scheduled_rows(tasks: Iterable[tuple[NewTask, datetime]]) -> Iterator[bytes]
         micros = round(due.timestamp() * 1_000_000) - _EPOCH
         head = b"\0\x05\0\0\0\x10" + t.id.bytes + _TIME(8, micros)
         yield head + _text(t.queue) + _smallint(t.priority) + _text("time")
-
-
-def _uuid(id: UUID) -> bytes:
-    return b"\0\0\0\x10" + id.bytes
 
 
 @lru_cache(maxsize=1024)
@@ -85,17 +84,17 @@ def _interval(duration: timedelta | None) -> bytes:
     return _NULL if duration is None else _INTERVAL(16, duration // timedelta(microseconds=1), 0, 0)
 
 
-def _json(value: object) -> bytes:
-    if value is None:
-        return _NULL
-    data = orjson.dumps(value.document() if isinstance(value, Backoff) else value)
-    return _LENGTH(len(data) + 1) + b"\x01" + data
+def _jsons(values: list[Any]) -> list[bytes]:
+    dumps, to_plain, options = orjson.dumps, Backoff.document, orjson.OPT_PASSTHROUGH_DATACLASS
+    return [
+        _NULL if v is None else _LENGTH(len(data := dumps(v, to_plain, options)) + 1) + b"\x01" + data for v in values
+    ]
 
 
-_PACKERS: Mapping[SqlType, Callable[[Any], bytes]] = {
-    "uuid": _uuid,
-    "text": _text,
-    "smallint": _smallint,
-    "interval": _interval,
-    "jsonb": _json,
+_PACKERS: Mapping[SqlType, Callable[[list[Any]], Iterable[bytes]]] = {
+    "uuid": lambda ids: [b"\0\0\0\x10" + id.bytes for id in ids],
+    "text": partial(map, _text),
+    "smallint": partial(map, _smallint),
+    "interval": partial(map, _interval),
+    "jsonb": _jsons,
 }

@@ -11,17 +11,16 @@ from qw.core.task.new_task import SqlType
 from qw.store import arrays
 from qw.store.connection import to_json
 
-_KEYS = ("unique_key", "idempotency_key")
 _PACKERS: Mapping[SqlType, Callable[[Iterable[Any]], object]] = {
     "uuid": arrays.uuids,
     "text": arrays.texts,
     "smallint": arrays.smallints,
-    "jsonb": lambda values: arrays.texts(map(_json, values)),
+    "jsonb": lambda values: arrays.jsons(values, Backoff.document),
     "interval": list,
     "timestamptz": list,
 }
-_PLAIN = [(name, attrgetter(name), _PACKERS[type]) for name, type in FIELDS.items() if name not in _KEYS]
-_KEYED = [(name, attrgetter(name), _PACKERS[type]) for name, type in FIELDS.items()]
+_ALL = {name: attrgetter(name) for name in FIELDS}
+_KEYLESS = {name: _ALL[name] for name in FIELDS if name not in ("unique_key", "idempotency_key")}
 _JSON = [name for name, type in FIELDS.items() if type == "jsonb"]
 
 
@@ -29,14 +28,15 @@ def scalars(task: NewTask) -> dict[str, Any]:
     """Each field by its name."""
     values = vars(task).copy()
     for name in _JSON:
-        values[name] = _json(values[name])
+        values[name] = to_json(_plain(values[name]))
     return values
 
 
 def arrays_of(tasks: Sequence[NewTask], *, keyed: bool = False) -> dict[str, Any]:
     """An array of each field by its name; those of the keys if *keyed*."""
-    return {name: pack(map(value, tasks)) for name, value, pack in (_KEYED if keyed else _PLAIN)}
+    fields = _ALL if keyed else _KEYLESS
+    return {name: _PACKERS[FIELDS[name]](map(value, tasks)) for name, value in fields.items()}
 
 
-def _json(value: object) -> str | None:
-    return to_json(value.document() if isinstance(value, Backoff) else value)
+def _plain(value: object) -> object:
+    return value.document() if isinstance(value, Backoff) else value
