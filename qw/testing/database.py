@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -94,7 +95,8 @@ def template(url: str) -> Iterator[TemplateDatabase]:
         try:
             own = url_of(url, name)
             prepare(own, name)
-            asyncio.run(migrations.migrate(own))
+            with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop that runs
+                thread.submit(asyncio.run, migrations.migrate(own)).result()
             follow(own)
             yield TemplateDatabase(url, name, conn)
         finally:

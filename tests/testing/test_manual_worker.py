@@ -228,3 +228,9 @@ async def test_a_database_for_tests_can_be_emptied_and_no_other(qw_database: str
     assert (await qw_client.enqueue("noop", unique_key="one")).is_new
     with pytest.raises(Misconfigured, match="this database is not emptied"):
         testing.empty(url)
+
+
+async def test_a_template_can_be_made_where_an_event_loop_runs(qw_database: str) -> None:
+    with testing.template(qw_database) as template, template.clone() as url:
+        async with Client(url, check_tasks=False) as client:
+            assert (await client.enqueue("noop")).is_new
