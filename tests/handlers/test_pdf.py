@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -59,6 +61,35 @@ async def generate(directory: Path, given: dict[str, Any], context: MemoryContex
 
 def text(path: str) -> str:
     return "\n".join(page.extract_text() for page in PdfReader(path).pages)
+
+
+GONE = """
+import asyncio, os, sys
+from qw.handlers import Handlers
+from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
+from tests.handlers.context import run
+from pathlib import Path
+app, amounts = Handlers(), dict.fromkeys(("totalAmount", "taxAmount", "grandTotal"), 0)
+given = {"invoiceNumber": "7", "customerId": "c", "items": [], **amounts}
+add_generate_pdf(app, PdfOptions(directory=Path(sys.argv[1])))
+os.mkdir(sys.argv[2])
+os.chdir(sys.argv[2])
+os.rmdir(sys.argv[2])
+print(asyncio.run(run(app, "generate_pdf", {"invoice": given}))["pages"])
+"""
+
+
+def test_a_pdf_is_made_though_the_directory_is_gone(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        GONE,
+        str(tmp_path),
+        str(tmp_path / "gone"),
+    ]  # a process that has not imported reportlab yet
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 
 async def test_a_pdf_holds_names_items_and_totals(tmp_path: Path) -> None:

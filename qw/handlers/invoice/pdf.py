@@ -6,6 +6,9 @@ Its compensating action deletes the document made here; one made by a service is
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -75,7 +78,8 @@ async def _ask_service(invoice: JsonObject, url: str, timeout: timedelta, contex
 
 
 async def _print(given: JsonObject, options: PdfOptions, context: Context) -> JsonObject:
-    from qw.handlers.invoice.layout import render
+    with _directory():
+        from qw.handlers.invoice.layout import render
 
     try:
         invoice = Invoice.model_validate(given)
@@ -90,6 +94,23 @@ async def _print(given: JsonObject, options: PdfOptions, context: Context) -> Js
     await asyncio.to_thread(write_file, path, document.content)
     await context.log(f"{path.name}: {document.pages} pages")
     return {"pdfUrl": path.as_uri(), "pdfPath": str(path), "pages": document.pages}
+
+
+@contextmanager
+def _directory() -> Iterator[None]:
+    """A current directory, which reportlab asks for when it is imported: the daemon's may have been deleted."""
+    try:
+        os.getcwd()
+    except OSError:
+        deleted = os.open(".", os.O_RDONLY)
+        os.chdir("/")
+        try:
+            yield
+        finally:
+            os.fchdir(deleted)
+            os.close(deleted)
+    else:
+        yield
 
 
 def _delete(recorded: Recorded, directory: Path) -> Json:
