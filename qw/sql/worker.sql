@@ -157,9 +157,10 @@ with beat as (
    order by c.child_id, c.task_id limit %(looked)s
 ), ended as (
   insert into qw.wakeup (task_id)
-  select distinct c.task_id from looked c
-   where exists (select 1 from qw.finished f where f.task_id = c.child_id)
-      or not exists (select 1 from qw.task t where t.id = c.child_id)
+  select distinct c.task_id from looked c  -- by key: of exists (…) or … PostgreSQL makes a hash of all tasks, at each poll
+    left join lateral (select 1 as is_there from qw.finished f where f.task_id = c.child_id limit 1) f on true
+    left join lateral (select 1 as is_there from qw.task t where t.id = c.child_id limit 1) t on true
+   where f.is_there is not null or t.is_there is null
   returning 1
 )
 select

@@ -24,7 +24,7 @@ _SQL = sql.statements("worker")
 
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 NO_EVENTS = 2**63 - 1  # the cursor of a daemon without a relay
-LOOKED = 2000  # tasks that run after others at which one poll looks, 2 us each
+LOOKED = 2000  # tasks that run after others at which one poll looks, 3 us each
 
 
 class AfterCursor(NamedTuple):
