@@ -73,7 +73,7 @@ ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
 EXIT_DELAY = timedelta(seconds=2)  # start delay of tasks handed back by an exiting process, which has ended by then
 LEFT_SECONDS = 1.0  # after an invalid payload, a type is left to other workers for this long
-MISFIT_PATIENCE = timedelta(minutes=10)  # how long a payload that fits no worker waits for one that it fits
+MISFIT_PATIENCE = timedelta(minutes=2)  # how long a payload that fits no worker waits for one that it fits
 MISFIT_SECONDS = 5.0  # time limit of the query for other workers that serve a type
 UNWRITTEN = 5000  # no claims while more outcomes than this are unwritten
 
