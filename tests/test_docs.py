@@ -139,6 +139,7 @@ async def test_the_patterns_of_the_page_for_users_of_celery_run(
                 await asyncio.sleep(0.01)
             chain = await patterns.one_after_the_other.enqueue(client)
             await worker.run_until_empty(with_scheduled=True)
+            await worker.advance(timedelta(seconds=30))  # of the periodic task
 
             assert used.result() == 6
             assert await client.result(chain.id, int) == 6
