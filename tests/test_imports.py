@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import slowed
-
 OURS = {
     "function": """
 import psycopg
@@ -44,7 +42,6 @@ HEAVY = {
     "sqlalchemy", "asyncpg", "pytest", "watchfiles", "pydantic",
 }  # fmt: skip
 IDLE_DAEMON = {"typer", "pydantic", "yaml", "uvloop"}  # of these, what one needs that serves no HTTP and has no task
-BUDGET = 0.2  # seconds of processor time, the interpreter's own start with it
 
 
 def run(program: str, url: str) -> tuple[float, set[str]]:
@@ -70,7 +67,7 @@ def test_a_daemon_imports_what_its_settings_and_tasks_need(url: str) -> None:
     assert modules & HEAVY == IDLE_DAEMON
 
 
-def test_an_enqueue_adds_less_to_a_start_than_its_driver_and_both_take_a_fifth_of_a_second(url: str) -> None:
+def test_an_enqueue_adds_less_to_a_start_than_its_driver(url: str) -> None:
     driver = "import psycopg\nwith psycopg.connect({url!r}) as conn:\n    conn.execute('select 1')\n"
     run(OURS["function"], url)  # bytecode may have to be written first
 
@@ -78,7 +75,6 @@ def test_an_enqueue_adds_less_to_a_start_than_its_driver_and_both_take_a_fifth_o
     used = min(run(OURS["function"], url)[0] for _ in range(4))
 
     assert used - alone < alone
-    assert used < slowed(BUDGET)
 
 
 def test_no_modules_import_each_other() -> None:
