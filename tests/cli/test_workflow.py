@@ -91,7 +91,7 @@ def test_a_run_is_cancelled(greet: Qw) -> None:
         (["start", "greet", "--input", "[]"], 2, "must be a JSON object"),
         (["show", "gret"], 3, "did you mean 'greet'?"),
         (["show", "01890000-0000-7000-8000-000000000001"], 3, "there is no workflow"),
-        (["cancel", "greet"], 2, "is not a UUID"),
+        (["cancel", "greet"], 2, "is not a run id"),
         (["runs", "--status", "done"], 2, "'done' is not one of pending"),
     ],
 )

@@ -77,7 +77,7 @@ async def show_worker(client: Client, id: int, output: OutputFormat) -> None:
         print_table(_IN_HAND, tasks)
 
 
-@app.command("slots", cls=needs(Right.OPERATE), epilog="Example: qw worker list")
+@app.command("slots", cls=needs(Right.OPERATE), epilog="Example: qw worker slots 4")
 def slots(
     commands: Annotated[
         int | None, typer.Argument(metavar="N", min=1, help="Number of commands and process handlers.")
