@@ -232,6 +232,7 @@ def test_keys_of_a_shell_step_are_checked_with_their_places() -> None:
   artifacts: { "../a": b, c: 7 }
 - { id: b, type: noop, cwd: /tmp, output: json }
 """) == [
+        "w.yaml:4:9: an expression takes 'user', which is not an input",
         "w.yaml:6:9: must be the path of a directory",
         "w.yaml:7:9: '${{ input.user }}' is not the name of a user; it cannot be an expression",
         "w.yaml:8:9: 'yaml' is not one of text, lines, json",
