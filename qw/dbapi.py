@@ -1,11 +1,11 @@
-"""`qw.enqueue` for synchronous programs: one function over any DB-API connection to PostgreSQL.
+"""`qw.enqueue` for synchronous programs: one function for any DB-API connection to PostgreSQL.
 
     with psycopg.connect(url) as conn:
         conn.execute("insert into customer …")
         qw.enqueue(conn, "send_email", {"customerId": "zoe"})
 
-The connection may be psycopg's, psycopg2's, pg8000's or Django's, or a session of SQLAlchemy; parameters are written
-``%s``.
+The connection may come from psycopg, psycopg2, pg8000 or Django, or be a session of SQLAlchemy; its driver must
+accept ``%s`` parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qw.core.task.payload import JsonObject, raise_faults
 from qw.ids import new_id
 from qw.task_check import LastKnown
 
-# Here and not in qw/sql: it runs over the caller's driver, which may not know named parameters. Every value has a cast,
+# Not in qw/sql, because it runs on the caller's driver, which may not support named parameters. Every value has a cast,
 # because drivers differ in how they send text and numbers.
 _CASTS = {name: f"text::{type}" if type in ("jsonb", "uuid") else type for name, type in FIELDS.items()}
 _SCHEMAS = "select qw.task_schemas()::text"
@@ -36,13 +36,13 @@ class Cursor(Protocol):
 
 
 class DbapiConnection(Protocol):
-    """A DB-API connection (PEP 249), as far as it is needed."""
+    """The part of a DB-API connection (PEP 249) that qw uses."""
 
     def cursor(self) -> Cursor: ...
 
 
 class SqlAlchemy(Protocol):
-    """A `Session` or `Connection` of SQLAlchemy, over a driver that writes parameters as ``%s``."""
+    """A `Session` or `Connection` of SQLAlchemy, over a driver that accepts ``%s`` parameters."""
 
     @property
     def connection(self) -> Any: ...
@@ -59,12 +59,12 @@ def enqueue(
     on_conflict: Literal["error", "skip"] = "error",
     **options: Unpack[EnqueueOptions],
 ) -> UUID:
-    """Enqueue a task in the transaction of *conn* and return its id, or that of the task that holds its key.
+    """Enqueue a task in the transaction of *conn* and return its id, or the id of the task that holds its key.
 
-    The caller commits: after a rollback there is no task. *options* are those of `Client.enqueue`. *on_conflict*: if an
-    unfinished task holds *unique_key*, ``error`` raises the driver's error, ``skip`` returns the holder. Raise Invalid
-    for a task that cannot be stored, or that no worker would run by what the workers have registered (unless
-    QW_CHECK_TASKS is off); errors of the database are raised as the driver raises them.
+    The caller commits; a rollback removes the task. *options* are those of `Client.enqueue`. *on_conflict*: if an
+    unfinished task holds *unique_key*, ``error`` raises the driver's error, ``skip`` returns the id of the holder.
+    Raise Invalid for a task that cannot be stored, or that no registered worker can run (not checked if QW_CHECK_TASKS
+    is off). Errors of the database are raised as the driver's exceptions.
     """
     task = NewTask.of(type, payload, options, id=new_id())
     return enqueue_task(conn, task, on_conflict=on_conflict, makes_id=options.get("id") is None)
@@ -73,7 +73,7 @@ def enqueue(
 def enqueue_task(
     conn: Connection, task: NewTask, *, on_conflict: Literal["error", "skip"] = "error", makes_id: bool = False
 ) -> UUID:
-    """Enqueue a `NewTask`; see `enqueue`. *makes_id*: the database makes its id, by its own clock."""
+    """Enqueue a `NewTask`; see `enqueue`. *makes_id*: the database generates the id, by its own clock."""
     check_new(task)
     driver = driver_of(conn)
     if not task.is_checked and task_check.is_on():
@@ -94,7 +94,7 @@ def _enqueue(driver: DbapiConnection, task: NewTask, on_conflict: str, makes_id:
 
 
 def _check(driver: DbapiConnection, task: NewTask) -> None:
-    """Raise Invalid for a task that no worker would run. The types are read once in a while for each connection."""
+    """Raise Invalid for a task that no registered worker can run. The types are cached per connection for 30 s."""
     last = _last_known(driver)
     if not last.accepts(task):
         last.learn(json.loads(_ask(driver, _SCHEMAS, ())))
@@ -104,7 +104,7 @@ def _check(driver: DbapiConnection, task: NewTask) -> None:
 def _last_known(driver: DbapiConnection) -> LastKnown:
     try:
         return _KNOWN.setdefault(driver, LastKnown())
-    except TypeError:  # a connection that nothing can be kept for
+    except TypeError:  # the connection cannot be hashed or weakly referenced
         return LastKnown()
 
 
@@ -121,14 +121,14 @@ def _ask(driver: DbapiConnection, statement: str, parameters: Sequence[Any]) -> 
 
 
 def driver_of(conn: Any) -> DbapiConnection:
-    """The driver's connection: *conn* itself, or what a connection or session of SQLAlchemy has, in its transaction."""
+    """Return the DB-API connection of *conn*, which may be from SQLAlchemy; that begins a transaction if needed."""
     if hasattr(conn, "cursor"):
         return cast("DbapiConnection", conn)
-    if callable(getattr(conn, "connection", None)):  # a session
+    if callable(getattr(conn, "connection", None)):  # a Session
         conn = conn.connection()
     driver = getattr(conn, "connection", None)
     if not hasattr(driver, "cursor"):
         raise Invalid(f"conn: a {type(conn).__name__} is no DB-API connection; an async one goes with qw.Client")
     if not conn.in_transaction():
-        conn.begin()  # else SQLAlchemy, which does not see what the cursor does, would have nothing to commit
+        conn.begin()  # SQLAlchemy does not see the cursor's statements, and would not commit them
     return cast("DbapiConnection", driver)

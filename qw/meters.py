@@ -1,7 +1,7 @@
-"""Metrics of OpenTelemetry, where a program uses it: enqueues, attempts and the depth of queues.
+"""OpenTelemetry metrics for programs that use OpenTelemetry: enqueues, attempts and queue depths.
 
-As for spans (`qw.telemetry`), only the API is used, and only when the program has set a meter provider. Names, units
-and attributes follow the semantic conventions for messaging; what these have no name for begins with ``qw.``.
+As for spans (`qw.telemetry`), only the API is used, and only if the program has set a meter provider. Names, units
+and attributes follow the semantic conventions for messaging; names that the conventions lack begin with ``qw.``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
 SYSTEM = "qw"
-_CALLS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # as the conventions say
+_CALLS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # from the conventions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """One queue as sampled: tasks by status, and how many seconds the first of those that can run has waited."""
+    """A sample of one queue. *tasks*: number by status. *oldest*: seconds that the oldest runnable task has waited."""
 
     queue: str
     tasks: Mapping[str, int]
@@ -46,7 +46,7 @@ class Meters:
 
     @contextmanager
     def enqueuing(self, counts: Mapping[tuple[str, str], int]) -> Iterator[None]:
-        """Measure one enqueue. *counts*: its tasks by queue and type, complete when this ends."""
+        """Measure one enqueue. *counts*: its tasks by queue and type; must be complete when the block ends."""
         begun, failed = time.perf_counter(), {}
         try:
             yield
@@ -61,7 +61,7 @@ class Meters:
                 self.sent.add(count, attributes_of("enqueue", "send", queue, type_) | failed)
 
     def attempt(self, queue: str, type: str, *, waited: float, ran: float, result: str, kind: str | None) -> None:
-        """Count an attempt whose handler ran. *kind*: of its error."""
+        """Record an attempt whose handler ran; times in seconds. *kind*: the kind of its error, None without one."""
         attributes = attributes_of("process", "process", queue, type)
         self.consumed.add(1, attributes)
         self.waits.record(waited, attributes)
@@ -69,16 +69,16 @@ class Meters:
         self.runs.record(ran, attributes | {"qw.attempt.result": result} | failed)
 
     def sample(self, depths: Sequence[Depth]) -> None:
-        """Report these queues from now on, and no others."""
+        """Replace the queue depths that the gauges report."""
         self.depths[:] = depths
 
 
 def current() -> Meters | None:
-    """The instruments of the program's meter provider; None if it has set none."""
+    """Return the instruments for the program's meter provider, None if the program has set no provider."""
     from opentelemetry.metrics import get_meter_provider
 
     provider = get_meter_provider()
-    if type(provider).__module__.partition("._")[0] == "opentelemetry.metrics":  # the API's own, which do nothing
+    if type(provider).__module__.partition("._")[0] == "opentelemetry.metrics":  # the no-op providers of the API
         return None
     return _of(provider)
 
@@ -120,7 +120,7 @@ def _of_queue(depth: Depth) -> dict[str, AttributeValue]:
 
 
 def attributes_of(name: str, kind: str, queue: str | None, type: str | None = None) -> dict[str, AttributeValue]:
-    """Those of an operation, for spans too."""
+    """Return the attributes of an operation, for metrics and spans."""
     found: dict[str, AttributeValue] = {
         "messaging.system": SYSTEM,
         "messaging.operation.name": name,

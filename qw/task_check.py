@@ -1,6 +1,6 @@
-"""Whether tasks are checked against what workers registered before they are stored; for every layer but `core`.
+"""Checks new tasks against the types that workers have registered, before they are stored; for every layer but `core`.
 
-What is refused is refused by what the database says now; what is accepted may be so by what it said FRESH_SECONDS ago.
+A task is rejected only by freshly read types. It may be accepted by types that were read up to FRESH_SECONDS ago.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FRESH_SECONDS = 30.0
 
 
 def is_on(wanted: bool | None = None) -> bool:
-    """Whether to check: as *wanted*; None: as the environment says, by default yes."""
+    """Whether to check tasks: *wanted*, or if that is None, the environment variable QW_CHECK_TASKS (default: yes)."""
     if wanted is not None:
         return wanted
     if not (value := os.environ.get(VARIABLE)):
@@ -32,7 +32,7 @@ def is_on(wanted: bool | None = None) -> bool:
 
 
 class LastKnown:
-    """The types that a database had when they were read last. While no worker has registered any, all are accepted:
+    """The task types of a database, as last read. If no worker has registered any yet, all tasks are accepted, because
     a program may be deployed before its first worker.
     """
 
@@ -41,14 +41,14 @@ class LastKnown:
         self._fresh_until = 0.0
 
     def accepts(self, task: NewTask) -> bool:
-        """Whether *task* may be stored by what was read last. False: read again, and ask that."""
+        """Whether the cached types are fresh and accept *task*. If False, read them again and check `faults`."""
         return task.is_checked or (time.monotonic() < self._fresh_until and not self.faults(task))
 
     def faults(self, task: NewTask) -> list[Fault]:
-        """Why no worker would run *task*, by what was read last."""
+        """Return why no registered worker can run *task*, by the types last read; empty if one can."""
         return self._known.faults(task) if self._known else []
 
     def learn(self, schemas: Mapping[str, JsonObject | None]) -> None:
-        has_had_workers = any(schema is not None for schema in schemas.values())  # a new database has types without
+        has_had_workers = any(schema is not None for schema in schemas.values())  # all null in a new database
         self._known = KnownTypes(schemas) if has_had_workers else None
         self._fresh_until = time.monotonic() + FRESH_SECONDS

@@ -1,8 +1,8 @@
-"""Spans of OpenTelemetry, where a program uses it: enqueueing, processing, and the steps of a handler.
+"""OpenTelemetry spans for programs that use OpenTelemetry: enqueues, attempts, and the steps of a handler.
 
-Only the API is used (extra ``otel``), and only when the program itself has imported it and set a provider: otherwise
-nothing is imported and nothing is done. The context of a trace goes with the task as the header ``traceparent``. Names
-and attributes follow the semantic conventions for messaging. Metrics are in `qw.meters`.
+Only the API is used (extra ``otel``), and only if the program itself has imported it and set a provider; otherwise
+nothing is imported or recorded. The trace context travels with the task in the header ``traceparent``. Names and
+attributes follow the semantic conventions for messaging. Metrics are in `qw.meters`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def is_active() -> bool:
 
 
 def is_tracing() -> bool:
-    """Whether this program has set up spans."""
+    """Whether this program has set a tracer provider."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def meters() -> Meters | None:
-    """The instruments of metrics; None if this program has set up none."""
+    """Return the metric instruments, None if this program has set no meter provider."""
     if "opentelemetry.metrics" not in sys.modules:
         return None
     from qw.meters import current
@@ -50,7 +50,7 @@ def meters() -> Meters | None:
 
 @contextmanager
 def enqueuing(task: NewTask) -> Iterator[NewTask]:
-    """*task* with the context of a new span in its headers; the span lasts as long as this, and is measured."""
+    """Yield *task* with the context of a new span in its headers. The block is the span, measured as an enqueue."""
     attributes: dict[str, AttributeValue] = {"messaging.message.id": str(task.id), "qw.task.type": task.type}
     with _measuring({(task.queue, task.type): 1}), _producing(task.queue, attributes):
         yield _with_context(task)
@@ -58,7 +58,7 @@ def enqueuing(task: NewTask) -> Iterator[NewTask]:
 
 @contextmanager
 def enqueuing_many(tasks: Iterable[NewTask]) -> Iterator[Iterable[NewTask]]:
-    """The same for many tasks, with one span; *tasks* themselves if this is not active."""
+    """As `enqueuing`, for many tasks with one span. Yields *tasks* unchanged if OpenTelemetry is not set up."""
     if not is_active():
         yield tasks
         return
@@ -75,9 +75,9 @@ def enqueuing_many(tasks: Iterable[NewTask]) -> Iterator[Iterable[NewTask]]:
 
 
 async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
-    """A middleware: the span of an attempt, linked to that of the enqueue and in the same trace.
+    """Middleware that records an attempt as a span, in the trace of its enqueue and linked to the enqueue's span.
 
-    The attempts of a run without such a context are one trace too, whose id is that of the run.
+    The tasks of a run that have no ``traceparent`` share one trace, whose id is the run's id.
     """
     from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -117,7 +117,7 @@ async def process(context: Any, call_next: Callable[[Any], Awaitable[T]]) -> T:
 
 
 class TracedContext:
-    """The context of an attempt, whose steps have spans when their function runs."""
+    """Wraps the context of an attempt so that each step whose function runs gets a span."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -147,7 +147,7 @@ def _producing(queue: str | None, attributes: dict[str, AttributeValue]) -> Abst
 
 
 def _measuring(counts: Mapping[tuple[str, str], int]) -> AbstractContextManager[None]:
-    """Measure an enqueue. *counts*: its tasks by queue and type, complete when it ends."""
+    """Measure one enqueue. *counts*: its tasks by queue and type; must be complete when the block ends."""
     found = meters()
     return nullcontext() if found is None else found.enqueuing(counts)
 
@@ -156,13 +156,13 @@ def _with_context(task: NewTask) -> NewTask:
     from opentelemetry.propagate import inject
 
     headers = dict(task.headers or {})
-    if "traceparent" not in headers:  # whoever set one knows better
+    if "traceparent" not in headers:  # keep the caller's own
         inject(headers)
     return replace(task, headers=headers) if headers else task
 
 
 def _origin(context: Any) -> tuple[TraceContext | None, list[Link]]:
-    """The context of the enqueue, and links to its span; that of the run if there is none."""
+    """Return the trace context of the enqueue and links to its span; without one, the run's context, if any."""
     from opentelemetry.propagate import extract
     from opentelemetry.trace import (
         Link,

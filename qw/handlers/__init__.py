@@ -1,4 +1,4 @@
-"""What runs the types that come with qw, and the `Handlers` object for your own."""
+"""The handlers of the built-in task types, and the `Handlers` object for those of applications."""
 
 from qw.handlers.batch_function import BatchFunction
 from qw.handlers.registry import Handler, HandlerKind, Handlers

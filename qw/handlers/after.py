@@ -1,4 +1,4 @@
-"""Tasks that come after others: what their payloads say, and how their handlers wait."""
+"""Tasks that run after other tasks: the payload field, and the function with which their handlers wait."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qw.core.task.after import AfterStatus, When
 from qw.core.task.handler_api import Context, Reject
 
 ComeAfter: TypeAlias = Callable[[Context, Sequence[UUID], When], Awaitable[Mapping[UUID, AfterStatus]]]
-"""Waits for other tasks, and tells how those of them ended that have, in their order; one at least."""
+"""Waits for other tasks. Returns the statuses of those that have ended, in the order of the ids; at least one."""
 
 
 class After(BaseModel, extra="forbid"):
-    """The tasks that a task waits for, and what must be true of them; see `When`."""
+    """The tasks that a task waits for, and the condition on their outcomes; see `When`."""
 
     tasks: list[UUID] = Field(min_length=1)
     when: When = When.ALL

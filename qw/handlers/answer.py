@@ -1,4 +1,4 @@
-"""What is kept of an HTTP answer. The body is unpacked in pieces under a cap: no answer fills the memory."""
+"""Reads HTTP responses within bounded memory: bodies are decompressed in pieces, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qw.core.task.payload import MAX_RESULT, Json, JsonObject, clean, clean_text
 if TYPE_CHECKING:
     import httpx
 
-MAX_STORED = MAX_RESULT - 24 * 1024  # bytes of a body, also as JSON; the rest is for the headers
-ENCODINGS = "gzip, deflate"  # what is unpacked piece by piece
-MAX_READ = 10 * 1024 * 1024  # bytes of a body once unpacked; longer fails the attempt
+MAX_STORED = MAX_RESULT - 24 * 1024  # bytes of a body, received and as JSON; the rest is for headers
+ENCODINGS = "gzip, deflate"  # encodings that are decompressed in pieces
+MAX_READ = 10 * 1024 * 1024  # bytes of a decompressed body; a longer one fails the attempt
 
-_MAX_HEADERS = 16 * 1024  # bytes of headers kept
+_MAX_HEADERS = 16 * 1024  # bytes of headers in the result
 _PIECE = 64 * 1024
 
 
@@ -33,7 +33,10 @@ class UnreadableResponse(Failure):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpAnswer:
-    """``headers`` in lower case; ``text`` is the start of the body where ``truncated``, of ``length`` bytes in all."""
+    """An HTTP response. ``headers``: names in lower case. ``length``: the size of the decompressed body in bytes.
+
+    ``text``: the body, or its beginning if ``truncated``.
+    """
 
     status: int
     headers: dict[str, str]
@@ -42,9 +45,9 @@ class HttpAnswer:
     length: int
 
     def stored(self) -> JsonObject:
-        """The task's result; ``response`` is the value where the body is JSON, else text, null when there is none.
+        """Return the task's result. ``response``: the value of a JSON body, the text of any other, null if empty.
 
-        Of what is not whole, ``cut`` says why; no expression reads it.
+        If body or headers are shortened, ``truncated`` is true, and ``cut`` says why; expressions cannot read ``cut``.
         """
         try:
             response, cut = self._json(), False
@@ -63,7 +66,7 @@ class HttpAnswer:
         return {**result, "truncated": True, "cut": why} if why else result
 
     def _json(self) -> Json:
-        """The body as JSON. Raise ValueError when it is none, is not whole, or is longer stored than received."""
+        """Return the body parsed as JSON. Raise ValueError if it is not JSON, truncated, or exceeds MAX_STORED."""
         if self.truncated or "json" not in self.headers.get("content-type", ""):
             raise ValueError("not JSON")
         value = clean(json.loads(self.text))
@@ -73,7 +76,7 @@ class HttpAnswer:
 
 
 async def read(response: httpx.Response) -> HttpAnswer:
-    """The answer with at most MAX_STORED bytes of its body. Raise ResponseTooLarge past MAX_READ unpacked bytes."""
+    """Read the response, keeping at most MAX_STORED bytes of its body. Raise ResponseTooLarge past MAX_READ bytes."""
     kept, total = bytearray(), 0
     async for piece in pieces(response, most=MAX_READ):
         total += len(piece)
@@ -88,12 +91,12 @@ async def read(response: httpx.Response) -> HttpAnswer:
 
 
 async def content(response: httpx.Response, *, most: int) -> bytes:
-    """The whole body. Raise ResponseTooLarge past *most* unpacked bytes."""
+    """Return the whole body. Raise ResponseTooLarge if it is longer than *most* bytes when decompressed."""
     return b"".join([piece async for piece in pieces(response, most=most)])
 
 
 async def pieces(response: httpx.Response, *, most: int) -> AsyncIterator[bytes]:
-    """The body as it comes in, unpacked. Raise ResponseTooLarge past *most* bytes."""
+    """Yield the decompressed body as it arrives. Raise ResponseTooLarge past *most* bytes."""
     unpack, total = _unpacker(response.headers.get("content-encoding", "")), 0
     async for packed in response.aiter_raw():
         for piece in unpack(packed):
@@ -113,10 +116,10 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
 
 
 class _Inflate:
-    """Unpacks gzip and zlib in pieces of bounded size: a small chunk may hold a thousand times its length."""
+    """Decompresses gzip and zlib in pieces of bounded size; a chunk may expand to a thousand times its length."""
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=47)  # 15 bits of window + 32: gzip or zlib, told by the header
+        self._inflate = zlib.decompressobj(wbits=47)  # window of 15 bits; +32 detects gzip or zlib by its header
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
         while packed:
@@ -138,7 +141,7 @@ def _text(body: bytes, charset: str | None) -> str:
 
 
 def _fitting(text: str) -> tuple[Json, bool]:
-    """As much of *text* as fits when written as JSON, where escapes make it longer, and whether some was cut."""
+    """Return as much of *text* as fits into MAX_STORED bytes of JSON, escapes included, and whether it was cut."""
     whole = clean_text(text)
     fitting = whole
     while (size := _size(fitting)) > MAX_STORED:

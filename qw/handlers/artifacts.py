@@ -1,4 +1,4 @@
-"""Files that a step leaves for later steps: copied to the run's folder once its command has succeeded."""
+"""Files that a step passes to later steps: copied to the run's folder after its command has succeeded."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from qw.core.task.handler_api import Failure
 from qw.core.task.payload import JsonObject
 from qw.handlers.child import Program, started
 
-_ERROR = 500  # bytes of what cp says
+_ERROR = 500  # maximum bytes of an error message of cp
 _ITEM = re.compile(r"\[(\d+)\]$")
 
 
 class ArtifactMissing(Failure):
-    """The command succeeded, and did not leave what ``artifacts:`` names."""
+    """The command succeeded but did not create a file that ``artifacts:`` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts:
-    """The folder of a run, and the step that writes there."""
+    """The artifact folder of a run, and the step that writes to it."""
 
     folder: Path
     step: str
 
     def place(self, name: str) -> Path:
-        """Where the step keeps *name*; each item of a foreach in a folder of that name, by its index."""
+        """Return the path where the step stores *name*; for items of a foreach, ``name/INDEX``."""
         item = _ITEM.search(self.step)
         return self.folder / name / item[1] if item else self.folder / name
 
 
 async def keep_artifacts(artifacts: Artifacts, paths: Mapping[str, str], program: Program) -> JsonObject:
-    """Copy *paths* to the run's folder, each taking the place of an older one at once. Returns where they are now.
+    """Copy *paths* to the run's folder and return the new paths by name. Each copy is renamed over its predecessor.
 
-    They are read as the command's own user, so that a link to what that may not read leads nowhere.
+    The files are read as the command's own user, so that a link to a file that this user may not read fails.
     """
     kept: JsonObject = {}
     for name, path in paths.items():
@@ -70,12 +70,12 @@ def _check_left(name: str, path: str, source: Path) -> None:
 
 def _put(aside: Path, place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
-        place.rename(aside / "old")  # a directory takes no other's place
+        place.rename(aside / "old")  # rename() cannot replace a directory that has files
     (aside / "copy").rename(place)
 
 
 async def _cp(source: Path, to: Path, program: Program) -> str | None:
-    """Copy with what links lead to, as the user of *program*. Returns what went wrong."""
+    """Copy *source*, following links, as the user of *program*. Return the error message, None on success."""
     argv = ("cp", "-R", "-L", "--", str(source), str(to))
     copying = Program(executable="/bin/cp", argv=argv, env={"LC_ALL": "C"}, cwd=program.cwd, user=program.user)
     with tempfile.TemporaryFile() as nothing:

@@ -1,4 +1,4 @@
-"""`BatchFunction`: a function that runs many tasks of its type in one call. Each is enqueued on its own."""
+"""`BatchFunction`: a function that runs many tasks of its type in one call. The tasks are enqueued individually."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_WAIT = timedelta(minutes=1)
 CONTEXTS = "contexts"
 
 Answers: TypeAlias = Sequence[Any] | None
-"""One for each item, in their order: what it comes to, or the exception that it fails with. None: all are done."""
+"""One answer per item, in their order: its result, or the exception with which it fails. None: all are completed."""
 
 
 class BatchDecorator(Protocol):
@@ -44,7 +44,7 @@ class BatchDecorator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """How tasks are put together: up to *size*, once the first has waited *wait_seconds*. ``item`` reads a payload."""
+    """How tasks are batched: up to *size*, or when the first has waited *wait_seconds*. ``item`` parses a payload."""
 
     size: int
     wait_seconds: float
@@ -73,7 +73,9 @@ class BatchFunction(Enqueueable[[Item], Json], Generic[Item]):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchBinding:
-    """``payload`` makes the payload of one item, as `qw.handlers.binding.Binding` does of a call."""
+    """The batch handler of a function. ``payload`` makes the payload of one item; see
+    `qw.handlers.binding.Binding`.
+    """
 
     batch: Batch
     payload: Callable[..., JsonObject]
@@ -81,7 +83,7 @@ class BatchBinding:
 
 
 def batch_binding(type: str, function: Callable[..., Any], size: int, wait: timedelta | float) -> BatchBinding:
-    """Raise Invalid for a function that cannot run batches, and for a *size* or *wait* out of range."""
+    """Return the binding of a batch function. Raise Invalid if the function, *size* or *wait* is unsuitable."""
     longest = wait if isinstance(wait, timedelta) else timedelta(seconds=wait)
     if not 1 <= size <= MAX_SIZE:
         raise Invalid(f"batch of the type {type!r}: size: {size} is out of range; it may be 1 to {MAX_SIZE:,}")
@@ -98,7 +100,7 @@ def batch_binding(type: str, function: Callable[..., Any], size: int, wait: time
 
 
 def _parameters(type: str, function: Callable[..., Any]) -> tuple[Any, bool]:
-    """The type of an item, and whether the contexts of the tasks are wanted too."""
+    """Return the type of an item, and whether the function takes the contexts of the tasks."""
     if not callable(function) or inspect.isclass(function):
         raise refuse(type, function, "is not a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

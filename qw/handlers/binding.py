@@ -1,6 +1,6 @@
-"""How a payload becomes the arguments of a function, and which functions can be handlers at all.
+"""How a payload becomes the arguments of a function, and which functions can be handlers.
 
-What cannot work is refused here, when the program is imported, and not by the first task.
+An unsuitable function is rejected when the program is imported, not when its first task runs.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from qw.core.errors import Fault, Invalid
 from qw.core.task.handler_api import Misfit, Reject
 from qw.core.task.payload import JsonObject
 
-Arguments: TypeAlias = Callable[[Any], dict[str, Any]]  # of a Context, or of what blocks in its place
+Arguments: TypeAlias = Callable[[Any], dict[str, Any]]  # takes a Context or BlockingContext
 Bind: TypeAlias = Callable[[JsonObject], dict[str, Any]]
 Dump: TypeAlias = Callable[[dict[str, Any]], JsonObject]
 
 
 class Binding(NamedTuple):
-    """``arguments`` makes the keyword arguments of a function from an attempt; ``payload`` is the way back.
+    """``arguments`` makes the keyword arguments of a function from a context; ``payload`` is its inverse.
 
-    ``payload`` takes the arguments of a call, without the context. It raises TypeError for arguments that the signature
-    does not take, and Invalid for values that do not fit or cannot be stored. ``schema`` is the JSON Schema of the
-    payload, None: any.
+    ``payload`` takes the arguments of a call, without the context. It raises TypeError for arguments that the
+    signature does not accept, and Invalid for values that do not validate or cannot be stored. ``schema`` is the JSON
+    Schema of the payload, None if any payload is accepted.
     """
 
     arguments: Arguments
@@ -40,7 +40,7 @@ _Parameter = inspect.Parameter
 
 
 def binding(type: str, function: Callable[..., Any]) -> Binding:
-    """How payloads become the arguments of *function*. Raise Invalid for a function that cannot be a handler."""
+    """Return how payloads become the arguments of *function*. Raise Invalid if it cannot be a handler."""
     _refuse_what_would_not_run(type, function)
     parameters = _parameters(type, function)
     wants_context = parameters.pop(CONTEXT, None) is not None
@@ -54,7 +54,7 @@ def binding(type: str, function: Callable[..., Any]) -> Binding:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call gives a coroutine, as far as can be told: also of a partial, or of an object's ``__call__``."""
+    """Whether a call is known to return a coroutine. Looks inside partials and at the ``__call__`` of objects."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(code_of(function))
 
 
@@ -67,7 +67,7 @@ def name_of(function: object) -> str:
 
 
 def code_of(function: object) -> Any:
-    """The function that a call runs first: inside a partial, a static method, or an object with ``__call__``."""
+    """Return the function that a call runs first: in a partial, a static method, or an object with ``__call__``."""
     while isinstance(function, (functools.partial, staticmethod)):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if inspect.isroutine(function) or inspect.isclass(function):
@@ -90,7 +90,7 @@ def _refuse_what_would_not_run(type: str, function: Callable[..., Any]) -> None:
 
 
 def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Those that can be given by name. ``*args`` stays empty, and positional-only ones keep their defaults."""
+    """Return the parameters that can be passed by name. ``*args`` and optional positional-only ones are ignored."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
@@ -108,7 +108,9 @@ def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Pa
 
 
 def _taken_names(function: Callable[..., Any], *, wants_context: bool) -> frozenset[str]:
-    """Names that a ``**rest`` cannot take: that of the context, and that of the object a method is bound to."""
+    """Return the names that ``**kwargs`` cannot contain: ``context`` if taken, and a bound method's first
+    parameter.
+    """
     names = {CONTEXT} if wants_context else set()
     code = code_of(function)
     if inspect.ismethod(code) or code is not function:
@@ -144,7 +146,7 @@ def _payload_binding(
             return lambda payload: {"payload": payload}, lambda given: given.get(name, {}), None
     keywords, names = _keyword_model(type, parameters, hints)
     dump = _keyword_dump(type, keywords, names)
-    # The validator itself: `model_validate` of a model that nobody can override takes twice the time.
+    # Call the validator directly: `model_validate` takes twice the time, and this model cannot override it.
     validate = keywords.__pydantic_validator__.validate_python
 
     def bind(payload: JsonObject) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def hints_of(type: str, function: Callable[..., Any]) -> dict[str, Any]:
     code = code_of(function)
     try:
         return get_type_hints(getattr(code, "__func__", code), include_extras=True)
-    except Exception as error:  # a name that is not there, or whatever an annotation does when it is looked at
+    except Exception as error:  # an undefined name, or any error raised by evaluating an annotation
         raise refuse(type, function, f"has an annotation that cannot be resolved: {error}") from error
 
 
@@ -175,9 +177,9 @@ def _schema(type: str, function: Callable[..., Any], model: Any) -> JsonObject |
 def _keyword_model(
     title: str, parameters: dict[str, inspect.Parameter], hints: dict[str, Any]
 ) -> tuple[Any, Mapping[str, str]]:
-    """A model of the parameters, and the parameters' names by those of its fields where these differ.
+    """Return a model of the parameters, and a map from field to parameter name for those whose names differ.
 
-    A field cannot be called ``_id``, nor as a method of models is (``json``, ``copy``); its alias can.
+    A field cannot be called ``_id``, nor have the name of a model's method (``json``, ``copy``), but its alias can.
     """
     fields: dict[str, Any] = {}
     names: dict[str, str] = {}
@@ -198,7 +200,7 @@ def _keyword_model(
 
 
 def _fields(found: BaseModel, names: Mapping[str, str]) -> dict[str, Any]:
-    """As dict() gives them, in a fifth of the time."""
+    """Return the values by parameter name, as ``dict()`` does but in a fifth of the time."""
     fields = found.__dict__
     if names:
         fields = {names.get(field, field): value for field, value in fields.items()}
@@ -226,7 +228,9 @@ def _faults(error: ValidationError) -> str:
 def _payload_of_call(
     type: str, function: Callable[..., Any], dump: Dump, parameters: Mapping[str, inspect.Parameter]
 ) -> Callable[..., JsonObject]:
-    """What makes the payload from the arguments of a call. What is left out stays so: the handler's defaults apply."""
+    """Return a function that makes the payload from the arguments of a call. Omitted arguments are left out of the
+    payload, so that the handler's defaults apply.
+    """
     signature = inspect.signature(function)
     signature = signature.replace(parameters=[each for name, each in signature.parameters.items() if name != CONTEXT])
     rest = next((name for name, each in parameters.items() if each.kind is _Parameter.VAR_KEYWORD), None)
@@ -248,7 +252,7 @@ def _payload_of_call(
 
 
 def _model_dump(type: str, name: str, model: Any, default: object) -> Dump:
-    """For a model that is the whole payload."""
+    """Return the dump function for a single model that is the whole payload."""
 
     def dump(given: dict[str, Any]) -> JsonObject:
         try:
@@ -278,7 +282,7 @@ def _keyword_dump(type: str, model: Any, names: Mapping[str, str]) -> Dump:
 
 
 def _unwritable(checked: BaseModel, fields: Mapping[str, str], given: dict[str, Any]) -> tuple[str, Exception]:
-    """The first argument that cannot be written, and why."""
+    """Return the first argument that cannot be serialized, and the error."""
     for name in given:
         try:
             _json(checked, include={fields.get(name, name)})
@@ -288,7 +292,7 @@ def _unwritable(checked: BaseModel, fields: Mapping[str, str], given: dict[str, 
 
 
 def _json(value: BaseModel, *, include: set[str] | None = None) -> JsonObject:
-    """As a handler's validation gives it back."""
+    """Return *value* as JSON that validates to the same value again."""
     return value.model_dump(mode="json", include=include, by_alias=True, round_trip=True, warnings="error")
 
 

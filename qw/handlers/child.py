@@ -1,4 +1,4 @@
-"""A program started for one attempt, watched by `supervise.py`: it can be stopped, and dies with the daemon."""
+"""A program started for one attempt under `supervise.py`, which can stop it and ends it if the daemon dies."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. ``executable`` is an absolute path; ``argv[0]`` is the name it gets to see.
+    """A program to run. ``executable``: its absolute path. ``argv[0]``: the program name that it sees.
 
-    ``keeps_background``: what it leaves running when it ends goes on, instead of being ended. ``user``: its name, where
-    it is not the daemon's; only root may give one.
+    ``keeps_background``: processes that it leaves behind continue to run instead of being terminated. ``user``: the
+    name of the user to run as, empty for the daemon's own; only root may set another.
     """
 
     executable: str
@@ -40,7 +40,7 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class ExitStatus:
-    """How a program ended. ``signal`` is 0 unless one killed it. ``left``: what it left running, as ``47 (sleep)``."""
+    """How a program ended. ``signal``: what killed it, else 0. ``left``: processes it left, as ``47 (sleep)``."""
 
     code: int
     signal: int = 0
@@ -51,7 +51,7 @@ class ExitStatus:
 
 
 def signal_name(number: int) -> str:
-    """``signal 9 (SIGKILL)``"""
+    """Return the number and name of a signal: ``signal 9 (SIGKILL)``."""
     try:
         return f"signal {number} ({signal.Signals(number).name})"
     except ValueError:
@@ -59,7 +59,7 @@ def signal_name(number: int) -> str:
 
 
 class Child:
-    """A running program, at the other end of *link*."""
+    """A running program, controlled through the socket *link* to its supervisor."""
 
     def __init__(self, popen: subprocess.Popen[bytes], link: socket.socket, reader: asyncio.StreamReader) -> None:
         self._popen = popen
@@ -67,26 +67,25 @@ class Child:
         self._reader = reader
 
     async def ended(self) -> ExitStatus:
-        """Wait until the program, and what it left running unless that is kept, are gone.
+        """Wait until the program has ended, and the processes that it left behind too, unless they are kept.
 
-        If this is cancelled, they are stopped first.
-
-        Raise OSError when it could not be started, CancelledError("lease") when it was stopped as the lease ran out.
+        If the wait is cancelled, they are stopped first. Raise OSError if the program could not be started, and
+        CancelledError("lease") if it was stopped because the lease expired.
         """
         try:
             report = await self._reader.read()
         except asyncio.CancelledError as cancelled:
             await self._stop(at_once="lease" in cancelled.args)
             raise
-        self._popen.wait()  # its end of the link is closed: it is gone
+        self._popen.wait()  # cannot block: the supervisor closes its end of the link by exiting
         return _ended(report.decode(errors="replace"), self._popen.returncode)
 
     async def _stop(self, *, at_once: bool) -> None:
-        """TERM, then KILL after GRACE_SECONDS; at once when cancelled again.
+        """Send TERM, then KILL after GRACE_SECONDS, or immediately if cancelled again.
 
-        ``at_once``: KILL follows after 0.3 s, as when this process dies: the task may soon run elsewhere.
+        ``at_once``: send KILL after 0.3 s, as when this process dies, because another worker may soon run the task.
         """
-        with suppress(OSError):  # it may be gone already
+        with suppress(OSError):  # the supervisor may have exited
             if at_once:
                 self._link.shutdown(socket.SHUT_WR)
             else:
@@ -101,9 +100,9 @@ class Child:
 
 @asynccontextmanager
 async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIterator[tuple[Child, list[Pipe]]]:
-    """Start *program*, reading *stdin*. Yields it with its stdout and stderr, or with no pipes when not captured.
+    """Start *program* with *stdin*. Yields the child and its stdout and stderr, or no pipes if not captured.
 
-    Leaving without having waited for its end kills it. Raise OSError when it cannot be started.
+    Leaving the block before the program has ended kills it. Raise OSError if it cannot be started.
     """
     with ExitStack() as ends:
         ours, theirs = socket.socketpair()
@@ -138,7 +137,9 @@ def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | 
 
 
 def _words(program: Program) -> IO[bytes]:
-    """A file with what to run. As arguments of the supervisor, ``ps`` and ``pgrep -f`` would find it twice."""
+    """Write the command line to a file. As arguments of the supervisor, ``ps`` and ``pgrep -f`` would list it
+    twice.
+    """
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(b"\0".join(map(os.fsencode, (program.executable, *program.argv))))
     file.flush()
@@ -146,7 +147,7 @@ def _words(program: Program) -> IO[bytes]:
 
 
 def _kill(popen: subprocess.Popen[bytes], link: socket.socket) -> None:
-    """End it within a second, and wait for that with the loop blocked. Nothing to do when it has ended."""
+    """Kill the program, normally within a second, blocking the event loop until it ends. No effect if it has ended."""
     if popen.returncode is None:
         link.shutdown(socket.SHUT_RDWR)
         with suppress(subprocess.TimeoutExpired):
@@ -161,7 +162,7 @@ class Pipe:
         self._transport = transport
 
     async def read(self) -> bytes:
-        """What has come, at least a byte; empty at the end."""
+        """Wait for output and return it: 1 byte to 64 KiB, empty at the end."""
         return await self._reader.read(64 * 1024)
 
     def close(self) -> None:
@@ -176,7 +177,7 @@ async def _pipe(stream: IO[bytes]) -> Pipe:
 
 
 def _ended(report: str, returncode: int) -> ExitStatus:
-    """How the program ended, by the supervisor's *report*; it ended with the supervisor if that was killed."""
+    """Return how the program ended, by the supervisor's *report*. If the supervisor was killed, so was the program."""
     said = dict(line.split(" ", 1) for line in report.splitlines())
     if "failed" in said:
         raise OSError(said["failed"])

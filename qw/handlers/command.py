@@ -1,8 +1,8 @@
-"""`command`: run an executable. What it prints is the task's log, how it exits is the task's outcome.
+"""`command`: runs a program. Its output becomes the task's log, its exit code the task's outcome.
 
-``{"command": "name"}`` runs what the operator declared and takes nothing from the payload but data. Free commands,
-``{"argv": […]}`` and ``{"run": "shell text"}``, run only where the daemon allows them: who can write a row could
-otherwise start any program.
+``{"command": "name"}`` runs a command that the operator has declared; the payload supplies only data. Free commands,
+``{"argv": […]}`` and ``{"run": "shell text"}``, run only if the daemon allows them, since otherwise anyone who can
+insert a task could start any program.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ from qw.handlers.registry import HandlerKind, Handlers
 from qw.handlers.secrets import Reveal, Revealed, no_secrets
 from qw.handlers.unix_user import UnixUser, unix_user
 
-MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of payload; a longer one is only in the file that QW_PAYLOAD_FILE names
+MAX_IN_ENVIRONMENT = 64 * 1024  # bytes of a payload in QW_PAYLOAD; a longer one is only in the file QW_PAYLOAD_FILE
 
 _SHELLS = {"sh": ("/bin/sh", "-eu"), "bash": ("bash", "-euo", "pipefail")}
-_MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument or variable: what Linux takes; a longer text comes as a file
-INHERITED = (  # of the daemon's environment; a * stands for any end
+_MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument or variable on Linux; longer scripts run from a file
+INHERITED = (  # variables of the daemon that commands inherit; * matches any suffix
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "NO_COLOR"),
     *("TMPDIR", "XDG_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "QW_ENV_*"),
 )
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _NOT_FREE = re.compile(r"QW_|LD_|.*[=\0]|$", re.DOTALL)
 _LAST_OUTPUT_SECONDS = 1.0
-_ERROR_LINES, _ERROR_CHARACTERS = 10, 2000  # of stderr that go into an error
+_ERROR_LINES, _ERROR_CHARACTERS = 10, 2000  # limits for stderr in an error message
 
 
 EXIT_CODES: Mapping[int, Exit] = {0: Exit.DONE, 75: Exit.RETRY, 65: Exit.REJECT, 78: Exit.REJECT}
 
 
 class CommandFailed(Failure):
-    """The command exited with ``exit_code``; 128 + n where signal n killed it."""
+    """The command exited with ``exit_code``; 128 + n if signal n killed it."""
 
     def __init__(self, exit_code: int, message: str) -> None:
         self.exit_code = exit_code
@@ -73,7 +73,7 @@ class CommandFailed(Failure):
 
 
 class CommandTimedOut(CommandFailed):
-    """The command took longer than its declaration allows."""
+    """The command ran longer than its declared timeout."""
 
     def __init__(self, message: str) -> None:
         super().__init__(TIMED_OUT, message)
@@ -81,7 +81,7 @@ class CommandTimedOut(CommandFailed):
 
 
 class CommandKilled(CommandFailed):
-    """A signal ended the command."""
+    """A signal killed the command."""
 
 
 async def _none_stored(name: str) -> CommandSpec | None:
@@ -90,11 +90,12 @@ async def _none_stored(name: str) -> CommandSpec | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
-    """*commands*: those that the operator declared for this daemon, by name.
+    """The command settings of a daemon. *commands*: the commands that its operator declared, by name.
 
-    *allowed*: also run what stands in the database, in a payload or *stored* by its name. *inherited*: variables of the
-    daemon that commands get beside `INHERITED`. *artifacts*: the folder of a run, made when it is asked for.
-    *reveal*: the variables of a step that hold secrets. *come_after*: waits for other tasks, and tells how they ended.
+    *allowed*: also run commands from payloads, and commands *stored* in the database by name. *inherited*: names of
+    variables of the daemon that commands get in addition to `INHERITED`. *artifacts*: returns the folder of a run, and
+    creates it if needed. *reveal*: returns the variables of a step that contain secrets. *come_after*: waits for other
+    tasks, and returns how they ended.
     """
 
     allowed: bool = False
@@ -107,20 +108,20 @@ class CommandOptions:
 
 
 class Encoded(BaseModel, extra="forbid"):
-    """Bytes that are not UTF-8."""
+    """Bytes that are not UTF-8, as base64."""
 
     base64: Base64Bytes
 
 
 def _text(value: str | Encoded) -> str:
-    """*value* as Python has words and paths from the system."""
+    """Return *value* as a string, with bytes decoded as Python decodes arguments and paths (``os.fsdecode``)."""
     return value if isinstance(value, str) else os.fsdecode(value.base64)
 
 
 class CommandPayload(BaseModel):
-    """One of ``argv``, ``run`` and ``command``.
+    """The payload of a command; exactly one of ``argv``, ``run`` and ``command`` is set.
 
-    ``input`` is for stdin: text, bytes as ``{"base64": …}``, or other JSON. ``background``: see `Background`.
+    ``input`` is written to stdin: text, bytes as ``{"base64": …}``, or other JSON. ``background``: see `Background`.
     ``artifacts``: files to keep for later steps of the run, by name; paths are relative to the command's directory.
     """
 
@@ -178,14 +179,14 @@ def add_command(app: Handlers, options: CommandOptions) -> None:
 
 
 async def _come_after(after: After, context: Context, options: CommandOptions) -> Mapping[str, str]:
-    """Variables that name the first of the tasks that ended, and how: `AfterStatus`."""
+    """Wait for the other tasks. Return variables with the id and the `AfterStatus` of the first task that ended."""
     ended = await options.come_after(context, after.tasks, after.when)
     first, status = next(iter(ended.items()))
     return {"QW_AFTER": str(first), "QW_AFTER_STATUS": status}
 
 
 async def _artifacts(payload: CommandPayload, context: Context, options: CommandOptions) -> Artifacts | None:
-    """Where the run of this task keeps its files. Raise Reject when the task asks for that and is no step."""
+    """Return where the task's run stores files, None outside a run. Raise Reject for artifacts of such a task."""
     if context.run_id is None or options.artifacts is None:
         if payload.artifacts:
             raise Reject("artifacts: only a step of a workflow has a folder for them")
@@ -194,7 +195,7 @@ async def _artifacts(payload: CommandPayload, context: Context, options: Command
 
 
 async def _declared(payload: CommandPayload, options: CommandOptions) -> CommandSpec:
-    """The command that *payload* means. Raise Reject when it is unknown or not allowed here."""
+    """Return the command that *payload* names or contains. Raise Reject if it is unknown or not allowed here."""
     if payload.command:
         declared = options.commands.get(payload.command)
         if declared is None and options.allowed:
@@ -230,7 +231,7 @@ def _unknown(name: str, options: CommandOptions) -> str:
 
 
 def _script(declared: CommandSpec, private: Path) -> Path | None:
-    """A file with the text of the command, where it is not given as an argument."""
+    """Write the text of the command to a file and return its path; None if the text is passed as an argument."""
     if not isinstance(declared.run, str) or not _needs_file(declared.run, declared.shell):
         return None
     script = private / "script"
@@ -245,7 +246,7 @@ def _needs_file(text: str, shell: Shell | None) -> bool:
 
 
 def _program(declared: CommandSpec, private: Path, env: Mapping[str, str], user: UnixUser | None) -> Program:
-    """What *declared* means here. Its script, and where it names no directory its own, are made in *private*."""
+    """Return the program to run. Its script, and without ``cwd`` its working directory, are created in *private*."""
     cwd = _directory(declared.cwd, env.get("QW_ARTIFACTS")) if declared.cwd else private / "work"
     if not declared.cwd:
         cwd.mkdir(mode=0o700)
@@ -267,7 +268,7 @@ def _program(declared: CommandSpec, private: Path, env: Mapping[str, str], user:
 
 
 def _directory(named: str, artifacts: str | None) -> Path:
-    """The directory *named*, which may begin with ``$QW_ARTIFACTS``. Raise Reject where there is none."""
+    """Return the directory *named*. Raise Reject if it begins with ``$QW_ARTIFACTS`` and the task has no run."""
     first, *rest = Path(named).parts
     if first not in ("$QW_ARTIFACTS", "${QW_ARTIFACTS}"):
         return Path(named)
@@ -281,7 +282,7 @@ def _argv(declared: CommandSpec, script: Path | None) -> tuple[str, ...]:
     if not isinstance(text, str):
         return tuple(text)
     if shell is None and text.startswith("#!"):
-        shell = tuple(text[2:].split("\n", 1)[0].strip().split(None, 1))  # a program and one argument, as in Linux
+        shell = tuple(text[2:].split("\n", 1)[0].strip().split(None, 1))  # as Linux: a program and at most one argument
         if not shell:
             raise Reject("the #! line names no program")
     words = shell if isinstance(shell, tuple) else _SHELLS[shell or "sh"]
@@ -289,7 +290,7 @@ def _argv(declared: CommandSpec, script: Path | None) -> tuple[str, ...]:
 
 
 def _executable(name: str, cwd: Path, path: str) -> str:
-    """The absolute path of what *name* starts: looked up now, so that nothing that happens later can change it."""
+    """Return the absolute path of *name*, resolved now so that nothing can change which program starts."""
     folders = [Path(folder) for folder in path.split(os.pathsep) if os.path.isabs(folder)]
     places = [cwd / name] if "/" in name else [folder / name for folder in folders] if name else []
     executable = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
@@ -303,9 +304,9 @@ def _executable(name: str, cwd: Path, path: str) -> str:
 def _environment(
     declared: CommandSpec, context: Context, private: Path, more: Sequence[str], user: UnixUser | None
 ) -> dict[str, str]:
-    """What of the daemon's environment is for commands, or named by the operator; the command's; what we tell it.
+    """Return the command's environment: inherited variables, the command's own, and those that describe the task.
 
-    What the daemon happens to have may be a secret whatever it is called, so only what is listed is handed on.
+    Any variable of the daemon may hold a secret, whatever its name, so only listed variables are inherited.
     """
     inherited = {
         name: value
@@ -339,9 +340,9 @@ def _is_listed(name: str, names: Sequence[str]) -> bool:
 
 @contextmanager
 def _stdin(payload: CommandPayload, context: Context) -> Iterator[IO[Any]]:
-    """What the command may read: ``input``; else the payload where that has data for it; else nothing.
+    """Yield the command's stdin: ``input``; else the payload if it has fields other than the handler's; else nothing.
 
-    A file: the command may read it, or not, whenever it likes.
+    It is a file, so the command may read it at any time or not at all.
     """
     data: Any = payload.input
     if data is None and not context.payload.keys() <= CommandPayload.model_fields.keys():
@@ -366,7 +367,7 @@ def _bytes(data: Any) -> bytes:
 async def _run_in_time(
     program: Program, stdin: IO[Any], context: Context, limit: timedelta | None, mask: SecretMask
 ) -> tuple[ExitStatus, Captured, Captured]:
-    """Like `_run`, within the command's own *limit*; the attempt's is watched by the worker."""
+    """As `_run`, with the command's own timeout *limit*. The worker enforces the timeout of the attempt."""
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
             return await _run(program, stdin, context, mask)
@@ -377,7 +378,7 @@ async def _run_in_time(
 async def _run(
     program: Program, stdin: IO[Any], context: Context, mask: SecretMask
 ) -> tuple[ExitStatus, Captured, Captured]:
-    """Run *program* to its end, its output into the log. Returns how it ended, its stdout and its stderr."""
+    """Run *program* to its end and log its output. Return its exit status, stdout and stderr."""
     output = Output(context)
     async with started(program, stdin=stdin, capture=True) as (child, (stdout, stderr)):
         followers = [
@@ -394,10 +395,10 @@ async def _run(
 
 
 async def _finish(followers: Sequence[asyncio.Task[Captured]], pipes: Sequence[Pipe]) -> None:
-    """Wait for the last output; not for long, since what lives on could hold the pipe open."""
+    """Wait for the last output, for a limited time, because a surviving child process could hold the pipe open."""
     _, waiting = await asyncio.wait(followers, timeout=_LAST_OUTPUT_SECONDS)
     for pipe in pipes if waiting else ():
-        pipe.close()  # what came so far is still logged
+        pipe.close()  # data read so far is still logged
     if waiting:
         _, waiting = await asyncio.wait(waiting, timeout=_LAST_OUTPUT_SECONDS)
     for follower in waiting:
@@ -406,7 +407,7 @@ async def _finish(followers: Sequence[asyncio.Task[Captured]], pipes: Sequence[P
 
 
 def _judge(ended: ExitStatus, stderr: Captured, meaning: Mapping[int, Exit]) -> None:
-    """Return when the task is done, else raise what it means, with the last that was said about it."""
+    """Return if the exit code means success; else raise the exception that it means, with the end of stderr."""
     text = _with_stderr(str(ended), stderr)
     match meaning.get(ended.code, Exit.FAIL):
         case Exit.DONE:
@@ -419,7 +420,7 @@ def _judge(ended: ExitStatus, stderr: Captured, meaning: Mapping[int, Exit]) -> 
 
 
 def _with_stderr(ended: str, stderr: Captured) -> str:
-    """``exit code 2: cat: x: No such file``, or the last lines of stderr below each other; a cut is marked."""
+    """Return the error text, ``exit code 2: cat: x: No such file``, or with the last lines of stderr; marks a cut."""
     said = stderr.tail.strip()[-_ERROR_CHARACTERS:]
     lines = said.splitlines()[-_ERROR_LINES:]
     if not lines:

@@ -1,4 +1,4 @@
-"""The result of a command that succeeded: what it printed, in the form asked for, and what it wrote for later steps."""
+"""The result of a successful command: its output in the requested format, and the values it wrote for later steps."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from qw.core.task.secret_mask import SecretMask
 from qw.handlers.child import Program
 from qw.handlers.output import Captured
 
-_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, at least for its end
+_MAX_WRITTEN = MAX_RESULT - 32 * 1024  # the rest is for stdout, or at least its end
 _OUTPUT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127})(=|<<)(.*)")
 
 
 def result_of(
     program: Program, code: int, stdout: Captured, private: Path, form: StdoutFormat | None, mask: SecretMask
 ) -> JsonObject:
-    """``{exitCode, executable, stdout}``, ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT. Raise Invalid.
+    """Return ``{exitCode, executable, stdout}``, with ``result`` from QW_RESULT and ``outputs`` from QW_OUTPUT.
 
-    *stdout* is masked already; what comes from files is here.
+    *stdout* is already masked; the contents of the two files are masked here. Raise Invalid for unusable contents.
     """
     said: JsonObject = {"exitCode": code, "executable": program.executable}
     if (written := _read(private / "result.json", "QW_RESULT")) is not None:
@@ -37,7 +37,7 @@ def result_of(
 
 
 def _formed(stdout: Captured, form: StdoutFormat | None) -> Json:
-    """What was printed as *form*: as it is, without the newlines at its end, as a list of lines, or as JSON."""
+    """Return stdout as *form* says: unchanged, as text without trailing newlines, as a list of lines, or as JSON."""
     text = stdout.text.rstrip("\r\n") if form else stdout.text
     match form:
         case StdoutFormat.LINES:
@@ -51,7 +51,7 @@ def _formed(stdout: Captured, form: StdoutFormat | None) -> Json:
 
 
 def _with_output(result: JsonObject, stdout: Captured, form: StdoutFormat | None) -> JsonObject:
-    """*result* with what was printed: the whole, or its end, marked as cut, where a result cannot hold it."""
+    """Add stdout to *result*: all of it, or if a result cannot hold that, its end, marked as cut."""
     whole: JsonObject = {**result, "stdout": _formed(stdout, form) if stdout.is_whole else None}
     if stdout.is_whole and len(orjson.dumps(clean(whole))) <= MAX_RESULT:
         return whole
@@ -66,8 +66,9 @@ def _with_output(result: JsonObject, stdout: Captured, form: StdoutFormat | None
 
 
 def _read(path: Path, name: str) -> bytes | None:
-    """What the command wrote to *path*, None when it wrote nothing. Raise Invalid for more than a result holds. Never
-    waits."""
+    """Return the content of *path*, None without a file. Raise Invalid if too long or not a regular file. Never
+    blocks.
+    """
     if not os.path.lexists(path):
         return None
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -81,7 +82,7 @@ def _read(path: Path, name: str) -> bytes | None:
 
 
 def _outputs(text: str) -> JsonObject:
-    """The values in *text*: a line ``NAME=value`` each, or ``NAME<<WORD``, lines, ``WORD``. Raise Invalid."""
+    """Parse *text* into values: ``NAME=value`` lines, or ``NAME<<WORD``, lines, ``WORD``. Raise Invalid."""
     outputs: JsonObject = {}
     lines = iter(enumerate(text.splitlines(), start=1))
     for number, line in lines:

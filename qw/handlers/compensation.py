@@ -1,7 +1,7 @@
-"""`compensation`: undoes what completed tasks did, by the compensating action that each type declares.
+"""`compensation`: undoes completed tasks, with the compensation that each task type declares.
 
-In a run it undoes every completed task of the run, the last completed first; elsewhere the one task it names. Each undo
-is a checkpoint: an attempt that follows a failed one goes on where that one stopped.
+In a run it undoes every completed task of the run, the last completed first; outside a run, the one task that its
+payload names. Each undo is a checkpoint, so that a retry continues where the failed attempt stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Undo(BaseModel, alias_generator=to_camel, validate_by_name=True, coerce_nu
 
 
 def add_compensation(app: Handlers, records: Records) -> None:
-    """Register the type. *app* must be the object that the daemon serves: its types know how to undo themselves."""
+    """Register the handler. *app* must be the object that the daemon serves, since its types declare how to undo."""
 
     @app.handler("compensation", max_retries=5)
     async def compensation(payload: Undo, context: Context) -> Json:
@@ -59,7 +59,7 @@ async def _undo_once(app: Handlers, context: Context, recorded: Recorded) -> Jso
 async def _undo(app: Handlers, context: Context, recorded: Recorded) -> JsonObject:
     handler = app.get(recorded.type)
     if handler is None:
-        # Another daemon may know how: to say "nothing to undo" here would leave its effect standing.
+        # Retry, because another daemon may serve the type; "nothing to undo" would leave the task's effect in place.
         raise Retry(f"task {recorded.task_id} is not undone: this daemon does not serve its type {recorded.type!r}")
     if handler.compensate is None:
         return _entry(recorded.task_id, recorded.type, NOTHING, None)

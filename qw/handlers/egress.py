@@ -1,7 +1,7 @@
-"""Where handlers may connect to: any public address, and what the operator allows by network, host or URL.
+"""Which addresses handlers may connect to: public ones, and those that the operator allows by network, host or URL.
 
-Judged are the addresses a name resolves to, at the moment of connecting, and the connection goes to a judged address:
-there is no second look-up that could answer differently. Redirects are connections like any other.
+The policy checks the resolved addresses when a connection is opened, and the connection goes to a checked address: no
+second look-up could return a different one. Redirects are checked like any other connection.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class EgressRefused(Reject):
 
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of *host* as the operating system knows them, in its order. Raise OSError for none."""
+    """Return the addresses of *host* from the system's resolver, in its order. Raise OSError if there are none."""
     addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in addresses))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EgressRule:
-    """Allows a host by name or a network, on one port or (None) on all."""
+    """Allows a host by name, or a network, on one port; on all ports if *port* is None."""
 
     host: str | None = None
     network: Network | None = None
@@ -51,7 +51,7 @@ class EgressRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Egress:
-    """The policy. *resolve* turns a host and port into addresses."""
+    """The egress policy. *resolve* returns the addresses of a host and port."""
 
     rules: tuple[EgressRule, ...] = ()
     resolve: Resolve = system_resolve
@@ -62,11 +62,11 @@ class Egress:
         return cls(rules=tuple(map(_rule, allow)), resolve=resolve)
 
     def also(self, url: str) -> Egress:
-        """The same, and the host and port of *url* too."""
+        """Return this policy, extended by the host and port of *url*."""
         return replace(self, rules=(*self.rules, _rule(origin(url))))
 
     async def addresses(self, host: str, port: int) -> list[Address]:
-        """Where to connect for *host*, in order. Raise Refused if one address is forbidden, OSError for none."""
+        """Return the addresses to try, in order. Raise EgressRefused if any is forbidden, OSError if there is none."""
         name = host.rstrip(".").lower()
         addresses = [_unmapped(ip_address(text)) for text in await self.resolve(host, port)]
         for address in addresses:
@@ -78,7 +78,7 @@ class Egress:
 
 
 def is_public(address: Address) -> bool:
-    """Whether *address*, and the IPv4 address it may carry inside, belongs to the open internet."""
+    """Whether *address* is globally reachable, as well as any IPv4 address embedded in it."""
     if isinstance(address, IPv6Address) and (inner := _carried(address)):
         return is_public(inner)
     odd = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
@@ -86,7 +86,7 @@ def is_public(address: Address) -> bool:
 
 
 def redact(url: str) -> str:
-    """*url* as it may stand in an error or a log: no user, no password, and the query only hinted at."""
+    """Return *url* for an error or a log: without user and password, the query replaced by ``?…``."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -97,7 +97,7 @@ def redact(url: str) -> str:
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port."""
+    """Return the scheme, host and port of *url*."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
 
@@ -125,7 +125,7 @@ def _unmapped(address: Address) -> Address:
 
 
 def _carried(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that packets to *address* end up at: mapped, 6to4, Teredo or NAT64."""
+    """Return the IPv4 address that packets to *address* finally reach: mapped, 6to4, Teredo or NAT64."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)

@@ -1,7 +1,7 @@
 """HTTP clients that connect only where the policy in `egress` allows.
 
-Every HTTP client of qw is made here: none takes a proxy from the environment, keeps cookies or follows redirects by
-itself. httpx is imported when the first is made.
+All HTTP clients of qw are created here. They use no proxy from the environment, keep no cookies and do not follow
+redirects by themselves. httpx is imported when the first client is created.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def client(egress: Egress) -> httpx.AsyncClient:
-    """A client that connects only where *egress* allows.
+    """Return a client that connects only where *egress* allows.
 
-    It follows no redirects by itself, keeps no cookies and knows no proxies. Reads and writes wait without limit: set
-    a deadline around the call.
+    It follows no redirects by itself, keeps no cookies and uses no proxies. Reads and writes have no timeout: set one
+    around the call.
     """
     from qw.handlers.transport import checked_client
 
@@ -27,14 +27,14 @@ def client(egress: Egress) -> httpx.AsyncClient:
 
 
 class Clients:
-    """One checked client for each event loop and exemption, made when it is first wanted."""
+    """One checked client for each event loop and exempt origin, created on first use."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
         self._clients: dict[tuple[asyncio.AbstractEventLoop, str | None], httpx.AsyncClient] = {}
 
     def current(self, exempt: str | None = None) -> httpx.AsyncClient:
-        """The client of the running loop; with *exempt* one that may also go to host and port of this URL."""
+        """Return the running loop's client. It may also connect to the host and port of the URL *exempt*."""
         key = (asyncio.get_running_loop(), exempt and origin(exempt))
         if key not in self._clients:
             self._clients[key] = client(self._egress.also(exempt) if exempt else self._egress)

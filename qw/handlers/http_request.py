@@ -1,4 +1,4 @@
-"""`http_request`: call a URL; a 2xx answer completes the task, anything else is a failed attempt."""
+"""`http_request`: calls a URL; a 2xx response completes the task, any other fails the attempt."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _FRAMING = {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 _HEADER = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_LOGGED = 2000  # characters of a failed answer
+_LOGGED = 2000  # characters of a failed response
 
 
 class HttpStatusError(Failure):
-    """The answer was not 2xx. Its kind is ``http:`` and the status."""
+    """The response status was not 2xx. The error's kind is ``http:`` and the status."""
 
 
 class ClientError(HttpStatusError):
-    """4xx"""
+    """The status was 4xx."""
 
 
 class ServerError(HttpStatusError):
-    """5xx"""
+    """The status was 5xx."""
 
 
 async def _unsigned(headers: Mapping[str, str], url: str, body: bytes) -> dict[str, str]:
@@ -55,11 +55,12 @@ async def _unsigned(headers: Mapping[str, str], url: str, body: bytes) -> dict[s
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """*egress* is where requests may go, *base_url* (which it must allow, too) what a relative URL is relative to.
+    """The HTTP settings of a daemon. *egress*: where requests may go. *base_url*: the base of relative URLs.
 
-    *sign* makes more headers for a request, given the headers of its task, its URL and its body. *exempt* gives the URL
-    whose host and port a request may go to beside that, given the same of its task and URL; None: none. *reveal* gives
-    the headers of a step that hold secrets. *come_after* waits for other tasks, and tells how they ended.
+    *egress* must allow *base_url* too. *sign* returns additional headers for a request, from the task's headers, the
+    URL and the body. *exempt* returns a URL whose host and port the request may connect to in addition, from the
+    task's headers and the URL; None for none. *reveal* returns the headers of a step that contain secrets.
+    *come_after* waits for other tasks, and returns how they ended.
     """
 
     egress: Egress = field(default_factory=Egress)
@@ -102,7 +103,7 @@ class HttpPayload(BaseModel):
 
 
 def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaitable[None]]:
-    """Serve `http_request`. Await what this returns, in the loop that ran it, to close the connections it kept."""
+    """Register `http_request`. Await the returned function, in the loop that ran it, to close its connections."""
     clients = Clients(options.egress)
 
     @app.handler("http_request")
@@ -116,7 +117,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
         request = await _request(client, options, payload, context)
         answer = _masked(await _ask(client, request, payload.timeout), revealed.mask)
         if not 200 <= answer.status < 300:
-            text = masked_text(shortened(answer.text, _LOGGED))  # which may repeat the URL
+            text = masked_text(shortened(answer.text, _LOGGED))  # the response may repeat the URL
             await context.log(f"answered {answer.status}: {text}", level="ERROR")
             raise _failure(answer)
         return answer.stored()
@@ -125,7 +126,7 @@ def add_http_request(app: Handlers, options: HttpOptions) -> Callable[[], Awaita
 
 
 def _telling(payload: HttpPayload, ended: Mapping[UUID, AfterStatus]) -> HttpPayload:
-    """*payload*; where it has no body, with one that tells how the first of the tasks that ended did."""
+    """Return *payload*; if it has no body, with a body that describes how the first of the tasks ended."""
     if payload.body is not None:
         return payload
     first, status = next(iter(ended.items()))
@@ -134,7 +135,7 @@ def _telling(payload: HttpPayload, ended: Mapping[UUID, AfterStatus]) -> HttpPay
 
 
 def _plain(revealed: Revealed) -> Mapping[str, str]:
-    """The headers of *revealed*. Raise Reject where one cannot be sent, without showing it."""
+    """Return the headers of *revealed*. Raise Reject, without showing the value, if a header cannot be sent."""
     for name, value in revealed.values.items():
         if not _HEADER.fullmatch(value):
             raise Reject(f"headers: {name}: its secret has a line break or another control character, or is too long")
@@ -142,7 +143,7 @@ def _plain(revealed: Revealed) -> Mapping[str, str]:
 
 
 def _masked(answer: HttpAnswer, mask: SecretMask) -> HttpAnswer:
-    """*answer*, which may repeat what was sent, without secrets; without the beginning of one at a cut, too."""
+    """Mask the secrets in *answer*, which may repeat the request; also drop the beginning of one at a cut."""
     text = answer.text.encode()
     if answer.truncated:
         text = text[: mask.settled(text)]
@@ -169,7 +170,7 @@ async def _request(
 
 
 def target(url: str, base_url: str | None) -> httpx.URL:
-    """The whole http(s) URL that *url* means. Raise Reject when there is none."""
+    """Return the absolute http(s) URL for *url*. Raise Reject if it is invalid, or relative without *base_url*."""
     import httpx
 
     try:
@@ -195,7 +196,7 @@ def _checked(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _content(payload: HttpPayload) -> tuple[bytes | None, str | None]:
-    """The body and its type. An empty one is not sent with GET and HEAD."""
+    """Return the body and its content type. An empty body is not sent with GET and HEAD."""
     body = payload.body
     if body is None or (not body and payload.method in ("GET", "HEAD")):
         return None, None
@@ -205,7 +206,7 @@ def _content(payload: HttpPayload) -> tuple[bytes | None, str | None]:
 
 
 async def _ask(client: httpx.AsyncClient, request: httpx.Request, timeout: timedelta) -> HttpAnswer:
-    """Send *request* and read the answer, all within *timeout*. Errors name the request and keep their class."""
+    """Send *request* and read the response, within *timeout*. Errors name the request and keep their class."""
     import httpx
 
     from qw.handlers.transport import send
@@ -233,7 +234,9 @@ def _failure(answer: HttpAnswer) -> Exception:
 
 
 def retry_after(headers: dict[str, str], now: datetime) -> timedelta | None:
-    """What Retry-After asks for, in seconds or until a date by the server's own clock; None if it says nothing."""
+    """Return the delay that Retry-After asks for, in seconds or until a date by the server's clock; None without
+    it.
+    """
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return timedelta(seconds=int(text))

@@ -1,8 +1,8 @@
-"""The deadline by which child processes end themselves unless this process goes on extending it.
+"""A deadline after which child processes are terminated, unless this process extends it.
 
-A process that is stopped (SIGSTOP) or hangs cannot stop what it started, and that would run on beside the next attempt.
-So the deadline is in a file in memory that all supervisors share with us: the heartbeat extends it with one write,
-however many children there are, and `supervise.py` reads it whenever it wakes.
+A process that is stopped (SIGSTOP) or hangs cannot terminate its children, which would run in parallel with the next
+attempt. The deadline is therefore in a memory file that this process shares with all supervisors: the heartbeat
+extends it with one write, however many children there are, and `supervise.py` reads it whenever it wakes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextvars import ContextVar
 
 
 class Leash:
-    """The deadline, on the clock of `lease.now`. It has passed until it is first extended."""
+    """The deadline, on the clock of `lease.now`. It counts as passed until it is first extended."""
 
     def __init__(self) -> None:
         self._file = os.fdopen(_memory(), "r+b", buffering=0)
         self.extend(float("-inf"))
 
     def extend(self, deadline: float) -> None:
-        """Let children run until *deadline*. Safe from any thread; nothing happens once closed."""
+        """Let children run until *deadline*. Safe from any thread; no effect after `close`."""
         with suppress(ValueError, OSError):
             os.pwrite(self._file.fileno(), struct.pack("d", deadline), 0)
 
@@ -41,4 +41,4 @@ def _memory() -> int:
 
 
 current_leash: ContextVar[Leash | None] = ContextVar("current_leash", default=None)
-"""The leash of what is started here; None: nothing ends it but its starter."""
+"""The leash of the child processes that are started in this context; None: they have no deadline."""

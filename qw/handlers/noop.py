@@ -1,4 +1,4 @@
-"""`noop`: takes any payload and does nothing. For measuring, for tests, and as a joint in workflows."""
+"""`noop`: accepts any payload and does nothing. For measurements, tests, and as a join in workflows."""
 
 from __future__ import annotations
 

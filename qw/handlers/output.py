@@ -1,4 +1,4 @@
-"""What a command prints, on its way into the task's log: as it comes, under a cap."""
+"""Copies a command's output to the task's log as it is printed, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from qw.core.task.printed import cut
 from qw.core.task.secret_mask import MaskedStream, SecretMask
 from qw.handlers.child import Pipe
 
-MAX_OUTPUT = 1024 * 1024  # bytes logged of an attempt, stdout and stderr together: half head, half tail
-MAX_KEPT = MAX_RESULT  # characters of stdout that may go into the result; their bytes are counted there
-TAIL = 4096  # characters shown of a longer one
+MAX_OUTPUT = 1024 * 1024  # bytes logged per attempt, stdout and stderr together: half head, half tail
+MAX_KEPT = MAX_RESULT  # characters of stdout kept for the result, which checks their size in bytes
+TAIL = 4096  # characters kept of longer output
 
 _BLOCK = 8192
 
 
 class Output:
-    """The log of one attempt's output: the head at once, the tail by `close`, what is between only counted."""
+    """Logs the output of one attempt: the head at once, the tail in `close`; the bytes between are only counted."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._room = MAX_OUTPUT // 2
-        self._tail: deque[tuple[str, bytes]] = deque()  # in blocks: an entry per line would be all overhead
+        self._tail: deque[tuple[str, bytes]] = deque()  # blocks, as entries per line would waste memory
         self._tail_size = 0
         self._left_out = 0
 
     async def add(self, data: bytes, level: str) -> None:
-        """Log *data*, which ends with a line or is a piece of a long one."""
+        """Log *data*, which ends with a newline or is a piece of a long line."""
         fitting = 0 if self._room <= 0 else len(data)
         if fitting > self._room > 0:
             fitting = data.find(b"\n", self._room) + 1 or len(data)
@@ -48,7 +48,7 @@ class Output:
             await self._context.output(block, level=level)
 
     def _keep(self, data: bytes, level: str) -> None:
-        for start in range(0, len(data), 4 * _BLOCK):  # what is dropped later is dropped in blocks
+        for start in range(0, len(data), 4 * _BLOCK):  # small blocks, since whole blocks are dropped
             self._keep_block(data[start : start + 4 * _BLOCK], level)
 
     def _keep_block(self, block: bytes, level: str) -> None:
@@ -64,7 +64,7 @@ class Output:
 
 @dataclass(kw_only=True)
 class Captured:
-    """What came out of a pipe: ``text`` is all of it, or its last TAIL characters where it is longer than MAX_KEPT."""
+    """The output of one pipe. ``text``: all of it, or its last TAIL characters if it is longer than MAX_KEPT."""
 
     text: str = ""
     characters: int = 0
@@ -79,9 +79,9 @@ class Captured:
 
 
 async def follow(pipe: Pipe, output: Output, level: str, mask: SecretMask) -> Captured:
-    """Log what comes out of *pipe* until its end, and keep it, both less the secrets of *mask*.
+    """Log the output of *pipe* until its end and return it, both with the secrets of *mask* masked.
 
-    If logging fails, the pipe is closed, so that the command cannot wait for us for ever.
+    If logging fails, the pipe is closed, so that the command cannot block forever.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     unfinished, kept, masked = b"", _Keeper(), MaskedStream(mask)
@@ -103,7 +103,7 @@ async def follow(pipe: Pipe, output: Output, level: str, mask: SecretMask) -> Ca
 
 
 class _Keeper:
-    """Keeps the whole of a text while it is short enough, and then its end."""
+    """Keeps a text while it is at most MAX_KEPT characters long, and then only its end."""
 
     def __init__(self) -> None:
         self._pieces: deque[str] = deque()

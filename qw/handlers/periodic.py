@@ -1,4 +1,4 @@
-"""Schedules declared beside their function: what `Handlers.periodic` keeps, checked when the program is imported."""
+"""Schedules declared with `Handlers.periodic`, checked when the program is imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def document_of(
     payload: JsonObject | None,
     **options: Any,
 ) -> JsonObject:
-    """The document of a schedule of *task*, as a file of definitions would have it. Raise Invalid."""
+    """Return the document of a schedule for *task*, as a definition file would contain it. Raise Invalid."""
     try:
         values = task.payload(**(payload or {}))
     except TypeError as error:
@@ -38,7 +38,7 @@ def document_of(
 
 
 def parse(name: str, document: JsonObject) -> Schedule:
-    """The schedule. Raise Invalid with every fault."""
+    """Parse the schedule *name*. Raise Invalid with every fault."""
     from qw.core.schedule.document import parse_schedule
 
     try:

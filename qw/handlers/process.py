@@ -1,10 +1,10 @@
-"""Runs a plain function in a process of its own, which can be killed and whose crash is nobody else's.
+"""Runs a plain function in its own process, which can be killed, and whose crash affects no other task.
 
-The process is a fresh interpreter for each attempt, not one of a pool and not a fork: a fork of a program with threads
-(the heartbeat is one) can hang on a lock that nobody holds any more, and a pooled process that dies takes its
-neighbours' futures with it. A start costs some 50 ms and the import of the function's module; CPU-bound work is
-longer than that. `supervise.py` stands in between, so the process is stopped with all its children, and dies with
-the daemon.
+Each attempt starts a new interpreter instead of using a pool or a fork. A fork of a program with threads (the
+heartbeat is one) can deadlock on a lock that no thread will release, and a pooled process that dies fails the futures
+of other tasks. A start costs about 50 ms plus the import of the function's module, less than CPU-bound work takes.
+`supervise.py` runs between the daemon and the process, so that the process is stopped with all its children and dies
+with the daemon.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ async def run_in_process(
     *,
     timeout: timedelta | None = None,
 ) -> Json:
-    """What *function*, called with *kwargs* in a process of its own, returns, as JSON.
+    """Call *function* with *kwargs* in its own process and return its result as JSON.
 
-    What it raises is raised here, by a class of the same name and ancestry. Raise ProcessDied when the process crashed,
-    TimeoutError after *timeout*, Reject for what cannot be sent there. Cancelled or timed out, it is killed first.
+    An exception of the function is raised here, as a class with the same name and ancestors' names. Raise ProcessDied
+    if the process crashed, TimeoutError after *timeout*, Reject if the call cannot be pickled. When the call is
+    cancelled or times out, the process is killed first.
     """
     with tempfile.TemporaryDirectory(prefix="qw-process-") as private, _request(function, kwargs) as request:
         answer = Path(private, "answer.json")
         argv = (sys.executable, "-I", _RUNNER, str(answer))
-        marked = {**os.environ, "QW_TASK_ID": task_id} if task_id else os.environ  # so that it can be found
+        marked = {**os.environ, "QW_TASK_ID": task_id} if task_id else os.environ  # identifies the process
         program = Program(executable=sys.executable, argv=argv, env=marked, cwd=_directory())
         async with (
             asyncio.timeout(timeout.total_seconds() if timeout else None),
@@ -59,7 +60,7 @@ async def run_in_process(
 
 @contextmanager
 def _request(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Iterator[IO[Any]]:
-    """A file with the import path, then the call: the first is needed to read the second."""
+    """Yield a file with the import path, followed by the call, which can only be unpickled with that path."""
     with tempfile.TemporaryFile() as file:
         file.write(pickle.dumps(list(sys.path)))
         file.write(_call(function, kwargs))
@@ -91,7 +92,7 @@ def _answer(path: Path, ended: ExitStatus) -> Json:
 
 
 def _raised(answer: Mapping[str, Any]) -> Exception:
-    """An exception that is judged here as that one was there, with the names of its classes."""
+    """Return an exception that is handled as the original would be, with the names of its classes."""
     text = str(answer["text"])
     if "snoozed" in answer:
         return Snooze(answer["snoozed"], text)
@@ -102,7 +103,7 @@ def _raised(answer: Mapping[str, Any]) -> Exception:
         error = _subclass(names, Retry)(text, after=answer["after"], kind=kind)
     else:
         error = _subclass(names, Failure if "Failure" in answer["failed"] else Exception)(text)
-        error.kind = kind  # type: ignore[attr-defined]  # read of a Failure only
+        error.kind = kind  # type: ignore[attr-defined]  # only read if it is a Failure
     if trace := answer.get("traceback"):
         error.add_note(str(trace))
     return error
@@ -112,14 +113,14 @@ _BELOW = frozenset({"Failure", "Reject", "Retry", "Exception", "BaseException"})
 
 
 def _subclass(names: Sequence[str], base: type[Exception]) -> Any:
-    """A class called ``names[0]``, below ``names[1]`` and so on, below *base*: what `retry_on` looks at are names."""
+    """Return a class ``names[0]``, derived from ``names[1]`` etc., then *base*: `retry_on` compares class names."""
     for name in reversed(names):
         base = type(name, (base,), {})
     return base
 
 
 def _directory() -> Path:
-    """The daemon's directory; the root when it was deleted, or a handler moved the daemon into one that was."""
+    """Return the daemon's working directory, or the root directory if it no longer exists."""
     try:
         return Path.cwd()
     except OSError:

@@ -1,6 +1,6 @@
-"""The far side of `process.run_in_process`: reads a call from stdin, makes it, writes the answer to the file named.
+"""The child of `process.run_in_process`: reads a call from stdin, makes it, and writes the answer to the file in argv.
 
-Run by its path, with ``-I``: nothing of qw can be imported before the import path has arrived.
+It is run by path, with ``-I``: nothing of qw can be imported until the import path has been read.
 """
 
 import json
@@ -17,18 +17,18 @@ def main() -> None:
     call = sys.stdin.buffer.read()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     answer = _answer(call)
-    if os.getpid() == process:  # not a copy that the function made with fork()
+    if os.getpid() == process:  # not in a fork() of the function
         with open(f"{path}.part", "w") as part:
             json.dump(answer, part)
         os.rename(part.name, path)
         for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # the function may have closed it
+            with suppress(Exception):  # the function may have closed the stream
                 stream.flush()
-    os._exit(0)  # threads that the function left behind end here
+    os._exit(0)  # does not wait for threads that the function left running
 
 
 def _answer(call: bytes) -> "dict[str, Any]":
-    """The outcome of the call, judged here: the objects that it is judged by cannot be sent."""
+    """Make the call and return its outcome, determined here because its result or exception may not be picklable."""
     from qw.core.task.outcome import error_outcome, is_explained, result_outcome, text_of, traceback_of
 
     try:
@@ -44,7 +44,7 @@ def _answer(call: bytes) -> "dict[str, Any]":
 
 
 def _awaited(result: object) -> object:
-    """The end of what a function returned that hid, behind a decorator, that it is async."""
+    """Return *result*, or await it if a decorator has hidden that the function is async."""
     if not hasattr(result, "__await__"):
         return result
     import asyncio
@@ -56,7 +56,7 @@ def _awaited(result: object) -> object:
 
 
 def _told(outcome: Any) -> "dict[str, Any]":
-    """The outcome as JSON; times in seconds."""
+    """Return the outcome as JSON; times are in seconds."""
     from qw.core.task.ending import Completed, Snoozed
 
     if isinstance(outcome, Completed):

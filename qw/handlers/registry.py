@@ -11,7 +11,7 @@ A handler takes the payload as keyword arguments (validated against its annotati
 dict in a parameter named ``payload``; a parameter named ``context`` receives the `Context`. The return value is the
 task's result and must be JSON-serializable. Async functions run in the event loop, plain functions in a thread;
 ``process=True`` runs a plain function in its own process, which can be killed. If a plain function returns an
-awaitable it is awaited, because a decorator may hide that a function is async.
+awaitable, it is awaited, because a decorator may hide that a function is async.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LifespanFunction = TypeVar("LifespanFunction", bound=Lifespan)
 
 
 class Inherited(Enum):
-    """The default of an option that a handler has from its `Handlers` object."""
+    """The default of an option that a handler inherits from its `Handlers` object."""
 
     INHERITED = "inherited"
 
@@ -69,11 +69,11 @@ class HandlerKind(StrEnum):
 class Handler:
     """A task type and its function. ``arguments`` makes the keyword arguments of ``function`` from a context.
 
-    ``runs_in_loop``: it is a coroutine function, whatever slots it uses.
-    ``compensate`` undoes a completed task of this type. ``schema``: JSON Schema of the payload; None: not restricted.
-    ``around``: what the applications put around it that it was registered with, the outermost first.
-    ``captures``: the level from which on records of `logging` go to the task's log; None: no record does.
-    ``batch``: how its tasks are put together, where ``function`` takes many at once (and ``arguments`` is not used).
+    ``runs_in_loop``: the function is a coroutine function, whatever slots it uses. ``compensate``: undoes a completed
+    task of this type. ``schema``: the JSON Schema of the payload; None: unrestricted. ``around``: middleware and
+    lifespan of the `Handlers` objects that contain the handler, outermost first. ``captures``: the minimum level of
+    `logging` records that are copied to the task's log; None: no records. ``batch``: how tasks are batched, if
+    ``function`` takes many at once (``arguments`` is then not used).
     """
 
     type: str
@@ -90,22 +90,22 @@ class Handler:
 
     @cached_property
     def middleware(self) -> tuple[Middleware, ...]:
-        """The outermost first."""
+        """The middleware functions around the handler, outermost first."""
         return tuple(function for surroundings in self.around for function in surroundings.middleware)
 
     @cached_property
     def is_direct(self) -> bool:
-        """Whether an attempt is nothing but a call of its coroutine function."""
+        """Whether an attempt only calls the coroutine function, without middleware."""
         return self.runs_in_loop and not self.middleware
 
     @property
     def state(self) -> Any:
-        """What the lifespan of its application yielded; of several that include each other, the innermost's."""
+        """What the lifespan of its application yielded; of nested applications, the innermost that has one."""
         return next((surroundings.state for surroundings in reversed(self.around) if surroundings.has_lifespan), None)
 
     @cached_property
     def version(self) -> str:
-        """A hash of the payload schema: it differs between application versions with different payloads."""
+        """A hash of the payload schema: it differs between application versions whose payloads differ."""
         return hashlib.sha256(json.dumps(self.schema, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -113,9 +113,9 @@ class Handlers:
     """A collection of handlers by task type."""
 
     def __init__(self, *, capture_logging: int | str | None = logging.INFO) -> None:
-        """*capture_logging*: records of `logging` from this level on that a handler makes go to its task's log too.
+        """*capture_logging*: the minimum level of `logging` records that handlers' tasks also get in their logs.
 
-        None: no record does.
+        None: records are not copied.
         """
         self._handlers: dict[str, Handler] = {}
         self._surroundings = Surroundings()
@@ -126,7 +126,7 @@ class Handlers:
     def middleware(self, function: MiddlewareFunction) -> MiddlewareFunction:
         """Run the decorated ``async def f(context, call_next)`` around every attempt, in the order of registration.
 
-        It returns what ``await call_next()`` returns. What it raises is an error of the attempt.
+        It must return the result of ``await call_next()``. An exception that it raises is an error of the attempt.
         """
         self._surroundings.add(function)
         return function
@@ -134,14 +134,14 @@ class Handlers:
     def lifespan(self, function: LifespanFunction) -> LifespanFunction:
         """Open the decorated async generator once per process, before the first task; close it after the last.
 
-        What it yields is ``context.state``. It may have one parameter, for this object.
+        The value that it yields is ``context.state``. It may take one parameter, which receives this object.
         """
         self._surroundings.set_lifespan(function)
         return function
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open the lifespans of this object, then those of the included ones. The daemon does this."""
+        """Open the lifespans of this object, then those of the included objects. The daemon calls this."""
         async with self._surroundings.open(self), AsyncExitStack() as stack:
             for included in self._included:
                 await stack.enter_async_context(included.opened())
@@ -162,15 +162,14 @@ class Handlers:
     ) -> Callable[[Function], Function]:
         """Register the decorated function for *type*.
 
-        *max_retries* counts all attempts, including the first. *timeout* limits each attempt: a timedelta or seconds,
-        None: no limit. *backoff*: the delays between attempts; None: `Backoff()`.
-        *slots*: the concurrency slots to use if not those of where it runs, as for a coroutine that starts a process.
-        *compensate*: a coroutine function that undoes a completed task.
-        *strict*: an invalid payload fails the task at once; otherwise the task is left to a worker with another version
-        of the handler, or retried.
-        *capture_logging*: as for `Handlers`, for this handler alone.
-        Raise Invalid for a second handler of a type, and for a function that cannot be a handler: a generator, a class,
-        ``process=True`` with ``async def``.
+        *max_retries*: the number of attempts, including the first. *timeout*: the limit of each attempt, a timedelta
+        or seconds; None: no limit. *backoff*: the delays between attempts; None: `Backoff()`. *process*: run the
+        function in its own process. *slots*: the concurrency slots to use, if not those of where the function runs, as
+        for a coroutine that starts a process. *compensate*: a coroutine function that undoes a completed task.
+        *strict*: an invalid payload fails the task at once; otherwise the task is left to a worker with another
+        version of the handler, or waits for one up to 2 minutes before its attempts count. *capture_logging*: as for
+        `Handlers`, for this handler only. Raise Invalid for a second handler of a type, and for a function that cannot
+        be a handler: a generator, a class, ``process=True`` with ``async def``.
         """
         policy = _policy(max_retries, timeout, backoff)
 
@@ -195,7 +194,7 @@ class Handlers:
         strict: bool = False,
         capture_logging: int | str | Inherited | None = INHERITED,
     ) -> TaskDecorator:
-        """Register the decorated function under its name, or *name*, and replace it by a `TaskFunction`.
+        """Register the decorated function under its name, or *name*, and replace it with a `TaskFunction`.
 
         *queue* and *priority* are the defaults of its tasks; `TaskFunction.options` overrides them. The other
         parameters and errors are those of `handler`.
@@ -225,13 +224,14 @@ class Handlers:
         backoff: Backoff | None = None,
         strict: bool = False,
     ) -> BatchDecorator:
-        """Register the decorated function for many tasks at once, and replace it by a `BatchFunction`.
+        """Register the decorated function for many tasks at once, and replace it with a `BatchFunction`.
 
-        It takes a list of payloads, up to *size*, and is called when there are so many or the first has waited *wait*
-        (a timedelta or seconds). It returns an answer for each item, in their order: its result, or the exception that
-        the task fails with; None: all are completed. An exception that it raises for several items is not theirs yet:
-        each half of them is tried again, down to the item that causes it. A second parameter ``contexts`` gets a list
-        of `Context`, one for each item. Such a call uses one slot. The other parameters are those of `task`.
+        The function takes a list of up to *size* payloads. It is called when *size* tasks are claimed, or when the
+        first has waited for *wait* (a timedelta or seconds). It returns one answer per item, in the same order: the
+        task's result, or the exception with which the task fails; returning None completes all of them. If it raises
+        an exception for several items, each half is tried again, until the item that causes it is alone; Retry and
+        Snooze apply to all items instead. A second parameter ``contexts`` receives a list of `Context`, one per item.
+        A call uses one slot. The other parameters are those of `task`.
         """
         policy = _policy(max_retries, timeout, backoff)
 
@@ -277,11 +277,12 @@ class Handlers:
     ) -> Callable[[TaskFunction[P, C, R]], TaskFunction[P, C, R]]:
         """Enqueue a task of the decorated `TaskFunction` at each time of *cron*, or each interval *every*.
 
-        Stands above ``@app.task()``. A daemon stores the schedule when it starts, under the name of its application,
-        and removes schedules that the application does not have any more. *name*: of the schedule; None: the task's
-        type. *payload*: the arguments of its tasks. *seconds*: the expression begins with a field for them. *misfire*:
-        what happens to times that no daemon saw; *overlap*: what a time does while the task of an earlier one is not
-        final. Raise Invalid for a schedule that cannot be.
+        Place it above ``@app.task()``. When a daemon starts, it stores the schedule under the name of its application,
+        and removes schedules that the application no longer declares. *name*: the name of the schedule; None: the
+        task's type. *payload*: the arguments of its tasks. *seconds*: the cron expression begins with a field for
+        seconds. *misfire*: what to do about ticks that were missed while no daemon ran. *overlap*: what a tick does
+        while the task of an earlier tick is unfinished. *jitter*: the maximum random delay of a tick. Raise Invalid
+        for an invalid schedule.
         """
 
         def register(task: TaskFunction[P, C, R]) -> TaskFunction[P, C, R]:
@@ -302,7 +303,7 @@ class Handlers:
 
     @property
     def schedules(self) -> Mapping[str, JsonObject]:
-        """The documents of the schedules by name, as a file of definitions would have them."""
+        """The documents of the schedules by name, as a definition file would contain them."""
         return MappingProxyType(self._schedules)
 
     def _add(
@@ -317,7 +318,7 @@ class Handlers:
         strict: bool,
         capture_logging: int | str | Inherited | None,
     ) -> Callable[..., JsonObject]:
-        """Register *function*. *public* is the object under its name in its module, as another process imports it."""
+        """Register *function*. *public* is the object of that name in its module, which another process imports."""
         self._refuse_second(type)
         bound = binding(type, function)
         runs_in_loop = is_async(function)
@@ -343,7 +344,7 @@ class Handlers:
     def include(self, other: Handlers) -> None:
         """Add the handlers of *other*; they replace handlers of the same type.
 
-        The middleware of this object runs around that of *other*. A lifespan of *other* is opened after this one's.
+        The middleware of this object runs around that of *other*. The lifespan of *other* is opened second.
         """
         if both := sorted(self._schedules.keys() & other._schedules.keys()):
             raise Invalid(f"two schedules {both[0]!r}; name one of them: @app.periodic(…, name=…)")

@@ -1,7 +1,7 @@
-"""Remote types: the handler sends the task to a worker elsewhere and waits for its answer.
+"""Remote types: the handler sends the task to an external worker and waits for its answer.
 
-The daemon keeps the claim all the while, so lease, fence, retries and time-out are those of any other task; a worker
-that never answers is timed out, and when the daemon dies the task is dispatched again.
+The daemon keeps the claim during that time, so lease, fence, retries and timeout work as for any other task: if the
+worker does not answer, the attempt times out, and if the daemon dies, the task is dispatched again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from qw.handlers.egress import Egress
 from qw.handlers.http_clients import client
 from qw.handlers.registry import Handlers
 
-Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # the queue and the request; raises Unavailable
+Call: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]  # takes queue and request; raises Unavailable
 
 BROKER_AWAY_SECONDS = 5.0
 
 
 def add_remote(app: Handlers, remotes: Sequence[Remote], call: Call | None) -> None:
-    """Serve *remotes*; those with a queue by way of *call*."""
+    """Register handlers for *remotes*; *call* sends the tasks of those that have a queue."""
     for remote in remotes:
         _add(app, remote, call)
 
@@ -47,9 +47,9 @@ def _add(app: Handlers, remote: Remote, call: Call | None) -> None:
 
 
 async def _post(url: str, remote: Remote, context: Context) -> bytes:
-    """A 2xx answer; 429 and 503 ask for a later try, any other is a failure.
+    """Return the body of a 2xx response. 429 and 503 raise Retry, any other status Failure.
 
-    Who declared the worker named its host and port, so these are allowed; everything else is as for `http_request`.
+    The host and port of *url* are allowed because the operator declared them; other addresses must be public.
     """
     import httpx
 

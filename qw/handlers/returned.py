@@ -1,4 +1,4 @@
-"""Stored results as what the function returns whose results they are, by its annotation."""
+"""Converts stored results to the return type of the function that produced them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from qw.handlers.binding import code_of
 
 
 def as_returned(function: Callable[..., Any], result: Json, what: str) -> Any:
-    """*result* as *function* returns it; as it is where its annotation does not say. Raise Invalid as `validated`."""
+    """Return *result* as *function*'s return annotation says, or unchanged without one. Raise Invalid as
+    `validated`.
+    """
     code = code_of(function)
     code = getattr(code, "__func__", code)
     if "return" not in getattr(code, "__annotations__", ()):
         return result
-    # A function within another one is a new object each time: to remember it would be of no use.
+    # Do not cache local functions: each call of the enclosing function creates a new object.
     find = _adapter_of if "<locals>" in code.__qualname__ else _known_adapter_of
     adapter = find(code)
     return result if adapter is None else _checked(adapter, result, what)
 
 
 def validated(type: Any, value: Json, what: str) -> Any:
-    """*value* as *type*. Raise Invalid, naming *what* it is and the field, for one that does not fit."""
+    """Return *value* converted to *type*. Raise Invalid, naming *what* and the field, if it does not validate."""
     return _checked(_adapter(type), value, what)
 
 
@@ -44,10 +46,10 @@ def _checked(adapter: TypeAdapter[Any], value: Json, what: str) -> Any:
 
 
 def _adapter_of(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
-    """None for an annotation that cannot be resolved, or that JSON cannot stand for."""
+    """Return the adapter of the return type, None if the annotation cannot be resolved or has no JSON form."""
     try:
         return _adapter(get_type_hints(function, include_extras=True)["return"])
-    except Exception:  # whatever an annotation does when it is looked at
+    except Exception:  # evaluating an annotation may raise anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""The values of a step's secrets, read when an attempt starts and kept nowhere."""
+"""The values of a step's secrets, read when an attempt starts and never stored."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from qw.core.task.handler_api import Context, Reject
 from qw.core.task.secret_mask import SecretMask
 from qw.core.workflow.secrets import Secret, SecretName, SecretTexts
 
-MAX_BYTES = 64 * 1024  # of a secret
+MAX_BYTES = 64 * 1024  # maximum size of a secret
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revealed:
-    """``values``: variables or headers by their names. ``mask`` takes the secrets in them out of what is stored."""
+    """``values``: variables or headers by name. ``mask`` removes the secrets in them from stored data."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     mask: SecretMask = field(default_factory=SecretMask, repr=False)
 
 
 Reveal: TypeAlias = Callable[[Context], Awaitable[Revealed]]
-"""What the step of an attempt declares, with its values. Raise Reject with the names of those that cannot be had."""
+"""Returns the secrets that the step of an attempt declares. Raises Reject, naming those that cannot be read."""
 
 
 async def no_secrets(context: Context) -> Revealed:
@@ -35,7 +35,7 @@ async def no_secrets(context: Context) -> Revealed:
 
 @dataclass(frozen=True, kw_only=True)
 class SecretReader:
-    """Reads secrets from *environ* and from files. *allowed* are patterns of variables and paths; None: all."""
+    """Reads secrets from *environ* and from files. *allowed*: patterns of variables and paths; None allows all."""
 
     environ: Mapping[str, str] = field(repr=False)
     allowed: tuple[str, ...] | None = None

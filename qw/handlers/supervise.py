@@ -1,20 +1,23 @@
-"""The process between qw and one command: it sees to it that nothing of the command outlives the attempt.
+"""The process between qw and one command: it makes sure that no process of the command outlives the attempt.
 
-Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT USER WORDS`), with the standard library
-only. LINK is one end of a socket pair. The daemon asks us to stop by writing to it; its closing means that the daemon
-is dead, or in a hurry. We write a line to it when the command runs (``started 4711``), and one when it has ended
-(``exit 3``, ``signal 9``, ``failed why``); then we name what it left running (``left 4712 (sleep)``), end that unless
-LEFT is ``keep``, and go. Our end closes last. USER is the name of the command's user, empty for the daemon's own.
+Run by its path (`python -I -S supervise.py LINK LEASH GRACE LEFT USER WORDS`), with the standard library only.
 
-WORDS is a file with the program and its arguments, one of which is its name, with a zero byte between them.
+LINK is one end of a socket pair. The daemon writes to it to stop the command; if its end is closed, the daemon is dead
+or must stop the command faster. The supervisor writes a line when the command runs (``started 4711``) and when it has
+ended (``exit 3``, ``signal 9``), or ``failed why`` if it could not be started. Then it reports the processes that the
+command left behind (``left 4712 (sleep)``), terminates them unless LEFT is ``keep``, and exits. Its end of LINK is
+closed by that exit. USER is the name of the command's user, empty for the daemon's own.
 
-LEASH is a file that holds the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped or cut off
-extends it no more: when it passes we end the command without being asked, and say so first (``expired lease``).
+WORDS is a file with the program's path and its arguments, the first of which is its name, separated by zero bytes.
 
-A process group alone does not hold a command's children: `setsid` leaves it. Here every orphan below us is handed to
-us by the kernel (PR_SET_CHILD_SUBREAPER, which acts on a whole process: so it cannot be the daemon's), and we go on
-until there is no child left. Should we be killed ourselves, the kernel kills the command (PR_SET_PDEATHSIG) and the
-daemon its group.
+LEASH is the descriptor of a file with the deadline of the daemon's lease (`leash.py`), or -1. A daemon that is stopped
+or disconnected no longer extends the deadline: when it passes, the supervisor terminates the command without being
+asked, and first reports ``expired lease``.
+
+A process group is not enough to find a command's children, since `setsid` leaves it. As a child subreaper
+(PR_SET_CHILD_SUBREAPER), the supervisor becomes the parent of every orphan below it, and it waits until it has no
+children left. The setting applies to a whole process, so the daemon cannot use it itself. If the supervisor is killed,
+the kernel kills the command (PR_SET_PDEATHSIG) and the daemon kills its process group.
 """
 
 import contextlib
@@ -28,12 +31,12 @@ import sys
 import time
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_LEFTOVER_GRACE = 1.0  # what a finished command left running gets between TERM and KILL
-_ORPHAN_GRACE = 0.3  # the same when the daemon died or its lease ends: two must not run at once
-_GIVE_UP = 2.0  # after KILL, for what we may not kill or the kernel cannot end
-_LAST_STEPS = 0.1  # for what ends by itself right after the command, such as the readers of its pipes
+_LEFTOVER_GRACE = 1.0  # seconds between TERM and KILL for processes left by a finished command
+_ORPHAN_GRACE = 0.3  # the same if the daemon died or its lease ends: attempts must not overlap
+_GIVE_UP = 2.0  # seconds after KILL, for processes that cannot be killed
+_LAST_STEPS = 0.1  # seconds for processes that end right after the command, as readers of its pipes
 _BEAT = 1.0
-_NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sent to all processes of a service; we listen to the link
+_NOT_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # ignored: sent to all processes of a service
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def _words(descriptor: int) -> list[bytes]:
 
 
 class _Leash:
-    """The daemon's deadline in *descriptor*, which has none when that is negative."""
+    """Reads the daemon's deadline from the file *descriptor*; a negative one means no deadline."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -77,7 +80,7 @@ class _Leash:
             os.set_inheritable(descriptor, False)
 
     def left(self) -> float:
-        """Seconds until the command must be terminated."""
+        """Return the seconds until the command must be terminated."""
         if self._descriptor < 0:
             return float("inf")
         (deadline,) = struct.unpack("d", os.pread(self._descriptor, 8, 0))
@@ -85,13 +88,13 @@ class _Leash:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere escaped children of a command are not found."""
+    """Set a process option. Linux only: on other systems, children that leave the process group are not found."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _wake_on_child() -> int:
-    """A descriptor that becomes readable when a child ends."""
+    """Return a descriptor that becomes readable when a child ends."""
     wake, trigger = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(trigger, False)
@@ -105,15 +108,15 @@ def _start(executable: bytes, argv: list[bytes], link: int, user: str) -> int:
     child = os.fork()
     if child:
         nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):  # only the command may hold the pipes open
+        for stream in (0, 1, 2):  # so that only the command holds the pipes open
             os.dup2(nothing, stream)
         return child
     try:
         os.setsid()
         if user:
-            _become(user)  # first: the kernel forgets the next when a process changes its user
+            _become(user)  # before PDEATHSIG, which a change of user resets
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        for changed in (*_NOT_OURS, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two, for programs too
+        for changed in (*_NOT_OURS, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two, which exec keeps
             signal.signal(changed, signal.SIG_DFL)
         os.execv(executable, argv)  # noqa: S606 (whoever wants a shell names it)
     except OSError as error:
@@ -130,7 +133,7 @@ def _become(name: str) -> None:
 
 
 def _watch(child: int, link: int, leash: _Leash, wake: int) -> "int | None":
-    """The wait status of *child*, or None when we are to stop it."""
+    """Wait for *child* to end and return its wait status; None if it must be stopped."""
     parent = os.getppid()
     while True:
         readable = select.select([link, wake], [], [], max(0.0, min(_BEAT, leash.left())))[0]
@@ -144,7 +147,7 @@ def _watch(child: int, link: int, leash: _Leash, wake: int) -> "int | None":
 
 
 def _left(wake: int) -> "list[int]":
-    """What the finished command left running, after a moment in which it may end by itself."""
+    """Return the processes that the finished command left, after a moment in which they may end by themselves."""
     deadline = time.monotonic() + _LAST_STEPS
     while True:
         _reaped()
@@ -164,7 +167,7 @@ def _name(pid: int) -> str:
 
 
 def _said(link: int) -> bool:
-    """Whether the daemon wrote something; False when its end is closed."""
+    """Whether the daemon wrote something; False if its end is closed."""
     try:
         return bool(os.read(link, 100))
     except OSError:
@@ -172,7 +175,9 @@ def _said(link: int) -> bool:
 
 
 def _clear(child: "int | None", link: int, leash: _Leash, wake: int, grace: float) -> "int | None":
-    """End *child*, its group and all we adopted: TERM, then KILL after *grace* seconds. The status of *child*."""
+    """End *child*, its group and all adopted processes: TERM, then KILL after *grace* seconds. Return *child*'s
+    status.
+    """
     deadline, status, told = time.monotonic() + grace, None, set()
     links = [link]
     while True:
@@ -196,16 +201,16 @@ def _clear(child: "int | None", link: int, leash: _Leash, wake: int, grace: floa
 
 
 def _send(pid: int, signum: int, *, group: bool) -> None:
-    for kill in (os.killpg, os.kill) if group else (os.kill,):  # in its first moment a child leads no group yet
+    for kill in (os.killpg, os.kill) if group else (os.kill,):  # before its setsid(), a child leads no group
         try:
             kill(pid, signum)
             return
         except OSError:
-            pass  # gone, or not ours to signal
+            pass  # it has ended, or may not be signalled
 
 
 def _reaped() -> "list[tuple[int, int]]":
-    """Children that ended since the last call, with their wait status."""
+    """Return the pid and wait status of the children that ended since the last call."""
     ended = []
     try:
         while (status := os.waitpid(-1, os.WNOHANG))[0]:
@@ -216,9 +221,9 @@ def _reaped() -> "list[tuple[int, int]]":
 
 
 def _children(known: "list[int]") -> "list[int]":
-    """Our living children; *known* where there is no /proc to ask.
+    """Return the pids of the living children; *known* if there is no /proc.
 
-    We are their only reaper, so that none of these numbers can come to mean another process.
+    Only this process reaps them, so none of the pids can be reused in the meantime.
     """
     me = os.getpid()
     try:
@@ -247,7 +252,7 @@ def _report(link: int, status: "int | None") -> None:
 
 
 def _tell(link: int, line: str) -> None:
-    with contextlib.suppress(OSError):  # the daemon is gone; we only clean up
+    with contextlib.suppress(OSError):  # the daemon is dead; only the cleanup remains
         os.write(link, f"{line}\n".encode(errors="backslashreplace"))
 
 

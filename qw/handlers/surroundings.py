@@ -13,7 +13,7 @@ from qw.handlers.binding import is_async, name_of
 
 
 class CallNext(Protocol):
-    """Runs the rest: the next middleware, at last the handler. A *context* given replaces theirs."""
+    """Runs the next middleware, or finally the handler. A *context* replaces the one that they would get."""
 
     def __call__(self, context: Context | None = None, /) -> Awaitable[Any]: ...
 
@@ -24,7 +24,7 @@ Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
 class Surroundings:
-    """Those of one `Handlers` object. ``state`` is what its lifespan yielded, while that is open."""
+    """Middleware and lifespan of one `Handlers` object. ``state``: what the open lifespan yielded, else None."""
 
     def __init__(self) -> None:
         self.middleware: list[Middleware] = []
@@ -52,7 +52,9 @@ class Surroundings:
 
     @asynccontextmanager
     async def open(self, owner: object) -> AsyncIterator[None]:
-        """Have ``state`` as long as this is open. *owner* is given to a lifespan that has a parameter."""
+        """Open the lifespan; ``state`` is set until the block ends. *owner*: the argument of a lifespan that takes
+        one.
+        """
         if self._lifespan is None:
             yield
             return
@@ -67,9 +69,9 @@ class Surroundings:
 
 
 async def surrounded(layers: Sequence[Middleware], context: Any, call: Call) -> Any:
-    """What *call* returns inside *layers*, the outermost first.
+    """Return the result of *call*, run inside the middleware *layers*, outermost first.
 
-    Raise Invalid where a middleware returns without having called the next: the handler never ran.
+    Raise Invalid if a middleware returns without calling the next one, because the handler did not run then.
     """
     if not layers:
         return await call(context)

@@ -1,4 +1,4 @@
-"""`TaskFunction`: a function registered as a task type. It is enqueued with checked arguments, as in a call."""
+"""`TaskFunction`: a function registered as a task type. Tasks are enqueued with arguments, checked as in a call."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from qw.dbapi import Connection, enqueue_task
 from qw.handlers.returned import as_returned
 from qw.ids import new_id
 
-P = ParamSpec("P")  # the function's parameters without the context: those of its payload
-C = ParamSpec("C")  # all its parameters
+P = ParamSpec("P")  # parameters of the payload: the function's, without the context
+C = ParamSpec("C")  # all parameters of the function
 R = TypeVar("R")
 
 
 class Enqueuer(Protocol):
-    """An object that enqueues tasks: `qw.Client`."""
+    """An object that enqueues tasks, such as `qw.Client`."""
 
     async def enqueue_task(self, task: NewTask, *, on_conflict: OnConflict = ...) -> Enqueued: ...
 
@@ -41,7 +41,7 @@ class TaskDecorator(Protocol):
 class Enqueueable(Generic[P, R]):
     """A task type with options for its tasks. Each method takes the function's arguments, without the context.
 
-    Unexpected or missing arguments raise TypeError, values that do not match the annotations Invalid; both errors name
+    Unexpected or missing arguments raise TypeError, values that do not match the annotations raise Invalid. Both name
     the parameter.
     """
 
@@ -58,12 +58,12 @@ class Enqueueable(Generic[P, R]):
         return cast("R", as_returned(self.function, result, what))
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
-        """The `NewTask` for these arguments, for `Client.enqueue_many` or `Client.enqueue_task`."""
+        """Return the `NewTask` for these arguments, for `Client.enqueue_many` or `Client.enqueue_task`."""
         new = NewTask.of(self.type, self.payload(*args, **kwargs), self._options, id=new_id())
         return replace(new, is_checked=True)
 
     async def enqueue(self, client: Enqueuer, /, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
-        """Enqueue a task, committed when this returns. Raises as `Client.enqueue` does."""
+        """Enqueue a task and return when it is committed. Raises as `Client.enqueue` does."""
         return await client.enqueue_task(self.new(*args, **kwargs), on_conflict=self._on_conflict)
 
     def enqueue_sync(self, conn: Connection, /, *args: P.args, **kwargs: P.kwargs) -> UUID:
@@ -79,7 +79,7 @@ class Enqueueable(Generic[P, R]):
         on_conflict: OnConflict | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> Enqueueable[P, R]:
-        """The same task type with other options. Options that are None keep their value."""
+        """Return the same task type with other options. Options that are None keep their value."""
         merged: EnqueueOptions = {**self._options, **given_options(options)}
         changed: Enqueueable[P, R] = Enqueueable(self.type, self.function, merged, on_conflict or self._on_conflict)
         changed.payload = self.payload

@@ -1,7 +1,7 @@
 """The httpx client behind `http_clients.client`: resolves once, checks every address, connects to a checked one.
 
-The check sits where connections are opened, not where requests are made: so the pool, the Host header, the
-certificate's name and every redirect stay as httpx has them, and none can reach an address that was not checked.
+The check runs when a connection is opened, not when a request is made: pool, Host header, certificate name and
+redirects remain httpx's own, and none of them can reach an unchecked address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qw.handlers.egress import Egress, EgressRefused
 
 MAX_REDIRECTS = 5
 
-_CONNECT_SECONDS = 10.0  # per address, so that one dead address leaves time for the next
+_CONNECT_SECONDS = 10.0  # per address, so that the next address is tried if one is dead
 _KEPT_ACROSS_ORIGINS = {
     *("accept", "accept-encoding", "accept-language", "content-encoding", "content-length", "content-type", "host"),
     *("idempotency-key", "traceparent", "transfer-encoding", "user-agent"),
@@ -34,7 +34,7 @@ class TooManyRedirects(Failure):
 
 
 def checked_client(egress: Egress) -> httpx.AsyncClient:
-    no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))  # tasks must not see each other's
+    no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))  # tasks must not share cookies
     return httpx.AsyncClient(
         transport=_Transport(egress),
         trust_env=False,
@@ -44,7 +44,7 @@ def checked_client(egress: Egress) -> httpx.AsyncClient:
 
 
 async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The answer to *request* after redirects, its body unread: close it. Raise Refused or TooManyRedirects."""
+    """Send *request* and return the response after redirects; close it. Raise EgressRefused or TooManyRedirects."""
     for _ in range(MAX_REDIRECTS + 1):
         response = await client.send(request, stream=True)
         if response.next_request is None:
@@ -59,7 +59,7 @@ def _next_hop(request: httpx.Request, following: httpx.Request) -> httpx.Request
         raise EgressRefused("a redirect from https to http")
     if _origin(request.url) != _origin(following.url):
         for name in set(following.headers) - _KEPT_ACROSS_ORIGINS:
-            del following.headers[name]  # any of them may be a credential
+            del following.headers[name]  # any other header may be a credential
     return following
 
 
@@ -69,7 +69,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 @cache
 def _ssl_context(file: str | None, directory: str | None) -> ssl.SSLContext:
-    """One for all clients, as loading the certificates takes 20 ms; httpx itself looks at these two variables."""
+    """Return one TLS context for all clients, as loading certificates takes 20 ms. httpx reads these two variables."""
     return httpx.create_ssl_context()
 
 
@@ -78,7 +78,7 @@ class _Transport(httpx.AsyncBaseTransport):
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
             network_backend=_Backend(egress),
-            max_connections=None,  # the worker's slots are the limit
+            max_connections=None,  # limited by the worker's slots
             max_keepalive_connections=20,
             keepalive_expiry=5.0,
         )
@@ -121,7 +121,7 @@ class _Body(httpx.AsyncByteStream):
 
 @contextmanager
 def _as_httpx_errors() -> Iterator[None]:
-    """Both libraries name their errors alike; callers, and ``retry_on``, know those of httpx."""
+    """Raise httpx errors in place of httpcore's of the same names, because callers and ``retry_on`` expect those."""
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:

@@ -1,4 +1,4 @@
-"""The system's user that a command runs as, where that is not the daemon's own."""
+"""The system user that a command runs as, if it is not the daemon's own."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class UnixUser:
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
 
     def own(self, folder: Path) -> None:
-        """Give *folder* and all in it to the user."""
+        """Change the owner of *folder* and everything in it to the user."""
         for directory, _, files in os.walk(folder):
             for path in (directory, *(os.path.join(directory, file) for file in files)):
                 os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def unix_user(name: str | None) -> UnixUser | None:
-    """The user called *name*, None for the daemon's own. Raise Reject for one that commands cannot run as here."""
+    """Return the user *name*, None for the daemon's own. Raise Reject if this daemon cannot run commands as it."""
     if name is None:
         return None
     try:

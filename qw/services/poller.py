@@ -1,6 +1,6 @@
-"""Polls the database with one statement a second for all services, and wakes those concerned by the result.
+"""Polls the database for all services with one statement per second, and wakes the services that have work.
 
-The statement is a beat of the worker as well, so that an idle daemon costs less than one transaction a second.
+The statement is also the worker's heartbeat, so that an idle daemon needs less than one transaction per second.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from qw.services.upkeep.scheduler import Scheduler
 from qw.store import tasks, workers
 from qw.store.connection import ReconnectingConnection
 
-IDLE = 1.3  # what an idle daemon waits longer: a crash is still noticed and mended within two seconds
-SHARE = 50  # the interval is at least this many times the cost of a poll
-LONGEST_SECONDS = 2.0  # maximum interval: dead workers are detected by polling
-COSTS = 3  # recent polls, of which the cheapest counts: load or locks may have slowed the others
+IDLE = 1.3  # factor for the interval of an idle daemon; a crash is still recovered within 2 s
+SHARE = 50  # minimum interval, as a multiple of the duration of a poll
+LONGEST_SECONDS = 2.0  # upper bound of that minimum: dead workers are detected by polling
+COSTS = 3  # latest polls, of which the fastest counts: load or locks may have slowed the others
 
 
 def pause(interval: float, costs: Iterable[float]) -> float:
-    """Seconds until the next poll, given the *costs* of the last few."""
+    """Return the seconds until the next poll. *costs*: the durations of the latest polls, in seconds."""
     return max(interval, min(SHARE * min(costs), LONGEST_SECONDS))
 
 
 class Poller:
-    """See the module. ``drain`` is called when this worker is to drain, ``died`` when it was declared dead."""
+    """See the module. Calls ``drain`` when this worker is asked to drain, ``died`` when it was declared dead."""
 
     name = "tick"
 

@@ -10,14 +10,14 @@ class Service(Protocol):
     name: str
 
     async def step(self) -> bool:
-        """Do a bounded amount of work. True: call again at once."""
+        """Do a bounded amount of work. Return True if there is more to do at once."""
         ...
 
     def max_wait(self) -> float:
-        """Seconds until the next step, unless the service's bell is set before."""
+        """Return the maximum number of seconds until the next step; setting the bell ends the wait earlier."""
         ...
 
     @property
     def bell(self) -> asyncio.Event:
-        """Set to wake the service."""
+        """The event that wakes the service when it is set."""
         ...

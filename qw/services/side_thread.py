@@ -13,13 +13,13 @@ from qw.core.task.outcome import class_name
 
 T = TypeVar("T")
 
-_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # must be wrapped: a coroutine cannot raise these as such
+_OF_THE_LOOP = (StopIteration, asyncio.CancelledError)  # wrapped, as a coroutine cannot raise them
 
 Answer: TypeAlias = tuple[Any, BaseException | None]
 
 
 def start_thread(name: str, function: Callable[[], T]) -> asyncio.Future[Answer]:
-    """Call *function* in a thread of its own, which ends with the program. The future has what `returned` unpacks."""
+    """Call *function* in its own daemon thread. Return a future for its answer; `returned` unpacks it."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Answer] = loop.create_future()
 
@@ -33,7 +33,7 @@ def start_thread(name: str, function: Callable[[], T]) -> asyncio.Future[Answer]
             result = function()
         except BaseException as raised:
             error = RuntimeError(class_name(raised)) if isinstance(raised, _OF_THE_LOOP) else raised
-        with suppress(RuntimeError):  # the loop is closed
+        with suppress(RuntimeError):  # if the loop is closed
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(run,), name=name, daemon=True).start()
