@@ -4,8 +4,8 @@
         conn.execute("insert into customer …")
         qw.enqueue(conn, "send_email", {"customerId": "zoe"})
 
-The connection may come from psycopg, psycopg2, pg8000 or Django, or be a session of SQLAlchemy; its driver must
-accept ``%s`` parameters.
+The connection may come from psycopg, psycopg2, pg8000 or Django, or be a session of SQLAlchemy. Parameters are written
+as ``%s``.
 """
 
 from __future__ import annotations

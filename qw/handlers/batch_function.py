@@ -73,9 +73,7 @@ class BatchFunction(Enqueueable[[Item], Json], Generic[Item]):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchBinding:
-    """The batch handler of a function. ``payload`` makes the payload of one item; see
-    `qw.handlers.binding.Binding`.
-    """
+    """The batch handler of a function. ``payload`` makes the payload of one item, as `Binding.payload` does."""
 
     batch: Batch
     payload: Callable[..., JsonObject]

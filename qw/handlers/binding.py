@@ -108,9 +108,7 @@ def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Pa
 
 
 def _taken_names(function: Callable[..., Any], *, wants_context: bool) -> frozenset[str]:
-    """Return the names that ``**kwargs`` cannot contain: ``context`` if taken, and a bound method's first
-    parameter.
-    """
+    """Return the names that ``**kwargs`` cannot contain: ``context`` if used, and a bound method's ``self``."""
     names = {CONTEXT} if wants_context else set()
     code = code_of(function)
     if inspect.ismethod(code) or code is not function:

@@ -137,9 +137,7 @@ def _spawn(program: Program, link: socket.socket, stdin: IO[Any], output: int | 
 
 
 def _words(program: Program) -> IO[bytes]:
-    """Write the command line to a file. As arguments of the supervisor, ``ps`` and ``pgrep -f`` would list it
-    twice.
-    """
+    """Write the command line to a file. If the supervisor had it as arguments, ``pgrep -f`` would find it twice."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(b"\0".join(map(os.fsencode, (program.executable, *program.argv))))
     file.flush()

@@ -66,9 +66,7 @@ def _with_output(result: JsonObject, stdout: Captured, form: StdoutFormat | None
 
 
 def _read(path: Path, name: str) -> bytes | None:
-    """Return the content of *path*, None without a file. Raise Invalid if too long or not a regular file. Never
-    blocks.
-    """
+    """Return the content of *path*, None without a file; never blocks. Raise Invalid if too long or not regular."""
     if not os.path.lexists(path):
         return None
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -234,9 +234,7 @@ def _failure(answer: HttpAnswer) -> Exception:
 
 
 def retry_after(headers: dict[str, str], now: datetime) -> timedelta | None:
-    """Return the delay that Retry-After asks for, in seconds or until a date by the server's clock; None without
-    it.
-    """
+    """Return the delay that Retry-After asks for, in seconds or until a date by the server's clock, if any."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return timedelta(seconds=int(text))

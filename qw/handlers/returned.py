@@ -15,9 +15,7 @@ from qw.handlers.binding import code_of
 
 
 def as_returned(function: Callable[..., Any], result: Json, what: str) -> Any:
-    """Return *result* as *function*'s return annotation says, or unchanged without one. Raise Invalid as
-    `validated`.
-    """
+    """Return *result* as *function*'s return annotation says, unchanged without one. Raise Invalid as `validated`."""
     code = code_of(function)
     code = getattr(code, "__func__", code)
     if "return" not in getattr(code, "__annotations__", ()):

@@ -175,9 +175,7 @@ def _said(link: int) -> bool:
 
 
 def _clear(child: "int | None", link: int, leash: _Leash, wake: int, grace: float) -> "int | None":
-    """End *child*, its group and all adopted processes: TERM, then KILL after *grace* seconds. Return *child*'s
-    status.
-    """
+    """Terminate *child*, its group and all adopted processes; KILL after *grace* seconds. Return *child*'s status."""
     deadline, status, told = time.monotonic() + grace, None, set()
     links = [link]
     while True:

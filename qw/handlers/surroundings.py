@@ -52,9 +52,7 @@ class Surroundings:
 
     @asynccontextmanager
     async def open(self, owner: object) -> AsyncIterator[None]:
-        """Open the lifespan; ``state`` is set until the block ends. *owner*: the argument of a lifespan that takes
-        one.
-        """
+        """Open the lifespan; ``state`` is set until the block ends. *owner*: passed to the lifespan if it takes it."""
         if self._lifespan is None:
             yield
             return

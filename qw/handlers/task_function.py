@@ -41,8 +41,8 @@ class TaskDecorator(Protocol):
 class Enqueueable(Generic[P, R]):
     """A task type with options for its tasks. Each method takes the function's arguments, without the context.
 
-    Unexpected or missing arguments raise TypeError, values that do not match the annotations raise Invalid. Both name
-    the parameter.
+    Unexpected or missing arguments raise TypeError; values that do not match the annotations raise Invalid. Both
+    errors name the parameter.
     """
 
     payload: Callable[..., JsonObject]

@@ -17,13 +17,13 @@ __all__ = ["OPERATIONS", "DataOptions", "ForcedFailure", "add_data_processing"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """*directory* has the datasets and, in ``output/``, what `convert` writes; None: the samples, and no `convert`."""
+    """*directory*: has the datasets, and in ``output/`` the files of `convert`; None: only samples, no `convert`."""
 
     directory: Path | None = None
 
 
 class ForcedFailure(Failure):
-    """The payload asked for a failure."""
+    """The payload requested a failure."""
 
 
 def add_data_processing(app: Handlers, options: DataOptions) -> None:

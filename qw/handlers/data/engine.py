@@ -1,4 +1,4 @@
-"""A private, locked-down DuckDB for one task: it sees one dataset, and has no way to other files or the network."""
+"""A private, locked-down DuckDB for one task: it can read one dataset, but no other files and not the network."""
 
 # ruff: noqa: S608 (names are quoted by `name` and `text`, values are parameters)
 
@@ -32,9 +32,9 @@ _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """An opened dataset: the view ``source`` of *connection*, with *columns* and their types.
+    """An open dataset: the view ``source`` of *connection*, with *columns* and their types.
 
-    *scratch* is the one directory that the connection may write to.
+    *scratch* is the only directory that the connection may write to.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -46,13 +46,13 @@ class Dataset:
         return self.connection.execute(sql, list(values)).fetchall()
 
     def value(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """The first column of the first row."""
+        """Return the first column of the first row."""
         return self.rows(sql, values)[0][0]
 
 
 @contextmanager
 def opened(dataset: str | None, directory: Path | None) -> Iterator[Dataset]:
-    """The dataset, ready for queries. Raise Reject when there is none, when it cannot be read, or without DuckDB."""
+    """Yield the dataset, ready for queries. Raise Reject if it is missing or unreadable, or without DuckDB."""
     try:
         import duckdb
     except ImportError:
@@ -75,7 +75,7 @@ def opened(dataset: str | None, directory: Path | None) -> Iterator[Dataset]:
 
 
 def _check_width(file: Path) -> None:
-    """Raise Reject for a CSV that is too wide. DuckDB would take minutes to find out what its columns are."""
+    """Raise Reject for a CSV with too many columns. DuckDB would take minutes to detect their types."""
     with open(file, "rb") as opened_file:
         head = opened_file.readline(MAX_HEADING)
     if len(head) == MAX_HEADING and not head.endswith(b"\n"):
@@ -97,17 +97,17 @@ def _lock(connection: duckdb.DuckDBPyConnection, file: Path, scratch: str) -> No
 
 
 def text(value: str) -> str:
-    """*value* as a string literal of SQL, for the places that take no parameter."""
+    """Return *value* as an SQL string literal, for places where SQL allows no parameter."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def name(value: str) -> str:
-    """*value* as a quoted identifier of SQL."""
+    """Return *value* as a quoted SQL identifier."""
     return '"' + value.replace('"', '""') + '"'
 
 
 def known(column: str, columns: dict[str, str] | Sequence[str]) -> str:
-    """*column* as an identifier. Raise Reject when it is not among *columns*."""
+    """Return *column* as an SQL identifier. Raise Reject if it is not in *columns*."""
     if column not in columns:
         raise Reject(f"there is no column {column[:60]!r}; there are {', '.join(columns)}{guess(column, columns)}")
     return name(column)

@@ -1,4 +1,4 @@
-"""`derive`: arithmetic over columns, translated to SQL piece by piece; what has no translation is refused."""
+"""`derive`: arithmetic over columns, translated to SQL node by node; anything else is rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 1000  # characters
 
 
 def translate(expression: str, columns: Sequence[str]) -> tuple[str, list[object]]:
-    """*expression* as SQL with its constants as parameters. Raise Reject for what is not arithmetic over *columns*."""
+    """Return *expression* as SQL, its constants as parameters. Raise Reject if it is not arithmetic over *columns*."""
     try:
         if len(expression) > _LONGEST:
             raise ValueError("too long")

@@ -1,4 +1,4 @@
-"""Datasets as files: below the data directory, then among the samples, and nowhere else."""
+"""Dataset files: looked up in the data directory, then in the samples, and nowhere else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTED = 20
 
 
 def find(dataset: str | None, directory: Path | None) -> Path:
-    """The file of *dataset*, with or without its extension. Raise Reject for none, and for one outside."""
+    """Return the file of *dataset*, whose extension is optional. Raise Reject if it is missing or outside."""
     if not dataset:
         raise Reject("dataset: missing")
     if not _NAME.fullmatch(dataset):
@@ -35,7 +35,7 @@ def find(dataset: str | None, directory: Path | None) -> Path:
 
 
 def output(name: str, directory: Path | None) -> Path:
-    """Where the file *name* is to be written. Raise Reject for a place outside the data directory."""
+    """Return the path for the output file *name*. Raise Reject if it is outside the data directory."""
     if directory is None:
         raise Reject("convert writes below the data directory, and QW_DATA_DIR is not set")
     if not re.fullmatch(r"\w[\w .-]{0,200}", name):

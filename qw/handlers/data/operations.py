@@ -1,4 +1,4 @@
-"""The operations over an opened dataset. Names from the payload are checked and quoted, values are parameters."""
+"""The operations on an open dataset. Names from the payload are checked and quoted, values are parameters."""
 
 # ruff: noqa: S608 (names are quoted by `name` and `text`, values are parameters)
 
@@ -21,10 +21,10 @@ from qw.handlers.data.files import output
 from qw.handlers.data.payload import ColumnRule, DataPayload, Metric, RowFilter
 
 MAX_ROWS = 1000
-MAX_BYTES = 200 * 1024  # of rows in a result, as JSON
+MAX_BYTES = 200 * 1024  # bytes of the rows in a result, as JSON
 
 _EXAMPLES = 5
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # prefixes of what spreadsheets evaluate
 _SQL_TYPES = {"integer": "double", "number": "double", "text": "varchar"}
 _COPY = {"csv": "format csv, header true", "json": "format json, array true", "parquet": "format parquet"}
 _SEARCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
@@ -48,7 +48,7 @@ def aggregate(source: Dataset, payload: DataPayload) -> JsonObject:
 
 
 def convert(source: Dataset, payload: DataPayload) -> JsonObject:
-    """Write the transformed rows as a file. Its name is the same in every attempt, and it appears when it is whole."""
+    """Write the transformed rows to a file and rename it when it is complete. All attempts use the same file name."""
     if payload.format is None:
         raise Reject("format: convert needs one of csv, json and parquet")
     file = output(payload.output or f"{str(payload.dataset).replace('/', '-')}.{payload.format}", source.directory)
@@ -62,9 +62,9 @@ def convert(source: Dataset, payload: DataPayload) -> JsonObject:
 
 
 def _for_spreadsheets(source: Dataset) -> str:
-    """A query for the rows in which no text is a formula to a spreadsheet: such a one gets a ' before it.
+    """Return a query that prefixes ``'`` to texts that a spreadsheet would evaluate as formulas.
 
-    Text that is a number, such as -5, stays as it is.
+    Text that is a number, such as -5, is unchanged.
     """
     columns, quote = [], text("'")
     for title, type in source.rows("select column_name, column_type from (describe answer)"):
@@ -85,7 +85,7 @@ def profile(source: Dataset) -> JsonObject:
 
 
 def validate(source: Dataset, payload: DataPayload) -> JsonObject:
-    """A report: how many rows break which rule, with the first few values that do."""
+    """Return a report: how many rows break each rule, with the first few values that do."""
     if not payload.rules:
         raise Reject("rules: validate needs at least one")
     faults: list[Json] = []
@@ -100,7 +100,7 @@ def validate(source: Dataset, payload: DataPayload) -> JsonObject:
 
 
 def _breaches(rule: ColumnRule, column: str) -> list[tuple[str, str, list[object]]]:
-    """The conditions that rows breaking *rule* meet, each with the name of what they break and its values."""
+    """Return, for each check of *rule*, its name, the condition of rows that break it, and that condition's values."""
     breaches: list[tuple[str, str, list[object]]] = []
     if rule.required:
         breaches.append(("required", f"{column} is null or trim({column}::varchar) = ''", []))
@@ -156,7 +156,7 @@ def _aggregated(source: Dataset, payload: DataPayload) -> Query:
 
 
 def _kept(source: Dataset, payload: DataPayload) -> Query:
-    """The rows with the derived columns, less those that `where` leaves out."""
+    """Return a query for the rows with the derived columns that satisfy `where`."""
     columns, derived, values = list(source.columns), ["*"], list[object]()
     for title, expression in payload.derive.items():
         if title in columns:
@@ -199,7 +199,7 @@ def _order(payload: DataPayload, columns: Sequence[str]) -> str:
 
 
 def _materialize(source: Dataset, query: Query) -> None:
-    """Store what *query* finds as the table ``answer``. What DuckDB refuses is the payload's fault: raise Reject."""
+    """Store the rows of *query* in the table ``answer``. Raise Reject if DuckDB rejects it, a fault of the payload."""
     import duckdb
 
     try:
@@ -209,7 +209,7 @@ def _materialize(source: Dataset, query: Query) -> None:
 
 
 def _table(source: Dataset, query: Query) -> JsonObject:
-    """What *query* finds, ``data`` cut at MAX_ROWS and MAX_BYTES; ``rows`` counts them all."""
+    """Return the rows of *query*, ``data`` cut at MAX_ROWS and MAX_BYTES; ``rows`` is the total number."""
     _materialize(source, query)
     total = source.value("select count(*) from answer")
     data: list[Json] = []
@@ -228,7 +228,7 @@ def _table(source: Dataset, query: Query) -> JsonObject:
 
 
 def _put(written: Path, file: Path) -> None:
-    """Copy, since the scratch directory may be on another disk, then rename, so that no reader sees half of it."""
+    """Copy, as the scratch directory may be on another disk, then rename, so that readers never see a partial file."""
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".part", delete=False) as partial:
         shutil.copyfile(written, partial.name)
         os.chmod(partial.name, 0o644)

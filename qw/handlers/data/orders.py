@@ -1,4 +1,4 @@
-"""`process_order`: check orders and sum them up, in Decimal."""
+"""`process_order`: checks orders and totals them in Decimal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LARGEST = Decimal(10) ** 12
 
 
 def process_order(payload: DataPayload) -> JsonObject:
-    """Count and sum ``order``, ``orders``, or the orders in the previous step's ``response``; none is fine.
+    """Count and total ``order``, ``orders``, or the orders in the previous step's ``response``; there may be none.
 
-    Raise Reject listing what is wrong with them.
+    Raise Reject, listing the faults of the orders.
     """
     faults: list[str] = []
     items, total = 0, Decimal(0)
@@ -37,7 +37,7 @@ def process_order(payload: DataPayload) -> JsonObject:
 
 
 def _orders(payload: DataPayload) -> Iterator[tuple[str, Json]]:
-    """The orders with their paths. A response counts only where it looks like one, or holds some."""
+    """Yield the orders with their paths. A response is used only if it looks like an order or contains orders."""
     response = payload.response if isinstance(payload.response, dict) else {}
     if payload.order is not None:
         yield "order", payload.order
@@ -60,7 +60,7 @@ def _items(path: str, order: Json, faults: list[str]) -> Iterator[tuple[str, Jso
 
 
 def _line(place: str, item: Json, faults: list[str]) -> Decimal:
-    """Price times quantity."""
+    """Return price times quantity."""
     fields = item if isinstance(item, dict) else {}
     price, quantity = _number(fields.get("price")), _number(fields.get("quantity"))
     if price is None or price < 0:
@@ -71,7 +71,7 @@ def _line(place: str, item: Json, faults: list[str]) -> Decimal:
 
 
 def _agreed(path: str, order: Json, amount: Decimal, faults: list[str]) -> Decimal:
-    """*amount*, which must be what the order itself says, if it says anything."""
+    """Return *amount*; it is a fault if the order states a different total."""
     said = order.get("totalAmount") if isinstance(order, dict) else None
     number = _number(said)
     if said is not None and (number is None or abs(number - amount) >= _CENT):
@@ -80,7 +80,7 @@ def _agreed(path: str, order: Json, amount: Decimal, faults: list[str]) -> Decim
 
 
 def _number(value: Json) -> Decimal | None:
-    """*value*, a number or the text of one; by way of text, so that 0.1 stays 0.1."""
+    """Convert *value*, a number or its text, by way of text, so that 0.1 stays 0.1."""
     if value is None or isinstance(value, (bool, dict, list)):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a `data_processing` task may ask for."""
+"""The payload of a `data_processing` task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Format = Literal["csv", "json", "parquet"]
 
 
 class RowFilter(BaseModel):
-    """``{"column": "country", "op": "in", "value": ["DE", "AT"]}``; ``is_null``, ``not_null``: no value."""
+    """``{"column": "country", "op": "in", "value": ["DE", "AT"]}``; ``is_null`` and ``not_null`` take no value."""
 
     column: str
     op: Compared | Searched | Literal["is_null", "not_null"] = "="
@@ -35,7 +35,7 @@ class RowFilter(BaseModel):
 
 
 class Metric(BaseModel):
-    """``{"name": "total", "function": "sum", "column": "revenue"}``; `count` can do without a column."""
+    """``{"name": "total", "function": "sum", "column": "revenue"}``; only `count` works without a column."""
 
     name: str
     function: Function
@@ -49,7 +49,7 @@ class Metric(BaseModel):
 
 
 class ColumnRule(BaseModel):
-    """What every value of ``column`` must be. All but ``required`` pass over missing values."""
+    """Conditions for every value of ``column``. All but ``required`` ignore missing values."""
 
     column: str
     required: bool = False
@@ -77,7 +77,7 @@ class DataPayload(BaseModel):
     """Rows are derived, then filtered, selected and renamed, sorted, and cut at ``limit``.
 
     ``derive`` maps new columns to expressions over the others, such as ``"round(revenue / orders, 2)"``; ``rename``
-    maps old names to new; ``sort`` names columns, with a ``-`` in front for descending.
+    maps old names to new ones; ``sort`` lists columns, with the prefix ``-`` for descending order.
     """
 
     dataset: str | None = None

@@ -1,6 +1,6 @@
-"""What makes a PDF of reportlab a PDF/A-3 with the invoice as XML in it, as Factur-X wants it.
+"""Turns a PDF of reportlab into a PDF/A-3 with the invoice embedded as XML, as Factur-X requires.
 
-Fonts are embedded anyway. It adds the metadata as XMP, what the colours mean (sRGB), and the file with its relation.
+Adds XMP metadata, the colour space (sRGB), and the file with its relationship. Reportlab already embeds the fonts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PROPERTY = """<rdf:li rdf:parseType="Resource"><pdfaProperty:name>{name}</pdfaP
 
 
 def embed(document: Any, *, name: str, content: bytes, made: datetime) -> None:
-    """Put the XML *content* into a document of reportlab, whose title, author and subject are set."""
+    """Embed the XML *content* in a document of reportlab, whose title, author and subject must be set."""
     catalog = document.Catalog
     catalog.__NoDefault__ = [*PDFCatalog.__NoDefault__, "OutputIntents", "AF"]
     file = document.Reference(_file(document, name, content, made))
@@ -64,7 +64,7 @@ def _file(document: Any, name: str, content: bytes, made: datetime) -> PDFDictio
     stream = PDFStream(content=content)
     parameters = {"ModDate": PDFString(f"D:{made:%Y%m%d%H%M%S}+00'00'"), "Size": len(content)}
     stream.dictionary["Type"] = PDFName("EmbeddedFile")
-    stream.dictionary["Subtype"] = "/text#2Fxml"  # a name with a slash in it, which PDFName cannot write
+    stream.dictionary["Subtype"] = "/text#2Fxml"  # PDFName cannot escape the slash
     stream.dictionary["Params"] = PDFDictionary(parameters)
     embedded = document.Reference(stream)
     return PDFDictionary({
@@ -91,7 +91,7 @@ def _colours(document: Any) -> PDFDictionary:
 
 @cache
 def _srgb() -> bytes:
-    """The ICC profile, without the moment that it was made at, so that the same invoice gives the same bytes."""
+    """Return the ICC profile with a fixed creation time, so that an invoice always renders to the same bytes."""
     from PIL.ImageCms import ImageCmsProfile, createProfile
 
     profile = ImageCmsProfile(createProfile("sRGB")).tobytes()

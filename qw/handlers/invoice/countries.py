@@ -1,4 +1,4 @@
-"""Names of countries on addresses: in English and in capitals, as the post abroad reads them."""
+"""Country names for addresses: in English capitals, as foreign postal services expect."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ _NAMES = {
 
 
 def country_name(code: str) -> str:
-    """The code itself for countries that are not here."""
+    """Return the name of the country, or the code itself if it is not listed."""
     return _NAMES.get(code, code).upper()

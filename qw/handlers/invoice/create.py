@@ -1,6 +1,6 @@
-"""`create_invoice`: orders become one invoice, with a number from the seller's series. A retry makes no second.
+"""`create_invoice`: makes one invoice from orders, numbered in the seller's series. A retry creates no second invoice.
 
-Its compensating action voids the invoice with a credit note beside the documents, numbered in the same series.
+Its compensation voids the invoice with a credit note, stored beside the documents and numbered in the same series.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_LINES = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class InvoiceOptions:
-    """``directory`` takes the credit notes of invoices made void."""
+    """``directory``: where credit notes for voided invoices are stored."""
 
     directory: Path
     numbers: Numbers
@@ -49,7 +49,7 @@ class Orders(BaseModel):
 
 
 class InvoiceDraft(NamedTuple):
-    """An invoice without its number."""
+    """An invoice without a number."""
 
     currency: str
     customer: Customer
@@ -71,7 +71,7 @@ def add_create_invoice(app: Handlers, options: InvoiceOptions) -> None:
 
 
 def draft(wanted: Orders, seller: Seller) -> InvoiceDraft:
-    """What the orders add up to. Raise Reject for what must not be invoiced together, or at all."""
+    """Return the items and sums of the orders. Raise Reject if they cannot be invoiced, or not on one invoice."""
     _check_orders(wanted)
     items = [_item_of(order, item, seller) for order in wanted.orders for item in order.lines]
     if not items:
@@ -87,7 +87,7 @@ def draft(wanted: Orders, seller: Seller) -> InvoiceDraft:
 
 
 def numbered(made: InvoiceDraft, wanted: Orders, assigned: GivenNumber, *, seller: Seller, task_id: UUID) -> JsonObject:
-    """The invoice. Its days are those of the seller's time zone."""
+    """Return the invoice. Its dates are in the seller's time zone."""
     issued = assigned.at.astimezone(seller.zone)
     due = issued + timedelta(days=seller.payment_days)
     customer = made.customer
@@ -140,7 +140,7 @@ def _item_of(order: Order, item: Item, seller: Seller) -> Item:
 
 
 def _customer(wanted: Orders) -> Customer:
-    """The one named, else that of the first order that names one."""
+    """Return the payload's customer, or that of the first order that has one."""
     customer = wanted.customer or next((order.customer for order in wanted.orders if order.customer), Customer())
     names = (wanted.customer_name, customer.name, *(order.customer_name for order in wanted.orders))
     return customer.model_copy(update={"name": next(filter(None, names), None)})

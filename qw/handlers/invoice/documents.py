@@ -1,6 +1,6 @@
-"""What the steps of the chain hand to each other: orders, their items, and invoices. Unknown keys are ignored.
+"""The data that the steps of the chain pass on: orders, their items, and invoices. Unknown keys are ignored.
 
-Fields are camelCase in JSON. Numbers may be given as customer ids, since many systems count their customers.
+Fields are camelCase in JSON. Customer ids may be numbers, since many systems number their customers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def day_or_moment(value: object) -> date | datetime:
-    """An ISO 8601 date, or date and time; without a zone, the time is UTC."""
+    """Return an ISO 8601 date, or date and time. Raise ValueError. A time without zone is in UTC."""
     try:
         if isinstance(value, (date, datetime)):
             return value
@@ -44,7 +44,7 @@ Day: TypeAlias = Annotated[datetime | date, BeforeValidator(day_or_moment)]
 
 
 class Item(BaseModel):
-    """``price`` is that of one, without tax; ``tax_rate`` in percent, None: the seller's usual one."""
+    """``price``: of one unit, without tax. ``tax_rate``: in percent; None: the seller's default."""
 
     model_config = CAMEL
 
@@ -73,7 +73,7 @@ class Item(BaseModel):
 
 
 class Order(BaseModel):
-    """``delivery_date`` is None for what is not delivered yet; ``reference`` is the customer's own number for it."""
+    """``delivery_date``: None before delivery. ``reference``: the customer's own number for the order."""
 
     model_config = CAMEL
 
@@ -92,7 +92,7 @@ class Order(BaseModel):
 
     @property
     def lines(self) -> list[Item]:
-        """The items; an order that is only a total is one line. Raise Reject where items and total disagree."""
+        """The items; an order with only a total has one line. Raises Reject if items and total disagree."""
         if not self.items and self.total_amount is not None:
             return [Item(id=self.id, name=f"Order {self.id}", price=self.total_amount)]
         total = self._total(self.items)
@@ -125,7 +125,7 @@ class Order(BaseModel):
 
 
 class OrderFacts(BaseModel):
-    """What an invoice says of an order."""
+    """The details of an order that an invoice shows."""
 
     model_config = CAMEL
 
@@ -149,7 +149,7 @@ class OrderFacts(BaseModel):
 
 
 class Invoice(BaseModel):
-    """An invoice as the later steps read it; only a number or an id is needed."""
+    """An invoice as the later steps read it; only a number or an id is required."""
 
     model_config = CAMEL
 
@@ -190,7 +190,7 @@ class Invoice(BaseModel):
 
 
 def _day_of(text: str | None) -> date | None:
-    """The day that an ISO 8601 time begins with; None for other texts."""
+    """Return the date at the start of an ISO 8601 time, None for other texts."""
     try:
         return date.fromisoformat((text or "")[:10])
     except ValueError:
@@ -198,14 +198,14 @@ def _day_of(text: str | None) -> date | None:
 
 
 def at(value: date | datetime) -> datetime:
-    """The moment *value* names: of a day, its first in UTC."""
+    """Return *value* as a time; a date means its start in UTC."""
     if not isinstance(value, datetime):
         return datetime.combine(value, time(), UTC)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def timestamp(moment: datetime) -> str:
-    """``2026-11-24T02:18:57.746Z``"""
+    """Return the time as ``2026-11-24T02:18:57.746Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -214,7 +214,7 @@ def written_day(value: date | datetime | None) -> str | None:
 
 
 def file_stem(number: str) -> str:
-    """A file name for *number* that is no path: its own text where that is harmless, else with a digest added."""
+    """Return a file name for *number* that is not a path: its own text if safe, else with a digest appended."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", number):
         return number
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", number)[:60].strip("_")
@@ -222,7 +222,7 @@ def file_stem(number: str) -> str:
 
 
 def fitting(result: dict[str, Any], advice: str) -> Json:
-    """*result*, if it may be stored. Raise Reject with *advice* when it is too big."""
+    """Return *result*. Raise Reject with *advice* if it is too large to be stored."""
     import orjson
 
     size = len(orjson.dumps(result))

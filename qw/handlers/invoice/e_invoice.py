@@ -1,6 +1,6 @@
-"""An invoice as XML by EN 16931, in the syntax CII that Factur-X and ZUGFeRD embed in their PDFs.
+"""An invoice as EN 16931 XML, in the CII syntax that Factur-X and ZUGFeRD embed in PDFs.
 
-Tests check it against the schema and the rules (Schematron) of Factur-X 1.0, profile EN 16931.
+Tests validate it against the schema and the Schematron rules of Factur-X 1.0, profile EN 16931.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qw.handlers.invoice.sums import TaxLine, category
 
 FILE_NAME = "factur-x.xml"
 PROFILE = "urn:cen.eu:en16931:2017"
-_INVOICE, _CREDIT_TRANSFER, _SEPA_TRANSFER, _PIECE = "380", "30", "58", "C62"  # of UNTDID 1001, 4461 and UN/ECE Rec. 20
+_INVOICE, _CREDIT_TRANSFER, _SEPA_TRANSFER, _PIECE = "380", "30", "58", "C62"  # UNTDID 1001, 4461, UN/ECE Rec. 20
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SPACES = {
     "rsm": "urn:un:unece:uncefact:data:standard:CrossIndustryInvoice:100",
@@ -29,7 +29,7 @@ _SPACES = {
 
 
 def e_invoice(invoice: Invoice, seller: Seller) -> bytes:
-    """The XML. Raise Reject naming everything that EN 16931 requires and the invoice has not."""
+    """Return the XML. Raise Reject, naming everything that EN 16931 requires and the invoice lacks."""
     customer = invoice.customer or Customer()
     if missing := [*_missing(invoice, seller, customer)]:
         raise Reject(f"an e-invoice needs {', '.join(missing)}")
@@ -89,7 +89,7 @@ def _line(trade: Element, number: int, item: Item, invoice: Invoice) -> None:
 def _agreement(trade: Element, invoice: Invoice, seller: Seller, customer: Customer) -> None:
     agreement = _add(trade, "ApplicableHeaderTradeAgreement")
     party = _add(agreement, "SellerTradeParty")
-    if not seller.vat_id and not seller.register_entry:  # one of the three there must be
+    if not seller.vat_id and not seller.register_entry:  # one of the three ids is required
         _add(party, "ID", seller.tax_number)
     _add(party, "Name", seller.name)
     if seller.register_entry:
@@ -187,7 +187,7 @@ def _tax_kind(
 
 
 def _delivered(invoice: Invoice) -> list[date]:
-    """The days of delivery, each once, in their order."""
+    """Return the distinct delivery dates, in order."""
     days = (order.delivery_day for order in invoice.order_details)
     return sorted({day for day in days if day is not None})
 
@@ -206,7 +206,7 @@ def _plain(value: Decimal) -> str:
 
 
 def _add(parent: Element, path: str, text: str | None = None, **attributes: str) -> Element:
-    """A new element at the end of *parent*, below the others of *path*; names are of ``ram`` where they do not say."""
+    """Append an element to *parent*, below the elements of *path*; names without prefix are in ``ram``."""
     for step in path.split("/"):
         prefix, _, name = step.rpartition(":")
         parent = SubElement(parent, _name(prefix or "ram", name))
@@ -216,7 +216,7 @@ def _add(parent: Element, path: str, text: str | None = None, **attributes: str)
 
 
 def xml_text(text: str) -> str:
-    """*text* with blanks for control characters that XML cannot hold, as spreadsheets leave them in names."""
+    """Replace control characters that XML does not allow with blanks; names from spreadsheets contain some."""
     return _NOT_XML.sub(" ", text)
 
 

@@ -1,4 +1,4 @@
-"""The files of the chain: written whole or not at all, and never read or deleted outside their directory."""
+"""The files of the chain: written atomically, and never read or deleted outside their directory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from qw.core.task.handler_api import Reject
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Put *content* in place in one move, so that a reader, or a crash, never sees half of it. Safe to repeat.
+    """Write *content* to *path* atomically, so that no reader or crash leaves a partial file. Safe to repeat.
 
-    A symbolic link standing at *path* is replaced, not followed.
+    A symbolic link at *path* is replaced, not followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -30,7 +30,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
-    """The content of the file at *path*, no symbolic link. Raise Reject when it has more than *limit* bytes."""
+    """Return the content of *path*. Raise Reject for more than *limit* bytes, OSError for a symbolic link."""
     with open(path, "rb", opener=_open_itself) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -41,12 +41,12 @@ def read_file(path: Path, *, limit: int) -> bytes:
 
 
 def _open_itself(path: str, flags: int) -> int:
-    """Open no link, and wait for no one at a pipe."""
+    """Open without following a symbolic link or blocking on a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def inside(directory: Path, place: str) -> Path:
-    """The path that *place*, a path or ``file:`` URL, names, provided it lies in *directory*. Else raise Reject."""
+    """Return the path for *place*, a path or ``file:`` URL. Raise Reject if it is not in *directory*."""
     text = unquote(urlsplit(place).path) if place.startswith("file:") else place
     folder = Path(os.path.realpath(directory))
     named = folder / text

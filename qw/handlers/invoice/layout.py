@@ -1,7 +1,7 @@
-"""An invoice as a PDF: A4, as many pages as it takes. The same invoice gives the same bytes.
+"""Renders an invoice as a PDF of A4 pages. The same invoice always gives the same bytes.
 
-Everything is measured and dealt out to pages before it is drawn, so that each page knows how many there are. A page
-that is not the last ends with the sum so far, the next begins with it, and totals never stand without an item above.
+All blocks are measured and assigned to pages before drawing, so that each page shows the page count. Every page but
+the last ends with a subtotal, the next page repeats it, and the totals always follow at least one item.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from qw.handlers.invoice.payment import grouped, payment_code
 from qw.handlers.invoice.words import Words, words_of
 
 LEFT, RIGHT = 25.0, WIDTH - 20
-FIRST_TOP, TOP, BOTTOM = 112.0, 34.0, HEIGHT - 38  # of the table: on the first page, on others; where it ends
+FIRST_TOP, TOP, BOTTOM = 112.0, 34.0, HEIGHT - 38  # top of the table on the first and later pages; its bottom
 LINE = 4.4
-ROOM = BOTTOM - TOP - LINE * 1.5  # below the sum so far
-# Where columns begin (text) or end (numbers).
+ROOM = BOTTOM - TOP - LINE * 1.5  # height available below the subtotal
+# Left edges of text columns, right edges of number columns.
 NAME, QUANTITY, PRICE, TAX, AMOUNT = LEFT + 11, 112.0, 142.0, 158.0, RIGHT
 NAME_WIDTH = 97.0 - NAME
 
@@ -50,7 +50,7 @@ _rendering = Lock()  # reportlab keeps fonts and their subsets in module globals
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """``missing`` are the characters that the font cannot show."""
+    """``missing``: the characters that the font cannot draw."""
 
     content: bytes
     pages: int
@@ -59,7 +59,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What stays together on a page. ``draw`` gets the place of its upper edge; ``amount`` adds to the sum so far."""
+    """A unit that is not split across pages. ``draw`` takes its upper edge; ``amount`` adds to the subtotal."""
 
     height: float
     draw: Callable[[Paper, float], None]
@@ -67,10 +67,10 @@ class Block:
 
 
 def render(invoice: Invoice, seller: Seller, *, with_xml: bool = False, font: Path | None = None) -> Document:
-    """CPU work, about a second per 2,000 items: not for the event loop. *seller*: of invoices that name none.
+    """Render the PDF: CPU work, about a second per 2,000 items, so not for the event loop.
 
-    *with_xml*: a PDF/A-3 with the invoice as XML in it. Raise Reject for an invoice that lacks what that requires, and
-    for a *font* that cannot be used.
+    *seller*: used if the invoice names none. *with_xml*: produce a PDF/A-3 with the invoice as XML in it. Raise Reject
+    if the invoice lacks data that this requires, or if *font* is unusable.
     """
     xml = e_invoice(invoice, invoice.seller or seller) if with_xml else None
     with _rendering:
@@ -107,7 +107,7 @@ def _dealt(blocks: Iterable[Block]) -> Iterator[list[Block]]:
 
 
 class _Sheet:
-    """One invoice with the words and formats of its reader."""
+    """One invoice, with the words and formats of its recipient's locale."""
 
     def __init__(self, invoice: Invoice, seller: Seller) -> None:
         self.invoice = invoice
@@ -123,7 +123,7 @@ class _Sheet:
     # -- the blocks
 
     def blocks(self) -> Iterator[Block]:
-        """The items, each first of an order below that order's heading, and the last above the totals."""
+        """Yield the items, with the order's heading before its first item, and the totals with the last item."""
         items = list(self._items())
         end = list(self._end())
         if not items:
@@ -162,7 +162,7 @@ class _Sheet:
     def _item(self, number: int, item: Item) -> Block:
         currency, form = self.invoice.currency, self.format
         amount, price = item.amount(currency), item.price.normalize()
-        # a unit price below a cent is shown whole
+        # unit prices with fractions of a cent are not rounded
         shown = form.amount(price, currency) if price == rounded(price, currency) else form.number(price)
         lines = wrapped(item.name, NAME_WIDTH)
 
@@ -346,7 +346,7 @@ class _Sheet:
 
 
 def _joined(blocks: list[Block]) -> Block:
-    """One block of several, one below the other."""
+    """Return one block that stacks several."""
 
     def draw(paper: Paper, y: float) -> None:
         for block in blocks:
@@ -358,7 +358,7 @@ def _joined(blocks: list[Block]) -> Block:
 
 
 def _lines_of(address: Address, home: str) -> list[str]:
-    """As it stands on a letter; the country only where it is not *home*."""
+    """Return the lines of the address on a letter; the country only if it is not *home*."""
     town = _town(address)
     country = country_name(address.country) if address.country != home else None
     return [line for line in (address.addition, address.street, town, country) if line]

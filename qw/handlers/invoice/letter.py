@@ -1,4 +1,4 @@
-"""The words of a mail, as text and as HTML. Mail programs know little of HTML: one column, styles at each element."""
+"""The content of a mail as text and as HTML. The HTML is one column with inline styles, as mail programs need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CELL = "padding:3px 16px 3px 0;vertical-align:top"
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """Paragraphs, with ``facts`` (label and text) after the first ``before`` of them. ``link``: where the PDF is."""
+    """Paragraphs, with ``facts`` (label, text) after the first ``before`` of them. ``link``: the URL of the PDF."""
 
     language: str
     title: str

@@ -1,6 +1,6 @@
-"""How a language and region write numbers, money and dates: the facts of Unicode's CLDR for the languages of `words`.
+"""Formats of numbers, money and dates by language and region: Unicode CLDR data for the languages of `words`.
 
-Babel knows them for all others too, but adds 36 MB to an installation; `tests/handlers/test_locales.py` compares.
+Babel has this data for all languages, but adds 36 MB to an installation; `tests/handlers/test_locales.py` compares.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 @dataclass(frozen=True, kw_only=True)
 class LocaleFormat:
-    """``days`` is for `str.format`; ``signs`` are of currencies, others are shown by their code."""
+    """``days``: a `str.format` pattern. ``signs``: currency symbols; other currencies are shown by their code."""
 
     language: str
     point: str
@@ -29,15 +29,15 @@ class LocaleFormat:
     signs: tuple[tuple[str, str], ...] = (("EUR", "€"),)
 
     def number(self, value: Decimal) -> str:
-        """All its decimals, without zeros at their end."""
+        """Return the number with all its decimals, without trailing zeros."""
         return self._grouped(f"{value.normalize():f}")
 
     def amount(self, value: Decimal, currency: str) -> str:
-        """Rounded as the currency has it, without its sign."""
+        """Return the amount rounded as the currency requires, without its symbol."""
         return self._grouped(f"{rounded(value, currency):f}")
 
     def money(self, value: Decimal, currency: str) -> str:
-        """``€1,234.50`` in English, ``1.234,50 €`` in German, ``CHF 12.00`` where there is no sign."""
+        """Return ``€1,234.50`` in English, ``1.234,50 €`` in German; ``CHF 12.00`` if there is no symbol."""
         sign = dict(self.signs).get(currency)
         text = self.amount(value, currency)
         if not self.sign_first:
@@ -76,7 +76,7 @@ FORMATS = {
 
 
 def format_of(locale: str | None) -> LocaleFormat:
-    """By language and region, else by language, else English."""
+    """Return the format of the language and region, else that of the language, else English."""
     language, _, region = (locale or "").replace("_", "-").partition("-")
     exact = f"{language.lower()}-{region.upper()}"
     return FORMATS.get(exact) or FORMATS.get(language.lower()) or _ENGLISH

@@ -1,6 +1,6 @@
-"""`send_email`: the mail that brings an invoice to its customer. Its compensating action sends a correction.
+"""`send_email`: mails an invoice to its customer. Its compensation sends a correction.
 
-Resent after a crash, a mail keeps its Message-ID, which is made of the task's id.
+If a mail is sent again after a crash, it has the same Message-ID, which is derived from the task's id.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Named(BaseModel):
 
 
 class InvoiceNamed(BaseModel):
-    """What a mail says of an invoice; one that names its ``seller`` comes with a whole letter."""
+    """The invoice data that a mail uses; with a ``seller``, the mail is a complete letter."""
 
     model_config = CAMEL
 
@@ -49,7 +49,7 @@ class InvoiceNamed(BaseModel):
 
 
 class MailWanted(BaseModel):
-    """``to`` is one address, several with commas between, or a list; without it the customer's own is used."""
+    """``to``: one address, several separated by commas, or a list; None: the customer's address."""
 
     model_config = CAMEL
 
@@ -63,7 +63,7 @@ class MailWanted(BaseModel):
 
 
 def add_send_email(app: Handlers, options: MailOptions) -> None:
-    """Raise Misconfigured when ``options.url`` is no address to send mail by."""
+    """Register `send_email`. Raise Misconfigured if ``options.url`` cannot send mail."""
     post = Post(options)
 
     async def correct(context: Context, recorded: Recorded) -> Json:
@@ -75,7 +75,7 @@ def add_send_email(app: Handlers, options: MailOptions) -> None:
 
 
 def compose(wanted: MailWanted, *, key: str) -> Mail:
-    """The mail as wanted, or the standard one about its invoice. Raise Reject for what must not be sent."""
+    """Return the requested mail, or the standard one about its invoice. Raise Reject if it must not be sent."""
     invoice = wanted.invoice or InvoiceNamed()
     number = invoice.invoice_number or invoice.id or wanted.invoice_id
     if number is None and (wanted.subject is None or wanted.body is None):
@@ -100,7 +100,7 @@ def _sentence(invoice: InvoiceNamed, number: str, form: LocaleFormat, words: Wor
 
 
 def _whole(letter: Letter, invoice: InvoiceNamed, seller: Named, form: LocaleFormat, words: Words) -> Letter:
-    """*letter* with a greeting, the date by which to pay, and who sends it."""
+    """Return *letter* with a greeting, the due date and the sender."""
     customer = invoice.customer
     greeting = [words.greeting.format(name=customer.name)] if customer and customer.name else []
     attached = [] if letter.link else [words.attached]
@@ -113,12 +113,12 @@ def _whole(letter: Letter, invoice: InvoiceNamed, seller: Named, form: LocaleFor
 
 
 def _link(pdf_url: str | None) -> str | None:
-    """Where the reader finds the PDF; None: it is a file of ours, which is attached."""
+    """Return the URL of the PDF; None if it is a local file, which is attached."""
     return pdf_url if pdf_url and pdf_url.startswith(("http://", "https://")) else None
 
 
 def correction(recorded: Recorded) -> Mail:
-    """The mail that takes back the one that the task sent."""
+    """Return the mail that withdraws the one sent by the task."""
     result = recorded.result if isinstance(recorded.result, dict) else {}
     if not isinstance(to := result.get("to"), str) or not isinstance(sent := result.get("messageId"), str):
         raise Reject(f"task {recorded.task_id} has no mail in its result that could be corrected")
@@ -164,7 +164,7 @@ def _address_of_customer(wanted: MailWanted) -> str:
 
 
 def _line(what: str, text: str) -> str:
-    """*text*, which goes into a header. Raise Reject where it would end the line and begin a header of its own."""
+    """Return *text* for a header. Raise Reject if it has a line break, which would start another header."""
     if any(ord(char) < 32 or ord(char) == 127 or char in "\x85\u2028\u2029" for char in text):
         raise Reject(f"the {what} contains a line break or another control character")
     return text

@@ -1,4 +1,4 @@
-"""Invoice numbers: one series per seller and year, without holes and without repeats."""
+"""Invoice numbers: one series per seller and year, without gaps or duplicates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qw.handlers.invoice.parties import Seller
 
 @dataclass(frozen=True, kw_only=True)
 class GivenNumber:
-    """A number of the series of ``year``, and the moment it was given, which is the date of the document."""
+    """A number in the series of ``year``, and the time of its assignment, which is the date of the document."""
 
     year: int
     number: int
@@ -21,24 +21,24 @@ class GivenNumber:
 
 
 class Numbers(Protocol):
-    """Where the numbers come from; implemented by the store."""
+    """The source of the numbers; implemented by the store."""
 
     async def take(self, context: Context, seller: Seller) -> GivenNumber:
-        """The next number for the invoice of this task, the same in all its attempts.
+        """Return the next number for the invoice of this task, the same in all its attempts.
 
-        It is given with the completion of the attempt: one that fails leaves no hole. Invoices of the same seller wait
-        for each other from here to the end of the attempt, so take it last.
+        It commits with the completion of the attempt, so a failed attempt leaves no gap. It holds a lock on the
+        seller's series until the attempt ends: other invoices of the seller wait, so take the number last.
         """
         ...
 
     async def take_back(self, invoiced: UUID, by: UUID, seller: Seller) -> GivenNumber | None:
-        """The next number for the credit note over the invoice of task *invoiced*, the same at each call.
+        """Return the next number for the credit note on the invoice of task *invoiced*, the same in each call.
 
-        None: the task has no number. *by*: the task that writes the credit note.
+        None if the task has no number. *by*: the task that writes the credit note.
         """
         ...
 
 
 def written(number: GivenNumber, prefix: str) -> str:
-    """``INV-2026-00042``"""
+    """Return the number as printed, such as ``INV-2026-00042``."""
     return f"{prefix}{number.year}-{number.number:05}"

@@ -1,6 +1,6 @@
-"""`fetch_orders`: the delivered orders of a customer that no invoice covers yet.
+"""`fetch_orders`: the delivered orders of a customer that are not invoiced yet.
 
-They come from a service, from a file of the user's own, or, where neither is named, from the samples that ship with qw.
+They come from a service or a file of the user's, or, if neither is configured, from the samples of qw.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from qw.handlers.invoice.service import ServiceCall, ServiceFailed, answer
 from qw.handlers.registry import Handlers
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "orders.json"
-MAX_SOURCE = 64 * 1024 * 1024  # bytes of a file or an answer
+MAX_SOURCE = 64 * 1024 * 1024  # bytes of a file or a response
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrdersOptions:
-    """``orders`` is the http(s) URL of a service, or a ``.csv`` or ``.json`` file; None: the samples."""
+    """``orders``: the http(s) URL of a service, or a ``.csv`` or ``.json`` file; None: the samples."""
 
     orders: str | Path | None = None
     timeout: timedelta = timedelta(seconds=30)
 
 
 class OrdersWanted(BaseModel):
-    """A day as ``dateTo`` is meant to its end."""
+    """``dateTo`` includes the whole day if it is a date."""
 
     model_config = CAMEL
 
@@ -45,7 +45,7 @@ class OrdersWanted(BaseModel):
 
     @property
     def end(self) -> datetime:
-        """The last moment wanted."""
+        """The end of the requested period, inclusive."""
         if self.date_to is None:
             return datetime.max.replace(tzinfo=UTC)
         last = at(self.date_to)
@@ -76,7 +76,7 @@ def add_fetch_orders(app: Handlers, options: OrdersOptions) -> None:
 
 
 def _unknown(customer: str, samples: list[Order]) -> str | None:
-    """What is to be said where the samples are in use and do not know the customer."""
+    """Return a note if the samples are in use and do not contain the customer."""
     customers = sorted({order.customer_id for order in samples if order.customer_id})
     if customer in customers:
         return None
@@ -118,7 +118,7 @@ async def _ask_service(url: str, wanted: OrdersWanted, timeout: timedelta) -> li
 
 
 def read_orders(path: Path) -> list[Order]:
-    """The orders in a CSV or JSON file. Raise Invalid naming the place of every fault."""
+    """Return the orders of a CSV or JSON file. Raise Invalid with the place of every fault."""
     try:
         if path.stat().st_size > MAX_SOURCE:
             raise Invalid(Fault(path=path.name, message=f"more than {MAX_SOURCE:,} bytes"))
@@ -136,7 +136,7 @@ def read_orders(path: Path) -> list[Order]:
 
 
 def parse_orders(value: Any, source: str) -> list[Order]:
-    """The orders in JSON: a list, or an object whose ``orders`` is one. Raise Invalid naming *source* and place."""
+    """Return the orders of JSON data, a list or an object with ``orders``. Raise Invalid with *source* and place."""
     rows = value.get("orders") if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise Invalid(Fault(path=source, message="must be a list of orders, or an object with the list `orders`"))

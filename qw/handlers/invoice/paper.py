@@ -1,6 +1,6 @@
-"""A4 paper and what is written on it: fonts, text that is cut, wrapped or shrunk to its place, lines and codes.
+"""A4 pages and how to draw on them: fonts, text that is cut, wrapped or shrunk to fit, lines and codes.
 
-Places are in millimetres from the left and the top. Text is drawn as it stands: nothing in it is read as markup.
+Positions are in millimetres from the left and the top. Text is drawn literally; markup in it is not interpreted.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FONTS = Path(__file__).parent.parent / "fonts"
 BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4[0] / mm, A4[1] / mm
 BLACK, GREY, PALE, RED = (0.1, 0.1, 0.12), (0.4, 0.42, 0.45), (0.8, 0.82, 0.84), (0.75, 0.1, 0.1)
-_names = {False: BODY, True: BOLD}  # the font in use, by whether it is bold; process-wide, as reportlab's fonts are
-_QUIET = 4  # modules that stay white around a code
+_names = {False: BODY, True: BOLD}  # the regular and bold font; process-wide, like reportlab's fonts
+_QUIET = 4  # width of the white border in modules
 
 
 class Paper:
-    """The pages of one document, drawn from the first to the last."""
+    """The pages of one document, drawn in order."""
 
     def __init__(self, *, language: str) -> None:
         self._buffer = io.BytesIO()
@@ -53,15 +53,15 @@ class Paper:
         canvas.setCreator("qw")
         canvas.setProducer("qw")
         self._made = moment
-        stamp = canvas._doc._timeStamp  # the same invoice gives the same bytes
+        stamp = canvas._doc._timeStamp  # fixed, so that the same invoice gives the same bytes
         stamp.t, stamp.lt, stamp.YMDhms = moment.timestamp(), moment.timetuple(), tuple(moment.timetuple())[:6]
 
     def embed(self, name: str, content: bytes) -> None:
-        """Make it a PDF/A-3 with the XML *content* in it; after `describe`."""
+        """Make the document a PDF/A-3 with the XML *content* embedded. Call it after `describe`."""
         embed(self.canvas._doc, name=name, content=content, made=self._made)
 
     def turn(self) -> None:
-        """Go on to the next page."""
+        """Begin the next page."""
         self.canvas.showPage()
 
     def finish(self) -> bytes:
@@ -72,7 +72,7 @@ class Paper:
         self, x: float, y: float, text: str, *, size: float = 9, bold: bool = False, color: Any = BLACK,
         right: bool = False, width: float | None = None,
     ) -> None:  # fmt: skip
-        """On the line whose letters stand at *y*. *right*: it ends at *x*. *width*: it is shrunk to that at most."""
+        """Draw *text* with its baseline at *y*. *right*: it ends at *x*. *width*: shrink it to fit."""
         font, shown = _names[bold], printable(text)
         if width is not None:
             size = min(size, size * width / max(text_width(shown, size, bold=bold), 0.001))
@@ -86,7 +86,7 @@ class Paper:
         self.canvas.line(left * mm, (HEIGHT - y) * mm, right * mm, (HEIGHT - y) * mm)
 
     def code(self, x: float, y: float, size: float, value: str) -> None:
-        """A QR code with its white border, *x* and *y* its upper left corner."""
+        """Draw a QR code with its white border; *x* and *y* are its upper left corner."""
         code = QrCodeWidget(value, barLevel="M").qr
         code.make()
         module = size / (code.getModuleCount() + 2 * _QUIET)
@@ -100,7 +100,7 @@ class Paper:
 
 
 def _runs(cells: Iterable[object]) -> Iterator[tuple[int, int]]:
-    """Where dark cells begin, and how many there are."""
+    """Yield the start and length of each run of dark cells."""
     start = length = 0
     for place, cell in enumerate([*cells, False]):
         if cell:
@@ -112,9 +112,9 @@ def _runs(cells: Iterable[object]) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=1)
 def load_fonts(font: Path | None = None) -> None:
-    """Before anything here is used. *font*: a TrueType file that replaces those of qw.
+    """Load the fonts; required before all other functions. *font*: a TrueType file that replaces qw's fonts.
 
-    Raise OSError or reportlab's TTFError for one that cannot be used.
+    Raise OSError or reportlab's TTFError if it is unusable.
     """
     names = (str(font), str(font)) if font else (BODY, BOLD)
     for name in names:
@@ -124,19 +124,19 @@ def load_fonts(font: Path | None = None) -> None:
 
 
 def printable(text: str) -> str:
-    """*text* with blanks for control characters."""
+    """Return *text* with control characters replaced by blanks."""
     return "".join(char if char.isprintable() or char in "\u00a0\u202f" else " " for char in text)
 
 
 @lru_cache(maxsize=20_000)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """In millimetres."""
+    """Return the width in millimetres."""
     points: float = pdfmetrics.stringWidth(text, _names[bold], size)
     return points / float(mm)
 
 
 def wrapped(text: str, width: float, *, size: float = 9, bold: bool = False) -> list[str]:
-    """The lines of *text* at that width; a word that is longer is cut."""
+    """Return the lines of *text* at this width; words that are longer are cut."""
     lines, line = [], ""
     for word in printable(text).split(" "):
         longer = f"{line} {word}" if line else word
@@ -161,12 +161,12 @@ def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
 
 
 def not_shown(texts: Iterable[str]) -> str:
-    """The characters of *texts* that are not drawn right: without a glyph, or of scripts that need shaping."""
+    """Return the characters of *texts* that are drawn wrongly: without a glyph, or of scripts that need shaping."""
     glyphs = pdfmetrics.getFont(_names[False]).face.charToGlyph
     chars = {char for text in texts for char in text if char.isprintable()}
     return "".join(sorted(char for char in chars if ord(char) not in glyphs or _is_shaped(char)))
 
 
 def _is_shaped(char: str) -> bool:
-    """Arabic, Hebrew and their like run from right to left; Indic ones are put together from several glyphs."""
+    """Whether *char* needs shaping: right-to-left scripts (Arabic, Hebrew), or Indic ones that combine glyphs."""
     return unicodedata.bidirectional(char) in ("R", "AL") or "\u0900" <= char <= "\u0dff"

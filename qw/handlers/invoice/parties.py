@@ -1,4 +1,4 @@
-"""Who sends an invoice and who gets it. The seller comes from a file (``QW_SELLER``), the customer with the orders."""
+"""Seller and customer of an invoice. The seller comes from a file (``QW_SELLER``), the customer with the orders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SELLER = ConfigDict(**{**_PARTY, "extra": "forbid"})
 
 
 def _iban(text: str) -> str:
-    """*text* without spaces, if its check digits are right (ISO 13616)."""
+    """Return *text* without spaces if its check digits are correct (ISO 13616)."""
     iban = text.replace(" ", "").upper()
     if not re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", iban):
         raise ValueError("is not an IBAN such as DE02 1203 0000 0000 2020 51")
@@ -59,7 +59,7 @@ class Address(BaseModel):
 
 
 class Customer(BaseModel):
-    """``locale`` decides the language of the invoice and how it writes numbers and dates."""
+    """``locale``: determines the language of the invoice and its formats of numbers and dates."""
 
     model_config = _PARTY
 
@@ -83,7 +83,7 @@ class Bank(BaseModel):
 
 
 class Seller(BaseModel):
-    """``series`` names the series of invoice numbers: sellers with the same one share it."""
+    """``series``: the series of invoice numbers; sellers with the same series share it."""
 
     model_config = _SELLER
 
@@ -112,7 +112,7 @@ class Seller(BaseModel):
         return ZoneInfo(self.timezone)
 
     def to_json(self) -> JsonObject:
-        """For the invoice: what a reader of it needs."""
+        """Return the fields that an invoice shows."""
         ours = {"tax_rate", "payment_days", "number_prefix", "timezone"}
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=ours)
 
@@ -124,14 +124,14 @@ DEMO = Seller(
     register_entry="Not a real company",
     email="billing@example.com",
     website="example.com",
-    bank=Bank(iban="DE36000000000000000000", name="Demo Bank"),  # no bank has this number: nothing can be paid there
+    bank=Bank(iban="DE36000000000000000000", name="Demo Bank"),  # not a real account: it cannot receive payments
     series="demo",
     is_demo=True,
 )
 
 
 def read_seller(path: Path | None) -> Seller:
-    """The seller in the TOML file at *path*; None: the demo seller. Raise Misconfigured with every fault."""
+    """Return the seller from the TOML file *path*; None: the demo seller. Raise Misconfigured with every fault."""
     if path is None:
         return DEMO
     try:

@@ -1,4 +1,4 @@
-"""The code for banking apps on European invoices (EPC069-12, “GiroCode”): a SEPA credit transfer, filled in."""
+"""The payment code for European banking apps (EPC069-12, “GiroCode”): a prefilled SEPA credit transfer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LARGEST = Decimal("999999999.99")
 
 
 def payment_code(seller: Seller, amount: Decimal, currency: str, purpose: str) -> str | None:
-    """What the code holds; None where there is none: without an account, in other currencies, for nothing."""
+    """Return the content of the code; None without bank account, for other currencies and amounts out of range."""
     if seller.bank is None or currency != "EUR" or not 0 < amount <= LARGEST:
         return None
     lines = (
         "BCD",
-        "002",  # version: the BIC may be left out
+        "002",  # version 2, in which the BIC is optional
         "1",  # UTF-8
         "SCT",
         seller.bank.bic or "",
@@ -30,5 +30,5 @@ def payment_code(seller: Seller, amount: Decimal, currency: str, purpose: str) -
 
 
 def grouped(iban: str) -> str:
-    """``DE02 1203 0000 0000 2020 51``"""
+    """Return the IBAN as ``DE02 1203 0000 0000 2020 51``."""
     return " ".join(iban[start : start + 4] for start in range(0, len(iban), 4))

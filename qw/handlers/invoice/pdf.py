@@ -1,6 +1,6 @@
-"""`generate_pdf`: an invoice becomes a document, made by the operator's PDF service or, without one, here.
+"""`generate_pdf`: renders an invoice as PDF, with the operator's PDF service or, without one, in this process.
 
-Its compensating action deletes the document made here; one made by a service is that service's.
+Its compensation deletes a document rendered here; a document of the service is kept.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ FAILED = "PDF generation failed"
 
 @dataclass(frozen=True, kw_only=True)
 class PdfOptions:
-    """``service_url`` makes the documents; None: they are made here, into ``directory``.
+    """``service_url``: the service that renders documents; None: they are rendered here, into ``directory``.
 
-    ``seller``: of invoices that name none. ``with_xml``: the invoice as XML is in the PDF. ``font``: instead
-    of that of qw.
+    ``seller``: for invoices that name none. ``with_xml``: embed the invoice as XML. ``font``: replaces qw's fonts.
     """
 
     directory: Path
@@ -44,7 +43,7 @@ class PdfOptions:
 
 
 class InvoiceToPrint(BaseModel):
-    """The invoice is passed to a service as it is."""
+    """The invoice is passed to a service unchanged."""
 
     invoice: dict[str, Any]
 
@@ -98,7 +97,7 @@ async def _print(given: JsonObject, options: PdfOptions, context: Context) -> Js
 
 @contextmanager
 def _directory() -> Iterator[None]:
-    """A current directory, which reportlab asks for when it is imported: the daemon's may have been deleted."""
+    """Provide a current directory, which reportlab reads on import: the daemon's may have been deleted."""
     try:
         os.getcwd()
     except OSError:

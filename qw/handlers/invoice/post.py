@@ -1,4 +1,4 @@
-"""How a mail leaves: through the operator's e-mail service, by SMTP, or into a folder of ``.eml`` files."""
+"""How mail is sent: by the operator's e-mail service, by SMTP, or to a folder of ``.eml`` files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAX_ATTACHMENT = 25 * 1024 * 1024  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class MailOptions:
-    """``url`` is that of an e-mail service (http, https) or a mail server (smtp, smtps); None: ``directory``/outbox.
+    """``url``: an e-mail service (http, https) or a mail server (smtp, smtps); None: ``directory``/outbox.
 
-    ``smtp://user:password@host:port?starttls=always|never``: a password goes over TLS only, unless that says never;
-    without one, TLS is used where the server offers it. PDFs are attached from ``directory`` and nowhere else.
+    ``smtp://user:password@host:port?starttls=always|never``: a password is sent only over TLS, unless ``never``;
+    without a password, TLS is used if the server offers it. PDFs are attached from ``directory`` and nowhere else.
     """
 
     directory: Path
@@ -40,7 +40,7 @@ class MailOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """``key`` is the same for every try at sending it. ``body`` is for a service, ``letter`` for a mail of our own."""
+    """``key``: the same for every attempt to send it. ``body``: for a service. ``letter``: for a mail made by qw."""
 
     key: str
     to: tuple[str, ...]
@@ -53,7 +53,7 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True)
 class SmtpServer:
-    """``starttls``: True must, False must not, None may."""
+    """``starttls``: True: required, False: forbidden, None: optional."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class SmtpServer:
 
 
 class Post:
-    """The way out that the options name. Raise Misconfigured when they name none."""
+    """Sends mail the way the options say. Raise Misconfigured if their URL has an unknown scheme."""
 
     def __init__(self, options: MailOptions) -> None:
         self._options = options
@@ -75,7 +75,7 @@ class Post:
         self._server = parse_server(options.url) if options.url and scheme.startswith("smtp") else None
 
     async def send(self, mail: Mail, context: Context) -> JsonObject:
-        """Send *mail*. Raise Retry with the text FAILED when it cannot be sent now; the log has the reason."""
+        """Send *mail*. Raise Retry with the text FAILED if it cannot be sent now; the log has the reason."""
         result: JsonObject = {
             "messageId": self._message_id(mail),
             "to": ", ".join(mail.to),
@@ -110,7 +110,7 @@ class Post:
         return str(path)
 
     async def _to_server(self, server: SmtpServer, mail: Mail) -> Sequence[str]:
-        """Return the recipients that the server refused, while it took the others."""
+        """Send *mail* by SMTP. Return the recipients that the server rejected while it accepted others."""
         import aiosmtplib
 
         message = await self._message(mail)
@@ -146,7 +146,7 @@ class Post:
         return message
 
     async def _set_content(self, message: EmailMessage, mail: Mail) -> None:
-        """The letter as text and as HTML, with the PDF attached when it is a file of ours, else with its address."""
+        """Set the letter as text and HTML, with the PDF attached if it is a local file, else with its URL."""
         message.set_content(f"{mail.letter.text}\n")
         message.add_alternative(f"{mail.letter.html}\n", subtype="html")
         if mail.pdf_url and not mail.letter.link:
@@ -162,7 +162,7 @@ class Post:
 
 
 def parse_server(url: str) -> SmtpServer:
-    """The mail server in an ``smtp`` or ``smtps`` URL. Raise Misconfigured, without the URL: it may hold a password."""
+    """Return the server of an ``smtp`` or ``smtps`` URL. Raise Misconfigured, without the URL and its password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -1,6 +1,6 @@
 """Calls to the operator's own services: orders, PDF and e-mail.
 
-Who configured them named their host and port, so these are allowed; everything else is as for `http_request`.
+The host and port of their URLs are allowed because the operator configured them; other addresses must be public.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qw.handlers.http_clients import client
 
 
 class ServiceFailed(Failure):
-    """The service could not be reached, or its answer is no use. The text says why and holds no address."""
+    """The service could not be reached, or its response is unusable. The text gives the reason, without the URL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class ServiceCall:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    most: int = 1024 * 1024  # bytes of the answer
+    most: int = 1024 * 1024  # maximum bytes of the response
 
 
 async def answer(call: ServiceCall) -> Any:
-    """The JSON that the service answers *call* with (fractions as Decimal), None for an empty body.
+    """Return the JSON response of the service (fractions as Decimal), None for an empty body.
 
-    Raise ServiceFailed for anything but a 2xx with JSON in time.
+    Raise ServiceFailed unless a 2xx with JSON arrives within the timeout.
     """
     import httpx
 

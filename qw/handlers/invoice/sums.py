@@ -1,6 +1,6 @@
 """The sums of an invoice by the rules of EN 16931: lines are rounded, then added by tax rate, then taxed.
 
-So the tax of a rate is that of its sum, never the sum of the taxes of its lines.
+The tax is computed from the sum of each rate, not added up from the taxes of the lines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qw.handlers.invoice.money import Amount, TaxRate, number, rounded
 
 
 class Category(StrEnum):
-    """The tax categories of EN 16931 that are used here."""
+    """The tax categories of EN 16931 that qw uses."""
 
     STANDARD = "S"
     ZERO = "Z"
@@ -26,7 +26,7 @@ class Category(StrEnum):
 
 
 class TaxLine(BaseModel):
-    """The tax of one rate: ``base`` without it, ``tax`` alone."""
+    """The tax of one rate. ``base``: the amount without tax. ``tax``: the tax alone."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ class TaxLine(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """``total`` is without tax, ``grand_total`` with it."""
+    """``total``: without tax. ``grand_total``: with tax."""
 
     taxes: tuple[TaxLine, ...]
 
@@ -64,9 +64,9 @@ class Sums:
 
 
 def sums_of(lines: Iterable[tuple[Decimal, Decimal]], currency: str, *, is_exempt: bool = False) -> Sums:
-    """The sums over (amount, tax rate in percent) of each line, the highest rate first.
+    """Return the sums of lines (amount, tax rate in percent), by descending rate.
 
-    *is_exempt*: what has no tax is exempt from it, rather than taxed at a rate of zero.
+    *is_exempt*: untaxed lines are exempt from tax instead of taxed at a rate of zero.
     """
     bases: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
     for amount, rate in lines:

@@ -1,4 +1,4 @@
-"""Orders from CSV: one line per item; the lines of an order share its ``order_id`` and need not stand together.
+"""Orders from CSV: one line per item; the lines of an order have the same ``order_id`` and need not be adjacent.
 
 | column          |          |                                                       |
 |-----------------|----------|-------------------------------------------------------|
@@ -14,8 +14,8 @@
 | `item_id`       |          |                                                       |
 | `item_name`     | required |                                                       |
 | `quantity`      | required |                                                       |
-| `price`         | required | of one, without tax, with a decimal point             |
-| `tax_rate`      |          | in percent; empty: the seller's                       |
+| `price`         | required | of one unit, without tax, with a decimal point        |
+| `tax_rate`      |          | in percent; empty: the seller's default               |
 
 Other columns are ignored. The first line names the columns, in any order.
 """
@@ -47,7 +47,7 @@ OF_ITEM = {"item_id": "id", "item_name": "name", "quantity": "quantity", "price"
 
 
 def parse_table(text: str, source: str) -> list[Order]:
-    """The orders in the CSV *text*, in the order of their first lines. Raise Invalid naming line and column."""
+    """Return the orders of the CSV *text*, by their first lines. Raise Invalid with line and column."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     orders: dict[str, Order] = {}
     faults: list[Fault] = []
@@ -75,7 +75,7 @@ def _check_columns(columns: list[str], source: str) -> None:
 
 
 def _add(row: dict[str, Any], orders: dict[str, Order], line: str) -> list[Fault]:
-    """Add the item of *row* to its order; the faults found are returned, with nothing added."""
+    """Add the item of *row* to its order, or return the faults and add nothing."""
     if empty := [name for name in REQUIRED if name != "delivery_date" and not (row[name] or "").strip()]:
         return [Fault(path=f"{line}, column {name}", message="is empty") for name in empty]
     try:
@@ -109,7 +109,7 @@ def _faults(error: ValidationError, names: dict[str, str], line: str) -> list[Fa
 
 
 def _column(place: tuple[int | str, ...], columns: dict[str, str]) -> str:
-    """The column of a field, which pydantic names as in Python or as in JSON."""
+    """Return the column of a field, which pydantic names as in Python or as in JSON."""
     from pydantic.alias_generators import to_snake
 
     return columns.get(to_snake(str(place[0])), str(place[0])) if place else "?"

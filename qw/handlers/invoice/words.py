@@ -1,4 +1,4 @@
-"""What stands on an invoice and in its mail, by language. Texts in braces are filled in."""
+"""The texts of invoices and mails, by language. Names in braces are placeholders."""
 
 from __future__ import annotations
 
@@ -271,5 +271,5 @@ LANGUAGES = {
 
 
 def words_of(language: str) -> Words:
-    """English for languages that are not here."""
+    """Return the words of the language, or English."""
     return LANGUAGES.get(language, _ENGLISH)
