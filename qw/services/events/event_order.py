@@ -1,11 +1,11 @@
-"""Keeps the events of a task in order when they are published, and the cursor by which the reader skips dead rows.
+"""Keeps the events of a task in order when they are published, and the cursor with which reads skip dead rows.
 
-The second of two events of a task can only be written after the first is committed, so every snapshot that contains the
-second also contains the first, with a lower id: reading from the start in id order preserves the order.
-Ids are allocated before commit, so a row may appear below the last id read. Such a row belongs to a transaction that
-was writing to the outbox at the time of that read. Each read records these *writers*, and the first read after one has
-finished starts again where that writer's rows may be (`Progress`). So a long-running writer delays no other events, and
-none of its own are skipped.
+The second of two events of a task can only be written after the first is committed, so every snapshot that contains
+the second also contains the first, with a lower id: reading from the start in id order preserves the order. Ids are
+allocated before commit, so a row may appear below the last id read. Such a row belongs to a transaction that was
+writing to the outbox at the time of that read. Each read records these *writers*, and the first read after one has
+finished starts again where that writer's rows may be (`ReadCursor`). So a long-running writer delays no other events,
+and none of its own are skipped.
 
 `rounds`: the second event of a task is published once the broker has confirmed the first.
 """
@@ -27,10 +27,10 @@ RESCAN_SECONDS = 60.0  # interval of full scans: a restored or truncated outbox 
 class ReadCursor:
     """Where the next read starts. See the module.
 
-    Passes are readings that found something. A writer that is first seen in one took its lock, and so its ids, after
-    the pass before: they are above what that one had read, its floor. A writer that was open and is gone may have
-    ended just after the snapshot of the pass that finds it gone, so it is known for one more. One that came and went
-    between two passes is never seen; hence `cursor` is where the pass before the last ended.
+    A pass is a read that found something. A writer first seen in a pass took its lock, and then its ids, after the
+    pass before: its ids are above the last id of that pass, its floor. A writer that has finished may have committed
+    just after the snapshot of the pass that no longer sees it, so it is kept for one more pass. A writer that began
+    and finished between two passes is never seen; therefore `cursor` is not above the end of the last pass but one.
     """
 
     def __init__(self) -> None:
@@ -46,11 +46,11 @@ class ReadCursor:
 
     @property
     def known(self) -> Mapping[str, int]:
-        """Writers that may have rows below the cursor, each with the lower bound of those rows."""
+        """Writers that may have rows below the cursor, each with the lower bound of the ids of those rows."""
         return {**self._gone, **self._open}
 
     def went_through(self, reading: Reading, *, is_cut: bool) -> None:
-        """All events of *reading* are published or blocked. *is_cut*: there may be more, after its last one."""
+        """Record that all events of *reading* are published or blocked. *is_cut*: there may be more after them."""
         floor = self._read_to
         self._gone = {writer: at for writer, at in self._open.items() if writer not in reading.writers}
         self._open = {writer: self._open.get(writer, floor) for writer in reading.writers}
@@ -62,9 +62,9 @@ class ReadCursor:
 
 
 class Sorted:
-    """Events by whether they can be published: ``publishable``, in order, and ``blocked``, by id, with the reason.
+    """Events by whether they can be published: ``publishable``, in order, and ``blocked``: reasons by event id.
 
-    What comes after a blocked event of the same task is blocked with it, without a reason of its own.
+    Events after a blocked event of the same task are blocked too, with None as reason.
     """
 
     def __init__(self, waiting: Iterable[Waiting]) -> None:
@@ -92,7 +92,7 @@ class Sorted:
 
 
 def rounds(waiting: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:
-    """The first event of every key, then the second of every key, and so on."""
+    """Yield the first event of every key, then the second of every key, and so on."""
     made: list[list[Waiting]] = []
     seen: Counter[int] = Counter()
     for w in waiting:

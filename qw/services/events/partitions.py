@@ -3,10 +3,10 @@
 A slot is owned through a session advisory lock, which the server releases when the daemon's session ends; behind a
 pooler, where sessions are shared, through a row of `qw.relay_slot` until its worker is declared dead.
 
-Relays at work also take the slots of a *silent* worker, which is frozen or cut off from the database: of one whose
-beats did not rise for two intervals. That is sooner than it is declared dead, because a wrong decision costs a relay
-its connection, and no task. A silent relay does not publish either (`are_sure`); when it goes on it connects again, or
-looks at its leases first, so that what comes twice is at most what it was publishing.
+Active relays also take the slots of a *silent* worker, one that is frozen or disconnected from the database: its beat
+count has not risen for two intervals. That is sooner than it is declared dead, because a wrong decision costs only a
+relay's connection, and no task. A silent relay does not publish either (`are_sure`). When it continues, it reconnects
+or checks its leases first, so that at most the events that it was publishing are published twice.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 10.0  # interval at which the shares are rebalanced
-LOOK_SECONDS = 0.25  # interval at which a relay at work looks for slots without an owner, whose events wait
-GAP_SECONDS = 1.0  # after a longer pause of a relay its leases may be another's
+LOOK_SECONDS = 0.25  # interval at which an active relay looks for slots without an owner
+GAP_SECONDS = 1.0  # after a longer pause of a relay, another may hold its leases
 SILENT_BEATS = 2
 
 
 class OutboxPartitions(Protocol):
     async def have(self, conn: Connection) -> tuple[int, ...]:
-        """The slots owned now. The relay calls this before each pass, with the connection it reads from."""
+        """Return the slots owned now. The relay calls this before each pass, with the connection it reads from."""
         ...
 
     def are_sure(self) -> bool:
@@ -41,7 +41,7 @@ class OutboxPartitions(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RelayWorker:
-    """The worker of a relay: its current *id*, and the *age* of its last confirmed beat.
+    """The worker of a relay: its current *id*, and the *age* of its last confirmed beat in seconds.
 
     ``silence``: the seconds without a beat after which a worker is silent, the same for all.
     """
@@ -56,8 +56,8 @@ class RelayWorker:
 
 
 class Upkeep:
-    """When to look at the slots and when to share them anew: at first, every UPKEEP_SECONDS, and soon after a slot has
-    lost its owner or its owner has become silent.
+    """When to check the slots, and when to rebalance them: at the start, every UPKEEP_SECONDS, and soon after a slot
+    has lost its owner or its owner has become silent.
     """
 
     def __init__(self, worker: RelayWorker) -> None:
@@ -69,7 +69,7 @@ class Upkeep:
         return clock.now() - self._looked_at >= LOOK_SECONDS
 
     def silent(self, look: events.SlotLook) -> dict[int, int]:
-        """The silent workers after *look*, with their beats. None while this worker is silent: the cause may be one."""
+        """Return the beat counts of silent workers by id; none while this worker is silent: the cause may be here."""
         self._looked_at = now = clock.now()
         beats = {id: count for id, count in look.beats.items() if id != self._worker.id()}
         self._judge.watch(now, beats)
@@ -79,7 +79,7 @@ class Upkeep:
         return {id: beats[id] for id in self._judge.judge(now, looks)}
 
     def shares(self, *, has_free: bool) -> bool:
-        """Whether to share now, which is noted."""
+        """Whether to rebalance now; True also records the time."""
         now = clock.now()
         if not has_free and now - self._shared_at < UPKEEP_SECONDS:
             return False

@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 BUSY = 100  # tasks ended in 200 ms; from then on the relay yields the loop to a worker that is behind
 BUSY_RATE = 1000  # events per second in that case: a thirtieth of the loop
-LATE_SECONDS = 0.3  # older events are published even so: then the relay takes at most half of the loop
+LATE_SECONDS = 0.3  # older events are published anyway, with at most half of the loop's time
 NOTHING_SECONDS = 0.1  # pause after an empty pass while the worker is behind: every batch of outcomes sets the bell
 GATHER_SECONDS = 0.03  # pause between passes unless a full batch waits: a pass costs as much as fifty events
 LOOK_SECONDS = 0.3  # polling interval of the outbox without notifications: other processes write to it too
-ALERT_SECONDS = 15.0  # polled for so long after an event or other sign of life; then the poller looks
-REST_SECONDS = 120.0  # interval of passes meanwhile
+ALERT_SECONDS = 15.0  # after the last activity, the outbox is polled this long; then the poller takes over
+REST_SECONDS = 120.0  # interval of passes while the poller watches the outbox
 RENEW_SECONDS = 3600.0
 BLOCKED_LOOK_SECONDS = 0.25  # polling interval for blocked events that are due, if there are any
 FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between retries of a blocked event
@@ -140,7 +140,7 @@ class Relay:
         self._passed_at = float("-inf")
         self._others: Set[int] = frozenset()
         self._applied: int | None = None
-        self.is_idle = False  # the last pass found nothing, and the bell was not set since
+        self.is_idle = False  # the last pass found nothing, and the bell has not been set since
         self.relayed = 0
         self.state = "up"
         self.bell = asyncio.Event()
@@ -221,7 +221,7 @@ class Relay:
 
     @property
     def cursor(self) -> int:
-        """The outbox has nothing new for this relay at or below it, but for what `ReadCursor` knows of."""
+        """The outbox id up to which this relay has read everything, apart from the writers that `ReadCursor` knows."""
         return self._progress.cursor
 
     def wake(self) -> None:
@@ -238,9 +238,7 @@ class Relay:
                 self.bell.set()
 
     def _may_rest(self, now: float) -> bool:
-        """Whether nothing has happened for a while, no event is to be tried again, and no transaction is known that may
-        add events unseen.
-        """
+        """Whether nothing has happened for a while, no event is to be retried, and no transaction may add events."""
         is_quiet = now >= self._alert_until and not self._blocked and not self._progress.known
         return is_quiet and now < self._passed_at + REST_SECONDS
 
@@ -274,7 +272,7 @@ class Relay:
             self._had, self._progress, self._look_at_blocked = slots, ReadCursor(), 0.0
 
     async def _next(self, conn: Connection, again: Sequence[int]) -> Reading:
-        """The events of this pass: those to be retried (*again*; some may be gone), or else the next ones."""
+        """Return the events of this pass: those to retry (*again*; some may be deleted), or else the next ones."""
         if again:
             return await events.read_again(conn, again)
         self._progress.rescan_when_due(time.monotonic())
@@ -372,8 +370,8 @@ class Relay:
     async def _publish_round(
         self, broker: Broker, batch: Sequence[Waiting], outgoing: Sorted, missing: set[int]
     ) -> None:
-        """Publish one round. What is refused among others, or cannot be made, is blocked; where a whole batch was
-        refused before, it is looked for in halves. Raises Refused when the broker takes none.
+        """Publish one round. Events that the broker rejects, or that cannot be encoded, are blocked; a batch that was
+        rejected completely before is bisected to find them. Raise Refused if the broker accepts none.
         """
         messages = {}
         for w in batch:
@@ -398,7 +396,7 @@ class Relay:
             outgoing.refuse({id: f"{broker.name} did not confirm the event" for id in part if id in missing})
 
     def _made(self, broker: Broker, waiting: Waiting, outgoing: Sorted) -> Message | None:
-        """The message for *waiting*; None, and it is blocked: there is none, or none that the broker could take."""
+        """Return the message for *waiting*. If it cannot be encoded or is too large, block it and return None."""
         targets = self._targets
         try:
             made = message(waiting.event, targets.format, source=targets.source, limit=broker.max_bytes)
@@ -463,5 +461,5 @@ class Relay:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of *error*, as it is stored."""
+    """Return the first line of *error*, as stored in the database."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:500]

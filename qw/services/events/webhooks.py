@@ -123,9 +123,9 @@ def _secret_fault(secret: str | None) -> str | None:
 
 
 def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str) -> str | None:
-    """*url* where a task with these *headers* takes an event to it for one of *hooks*; None: it does not.
+    """Return *url* if a task with these *headers* delivers an event to it for one of *hooks*, else None.
 
-    The operator's own files name it, so a daemon may go there, whatever its policy says of other tasks.
+    The operator's own files contain the URL, so the daemon may connect to it, whatever its egress policy says.
     """
     hook = hooks.get(headers.get(HEADER, ""))
     return url if hook is not None and hook.url == url else None
@@ -134,8 +134,8 @@ def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str)
 class Signer:
     """Computes the signature headers of a webhook's request from the headers of its task, its URL and its body.
 
-    A task only names a rule. What it signs with and where it may go is read from the rule itself: a daemon's own
-    (*hooks*) or one applied to the database (*stored*). So whoever enqueues a task chooses neither key nor receiver.
+    A task only names a rule. The key and the receiver are read from the rule itself: a daemon's own (*hooks*), or one
+    applied to the database (*stored*). So the role that enqueues a task can choose neither key nor receiver.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Signer:
         self._stored = stored
 
     async def __call__(self, headers: Mapping[str, str], url: str, body: bytes) -> dict[str, str]:
-        """Raise Retry if the rule or its secret is unknown here: another daemon may have it."""
+        """Return the headers. Raise Retry if the rule or its secret is unknown here: another daemon may have it."""
         name = headers.get(HEADER)
         if name is None:
             return {}
@@ -174,7 +174,7 @@ class Signer:
 
 
 def _secret(variable: str, environ: Mapping[str, str]) -> str | None:
-    """The value of the variable, or the content of the file named by ``<variable>_FILE``."""
+    """Return the value of the variable, or the content of the file named by ``<variable>_FILE``."""
     if value := environ.get(variable):
         return value
     try:

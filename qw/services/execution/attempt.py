@@ -55,8 +55,8 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
             else:
                 result = await surrounded(handler.middleware, context, partial(_called, holding))
             outcome: Outcome = COMPLETED if result is None else await converted(result, holding)
-            holding.state = ClaimState.ENDING  # from here on it cannot be stopped, so that its outcome is not lost
-            if holding.stop is not None and holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it returned too late
+            holding.state = ClaimState.ENDING  # cannot be stopped any more, so that its outcome is not lost
+            if holding.stop is not None and holding.stop in (Stop.TIMEOUT, Stop.EXIT):  # it returned too late to count
                 outcome = stopped(holding)
         except BaseException as error:  # libraries raise their own subclasses, such as Rust panics
             holding.state = ClaimState.ENDING
@@ -76,15 +76,15 @@ async def attempt(holding: ClaimInFlight, context: AttemptContext) -> Outcome:
 
 
 async def _failed(error: BaseException, holding: ClaimInFlight, context: AttemptContext) -> Outcome:
-    """The outcome of a handler that raised *error*, or was cancelled."""
+    """Return the outcome of a handler that raised *error*, or was cancelled."""
     if isinstance(error, asyncio.CancelledError):
-        if holding.stop is None and Stop.LEASE in error.args:  # its child process noticed first
+        if holding.stop is None and Stop.LEASE in error.args:  # its child process detected that first
             holding.stop = Stop.LEASE
         return stopped(holding)
     if isinstance(error, GeneratorExit) and _is_abandoned(holding):
         raise error
     if holding.stop in OVERRULING or (holding.stop is not None and is_cancelled(error)):
-        return stopped(holding)  # it converted its cancellation into another exception
+        return stopped(holding)  # the handler turned its cancellation into another exception
     return await explained(error, context)
 
 
@@ -100,7 +100,7 @@ def _is_abandoned(holding: ClaimInFlight) -> bool:
 
 
 async def _called(holding: ClaimInFlight, context: AttemptContext) -> object:
-    """The return value of a handler."""
+    """Call the handler and return its result."""
     handler = holding.handler
     assert handler is not None
     if handler.runs_in_loop:
@@ -120,7 +120,7 @@ async def awaited(result: object, holding: ClaimInFlight) -> object:
         if type(result) in PLAIN_CLASSES:
             return result
         if holding.stop is not None and inspect.iscoroutine(result):
-            result.close()  # the thread returned after it was told to stop; do not start the coroutine
+            result.close()  # the thread returned after it was stopped: do not start the coroutine
             raise asyncio.CancelledError
         if isinstance(result, concurrent.futures.Future):
             result = await asyncio.wrap_future(result)
@@ -131,7 +131,7 @@ async def awaited(result: object, holding: ClaimInFlight) -> object:
 
 
 async def in_thread(function: Callable[..., object], arguments: dict[str, Any], holding: ClaimInFlight) -> object:
-    """Run *function* in a thread of its own. A thread cannot be stopped: it keeps slot and claim until it returns."""
+    """Run *function* in its own thread. A thread cannot be stopped: it keeps slot and claim until it returns."""
     done = start_thread(f"qw {holding.claim.type} {holding.claim.id}", lambda: function(**arguments))
     while True:
         try:
@@ -140,13 +140,13 @@ async def in_thread(function: Callable[..., object], arguments: dict[str, Any], 
             if done.done():
                 return returned(done.result())
             if holding.stop is Stop.LEASE:
-                raise  # nothing awaits it
+                raise  # nothing awaits this coroutine
 
 
 async def executor_done(holding: ClaimInFlight) -> None:
     """Wait for threads that the handler left running in `asyncio.to_thread`, so that no other attempt overlaps.
 
-    Not once the lease has run out: another worker may have the task then.
+    Does not wait once the lease has expired, since another worker may have the task then.
     """
     holding.state = ClaimState.RUNNING
     while left := list(holding.in_executor or ()):
@@ -158,7 +158,7 @@ async def executor_done(holding: ClaimInFlight) -> None:
 
 
 async def converted(result: object, holding: ClaimInFlight) -> Completed | Failed:
-    """The outcome of a handler that returned *result*."""
+    """Return the outcome of a handler that returned *result*."""
     try:
         return result_outcome(result, plain_only=True)
     except NotPlain:
@@ -166,7 +166,7 @@ async def converted(result: object, holding: ClaimInFlight) -> Completed | Faile
     outcome: Completed | Failed
     converting = start_thread("qw result", lambda: result_outcome(result))
     try:
-        # A handler that was told to stop and returned a result is not stopped again.
+        # A handler that was stopped and still returned a result is not stopped again.
         async with asyncio.timeout(None if holding.stop is None else EXPLAIN_SECONDS):
             outcome = returned(await converting)
     except TimeoutError:
@@ -175,7 +175,7 @@ async def converted(result: object, holding: ClaimInFlight) -> Completed | Faile
 
 
 async def explained(error: BaseException, context: AttemptContext) -> Failed | Snoozed | Suspended:
-    """The outcome of a handler that raised *error*. The traceback is written to the task's log."""
+    """Return the outcome of a handler that raised *error*, and write the traceback to the task's log."""
     if is_plain(error):
         return error_outcome(error)
     outcome: Failed | Snoozed | Suspended
@@ -216,7 +216,7 @@ def _explain(error: BaseException) -> tuple[Failed | Snoozed | Suspended, str]:
 
 
 def stopped(holding: ClaimInFlight) -> Outcome:
-    """The outcome of a handler that was told to stop, by the reason of the stop."""
+    """Return the outcome of a handler that was stopped, by the reason of the stop."""
     match holding.stop:
         case Stop.TIMEOUT:
             return Failed(error=holding.stop_reason, names=("TimeoutError",), outcome="timed_out")

@@ -12,7 +12,7 @@ from qw.store.claims import EndedAttempt
 
 log = logging.getLogger(__name__)
 
-ERROR_LENGTH = 500  # characters of an error's first line; the task has all of it
+ERROR_LENGTH = 500  # characters of an error's first line; the task has the full text
 
 
 def log_ended(holding: ClaimInFlight, outcome: Outcome, ended: EndedAttempt) -> None:

@@ -1,6 +1,6 @@
-"""Claims that wait for a slot, by kind of handler; suspects wait apart, see `qw.core.suspects`.
+"""Claims that wait for a slot, by kind of handler; suspects wait separately, see `qw.core.suspects`.
 
-Claims for a batch are gathered by type until there are enough of them or the first has waited long enough.
+Claims for a batch are gathered by type until the batch is full or the first claim has waited long enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qw.services.execution.in_flight import ClaimInFlight, HandlerSlots
 
 
 class Backlog:
-    """In claim order. Every operation on the hot path is O(1)."""
+    """Waiting claims, in claim order. Every operation on the hot path is O(1)."""
 
     def __init__(self, slots: HandlerSlots) -> None:
         self._slots = slots
@@ -33,7 +33,7 @@ class Backlog:
             self._waiting[holding.kind].append(holding)
 
     def startable(self, kind: HandlerKind, *, suspects: bool) -> Iterator[ClaimInFlight]:
-        """Take what may start in the free slots of *kind*. The caller takes the slot before asking for the next."""
+        """Remove and yield what may start in the free slots of *kind*. Take the slot before asking for the next."""
         while suspects and self._slots.free(kind) > 0 and (suspect := self._next_suspect(kind)):
             self._suspects.remove(suspect)
             self._running_suspects.append(suspect)
@@ -43,7 +43,7 @@ class Backlog:
             yield waiting.popleft()
 
     def batches(self, kind: HandlerKind, now: float) -> Iterator[list[ClaimInFlight]]:
-        """Take the batches that may start in the free slots of *kind*, as `startable` does."""
+        """Remove and yield the batches that may start in the free slots of *kind*, as `startable` does."""
         for type, gathered in list(self._gathered.items()):
             while gathered and gathered[0].kind is kind and self._slots.free(kind) > 0:
                 if len(gathered) < _size(gathered) and gathered[0].since + _wait(gathered[0]) > now:
@@ -53,17 +53,17 @@ class Backlog:
                 self._gathered.pop(type, None)
 
     def next_due(self, now: float) -> float:
-        """When the next batch has waited long enough; infinity: none waits for that, but at most for a slot."""
+        """Return when the next incomplete batch has waited long enough; infinity if none is waiting for that."""
         due = (gathered[0].since + _wait(gathered[0]) for gathered in self._gathered.values())
         return min((time for time in due if time > now), default=math.inf)
 
     def missing(self, kind: HandlerKind) -> int:
-        """How many claims the batches that wait could still take."""
+        """Return how many more claims the incomplete batches could take."""
         ofs = [gathered for gathered in self._gathered.values() if gathered[0].kind is kind]
         return sum(max(0, _size(gathered) - len(gathered)) for gathered in ofs)
 
     def stale(self, now: float, seconds: float) -> list[ClaimInFlight]:
-        """Those that have had no slot for so long, after what they were to wait for."""
+        """Return the claims without a slot for *seconds*, not counting the time that they wait for their batch."""
         return [holding for holding in self if now - holding.since > seconds + _wait(holding)]
 
     def _next_suspect(self, kind: HandlerKind) -> ClaimInFlight | None:
@@ -85,7 +85,7 @@ class Backlog:
         self._gathered = {type: queue for type, queue in self._gathered.items() if queue}
 
     def count(self, kind: HandlerKind) -> int:
-        """Without what is gathered for batches."""
+        """Return the number of waiting claims, without those gathered for batches."""
         return len(self._waiting[kind])
 
     @property
@@ -94,11 +94,11 @@ class Backlog:
 
     @property
     def suspects(self) -> list[CrashRecord]:
-        """The ids of all suspects that wait or run."""
+        """The crash records of all suspects that wait or run."""
         return [suspect.record for suspect in (*self._suspects, *self._running_suspects)]
 
     def spare_suspects(self) -> list[ClaimInFlight]:
-        """The suspects that must not run concurrently with those before them."""
+        """Return the suspects that must not run concurrently with those before them."""
         company = [suspect.record for suspect in self._running_suspects]
         spare = []
         for suspect in self._suspects:

@@ -1,7 +1,7 @@
 """Runs a batch: one call of the handler for many claims, and an outcome for each of them.
 
-What the handler raises for several items is nobody's yet: each half of them is tried again, so that in the end it is
-the failure of the item that causes it, and of no other. What only middleware raises is the failure of all.
+If the handler raises an exception for several items, each half is tried again, until the item that causes it is alone
+and only that one fails. An exception that only middleware raises fails all items.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from qw.services.execution.in_flight import ClaimInFlight, ClaimState, Stop, run
 
 log = logging.getLogger(__name__)
 
-Item: TypeAlias = tuple[ClaimInFlight, Any]  # and its payload, as the handler takes it
+Item: TypeAlias = tuple[ClaimInFlight, Any]  # a claim and its payload, as the handler takes it
 
 
 class WrongAnswers(Invalid):
-    """The function returned something else than an answer for each item."""
+    """The function returned something other than one answer per item."""
 
 
-_OF_ALL = (Retry, Snooze, WrongAnswers)  # they are about the whole batch, whatever its items are
+_OF_ALL = (Retry, Snooze, WrongAnswers)  # errors that concern the whole batch, whatever its items
 
 
 class BatchAttempt:
-    """One attempt of each of *holdings*, which are of one type. *context_of* makes the context of an item."""
+    """One attempt of each of *holdings*, which have the same type. *context_of* makes the context of an item."""
 
     def __init__(self, holdings: Sequence[ClaimInFlight], context_of: Callable[[ClaimInFlight], ItemContext]) -> None:
         handler = holdings[0].handler
@@ -45,14 +45,14 @@ class BatchAttempt:
         self._context_of = context_of
         self._contexts: dict[int, ItemContext] = {}
         self._outcomes: dict[int, Outcome] = {}
-        self._has_raised = False  # the handler, in its last call
+        self._has_raised = False  # whether the handler raised in its last call
 
     @property
     def has_logged(self) -> bool:
         return any(context.has_logged for context in self._contexts.values())
 
     async def outcomes(self) -> list[Outcome]:
-        """Those of the holdings, in their order. Never raises."""
+        """Run the batch and return the outcomes of the holdings, in their order. Never raises."""
         first = self._holdings[0]
         running_claim.set(first)
         try:
@@ -112,7 +112,7 @@ class BatchAttempt:
             await self._run(going)
 
     def _stop(self, items: Sequence[Item]) -> None:
-        """A handler that was cancelled for others hands back what nobody wanted to stop."""
+        """Set the outcomes of a stopped handler. Claims that were not to be stopped themselves are handed back."""
         is_stopped = any(holding.stop is not None for holding in self._holdings)
         for holding, _ in items:
             unharmed = is_stopped and holding.stop is None

@@ -27,7 +27,7 @@ from qw.store.ids import new_id
 log = logging.getLogger(__name__)
 
 BATCH = 100
-WAIT_SECONDS = 5.0  # for a first message
+WAIT_SECONDS = 5.0  # maximum wait for the first message
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 
 
@@ -101,7 +101,7 @@ class Consumer:
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "command consumer interrupted", extra={"broker": self._inbox.name, "error": str(error)})
         await self._inbox.close()
-        with contextlib.suppress(QwError):  # the database may be unreachable; the next write will do
+        with contextlib.suppress(QwError):  # if the database is unreachable, a later write succeeds
             await self._report(error)
 
     async def _report(self, trouble: QwError | None) -> None:

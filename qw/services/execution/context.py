@@ -54,8 +54,8 @@ class LogSink(Protocol):
 class AttemptContext:
     """See `qw.core.task.handler_api.Context`.
 
-    What handlers hold for as long as they run comes from *transactions*, so that it keeps nobody from *pool*.
-    *limit* is the attempt's time-out, if it has one.
+    Connections that a handler holds while it runs come from *transactions*, so that they do not exhaust *pool*.
+    *limit* is the attempt's timeout, if it has one.
     """
 
     __slots__ = (
@@ -165,7 +165,7 @@ class AttemptContext:
         return await self._the_journal().enter(name, CheckpointKind.STEP)
 
     async def keep_step(self, entry: JournalEntry, fn: Callable[..., Any], result: object) -> Any:
-        """Store the result of *fn*, and return what later attempts return."""
+        """Store the result of *fn*, and return what later attempts will return."""
         return as_returned(fn, await self._the_journal().keep(entry, result), f"step {entry.key}")
 
     async def sleep(self, name: str, time: timedelta | float) -> None:
@@ -185,11 +185,11 @@ class AttemptContext:
         return found.value if type is None else validated(type, found.value, f"signal {name}")
 
     async def come_after(self, ids: Sequence[UUID], when: When) -> dict[UUID, AfterStatus]:
-        """How those of the tasks ended that have, in their order; one at least.
+        """Return the statuses of the tasks that have ended, in the order of *ids*; at least one.
 
-        Raise Suspend while this one has to wait, Reject if for ever.
+        Raise Suspend while this task has to wait, Reject if the condition can no longer be met.
 
-        Not for handlers of users: a task that waits for others is better their parent, or a workflow.
+        Not for the handlers of applications: a task that waits for others should be their parent, or a workflow.
         """
         journal = self._the_journal()
         found = await journal.after(ids)
@@ -207,7 +207,7 @@ class AttemptContext:
         return Call(self, task, args, kwargs)
 
     async def called(self, calls: Sequence[Call]) -> list[tuple[Call, Checkpoint]]:
-        """Enqueue the tasks of *calls*, those that no earlier attempt enqueued."""
+        """Return the checkpoints of *calls*, after enqueuing the tasks that no earlier attempt has enqueued."""
         journal = self._the_journal()
         entered = [await call.enter(journal) for call in calls]
         new = [
@@ -269,7 +269,7 @@ class AttemptContext:
 
 
 class ItemContext(AttemptContext):
-    """Of one task of a batch. Steps and a transaction would belong to this task alone, and its batch is many."""
+    """The context of one task of a batch. Steps and transactions are not available: one call runs many tasks."""
 
     __slots__ = ()
 
@@ -281,7 +281,7 @@ class ItemContext(AttemptContext):
 
 
 class Call:
-    """A task that a handler calls: await it, or pass it to `AttemptContext.gather`. ``branch``: of that gather."""
+    """A task that a handler calls: await it, or pass it to `AttemptContext.gather`, which sets its ``branch``."""
 
     def __init__(self, context: AttemptContext, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._context = context
@@ -300,7 +300,7 @@ class Call:
         return self.awaited().__await__()
 
     async def awaited(self) -> Any:
-        """The result of the task. Raise Suspend while it is not final."""
+        """Return the result of the task. Raise Suspend until it has ended."""
         [(_, checkpoint)] = await self._context.called([self])
         if checkpoint.is_open:
             assert self._context.journal is not None
@@ -321,7 +321,7 @@ class Call:
         return self._new
 
     def result(self, checkpoint: Checkpoint) -> Any:
-        """What the ended task returned. Raise TaskFailed or TaskCancelled."""
+        """Return the result of the ended task. Raise TaskFailed or TaskCancelled."""
         assert checkpoint.child_id is not None
         id, type, error = checkpoint.child_id, self._new.type, checkpoint.error or ""
         if checkpoint.outcome == "cancelled":
@@ -340,7 +340,7 @@ async def _in_branch(work: Awaitable[T], name: str) -> T:
 
 
 def inside(entry: JournalEntry) -> str:
-    """The branch of what a step does with the context itself."""
+    """Return the branch for uses of the context inside a step."""
     key = entry.key
     return f"{key.branch}{key.name}#{key.occurrence}/"
 
@@ -364,7 +364,7 @@ def _text(message: object) -> str:
 
 
 def _level(level: object) -> str:
-    """The name of a level, given as a name or as a number of `logging`."""
+    """Return the name of a level, which may be a name or a number of `logging`."""
     name = logging.getLevelName(level) if type(level) is int else level
     return _text(name).strip()[:LEVEL_LENGTH] or "INFO"
 
@@ -372,7 +372,7 @@ def _level(level: object) -> str:
 class BlockingContext:
     """The context of a plain function in a thread: every coroutine method blocks until it is done.
 
-    Made in the thread of *loop*. There its methods are coroutines as usual, since waiting would stop the loop.
+    It is created in the thread of *loop*. There its methods return coroutines, since blocking would stop the loop.
     """
 
     def __init__(self, context: AttemptContext, loop: asyncio.AbstractEventLoop) -> None:
@@ -394,7 +394,7 @@ class BlockingContext:
 
     @property
     def _is_in_loop(self) -> bool:
-        return threading.get_ident() == self._thread  # a coroutine that a plain function returned runs in the loop
+        return threading.get_ident() == self._thread  # true in a coroutine that a plain function returned
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -416,7 +416,7 @@ class BlockingContext:
         return self._wait(self._context.keep_step(entry, fn, result))
 
     def call(self, task: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `Context.call`, and returns the result."""
+        """As `Context.call`, but waits and returns the result."""
         called = self._context.call(task, *args, **kwargs)
         return called if self._is_in_loop else self._wait(called.awaited())
 

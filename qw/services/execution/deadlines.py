@@ -1,4 +1,4 @@
-"""One timer for all running attempts, armed for the earliest deadline: a timer each takes 3 us of a no-op's 30."""
+"""One timer for all running attempts, set to the earliest deadline: one each would cost 3 us of a no-op's 30."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qw.services.execution.in_flight import ClaimInFlight, Stop
 
 
 class Deadlines:
-    """Interrupts those of the *in_flight* whose deadline has passed."""
+    """Interrupts the claims of *in_flight* whose deadline has passed."""
 
     def __init__(self, in_flight: Iterable[ClaimInFlight]) -> None:
         self._in_flight = in_flight

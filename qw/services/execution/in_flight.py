@@ -25,9 +25,9 @@ NO_CRASHES = CrashRecord(crashes=0)
 
 
 class ClaimState(StrEnum):
-    WAITING = "waiting"  # claimed, without a slot
+    WAITING = "waiting"  # claimed, waits for a slot
     RUNNING = "running"
-    ENDING = "ending"  # its outcome is to be written
+    ENDING = "ending"  # its outcome is not written yet
 
 
 class Stop(StrEnum):
@@ -37,15 +37,15 @@ class Stop(StrEnum):
     CANCEL = "cancel"
     LEASE = "lease"
     DRAIN = "drain"
-    EXIT = "exit"  # code that it started called sys.exit()
+    EXIT = "exit"  # code that the handler started called sys.exit()
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ClaimInFlight:
     """One claim. ``stop`` and ``stop_reason`` are set before its task is cancelled.
 
-    ``has_logged``: records of its handler were put into the task's log.
-    ``in_executor``: what its handler does in threads of the event loop's executor (`asyncio.to_thread`) right now.
+    ``has_logged``: `logging` records of its handler were copied to the task's log.
+    ``in_executor``: running calls of its handler in the event loop's executor (`asyncio.to_thread`).
     """
 
     claim: Claim
@@ -55,7 +55,7 @@ class ClaimInFlight:
     state: ClaimState = ClaimState.WAITING
     started: float | None = None
     limit: timedelta | None = None
-    deadline: float = float("inf")  # monotonic; while it runs
+    deadline: float = float("inf")  # on the monotonic clock, while it runs
     task: asyncio.Task[None] | None = None
     batch: BatchInFlight | None = None
     stop: Stop | None = None
@@ -77,7 +77,7 @@ class ClaimInFlight:
         return self.record.is_suspect
 
     def interrupt(self, stop: Stop, reason: str = "") -> None:
-        """Stop the running handler; the first reason counts."""
+        """Stop the running handler. Only the first reason counts."""
         if self.stop is None and self.state is ClaimState.RUNNING:
             self.stop, self.stop_reason = stop, reason
             if self.batch is not None:
@@ -87,16 +87,16 @@ class ClaimInFlight:
                 self.task.get_loop().call_soon(self._cancel)
 
     def exited(self, reason: str) -> bool:
-        """End the attempt, because code that the handler started tried to exit the process. False: it has ended."""
+        """End the attempt because its code tried to exit the process. Return False if it has already ended."""
         if self.state is not ClaimState.RUNNING:
             return False
         self.interrupt(Stop.EXIT, reason)
         return True
 
     def _cancel(self) -> None:
-        """Cancel it, repeatedly while it continues: some code catches a cancellation and ignores it."""
+        """Cancel the asyncio task, repeatedly while it runs, since some code catches a cancellation and ignores it."""
         if self.state is ClaimState.RUNNING and self.task is not None:
-            self.task.cancel(self.stop)  # the reason goes with the CancelledError, for handlers of child processes
+            self.task.cancel(self.stop)  # the CancelledError carries the reason for child.py
             self.task.get_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel)
 
 
@@ -111,13 +111,13 @@ class BatchInFlight:
         self._looks = False
 
     def look_soon(self) -> None:
-        """Once for all that are stopped together; not immediately, see `ClaimInFlight.interrupt`."""
+        """Check once for all claims that are stopped together; not immediately, see `ClaimInFlight.interrupt`."""
         if not self._looks:
             self._looks = True
             self.task.get_loop().call_soon(self._cancel_if_due)
 
     def _cancel_if_due(self) -> None:
-        """Cancel the handler when nobody waits for it any more, or its time is up; again while it continues."""
+        """Cancel the handler if all its claims are stopped or its time is up; again while it continues."""
         self._looks = False
         running = [holding for holding in self.holdings if holding.state is ClaimState.RUNNING]
         now = time.monotonic()
@@ -192,7 +192,7 @@ class HandlerSlots:
         self._taken[kind] -= 1
 
     def resize(self, sizes: Mapping[str, int]) -> bool:
-        """Adopt the *sizes* of these kinds. Return whether one has changed. What runs beyond a smaller one goes on."""
+        """Set the limits. Return whether one has changed. Handlers above a lowered limit continue to run."""
         new = {kind: sizes.get(kind.value, size) for kind, size in self.sizes.items()}
         has_changed = new != self.sizes
         self.sizes = new

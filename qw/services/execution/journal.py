@@ -1,7 +1,7 @@
-"""The checkpoints of one attempt: what earlier attempts did is answered from them, what is new is stored.
+"""The checkpoints of one attempt: steps of earlier attempts return their stored results, new ones are stored.
 
-A handler that is run again comes to its steps in the same order, as far as it got before. Steps may be added and
-removed between two attempts; what was done before may not change its order, or it would be taken for something else.
+When a handler runs again, it must reach the steps it has already done in the same order, or they would be mistaken for
+other steps. Steps may be added or removed between two attempts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ branch: ContextVar[str] = ContextVar("branch", default="")
 
 
 class JournalEntry(NamedTuple):
-    """Where a handler is: ``known`` is what an earlier attempt, or this one, stored there."""
+    """A position of the handler. ``known``: the checkpoint that this or an earlier attempt stored there, if any."""
 
     key: CheckpointKey
     place: float
@@ -45,10 +45,10 @@ class JournalEntry(NamedTuple):
 
 
 class _Flow:
-    """The order in which one branch is passed. Only the asyncio task that began it is held to an order."""
+    """The order of the checkpoints in one branch, enforced only for the asyncio task that uses the branch first."""
 
     def __init__(self, places: Sequence[float]) -> None:
-        self.places = places  # of earlier attempts, in their order
+        self.places = places  # places of earlier attempts, in order
         self.last = 0.0
         self.name = ""
         self.owner: asyncio.Task[Any] | None = None
@@ -61,13 +61,13 @@ class _Flow:
         return False
 
     def next_place(self) -> float:
-        """Between the last one passed and the next one known: what is new stays there for later attempts."""
+        """Return a place between the last checkpoint passed and the next known one, which later attempts keep."""
         following = bisect_right(self.places, self.last)
         return (self.last + self.places[following]) / 2 if following < len(self.places) else self.last + 1
 
 
 class Journal:
-    """See the module. Reads once per attempt, when it is first needed."""
+    """See the module. Reads the checkpoints once per attempt, on first use."""
 
     def __init__(self, claim: Claim, pool: Any) -> None:
         self._claim = claim
@@ -80,12 +80,12 @@ class Journal:
         self._flows: dict[str, _Flow] = {}
         self._gathers: Counter[str] = Counter()
         self.suspended: Suspend | None = None
-        self.has_stored_failure = False  # the handler was given one
+        self.has_stored_failure = False  # a wait or call of this attempt has failed
 
     # -- finding the place
 
     async def enter(self, name: str, kind: CheckpointKind) -> JournalEntry:
-        """The next checkpoint of that name in the current branch. Raise Conflict where the order has changed."""
+        """Return the next entry with that name in the current branch. Raise Conflict if the order has changed."""
         key = self._next_key(name, branch.get())
         await self._load()
         flow = self._flows.setdefault(key.branch, _Flow([]))
@@ -107,7 +107,7 @@ class Journal:
         return JournalEntry(key, place, known)
 
     def next_gather(self) -> str:
-        """The prefix of the branches of the next gather in the current branch."""
+        """Return the prefix for the branches of the next gather in the current branch."""
         inside = branch.get()
         self._gathers[inside] += 1
         return f"{inside}{self._gathers[inside]}."
@@ -116,7 +116,7 @@ class Journal:
         if not isinstance(name, str) or not name or len(name) > NAME_LENGTH or clean_text(name) != name:
             raise Invalid(f"the name of a step must be text of 1 to {NAME_LENGTH} characters, not {name!r:.60}")
         if self.suspended is not None:
-            raise self.suspended  # it was caught: nothing more is done in this attempt
+            raise self.suspended  # the handler caught it: end the attempt without further steps
         used, user, current = (inside, name), self._users.get((inside, name)), asyncio.current_task()
         if user is not None and user is not current and not user.done():
             raise Invalid(
@@ -147,18 +147,18 @@ class Journal:
     # -- storing
 
     async def keep(self, entry: JournalEntry, result: object) -> Json:
-        """Store what a step returned, and return it as stored. Raise Invalid for what cannot be stored."""
+        """Store the result of a step, and return it as stored. Raise Invalid if it cannot be stored."""
         value = await stored_form(result, f"step {entry.key}")
         id, fence = self._claim.id, self._claim.fence
         async with self._pool.connection() as conn:
             if await checkpoints.keep(conn, id, fence, entry.key, place=entry.place, value=value):
                 return value
-            # stored before: the connection broke when it was committed
+            # already stored, by a commit whose reply was lost
             found = {one.key: one for one in await checkpoints.now(conn, id)}
         return found[entry.key].value if entry.key in found else value
 
     async def wait(self, entry: JournalEntry, kind: CheckpointKind, delay: timedelta | None) -> Checkpoint:
-        """The checkpoint that ended. Raise Suspend while it is open."""
+        """Return the checkpoint of an ended wait; begin the wait if it is new. Raise Suspend until it has ended."""
         checkpoint = entry.known
         if checkpoint is None:
             id, fence = self._claim.id, self._claim.fence
@@ -172,7 +172,7 @@ class Journal:
         return checkpoint
 
     async def after(self, ids: Sequence[UUID]) -> list[Checkpoint]:
-        """The checkpoints for the ends of other tasks, open or not."""
+        """Return the checkpoints of waits for other tasks, open or not."""
         found = []
         for id in ids:
             entry = await self.enter("after", CheckpointKind.AFTER)
@@ -189,7 +189,7 @@ class Journal:
         return found
 
     async def call(self, calls: Sequence[tuple[JournalEntry, NewTask]]) -> list[Checkpoint]:
-        """The checkpoints of called tasks, open or not. Those that are not known are enqueued, all or none."""
+        """Return the checkpoints of called tasks, open or not. Enqueues all tasks without one, in one transaction."""
         new = [(entry.key, entry.place, task) for entry, task in calls if entry.known is None]
         begun: dict[CheckpointKey, Checkpoint] = {}
         if new:
@@ -201,15 +201,15 @@ class Journal:
         return found
 
     def suspend(self, suspend: Suspend) -> Suspend:
-        """Note that the attempt ends by *suspend*, unless it is in a branch: then the gather decides."""
+        """Record that *suspend* ends the attempt; in a branch the gather decides instead. Return *suspend*."""
         if not branch.get():
             self.suspended = suspend
         return suspend
 
     def checked(self, outcome: Outcome) -> Outcome:
-        """*outcome*, or a failure where a handler that was suspended went on to its end.
+        """Return *outcome*, or a failure if the handler caught Suspend and ran to its end.
 
-        A failure that is stored, that of a called task or of a wait, would be met again by every retry: it is final.
+        A stored failure, of a called task or a wait, would recur in every retry, so it is final.
         """
         if isinstance(outcome, Failed) and self.has_stored_failure and outcome.names[:1] in _STORED_FAILURES:
             return replace(outcome, final=True)
@@ -224,7 +224,7 @@ class Journal:
 
 
 async def stored_form(value: object, what: str) -> Json:
-    """*value* as stored between attempts. Raise Invalid if it cannot be stored, and what its own methods raise."""
+    """Return *value* as stored between attempts. Raise Invalid if it cannot be stored, and errors of its methods."""
     try:
         try:
             stored = clean(value, limit=MAX_RESULT, plain_only=True)
@@ -241,7 +241,7 @@ async def stored_form(value: object, what: str) -> Json:
 
 
 def _place() -> str:
-    """Where the handler is, as `` at file.py:12``; empty where that cannot be told, as from another thread."""
+    """Return where the handler is, as `` at file.py:12``; empty if unknown, for example from another thread."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename

@@ -37,7 +37,7 @@ class _Mark:
         return -1 if self.due_in(now) <= 0 else self.cursor
 
     def due_in(self, now: float) -> float:
-        """Seconds until the next claim from the start of the lane."""
+        """Return the seconds until the next claim from the start of the lane."""
         if self.cost < HEALTHY_SECONDS:
             return 0.0
         cost = min(self.cost, DEAREST_SECONDS)
@@ -56,7 +56,7 @@ class Lanes:
         self._batch = 0
 
     def add(self, lanes: Iterable[Lane]) -> bool:
-        """Mark lanes as holding tasks. True: one is served here. A claim that finds a lane empty unmarks it."""
+        """Mark lanes as holding tasks until a claim finds them empty. Return whether one of them is served here."""
         served = {lane for lane in lanes if self._serves(lane)}
         self._open |= served
         self._heard |= served
@@ -72,7 +72,7 @@ class Lanes:
         return not self._open
 
     def shares(self, room: int, now: float) -> list[Share]:
-        """The shares to claim for *room* tasks: by priority; queues of one priority round-robin, with equal quotas."""
+        """Return the shares to claim for *room* tasks: by priority; equal for queues of one priority, round-robin."""
         self._batch += 1
         self._heard.clear()
         shares: list[Share] = []
@@ -84,7 +84,7 @@ class Lanes:
         return shares[::-1] if self._batch % REVERSE_EVERY == 0 else shares
 
     def shares_of(self, lanes: Iterable[Lane], room: int, now: float) -> list[Share]:
-        """Those of *lanes* that are served here, each with all of *room*. Does not open them."""
+        """Return shares for the *lanes* that are served here, each with all of *room*. Does not mark the lanes."""
         return [Share(lane, self._mark(lane).start(now), room) for lane in lanes if self._serves(lane)]
 
     def claimed(
@@ -99,7 +99,7 @@ class Lanes:
     ) -> None:
         """Record a claim: the new cursors, the cost of the scan, and the lanes found empty.
 
-        One that passed tasks by (*is_whole* False) says nothing of that.
+        A claim that skipped tasks (*is_whole* False) does not show that a lane is empty.
         """
         if not is_whole:
             return
@@ -123,7 +123,7 @@ class Lanes:
             self._open -= {lane for lane in dry - self._heard if not self._mark(lane).is_behind}
 
     def due_in(self, now: float) -> float:
-        """Seconds until the next claim from the start of a lane with tasks before its cursor; infinite: none."""
+        """Return the seconds until a lane is claimed from its start for tasks before its cursor; infinite for none."""
         marks = (self._mark(lane) for lane in self._open)
         return min((mark.due_in(now) for mark in marks if mark.is_behind), default=math.inf)
 

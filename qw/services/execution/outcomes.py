@@ -26,9 +26,9 @@ BATCH = 2000
 class Outcomes:
     """A batch is what accumulated during the last write; a single outcome is written immediately.
 
-    When the connection breaks, the commit is in doubt: the batch is written again, and what is refused then is looked
-    up by its fence before it counts as lost. A batch refused for what it contains is halved until the culprit stands
-    alone; that task fails with the database's words.
+    If the connection breaks, the commit is in doubt: the batch is written again, and outcomes rejected then are looked
+    up by their fences before they count as lost. A batch whose data the database rejects is bisected until the faulty
+    outcome is alone; that task fails with the database's error.
     """
 
     name = "outcomes"
@@ -69,7 +69,7 @@ class Outcomes:
         self._doubtful.add(fence)
 
     def unwritten(self) -> list[EndedAttempt]:
-        """The number of outcomes not known to be stored."""
+        """Return the outcomes that are not known to be stored."""
         return [*self._batch, *self._pending, *self._refused]
 
     def __len__(self) -> int:
@@ -79,9 +79,9 @@ class Outcomes:
         return 3600.0  # the bell is set for every outcome
 
     def stored(self, ended: Sequence[EndedAttempt], *, lost: Collection[int] = ()) -> None:
-        """Follow up stored outcomes; called for every way in which an attempt can end.
+        """Release the claims of stored outcomes, record measurements and notify waiters.
 
-        Releases the claims, records measurements, and notifies waiters.
+        Called for every way in which an attempt can end.
         """
         self._measures.attempts([(self._in_flight.pop(e.fence), e) for e in ended], lost=lost)
         if self._doubtful:
@@ -100,7 +100,7 @@ class Outcomes:
         try:
             await self._write(batch)
         except BaseException:
-            # Outcomes of it that were stored are rejected by their fence next time, and found by the look-up.
+            # If some of them were stored, the next write rejects them by their fence, and the look-up finds them.
             self._doubtful.update(e.fence for e in batch)
             self._pending.extendleft(reversed(batch))
             self._refused.clear()
@@ -112,7 +112,7 @@ class Outcomes:
                 self.drained.set()
         if self._refused:
             refused, self._refused = self._refused, []
-            self._pending += refused  # after the others, so as not to delay them
+            self._pending += refused  # last, so that the others are not delayed
             raise Unavailable(f"the database refuses {len(refused)} outcomes: {refused[0].ending.error}")
         return bool(self._pending)
 
@@ -123,7 +123,7 @@ class Outcomes:
         except Exception as error:
             if not blames_data(error):
                 raise
-            self._doubtful.update(e.fence for e in batch)  # it takes two statements; the first may have been stored
+            self._doubtful.update(e.fence for e in batch)  # a write takes two statements; the first may have committed
             await self._write_apart(batch, error)
             return
         lost = await self._settle_lost([e for e in batch if e.fence not in mine])
@@ -145,7 +145,7 @@ class Outcomes:
             error=clean_error(f"{who}: {_said(error)}"),
         )
         if ending.error == refused.ending.error:
-            self._refused.append(refused)  # that was rejected too: retry later
+            self._refused.append(refused)  # the failure was rejected too: retry later
             return
         await self._write([refused._replace(ending=ending)])
 

@@ -22,7 +22,7 @@ class Prefetch:
         self._total += count
 
     def ahead(self, now: float) -> int:
-        """How many tasks may wait here for a slot."""
+        """Return how many tasks may wait here for a slot."""
         self._marks.append((now, self._total))
         while len(self._marks) > 1 and self._marks[1][0] <= now - WINDOW_SECONDS:
             self._marks.popleft()

@@ -1,4 +1,4 @@
-"""Records of the standard `logging` module that are made inside a handler: tagged, and copied to the task's log."""
+"""`logging` records that handlers emit: tagged with the task, and copied to the task's log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qw.services.execution.context import LINE_LENGTH, LogLine
 from qw.services.execution.in_flight import running_claim
 from qw.services.execution.task_log import TaskLog
 
-_FORMATTER = logging.Formatter()  # the message, and the traceback if there is one
+_FORMATTER = logging.Formatter()  # formats the message and any traceback
 _OURS = "qw"
 
 
 def with_task(record: logging.LogRecord) -> bool:
-    """A filter that lets all pass: adds the task whose handler made the record, whatever logger it used."""
+    """Add the task whose handler emitted the record, with any logger. A `logging` filter that passes every record."""
     holding = running_claim.get()
     if holding is not None and not hasattr(record, "task"):
         claim = holding.claim
@@ -28,13 +28,13 @@ def with_task(record: logging.LogRecord) -> bool:
 
 
 def trace_id(headers: dict[str, str] | None) -> str | None:
-    """The trace that W3C's ``traceparent`` names, in hexadecimal."""
+    """Return the trace id of the W3C header ``traceparent``, in hexadecimal."""
     parts = (headers or {}).get("traceparent", "").split("-")
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else None
 
 
 def tag_all() -> None:
-    """Add `with_task` to all handlers of `logging` there are, such as those that an application has set up."""
+    """Add `with_task` to all existing `logging` handlers, including those that an application has set up."""
     for logger in (logging.root, *logging.root.manager.loggerDict.values()):
         for handler in getattr(logger, "handlers", ()):
             if with_task not in handler.filters:
@@ -43,7 +43,7 @@ def tag_all() -> None:
 
 @contextmanager
 def captured(log: TaskLog) -> Iterator[None]:
-    """Copy the records that handlers make to the logs of their tasks, as long as this is open."""
+    """Copy the records of handlers to the logs of their tasks until the block ends."""
     handler = _Capture(log, asyncio.get_running_loop())
     logging.root.addHandler(handler)
     try:
@@ -53,7 +53,7 @@ def captured(log: TaskLog) -> Iterator[None]:
 
 
 class _Capture(logging.Handler):
-    """May be called in any thread. What the log has no room for is dropped: a line must not stop a handler."""
+    """Safe from any thread. Records are dropped while the task log is full, so that logging cannot block a handler."""
 
     def __init__(self, log: TaskLog, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -79,5 +79,5 @@ class _Capture(logging.Handler):
         holding.has_logged = True
         try:
             self._loop.call_soon_threadsafe(self._log.offer, lines)
-        except RuntimeError:  # the loop is closed: nobody waits for the log any more
+        except RuntimeError:  # the loop is closed, and the log with it
             return

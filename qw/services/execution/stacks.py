@@ -1,7 +1,7 @@
-"""Answers what a running task does right now: the stack of its coroutine or thread, or its processes.
+"""Shows what a running task is doing: the stack of its coroutine or thread, or its processes.
 
-Asked through a row of qw.stack and a NOTIFY, and answered into that row, which stays after the end of the task. Looking
-costs the handler nothing: nobody looks unless somebody asks.
+A request is a row of qw.stack and a NOTIFY. The answer is written to that row, which is kept after the task has ended.
+Nothing is collected without a request, so handlers run at full speed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from qw.services.execution.in_flight import ClaimInFlight, InFlight
 from qw.store import stacks
 from qw.store.connection import ReconnectingConnection
 
-CPU_SECONDS = 0.1  # over which processor time is measured
+CPU_SECONDS = 0.1  # period over which processor time is measured
 MOST_FRAMES = 200
 MOST_PROCESSES = 200
-LONGEST_COMMAND = 500  # characters
+LONGEST_COMMAND = 500  # characters of a command line
 _OURS = str(Path(__file__).parents[2])
 _PROC = Path("/proc")
 
 
 class Stacks:
-    """A service."""
+    """The service that answers requests for stacks."""
 
     name = "stacks"
 
@@ -45,7 +45,7 @@ class Stacks:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return 3600.0  # a NOTIFY sets the bell, and the poller if that was missed
+        return 3600.0  # a NOTIFY sets the bell, or the poller if the NOTIFY was missed
 
     async def step(self) -> bool:
         async with self._link.use() as conn:
@@ -59,7 +59,7 @@ class Stacks:
 
 
 async def look(holding: ClaimInFlight) -> JsonObject:
-    """What the handler does: ``kind``, ``frames`` with the innermost last, ``processes``."""
+    """Return what the handler is doing: ``kind``, ``frames`` (innermost last) and ``processes``."""
     id = str(holding.claim.id)
     if holding.claim.type == "command" or holding.kind is HandlerKind.PROCESS:
         kind = "command" if holding.claim.type == "command" else "process"
@@ -71,7 +71,7 @@ async def look(holding: ClaimInFlight) -> JsonObject:
 
 
 def _awaited_frames(coroutine: Any) -> Iterator[tuple[CodeType, int]]:
-    """From the task's own coroutine to the one that waits; asyncio's own list ends with the first."""
+    """Yield the frames from the task's own coroutine to the innermost awaited one; asyncio lists only the first."""
     while coroutine is not None:
         for kind in ("cr", "gi", "ag"):
             frame: FrameType | None = getattr(coroutine, f"{kind}_frame", None)
@@ -94,7 +94,7 @@ def _thread_frames(id: str) -> Iterator[tuple[CodeType, int]]:
 
 
 def _lines(frames: list[tuple[CodeType, int]]) -> list[Json]:
-    """Without our own frames before the handler's."""
+    """Return the frames as JSON, without qw's own frames before the handler's."""
     first = next((n for n, (code, _) in enumerate(frames) if not _is_ours(code.co_filename)), 0)
     return [
         {
@@ -122,7 +122,7 @@ class _Process:
 
 
 async def processes_of(id: str) -> list[Json]:
-    """The processes that bear the task's id in their environment, and theirs; [] where the system does not tell."""
+    """Return the processes with the task's id in their environment, and their descendants; [] without /proc."""
     before, began = await asyncio.to_thread(_processes), time.monotonic()
     await asyncio.sleep(CPU_SECONDS)
     now, seconds = await asyncio.to_thread(_processes), time.monotonic() - began
@@ -146,7 +146,7 @@ def _percent(before: _Process | None, now: _Process, seconds: float) -> float:
 
 
 def _processes() -> dict[int, _Process]:
-    """Those of this process, by pid."""
+    """Return the descendants of this process, by pid."""
     found: dict[int, _Process] = {}
     if not _PROC.is_dir():
         return found
@@ -155,7 +155,7 @@ def _processes() -> dict[int, _Process]:
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:
-                continue  # it has ended
+                continue  # the process has ended
             found[int(folder.name)] = _Process(int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[21]))
     below = {os.getpid()}
     children = sorted(found)

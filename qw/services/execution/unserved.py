@@ -35,7 +35,7 @@ class Unserved:
         self.served_elsewhere: frozenset[str] = frozenset()
 
     async def part_with(self, taken: Sequence[ClaimInFlight]) -> None:
-        """Return claims that another worker serves, or if that is unknown; park those that no worker serves."""
+        """Hand back claims that another worker serves, or if that is unknown; park those that no worker serves."""
         types = frozenset(holding.claim.type for holding in taken)
         unserved: frozenset[str] = frozenset()
         try:
@@ -58,7 +58,7 @@ class Unserved:
         self._looked_at = time.monotonic()
 
     def _parking(self, holding: ClaimInFlight) -> Outcome:
-        """It waits for as long as it is old: 5 s, doubling to 10 min. Said once for each type."""
+        """Park the task for as long as it is old, at least 5 s and at most 10 min. Logged once per type."""
         claim = holding.claim
         if claim.type not in self._parked:
             self._parked.add(claim.type)
@@ -67,7 +67,7 @@ class Unserved:
         return Snoozed(delay=_pause(age), reason="unserved")
 
     def parked_misfit(self, holding: ClaimInFlight, error: str, unfit: timedelta) -> Outcome:
-        """Its payload fits no worker, as is known for *unfit*: it waits that long again. Logged once per type."""
+        """Park a task whose payload fits no worker, for as long as that is known (*unfit*). Logged once per type."""
         claim = holding.claim
         if claim.type not in self._misfits:
             self._misfits.add(claim.type)
@@ -77,5 +77,5 @@ class Unserved:
 
 
 def _pause(known: timedelta) -> timedelta:
-    """It doubles what has passed since the fault was *known*."""
+    """Return the delay: as long as the fault is *known*, so that each delay doubles that time; 5 s to 10 min."""
     return min(max(known, PARKED_LEAST), PARKED_MOST)

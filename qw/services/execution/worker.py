@@ -96,7 +96,7 @@ class WorkerDeps:
 
 
 class ClaimBatch(NamedTuple):
-    """What one statement claimed: when it was sent, by which worker; ``records`` of those that crashed before.
+    """The result of one claim statement: when it was sent, by which worker; ``records`` of tasks that crashed before.
 
     ``is_full``: there may be more.
     """
@@ -132,7 +132,7 @@ class Worker:
         self._backlog = Backlog(deps.slots)
         self._deadlines = Deadlines(deps.in_flight)
         self._unserved = Unserved(link, deps.worker, self._end)
-        self._left: dict[str, float] = {}  # types left to other workers, until when
+        self._left: dict[str, float] = {}  # types left to other workers, and until when
         self._tight: dict[HandlerKind, float] = {}
         self._batch_timer: asyncio.TimerHandle | None = None
         self._batch_due_at = math.inf
@@ -144,8 +144,8 @@ class Worker:
         self.draining = False
         self.is_behind = False  # the last claim left tasks in the lanes
         self.done = 0  # attempts ended since the start
-        self.interrupted: list[ClaimInFlight] = []  # by the drain; handed back once their code can no longer act
-        self._ended_since = 0  # the last follow-up
+        self.interrupted: list[ClaimInFlight] = []  # stopped by the drain; handed back once their code has ended
+        self._ended_since = 0  # attempts ended since the last follow-up
 
     def max_wait(self) -> float:
         longest = 0.25 if self._backlog else 1.0
@@ -173,7 +173,7 @@ class Worker:
         return True
 
     def _room(self, ahead: int) -> dict[HandlerKind, int]:
-        """The number of tasks of each kind to claim; only async handlers are claimed *ahead* of free slots."""
+        """Return how many tasks of each kind to claim; only async handlers are claimed *ahead* of free slots."""
         return {
             kind: max(
                 0, self._slots.free(kind) + (ahead if kind is HandlerKind.ASYNC else 0) - self._backlog.count(kind)
@@ -187,7 +187,8 @@ class Worker:
     async def _claim(self, room: dict[HandlerKind, int]) -> int:
         """Claim tasks for the free slots. Kinds without room are skipped, so that tasks behind them are found.
 
-        A claim does not know kinds, so too many of one can come; for a while after that its room is filled exactly.
+        The statement does not know kinds, so it may return too many of one. That kind is then claimed separately for
+        TIGHT_SECONDS, one task per free slot.
         """
         now = time.monotonic()
         full = {kind for kind, count in room.items() if not count}
@@ -230,10 +231,10 @@ class Worker:
         return await self.accept(batch)
 
     async def claim_along(self, conn: Connection, lanes: Iterable[Lane]) -> ClaimBatch | None:
-        """Claim what *lanes* hold in the caller's transaction; `accept` it once that is committed.
+        """Claim the tasks in *lanes* in the caller's transaction. Pass the batch to `accept` after the commit.
 
-        None: this worker has other tasks to claim or to start, or has to choose. Claims whose commit fails after all
-        are returned as those are whose reply is lost.
+        Return None if this worker has other tasks to claim or start, or restrictions on what it may claim. If the
+        commit fails, the claims are handed back like claims whose reply is lost.
         """
         now, room = time.monotonic(), min(self._room(0).values())
         if self.draining or not self._lease.may_start or room < 1 or self._backlog or not self._lanes.is_empty:
@@ -251,10 +252,10 @@ class Worker:
         return ClaimBatch(taken, records, claimant, sent_at, is_full=len(taken) >= room)
 
     async def accept(self, batch: ClaimBatch) -> int:
-        """Start what was claimed, as far as there are slots. Returns how many that are."""
+        """Accept the claimed tasks and start them in the free slots. Return the number of claimed tasks."""
         taken, records, claimant, sent_at, _ = batch
         if self._worker() != claimant:
-            return 0  # declared dead in the meantime: the claims are recovered by another worker
+            return 0  # declared dead in the meantime: another worker recovers the claims
         if taken:
             self._lease.confirm(sent_at)  # a worker declared dead cannot claim
         now = time.monotonic()
@@ -266,7 +267,7 @@ class Worker:
         return len(taken)
 
     def _types(self, kinds: set[HandlerKind]) -> list[str]:
-        """The types that a claim skips: those of these kinds, and those that other workers serve."""
+        """Return the types that a claim skips: of these kinds, served elsewhere, or left to other workers."""
         return [
             *(handler.type for handler in self._handlers if handler.kind in kinds),
             *self._unserved.served_elsewhere,
@@ -363,7 +364,7 @@ class Worker:
         self._count_ended(1)
 
     def _count_ended(self, count: int) -> None:
-        """Attempts that end in one iteration of the loop are followed up together."""
+        """Follow up all attempts that end in one iteration of the event loop together."""
         if not self._ended_since:
             self._loop.call_soon(self._follow_up)
         self._ended_since += count
@@ -405,7 +406,7 @@ class Worker:
     async def _left_or_failed(self, holding: ClaimInFlight, failed: Failed) -> Outcome:
         """Leave a payload that is invalid here, as during a rolling deploy, to workers with another version.
 
-        If there is none, the new version may be about to start: only after MISFIT_PATIENCE the attempt counts.
+        If there is no such worker, it may be about to start: the attempt counts only after MISFIT_PATIENCE.
         """
         claim, handler = holding.claim, holding.handler
         assert handler is not None
@@ -490,7 +491,7 @@ class Worker:
         self._return(list(self._backlog))
 
     def return_interrupted(self) -> None:
-        """Hand back the claims that the drain interrupted, once none of their code runs any more."""
+        """Hand back the claims that the drain interrupted, once none of their code is running."""
         for holding in self.interrupted:
             self._outcomes.add(_ended(holding, HandedBack()))
         self.interrupted.clear()
@@ -499,7 +500,7 @@ class Worker:
         return list(self._in_flight)
 
     def unfinished(self) -> list[EndedAttempt]:
-        """The outcomes of all claims still held when the process exits; their handlers may act until then."""
+        """Return the outcomes of all claims still held when the process exits; their handlers may act until then."""
         unwritten = self._outcomes.unwritten()
         fences = {ended.fence for ended in unwritten}
         left = [holding for holding in self._in_flight if holding.claim.fence not in fences]
@@ -511,7 +512,7 @@ class Worker:
             holding.interrupt(stop, reason)
 
     def interrupt(self, asked: dict[UUID, str]) -> None:
-        """Stop the tasks whose cancellation was requested, by id with the reason."""
+        """Stop the tasks whose cancellation was requested. *asked*: the reasons by task id."""
         waiting = [holding for holding in self._backlog if holding.claim.id in asked]
         self._backlog.remove(waiting)
         for holding in waiting:
@@ -521,7 +522,7 @@ class Worker:
                 holding.interrupt(Stop.CANCEL, asked[holding.claim.id])
 
     def resize(self, sizes: Mapping[str, int]) -> None:
-        """Run as many handlers of each kind at once as *sizes* says."""
+        """Set the maximum number of concurrent handlers of each kind."""
         if self._slots.resize(sizes):
             log.info("slots changed", extra={"slots": {kind.value: size for kind, size in self._slots.sizes.items()}})
             self._dispatch_all()
@@ -560,17 +561,17 @@ class Worker:
 
     @property
     def number(self) -> int:
-        """Its current number in the database."""
+        """This worker's current id in the database."""
         return self._worker()
 
     def woken(self, lanes: Iterable[Lane]) -> None:
-        """Note that these lanes hold tasks."""
+        """Record that these lanes hold tasks."""
         if self._lanes.add(lanes):
             self.bell.set()
 
 
 async def _roll_back(transaction: HandlerTransaction) -> None:
-    """Roll back the handler's transaction. Never raises; takes seconds at most."""
+    """Roll back the handler's transaction within ROLLBACK_SECONDS. Never raises."""
     # Code left behind by the handler may still use the connection, and with it the lock that the rollback needs.
     try:
         async with asyncio.timeout(ROLLBACK_SECONDS):
@@ -589,7 +590,7 @@ def _lost_transaction(error: BaseException) -> Outcome:
 
 
 def _policy(claim: Claim, handler: Handler | None) -> Policy:
-    """The task's own policy, or else that of its type."""
+    """Return the task's own policy, or else that of its type."""
     policy = handler.policy if handler else DEFAULT_POLICY
     if claim.max_retries is None and claim.timeout is None and claim.backoff is None:
         return policy
@@ -600,7 +601,7 @@ def _policy(claim: Claim, handler: Handler | None) -> Policy:
 
 
 def _ended_by_exit(holding: ClaimInFlight) -> EndedAttempt:
-    """The outcome of a claim that is handed back: by its stop reason if it has one, else with a start delay."""
+    """Return the outcome of a claim handed back at exit: by its stop reason if it has one, else with a start delay."""
     outcome: Outcome = HandedBack(after=EXIT_DELAY if holding.started is not None else None)
     if holding.stop in (Stop.TIMEOUT, Stop.CANCEL, Stop.EXIT):
         outcome = stopped(holding)

@@ -19,7 +19,7 @@ from qw.store.connection import ReconnectingConnection
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-MARKS_EVERY = 30  # checks
+MARKS_EVERY = 30  # interval, in checks, at which marks in the future are corrected
 LARGE = timedelta(seconds=5)
 CHANGED = timedelta(milliseconds=500)  # smaller changes of the skew are not written to the worker's row
 SET_SECONDS = 1.0  # smaller jumps are drift, not a clock that was set
@@ -46,7 +46,7 @@ class ClockWatch:
     async def step(self) -> bool:
         stepped, skew = self._clock.stepped, self._clock.skew
         moved, (worker, written) = stepped - self._stepped, self._written
-        if moved <= -SET_SECONDS or self._looks % MARKS_EVERY == 0:  # forwards and back may be between two checks
+        if moved <= -SET_SECONDS or self._looks % MARKS_EVERY == 0:  # it may have been set twice between checks
             await self._go_on_from_now()
         if worker != self._worker() or abs(skew - written) > CHANGED:
             async with self._link.use() as conn:

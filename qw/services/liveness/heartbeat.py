@@ -4,13 +4,13 @@ A handler that blocks the event loop does not cost the lease, because the thread
 compares the tasks that the worker holds according to the database with those known to the process:
 
 - a row whose fence is unknown to the process at two beats is a stray (a claim whose reply was lost): it is handed back;
-- a claim whose row is gone without an outcome now belongs to another worker: its handler is stopped.
+- a claim whose row is missing without an outcome now belongs to another worker: its handler is stopped.
 
-Between beats the thread waits on its connection: when the server ends the session, and so releases the session lock, it
-takes the lock again at once, before other workers act on it. If this worker was declared dead, the thread registers a
-new identity; the claims of the old one are void.
+Between beats the thread waits on its connection: when the server ends the session, and so releases the session lock,
+it takes the lock again at once, before other workers act on it. If this worker was declared dead, the thread registers
+a new identity; the claims of the old one are void.
 
-While the worker holds nothing, the poll's beats do instead (`was_sent`); the thread sends one only if they stay away.
+While the worker holds no tasks, the poll sends the beats (`was_sent`); the thread sends one only if they are missing.
 
 No error ends the thread. `state` is for supervision: the age of the last confirmed beat, and the last error.
 """
@@ -45,7 +45,7 @@ PULSE_SECONDS = 0.25  # between two checks that detect a frozen process
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatCallbacks:
-    """Callbacks for what the thread finds. Each is called in the event loop."""
+    """Callbacks for what the thread detects. Each is called in the event loop."""
 
     strays: Callable[[list[HeldClaim]], None]
     gone: Callable[[list[int]], None]
@@ -57,7 +57,7 @@ class HeartbeatCallbacks:
 class HeartbeatState:
     """The state of the heartbeat. ``confirmed_age``: seconds since the last confirmed beat; infinite if there is none.
 
-    ``error``: what went wrong since then; None: nothing did.
+    ``error``: the error since then, None without one.
     """
 
     is_running: bool
@@ -68,8 +68,8 @@ class HeartbeatState:
 class Heartbeat:
     """A context manager: entering registers the worker, leaving records a clean stop.
 
-    ``worker`` is its number. Only the event loop changes it, together with what it does about the death of the old one:
-    nothing may confirm a new identity while claims of the old one can still start.
+    ``worker`` is its id. Only the event loop changes it, in the same step as it drops the claims of the old identity:
+    a new identity must not be confirmed while those claims can still start.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
-        self._registered = 0  # the number as the thread knows it
+        self._registered = 0  # the worker's id as the thread knows it
         self.worker = 0
 
     async def __aenter__(self) -> Heartbeat:
@@ -125,15 +125,15 @@ class Heartbeat:
         return HeartbeatState(is_running=is_running, confirmed_age=self._lease.age, error=self._error)
 
     def was_sent(self, sent_at: float, *, holds: bool) -> None:
-        """Note that the poll sent a beat, which the database took. *holds*: tasks stand in this worker's name."""
+        """Record a beat that the poll sent and the database took. *holds*: the worker has tasks in the database."""
         self._lease.confirm(sent_at)
         if holds and not len(self._in_flight):
-            self._due_at = 0.0  # strays, or claims whose reply is under way
+            self._due_at = 0.0  # strays, or claims whose reply has not arrived
         elif not holds and not len(self._in_flight):
             self._due_at = max(self._due_at, sent_at + SPARE * self.interval)
 
     def revive(self) -> None:
-        """Restart the thread if it has ended: no known cause ends it, but without it the worker loses its lease."""
+        """Restart the thread if it has ended: no known error ends it, but without it the worker loses its lease."""
         if self._stopping.is_set() or self._thread is None or self._thread.is_alive():
             return
         try:

@@ -29,7 +29,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """The time of the lease clock in seconds. Compare only with other values of this function."""
+    """Return the time of the lease clock in seconds. Compare it only with other values of this function."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -65,7 +65,7 @@ class Lease:
             self.leash.extend(sent_at + self._runs_for)
 
     def pulse(self) -> bool:
-        """Record that the process is running. True: it was frozen; handlers start only after a new confirmation."""
+        """Record that the process is running. Return True if it was frozen: handlers then wait for a confirmation."""
         present = now()
         was_frozen = self._pulse_at is not None and present - self._pulse_at > GAP_SECONDS
         if was_frozen:
@@ -88,10 +88,10 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds until running handlers must be stopped; negative: overdue."""
+        """Return the seconds until running handlers must be stopped; negative if overdue."""
         return self._runs_for - self.age
 
     @property
     def age(self) -> float:
-        """Seconds since the last confirmation; infinite before the first, and once revoked."""
+        """Return the seconds since the last confirmation; infinite before the first, and once revoked."""
         return now() - self._confirmed_at

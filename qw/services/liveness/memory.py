@@ -1,4 +1,4 @@
-"""How much memory this process uses."""
+"""The memory usage of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def resident_bytes() -> int | None:
-    """Bytes of this process in memory; None where the system does not tell."""
+    """Return the resident memory of this process in bytes, None if the system does not report it."""
     try:
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):

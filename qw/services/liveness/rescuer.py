@@ -63,7 +63,7 @@ class Rescuer:
             self.bell.set()
 
     def lost_contact(self) -> None:
-        """Note that this daemon lost its connection; the other workers may have lost theirs."""
+        """Record that this daemon lost its connection; the other workers may have lost theirs."""
         self._judge.lost_contact(clock.now())
 
     async def step(self) -> bool:

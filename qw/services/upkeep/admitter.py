@@ -36,7 +36,7 @@ class Admitter:
         self._served = frozenset(served)
         self._limited: set[str] = set()
         self._asked: set[str] = set()
-        self._places: dict[str, str] = {}  # where a queue's next round of keys begins
+        self._places: dict[str, str] = {}  # by queue, the key at which its next round begins
         self._strays_at = 0.0
         self._next: float | None = None
         self._look_asked = False
@@ -74,7 +74,7 @@ class Admitter:
         return self._look_asked or bool(self._asked)
 
     async def _look(self, conn: Connection) -> bool:
-        """Read which queues are limited and what they hold. True: some tasks are still under outdated limits."""
+        """Read which queues are limited and what they hold. Return True if tasks are still under outdated limits."""
         held = [queue for queue in await queues.held(conn) if not self._served or queue.queue in self._served]
         self._limited = {queue.queue for queue in held if queue.is_limited}
         self._places = {name: place for name, place in self._places.items() if name in self._limited}

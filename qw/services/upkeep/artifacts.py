@@ -1,4 +1,4 @@
-"""The folders in which the steps of runs leave files for each other; they go when their runs do."""
+"""The folders in which the steps of runs share files; they are deleted after their runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BATCH = 1000
 
 
 class ArtifactFolders:
-    """Below *root* a folder for each database, and in that one for each run: ``root/DATABASE-MADE/RUN``."""
+    """Folders below *root*, one per database and in it one per run: ``root/DATABASE-CREATED/RUN``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._home: Path | None = None
 
     async def folder(self, pool: ConnectionSource, run_id: UUID) -> Path:
-        """That of a run, which exists from now on."""
+        """Return the folder of a run; create it if needed."""
         if self._home is None:
             async with pool.connection() as conn:
                 await self._of_database(conn)
@@ -34,7 +34,7 @@ class ArtifactFolders:
         return folder
 
     async def prune(self, conn: Connection) -> int:
-        """Delete the folders of runs that are no more. Returns their number."""
+        """Delete the folders of runs that no longer exist. Return their number."""
         home, count = await self._of_database(conn), 0
         run_ids = await asyncio.to_thread(_runs, home)
         for start in range(0, len(run_ids), _BATCH):
@@ -64,7 +64,7 @@ def _ids(home: Path) -> Iterator[UUID]:
     for folder in home.iterdir():
         try:
             yield UUID(folder.name)
-        except ValueError:  # not ours
+        except ValueError:  # not a folder of a run
             continue
 
 

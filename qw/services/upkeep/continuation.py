@@ -1,9 +1,9 @@
 """Stores outcomes together with what follows from them: the next steps of runs, the tasks that waited for others.
 
-A commit waits for the disk, longer than everything else between a step and the next one takes together. So one
-transaction stores the end of a step, enqueues the next one and claims it. It is a short cut and no more: what is locked
+Between a step and the next, the commit takes longer than everything else, since it waits for the disk. So one
+transaction stores the end of a step, enqueues the next one and claims it. This is only a short cut: whatever is locked
 elsewhere, needs more than a few statements or cannot be stored stays in the inboxes of the advancer and the resumer,
-which do the same; what a worker that is busy does not claim along it claims as everything else.
+which do the same work. A busy worker does not claim here, and claims the new tasks as usual.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qw.store.connection import Connection
 
 log = logging.getLogger(__name__)
 
-MOST = 50  # outcomes of one transaction; with more of them the commit matters less, and the outcomes would wait for it
+MOST = 50  # maximum outcomes per transaction: with more, the commit costs less per outcome, and outcomes are delayed
 
 
 class Continuation:
@@ -32,10 +32,10 @@ class Continuation:
         self._enqueued = enqueued
 
     async def end(self, conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
-        """As `claims.end`; all of it, with what follows from it, or nothing."""
+        """As `claims.end`. Stores the outcomes together with what follows from them, or else the outcomes alone."""
         final = [e for e in ended if e.ending.status.is_final]
         runs = {e.run_id for e in final if e.run_id is not None}
-        # not for suspensions: what they wait for has rarely come yet, and its end would wait for this transaction
+        # Not for suspensions: their wait has rarely ended yet, and its end would be delayed by this transaction.
         resumes = any(e.parent_id is not None for e in final)
         if len(ended) > MOST or not (runs or resumes):
             return await claims.end(conn, ended)

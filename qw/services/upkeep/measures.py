@@ -20,8 +20,8 @@ from qw.store import history, measures, queues, tasks
 from qw.store.claims import EndedAttempt
 from qw.store.connection import Connection, ReconnectingConnection
 
-SECONDS = 5.0  # interval between writes; with 200 busy queues one takes 50 ms of the server, 35 of them for the history
-SAMPLE_SECONDS = 30.0  # interval between looks whether this minute's sample of the queues is due
+SECONDS = 5.0  # interval between writes; with 200 busy queues a write takes 50 ms of the server, 35 for the history
+SAMPLE_SECONDS = 30.0  # interval of checks whether this minute's sample of the queues is due
 MOST = 10_000  # attempts of a queue and type buffered before they are folded
 
 
@@ -35,9 +35,9 @@ class _Seen:
 
 
 class Measures:
-    """An attempt costs three appends; histogram buckets are counted per MOST attempts, or at the next write.
+    """Recording an attempt costs three appends; histogram buckets are counted per MOST attempts, or at the next write.
 
-    A write whose commit is in doubt is repeated, so that after a broken connection a few attempts may count twice.
+    A write whose commit is in doubt is repeated, so after a broken connection a few attempts may count twice.
     """
 
     name = "measures"
@@ -111,7 +111,7 @@ class Measures:
                 raise
 
     async def stop(self) -> None:
-        """Write the remaining measurements, if the database accepts them."""
+        """Write the remaining measurements, if the database is available."""
         with contextlib.suppress(QwError):
             await self._write()
 

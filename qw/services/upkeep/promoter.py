@@ -43,7 +43,7 @@ class Promoter:
         self.bell = asyncio.Event()
 
     def expect(self, seconds: float | None) -> None:
-        """The next task is due in *seconds* (None: there is none). Sets the bell if the wait ends later."""
+        """Set the next due time, in *seconds* (None: none). Sets the bell if the current wait would end later."""
         self._next = None if seconds is None else time.monotonic() + seconds
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()

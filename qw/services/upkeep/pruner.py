@@ -23,10 +23,10 @@ from qw.store.connection import Connection, ReconnectingConnection, bounded, mea
 
 FOLD_SECONDS = 10.0
 BUSY_FOLD_SECONDS = 2.0  # interval between folds while a thousand rows accumulate in between
-IDLE_FOLD_SECONDS = 20.0  # while nothing is counted
+IDLE_FOLD_SECONDS = 20.0  # interval while there is nothing to fold
 PRUNE_SECONDS = 300.0
 BATCH, LEAST_BATCH = 1000, 10
-RUNS = 10  # per batch: each may have 10,000 tasks
+RUNS = 10  # runs per batch; each may have 10,000 tasks
 SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1  # a statement that took longer halves the batch; a shorter one doubles it
 LONGEST_SECONDS = 5.0  # timeout of every statement
 SET_FORWARD_SECONDS = 60.0  # a larger jump of the clock counts as set, not as drift
@@ -64,7 +64,7 @@ class Pruner:
         self._pause = FOLD_SECONDS
         self._folded = 0
         self.batch = BATCH
-        self._after: dict[Status, UUID] = {}  # where the walk through the finished tasks goes on
+        self._after: dict[Status, UUID] = {}  # where the scan of finished tasks continues
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
@@ -74,7 +74,7 @@ class Pruner:
         async with self._link.use() as conn:
             folded = await self._one(conn, lambda: tasks.fold_tally(conn))
         self._pause = BUSY_FOLD_SECONDS if folded > BATCH else FOLD_SECONDS
-        if folded == self._folded:  # one row of each queue
+        if folded == self._folded:  # only one row per queue is left
             self._pause = IDLE_FOLD_SECONDS
         self._folded = folded
         if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
@@ -84,7 +84,7 @@ class Pruner:
         return False
 
     async def prune(self) -> bool:
-        """Delete one batch of rows past their retention. True: there may be more."""
+        """Delete one batch of rows past their retention. Return True if there may be more."""
         kept, batch = self._retention, self.batch
         async with self._link.use() as conn:
             await measure_clock(conn)
@@ -113,15 +113,15 @@ class Pruner:
         return max(counts) >= batch
 
     def _set_forward(self) -> timedelta:
-        """The time by which the database's clock was set forward while this process ran.
+        """Return by how much the database's clock was set forward while this process ran.
 
-        What finished before is younger than it seems by that much: it must not be thrown away for it.
+        Rows finished before the change are younger than they seem by that much, and must not be deleted early.
         """
         seconds = clock.stepped
         return timedelta(seconds=seconds) if seconds > SET_FORWARD_SECONDS else timedelta(0)
 
     async def _prune_tasks(self, conn: Connection, status: Status, age: timedelta, limit: int) -> int:
-        """Walk on through the finished tasks of *status*. Counts a full batch while there is more to walk."""
+        """Delete the next finished tasks of *status* past retention. Return *limit* if there are more to check."""
         after = self._after.get(status, FIRST)
         old, last = await self._one(conn, lambda: tasks.past_retention(conn, status, age=age, after=after, limit=limit))
         await self._delete_tasks(conn, old)
@@ -129,7 +129,7 @@ class Pruner:
         return limit if last else len(old)
 
     async def _prune_runs(self, conn: Connection, completed: timedelta, failed: timedelta) -> int:
-        """Counts a full batch of runs as a full batch."""
+        """Delete runs past their retention, with their tasks. Return BATCH if there may be more, else 0."""
         old = await self._one(conn, lambda: runs.past_retention(conn, completed=completed, failed=failed, limit=RUNS))
         gone = await self._one(conn, lambda: runs.prune(conn, old)) if old else []
         while gone and (left := await self._one(conn, lambda: runs.finished_tasks(conn, gone, limit=self.batch))):

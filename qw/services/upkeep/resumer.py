@@ -1,4 +1,4 @@
-"""Resumes suspended tasks when what they wait for has come, and looks at no others; see qw.resume_tasks."""
+"""Resumes suspended tasks when their wait has ended, without scanning the others; see qw.resume_tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resumer:
 
 
 def may_resume(ended: Sequence[EndedAttempt]) -> bool:
-    """Whether one of these endings left an entry in the inbox of the resumer."""
+    """Whether one of these endings put an entry into the resumer's inbox."""
     endings = {id(e.ending): e.ending for e in ended}.values()  # most attempts share one
     return any(e.parent_id is not None for e in ended) or any(
         ending.status is Status.CANCELLED or (ending.suspended is not None and not ending.suspended.needs_only_time)

@@ -36,7 +36,7 @@ class Scheduler:
         self.bell = asyncio.Event()
 
     def expect(self, seconds: float | None) -> None:
-        """The next schedule is due in *seconds* (None: there is none). Sets the bell if the wait ends later."""
+        """Set the next due time, in *seconds* (None: none). Sets the bell if the current wait would end later."""
         self._next = None if seconds is None else time.monotonic() + seconds
         if self._next is not None and self._next < self._waits_until - EARLIER_SECONDS:
             self.bell.set()
@@ -66,6 +66,6 @@ class Scheduler:
         return served == limit
 
     def _wait(self, due: float, *, in_vain: bool) -> float:
-        """Whether nothing was found for an overdue schedule twice in a row: another daemon has locked it."""
+        """Return the seconds to wait: HELD_SECONDS if another daemon held the overdue schedules twice in a row."""
         was_in_vain, self._was_in_vain = self._was_in_vain, in_vain and due <= 0
         return HELD_SECONDS if was_in_vain and self._was_in_vain else due

@@ -16,7 +16,7 @@ LASTING = 3  # consecutive failures after which an error is reported
 
 
 class Troubles:
-    """A service. The loops of all services call ``failed`` and ``recovered``."""
+    """The service that writes errors. The loops of all services call ``failed`` and ``recovered``."""
 
     name = "troubles"
 
