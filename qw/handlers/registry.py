@@ -113,9 +113,10 @@ class Handlers:
     """A collection of handlers by task type."""
 
     def __init__(self, *, capture_logging: int | str | None = logging.INFO) -> None:
-        """*capture_logging*: the minimum level of `logging` records that handlers' tasks also get in their logs.
+        """*capture_logging*: the minimum level, a number or name, of `logging` records that are copied to their task's
+        log.
 
-        None: records are not copied.
+        None: no records are copied. Raise Invalid for an unknown level.
         """
         self._handlers: dict[str, Handler] = {}
         self._surroundings = Surroundings()
@@ -124,9 +125,11 @@ class Handlers:
         self._captures = _level(capture_logging)
 
     def middleware(self, function: MiddlewareFunction) -> MiddlewareFunction:
-        """Run the decorated ``async def f(context, call_next)`` around every attempt, in the order of registration.
+        """Run the decorated ``async def f(context, call_next)`` around every attempt; the first registered is the
+        outermost.
 
         It must return the result of ``await call_next()``. An exception that it raises is an error of the attempt.
+        Raise Invalid for a plain function.
         """
         self._surroundings.add(function)
         return function
@@ -134,7 +137,8 @@ class Handlers:
     def lifespan(self, function: LifespanFunction) -> LifespanFunction:
         """Open the decorated async generator once per process, before the first task; close it after the last.
 
-        The value that it yields is ``context.state``. It may take one parameter, which receives this object.
+        The value that it yields is ``context.state``. It may take one parameter, which receives this object. Raise
+        Invalid for a second lifespan.
         """
         self._surroundings.set_lifespan(function)
         return function
@@ -342,9 +346,10 @@ class Handlers:
             raise Invalid(f"two handlers for the type {type!r}")
 
     def include(self, other: Handlers) -> None:
-        """Add the handlers of *other*; they replace handlers of the same type.
+        """Add the handlers and schedules of *other*; its handlers replace those of the same type.
 
-        The middleware of this object runs around that of *other*. The lifespan of *other* is opened second.
+        The middleware of this object runs around that of *other*. The lifespan of *other* is opened after this
+        object's. Raise Invalid if both have a schedule of the same name.
         """
         if both := sorted(self._schedules.keys() & other._schedules.keys()):
             raise Invalid(f"two schedules {both[0]!r}; name one of them: @app.periodic(…, name=…)")

@@ -205,7 +205,7 @@ class Relay:
                 self._look_at_blocked = 0.0
 
     def _pause_after(self, reading: Reading, took: float) -> float:
-        """Seconds until the next pass, given the number of events of this one."""
+        """Return the seconds until the next pass, given the number of events of this one."""
         count = len(reading)
         if self._pace.ahead(time.monotonic()) >= BUSY and self._worker_is_behind:
             is_late = bool(reading.waiting) and reading.waiting[0].age > LATE_SECONDS
@@ -282,7 +282,9 @@ class Relay:
     # -- blocked events
 
     async def _due_blocked(self, conn: Connection) -> list[int]:
-        """Ids of blocked events to be retried now; in every other pass at most, so that new events are not delayed."""
+        """Return blocked events to retry now, by id; in every other pass at most, so that new events are not
+        delayed.
+        """
         now = time.monotonic()
         if now < self._look_at_blocked or self._tried_blocked:
             self._tried_blocked = False

@@ -123,7 +123,7 @@ def _secret_fault(secret: str | None) -> str | None:
 
 
 def receiver(hooks: Mapping[str, Webhook], headers: Mapping[str, str], url: str) -> str | None:
-    """Return *url* if a task with these *headers* delivers an event to it for one of *hooks*, else None.
+    """Return *url* if a task with these *headers* and this URL delivers an event for one of *hooks*, else None.
 
     The operator's own files contain the URL, so the daemon may connect to it, whatever its egress policy says.
     """

@@ -1,11 +1,11 @@
-"""Which lanes to claim from, from where, and how much of each. No I/O; the time comes in as an argument.
+"""Which lanes to claim from, at what position, and how much of each. No I/O; the time is an argument.
 
 The dead rows of a lane precede its live ones. While vacuum cannot remove them (a snapshot is held), a claim from the
 start of the lane scans them all: 45 ms for 200,000. So each lane has a cursor, the highest seq claimed from it. Rows
 can appear before it, because transactions do not commit in sequence order and a handed-back task keeps its seq;
 therefore each lane is claimed from its start again after a pause of RESCAN_SHARE times the cost of that scan, busy or
-idle, and always while the scan is cheap. If nothing is found past the cursor of a lane reported to hold tasks, they are
-probably before it: then the pause is shorter.
+idle, and always while the scan is cheap. If nothing is found past the cursor of a lane reported to hold tasks, they
+are probably before it: then the pause is shorter.
 """
 
 from __future__ import annotations

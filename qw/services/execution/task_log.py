@@ -34,7 +34,7 @@ class TaskLog:
         return 3600.0
 
     async def add(self, lines: Sequence[LogLine]) -> None:
-        """Add lines, in parts if there is not room for all."""
+        """Add lines, in parts if they do not all fit at once."""
         taken = 0
         while taken < len(lines):
             if len(self._lines) >= MOST:
@@ -54,7 +54,9 @@ class TaskLog:
             self.bell.set()
 
     async def flushed(self, *, within: float | None = None) -> bool:
-        """Wait, at most *within* seconds, until all lines added so far are stored or rejected. Return whether so."""
+        """Wait until all lines added so far are stored or rejected, at most *within* seconds. Return whether they
+        are.
+        """
         mark = self._added
         try:
             async with asyncio.timeout(within), self._room:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """The retention times. ``failed``: failed and cancelled tasks."""
+    """The retention times. ``failed``: of failed and cancelled tasks."""
 
     completed: timedelta
     failed: timedelta
