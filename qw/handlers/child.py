@@ -175,7 +175,7 @@ async def _pipe(stream: IO[bytes]) -> Pipe:
 
 
 def _ended(report: str, returncode: int) -> ExitStatus:
-    """Return how the program ended, by the supervisor's *report*. If the supervisor was killed, so was the program."""
+    """Return how the program ended, by the supervisor's *report*. If the supervisor was killed, kill its group too."""
     said = dict(line.split(" ", 1) for line in report.splitlines())
     if "failed" in said:
         raise OSError(said["failed"])

@@ -66,7 +66,10 @@ def _with_output(result: JsonObject, stdout: Captured, form: StdoutFormat | None
 
 
 def _read(path: Path, name: str) -> bytes | None:
-    """Return the content of *path*, None without a file; never blocks. Raise Invalid if too long or not regular."""
+    """Return the content of the file *path*, None if it does not exist. Never blocks.
+
+    Raise Invalid if it is longer than a result may be, or not a regular file.
+    """
     if not os.path.lexists(path):
         return None
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

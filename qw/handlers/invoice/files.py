@@ -12,7 +12,7 @@ from qw.core.task.handler_api import Reject
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write *content* to *path* atomically, so that no reader or crash leaves a partial file. Safe to repeat.
+    """Write *content* to *path* atomically: readers never see a partial file, even after a crash. Safe to repeat.
 
     A symbolic link at *path* is replaced, not followed.
     """

@@ -1,7 +1,7 @@
 """Renders an invoice as a PDF of A4 pages. The same invoice always gives the same bytes.
 
 All blocks are measured and assigned to pages before drawing, so that each page shows the page count. Every page but
-the last ends with a subtotal, the next page repeats it, and the totals always follow at least one item.
+the last ends with a subtotal, the next page repeats it, and the totals share a page with at least one item.
 """
 
 from __future__ import annotations
