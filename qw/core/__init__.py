@@ -1,1 +1,1 @@
-"""Rules only: no I/O, no clock, no randomness. Time and chance come in as arguments."""
+"""Rules without I/O, clock or randomness: the current time and random numbers are passed in as arguments."""

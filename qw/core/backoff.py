@@ -1,12 +1,12 @@
-"""How long to wait before the next try of what failed. Delays between attempts of a task are in `qw.core.task`."""
+"""The pause between tries of an operation that failed. For the delay between attempts of a task see `qw.core.task`."""
 
 from __future__ import annotations
 
 
 def backoff_seconds(failures: int, *, first: float, longest: float, chance: float = 1.0) -> float:
-    """*first* seconds after one failure, doubling up to *longest*.
+    """Return the pause after this number of consecutive failures: *first* seconds after one, doubling up to *longest*.
 
-    *chance* from 0 to 1 spreads those that failed together: at 0 the pause is half as long.
+    *chance*, from 0 to 1, adds jitter: the pause is half as long at 0 and full at 1.
     """
     pause = min(first * 2.0 ** min(failures - 1, 30), longest)
     return pause * (0.5 + chance / 2)

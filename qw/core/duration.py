@@ -1,4 +1,4 @@
-"""Durations as people write them: ``500ms``, ``10s``, ``5m``, ``2h``, ``1d``, ``1h30m``, ``PT5M``, or seconds."""
+"""Durations as users write them: ``500ms``, ``10s``, ``5m``, ``2h``, ``1d``, ``1h30m``, ``PT5M``, or seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ISO = re.compile(
 
 
 def parse_duration(value: object) -> timedelta:
-    """The duration written in *value* (text, or a number of seconds); never negative. Raise Invalid otherwise."""
+    """Parse *value*, text or a number of seconds. Raise Invalid if it is not a duration or is negative."""
     seconds = _seconds(value)
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         raise Invalid(f"{str(value)[:60]!r} is not a duration such as 30s, 5m, 2h or 1d")
@@ -29,7 +29,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads back: ``1h30m``, ``2.5s``."""
+    """Return the shortest text that `parse_duration` parses to the same duration: ``1h30m``, ``2.5s``."""
     millis = round(duration.total_seconds() * 1000)
     parts = []
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):

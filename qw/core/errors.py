@@ -58,7 +58,7 @@ class Fault:
 
 
 class Invalid(QwError):
-    """The input is invalid. ``faults``: every fault found, in input order."""
+    """The input is invalid. ``faults``: all faults found, in input order."""
 
     code = "invalid"
 
@@ -68,7 +68,7 @@ class Invalid(QwError):
 
 
 class Misconfigured(Invalid):
-    """A setting is invalid, or the environment cannot run what it asks for."""
+    """A setting is invalid, or the environment lacks what the setting requires."""
 
     code = "misconfigured"
 
@@ -109,7 +109,7 @@ class LacksRight(Denied):
         super().__init__(message)
 
     def needed_for(self, verb: str, right: str | None) -> LacksRight:
-        """A copy that names the refused *verb* and the *right* that the whole verb needs."""
+        """Return a copy that names the refused *verb* and the *right* that the whole verb needs."""
         missing = None if right in self.held else right
         return LacksRight(role=self.role, right=missing, held=self.held, reason=self.reason, verb=verb)
 
@@ -141,13 +141,13 @@ class TaskCancelled(QwError):
 
 
 def guess(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` if *word* is similar to one of *known*, else an empty string."""
+    """Return ``; did you mean 'x'?`` if *word* is similar to one of *known*, else an empty string."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
 def among(word: str, known: Iterable[str]) -> str:
-    """As `guess`, followed by the known words: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
+    """Like `guess`, followed by the known words: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
     names = ", ".join(known) or "none"
     hint = guess(word, names.split(", "))
     return f"{hint} Known are {names}" if hint else f"; known are {names}"

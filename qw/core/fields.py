@@ -1,6 +1,6 @@
-"""Objects of a document as tables of fields: one table reads an object and gives its JSON Schema.
+"""Document objects described as tables of fields: one table both reads an object and gives its JSON Schema.
 
-Reading adds a fault for everything that is wrong, each with its path, and goes on.
+Reading continues after a fault, so that all faults are reported, each with its path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Type(Generic[T]):
-    """What a value may be. ``read(value, path, faults)``: what the program works with, None where it is wrong."""
+    """The type of a value. ``read(value, path, faults)`` returns the parsed value, or None after adding a fault."""
 
     def __init__(self, read: Callable[[Json, str, list[Fault]], T | None], schema: JsonObject) -> None:
         self._read = read
@@ -38,9 +38,9 @@ class Type(Generic[T]):
 
 
 class Field:
-    """The value of a key, ``default`` where it is left out; null is the same as left out unless ``null`` is False.
+    """One key of an object. ``default`` is the value of a missing key, and also of null unless ``null`` is False.
 
-    ``alias``: another name of the key. ``required``: the fault of an object without it; empty: it may be left out.
+    ``alias``: another name of the key. ``required``: the fault if the key is missing; empty: the key is optional.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ def _or_null(schema: JsonObject) -> JsonObject:
 
 
 class Object(Type[dict[str, Any]]):
-    """An object with these keys and no others; what is read has all of them. ``what``: ``a step``, as faults name it.
+    """An object that may have these keys only; the result of reading has all of them. ``what``: its name in faults.
 
-    ``ref``: its name under ``$defs``. ``must``: the fault of what is no object. ``one_of``: keys of which there is
-    exactly one, and the fault of an object with none or several.
+    ``ref``: its name under ``$defs``. ``must``: the fault if the value is not an object. ``one_of``: keys of which
+    exactly one must be present, and the fault if none or several are.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Object(Type[dict[str, Any]]):
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What is read from an object that leaves out everything."""
+        """The result of reading an empty object."""
         return {key: field.default for key, field in self.fields.items()}
 
     @property
     def keys(self) -> list[str]:
-        """The names that an object may have."""
+        """All allowed keys, including aliases."""
         return [name for key, field in self.fields.items() for name in (key, field.alias) if name is not None]
 
     def read(self, document: Json, path: str, faults: list[Fault]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Object(Type[dict[str, Any]]):
         return {key: field.read(document, key, path, faults) for key, field in self.fields.items()}
 
     def to(self, make: Callable[[dict[str, Any]], T]) -> Type[T]:
-        """What *make* makes of what is read."""
+        """Return a type that passes the result of reading to *make*."""
         return Type(lambda value, path, faults: make(self.read(value, path, faults)), self.schema)
 
     @property
@@ -142,7 +142,7 @@ class Object(Type[dict[str, Any]]):
 
     @property
     def definition(self) -> JsonObject:
-        """The schema itself, also of one with a ``ref``."""
+        """The full schema, even if `schema` is a reference to it."""
         properties: JsonObject = {}
         for key, field in self.fields.items():
             properties[key] = field.schema
@@ -164,12 +164,12 @@ class Object(Type[dict[str, Any]]):
 
 
 def as_is(schema: JsonObject) -> Type[Any]:
-    """A value that is checked elsewhere, together with others."""
+    """A value that is not checked here, because it is checked together with other values."""
     return Type(lambda value, path, faults: value, schema)
 
 
 def parsed(parse: Callable[[Json], T], schema: JsonObject) -> Type[T]:
-    """What *parse* makes of a value, or raises Invalid for."""
+    """A value converted by *parse*; a fault if *parse* raises Invalid."""
 
     def read(value: Json, path: str, faults: list[Fault]) -> T | None:
         try:
@@ -182,7 +182,7 @@ def parsed(parse: Callable[[Json], T], schema: JsonObject) -> Type[T]:
 
 
 def checked(schema: JsonObject, is_right: Callable[[Any], bool], fault: Callable[[Json], str]) -> Type[Any]:
-    """A value that is taken as it is, or else has the message *fault*."""
+    """A value that is used unchanged if it passes the check, and else causes the message *fault*."""
 
     def read(value: Json, path: str, faults: list[Fault]) -> Json:
         if is_right(value):
@@ -244,7 +244,7 @@ URL: Type[str] = checked(
 
 
 def text_of(pattern: re.Pattern[str], fault: str) -> Type[str]:
-    """Text that fits *pattern*. *fault* goes on after the value: ``is not a name``."""
+    """Text that matches *pattern*. *fault* continues a message that starts with the value: ``is not a name``."""
     return checked(
         {"type": "string", "pattern": f"^({pattern.pattern})$"},
         lambda value: isinstance(value, str) and bool(pattern.fullmatch(value)),
@@ -288,7 +288,7 @@ def choice(of: type[E]) -> Type[E]:
 def by_name(
     value: Type[T], pattern: re.Pattern[str] | None = None, fault: str = "", must: str = "must be an object"
 ) -> Type[dict[str, T]]:
-    """An object with values of one type under names that fit *pattern*. *fault* goes on after a name that does not."""
+    """An object of values of one type, whose keys match *pattern*. *fault* continues a message that names the key."""
 
     def read(document: Json, path: str, faults: list[Fault]) -> dict[str, T]:
         if not isinstance(document, dict):

@@ -1,4 +1,4 @@
-"""What is wrong with the whole system, in words, the worst first."""
+"""Problems of the whole system, described in words, the most severe first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from qw.core.duration import format_duration
 
-OLD_SECONDS = 300.0  # a task that waits longer than this at the head of its queue is late
+OLD_SECONDS = 300.0  # a queue is late if the task at its head has waited this long
 LONG_TRANSACTION_SECONDS = 3600.0
 
 Severity = Literal["error", "warning"]
@@ -17,7 +17,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, kw_only=True)
 class HealthProblem:
-    """``subject``: the queue, type, schedule or worker that it is about, if it is about one."""
+    """``subject``: the queue, type, schedule or worker that has the problem, if there is one."""
 
     code: str
     severity: Severity
@@ -28,9 +28,9 @@ class HealthProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthFacts:
-    """``oldest``: seconds that the task at the head of each queue has waited. ``failures``: by type, of one day.
+    """``oldest``: by queue, how many seconds the task at its head has waited. ``failures``: by type, within a day.
 
-    ``late``: schedules, and by how many seconds. ``broker``: one that cannot be reached.
+    ``late``: late schedules, with the delay in seconds. ``broker``: a broker that cannot be reached.
     """
 
     workers: int
@@ -47,7 +47,7 @@ class HealthFacts:
 
 
 def problems(facts: HealthFacts) -> list[HealthProblem]:
-    """All that somebody should look at; empty: all good."""
+    """Return all problems that need attention, errors before warnings; empty if there are none."""
     return sorted(_found(facts), key=lambda problem: problem.severity == "warning")
 
 

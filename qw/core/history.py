@@ -1,4 +1,4 @@
-"""What the charts show: columns over time, from sums per minute and hour and samples of the queues."""
+"""The data of the charts: time series made from sums per minute or hour and from samples of the queues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class ChartRange(StrEnum):
-    """How far back, up to now."""
+    """The time span of a chart, which ends now."""
 
     HOUR = "1h"
     DAY = "24h"
@@ -30,12 +30,12 @@ class ChartRange(StrEnum):
 
     @property
     def span(self) -> str:
-        """What the sums are of that it is made from: ``minute`` or ``hour``."""
+        """The interval of the sums that the chart is made from: ``minute`` or ``hour``."""
         return _RANGES[self][1]
 
     @property
     def step(self) -> timedelta:
-        """From one point to the next."""
+        """The time between two points."""
         return _RANGES[self][2]
 
 
@@ -48,7 +48,7 @@ _RANGES = {
 
 
 class Sample(NamedTuple):
-    """The state of a queue at a time, in seconds since 1970. ``enqueued``: ever."""
+    """The state of a queue at a time, in seconds since 1970. ``enqueued``: all tasks ever enqueued."""
 
     at: int
     waiting: int
@@ -59,9 +59,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Columns of equal length; ``times`` are the beginnings of the steps, in seconds since 1970, the last one not over.
+    """Columns of equal length. ``times`` are the starts of the steps in seconds since 1970; the last step is not over.
 
-    None: nobody sampled the queue then, or nothing was measured. ``wait`` and ``run``: seconds by quantile.
+    None: no sample was taken, or nothing was measured, in the step. ``wait`` and ``run``: seconds by quantile.
     """
 
     step: timedelta
@@ -76,7 +76,7 @@ class Chart:
 
 
 def times_of(shown: ChartRange, now: datetime) -> list[int]:
-    """The beginnings of the steps up to now."""
+    """Return the start times of the steps up to now."""
     step = int(shown.step.total_seconds())
     last = int(now.timestamp()) // step * step
     count = int(shown.duration.total_seconds()) // step
@@ -86,7 +86,9 @@ def times_of(shown: ChartRange, now: datetime) -> list[int]:
 def chart(
     shown: ChartRange, times: Sequence[int], measured: Iterable[tuple[int, Measure]], samples: Sequence[Sample]
 ) -> Chart:
-    """*measured*: with the beginning of their steps; *samples*: oldest first, with one after the last step if known."""
+    """Return the chart. *measured*: measures with the start of their step. *samples*: oldest first, and if possible
+    one more after the last step, to count the tasks enqueued in it.
+    """
     sums: dict[tuple[str, str], dict[int, Measure]] = {}
     for at, values in measured:
         column = sums.setdefault((values.name, values.labels[-1]), {})
@@ -119,7 +121,7 @@ def _quantiles(times: Sequence[int], histograms: Mapping[int, Measure]) -> dict[
 
 
 def _enqueued(times: Sequence[int], step: int, samples: Sequence[Sample]) -> list[int | None]:
-    """What came in between two samples counts for the step of the first of them."""
+    """Count the tasks enqueued between two samples in the step of the first sample."""
     by_slot: dict[int, int] = {}
     for sample, following in pairwise(samples):
         at = sample.at // step * step

@@ -1,13 +1,13 @@
 """Failure detection: the rules by which one daemon decides which other workers are dead.
 
-Two criteria. *Crashed*: in two checks half a second apart the worker's session lock is gone and its beat counter did
-not rise; the server releases the lock when the process ends. *Silent*: its beat counter did not rise for a whole lease
-during which this daemon observed it. Times are seconds of this process's monotonic clock, so that neither the clock of
-another machine nor a step of the database's can cause a false detection.
+There are two criteria. *Crashed*: in two checks half a second apart, the worker's session lock is not held and its
+beat counter did not rise; the server releases the lock when the process ends. *Silent*: its beat counter did not rise
+for a whole lease during which this daemon observed it. Times are seconds of this process's monotonic clock, so neither
+another machine's clock nor a step of the database's clock can cause a false detection.
 
-Time in which this daemon could not observe (frozen, or disconnected) counts for at most a third of a lease: the cause
-may have affected the others too. After a reconnect it waits RECONNECT_SECONDS before it uses locks as evidence: the
-sessions of the others may have ended with its own, and they need time to take their locks again.
+Time in which this daemon could not observe (frozen, or disconnected) counts for at most a third of a lease, because
+the cause may have affected the other workers too. After a reconnect, the daemon waits RECONNECT_SECONDS before it uses
+locks as evidence: the other sessions may have ended together with its own, and need time to take their locks again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Death(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one look at a worker shows. ``locks``: it took its session lock on the server that is up now."""
+    """One observation of a worker. ``locks``: the worker took its session lock on the server that is running now."""
 
     id: int
     beats: int
@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(kw_only=True)
 class _Watch:
-    """What the judge remembers of one worker."""
+    """What the judge remembers about one worker."""
 
     beats: int
     silent: float = 0.0
@@ -47,7 +47,7 @@ class _Watch:
 
 
 class Judge:
-    """The observations of the other workers by one daemon. ``by_locks``: whether session locks can be observed."""
+    """One daemon's observations of the other workers. ``by_locks``: whether session locks can be observed."""
 
     def __init__(self, lease: float, *, by_locks: bool) -> None:
         self._lease = lease
@@ -57,13 +57,13 @@ class Judge:
         self._locks_count_from = float("-inf")
 
     def lost_contact(self, now: float) -> None:
-        """The connection to the database was lost, or is another one since the last look."""
+        """Record that the database connection was lost, or replaced, since the last look."""
         self._locks_count_from = now + RECONNECT_SECONDS
         for watch in self._watches.values():
             watch.unlocked_since = None
 
     def watch(self, now: float, beats: Mapping[int, int]) -> bool:
-        """Record the beats of all other workers. True: one was silent for half a lease, so check again soon."""
+        """Record the beats of all other workers. Return True to check again soon: one was silent for half a lease."""
         blind = self._lease / 3
         passed = min(now - self._looked_at, blind) if self._looked_at is not None else 0.0
         self._looked_at = now
@@ -79,7 +79,7 @@ class Judge:
         return any(watch.silent >= self._lease / 2 for watch in watches.values())
 
     def judge(self, now: float, looks: Iterable[Look]) -> dict[int, Death]:
-        """The dead workers; call `watch` with the same observation first."""
+        """Return the dead workers; call `watch` with the same observation first."""
         dead = {}
         for look in looks:
             watch = self._watches[look.id]
@@ -98,7 +98,9 @@ class Judge:
         return now - watch.unlocked_since >= BETWEEN_LOOKS
 
     def next_look(self, now: float) -> float | None:
-        """In how many seconds a verdict may be due that no poll would bring in time. None: none is in sight."""
+        """Return the seconds until a check that is due before the next poll, to declare a worker dead in time; else
+        None.
+        """
         waits = [
             BETWEEN_LOOKS - (now - w.unlocked_since) for w in self._watches.values() if w.unlocked_since is not None
         ]

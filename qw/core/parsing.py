@@ -1,4 +1,4 @@
-"""Checks of a document's shape that every reader of one shares: known keys, strings, lists of names."""
+"""Checks shared by all readers of documents: unknown keys, strings, lists of names."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from qw.core.expression.evaluation import kind
 from qw.core.task.payload import Json, JsonObject
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""The name of a workflow, a schedule, a command, a webhook."""
+"""The name of a workflow, schedule, command or webhook."""
 
-_GUESSED_FAULTS = 30  # a guess costs up to a millisecond; a document made to have 10,000 faults must not cost seconds
+_GUESSED_FAULTS = 30  # a guess takes up to 1 ms; a malicious document with 10,000 faults must not take seconds
 
 
 def hint(word: str, known: Iterable[str], faults: list[Fault]) -> str:
-    """A guess for *word*, while there are few *faults*."""
+    """Return a guess for *word*, or an empty string once there are many *faults*."""
     return guess(word[:60], known) if len(faults) < _GUESSED_FAULTS else ""
 
 
 def refuse_unknown(document: JsonObject, known: Iterable[str], path: str, what: str, faults: list[Fault]) -> None:
-    """One fault for each key of *document* that is not *known*. *what* names the thing: ``a step``.
+    """Add a fault for each key of *document* that is not *known*. *what* names the object: ``a step``.
 
-    Keys that begin with ``x-`` are their writer's own.
+    Keys that start with ``x-`` are reserved for users and ignored.
     """
     for key in document:
         if key not in known and not key.startswith("x-"):
@@ -38,13 +38,13 @@ def check_name(name: str, what: str, faults: list[Fault], path: str = "") -> Non
 
 
 def raise_at(where: Callable[[str], str], faults: Iterable[Fault]) -> None:
-    """Raise Invalid with *faults*, if there are any; *where* turns a path into a place."""
+    """Raise Invalid with *faults*, if there are any; *where* converts a path to a place in the file."""
     if placed := [Fault(path=where(fault.path), message=fault.message) for fault in faults]:
         raise Invalid(*placed)
 
 
 def string(document: JsonObject, key: str, path: str, faults: list[Fault]) -> str:
-    """The string at *key*, empty when it is left out."""
+    """Return the string at *key*; empty if the key is missing."""
     value = document.get(key)
     if value is None or isinstance(value, str):
         return value or ""
@@ -53,7 +53,7 @@ def string(document: JsonObject, key: str, path: str, faults: list[Fault]) -> st
 
 
 def mapping(document: JsonObject, key: str, path: str, faults: list[Fault]) -> JsonObject:
-    """The object at *key*, empty when it is left out."""
+    """Return the object at *key*; empty if the key is missing."""
     value = document.get(key)
     if value is None or isinstance(value, dict):
         return value or {}
@@ -62,7 +62,7 @@ def mapping(document: JsonObject, key: str, path: str, faults: list[Fault]) -> J
 
 
 def names(value: Json, path: str, faults: list[Fault]) -> tuple[str, ...]:
-    """A list of strings, or one string for a list of one. Repeats are dropped."""
+    """Return the names in *value*, a list of strings or one string, without duplicates."""
     items = [] if value is None else value if isinstance(value, list) else [value]
     for n, item in enumerate(items):
         if not isinstance(item, str):

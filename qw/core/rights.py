@@ -1,4 +1,4 @@
-"""The four rights of database roles, and what each consists of. Each command says which it needs (`needs`)."""
+"""The four rights of database roles, and the privileges of each. `needs` is the right that each command requires."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Right(StrEnum):
-    ENQUEUE = "enqueue"  # put tasks in, start workflows, see one's own tasks; through functions, without table rights
-    READ = "read"  # look at everything
-    OPERATE = "operate"  # steer: the other two, and retry, cancel, pause, limit, schedule, apply
-    WORK = "work"  # be a daemon: the first two, and claim, end, fire, relay, prune
+    ENQUEUE = "enqueue"  # enqueue, start workflows, read own tasks; through functions, without table rights
+    READ = "read"  # read everything
+    OPERATE = "operate"  # the two above, and retry, cancel, pause, limit, schedule, apply
+    WORK = "work"  # run a daemon: enqueue and read, and claim, end, fire, relay, prune
 
     @property
     def includes(self) -> frozenset[Right]:
-        """Itself and the rights that come with it."""
+        """The right itself and the rights that it includes."""
         return frozenset({self}) | _INCLUDED.get(self, frozenset())
 
 
@@ -23,8 +23,8 @@ _INCLUDED = {
     Right.WORK: frozenset({Right.ENQUEUE, Right.READ}),
 }
 
-# Functions that run with the rights of qw's owner, by the least right that may call them. All others run with those of
-# their caller and give nothing away.
+# Functions that run with the rights of qw's owner, by the least right that may call them. All other functions run with
+# the rights of their caller, and so grant nothing.
 OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
     Right.ENQUEUE: ("enqueue", "enqueue_many", "own_logs", "own_tasks", "start_workflow", "task_schemas", "task_types"),
     Right.READ: ("task_schemas", "task_types", "want_to_read"),
@@ -45,7 +45,7 @@ OWNERS_FUNCTIONS: Mapping[Right, Collection[str]] = {
     Right.WORK: (),
 }
 
-# Functions for one right only, although they run with their caller's rights.
+# Functions reserved for one right, although they run with their caller's rights.
 _OPERATORS = ("retry_tasks", "set_limits", "put_signal", "put_task_signal")
 _WORKERS = ("keep_events", "admit", "resume_tasks", "begin_wait")
 EXCLUSIVE: Mapping[str, Right] = {
@@ -55,7 +55,7 @@ EXCLUSIVE: Mapping[str, Right] = {
 
 _ADD, _CHANGE, _ALL = "insert", "insert, update", "insert, update, delete"
 
-# What may be written. A privilege with columns is for these only.
+# Write privileges on tables. A privilege with columns covers only these columns.
 WRITES: Mapping[Right, Mapping[str, str]] = {
     Right.ENQUEUE: {},
     Right.READ: {},
@@ -152,12 +152,12 @@ SEQUENCES: Mapping[Right, Collection[str]] = {
 
 
 def least(candidates: Collection[Right]) -> Right | None:
-    """The one that gives away least; None when there is none."""
+    """Return the right that allows the least; None if there is none."""
     return next((right for right in Right if right in candidates), None)
 
 
 def needed_for(kind: str, name: str, held: Collection[Right]) -> Right | None:
-    """The least right, not among those *held*, that covers a table, view, sequence or function; None: no right does."""
+    """Return the least right, not in *held*, that covers a table, view, sequence or function; None if none does."""
     if kind == "function" and name.startswith("may_"):
         able = {right for right in Right if name == f"may_{right}"}
     elif kind == "function":

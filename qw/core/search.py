@@ -1,7 +1,7 @@
-"""The search for tasks as people type it: ``status:failed type:send_email since:2h payload.customerId:zoe "no such"``.
+"""The search syntax for tasks: ``status:failed type:send_email since:2h payload.customerId:zoe "no such"``.
 
-Terms are separated by spaces and must all match. A qualifier that is repeated, or whose values are separated by commas,
-matches any of its values. What has no qualifier is a text in the error. Quotes keep spaces, also in values.
+Terms are separated by spaces and must all match. A qualifier with several values, repeated or separated by commas,
+matches any of them. A term without a qualifier searches the error text. Quotes protect spaces, also in values.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STATUSES = {"running": Status.PROCESSING, "waiting": Status.PENDING}
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One part of a search: ``text`` as it was typed, ``field`` empty for a text in the error."""
+    """One term of a search: ``text`` as typed; ``field`` is empty if the term searches the error text."""
 
     field: str
     value: str
@@ -44,9 +44,9 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What tasks must match; empty matches all. ``payload``: paths without their first part, and values as text.
+    """The conditions on tasks; an empty search matches all. ``payload``: paths without ``payload.``, with text values.
 
-    ``low`` and ``high`` are the ids between which theirs are, where the beginning of one was given.
+    ``low`` and ``high`` are the bounds of matching ids if the search has the beginning of an id.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -62,12 +62,12 @@ class Search:
     terms: tuple[Term, ...] = field(default=(), compare=False)
 
     def of_statuses(self, statuses: Sequence[Status]) -> Search:
-        """The same with the *statuses*, unless it names some itself."""
+        """Return a search for the *statuses*, or this search if it already names statuses."""
         return self if self.statuses else replace(self, statuses=tuple(statuses))
 
 
 def parse_search(text: str, now: datetime) -> Search:
-    """Raise Invalid for a term that cannot be meant, with a guess."""
+    """Parse *text*. Raise Invalid, with a suggestion if possible, for a term that makes no sense."""
     terms = _terms(text)
     if len(terms) > MOST_TERMS:
         raise Invalid(Fault(path="q", message=f"has {len(terms)} terms; at most {MOST_TERMS} are possible"))

@@ -1,11 +1,11 @@
-"""Suspects: tasks under which worker processes ended so often that they may be what ends them.
+"""Suspects: tasks that were running in so many crashed worker processes that they may be the cause.
 
-A suspect runs in a process beside no other suspect that may have the same crash on its account: two that were in one
-process when it ended. So a task that ends every process it runs in is failed at its third crash, and the innocent that
-shared its first two are not there. Once it is failed, those two are explained, and the others are no suspects any more.
+Two suspects that were in the same process when it crashed never share a process again. So a task that crashes every
+process fails at its third crash, and tasks that only happened to run beside it are not affected. Its failure explains
+the shared crashes, and the other tasks are no longer suspects.
 
-Suspects that never crashed together may share a process. Should it end all the same, that crash fails none of them:
-each runs once more, with no other suspect at all.
+Suspects that never crashed together may share a process. If that process crashes, none of them fails for it: each runs
+once more, in a process without any other suspect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qw.core.task.ending import SUSPECT_CRASHES
 
 @dataclass(frozen=True, kw_only=True)
 class CrashRecord:
-    """``crashes`` that nothing explains, and the workers that ``died`` in them (not all may be known any more)."""
+    """The number of unexplained ``crashes`` of a task; ``died``: the workers of these crashes, if still known."""
 
     crashes: int
     died: frozenset[int] = frozenset()
@@ -29,7 +29,7 @@ class CrashRecord:
 
 
 def may_run_beside(suspect: CrashRecord, others: Iterable[CrashRecord]) -> bool:
-    """Whether *suspect* may run in the process that runs these other suspects."""
+    """Return whether *suspect* may run in the process that runs these other suspects."""
     return all(_are_apart(suspect, other) for other in others)
 
 
@@ -41,7 +41,10 @@ def _are_apart(first: CrashRecord, other: CrashRecord) -> bool:
 
 
 def all_died(suspects: Iterable[CrashRecord]) -> frozenset[int] | None:
-    """The workers that no other suspect may have died with to run beside these. None: none may run beside them."""
+    """Return the workers that died with *suspects*; a suspect may run beside these only if it died with none of them.
+
+    None: no other suspect may run beside them.
+    """
     records = list(suspects)
     if any(record.crashes != SUSPECT_CRASHES or len(record.died) < SUSPECT_CRASHES for record in records):
         return None

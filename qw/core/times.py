@@ -1,4 +1,4 @@
-"""Moments as people write them: ``18:00``, ``tomorrow 9am``, ``monday``, ``2 hours ago``, ``in 10 minutes``."""
+"""Times as users write them: ``18:00``, ``tomorrow 9am``, ``monday``, ``2 hours ago``, ``in 10 minutes``."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _UNITS = {
 _COUNTED = re.compile(r"(\d+)\s*([a-z]+)", re.ASCII)
 _LONGEST = 60  # characters
 
-Placed: TypeAlias = Callable[[datetime], datetime]  # a time without a zone, as the clocks that are meant show it
+Placed: TypeAlias = Callable[[datetime], datetime]  # gives a naive local time its time zone
 
 
 def parse_moment(text: str, now: datetime, placed: Placed, *, ahead: bool) -> datetime | None:
-    """The moment meant by *text*; None: nobody can tell. *now* and *placed* are those of the clocks that are meant.
+    """Parse *text* as a time; None if it is not understood. *now* and *placed* define the user's time zone.
 
-    A time of day, or a day of the week, is the next one (*ahead*) or the last one. ``2h`` is that long from now or ago.
-    With *ahead*, words for the past, as ``yesterday``, mean nothing.
-    ``now + 2 hours`` and ``noon tomorrow`` are read too, as at(1) does.
+    A time of day or a weekday means the next one if *ahead* is true, else the last one; ``2h`` means from now or ago.
+    With *ahead*, words for the past, such as ``yesterday``, are not understood. Formats of at(1), such as
+    ``now + 2 hours`` and ``noon tomorrow``, are supported.
     """
     words = text.strip().lower()[: _LONGEST + 1]
     if len(words) > _LONGEST:
@@ -107,7 +107,7 @@ def _day(word: str, now: datetime, *, ahead: bool) -> date | None:
 
 
 def _clock(word: str) -> time | None:
-    """A time of day; None for a bare number, which could be anything."""
+    """Return the time of day; None for a bare number, which is ambiguous."""
     if word in _NAMED_TIMES:
         return _NAMED_TIMES[word]
     found = _TIME.fullmatch(word)

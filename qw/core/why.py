@@ -1,4 +1,4 @@
-"""Why a task does not run: facts, and the reasons derived from them, each with a remedy."""
+"""Why a task is not running: the facts, and the reasons derived from them, each with a remedy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qw.core.task.ending import MAX_LOSSES, SUSPECT_CRASHES
 from qw.core.workflow.run import QUEUED, RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
 
-MOST_AHEAD = 10_000  # that are counted
+MOST_AHEAD = 10_000  # the count of tasks ahead stops here
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """``code`` is stable; ``text`` says what is so, ``advice`` what to do about it, if anything."""
+    """``code`` is stable; ``text`` describes the situation; ``advice`` says what to do about it, or is empty."""
 
     code: str
     text: str
@@ -29,7 +29,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """A live worker. ``queues`` empty: all. ``slots`` and ``running`` are those of the task's kind."""
+    """A live worker. ``queues`` empty: all queues. ``slots`` and ``running`` count the handlers of the task's kind."""
 
     id: int
     place: str
@@ -56,9 +56,10 @@ class TaskWorker:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """By limits of its queue. ``value``: of its key. ``running``, ``key_running``: slots taken in all, and by its key;
-    ``holders``: some of the tasks that have them. ``ahead``: tasks of its key that go first. ``rate_at``,
-    ``key_rate_at``: when a rate lets the next one through.
+    """A task held back by the limits of its queue. ``value``: the value of its key. ``running``, ``key_running``:
+    slots in use in the queue, and by tasks with this key value; ``holders``: some of the tasks that use them.
+    ``ahead``: waiting tasks with this key value that run first. ``rate_at``, ``key_rate_at``: when the rate allows the
+    next task.
     """
 
     limits: Limits
@@ -73,7 +74,7 @@ class HeldBack:
 
 @dataclass(frozen=True, kw_only=True)
 class Awaited:
-    """What a suspended task waits for. ``name``: with its branch and occurrence; ``signal``: the name alone."""
+    """What a suspended task waits for. ``name`` includes the branch and occurrence; ``signal`` is the plain name."""
 
     kind: CheckpointKind
     name: str
@@ -86,7 +87,7 @@ class Awaited:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFacts:
-    """What was found about one task at the moment ``now``."""
+    """The facts about one task at the time ``now``."""
 
     now: datetime
     task: Task
@@ -106,7 +107,7 @@ class TaskFacts:
 
 
 def reasons(facts: TaskFacts) -> list[Reason]:
-    """Why the task is not running, or what it does instead: the strongest reason first."""
+    """Return why the task is not running, or its current state: the most important reason first."""
     task = facts.task
     if task.status.is_final:
         return [_finished(facts)]
@@ -339,7 +340,7 @@ def _some(holders: Sequence[UUID], taken: int) -> str:
 
 
 def _in_line(facts: TaskFacts) -> Iterator[Reason]:
-    """Only for a task that nothing else holds up."""
+    """Return the reason for a task that only waits for its turn."""
     task = facts.task
     able = [server for server in facts.servers if server.serves(task) and not server.draining]
     if task.run_at is not None or facts.paused_at is not None or not able:
@@ -371,10 +372,10 @@ def _in_line(facts: TaskFacts) -> Iterator[Reason]:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFacts:
-    """How a step of a run that began stands. ``child_id`` is the run it started, ``due_at`` when it waits no longer.
+    """The state of a started step. ``child_id`` is the run that it started, ``due_at`` the end of its sleep or wait.
 
-    ``items`` are those of a foreach, of which ``ended`` have ended. ``rounds`` of a repeat have begun, or tries of a
-    workflow, the last of which failed with ``error``.
+    ``items`` counts the items of a foreach, of which ``ended`` have ended. ``rounds`` counts the started rounds of a
+    repeat, or the started tries of a workflow, the last of which failed with ``error``.
     """
 
     status: StepStatus
@@ -390,7 +391,7 @@ class StepFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What was found about a run. ``needs`` has the steps of its definition, each with those it waits for."""
+    """The facts about a run. ``needs`` maps each step of its definition to the steps that it needs."""
 
     id: UUID
     status: RunStatus
@@ -406,7 +407,7 @@ _ENDED = {RunStatus.COMPLETED: "completed", RunStatus.FAILED: "failed", RunStatu
 
 
 def run_reasons(facts: RunFacts) -> list[Reason]:
-    """What a run waits for, step by step; or how it ended."""
+    """Return what a run waits for, step by step; or how it ended."""
     if facts.status.is_final:
         detail = f" ({facts.detail})" if facts.detail else ""
         error = f": {facts.error}" if facts.error else ""

@@ -1,4 +1,4 @@
-"""How many handlers of each kind a worker runs at once, and the change of these numbers while it runs."""
+"""The number of handlers of each kind that a worker runs at once, and changes of it at run time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST: Mapping[str, int] = {"async": 10_000, "thread": 1_000, "process": 1_000
 class SlotChange:
     """New numbers by kind: async handlers, sync handlers (``thread``), commands and process handlers (``process``).
 
-    A kind that is not in *sizes* keeps its number.
+    Kinds that are not in *sizes* keep their number.
     """
 
     sizes: Mapping[str, int]
@@ -32,5 +32,5 @@ class SlotChange:
 
     @property
     def name(self) -> str:
-        """As the audit shows it."""
+        """The change as text for the audit log."""
         return ", ".join(f"{size} {kind}" for kind, size in self.sizes.items())

@@ -1,6 +1,6 @@
-"""What happened (`Event`), and what a broker is given of it (`Message`): CloudEvents 1.0, or the ``nest`` envelope.
+"""State changes (`Event`) and their messages for brokers (`Message`): CloudEvents 1.0, or the ``nest`` envelope.
 
-The envelope is the one that consumers of the system before qw read: a task to be looked after, named by a pattern.
+The consumers of the system that qw replaces read the ``nest`` envelope: a task to process, with a pattern as its name.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ TYPES = (
     "worker.up",
     "worker.lost",
 )
-LOUD = frozenset({"task.started", "task.progressed"})  # only where they are asked for
-DISPATCHING = frozenset({"task.created", "task.retrying"})  # what a nest consumer takes for work to do
+LOUD = frozenset({"task.started", "task.progressed"})  # published only on request
+DISPATCHING = frozenset({"task.created", "task.retrying"})  # events that a nest consumer reads as tasks to process
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
-CUT_ERROR = 1000  # characters of an error in a message that was too long
+CUT_ERROR = 1000  # characters of the error in a shortened message
 
 _PATTERNS = {
     "http_request": "http.request",
@@ -56,7 +56,7 @@ _PATTERNS = {
     "send_email": "send.email",
 }
 OTHER_PATTERN = "task.created"
-REPLAYED = "replayed"  # the place in ``data`` of the CloudEvent that a replayed event was
+REPLAYED = "replayed"  # the key in ``data`` of a replayed event that holds its first CloudEvent
 
 
 class EventFormat(StrEnum):
@@ -67,8 +67,8 @@ class EventFormat(StrEnum):
 class Event(NamedTuple):
     """An event. ``id`` stays the same if it is published again. ``about``: the task's type or the workflow's name.
 
-    ``data`` is what only this kind of event has to say. ``is_shortened``: what was too long to be told is left out.
-    A tuple, as `Claim` is: a relay makes one of these and a `Message` for every event, beside the worker.
+    ``data`` has the fields that only this type of event has. ``is_shortened``: long fields were removed.
+    A tuple for speed, like `Claim`: a relay makes an Event and a `Message` for every event while the worker runs.
     """
 
     id: UUID
@@ -96,7 +96,7 @@ class Event(NamedTuple):
 
 
 class Message(NamedTuple):
-    """An event as a broker takes it. ``topic`` has words with dots between them, from the general to the special."""
+    """An event in the form that brokers take. ``topic``: words separated by dots, from general to specific."""
 
     id: UUID
     topic: str
@@ -109,7 +109,7 @@ class Message(NamedTuple):
 
 
 def message(event: Event, format: EventFormat, *, source: str, limit: int | None = None) -> Message:
-    """*event* for a broker that takes bodies up to *limit* bytes; a longer one is shortened."""
+    """Return the message for *event*; if its body is longer than *limit* bytes, the event is shortened."""
     body = orjson.dumps(_document(event, format, source))
     if limit is not None and len(body) > limit and not event.is_shortened:
         return message(shortened(event), format, source=source, limit=limit)
@@ -127,7 +127,7 @@ def message(event: Event, format: EventFormat, *, source: str, limit: int | None
 
 
 def shortened(event: Event) -> Event:
-    """*event* without what may be long."""
+    """Return *event* without fields that may be long."""
     error = event.error[:CUT_ERROR] if event.error else event.error
     return event._replace(payload=None, result=None, error=error, data=None, is_shortened=True)
 
@@ -137,19 +137,22 @@ def _document(event: Event, format: EventFormat, source: str) -> dict[str, Any]:
 
 
 def topic(event: Event) -> str:
-    """``task.completed.http_request``: words that every broker takes, whatever the type is called."""
+    """Return ``task.completed.http_request``: a topic that every broker accepts, whatever the name of the type."""
     words = f"{event.type}.{event.about}" if event.about else event.type
     return re.sub(r"\.{2,}", ".", words).strip(".") if ".." in words or words[-1] == "." else words
 
 
 def cloud_event(event: Event, source: str) -> JsonObject:
-    """CloudEvents 1.0. ``type`` is ``qw.task.completed.v1``, ``subject`` the task or run. A replayed one as it was."""
+    """Return *event* as CloudEvents 1.0: ``type`` is ``qw.task.completed.v1``, ``subject`` the task or run.
+
+    A replayed event is returned as it was first published.
+    """
     document: JsonObject = orjson.loads(orjson.dumps(_cloud_event(event, source)))
     return document
 
 
 def _cloud_event(event: Event, source: str) -> dict[str, Any]:
-    """The same with ids that are still UUIDs: orjson writes them in a tenth of the time that ``str`` takes."""
+    """Like `cloud_event`, but ids are still UUIDs, which orjson writes in a tenth of the time that ``str`` takes."""
     if event.data and isinstance(replayed := event.data.get(REPLAYED), dict):
         return replayed
     document = {
@@ -180,24 +183,24 @@ def _data(event: Event) -> dict[str, Any]:
 
 
 def nest_pattern(event: Event) -> str:
-    """``http.request`` for a task to be done; for anything else what happened."""
+    """Return the pattern of a task to process, such as ``http.request``; for other events, the type of the event."""
     if event.type in DISPATCHING:
         return _PATTERNS.get(event.about or "", OTHER_PATTERN)
     return event.type
 
 
 def nest_patterns() -> list[str]:
-    """Every pattern that an event may have in the ``nest`` format."""
+    """Return every pattern that an event may have in the ``nest`` format."""
     return sorted({*_PATTERNS.values(), *TYPES})
 
 
 def type_of_pattern(pattern: str) -> str | None:
-    """The task type that a ``nest`` pattern stands for; None: the message must name it itself."""
+    """Return the task type of a ``nest`` pattern; None if the message must contain the type itself."""
     return next((type for type, known in _PATTERNS.items() if known == pattern), None)
 
 
 def _restored(event: Event) -> Event:
-    """A replayed event with what its CloudEvent said."""
+    """Return a replayed event with the attempt and error of its CloudEvent."""
     replayed = event.data.get(REPLAYED) if event.data else None
     if not isinstance(replayed, dict):
         return event
@@ -206,7 +209,7 @@ def _restored(event: Event) -> Event:
 
 
 def _envelope(event: Event, source: str) -> dict[str, Any]:
-    """``{"pattern", "data": {taskId, taskType, workflowId?, metadata}}``; the metadata says that it is ours."""
+    """Return ``{"pattern", "data": {taskId, taskType, workflowId?, metadata}}``; the metadata's source is qw."""
     event = _restored(event)
     metadata: dict[str, Any] = {
         "createdAt": _iso(event.created_at or event.at),
@@ -227,7 +230,7 @@ def _envelope(event: Event, source: str) -> dict[str, Any]:
 
 
 def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
-    """The event types that *patterns* (``task.*``, ``workflow.run.failed``) name. Raise Invalid for one without any."""
+    """Return the event types that match *patterns* such as ``task.*``. Raise Invalid if a pattern matches none."""
     chosen: set[str] = set()
     faults = []
     for pattern in patterns:
@@ -241,7 +244,7 @@ def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
 
 
 def default_types(format: EventFormat) -> frozenset[str]:
-    """The default event types: all but the frequent ones; for the nest format only those its consumers use."""
+    """Return the default event types: all but the frequent ones; for nest only those that its consumers use."""
     return DISPATCHING if format is EventFormat.NEST else frozenset(TYPES) - LOUD
 
 

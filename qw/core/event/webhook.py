@@ -1,6 +1,6 @@
-"""Webhooks: who wants which events by HTTP, and how they can tell that a request is ours.
+"""Webhooks: which events are sent to which URL, and the signature of the requests.
 
-Signed as the Standard Webhooks specification has it: HMAC-SHA256 over id, time and body.
+The signature follows the Standard Webhooks specification: HMAC-SHA256 over id, time and body.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from qw.core.event.event import Event
 from qw.core.ids import uuid7
 
 QUEUE = "webhooks"
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what stands before a key in base64
-HEADER = "qw-webhook"  # header of delivery tasks: the rule's name; events of these tasks are not sent to webhooks
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a base64 key
+HEADER = "qw-webhook"  # header of delivery tasks with the rule's name; their events are not sent to webhooks
 KEY_HEADER = "qw-webhook-key"  # the secret_env of the rule, if it has one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """A rule and where it leads. Empty ``types`` (of tasks) and ``queues``: any. ``secret_env`` names a variable."""
+    """A rule and its URL. Empty ``types`` (of tasks) and ``queues``: any. ``secret_env``: variable with the secret."""
 
     name: str
     url: str
@@ -44,19 +44,19 @@ class Webhook:
 
 
 def delivery_id(event: Event, name: str) -> UUID:
-    """The id of the task that takes *event* to the webhook *name*: always the same, so it is enqueued once."""
+    """Return the id of the task that delivers *event* to the webhook *name*; constant, so it is enqueued once."""
     digest = hashlib.sha256(f"{event.id} {name}".encode()).digest()
     return uuid7(int(event.at.timestamp() * 1000), digest[:10])
 
 
 def signature(secret: str, *, id: str, timestamp: int, body: bytes) -> str:
-    """``v1,`` and the HMAC of ``id.timestamp.body``. Raise Invalid for a ``whsec_`` that is not followed by base64."""
+    """Return ``v1,`` and the HMAC of ``id.timestamp.body``. Raise Invalid if ``whsec_`` is not followed by base64."""
     signed = f"{id}.{timestamp}.".encode() + body
     return "v1," + b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def _key(secret: str) -> bytes:
-    """The key: what ``whsec_`` stands before, decoded, as the specification has it; any other text as it is."""
+    """Return the key: the decoded base64 after ``whsec_``, as the specification says; any other text unchanged."""
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     try:

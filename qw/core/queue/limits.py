@@ -21,7 +21,7 @@ _PER = re.compile(r"(\d{1,9})\s*/\s*(\S.*)", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """A bucket: ``count`` may begin at once, and as many again in each ``period``, evenly."""
+    """A token bucket: ``count`` tasks may start at once, and ``count`` more in each ``period``, evenly spread."""
 
     count: int
     period: timedelta
@@ -36,8 +36,8 @@ _UNITS = {"1s": "s", "1m": "m", "1h": "h", "1d": "d"}
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """At least one of them is there. ``key`` is a path such as ``payload.customerId``; a payload that lacks it counts
-    under the empty key, so that leaving it out evades nothing.
+    """At least one limit is set. ``key`` is a path such as ``payload.customerId``; payloads without it share the empty
+    key, so a caller cannot avoid the limit by leaving it out.
     """
 
     concurrency: int | None = None
@@ -58,7 +58,7 @@ class Limits:
         return ", ".join(filter(None, parts))
 
     def document(self) -> JsonObject:
-        """What `parse_limits` reads back."""
+        """The JSON form, which `parse_limits` reads."""
         found: dict[str, Json] = {
             "concurrency": self.concurrency,
             "rate": str(self.rate) if self.rate else None,
@@ -70,7 +70,7 @@ class Limits:
 
 
 def parse_rate(value: object) -> Rate:
-    """The rate written in *value*: ``100/m``, ``5/s``, ``10/30s``. Raise Invalid otherwise."""
+    """Parse a rate such as ``100/m``, ``5/s`` or ``10/30s``. Raise Invalid if it is not one."""
     found = _PER.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
     try:
         if found is None:
@@ -101,11 +101,11 @@ LIMITS = Object(
     },
 )
 FIELDS = tuple(LIMITS.fields)
-"""What a document may say of limits."""
+"""The keys of limits in a document."""
 
 
 def limits_of(document: Mapping[str, Json]) -> Limits:
-    """The limits in *document*. Raise Invalid with every fault."""
+    """Return the limits in *document*. Raise Invalid with all faults."""
     faults: list[Fault] = []
     found = parse_limits(dict(document), "", faults)
     if faults:
@@ -114,7 +114,7 @@ def limits_of(document: Mapping[str, Json]) -> Limits:
 
 
 def parse_limits(document: JsonObject, path: str, faults: list[Fault]) -> Limits:
-    """The limits in *document*, which stands at *path*. Adds to *faults*; then what is returned means nothing."""
+    """Return the limits in *document*, which is at *path*. Do not use the returned value if *faults* were added."""
     before = len(faults)
     limits = Limits(**LIMITS.read(document, path, faults))
     if len(faults) == before:
@@ -123,7 +123,7 @@ def parse_limits(document: JsonObject, path: str, faults: list[Fault]) -> Limits
 
 
 def together_faults(limits: Limits, path: str) -> list[Fault]:
-    """What is wrong with limits that are each right."""
+    """Return the faults of valid limits that contradict each other."""
     by_key = limits.per_key is not None or limits.per_key_rate is not None
     if by_key and limits.key is None:
         message = "is missing: what is limited per key needs a path such as payload.customerId"

@@ -9,7 +9,7 @@ from qw.core.queue.limits import Limits
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """``paused``, ``limits`` None: the file leaves that to the operator."""
+    """``paused``, ``limits`` None: not set by the file, so the operator decides."""
 
     name: str
     paused: bool | None = None

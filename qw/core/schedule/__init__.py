@@ -1,4 +1,4 @@
-"""A schedule: when it is due, in which time zone, and what happens to each tick."""
+"""Schedules: when they are due, in which time zone, and which ticks fire."""
 
 from qw.core.schedule.schedule import (
     BACKFILL_REACH,

@@ -1,11 +1,11 @@
-"""Cron expressions: read with every fault named by its field, and walked by croniter over naive local time.
+"""Cron expressions: parsed with faults that name the field, and evaluated by croniter in naive local time.
 
-croniter by itself takes more than we promise (H, R, W, ?, years, a second at the end, ranges that wrap round) and reads
-``5-5`` as the whole field. So it only sees what was checked here, spelled in numbers. What local time means in a zone
-is not known here: croniter's own answer fires a fixed time twice when clocks are put back.
+croniter alone accepts more than qw supports (H, R, W, ?, years, a second at the end, ranges that wrap round) and reads
+``5-5`` as the whole field. So it only receives checked expressions, converted to numbers. This module knows no time
+zones: croniter's own handling fires a fixed time twice when clocks are set back.
 
-A step of it takes 70 µs, the first reading of an expression 200. Steps are remembered, since many schedules share an
-expression: after a weekend without daemons each schedule of every minute is 3,000 steps behind.
+One step takes 70 µs, the first use of an expression 200. Steps are cached, because many schedules share an expression:
+after a weekend without daemons, each schedule of every minute is 3,000 steps behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from croniter import croniter
 
 MAX_TEXT = 256  # characters
-MAX_YEARS = 50  # an expression that matches no day in them never does
+MAX_YEARS = 50  # an expression that matches no day in this time never matches
 
 _SECOND = timedelta(seconds=1)
 _ANY_TIME = datetime(2024, 1, 1)  # noqa: DTZ001 (on the wall)
@@ -42,23 +42,24 @@ MACROS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cron:
-    """A checked expression. ``fields`` are its texts: second, minute, hour, day of month, month, day of week.
+    """A checked expression. ``fields``: second, minute, hour, day of month, month, day of week, as text.
 
-    Both day fields restricted: either matches, as in Debian's cron; but where one begins with ``*``, both must.
+    If both day fields are restricted, a day matches if either does, as in Debian's cron; but if one begins with ``*``,
+    both must match.
     """
 
     text: str
     fields: tuple[str, ...]
-    spelled: str  # for croniter; without the second where that was not given
+    spelled: str  # in the syntax of croniter; without the second if it was not given
     has_seconds: bool
 
     @property
     def follows_elapsed_time(self) -> bool:
-        """Second, minute or hour begins with ``*``: clock changes neither drop nor double a tick."""
+        """Whether second, minute or hour begins with ``*``: then clock changes neither skip nor repeat a tick."""
         return any(field.startswith("*") for field in self.fields[:3])
 
     def after(self, wall: datetime) -> datetime | None:
-        """The first match after *wall*; None when there is none for MAX_YEARS."""
+        """Return the first match after *wall*; None if there is none within MAX_YEARS."""
         start = wall.replace(microsecond=0) if self.has_seconds else wall.replace(second=0, microsecond=0)
         return _next(self.spelled, start)
 
@@ -66,7 +67,7 @@ class Cron:
         return self.after(wall - _SECOND) == wall
 
     def times(self) -> Iterator[time]:
-        """The times of a day that match; none where hour, minute or second may be any."""
+        """Yield the matching times of a day; nothing if hour, minute or second may have any value."""
         minutes, hours, _, _, _, *rest = _walker(self.spelled).expanded
         seconds = rest[0] if rest else [0]
         if "*" not in (*hours, *minutes, *seconds):
@@ -92,14 +93,14 @@ def _walker(spelled: str) -> croniter:
         spelled,
         _ANY_TIME,
         max_years_between_matches=MAX_YEARS,
-        implement_cron_bug=True,  # what Cron says of a day field that begins with *
+        implement_cron_bug=True,  # the rule of `Cron` for a day field that begins with *
         second_at_beginning=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """What may stand in a field."""
+    """The allowed values of a field."""
 
     name: str
     low: int
@@ -127,9 +128,9 @@ _NTH = re.compile(r"(\w{1,4})#([1-5])|(\w{1,4})L", re.ASCII | re.IGNORECASE)
 
 @lru_cache(maxsize=16_384)
 def parse_cron(text: str, *, seconds: bool = False, path: str = "cron") -> Cron:
-    """The expression in *text*: five fields or a macro; with *seconds* also six, the first being the second.
+    """Parse *text*: five fields or a macro; with *seconds* also six fields, starting with the second.
 
-    Raise Invalid naming *path* and each field that is wrong, or that it never matches.
+    Raise Invalid with *path* and every invalid field, or if the expression never matches.
     """
     faults: list[str] = []
     fields = _fields(text.strip(), seconds, faults)
@@ -148,7 +149,7 @@ def parse_cron(text: str, *, seconds: bool = False, path: str = "cron") -> Cron:
 
 
 def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
-    """Five texts, or six; none after a fault."""
+    """Return the five or six fields; empty after a fault."""
     if len(text) > MAX_TEXT:
         faults.append(f"{len(text):,} characters; an expression has at most {MAX_TEXT}")
         return []
@@ -165,11 +166,11 @@ def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
     return []
 
 
-_WORD = re.compile(r"[./~]|(?!sun|mon|tue|wed|thu|fri|sat)[a-z_]{4}", re.IGNORECASE)  # as commands begin, and no field
+_WORD = re.compile(r"[./~]|(?!sun|mon|tue|wed|thu|fri|sat)[a-z_]{4}", re.IGNORECASE)  # starts a command, not a field
 
 
 def _misfit(fields: list[str], seconds: bool) -> str:
-    """Why these are not the fields of an expression, by what was probably meant."""
+    """Return why these are not the fields of an expression, guessing what was meant."""
     needed = f"{'second, ' if seconds else ''}minute, hour, day of month, month and day of week"
     if not fields:
         return f"is empty; it needs {needed}"
@@ -192,7 +193,7 @@ def _misfit(fields: list[str], seconds: bool) -> str:
 
 
 def _spelled(field: str, kind: _Kind, faults: list[str]) -> str:
-    """*field* for croniter."""
+    """Return *field* in the syntax of croniter."""
     items = []
     for item in field.split(","):
         try:
@@ -231,7 +232,7 @@ def _range(item: str, kind: _Kind, first: str, last: str | None, step: str | Non
 
 
 def _open_end(kind: _Kind) -> int:
-    return 6 if kind is _WEEKDAY else kind.high  # 7 is Sunday once more
+    return 6 if kind is _WEEKDAY else kind.high  # 7 is Sunday again
 
 
 def _number(text: str, kind: _Kind) -> int:
@@ -247,7 +248,7 @@ def _number(text: str, kind: _Kind) -> int:
 
 
 def field_number(text: str, field: str) -> int:
-    """The number that *text*, a number or a name, stands for in a field called *field*."""
+    """Return the number for *text*, a number or a name, in the field named *field*."""
     return _number(text, next(kind for kind in _KINDS if kind.name == field))
 
 
@@ -255,7 +256,7 @@ def _unwalkable(cron: Cron) -> Iterator[str]:
     week = cron.fields[5].split(",")
     nth = [item for item in week if _NTH.fullmatch(item)]
     if nth and (len(nth) < len(week) or not cron.fields[3].startswith("*")):
-        # croniter refuses it beside weekdays, and takes no notice of the days of the month beside it
+        # croniter rejects it beside weekdays, and ignores days of the month beside it
         yield f"day of week: {nth[0]!r} cannot be combined with other days, of week or month; make two schedules"
     elif cron.after(_ANY_TIME) is None:
         yield f"{cron.text!r} never fires: no such day comes in {MAX_YEARS} years"

@@ -1,7 +1,8 @@
-"""A crontab, read as schedules that run its commands the way Debian's cron (3.0pl1) would.
+"""Converts a crontab to schedules that run its commands as Debian's cron (3.0pl1) would.
 
-What it does that its manual page does not say was tried out: assignments hold for the lines after them, a backslash in
-a command escapes ``%`` and itself, stdin gets a last newline only where there is text, no command begins with ``*``.
+Behaviour that its manual page does not describe was found by tests: assignments apply to the lines after them, a
+backslash in a command escapes ``%`` and itself, stdin gets a final newline only if it is not empty, and no command
+begins with ``*``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from qw.core.schedule.schedule import Schedule, TaskTarget
 from qw.core.schedule.zones import zone
 from qw.core.task.payload import JsonObject
 
-PATH = "/usr/bin:/bin"  # of a command whose crontab sets none
+PATH = "/usr/bin:/bin"  # the default of cron
 SYSTEM_CRONTABS = ("/etc/crontab", "/etc/cron.d/")
 
 _SETTING = re.compile(r"""(?:"([^"]+)"|'([^']+)'|([^\s="']+))[ \t]*=[ \t]*(.*)""", re.DOTALL)
@@ -31,7 +32,7 @@ _FIELDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """A user of this machine, as in its passwd file. ``is_program``: a program has the same name, such as ``mail``."""
+    """A user in the passwd file of this machine. ``is_program``: a program has the same name, such as ``mail``."""
 
     name: str
     home: str
@@ -40,7 +41,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class CronJob:
-    """One command of a crontab. ``schedule`` has no name of its own yet; ``document`` is what it was read from."""
+    """One command of a crontab. ``schedule`` has a placeholder name; ``document`` is what it was parsed from."""
 
     line: int
     schedule: Schedule
@@ -49,7 +50,7 @@ class CronJob:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A line that cannot be carried over."""
+    """A line that cannot be converted."""
 
     line: int
     reason: str
@@ -60,7 +61,7 @@ class LeftOut:
 
 @dataclass(kw_only=True)
 class Crontab:
-    """In the order of the lines. ``notes`` tell people how a line that counts differs from what cron does with it."""
+    """A converted crontab, in the order of its lines. ``notes``: where converted lines differ from cron."""
 
     is_system: bool = False
     jobs: list[CronJob] = field(default_factory=list)
@@ -76,10 +77,10 @@ def parse_crontab(
     accounts: Mapping[str, Account] | None = None,
     system: bool | None = None,
 ) -> Crontab:
-    """What the crontab in *text* runs, as *account* and in *timezone*, unless the crontab sets another.
+    """Parse the crontab in *text*, for *account*, and in *timezone* unless the crontab sets another.
 
-    *system*: its lines name a user after the times, who must be *account*; None: find out, with the *accounts* of this
-    machine. A byte that is not UTF-8 may stand in *text* as a surrogate. Raise Invalid for an unknown *timezone*.
+    *system*: whether lines name a user after the times, who must be *account*; None: detect it from the *accounts* of
+    this machine. Bytes that are not UTF-8 may be surrogates in *text*. Raise Invalid for an unknown *timezone*.
     """
     zone(timezone)
     known = {account.name: account, **(accounts or {})}
@@ -97,10 +98,11 @@ def parse_crontab(
 def named(
     jobs: Sequence[CronJob], *, prefix: str = "", known: Sequence[Schedule] = (), reuse: bool = False
 ) -> list[Schedule]:
-    """The schedules of *jobs* with names: those of *known*, which were imported before, where the command is the same.
+    """Return the schedules of *jobs* with names. A job with the same command as a schedule of *known* (imported
+    earlier) keeps its name, so that editing one line does not rename the others.
 
-    So an edit of one line does not rename the others. A new line is called by what it runs, after *prefix*; where that
-    is taken, with a digest of its command. *reuse*: the names of what is known but not in *jobs* any more are free.
+    A new job is named after its program, with *prefix*; if that name is taken, a digest of the command is added.
+    *reuse*: names of *known* schedules that are not in *jobs* may be used again.
     """
     names = _kept_names(jobs, known)
     taken = set(names.values()) | (set() if reuse else {schedule.name for schedule in known})
@@ -112,7 +114,7 @@ def named(
 
 
 def _kept_names(jobs: Sequence[CronJob], known: Sequence[Schedule]) -> dict[int, str]:
-    """By the place of the job. Of equal commands those that also run at the same times come first."""
+    """Return names by index of the job. Among equal commands, those with equal times are matched first."""
     names: dict[int, str] = {}
     for key in (_line, command_of):
         free: dict[Hashable, list[str]] = {}
@@ -126,7 +128,7 @@ def _kept_names(jobs: Sequence[CronJob], known: Sequence[Schedule]) -> dict[int,
 
 
 def command_of(schedule: Schedule) -> tuple[str, str]:
-    """What an imported schedule runs, and what it is given on stdin."""
+    """Return the command of an imported schedule, and its stdin."""
     payload = schedule.target.payload if isinstance(schedule.target, TaskTarget) else {}
     argv = payload.get("argv")
     return str(argv[-1]) if isinstance(argv, list) and argv else "", str(payload.get("input", ""))
@@ -147,14 +149,14 @@ def _names(schedule: Schedule, prefix: str) -> Iterator[str]:
 
 
 def _names_users(lines: Sequence[str], accounts: Mapping[str, Account]) -> bool:
-    """A user of this machine stands before each command, and at least one of them cannot be meant as a program."""
+    """Whether the word before each command is a user of this machine, and at least one is not also a program."""
     words = [_split(line)[1].split(None, 1) for line in lines if _setting(line) is None]
     users = [accounts.get(word[0]) if len(word) == 2 else None for word in words]
     return bool(users) and None not in users and any(user and not user.is_program for user in users)
 
 
 def _setting(line: str) -> tuple[str, str] | None:
-    """Name and value of an assignment; quotes around the value, if any, must match."""
+    """Return name and value of an assignment; None if it is not one. Quotes around the value must match."""
     if (match := _SETTING.fullmatch(line)) is None:
         return None
     name, value = next(group for group in match.groups()[:3] if group is not None), match[4]
@@ -164,7 +166,7 @@ def _setting(line: str) -> tuple[str, str] | None:
 
 
 class _Reading:
-    """What stands further up counts for what comes below."""
+    """The state while reading: settings apply to the lines below them."""
 
     def __init__(
         self, timezone: str, account: Account, accounts: Mapping[str, Account], *, is_system: bool, looks: bool
@@ -172,7 +174,7 @@ class _Reading:
         self._timezone = timezone
         self._account = account
         self._accounts = accounts
-        self._looks = looks  # for users before commands: nobody said whether there are any
+        self._looks = looks  # detect whether users stand before commands
         self._settings: dict[str, str] = {}
         self.crontab = Crontab(is_system=is_system)
 
@@ -234,7 +236,7 @@ class _Reading:
                 "input": stdin,
                 "background": "keep",  # as cron does
             },
-            "max_retries": 1,  # cron never tries again
+            "max_retries": 1,  # cron never retries
             "description": f"crontab: {program[:200]}",
         }
         self.crontab.jobs.append(CronJob(line=number, schedule=parse_schedule("job", document), document=document))
@@ -251,7 +253,7 @@ class _Reading:
         return command
 
     def _check_first_word(self, command: str) -> None:
-        """Refuse what stands where the command begins and is none: a sixth field, or the user of a system crontab."""
+        """Reject a command that starts with a sixth time field, or with the user of a system crontab."""
         word, rest = _first_word(command)
         if command.startswith("*") or (rest and _TIME.fullmatch(word)):
             raise ValueError(
@@ -266,7 +268,7 @@ class _Reading:
 
 
 def _split(line: str) -> tuple[str, str]:
-    """The expression and the rest; either empty when it is not there."""
+    """Return the expression and the rest; either is empty if it is missing."""
     fields = 1 if line.startswith("@") else _FIELDS
     if line.lower().startswith("@every "):
         fields = 2
@@ -280,7 +282,7 @@ def _first_word(text: str) -> tuple[str, str]:
 
 
 def _check_expression(expression: str) -> None:
-    """Refuse what other crons know and Debian's does not, or reads in another way; `parse_schedule` does the rest."""
+    """Reject syntax of other crons that Debian's cron lacks or reads differently; `parse_schedule` checks the rest."""
     if expression.startswith("-"):
         raise ValueError("a - before the times (do not log it) is not of this cron; leave it out")
     if expression.startswith("@"):
@@ -297,7 +299,7 @@ def _check_expression(expression: str) -> None:
 
 
 def _unescaped(command: str) -> tuple[str, str]:
-    """The command, and after the first bare ``%`` what it is given on stdin."""
+    """Return the command, and its stdin after the first unescaped ``%``."""
     program, stdin = [], ""
     signs = enumerate(command)
     for place, sign in signs:
@@ -314,6 +316,6 @@ def _unescaped(command: str) -> tuple[str, str]:
 
 
 def _stdin(text: str) -> str:
-    """Each bare ``%`` is a newline; ends with one, where there is anything."""
+    """Replace each unescaped ``%`` by a newline; add a final newline unless it is empty."""
     said = re.sub(r"(\\?)%", lambda match: "%" if match[1] else "\n", text)
     return said if not said or said.endswith("\n") else f"{said}\n"

@@ -1,4 +1,4 @@
-"""Schedules in words, for people who do not read cron."""
+"""Descriptions of schedules in words, for people who do not read cron."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qw.core.schedule.schedule import COMMAND, Schedule, TaskTarget
 from qw.core.task.command import words_of
 from qw.core.task.masking import masked_object
 
-_MOST_TIMES = 6  # a longer list says less than its rule
+_MOST_TIMES = 6  # longer lists are described by their rule
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
@@ -20,7 +20,7 @@ _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "
 
 
 def describe(schedule: Schedule) -> str:
-    """When it is due: ``at 03:00 every day, Europe/Berlin``. Raise Invalid when its expression cannot be read."""
+    """Return when it is due: ``at 03:00 every day, Europe/Berlin``. Raise Invalid for an unreadable expression."""
     if schedule.every is not None:
         return f"every {format_duration(schedule.every)}"
     if schedule.at is not None:
@@ -29,7 +29,7 @@ def describe(schedule: Schedule) -> str:
 
 
 def describe_target(schedule: Schedule) -> str:
-    """What it starts: ``tar -czf home.tgz .``, ``task send_email``, ``workflow invoice``."""
+    """Return what it starts: ``tar -czf home.tgz .``, ``task send_email``, ``workflow invoice``."""
     target = schedule.target
     if not isinstance(target, TaskTarget):
         return f"workflow {target.workflow}"
@@ -37,7 +37,7 @@ def describe_target(schedule: Schedule) -> str:
 
 
 def describe_cron(cron: Cron) -> str:
-    """When it is due, in words: ``every 15 minutes from 09:00 to 17:59 on Monday to Friday``."""
+    """Return when it is due: ``every 15 minutes from 09:00 to 17:59 on Monday to Friday``."""
     at, days = _clock_times(cron), _days(cron)
     said = f"at {at}" if at else _rhythms(cron)
     if days:
@@ -48,7 +48,7 @@ def describe_cron(cron: Cron) -> str:
 
 
 def _clock_times(cron: Cron) -> str:
-    """The times of day where they are few and fixed, else nothing."""
+    """Return the times of day if they are few and fixed, else an empty string."""
     times = list(islice(cron.times(), _MOST_TIMES + 1))
     if cron.follows_elapsed_time or not times or len(times) > _MOST_TIMES:
         return ""
@@ -91,13 +91,13 @@ def _hours(field: str) -> str:
 
 
 def _even_step(field: str, size: int) -> int:
-    """The step of ``*/5`` where it comes out even, so that it goes on over the end of the hour or day; else 0."""
+    """Return the step of ``*/5`` if it divides the hour or day evenly, else 0."""
     step = int(field[2:]) if field.startswith("*/") and field[2:].isdecimal() else 0
     return step if step and size % step == 0 else 0
 
 
 def _numbers(field: str, low: int, high: int) -> list[int]:
-    """All that a field of numbers stands for, in order."""
+    """Return all numbers of a numeric field, in order."""
     numbers: set[int] = set()
     for item in field.split(","):
         span, _, step = item.partition("/")
@@ -109,7 +109,7 @@ def _numbers(field: str, low: int, high: int) -> list[int]:
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    """All of them where they are few; of a longer row with even steps the first two and the last."""
+    """Return all numbers if they are few; of more numbers with an even step, the first two and the last."""
     steps = {after - before for before, after in pairwise(numbers)}
     if steps == {1} and len(numbers) > 2:
         return f"{numbers[0]} to {numbers[-1]}"
@@ -143,7 +143,7 @@ def _month_days(field: str) -> str:
 
 
 def _items(field: str, name: Callable[[str], str], low: int, high: int) -> str:
-    """A list field in words; ranges are ``a to b``, and each value of a step is said."""
+    """Return a list field in words; ranges become ``a to b``, and a step all its values."""
     said: list[str] = []
     for item in field.split(","):
         span, _, step = item.partition("/")

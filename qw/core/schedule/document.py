@@ -1,4 +1,4 @@
-"""How a schedule is read from its document (YAML, a JSON body, flags): every fault at once, each with its place."""
+"""Parses a schedule from a document (YAML, a JSON body, flags) and reports all faults, each with its place."""
 
 from __future__ import annotations
 
@@ -96,9 +96,10 @@ def parse_schedule(
     where: Callable[[str], str] = lambda path: path,
     called: Callable[[str], str] = lambda key: f"{key}:",
 ) -> Schedule:
-    """The schedule in *document*. Raise Invalid with every fault.
+    """Return the schedule in *document*. Raise Invalid with all faults.
 
-    *where* turns a path (``cron``) into a place, and *called* says how a message names a key to who wrote the document.
+    *where* converts a path (``cron``) to a place. *called* returns the name of a key as the author of the document
+    knows it.
     """
     faults: list[Fault] = []
     check_name(name, "schedule", faults, "name")
@@ -222,7 +223,7 @@ def _program(said: Mapping[str, Any], document: JsonObject, faults: list[Fault])
 
 
 def _task_faults(target: TaskTarget) -> Iterator[Fault]:
-    """What the store would refuse about the tasks that the schedule makes: one place has these rules."""
+    """Yield the faults that the store would report about the schedule's tasks, so that the rules are in one place."""
     try:
         check_new(target.task(_NO_ID))
     except Invalid as error:
@@ -238,7 +239,7 @@ def _zone(name: str, faults: list[Fault]) -> tzinfo:
 
 
 def _time(value: str | None, key: str, zone: tzinfo, faults: list[Fault]) -> datetime | None:
-    """The time in *value*: ISO 8601. One without an offset is meant on the clocks of *zone*."""
+    """Parse an ISO 8601 time. Without an offset, it is local time in *zone*."""
     if value is None:
         return None
     try:

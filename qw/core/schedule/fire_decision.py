@@ -1,7 +1,7 @@
 """Decides which ticks of a schedule fire and which are skipped, and why; a pure function.
 
-The mark is the last tick that was decided. It only rises, so that no pause, clock step or second daemon can bring an
-old tick back. Every due tick comes out exactly once, as a fire or as a skip.
+The mark is the last tick that was decided. It only rises, so no pause, clock step or second daemon can repeat an old
+tick. Every due tick is decided exactly once, as a fire or as a skip.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from uuid import UUID
 from qw.core.duration import format_duration
 from qw.core.schedule.schedule import Misfire, Overlap, Schedule, due_at, ticks_of
 
-LATE = timedelta(seconds=10)  # a tick that is served within it was on time
-MOST = 1000  # ticks decided one by one; what was missed before them shares one skip
+LATE = timedelta(seconds=10)  # a tick processed within this time is on time
+MOST = 1000  # ticks decided one by one; earlier missed ticks share one skip
 
 _SECOND = timedelta(seconds=1)
 
 
 class SkipReason(StrEnum):
-    """Why a tick made no task."""
+    """Why a tick started nothing."""
 
     MISSED = "missed"
     OVERLAP = "overlap"
     PAUSED = "paused"
-    CHANGED = "changed"  # the schedule was edited before the tick was served
+    CHANGED = "changed"  # the schedule was edited before the tick was processed
     REMOVED = "removed"
-    REFUSED = "refused"  # what it starts cannot be stored
+    REFUSED = "refused"  # its task or run cannot be stored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fire:
-    """``id`` is that of the task or run to make."""
+    """A tick that fires. ``id``: the id of the new task or run."""
 
     tick: datetime
     id: UUID
@@ -42,7 +42,7 @@ class Fire:
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedTick:
-    """``until``: it stands for every tick up to that. ``blocker``: the task or run that was not final."""
+    """``until``: the last of several ticks that this entry covers. ``blocker``: the task or run that was not final."""
 
     tick: datetime
     reason: SkipReason
@@ -53,7 +53,7 @@ class SkippedTick:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleState:
-    """Where a schedule stands. ``busy``: the task or run of its last fire, if that is not final."""
+    """The state of a schedule. ``busy``: the task or run of its last fire, if it is not final."""
 
     id: UUID
     schedule: Schedule
@@ -64,7 +64,7 @@ class ScheduleState:
 
 @dataclass(frozen=True, kw_only=True)
 class FireDecision:
-    """What to store. ``cancels`` are earlier tasks or runs to cancel; ``next_tick`` None: it is over."""
+    """What to store. ``cancels``: earlier tasks or runs to cancel. ``next_tick`` None: there are no more ticks."""
 
     fires: tuple[Fire, ...] = ()
     skips: tuple[SkippedTick, ...] = ()
@@ -75,7 +75,7 @@ class FireDecision:
 
 
 def decide(state: ScheduleState, now: datetime, ids: Iterator[UUID]) -> FireDecision:
-    """What is to happen at *now*. *ids* gives new ids for what is made. Raise Invalid as `timing` does."""
+    """Decide all ticks due at *now*. *ids* yields ids for new tasks and runs. Raise Invalid like `timing`."""
     due = _due(state, now)
     late = [tick for tick in due.ticks if now - _at(state, tick) > LATE]
     fresh = [tick for tick in due.ticks if now - _at(state, tick) <= LATE]
@@ -92,20 +92,20 @@ def decide(state: ScheduleState, now: datetime, ids: Iterator[UUID]) -> FireDeci
 
 
 def pass_over(state: ScheduleState, now: datetime, reason: SkipReason, detail: str) -> tuple[SkippedTick, ...]:
-    """Skips for all that is due but was not decided: the schedule is changed, resumed or removed at *now*."""
+    """Return skips for all due ticks not decided yet, because the schedule is changed, resumed or removed at *now*."""
     due = _due(state, now)
     return (*due.lost, *(SkippedTick(tick=tick, reason=reason, detail=detail) for tick in due.ticks))
 
 
 def first_tick(state: ScheduleState, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """The first tick after *now*, and when it is to be acted on. None: there is none."""
+    """Return the first tick after *now*, and when it is due; None if there is none."""
     tick = next(ticks_of(state.schedule, state.created_at, max(state.mark, now)), None)
     return tick, tick and _at(state, tick)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Due:
-    """Due ticks and the one after them; ``lost``: a summary of earlier ones, if there are too many."""
+    """Due ticks and the tick after them. ``lost``: one entry for all earlier ticks, if there are too many."""
 
     ticks: Sequence[datetime]
     next_tick: datetime | None
@@ -114,7 +114,7 @@ class _Due:
 
 
 def _due(state: ScheduleState, now: datetime) -> _Due:
-    """What is due: the latest MOST ticks at most, found by halving the time that they are looked for in."""
+    """Return the latest due ticks, at most MOST; while there are more, the search interval is halved."""
     due = _due_since(state, state.mark, now)
     if len(due.ticks) <= MOST:
         return due
@@ -144,7 +144,7 @@ def _at(state: ScheduleState, tick: datetime) -> datetime:
 def _catch_up(
     state: ScheduleState, late: Sequence[datetime], more_are_on_time: bool, now: datetime
 ) -> tuple[Sequence[datetime], list[SkippedTick]]:
-    """Which of the *late* ticks fire after all, by ``misfire`` and ``window``."""
+    """Return which *late* ticks fire after all, according to ``misfire`` and ``window``, and which are skipped."""
     schedule, window = state.schedule, state.schedule.window
     in_window = [tick for tick in late if window is None or now - _at(state, tick) <= window]
     too_old = [tick for tick in late if window is not None and now - _at(state, tick) > window]
@@ -169,7 +169,7 @@ def _catch_up(
 def _overlap(
     state: ScheduleState, chosen: Sequence[datetime], ids: Iterator[UUID]
 ) -> tuple[list[Fire], list[SkippedTick], tuple[UUID, ...]]:
-    """Which of the chosen ticks fire, given that an earlier task or run may not be final."""
+    """Return which of the chosen ticks fire, are skipped or cancel others, if an earlier task or run is not final."""
     policy, busy = state.schedule.overlap, state.busy
     if policy is Overlap.ALLOW or not chosen:
         return [Fire(tick=tick, id=next(ids)) for tick in chosen], [], ()

@@ -18,10 +18,10 @@ from qw.core.schedule.zones import zone
 from qw.core.task import NewTask, TaskSettings
 from qw.core.task.payload import JsonObject
 
-COMMAND = "command"  # the type of a task that is a program
+COMMAND = "command"  # the type of tasks that run a program
 
-FIRES_KEPT = timedelta(days=35)  # how long what happened at a tick is known
-BACKFILL_REACH = timedelta(days=31)  # shorter, so that no backfill can repeat a tick that was forgotten
+FIRES_KEPT = timedelta(days=35)  # how long the results of ticks are kept
+BACKFILL_REACH = timedelta(days=31)  # shorter than FIRES_KEPT, so that a backfill cannot repeat a tick
 MAX_CAP = 500
 MAX_JITTER = timedelta(days=1)
 MIN_EVERY = timedelta(seconds=1)
@@ -30,24 +30,24 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Misfire(StrEnum):
-    """What happens to ticks that could not be fired in time."""
+    """What happens to ticks that were not fired in time."""
 
     SKIP = "skip"
-    ONCE = "once"  # one task for all that were missed
+    ONCE = "once"  # one task for all missed ticks
     ALL = "all"
 
 
 class Overlap(StrEnum):
-    """What a tick does while the task or run of an earlier one is not final."""
+    """What happens to a tick while the task or run of an earlier tick is not final."""
 
     ALLOW = "allow"
-    SKIP = "skip"  # this tick
-    CANCEL = "cancel"  # the earlier one
+    SKIP = "skip"  # skip this tick
+    CANCEL = "cancel"  # cancel the earlier task or run
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTarget(TaskSettings):
-    """A task to make."""
+    """The task to enqueue."""
 
     type: str
     payload: JsonObject = field(default_factory=dict)
@@ -57,13 +57,13 @@ class TaskTarget(TaskSettings):
 
     @property
     def is_program(self) -> bool:
-        """The schedule itself says which program runs: only an operator may store that."""
+        """Whether the schedule itself defines the program to run, which only an operator may do."""
         return self.type == COMMAND and not self.payload.keys().isdisjoint(("run", "argv"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowTarget:
-    """A workflow to start, in its newest version at that time."""
+    """The workflow to start, in its newest version at the time of the tick."""
 
     workflow: str
     input: JsonObject = field(default_factory=dict)
@@ -74,10 +74,11 @@ Target: TypeAlias = TaskTarget | WorkflowTarget
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A schedule as asked for: exactly one of ``cron``, ``every`` and ``at``; see `parse_schedule` for the checks.
+    """The settings of a schedule; exactly one of ``cron``, ``every`` and ``at`` is set. Checks: `parse_schedule`.
 
-    ``window`` None: however late. ``cap`` is the most tasks that ``misfire`` all catches up on. ``start`` and ``end``
-    are the first and last instants that may be ticks. What it makes is shown under the workflow ``filed_under``.
+    ``window`` None: ticks fire however late. ``cap``: the most late ticks that fire if ``misfire`` is all. ``start``
+    and ``end``: the first and last possible ticks. ``filed_under``: the workflow under which its tasks and runs are
+    shown.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Schedule:
 
 
 def timing(schedule: Schedule, created_at: datetime) -> Timing:
-    """When *schedule* is due. Raise Invalid when its expression or zone cannot be read (any more)."""
+    """Return the timing of *schedule*. Raise Invalid if this version cannot read its expression or zone."""
     if schedule.cron is not None:
         return ByCron(cron=parse_cron(schedule.cron, seconds=schedule.seconds), zone=zone(schedule.timezone))
     if schedule.every is not None:
@@ -110,7 +111,7 @@ def timing(schedule: Schedule, created_at: datetime) -> Timing:
 
 
 def ticks_of(schedule: Schedule, created_at: datetime, after: datetime) -> Iterator[datetime]:
-    """The ticks of *schedule* after an instant, between its start and its end."""
+    """Return the ticks of *schedule* after a time, between its start and its end."""
     if schedule.start is not None:
         after = max(after, schedule.start - _MICROSECOND)
     following = ticks(timing(schedule, created_at), after)
@@ -119,10 +120,10 @@ def ticks_of(schedule: Schedule, created_at: datetime, after: datetime) -> Itera
 
 
 def due_at(id: UUID, tick: datetime, jitter: timedelta) -> datetime:
-    """When *tick* is acted on: up to *jitter* later, the same for whoever asks, and never before an earlier tick.
+    """Return when *tick* is due: up to *jitter* later, always the same delay, and never before an earlier tick.
 
-    The delays are random at instants that are *jitter* apart, and between them on the line from one to the next. No
-    line falls by more than what passes, so that the order stays where ticks come closer than the jitter is long.
+    Delays are random at times that are *jitter* apart, and interpolated linearly between them. The delay never falls
+    faster than time passes, so ticks keep their order even if they are closer together than *jitter*.
     """
     if not jitter:
         return tick
@@ -133,6 +134,6 @@ def due_at(id: UUID, tick: datetime, jitter: timedelta) -> datetime:
 
 
 def _chance(id: UUID, of: object) -> float:
-    """From 0 to 1, always the same."""
+    """Return a number from 0 to 1 that depends on the arguments only."""
     digest = hashlib.blake2b(f"{id} {of}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48

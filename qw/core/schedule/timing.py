@@ -1,11 +1,12 @@
-"""When a schedule is due: by cron expression, at an interval, or once. Ticks are UTC instants and only rise.
+"""When a schedule is due: by cron expression, at an interval, or once. Ticks are UTC times in ascending order.
 
-The zone rules for cron expressions, which the manual repeats for people:
+The time zone rules for cron expressions, which the manual repeats:
 
-- Hour and minute both fixed (neither begins with ``*``): the time is what the clock on the wall shows. A time that
-  clocks skip when they go forward fires at the first instant after the gap; one that they show twice, the first time.
-- Minute or hour begins with ``*``: elapsed time. Every instant at which the clock shows a matching time is a tick,
-  so that ``*/15 * * * *`` and ``0 * * * *`` go on evenly through both changes.
+- Hour and minute both fixed (neither begins with ``*``): the tick is at that local time. A time that does not exist
+  because clocks are set forward fires at the first instant after the gap; a time that occurs twice fires the first
+  time.
+- Minute or hour begins with ``*``: elapsed time. Every instant with a matching local time is a tick, so
+  ``*/15 * * * *`` and ``0 * * * *`` continue evenly through both clock changes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ByCron:
 
 @dataclass(frozen=True, kw_only=True)
 class Every:
-    """``anchor`` and every whole number of intervals after it."""
+    """``anchor``, and every whole number of intervals after it."""
 
     interval: timedelta
     anchor: datetime
@@ -42,7 +43,7 @@ Timing: TypeAlias = ByCron | Every | Once
 
 
 def ticks(timing: Timing, after: datetime) -> Iterator[datetime]:
-    """The ticks after an instant, in order; endless, unless the schedule has a last one."""
+    """Yield the ticks after a time, in order; without end, unless the schedule has a last one."""
     match timing:
         case Once(at=at):
             if at > after:
@@ -61,7 +62,9 @@ def ticks(timing: Timing, after: datetime) -> Iterator[datetime]:
 
 
 def _after_on_the_wall(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None:
-    """The first tick of fixed times. Those in a gap share one instant; those of a repeated hour came the first time."""
+    """Return the first tick of fixed times. Times in a gap share one instant; repeated times count once, the first
+    time.
+    """
     wall = zones.wall(after, zone)
     if zones.is_second_time(after, zone):
         wall = zones.end_of_repeated(after, zone) - zones.SECOND
@@ -74,7 +77,7 @@ def _after_on_the_wall(cron: Cron, zone: tzinfo, after: datetime) -> datetime | 
 
 
 def _after_elapsed(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None:
-    """Walks stretches in which clocks do not change: in each, local time is plain."""
+    """Search the periods between clock changes one by one: within each, the offset is constant."""
     stretch, offset = after, zones.offset(after.astimezone(zone))
     wall = (after + offset).replace(tzinfo=None)
     while (match := cron.after(wall)) is not None:
@@ -89,7 +92,7 @@ def _after_elapsed(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A tick for people: in UTC, as clocks show it, and what a clock change does to it, if anything."""
+    """A tick for display: in UTC, in local time, and a note if a clock change affects it."""
 
     at: datetime
     local: datetime

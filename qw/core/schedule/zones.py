@@ -1,6 +1,6 @@
-"""Time zones, and what a clock on the wall means in them when it is put forward or back.
+"""Time zones, and conversion of local times around clock changes.
 
-The zone tables come with the system or with the tzdata package; nothing else is read.
+The time zone data comes from the system or the tzdata package.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _STRIDE = timedelta(days=7)  # no zone changes twice within it
 
 @lru_cache(maxsize=1024)
 def zone(name: str, *, path: str = "timezone") -> tzinfo:
-    """The zone called *name*, such as Europe/Berlin. Raise Invalid naming *path*."""
+    """Return the time zone *name*, such as Europe/Berlin. Raise Invalid with *path* if it is unknown."""
     if name in ("UTC", "Etc/UTC"):
-        return UTC  # known without any table, and six times as fast
+        return UTC  # needs no time zone data, and is six times as fast
     try:
         return zoneinfo.ZoneInfo(name)
     except (LookupError, ValueError, OSError):
@@ -29,27 +29,27 @@ def zone(name: str, *, path: str = "timezone") -> tzinfo:
 
 
 def wall(instant: datetime, zone: tzinfo) -> datetime:
-    """What clocks in *zone* show at *instant*: without a zone of its own."""
+    """Return the local time in *zone* at *instant*, as a naive datetime."""
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def is_second_time(instant: datetime, zone: tzinfo) -> bool:
-    """Clocks were put back and show what they have shown before."""
+    """Whether *instant* has a local time that occurred before, because clocks were set back."""
     return instant.astimezone(zone).fold == 1
 
 
 def instant(wall: datetime, zone: tzinfo) -> datetime:
-    """The first instant at which clocks in *zone* show *wall*; if they never do, the first after the gap."""
+    """Return the first instant with the local time *wall* in *zone*; if it does not exist, the end of the gap."""
     first = wall.replace(tzinfo=zone).astimezone(UTC)
     if first.astimezone(zone).replace(tzinfo=None, fold=0) == wall:
         return first
-    # Read with the offset from before the gap it lies behind the change, with the one from after it, before.
+    # *wall* is in a gap: with the offset before the gap it is after the change, with the other offset before it.
     before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     return first_change(zone, before, first) or first
 
 
 def end_of_repeated(instant: datetime, zone: tzinfo) -> datetime:
-    """For an instant at which clocks show a time again: the first wall time that they will not have shown before."""
+    """Return the end of the repeated local times: the first that did not occur before. *instant* must be in them."""
     local = instant.astimezone(zone)
     old = offset(local.replace(fold=0))
     low = instant - (old - offset(local)) - SECOND
@@ -58,7 +58,7 @@ def end_of_repeated(instant: datetime, zone: tzinfo) -> datetime:
 
 
 def first_change(zone: tzinfo, low: datetime, high: datetime) -> datetime | None:
-    """The first whole second after *low*, at most *high*, at which clocks have another offset than at *low*."""
+    """Return the first whole second after *low*, up to *high*, with another UTC offset than *low*."""
     before = offset(low.astimezone(zone))
     while low < high:
         step = min(low + _STRIDE, high)
@@ -80,5 +80,5 @@ def _bisect(zone: tzinfo, low: datetime, high: datetime, before: timedelta) -> d
 
 
 def offset(local: datetime) -> timedelta:
-    """How far the clocks of an aware time are ahead of UTC."""
+    """Return the UTC offset of an aware time."""
     return local.utcoffset() or timedelta(0)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 
 class When(StrEnum):
-    """What must be true of the other tasks: all completed, at least one completed, or all ended in whatever way.
+    """The condition on the other tasks: all completed, at least one completed, or all ended with any status.
 
-    One that was removed has ended; whether it completed is not known, so that it does not count as completed.
+    A removed task counts as ended, but not as completed, because its status is unknown.
     """
 
     ALL = "all"
@@ -19,7 +19,7 @@ class When(StrEnum):
 
 
 class AfterStatus(StrEnum):
-    """How a task is doing after which another runs; removed: before it was seen how it ended."""
+    """The status of a task that another task waits for. ``removed``: removed before its final status was seen."""
 
     UNFINISHED = "unfinished"
     COMPLETED = "completed"
@@ -33,7 +33,7 @@ class AfterStatus(StrEnum):
 
 
 def waits_for(when: When, statuses: Mapping[UUID, AfterStatus]) -> list[UUID]:
-    """Which of the tasks are still waited for; none: it is time. Raise ValueError when it can never be time."""
+    """Return the tasks that are still waited for; empty: the task may run. Raise ValueError if it never may."""
     left = [id for id, status in statuses.items() if status is AfterStatus.UNFINISHED]
     completed = [id for id, status in statuses.items() if status is AfterStatus.COMPLETED]
     failed = [id for id in statuses if id not in left and id not in completed]

@@ -1,4 +1,4 @@
-"""What became of a request to change tasks: the answers of `Tasks.cancel`, `retry`, `requeue`, `compensate`, …"""
+"""The result of a request to change a task, returned by `Tasks.cancel`, `retry`, `requeue`, `compensate`, …"""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qw.core.errors import Conflict, NotFound
 
 class AnswerCode(StrEnum):
     CANCELLED = "cancelled"
-    ASKED = "asked"  # it runs, and was asked to stop
+    ASKED = "asked"  # it is running, and was asked to stop
     RETRIED = "retried"
     REQUEUED = "requeued"
     COMPENSATING = "compensating"
     FORGOTTEN = "forgotten"
     REMOVED = "removed"
-    # done before
+    # done by an earlier call
     WAS_CANCELLED = "was_cancelled"
     WAS_REQUEUED = "was_requeued"
     WAS_COMPENSATED = "was_compensated"
-    # not possible in this state of the task
+    # not possible in the current status of the task
     PENDING = "pending"
     PROCESSING = "processing"
     RETRYING = "retrying"
@@ -69,7 +69,7 @@ _POSSIBLE = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a task. ``other``: the one that was made (requeued, compensating), or has its key (key_taken)."""
+    """The result for one task. ``other``: the new task (requeued, compensating), or the key's holder (key_taken)."""
 
     code: AnswerCode
     other: UUID | None = None
@@ -80,16 +80,16 @@ class Answer:
 
     @property
     def was_done_before(self) -> bool:
-        """Whether there was nothing to do, because an earlier call has made the task that this one would have made."""
+        """Whether nothing was done because an earlier call already made the requeued or compensating task."""
         return self.code in (AnswerCode.WAS_REQUEUED, AnswerCode.WAS_COMPENSATED)
 
     @property
     def state(self) -> str:
-        """In few words, for a table: what the task is, or why nothing was done."""
+        """A short text for tables: the status of the task, or why nothing was done."""
         return _SHORTLY.get(self.code) or self.code.removeprefix("was_").replace("_", " ")
 
     def error(self, verb: str, id: UUID) -> Conflict | NotFound | None:
-        """Why *verb* was not done to task *id*; None: it was, now or before."""
+        """Return the error if *verb* was not applied to task *id*; None if it was, by this call or an earlier one."""
         if self.is_done or self.was_done_before:
             return None
         match self.code:
@@ -113,7 +113,7 @@ class Answer:
 
 
 Answers: TypeAlias = dict[UUID, Answer]
-"""By the ids that were given."""
+"""Answers by requested task id."""
 
 
 def done_among(answers: Answers) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints: what a handler did and what it waits for, kept from one attempt of its task to the next."""
+"""Checkpoints: the steps that a handler completed and what it waits for, kept between the attempts of its task."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class CheckpointKind(StrEnum):
 
 
 class CheckpointKey(NamedTuple):
-    """Which checkpoint of a task. ``branch``: of a gather, ``1.0/`` for the first branch of the first, or the step that
-    it is part of, ``NAME#1/``; empty: none.
+    """The key of a checkpoint within its task. ``branch``: a gather branch (``1.0/``: the first branch of the first
+    gather) or the enclosing step (``NAME#1/``); empty: neither.
     """
 
     branch: str
@@ -35,12 +35,12 @@ class CheckpointKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A step that was done, or a sleep, signal or called task that is or was waited for.
+    """A completed step; or a sleep, a signal, a called task or a task to run after that is or was waited for.
 
-    ``outcome``: completed, failed, cancelled, timed_out, or removed (the task that it runs after, before its end was
-    seen); None while it is open. ``value``: the result of a step or a called task, the payload of a signal, the number
-    of attempts of a called task that failed. ``place`` orders the checkpoints of a branch. ``due_at``: end of a sleep
-    or of the timeout of a wait. ``fence``: of the last attempt that waited for it.
+    ``outcome``: completed, failed, cancelled, timed_out, or removed (a task to run after that was removed before its
+    status was read); None while open. ``value``: the result of a step or called task, the payload of a signal, or the
+    number of attempts of a called task that failed. ``place`` orders the checkpoints of a branch. ``due_at``: end of a
+    sleep, or timeout of a wait. ``fence``: that of the last attempt that waited for it.
     """
 
     task_id: UUID
@@ -68,10 +68,10 @@ class Checkpoint:
 
 
 class Suspend(BaseException):
-    """Ends an attempt that waits for open checkpoints; the handler runs again when it may go on.
+    """Raised to end an attempt that waits for open checkpoints. The handler runs again when they have ended.
 
-    Not an Exception, so that ``except Exception`` in a handler lets it pass, as it lets a cancellation pass.
-    ``needs_all``: only when all of them have ended (or one failed), else when one has.
+    Derived from BaseException, so that ``except Exception`` in a handler does not catch it, like a cancellation.
+    ``needs_all``: wait until all checkpoints have ended (or one failed), else until one has.
     """
 
     def __init__(self, waits: Sequence[Checkpoint], *, needs_all: bool = False) -> None:
@@ -81,7 +81,7 @@ class Suspend(BaseException):
 
 
 def together(suspends: Sequence[Suspend]) -> Suspend:
-    """One for all that the branches of a handler wait for: it goes on when one of them can."""
+    """Merge the waits of all branches of a handler: it runs again as soon as one branch can continue."""
     if len(suspends) == 1:
         return suspends[0]
     waits = {wait.key: wait for suspend in suspends for wait in suspend.waits}
@@ -89,7 +89,7 @@ def together(suspends: Sequence[Suspend]) -> Suspend:
 
 
 def waits_for(waits: Sequence[Checkpoint]) -> str:
-    """What a suspended task waits for, in a few words."""
+    """Describe in a few words what a suspended task waits for."""
     first = waits[0]
     text = {
         CheckpointKind.SLEEP: f"sleep {first.key}",

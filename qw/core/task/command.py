@@ -1,4 +1,4 @@
-"""Programs that tasks run, declared under ``commands:`` or brought along: their shells and their exit codes."""
+"""Programs run by tasks, declared under ``commands:`` or in the payload: shells, exit codes, output formats."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from qw.core.task.payload import Json
 
 
 class Background(StrEnum):
-    """What becomes of the processes that a command leaves running when it ends."""
+    """What happens to processes that are still running when their command ends."""
 
     END = "end"
     KEEP = "keep"
 
 
-MAX_INPUT = 512 * 1024  # bytes that a task keeps for its command's stdin
+MAX_INPUT = 512 * 1024  # bytes of stdin that a task can store for its command
 
 
 def as_json(data: bytes) -> Json:
-    """*data* as a payload can hold it: text, or ``{"base64": …}`` where it is not UTF-8, has NULs, or is shorter so."""
+    """Return *data* as JSON: text, or ``{"base64": …}`` if it is not UTF-8, contains NUL, or is shorter that way."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -42,11 +42,11 @@ class Exit(StrEnum):
     DONE = "done"
     RETRY = "retry"
     REJECT = "reject"
-    FAIL = "fail"  # a failed attempt, retried by policy
+    FAIL = "fail"  # fail the attempt; retried by policy
 
 
 class StdoutFormat(StrEnum):
-    """What a command's stdout becomes in its result, less the newlines at its end."""
+    """How a command's stdout is stored in the result. Newlines at its end are dropped."""
 
     TEXT = "text"
     LINES = "lines"
@@ -54,25 +54,25 @@ class StdoutFormat(StrEnum):
 
 
 ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""A name of a file that steps of a run share."""
+"""The name of a file shared by the steps of a run."""
 
 Shell: TypeAlias = str | tuple[str, ...]
-"""``sh`` or ``bash``, which stop at the first failure; or a program and its arguments, which gets the text's file."""
+"""``sh`` or ``bash``, which stop at the first failure; or a program and its arguments, followed by the script file."""
 
 SHELLS = ("sh", "bash")
 
-TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127  # exit codes for what never ran to its end, as shells have them
+TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127  # exit codes of shells for commands that did not finish
 
 
 def words_of(payload: Mapping[str, Json]) -> str:
-    """The command line of a command task, as a shell would read it; empty where its payload has none."""
+    """Return the command line of a command task, quoted for a shell; empty if the payload has none."""
     if isinstance(argv := payload.get("argv"), list):
         return shlex.join(map(_shown, argv))
     return str(payload.get("run") or payload.get("command") or "").strip()
 
 
 def _shown(word: Json) -> str:
-    """A word of a command as text: of bytes that are not UTF-8, what can be read."""
+    """Return a word of a command as text; bytes that are not UTF-8 are escaped."""
     if isinstance(word, dict) and isinstance(encoded := word.get("base64"), str):
         try:
             return b64decode(encoded).decode(errors="backslashreplace")
@@ -82,7 +82,7 @@ def _shown(word: Json) -> str:
 
 
 def exit_code_of(error_kind: str | None) -> int | None:
-    """The exit code of a failed `command` task, 128 + n for signal n; None: it failed for another reason."""
+    """Return the exit code of a failed `command` task, 128 + n for signal n; None if it failed for another reason."""
     if error_kind == TIMEOUT:
         return TIMED_OUT
     name, _, number = (error_kind or "").partition(":")
@@ -91,10 +91,10 @@ def exit_code_of(error_kind: str | None) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec:
-    """A program: a list of words, or a text for the shell. ``env`` and ``exit_codes`` come on top of the usual ones.
+    """A program: a list of words, or a shell text. ``env`` and ``exit_codes`` are added to the defaults.
 
-    ``shell``: of a text; None: the interpreter that its ``#!`` line names, else sh.
-    ``cwd`` None: a private folder that is gone afterwards. ``user`` None: the daemon's.
+    ``shell``: for a shell text; None: the interpreter of its ``#!`` line, else sh.
+    ``cwd`` None: a private directory that is deleted afterwards. ``user`` None: the daemon's user.
     """
 
     name: str

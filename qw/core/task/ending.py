@@ -1,6 +1,6 @@
-"""What becomes of a task when an attempt ends: the one place that decides about retries.
+"""What happens to a task when an attempt ends: the only place that decides about retries.
 
-Worker and rescuer both ask `end`; one statement stores its answer under the fence.
+The worker and the rescuer both call `end`; one statement stores the result if the fence is still valid.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from qw.core.task.error_kind import CANCELLED, CRASH, INVALID, LOST, kind_of, ma
 from qw.core.task.payload import Json
 from qw.core.task.task import Backoff, Policy, Status
 
-MAX_CRASHES = 3  # a task whose worker's process ended under it this often is failed
-SUSPECT_CRASHES = 2  # from here on it is a suspect, see `qw.core.suspects`
-MAX_LOSSES = 10  # a task whose worker fell silent under it this often is failed: it may freeze every worker it meets
-PROMPT_LOSSES = 2  # up to here it runs again at once; later after a pause, so that it meets others in its next worker
+MAX_CRASHES = 3  # a task that was in this many worker crashes fails
+SUSPECT_CRASHES = 2  # from this number on the task is a suspect, see `qw.core.suspects`
+MAX_LOSSES = 10  # a task fails after this many silent workers: it may freeze every worker that runs it
+PROMPT_LOSSES = 2  # up to this number it runs again at once; then after a pause, so that it runs beside other tasks
 LONGEST_PAUSE = timedelta(minutes=1)
 
 
@@ -28,15 +28,15 @@ class Completed:
     result: Json = None
 
 
-COMPLETED = Completed()  # without a result: the most frequent outcome, made once
+COMPLETED = Completed()  # the most frequent outcome, without a result: one shared object
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The handler raised. ``names`` are the error's class names, the nearest first; ``kind`` empty: that of its class.
-    ``final``: another try is useless.
+    """The handler raised. ``names``: the error's class names, most specific first. ``kind`` empty: that of its class.
 
-    ``after`` is the handler's own word on when to try again; it replaces the backoff, not the count.
+    ``final``: do not retry. ``after`` is a delay requested by the handler; it replaces the backoff delay, but the
+    attempt still counts.
     """
 
     error: str
@@ -49,9 +49,9 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftToOthers:
-    """The payload does not fit the handler here. Back to its old place, for a worker with another version of it.
+    """The payload does not fit this version of the handler. The task returns to its old place, for another worker.
 
-    If there is none yet, it waits ``after`` that long first. Costs nothing.
+    If no worker has another version, the task waits for ``after`` first. Does not count against the retries.
     """
 
     error: str
@@ -60,7 +60,7 @@ class LeftToOthers:
 
 @dataclass(frozen=True, kw_only=True)
 class Snoozed:
-    """The handler asked to be called again later. Costs nothing."""
+    """The handler asked to run again later. Does not count against the retries."""
 
     delay: timedelta
     reason: str = "snoozed"
@@ -68,9 +68,9 @@ class Snoozed:
 
 @dataclass(frozen=True, kw_only=True)
 class Suspended:
-    """The handler waits for open checkpoints, and runs again when one has ended; with ``needs_all`` when all have.
+    """The handler waits for open checkpoints and runs again when one has ended, or with ``needs_all`` when all have.
 
-    Costs nothing. The retries and crashes counted so far are forgotten: it got on since.
+    Resets the counts of retries and crashes, because the handler made progress.
     """
 
     waits: Sequence[Checkpoint]
@@ -78,12 +78,12 @@ class Suspended:
 
     @property
     def until(self) -> datetime | None:
-        """When the first of them ends by itself."""
+        """The earliest time at which one of them ends by itself."""
         return min((wait.due_at for wait in self.waits if wait.due_at), default=None)
 
     @property
     def most_open(self) -> int:
-        """How many of them may still be open for it to go on."""
+        """How many checkpoints may still be open when the task continues."""
         return 0 if self.needs_all else len(self.waits) - 1
 
     @property
@@ -98,9 +98,10 @@ class Cancelled:
 
 @dataclass(frozen=True, kw_only=True)
 class HandedBack:
-    """Not run to an end, for no fault of its own: a drain, a lost lease, no free slot. Back to its old place.
+    """The attempt was not finished, through no fault of the task: a drain, a lost lease, no free slot.
 
-    With ``after`` it waits that long first: the process that ran it is about to end, and is gone by then.
+    The task returns to its old place. With ``after`` it waits that long first, until the process that ran it has
+    ended.
     """
 
     after: timedelta | None = None
@@ -108,7 +109,7 @@ class HandedBack:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDied:
-    """The process of the worker ended. ``alone``: it held no other suspect."""
+    """The worker process ended. ``alone``: no other suspect was running in it."""
 
     worker: int
     alone: bool = True
@@ -116,9 +117,9 @@ class WorkerDied:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSilent:
-    """The worker was not heard of for a lease: frozen or cut off, which is rarely the fault of what it ran.
+    """The worker sent no heartbeat for a lease: frozen or disconnected, which its tasks rarely cause.
 
-    ``losses``: how often that happened to the task before.
+    ``losses``: earlier losses of this task.
     """
 
     worker: int
@@ -131,9 +132,9 @@ Outcome: TypeAlias = (
 
 
 class Ending(NamedTuple):
-    """Where the task goes. Final: to finished. Else after ``delay``, or at once in its old place when that is None.
+    """The next state of the task. Final: move to finished. Else run after ``delay``; None: now, in its old place.
 
-    ``outcome`` is what the history calls this attempt; None leaves no row there. ``suspended``: until then it waits.
+    ``outcome`` is the attempt's outcome in the history; None: no row. ``suspended``: what the task waits for.
     A tuple for speed, like `Claim`.
     """
 
@@ -145,15 +146,15 @@ class Ending(NamedTuple):
     result: Json = None
     error: str | None = None
     outcome: str | None = None
-    kind: str | None = None  # of the error, see `qw.core.task.error_kind`
+    kind: str | None = None  # the error kind, see `qw.core.task.error_kind`
     suspended: Suspended | None = None
 
 
-_COMPLETED_AT_ONCE = Ending(Status.COMPLETED, 0, 0)  # the most frequent ending, made once
+_COMPLETED_AT_ONCE = Ending(Status.COMPLETED, 0, 0)  # the most frequent ending: one shared object
 
 
 def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance: float) -> Ending:
-    """The ending of an attempt that came out as *outcome*, with *retries* and *crashes* counted before it.
+    """Return the ending of an attempt with this *outcome*, after *retries* and *crashes* in earlier attempts.
 
     *chance*, between 0 and 1, spreads the delay (full jitter).
     """
@@ -186,7 +187,7 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
 
 
 def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
-    """``delay`` times ``factor`` per failed attempt, capped at ``max_delay``, spread with full jitter."""
+    """Return ``delay`` times ``factor`` per failed attempt, at most ``max_delay``, with full jitter."""
     ceiling = backoff.max_delay.total_seconds()
     exponent = min(max(failures - 1, 0), 64)
     seconds = min(ceiling, backoff.delay.total_seconds() * backoff.factor**exponent)
@@ -194,7 +195,7 @@ def backoff_delay(backoff: Backoff, failures: int, chance: float) -> timedelta:
 
 
 def _crash(died: WorkerDied, retries: int, crashes: int, waiting: Status, policy: Policy) -> Ending:
-    """The last crash allowed fails a task only if no other suspect was there: else that one may have done it."""
+    """The last allowed crash fails the task only if no other suspect, which may be the cause, was running."""
     crashes += 1
     count = f"{crashes} of {MAX_CRASHES}" if crashes <= MAX_CRASHES else f"{crashes} times"
     error = f"worker {died.worker} died while it held this task ({count})"
@@ -244,11 +245,11 @@ def _fail(failed: Failed, retries: int, crashes: int, policy: Policy, chance: fl
     )
 
 
-_LONGEST_AFTER = timedelta(days=1)  # what a remote's Retry-After may ask for at most
+_LONGEST_AFTER = timedelta(days=1)  # the longest Retry-After accepted from a remote worker
 
 
 def is_retried(kind: str | None, names: tuple[str, ...], backoff: Backoff) -> bool:
-    """Whether *backoff* lets an error of this kind, or of these classes, be tried again."""
+    """Whether *backoff* allows a retry after an error of this kind or of these classes."""
     if matches(backoff.give_up_on, kind, names):
         return False
     return not backoff.retry_on or matches(backoff.retry_on, kind, names)

@@ -1,7 +1,7 @@
-"""Kinds of errors: what retries, conditions and people tell failures apart by.
+"""Kinds of errors, by which retries, conditions and users distinguish failures.
 
-A kind is a word of `ERROR_KINDS`, some with a number behind a colon (``exit:75``, ``http:503``); of any other exception
-of a handler it is the name of its class.
+A kind is a word of `ERROR_KINDS`, some with a number after a colon (``exit:75``, ``http:503``); for any other
+exception of a handler it is the name of its class.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ _KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}(:[A-Za-z0-9_.-]{1,99})?")
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """The kind of an exception with these class names, the nearest first."""
+    """Return the kind of an exception with these class names, most specific first."""
     listed = list(names)
     return next((_OF_CLASSES[name] for name in listed if name in _OF_CLASSES), listed[0] if listed else "")
 
 
 def is_kind(value: object) -> bool:
-    """Whether an exception may call its kind so."""
+    """Whether an exception may set this text as its kind."""
     return isinstance(value, str) and bool(_KIND.fullmatch(value))
 
 
 def code_of(kind: str | None) -> int | None:
-    """The exit code or HTTP status in *kind*; None if it has none."""
+    """Return the exit code or HTTP status in *kind*; None if it has none."""
     word, _, number = (kind or "").partition(":")
     return int(number) if word in _NUMBERED and number.isdecimal() else None
 
 
 def matches(patterns: Iterable[str], kind: str | None, names: Iterable[str] = ()) -> bool:
-    """Whether one of *patterns* is the kind, its first word, an x for each digit left open; or one of the classes."""
+    """Whether one of *patterns* is the kind, its first word, the kind with x for any digit, or a class name."""
     known = {kind, (kind or "").partition(":")[0], *names}
     return any(pattern in known or ("x" in pattern and _fits(pattern, kind)) for pattern in patterns)
 
@@ -78,7 +78,7 @@ def _fits(pattern: str, kind: str | None) -> bool:
 
 
 def pattern_fault(pattern: str) -> str | None:
-    """What is wrong with a pattern of errors: a kind, or the name of an exception class."""
+    """Return what is wrong with *pattern*, which must be a kind or the name of an exception class; None if valid."""
     word = pattern.partition(":")[0]
     if ":" in pattern and word in _NUMBERED:
         is_right = _PATTERN.fullmatch(pattern) and (word == EXIT or len(pattern) == len("http:200"))

@@ -1,4 +1,4 @@
-"""The handler API: the `Context` that handlers receive, and the exceptions that they may raise.
+"""The handler API: the `Context` passed to handlers, and the exceptions that they may raise.
 
 Inside an exception group these exceptions keep their meaning; see `qw.core.task.outcome` for mixed groups.
 """
@@ -21,7 +21,7 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 A = ParamSpec("A")
 R_co = TypeVar("R_co", covariant=True)
-Kind: TypeAlias = type[T]  # where `type` is a parameter
+Kind: TypeAlias = type[T]  # for signatures with a parameter named `type`
 
 
 class Snooze(Exception):
@@ -34,9 +34,9 @@ class Snooze(Exception):
 
 
 class Reject(Exception):
-    """The task cannot succeed: it fails at once, without further retries.
+    """The task cannot succeed: fail it at once, without further retries.
 
-    *kind*: what conditions and ``steps.ID.error.kind`` call the error, such as ``card:declined``.
+    *kind*: the kind of the error in conditions and ``steps.ID.error.kind``, such as ``card:declined``.
     """
 
     def __init__(self, *args: object, kind: str = "") -> None:
@@ -47,7 +47,7 @@ class Reject(Exception):
 class Retry(Exception):
     """The attempt failed; retry it. *after* (timedelta or seconds) replaces the delay of the backoff.
 
-    The attempt counts against ``max_retries``. *kind*: what ``retry: {on: …}`` and conditions call the error.
+    The attempt counts against ``max_retries``. *kind*: the kind of the error in ``retry: {on: …}`` and conditions.
     """
 
     def __init__(self, reason: str, *, after: timedelta | float | None = None, kind: str = "") -> None:
@@ -57,7 +57,7 @@ class Retry(Exception):
 
 
 def duration(value: timedelta | float, name: str) -> timedelta:
-    """*value*, a timedelta or seconds. Raise TypeError, with *name*, for anything else."""
+    """Convert *value*, a timedelta or seconds. Raise TypeError with *name* for anything else."""
     if isinstance(value, timedelta):
         return value
     try:
@@ -70,7 +70,7 @@ def duration(value: timedelta | float, name: str) -> timedelta:
 class Failure(Exception):
     """The attempt failed and is retried by policy. The message is complete, so no traceback is stored.
 
-    *kind*: what ``retry: {on: …}`` and conditions call the error, such as ``http:503``.
+    *kind*: the kind of the error in ``retry: {on: …}`` and conditions, such as ``http:503``.
     """
 
     def __init__(self, *args: object, kind: str = "") -> None:
@@ -81,7 +81,7 @@ class Failure(Exception):
 class Misfit(Reject):
     """The payload is invalid for this version of the handler, but may be valid for another one.
 
-    So, unlike other rejections, the task is left to a worker with another version, or retried.
+    Unlike after other rejections, the task is left to a worker with another version, or retried.
     """
 
 
@@ -90,7 +90,7 @@ class Callee(Protocol[A, R_co]):
 
     def new(self, *args: A.args, **kwargs: A.kwargs) -> NewTask: ...
     def returned(self, result: Json, what: str) -> R_co:
-        """The stored *result* as what the function returns (of a coroutine function: what awaiting it gives)."""
+        """Convert the stored *result* to the return type of the function (if it is async, of the awaited result)."""
         ...
 
 
@@ -127,12 +127,12 @@ class Context(Protocol):
     def headers(self) -> dict[str, str]: ...
     @property
     def state(self) -> Any:
-        """What the lifespan of the application yielded; None without one."""
+        """The value that the application's lifespan yielded; None without a lifespan."""
         ...
 
     @property
     def idempotency_key(self) -> str:
-        """The task's id as text: a key for external calls, the same in all attempts."""
+        """The task's id as text: a key for external calls that is the same in all attempts."""
         ...
 
     async def log(self, message: str, *, level: str = "INFO") -> None:
@@ -150,19 +150,20 @@ class Context(Protocol):
     async def step(self, name: str, fn: Callable[A, Awaitable[T]], /, *args: A.args, **kwargs: A.kwargs) -> T:
         """Call *fn* with these arguments and store its result; later attempts of the task return the stored result.
 
-        The result is stored as JSON, at most 256 KiB, and returned as what the annotations of *fn* say; without
-        annotation, as for a lambda, as JSON. *name* and its occurrence identify the step within the task. *fn* runs
-        again if an attempt ended before its result was stored. Raise Conflict if steps that were done in an earlier
-        attempt come in another order now.
+        The result is stored as JSON, at most 256 KiB, and converted to the return annotation of *fn*; without an
+        annotation, as for a lambda, it is returned as JSON. *name* and its occurrence identify the step within the
+        task. *fn* runs again if an attempt ended before its result was stored. Raise Conflict if the steps completed
+        in an earlier attempt now come in another order.
         """
         ...
 
     async def sleep(self, name: str, time: timedelta | float, /) -> None:
-        """Wait for *time* (timedelta or seconds) since the first attempt came here.
+        """Wait until *time* (timedelta or seconds) has passed since the first attempt reached this call.
 
-        As the others below, it suspends the task: the attempt ends without counting against ``max_retries`` and holds
-        no slot, and the handler runs again from its top when the time is over; what it did is answered from its
-        checkpoints. Code between them runs again, so it must lead to the same steps.
+        Like `wait_signal`, `call` and `gather`, it suspends the task: the attempt ends without counting against
+        ``max_retries`` and holds no slot. When the time has passed, the handler runs again from the start, and
+        completed steps and waits return their stored results. Code between them runs again, so it must lead to the
+        same steps.
         """
         ...
 
@@ -173,8 +174,8 @@ class Context(Protocol):
     async def wait_signal(self, name: str, type: Any = None, *, timeout: timedelta | float | None = None) -> Any:
         """Wait for a signal (`qw task signal`) and return its payload: as JSON, or validated as *type*.
 
-        Signals that were sent before are kept: each wait takes the oldest of its *name*. Raise TimedOut after
-        *timeout*, Invalid if the payload does not validate.
+        Signals sent earlier are kept: each wait takes the oldest one with its *name*. Raise TimedOut after *timeout*,
+        and Invalid if the payload does not validate.
         """
         ...
 
@@ -185,10 +186,10 @@ class Context(Protocol):
     @overload
     def call(self, task: Callee[A, T], /, *args: A.args, **kwargs: A.kwargs) -> Awaitable[T]: ...
     def call(self, task: Any, /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        """Enqueue a task with these arguments, wait for its end, and return its result.
+        """Enqueue a task with these arguments, wait for it to end, and return its result.
 
-        It is enqueued once, however often this task is attempted. Cancelling this task cancels it too. Raise
-        TaskFailed or TaskCancelled as it ended. Await what this returns, or pass it to `gather`.
+        The task is enqueued once, however many attempts this task has. Cancelling this task cancels it too. Raise
+        TaskFailed or TaskCancelled if it fails or is cancelled. Await the returned object, or pass it to `gather`.
         """
         ...
 
@@ -201,10 +202,10 @@ class Context(Protocol):
     @overload
     async def gather(self, *branches: NewTask) -> tuple[Json, ...]: ...
     async def gather(self, *branches: Any) -> tuple[Any, ...]:
-        """Run branches concurrently and return their results: coroutines that wait, or calls.
+        """Run branches concurrently and return their results. A branch is a coroutine that waits, or a call.
 
-        Each branch has steps of its own: their names may be the same. Raise the error of the first branch that has one.
-        Plain functions pass it tasks (`TaskFunction.new`).
+        Step names need to be unique only within a branch. Raise the error of the first branch that fails.
+        Plain functions pass tasks (`TaskFunction.new`).
         """
         ...
 
@@ -232,9 +233,9 @@ class Records(Protocol):
     """The queries of the compensation handler; implemented by the store."""
 
     async def completed_of_run(self, run_id: UUID) -> Sequence[Recorded]:
-        """The completed tasks of a run without compensations, latest completed first."""
+        """Return the completed tasks of a run without compensations, latest completed first."""
         ...
 
     async def completed_task(self, task_id: UUID) -> Recorded | None:
-        """The task if completed, else None."""
+        """Return the task if it completed, else None."""
         ...

@@ -1,7 +1,8 @@
-"""Commands from outside: a message that asks for a task, as a CloudEvent or in the ``nest`` envelope.
+"""Messages from brokers that request a task, as a CloudEvent or in the ``nest`` envelope.
 
-Both say the same in their ``data``: ``taskType`` and ``payload``, and as they like ``queue``, ``priority``, ``delay``,
-``scheduledAt``, ``maxRetries``, ``uniqueKey`` and ``headers``. In the envelope the pattern may stand for the type.
+Both have the same ``data``: ``taskType`` and ``payload``, and optionally ``queue``, ``priority``, ``delay``,
+``scheduledAt``, ``maxRetries``, ``timeout``, ``uniqueKey`` and ``headers``. In the envelope, the pattern may replace
+the type.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from qw.core.ids import parse_id
 from qw.core.task.new_task import FIELDS, JSON_KEYS, RESERVED_HEADERS, NewTask, SqlType, check_new
 from qw.core.task.payload import Json, JsonObject, parse_object
 
-OWN = "/qw/"  # the sources of qw's own messages begin so
+OWN = "/qw/"  # the prefix of ``source`` in qw's own messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class InboundCommand:
-    """What a message asks for. ``message_id``: what the sender calls it, so that it counts once; None: nothing."""
+    """A requested task. ``message_id``: the sender's id, used to ignore repeated messages; None if there is none."""
 
     type: str
     data: JsonObject
@@ -32,7 +33,7 @@ class InboundCommand:
 
 
 def read(body: bytes, message_id: str | None) -> InboundCommand | None:
-    """What the message asks for; None: it is one of qw's own. Raise Invalid for what cannot be read."""
+    """Parse a message; return None for a message that qw sent itself. Raise Invalid if it cannot be parsed."""
     document = parse_object(body, path="message")
     data = document.get("data")
     if not isinstance(data, dict):
@@ -59,7 +60,7 @@ def _task_type(document: JsonObject, data: JsonObject) -> str:
 
 
 def task_of(asked: InboundCommand, id: UUID) -> NewTask:
-    """The task that is asked for, under *id* unless the message brings one. Raise Invalid with every fault."""
+    """Return the requested task, with *id* unless the message has a ``taskId``. Raise Invalid with all faults."""
     data = asked.data
     faults: list[Fault] = []
 

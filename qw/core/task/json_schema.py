@@ -1,7 +1,7 @@
-"""JSON Schema, as far as handlers describe their payloads with it: compiled once, checked for each payload.
+"""The part of JSON Schema that describes payloads of handlers: compiled once, checked for each payload.
 
-What is not known here (``format``, ``if``, references to other documents) refuses nothing: a worker checks the payload
-anyhow, so what is let through wrongly costs an attempt, and what is refused wrongly costs a task.
+Unsupported keywords (``format``, ``if``, references to other documents) reject nothing. The worker checks the payload
+again, so a payload accepted by mistake costs one attempt, but one rejected by mistake would lose a task.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, TypeAlias
 from qw.core.errors import Fault, among
 from qw.core.task.payload import JsonObject, kind_of
 
-Found: TypeAlias = Sequence[tuple[str, str]]  # where below the value, and what is wrong there
+Found: TypeAlias = Sequence[tuple[str, str]]  # path below the value, and message
 Check: TypeAlias = Callable[[Any], Found]
 Rule: TypeAlias = "Callable[[_Compiler, dict[str, Any]], Check]"
 
 _FINE: Found = ()
-_MOST = 10  # faults of a payload
-_SHOWN = 60  # characters of a key
+_MOST = 10  # the most faults reported for a payload
+_SHOWN = 60  # characters of a key in a message
 
 
 def compiled(schema: JsonObject | None) -> Callable[[JsonObject], list[Fault]]:
-    """What gives the faults of a payload by *schema*, at most ten; None: any payload is fine."""
+    """Compile *schema* to a function that returns at most ten faults of a payload; None if it accepts any payload."""
     if schema is None:
         return lambda payload: []
     try:
@@ -41,7 +41,7 @@ def compiled(schema: JsonObject | None) -> Callable[[JsonObject], list[Fault]]:
 
 
 class _Compiler:
-    """Of one document, whose ``$defs`` its parts refer to."""
+    """Compiles one document; references to its ``$defs`` are resolved."""
 
     def __init__(self, document: JsonObject) -> None:
         self._document = document
@@ -55,7 +55,7 @@ class _Compiler:
         return _all([make(self, schema) for keywords, make in _RULES if not keywords.isdisjoint(schema)])
 
     def reference(self, schema: dict[str, Any]) -> Check:
-        """A definition may contain itself, so it is compiled when a value first gets there."""
+        """A definition may contain itself, so it is compiled when a value first reaches it."""
         name = str(schema["$ref"])
 
         def check(value: Any) -> Found:
@@ -135,7 +135,7 @@ def _values(_: _Compiler, schema: dict[str, Any]) -> Check:
 
 
 def _strictly(value: Any) -> Any:
-    """What is equal for equal JSON only: to Python true is 1."""
+    """Return a value that is equal only for equal JSON: in Python, True equals 1."""
     return (type(value), value) if isinstance(value, bool) else value
 
 
@@ -208,7 +208,7 @@ def _matches(pattern: str, text: str) -> bool:
 
     try:
         return search(pattern, text)
-    except ValueError:  # it uses what only a backtracking engine can do: the worker will see
+    except ValueError:  # needs a backtracking engine: left to the worker
         return True
 
 
@@ -236,7 +236,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 def _number(_: _Compiler, schema: dict[str, Any]) -> Check:
     bounds = [
         (*_BOUNDS[word], schema[word]) for word in _BOUNDS if word in schema and _is_number(schema[word])
-    ]  # a bound that is true or false is of an old draft
+    ]  # a boolean bound belongs to an old draft
 
     def check(value: Any) -> Found:
         if not _is_number(value):
@@ -262,7 +262,7 @@ def _any_of(compiler: _Compiler, schema: dict[str, Any]) -> Check:
 
 
 def _nearest(tried: Sequence[Found]) -> Found:
-    """The faults of the alternative that was meant: one whose type is right, with the fewest; else what all ask for."""
+    """Return the faults of the alternative with the right type and fewest faults, else those common to all."""
     meant = [faults for faults in tried if all(place for place, _ in faults)]
     if meant:
         return min(meant, key=len)

@@ -1,4 +1,4 @@
-"""`KnownTypes`: which tasks some worker could run, by what the workers have registered."""
+"""`KnownTypes`: checks whether any registered worker could run a task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from qw.core.task.json_schema import compiled
 from qw.core.task.new_task import NewTask
 from qw.core.task.payload import JsonObject
 
-# Types that come with qw, which take more than their schemas say: keys in other cases, numbers for strings, one value
-# for a list.
+# Built-in types, which accept more than their schemas say: keys in other cases, numbers for strings, one value instead
+# of a list.
 _LENIENT = frozenset({
     "http_request", "data_processing", "compensation", "fetch_orders", "create_invoice", "generate_pdf", "send_email",
     "command",
@@ -25,7 +25,7 @@ class KnownTypes:
         self._checks: dict[str, Callable[[JsonObject], list[Fault]]] = {}
 
     def faults(self, task: NewTask) -> list[Fault]:
-        """Why no worker would run *task*; none for a good one."""
+        """Return why no worker would run *task*; empty if one would."""
         if task.is_checked:
             return []
         if (check := self._checks.get(task.type)) is None:

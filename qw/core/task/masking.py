@@ -1,7 +1,7 @@
-"""What of a payload or a result is not shown: credentials that a request or a command was given.
+"""Hides credentials of requests and commands when a payload or a result is displayed.
 
-Masked, at any depth, are values whose names say that they are secret (headers, variables, other keys) and user
-information in URLs. The stored values stay whole: the handler needs them.
+Masked, at any depth, are values with a secret name (headers, variables, other keys) and user information in URLs. The
+stored values are unchanged, because the handler needs them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=://)[^/?#\s@]+(?:@[^/?#\s@]+)*(?=@)")
-_DEEPEST = 200  # levels; deeper values are not walked through, and not shown
+_DEEPEST = 200  # levels; deeper values are neither searched nor shown
 
 
 def masked(value: Json, *, depth: int = 0) -> Json:
-    """*value*, a payload or a result, as it may be shown. The same object where there is nothing to hide."""
+    """Return *value*, a payload or a result, for display. Returns the same object if there is nothing to hide."""
     if isinstance(value, str):
         return masked_text(value)
     if not isinstance(value, dict | list) or not value:
@@ -46,12 +46,12 @@ def masked_object(value: JsonObject, *, depth: int = 0) -> JsonObject:
 
 
 def masked_text(text: str) -> str:
-    """*text* without user and password of the URLs in it."""
+    """Return *text* without user and password in its URLs."""
     return _USER.sub(MASK, text) if "@" in text and "://" in text else text
 
 
 def masked_error(text: str | None) -> str | None:
-    """Like `masked_text`, for the error of what may have none."""
+    """Like `masked_text`, but an error may be None."""
     return masked_text(text) if text else text
 
 
@@ -62,6 +62,6 @@ def is_secret_name(name: str) -> bool:
 
 
 def _hidden(name: str, value: Json) -> Json:
-    """What is shown for the value of a secret name: nothing, unless it says only whether, or how many tokens."""
+    """Return the mask for the value of a secret name; a flag or a number of tokens is not hidden."""
     is_number = isinstance(value, int | float) and "token" in name.lower()
     return value if value is None or isinstance(value, bool) or is_number else MASK

@@ -1,4 +1,4 @@
-"""What daemons measure about attempts: names, labels and buckets."""
+"""The measurements of attempts by daemons: names, labels and buckets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RESCUED = "tasks_rescued"  # by type
 
 LOST = "lease_lost"
 
-ALL_QUEUES = ""  # in the history, where a queue stands
+ALL_QUEUES = ""  # stands for all queues in the history
 
 
 class Measure(NamedTuple):
-    """Of a counter, ``counts`` holds one number; of a histogram one per bucket, the last without a bound.
+    """A counter has one number in ``counts``; a histogram has one per bucket, the last bucket without an upper bound.
 
-    ``total`` is the sum of what a histogram was given.
+    ``total`` is the sum of the observed values of a histogram.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Measure(NamedTuple):
 
 
 def by_queue(measures: Iterable[Measure]) -> list[Measure]:
-    """What daemons measured about attempts, by queue and result (empty for histograms), and of all queues together."""
+    """Return the measures of attempts summed by queue and result (empty for histograms), and over all queues."""
     sums: dict[tuple[str, tuple[str, str]], Measure] = {}
     for each in measures:
         if each.name not in (WAIT, RUN, ATTEMPTS):
@@ -53,9 +53,9 @@ def by_queue(measures: Iterable[Measure]) -> list[Measure]:
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """Below how many seconds the *share* of what a histogram counted was, as far as its buckets tell; None: of nothing.
+    """Estimate the quantile *share* of a histogram in seconds; None if it is empty.
 
-    What is beyond the last bound counts as that.
+    Values above the last bound count as the last bound.
     """
     rank = share * sum(counts)
     if rank == 0:
@@ -69,14 +69,14 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
 
 
 def bucketed(seconds: Iterable[float]) -> tuple[int, ...]:
-    """How many of *seconds* fall into each bucket, whose upper bound belongs to it."""
+    """Return how many of *seconds* fall into each bucket; a value equal to a bound belongs to the bucket below it."""
     ordered = sorted(seconds)
     ends = [bisect_right(ordered, bound) for bound in BOUNDS]
     return tuple(b - a for a, b in pairwise((0, *ends, len(ordered))))
 
 
 def result_of(ending: Ending) -> str:
-    """What became of an attempt: a final status, retried, suspended, snoozed or returned."""
+    """Return the result label of an attempt: a final status, retried, suspended, snoozed or returned."""
     if ending.status is Status.COMPLETED:
         return "completed"
     if ending.status.is_final:

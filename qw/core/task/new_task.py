@@ -32,7 +32,7 @@ SqlType: TypeAlias = Literal["uuid", "text", "jsonb", "smallint", "interval", "t
 
 
 class EnqueueOptions(TypedDict, total=False):
-    """What may be said of a task besides its type and payload; see `NewTask`. What is None has its default."""
+    """The options of a task besides its type and payload; see `NewTask`. None: the default."""
 
     queue: str | None
     priority: int | None
@@ -50,7 +50,7 @@ class EnqueueOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """How a task is run: what steps and schedules can say of their tasks too. None: as the type's policy says."""
+    """How a task is run; steps and schedules have these settings too. None: the policy of the type applies."""
 
     queue: str = DEFAULT_QUEUE
     priority: int = DEFAULT_PRIORITY
@@ -58,19 +58,20 @@ class TaskSettings:
     timeout: timedelta | None = None
 
     def settings(self) -> dict[str, Any]:
-        """These fields alone, for another `TaskSettings`."""
+        """Return only these fields, to make another `TaskSettings`."""
         return {name: getattr(self, name) for name in TaskSettings.__annotations__}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewTask(TaskSettings):
-    """A task to be enqueued. ``max_retries``, ``timeout`` and ``backoff`` None: as the task type's policy says.
+    """A task to be enqueued. ``max_retries``, ``timeout`` and ``backoff`` None: the policy of the type applies.
 
-    ``priority`` is 0 to 9, lower runs first. ``run_at`` needs a time zone; ``delay`` is relative to the database's
-    time at the enqueue; give at most one of them. ``max_retries`` counts all attempts, ``timeout`` limits each one.
-    At most one unfinished task may have a ``unique_key``. An ``idempotency_key`` returns the same task for as long as
-    the key is remembered. ``run_id``, ``step`` and ``parent_id`` are set by qw for workflow steps and compensations.
-    ``is_checked``: the payload was made by the function that is to run, so it need not fit what workers registered.
+    ``priority`` is 0 to 9; lower numbers run first. ``run_at`` needs a time zone; ``delay`` is relative to the
+    database's time at the enqueue; give at most one of them. ``max_retries`` counts all attempts, ``timeout`` limits
+    each one. At most one unfinished task may have a ``unique_key``. While an ``idempotency_key`` is remembered,
+    another enqueue with it returns the same task. ``run_id``, ``step`` and ``parent_id`` are set by qw for workflow
+    steps and compensations. ``is_checked``: the handler's own function made the payload, so it is not checked against
+    the workers' schemas.
     """
 
     type: str
@@ -89,12 +90,14 @@ class NewTask(TaskSettings):
 
     @classmethod
     def of(cls, type: str, payload: JsonObject | None, options: EnqueueOptions, *, id: UUID) -> NewTask:
-        """A task with these *options*; *id* unless they have one. Raise TypeError for what is no option."""
+        """Return a task with these *options*, and *id* unless they contain one. Raise TypeError for an unknown
+        option.
+        """
         values: dict[str, Any] = {"id": id, "payload": {} if payload is None else payload, **given_options(options)}
         return cls(type=type, **values)
 
     def document(self) -> JsonObject:
-        """As the SQL functions ``qw.enqueue`` and ``qw.enqueue_many`` take it, by parameter; without what is None."""
+        """Return the parameters of the SQL functions ``qw.enqueue`` and ``qw.enqueue_many``, without None values."""
         return {
             name: _plain(value)
             for name, value in vars(self).items()
@@ -118,7 +121,7 @@ FIELDS: dict[str, SqlType] = {
     for name, annotation in (TaskSettings.__annotations__ | NewTask.__annotations__).items()
     if name != "is_checked"
 }
-"""The stored fields of a `NewTask`, by the names of the parameters of ``qw.enqueue``, and their types in SQL."""
+"""The stored fields of a `NewTask`, named as the parameters of ``qw.enqueue``, with their SQL types."""
 
 JSON_KEYS = {
     "queue": "queue",
@@ -129,11 +132,11 @@ JSON_KEYS = {
     "timeout": "timeout",
     "unique_key": "uniqueKey",
 }
-"""The names over HTTP and in messages from brokers, of the fields that callers may set there."""
+"""The fields that callers may set over HTTP and in messages from brokers, with their names there."""
 
 
 def given_options(options: EnqueueOptions) -> EnqueueOptions:
-    """Those that are not None. Raise TypeError for what is no option."""
+    """Return the options that are not None. Raise TypeError for an unknown option."""
     known = EnqueueOptions.__annotations__
     if unknown := [name for name in options if name not in known]:
         raise TypeError(f"{unknown[0]!r} is not an option of a task{guess(unknown[0], known)}")
@@ -158,7 +161,7 @@ OnConflict = Literal["error", "skip", "replace"]
 
 
 def check_new(task: NewTask) -> None:
-    """Raise Invalid, listing up to ten faults, for a task that cannot be stored."""
+    """Raise Invalid, with up to ten faults, if the task cannot be stored."""
     faults = [
         *name_faults("type", task.type),
         *name_faults("queue", task.queue),
@@ -175,7 +178,7 @@ def check_new(task: NewTask) -> None:
 
 
 def name_faults(path: str, name: object) -> list[Fault]:
-    """Faults of *name* as the name of a type or queue."""
+    """Return the faults of *name* as the name of a type or queue."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return []
     message = f"{str(name)[:60]!r} is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"
@@ -189,7 +192,7 @@ def _range_fault(path: str, number: int | None, low: int, high: int) -> list[Fau
 
 
 def key_faults(path: str, text: str | None) -> list[Fault]:
-    """Faults of a unique or idempotency key."""
+    """Return the faults of a unique or idempotency key."""
     if text is None:
         return []
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_KEY:
@@ -231,7 +234,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def run_at_faults(at: datetime | None) -> list[Fault]:
-    """Faults of a ``run_at``."""
+    """Return the faults of a ``run_at``."""
     if at is None:
         return []
     if at.tzinfo is None:

@@ -1,13 +1,13 @@
-"""What a handler returned or raised, as the outcome of its attempt.
+"""Converts the return value or exception of a handler to the outcome of its attempt.
 
-Everything here calls methods of values that users made: it may raise anything or take any time, unless `is_plain` or
-``plain_only`` says otherwise. Whoever calls it has a net and a clock.
+Functions here call methods of users' objects, which may raise anything or take any time, unless `is_plain` or
+``plain_only`` says otherwise. The caller must catch all errors and enforce a time limit.
 
-An exception group is judged by all that it holds, however deep: a `Reject` in it rejects; else any other error, or a
-`Retry`, fails the attempt (the longest ``after`` counts); only when all of it is `Snooze` is the task put off, by the
-longest delay. Cancellations beside other errors count for nothing.
+An exception group counts as the errors in it, at any depth: a `Reject` rejects the task; else any other error, or a
+`Retry`, fails the attempt (with the longest ``after``); if all are `Snooze`, the task is snoozed with the longest
+delay. Cancellations beside other errors are ignored.
 
-Where a process has no file descriptor left, the daemon is in trouble and not the task: that puts it off, too.
+If the process has no file descriptors left, the daemon is at fault and not the task, so the task is snoozed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from qw.core.task.payload import MAX_RESULT, NotPlain, ResultTooLarge, clean, cl
 MAX_TRACEBACK_LINES = 1000
 NO_FILES = "the daemon has too many open files to run this now"
 NO_FILES_PAUSE = timedelta(seconds=1)
-_CAUSES = 20  # of an error that are looked at
-_FRAMES = 200  # of each traceback; the innermost ones
-_SHOWN = 10  # errors of a group whose texts are included
+_CAUSES = 20  # the most causes of an error that are examined
+_FRAMES = 200  # the innermost frames of each traceback
+_SHOWN = 10  # the most errors of a group whose messages are included
 _SAID_ON_PURPOSE = (Failure, Misfit, Reject, Retry, Snooze, Suspend)
 _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 
 
 def result_outcome(result: object, *, plain_only: bool = False) -> Completed | Failed:
-    """Completed, or failed for good when the result cannot be stored. Raise NotPlain, see `clean`."""
+    """Return Completed, or a final Failed if the result cannot be stored. Raise NotPlain, see `clean`."""
     if result is None:
         return COMPLETED
     try:
@@ -64,7 +64,7 @@ def result_outcome(result: object, *, plain_only: bool = False) -> Completed | F
 
 
 def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
-    """What the attempt comes to when its handler raised *error*."""
+    """Return the outcome of an attempt whose handler raised *error*."""
     errors = [inner for inner in _flattened(error) if not _is_cancellation(inner)]
     if any(_is_lack_of_files(inner) for inner in errors):
         return Snoozed(delay=NO_FILES_PAUSE, reason=NO_FILES)
@@ -93,24 +93,24 @@ def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether it is nothing but cancellations: one, or a group of them."""
+    """Whether the error is a cancellation, or a group of cancellations only."""
     return all(_is_cancellation(inner) for inner in _flattened(error))
 
 
 def is_plain(error: BaseException) -> bool:
-    """Whether `error_outcome` calls nothing of the error's own class, and no traceback is wanted of it."""
+    """Whether `error_outcome` calls no code of the error's own class, and the error needs no traceback."""
     return (type(error) in _SAID_ON_PURPOSE or (isinstance(error, Failure) and _has_usual_text(error))) and all(
         type(argument) in _PLAIN_ARGUMENTS for argument in error.args
     )
 
 
 def is_explained(error: BaseException) -> bool:
-    """Whether the error says all there is to know, so that no traceback is kept."""
+    """Whether the message of the error is complete, so that no traceback is stored."""
     return all(isinstance(inner, _SAID_ON_PURPOSE) for inner in _flattened(error))
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback, its middle cut out when it is long."""
+    """Return the traceback; the middle of a long one is cut out."""
     text = clean_error("".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)))
     lines = text.splitlines()
     if len(lines) <= MAX_TRACEBACK_LINES:
@@ -121,12 +121,12 @@ def traceback_of(error: BaseException) -> str:
 
 
 def failure_of(error: BaseException, what: str) -> Failed:
-    """A plain failure that calls nothing of the error but names its class: for when all else failed."""
+    """Return a failure with only the class name of the error: the fallback if nothing else can be read from it."""
     return Failed(error=f"{what}: {class_name(error)}", names=names_of(error))
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says, or the name of its class when it says nothing or cannot say it."""
+    """Return the message of the error, or its class name if the message is empty or cannot be read."""
     if isinstance(error, SystemExit):
         return _text_of_exit(error)
     try:
@@ -140,12 +140,12 @@ def class_name(value: object) -> str:
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:
-    """The names of its class and of the classes above, the nearest first."""
+    """Return the names of the error's class and its base classes, most specific first."""
     return tuple(str(kind.__name__) for kind in _mro(error) if kind is not object)
 
 
 def _flattened(error: BaseException) -> Iterator[BaseException]:
-    """The errors that are no groups, in their order. Walks with a stack: groups can be nested without end."""
+    """Yield the errors that are not groups, in order. Uses a stack, because groups can be nested without limit."""
     stack = [error]
     while stack:
         top = stack.pop()
@@ -160,11 +160,11 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 _TEXT_ONLY = frozenset({"OSError", "OperationalError", "InterfaceError"})
-"""Classes of errors that a C library made: a name look-up, libpq. They have its text and not the number."""
+"""Exception classes with the message of a C library (name resolution, libpq) but without its errno."""
 
 
 def _is_lack_of_files(error: BaseException) -> bool:
-    """Whether it is, or came of, an error of the operating system that says that no more files can be opened."""
+    """Whether the error, or one of its causes, says that no more files can be opened."""
     cause: BaseException | None = error
     for _ in range(_CAUSES):
         if cause is None:
@@ -194,7 +194,7 @@ def _names(errors: Iterable[BaseException]) -> tuple[str, ...]:
 
 
 def _kind(errors: Sequence[BaseException]) -> str:
-    """The kind of the first error: what it says itself, if it is one of ours, or that of its class."""
+    """Return the kind of the first error: the one it sets, if it is an exception of qw, else that of its class."""
     error = errors[0]
     said = getattr(error, "kind", "") if isinstance(error, (Failure, Reject, Retry)) else ""
     return said if is_kind(said) else kind_of(names_of(error))
@@ -219,7 +219,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _duration(error: BaseException, name: str) -> timedelta | None:
-    """The attribute as a duration, at most MAX_DURATION; None when it is not there or is none."""
+    """Return the attribute as a duration, at most MAX_DURATION; None if it is missing or not a duration."""
     try:
         value = getattr(error, name, None)
         if isinstance(value, timedelta):

@@ -1,7 +1,7 @@
-"""What may be stored: JSON that PostgreSQL, Python and every reader agree on.
+"""Storable JSON, which PostgreSQL, Python and all readers interpret in the same way.
 
-On the way in (`parse`, `check`) bad data is refused with its path; on the way out of a handler (`clean`) it is
-replaced, because storing an outcome must never fail on what a handler returned.
+For input (`parse`, `check`) invalid data is rejected with its path. For results of handlers (`clean`) it is replaced,
+because storing an outcome must never fail on a returned value.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _UNSTORABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
 
 
 def parse(text: str | bytes, *, path: str = "payload") -> Json:
-    """The JSON in *text*. Refuses what is malformed, too long, too deep, repeated or not storable, with its place."""
+    """Parse JSON. Raise Invalid with the place if it is malformed, too long, too deep, not storable, or repeats a
+    key.
+    """
     if len(text) > MAX_PAYLOAD:
         raise Invalid(Fault(path=path, message=f"too long: at most {MAX_PAYLOAD:,} bytes are stored"))
     try:
@@ -57,7 +59,7 @@ def parse(text: str | bytes, *, path: str = "payload") -> Json:
 
 
 def parse_object(text: str | bytes, *, path: str = "payload") -> JsonObject:
-    """Like `parse`, and the value must be a JSON object."""
+    """Like `parse`, but the value must be a JSON object."""
     value = parse(text, path=path)
     if not isinstance(value, dict):
         raise Invalid(Fault(path=path, message=f"must be a JSON object, not {kind_of(value)}"))
@@ -65,7 +67,7 @@ def parse_object(text: str | bytes, *, path: str = "payload") -> JsonObject:
 
 
 def check(payload: object, *, path: str = "payload") -> None:
-    """Refuse a payload that is not an object of storable JSON."""
+    """Raise Invalid if the payload is not an object of storable JSON."""
     if not isinstance(payload, dict):
         raise Invalid(Fault(path=path, message=f"must be a JSON object, not {kind_of(payload)}"))
     raise_faults(storable_faults(payload, path))
@@ -79,9 +81,10 @@ def raise_faults(faults: Iterator[Fault]) -> None:
 
 
 def payload_faults(payload: object, *, path: str = "payload") -> list[Fault]:
-    """Why *payload* cannot be a task's payload; at most ten reasons, none for a good one.
+    """Return at most ten reasons why *payload* cannot be a task's payload; empty if it can.
 
-    A payload that orjson writes, and that holds nothing it would let pass, needs no walk: a tenth of the time.
+    A payload that orjson serializes without any value that needs a check is not walked, which takes a tenth of the
+    time.
     """
     if not isinstance(payload, dict):
         return [Fault(path=path, message=f"must be a JSON object, not {kind_of(payload)}")]
@@ -101,10 +104,10 @@ _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | or
 
 
 def storable_faults(value: object, path: str) -> Iterator[Fault]:
-    """Every place below *value* that cannot be stored as JSON.
+    """Yield a fault for each place below *value* that cannot be stored as JSON.
 
-    Walks with a stack, so depth cannot hurt it, and spells a place out only for a fault: a long key above 100,000
-    values would otherwise be copied for each of them.
+    Uses a stack, so depth is no problem. Builds the path only for a fault, because a long key above 100,000 values
+    would otherwise be copied for each of them.
     """
     stack: list[tuple[_Place, object, int]] = [((None, path), value, 1)]
     while stack:
@@ -124,7 +127,7 @@ def storable_faults(value: object, path: str) -> Iterator[Fault]:
             yield Fault(path=_spelled(place), message=message)
 
 
-_Place: TypeAlias = tuple["_Place | None", object]  # the place above, and the key or index below it
+_Place: TypeAlias = tuple["_Place | None", object]  # the parent place, and the key or index in it
 
 
 def _spelled(place: _Place) -> str:
@@ -164,7 +167,7 @@ def _text_fault(text: str) -> str | None:
 
 
 class ResultTooLarge(Invalid):
-    """More JSON than is stored of one value."""
+    """The JSON of a value is larger than the storage limit."""
 
     code = "result_too_large"
 
@@ -174,17 +177,17 @@ class NotPlain(Exception):
 
 
 def clean(value: object, *, limit: int | None = None, plain_only: bool = False) -> Json:
-    """*value* as storable JSON: what JSON has no word for becomes its nearest text, NaN and infinities become null.
+    """Convert *value* to storable JSON: types unknown to JSON become text, NaN and infinities become null.
 
-    Raise Invalid for what is nested too deeply or is yet to be computed (a generator, a coroutine), ResultTooLarge for
-    more than *limit* bytes, as soon as that is sure, and whatever the value's own methods raise. With *plain_only*
-    none of these is called; raise NotPlain instead.
+    Raise Invalid if it is nested too deeply or is not computed yet (a generator, a coroutine), ResultTooLarge as soon
+    as it is certain to exceed *limit* bytes, and any error raised by the value's own methods. With *plain_only* no
+    such methods are called; raise NotPlain instead.
     """
     return _Cleaner(limit, plain_only).clean(value, 1)
 
 
 class _Cleaner:
-    """One conversion. ``_room`` is what is left of the limit, by a count that never exceeds the bytes of the JSON.
+    """One conversion. ``_room`` is the rest of the limit, by a count that never exceeds the bytes of the JSON.
 
     Containers are copied before they are walked, because another thread may still change them.
     """
@@ -259,7 +262,7 @@ class _Cleaner:
         return self._foreign(value, depth)
 
     def _foreign(self, value: object, depth: int) -> Json:
-        """What has a class of its own. Its methods may do anything."""
+        """Convert an object of another class. Its methods may raise or take any time."""
         if isinstance(value, Enum):
             return self.clean(value.value, depth + 1)
         for base in (str, int, float):
@@ -293,7 +296,7 @@ _LISTS = frozenset({list, tuple, set, frozenset})
 _TIMES = frozenset({datetime, date, time})
 PLAIN_CLASSES = frozenset({type(None), bool, int, float, str, dict, *_LISTS})
 _PLAIN_KEYS = frozenset({str, int, float, bool, type(None)})
-_BARE: dict[type, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}  # none of them an override
+_BARE: dict[type, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}  # never those of a subclass
 _UNCOMPUTED = (Iterator, AsyncIterator, Awaitable)
 _UNENTERED = (AbstractContextManager, AbstractAsyncContextManager)
 _COMPUTE = "return a list of its items, or await it"
@@ -308,7 +311,7 @@ def _number(value: int) -> Json:
 
 
 def _text_of_int(value: int) -> str:
-    """Hexadecimal where Python refuses the time that decimal digits take."""
+    """Use hexadecimal if Python refuses to convert to decimal, which takes too long for large numbers."""
     try:
         return str(value)
     except ValueError:
@@ -316,19 +319,19 @@ def _text_of_int(value: int) -> str:
 
 
 def clean_text(text: str) -> str:
-    """*text* with NUL and lone surrogates replaced by U+FFFD."""
+    """Return *text* with NUL and lone surrogates replaced by U+FFFD."""
     if text.isascii() and "\0" not in text:
         return text
     return text.translate(_UNSTORABLE)
 
 
 def shortened(text: str, most: int) -> str:
-    """The first *most* characters of *text*; what is left out is said."""
+    """Return the first *most* characters of *text*, and how many are left out."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
 
 
 def clean_error(text: str) -> str:
-    """*text* as it may stand in an error column: storable, and its middle cut out when it is too long."""
+    """Return *text* for an error column: storable, with the middle cut out if it is too long."""
     if len(text) <= MAX_ERROR:
         return clean_text(text)
     half = MAX_ERROR // 2 - 50
@@ -362,6 +365,6 @@ _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_co
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls *value*, with its article."""
+    """Return the JSON type of *value*, with its article."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)

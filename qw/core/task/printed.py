@@ -1,4 +1,4 @@
-"""Command output as lines of the task's log, from which the exact bytes can be restored."""
+"""Command output stored as lines of the task's log, from which the exact bytes can be restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PIECE = re.compile(rf"[^\r]{{1,{MAX_LINE}}}\r?|\r")
 
 
 def lines_of(data: bytes) -> Iterator[tuple[str, bytes | None]]:
-    """The log lines of *data*, each with the bytes that it stands for; None where those are the text and a newline."""
+    """Yield the log lines of *data*, each with its original bytes; None if those are the text and a newline."""
     *whole, rest = data.split(b"\n")
     for line in whole:
         yield from _pieces(line, b"\n")
@@ -33,11 +33,11 @@ def _pieces(line: bytes, end: bytes) -> Iterator[tuple[str, bytes | None]]:
 
 
 def cut(data: bytes) -> tuple[bytes, bytes]:
-    """What of *data* can be logged now, its whole lines and full pieces of an endless one, and the rest."""
+    """Split *data* into what can be logged now (whole lines, and most of a very long one) and the rest."""
     end = data.rfind(b"\n") + 1
     if len(data) - end >= MAX_LINE:
         end = len(data)
-        while end > len(data) - 4 and data[end - 1] & 0xC0 == 0x80:  # back to the start of a character
+        while end > len(data) - 4 and data[end - 1] & 0xC0 == 0x80:  # back to the start of a UTF-8 character
             end -= 1
         end -= data[end - 1] >= 0xC0
     return data[:end], data[end:]

@@ -1,7 +1,7 @@
-"""Types whose work is done elsewhere: what a worker is sent, and what its answer means.
+"""Remote task types: the request to a remote worker, and the meaning of its answer.
 
 The request is ``{"taskId", "taskType", "attempt", "idempotencyKey", "payload", "headers"}``; the answer
-``{"result": …}``, or ``{"error": "…"}`` with ``"final": true`` when trying again is no use, or ``{"snooze": seconds}``.
+``{"result": …}``, or ``{"error": "…"}`` (with ``"final": true``: do not retry), or ``{"snooze": seconds}``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def request(context: Context) -> bytes:
 
 
 def result_of(answer: bytes) -> Json:
-    """The result in *answer*. Raises Failure, Reject or Snooze for what else it says; Failure for what is no answer."""
+    """Return the result in *answer*. Raise Failure, Reject or Snooze for other answers, Failure for an invalid one."""
     try:
         said = orjson.loads(answer)
     except ValueError:

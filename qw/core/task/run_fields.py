@@ -1,4 +1,4 @@
-"""The keys beside ``run:``, of steps, schedules and commands: what they may hold."""
+"""The keys beside ``run:`` of steps, schedules and commands, and the types of their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _shell(value: Json, path: str, faults: list[Fault]) -> Shell | None:
 SHELL = Type(_shell, {"anyOf": [{"enum": [*SHELLS]}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]})
 
 VARIABLE = re.compile(r"(?!QW_|LD_)[A-Za-z_][A-Za-z0-9_]{0,127}")
-"""A variable that a command may be given."""
+"""The name of an environment variable that a command may set."""
 
 NOT_A_VARIABLE = "cannot be set: letters, digits and _, and not QW_… or LD_…"
 

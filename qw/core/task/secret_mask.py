@@ -1,4 +1,4 @@
-"""Takes secrets out of what a task prints, answers and fails with, before any of it is stored."""
+"""Removes secrets from the output, result and error of a task before they are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qw.core.task.payload import Json
 
 
 class SecretMask:
-    """Puts ``***`` in the place of *secrets*: whole, each of their lines, and as they stand inside JSON."""
+    """Replaces *secrets* by ``***``: each whole secret, each of its lines, and its JSON-escaped form."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         spellings = sorted({spelling for secret in secrets for spelling in _spellings(secret)}, key=len, reverse=True)
@@ -26,7 +26,7 @@ class SecretMask:
         return self._found.sub(MASK.encode(), data) if self._found else data
 
     def json(self, value: Json) -> Json:
-        """*value* with its texts and keys masked."""
+        """Return *value* with its texts and keys masked."""
         if not self._found:
             return value
         match value:
@@ -39,7 +39,7 @@ class SecretMask:
         return value
 
     def settled(self, data: bytes) -> int:
-        """How many bytes of *data* are judged already; those behind may be the beginning of a secret."""
+        """Return how many bytes of *data* can be masked now; the bytes after them may be the start of a secret."""
         settled = len(data) - self._open(data)
         for match in self._found.finditer(data) if self._found else ():
             if match.start() < settled < match.end():
@@ -54,7 +54,7 @@ class SecretMask:
 
 
 class MaskedStream:
-    """The same for what comes in pieces: what may become a secret is kept back until that is known."""
+    """Masks data that arrives in pieces: bytes that may be the start of a secret are held back until that is known."""
 
     def __init__(self, mask: SecretMask) -> None:
         self._mask = mask

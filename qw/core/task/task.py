@@ -15,8 +15,8 @@ class Status(StrEnum):
     PENDING = "pending"  # waits for a worker or for its start time
     PROCESSING = "processing"
     COMPLETED = "completed"
-    FAILED = "failed"  # final: retries or crashes used up, or rejected
-    RETRYING = "retrying"  # waits for another attempt after a failed one
+    FAILED = "failed"  # final: retries or crashes exhausted, or rejected
+    RETRYING = "retrying"  # waits for a retry after a failed attempt
     CANCELLED = "cancelled"
 
     @property
@@ -76,7 +76,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Enqueued:
-    """The result of an enqueue. ``is_new`` is False if a task with this id or key existed; ``id`` is that task's."""
+    """The result of an enqueue. ``is_new`` is False if a task with this id or key existed; ``id`` is then its id."""
 
     id: UUID
     is_new: bool
@@ -114,7 +114,7 @@ class Claim(NamedTuple):
     parent_id: UUID | None
     headers: dict[str, str] | None
     cancel_asked: bool
-    waited: float  # seconds, since it could have been claimed
+    waited: float  # seconds since it became ready to be claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A past attempt that did not give the task's final result."""
+    """A past attempt that did not produce the task's final result."""
 
     task_id: UUID
     fence: int
