@@ -1,12 +1,13 @@
-"""Moves runs on: reads what their steps came to, asks `plan` what is next, stores the answer.
+"""Advances runs: reads the outcomes of their steps, asks `plan` for the next actions, and stores these.
 
-Outcomes, starts, signals, timers and cancels leave a row in the inbox in their own statement. A pass locks the runs
-with news, those nobody else has, then reads inbox and steps in a second statement, so that it sees all that was
-committed before the lock; plans once per run; stores everything and deletes what it read, in one transaction. A crash
-anywhere repeats the pass; a run whose planning fails is failed alone.
+Outcomes, starts, signals, timers and cancels insert a message into the inbox, within their own statement. A pass locks
+runs with messages, skipping runs locked by others, and then reads inbox and steps in a second statement, so that it
+sees everything committed before the lock. It plans once per run, stores all actions and deletes the messages that it
+read, in one transaction. After a crash at any point the pass is repeated. If planning fails, only that run fails.
 
-Runs tell each other things through the inbox too: a pass that holds one run never waits for the lock of another.
-Whoever has held runs passes once more: messages for these may have come meanwhile, and others skipped the locked runs.
+Runs also use the inbox to send messages to each other, so a pass that holds one run never waits for the lock of
+another. After releasing its locks, the caller makes another pass: messages may have arrived meanwhile, and other
+passes skipped the locked runs.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ from qw.store.runs import StoredRun, StoredStep
 
 log = logging.getLogger(__name__)
 
-MAX_DEPTH = 10  # runs that start runs
+MAX_DEPTH = 10  # nesting of runs started by runs
 
 
 async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -> tuple[int, set[Lane]]:
     """Advance up to *limit* runs with inbox messages. Return their number, and the lanes that got tasks.
 
-    Raises what the database refuses; with *fail_refused* the runs of the batch are failed with it instead, where it is
-    these values that it refuses (see `blames_data`).
+    Raise errors of the database. With *fail_refused*, if the database rejects the values (see `blames_data`), fail the
+    runs of the batch with its error instead.
     """
     if not await advances.has_messages(conn):
         return 0, set()
@@ -72,10 +73,10 @@ async def advance(conn: Connection, *, limit: int, fail_refused: bool = False) -
 
 
 async def advance_ended(conn: Connection, runs: Iterable[UUID]) -> set[Lane]:
-    """Advance those of *runs* that nobody else holds, in the transaction that stores how their tasks ended.
+    """Advance those of *runs* that are not locked, in the transaction that stores the endings of their tasks.
 
-    What takes more than to store steps and tasks is left for `advance`, which whoever calls this has to wake. Returns
-    the lanes that got tasks.
+    Actions other than storing steps and tasks are left to `advance`, which the caller must wake up. Return the lanes
+    that got tasks.
     """
     locked = await advances.lock(conn, runs)
     return await _advance(conn, locked, fail_refused=False, only_plain=True) if locked else set()
@@ -84,7 +85,7 @@ async def advance_ended(conn: Connection, runs: Iterable[UUID]) -> set[Lane]:
 async def advance_new(conn: Connection, run_id: UUID, *, run_at: datetime | None = None) -> None:
     """Start the first steps of a run in the transaction that started it, so that its tasks exist at once.
 
-    They wait until *run_at*, where that is given.
+    If *run_at* is given, they wait until then.
     """
     await _advance(conn, [run_id], fail_refused=False, run_at=run_at)
 
@@ -156,13 +157,13 @@ async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxE
 
 
 def _not_before(run: StoredRun, news: Sequence[InboxEntry]) -> StoredRun:
-    """*run*, read no earlier than its timers, which are taken: the clock may be set back after they were found due."""
+    """Return *run* with a read time not before its timers: the clock may have been set back after they were due."""
     due = [one.due for one in news if one.run_id == run.id and one.due]
     return replace(run, read_at=max(run.read_at, *due)) if due else run
 
 
 async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int, Workflow | Exception]:
-    """The definitions by version; where one cannot be read, why not."""
+    """Return the definitions by version, or the error if a definition cannot be parsed."""
     found: dict[int, Workflow | Exception] = {}
     for run in stored:
         if workflow := known_workflow(run):
@@ -180,7 +181,7 @@ async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int,
 async def _ahead(
     conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
 ) -> dict[UUID, int]:
-    """How many runs with the same key each pending run finds before it. Locks the keys of all that have one."""
+    """Return how many runs with the same key are before each pending run. Locks all these keys."""
     new = [(run.id, key) for run in stored if (key := _new_key(run, workflows[run.version])) is not None]
     keys = [key for _, key in new] + [run.key for run in stored if run.key]
     if not keys:
@@ -243,7 +244,7 @@ def _waits(workflow: Workflow | Exception) -> bool:
     return not isinstance(workflow, Exception) and workflow.waits
 
 
-# -- stored
+# -- write
 
 
 async def _store(conn: Connection, decision: RunChanges) -> None:
@@ -265,7 +266,7 @@ async def _store(conn: Connection, decision: RunChanges) -> None:
         await tasks.cancel(conn, list(decision.cancels), running=True, reason="the run stopped it")
     if decision.told:
         await advances.tell(conn, decision.told)
-    if decision.runs:  # after the timers: those of a run that is over are dropped
+    if decision.runs:  # after the timers, so that those of final runs are deleted
         await advances.update_runs(conn, decision.runs)
 
 
@@ -291,7 +292,7 @@ async def _store_later(conn: Connection, case: Case, action: Later, decision: Ru
 
 
 async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunChanges) -> list[NewTask]:
-    """Start the next items; what a repair found completed is passed over. Returns the tasks, which are stored."""
+    """Start the next items, skipping items that a repair kept. Return their tasks, which are already stored."""
     run, step_id = case.run, launch.step_id
     items = await advances.next_items(conn, run.id, step_id, launch.count)
     starts = plan_items(case.workflow, case.value, states_after(case, decision), step_id, items, env=environment())
@@ -327,7 +328,7 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunCha
 
 
 async def _start_child(conn: Connection, case: Case, start: StartRun, decision: RunChanges) -> None:
-    """Start the run that a step asks for. Where it cannot be, the step fails, which the next pass will see."""
+    """Start the run for a step. If that is impossible, the step fails, and the next pass handles the failure."""
     run = case.run
     row = StepRow(
         run_id=run.id,
@@ -350,7 +351,7 @@ async def _start_child(conn: Connection, case: Case, start: StartRun, decision: 
 
 
 async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRun]) -> list[UUID | str]:
-    """Start the runs that one step of *run* asks for, all of one workflow. Of each its id, or why it cannot be."""
+    """Start runs of one workflow for one step of *run*. Return for each its id, or why it cannot start."""
     if not starts:
         return []
     name = starts[0].workflow

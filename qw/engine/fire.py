@@ -26,9 +26,7 @@ from qw.store.schedules import ScheduleProgress, StoredSchedule
 
 log = logging.getLogger(__name__)
 
-DECIDING_SECONDS = (
-    0.25  # in which nothing else of this process moves; long after an outage, a schedule may take that alone
-)
+DECIDING_SECONDS = 0.25  # blocks the event loop for this long; after a long outage, one schedule may take all of it
 
 
 async def fire_due(
@@ -36,8 +34,7 @@ async def fire_due(
 ) -> tuple[int, set[Lane]]:
     """Process up to *limit* due schedules. Return their number and the lanes that got tasks.
 
-    Raise what the database raises; with *skip_refused* skip the ticks of the batch and record that error as the
-    reason.
+    Raise errors of the database; with *skip_refused*, skip the ticks of the batch instead, with the error as reason.
     """
     async with conn.transaction():
         claimed = await schedules.claim(conn, limit=limit, clock=clock)
@@ -59,7 +56,7 @@ async def fire_due(
 
 
 async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID]:
-    """Unfinished tasks and runs of earlier ticks, for schedules whose overlap policy depends on them."""
+    """Return the unfinished tasks and runs of earlier ticks, for schedules whose overlap policy depends on them."""
     asked = [s.last_id for s in claimed if s.last_id and s.schedule.overlap is not Overlap.ALLOW]
     return await schedules.busy(conn, asked) if asked else set()
 
@@ -67,7 +64,7 @@ async def _busy(conn: Connection, claimed: Sequence[StoredSchedule]) -> set[UUID
 def _decisions(
     claimed: Sequence[StoredSchedule], busy: set[UUID]
 ) -> Iterator[tuple[StoredSchedule, FireDecision | str]]:
-    """Decide what each schedule does. Those not reached within DECIDING_SECONDS stay due."""
+    """Decide the ticks of each schedule. Schedules not reached within DECIDING_SECONDS stay due."""
     ends_at = time.monotonic() + DECIDING_SECONDS
     for stored in claimed:
         yield stored, _decision(stored, busy)
@@ -76,9 +73,7 @@ def _decisions(
 
 
 def _decision(stored: StoredSchedule, busy: set[UUID]) -> FireDecision | str:
-    """Decide what one schedule does. An error becomes part of the decision, so that it does not block other
-    schedules.
-    """
+    """Decide the ticks of one schedule. Return errors as text, so that they do not block other schedules."""
     try:
         last = stored.last_id if stored.last_id in busy else None
         return decide(stored.state(last), stored.read_at, iter(new_id, None))
@@ -111,7 +106,7 @@ async def _cancel(conn: Connection, decisions: Sequence[tuple[StoredSchedule, Fi
 
 
 async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]:
-    """Create all of *made*, or nothing; in that case their ticks are recorded as skipped, with the reason."""
+    """Create everything in *made*; if the values are rejected, create nothing and record the ticks as skipped."""
     try:
         with translated():
             async with conn.transaction():
@@ -125,9 +120,7 @@ async def _make_or_refuse(conn: Connection, made: Sequence[Making]) -> set[Lane]
 
 
 async def make(conn: Connection, made: Sequence[Making]) -> set[Lane]:
-    """Enqueue the tasks and start the runs of recorded fires. Return the lanes that got tasks, those of runs
-    separately.
-    """
+    """Enqueue the tasks and start the runs of recorded fires. Return the lanes of the tasks, not those of the runs."""
     new = [_task(making, target) for making in made if isinstance(target := making.stored.schedule.target, TaskTarget)]
     if new:
         await tasks.enqueue(conn, new)

@@ -48,15 +48,16 @@ log = logging.getLogger(__name__)
 
 Later: TypeAlias = Expand | Launch | Gather | StartRun | UndoRuns | Cancel | Hold
 
-ENVIRONMENT = "QW_ENV_"  # variables of the daemon that expressions may read, as env.NAME
+ENVIRONMENT = "QW_ENV_"  # prefix of the daemon's variables that expressions may read as env.NAME
 
 
 @dataclass(kw_only=True)
 class RunChanges:
-    """What is to be stored for a batch of runs. ``later``: what needs a look into the database first.
+    """The changes to store for a batch of runs. ``later``: actions that must query the database first.
 
-    ``repeated`` has the completed tasks that run once more, ``cancels`` the tasks that are to stop, with the reason;
-    ``places`` the place of the step that ended last in each run; ``lanes`` those that got repeated tasks.
+    ``repeated``: completed tasks to run again. ``cancels``: tasks to stop, with the reason. ``told``: messages to
+    inboxes. ``places``: by run, the position of the step that ended last. ``lanes``: the lanes that got repeated
+    tasks.
     """
 
     steps: dict[tuple[UUID, str], StepRow] = field(default_factory=dict)
@@ -97,7 +98,7 @@ def decide(case: Case, env: Mapping[str, str]) -> RunChanges:
 
 
 def environment() -> dict[str, str]:
-    """The values of ``env.…``. Computed once per pass, because it reads all environment variables."""
+    """Return the values of ``env.…``. Call once per pass, because it reads all environment variables."""
     return {name.removeprefix(ENVIRONMENT): v for name, v in os.environ.items() if name.startswith(ENVIRONMENT)}
 
 
@@ -113,7 +114,7 @@ def failed(run: StoredRun, error: str) -> RunRow:
 
 
 def states_after(case: Case, decision: RunChanges) -> list[StepState]:
-    """The states of the steps after *decision* is stored."""
+    """Return the states of the steps after *decision* is stored."""
     rows = {row.step: row for row in decision.steps.values() if row.run_id == case.run.id}
     return [
         *(state for state in case.states if state.step_id not in rows or state.step_id in case.ended),
@@ -133,7 +134,7 @@ def states_after(case: Case, decision: RunChanges) -> list[StepState]:
 
 
 def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask:
-    """The task for *start*. Raise Invalid if it cannot be stored."""
+    """Return the task for *start*. Raise Invalid if it cannot be stored."""
     task = NewTask(
         id=new_id(),
         type=start.type,
@@ -149,7 +150,7 @@ def task_of(run: StoredRun, start: Start, *, item: int | None = None) -> NewTask
 
 
 class _Rows:
-    """The rows produced by the actions for one run."""
+    """Collects the rows that the actions for one run produce."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -265,7 +266,7 @@ class _Rows:
         return row
 
     def _deadline(self) -> datetime | None:
-        """The deadline of the run, counted from when it leaves the queue, but no later than its step allows."""
+        """Return the deadline of the run, counted from when it leaves the queue, but no later than its step allows."""
         run, timeout = self._run, self._case.workflow.timeout
         if not timeout or run.status is not RunStatus.PENDING:
             return run.deadline

@@ -22,7 +22,7 @@ _ENDED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A locked run as read: its definition (or the faults of it), steps, requests and signals."""
+    """A locked run as read: its definition (or the error of parsing it), steps, requests and signals."""
 
     run: StoredRun
     definition: Workflow | Exception
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def workflow(self) -> Workflow:
-        """The definition. Raise its error if it is faulty."""
+        """The definition. Raises the error if it could not be parsed."""
         if isinstance(self.definition, Exception):
             raise self.definition
         return self.definition
@@ -77,9 +77,7 @@ class Case:
         return [state_of(step, self.ended.get(step.step), is_answered=self._is_answered(step)) for step in self.steps]
 
     def _is_answered(self, step: StoredStep) -> bool:
-        """Whether a round of a repeat is completed, or a try of a workflow failed that may be tried again: then `plan`
-        decides what follows.
-        """
+        """Whether `plan` decides what follows: after a completed round, or a failed run that may be retried."""
         if step.rounds is None or step.status is not StepStatus.RUNNING:
             return False
         found = None if isinstance(self.definition, Exception) else self.definition.by_id.get(step.step)
@@ -90,7 +88,7 @@ class Case:
 
 
 def row_of(step: StoredStep) -> StepRow:
-    """The row of the step, unchanged."""
+    """Return the row of the step, unchanged."""
     return StepRow(
         run_id=step.run_id,
         step=step.step,
@@ -109,7 +107,7 @@ def row_of(step: StoredStep) -> StepRow:
 
 
 def state_of(step: StoredStep, ended: StepRow | None = None, *, is_answered: bool = False) -> StepState:
-    """The state of the step for `plan`, with the outcome *ended*."""
+    """Return the state of the step for `plan`, with the outcome *ended*."""
     counts = None
     if step.items is not None:
         counts = Counts(

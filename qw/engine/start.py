@@ -28,11 +28,11 @@ async def start_run(
     filed_under: UUID | None = None,
     idempotency_key: str | None = None,
 ) -> UUID:
-    """Start a run of the newest version; its id, or that of the run for which the key stands already.
+    """Start a run of the newest version. Return its id, or the id of the run that already has the key.
 
-    Safe to repeat by *id* or *idempotency_key*; raise Conflict where workflow or input are others. Raise as
-    `checked_input` does when none can start. The first tasks wait
-    until *run_at*. *filed_under*: the workflow that the run is shown under, if not its own.
+    Safe to repeat with the same *id* or *idempotency_key*; raise Conflict if the workflow or the input differ. Raise
+    the errors of `checked_input`. The first tasks wait until *run_at*. *filed_under*: the workflow under which the run
+    is shown, if not its own.
     """
     raise_faults(iter([*run_at_faults(run_at), *key_faults("idempotency_key", idempotency_key)]))
     if not (await access(conn)).writes:
@@ -54,7 +54,7 @@ async def start_run(
 
 
 async def checked_input(conn: Connection, workflow: str, input: JsonObject) -> JsonObject:
-    """The input of a run with defaults filled in. Raise NotFound, Conflict or Invalid if it cannot start."""
+    """Return the input of a run with defaults added. Raise NotFound, Conflict or Invalid if the run cannot start."""
     found = await runs.workflows(conn, workflow)
     if not found:
         known = [each.name for each in await runs.workflows(conn)]
