@@ -98,8 +98,9 @@ class Judge:
         return now - watch.unlocked_since >= BETWEEN_LOOKS
 
     def next_look(self, now: float) -> float | None:
-        """Return the seconds until a check that is due before the next poll, to declare a worker dead in time; else
-        None.
+        """Return the seconds until a check that cannot wait for the next poll if a death is to be detected in time.
+
+        None: no such check is needed.
         """
         waits = [
             BETWEEN_LOOKS - (now - w.unlocked_since) for w in self._watches.values() if w.unlocked_since is not None

@@ -1,4 +1,4 @@
-"""``workflows.yaml``: what it may hold, read with every fault at its line and column."""
+"""Reads definition files (``workflows.yaml``) and reports all faults with line and column."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ __all__ = ["Definitions", "load", "loads"]
 
 T = TypeVar("T")
 
-MAX_FILES = 100  # of one set
+MAX_FILES = 100  # in one set
 _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definitions:
-    """What a file defines. ``source`` is its name, as faults spell it; ``document`` all that it says.
+    """The definitions in a file. ``source``: its name in faults. ``document``: the whole file as data.
 
-    ``owner`` is the name of the set it belongs to, where it says one. ``warnings``: what it may say, and what cannot
-    have been meant.
+    ``owner``: the name of the set, if the file has one. ``warnings``: valid but probably wrong definitions.
     """
 
     workflows: Mapping[str, Workflow]
@@ -57,14 +56,14 @@ class Definitions:
 
 
 def load(path: Path | str) -> Definitions:
-    """The definitions in the file at *path*, with those it includes. Raise NotFound, or Invalid with every fault."""
+    """Read the file at *path* and the files that it includes. Raise NotFound, or Invalid with all faults."""
     faults: list[Fault] = []
     files = _Files(Path(path).parent, faults)
     return _definitions(files.expanded(_read(path), Path(path)), faults)
 
 
 def loads(content: str, name: str = "<text>") -> Definitions:
-    """The definitions in *content*; *name* is what faults call it. Raise Invalid with every fault."""
+    """Read the definitions in *content*; *name* is its name in faults. Raise Invalid with all faults."""
     faults: list[Fault] = []
     source = read(content, name)
 
@@ -99,7 +98,7 @@ class _Files:
         self._done: dict[Path, Expanded | None] = {}
 
     def expanded(self, source: YamlSource, path: Path) -> Expanded:
-        self._done[path.resolve()] = None  # until it is done: a file that includes itself is refused
+        self._done[path.resolve()] = None  # not finished: a file that includes itself is rejected
         faults = self._faults
 
         def included(name: str, at: str) -> Expanded | None:
@@ -160,7 +159,7 @@ def _definitions(whole: Expanded, faults: list[Fault]) -> Definitions:
 
 
 def _document(source: YamlSource, document: Json, faults: list[Fault]) -> JsonObject:
-    """*document*, checked by what the file itself says."""
+    """Return *document*, after checking the keys of the file itself."""
     if not isinstance(source.value, dict) or not isinstance(document, dict):
         message = f"must hold version: 1 and workflows:, schedules: or commands:, not {kind(source.value)}"
         faults.append(Fault(path=source.where(""), message=message))

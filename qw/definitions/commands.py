@@ -1,4 +1,4 @@
-"""Programs declared under ``commands:``."""
+"""Commands: programs declared under ``commands:``."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ COMMAND = Object(
         "timeout": Field(POSITIVE_DURATION, "Maximum duration of an attempt"),
         "exit_codes": Field(
             by_name(choice(Exit), _EXIT_CODE, "is not an exit code from 0 to 255"),
-            "What an exit code means, where it is not the usual",
+            "Meaning of exit codes that differ from the default",
             default={},
         ),
         "description": Field(TEXT, default=""),
         "background": Field(
             choice(Background),
-            "What becomes of processes that are left running at the end",
+            "What happens to processes that are still running at the end",
             default=Background.END,
         ),
     },
@@ -66,7 +66,7 @@ COMMAND = Object(
 
 
 def parse_command(name: str, document: Json, where: Callable[[str], str]) -> CommandSpec:
-    """The command in *document*. Raise Invalid with every fault."""
+    """Return the command in *document*. Raise Invalid with all faults."""
     faults: list[Fault] = []
     check_name(name, "command", faults)
     fields = COMMAND.read(document, "", faults)

@@ -1,7 +1,7 @@
-"""What files say once for several workflows: ``include``, ``defaults``, ``secrets`` and step templates, put in.
+"""Expands what files share between workflows: ``include``, ``defaults``, ``secrets`` and step templates.
 
-What comes out has only what a workflow can say by itself, so that a run, which keeps its definition, needs no file.
-Where a piece was written stays known: its place is linked to the file and line it came from.
+The result contains only keys of single workflows, so a run, which stores its definition, needs no file. Each expanded
+part is linked to the file and line in which it was written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LISTS = ("steps", "on_failure", "finally")
 
 @dataclass(kw_only=True)
 class Expanded:
-    """A file with what it includes: ``document`` has SECTIONS, and what it may share; ``source`` knows all places."""
+    """A file with its includes: ``document`` has SECTIONS and the sections to share; ``source`` has all places."""
 
     source: YamlSource
     document: JsonObject
@@ -33,11 +33,11 @@ class Expanded:
 
 
 Included = Callable[[str, str], "Expanded | None"]
-"""The file that an ``include:`` names, and the path of that name in the document; None where it cannot be read."""
+"""Reads a file named by ``include:``, given the name and its path in the document; None if it cannot be read."""
 
 
 def expand(source: YamlSource, included: Included, faults: list[Fault]) -> Expanded:
-    """The file *source* with everything put in. What is wrong goes to *faults*, at its place."""
+    """Return the expanded file *source*. Adds to *faults*, each with its place."""
     document = dict(source.value) if isinstance(source.value, dict) else {}
     whole = Expanded(source=source, document=document)
     found: list[Fault] = []
@@ -83,7 +83,7 @@ def _join(whole: Expanded, section: str, others: list[Expanded], faults: list[Fa
 
 
 def _workflows(document: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    """The workflows of the file itself, as copies that may be changed."""
+    """Yield the workflows of the file itself, as copies that may be changed."""
     listed = document.get("workflows")
     if not isinstance(listed, dict):
         return
@@ -105,7 +105,7 @@ def _read_templates(whole: Expanded, others: list[Expanded], faults: list[Fault]
         faults.append(Fault(path="templates", message=f"must be an object, not {kind(listed)}"))
     for name, document in listed.items() if isinstance(listed, dict) else ():
         if any(name in other.templates for other in others):
-            continue  # read with its own file
+            continue  # parsed with its own file
         found: list[Fault] = []
         if template := parse_template(name, document, found):
             whole.templates[name] = template
@@ -139,7 +139,7 @@ def _step(whole: Expanded, step: Json, path: str, faults: list[Fault]) -> Json:
 
 
 def _link_merged(source: YamlSource, path: str, written: str, base: JsonObject, own: JsonObject) -> None:
-    """Say that what *own*, at *path*, does not say itself was written below *written*."""
+    """Link keys that *own*, at *path*, takes from a shared definition to the place *written*."""
     for key, value in base.items():
         mine = own.get(key)
         if mine is None:
@@ -165,7 +165,7 @@ def _share_defaults(whole: Expanded, own: list[tuple[str, JsonObject]], faults: 
 
 
 def _share_secrets(whole: Expanded, own: list[tuple[str, JsonObject]], faults: list[Fault]) -> None:
-    """Give each workflow those of the file's ``secrets:`` that it uses and does not declare itself."""
+    """Add to each workflow those of the file's ``secrets:`` that it uses but does not declare."""
     declared = SECRETS_FIELD.read(whole.document, "secrets", "", faults)
     secrets = whole.document.get("secrets")
     if not isinstance(secrets, dict):
@@ -176,7 +176,7 @@ def _share_secrets(whole: Expanded, own: list[tuple[str, JsonObject]], faults: l
             continue
         wanted = mentioned(workflow) - mine.keys()
         if not wanted <= declared.keys():
-            wanted |= declared.keys()  # there is a fault, which may guess at one
+            wanted |= declared.keys()  # an undeclared secret: the fault may suggest any declared name
         for one in sorted(wanted & declared.keys() - mine.keys()):
             mine = {**mine, one: secrets[one]}
             whole.source.link(f"workflows.{name}.secrets.{one}", f"secrets.{one}")

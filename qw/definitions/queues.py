@@ -23,7 +23,7 @@ QUEUE = Object(
 
 
 def parse_queue(name: str, document: Json, where: Callable[[str], str]) -> Queue:
-    """The queue in *document*. Raise Invalid with every fault."""
+    """Return the queue in *document*. Raise Invalid with all faults."""
     faults = name_faults("", name)
     fields = QUEUE.read({} if document is None else document, "", faults)
     paused = fields.pop("paused")

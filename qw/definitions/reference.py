@@ -27,13 +27,13 @@ _TITLES = {
     "queue": "A queue (`queues:`)",
     "command": "A command (`commands:`)",
     "webhook": "A webhook (`webhooks:`)",
-    "remote": "A type of workers elsewhere (`remote:`)",
+    "remote": "A remote task type (`remote:`)",
     "test": "A test (`tests:`)",
 }
 
 
 def reference() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     return "\n".join(_lines()) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Types that workers elsewhere run, declared under ``remote:``."""
+"""Task types that remote workers run, declared under ``remote:``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMOTE = Object(
 
 
 def parse_remote(name: str, document: Json, where: Callable[[str], str]) -> Remote:
-    """The remote type in *document*; with neither queue nor url, the queue is ``qw.remote.<type>``."""
+    """Return the remote type in *document*; without queue and url, the queue is ``qw.remote.<type>``."""
     faults: list[Fault] = []
     if not _NAME.fullmatch(name):
         faults.append(Fault(path="", message=f"{name[:60]!r} is not the name of a type"))

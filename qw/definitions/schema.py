@@ -1,7 +1,7 @@
-"""A file of definitions: its keys, and its JSON Schema, made from the fields that the file is read by.
+"""The keys of a definition file, and its JSON Schema, which is made from the same fields that parse the file.
 
-The schema is weaker than `loads`, which also checks step references, cycles and expressions; what it rejects, `loads`
-rejects.
+The schema is weaker than `loads`, which also checks step references, cycles and expressions. Everything that the
+schema rejects, `loads` rejects too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_OWNER = 200
 
 
 def editor_line(place: str) -> str:
-    """The first line of a definition file, which tells editors where the schema is."""
+    """Return the first line of a definition file, which tells editors where the schema is."""
     return f"{EDITOR_LINE}{place}"
 
 
@@ -52,7 +52,7 @@ def _section(ref: str, about: str, name: re.Pattern[str] | None = None, *, empty
 
 
 _TEMPLATE_FIELDS = {
-    "template": Field(as_is(TEXT.schema), "Name of the template that this step is made from", null=False),
+    "template": Field(as_is(TEXT.schema), "Name of the step template to use", null=False),
     "params": Field(as_is(OBJECT.schema), "Values of the parameters of the template"),
 }
 FILE = Object(
@@ -82,8 +82,8 @@ FILE = Object(
         "queues": _section("queue", "Limits and pauses of queues", empty=True),
         "commands": _section("command", "Programs that tasks run", NAME),
         "webhooks": _section("webhook", "Receivers of events over HTTP", NAME),
-        "remote": _section("remote", "Task types of workers elsewhere", empty=True),
-        "tests": _section("test", "Tests of the workflows, which run nothing"),
+        "remote": _section("remote", "Task types run by remote workers", empty=True),
+        "tests": _section("test", "Tests of the workflows; no step is executed"),
     },
 )
 OBJECTS = {
@@ -110,7 +110,7 @@ _EXPRESSION: JsonObject = {"type": "string", "pattern": r"\$\{\{"}
 
 
 def _in_template(rules: Any) -> JsonObject:
-    """*rules* where every value may be an expression instead, over the parameters of a template."""
+    """Return *rules* for templates, in which every value may be an expression instead."""
     if "$ref" in rules:
         described = OBJECTS.get(rules["$ref"].rpartition("/")[2])
         return _in_template(described.definition) if described else rules
@@ -123,7 +123,7 @@ def _in_template(rules: Any) -> JsonObject:
 
 
 def schema() -> JsonObject:
-    """The schema, in JSON Schema draft 2020-12."""
+    """Return the schema, in JSON Schema draft 2020-12."""
     definitions = {ref: described.definition for ref, described in OBJECTS.items()}
     chain: JsonObject = {"if": {"required": ["initialTask"]}, "then": CHAIN.definition, "else": WORKFLOW.definition}
     return {

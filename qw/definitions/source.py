@@ -1,7 +1,7 @@
-"""YAML as data with places. Only what JSON can say is read, so that nothing in a file turns out to be something else.
+"""Parses YAML into data with places. Only JSON values are supported, so that no value has an unexpected type.
 
-Read from the parser's events rather than its nodes: those need no recursion, know where each key stands, and expand
-no alias before we have counted what that costs.
+Uses the parser's events instead of its nodes: they need no recursion, have the place of each key, and allow the size
+of aliases to be checked before they are expanded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from qw.core.errors import Fault, Invalid
 from qw.core.task.payload import MAX_DEPTH, Json, JsonObject
 
 MAX_BYTES = 1024 * 1024
-MAX_ALIASED = 5000  # values that aliases may repeat in all
-MAX_PATH = 500  # characters; what lies deeper has the place of what is around it
+MAX_ALIASED = 5000  # total number of values repeated by aliases
+MAX_PATH = 500  # characters; values with longer paths have the place of an enclosing value
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,19})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)\.[0-9]*|(0|[1-9][0-9]*)(?=[eE]))([eE][-+]?[0-9]{1,2})?")
@@ -32,7 +32,7 @@ _WORDS: dict[str, Json] = {
 class YamlSource:
     """The value in a file, and the line and column (from 1) of each key and list item by its path.
 
-    ``links``: the paths of what was written elsewhere, in this file or in another.
+    ``links``: by path, where aliased, merged or included parts were written, in this file or another.
     """
 
     name: str
@@ -41,7 +41,7 @@ class YamlSource:
     links: dict[str, tuple[YamlSource, str]] = field(default_factory=dict, repr=False)
 
     def where(self, path: str) -> str:
-        """``file:line:column`` of *path* where it was written, or of the nearest thing around it."""
+        """Return ``file:line:column`` of the place where *path* was written, or of the nearest enclosing value."""
         found = path
         while found and found not in self.places and found not in self.links:
             found = found[: max(found.rfind("."), found.rfind("["), 0)]
@@ -52,12 +52,12 @@ class YamlSource:
         return f"{self.name}:{line}:{column}"
 
     def link(self, path: str, to: str, *, of: YamlSource | None = None) -> None:
-        """Say that what is at *path* was written at *to*, of this file or another."""
+        """Record that the value at *path* was written at *to*, in this file or another."""
         self.links[path] = (of or self, to)
 
 
 def read(content: str, name: str) -> YamlSource:
-    """The single document in *content*. Raise Invalid with every fault and its place."""
+    """Parse the single document in *content*. Raise Invalid with all faults and their places."""
     if len(content) > MAX_BYTES:
         raise Invalid(Fault(path=name, message=f"{len(content):,} characters; at most {MAX_BYTES:,} are read"))
     builder = _Builder(name)
@@ -79,7 +79,7 @@ def read(content: str, name: str) -> YamlSource:
 
 
 class _Stop(Exception):
-    """A fault behind which nothing can be read: message and mark."""
+    """A fault after which parsing cannot continue: message and mark."""
 
 
 def _syntax(error: yaml.MarkedYAMLError, content: str) -> str:
@@ -95,9 +95,9 @@ def _is_tab(content: str, mark: yaml.Mark) -> bool:
 
 @dataclass(kw_only=True)
 class _Open:
-    """A mapping or list that is being read. ``size`` counts the values in it, with those that aliases repeat.
+    """A mapping or list that is being read. ``size`` counts the values in it, including repeats by aliases.
 
-    ``merged``: what stands behind ``<<``, while ``is_merge`` is that key's value next.
+    ``merged``: the value of ``<<``. ``is_merge``: the next value is that of ``<<``.
     """
 
     value: JsonObject | list[Json]
@@ -110,13 +110,13 @@ class _Open:
 
 
 class _Builder:
-    """Turns events into a value. Continues after a fault, so that all are reported together."""
+    """Builds a value from events. Continues after a fault, so that all faults are reported."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.root: Json = None
         self.places: dict[str, tuple[int, int]] = {}
-        self.links: dict[str, str] = {}  # from where an alias or a merge key stands to what it repeats
+        self.links: dict[str, str] = {}  # from the path of an alias or merge key to the path that it repeats
         self.faults: list[Fault] = []
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Json, int, str]] = {}
@@ -196,7 +196,7 @@ class _Builder:
         self._add(done.value, done.size, done.anchor, done.path)
 
     def _merge(self, value: JsonObject, done: _Open, event: Any) -> None:
-        """Add what ``<<`` names to *value*. Its own keys stay; the first of several objects goes before the next."""
+        """Add the keys of ``<<`` to *value*. Its own keys take precedence, then those of earlier objects in a list."""
         path = f"{done.path}.<<" if done.path else "<<"
         several = done.merged if isinstance(done.merged, list) else None
         for n, merged in enumerate([done.merged] if several is None else several):
@@ -218,7 +218,7 @@ class _Builder:
         return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
 
     def _path(self, event: Any) -> str:
-        """The path of the value that begins; the place of a list item is noted, that of a key was."""
+        """Return the path of the value that starts here, and record its place if it is a list item."""
         if not self._open:
             return ""
         within = self._open[-1]
@@ -251,9 +251,9 @@ class _Builder:
 
 
 def _plain(word: str) -> Json:
-    """What an unquoted word means: YAML 1.2's null, true, false and numbers; ``no``, ``1:30`` and dates are text.
+    """Convert an unquoted word: YAML 1.2's null, true, false and numbers; ``no``, ``1:30`` and dates are text.
 
-    A number with zeros in front stays text too: it is a code, not an amount.
+    A number with leading zeros is text too, because it is a code and not an amount.
     """
     if word in _WORDS:
         return _WORDS[word]

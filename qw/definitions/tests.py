@@ -1,4 +1,4 @@
-"""``tests:`` of a file: what a run of a workflow comes to, if its steps come to what is assumed."""
+"""``tests:`` of a file: the expected outcome of a run, given the assumed outcomes of its steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _not_a_status(value: Json) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowTest:
-    """``expected`` has the status of the run, a part of its error, and the status of some of its steps."""
+    """``expected``: the status of the run, a part of its error, and the statuses of some of its steps."""
 
     workflow: str
     input: JsonObject
@@ -31,7 +31,7 @@ class WorkflowTest:
     expected: JsonObject
 
     def faults(self, workflows: Mapping[str, Workflow]) -> Iterator[str]:
-        """What is not as expected. Raise Invalid for a test that does not fit its workflow."""
+        """Yield the differences from the expected outcome. Raise Invalid if the test does not fit its workflow."""
         if self.workflow not in workflows:
             raise Invalid(f"there is no workflow {self.workflow!r}{guess(self.workflow, workflows)}")
         workflow = workflows[self.workflow]
@@ -79,7 +79,7 @@ TEST = Object(
 
 
 def parse_test(name: str, document: Json, where: Callable[[str], str]) -> WorkflowTest:
-    """The test in *document*. Raise Invalid with every fault."""
+    """Return the test in *document*. Raise Invalid with all faults."""
     faults: list[Fault] = []
     said = TEST.read(document, "", faults)
     expected = {key: value for key, value in (said["expect"] or {}).items() if value is not None}
@@ -95,7 +95,7 @@ def parse_test(name: str, document: Json, where: Callable[[str], str]) -> Workfl
 
 
 def parse_assumptions(document: JsonObject, path: str) -> Mapping[str, Assumption]:
-    """What steps come to, by their ids. Raise Invalid with every fault."""
+    """Return the assumed outcomes by step id. Raise Invalid with all faults."""
     assumed, faults = dict[str, Assumption](), list[Fault]()
     for step, said in document.items():
         try:
@@ -108,7 +108,7 @@ def parse_assumptions(document: JsonObject, path: str) -> Mapping[str, Assumptio
 
 
 def _assumption(step: str, said: Json) -> Assumption:
-    """A status (``failed:exit:3``), or ``{result: …}``."""
+    """Parse a status (``failed:exit:3``) or ``{result: …}``."""
     if isinstance(said, dict) and said.keys() == {"result"}:
         return Assumption(result=said["result"])
     if not isinstance(said, str):

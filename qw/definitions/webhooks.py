@@ -1,4 +1,4 @@
-"""Receivers of events over HTTP, declared under ``webhooks:``."""
+"""Webhooks: receivers of events over HTTP, declared under ``webhooks:``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qw.core.task.payload import Json
 
 _VARIABLE = re.compile(r"(?!QW_|PG|DB_|LD_|DATABASE_URL$)[A-Za-z_][A-Za-z0-9_]{0,127}")
 _NOT_A_VARIABLE = "cannot be the variable for a webhook's secret; names must not begin with QW_, PG, DB_ or LD_"
-"""Nor one that qw or PostgreSQL reads: a receiver could test guesses at its value against signatures."""
+"""Excludes variables of qw and PostgreSQL: a receiver could check guesses of their values against signatures."""
 
 
 def _events(value: Json, path: str, faults: list[Fault]) -> frozenset[str] | None:
@@ -51,7 +51,7 @@ WEBHOOK = Object(
 
 
 def parse_webhook(name: str, document: Json, where: Callable[[str], str]) -> Webhook:
-    """The webhook in *document*. Raise Invalid with every fault."""
+    """Return the webhook in *document*. Raise Invalid with all faults."""
     faults: list[Fault] = []
     check_name(name, "webhook", faults)
     fields = WEBHOOK.read(document, "", faults)

@@ -1,7 +1,7 @@
-"""The value of a checked expression over JSON data: a few operators and functions, each bounded in time and size.
+"""Evaluates checked expressions over JSON data: few operators and functions, each bounded in time and size.
 
-Only `qw.core.expression` calls this, with trees that it has checked. Nothing here reaches a Python attribute: a dot
-takes a key of an object.
+Only `qw.core.expression` calls this module, with checked trees. No Python attribute can be accessed: a dot reads a key
+of an object.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from qw.core.expression.functions import MAX_SIZE, sort_key
 from qw.core.task.error_kind import code_of
 from qw.core.task.payload import MAX_INT, MIN_INT, Json
 
-MAX_WORK = 200_000  # steps of all map(), filter() and sort() in one another: values visited, and sizes of arguments
+MAX_WORK = 200_000  # limit of nested map(), filter() and sort(): values visited, plus sizes of arguments
 
 
 class ErrorText(str):
-    """The error of a step: a text, of which expressions may also take ``kind``, ``code`` and ``message``."""
+    """The error of a step: a text whose ``kind``, ``code`` and ``message`` expressions can also read."""
 
     kind: str | None
 
@@ -45,15 +45,15 @@ LITERALS: dict[str, Json] = {"true": True, "false": False, "null": None}
 
 
 class ExpressionError(Invalid):
-    """An expression that is not allowed, or has no value over the data at hand."""
+    """The expression is not allowed, or cannot be evaluated with the available data."""
 
 
 class MissingValue(ExpressionError):
-    """A key, an item or a member of null that does not exist: what ``??`` and ``default()`` take for null."""
+    """A key, item or member of null does not exist; ``??`` and ``default()`` treat it as null."""
 
 
 def evaluate(node: ast.expr, scope: Scope) -> Json:
-    """The value of *node*. Raise ExpressionError when it has none."""
+    """Return the value of *node*. Raise ExpressionError if it has none."""
     value = _value(node, scope)
     return str(value) if isinstance(value, ErrorText) else value
 
@@ -98,7 +98,7 @@ def _value(node: ast.expr, scope: Scope) -> Json:
 
 
 def text(value: Json) -> str:
-    """*value* as it stands inside a longer text: null is empty, objects and lists are JSON."""
+    """Return *value* as text inside a longer text: null is empty, objects and lists are JSON."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -108,7 +108,7 @@ def text(value: Json) -> str:
 
 
 def check_size(value: Json) -> None:
-    """Refuse a value whose JSON is longer than MAX_SIZE; stops counting there."""
+    """Raise ExpressionError if the JSON of *value* is longer than MAX_SIZE. Stops counting there."""
     left, stack = MAX_SIZE, [value]
     while stack:
         item = stack.pop()
@@ -125,7 +125,7 @@ def check_size(value: Json) -> None:
 
 
 def kind(value: object) -> str:
-    """What *value* is, in JSON's words."""
+    """Return the JSON type of *value*, with its article."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -134,7 +134,7 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
     if isinstance(value, ErrorText):
         value = value.parts
     elif value is None and key in _ERROR_PARTS and _is_error(of):
-        return None  # it did not fail
+        return None  # the step did not fail
     if isinstance(value, dict) and isinstance(key, str):
         if key in value:
             _check_whole(of, value, key)
@@ -149,7 +149,7 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
 
 
 def _is_error(node: ast.expr) -> bool:
-    """Whether it is ``steps.ID.error`` or ``run.error``, which are null where nothing failed."""
+    """Whether *node* is ``steps.ID.error`` or ``run.error``, which are null if nothing failed."""
     match node:
         case ast.Attribute(value=ast.Name(id="run"), attr="error"):
             return True
@@ -159,7 +159,7 @@ def _is_error(node: ast.expr) -> bool:
 
 
 def _check_whole(of: ast.expr, value: Mapping[str, Json], key: str) -> None:
-    """Refuse truncated values: an expression over a part would silently give a wrong result."""
+    """Raise ExpressionError for truncated values, from which an expression would compute a wrong result."""
     cut = value.get("cut") if value.get("truncated") is True else None
     if isinstance(cut, dict) and isinstance(why := cut.get(key), str):
         raise ExpressionError(f"{_source(of)}.{key} is not whole: {why}")
@@ -199,7 +199,7 @@ def _either(is_or: bool, values: list[ast.expr], scope: Scope) -> Json:
     return value
 
 
-COALESCE = "_coalesce_"  # stands between two values of an ``or`` that were written with ??
+COALESCE = "_coalesce_"  # the marker between two values of an ``or`` that were written with ??
 
 
 def is_coalesce(node: ast.expr) -> bool:
@@ -207,7 +207,7 @@ def is_coalesce(node: ast.expr) -> bool:
 
 
 def _or_null(node: ast.expr, scope: Scope) -> Json:
-    """The value; null where it takes what does not exist."""
+    """Return the value of *node*, or null if it reads something that does not exist."""
     try:
         return evaluate(node, scope)
     except MissingValue:
@@ -215,7 +215,7 @@ def _or_null(node: ast.expr, scope: Scope) -> Json:
 
 
 class _ItemScope(dict[str, Json]):
-    """The scope of one item of map(), filter() and sort(). ``work`` counts over all that are within one another."""
+    """The scope of one item in map(), filter() and sort(). Nested calls share the count in ``work``."""
 
     def __init__(self, outer: Scope, work: list[int]) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ def _each(name: str, of: ast.expr, by: ast.expr, scope: Scope) -> Json:
 
 
 def _charge(scope: Scope, *values: Json) -> None:
-    """Within map() and the like: count the work, and refuse more than MAX_WORK."""
+    """Inside map(), filter() or sort(), count the work. Raise ExpressionError above MAX_WORK."""
     if isinstance(scope, _ItemScope):
         for value in values:
             scope.work[0] -= len(value) // 8 + 1 if isinstance(value, (str, list, dict)) else 1
@@ -275,7 +275,7 @@ def _compare(node: ast.Compare, scope: Scope) -> bool:
 
 
 def equal(left: Json, right: Json) -> bool:
-    """As in JSON: true is not 1."""
+    """Compare as JSON: true is not equal to 1."""
     return isinstance(left, bool) is isinstance(right, bool) and left == right
 
 
@@ -344,14 +344,14 @@ def _number(value: Json, sign: str) -> int | float:
 
 
 def _bounded(value: int | float) -> int | float:
-    """Keeps numbers within what can be stored, and so each step of a calculation short."""
+    """Limit numbers to what can be stored, which also bounds the time of each operation."""
     if (MIN_INT <= value <= MAX_INT) if isinstance(value, int) else math.isfinite(value):
         return value
     raise ExpressionError("the number is too large")
 
 
 def _merge(*objects: Json) -> Json:
-    """One object with the keys of all; the last that has a key goes first."""
+    """Return one object with the keys of all; for a key in several objects, the last one wins."""
     merged: dict[str, Json] = {}
     for part in objects:
         if not isinstance(part, dict):
@@ -399,7 +399,7 @@ def _numbers(items: Iterable[Any]) -> list[Any]:
 
 
 def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    """``min(list)`` or ``min(a, b, …)``, of numbers or of strings."""
+    """Return ``min(list)`` or ``min(a, b, …)`` (or max) for numbers or strings."""
 
     def checked(first: Any, *rest: Any) -> Any:
         items = [first, *rest] if rest else first
@@ -433,7 +433,7 @@ def _special(*args: Any) -> Any:
 
 _EXPLAINED = ("match", "fromjson", "range")
 
-# name: fewest and most arguments, and what it does. Each is linear in the size of its arguments, or refuses the rest.
+# By name: minimum and maximum number of arguments, and the function. Each takes linear time or rejects its arguments.
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     **functions.FUNCTIONS,
     "filter": (2, 2, _special),

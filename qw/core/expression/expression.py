@@ -1,7 +1,7 @@
-"""`${{ … }}` in the texts of a workflow, and the bare expression of ``if:``.
+"""`${{ … }}` in the texts of a workflow, and the bare expressions of ``if:``.
 
-Checked once when the workflow is read, so that a fault has its place; evaluated when a step becomes ready. The syntax
-is Python's for expressions, less most of it, plus ``&&``, ``||``, ``!``, ``true``, ``false`` and ``null``.
+Expressions are checked when the workflow is read, so that a fault has a place, and evaluated when a step is ready. The
+syntax is a small part of Python's expressions, plus ``&&``, ``||``, ``!``, ``true``, ``false`` and ``null``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from qw.core.task.payload import Json
 
 __all__ = ["Condition", "Expression", "ExpressionError", "Scope", "Template", "has_expression"]
 
-MAX_PATH = 500  # characters of a path in a fault
+MAX_PATH = 500  # characters; longer paths in faults are cut
 
 _PIECE = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[{}]""")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """A checked expression. ``steps`` and ``inputs`` are the names it takes from ``steps.…`` and ``input.…``.
+    """A checked expression. ``steps`` and ``inputs``: the names that it reads as ``steps.…`` and ``input.…``.
 
-    ``is_of_item``: it has a value in a foreach only; ``is_of_round``: in a repeat only.
+    ``is_of_item``: it uses variables of a foreach; ``is_of_round``: it uses variables of a repeat.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Expression:
 
     @classmethod
     def parse(cls, source: str) -> Expression:
-        """Raise ExpressionError for what is not allowed, without evaluating anything."""
+        """Check *source* without evaluating it. Raise ExpressionError if it is not allowed."""
         source = source.strip()
         tree = syntax(source)
         names = check(tree)
@@ -62,7 +62,7 @@ class Expression:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """A string with expressions in it. A lone expression keeps its type; otherwise the parts become one string."""
+    """A string with expressions. The value of a lone expression keeps its type; otherwise the result is a string."""
 
     parts: tuple[str | Expression, ...]
 
@@ -90,7 +90,7 @@ class Template:
 
     @classmethod
     def parse(cls, value: Json, *, where: str) -> Template:
-        """Raise ExpressionError with every fault, each with its path below *where*."""
+        """Raise ExpressionError with all faults, each with its path below *where*."""
         expressions: list[Expression] = []
         faults: list[Fault] = []
         root = _compile(value, where, expressions, faults)
@@ -99,39 +99,39 @@ class Template:
         return cls(root=root, expressions=tuple(expressions))
 
     def render(self, scope: Scope) -> Json:
-        """The value over *scope*. It may share parts with the scope: do not change it. Raise ExpressionError."""
+        """Return the value over *scope*, with which it may share parts: do not change it. Raise ExpressionError."""
         value = _render(self.root, scope, "")
         check_size(value)
         return value
 
     def names(self) -> set[str]:
-        """The steps it refers to."""
+        """Return the ids of the steps that its expressions read."""
         return {name for expression in self.expressions for name in expression.steps}
 
     def inputs(self) -> set[str]:
-        """The inputs it refers to by name."""
+        """Return the names of the inputs that its expressions read."""
         return {name for expression in self.expressions for name in expression.inputs}
 
     @property
     def is_of_item(self) -> bool:
-        """Whether it has a value in a foreach only."""
+        """Whether it uses variables that exist in a foreach only."""
         return any(expression.is_of_item for expression in self.expressions)
 
     @property
     def is_of_round(self) -> bool:
-        """Whether it has a value in a repeat only."""
+        """Whether it uses variables that exist in a repeat only."""
         return any(expression.is_of_round for expression in self.expressions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What stands at ``if:``. Zero, null, and what is empty count as false."""
+    """The value of ``if:``. Zero, null and empty values count as false."""
 
     expression: Expression
 
     @classmethod
     def parse(cls, source: str) -> Condition:
-        """``${{ }}`` around the whole is allowed, as people write it."""
+        """Parse a bare expression; ``${{ }}`` around the whole is accepted too."""
         bare = source.strip()
         if bare.startswith("${{") and bare.endswith("}}"):
             bare = bare[3:-2]
@@ -148,9 +148,9 @@ class Condition:
 
 
 def rewritten(value: str, expression: Callable[[str], str]) -> str:
-    """*value* with each ``${{ … }}`` replaced by what *expression* makes of its source.
+    """Return *value* with each ``${{ … }}`` replaced by the result of *expression* for its source.
 
-    Raise ExpressionError for one without an end.
+    Raise ExpressionError if ``}}`` is missing.
     """
     pieces, start = [], 0
     while (opening := value.find("${{", start)) >= 0:
@@ -161,7 +161,7 @@ def rewritten(value: str, expression: Callable[[str], str]) -> str:
 
 
 def has_expression(value: Json) -> bool:
-    """Whether any string below *value* holds ``${{``."""
+    """Whether any string in *value* contains ``${{``."""
     stack = [value]
     while stack:
         item = stack.pop()
@@ -172,7 +172,7 @@ def has_expression(value: Json) -> bool:
 
 
 def _compile(value: Json, where: str, expressions: list[Expression], faults: list[Fault]) -> _Node:
-    """*where* is the path so far while it is short; a path built for every value could cost more than the values."""
+    """*where* is cut to MAX_PATH: full paths for every value could take more memory than the values."""
     where = where[:MAX_PATH]
     if isinstance(value, dict):
         for key in value:
@@ -219,7 +219,7 @@ def _parts(value: str) -> Iterator[str | Expression]:
 
 
 def _closing(value: str, start: int) -> int:
-    """Where the ``}}`` of the expression that begins at *start* stands; braces and strings inside do not end it."""
+    """Return the index of the ``}}`` that ends the expression at *start*; braces and strings inside do not end it."""
     depth = 0
     for piece in _PIECE.finditer(value, start, start + MAX_LENGTH + 2):
         if piece[0] == "{":

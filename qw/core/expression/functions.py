@@ -1,4 +1,4 @@
-"""The functions of expressions. Each is linear in its arguments, and makes no more than MAX_SIZE characters."""
+"""The functions of expressions. Each takes linear time, and returns at most MAX_SIZE characters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qw.core.expression.pattern import search
 from qw.core.task.payload import MAX_DEPTH, Json, JsonObject
 
 MAX_SIZE = 1024 * 1024  # characters
-MAX_RANGE = 10_000  # numbers: the most items of a foreach
+MAX_RANGE = 10_000  # numbers; also the most items of a foreach
 
 _PLACE = re.compile(r"\{\{|\}\}|\{(\d{1,2})\}")
 
@@ -73,7 +73,7 @@ def slice_of(value: Any, start: int, end: int | None = None) -> Any:
 
 
 def unique(items: list[Json]) -> list[Json]:
-    """The first of equal items, in their order; true is not 1."""
+    """Return the items without later duplicates, in order; true is not equal to 1."""
     return list({tojson_sorted(item): item for item in reversed(listed(items))}.values())[::-1]
 
 
@@ -82,7 +82,7 @@ def tojson_sorted(value: Json) -> str:
 
 
 def sort_key(value: Json) -> tuple[int, Any]:
-    """Null, then false and true, numbers, strings; nothing else has an order."""
+    """Order null, false, true, numbers, strings; other values cannot be sorted."""
     match value:
         case None:
             return 0, 0
@@ -96,7 +96,7 @@ def sort_key(value: Json) -> tuple[int, Any]:
 
 
 def format_text(template: str, *values: Json) -> str:
-    """``{0}`` stands for the first value; ``{{`` and ``}}`` for braces."""
+    """Replace ``{0}`` by the first value, and so on; ``{{`` and ``}}`` are braces."""
     texts = [value if isinstance(value, str) else "" if value is None else tojson(value) for value in values]
 
     def piece(match: re.Match[str]) -> str:
@@ -116,7 +116,7 @@ def format_text(template: str, *values: Json) -> str:
 
 
 def moment(value: str) -> datetime:
-    """A date or a time in ISO 8601; without a zone it is UTC."""
+    """Parse an ISO 8601 date or time; UTC if it has no zone."""
     text = string(value)
     if len(text) > 40:
         raise ValueError
@@ -156,7 +156,7 @@ def datediff(later: str, earlier: str) -> float:
 
 
 def range_of(*ends: int) -> list[int]:
-    """``range(end)`` or ``range(start, end)``: the integers from start, 0 unless given, to the one before end."""
+    """``range(end)`` or ``range(start, end)``: the integers from start (default 0) up to, but not including, end."""
     if any(not isinstance(end, int) or isinstance(end, bool) for end in ends):
         raise TypeError
     numbers = range(*ends)
@@ -166,7 +166,7 @@ def range_of(*ends: int) -> list[int]:
 
 
 def flatten(lists: list[Json]) -> list[Json]:
-    """The items of lists as one list; what is no list stays as it is."""
+    """Return the items of the lists as one list; items that are not lists are kept."""
     return [item for element in listed(lists) for item in (element if isinstance(element, list) else [element])]
 
 
@@ -178,7 +178,7 @@ def matches(text: str, pattern: str) -> bool:
     return search(string(pattern), string(text))
 
 
-# name: fewest and most arguments, and what it does; `qw.core.expression.evaluation` has the rest of them
+# By name: minimum and maximum number of arguments, and the function. The others are in `qw.core.expression.evaluation`.
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "date": (1, 2, date_of),
     "dateadd": (2, 2, dateadd),

@@ -1,4 +1,4 @@
-"""What an expression may say: Python's syntax with a few other spellings, and a list of allowed nodes."""
+"""The grammar of expressions: Python's syntax with some other spellings, and a list of allowed nodes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_LENGTH = 4000  # characters of one expression
 MAX_NODES = 500
 MAX_DEPTH = 60
 ROOTS = ("input", "steps", "run", "env")
-ITEM_ROOTS = ("item", "index")  # these have a value in a foreach only
-ROUND_ROOTS = ("result", "round")  # and these in a repeat
+ITEM_ROOTS = ("item", "index")  # defined in a foreach only
+ROUND_ROOTS = ("result", "round")  # defined in a repeat only
 
-# The name of an input may have dashes: where what follows one is no value, it is part of the name, not subtracted.
+# Names of inputs may have dashes: a dash is a minus only if a value follows.
 INPUT_NAME = (
     r"[A-Za-z_]\w*(?:-(?!(?:input|steps|run|env|params|item|result)[.\[])(?!(?:item|index|result|round)\b)"
     r"[A-Za-z_]\w*(?!\w*\())*"
@@ -44,14 +44,14 @@ _TOKEN = re.compile(
 
 
 def syntax(source: str) -> ast.expr:
-    """The tree of *source*, not checked yet. Raise ExpressionError when it has none."""
+    """Parse *source* to an unchecked tree. Raise ExpressionError if it is not an expression."""
     if len(source) > MAX_LENGTH:
         raise ExpressionError(f"an expression of {len(source):,} characters; at most {MAX_LENGTH:,}")
     if not source:
         raise ExpressionError("the expression is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # such as an escape in a string that Python does not know
+            warnings.simplefilter("error")  # such as an unknown escape in a string
             return ast.parse(_TOKEN.sub(_python, source).replace("\n", " ").strip(), mode="eval").body
     except SyntaxError as error:
         raise ExpressionError(f"{_short(source)} is not an expression: {error.msg}") from None
@@ -60,7 +60,7 @@ def syntax(source: str) -> ast.expr:
 
 
 def _python(token: re.Match[str]) -> str:
-    """A token in Python's spelling: ids and inputs with dashes, and keys that are Python's keywords, become ["…"]."""
+    """Convert a token to Python: ids and inputs with dashes, and keys that are Python keywords, become ["…"]."""
     if token["step"] and ("-" in token["step"] or keyword.iskeyword(token["step"])):
         return f'steps["{token["step"]}"]'
     if token["input"] and ("-" in token["input"] or keyword.iskeyword(token["input"])):
@@ -92,12 +92,14 @@ _PLAIN = (ast.BoolOp, ast.IfExp, ast.List, ast.Attribute, ast.Subscript)
 
 
 def check(tree: ast.expr) -> dict[str, set[str]]:
-    """Refuse every node that is not on the list. Returns the names taken from ``steps`` and ``input``, and the roots
-    of a foreach under ``item``, of a repeat under ``round``.
+    """Raise ExpressionError for any node that is not allowed.
+
+    Return the names read from ``steps`` and ``input``, the variables of a foreach under ``item`` and those of a repeat
+    under ``round``.
     """
     _measure(tree)
     names: dict[str, set[str]] = {"steps": set(), "input": set(), "item": set(), "round": set()}
-    stack = [(tree, False)]  # with whether item and index are those of a map()
+    stack = [(tree, False)]  # the flag: item and index belong to a map()
     while stack:
         node, is_mapped = stack.pop()
         if (member := _member(node)) and member[0] in ("steps", "input"):
@@ -117,7 +119,7 @@ def check(tree: ast.expr) -> dict[str, set[str]]:
 
 
 def _measure(tree: ast.expr) -> None:
-    """Refuse a tree that could exhaust Python's stack, before anything walks it by recursion."""
+    """Raise ExpressionError for a tree that could exhaust Python's stack, before any recursion over it."""
     stack, count = [(tree, 1)], 0
     while stack:
         node, depth = stack.pop()
@@ -132,7 +134,7 @@ def _below(node: ast.expr) -> list[ast.expr]:
 
 
 def _is_coalesced(node: ast.expr, child: ast.expr) -> bool:
-    """Whether *child* stands for ?? between two values of *node*."""
+    """Whether *child* is the marker for ?? between two values of *node*."""
     if not isinstance(node, ast.BoolOp) or not isinstance(node.op, ast.Or) or not is_coalesce(child):
         return False
     return child is not node.values[0] and child is not node.values[-1]
@@ -219,7 +221,7 @@ _FOREIGN = {
     "&": "join texts with +; and is &&",
 }
 
-# what people know from other places, and what it is called here
+# Names from other languages and tools, with the equivalent here.
 _ELSEWHERE = {
     "always": "what runs at the end of every run goes under finally; after steps that may fail: run_if: all_done",
     "failure": "what runs after a failure goes under on_failure; run_if: any_failed runs a step after a tolerated one",

@@ -1,7 +1,7 @@
-"""Regular expressions without backtracking: time grows with the text times the pattern, whatever the pattern is.
+"""Regular expressions without backtracking: the time is at most proportional to text length times pattern length.
 
-Python's ``re`` may take exponential time. So its parser reads the pattern, and the states of a Thompson automaton are
-followed all at once.
+Python's ``re`` may take exponential time. So only its parser is used, and the states of a Thompson automaton are
+followed in parallel.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from re import _constants as sre  # type: ignore[attr-defined]  # the names of what its parser returns
+from re import _constants as sre  # type: ignore[attr-defined]  # the names in the parser's result
 from re import _parser  # type: ignore[attr-defined]  # there is no public parser
 from typing import Any
 
@@ -20,7 +20,7 @@ _Test = Callable[[str], bool]
 
 
 class _Automaton:
-    """``tests[n]`` is what state *n* takes, to go on at n + 1; None: it takes nothing and goes on at ``jumps[n]``."""
+    """``tests[n]``: what state *n* accepts before state n + 1; None: nothing, it continues at ``jumps[n]``."""
 
     def __init__(self) -> None:
         self.tests: list[_Test | None] = []
@@ -143,7 +143,7 @@ def _compiled(pattern: str) -> _Automaton:
 
 
 def search(pattern: str, text: str) -> bool:
-    """Whether *pattern* matches anywhere in *text*. Raise ValueError for a pattern that is none or too much work."""
+    """Whether *pattern* matches anywhere in *text*. Raise ValueError if it is invalid or would take too much work."""
     if len(pattern) > MAX_STATES:
         raise ValueError("the pattern is too long")
     automaton = _compiled(pattern)

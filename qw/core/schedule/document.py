@@ -52,7 +52,7 @@ def _jitter(value: Json) -> timedelta:
 
 _INTERVAL = parsed(_interval, DURATION.schema)
 _WHEN = {
-    "cron": Field(TEXT, "Cron expression, @daily and the like, or @every 90s"),
+    "cron": Field(TEXT, "Cron expression, a macro such as @daily, or @every 90s"),
     "every": Field(_INTERVAL, "Interval between ticks"),
     "at": Field(TEXT, "Time of a single tick"),
 }
@@ -75,10 +75,14 @@ SCHEDULE = Object(
         "workflow": Field(TEXT, "Name of a workflow"),
         "with": Field(OBJECT, "Payload of the task, or input of the run", default={}),
         **_TASK,
-        "misfire": Field(choice(Misfire), "What becomes of missed ticks", default=Misfire.ONCE),
+        "misfire": Field(choice(Misfire), "What happens to missed ticks", default=Misfire.ONCE),
         "window": Field(DURATION, "Maximum lateness at which a missed tick still fires"),
         "cap": Field(integer(1, MAX_CAP), "Maximum number of missed ticks that fire", default=100),
-        "overlap": Field(choice(Overlap), "What becomes of a tick while the last one runs", default=Overlap.ALLOW),
+        "overlap": Field(
+            choice(Overlap),
+            "What happens to a tick while the task or run of the previous tick is active",
+            default=Overlap.ALLOW,
+        ),
         "jitter": Field(parsed(_jitter, DURATION.schema), "Maximum random delay of a tick", default=timedelta(0)),
         "start": Field(TEXT, "Time before which no tick fires"),
         "end": Field(TEXT, "Time after which no tick fires"),

@@ -62,9 +62,7 @@ def ticks(timing: Timing, after: datetime) -> Iterator[datetime]:
 
 
 def _after_on_the_wall(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None:
-    """Return the first tick of fixed times. Times in a gap share one instant; repeated times count once, the first
-    time.
-    """
+    """Return the first tick of fixed times. Times in a gap share one instant; a repeated time counts once."""
     wall = zones.wall(after, zone)
     if zones.is_second_time(after, zone):
         wall = zones.end_of_repeated(after, zone) - zones.SECOND

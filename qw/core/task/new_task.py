@@ -90,9 +90,7 @@ class NewTask(TaskSettings):
 
     @classmethod
     def of(cls, type: str, payload: JsonObject | None, options: EnqueueOptions, *, id: UUID) -> NewTask:
-        """Return a task with these *options*, and *id* unless they contain one. Raise TypeError for an unknown
-        option.
-        """
+        """Return a task with these *options*, and with *id* by default. Raise TypeError for an unknown option."""
         values: dict[str, Any] = {"id": id, "payload": {} if payload is None else payload, **given_options(options)}
         return cls(type=type, **values)
 

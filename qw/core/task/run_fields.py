@@ -46,7 +46,7 @@ RUN_FIELDS = {
     "stdin": Field(ANYTHING, "Standard input of run: text, or JSON; may be an expression"),
     "user": Field(
         text_of(re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"), "is not the name of a user; it cannot be an expression"),
-        "System user of run; other than the daemon's only if that is root",
+        "System user of run; only a daemon that runs as root can use another user than its own",
     ),
-    "output": Field(choice(StdoutFormat), "What stdout becomes in the result"),
+    "output": Field(choice(StdoutFormat), "Form of stdout in the result"),
 }

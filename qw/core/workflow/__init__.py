@@ -1,4 +1,4 @@
-"""A workflow: its definition, and what a run of it does next."""
+"""Workflows: their definitions, and the decisions about the next actions of a run."""
 
 from qw.core.workflow.workflow import MAX_STEPS, Workflow, check_input, parse_workflow
 

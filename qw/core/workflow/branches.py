@@ -1,4 +1,4 @@
-"""Branches that exclude each other: their conditions never both hold, or no case of a switch names both."""
+"""Finds exclusive branches: steps whose conditions are never both true, or that no case of a switch names together."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qw.core.workflow.graph import order
 from qw.core.workflow.join import RunIf
 from qw.core.workflow.step import Step
 
-MAX_NEEDS = 50  # of one step that are compared with each other
+MAX_NEEDS = 50  # steps with more needs are not checked
 
 
 class Exclusive(NamedTuple):
-    """Two needs of a step of which one is always skipped; ``why`` has the conditions, or names the switch."""
+    """Two needs of a step, one of which is always skipped. ``why``: their conditions, or the switch."""
 
     one: str
     other: str
@@ -24,13 +24,13 @@ class Exclusive(NamedTuple):
 
 
 class Branches:
-    """Which steps run on conditions: read once for all *steps*, whose needs make no cycle."""
+    """The conditions under which steps run, computed once for all *steps*. Their needs must not form a cycle."""
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
         self._steps = steps
         self._conditional: dict[
             str, dict[str, Step]
-        ] = {}  # by step: itself and what it requires, where it may be skipped
+        ] = {}  # by step: itself and the required steps, if they may be skipped
         for id_ in order({step.id: step.needs for step in steps.values()}):
             step = steps[id_]
             found = {id_: step} if step.condition or step.switches else {}
@@ -39,7 +39,7 @@ class Branches:
             self._conditional[id_] = found
 
     def exclusive_needs(self, step: Step) -> Exclusive | None:
-        """Two of the steps that *step* needs of which one is always skipped, as far as the conditions show it."""
+        """Return two needs of *step* of which one is always skipped, if the conditions show it."""
         if not 2 <= len(step.needs) <= MAX_NEEDS:
             return None
         conditional = [need for need in step.needs if self._conditional[need]]
@@ -59,7 +59,7 @@ _NEGATED |= {negated: op for op, negated in _NEGATED.items()}
 
 
 class _Atom(NamedTuple):
-    """A part of a condition that must hold: a comparison, or (with no operator) whether *left* is true."""
+    """A part of a condition that must hold: a comparison, or (without operator) the truth of *left*."""
 
     left: str
     op: type[ast.cmpop] | None
@@ -80,7 +80,7 @@ class _Atom(NamedTuple):
 
 
 def _required(step: Step) -> list[str]:
-    """Those of its needs without which the step is skipped."""
+    """Return the needs without which the step is skipped."""
     needs = [need for need in step.needs if need not in step.switches]
     if step.run_if is not RunIf.ALL_COMPLETED and (len(needs) != 1 or step.run_if is RunIf.ALL_DONE):
         needs = []
@@ -88,7 +88,7 @@ def _required(step: Step) -> list[str]:
 
 
 def _exclusive(some: Mapping[str, Step], others: Mapping[str, Step], steps: Mapping[str, Step]) -> str | None:
-    """Why one of both sides is always skipped; None where it is not, as far as it can be seen."""
+    """Return why one of the two sides is always skipped; None if that cannot be shown."""
     shared = some.keys() & others.keys()
     for one in some.values():
         for other in others.values():
@@ -107,7 +107,7 @@ def _exclusive(some: Mapping[str, Step], others: Mapping[str, Step], steps: Mapp
 
 
 def _atoms(node: ast.expr, holds: bool = True) -> list[_Atom]:
-    """What must hold for *node* to be true (or false); what is not understood is left out."""
+    """Return what must hold for *node* to be true (or false); unsupported parts are omitted."""
     match node:
         case ast.BoolOp(values=values) if any(map(is_coalesce, values)):
             return []

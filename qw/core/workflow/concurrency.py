@@ -1,4 +1,4 @@
-"""``concurrency:`` of a workflow: how many of its runs with the same key go on at a time, and what becomes of more."""
+"""``concurrency:`` of a workflow: how many runs with the same key are active at a time, and what happens to others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LONGEST_KEY = 200
 
 
 class OnLimit(StrEnum):
-    QUEUE = "queue"  # wait, the oldest first
-    SKIP = "skip"  # end at once, as cancelled
-    CANCEL_RUNNING = "cancel_running"  # ask the oldest to stop, then take their place
+    QUEUE = "queue"  # wait; the oldest run starts first
+    SKIP = "skip"  # cancel the new run at once
+    CANCEL_RUNNING = "cancel_running"  # ask the oldest runs to stop, then start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Concurrency:
     on_limit: OnLimit = OnLimit.QUEUE
 
     def key_of(self, workflow: str, input: JsonObject) -> str:
-        """What runs are limited by: the name of the workflow and the value of the key. Raise ExpressionError."""
+        """Return the name of the workflow and the value of the key, which limit its runs. Raise ExpressionError."""
         scope: Scope = {"input": input, "steps": {}, "run": {"workflow": workflow}, "env": {}}
         return f"{workflow}: {text(self.key.render(scope))}"[:_LONGEST_KEY]
 
@@ -47,8 +47,8 @@ CONCURRENCY = Object(
         "key": Field(
             Type(_key, {}), "Concurrency group: runs with the same value share the limit", default=Template(root="")
         ),
-        "limit": Field(integer(1, _MOST), "Maximum number of runs that go on at a time", default=1),
-        "on_limit": Field(choice(OnLimit), "What becomes of a run above the limit", default=OnLimit.QUEUE),
+        "limit": Field(integer(1, _MOST), "Maximum number of active runs with the same key", default=1),
+        "on_limit": Field(choice(OnLimit), "What happens to a run above the limit", default=OnLimit.QUEUE),
     },
     ref="concurrency",
 )

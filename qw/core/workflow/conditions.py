@@ -1,4 +1,4 @@
-"""Conditions of a document, such as ``if:``: bare expressions, or true and false."""
+"""Conditions in documents, such as ``if:``: bare expressions, or true and false."""
 
 from __future__ import annotations
 

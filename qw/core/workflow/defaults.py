@@ -1,4 +1,4 @@
-"""``defaults:``: what the steps of a workflow say unless they say it themselves."""
+"""``defaults:``: values of step keys for all steps of a workflow that do not set them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DEFAULTS = Object(
     {key: STEP.fields[key] for key in ("retry", "timeout", "shell", "env", "cwd", "queue")},
     ref="defaults",
 )
-_MERGED = ("retry", "env")  # objects of which a step may change single keys
+_MERGED = ("retry", "env")  # objects in which a step may override single keys
 
-_RUN_KEYS = ("shell", "env", "cwd")  # of steps with ``run:`` only
+_RUN_KEYS = ("shell", "env", "cwd")  # apply to steps with ``run:`` only
 _NOT_OF_COMPENSATION = ("queue",)
 
 
 def _defaults(value: Json, path: str, faults: list[Fault]) -> JsonObject | None:
-    """What ``defaults:`` says, if a step could say it."""
+    """Return the value of ``defaults:`` if its keys are valid in a step, else None."""
     found: list[Fault] = []
     DEFAULTS.read(value, path, found)
     known = {key: value[key] for key in DEFAULTS.fields if key in value} if isinstance(value, dict) else {}
@@ -33,7 +33,7 @@ DEFAULTS_FIELD = Field(Type(_defaults, DEFAULTS.schema), "Defaults of the steps"
 
 
 def with_defaults(step: Json, defaults: JsonObject) -> Json:
-    """The document of a step, or of a compensation, with what it leaves to *defaults*."""
+    """Return the document of a step, or of a compensation, with missing keys taken from *defaults*."""
     if not isinstance(step, dict) or not defaults or not _is_task(step):
         return step
     meant = {key: value for key, value in defaults.items() if _applies(key, step)}
@@ -56,7 +56,7 @@ def _applies(key: str, step: JsonObject) -> bool:
 
 
 def merged(key: str, default: Json, own: Json) -> Json:
-    """The value of *key* where *default* is meant and *own* is said: of some objects, both."""
+    """Return *own*, or *default* if it is None; for some keys, both objects are merged."""
     if key in _MERGED and isinstance(default, dict) and isinstance(own, dict):
         return {**default, **own}
     return default if own is None else own

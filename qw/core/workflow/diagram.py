@@ -1,4 +1,4 @@
-"""A workflow as a picture in text: a tree for terminals, Mermaid, DOT. With *statuses*, as a run of it stands."""
+"""Text diagrams of a workflow: a tree for terminals, Mermaid, DOT. *statuses* adds the step statuses of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLOURS: Mapping[StepStatus, str] = {
 
 
 def caption(step: Step) -> str:
-    """What a step is, in a few words."""
+    """Describe a step in a few words."""
     words = [step.work.type]
     if step.items:
         words.append("for each" if not step.items.is_matrix else "matrix")
@@ -51,7 +51,7 @@ def caption(step: Step) -> str:
 
 
 def as_text(workflow: Workflow, statuses: Statuses | None = None) -> str:
-    """A tree: a step stands below the last of its needs, the others are named beside it."""
+    """Return a tree: a step is below the last of its needs; its other needs are named beside it."""
     lines = list(_tree(workflow, statuses or {}))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {note}".rstrip() for name, note in lines)
@@ -64,7 +64,7 @@ def _tree(workflow: Workflow, statuses: Statuses) -> Iterator[tuple[str, str]]:
         parent = max(step.needs, key=place.__getitem__, default=None)
         below.setdefault(parent, []).append(step)
     stack = [(step, "", True, True) for step in reversed(below.get(None, []))]
-    while stack:  # no recursion: a thousand steps may stand below each other
+    while stack:  # no recursion: the tree may be 1,000 levels deep
         step, indent, is_last, is_root = stack.pop()
         branch = "" if is_root else "└─" if is_last else "├─"
         others = [need for need in step.needs if need != max(step.needs, key=place.__getitem__)]
@@ -85,7 +85,7 @@ def _marked(step_id: str, statuses: Statuses) -> str:
 
 
 def as_mermaid(workflow: Workflow, statuses: Statuses | None = None) -> str:
-    """A Mermaid flow chart."""
+    """Return a Mermaid flow chart."""
     name, lines = _names(workflow), ["flowchart TD"]
     for step in workflow.by_id.values():
         left, right = ("{{", "}}") if step.kind is not StepKind.TASK else ("[", "]")
@@ -101,7 +101,7 @@ def as_mermaid(workflow: Workflow, statuses: Statuses | None = None) -> str:
 
 
 def as_dot(workflow: Workflow, statuses: Statuses | None = None) -> str:
-    """A graph for Graphviz."""
+    """Return a graph for Graphviz."""
     lines = [f"digraph {_quoted(workflow.name)} {{", '  node [shape=box, style="rounded,filled", fillcolor="#f3f4f6"];']
     for step in workflow.by_id.values():
         colour = f', fillcolor="{COLOURS[statuses[step.id]]}"' if statuses and step.id in statuses else ""
@@ -123,7 +123,7 @@ class Edge(NamedTuple):
 
 
 def edges(workflow: Workflow) -> Iterator[Edge]:
-    """From each need to what needs it; and along the steps of ``on_failure`` and ``finally``, which are late."""
+    """Yield edges from each need to its dependants, and between the steps of ``on_failure`` and ``finally`` (late)."""
     for step in workflow.steps:
         for need in step.needs:
             yield Edge(need, step.id, label=label(workflow, need, step) if need in step.switches else "")
@@ -132,12 +132,12 @@ def edges(workflow: Workflow) -> Iterator[Edge]:
 
 
 def label(workflow: Workflow, switch: str, step: Step) -> str:
-    """The conditions of the cases of *switch* that name *step*."""
+    """Return the conditions of the cases of *switch* that name *step*."""
     return " / ".join(case.title for case in workflow.by_id[switch].cases if step.id in case.then)
 
 
 def _names(workflow: Workflow) -> Callable[[str], str]:
-    """Mermaid reads words like ``end`` in ids as its own, so the nodes are numbered."""
+    """Return numbered node names, because Mermaid reserves words like ``end``."""
     number = {id_: f"s{n}" for n, id_ in enumerate(workflow.by_id)}
     return number.__getitem__
 

@@ -1,4 +1,6 @@
-"""A workflow as an SVG picture: steps in rows by how many others must come before them, lines from need to step."""
+"""An SVG picture of a workflow: steps in rows by the longest chain of needs before them, with lines from need to
+step.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from qw.core.workflow.run import StepStatus
 from qw.core.workflow.step import Step
 from qw.core.workflow.workflow import Workflow
 
-_WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 190, 46, 24, 44, 16  # of a box; between boxes; around all
-_LONGEST = 28  # characters that fit
+_WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 190, 46, 24, 44, 16  # box size, gaps between boxes, outer margin
+_LONGEST = 28  # characters that fit into a box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class _Box:
 
 
 def as_svg(workflow: Workflow, statuses: Statuses | None = None) -> str:
-    """One picture, without scripts or references to anything outside."""
+    """Return an SVG document without scripts or external references."""
     boxes = _placed(workflow)
     width = max(box.x for box in boxes.values()) + _WIDTH + _MARGIN
     height = max(box.y for box in boxes.values()) + _HEIGHT + _MARGIN
@@ -56,7 +58,7 @@ def _rows(workflow: Workflow) -> Iterator[list[Step]]:
         depth[step.id] = 1 + max((depth[need] for need in step.needs), default=-1)
         rows.setdefault(depth[step.id], []).append(step)
     place: dict[str, float] = {}
-    for n in sorted(rows):  # a step stands about where its needs do, so that few lines cross
+    for n in sorted(rows):  # a step is placed near its needs, so that few lines cross
         row = sorted(rows[n], key=lambda step: _middle(step, place))
         place |= {step.id: (m + 0.5) / len(row) for m, step in enumerate(row)}
         yield row

@@ -1,4 +1,4 @@
-"""What a ``foreach:`` or a ``matrix:`` goes over, and how one is read from its document."""
+"""The items of ``foreach:`` and ``matrix:``, and how they are parsed from a document."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.task_template import template
 
 MAX_ITEMS = 10_000
-MAX_ENTRIES = 500  # of include, of exclude: each is compared with every combination
-AT_ONCE = 500  # items that one pass starts; so a pass stays short and small, however many there are
+MAX_ENTRIES = 500  # each for include and exclude, whose entries are compared with every combination
+AT_ONCE = 500  # the most items started by one pass, to keep each pass short
 
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """``source`` gives a list, or for a matrix an object of lists. At most ``max_parallel`` items run at a time."""
+    """``source`` renders to a list, or for a matrix to an object of lists. ``max_parallel``: most items at a time."""
 
     source: Template
     is_matrix: bool = False
     max_parallel: int = MAX_ITEMS
 
     def values(self, scope: Scope) -> list[Json]:
-        """The items, in order; those of a matrix are objects, the name that comes last in the alphabet varying fastest.
+        """Return the items in order. Those of a matrix are objects; the last name of the alphabet varies fastest.
 
         Raise ExpressionError.
         """
@@ -42,14 +42,14 @@ class Items:
 
 
 def _combinations(matrix: Json) -> list[Json]:
-    """As GitHub Actions has it: ``exclude`` takes away what it matches, then ``include`` adds.
+    """Combine as GitHub Actions does: ``exclude`` removes matching combinations, then ``include`` adds values.
 
-    An entry of ``include`` is added to each combination of which it changes no value of the lists; where there is none,
-    it is a combination of its own.
+    An entry of ``include`` is added to each combination whose list values it does not change; if there is none, the
+    entry becomes a combination of its own.
     """
     if not isinstance(matrix, dict):
         raise ExpressionError(f"must be an object of lists, not {kind(matrix)}")
-    names = sorted(matrix.keys() - {"include", "exclude"})  # the database keeps no order of keys
+    names = sorted(matrix.keys() - {"include", "exclude"})  # the database does not keep the order of keys
     for name in names:
         if not isinstance(matrix[name], list):
             raise ExpressionError(f"{name} must be a list, not {kind(matrix[name])}")
@@ -82,7 +82,7 @@ def _matches(one: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
 
 
 def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list[Fault]) -> Items | None:
-    """What *document* goes over; None when it is done once. Adds to *faults*."""
+    """Return the items in *document*; None if the step is not a foreach. Adds to *faults*."""
     given = [key for key in ("foreach", "matrix") if document.get(key) is not None]
     if len(given) != 1:
         if given:
@@ -93,7 +93,7 @@ def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list
     (key,) = given
     source = document[key]
     if key == "matrix" and isinstance(source, str) and source.strip().startswith("${{"):
-        pass  # an object once it has a value
+        pass  # evaluates to an object
     elif key == "matrix" and (not isinstance(source, dict) or not source):
         message = f"must be an object of lists, or an expression in ${{{{ }}}}, not {kind(source)}"
         faults.append(Fault(path=below(path, key), message=message))
@@ -111,7 +111,7 @@ def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list
 
 
 def _matrix_faults(matrix: JsonObject, path: str) -> Iterator[Fault]:
-    """Faults of a matrix that can be found before its expressions have values."""
+    """Yield the faults of a matrix that can be found before its expressions are evaluated."""
     names = matrix.keys() - {"include", "exclude"}
     if not names and "include" not in matrix:
         yield Fault(path=path, message="needs a list, or include:")

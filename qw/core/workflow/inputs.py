@@ -1,4 +1,4 @@
-"""What a workflow asks for when it is started: declarations under ``input:``, and the check of what is given."""
+"""The input of a workflow: declarations under ``input:``, and the check of the given values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One declared input. One that is not ``required`` takes ``default`` when it is left out."""
+    """One declared input. If it is not ``required`` and missing, its value is ``default``."""
 
     type: str
     required: bool
@@ -83,11 +83,11 @@ INPUTS = by_name(
     "is not a name of letters, digits, _ and -",
     must="must map names to types",
 )
-"""Declarations: ``name: type`` or ``name: {type, default, description}``."""
+"""Input declarations: ``name: type`` or ``name: {type, default, description}``."""
 
 
 def check_given(inputs: Mapping[str, Input], given: JsonObject) -> JsonObject:
-    """*given* with defaults filled in. Raise Invalid with every fault: missing, unknown, of another type."""
+    """Return *given* with defaults added. Raise Invalid with all faults: missing, unknown, wrong type."""
     faults = payload_faults(given, path="input")
     known = ", ".join(inputs) or "none"
     for name in given:

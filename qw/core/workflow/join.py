@@ -1,4 +1,4 @@
-"""``run_if``: for which outcomes of the needed steps a step starts."""
+"""``run_if``: the outcomes of the needed steps for which a step starts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from enum import Enum, StrEnum, auto
 
 
 class RunIf(StrEnum):
-    """The values of ``run_if``. A failure that ``continue_on_error`` tolerates counts as completed for ALL_COMPLETED
-    only.
-    """
+    """The values of ``run_if``. A failure under ``continue_on_error`` counts as completed for ALL_COMPLETED only."""
 
     ALL_COMPLETED = "all_completed"
     ANY_COMPLETED = "any_completed"
@@ -19,11 +17,11 @@ class RunIf(StrEnum):
 
 
 class Need(Enum):
-    """How a needed step stands. OPEN: it has not ended, or one that it needs is done again."""
+    """The state of a needed step. OPEN: it has not ended, or a step that it needs is repeated."""
 
     OPEN = auto()
     COMPLETED = auto()
-    FAILED = auto()  # and the failure is tolerated; any other fails the run
+    FAILED = auto()  # a tolerated failure; any other fails the run
     SKIPPED = auto()
 
 
@@ -34,9 +32,9 @@ class Join(Enum):
 
 
 def join(run_if: RunIf, needs: Sequence[Need]) -> Join:
-    """Whether a step with these needs waits, starts or is skipped.
+    """Return whether a step with these needs waits, starts or is skipped.
 
-    Once it is not WAIT, it stays the same however the other needs end.
+    START and SKIP are definite: the other needs cannot change them.
     """
     is_open = Need.OPEN in needs
     match run_if:

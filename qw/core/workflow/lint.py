@@ -1,4 +1,4 @@
-"""Checks a valid workflow for probable mistakes: joins that can never run, or that wait for nothing but success."""
+"""Finds probable mistakes in a valid workflow: steps that can never run, or that run after success only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qw.core.workflow.step import Step
 
 
 def warnings(workflow: Workflow) -> list[Fault]:
-    """Steps that can never run, or not when it seems to be meant, as far as it can be seen; each with its path."""
+    """Return a fault for each step that provably can never run, or runs only in other cases than intended."""
     steps = workflow.document.get("steps")
     ids = [one.get("id") if isinstance(one, dict) else None for one in steps] if isinstance(steps, list) else []
     branches = Branches(workflow.by_id)
@@ -37,7 +37,7 @@ def _never(step: Step, workflow: Workflow, branches: Branches) -> str | None:
 
 
 def _only_after_success(step: Step, workflow: Workflow) -> str | None:
-    """``all_done`` over steps that cannot be skipped, and whose failure ends the run."""
+    """Return a message if ``all_done`` waits for steps that cannot be skipped and whose failure ends the run."""
     if step.run_if is not RunIf.ALL_DONE or any(_may_end_otherwise(need, workflow) for need in step.needs):
         return None
     return (

@@ -1,4 +1,4 @@
-"""A diagram of a workflow in the requested format."""
+"""Draws a workflow in the requested format."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PictureForm(StrEnum):
 
 
 def drawn(workflow: Workflow, statuses: Mapping[str, StepStatus], format: PictureForm) -> str:
-    """The steps of *workflow* and what they need; *statuses* mark those of a run."""
-    from qw.core.workflow import diagram, drawing  # only who draws pays for them
+    """Return a diagram of the steps of *workflow* and their needs; *statuses* marks the steps of a run."""
+    from qw.core.workflow import diagram, drawing  # imported only when needed
 
     draw = {
         PictureForm.ASCII: diagram.as_text,

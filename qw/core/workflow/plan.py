@@ -1,15 +1,15 @@
 """Decides what a run does next: a pure function from its definition and the state of its steps to actions.
 
-`plan` says the same for the same state, and says nothing more once its actions are stored, until a task ends, a signal
-comes, a time is over, or someone asks for a cancel. So it may be called at any time, again after a crash, and by any
-daemon that holds the run.
+`plan` returns the same actions for the same state, and once these are stored, no more until a task ends, a signal or
+a cancel request arrives, or a timer is due. So it may be called at any time, again after a crash, and by any daemon
+that holds the run.
 
-A run goes through three stretches. Forward: steps start when what they need has ended as their ``run_if`` says. Back,
-after a failure: what has not started is skipped, what runs may end, the compensations of completed steps run one by
-one, the last completed first, then the steps of ``on_failure`` one by one. When ``outputs`` has no value, all steps
-have ended well: that fails the run, but nothing goes back. Out, after a cancel: what runs is asked to stop, and that
-is all; a run that is already going back finishes that, since half undone is worse than either. Whichever way it went,
-the steps of ``finally`` come last. A run whose compensation failed may go back once more, for what is left.
+A run has three phases. Forward: steps start when their needs have ended as ``run_if`` requires. Back, after a failure:
+unstarted steps are skipped, running steps may end, compensations of completed steps run one by one, starting with the
+step that completed last, then the steps of ``on_failure`` one by one. Out, after a cancel: running steps are asked to
+stop and nothing is undone; a run that is already going back finishes that first, because a half undone run is worse
+than either. In all cases the steps of ``finally`` run last. If ``outputs`` cannot be evaluated, all steps have ended
+well: the run fails, but nothing is undone. A run whose compensation failed may go back again, for the rest.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def plan(
     env: Mapping[str, str] | None = None,
     now: datetime = _NEVER,
 ) -> list[Action]:
-    """What is to be done now; empty when the run waits, or is over. *env* is what ``env.…`` may read."""
+    """Return the next actions; empty if the run waits or is over. *env*: the values of ``env.…``."""
     view = _view(workflow, run, steps, env, now)
     if run.undo_asked and run.detail not in _BACK:
         return list(_reopen(view)) if run.status is not RunStatus.FAILED else []
@@ -88,8 +88,8 @@ def plan_items(
     *,
     env: Mapping[str, str] | None = None,
 ) -> list[Start | StartRun | UndoRun | Fail]:
-    """What these items (index and value) of a foreach start, in order; `Fail` for one that has no payload."""
-    if step_id not in workflow.by_id:  # a compensation; its items are the runs that it undoes
+    """Return the actions that start these items (index, value) of a foreach; `Fail` for an invalid payload."""
+    if step_id not in workflow.by_id:  # a compensation, whose items are the runs to undo
         return [UndoRun(step_id=step_id, child=UUID(str(value))) for _, value in items]
     view = _view(workflow, run, steps, env, _NEVER)
     return [begin_item(workflow.by_id[step_id], view, index, value) for index, value in items]
@@ -118,13 +118,13 @@ def _next(view: View) -> Iterator[Action]:
 
 
 def _is_queued(view: View) -> bool:
-    """Whether others with the same key go first; no longer once the time that its step allows, if any, is over."""
+    """Whether the run waits for others with the same key. Ends when the deadline set by a parent step passes."""
     run, limit = view.run, view.workflow.concurrency
     return run.status is RunStatus.PENDING and limit is not None and run.ahead >= limit.limit and not view.is_late
 
 
 def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
-    """Other runs with the same key go on."""
+    """Queue or skip the run, because other runs with the same key are active."""
     if on_limit is OnLimit.SKIP:
         error = f"skipped: workflow {view.workflow.name} already has as many active runs with this key as it allows"
         yield Finish(status=RunStatus.CANCELLED, detail=SKIPPED, error=error)
@@ -136,7 +136,7 @@ def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
 
 
 def _forward(view: View) -> Iterator[Action]:
-    """What runs goes on; each step whose needs are met starts, is skipped or fails; then the run may be done."""
+    """Continue running steps; start, skip or fail each step whose needs have ended; then perhaps finish the run."""
     before = view.copy()
     actions = [*_going_on(view), *_beginning(view)]
     if view.failed is None:
@@ -144,7 +144,7 @@ def _forward(view: View) -> Iterator[Action]:
         if view.is_done:
             yield from _done(view)
         return
-    for action in actions:  # nothing else of this pass is begun: it would only be undone
+    for action in actions:  # a step failed: start nothing that would only be undone
         if not isinstance(action, (Hold, Mark, Finish)) and view.status(action.step_id).is_final:
             yield from before.taken([action])
     yield from _back(before)
@@ -156,9 +156,9 @@ def _going_on(view: View) -> Iterator[Action]:
 
 
 def _beginning(view: View) -> Iterator[Action]:
-    """A step that was kept by a repair counts as ended only once what it needs has ended too."""
+    """A step kept by a repair counts as ended only once its needs have ended too."""
     open_steps: set[str] = set()
-    for step in view.workflow.steps:  # needs come first
+    for step in view.workflow.steps:  # in topological order
         if view.status(step.id) is StepStatus.PENDING:
             match _joined(step, view, open_steps):
                 case Join.SKIP:
@@ -181,7 +181,7 @@ def _joined(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
 
 
 def _switched(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
-    """A step that cases name waits until a switch chooses it; it is skipped when all have ended and none did."""
+    """A step named in cases waits until a switch chooses it; if all switches end without doing so, it is skipped."""
     is_open = False
     for switch in step.switches:
         if switch in open_steps or view.need(switch) is Need.OPEN:
@@ -192,7 +192,7 @@ def _switched(step: Step, view: View, open_steps: AbstractSet[str]) -> Join:
 
 
 def _no_join(step: Step, view: View) -> str:
-    """Why a step is skipped because of its needs."""
+    """Return why a step is skipped because of its needs."""
     if step.switches and not any(step.id in view.chosen(switch) for switch in step.switches):
         return " and ".join(_other_choice(switch, view) for switch in step.switches)
     if step.run_if is not RunIf.ALL_COMPLETED:
@@ -209,7 +209,7 @@ def _other_choice(switch: str, view: View) -> str:
 
 
 def _done(view: View) -> Iterator[Action]:
-    """Every step ended well: ``finally``, and then the run is over. An error in ``outputs`` undoes nothing."""
+    """All steps ended well: run ``finally``, then finish the run. An error in ``outputs`` undoes nothing."""
     output, error = None, None
     try:
         output = _output(view)
@@ -235,7 +235,7 @@ def _output(view: View) -> Json:
 
 
 def _results(view: View) -> JsonObject | None:
-    """None when it is too large to be kept: it is a convenience, and each result is still with its task."""
+    """Return the results of the last steps; None if they are too large. Each result is also stored with its task."""
     found = (view.states.get(step_id) for step_id in view.workflow.last)
     output = {s.step_id: s.result for s in found if s and s.status is StepStatus.COMPLETED}
     try:
@@ -249,7 +249,7 @@ def _results(view: View) -> JsonObject | None:
 
 
 def _out(view: View) -> Iterator[Action]:
-    """The run was cancelled: nothing new starts."""
+    """The run was cancelled: start nothing new, stop what runs."""
     reason = "the run was cancelled"
     yield from view.taken([Skip(step_id=step.id, reason=reason) for step in view.unstarted()])
     stops = [action for step in view.running() for action in _stop(step, view, reason)]
@@ -261,7 +261,7 @@ def _out(view: View) -> Iterator[Action]:
 
 
 def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
-    """Ask what the step started to stop, once; what only waits ends at once."""
+    """Ask the step's task, run or items to stop, once; a step that only waits ends at once."""
     state = view.states[step.id]
     if step.kind in (StepKind.SLEEP, StepKind.SIGNAL, StepKind.APPROVAL):
         yield End(step_id=step.id, status=StepStatus.CANCELLED, error=reason)
@@ -282,7 +282,7 @@ def _reopen(view: View) -> Iterator[Action]:
 
 
 def _back(view: View) -> Iterator[Action]:
-    """It failed: let the rest end, then undo, then ``on_failure`` and ``finally``, one task at a time."""
+    """The run failed: let running steps end, then undo, then ``on_failure`` and ``finally``, one task at a time."""
     yield from view.taken([Skip(step_id=step.id, reason="the run failed") for step in view.unstarted()])
     reason = view.lateness if view.is_late else "the run failed"
     for step in view.running():
@@ -297,7 +297,7 @@ def _back(view: View) -> Iterator[Action]:
 
 
 def _ends_now(step: Step, view: View) -> bool:
-    """Whether a step that runs is not given time to end by itself: it only waits, or the run is too late anyway."""
+    """Whether a running step is stopped at once: it only waits, or the deadline of the run has passed."""
     items = view.states[step.id].items
     return (
         step.kind in (StepKind.SLEEP, StepKind.SIGNAL, StepKind.APPROVAL)
@@ -308,7 +308,7 @@ def _ends_now(step: Step, view: View) -> bool:
 
 
 def _undoing(view: View) -> list[Todo]:
-    """What is done after a failure, in order: the last completed step is undone first."""
+    """Return the work after a failure in order: compensations, last completed step first, then ``on_failure``."""
     ended = _ended(view)
     steps = [step for step in view.workflow.steps if _has_something_to_undo(step, view)]
     steps.sort(key=lambda step: ended[step.id], reverse=True)
@@ -317,7 +317,7 @@ def _undoing(view: View) -> list[Todo]:
 
 
 def _ended(view: View) -> dict[str, tuple[int, int]]:
-    """The order in which steps ended. One that a repair kept counts as ended after its needs that were done again."""
+    """Return the order in which steps ended. A step kept by a repair counts as ended after its repeated needs."""
     ended: dict[str, tuple[int, int]] = {}
     for place, step in enumerate(view.workflow.steps):
         state = view.states.get(step.id)
@@ -327,7 +327,7 @@ def _ended(view: View) -> dict[str, tuple[int, int]]:
 
 
 def _waited_for(step: Step) -> list[str]:
-    """The needs that had ended, all of them, when the step began."""
+    """Return the needs that had certainly ended when the step began."""
     needs = step.needs if len(step.switches) < 2 else [need for need in step.needs if need not in step.switches]
     is_early = step.run_if in (RunIf.ANY_COMPLETED, RunIf.ANY_FAILED)
     return [need for need in needs if not is_early or need in step.switches]
@@ -340,7 +340,7 @@ def _has_something_to_undo(step: Step, view: View) -> bool:
     if step.repeat and (step.compensate is None or not state.rounds):
         return state.rounds > 0
     if state.status is StepStatus.CANCELLED and step.compensate is None:
-        return state.child is not None or state.items is not None  # what was stopped half-way has undone nothing yet
+        return state.child is not None or state.items is not None  # a stopped run has not undone its work yet
     return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)
 
 
@@ -349,9 +349,9 @@ def _finally(view: View) -> list[Todo]:
 
 
 def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action, None, bool]:
-    """Do what is to be done in its order, the next when the one before has ended. Returns whether all has ended.
+    """Do the work in order, each item after the previous one has ended. Return whether all has ended.
 
-    As soon as something really begins, the run is marked, so that from then on there is no other way for it.
+    When the first step actually starts, the run is marked, so that it cannot change to another phase.
     """
     for step_id, step, act in todo:
         if view.status(step_id) is StepStatus.RUNNING:

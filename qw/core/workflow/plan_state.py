@@ -1,4 +1,4 @@
-"""The state of a run during `plan`: each decided action updates it, so that the next decision builds on it."""
+"""The state of a run during `plan`: each action updates it, so that later decisions take earlier ones into account."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from qw.core.workflow.workflow import Workflow
 
 @dataclass(kw_only=True)
 class View:
-    """``states`` has the steps that have begun. ``now`` is the database's."""
+    """``states``: the steps that have begun. ``now``: the database's time."""
 
     workflow: Workflow
     run: Run
@@ -65,12 +65,12 @@ class View:
         return self.status(step_id) is StepStatus.COMPLETED or self.is_tolerated(step_id)
 
     def is_tolerated(self, step_id: str) -> bool:
-        """Whether the step failed, and the run goes on."""
+        """Whether the step failed, but the run continues."""
         state = self.states.get(step_id)
         return bool(state and state.status.is_bad and self.workflow.by_id[step_id].tolerates(error_kind(state)))
 
     def need(self, step_id: str) -> Need:
-        """How the step stands for those that need it. A failure that is not tolerated is for the run to deal with."""
+        """Return the state of the step for its dependants. A failure that is not tolerated counts as OPEN."""
         match self.status(step_id):
             case StepStatus.COMPLETED:
                 return Need.COMPLETED
@@ -81,7 +81,7 @@ class View:
         return Need.OPEN
 
     def chosen(self, switch: str) -> Sequence[Json]:
-        """The steps that a switch chose; empty while it has not ended."""
+        """Return the steps that a switch chose; empty until it has ended."""
         state = self.states.get(switch)
         return state.result if state and isinstance(state.result, list) else ()
 
@@ -93,7 +93,7 @@ class View:
 
     @property
     def has_room(self) -> bool:
-        """Whether ``max_parallel`` of the workflow lets another step start."""
+        """Whether ``max_parallel`` of the workflow allows another step to start."""
         most = self.workflow.max_parallel
         return most is None or len(self.running()) < most
 
@@ -108,18 +108,18 @@ class View:
 
     @property
     def failed(self) -> StepState | None:
-        """The step that failed first. One whose task was cancelled counts: it will never be completed."""
+        """The step that failed first. A step whose task was cancelled counts, because it can never complete."""
         found = (self.states.get(step.id) for step in self.workflow.steps)
         bad = (state for state in found if state and state.status.is_bad and not self.is_tolerated(state.step_id))
         return min(bad, key=lambda state: state.finished, default=None)
 
     @property
     def error(self) -> str | None:
-        if self.run.error or self.run.detail == CANCELLING:  # what a cancel stops has not failed
+        if self.run.error or self.run.detail == CANCELLING:  # a step stopped by a cancel has not failed
             return self.run.error
         if failed := self.failed:
             return f"step {failed.step_id}: {failed.error or failed.status}"
-        if self.run.detail == COMPENSATING:  # for the second time, since a compensation failed
+        if self.run.detail == COMPENSATING:  # going back again after a failed compensation
             return self.lateness if self.is_late else UNDONE_FROM_ABOVE
         return None
 
@@ -131,13 +131,13 @@ class View:
 
     @property
     def lateness(self) -> str:
-        timeout = self.workflow.timeout  # None: the definition was edited
+        timeout = self.workflow.timeout  # None if the definition was edited
         return f"the run took longer than {format_duration(timeout)}" if timeout else "the run took too long"
 
-    # -- changed by what is decided
+    # -- changed by actions
 
     def taken(self, actions: Iterable[Action]) -> Iterator[Action]:
-        """The same actions, each taken in before the next is asked for."""
+        """Yield the actions, applying each to this view first."""
         for action in actions:
             self.take(action)
             yield action
@@ -187,10 +187,10 @@ class View:
         last = max((one.finished for one in self.states.values()), default=0)
         self._put(state._replace(finished=last + 1))
 
-    # -- seen by expressions
+    # -- visible to expressions
 
     def scope(self, names: Iterable[str], **more: Json) -> Scope:
-        """What expressions may read: of the steps, those in *names* only."""
+        """Return the scope for expressions; of the steps it contains only *names*."""
         return _Scope(
             self,
             input=self.run.input,
@@ -218,7 +218,7 @@ class View:
 
     @property
     def _ending(self) -> RunStatus:
-        """As what the run will be over, as far as it is known by now."""
+        """The status with which the run will end, as far as it is known."""
         if self.run.detail == CANCELLING:
             return RunStatus.CANCELLED
         if self.error:
@@ -241,7 +241,7 @@ def error_kind(state: StepState) -> str | None:
 
 
 class _Scope(dict[str, Json]):
-    """``run`` and ``now`` are made when asked for: ``run`` looks at every step, and few expressions read it."""
+    """``run`` and ``now`` are computed on first use: ``run`` reads every step, and few expressions use it."""
 
     def __init__(self, view: View, **values: Json) -> None:
         super().__init__(values)

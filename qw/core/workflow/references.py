@@ -1,4 +1,6 @@
-"""What a workflow starts by name: other workflows, and declared commands. Reads documents, such as runs have pinned."""
+"""The names that a workflow refers to: other workflows, and declared commands. Reads documents, as stored with
+runs.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,11 @@ from typing import TypeAlias
 from qw.core.task.payload import Json, JsonObject
 
 Reference: TypeAlias = tuple[str, str]
-"""Its kind, ``workflow`` or ``command``, and its name."""
+"""A kind, ``workflow`` or ``command``, and a name."""
 
 
 def references(document: Mapping[str, Json]) -> set[Reference]:
-    """What the steps of a workflow start, with those of ``on_failure`` and ``finally``, and the compensations."""
+    """Return what all steps of a workflow start, including ``on_failure``, ``finally`` and compensations."""
     return {found for task in _tasks(document) if (found := _reference(task))}
 
 

@@ -1,4 +1,4 @@
-"""A run without running anything: `plan` is asked again and again, and what each step comes to is assumed."""
+"""Simulates a run: `plan` is called repeatedly, with assumed outcomes of the steps. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from qw.core.workflow.workflow import Workflow, check_input
 
 _RUN, _TASK = UUID(int=1), UUID(int=2)
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_MOST_WORK = 200_000  # steps looked at: each pass looks at all
+_MOST_WORK = 200_000  # steps examined in all passes; each pass examines all steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """What a step comes to, once it runs: its result, or an error of some kind."""
+    """The assumed outcome of a step: its result, or an error of some kind."""
 
     status: StepStatus = StepStatus.COMPLETED
     result: Json = None
@@ -54,7 +54,7 @@ class Assumption:
 
 @dataclass(frozen=True, kw_only=True)
 class RehearsalEntry:
-    """A step in the order of the run: what became of it, and why where that is not plain."""
+    """A step in the order of the run: its status, and the reason if it is not obvious."""
 
     step: str
     status: StepStatus
@@ -63,7 +63,7 @@ class RehearsalEntry:
 
 @dataclass(kw_only=True)
 class Rehearsal:
-    """Its ``entries`` in order, and how the run ended; ``ended`` None: it does not end by itself."""
+    """The ``entries`` in order, and how the run ended; ``ended`` None: it does not end by itself."""
 
     workflow: Workflow
     assumed: Mapping[str, Assumption]
@@ -120,7 +120,7 @@ class Rehearsal:
                 pass
 
     def _end_what_runs(self) -> bool:
-        """End every step that runs, as it is assumed. Return whether any did."""
+        """End every running step as assumed. Return whether there was any."""
         running = [
             state for state in self.states.values() if state.status is StepStatus.RUNNING and not state.is_answered
         ]
@@ -155,9 +155,9 @@ class Rehearsal:
 
 
 def rehearse(workflow: Workflow, given: JsonObject, assumed: Mapping[str, Assumption]) -> Rehearsal:
-    """What a run with this input does if its steps come to what is *assumed*; the others complete with null.
+    """Simulate a run with this input and the *assumed* outcomes; other steps complete with null.
 
-    Raise Invalid for input that does not fit, or assumptions about steps that do not exist.
+    Raise Invalid if the input is invalid or an assumption names an unknown step.
     """
     known = [*workflow.by_id, *(f"compensate:{step.id}" for step in workflow.steps)]
     for step in assumed:
@@ -170,7 +170,7 @@ def rehearse(workflow: Workflow, given: JsonObject, assumed: Mapping[str, Assump
 
 
 def parse_assumption(word: str) -> tuple[str, Assumption]:
-    """``STEP=completed``, ``failed``, ``failed:KIND`` or ``cancelled``; or ``STEP=`` and a result in JSON."""
+    """Parse ``STEP=completed``, ``failed``, ``failed:KIND`` or ``cancelled``; or ``STEP=`` and a result in JSON."""
     step, sign, said = word.partition("=")
     status, _, kind = said.partition(":")
     if not sign or not step:

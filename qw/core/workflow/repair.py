@@ -1,4 +1,4 @@
-"""Decides what a final run repeats when it is retried; completed steps that were not compensated are kept."""
+"""Decides which steps a retry of a final run repeats; completed steps that were not compensated are kept."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PREFIX = compensation_id("")
 
 @dataclass(frozen=True, kw_only=True)
 class Redo:
-    """The steps (by id, compensations included) whose past is forgotten, and those of which no item is kept either.
+    """``steps``: the steps to reset (by id, compensations included). ``whole``: steps of which no item is kept either.
 
-    ``going_on``: those of them whose own runs may be retried instead of started anew. ``is_back``: the steps are
-    compensations; the run goes on undoing, not forward.
+    ``going_on``: steps whose own runs may be retried instead of started again. ``is_back``: the steps are
+    compensations, so the run continues to undo instead of going forward.
     """
 
     steps: set[str]
@@ -37,11 +37,11 @@ def to_redo(
     step: str | None,
     undone: Collection[UUID] = (),
 ) -> Redo:
-    """What is done again: each step that does not stand. Of a foreach that failed, items are kept.
+    """Return what is repeated: each step whose work is missing or undone. A failed foreach keeps its completed items.
 
-    *step* None: from what failed. A step: that one and all that needs it, whatever became of them. A compensation that
-    failed (``compensate:ID``, or a compensation of ``on_failure``): only that one. *undone*: tasks that a task of type
-    compensation has undone. Raise Conflict or Invalid.
+    *step* None: start from the failed steps. A step: repeat it and all steps that need it, whatever their outcome. A
+    failed compensation (``compensate:ID``, or one in ``on_failure``): repeat only that. *undone*: tasks undone by a
+    task of type compensation. Raise Conflict or Invalid.
     """
     known = {state.step_id: state for state in states}
     if not status.is_final:
@@ -56,7 +56,7 @@ def to_redo(
     again: set[str] = set()
     whole: set[str] = set()
     named: set[str] = set() if step is None else {step}
-    for one in workflow.steps:  # needs stand before those that need them
+    for one in workflow.steps:  # in topological order
         if not named.isdisjoint(one.needs):
             named.add(one.id)
         if one.id in named or not _stands(one.id, known, workflow, undone):
@@ -73,14 +73,14 @@ def to_redo(
 
 
 def compensations(workflow: Workflow, known: Mapping[str, StepState]) -> list[str]:
-    """The steps of a run that went back which undo something, in the order of the definition."""
+    """Return the compensations that a run has started, in the order of the definition."""
     ids = [compensation_id(step.id) for step in workflow.steps]
     ids += [step.id for step in workflow.on_failure if step.work.type == COMPENSATION]
     return [id_ for id_ in ids if id_ in known]
 
 
 def failed_compensation(workflow: Workflow, known: Mapping[str, StepState], step: str) -> StepState:
-    """The compensation *step*, which has failed. A step's own id means its compensation. Raise Conflict or Invalid."""
+    """Return the failed compensation *step*. A step's own id means its compensation. Raise Conflict or Invalid."""
     ids = compensations(workflow, known)
     id_ = step if step in ids else compensation_id(step)
     if id_ not in ids:
@@ -105,7 +105,7 @@ def _check_step(workflow: Workflow, known: Mapping[str, StepState], step: str | 
 
 
 def _stands(step_id: str, known: Mapping[str, StepState], workflow: Workflow, undone: Collection[UUID]) -> bool:
-    """Whether what the step did is there: completed and not undone; or it still runs, or its failure is tolerated."""
+    """Whether the step's work is kept: completed and not undone, still running, or a tolerated failure."""
     state = known.get(step_id)
     if state is None or _is_undone(step_id, known, undone):
         return False
@@ -115,7 +115,7 @@ def _stands(step_id: str, known: Mapping[str, StepState], workflow: Workflow, un
 
 
 def _undone_by_hand(workflow: Workflow, known: Mapping[str, StepState]) -> list[UUID]:
-    """The tasks of all steps, where a compensation of ``on_failure``, which is for them all, was marked as done."""
+    """Return the tasks of all steps if a compensation in ``on_failure``, which covers them all, was marked as done."""
     late = [known.get(step.id) for step in workflow.on_failure if step.work.type == COMPENSATION]
     if not any(state and is_by_hand(state) for state in late):
         return []

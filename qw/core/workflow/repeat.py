@@ -1,4 +1,4 @@
-"""``repeat:`` of a step: it is done round after round, until a condition holds or while one does."""
+"""``repeat:`` of a step: it runs in rounds, until or while a condition holds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAX_FACTOR = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """How often and how fast a step is repeated. Its condition reads ``result`` and ``round``, those of the last round.
+    """The condition and timing of the rounds. The condition reads ``result`` and ``round`` of the last round.
 
-    ``until`` is asked after each round, ``while_`` before each; one of them is None. ``timeout`` counts from the start
-    of the first round: none begins after it.
+    ``until`` is evaluated after each round, ``while_`` before each; one of them is None. ``timeout`` counts from the
+    start of the first round: no round starts after it.
     """
 
     until: Condition | None = None
@@ -42,11 +42,11 @@ class Repeat:
         return f"{'until' if self.until else 'while'} {self.condition.expression.source}"
 
     def goes_on(self, scope: Scope) -> bool:
-        """Whether another round is due. Raise ExpressionError."""
+        """Whether another round follows. Raise ExpressionError."""
         return self.condition.holds(scope) is (self.until is None)
 
     def delay_after(self, rounds: int) -> timedelta:
-        """The time between a round, the first is 1, and the next."""
+        """Return the time between round number *rounds* (the first is 1) and the next."""
         seconds = self.delay.total_seconds() * self.factor ** min(rounds - 1, 64)
         return timedelta(seconds=min(seconds, max(self.max_delay, self.delay).total_seconds()))
 

@@ -1,4 +1,4 @@
-"""How a step's task is tried, read from its document: ``retry:``, ``timeout:``, ``queue:``, ``priority:``."""
+"""How a step's task is run: ``retry:``, ``timeout:``, ``queue:`` and ``priority:`` in its document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_ID = UUID(int=0)
 
 
 def error_patterns(value: Json, path: str, faults: list[Fault]) -> tuple[str, ...]:
-    """Kinds of errors and exception classes; adds to *faults*."""
+    """Return patterns for kinds of errors and exception classes; adds to *faults*."""
     patterns = names(value, path, faults)
     for pattern in patterns:
         if message := pattern_fault(pattern):
@@ -47,7 +47,7 @@ RETRY = Object(
 
 
 def _tries(value: Json, path: str, faults: list[Fault]) -> tuple[int | None, Backoff | None]:
-    """The maximum of attempts and their backoff; None where the policy of the type is meant."""
+    """Return the maximum of attempts and the backoff; None: the policy of the type applies."""
     said = RETRY.read(value, path, faults)
     backoff = Backoff(
         delay=said["delay"],
@@ -60,7 +60,7 @@ def _tries(value: Json, path: str, faults: list[Fault]) -> tuple[int | None, Bac
 
 
 POLICY_FIELDS = {
-    "retry": Field(Type(_tries, RETRY.schema), "How often and when a failed attempt is repeated", default=(None, None)),
+    "retry": Field(Type(_tries, RETRY.schema), "How often and when a failed attempt is retried", default=(None, None)),
     "timeout": Field(DURATION, "Maximum duration of an attempt, or of a wait"),
     "queue": Field(as_is(TEXT.schema), "Queue of the task", default=DEFAULT_QUEUE),
     "priority": Field(as_is(integer(0, 9).schema), "Priority from 0 to 9; lower runs first", default=DEFAULT_PRIORITY),
@@ -68,7 +68,7 @@ POLICY_FIELDS = {
 
 
 def read_policy(said: Mapping[str, Any], type_: str, path: str, faults: list[Fault]) -> dict[str, Any]:
-    """The fields of a step that say how it is tried. What is None is left to the policy of its type."""
+    """Return the policy fields of a step. None: the policy of the type applies."""
     max_retries, backoff = said["retry"]
     policy = {key: said[key] for key in ("timeout", "queue", "priority") if key in said}
     faults += task_faults(NewTask(type=type_, id=_NO_ID, max_retries=max_retries, **policy), path)
@@ -76,12 +76,12 @@ def read_policy(said: Mapping[str, Any], type_: str, path: str, faults: list[Fau
 
 
 def type_faults(type_: str, path: str) -> Iterator[Fault]:
-    """What the store would refuse about a task of this type."""
+    """Yield the faults that the store would report for a task of this type."""
     return task_faults(NewTask(type=type_, id=_NO_ID), path)
 
 
 def task_faults(task: NewTask, path: str) -> Iterator[Fault]:
-    """What the store would refuse about the task that a step makes: one place has these rules."""
+    """Yield the faults that the store would report for the step's task, so that the rules are in one place."""
     try:
         check_new(task)
     except Invalid as error:

@@ -12,20 +12,20 @@ from qw.core.task import Backoff, TaskSettings
 from qw.core.task.error_kind import EXPRESSION
 from qw.core.task.payload import Json, JsonObject
 
-COMPENSATION = "compensation"  # the type whose steps count as undoing, where ``on_failure`` has one
+COMPENSATION = "compensation"  # steps of this type under ``on_failure`` count as compensations
 
-# Details of a run that goes on. From each there is no way to another, but from FAILING to COMPENSATING.
-QUEUED = "queued"  # it waits for a run with the same key
-CANCELLING = "cancelling"  # it was cancelled, and something has not stopped yet
-FAILING = "failing"  # it failed, and nothing is undone yet
-COMPENSATING = "compensating"  # it goes back
-FINISHING = "finishing"  # all its steps ended well, ``finally`` is at work
+# Details of an active run: its phase. The only possible change is from FAILING to COMPENSATING.
+QUEUED = "queued"  # waits for runs with the same key
+CANCELLING = "cancelling"  # cancelled, but not everything has stopped yet
+FAILING = "failing"  # failed, but nothing is undone yet
+COMPENSATING = "compensating"  # goes back: compensations run
+FINISHING = "finishing"  # all steps ended well; ``finally`` runs
 
-COMPENSATION_PREFIX = "compensate:"  # of the ids of steps that undo others
+COMPENSATION_PREFIX = "compensate:"  # prefix of the ids of compensations
 
 COMPENSATED, COMPENSATION_FAILED = "compensated", "compensation_failed"  # details of a failed run
 UNDONE_FROM_ABOVE = "undone: the run that started it goes back"  # error of a run
-SKIPPED = "skipped"  # detail of a run that was cancelled because of another with the same key
+SKIPPED = "skipped"  # detail of a run that was cancelled because of other runs with the same key
 
 
 class RunStatus(StrEnum):
@@ -41,8 +41,8 @@ class RunStatus(StrEnum):
 
 
 class StepStatus(StrEnum):
-    PENDING = "pending"  # the same as having no row
-    RUNNING = "running"  # its task is not final; or it sleeps or waits
+    PENDING = "pending"  # same as no row
+    RUNNING = "running"  # its task is not final, or it sleeps or waits
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -70,10 +70,10 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A start of a workflow. ``detail`` and ``error`` are what `Mark` and `Finish` stored last.
+    """One execution of a workflow. ``detail`` and ``error`` were stored by the last `Mark` or `Finish`.
 
-    ``ahead`` counts the runs with the same key that go on or are before it in the queue. ``undo_asked``: the run that
-    this one is a step of goes back.
+    ``ahead`` counts the runs with the same key that are active or earlier in the queue. ``undo_asked``: the parent
+    run, which started this run as a step, is going back.
     """
 
     id: UUID
@@ -90,7 +90,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How a foreach stands. ``started`` includes those that ended."""
+    """The item counts of a foreach. ``started`` includes ended items."""
 
     total: int
     started: int = 0
@@ -103,14 +103,14 @@ class Counts:
 
 
 class StepState(NamedTuple):
-    """How a step stands. ``finished`` rises with each step that ends in the run; ``result`` is that of its task.
+    """The state of a step. ``finished`` is the position in which it ended; ``result`` is that of its task.
 
-    ``due`` is when a sleep or a wait is over; ``child`` the run that the step started. While a foreach runs, ``error``
-    is that of the first item that failed. Of a repeat, ``rounds`` have begun since ``since``; ``is_answered``: the last
-    of them has ended, and the next begins when it is ``due``, once that is decided. The same of the tries of a workflow
-    that is retried, the last of which failed with ``error``.
+    ``due``: end of a sleep or wait; ``child``: the run that the step started. While a foreach runs, ``error`` is that
+    of the first failed item. In a repeat, ``rounds`` have begun since ``since``. ``is_answered``: the last round has
+    ended, and once the next one is decided, it begins when ``due``. A retried workflow counts its tries in the same
+    way; the last one failed with ``error``.
 
-    A tuple for speed: each pass over a run makes one of each step; a frozen dataclass takes three to six times as long.
+    A tuple for speed: each pass over a run makes one per step; a frozen dataclass takes three to six times as long.
     """
 
     step_id: str
@@ -131,7 +131,7 @@ class StepState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Start(TaskSettings):
-    """Make the step's task. ``compensates`` is the task that this one undoes, if any: its parent."""
+    """Create the step's task. ``compensates``: the task that it undoes, which becomes its parent."""
 
     step_id: str
     type: str
@@ -142,9 +142,9 @@ class Start(TaskSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class StartRun:
-    """Start a run of another workflow as this step; of a repeat, as its ``round``; of a retry, as its next try.
+    """Start a run of another workflow as this step. ``round``: the number of a repeat's round or of a retry's try.
 
-    ``timeout``: how long it may take, if the workflow allows no less.
+    ``timeout``: maximum duration, unless the workflow sets a shorter one.
     """
 
     step_id: str
@@ -156,7 +156,7 @@ class StartRun:
 
 @dataclass(frozen=True, kw_only=True)
 class UndoRun:
-    """Let a run that is over undo what it did, as the step that compensates the one that started it."""
+    """Let a final run undo its work, as the compensation of the step that started it."""
 
     step_id: str
     child: UUID
@@ -164,7 +164,7 @@ class UndoRun:
 
 @dataclass(frozen=True, kw_only=True)
 class UndoRuns:
-    """The same for the runs that the items of a foreach started: one at a time, the one that ended last first."""
+    """Like `UndoRun`, for all runs started by a foreach or repeat: one at a time, the last ended first."""
 
     step_id: str
     of: str
@@ -172,9 +172,9 @@ class UndoRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """The step sleeps, or waits for a signal, until ``until``; None: as long as it takes.
+    """The step sleeps, or waits for a signal, until ``until``; None: without limit.
 
-    ``shown`` stands in the place of its result meanwhile: what somebody is asked.
+    ``shown``: displayed as its result meanwhile, such as the question of an approval.
     """
 
     step_id: str
@@ -192,7 +192,7 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """Run the task of a repeat once more: its ``round``. What it came to before stays with its attempts."""
+    """Run the task of a repeat again, as its ``round``. The previous result is kept with its attempts."""
 
     step_id: str
     task_id: UUID
@@ -201,14 +201,14 @@ class Again:
 
 @dataclass(frozen=True, kw_only=True)
 class Accept:
-    """The result of the last round of a repeat is that of the step."""
+    """End a repeat: the result of its last round becomes that of the step."""
 
     step_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expand:
-    """The foreach begins over these items. None of them is started yet."""
+    """Begin a foreach over these items, none of which is started yet."""
 
     step_id: str
     items: list[Json]
@@ -216,7 +216,7 @@ class Expand:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Make tasks or runs of the next ``count`` items of a foreach. ``more``: others follow once these are made."""
+    """Create tasks or runs for the next ``count`` items of a foreach. ``more``: others can start right after."""
 
     step_id: str
     count: int
@@ -225,7 +225,7 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Gather:
-    """No item of the foreach runs any more: put the results of all together, in order, and end the step."""
+    """No item of the foreach is running: collect the results in order, and end the step."""
 
     step_id: str
     status: StepStatus
@@ -234,7 +234,7 @@ class Gather:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """A step without a task ended. ``signals`` are those that it waited for."""
+    """A step ended without the end of a task. ``signals``: ids of the signals that it consumed."""
 
     step_id: str
     status: StepStatus
@@ -252,7 +252,7 @@ class Skip:
 
 @dataclass(frozen=True, kw_only=True)
 class Fail:
-    """The step failed before it had a task: an expression has no value over what there is."""
+    """The step failed before it had a task, because an expression could not be evaluated or its value is invalid."""
 
     step_id: str
     error: str
@@ -261,7 +261,7 @@ class Fail:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Request a stop of what the step started: its task, run or items. ``reason`` is passed to tasks."""
+    """Ask the task, run or items of the step to stop. ``reason`` is passed to tasks."""
 
     step_id: str
     reason: str
@@ -270,14 +270,14 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """The run waits for others with the same key; the oldest ``cancel`` of those are asked to stop."""
+    """The run waits for others with the same key; the oldest ``cancel`` of them are asked to stop."""
 
     cancel: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """The run goes on as ``detail``; ``error`` is known by now."""
+    """Store the phase ``detail`` of the run, and the ``error`` known so far."""
 
     detail: str
     error: str | None
@@ -314,14 +314,14 @@ Action: TypeAlias = StepAction | Hold | Mark | Finish
 
 
 def compensation_id(step_id: str) -> str:
-    """The id of the step that undoes *step_id*; the colon keeps it apart from the ids in definitions."""
+    """Return the id of the step that undoes *step_id*; ids in definitions cannot contain the colon."""
     return f"{COMPENSATION_PREFIX}{step_id}"
 
 
-# kept with the signals: who asked for that, and when
+# Stored as signals: who made such a request, and when.
 RETRY_TOLD, CANCEL_TOLD, DONE_BY_HAND_TOLD = "run:retry", "run:cancel", "run:compensation-done"
 
 
 def approval_name(step_id: str) -> str:
-    """The name of the signal that decides an approval; the colon keeps it apart from the names people choose."""
+    """Return the name of the signal that decides an approval; names chosen by users cannot contain the colon."""
     return f"approval:{step_id}"

@@ -1,6 +1,6 @@
-"""``secrets:``: values that only daemons know, by name; and the texts of a step that they are put into.
+"""``secrets:``: values known to daemons only, referred to by name, and the step texts that contain them.
 
-Neither a definition nor a run holds a value: a step names its secrets, and the daemon that runs it puts the values in.
+Definitions and runs hold no values: a step names its secrets, and the daemon that runs it inserts the values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MENTION = re.compile(r"\$\{\{[^}]*(?<![\w.])secrets\b")
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """Where a daemon finds the value: in its environment as ``env``, or in ``file``, whose last newline is no part."""
+    """Where a daemon reads the value: the environment variable ``env``, or ``file`` without its last newline."""
 
     name: str
     env: str = ""
@@ -32,7 +32,7 @@ class Secret:
 
     @property
     def place(self) -> str:
-        """The variable or the path, as settings name it."""
+        """The variable or the path, as written in settings."""
         return self.env or normpath(self.file)
 
     def __str__(self) -> str:
@@ -45,12 +45,12 @@ class SecretName:
 
 
 SecretText: TypeAlias = tuple[str | SecretName, ...]
-"""A text in which some pieces are secrets."""
+"""A text whose pieces are plain text or secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretTexts:
-    """The variables or headers of a step that hold secrets, by their names, with their place in the document."""
+    """The variables or headers of a step that contain secrets, by name, and their path in the document."""
 
     texts: Mapping[str, SecretText] = field(default_factory=dict)
     path: str = ""
@@ -94,7 +94,7 @@ SECRETS_FIELD = Field(Type(_secrets, _DECLARED.schema), "Secrets of the steps, b
 
 
 def take_secrets(values: Json, path: str, faults: list[Fault]) -> tuple[Json, SecretTexts]:
-    """*values* of variables or headers without those that hold secrets, and these. Adds to *faults*."""
+    """Split *values* of variables or headers: those without secrets, and the texts with secrets. Adds to *faults*."""
     if not isinstance(values, dict):
         return values, SecretTexts()
     texts: dict[str, SecretText] = {}
@@ -133,7 +133,7 @@ def undeclared(texts: SecretTexts, declared: Mapping[str, Secret], faults: list[
 
 
 def mentioned(value: Json) -> set[str]:
-    """The secrets that any text below *value* names."""
+    """Return the names of the secrets used by any text in *value*."""
     found, stack = set(), [value]
     while stack:
         one = stack.pop()

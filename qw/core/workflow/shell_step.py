@@ -1,4 +1,4 @@
-"""A step with ``run:``: the payload of its ``command`` task, read from the keys beside the text."""
+"""Steps with ``run:``: the payload of their ``command`` task, read from the keys beside ``run:``."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ SHELL_FIELDS = {
             "is not a name of letters, digits and _ . - (at most 128)",
             must="must map names to paths, such as {report: out/report.csv}",
         ),
-        "Files or directories that run leaves, kept for later steps of the run: paths by name",
+        "Files or directories that run creates and later steps of the run can use: paths by name",
     ),
 }
 
 
 def run_payload(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> JsonObject:
-    """The payload of the step in *document*, expressions unread; *given* is its ``with:``. Adds to *faults*."""
+    """Return the payload of the step in *document*, unevaluated; *given* is its ``with:``. Adds to *faults*."""
     text, stdin = document["run"], document.get("stdin")
     if not isinstance(text, str) or not text.strip():
         faults.append(Fault(path=below(path, "run"), message=not_a_command(text)))
@@ -59,7 +59,7 @@ def run_payload(document: JsonObject, given: JsonObject, path: str, faults: list
 
 
 def not_a_command(value: Json) -> str:
-    """What is wrong with a command that is no text, or is empty."""
+    """Return the message for a command that is empty or not text."""
     if isinstance(value, bool):
         word = str(value).lower()
         return f"must be the text of a shell command; YAML reads {word} as a boolean: write '{word}' in quotes"
@@ -69,7 +69,7 @@ def not_a_command(value: Json) -> str:
 
 
 def pasted_faults(command: Json, path: str) -> Iterator[Fault]:
-    """That a value would become part of the shell's text."""
+    """Yield a fault if an expression would become part of the shell's code."""
     if has_expression(command):
         message = 'contains an expression, whose value the shell would run as code; put it under env: and use "$NAME"'
         yield Fault(path=path, message=message)

@@ -1,4 +1,4 @@
-"""A step of a workflow: what it asks to be done, when, and how it is tried; and how one is read from its document."""
+"""A step of a workflow (its work, its conditions and its retry policy), and its parser."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["COMMAND", "Compensation", "Step", "StepKind", "TaskTemplate", "parse
 
 @dataclass(frozen=True, kw_only=True)
 class Compensation(TaskTemplate):
-    """The work that undoes a step, and how its task is tried."""
+    """The work that undoes a step, and the retry policy of its task."""
 
     max_retries: int | None = None
     timeout: timedelta | None = None
@@ -41,11 +41,11 @@ class Compensation(TaskTemplate):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(TaskSettings):
-    """A node of a workflow. What is None is left to the policy of its type.
+    """A node of a workflow. None: the policy of its type applies.
 
-    ``timeout`` is that of each attempt of a task, or of each run; where the step waits, how long it waits.
-    ``switches``: those of ``needs`` that decide in their cases whether the step runs. ``tolerated``: the only kinds of
-    errors that ``continue_on_error`` means; empty: all.
+    ``timeout`` limits each attempt of a task, or each run; for a step that waits, the wait. ``switches``: the
+    ``needs`` that are switches and decide whether the step runs. ``tolerated``: kinds of errors that
+    ``continue_on_error`` covers; empty: all.
     """
 
     id: str
@@ -64,11 +64,11 @@ class Step(TaskSettings):
     backoff: Backoff | None = None
 
     def tolerates(self, error_kind: str | None) -> bool:
-        """Whether the run goes on after this step failed with such an error."""
+        """Whether the run continues after this step failed with this kind of error."""
         return self.continue_on_error and (not self.tolerated or matches(self.tolerated, error_kind))
 
     def starts_again(self, error_kind: str | None, *, tries: int) -> bool:
-        """Whether the workflow that it starts is started once more, after so many of its runs failed."""
+        """Whether the workflow of this step is started again after *tries* failed runs."""
         if self.kind is not StepKind.WORKFLOW or self.repeat or tries >= (self.max_retries or 1):
             return False
         return is_retried(error_kind, (), self.backoff or Backoff())
@@ -79,7 +79,7 @@ class Step(TaskSettings):
 
     @property
     def tasks(self) -> list[TaskTemplate]:
-        """Those of its works that become tasks."""
+        """The works (step and compensation) that become tasks."""
         return self.works if self.kind is StepKind.TASK else self.works[1:]
 
     @property
@@ -88,13 +88,13 @@ class Step(TaskSettings):
         return [self.condition, *cases] if self.condition else cases
 
     def names(self) -> set[str]:
-        """The steps that its own expressions name, those of its compensation excluded."""
+        """Return the steps that its expressions read, except those of its compensation."""
         found = self.work.payload.names().union(*(one.names() for one in self.conditions))
         found |= self.repeat.condition.names() - {self.id} if self.repeat else set()
         return found | (self.items.source.names() if self.items else set())
 
     def inputs(self) -> set[str]:
-        """The inputs that its expressions name."""
+        """Return the inputs that its expressions read."""
         found = {name for work in self.works for name in work.payload.inputs()}
         found = found.union(*(one.inputs() for one in self.conditions))
         found |= self.repeat.condition.inputs() if self.repeat else set()
@@ -107,7 +107,7 @@ _NO_WORK = TaskTemplate(type=StepKind.SWITCH.value, payload=Template(root={}))
 
 
 def _continue_on_error(value: Json, path: str, faults: list[Fault]) -> tuple[bool, tuple[str, ...]]:
-    """Whether the run goes on after a failure, and of which kinds only."""
+    """Return whether the run continues after a failure, and the kinds of errors to which that is limited."""
     if isinstance(value, bool):
         return value, ()
     if isinstance(value, list) and value:
@@ -156,13 +156,13 @@ _EARLY = {
     "run_if": Field(choice(RunIf), "Outcome of the needed steps for which this step starts"),
     "switch": Field(
         SWITCH,
-        "Cases that name steps: those of the first case that holds run, the steps of all other cases are skipped",
+        "Cases that name steps: the steps of the first case that holds run, those of all other cases are skipped",
         default=(),
         null=False,
     ),
     "continue_on_error": Field(
         Type(_continue_on_error, {"type": ["boolean", "array"], "items": TEXT.schema, "minItems": 1}),
-        "If the step fails (with one of these kinds of errors), the run continues as if it had not",
+        "If the step fails (with one of these kinds of errors), the run continues",
         default=(False, ()),
     ),
     "compensate": Field(Type(_compensation, COMPENSATION.schema), "Undoes the step if the run fails later"),
@@ -183,7 +183,7 @@ _OF_EACH_KIND = {"id", "type", "with", "if", *_EARLY} - {"switch", *FOREACH_FIEL
 
 
 def _fields(of: StepKind, late: str) -> Object:
-    """The fields of a step of this kind, in ``steps:`` or in the list *late*."""
+    """Return the fields of a step of this kind, in ``steps:`` or in the list *late*."""
     what = f"a step of {late}" if late else "a step" if of is StepKind.TASK else f"a step of type {of.value}"
     fields = (LATE_STEP if late else STEP).fields
     return Object(what, {key: field for key, field in fields.items() if key in _OF_EACH_KIND or key in _OF_KIND[of]})
@@ -193,9 +193,9 @@ _FIELDS = {(of, late): _fields(of, late) for of in StepKind for late in ("", "on
 
 
 def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = "") -> Step | None:
-    """The step in *document*, None when it has no usable id. What is wrong goes to *faults*; the rest is still read.
+    """Return the step in *document*; None if it has no valid id. Adds to *faults* and continues after each.
 
-    *late* names a list whose steps run one after another, ``on_failure`` or ``finally``: ``needs`` means nothing there.
+    *late*: ``on_failure`` or ``finally``, lists whose steps run one after another, so ``needs`` is not allowed.
     """
     if not isinstance(document, dict):
         faults.append(Fault(path=path, message=f"a step must be an object, not {kind(document)}"))
@@ -236,7 +236,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
 
 
 def _only_switch(document: JsonObject, path: str, faults: list[Fault], *, late: str) -> JsonObject:
-    """What is left to read of a step with ``switch:``, which does no work."""
+    """Return the document of a step with ``switch:``, without keys for work. Adds to *faults*."""
     work = [key for key in WORK_FIELDS if key in document]
     if late:
         faults.append(Fault(path=below(path, "switch"), message=f"is allowed with steps: only; under {late} use if:"))
@@ -264,7 +264,7 @@ def _policy(
 
 
 def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
-    """``item`` and ``index`` have a value in the payload of a foreach, and nowhere else."""
+    """Allow ``item`` and ``index`` in the payload of a foreach only."""
     elsewhere = [one.expression.is_of_item for one in step.conditions]
     elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
     elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
@@ -274,7 +274,7 @@ def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
 
 
 def _check_round(step: Step, path: str, faults: list[Fault]) -> None:
-    """``result`` and ``round`` have a value in what repeats a step, and under ``with:`` if it starts a workflow."""
+    """Allow ``result`` and ``round`` in the condition of a repeat, and under ``with:`` of a repeated workflow."""
     elsewhere = [one.expression.is_of_round for one in step.conditions]
     elsewhere += [step.compensate.payload.is_of_round] if step.compensate else []
     elsewhere += [step.items.source.is_of_round] if step.items else []

@@ -1,4 +1,4 @@
-"""Steps that are no tasks: ``sleep``, ``wait_signal``, ``approval``, ``workflow``, ``switch``; what ``with:`` says."""
+"""Steps without a task: ``sleep``, ``wait_signal``, ``approval``, ``workflow``, ``switch``; and their ``with:``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class StepKind(StrEnum):
-    """What a step is. All but TASK are types that no daemon serves: runs know by themselves what they are."""
+    """The kind of a step. All except TASK are reserved types, which no worker runs: the engine handles these steps."""
 
     TASK = "task"
     SLEEP = "sleep"
@@ -34,14 +34,14 @@ KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
 
 _PARAMETERS = {
     StepKind.SLEEP: {
-        "for": Field(ANYTHING, "How long: a duration"),
-        "until": Field(ANYTHING, "Until when: a time with its zone"),
+        "for": Field(ANYTHING, "Duration of the sleep"),
+        "until": Field(ANYTHING, "End of the sleep: a time with a time zone"),
     },
     StepKind.SIGNAL: {
         "signal": Field(ANYTHING, "Name of the signal; default: the id of the step"),
-        "count": Field(ANYTHING, "How many signals it waits for; default: one"),
+        "count": Field(ANYTHING, "Number of signals to wait for; default: one"),
     },
-    StepKind.APPROVAL: {"message": Field(ANYTHING, "Text for who approves")},
+    StepKind.APPROVAL: {"message": Field(ANYTHING, "Text shown to the approver")},
     StepKind.WORKFLOW: {
         "workflow": Field(ANYTHING, "Name of the workflow"),
         "input": Field(ANYTHING, "Input of the run"),
@@ -49,11 +49,11 @@ _PARAMETERS = {
     StepKind.SWITCH: {},
 }
 PARAMETERS = {of: Object(f"with: of type {of.value}", fields) for of, fields in _PARAMETERS.items()}
-"""What ``with:`` of each may hold."""
+"""The allowed keys of ``with:`` by kind."""
 
 
 def check_parameters(of: StepKind, given: JsonObject, path: str, faults: list[Fault]) -> None:
-    """What is wrong with *given*, as far as it can be told before its expressions have values."""
+    """Add the faults of *given* that can be found before its expressions are evaluated."""
     if of is StepKind.TASK:
         return
     PARAMETERS[of].read(given, path, faults)
@@ -85,7 +85,7 @@ def _evaluate(of: StepKind, given: JsonObject) -> None:
 
 
 def sleep_end(given: JsonObject, now: datetime) -> datetime:
-    """When a sleep that begins *now* is over. Raise Invalid."""
+    """Return when a sleep that begins *now* ends. Raise Invalid."""
     if "for" in given:
         try:
             return now + parse_duration(given["for"])
@@ -108,7 +108,7 @@ def _time(value: Json) -> datetime:
 
 
 def awaited_signal(kind: StepKind, given: object, step_id: str) -> str | None:
-    """The name of the signal that a step is defined to wait for; None: none, or what an expression makes of it."""
+    """Return the name of the signal that a step waits for, unevaluated; None if it waits for none."""
     if kind is not StepKind.SIGNAL or not isinstance(given, dict):
         return None
     name = given.get("signal", step_id)
@@ -116,7 +116,7 @@ def awaited_signal(kind: StepKind, given: object, step_id: str) -> str | None:
 
 
 def signal_count(given: JsonObject) -> int | None:
-    """How many signals a step waits for; None: one, whose payload is the result. Raise Invalid."""
+    """Return how many signals a step waits for; None: one, whose payload is the result. Raise Invalid."""
     count = given.get("count")
     if count is None or (isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_SIGNALS):
         return count
@@ -125,7 +125,7 @@ def signal_count(given: JsonObject) -> int | None:
 
 
 def signal_name(given: JsonObject, step_id: str) -> str:
-    """The name of the signal that a step waits for: its own id, unless it says another. Raise Invalid."""
+    """Return the name of the signal that a step waits for, by default its own id. Raise Invalid."""
     name = given.get("signal", step_id)
     if isinstance(name, str) and SIGNAL_NAME.fullmatch(name):
         return name

@@ -1,4 +1,4 @@
-"""How a step starts and goes on, as actions: `qw.core.workflow.plan` calls it once a step is due."""
+"""Returns the actions that start and continue a step; called by `qw.core.workflow.plan` once a step is due."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from qw.core.workflow.switch import choose
 
 
 def begin(step: Step, view: View) -> Iterator[Action]:
-    """Start *step*, as far as it goes by itself; skip it when its condition says so; fail it when it cannot start."""
+    """Start *step* and continue it as far as possible. Skip it if its condition is false; fail it on errors."""
     try:
         if step.condition and not step.condition.holds(view.scope(step.condition.names())):
             first: StepAction = Skip(step_id=step.id, reason="its condition was false")
@@ -126,7 +126,7 @@ def _child_of_round(step: Step, view: View, result: Json, round_: int) -> StartR
 
 
 def _next_round(step: Step, state: StepState, view: View) -> StepAction | None:
-    """What follows a round that has ended; None: the time of the next one has not come."""
+    """Return what follows a round that has ended; None until the next round is due."""
     repeat = step.repeat
     assert repeat is not None
     if state.due and state.due > view.now:
@@ -156,11 +156,11 @@ def _again(step: Step, state: StepState, view: View) -> StepAction:
 
 
 def _next_try(step: Step, state: StepState, view: View) -> StepAction | None:
-    """What follows a run that failed and is tried again; None: the time of the next one has not come."""
+    """Return what follows a failed run that is retried; None until the next try is due."""
     if state.due and state.due > view.now:
         return None
     if not state.due:
-        # without jitter, which a pure function has none of
+        # without jitter, because this is a pure function
         return Pause(step_id=step.id, until=view.now + backoff_delay(step.backoff or Backoff(), state.rounds, 1.0))
     try:
         payload = step.work.render(view.scope(step.work.payload.names()))
@@ -170,7 +170,7 @@ def _next_try(step: Step, state: StepState, view: View) -> StepAction | None:
 
 
 def stop_rounds(step: Step, view: View, reason: str) -> StepAction:
-    """The end of a repeat, or of the tries of a workflow, of which none runs, where no other shall begin."""
+    """End a repeat, or the tries of a workflow, between two rounds, so that no other starts."""
     state = view.states[step.id]
     if step.repeat is None:
         return End(step_id=step.id, status=StepStatus.FAILED, error=state.error, error_kind=state.error_kind)
@@ -185,7 +185,7 @@ def stop_rounds(step: Step, view: View, reason: str) -> StepAction:
 
 
 def begin_item(step: Step, view: View, index: int, value: Json) -> Start | StartRun | Fail:
-    """The task or the run of one item of a foreach. `Fail`: it has no payload."""
+    """Return the task or run of one item of a foreach, or `Fail` if its payload is invalid."""
     try:
         payload = step.work.render(view.scope(step.work.payload.names(), item=value, index=index))
         return _child(step, payload) if step.kind is StepKind.WORKFLOW else _task(step, payload)
@@ -194,7 +194,7 @@ def begin_item(step: Step, view: View, index: int, value: Json) -> Start | Start
 
 
 def go_on(step: Step, view: View) -> Iterator[Action]:
-    """What is to be done for a step that runs: of itself, because of a signal, or because its time has come."""
+    """Continue a running step, whose items, round, signal or timer may be ready."""
     state = view.states[step.id]
     if state.items:
         yield from view.taken(_next_items(step, state, state.items))
@@ -221,7 +221,7 @@ def _next_items(step: Step, state: StepState, items: Counts) -> Iterator[StepAct
 
 
 def gather(state: StepState, items: Counts) -> Gather:
-    """The end of a foreach of which nothing runs any more."""
+    """End a foreach of which no item is running."""
     if items.failed and not state.cancel_asked:
         error = f"{items.failed:,} of {items.total:,} items failed: {state.error}"
         return Gather(step_id=state.step_id, status=StepStatus.FAILED, error=error)
@@ -232,7 +232,7 @@ def gather(state: StepState, items: Counts) -> Gather:
 
 
 def undo_next(step_id: str, view: View) -> Iterator[Action]:
-    """Of the runs that a compensation undoes, the next one, once the one before is over."""
+    """Start to undo the next run of a compensation, once the previous one is over."""
     state = view.states[step_id]
     if (items := state.items) and not items.running:
         is_last = items.started == items.total
@@ -287,7 +287,7 @@ def _decided(step: Step, signal: Signal) -> End:
 
 
 def compensate(step: Step, view: View) -> Iterator[Action]:
-    """Undo what *step* did: by the task it declares, or as a whole where it started runs of their own."""
+    """Undo *step*: with its declared compensation, or else by undoing the runs that it started."""
     state, step_id = view.states[step.id], compensation_id(step.id)
     action: StepAction
     if step.compensate is not None:

@@ -1,6 +1,6 @@
-"""Step templates: steps with parameters, written once under ``templates:`` and put in by ``template:`` and ``params:``.
+"""Step templates: steps with parameters, defined under ``templates:`` and used with ``template:`` and ``params:``.
 
-They are gone once a file is read: what is stored has the steps as they came out.
+They are expanded when a file is read: stored definitions contain only the resulting steps.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.inputs import INPUTS, TYPES, Input
 from qw.core.workflow.step import STEP
 
-MERGED = ("env", "with", "retry")  # objects of which a step may change single keys of its template
+MERGED = ("env", "with", "retry")  # objects in which a step may override single keys of its template
 
 PARAMS_FIELD = Field(INPUTS, "Parameters of the template", default={})
 TEMPLATE = Object(
     "a template", {**{key: field for key, field in STEP.fields.items() if key != "id"}, "params": PARAMS_FIELD}
 )
 
-_BARE = ("if", "when", "until", "while")  # keys whose text is an expression without ${{ }}
+_BARE = ("if", "when", "until", "while")  # keys with expressions that need no ${{ }}
 _ALONE = re.compile(rf"params\.({INPUT_NAME})")
 _TOKEN = re.compile(rf"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.({INPUT_NAME})""")
 _WHOLE = re.compile(rf"\$\{{\{{\s*params\.({INPUT_NAME})\s*\}}\}}")
@@ -37,7 +37,7 @@ _OWN_KEYS = ("id", "template", "params")
 
 @dataclass(frozen=True, kw_only=True)
 class StepTemplate:
-    """``step`` is the document of a step without its id; ``params`` are declared as the inputs of a workflow are."""
+    """``step``: the document of a step without its id. ``params``: declared like the inputs of a workflow."""
 
     name: str
     params: Mapping[str, Input]
@@ -45,7 +45,7 @@ class StepTemplate:
 
 
 def parse_template(name: str, document: Json, faults: list[Fault]) -> StepTemplate | None:
-    """The template in *document*. What is wrong goes to *faults*, with paths inside it."""
+    """Return the template in *document*. Adds to *faults*, with paths inside the template."""
     if not isinstance(document, dict):
         faults.append(
             Fault(path="", message=f"a template must be an object with the keys of a step, not {kind(document)}")
@@ -62,9 +62,9 @@ def parse_template(name: str, document: Json, faults: list[Fault]) -> StepTempla
 
 
 def from_template(template: StepTemplate, step: JsonObject, faults: list[Fault]) -> JsonObject:
-    """The document that *step*, which names *template*, stands for. Its own keys go before those of the template.
+    """Return the document of *step* with the keys of *template*. The step's own keys take precedence.
 
-    What is wrong goes to *faults*, with paths inside the step; then the step is as good as it can be.
+    Adds to *faults*, with paths inside the step; the returned step is then incomplete.
     """
     given = step.get("params") or {}
     if not isinstance(given, dict):
@@ -96,7 +96,7 @@ def _wrong(template: StepTemplate, given: JsonObject) -> Iterator[Fault]:
 
 
 def _lone(value: str) -> str:
-    """The source of the expression that *value* is, empty when it is more than that."""
+    """Return the source of *value* if it is a single expression, else an empty string."""
     sources: list[str] = []
 
     def keep(source: str) -> str:
@@ -107,7 +107,7 @@ def _lone(value: str) -> str:
 
 
 class _Filling:
-    """Puts *values* in the place of ``params.NAME``. With *declared*, other names are faults."""
+    """Replaces ``params.NAME`` by *values*. With *declared*, other names are faults."""
 
     def __init__(self, values: JsonObject, faults: list[Fault], declared: Iterable[str] | None = None) -> None:
         self._values = values
@@ -140,7 +140,7 @@ class _Filling:
         try:
             return rewritten(value, piece)
         except ExpressionError:
-            return value  # which is told where the step is read
+            return value  # reported when the step is parsed
 
     def _expression(self, source: str, path: str) -> str:
         return _TOKEN.sub(lambda token: self._operand(token, path), source)

@@ -1,4 +1,4 @@
-"""``switch:`` of a step: cases that name the steps which run; the first whose condition holds is taken."""
+"""``switch:`` of a step: cases that name the steps to run; the first case whose condition holds is taken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CASES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchCase:
-    """Steps to run if ``condition`` holds; None: in any other case (``else``)."""
+    """Steps to run if ``condition`` holds; None: in all other cases (``else``)."""
 
     condition: Condition | None
     then: tuple[str, ...]
@@ -29,7 +29,7 @@ class SwitchCase:
 
 
 def choose(cases: Sequence[SwitchCase], scope: Scope) -> tuple[str, ...]:
-    """The steps of the first case that holds; empty where none does. Raise ExpressionError."""
+    """Return the steps of the first case that holds; empty if none does. Raise ExpressionError."""
     return next((case.then for case in cases if case.condition is None or case.condition.holds(scope)), ())
 
 

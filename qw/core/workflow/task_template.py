@@ -1,4 +1,4 @@
-"""What a step asks to be done: a task's type and the template of its payload, read from ``type:`` or ``run:``."""
+"""The work of a step: a task type and the template of its payload, from ``type:`` or ``run:``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from qw.core.task.run_fields import RUN_FIELDS
 from qw.core.workflow.secrets import SecretTexts, take_secrets
 from qw.core.workflow.shell_step import SHELL_FIELDS, pasted_faults, run_payload
 
-COMMAND = "command"  # the type that a ``run:`` step becomes
+COMMAND = "command"  # the task type of ``run:`` steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTemplate:
-    """A task's type and the template of its payload. ``is_program``: the document itself says which program runs.
+    """A task type and the template of its payload. ``is_program``: the document itself defines the program to run.
 
-    ``secrets``: the variables or headers that are not in the payload, since the daemon puts them in.
+    ``secrets``: variables or headers that are not in the payload, because the daemon adds them.
     """
 
     type: str
@@ -30,7 +30,7 @@ class TaskTemplate:
     secrets: SecretTexts = field(default_factory=SecretTexts)
 
     def render(self, scope: Scope) -> JsonObject:
-        """The payload over *scope*. Raise ExpressionError, or Invalid where it could not be stored."""
+        """Return the payload over *scope*. Raise ExpressionError, or Invalid if it cannot be stored."""
         payload = self.payload.render(scope)
         assert isinstance(payload, dict)
         if self.is_program:
@@ -49,7 +49,7 @@ WORK_FIELDS = {
 
 
 def work_of(document: JsonObject, given: JsonObject, path: str, faults: list[Fault]) -> TaskTemplate:
-    """The work in *document*, whose ``with:`` is *given*; adds to *faults*."""
+    """Return the work in *document*, whose ``with:`` is *given*; adds to *faults*."""
     if "run" in document:
         return _run(document, given, path, faults)
     type_ = document.get("type")
@@ -77,7 +77,7 @@ _SECRET_KEYS = {COMMAND: "env", "http_request": "headers"}
 
 
 def _taken(payload: JsonObject, key: str, path: str, faults: list[Fault]) -> tuple[JsonObject, SecretTexts]:
-    """*payload* without the texts under *key* that hold secrets, whose names it has instead; and these."""
+    """Split *payload*: texts with secrets under *key* are replaced by the names of the secrets, and returned apart."""
     left, secrets = take_secrets(payload.get(key), below(path, key), faults)
     if not secrets.texts:
         return payload, secrets
@@ -99,7 +99,7 @@ _INSTEAD = {"env": "; values for a type go under with:", "stdin": "; data for a 
 
 
 def template(value: Json, path: str, faults: list[Fault]) -> Template:
-    """*value* with its expressions checked; what is wrong goes to *faults*."""
+    """Return *value* as a template; adds faults of its expressions to *faults*."""
     try:
         return Template.parse(value, where=path)
     except ExpressionError as error:

@@ -1,6 +1,6 @@
 """The older form of a workflow: ``{"initialTask": {type, payload}, "transitions": {"<type>": {type, payload}}}``.
 
-A transition names what follows a type, so that the whole is a chain; it becomes one step per task.
+A transition names the task that follows a type, so the tasks form a chain; each becomes one step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHAIN = Object(
 
 
 def chain(task: Json, transitions: Mapping[str, Json], faults: list[Fault]) -> list[tuple[str, Json]]:
-    """The steps from *task* on, each with the path of the task that it came from."""
+    """Return the steps, starting with *task*, each with the path of its task in the document."""
     steps: list[tuple[str, JsonObject]] = []
     path = "initialTask"
     seen: list[str] = []

@@ -1,6 +1,6 @@
-"""A workflow as a value, and how one is read from its document: every fault at once, each with its place.
+"""A workflow as a value, and its parser, which reports all faults, each with its place.
 
-The same function reads what stands in a file and what a run has pinned in the database.
+The same parser reads definition files and the definitions stored with runs.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ WORKFLOW = Object(
         "timeout": Field(POSITIVE_DURATION, "Maximum duration of a run"),
         "max_parallel": Field(integer(1, MAX_STEPS), "Maximum number of steps of a run that are active at a time"),
         "concurrency": Field(
-            CONCURRENCY.to(lambda said: Concurrency(**said)), "How many runs with the same key go on at a time"
+            CONCURRENCY.to(lambda said: Concurrency(**said)), "Limit of active runs with the same key"
         ),
         "steps": Field(_steps("step"), "The steps", required="a workflow requires at least one step under steps:"),
         "on_failure": Field(_steps("late"), "Steps run one after another if the run fails", default=[]),
@@ -76,9 +76,9 @@ WORKFLOW = Object(
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """A checked definition. ``steps`` has every need before its dependants; ``document`` is what it was read from.
+    """A checked definition. In ``steps``, every need comes before its dependants. ``document``: its source.
 
-    At most ``max_parallel`` steps of a run go on at a time.
+    ``max_parallel``: the most steps of a run that are active at a time.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Workflow:
     inputs: Mapping[str, Input]
     steps: tuple[Step, ...]
     on_failure: tuple[Step, ...]
-    finally_steps: tuple[Step, ...] = ()  # finally
+    finally_steps: tuple[Step, ...] = ()  # ``finally:``
     outputs: Template | None = None
     timeout: timedelta | None = None
     max_parallel: int | None = None
@@ -102,7 +102,7 @@ class Workflow:
 
     @cached_property
     def by_id(self) -> Mapping[str, Step]:
-        """Its steps, with those of ``on_failure`` and ``finally``."""
+        """All steps, including those of ``on_failure`` and ``finally``."""
         return {step.id: step for step in (*self.steps, *self.on_failure, *self.finally_steps)}
 
     @cached_property
@@ -111,7 +111,7 @@ class Workflow:
         return any(step.kind in (StepKind.SIGNAL, StepKind.APPROVAL) for step in self.by_id.values())
 
     def work(self, step_id: str) -> TaskTemplate | None:
-        """What the task of a step, of an item (``each[3]``) or of a compensation (``compensate:pay``) does."""
+        """Return the work of a step, of an item (``each[3]``) or of a compensation (``compensate:pay``)."""
         name = step_id.removeprefix(COMPENSATION_PREFIX).partition("[")[0]
         if (step := self.by_id.get(name)) is None:
             return None
@@ -119,25 +119,25 @@ class Workflow:
 
     @property
     def types(self) -> set[str]:
-        """Every task type that a run of it may start."""
+        """All task types that a run may start."""
         return {work.type for step in self.by_id.values() for work in step.tasks}
 
     @property
     def programs(self) -> list[str]:
-        """The steps that say themselves which program runs (``run:``, ``argv``): only an operator may define those."""
+        """The steps that define which program to run (``run:``, ``argv``), which only an operator may store."""
         return [step.id for step in self.by_id.values() if any(work.is_program for work in step.works)]
 
     @property
     def children(self) -> dict[str, str]:
-        """The workflows that it starts, by the step that does."""
+        """The workflows that it starts, by step id."""
         payloads = {id_: step.work.payload.root for id_, step in self.by_id.items() if step.kind is StepKind.WORKFLOW}
         return {id_: str(root["workflow"]) for id_, root in payloads.items() if isinstance(root, dict)}
 
 
 def _joined(steps: dict[str, Step], document: JsonObject) -> dict[str, Step]:
-    """The steps, where one without ``run_if`` that needs both of two exclusive branches runs after either of them.
+    """Return the steps. One without ``run_if`` that needs two exclusive branches is changed to run after either.
 
-    With the default, all_completed, it could never run: one of the branches is always skipped.
+    With the default, all_completed, it could never run, because one of the branches is always skipped.
     """
     listed = document.get("steps")
     silent = {one.get("id") for one in listed if isinstance(one, dict) and one.get("run_if") is None} if isinstance(
@@ -151,12 +151,12 @@ def _joined(steps: dict[str, Step], document: JsonObject) -> dict[str, Step]:
 
 
 def check_input(workflow: Workflow, given: JsonObject) -> JsonObject:
-    """The input of a run: *given* with defaults filled in. Raise Invalid with every fault."""
+    """Return the input of a run: *given* with defaults added. Raise Invalid with all faults."""
     return check_given(workflow.inputs, given)
 
 
 def parse_workflow(name: str, document: Json, where: Callable[[str], str] = lambda path: path) -> Workflow:
-    """The workflow in *document*. Raise Invalid with every fault; *where* turns a path (``steps[2]``) into a place."""
+    """Return the workflow in *document*. Raise Invalid with all faults; *where* converts a path to a place."""
     faults: list[Fault] = []
     workflow = _workflow(name, document, faults)
     if workflow is not None and not faults:
@@ -232,7 +232,7 @@ def _parsed(
 
 
 def _wired(placed: list[tuple[str, Step]], faults: list[Fault]) -> list[tuple[str, Step]]:
-    """The steps, where each that a case of a switch names needs that switch. Adds to *faults*."""
+    """Return the steps; each step that a case of a switch names also needs that switch. Adds to *faults*."""
     ids = {step.id for _, step in placed}
     switches: dict[str, list[str]] = {}
     for path, step in placed:
@@ -259,7 +259,7 @@ def _check_ids(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
 
 
 def _check_graph(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
-    """Each need exists, is not the step itself, and no chain of needs comes back to its start."""
+    """Check that each need exists, that no step needs itself, and that the needs form no cycle."""
     ids = {step.id for _, step in placed}
     needs = {}
     for path, step in placed:
@@ -278,7 +278,7 @@ def _check_graph(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
 def _check_names(
     placed: list[tuple[str, Step]], late: list[tuple[str, Step]], inputs: Collection[str], faults: list[Fault]
 ) -> None:
-    """What expressions name exists, and has ended by the time they are evaluated."""
+    """Check that the names in expressions exist, and that named steps have ended when they are evaluated."""
     ids = {step.id for _, step in placed}
     for path, step in [*placed, *late]:
         _check_known(path, step.inputs(), inputs, "an input", faults)
@@ -295,7 +295,7 @@ def _check_names(
 def _check_whole(
     path: str, template: Template | None, steps: Collection[str], inputs: Collection[str], faults: list[Fault]
 ) -> None:
-    """The same for an expression that belongs to no step."""
+    """Check the names in an expression that belongs to no step."""
     if template is not None:
         _check_known(path, template.names(), steps, "a step", faults)
         _check_known(path, template.inputs(), inputs, "an input", faults)

@@ -1,4 +1,4 @@
-"""Converters: files of other tools as definition files, with a comment at everything that was not carried over."""
+"""Converters from files of other tools to definition files, with a comment for everything that was not converted."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ TOOLS: Mapping[str, str] = {
 
 
 def convert(tool: str, text: str, name: str) -> str:
-    """The definition file that *text*, a file of *tool*, stands for; *name* is for what names itself nowhere.
+    """Return a definition file converted from *text*, a file of *tool*. *name* is used if the file contains no name.
 
-    Raise Invalid for what is no file of that tool.
+    Raise Invalid if it is not a file of that tool.
     """
     module = import_module(f"qw.definitions.imports.{tool.replace('-', '_')}")
     converter: Callable[[JsonObject, str], Draft] = module.convert
@@ -45,7 +45,7 @@ def convert(tool: str, text: str, name: str) -> str:
 
 
 def recognized(document: Json) -> str | None:
-    """The tool that *document* looks like a file of."""
+    """Return the tool to which *document* seems to belong."""
     if not isinstance(document, dict) or document.keys() & {"workflows", "version"}:
         return None
     if "argoproj.io" in str(document.get("apiVersion", "")):

@@ -1,4 +1,6 @@
-"""Workflows of Argo. Templates with ``dag`` or ``steps`` become workflows, others become the steps that call them."""
+"""Imports workflows of Argo. Templates with ``dag`` or ``steps`` become workflows; others become steps where
+called.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ _TASK_KEYS = {"name", "template", "templateRef", "arguments", "dependencies", "d
 
 
 def convert(document: JsonObject, name: str) -> Draft:
-    """The draft of a Workflow, WorkflowTemplate or CronWorkflow. Raise Invalid when it is none."""
+    """Convert a Workflow, WorkflowTemplate or CronWorkflow. Raise Invalid if it is none."""
     spec: Any = document.get("spec")
     if not isinstance(spec, dict) or "argoproj.io" not in str(document.get("apiVersion", "")):
         raise Invalid("not a workflow of Argo: it needs apiVersion: argoproj.io/… and spec:")
@@ -77,7 +79,7 @@ class _ArgoFile:
         return main
 
     def build(self, name: str, *, is_main: bool = False) -> str:
-        """The workflow of a template, made once."""
+        """Return the workflow of a template; it is built once."""
         if name in self.built:
             return self.built[name]
         template = self.templates.get(name, {})
@@ -103,7 +105,7 @@ class _ArgoFile:
 
 
 class _ArgoScope:
-    """The steps of one workflow. ``given``: the expressions of ``inputs.parameters``."""
+    """The steps of one workflow. ``given``: the expressions for ``inputs.parameters``."""
 
     def __init__(self, file: _ArgoFile, workflow: DraftWorkflow, given: dict[str, str]) -> None:
         self.file, self.workflow, self.given = file, workflow, given
@@ -185,7 +187,7 @@ class _ArgoScope:
                 one.step["continue_on_error"] = True
 
     def call(self, task: dict[str, Any], title: str, *, late: bool = False) -> Noted:
-        """The step that calls a template."""
+        """Return the step that calls a template."""
         step: JsonObject = {"id": self.ids.of(title)}
         notes = left_out(task, _TASK_KEYS)
         if when := task.get("when"):
@@ -249,7 +251,7 @@ class _ArgoScope:
             step["foreach"] = f"${{{{ filter({shown}, {step.pop('if')}) }}}}"
 
     def _sequence(self, sequence: dict[str, Any], notes: list[str]) -> str:
-        """The numbers as texts, as Argo has them."""
+        """Return the numbers as texts, as Argo does."""
         start, count, end = (self._number(sequence.get(key), notes) for key in ("start", "count", "end"))
         if sequence.get("format"):
             notes.append(f"withSequence: format: {sequence['format']} was not carried over")
@@ -356,7 +358,7 @@ class _ArgoScope:
         return _TAG.sub(lambda tag: f"${{{{ {self._tag(tag[1], notes, values)} }}}}", text)
 
     def source(self, value: Any, notes: list[str]) -> str:
-        """The argument *value* as the source of an expression."""
+        """Return the argument *value* as the source of an expression."""
         text = str(value)
         whole = _TAG.fullmatch(text)
         if whole:
@@ -400,7 +402,7 @@ class _ArgoScope:
         return "null"
 
     def condition(self, when: str, notes: list[str]) -> str:
-        """``{{…}} == heads``: what is pasted is text, and words without quotes are texts too."""
+        """Convert ``{{…}} == heads``, in which inserted values and unquoted words are texts."""
         if "{{=" in when:
             notes.append(f"when: {when} has no equivalent: write it as an expression")
             return "true"
@@ -426,7 +428,7 @@ class _ArgoScope:
 
 
 def _list(text: str, notes: list[str]) -> Json:
-    """What the JSON text of a withParam stands for."""
+    """Return the list in the JSON text of a withParam."""
     try:
         value: Json = json.loads(text)
     except ValueError:
@@ -451,7 +453,7 @@ def _retry(retry: dict[str, Any], notes: list[str]) -> JsonObject:
 
 
 def _sorted(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tasks, each behind those that it depends on."""
+    """Return the tasks in topological order."""
     done: list[dict[str, Any]] = []
     names = {str(task["name"]): task for task in tasks}
 

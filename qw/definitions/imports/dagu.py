@@ -1,4 +1,6 @@
-"""Definitions of Dagu. Parameters and outputs become variables of the same names, so that commands stay as they are."""
+"""Imports definitions of Dagu. Parameters and outputs become variables of the same names, so commands stay
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _POLICY_KEYS = {"limit", "interval_sec", "max_interval_sec", "exit_code", "max_c
 
 
 def convert(document: JsonObject, name: str) -> Draft:
-    """The draft of a definition. Raise Invalid when it is none."""
+    """Convert a definition. Raise Invalid if it is none."""
     if not isinstance(document.get("steps"), list | dict):
         raise Invalid("not a definition of Dagu: it has no steps:")
     return _DaguFile(document, workflow_name(str(document.get("name") or name))).draft()
@@ -35,8 +37,8 @@ class _DaguFile:
         self.main = DraftWorkflow(name=name)
         self.inputs: JsonObject = {}
         self.ids = Ids()
-        self.outputs: dict[str, str] = {}  # variables that steps set, with the ids of the steps
-        self.open: set[str] = set()  # steps behind which others run although they were skipped
+        self.outputs: dict[str, str] = {}  # variables set by steps, with the ids of the steps
+        self.open: set[str] = set()  # steps whose dependants run even if they are skipped
 
     def draft(self) -> Draft:
         document, main, made = self.document, self.main, Draft()
@@ -162,7 +164,7 @@ class _DaguFile:
         return Noted(step=found, notes=notes)
 
     def _used(self, text: str, needs: list[str]) -> dict[str, str]:
-        """The variables in *text* that earlier steps set."""
+        """Return the variables in *text* that earlier steps set."""
         return {name: of for name, of in self.outputs.items() if re.search(rf"\$(\{{{name}\b|{name}\b)", text)}
 
     def _policies(self, found: JsonObject, step: dict[str, Any], notes: list[str]) -> None:
@@ -203,7 +205,7 @@ class _DaguFile:
                 self.open.add(str(found["id"]))
 
     def _repeat(self, found: JsonObject, step: dict[str, Any], policy: dict[str, Any], notes: list[str]) -> None:
-        """``repeat:`` where the result of a round decides; ``retry:`` where its exit code does."""
+        """Use ``repeat:`` if the result of a round decides, ``retry:`` if its exit code does."""
         delay = f"{policy.get('intervalSec', policy.get('interval_sec', 0))}s"
         limit = int(str(policy.get("limit") or 0))
         codes = items(policy.get("exit_code"))
@@ -232,7 +234,7 @@ class _DaguFile:
         found["repeat"] = repeat
 
     def _conditions(self, id_: str, conditions: list[Any], needs: list[str], notes: list[str]) -> tuple[str, list[str]]:
-        """The condition of a step, and the steps that look whether commands succeed."""
+        """Return the condition of a step, and steps that test whether commands succeed."""
         found, gates = [], []
         for number, one in enumerate(conditions, start=1):
             asked = one if isinstance(one, dict) else {"condition": one}
@@ -345,7 +347,7 @@ class _DaguFile:
         return made
 
     def _items(self, text: str) -> Json:
-        """The items in *text*: JSON or words, or a variable that holds JSON."""
+        """Return the items in *text*: JSON, words, or a variable that holds JSON."""
         given = self._given(text)
         if whole := re.fullmatch(r"\$\{\{ ((?:(?!\}\}).)*) \}\}", given):
             return f"${{{{ fromjson({whole[1]}) }}}}"
@@ -390,7 +392,7 @@ class _DaguFile:
 
 
 def _snake(document: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """*document* with those keys that are *known* as Dagu spells them today; files may have timeoutSec, too."""
+    """Return *document* with *known* keys in Dagu's present spelling; older files have timeoutSec and the like."""
     keys = {key: re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key) for key in document}
     return {keys[key] if keys[key] in known else key: value for key, value in document.items()}
 

@@ -1,4 +1,4 @@
-"""What a converter makes: workflows as documents with notes, and the YAML text of them."""
+"""The result of a converter: workflows as documents with notes, and their YAML text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_OF_ID = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def retry_policy(attempts: int, **other: Json) -> JsonObject:
-    """The ``retry:`` of a step that is tried so often in all."""
+    """Return a ``retry:`` with this total number of attempts."""
     return {"max_retries": min(attempts, 32_000), **other}
 
 
 @dataclass(kw_only=True)
 class Noted:
-    """A step with what could not be carried over."""
+    """A step with notes about what was not converted."""
 
     step: JsonObject
     notes: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Noted:
 
 @dataclass(kw_only=True)
 class DraftWorkflow:
-    """``head`` has the keys besides the lists of steps."""
+    """``head`` has all keys except the lists of steps."""
 
     name: str
     head: JsonObject = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     def schedule(self, workflow: DraftWorkflow, cron: Json, more: JsonObject | None = None) -> None:
-        """Start *workflow* by a cron line, one of perhaps several; one that is none is noted there."""
+        """Add a schedule for *workflow*, which may have several; an invalid cron line becomes a note."""
         number = sum(1 for one in self.schedules.values() if isinstance(one, dict) and one["workflow"] == workflow.name)
         line = str(cron).strip()
         try:
@@ -70,7 +70,7 @@ class Draft:
         self.schedules[key] = {"cron": line, "workflow": workflow.name, **(more or {})}
 
     def secret(self, name: str) -> str:
-        """Declare a secret that daemons have as a variable of that name. Returns the expression of its value."""
+        """Declare a secret that daemons read from the variable of that name. Return the expression for its value."""
         safe = variable(name)
         source = f"SECRET_{safe}" if re.match(r"QW_|PG|DB_|LD_|DATABASE_URL$", safe) else safe
         self.secrets[safe] = {"env": source}
@@ -78,14 +78,14 @@ class Draft:
 
 
 class Ids:
-    """Ids that are allowed, each once."""
+    """Makes valid, unique ids."""
 
     def __init__(self) -> None:
         self._of: dict[str, str] = {}
         self._taken: set[str] = set()
 
     def of(self, name: str) -> str:
-        """The id for *name*, the same each time."""
+        """Return the id for *name*, the same on each call."""
         if name not in self._of:
             self._of[name] = self.new(name)
         return self._of[name]
@@ -104,12 +104,12 @@ class Ids:
 
 
 def left_out(document: Iterable[str], known: Collection[str]) -> list[str]:
-    """Notes about the keys that a converter does not know."""
+    """Return notes about keys that the converter does not know."""
     return [f"{key}: was not carried over" for key in sorted(set(document) - {*known})]
 
 
 def variable(name: str) -> str:
-    """An environment variable for *name*."""
+    """Return a valid environment variable for *name*."""
     found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").upper()[:60] or "VALUE"
     return f"V_{found}" if not found[0].isalpha() or found.startswith(("QW_", "LD_")) else found
 
@@ -119,17 +119,17 @@ def workflow_name(name: str) -> str:
 
 
 def member(of: str, *keys: str) -> str:
-    """The expression that takes *keys* of the one in *of*, one of another."""
+    """Return the expression that reads *keys*, nested, from the expression *of*."""
     return of + "".join(f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]" for key in keys)
 
 
 def items(value: Json) -> list[Any]:
-    """*value* as a list: itself, nothing, or its only item."""
+    """Return *value* as a list: a list unchanged, None as empty, another value as its only item."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def text_of(draft: Draft, origin: str) -> str:
-    """The file, with a comment at each place that needs a look."""
+    """Return the file, with a comment at each place that must be checked."""
     lines = [f"# Imported from {origin} by qw workflow import. Look at each line that begins with # TODO."]
     lines += [*_comments(draft.notes, ""), "version: 1"]
     if draft.secrets:

@@ -1,4 +1,4 @@
-"""Workflows of GitHub Actions. A job becomes a workflow, and a step of the one that the file becomes."""
+"""Imports workflows of GitHub Actions. Each job becomes a workflow, called by a step of the workflow for the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _IGNORED = {"name", "run-name", "permissions", "on", "env", "defaults", "jobs", 
 
 
 def convert(document: JsonObject, name: str) -> Draft:
-    """The draft of a workflow file. Raise Invalid when it is none."""
+    """Convert a workflow file. Raise Invalid if it is none."""
     jobs = document.get("jobs")
     if not isinstance(jobs, dict) or not jobs:
         raise Invalid("not a workflow of GitHub Actions: it has no jobs:")
@@ -55,7 +55,7 @@ class _GithubFile:
         self.document, self.jobs, self.name = document, jobs, name
         self.made = Draft()
         self.inputs: JsonObject = {}
-        self.github: dict[str, Json] = {}  # what of its context is used
+        self.github: dict[str, Json] = {}  # the parts of the context ``github`` in use
         self.ids = Ids()
 
     def draft(self) -> Draft:
@@ -186,7 +186,7 @@ class _GithubFile:
     # -- expressions
 
     def condition(self, value: Json, notes: list[str], look_up: Callable[[str], str | None]) -> tuple[str | None, str]:
-        """The condition, and when it is looked at: ``failure``, ``always``, or at its place."""
+        """Return the condition, and when it applies: ``failure``, ``always``, or in the order of the steps."""
         if value is None or value is True:
             return None, ""
         source = str(value).strip()
@@ -252,17 +252,17 @@ class _GithubFile:
 
 
 class _Job:
-    """The steps of a job, in one folder, one after another."""
+    """The steps of a job, which run one after another in one directory."""
 
     def __init__(
         self, file: _GithubFile, name: str, job: dict[str, Any], into: DraftWorkflow, *, is_main: bool
     ) -> None:
         self.file, self.name, self.job, self.into, self.is_main = file, name, job, into, is_main
         self.ids = Ids()
-        self.used: set[str] = set()  # contexts that the caller gives
+        self.used: set[str] = set()  # contexts that the caller passes
         self.needs: set[str] = set()
         self.exports = "GITHUB_ENV" in str(job) or "GITHUB_PATH" in str(job)
-        self.carried: set[str] = set()  # ids of its steps
+        self.carried: set[str] = set()  # ids of the steps
 
     def fill(self) -> None:
         job, into, notes = self.job, self.into, self.into.notes
@@ -310,7 +310,7 @@ class _Job:
             into.head = {"input": dict.fromkeys(sorted(self.used), "object"), **into.head}
 
     def given(self, needs: list[str]) -> JsonObject:
-        """What the step that starts this job gives it."""
+        """Return the input that the calling step passes to this job."""
         given: JsonObject = {}
         if "github" in self.used:
             given["github"] = "${{ input.github }}"
@@ -357,7 +357,7 @@ class _Job:
         return self.file.value(value, notes, self._look_up(notes))
 
     def _env(self, value: Json, notes: list[str]) -> Json:
-        """The value of a variable. Secrets become secrets of the file."""
+        """Return the value of a variable. Secrets become secrets of the file."""
         if not isinstance(value, str):
             return str(value).lower() if isinstance(value, bool) else value
         if re.search(r"\bsecrets[.\[]", value):

@@ -1,4 +1,4 @@
-"""Texts of other tools' commands, in which values are pasted: here they become variables of the environment."""
+"""Commands of other tools that insert values into shell text: here the values become environment variables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def with_variables(text: str, pattern: re.Pattern[str], name: Callable[[re.Match[str]], str], *, python: bool) -> str:
-    """*text* where each match of *pattern* is the variable that *name* gives, quoted for its place.
+    """Return *text* with each match of *pattern* replaced by the variable from *name*, quoted as its place requires.
 
-    Outside of quotes a shell splits a variable's value into words, as it did with what was pasted there.
+    Outside of quotes the variable stays unquoted, so the shell splits its value into words, as with inserted text.
     """
     pieces, start, quote = [], 0, ""
     for found in pattern.finditer(text):
@@ -32,7 +32,7 @@ def _python(variable: str, quote: str) -> str:
 
 
 def _quote(text: str, quote: str) -> str:
-    """The quote that is open behind *text*, where *quote* was open before it."""
+    """Return the quote that is open after *text*, if *quote* was open before it."""
     position = 0
     while position < len(text):
         letter = text[position]

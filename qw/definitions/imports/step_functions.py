@@ -1,6 +1,6 @@
-"""State machines of AWS Step Functions (JSON or YAML). Each state that does something becomes a step.
+"""Imports state machines of AWS Step Functions (JSON or YAML). Each state that does work becomes a step.
 
-``$`` is known by what states before have made of it, as an expression over their results.
+``$`` is tracked from state to state, as an expression over the results of steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STATE_KEYS = {"Type", "Comment", "Next", "End", "Resource", "Parameters", "Argu
 
 
 def convert(document: JsonObject, name: str) -> Draft:
-    """The draft of a state machine. Raise Invalid when it is none."""
+    """Convert a state machine. Raise Invalid if it is none."""
     if not isinstance(document.get("States"), dict) or "StartAt" not in document:
         raise Invalid("not a state machine: it needs StartAt and States")
     made = Draft()
@@ -44,7 +44,7 @@ def convert(document: JsonObject, name: str) -> Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class _Edge:
-    """A way to a state: from a step (none: the start), where ``condition`` holds. ``data`` is ``$`` there."""
+    """A transition to a state, from a step (or the start) and under ``condition``. ``data`` is ``$`` there."""
 
     step: str = ""
     outcome: str = "completed"
@@ -53,14 +53,14 @@ class _Edge:
 
     @property
     def test(self) -> str:
-        """The condition, with how the step must have ended."""
+        """The condition, including the required outcome of the step."""
         parts = [f"steps.{self.step}.status == '{self.outcome}'"] if self.step else []
         return " && ".join([*parts, *([f"({self.condition})"] if self.condition else [])])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Poll:
-    """A task that is done again as long as the choice behind it goes back, over the wait if there is one."""
+    """A task that is repeated while the choice after it goes back to it, possibly through a wait."""
 
     choice: str
     wait: str | None
@@ -75,8 +75,8 @@ class _Machine:
         self.ids = Ids()
         self.arrivals: dict[str, list[_Edge]] = {document["StartAt"]: [_Edge(data=start)]}
         self.ends: list[_Edge] = []
-        self.back: set[tuple[str, str]] = set()  # ways that close a loop
-        self.polls: dict[str, _Poll] = {}  # tasks that are asked again until they are done
+        self.back: set[tuple[str, str]] = set()  # transitions that close a loop
+        self.polls: dict[str, _Poll] = {}  # tasks that are repeated until they are done
         self.is_jsonata = document.get("QueryLanguage") == "JSONata"
 
     def fill(self) -> None:
@@ -96,7 +96,7 @@ class _Machine:
         self.made.workflows.insert(0, main)
 
     def _order(self) -> list[str]:
-        """The states, each behind all that lead to it; ways back are noted and left out."""
+        """Return the states in topological order; transitions back are noted and omitted."""
         done: list[str] = []
         open_: list[str] = []
 
@@ -116,7 +116,7 @@ class _Machine:
         return done[::-1]
 
     def _loop(self, origin: str, to: str, loop: list[str]) -> None:
-        """A way back. Where all that it goes through is a task, a choice and a wait, the task is repeated."""
+        """Handle a transition back. If the loop has only a task, a choice and a wait, the task is repeated."""
         self.back.add((origin, to))
         kinds = [str(self.states[name].get("Type")) for name in loop]
         if kinds.count("Task") == kinds.count("Choice") == 1 and kinds.count("Wait") == len(kinds) - 2 <= 1:
@@ -128,7 +128,7 @@ class _Machine:
         )
 
     def _repeat(self, step: JsonObject, poll: _Poll, data: Any, notes: list[str]) -> None:
-        """*data* is ``$`` behind the task."""
+        """*data* is ``$`` after the task."""
         choice = self.states[poll.choice]
         until = _bool(choice.get("Default") not in poll.loop)
         for rule in reversed(choice.get("Choices", [])):
@@ -150,7 +150,7 @@ class _Machine:
             self.arrivals.setdefault(to, []).append(edge)
 
     def _joined(self, edges: list[_Edge]) -> Any:
-        """``$`` behind several ways, of which one was taken."""
+        """Return ``$`` after several transitions, of which one was taken."""
         first = edges[0].data
         if all(edge.data == first for edge in edges):
             return first
@@ -215,7 +215,7 @@ class _Machine:
         self.main.steps.append(Noted(step=step, notes=notes))
 
     def _catch(self, name: str, step: JsonObject, catches: list[dict[str, Any]], data: Any, notes: list[str]) -> None:
-        """A way for each catcher, by the kind of the error; what none of them takes fails the run."""
+        """Add a transition for each catcher, by kind of error; an error that none catches fails the run."""
         error = f"steps.{step['id']}.error"
         seen = f"{{'Error': {error}.kind, 'Cause': {error}.message}}"
         earlier: list[str] = []
@@ -391,7 +391,7 @@ _ALL = {"States.ALL", "States.TaskFailed"}
 
 
 def _kinds(errors: list[str]) -> list[str]:
-    """The kinds of errors that these names mean here; empty: all. Others are the classes of handlers' exceptions."""
+    """Return the kinds of errors for these names; empty: all. Unknown names are exception classes of handlers."""
     if _ALL & set(errors):
         return []
     return list(dict.fromkeys(_KINDS.get(error, error.rpartition(".")[2]) for error in errors))

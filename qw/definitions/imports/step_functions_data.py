@@ -1,6 +1,6 @@
-"""What state machines say of data, as expressions: paths, JSONata, rules of choices, ``$`` as states change it.
+"""Converts the data of state machines to expressions: paths, JSONata, choice rules, and changes of ``$``.
 
-``data`` is what ``$`` is at a state: the source of an expression, or an object or a list of them.
+``data`` is ``$`` at a state: the source of an expression, or an object or a list of such sources.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _intrinsic(text: str, data: Any, notes: list[str]) -> Any:
 
 
 def _jsonata(text: str, data: Any, notes: list[str]) -> Any:
-    """The basics: paths of $states, comparisons, and, or."""
+    """Convert basic JSONata: paths of $states, comparisons, and, or."""
     inner = text.strip().removeprefix("{%").removesuffix("%}").strip()
 
     def path(found: re.Match[str]) -> str:
@@ -126,7 +126,7 @@ def _jsonata(text: str, data: Any, notes: list[str]) -> Any:
 
 
 def filled(value: Any, data: Any, notes: list[str]) -> Any:
-    """*value* with paths (keys that end with ``.$``) and JSONata texts as expressions."""
+    """Return *value* with paths (keys that end with ``.$``) and JSONata texts as expressions."""
     if isinstance(value, dict):
         made = {}
         for key, one in value.items():
@@ -143,7 +143,7 @@ def filled(value: Any, data: Any, notes: list[str]) -> Any:
 
 
 class _Literal(str):
-    """The source of a literal, apart from other expressions."""
+    """The source of a literal, as distinct from other expressions."""
 
 
 def literal(value: Any) -> Any:
@@ -155,7 +155,7 @@ def literal(value: Any) -> Any:
 
 
 def source(data: Any) -> str:
-    """*data*, an expression or an object of them, as one expression."""
+    """Return *data*, an expression or an object of expressions, as one expression."""
     if isinstance(data, dict) and _REST in data:
         return f"merge({source(data[_REST])}, {source({key: one for key, one in data.items() if key != _REST})})"
     if isinstance(data, dict):
@@ -166,7 +166,7 @@ def source(data: Any) -> str:
 
 
 def template(data: Any) -> Json:
-    """*data* as a JSON value with expressions in it."""
+    """Return *data* as a JSON value with expressions in it."""
     if isinstance(data, dict) and _REST not in data:
         return {key: template(value) for key, value in data.items()}
     if isinstance(data, list):
@@ -189,7 +189,7 @@ def _member(data: Any, key: Any) -> Any:
     return f"{source(data)}.{key}" if re.fullmatch(r"[A-Za-z_]\w*", key) else f"{source(data)}[{json.dumps(key)}]"
 
 
-_REST = "*"  # no key of JSON paths: what an object has beside what was put in
+_REST = "*"  # not a key of JSON paths: the other members of an object in which keys were replaced
 
 
 def _with(data: Any, keys: list[str], value: Any) -> Any:
