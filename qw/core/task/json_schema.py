@@ -262,7 +262,7 @@ def _any_of(compiler: _Compiler, schema: dict[str, Any]) -> Check:
 
 
 def _nearest(tried: Sequence[Found]) -> Found:
-    """Return the faults of the alternative with the right type and fewest faults, else those common to all."""
+    """Return the faults of the alternative with the right type and fewest faults, else one fault naming them all."""
     meant = [faults for faults in tried if all(place for place, _ in faults)]
     if meant:
         return min(meant, key=len)

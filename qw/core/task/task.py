@@ -121,9 +121,10 @@ class Claim(NamedTuple):
 class Task:
     """A task with its current state.
 
-    ``attempt`` is the number of the latest attempt; ``retries`` counts failed attempts since the last manual retry,
-    ``crashes`` the attempts lost with their worker. ``run_at``: when a waiting task is due. ``reason``: why it waits
-    or was cancelled. ``result`` is set for completed tasks, ``error`` for failed ones. ``worker``: id of the worker.
+    ``attempt`` is the number of the latest attempt; ``retries`` counts failed attempts, ``crashes`` the attempts lost
+    with their worker, both since the last manual retry or suspension. ``run_at``: when a waiting task is due.
+    ``reason``: why it waits or was cancelled. ``result`` is set for completed tasks, ``error`` for failed ones.
+    ``worker``: id of the worker.
     """
 
     id: UUID

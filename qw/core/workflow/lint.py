@@ -10,7 +10,7 @@ from qw.core.workflow.step import Step
 
 
 def warnings(workflow: Workflow) -> list[Fault]:
-    """Return a fault for each step that provably can never run, or runs only in other cases than intended."""
+    """Return faults for steps that provably can never run, or that ``all_done`` runs after success only."""
     steps = workflow.document.get("steps")
     ids = [one.get("id") if isinstance(one, dict) else None for one in steps] if isinstance(steps, list) else []
     branches = Branches(workflow.by_id)

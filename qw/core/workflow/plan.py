@@ -1,15 +1,19 @@
 """Decides what a run does next: a pure function from its definition and the state of its steps to actions.
 
-`plan` returns the same actions for the same state, and once these are stored, no more until a task ends, a signal or
-a cancel request arrives, or a timer is due. So it may be called at any time, again after a crash, and by any daemon
-that holds the run.
+For the same state, `plan` returns the same actions. Once these are stored, it returns no more until a task ends, a
+signal or a cancel request arrives, or a timer is due. So it may be called at any time, again after a crash, and by any
+daemon that holds the run.
 
-A run has three phases. Forward: steps start when their needs have ended as ``run_if`` requires. Back, after a failure:
-unstarted steps are skipped, running steps may end, compensations of completed steps run one by one, starting with the
-step that completed last, then the steps of ``on_failure`` one by one. Out, after a cancel: running steps are asked to
-stop and nothing is undone; a run that is already going back finishes that first, because a half undone run is worse
-than either. In all cases the steps of ``finally`` run last. If ``outputs`` cannot be evaluated, all steps have ended
-well: the run fails, but nothing is undone. A run whose compensation failed may go back again, for the rest.
+A run moves in one of three directions:
+
+- Forward: steps start when their needs have ended as ``run_if`` requires.
+- Back, after a failure: unstarted steps are skipped and running steps may end. Then the compensations of completed
+  steps run one by one, that of the last completed step first, and then the steps of ``on_failure`` one by one.
+- Out, after a cancel: running steps are asked to stop, and nothing is undone. A run that is already going back ignores
+  the cancel, because a half undone run is worse than either result.
+
+In all cases the steps of ``finally`` run last. If ``outputs`` cannot be evaluated, all steps have ended well: the run
+fails, but nothing is undone. A run whose compensation failed may go back again, for the rest.
 """
 
 from __future__ import annotations
@@ -351,7 +355,7 @@ def _finally(view: View) -> list[Todo]:
 def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action, None, bool]:
     """Do the work in order, each item after the previous one has ended. Return whether all has ended.
 
-    When the first step actually starts, the run is marked, so that it cannot change to another phase.
+    When the first of them actually starts, the run is marked, so that it cannot change its direction afterwards.
     """
     for step_id, step, act in todo:
         if view.status(step_id) is StepStatus.RUNNING:

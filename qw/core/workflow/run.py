@@ -14,7 +14,7 @@ from qw.core.task.payload import Json, JsonObject
 
 COMPENSATION = "compensation"  # steps of this type under ``on_failure`` count as compensations
 
-# Details of an active run: its phase. The only possible change is from FAILING to COMPENSATING.
+# Details of an active run. Once it has left the queue, the only possible change is from FAILING to COMPENSATING.
 QUEUED = "queued"  # waits for runs with the same key
 CANCELLING = "cancelling"  # cancelled, but not everything has stopped yet
 FAILING = "failing"  # failed, but nothing is undone yet
@@ -277,7 +277,7 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Store the phase ``detail`` of the run, and the ``error`` known so far."""
+    """The run continues with this ``detail``, and the ``error`` known so far."""
 
     detail: str
     error: str | None
