@@ -68,7 +68,7 @@ class Checkpoint:
 
 
 class Suspend(BaseException):
-    """Raised to end an attempt that waits for open checkpoints. The handler runs again when they have ended.
+    """Raised to end an attempt that waits for open checkpoints, after which the handler runs again.
 
     Derived from BaseException, so that ``except Exception`` in a handler does not catch it, like a cancellation.
     ``needs_all``: wait until all checkpoints have ended (or one failed), else until one has.

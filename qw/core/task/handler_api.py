@@ -233,7 +233,7 @@ class Records(Protocol):
     """The queries of the compensation handler; implemented by the store."""
 
     async def completed_of_run(self, run_id: UUID) -> Sequence[Recorded]:
-        """Return the completed tasks of a run without compensations, latest completed first."""
+        """Return the completed tasks of a run, except compensations, latest completed first."""
         ...
 
     async def completed_task(self, task_id: UUID) -> Recorded | None:

@@ -40,7 +40,10 @@ _PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None)})
 
 
 def result_outcome(result: object, *, plain_only: bool = False) -> Completed | Failed:
-    """Return Completed, or a final Failed if the result cannot be stored. Raise NotPlain, see `clean`."""
+    """Return Completed, or Failed if the result cannot be stored: final, unless a method of the value raised.
+
+    Raise NotPlain, see `clean`.
+    """
     if result is None:
         return COMPLETED
     try:

@@ -36,9 +36,9 @@ _UNSTORABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
 
 
 def parse(text: str | bytes, *, path: str = "payload") -> Json:
-    """Parse JSON. Raise Invalid with the place of a fault.
+    """Parse JSON. Raise Invalid with the place of the fault.
 
-    Faults are malformed, too long, too deep or unstorable text, and repeated keys.
+    Faults are malformed, too long, too deep or unstorable JSON, and repeated keys.
     """
     if len(text) > MAX_PAYLOAD:
         raise Invalid(Fault(path=path, message=f"too long: at most {MAX_PAYLOAD:,} bytes are stored"))

@@ -31,7 +31,8 @@ class Backoff:
     The delay after the nth failed attempt is random, up to ``delay * factor ** (n - 1)`` and at most ``max_delay``.
     ``retry_on`` and ``give_up_on`` contain kinds of errors (``timeout``, ``exit:75``, ``http:5xx``, see
     `qw.core.task.error_kind`) and names of exception classes (``ConnectError``). An empty ``retry_on`` means all
-    errors; ``give_up_on`` takes precedence, and ``crash`` and ``lost`` in it end a task whose worker died.
+    errors; ``give_up_on`` takes precedence. ``crash`` and ``lost`` in ``give_up_on`` fail a task at once if its worker
+    crashes or is silent for a lease.
     """
 
     delay: timedelta = timedelta(seconds=1)

@@ -1,6 +1,4 @@
-"""An SVG picture of a workflow: steps in rows by the longest chain of needs before them, with lines from need to
-step.
-"""
+"""An SVG picture of a workflow: steps in rows by the longest chain of needs before them, and lines between them."""
 
 from __future__ import annotations
 
