@@ -16,6 +16,7 @@ from types import ModuleType
 import qw
 from qw import telemetry
 from qw.core.errors import Misconfigured, QwError, guess
+from qw.daemon.event_loop import in_lifespan
 from qw.handlers import Handlers
 
 _NOT_THE_USERS = (
@@ -51,12 +52,15 @@ def load_app(name: str) -> Handlers:
 async def opened(app: Handlers) -> AsyncIterator[None]:
     """Open the lifespans of *app* and trace its attempts. Raise Misconfigured for what they raise."""
     async with AsyncExitStack() as stack:
+        token = in_lifespan.set(True)
         try:
             await stack.enter_async_context(app.opened())
         except QwError:
             raise  # the database may be there in a moment
         except Exception as error:
             raise Misconfigured(f"--app: the lifespan failed: {_description(error, '')}") from error
+        finally:
+            in_lifespan.reset(token)
         if telemetry.is_tracing():  # the lifespan may have set it up
             app.middleware(telemetry.process)
         yield

@@ -398,9 +398,7 @@ class Daemon:
         return loops
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run *work* until the daemon closes, and restart it if its asyncio task is cancelled, which any handler
-        can do.
-        """
+        """Run *work* until the daemon closes, and restart it if its asyncio task is cancelled all the same."""
 
         def start() -> None:
             task = asyncio.create_task(work(), name=name)
@@ -434,7 +432,7 @@ class Daemon:
             self._later(self._watch_for_the_end())
         try:
             await self._drain_asked.wait()
-        except BaseException:  # a handler cancelled all tasks of the loop, say: that must not cost it nothing
+        except BaseException:  # what a handler did may have caused it: that must not cost it nothing
             self._has_crashed = True
             self._heartbeat.signs_off = False
             raise

@@ -4,6 +4,8 @@ asyncio lets SystemExit and KeyboardInterrupt leave the loop wherever they are r
 callback. That would end the daemon and all other tasks. So callbacks scheduled by a handler's code
 are wrapped here; they are recognised by their context, which sub-tasks, timers and threads inherit. Exceptions that
 cannot be attributed to a handler (from a protocol or a file descriptor's reader) are logged, and the loop continues.
+`asyncio.all_tasks` hands a handler every task of the loop; those of the daemon and the attempts of others ignore its
+cancel.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from contextvars import Context
-from typing import Any
+from contextvars import Context, ContextVar
+from typing import Any, ClassVar
 
 from qw.core.task.outcome import text_of
 from qw.services.execution.in_flight import ClaimInFlight, running_claim
@@ -21,6 +23,27 @@ from qw.services.execution.in_flight import ClaimInFlight, running_claim
 log = logging.getLogger(__name__)
 
 SIGNAL_CHECK_SECONDS = 1.0
+
+in_lifespan: ContextVar[bool] = ContextVar("in_lifespan", default=False)
+"""Whether the app's lifespan runs: handlers may cancel the asyncio tasks that it starts."""
+
+
+class _DaemonTask(asyncio.Task[Any]):
+    """A task that no handler may cancel, except its own attempt."""
+
+    __slots__ = ()
+
+    _logged_fence: ClassVar[int | None] = None  # one line per attempt, not one per task
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        holding = running_claim.get()
+        if holding is None or holding.task is self:
+            return super().cancel(msg)
+        if holding.claim.fence != _DaemonTask._logged_fence:
+            _DaemonTask._logged_fence = holding.claim.fence
+            fields = {"task": str(holding.claim.id), "type": holding.claim.type}
+            log.error("handler tried to cancel asyncio tasks of the daemon; ignored", extra=fields)
+        return False
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -77,6 +100,11 @@ def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
     base_call_soon = base.call_soon
 
     class GuardedLoop(base):  # type: ignore[misc]
+        def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+            if running_claim.get() is not None or in_lifespan.get():
+                return super().create_task(coro, **options)  # type: ignore[no-any-return]
+            return _DaemonTask(coro, loop=self, **options)
+
         def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
             if (running_claim.get() if context is None else context.get(running_claim)) is None:
                 return base_call_soon(self, callback, *args, context=context)  # once per task: no detour

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from qw.core.task import Task
-from qw.daemon.event_loop import guarded, run
+from qw.daemon.event_loop import guarded, in_lifespan, run
 from qw.handlers import Handlers
 from tests.given import new_task
 from tests.services.workshop import Workshop, workshop
@@ -135,6 +135,43 @@ def test_a_handler_cannot_stop_the_loop(url: str, base: Any) -> None:
     async def scenario(shop: Workshop) -> None:
         task = await shop.run_one(new_task("t"))
         assert "must not stop the event loop" in (task.error or "")
+
+    by_hand(url, base, scenario, app)
+
+
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop], ids=["asyncio", "uvloop"])
+def test_a_handler_cancels_its_own_tasks_and_those_of_the_lifespan_only(url: str, base: Any) -> None:
+    app = Handlers()
+    has_begun = asyncio.Event()
+    tasks: dict[str, asyncio.Task[Any]] = {}
+
+    @app.handler("innocent")
+    async def innocent() -> str:
+        has_begun.set()
+        await asyncio.sleep(0.2)
+        return "done"
+
+    @app.handler("hostile", max_retries=1)
+    async def hostile() -> None:
+        await has_begun.wait()
+        tasks["own"] = asyncio.create_task(asyncio.sleep(60))
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(60)
+
+    async def scenario(shop: Workshop) -> None:
+        tasks["daemon"] = asyncio.create_task(asyncio.sleep(0.1, "done"))
+        token = in_lifespan.set(True)
+        tasks["lifespan"] = asyncio.create_task(asyncio.sleep(60))
+        in_lifespan.reset(token)
+
+        first, second = await shop.run(new_task("innocent"), new_task("hostile"))
+
+        assert (first.status, first.result) == ("completed", "done")
+        assert (second.status, second.error) == ("failed", "the handler cancelled itself")
+        assert await tasks["daemon"] == "done"
+        assert tasks["own"].cancelled()
+        assert tasks["lifespan"].cancelled()
 
     by_hand(url, base, scenario, app)
 
