@@ -54,6 +54,8 @@ class Endpoint:
             return problem_response(problem)
         except QwError as error:
             return problem_response(problem_of(error))
+        except ClientGone:
+            raise
         except Exception:
             log.exception("request failed", extra={"route": f"{route.method} {route.path}"})
             return problem_response(Problem(500, "Internal error; see the server log for details"))

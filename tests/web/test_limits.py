@@ -240,6 +240,18 @@ def test_a_slow_body_is_a_408(url: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert b"connection: close" in answer.lower()
 
 
+@pytest.mark.parametrize("body", [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"])
+def test_a_body_that_breaks_off_is_no_error_of_the_server(
+    url: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with live(url) as started, socket.create_connection(("127.0.0.1", started.port), timeout=5) as connection:
+        connection.sendall(HEAD + body)
+        assert started.api.get("/livez").status_code == 200
+        connection.close()
+
+    assert [record for record in caplog.records if record.name.startswith("qw.")] == []
+
+
 def test_connections_beyond_the_cap_are_answered_503_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     with live(url) as started:
