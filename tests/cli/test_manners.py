@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -230,7 +231,12 @@ def test_every_suggestion_is_a_command() -> None:
 
 def _starts_with_a_command(text: str) -> bool:
     words = text.split()
-    return bool({tuple(words[:number]) for number in (1, 2, 3)} & {path for path, _ in all_commands()})
+    return bool({tuple(words[:number]) for number in (1, 2, 3)} & _paths())
+
+
+@cache
+def _paths() -> set[tuple[str, ...]]:
+    return {path for path, _ in all_commands()}
 
 
 def test_qw_alone_is_a_short_page_and_help_leads_on(qw: Qw) -> None:

@@ -149,6 +149,7 @@ def test_a_hangup_reaches_all_daemons_of_a_parent_and_ends_none(qw: Qw) -> None:
         assert parent.poll() is None
 
 
+@pytest.mark.slow
 def test_many_daemons_tell_what_all_of_them_did(qw: Qw, url: str) -> None:
     port = free_port()
     served = f"http://127.0.0.1:{port}"

@@ -334,6 +334,7 @@ def test_what_no_notification_told_of_is_found_by_looking(daemons: Daemons, queu
     assert queue.value("select count(*) from qw.attempt") == 0
 
 
+@pytest.mark.slow
 def test_cancels_retries_and_daemons_at_once_deadlock_nobody_for_good(daemons: Daemons, queue: Queue) -> None:
     daemons().ready(), daemons().ready()
     ids = queue.put("nap", 200, seconds=0.01)

@@ -307,6 +307,7 @@ def test_a_poison_task_is_failed_after_three_crashes_and_takes_few_along(
     queue.expect_whole()
 
 
+@pytest.mark.slow
 def test_innocents_that_twice_died_beside_a_poison_task_finish_together(daemons: Daemons, queue: Queue) -> None:
     poison = queue.put_one("die", how="exit")
     innocent = queue.put("nap", 24, seconds=1.5)

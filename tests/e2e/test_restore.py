@@ -18,6 +18,7 @@ LEFT = "select count(*) from qw.task t where not exists (select 1 from qw.finish
 BUSY = "select count(*) from qw.running"
 
 
+@pytest.mark.slow
 def test_a_dump_taken_under_load_can_be_restored_and_worked_off(migrated_template: Template, tmp_path: Path) -> None:
     with migrated_template.clone() as url, migrated_template.clone() as target:
         qw = Qw(environment(QW_DATABASE_URL=url, QW_HOME=str(tmp_path)), tmp_path)

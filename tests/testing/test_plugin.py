@@ -70,6 +70,7 @@ def settings(pytester: pytest.Pytester, *lines: str) -> None:
     pytester.makeini("\n".join(["[pytest]", "qw_app = shop:app", "pythonpath = .", *lines]))
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_suite_share_a_server(shop: pytest.Pytester) -> None:
     settings(shop, "asyncio_mode = auto", "asyncio_default_fixture_loop_scope = function", "filterwarnings = error")
 

@@ -20,10 +20,13 @@ CHECKS = (
 
 
 @pytest.mark.timeout(400)
-def test_no_made_up_request_is_answered_against_the_document(server_with_daemon: Live, tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["fuzzing", pytest.param("coverage", marks=pytest.mark.slow)])
+def test_no_made_up_request_is_answered_against_the_document(
+    server_with_daemon: Live, tmp_path: Path, phase: str
+) -> None:
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{server_with_daemon.base}/openapi.json",
-        "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-examples", "5", "--continue-on-failure",
+        "--checks", ",".join(CHECKS), "--phases", phase, "--max-examples", "5", "--continue-on-failure",
         "--exclude-path", "/api/events", "--exclude-path-regex", "^/api/tasks",
         "--request-timeout", "30", "--seed", "5", "--generation-database", "none", "--no-color",
     ]  # fmt: skip
