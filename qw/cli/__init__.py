@@ -1,6 +1,6 @@
-"""The command line: shells over the client. typer and rich are used here and nowhere else.
+"""The command line: thin commands over the client. Only this package imports typer and rich.
 
-Every command starts with the standard library and typer alone; what it needs besides is imported when it runs.
+At start only the standard library and typer are imported; each command imports everything else when it runs.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ def main() -> None:
     _open_standard_streams()
     if "_QW_COMPLETE" in os.environ:
         _complete()
-    gc.set_threshold(500_000)  # what is imported stays: to look for cycles among it takes a twentieth of a start
+    gc.set_threshold(500_000)  # imported objects stay; searching them for cycles takes 1/20 of the start
     from qw.cli.program import run
 
     code = run(sys.argv[1:])
     if "qw.daemon.daemon" not in sys.modules:
-        gc.freeze()  # nor is there much to gain from a last look, which takes a fifth of a short command
+        gc.freeze()  # the collection at exit would take a fifth of a short command
     else:
-        gc.unfreeze()  # what handlers loaded may count its objects in the end and print what is left, as DuckDB does
+        gc.unfreeze()  # libraries of handlers, such as DuckDB, report objects left at exit
     sys.exit(code)
 
 
 def _complete() -> NoReturn:
-    """Answer the completion of a shell, and end without tidying up: that takes a tenth of the time."""
+    """Answer a shell's completion request and exit without interpreter cleanup, in a tenth of the time."""
     from qw.cli.completion import complete
 
     code = 1
     try:
         code = complete(_commands)
         sys.stdout.flush()
-    except Exception:  # of whatever kind: it would be written into a command line
+    except Exception:  # any error text would be written into the user's command line
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
             raise
     os._exit(code)
@@ -51,15 +51,16 @@ def _commands() -> Table:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null in place of standard streams that are closed (``<&-``, ``2>&-``).
+    """Open /dev/null for each standard stream that is closed (``<&-``, ``2>&-``).
 
-    Otherwise the next file or socket takes their number: what is printed would go there, and libuv aborts the process.
+    Otherwise the next file or socket would get its descriptor number and receive what is printed, and libuv would
+    abort.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free descriptor: this one
         if getattr(sys, name) is None:
             stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)

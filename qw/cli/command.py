@@ -1,4 +1,4 @@
-"""The table of commands, shown by ``qw --help``. The module of a command is imported when the command is used."""
+"""The table of commands, shown by ``qw --help``. A command's module is imported only when the command is used."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ VERBS: Mapping[str, Mapping[str, str]] = {
 
 
 class Verb(TyperCommand):
-    """A command that also takes the common options, and needs no right. See `needs` for the others."""
+    """A command with the common options that needs no right. `needs` returns the class of commands that need one."""
 
-    rights: ClassVar[Sequence[Right | None]] = ()  # any of them, the least first; None: only the schema's owner may
-    own: ClassVar[bool] = False  # who has only the right to enqueue may, with its own tasks
+    rights: ClassVar[Sequence[Right | None]] = ()  # any one suffices, the lowest first; None: only the schema's owner
+    own: ClassVar[bool] = False  # the right to enqueue suffices for one's own tasks
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **more: Any) -> None:
         super().__init__(*args, params=[*(params or []), *get_command(_common).params], **more)
@@ -69,7 +69,10 @@ class Verb(TyperCommand):
         return _parsed(super().parse_args, ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """A right that is lacking is named after this verb, which may need more than the statement that was refused."""
+        """Run the command. If the database refuses a statement, the error names the right that this command needs.
+
+        The command may need a higher right than the refused statement did.
+        """
         try:
             return super().invoke(ctx)
         except LacksRight as error:
@@ -79,7 +82,9 @@ class Verb(TyperCommand):
 
 
 def needs(*rights: Right | None, own: bool = False) -> type[Verb]:
-    """The class of a command that needs one of *rights*, see `Verb`; `scripts/rights` documents it."""
+    """Return the class of commands that need any one of *rights*; see `Verb`. `scripts/rights` writes their
+    documentation.
+    """
     return type("Verb", (Verb,), {"rights": rights, "own": own})
 
 
@@ -109,12 +114,15 @@ class Noun(TyperGroup):
 
 
 def _parsed(parse: Callable[[Any, list[str]], list[str]], ctx: Any, args: list[str]) -> list[str]:
-    """What *parse* makes of *args*. Its error names the command that was typed: not all of typer's own do."""
+    """Return the result of *parse* for *args*. On a usage error, set its context so that it names the command.
+
+    Some of typer's own errors lack the context.
+    """
     try:
         return parse(ctx, args)
     except Exception as error:
         if getattr(error, "ctx", ctx) is None:
-            error.ctx = ctx  # type: ignore[attr-defined]  # that of a usage error, whose class typer does not export
+            error.ctx = ctx  # type: ignore[attr-defined]  # a usage error; typer does not export the class
         raise
 
 
@@ -127,7 +135,7 @@ def _plain(params: list[Any]) -> list[Any]:
 
 
 def _name_value(param: Any) -> None:
-    """Let the help say ``--queue QUEUE``, ``--limit N`` and ``ID``, not ``--queue <str>`` and ``{ID} <str>``."""
+    """Make the help show ``--queue QUEUE``, ``--limit N`` and ``ID``, not ``--queue <str>`` and ``{ID} <str>``."""
     if param.param_type_name == "argument":
         raw = param.display_name_raw
         name = raw if param.required or raw.startswith("[") else f"[{raw}]"
@@ -138,9 +146,9 @@ def _name_value(param: Any) -> None:
 
 
 class _Plain:
-    """Values that need no pydantic: text, names of a choice, what is not given. Importing it costs a tenth of a second.
+    """Converts values that need no pydantic: text, choices and missing values. Importing pydantic takes 0.1 s.
 
-    Stands where typer keeps what turns the words of one parameter into its value, and hands all others on to that.
+    It replaces the object with which typer converts the words of one parameter, and passes all other values on to it.
     """
 
     def __init__(self, param: Any) -> None:
@@ -193,12 +201,12 @@ class Verbs(Noun):
 
 
 def noun(name: str) -> typer.Typer:
-    """A Typer app for the module of a group of commands, which the table describes."""
+    """Return a Typer app for a group of commands; its help comes from the table `VERBS`."""
     return verbs(VERBS["Resources"].get(name) or VERBS["Diagnostics"][name])
 
 
 def verbs(help: str | None = None) -> typer.Typer:
-    """A Typer app for one module: a single command, or a group of commands that *help* describes."""
+    """Return a Typer app for one module: a single command, or a group of commands if *help* is given."""
     return typer.Typer(
         cls=Noun,
         help=help,
@@ -230,4 +238,4 @@ def _flags(
         None, "-c", "--config", callback=remember, expose_value=False, metavar="FILE", help="Settings file (TOML)."
     ),
 ) -> None:
-    """Options that every command takes."""
+    """Define the options that every command takes."""

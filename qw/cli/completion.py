@@ -1,7 +1,7 @@
-"""Answers the completion of a shell from a table of all commands: to import typer takes longer than a Tab may take.
+"""Answers completion requests of shells from a cached table of all commands: importing typer takes too long for a Tab.
 
-The first completion after a change of the commands makes the table (see `completion_table`) and keeps it in the user's
-cache. The words come and go as in the scripts of typer.
+The first completion after a change of the commands builds the table (see `completion_table`) and stores it in the
+user's cache directory. Input and output have the format of typer's completion scripts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from qw.cli.settings import FLAGS
 Offers = Sequence[tuple[str, str]]
 
 VARIABLE = "_QW_COMPLETE"
-FLAG, FREE, CHOICE = "", "?", "="  # kinds: takes no value; any; one of those that follow. Others name a completer
+FLAG, FREE, CHOICE = "", "?", "="  # kinds: no value; any value; one of the listed. Others name a completer
 _SETTINGS = {"--database-url": "database_url", "--home": "home", "--config": "config", "-c": "config"}
 
 
 class CommandCompletion(TypedDict):
-    """One command: its subcommands with their help, its options with kind and help, the kinds of its arguments.
+    """One command: its subcommands with their help, its options with kind and help, and the kinds of its arguments.
 
-    ``repeats``: the last argument may be given again. ``stops``: what follows the first one is for another program.
+    ``repeats``: the last argument may be repeated. ``stops``: all words after the first argument belong to another
+    program.
     """
 
     words: dict[str, str]
@@ -37,11 +38,11 @@ class CommandCompletion(TypedDict):
     stops: bool
 
 
-Table = Mapping[str, CommandCompletion]  # by the words that lead to it; empty: qw itself
+Table = Mapping[str, CommandCompletion]  # by the words that name the command; empty: qw itself
 
 
 def complete(commands: Callable[[], Table]) -> int:
-    """Print what may stand where the cursor is. Returns the exit code. *commands* makes the table."""
+    """Print the completions at the cursor. *commands* builds the table. Return the exit code."""
     shell = os.environ[VARIABLE].removeprefix("complete_")
     args, incomplete = _bash_words() if shell == "bash" else _words()
     offers = offered(_table(commands), args, incomplete)
@@ -53,7 +54,7 @@ def complete(commands: Callable[[], Table]) -> int:
 
 
 def offered(table: Table, args: Sequence[str], incomplete: str) -> Offers:
-    """What may stand in the place of *incomplete* after *args*."""
+    """Return the completions of *incomplete* after *args*."""
     path, waiting, positional, is_open = "", "", 0, True
     for word in args:
         command = table[path]
@@ -123,13 +124,13 @@ def _table(commands: Callable[[], Table]) -> Table:
         new = file.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps({"stamp": stamp, "commands": made}), encoding="utf-8")
         new.replace(file)
-    except OSError:  # then the next one makes it again
+    except OSError:  # the next completion builds the table again
         pass
     return made
 
 
 def _changed() -> int:
-    """When a module of the command line last changed."""
+    """Return when a module of the command line was last modified."""
     here = Path(__file__).parent
     return max(entry.stat().st_mtime_ns for folder in (here, here / "commands") for entry in os.scandir(folder))
 
@@ -146,7 +147,7 @@ def _words() -> tuple[list[str], str]:
 
 
 def _split(line: str) -> Iterator[str]:
-    """The words of *line*; a quote that is not closed yet ends with it."""
+    """Yield the words of *line*; an unclosed quote extends to the end of the line."""
     lexer = shlex.shlex(line, posix=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

@@ -1,4 +1,4 @@
-"""The table of commands for `completion`, read off the commands as typer builds them."""
+"""Builds the table of commands for `completion` from the typer commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qw.cli.program import app
 
 
 def commands() -> dict[str, CommandCompletion]:
-    """Every command and group of commands, by the words that lead to it."""
+    """Return every command and group of commands, by the words that name it."""
     return dict(_below(get_command(app), ""))
 
 
@@ -58,7 +58,7 @@ def _kind(param: Any) -> str:
 
 
 def _completer(function: Any) -> str:
-    """The name of the completer that typer wrapped in *function*; empty: there is none."""
+    """Return the name of the completer that typer wrapped in *function*; empty if there is none."""
     if function is None or not callable(function):
         return ""
     if getattr(function, "__module__", "") == completions.__name__:

@@ -1,4 +1,4 @@
-"""Which files of workflows and commands a start reads."""
+"""Selects the definition files that a daemon loads at start."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ HERE = Path("workflows.yaml")
 
 
 def of_files(paths: Sequence[Path]) -> list[Definitions]:
-    """What *paths* define; none given: what ``workflows.yaml`` here does, if there is one. Raise Invalid, NotFound."""
+    """Load *paths*, or without any ``workflows.yaml`` in the current directory if it exists. Raise Invalid,
+    NotFound.
+    """
     from qw.definitions import load
 
     return [load(path) for path in paths or ([HERE] if _is_there(HERE) else [])]
 
 
 def _is_there(file: Path) -> bool:
-    """No also where the current directory is gone, or closed to us."""
+    """Whether the file exists. False also if the current directory was removed or may not be read."""
     try:
         return file.is_file()
     except OSError:
@@ -30,7 +32,7 @@ def _is_there(file: Path) -> bool:
 
 
 def shipped() -> Definitions:
-    """What comes with qw."""
+    """Load the definitions that come with qw."""
     from qw.definitions import load
 
     packed = Path(str(files("qw") / "data" / "workflows.yaml"))
@@ -38,7 +40,9 @@ def shipped() -> Definitions:
 
 
 async def of_start(url: str) -> list[Definitions]:
-    """What comes with qw, without the workflows that the database has under the same names: those may be the user's."""
+    """Load the definitions that come with qw, except workflows whose names the database has: those may be the
+    user's own.
+    """
     from qw.client import Client
 
     async with Client(url, size=1, name="qw cli") as client:

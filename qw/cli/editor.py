@@ -1,4 +1,4 @@
-"""The editor of whoever types: VISUAL, EDITOR, or vi."""
+"""Runs the user's editor: VISUAL, EDITOR, or vi."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from qw.core.errors import Invalid
 
 
 def edited_text(text: str, name: str) -> tuple[Path, str]:
-    """*text* as it comes back from the editor, and the file that it stays in, called *name*. Raise Invalid."""
+    """Edit *text* in a temporary file called *name*. Return the path of the file, which is kept, and the edited text.
+
+    Raise Invalid if the editor fails.
+    """
     path = Path(tempfile.mkdtemp(prefix="qw-")) / name
     path.write_text(text)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"

@@ -1,4 +1,4 @@
-"""The manual pages of qw, made from its help: one of all commands, and one for each."""
+"""Makes the manual pages of qw from its help texts: one of all commands, and one for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXITS = {
 
 
 def whole_page(root: Any) -> str:
-    """The page of ``qw``, with every command. *root*: the command of that name."""
+    """Return the page ``qw`` with every command. *root* is the root command."""
     lines = [
         f'.TH QW 1 "" "qw {__version__}" "User Commands"',
         *_section("NAME", [f"qw \\- {escaped(_first_line(root))}"]),
@@ -44,7 +44,7 @@ def _all_described(root: Any) -> Iterator[str]:
 
 
 def page_of(path: Sequence[str], command: Any) -> str:
-    """The page of one command, such as ``qw-task-list``. *path*: its words behind ``qw``."""
+    """Return the page of one command, such as ``qw-task-list``. *path* is its words after ``qw``."""
     words, name = " ".join(("qw", *path)), "-".join(("qw", *path))
     lines = [
         f'.TH {name.upper()} 1 "" "qw {__version__}" "User Commands"',
@@ -58,7 +58,7 @@ def page_of(path: Sequence[str], command: Any) -> str:
 
 
 def commands(command: Any, path: tuple[str, ...] = ("qw",)) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its words."""
+    """Yield every command that can be run, with its words."""
     if not hasattr(command, "list_commands"):
         yield " ".join(path), command
         return
@@ -100,6 +100,6 @@ def _first_line(command: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """*text* so that roff takes none of it for its own."""
+    """Return *text* escaped so that roff does not interpret any of it."""
     plain = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
     return f"\\&{plain}" if plain.startswith((".", "'")) else plain

@@ -1,4 +1,4 @@
-"""``qw`` itself: what it says of itself, and how errors become one line and an exit code."""
+"""The program ``qw``: its root options, and the conversion of errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ def _qw(
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command line in *words*. Returns its exit code; says on stderr what went wrong, one line per fault."""
+    """Run the command line *words*. Return its exit code; print errors on stderr, one line per fault."""
     FLAGS.clear()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the locale cannot show is a ?, not the end
+    if isinstance(sys.stdout, io.TextIOWrapper):  # print ? for characters that the locale lacks, instead of failing
         sys.stdout.reconfigure(errors="replace")
     try:
         code = _run(words)
-        if sys.stdout is not None and not sys.stdout.closed:  # a handler of a daemon may have closed it
+        if sys.stdout is not None and not sys.stdout.closed:  # a daemon's handler may have closed it
             sys.stdout.flush()
         return code
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
-    except SystemExit as end:  # typer's own answer to a broken pipe; and the end of a completion
+    except SystemExit as end:  # raised by typer for a broken pipe and after a completion
         if isinstance(end.__context__, BrokenPipeError):
             _drop_output()
             return BROKEN_PIPE
@@ -109,7 +109,7 @@ def run(words: Sequence[str]) -> int:
         return _fail(EXIT_CODES.get(error.code, FAILED), _with_next_step(error))
     except OSError as error:
         return _fail(FAILED, _of_system(error))
-    except UnicodeEncodeError as error:  # of a word of the command line, in which Python carries other bytes
+    except UnicodeEncodeError as error:  # an argument that is not UTF-8, which Python holds as surrogates
         return _fail(USAGE, f"'{error.object}' is not UTF-8; qw stores names and filters as UTF-8 text only")
     except Exception as error:
         if os.environ.get("QW_LOG_LEVEL", "").lower() == "debug":
@@ -125,7 +125,7 @@ def _run(words: Sequence[str]) -> int:
     except typer.Abort:
         return INTERRUPTED
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's usage errors; it does not export their class
+        if not hasattr(error, "format_message"):  # only typer's usage errors have it; typer does not export their class
             raise
         return _refuse_usage(error, words)
     return code if isinstance(code, int) else DONE
@@ -146,14 +146,14 @@ def _with_next_step(error: QwError) -> str:
 
 
 def _fail(code: int, *messages: str) -> int:
-    with contextlib.suppress(OSError):  # nobody reads it
+    with contextlib.suppress(OSError):  # stderr is closed
         for message in messages:
             print(f"qw: {printable(message)}", file=sys.stderr)
     return code
 
 
 def _of_system(error: OSError) -> str:
-    """What the system refused; for a full disk, or a current directory that was removed, with the way on."""
+    """Return the message of a system error; for a full disk or a removed current directory, with advice."""
     place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "input or output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{place}: {error.strerror}; free some space there, or write to another disk"
@@ -171,6 +171,6 @@ def _is_directory_gone() -> bool:
 
 
 def _drop_output() -> None:
-    """Let Python flush what is left into nothing, instead of failing at its exit."""
+    """Redirect stdout to /dev/null so that Python does not fail when it flushes the rest at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

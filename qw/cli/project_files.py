@@ -1,4 +1,4 @@
-"""The files of a new project, as ``qw init`` writes them."""
+"""The files of a new project, written by ``qw init``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What most commands do first: read the settings, find the database, open a client."""
+"""Reads the settings, finds the database and opens a client, for most commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False) -> T:
-    """What *work* returns, given a client of the queue.
+    """Return the result of *work*, called with a client.
 
-    *creates*: where there is no private database yet, or an empty one, its schema is made first, and stderr says so.
-    Other verbs, which could but look at nothing, raise Misconfigured there.
+    *creates*: if the private database is missing or empty, create its schema first and report that on stderr. Without
+    *creates*, raise Misconfigured in that case, since there is nothing to read.
     """
     from qw.client.acting import Actor, acting
 
@@ -31,7 +31,7 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, creates: bool = False
 
 
 def _user() -> str | None:
-    """Who types, as the system knows them; None: it does not, and the database's role stands for them."""
+    """Return the name of the operating system's user; None if unknown: the audit then shows the database role."""
     import getpass
 
     try:
@@ -47,7 +47,7 @@ async def _work(settings: Settings, work: Callable[[Client], Awaitable[T]], crea
     if url is not None:
         try:
             return await _with(url, work, settings)
-        except WrongSchema:  # then nothing was done yet
+        except WrongSchema:  # raised before *work* changed anything
             pass
     from qw.daemon.database import find, prepare
     from qw.store import migrations
@@ -79,7 +79,7 @@ async def _with(url: str, work: Callable[[Client], Awaitable[T]], settings: Sett
 
 
 def myself() -> str:
-    """Who runs this command, as records show it."""
+    """Return the user and host that run this command, as records show them."""
     import getpass
     import socket
 

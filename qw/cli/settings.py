@@ -1,4 +1,4 @@
-"""The settings of this command line, and the database that they mean. Without typer: completions start here."""
+"""The settings of this command line and the database they select. Does not import typer, since completions use it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qw.config import Settings
 
-FLAGS: dict[str, object] = {}  # settings by name, as far as this command line gives them
+FLAGS: dict[str, object] = {}  # settings given as options of this command line, by name
 
 
 def load_settings(**flags: object) -> Settings:
-    """The settings of this command line; *flags* are those that only this command takes."""
+    """Load the settings of this command line; *flags* are options of this command only."""
     from qw.config import load
 
     common = dict(FLAGS)
@@ -22,7 +22,7 @@ def load_settings(**flags: object) -> Settings:
 
 
 def running_url(settings: Settings) -> str | None:
-    """The database, without asking it anything; None where the private server is down."""
+    """Return the URL of the database without connecting; None if the private server is not running."""
     if settings.database_url is not None:
         return settings.database_url
     from qw import embedded

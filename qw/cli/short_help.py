@@ -1,4 +1,4 @@
-"""What ``qw`` alone prints: the commands that most people need, and where the others are."""
+"""The output of ``qw`` without arguments: the most used commands, and how to list the others."""
 
 PAGE = """\
 qw: a durable task queue on PostgreSQL

@@ -1,4 +1,4 @@
-"""The command line that is meant by words that no command or option of qw has: those of other programs, and typos."""
+"""Suggests commands and options for unknown ones: those of other programs, and typos."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-COMMANDS: Mapping[str, str] = {  # words of other programs, and verbs that need their noun
+COMMANDS: Mapping[str, str] = {  # commands of other programs, and verbs without their group
     **dict.fromkeys(("list", "ls", "lst"), "task list"),
     **dict.fromkeys(("show", "info", "result"), "task show"),
     **dict.fromkeys(("cancel", "revoke", "dequeue", "atrm"), "task cancel"),
@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, str] = {  # words of other programs, and verbs that need 
     "version": "--version",
 }
 
-ADVICE: Mapping[str, str] = {  # words that mean several things here
+ADVICE: Mapping[str, str] = {  # words with several meanings in qw
     "stop": "to stop a task: qw task cancel --running ID, a daemon: qw worker drain WORKER, the database: qw db stop",
     "start": "for a worker: qw daemon, a workflow: qw workflow start NAME, a paused queue: qw queue resume NAME",
     "down": "to stop a daemon: qw worker drain WORKER, the database: qw db stop",
@@ -67,7 +67,7 @@ ADVICE: Mapping[str, str] = {  # words that mean several things here
     ),
 }
 
-_NOUNS: Mapping[str, str] = {  # things as other programs call them, and in the plural
+_NOUNS: Mapping[str, str] = {  # groups as other programs call them, and plurals
     **dict.fromkeys(("tasks", "job", "jobs"), "task"),
     **dict.fromkeys(("workflows", "flow", "flows", "dag", "dags"), "workflow"),
     **dict.fromkeys(("schedules", "cron", "crons", "cronjob", "cronjobs", "crontab"), "schedule"),
@@ -77,7 +77,7 @@ _NOUNS: Mapping[str, str] = {  # things as other programs call them, and in the 
     "database": "db",
 }
 
-_VERBS: Mapping[str, Sequence[str]] = {  # verbs as other programs call them, and what a noun here may call them
+_VERBS: Mapping[str, Sequence[str]] = {  # verbs of other programs, and the possible verbs in qw
     **dict.fromkeys(("rm", "delete", "del", "drop"), ("remove", "cancel")),
     **dict.fromkeys(("kill", "stop", "abort"), ("cancel", "pause", "drain")),
     **dict.fromkeys(("ls", "lst", "all", "status", "-l"), ("list", "runs", "show")),
@@ -99,7 +99,7 @@ _VERBS: Mapping[str, Sequence[str]] = {  # verbs as other programs call them, an
     "start": ("resume", "install"),
 }
 
-_PHRASES: Mapping[str, str] = {  # a noun and a verb that the tables above would not lead to the right command
+_PHRASES: Mapping[str, str] = {  # pairs that the tables above would map to a wrong command
     "worker start": "qw daemon",
     "worker run": "qw daemon",
     "worker restart": "stop it with qw worker drain WORKER, and start qw daemon again",
@@ -126,7 +126,7 @@ _PHRASES: Mapping[str, str] = {  # a noun and a verb that the tables above would
     "schedule -e": "edit a crontab file, and: qw schedule import crontab FILE --yes",
 }
 
-_LETTERS: Mapping[str, str] = {  # of task-spooler
+_LETTERS: Mapping[str, str] = {  # options of task-spooler
     "-l": "task list",
     "-S": "worker slots",
     "-t": "logs -f",
@@ -144,7 +144,7 @@ _LETTERS: Mapping[str, str] = {  # of task-spooler
     "-v": "--version",
 }
 
-_OPTIONS: Mapping[str, Sequence[str]] = {  # options of other programs, and what a command here may call them
+_OPTIONS: Mapping[str, Sequence[str]] = {  # options of other programs, and the possible options in qw
     **dict.fromkeys(("--json", "-j"), ("-o json", "--concurrency")),
     **dict.fromkeys(("--format", "--yaml", "--csv"), ("-o json",)),
     **dict.fromkeys(("--delay", "--countdown"), ("--in",)),
@@ -193,9 +193,9 @@ _LISTS: Mapping[str, str] = {"ID": "qw task list", "RUN": "qw workflow runs", "W
 
 
 def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], known: Collection[str]) -> str | None:
-    """What to say about the command line ``qw WORDS``, whose first word is no command; None: nobody can tell.
+    """Return a suggestion for ``qw WORDS``, whose first word is no command; None without a good match.
 
-    *nouns*: the verbs of each. *known*: all commands.
+    *nouns* maps each group to its commands. *known* has all command names.
     """
     word, *rest = words
     if phrase := _phrase(*words[:2], rest=rest[1:]):
@@ -224,12 +224,14 @@ def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], kn
 
 
 def command_of(word: str) -> str | None:
-    """The command that *word* means, without ``qw``."""
+    """Return the command that *word* probably means, without ``qw``."""
     return _command(word) if word in COMMANDS else _NOUNS.get(word)
 
 
 def verb_meant(path: str, word: str, rest: Sequence[str], verbs: Collection[str], known: Collection[str]) -> str | None:
-    """What to say about ``PATH WORD REST``, where the noun at *path* has these *verbs*; None: nobody can tell."""
+    """Return a suggestion for ``PATH WORD REST``, where the group *path* has the commands *verbs*; None without a
+    good match.
+    """
     if word == "help":
         return f"did you mean: {shlex.join([*path.split(), *(name for name in rest[:1] if name in verbs), '--help'])}"
     if phrase := _phrase(path.removeprefix("qw "), word, rest=rest):
@@ -244,7 +246,7 @@ def verb_meant(path: str, word: str, rest: Sequence[str], verbs: Collection[str]
 
 
 def option_meant(path: str, option: str, options: Collection[str], words: Sequence[str]) -> str | None:
-    """What to say about *option*, which the command at *path*, with these *options*, does not have."""
+    """Return a suggestion for *option*, which the command *path* with these *options* does not have."""
     if advice := _OPTION_ADVICE.get((path, option)):
         return advice
     if path == "qw" and option in _LETTERS:
@@ -259,7 +261,7 @@ def option_meant(path: str, option: str, options: Collection[str], words: Sequen
 
 
 def arguments_meant(path: str, words: Sequence[str], extra: Sequence[str]) -> str | None:
-    """What to say about words that the command at *path* does not take."""
+    """Return a suggestion for arguments that the command *path* does not take."""
     first = extra[0]
     if path == "qw daemon":
         return _DAEMON_WORDS.get(first)
@@ -276,7 +278,7 @@ def arguments_meant(path: str, words: Sequence[str], extra: Sequence[str]) -> st
 
 
 def missing_argument(path: str, metavar: str) -> str | None:
-    """What to say about the argument *metavar*, which the command at *path* needs."""
+    """Return a hint on the argument *metavar*, which the command *path* requires."""
     if path == "qw run":
         return "for example: qw run -- make all"
     listing = _listing(path, metavar)
@@ -284,7 +286,7 @@ def missing_argument(path: str, metavar: str) -> str | None:
 
 
 def _listing(path: str, metavar: str) -> str | None:
-    """The command that shows what may stand for *metavar*."""
+    """Return the command that lists possible values of *metavar*."""
     noun = path.removeprefix("qw ").partition(" ")[0]
     name = metavar.removesuffix("...")
     if name in ("NAME", "QUEUE", "SCHEDULE") and noun in ("queue", "schedule", "workflow"):

@@ -1,4 +1,4 @@
-"""Follow a task: its log as it grows, until it is final; and what its end means for the shell."""
+"""Follows the log of a task until the task is final, and converts its outcome to an exit code."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from qw.store.tasks import LogLine
     from qw.store.workers import WorkerRow
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.3  # seconds between two looks
+FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.3  # seconds between two queries
 
 
 @dataclass
 class LogCursor:
-    """How far a log was read: the number of its last line. Kept when following is interrupted and taken up again."""
+    """The number of the last log line read, so that following can resume after an interruption."""
 
     line: int = 0
 
 
 async def follow(client: Client, id: UUID, place: LogCursor, show: Callable[[LogLine], None]) -> Task:
-    """Call *show* with each new line of the task's log until it is final. Returns the final task."""
+    """Call *show* with each new line of the task's log until the task is final. Return the final task."""
     pause = FIRST_PAUSE
     while True:
         task = await client.tasks.get(id)  # before its log, so that a final task's last line is not missed
@@ -41,7 +41,7 @@ async def follow(client: Client, id: UUID, place: LogCursor, show: Callable[[Log
 
 
 async def show_new(client: Client, id: UUID, place: LogCursor, show: Callable[[LogLine], None]) -> bool:
-    """Call *show* with what the log has beyond *place*. False: nothing."""
+    """Call *show* with the log lines after *place*. Return False if there were none."""
     has_more = False
     while lines := await client.tasks.logs(id, after=place.line):
         for line in lines:
@@ -53,10 +53,10 @@ async def show_new(client: Client, id: UUID, place: LogCursor, show: Callable[[L
 
 
 def print_output(line: LogLine) -> None:
-    """The bytes that the command printed; those of stderr go there. On a terminal, what would steer it is escaped."""
+    """Print the bytes that the command wrote, stderr to stderr. On a terminal, escape control sequences."""
     stream = sys.stdout if line.level == "INFO" else sys.stderr
     if stream is sys.stderr:
-        sys.stdout.flush()  # so that both come in their order where they go to the same place
+        sys.stdout.flush()  # keeps the order if stdout and stderr are the same file
     data = f"{line.message}\n".encode() if line.raw is None else line.raw
     if stream.isatty():
         ends = data.endswith((b"\n", b"\r"))
@@ -68,14 +68,14 @@ def print_output(line: LogLine) -> None:
 
 
 def print_line(line: LogLine) -> None:
-    """With the time, and the level where it is not the usual one."""
+    """Print a log line with its time, and its level unless it is the usual one."""
     level = "" if line.level == "INFO" else f"{line.level} "
     for text in printable_lines(line.message).split("\n"):
         print(f"{clock(line.at)}  {level}{text}")
 
 
 def say_end(task: Task) -> None:
-    """One line for a person: how the task ended."""
+    """Print one line that says how the task ended."""
     took = "" if task.started_at is None or task.finished_at is None else span(task.finished_at - task.started_at)
     detail = f": {masked_error(task.error)}" if task.error else ""
     how = f" on attempt {task.attempt}, which took {took}" if task.attempt > 1 else f" after {took}"
@@ -83,7 +83,7 @@ def say_end(task: Task) -> None:
 
 
 def exit_code(task: Task) -> int:
-    """That of the command where the task was one, else 0 for completed and 1 for everything else."""
+    """Return the command's exit code; for other tasks 0 if completed, otherwise 1."""
     from qw.core.task import Status
 
     if task.status is Status.COMPLETED:
@@ -97,13 +97,13 @@ def exit_code(task: Task) -> int:
 
 
 async def say_if_nobody_takes(client: Client, type: str, queue: str) -> None:
-    """Warn the person who waits when no worker that lives would take such a task."""
+    """Warn the waiting user if no live worker would take such a task."""
     if doubt := _doubt(await client.workers.all(), type, queue):
         say(f"qw: {doubt}")
 
 
 def _doubt(workers: Sequence[WorkerRow], type: str, queue: str) -> str:
-    """Empty when somebody would take it."""
+    """Return the warning; empty if a worker would take the task."""
     if not workers:
         return "no worker is running; the task waits for one: qw daemon"
     able = [worker for worker in workers if type in worker.types and (type != "command" or worker.slots.get("process"))]

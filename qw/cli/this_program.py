@@ -1,4 +1,4 @@
-"""How the shell that started this program can start it again."""
+"""How to run this program again, for commands that are shown to users."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def this_program() -> str:
-    """``qw`` where the shell finds this program by that name; else the path that it was started by."""
+    """Return ``qw`` if the shell finds this program by that name, otherwise the path it was started by."""
     started = Path(sys.argv[0])
     program = shutil.which("qw")
     if started.name != "qw" or (program and Path(program).resolve() == started.resolve()):
         return "qw"
     try:
         return shlex.quote(os.path.relpath(started) if started.is_relative_to(Path.cwd()) else str(started))
-    except OSError:  # the current directory is gone
+    except OSError:  # the current directory was removed
         return shlex.quote(str(started))

@@ -1,4 +1,4 @@
-"""Command lines that cannot be meant: what is wrong with them, in one line, and where the right words are."""
+"""Messages for command lines that cannot be parsed: one line with the fault and a suggestion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BOUNDS = {"greater_than_equal": ("less than", "ge"), "less_than_equal": ("more 
 
 
 def message_of(error: Any, words: Sequence[str]) -> str:
-    """What is wrong with the command line *words*, from one of typer's usage errors, and what was meant by it."""
+    """Return the message for the command line *words* and one of typer's usage errors, with a suggestion."""
     context = error.ctx
     path = context.command_path if context is not None else "qw"
     hint = None if context is None else _hint(error, path, context.command, words)
@@ -32,7 +32,7 @@ def _hint(error: Any, path: str, command: Any, words: Sequence[str]) -> str | No
 
 
 def _last(words: list[str], text: str) -> list[str]:
-    """The last of *words*, which joined are *text*."""
+    """Return the last of *words*, which joined are *text*."""
     for start in range(len(words)):
         if " ".join(words[start:]) == text:
             return words[start:]
@@ -40,7 +40,7 @@ def _last(words: list[str], text: str) -> list[str]:
 
 
 def _after_command(option: str, path: str, words: Sequence[str]) -> str | None:
-    """Where *option* belongs, if it stands before the command that has it."""
+    """Return advice if *option* stands before its command instead of after it."""
     if path != "qw" or option not in words:
         return None
     rest = words[words.index(option) + 1 :]
@@ -60,7 +60,7 @@ def _fault(error: Any) -> str:
 
 
 def _of_value(error: Any) -> str | None:
-    """The fault of a value that pydantic refused."""
+    """Return the fault of a value that pydantic refused."""
     faults = getattr(error.__cause__, "errors", None)
     if faults is None:
         return None

@@ -1,4 +1,4 @@
-"""``qw api``: HTTP without a worker beside it."""
+"""``qw api``: the HTTP API without a worker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def api(
 async def serve_until_stopped(
     settings: Settings, *, migrate: bool, read_only: bool = False, open_browser: bool = False
 ) -> None:
-    """Serve HTTP until a signal comes."""
+    """Serve HTTP until SIGINT or SIGTERM arrives."""
     from qw.cli.commands.daemon import calm_collector
     from qw.daemon.database import find, prepare
     from qw.daemon.http import open_in_browser, serving

@@ -1,4 +1,4 @@
-"""``qw apply``, and what it shares with ``qw diff``"""
+"""``qw apply``, and the functions it shares with ``qw diff``."""
 
 from __future__ import annotations
 
@@ -99,16 +99,17 @@ def apply(
 
 
 def read_files(files: Sequence[Path] | None) -> list[Definitions]:
-    """What *files* define. Raise Invalid with every fault, or NotFound."""
+    """Return the definitions in *files*. Raise Invalid with every fault, or NotFound."""
     from qw.definitions import load
 
     return [load(path) for path in files or [Path("workflows.yaml")]]
 
 
 def name_of(read: Sequence[Definitions]) -> str:
-    """The name of a set of files: the ``owner:`` that they say, else this host and their paths. Raise Invalid.
+    """Return the owner of a set of files: their ``owner:``, otherwise this host name and the paths of the files.
 
-    So two projects are never one set by accident, and a project in the same place is always the same set.
+    Two projects thus never share an owner by accident, and a project at the same path keeps its owner. Raise Invalid
+    if the files have different owners.
     """
     import os
     import socket
@@ -123,7 +124,7 @@ def name_of(read: Sequence[Definitions]) -> str:
 
 
 def show_changes(changes: Changes, output: OutputFormat, *, with_text: bool) -> None:
-    """Print what changes; *with_text* how."""
+    """Print the changes; *with_text*: each with a diff of its definition."""
     for warning in changes.warnings:
         say(f"warning: {warning}")
     if output is not OutputFormat.TABLE:
@@ -155,7 +156,7 @@ def _summary(changes: Any) -> str:
 
 
 def _lines(change: DefinitionChange) -> Iterator[str]:
-    """What becomes of its text, with a little around each place."""
+    """Yield the lines of a unified diff of the definition, with two lines of context."""
     before, after = (_yaml(document) for document in (change.before, change.after))
     for line in unified_diff(before, after, n=2, lineterm=""):
         if not line.startswith(("---", "+++", "@@")):

@@ -21,7 +21,7 @@ class Shell(StrEnum):
 
 
 class Wanted(StrEnum):
-    """A shell, or the verb that installs the script of one."""
+    """A shell to print the script for, or ``install``."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -72,7 +72,9 @@ def _own_shell() -> Shell:
 
 
 def _place(shell: Shell) -> Path:
-    """Where the shell looks for the completion of ``qw`` by itself (zsh: where people let it look)."""
+    """Return the path from which the shell loads the completion of ``qw`` (zsh: the directory that users commonly
+    configure).
+    """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return {

@@ -21,7 +21,7 @@ _COLUMNS: Sequence[Column] = (
 
 @app.callback()
 def _config() -> None:
-    """A noun, though it has one verb."""
+    """Make ``config`` a group of commands although it has only one."""
 
 
 @app.command("show", cls=Verb, epilog="Example: qw config show")

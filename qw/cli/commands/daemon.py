@@ -114,7 +114,7 @@ def daemon(
         wait_for_database=wait_for_database,
     )
     if http is None and (port is not None or "port" in settings.origins):
-        http = True  # who names a port means it
+        http = True  # a port given explicitly implies --http
     if reload:
         from qw.cli.commands.daemon_reload import keep_reloading
 
@@ -129,7 +129,7 @@ def daemon(
             check_free(settings.host, settings.port)
         raise typer.Exit(keep(processes, [*_words_for_a_child(sys.argv[1:]), "--sibling"], settings))
     if sibling and http:
-        http = None  # one of them has the port
+        http = None  # another of the processes may have the port
     from qw.daemon.event_loop import run
     from qw.daemon.logs import set_up
 
@@ -137,11 +137,11 @@ def daemon(
     run(_run(settings, handlers, workflows or [], drain=drain, migrate=migrate, http=http))
 
 
-EXIT_SECONDS = 3.0  # after which threads that handlers left running, and what runs at exit, are not waited for
+EXIT_SECONDS = 3.0  # limit for threads that handlers left running and for atexit functions
 
 
 def _words_for_a_child(words: list[str]) -> list[str]:
-    """This command line without what makes many of one."""
+    """Return the words of this command line without ``--processes N``."""
     kept, skip = [], False
     for word in words:
         if skip or word == "--processes":
@@ -208,23 +208,24 @@ async def _run(
 
 
 def calm_collector() -> None:
-    """Look for cycles less often: a task leaves none, and looking takes an eighth of the time of a no-op.
+    """Make cyclic garbage collection rarer: tasks leave no cycles, and looking for them takes an eighth of a no-op's
+    time.
 
-    What the start left is kept: 800 objects, not worth a tenth of a second at each start to find them.
+    The garbage of the start stays: it is 800 objects, and collecting them would delay each start by 0.1 s.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def stop_starting_on_signals(starting: asyncio.Future[Any]) -> None:
-    """Nothing runs yet: the first signal is the end."""
+    """Cancel the start on the first signal: no task runs yet."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel)
 
 
 def stop_on_signals(daemon: Daemon) -> None:
-    """The first signal drains, the second interrupts what runs, the third is the end."""
+    """Drain on the first signal, interrupt running handlers on the second, exit at once on the third."""
     from qw.daemon.event_loop import on_signals
 
     steps: list[Callable[[], None]] = [daemon.drain, daemon.hurry]
@@ -238,7 +239,9 @@ def stop_on_signals(daemon: Daemon) -> None:
 
 
 async def reload_on_hangup(daemon: Daemon, files: list[Path], hangups: asyncio.Event, *, had_terminal: bool) -> None:
-    """HUP has the files read again; one that is wrong changes nothing. When the terminal is closed, it is the end."""
+    """On SIGHUP reload the definition files; if one is invalid, nothing changes. If the terminal was closed, drain
+    instead.
+    """
     from qw.cli.definition_files import of_files
     from qw.core.errors import QwError
 

@@ -1,4 +1,4 @@
-"""``qw daemon --processes N``: one parent keeps N daemons, each a process of its own."""
+"""``qw daemon --processes N``: a parent process that runs and supervises N daemon processes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that ended badly is started again
-STEADY = 60.0  # seconds; who lived so long starts with the first pause again
-HOPELESS = (2, 78)  # exit codes that another start would only repeat
-OVERDUE = 30.0  # seconds after its grace; a child that still lives then is killed
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a crashed child is restarted
+STEADY = 60.0  # seconds of running after which the pause is FIRST_PAUSE again
+HOPELESS = (2, 78)  # exit codes that a restart would only repeat: usage error, configuration error
+OVERDUE = 30.0  # seconds after the grace period until a running child is killed
 _PR_SET_PDEATHSIG = 1
 
 
 def keep(count: int, words: list[str], settings: Settings) -> int:
-    """Run *count* daemons with the command line *words* until told to stop. Returns the exit code."""
+    """Run *count* daemons with the command line *words* until a signal stops them. Return the exit code."""
     from qw.daemon.logs import set_up
 
     set_up(settings)
@@ -37,19 +37,19 @@ class _Children:
         self._command = command
         self._grace = grace
         self._stopping = asyncio.Event()
-        self._stops: list[signal.Signals] = []  # those that came, in order
+        self._stops: list[signal.Signals] = []  # signals received, in order
         self._living: set[asyncio.subprocess.Process] = set()
 
     async def run(self, count: int) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)  # they know what to make of it
+        loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)  # the children handle it
         codes = await asyncio.gather(*(self._keep(place) for place in range(count)))
         return next((code for code in codes if code in HOPELESS), max(codes))
 
     def _stop(self, number: signal.Signals) -> None:
-        """Each child counts for itself: drain, hurry, the end."""
+        """Pass the signal on. Each child counts its signals itself: drain, interrupt, exit."""
         self._stopping.set()
         self._stops.append(number)
         self._send(number)
@@ -58,16 +58,16 @@ class _Children:
 
     def _send(self, number: signal.Signals) -> None:
         for child in self._living:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, and was not waited for yet
+            with contextlib.suppress(ProcessLookupError):  # it exited, but wait() has not returned yet
                 child.send_signal(number)
 
     async def _keep(self, place: int) -> int:
-        """Run one child, and another after each that crashed. Returns the last one's exit code."""
+        """Run one child and restart it after each crash. Return the exit code of the last one."""
         pause = FIRST_PAUSE
         while True:
             started = time.monotonic()
             code = await self._run_one()
-            if -code in self._stops:  # told to stop before it could listen
+            if -code in self._stops:  # the signal arrived before the child handled it
                 return 0
             if self._stopping.is_set() or code == 0:
                 return code if code >= 0 else 128 - code
@@ -82,12 +82,12 @@ class _Children:
     async def _run_one(self) -> int:
         try:
             child = await asyncio.create_subprocess_exec(*self._command, start_new_session=True, preexec_fn=before_exec)
-        except OSError as error:  # no memory, too many processes: perhaps later
+        except OSError as error:  # out of memory or processes: a later attempt may succeed
             log.error("a daemon cannot be started", extra={"error": str(error)})
             return 1
         self._living.add(child)
         try:
-            for number in self._stops:  # those that came while it was being started
+            for number in self._stops:  # signals that arrived while it was being started
                 child.send_signal(number)
             return await child.wait()
         except ProcessLookupError:
@@ -104,7 +104,9 @@ class _Children:
 
 
 def before_exec() -> None:
-    """Have the kernel drain the child should the parent be killed (Linux); a HUP that comes too early does no harm."""
+    """Have the kernel send SIGTERM to the child if the parent dies (Linux). Ignore SIGHUP until the child handles
+    it.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""``qw daemon --reload``: a parent that starts the daemon anew when a file of the program changes. For development."""
+"""``qw daemon --reload``: a parent process that restarts the daemon when a source file changes. For development."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GRACE = 2.0  # seconds until a daemon that still runs handlers has to interrupt them; their tasks run again
+GRACE = 2.0  # seconds before running handlers are interrupted; their tasks run again
 KILL = 10.0  # seconds after that
 EXTENSIONS = (".yaml", ".yml", ".toml")
 
 
 def keep_reloading(words: list[str], settings: Settings) -> int:
-    """Run a daemon with the command line *words*, and another after each change. Returns the exit code.
+    """Run a daemon with the command line *words* and restart it after each file change. Return the exit code.
 
-    Raise Misconfigured without watchfiles.
+    Raise Misconfigured if watchfiles is not installed.
     """
     from qw.daemon.logs import set_up
 
@@ -46,7 +46,7 @@ class _Reloader:
         self._stopping = asyncio.Event()
 
     async def run(self, folder: Path) -> int:
-        """Go on until told to stop. A daemon that ends by itself is started again by the next change only."""
+        """Run until a signal arrives. A daemon that exits by itself is restarted only at the next file change."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -62,12 +62,14 @@ class _Reloader:
         return await _end(child)
 
     async def _start(self) -> asyncio.subprocess.Process:
-        # a session of its own: ^C reaches the parent, which passes it on once
+        # in its own session, so that ^C reaches only the parent, which passes it on once
         return await asyncio.create_subprocess_exec(*self._command, start_new_session=True, preexec_fn=before_exec)
 
 
 async def _end(child: asyncio.subprocess.Process) -> int:
-    """Drain *child*, in short steps. Returns its exit code; 0 where a signal ended it."""
+    """Drain *child*, with short timeouts before it is interrupted and killed. Return its exit code; 0 if a signal
+    ended it.
+    """
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGTERM, KILL), (signal.SIGKILL, KILL)):
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(number)

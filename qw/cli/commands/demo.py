@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 app = verbs()
 
-CUSTOMER = "zoe"  # of the orders that come with qw
+CUSTOMER = "zoe"  # in the orders that come with qw
 _LOOK_SECONDS = 0.05
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -74,7 +74,7 @@ def demo(
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What the demo did. ``undone`` is what the compensation recorded."""
+    """The outcome of the demo. ``undone`` holds the entries that the compensation recorded."""
 
     database: Database
     customer: str
@@ -86,7 +86,7 @@ class Done:
         return self.run.run.error is None and self.run.run.status == "completed"
 
     def result(self, type: str) -> dict[str, Any]:
-        """The result of the step of this type; empty where there is none."""
+        """Return the result of the step of this type; empty if there is none."""
         for step in self.run.steps:
             if step.type == type and isinstance(step.result, dict):
                 return step.result
@@ -94,18 +94,18 @@ class Done:
 
 
 def _for_demo(settings: Settings) -> tuple[Settings, Path]:
-    """The settings, and the file that the daemon logs to."""
+    """Return the settings of the demo and the file that the daemon logs to."""
     from qw.daemon.logs import move_to, set_up
 
     set_up(settings)
     log = settings.output_dir / "demo.log"
     move_to(log)
-    logging.getLogger().handlers[0].addFilter(lambda record: "attempt_log" not in record.name)  # the demo shows these
+    logging.getLogger().handlers[0].addFilter(lambda record: "attempt_log" not in record.name)  # the demo prints them
     return replace(settings, http_allow=(*settings.http_allow, *LOOPBACK)), log
 
 
 def _first_customer(file: Path) -> str:
-    """The first customer in *file* with orders to bill. Raise Invalid when there is none."""
+    """Return the first customer in *file* with orders to bill. Raise Invalid if there is none."""
     from qw.handlers.invoice.orders import read_orders
 
     for order in read_orders(file):
@@ -121,9 +121,9 @@ def _is_due(order: Order) -> bool:
 
 
 async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedelta, alone: bool, shows: bool) -> Done:
-    """*alone*: refuse to share the database with other daemons, which would bill the orders of their own settings.
+    """Run the demo. *alone*: raise Conflict if other workers use the database, since they would bill other orders.
 
-    *shows*: in the browser, until interrupted.
+    *shows*: open the run in the browser and serve it until interrupted.
     """
     from qw import embedded
     from qw.client import Client
@@ -151,7 +151,7 @@ async def _demo(settings: Settings, customer: str, *, keep: bool, limit: timedel
 
 
 async def _show_in_browser(settings: Settings, database: Database, run_id: UUID) -> None:
-    """Serve the dashboard and open the browser at the run; ^C ends it."""
+    """Serve the dashboard and open the run in the browser, until ^C."""
     from qw.daemon.http import open_in_browser, serving
 
     stopped = asyncio.Event()
@@ -176,7 +176,7 @@ async def _check_alone(client: Client) -> None:
 
 
 async def _followed(client: Client, run_id: UUID, limit: timedelta) -> RunDetails:
-    """The run at its end; each step is printed as soon as it has ended."""
+    """Wait for the run to end and return it; print each step as soon as it has ended."""
     waiting = asyncio.ensure_future(client.runs.wait(run_id, timeout=limit))
     shown: set[str] = set()
     print(f"\n{'step':<9}{'type':<16}{'status':<11}{'took':>8}", flush=True)
@@ -201,7 +201,7 @@ def _show_step(step: StoredStep) -> None:
 
 @asynccontextmanager
 async def _daemon(settings: Settings, database: Database) -> AsyncIterator[None]:
-    """A daemon in this process."""
+    """Run a daemon in this process."""
     from qw.cli.definition_files import of_start
     from qw.daemon.daemon import Daemon, DaemonOptions
 
@@ -225,7 +225,7 @@ async def _undone(client: Client, run: RunDetails) -> list[dict[str, Any]]:
     return found
 
 
-# -- what is shown
+# -- output
 
 
 def _step(what: str, text: str) -> None:

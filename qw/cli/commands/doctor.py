@@ -36,7 +36,7 @@ LEAST_DISK = 1024**3  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The result of one check. With a ``fix`` it is a problem."""
+    """The result of one check. A ``fix`` means that the check found a problem."""
 
     name: str
     text: str
@@ -63,7 +63,7 @@ async def _collected() -> list[Finding]:
 
 
 async def _findings() -> AsyncIterator[Finding]:
-    """In order of dependency; the first failed check ends the list."""
+    """Run the checks in order of dependency; stop after the first that fails."""
     from qw.cli.settings import load_settings
 
     yield Finding(name="qw", text=f"{__version__} on Python {platform.python_version()}")

@@ -121,7 +121,7 @@ async def _one(
     quiet, wait, follow = how
     task = wanted.one(payload)
     await check_extra(client, task.type)
-    if client.checks_tasks:  # also in a database where no worker has registered anything
+    if client.checks_tasks:  # checks also if no worker has registered types
         raise_faults(iter((await client.tasks.known_types()).faults(task)))
         task = replace(task, is_checked=True)
     done = await client.enqueue_task(task, on_conflict=on_conflict)  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ async def _to_the_end(client: Client, id: UUID, output: OutputFormat, *, quiet: 
 
 
 async def check_extra(client: Client, type: str) -> None:
-    """Refuse a type that needs an extra that is not installed."""
+    """Raise Invalid for a task type whose extra is installed neither here nor at any worker."""
     from importlib.util import find_spec
 
     if type == "data_processing" and find_spec("duckdb") is None:

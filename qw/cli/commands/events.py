@@ -119,7 +119,7 @@ def replay(
     with_client(work)
 
 
-LATE = timedelta(seconds=1)  # events that are younger are on their way
+LATE = timedelta(seconds=1)  # younger events are about to be published
 
 STATE_COLUMNS = (
     Column(title="broker", text=lambda part: part.broker),
@@ -213,7 +213,7 @@ def relaying_record(relaying: Relaying) -> dict[str, Any]:
 
 
 def print_relaying(relaying: Relaying) -> None:
-    """A row for each daemon that takes events or commands, and what has not gone out though it should have."""
+    """Print a row for each daemon that publishes events or consumes commands, and the overdue and blocked events."""
     from qw.cli.output.tables import print_table
 
     if relaying.relays or relaying.consumers:

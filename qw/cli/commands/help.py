@@ -57,7 +57,7 @@ def _first_sentence(text: str) -> str:
 
 
 def every_command(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its words behind ``qw``."""
+    """Yield every command that can be run, with its words after ``qw``."""
     if not hasattr(command, "list_commands"):
         yield path, command
         return

@@ -44,7 +44,7 @@ def init(
 
 
 def _write(file: Path, text: str) -> None:
-    """Write *file*, or leave none. Raise OSError that names it."""
+    """Write *file* completely or not at all. Raise OSError that names the file."""
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

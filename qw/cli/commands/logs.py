@@ -36,7 +36,7 @@ def logs(
 
 
 async def show_log(client: Client, word: str, follow: bool, output: OutputFormat, *, raw: bool = False) -> None:
-    """Print the log; with *follow*, go on until the task is final, and say how it ended."""
+    """Print the log; with *follow*, until the task is final, and then print how it ended."""
     from qw.cli import tail
 
     id = await client.tasks.resolve(word)

@@ -52,7 +52,7 @@ def _page(root: object, words: list[str]) -> str:
 
 
 def _show(page: str) -> None:
-    """As man(1) does, on a terminal; without one, or without man, as text that needs no program to be read."""
+    """Show the page with man(1) on a terminal. Without a terminal or man(1), print it as plain text."""
     if sys.stdout.isatty() and shutil.which("man"):
         subprocess.run(["man", "-l", "-"], input=page.encode(), check=False)
     elif shutil.which("groff"):
@@ -65,7 +65,7 @@ def _show(page: str) -> None:
 
 
 def _install(root: object, place: Path) -> int:
-    """Write all pages below *place*. Returns how many. Raise OSError."""
+    """Write all pages below *place*. Return their number. Raise OSError."""
     from qw.cli.manual import commands, page_of, whole_page
 
     pages = {"qw": whole_page(root)}

@@ -166,7 +166,7 @@ def purge(
 
 
 async def _purge(client: Client, name: str, some: Sequence[UUID]) -> Answers:
-    """One act for the audit, though it cancels tasks."""
+    """Cancel the tasks as one action in the audit."""
     from qw.client.acting import doing
 
     with doing("queue purge", name):
@@ -203,14 +203,14 @@ def drain(
 
 
 async def _pause(client: Client, names: Sequence[str], all: bool, create: bool, by: str) -> list[str]:
-    """The names of the queues that are paused now."""
+    """Pause the queues and return their names."""
     chosen = await _chosen(client, names, all, create=create)
     await client.queues.pause(*chosen, by=by)
     return chosen
 
 
 async def _resume(client: Client, names: Sequence[str], all: bool) -> tuple[list[str], list[str]]:
-    """The queues that are resumed, and those that were not paused."""
+    """Return the queues that were resumed, and those that were not paused."""
     from qw.core.errors import guess
 
     known = await _known(client)
@@ -233,7 +233,7 @@ async def _chosen(client: Client, names: Sequence[str], all: bool, *, create: bo
 
 
 async def _check_known(client: Client, names: Sequence[str]) -> None:
-    """Ask about queues that nobody named before. Where nobody can be asked, raise NotFound for what looks mistyped."""
+    """Ask for confirmation of unknown queues. Without a terminal, raise NotFound for names similar to a known one."""
     from qw.cli.options.selection import can_ask, confirm
     from qw.core.errors import guess
 
@@ -251,7 +251,9 @@ async def _check_known(client: Client, names: Sequence[str]) -> None:
 
 
 async def _known(client: Client) -> set[str]:
-    """Queues that have or had tasks, a pause or limits, that a worker or a schedule names, and the default one."""
+    """Return the queues that have or had tasks, a pause or limits, those of workers and schedules, and the default
+    queue.
+    """
     from qw.core.task import DEFAULT_QUEUE
 
     served = {queue for worker in await client.workers.all() for queue in worker.queues}
@@ -259,7 +261,7 @@ async def _known(client: Client) -> set[str]:
 
 
 async def queue_of(client: Client, name: str) -> QueueOverview:
-    """Raise NotFound for one that nobody named before, with a guess."""
+    """Return the queue. Raise NotFound with a similar name if it does not exist."""
     from qw.core.errors import guess
 
     found = {queue.stats.queue: queue for queue in await _list(client)}

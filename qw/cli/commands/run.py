@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 _IDS: dict[str, Any] = {"autocompletion": task_ids}
-_PATIENCE = 1.0  # seconds without input after which we say that we wait for it
+_PATIENCE = 1.0  # seconds without input before a message says that qw waits for it
 _SHELL_SIGNS = frozenset({"|", "||", "&&", ">", ">>", "<", "2>", "2>&1", "&>", "&"})
 _TAKES_SIGNS = frozenset({"test", "[", "expr", "find"})
 
@@ -132,7 +132,7 @@ def run(
 
 
 def _notification(wanted: TaskOptions, notify: str) -> TaskOptions:
-    """Of the task that follows one with the options *wanted*."""
+    """Return the options of the notification task that runs after a task with the options *wanted*."""
     kept = {name: wanted.values[name] for name in ("queue", "priority", "max_retries")}
     if _is_url(notify):
         return replace(wanted, type="http_request", values={**kept, "max_retries": 5})
@@ -140,7 +140,10 @@ def _notification(wanted: TaskOptions, notify: str) -> TaskOptions:
 
 
 def _piped() -> Json:
-    """What was piped into this process, for the stdin of the command; None: nothing. Says what a long wait is for."""
+    """Return the data piped into this process, for the command's stdin; None if there is none.
+
+    After one second without input, print what is being waited for.
+    """
     from qw.core.task.command import MAX_INPUT, as_json
 
     if sys.stdin is None or sys.stdin.isatty():
@@ -159,7 +162,7 @@ def _piped() -> Json:
 
 
 def _hint(words: Sequence[str]) -> None:
-    """Say how a shell is meant, where *words* look as if one would read them."""
+    """Print how to use a shell if *words* look like shell syntax."""
     signs = [word for word in words[1:] if word in _SHELL_SIGNS]
     if signs and os.path.basename(words[0]) not in _TAKES_SIGNS:
         say(f"qw: {signs[0]!r} is an argument of {words[0]} here; for a shell's meaning: qw run -- sh -c '...'")
@@ -168,7 +171,7 @@ def _hint(words: Sequence[str]) -> None:
 
 
 def _variables(names: Sequence[str]) -> dict[str, Json]:
-    """The values of ``NAME=VALUE``, and of ``NAME`` in this process."""
+    """Return the values of ``NAME=VALUE``, and of ``NAME`` from this process's environment."""
     from qw.core.task.command import as_json
 
     values: dict[str, Json] = {}
@@ -186,7 +189,9 @@ def _variables(names: Sequence[str]) -> dict[str, Json]:
 
 
 def _others(all: list[str], any: list[str], done: list[str]) -> tuple[str, list[str]]:
-    """What must be true of which other tasks; see `qw.core.task.after.When`. Ids may also be parted by commas."""
+    """Return the condition (`qw.core.task.after.When`) and the ids of the tasks to run after. Commas also separate
+    ids.
+    """
     others = {when: words for when, words in {"all": all, "any": any, "done": done}.items() if words}
     if len(others) > 1:
         raise Invalid("--after, --after-any and --after-done are mutually exclusive")
@@ -202,7 +207,7 @@ def _is_url(text: str) -> bool:
 async def _enqueue(
     client: Client, task: NewTask, others: tuple[str, list[str]], told: TaskOptions | None, notify: str
 ) -> UUID:
-    """Enqueue *task*, and with *told* the command or request *notify* behind it: both or neither."""
+    """Enqueue *task*, and with *told* also the command or request *notify* that follows it, in one transaction."""
     from qw.cli.tail import say_if_nobody_takes
 
     when, words = others
@@ -227,7 +232,7 @@ async def _enqueue(
 
 
 def _stay(id: UUID, follow: bool) -> int:
-    """Wait for the command to finish. ^C asks what to do with it. Returns its exit code."""
+    """Wait for the command to finish; on ^C, ask what to do with it. Return its exit code."""
     from qw.cli import tail
     from qw.cli.session import with_client
 
@@ -257,7 +262,7 @@ def _say_how_to_stop(id: UUID) -> None:
 
 
 def _ask_what_to_do(id: UUID) -> bool:
-    """Whether to go on waiting, after an interrupt. Cancels the task where the person says so."""
+    """Return whether to continue waiting after an interrupt. Cancel the task if the user chooses so."""
     from qw.cli.session import with_client
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -263,7 +263,7 @@ def import_crontab(
 
 
 def _time(text: str | None, timezone: str | None) -> str | None:
-    """*text*, for the clocks of *timezone*: words (``tomorrow 9am``) as the time that they mean there."""
+    """Return *text*; if it is words (``tomorrow 9am``), return their time in *timezone* instead."""
     from qw.clock import clock
     from qw.core.schedule.zones import instant, zone
     from qw.core.times import parse_moment
@@ -276,7 +276,9 @@ def _time(text: str | None, timezone: str | None) -> str | None:
 
 
 def _option(key: str, *, given: str) -> str:
-    """The option for the *key* of a schedule's document, or for a place below it; *given*: that of its values."""
+    """Return the option that sets *key* (or a path below it) of a schedule's document; *given*: the option for its
+    values.
+    """
     first, dot, rest = key.partition(".")
     named = {"name": "NAME", "": "", "run": "-- CMD", "with": given if given != "--" else "the command"}
     return f"{named.get(first) if first in named else '--' + first.replace('_', '-')}{dot}{rest}"

@@ -1,4 +1,4 @@
-"""A crontab from a file or stdin, and what becomes of it."""
+"""Reads a crontab from a file or stdin and shows what an import does."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from qw.core.schedule import Schedule
 
 _PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-NOT_ALL = 1  # exit code: lines that could not be carried over
+NOT_ALL = 1  # exit code: some lines could not be converted
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrontabFile:
-    """A crontab as it was read, whose schedules its lines become, and what there is to tell about it."""
+    """A parsed crontab, the owner of its schedules, and notes for the user."""
 
     crontab: Crontab
     owner: str
@@ -39,7 +39,7 @@ class CrontabFile:
 def read_crontab(
     file: str, *, timezone: str | None, system: bool | None, owner: str | None, prefix: str
 ) -> CrontabFile:
-    """The crontab in *file*, or on stdin for ``-``."""
+    """Read the crontab in *file*, or on stdin for ``-``."""
     if system is None and file.startswith(SYSTEM_CRONTABS):
         system = True
     zone, of_zone = (timezone, "") if timezone else _zone()
@@ -55,7 +55,7 @@ def read_crontab(
 
 
 def preview(read: CrontabFile, output: OutputFormat) -> int:
-    """Show what would be imported. Returns the exit code."""
+    """Show what would be imported. Return the exit code."""
     schedules = named(read.crontab.jobs, prefix=read.prefix)
     _show([(schedule, "") for schedule in schedules], output)
     code = _tell_lines(read)
@@ -67,7 +67,7 @@ def preview(read: CrontabFile, output: OutputFormat) -> int:
 
 
 def report(read: CrontabFile, made: Sequence[ImportedSchedule], output: OutputFormat) -> int:
-    """Show what was imported. Returns the exit code."""
+    """Show what was imported. Return the exit code."""
     _show([(change.schedule, change.how.value) for change in made if change.how != "left"], output)
     if left := [change.schedule.name for change in made if change.how == "left"]:
         say(f"not in the crontab any more, and left as they are: {', '.join(left)}; remove them with --prune")
@@ -86,7 +86,9 @@ def _tell_lines(read: CrontabFile) -> int:
 
 
 def _text(file: str) -> str:
-    """What is not UTF-8 becomes surrogates: it matters only on the line where it stands."""
+    """Return the text. Bytes that are not UTF-8 become surrogates and are a fault only of the lines that contain
+    them.
+    """
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except FileNotFoundError:
@@ -97,7 +99,7 @@ def _text(file: str) -> str:
 
 
 def _zone() -> tuple[str, str]:
-    """The time zone of this machine, and a note where there is something to tell."""
+    """Return this machine's time zone, and a note for the user if it is unknown; otherwise an empty note."""
     from qw.cli.options.local_zone import local_zone
 
     name, found_in = local_zone()
@@ -107,7 +109,7 @@ def _zone() -> tuple[str, str]:
 
 
 def _me() -> Account:
-    """The user of this process. HOME counts where it is theirs; with sudo it may be that of another."""
+    """Return the user of this process. HOME is used only if the user owns it: under sudo it may be another user's."""
     try:
         entry = pwd.getpwuid(os.getuid())
         name, home = entry.pw_name, entry.pw_dir

@@ -27,7 +27,7 @@ SETTINGS = """\
 
 @app.callback()
 def _service() -> None:
-    """A noun, though it has one verb."""
+    """Make ``service`` a group of commands although it has only one."""
 
 
 @app.command("install", epilog="Example: qw service install --system --print")
@@ -69,7 +69,7 @@ def install(
 
 
 def _configured() -> Path:
-    """The user's configuration directory, where systemd looks too."""
+    """Return the user's configuration directory, as systemd resolves it."""
     configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     return configured if configured.is_absolute() else Path("~/.config").expanduser()
 
@@ -91,7 +91,7 @@ def _next(scope: Scope, account: str, settings: Path) -> list[str]:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Put *text* there, whole or not at all."""
+    """Write *text* atomically: completely or not at all."""
     from qw.core.errors import Invalid
 
     new = path.with_name(f".{path.name}.new")

@@ -80,7 +80,7 @@ async def _overview(client: Client) -> Overview:
 
 
 def as_record(found: Overview) -> dict[str, Any]:
-    """*found* with stable names, for programs."""
+    """Return *found* as JSON for programs, with stable names."""
     return {
         "queues": [queue_record(queue) for queue in found.queues],
         "workers": record(found.workers),
@@ -110,7 +110,7 @@ def slots_of(worker: WorkerRow) -> str:
 
 
 def pause_of(queue: QueueOverview) -> str:
-    """``paused 3 m ago by zoe@host``, or nothing."""
+    """Return ``paused 3 m ago by zoe@host``, or an empty text if the queue is not paused."""
     if queue.pause is None:
         return ""
     by = f" by {queue.pause.paused_by}" if queue.pause.paused_by else ""

@@ -334,7 +334,7 @@ def forget(
 
 
 def _place(text: str) -> tuple[list[str], str]:
-    """``payload.a.b=text`` as a path and a text."""
+    """Return the path and the text of ``payload.a.b=text``."""
     from qw.core.errors import Invalid
 
     name, has_value, value = text.partition("=")

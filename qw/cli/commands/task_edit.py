@@ -1,4 +1,4 @@
-"""``qw task edit`` and ``qw task move``: change tasks that wait."""
+"""``qw task edit`` and ``qw task move``: change waiting tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEYS = ("queue", "priority", "at", "payload")
 
 
 def add_edit_verbs(app: typer.Typer) -> None:
-    """Add these verbs to *app*."""
+    """Add these commands to *app*."""
     app.command(
         "edit", cls=needs(Right.OPERATE), epilog="Example: qw task edit $(qw enqueue noop --in 1h) --in 2h -p 1"
     )(edit)
@@ -100,7 +100,7 @@ async def _task(client: Client, word: str) -> Task:
 
 
 async def _move(client: Client, words: list[str], front: bool, queue: str | None) -> int:
-    """The first one given comes to stand first."""
+    """Move the tasks; the first id given ends up first in the queue."""
     from qw.cli.options.selection import ids_of
     from qw.client import Status
     from qw.clock import clock
@@ -116,7 +116,7 @@ async def _move(client: Client, words: list[str], front: bool, queue: str | None
 
 
 def _edited(task: Task) -> JsonObject:
-    """What was changed in the editor. Raise Invalid for what no task can have."""
+    """Return the changes made in the editor. Raise Invalid for fields that a task does not have."""
     import yaml
 
     from qw.cli.editor import edited_text

@@ -1,4 +1,4 @@
-"""``qw ui``: the dashboard, without a worker beside it."""
+"""``qw ui``: the dashboard without a worker."""
 
 from __future__ import annotations
 

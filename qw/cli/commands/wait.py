@@ -87,12 +87,12 @@ async def _wait(
 
 
 async def _told_apart(client: Client, words: Sequence[str]) -> tuple[list[UUID], list[UUID]]:
-    """The tasks and the runs that *words* name."""
+    """Resolve *words* and return the ids of the tasks and of the runs."""
     from qw.cli.options.selection import ids_of
 
     ids = await ids_of(client, words, any=True)
     try:
         are_runs = set(await client.runs.workflow_names(ids))
-    except Denied:  # who may only enqueue sees its own tasks, and no runs
+    except Denied:  # a role that may only enqueue sees its own tasks and no runs
         are_runs = set()
     return [id for id in ids if id not in are_runs], [id for id in ids if id in are_runs]

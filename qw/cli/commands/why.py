@@ -35,7 +35,7 @@ def why(
 
 
 async def show_why(client: Client, word: str, output: OutputFormat) -> None:
-    """Print the reasons, the strongest first."""
+    """Print the reasons, the most important first."""
     id = await client.tasks.resolve_any(word)
     reasons = await client.tasks.why(id)
     if output is OutputFormat.JSON:

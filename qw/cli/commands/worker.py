@@ -50,7 +50,7 @@ def show(
 
 
 async def show_worker(client: Client, id: int, output: OutputFormat) -> None:
-    """Print the page of a worker."""
+    """Print the details of a worker."""
     worker, tasks = await _one(client, id)
     if output is not OutputFormat.TABLE:
         show_record({**record(worker), "tasks": record(tasks)}, output)

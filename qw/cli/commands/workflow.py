@@ -245,7 +245,7 @@ def _text(file: Path) -> str:
 
 
 def _tool_of(path: Path) -> str | None:
-    """The other tool that the file at *path* is for, as far as that shows."""
+    """Return the tool whose format the file at *path* has, if that can be recognised."""
     from qw.definitions.imports import recognized
     from qw.definitions.source import read
 

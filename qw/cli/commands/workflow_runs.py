@@ -1,4 +1,6 @@
-"""``qw workflow`` for runs: signals, approvals, retries and diagrams; `qw.cli.commands.workflow` has the rest."""
+"""``qw workflow`` commands for runs: signals, approvals, retries and diagrams. The others are in
+`qw.cli.commands.workflow`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ _PLAN_EXAMPLE = "Example: qw workflow plan workflows.yaml nightly-report --assum
 
 
 def add_verbs(app: typer.Typer) -> None:
-    """Add these verbs to *app*."""
+    """Add these commands to *app*."""
     app.command("graph", cls=Verb, epilog="Example: qw workflow graph invoice --format mermaid")(graph)
     verbs: dict[Callable[..., None], tuple[str, str]] = {
         signal: ("running", "-I RUN qw workflow signal RUN paid"),
@@ -177,7 +179,7 @@ def signal(
 
 
 def _check_awaited(run: InspectedRun, name: str) -> None:
-    """Raise NotFound for a signal that no step of the run ever waits for, as far as its definition tells."""
+    """Raise NotFound if the run's definition has no step that waits for this signal."""
     from qw.core.errors import among
     from qw.core.workflow.step_kinds import StepKind, awaited_signal
 
@@ -276,7 +278,7 @@ async def _ended(client: Client, id: UUID) -> ShownRun:
 
 
 async def run_or_none(client: Client, word: str) -> UUID | None:
-    """The run that *word* names by its id or prefix; None where it may be the name of a workflow instead."""
+    """Return the run whose id or prefix is *word*; None if *word* may be the name of a workflow."""
     from qw.core.ids import prefix_of
 
     if prefix_of(word) is None:
@@ -296,7 +298,7 @@ def _resolved(word: str) -> UUID:
 
 
 def _edited(run: InspectedRun) -> JsonObject:
-    """The run's definition as it comes back from the editor. What was typed is kept in a file when it is wrong."""
+    """Return the run's definition after editing. If it is invalid, the text is kept in a file."""
     import yaml
 
     from qw.cli.editor import edited_text

@@ -1,1 +1,1 @@
-"""Options and arguments: how what people type becomes values."""
+"""Options and arguments, and the conversion of typed text to values."""

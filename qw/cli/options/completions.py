@@ -1,6 +1,6 @@
-"""What the shell offers for a word that names something in the database: ids with what they do, queues, workflows …
+"""Shell completions from the database: ids with descriptions of their tasks, names of queues, workflows and more.
 
-Fast and silent: nothing is started, and where the database does not answer at once, nothing is offered.
+They must be fast and silent: no server is started, and if the database does not answer at once, nothing is offered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qw.store.completion import Names
 
-Offers = Sequence[tuple[str, str]]  # words, and what they stand for
+Offers = Sequence[tuple[str, str]]  # words with their descriptions
 
 _LIVE = ("pending", "processing", "retrying")
 _FINAL = ("completed", "failed", "cancelled")
@@ -28,24 +28,24 @@ _RUN_STATUSES = {
     **dict.fromkeys(("retry", "compensation-done"), ("failed",)),
 }
 _ANY_RUN = ("pending", "running", *_FINAL)
-_LONGEST = 60  # characters of what stands beside a word
+_LONGEST = 60  # characters of a description
 _MAY_BE_SECRET = re.compile(r"(?i)\S*(pass|token|secret|key|auth|://[^/\s]*@).*", re.DOTALL)
 
 
 def task_ids(ctx: Any, incomplete: str) -> Offers:
-    """Tasks to which the verb applies, the newest first."""
+    """Return the tasks that the command can act on, newest first."""
     rows = _rows("tasks", incomplete, statuses=_STATUSES.get(ctx.info_name, _ANY))
     return [(id, _about(status, type, words)) for id, status, type, words in rows]
 
 
 def run_ids(ctx: Any, incomplete: str) -> Offers:
-    """Runs to which the verb applies, the newest first."""
+    """Return the runs that the command can act on, newest first."""
     rows = _rows("runs", incomplete, statuses=_RUN_STATUSES.get(ctx.info_name, _ANY_RUN))
     return [(id, f"{status} {workflow}") for id, status, workflow in rows]
 
 
 def ids(ctx: Any, incomplete: str) -> Offers:
-    """Tasks and runs."""
+    """Return tasks and runs."""
     return [*task_ids(ctx, incomplete), *run_ids(ctx, incomplete)]
 
 
@@ -87,13 +87,13 @@ def _named(names: Names, incomplete: str) -> Offers:
 
 
 def _about(status: str, type: str, words: str) -> str:
-    """What a task is, in a few words, without what may be a password among them."""
+    """Return a short description of a task, leaving out text that may be a secret."""
     shown = _MAY_BE_SECRET.sub("…", " ".join(words.split()))
     return f"{status} {type} {shown}".strip()[:_LONGEST]
 
 
 def _rows(names: Names, incomplete: str, *, statuses: Sequence[str] = ()) -> list[tuple[str, ...]]:
-    """The rows whose first word begins with *incomplete*."""
+    """Return the rows whose first field begins with *incomplete*."""
     from qw.store.completion import rows
 
     try:
@@ -103,13 +103,15 @@ def _rows(names: Names, incomplete: str, *, statuses: Sequence[str] = ()) -> lis
         low, high = _bounds(incomplete)
         params = {"start": incomplete, "low": low, "high": high, "statuses": ",".join(statuses)}
         answer = rows(url, names, params)
-    except Exception:  # of whatever kind: it would be written into a command line
+    except Exception:  # any error text would be written into the user's command line
         return []
     return [row for row in answer if row[0].startswith(incomplete)]
 
 
 def _bounds(incomplete: str) -> tuple[str, str]:
-    """The first and the last id that begin with *incomplete*; of other words one that nothing has."""
+    """Return the first and the last id that begin with *incomplete*; if it is no prefix of an id, the bounds of all
+    ids.
+    """
     digits = incomplete.replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{0,32}", digits):
         digits = ""

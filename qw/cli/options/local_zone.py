@@ -1,4 +1,4 @@
-"""The time zone of this machine, by its name."""
+"""Finds the name of this machine's time zone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from qw.core.errors import Fault, Invalid
 from qw.core.schedule.zones import zone
 
 _FOLDER = "zoneinfo/"
-_OTHER_TABLES = ("posix", "right")  # the same zones, with and without leap seconds
+_OTHER_TABLES = ("posix", "right")  # copies of the zones, without and with leap seconds
 
 
 def local_zone(
     environ: Mapping[str, str] = os.environ, etc: Path = Path("/etc"), tables: Sequence[str] = zoneinfo.TZPATH
 ) -> tuple[str, str]:
-    """The name of the zone, and where it was found: TZ, else *etc*/localtime, else *etc*/timezone, else UTC.
+    """Return the name of the zone and where it was found: TZ, *etc*/localtime or *etc*/timezone; otherwise UTC.
 
-    A localtime that is a plain file is compared with the *tables*. Raise Invalid for a TZ that is no name of a zone.
+    A localtime that is a plain file is compared with the files in *tables*. Raise Invalid if TZ is not a zone name.
     """
     named = environ.get("TZ", "").lstrip(":")
     if named and named != str(etc / "localtime"):
@@ -35,7 +35,7 @@ def local_zone(
 
 
 def zone_name(text: str, *, path: str) -> str:
-    """The name in *text*, which may be a path in the tables. Raise Invalid naming *path*."""
+    """Return the zone name in *text*, which may be a path below the tables. Raise Invalid that names *path*."""
     name = _in_tables(text) or text
     try:
         zone(name)
@@ -46,7 +46,7 @@ def zone_name(text: str, *, path: str) -> str:
 
 
 def _in_tables(path: str) -> str:
-    """``Europe/Berlin`` for a path to its table, else nothing."""
+    """Return ``Europe/Berlin`` for the path of its table; empty for other paths."""
     _, folder, name = path.rpartition(_FOLDER)
     first, _, rest = name.partition("/")
     name = rest if first in _OTHER_TABLES else name
@@ -71,7 +71,7 @@ def _same(content: bytes, names: Sequence[str], tables: Sequence[str]) -> str:
 
 
 def _all_names(tables: Sequence[str]) -> list[str]:
-    """The names in the tables; those of places, such as Europe/Berlin, come first."""
+    """Return the zone names in the tables; names of places, such as Europe/Berlin, come first."""
     names = {name for place in tables for name in _walk(Path(place))}
     return sorted(names, key=lambda name: ("/" not in name or name.startswith("Etc/"), name))
 

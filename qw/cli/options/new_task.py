@@ -1,4 +1,4 @@
-"""The options that commands share which enqueue a task: `qw enqueue` and `qw run`."""
+"""The options that `qw enqueue` and `qw run` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tasks a verb is about: ids, ids on stdin, or all that match; and the question before many are changed."""
+"""Selects the tasks that a command acts on: ids, ids on stdin or filters. Asks before it changes many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qw.core.task.answer import Answers
 
 BATCH = 500  # tasks in one transaction
-_SHOWN = 10  # errors, of many
+_SHOWN = 10  # errors that are printed
 
 
 Ids = Annotated[
@@ -56,7 +56,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the tasks tha
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The filters as they were typed."""
+    """The filters as typed."""
 
     queue: str | None = None
     type: str | None = None
@@ -67,7 +67,9 @@ class Filters:
     run: str | None = None
 
     async def match(self, client: Client) -> Filter:
-        """Without the statuses, which `statuses` has. Raise Invalid for what cannot be meant."""
+        """Return the filter without statuses, which `statuses` returns. Raise Invalid for values that cannot be
+        read.
+        """
         from qw.cli.options.values import past
         from qw.client import Filter
 
@@ -83,7 +85,7 @@ class Filters:
 
     @property
     def statuses(self) -> list[Status]:
-        """Those to match; none: all. Raise Invalid for other words."""
+        """Return the statuses to match; none means all. Raise Invalid for unknown words."""
         return list(dict.fromkeys(_status(word) for word in self._words))
 
     @property
@@ -92,7 +94,7 @@ class Filters:
 
     @property
     def _means_suspended(self) -> bool:
-        """Whether of the pending tasks only those that are suspended are meant."""
+        """Whether of the pending tasks only suspended ones are wanted."""
         return SUSPENDED in self._words and "pending" not in self._words
 
     @property
@@ -112,7 +114,7 @@ def _status(word: str) -> Status:
         raise Invalid(f"--status: {word[:60]!r} is not one of {', '.join(known)}{hint}") from None
 
 
-_STATUS_WORDS: Mapping[str, str] = {  # of other programs
+_STATUS_WORDS: Mapping[str, str] = {  # statuses as other programs call them
     **dict.fromkeys(("done", "success", "succeeded", "ok", "finished"), "completed"),
     **dict.fromkeys(("error", "failure", "dead", "discarded"), "failed"),
     **dict.fromkeys(("active", "started", "executing"), "processing"),
@@ -124,22 +126,22 @@ _STATUS_WORDS: Mapping[str, str] = {  # of other programs
 
 @dataclass(frozen=True, kw_only=True)
 class BulkAction:
-    """What a verb does to tasks. ``act`` says by id how it went.
+    """What a command does to tasks. ``act`` returns an answer for each id.
 
-    Each batch is a transaction of its own, so a verb that was stopped goes on where it was when it is called again.
+    Each batch is a transaction of its own, so an interrupted command can be repeated to act on the remaining tasks.
     """
 
     verb: str
     done: str
-    statuses: Sequence[str]  # of the tasks it applies to, for filters that name none
+    statuses: Sequence[str]  # selected by filters without --status
     act: Callable[[Client, Sequence[UUID]], Awaitable[Answers]]
     noun: str = "task"
-    find: Callable[[Client], Awaitable[list[UUID]]] | None = None  # in the place of filters
+    find: Callable[[Client], Awaitable[list[UUID]]] | None = None  # replaces the filters
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Whom a change is for, and how careful to be."""
+    """The tasks that a command acts on, and whether it asks, only previews, and how it prints."""
 
     words: Sequence[str]
     filters: Filters
@@ -151,12 +153,12 @@ class Selection:
 
     @property
     def is_named(self) -> bool:
-        """Each task is named on the command line: nothing needs to be asked."""
+        """Whether each task is named on the command line, so that no confirmation is needed."""
         return bool(self.words) and "-" not in self.words
 
 
 def asked_for(params: Mapping[str, Any]) -> Selection:
-    """What a bulk verb was given, from the values of its options."""
+    """Build the selection from the option values of a bulk command."""
     names = {field.name for field in fields(Filters)}
     return Selection(
         words=params["ids"] or [],
@@ -170,7 +172,7 @@ def asked_for(params: Mapping[str, Any]) -> Selection:
 
 
 async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
-    """Do it to the tasks asked for, in bounded transactions. Returns the exit code."""
+    """Act on the selected tasks in transactions of at most `BATCH` tasks. Return the exit code."""
     ids = await _chosen(client, wanted, asked)
     if not ids:
         _show(asked, {}, [])
@@ -187,7 +189,7 @@ async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
 
 
 def confirm(question: str, *, count: str, preview: str = "preview with --dry-run") -> None:
-    """Ask on the terminal. Raise Exit for no, Invalid where nobody can be asked."""
+    """Ask on the terminal. Raise Exit if the answer is no, Invalid without a terminal."""
     terminal = _terminal()
     if terminal is None:
         raise Invalid(f"{count} would be changed, and there is no terminal to confirm; repeat with --yes, or {preview}")
@@ -199,7 +201,7 @@ def confirm(question: str, *, count: str, preview: str = "preview with --dry-run
 
 
 def can_ask() -> bool:
-    """Whether somebody sits before a terminal."""
+    """Whether there is a terminal to ask on."""
     terminal = _terminal()
     if terminal is not None:
         terminal.close()
@@ -239,14 +241,14 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
 
 
 async def ids_of(client: Client, words: Sequence[str], *, any: bool = False) -> list[UUID]:
-    """The tasks (*any*: or runs) that *words* name by ids or their unique beginnings; ``-``: the words on stdin."""
+    """Resolve *words* (ids, unique prefixes, or ``-`` for words on stdin) to tasks; with *any* also to runs."""
     given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
     resolve = client.tasks.resolve_any if any else client.tasks.resolve
     return list(dict.fromkeys([await _id(resolve, word, is_one_of_many=len(given) > 20) for word in given]))
 
 
 async def _id(resolve: Callable[[str], Awaitable[UUID]], word: str, *, is_one_of_many: bool) -> UUID:
-    """Of many, those that are written out are not looked up: one round trip for each would take too long."""
+    """Resolve *word*. Among many words, full ids are not looked up: a round trip for each would take too long."""
     from qw.core.ids import prefix_of
 
     digits = prefix_of(word)
@@ -254,7 +256,7 @@ async def _id(resolve: Callable[[str], Awaitable[UUID]], word: str, *, is_one_of
 
 
 async def unknown(client: Client, filters: Filters) -> str:
-    """What *filters* name and nobody has: a queue or a type; empty where there is all."""
+    """Return an error for a queue or type in *filters* that does not exist; empty if all exist."""
     from qw.core.errors import guess
 
     queues = [each.queue for each in await client.queues.stats()]
@@ -275,7 +277,7 @@ async def _matching(client: Client, wanted: BulkAction, filters: Filters) -> lis
 
 
 async def find_tasks(client: Client, filters: Filters, *, limit: int, before: UUID | None = None) -> list[Task]:
-    """Matching tasks, the newest first."""
+    """Return the matching tasks, newest first."""
     match = await filters.match(client)
     page = {} if before is None else {"before": before}
     matches = [replace(match, status=status) for status in filters.statuses] or [match]
@@ -284,7 +286,7 @@ async def find_tasks(client: Client, filters: Filters, *, limit: int, before: UU
 
 
 async def all_ids(client: Client, match: Filter) -> list[UUID]:
-    """Every matching id, the newest first."""
+    """Return all matching ids, newest first."""
     ids: list[UUID] = []
     while page := await client.tasks.find_ids(match, limit=10_000, **({"before": ids[-1]} if ids else {})):
         ids += page

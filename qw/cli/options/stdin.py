@@ -1,7 +1,7 @@
-"""``qw enqueue --stdin``: a task per line of JSON, one COPY per batch.
+"""``qw enqueue --stdin``: one task per line of JSON, one COPY per batch.
 
-A file is checked whole before anything is stored. Of a pipe the first 64 MiB are; what comes after that is checked and
-stored batch by batch, and an error says which lines are stored.
+A file is checked completely before anything is stored. Of a pipe, the first 64 MiB are checked first; later lines are
+checked and stored batch by batch, and an error says which lines are stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qw.core.task import NewTask
     from qw.core.task.known_types import KnownTypes
 
-MAX_LINE = MAX_PAYLOAD + 16 * 1024  # bytes; a payload, and the rest of its line
+MAX_LINE = MAX_PAYLOAD + 16 * 1024  # bytes: a payload and the other fields of its line
 FIRST_LOOK = 64 * 1024 * 1024  # bytes of a pipe that are checked before anything is stored
 _MAX_FAULTS = 10
 
@@ -31,7 +31,7 @@ Line = tuple[int, bytes]
 
 
 async def enqueue_lines(client: Client, wanted: TaskOptions, output: OutputFormat, *, quiet: bool) -> None:
-    """Enqueue what stdin has. Raise Invalid naming the line of each fault."""
+    """Enqueue the lines of stdin. Raise Invalid that names the line of each fault."""
     known = await client.tasks.known_types() if client.checks_tasks else None
     source = sys.stdin.buffer
     if source.seekable():
@@ -61,7 +61,7 @@ async def _store(
 
     stored = new = 0
     last = 0
-    unheard: OSError | None = None  # nobody reads the ids any more; the rest is stored all the same
+    unheard: OSError | None = None  # stdout was closed; the remaining tasks are stored anyway
     with ProgressLine("enqueued", total) as progress:
         while batch := list(islice(lines, COPY_BATCH)):
             try:
@@ -72,7 +72,7 @@ async def _store(
                     raise
                 raise Invalid(*error.faults, _stored(last, stored)) from None
             except Conflict as error:
-                # where an id stands twice, the later line is the one that differs
+                # if an id occurs twice, the conflict is with the later line
                 places = {task.id: f"line {line[0]}: " for line, task in zip(batch, tasks, strict=True)}
                 where = places.get(error.holder, "") if error.holder else ""
                 raise Conflict(f"{where}{error}; {_stored(last, stored)}", holder=error.holder) from None
@@ -97,7 +97,7 @@ def _stored(last: int, count: int) -> str:
 
 
 def _lines(source: IO[bytes]) -> Iterator[Line]:
-    """The lines that are not empty, with their numbers."""
+    """Yield the non-empty lines with their numbers."""
     number = 0
     while text := source.readline(MAX_LINE + 1):
         number += 1
@@ -116,7 +116,7 @@ def _first(lines: Iterator[Line], most: int) -> Iterator[Line]:
 
 
 def _check(lines: Iterable[Line], wanted: TaskOptions, known: KnownTypes | None) -> int:
-    """How many tasks *lines* hold. Raise Invalid with the first ten faults."""
+    """Return the number of tasks in *lines*. Raise Invalid with the first ten faults."""
     faults: list[Fault] = []
     count = 0
     for line in lines:

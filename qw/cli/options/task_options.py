@@ -1,4 +1,4 @@
-"""The options that describe a new task, from the command line or a line of JSON."""
+"""The options of a new task, from the command line or a line of JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qw.core.task import FIELDS, JSON_KEYS, NewTask, check_new
 from qw.core.task.new_task import SqlType
 from qw.store.ids import new_id
 
-_NAMES = {"delay": "in", "run_at": "at", "unique_key": "key"}  # what options are called otherwise than fields
+_NAMES = {"delay": "in", "run_at": "at", "unique_key": "key"}  # options whose names differ from their fields
 _FIELDS = {_NAMES.get(name, name): name for name in (*JSON_KEYS, "idempotency_key", "id")}
 _KEYS = ("type", "payload", *_FIELDS)
 _FLAGS = {name: f"--{option.replace('_', '-')}" for option, name in _FIELDS.items()} | {"payload": "--payload"}
@@ -22,13 +22,13 @@ _FLAGS = {name: f"--{option.replace('_', '-')}" for option, name in _FIELDS.item
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """The options given, by field. What is None comes from the line of JSON or has its default."""
+    """The option values by field. A field that is None comes from the line of JSON or has its default."""
 
     type: str | None
     values: Mapping[str, Any]
 
     def one(self, payload: object) -> NewTask:
-        """The task with *payload*. Raise Invalid that names the flags."""
+        """Return the task with *payload*. Raise Invalid that names the options."""
         if self.values.get("delay") is not None and self.values.get("run_at") is not None:
             raise Invalid("give --in or --at, not both")
         delay(self.values.get("delay"), "--in")
@@ -39,7 +39,7 @@ class TaskOptions:
             raise Invalid(*faults) from None
 
     def task(self, line: dict[str, Any]) -> NewTask:
-        """The task described by *line*, with the options as defaults. Raise Invalid with every fault."""
+        """Return the task described by *line*, with the options as defaults. Raise Invalid with every fault."""
         if unknown := [key for key in line if key not in _KEYS]:
             raise Invalid(*(f"{key[:60]!r} is not a field of a task{guess(key, _KEYS)}" for key in unknown[:10]))
         values = {**self.values}
@@ -75,7 +75,7 @@ def _text(value: object, path: str) -> str | None:
 
 
 def _duration(value: object, path: str) -> timedelta | None:
-    """Text as people write durations, or seconds."""
+    """Parse a duration (``5m``) or a number of seconds."""
     return duration(str(value) if isinstance(value, (int, float)) else _text(value, path), path)
 
 

@@ -1,4 +1,4 @@
-"""What people type as the value of an option, read: durations, times, JSON from here, a file or stdin."""
+"""Parses option values: durations, times, and JSON from the command line, a file or stdin."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from qw.core.task.payload import Json, JsonObject
 
-SUSPENDED = "suspended"  # as a status: pending tasks whose handler waits for a time, a signal or a task
+SUSPENDED = "suspended"  # a --status: pending tasks whose handler waits for a time, a signal or a task
 
 
 def directory(named: str | None) -> str:
-    """The absolute path of *named*, else of the current directory. Raise Invalid where that was removed."""
+    """Return the absolute path of *named* or the current directory. Raise Invalid if the current directory was
+    removed.
+    """
     try:
         return os.path.abspath(named or os.getcwd())
     except FileNotFoundError:
@@ -30,7 +32,7 @@ def directory(named: str | None) -> str:
 
 
 def program_of(words: Sequence[str], directory: str, *, keeps: bool) -> JsonObject:
-    """The payload that runs *words* in *directory*: also what of them is not UTF-8 arrives as it was typed."""
+    """Return the payload that runs *words* in *directory*. Words that are not UTF-8 keep their bytes."""
     from qw.core.task.command import as_json
 
     program: JsonObject = {
@@ -41,7 +43,7 @@ def program_of(words: Sequence[str], directory: str, *, keeps: bool) -> JsonObje
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:
-    """Raise Invalid naming *flag*."""
+    """Parse a duration. Raise Invalid that names *flag*."""
     if text is None:
         return None
     try:
@@ -51,7 +53,7 @@ def duration(text: str | None, flag: str) -> timedelta | None:
 
 
 def delay(text: str | None, flag: str) -> timedelta | None:
-    """As `duration`, but a bare number is refused: of what unit it is, everybody thinks otherwise."""
+    """Parse a duration like `duration`, but refuse a bare number, whose unit would be ambiguous."""
     if text is not None and text.strip().isdecimal():
         number = text.strip()
         raise Invalid(
@@ -61,7 +63,9 @@ def delay(text: str | None, flag: str) -> timedelta | None:
 
 
 def moment(text: str | None, flag: str) -> datetime | None:
-    """``18:00``, ``tomorrow 9am``, ``monday 8:30``, RFC 3339 (``2026-11-24T18:00Z``); local where no zone is given."""
+    """Parse ``18:00``, ``tomorrow 9am``, ``monday 8:30`` or RFC 3339 (``2026-11-24T18:00Z``); local time without a
+    zone.
+    """
     if text is None:
         return None
     at = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=True)
@@ -72,7 +76,7 @@ def moment(text: str | None, flag: str) -> datetime | None:
 
 
 def past(text: str | None, flag: str) -> datetime | None:
-    """How long ago (``2h``, ``2 hours ago``), a day from its start (``yesterday``, ``monday``), or a time."""
+    """Parse an age (``2h``, ``2 hours ago``), the start of a day (``yesterday``, ``monday``), or a time."""
     if text is None:
         return None
     at = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=False)
@@ -83,14 +87,16 @@ def past(text: str | None, flag: str) -> datetime | None:
 
 
 def json_object(text: str | None, flag: str) -> JsonObject:
-    """The object in *text*, in the file after its ``@``, or on stdin for ``-``. None is the empty object."""
+    """Return the JSON object in *text*, in the file named after ``@``, or on stdin for ``-``; an empty object for
+    None.
+    """
     from qw.core.task.payload import parse_object
 
     return {} if text is None else parse_object(_content(text, flag), path=flag.lstrip("-"))
 
 
 def json_value(text: str | None, flag: str) -> Json:
-    """As `json_object`, for any JSON value; None is null."""
+    """Return any JSON value as `json_object` does; null for None."""
     from qw.core.task.payload import parse
 
     return None if text is None else parse(_content(text, flag), path=flag.lstrip("-"))
@@ -110,4 +116,4 @@ def _content(text: str, flag: str) -> str | bytes:
         raise Invalid(Fault(path=flag, message=f"{text[1:]} cannot be read: {error.strerror}")) from None
 
 
-_MOST = 1024 * 1024 + 1  # bytes: one more than may be stored, so that too much is seen without reading all
+_MOST = 1024 * 1024 + 1  # bytes: one more than the limit, to detect a larger input without reading all of it

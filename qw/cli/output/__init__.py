@@ -1,1 +1,1 @@
-"""What commands print: records for programs, tables and pages for people."""
+"""Output of commands: records for programs, tables and pages for people."""

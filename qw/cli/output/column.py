@@ -9,8 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table. Where not all fit, those with the highest ``rank`` go first; a ``loose`` one shrinks to
-    ``least`` cells.
+    """One column of a table. If the table is too wide, columns with the highest ``rank`` are dropped first; a
+    ``loose`` column can shrink to ``least`` cells.
     """
 
     title: str

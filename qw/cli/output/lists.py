@@ -1,4 +1,4 @@
-"""Lists of tasks and of runs as a terminal shows them: what each task does, and ids as short as they can be typed."""
+"""Lists of tasks and runs for terminals, with descriptions of the tasks and ids shortened to unique prefixes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST = 100  # characters of a payload in a list
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """Rows with the columns that show them, and how many characters of their ids are unique."""
+    """Rows with their columns, and the length at which their ids are unique."""
 
     items: Sequence[Any]
     columns: Sequence[Column]
@@ -44,9 +44,10 @@ async def listed_tasks(
     quiet: bool = False,
     chosen: Sequence[str] | None = None,
 ) -> Listed:
-    """*tasks* for a list, with the columns named in *chosen*; asks the database for what only a table shows.
+    """Return *tasks* as a list with the columns named in *chosen*; query the database for values that only tables
+    show.
 
-    Raise Invalid for names that no column has.
+    Raise Invalid for unknown column names.
     """
     if chosen is not None:
         _check_columns(chosen)
@@ -71,9 +72,10 @@ def _check_columns(chosen: Sequence[str]) -> None:
 
 
 def sorted_tasks(tasks: Sequence[Task], by: str | None) -> Sequence[Task]:
-    """*tasks* by the column *by*, the least first, or behind a ``-`` the largest; those without a value come last.
+    """Return *tasks* sorted by the column *by*, ascending, or descending after a ``-``. Tasks without a value come
+    last.
 
-    Raise Invalid for what nothing can be sorted by.
+    Raise Invalid for columns that cannot be sorted by.
     """
     if by is None:
         return tasks
@@ -86,7 +88,7 @@ def sorted_tasks(tasks: Sequence[Task], by: str | None) -> Sequence[Task]:
 
 
 async def listed_runs(client: Client, runs: Sequence[StoredRun], output: OutputFormat, *, quiet: bool) -> Listed:
-    """*runs* for a list."""
+    """Return *runs* as a list."""
     if quiet or output is not OutputFormat.TABLE:
         return Listed(items=runs, columns=RUN_COLUMNS)
     return Listed(items=runs, columns=RUN_COLUMNS, id_length=await _length(client, [run.id for run in runs]))
@@ -97,7 +99,7 @@ async def _length(client: Client, ids: Sequence[UUID]) -> int:
 
 
 def describe(task: Task, workflows: Mapping[UUID, str]) -> str:
-    """What *task* does: the step of its workflow, the words of its command, or the first values of its payload."""
+    """Describe *task*: the step of its workflow, the words of its command, or the first values of its payload."""
     payload = masked_object(task.payload)
     if task.run_id is not None:
         return f"{workflows.get(task.run_id, '?')}/{task.step}"

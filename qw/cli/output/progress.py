@@ -1,4 +1,4 @@
-"""How far a long command is, on stderr, where somebody is looking."""
+"""Progress of a long command, on stderr if it is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _EVERY = 0.1  # seconds
 
 
 class ProgressLine:
-    """A context manager: one line that is written over, and gone at the end. Silent where stderr is no terminal."""
+    """A context manager that shows one line, overwrites it, and removes it at the end. Silent if stderr is no
+    terminal.
+    """
 
     def __init__(self, verb: str, total: int | None = None) -> None:
         self._verb = verb
@@ -29,7 +31,7 @@ class ProgressLine:
         self._write("")
 
     def at(self, count: int) -> None:
-        """*count* are done."""
+        """Show that *count* items are done."""
         now = time.monotonic()
         if now < self._next:
             return

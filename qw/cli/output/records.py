@@ -1,4 +1,4 @@
-"""What a command prints: records for programs (JSON with stable names), tables for people, ids for shells."""
+"""Output of commands: records for programs (JSON with stable names), tables for people, ids for shells."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only ids.")]
 
 
 def record(value: Any) -> Any:
-    """*value* as JSON has it: ids and times as text, durations as numbers named ``…_seconds``."""
+    """Convert *value* to JSON: ids and times to text, durations to numbers named ``…_seconds``."""
     if is_dataclass(value) and not isinstance(value, type):
         return {_name(field): record(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -49,14 +49,16 @@ def record(value: Any) -> Any:
 
 
 def _name(field: Field[Any]) -> str:
-    """By the type, so that it is the same where there is no value."""
+    """Return the JSON name of *field*. It depends on the type, not the value, and is the same for None."""
     return f"{field.name}_seconds" if "timedelta" in str(field.type) else field.name
 
 
 def show_all(
     items: Sequence[Any], columns: Sequence[Column], form: OutputFormat, *, quiet: bool = False, id_length: int = 36
 ) -> None:
-    """Print *items*: their ids alone, JSON, or a table; on a terminal that has *id_length* characters of each id."""
+    """Print *items* as ids, JSON or a table; on a terminal the table shows the first *id_length* characters of each
+    id.
+    """
     if quiet:
         print_lines(str(item.id) for item in items)
     elif form is OutputFormat.TABLE:
@@ -68,7 +70,7 @@ def show_all(
 
 
 def show_records(records: Sequence[Any], form: OutputFormat) -> None:
-    """A JSON list, or one JSON value per line."""
+    """Print a JSON list, or one JSON value per line."""
     if form is OutputFormat.JSONL:
         print_lines(dumped(record) for record in records)
     else:
@@ -76,7 +78,7 @@ def show_records(records: Sequence[Any], form: OutputFormat) -> None:
 
 
 def show_record(value: Any, form: OutputFormat) -> None:
-    """One JSON value; ``jsonl`` has it on one line."""
+    """Print one JSON value, on one line for ``jsonl``."""
     print(dumped(record(value), indent=None if form is OutputFormat.JSONL else 2))
 
 
@@ -91,6 +93,6 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def say(message: str) -> None:
-    """Tell a person something that no program should read. Where nobody reads it, what is being done goes on."""
+    """Print a message for people on stderr. If stderr is closed, the command continues."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How schedules, their ticks and what became of them look."""
+"""Text of schedules, their ticks and the outcomes of ticks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _state(stored: StoredSchedule) -> str:
 
 
 def in_words(stored: StoredSchedule) -> str:
-    """When it is due, and next."""
+    """Describe when the schedule is due and its next tick."""
     if stored.next_at is None:
         return f"{_when(stored)}; {_state(stored)}"
     local = stored.next_at.astimezone(zone(stored.schedule.timezone))
@@ -85,7 +85,7 @@ def _outcome(fire: StoredFire) -> str:
 
 
 def definition(schedule: Schedule) -> dict[str, Any]:
-    """A schedule for programs: its own fields and those of what it starts."""
+    """Return a schedule for programs: its own fields and those of what it starts."""
     fields = record(schedule)
     return {**{key: value for key, value in fields.items() if key != "target"}, **fields["target"]}
 
@@ -101,7 +101,7 @@ def as_record(stored: StoredSchedule) -> dict[str, Any]:
 
 
 async def show_schedule(client: Client, name: str, limit: int, output: OutputFormat) -> None:
-    """The page of one schedule."""
+    """Print the details of one schedule."""
     stored = await client.schedules.get(name)
     fires = await client.schedules.fires(name, limit=limit)
     ticks = [] if stored.broken else await client.schedules.next(name, count=3)
@@ -158,7 +158,7 @@ def show_ticks(ticks: Sequence[Tick], output: OutputFormat) -> None:
 
 
 def as_tick(tick: Tick) -> dict[str, Any]:
-    """A tick for programs. ``local`` has its offset."""
+    """Return a tick for programs. ``local`` includes the UTC offset."""
     dst = bool(tick.local.dst())
     return {
         "utc": record(tick.at),
@@ -170,7 +170,7 @@ def as_tick(tick: Tick) -> dict[str, Any]:
 
 
 def _marks(ticks: Sequence[Tick]) -> list[str]:
-    """What clocks did since the tick before, and what a change did to the tick itself."""
+    """Describe clock changes since the previous tick, and how one shifted this tick."""
     marks = []
     for before, tick in zip([*ticks[:1], *ticks], ticks, strict=False):
         step = (tick.local.utcoffset() or timedelta(0)) - (before.local.utcoffset() or timedelta(0))
@@ -180,7 +180,7 @@ def _marks(ticks: Sequence[Tick]) -> list[str]:
 
 
 def show_fires(fires: Sequence[Fire], output: OutputFormat, *, made: bool) -> None:
-    """The ticks of a backfill with the ids of what they *made*."""
+    """Print the ticks of a backfill and the ids in *made*."""
     if output is not OutputFormat.TABLE:
         show_records([record({"tick": fire.tick, "id": fire.id if made else None}) for fire in fires], output)
         return

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal. Where there is none, they are as wide as they need to be."""
+"""Tables that fit the terminal. Without a terminal they are as wide as their contents."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from qw.cli.output.column import Column
 from qw.cli.output.text import printable
 
 GAP = 2
-LEAST = 12  # cells that the value of a field gets
-LONGEST = 200  # characters of a cell where no width is given
+LEAST = 12  # cells for the value of a field
+LONGEST = 200  # characters of a cell without a width limit
 LONGEST_VALUE = 4000  # characters of a field, on a terminal
 
 STYLES: Mapping[str, str] = {
@@ -37,7 +37,9 @@ STYLES: Mapping[str, str] = {
 
 
 def console() -> Console:
-    """Writes to the terminal there is, in colour if it may; without one, lines are not broken."""
+    """Return a console on stdout: in colour on a terminal unless NO_COLOR is set. Without a terminal it does not
+    wrap lines.
+    """
     is_terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
@@ -51,7 +53,7 @@ def console() -> Console:
 
 
 def has_short_ids() -> bool:
-    """Whether tables are for a width: that of the terminal, or of COLUMNS where that is exported."""
+    """Whether tables have a width limit: that of the terminal, or COLUMNS if exported."""
     return sys.stdout.isatty() or _columns() is not None
 
 
@@ -61,9 +63,9 @@ def _columns() -> int | None:
 
 
 def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: int = 36) -> None:
-    """Print a row for each of *items*, in the columns that have room and text; with none, the titles of the columns.
+    """Print a row for each of *items*, in the columns that fit and have text. Without items, print the column titles.
 
-    A terminal shows *id_length* characters of ids. So does what else has a width, where the whole ids do not fit.
+    On a terminal, ids have *id_length* characters. With COLUMNS but no terminal, only if the full ids do not fit.
     """
     out = console()
     width = out.width if out.is_terminal else _columns() or out.width
@@ -74,7 +76,7 @@ def print_table(columns: Sequence[Column], items: Sequence[Any], *, id_length: i
 def table_lines(
     columns: Sequence[Column], items: Sequence[Any], *, width: int, id_length: int = 36, always_short: bool = True
 ) -> list[Text]:
-    """The titles and a line for each of *items*. Without *always_short* ids are cut only where they have no room."""
+    """Return the title line and one line per item. Without *always_short*, ids are cut only if they do not fit."""
     titles = [Text(column.title, style="bold") for column in columns]
     rows = [[_shown(column, item) for column in columns] for item in items]
     if always_short or _line(_whole(titles, rows)) > width:
@@ -93,7 +95,7 @@ def table_lines(
 
 
 def print_value(title: Text, value: Text) -> None:
-    """*value* behind *title*. On a terminal it is broken into lines below each other, and cut in the end."""
+    """Print *value* after *title*. On a terminal it is wrapped, and truncated after `LONGEST_VALUE` characters."""
     out = console()
     lines = Lines([value]) if out.soft_wrap else _wrapped(value, out, max(out.width - title.cell_len, LEAST))
     for number, line in enumerate(lines):
@@ -123,9 +125,9 @@ def _aligned(column: Column, text: Text, width: int) -> Text:
 def _widths(
     columns: Sequence[Column], titles: Sequence[Text], rows: Sequence[Sequence[Text]], width: int
 ) -> dict[int, int]:
-    """The columns that have room beside each other, and how much: the least important are left out.
+    """Return the columns that fit and their widths; the least important columns are left out first.
 
-    So are those without text, where there are rows. Loose columns share what is left.
+    If there are rows, columns without text are left out too. Loose columns share the remaining width.
     """
     whole = _whole(titles, rows)
     least = {
@@ -136,7 +138,7 @@ def _widths(
     while len(least) > 1 and _line(least) > width:
         del least[max(least, key=lambda index: (columns[index].rank, index))]
     growing = sorted(least, key=lambda index: whole[index] - least[index])
-    for n, index in enumerate(growing):  # the modest first, so that the others share what they leave
+    for n, index in enumerate(growing):  # narrow needs first; the other columns share the rest
         least[index] += max(min(whole[index] - least[index], (width - _line(least)) // (len(growing) - n)), 0)
     return least
 

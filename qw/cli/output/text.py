@@ -1,4 +1,4 @@
-"""Text for a terminal: nothing in it may steer one, and times and durations read as people say them."""
+"""Text for a terminal: control sequences are escaped, times and durations are readable."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _IN_LINES = {code: text for code, text in _ESCAPES.items() if code not in (9, 10
 
 
 def printable(text: str) -> str:
-    """*text* on one line, with control characters and those that change the direction of writing escaped."""
+    """Return *text* on one line, with control characters and bidirectional overrides escaped."""
     return text.translate(_ESCAPES)
 
 
 def printable_lines(text: str) -> str:
-    """The same, but lines and tabs stay."""
+    """Escape like `printable`, but keep line breaks and tabs."""
     return text.translate(_IN_LINES)
 
 
 def printable_json(text: str) -> str:
-    """JSON with what JSON itself lets through escaped; still the same JSON."""
+    """Escape the characters in JSON that JSON itself permits; the result is equivalent JSON."""
     return text.translate(_IN_JSON)
 
 
 def iso(moment: datetime) -> str:
-    """``2026-11-24T04:11:19.512Z``"""
+    """Return ``2026-11-24T04:11:19.512Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clock(moment: datetime) -> str:
-    """Local time; with the day, unless that is today."""
+    """Return local time, with the date unless it is today."""
     local = moment.astimezone()
     return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
 
 
 def span(duration: timedelta) -> str:
-    """About how long: ``85 ms``, ``2.4 s``, ``3 m 20 s``, ``5 h``, ``12 d``."""
+    """Return an approximate duration: ``85 ms``, ``2.4 s``, ``3 m 20 s``, ``5 h``, ``12 d``."""
     seconds = duration.total_seconds()
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"
@@ -63,12 +63,12 @@ def ago(moment: datetime | None) -> str:
 
 
 def off_by(skew: timedelta) -> str:
-    """``2 m ahead``, ``5 h behind``; nothing for less than a second."""
+    """Return ``2 m ahead`` or ``5 h behind``; empty for less than a second."""
     if abs(skew) < timedelta(seconds=1):
         return ""
     return f"{span(abs(skew))} {'ahead' if skew > timedelta(0) else 'behind'}"
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 task``, ``2,000 tasks``"""
+    """Return ``1 task``, ``2,000 tasks``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,4 +1,4 @@
-"""A run as a tree of lines: each step with its status, how long it took, and what it is or waits for."""
+"""A run as a tree of lines: each step with its status, duration, and what it is or waits for."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from qw.core.workflow.diagram import MARKS
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
 
-_MOST_FAILED = 5  # steps whose logs are named
-_LONGEST_NAME = 40  # cells that the names and branches get in a terminal
+_MOST_FAILED = 5  # failed steps for which a log command is shown
+_LONGEST_NAME = 40  # cells of names and branches in a terminal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """``name`` stands behind its branches; ``error`` gets a line of its own, behind ``below``."""
+    """One line of the tree. ``name`` follows its branches; ``error`` is printed on its own line, after ``below``."""
 
     name: str
     below: str
@@ -37,7 +37,7 @@ class Line:
 
 
 def as_record(run: ShownRun) -> dict[str, Any]:
-    """For programs: the run, with its steps under ``steps``, and so on below."""
+    """Return the run for programs, with its steps under ``steps``, and child runs nested in the same form."""
     return {
         **record(run.run),
         "steps": [_step_record(step) for step in run.steps],
@@ -54,7 +54,7 @@ def _step_record(step: ShownStep) -> dict[str, Any]:
 
 
 def print_run(shown: ShownRun) -> None:
-    """The page of a run."""
+    """Print the details of a run."""
     run = shown.run
     fields = {
         "run": str(run.id),
@@ -80,7 +80,7 @@ def print_run(shown: ShownRun) -> None:
 
 
 def _next_steps(run: ShownRun) -> Iterator[str]:
-    """Where to look further, and how to go on, for a run that failed."""
+    """Return commands that show more about a failed run or continue it."""
     if run.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         return
     yield ""
@@ -122,7 +122,7 @@ def _columns(lines: Sequence[Line]) -> Iterator[list[str]]:
 
 
 def _lines(run: ShownRun, indent: str) -> Iterator[Line]:
-    """The steps of a run, each with what is below it."""
+    """Yield the steps of a run, each followed by the lines below it."""
     for n, step in enumerate(run.steps):
         branch, below = _branches(indent, is_last=n == len(run.steps) - 1)
         yield Line(
@@ -140,7 +140,7 @@ def _lines(run: ShownRun, indent: str) -> Iterator[Line]:
 
 
 def _branches(indent: str, *, is_last: bool) -> tuple[str, str]:
-    """What stands before a line, and before those below it. The steps of the run itself have no branches."""
+    """Return the branches drawn before a line and before the lines below it. Steps of the top run have none."""
     if not indent:
         return "", ""
     return f"{indent}{'└' if is_last else '├'} ", f"{indent}{' ' if is_last else '│'} "
@@ -166,7 +166,7 @@ def _started(item: ShownItem) -> str:
 
 
 def _notes(step: ShownStep) -> Iterator[str]:
-    """What it is, how often it was tried, how far it is, and what it waits for."""
+    """Return what the step is, its number of attempts, its progress, and what it waits for."""
     yield f"{step.type} {step.run.run.workflow}" if step.run else step.type
     if step.rounds and step.rounds > 1:
         yield counted(step.rounds, "round")

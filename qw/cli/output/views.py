@@ -1,4 +1,4 @@
-"""How tasks, runs, queues and workers look in tables and on a page of their own."""
+"""Tables and detail views of tasks, runs, queues and workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qw.store.tasks import LogLine
 
 
-_SHOWN_LINES = 20  # of a log, on the page of its task
+_SHOWN_LINES = 20  # log lines on the page of a task
 
 
 def _detail(task: Task) -> str:
@@ -46,7 +46,7 @@ TASK_COLUMNS: Sequence[Column] = (
     Column(title="detail", text=lambda task: _detail(task), rank=1, loose=True, least=24),
 )
 
-# What a list of tasks shows only where it is asked for.
+# Columns of task lists that are shown only on request.
 MORE_TASK_COLUMNS: Sequence[Column] = (
     Column(title="priority", text=lambda task: str(task.priority), right=True),
     Column(title="due", text=lambda task: ago(task.run_at), right=True),
@@ -95,7 +95,7 @@ STEP_COLUMNS: Sequence[Column] = (
     Column(title="error", text=lambda step: masked_error(step.error) or "", rank=4, loose=True),
 )
 
-# Of attempts that are over, and of a task for its last one.
+# For finished attempts, and for the last attempt of a task.
 ATTEMPT_COLUMNS: Sequence[Column] = (
     Column(title="attempt", text=lambda attempt: str(attempt.attempt), right=True),
     Column(title="outcome", text=lambda attempt: _outcome(attempt), is_status=True),
@@ -123,7 +123,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> str:
 
 
 def took(item: Any) -> str:
-    """How long a task, attempt, run or step took, or has been running so far."""
+    """Return how long a task, attempt, run or step took, or has been running."""
     lasted = _lasted(item)
     return "" if lasted is None else span(lasted)
 
@@ -145,7 +145,7 @@ def _number(worker: int | None) -> str:
 
 
 async def show_task(client: Client, word: str, output: OutputFormat) -> None:
-    """The page of one task."""
+    """Print the details of one task."""
     id = await client.tasks.resolve(word)
     task, lines = _shown(await client.tasks.get(id)), await _log(client, id)
     attempts = [replace(attempt, error=masked_error(attempt.error)) for attempt in await client.tasks.attempts(id)]
@@ -164,13 +164,13 @@ async def show_task(client: Client, word: str, output: OutputFormat) -> None:
 
 
 def _shown(task: Task) -> Task:
-    """Without the credentials in its payload, its result and its error."""
+    """Return the task with credentials masked in its payload, result and error."""
     payload, result = masked_object(task.payload), masked(task.result)
     return replace(task, payload=payload, result=result, error=masked_error(task.error))
 
 
 async def _log(client: Client, id: UUID) -> list[LogLine]:
-    """All lines, which come in pages. What one attempt may log is capped."""
+    """Return all lines of the log, reading it page by page. The size of one attempt's log is limited."""
     lines = await client.tasks.logs(id)
     while page := await client.tasks.logs(id, after=lines[-1].id) if lines else []:
         lines += page
@@ -209,7 +209,7 @@ def at(moment: datetime | None) -> str:
 
 
 def print_fields(fields: dict[str, str]) -> None:
-    """Names and values; the status in its colour."""
+    """Print names and values; the status in its colour."""
     from rich.text import Text
 
     from qw.cli.output.tables import STYLES, print_value
@@ -237,7 +237,7 @@ def _print_checkpoints(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _print_log(lines: Sequence[LogLine], id: UUID) -> None:
-    """The last of them; where there are more, how to see those."""
+    """Print the last lines of the log, and how to see the earlier ones."""
     from qw.cli.tail import print_line
 
     if lines:

@@ -1,4 +1,4 @@
-"""``--watch``: a view that is drawn again and again until ^C."""
+"""``--watch``: redraws a view until ^C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 
 
 def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], None], *, watch: bool) -> None:
-    """Show what *look* finds; with *watch* until an interrupt. A database that is away is waited for."""
+    """Show the result of *look*; with *watch*, refresh it until an interrupt. While the database is unavailable,
+    wait.
+    """
     from qw.cli.session import with_client
 
     if not watch:
@@ -51,7 +53,7 @@ def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], No
 
 
 def rows_that_fit(limit: int, *, watch: bool) -> int:
-    """How many rows a list has: with *watch* no more than the terminal."""
+    """Return the number of rows of a list; with *watch* at most the height of the terminal."""
     import shutil
 
     return min(limit, max(shutil.get_terminal_size().lines - 5, 1)) if watch else limit

@@ -1,1 +1,1 @@
-"""``qw top``: a full-screen view, refreshed every second. It alone imports Textual."""
+"""``qw top``: a full-screen view, refreshed every second. Only this package imports Textual."""

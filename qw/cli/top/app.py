@@ -1,4 +1,4 @@
-"""The screen of ``qw top``: tabs, the rows of one of them, and keys that act on the selected row."""
+"""The screen of ``qw top``: tabs, the rows of the open tab, and keys that act on the selected row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ f  on a page: keep its end in view, such as a log that grows
 
 
 class TopApp(App[None]):
-    """Refreshes every *seconds*. The tabs and what can be done stand in `qw.cli.top.tabs`."""
+    """The application, refreshed every *seconds*. Tabs and actions are defined in `qw.cli.top.tabs`."""
 
     CSS = """
     #tabs { height: 1; background: $panel; }
@@ -94,7 +94,7 @@ class TopApp(App[None]):
         self._switch(self._place)
         self.run_worker(self._keep_looking(), group="look")
 
-    # -- showing
+    # -- display
 
     async def _keep_looking(self) -> None:
         while True:
@@ -104,7 +104,7 @@ class TopApp(App[None]):
             await bell_or(self._bell, self._seconds)
 
     def refresh_rows(self) -> None:
-        """Look again now, rather than in a second."""
+        """Refresh now instead of at the next interval."""
         self._bell.set()
 
     async def _look(self) -> None:
@@ -117,7 +117,7 @@ class TopApp(App[None]):
             self._show_state()
             return
         if tab is not self.tab:
-            return  # switched meanwhile
+            return  # the tab changed during the query
         self._error, self._seen_at = "", time.monotonic()
         self._rows = rows
         self._show_state(summary)
@@ -176,7 +176,7 @@ class TopApp(App[None]):
         self.refresh_rows()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that do nothing in this tab are not shown."""
+        """Hide the keys that do nothing in this tab."""
         if action == "act":
             return parameters[0] in self.tab.actions
         return self.tab.has_search if action == "search" else True

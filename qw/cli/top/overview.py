@@ -1,4 +1,4 @@
-"""The lines above the queues: what is wrong, what came in and out, and the last hour as a sparkline."""
+"""The lines above the queues: problems, rates of incoming and finished tasks, and the last hour as a sparkline."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from qw.core.health import HealthProblem
 
 _BARS = "▁▂▃▄▅▆▇█"
-_PROBLEMS = 2  # with a line of their own
+_PROBLEMS = 2  # shown on lines of their own
 _NARROW = 60  # cells; below, the sparkline shows fewer minutes
 
 
 def overview_lines(glance: Glance, width: int) -> list[Text]:
-    """At most five lines of at most *width* cells."""
+    """Return at most five lines of at most *width* cells."""
     lines = [*_health(glance.problems), _rates(glance)]
     rates = glance.rates.get(ALL_QUEUES)
     if rates is not None:
@@ -61,6 +61,6 @@ def _seconds(seconds: float) -> str:
 
 
 def sparkline(numbers: Sequence[int]) -> str:
-    """A bar for each number, the largest one full; a space for zero."""
+    """Return a bar for each number, full height for the largest; a space for zero."""
     most = max(numbers, default=0)
     return "".join(" " if not n else _BARS[max((n * len(_BARS) + most - 1) // most - 1, 0)] for n in numbers)

@@ -1,4 +1,4 @@
-"""Pages of top: what the verbs print about one thing, and the questions before an act."""
+"""Pages of top: the output of commands about one object, and confirmation dialogs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ REFRESH_SECONDS = 1.0
 
 
 class _Terminal(io.StringIO):
-    """Takes what is printed for a terminal, with its colours."""
+    """A text stream that passes for a terminal, so that output is coloured."""
 
     def isatty(self) -> bool:
         return True
 
 
 async def printed(work: Awaitable[None]) -> Text:
-    """What *work* prints, as on a terminal. Only one at a time: it stands in for sys.stdout."""
+    """Return what *work* prints, as on a terminal. It replaces sys.stdout, so only one call can run at a time."""
     out = _Terminal()
     with contextlib.redirect_stdout(out):
         await work
@@ -39,14 +39,14 @@ async def printed(work: Awaitable[None]) -> Text:
 
 
 async def bell_or(bell: asyncio.Event, seconds: float) -> None:
-    """Wait until *bell* is set, *seconds* at most."""
+    """Wait until *bell* is set, at most *seconds*."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await bell.wait()
 
 
 class PageScreen(ModalScreen[None]):
-    """The page of one thing, made again each second. ``f`` keeps the end of it in view."""
+    """The page of one object, refreshed every second. ``f`` keeps its end in view."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss", "Back"),
@@ -96,7 +96,7 @@ class PageScreen(ModalScreen[None]):
 
 
 class QuestionScreen(ModalScreen[bool]):
-    """Yes or no."""
+    """A yes-or-no question."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
@@ -115,7 +115,7 @@ class QuestionScreen(ModalScreen[bool]):
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys."""
+    """The list of keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "Back")]
 

@@ -1,4 +1,4 @@
-"""The tabs: which rows each lists, the page that a row opens, and what can be done to it."""
+"""The tabs: the rows of each, the page that a row opens, and the actions on it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.core.task.answer import Answers
 
-ROWS = 100  # at most, of tasks and of runs
+ROWS = 100  # tasks, and runs, listed at most
 
 Page: TypeAlias = Callable[["Client", str], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a tab shows: ``items`` in the columns that fit, with ``id_length`` characters of their ids."""
+    """The contents of a tab: ``items``, their columns, and ``id_length``, the characters shown of their ids."""
 
     columns: Sequence[Column]
     items: Sequence[Any]
@@ -37,8 +37,9 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something done to the selected row. ``verb`` is how the question and the answer call it; ``refusal`` tells why
-    it cannot be done to a row, or is None."""
+    """An action on the selected row. Question and answer call it ``verb``; ``refusal`` returns why it does not apply
+    to a row, or None.
+    """
 
     verb: str
     act: Callable[[Client, Any], Awaitable[None]]
@@ -47,7 +48,7 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Tab:
-    """``name`` tells a row apart from others, also after a refresh. ``actions`` are by key."""
+    """One tab. ``name`` identifies a row across refreshes. ``actions`` are by key."""
 
     title: str
     rows: Callable[[Client, str], Awaitable[Rows]]
