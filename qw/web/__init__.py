@@ -1,7 +1,7 @@
-"""The HTTP API: a shell over `Client` that holds no rule of its own.
+"""The HTTP API over `Client`; it contains no rules of its own.
 
-`application` is made of one table of routes; `serving` listens in the caller's own loop. The caller owns the client:
-give it a pool of its own, so that requests cannot starve the workers.
+`application` is built from one table of routes; `serving` listens in the caller's event loop. The caller owns the
+client and should give it its own connection pool, so that requests cannot starve the workers.
 """
 
 from qw.config import Role

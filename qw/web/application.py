@@ -1,4 +1,4 @@
-"""The application: every route of the table, behind the guard."""
+"""The ASGI application: all routes of the table, behind the guard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from qw.web.routes import (
 )
 from qw.web.site import Site, WebOptions
 
-TABLE: tuple[Route, ...] = (  # those asked for most often stand first, since they are tried in this order
+TABLE: tuple[Route, ...] = (  # tried in this order: the most frequent first
     *tasks.ROUTES,
     *queue_manager.ROUTES,
     *scheduler.ROUTES,
@@ -72,12 +72,13 @@ def application(
     *,
     authenticate: Authenticate | None = None,
 ) -> Starlette:
-    """The HTTP API and the dashboard over *client*, which the caller opens and closes.
+    """Return the HTTP API and the dashboard over *client*, which the caller opens and closes.
 
-    Mount it in another Starlette or FastAPI application under any path. *authenticate* says who sends a request, and
-    with which role; without it the tokens of *settings* do, and without those everybody on this machine is an admin.
+    Mount it in another Starlette or FastAPI application under any path. *authenticate* returns the caller of a request
+    with their role. Without it, the tokens of *settings* identify callers; without tokens, everyone on this machine is
+    an admin.
 
-    Set ``state.closing`` to end answers that take their time; `serving` does, before it stops.
+    Set ``state.closing`` to end streams and waits; `serving` does so before it stops.
     """
     settings, options = settings or Settings(), options or WebOptions()
     routes = table(settings, options)
@@ -100,7 +101,7 @@ def application(
 
 
 def table(settings: Settings, options: WebOptions) -> tuple[Route, ...]:
-    """The routes that are served: samples only where they are wanted, and never where tokens are set."""
+    """Return the routes to serve. Those for sample data need ``options.seeder``, and no access tokens."""
     return (*TABLE, *seeder.ROUTES) if options.seeder and not settings.api_tokens else TABLE
 
 

@@ -1,4 +1,4 @@
-"""Answers that serve everybody for a moment."""
+"""A cache that shares one result among concurrent requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """What *make* returns, at most *seconds* old; made once for all who ask meanwhile. Its error is theirs, too."""
+    """Caches the result of *make* for *seconds*. Concurrent callers share one call, and its error."""
 
     def __init__(self, make: Callable[[], Awaitable[T]], *, seconds: float = 1.0) -> None:
         self._make = make
@@ -23,7 +23,7 @@ class Fresh(Generic[T]):
         if self._making is None or (self._making.done() and time.monotonic() - self._made_at > self._seconds):
             self._making = asyncio.create_task(self._run())
             self._making.add_done_callback(_looked_at)
-        return await asyncio.shield(self._making)  # others may wait for the same one
+        return await asyncio.shield(self._making)  # other callers may wait for the same task
 
     async def _run(self) -> T:
         try:
@@ -33,6 +33,6 @@ class Fresh(Generic[T]):
 
 
 def _looked_at(task: asyncio.Task[T]) -> None:
-    """Nobody has to have waited for an error."""
+    """Retrieve the exception, so that asyncio does not log it if no caller is waiting any more."""
     if not task.cancelled():
         task.exception()

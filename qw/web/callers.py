@@ -1,8 +1,8 @@
-"""Who asks: a token in a header, a session cookie that stands for one, or what the program around this one says.
+"""Authentication of requests: by a token in a header, a session cookie, or the surrounding program's own function.
 
-A session is a cookie that names a token and is signed with its secret: every process with the same tokens knows it, and
-it ends with its token. A request that is let in by a cookie and changes something must repeat a value that only our own
-pages can read: `Session.csrf`.
+A session is a cookie that names a token and is signed with the token's secret: every process with the same tokens
+accepts it, and it ends when the token is removed. A request that is authenticated by a cookie and changes something
+must repeat a value that only our own pages can read: `Session.csrf`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """``expires_at``: seconds since 1970, in the database's time. ``csrf``: what a change must bring in a header."""
+    """A session of the dashboard.
+
+    ``expires_at``: seconds since 1970, in the database's time. ``csrf``: the value that requests with changes must
+    send in a header.
+    """
 
     token: Token
     id: str
@@ -49,13 +53,15 @@ class Session:
 
     @property
     def is_old(self) -> bool:
-        """Whether it is time to renew it."""
+        """Whether the session should be renewed: less than half of its time is left."""
         return self.expires_at - clock.seconds() < SESSION_SECONDS / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who asks, and what they may do. ``is_known``: the name was checked. ``session``: where a cookie let them in."""
+    """The sender of a request. ``is_known``: the name was authenticated. ``session``: the session, if a cookie
+    authenticated the request.
+    """
 
     name: str
     role: Role
@@ -66,14 +72,14 @@ class Caller:
         return _RANKS[self.role] >= _RANKS[role]
 
 
-ANYBODY = Caller(name="http", role=Role.ADMIN, is_known=False)  # who calls where nobody is asked for a name
+ANYBODY = Caller(name="http", role=Role.ADMIN, is_known=False)  # the caller if requests are not authenticated
 
 Authenticate = Callable[[HTTPConnection], Caller | Awaitable[Caller | None] | None]
-"""Of a program that has an authentication of its own: who sends a request; None: nobody that it knows."""
+"""The surrounding program's authentication: returns the caller of a request, or None if it is not authenticated."""
 
 
 def session_of(scope: Scope, tokens: Sequence[Token]) -> Session | None:
-    """The session that the request's cookie stands for; None without one, or with one that is over or forged."""
+    """Return the session of the request's cookie; None if there is no cookie, or it is expired or forged."""
     stated = _cookie(scope, cookie_name(tokens)).split(".")
     if len(stated) != 4 or not (stated[2].isascii() and stated[2].isdigit() and len(stated[2]) < 12):
         return None
@@ -89,21 +95,21 @@ def new_session(token: Token) -> Session:
 
 
 def renewed(session: Session) -> Session:
-    """The same session with all of its time before it; other tabs keep what they repeat."""
+    """Return the session with its full duration. The CSRF value stays the same, so other tabs keep working."""
     return Session(token=session.token, id=session.id, expires_at=_end())
 
 
 def cookie_name(tokens: Sequence[Token]) -> str:
-    """Of this set of tokens alone: browsers do not tell cookies of two ports apart."""
+    """Return a name specific to this set of tokens: browsers send the cookies of one host to all its ports."""
     digest = sha256("\n".join(f"{token.name}:{token.secret}" for token in tokens).encode()).hexdigest()
     return f"qw_session_{digest[:8]}"
 
 
 def known_caller(scope: Scope, tokens: Sequence[Token], guesses: Guesses) -> Caller:
-    """Who bears a token or a session of one.
+    """Return the owner of the request's token or session.
 
-    Raise Problem 401 without a known one, 403 for a change that another page may have asked for, 429 when too many
-    wrong ones came from its address.
+    Raise Problem: 401 without a valid token or session, 403 for a change without the CSRF value, 429 after too many
+    wrong tokens from the same address.
     """
     headers = [value for name, value in scope["headers"] if name == b"authorization"]
     if not headers and (session := session_of(scope, tokens)):
@@ -118,7 +124,7 @@ def known_caller(scope: Scope, tokens: Sequence[Token], guesses: Guesses) -> Cal
 
 
 def known_token(scope: Scope, secret: bytes, tokens: Sequence[Token], guesses: Guesses) -> Token:
-    """The token with this secret. Every one is compared, in time that does not depend on where they differ."""
+    """Return the token with this secret. All tokens are compared, in constant time."""
     if not secret:
         raise nobody()
     address = (scope.get("client") or ("", 0))[0]

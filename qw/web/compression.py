@@ -1,4 +1,4 @@
-"""Answers that are smaller on their way: the run of 1,000 steps takes 430 kB of JSON, and 30 kB compressed."""
+"""Compression of large responses: a run of 1,000 steps takes 430 kB of JSON, and 30 kB compressed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import gzip
 
 from starlette.responses import Response
 
-LEAST = 16 * 1024  # bytes that are worth it
-LEVEL = 1  # 4 ms for 430 kB; the next ones save little
+LEAST = 16 * 1024  # bytes from which a response is compressed
+LEVEL = 1  # 4 ms for 430 kB; higher levels save little
 
 
 async def compressed(response: Response) -> Response:
-    """*response*, compressed if it is large. It has its whole body."""
+    """Return *response*, compressed if it is large. Its body must be complete."""
     response.headers["Vary"] = "Accept-Encoding"
     if len(response.body) < LEAST:
         return response
@@ -23,7 +23,7 @@ async def compressed(response: Response) -> Response:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Whether the header Accept-Encoding says so."""
+    """Whether the Accept-Encoding header accepts gzip."""
     for choice in accepted.lower().split(","):
         coding, _, parameter = choice.partition(";")
         if coding.strip() in ("gzip", "*"):

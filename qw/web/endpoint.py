@@ -1,4 +1,4 @@
-"""From a request to an answer: who asks, what the request brings, what the handler says, what went wrong."""
+"""Handles one request: authenticates, validates, calls the handler and converts errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qw.web.site import Site
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 15.0  # for a handler, unless its route takes longer by its nature
+ANSWER_SECONDS = 15.0  # time limit of a handler; routes can extend it
 
 PROBLEM = "application/problem+json"
 
@@ -66,9 +66,9 @@ class Endpoint:
 
 
 async def _in_time(route: Route, call: Request[Any, Any]) -> Any:
-    """What the handler answers. Raise Problem 503 when the database keeps it waiting: it may be frozen, or cut off.
+    """Return the result of the handler. Raise Problem 503 at the timeout: the database may be frozen or unreachable.
 
-    A statement that was sent is cancelled, which takes up to ten seconds more; whether it was done nobody knows.
+    A statement that was sent is cancelled, which takes up to ten seconds more; whether it took effect is unknown.
     """
     try:
         wait_seconds = call.wait_seconds if route.waits else 0.0
@@ -82,7 +82,7 @@ async def _in_time(route: Route, call: Request[Any, Any]) -> Any:
 
 
 def _actor(call: Request[Any, Any]) -> Actor:
-    """Whom the audit names."""
+    """Return the actor for the audit."""
     is_page = call.caller.session is not None or call.header(CLIENT_HEADER) == "dashboard"
     return Actor(call.caller.name, "dashboard" if is_page else "http")
 

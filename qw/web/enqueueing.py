@@ -1,4 +1,4 @@
-"""How a task comes in by HTTP: what is refused at the door, and what of the request stays with the task."""
+"""Creation of tasks by HTTP: the checks before it, and the headers that a task keeps of its request."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from qw.web.serializers import FILED_UNDER, SCHEDULED_AT, stamp
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_KEYS = UUID("5b2c4c1e-6a7e-4d0e-9d54-0f3a5c7e9b11")  # the namespace of their ids
+_KEYS = UUID("5b2c4c1e-6a7e-4d0e-9d54-0f3a5c7e9b11")  # the UUID namespace of idempotency keys
 
 
 class NewTaskForm(Form):
-    """A task as HTTP asks for one."""
+    """A new task."""
 
     type: Annotated[str, Field(min_length=1)]
     payload: dict[str, Any]
@@ -52,7 +52,7 @@ _OPTIONS: dict[str, Any] = {key: (_TYPES[FIELDS[name]], None) for name, key in J
 TaskForm = create_model(
     "TaskForm",
     __base__=NewTaskForm,
-    __doc__="The same with all fields of a task.",
+    __doc__="A new task with all its options.",
     **_OPTIONS,
     id=(UUID | None, None),
 )
@@ -61,7 +61,7 @@ TaskForm = create_model(
 async def enqueued(
     call: Request[Any, Any], form: NewTaskForm, *, run_at: datetime | None = None, **options: Any
 ) -> UUID:
-    """The id of the task that stands for *form*; committed when this returns."""
+    """Enqueue a task for *form* and return its id; committed when this returns."""
     await check(call, form)
     done = await call.client.enqueue(
         form.type,
@@ -75,12 +75,12 @@ async def enqueued(
 
 
 def due(at: datetime | None) -> datetime | None:
-    """When a task for *at* runs: what has passed runs at once, however long ago it was."""
+    """Return the time at which a task for *at* runs. A past time, however long ago, means at once."""
     return max(at, _LONG_AGO) if at else None
 
 
 async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
-    """Refuse a type that nobody serves, a payload that cannot run, and a workflow that is not there."""
+    """Raise Invalid for an unknown type or a payload that cannot run, NotFound for an unknown workflow."""
     if call.site.settings.check_tasks:
         await call.site.check_type(form.type)
     check_payload(call, form.type, form.payload)
@@ -89,14 +89,14 @@ async def check(call: Request[Any, Any], form: NewTaskForm) -> None:
 
 
 async def enqueued_task(call: Request[NewTaskForm, Any]) -> UUID:
-    """The same for a `TaskForm`."""
+    """Enqueue a task for a `TaskForm` as `enqueued` does."""
     values = call.body.model_dump(exclude={*NewTaskForm.model_fields})
     options = {name: values[key] for name, key in JSON_KEYS.items()}
     return await enqueued(call, call.body, id=values["id"], **options)
 
 
 def id_of_key(call: Request[Any, Any]) -> UUID:
-    """The id of what a request makes: with an ``Idempotency-Key`` the same each time."""
+    """Return the id for what a request creates: always the same id for the same ``Idempotency-Key``."""
     key = call.header(b"idempotency-key")
     raise_faults(iter(key_faults("idempotency_key", key)))
     return uuid5(_KEYS, key) if key else new_id()
@@ -117,7 +117,7 @@ def _headers(call: Request[Any, Any], workflow: UUID | None, run_at: datetime | 
 
 
 def check_payload(call: Request[Any, Any], type: str, payload: JsonObject) -> None:
-    """Refuse what cannot run, so that the caller hears of it and not only its task."""
+    """Raise Invalid for a payload that cannot run, so that the caller gets the error instead of a failed task."""
     if type == "command" and not payload.keys().isdisjoint(("argv", "run")):
         raise Invalid("Over HTTP, only declared commands can be run: argv, run and shell are not accepted")
     if type == "data_processing":

@@ -1,4 +1,4 @@
-"""What went wrong, as HTTP says it: one table from errors to statuses, one form of body."""
+"""Errors as HTTP responses: one table from errors to statuses, one body format."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ STATUSES: Mapping[type[QwError], int] = {
     LacksRight: 403,
     Denied: 503,
     TimedOut: 504,
-    QwError: 400,  # what PostgreSQL understood and will never take
+    QwError: 400,  # a statement that PostgreSQL rejects permanently
 }
 
-_FIELDS = JSON_KEYS | {"idempotency_key": "Idempotency-Key"}  # what HTTP calls otherwise than Python and SQL
+_FIELDS = JSON_KEYS | {"idempotency_key": "Idempotency-Key"}  # fields whose names differ in HTTP
 
 
 class ErrorBody(TypedDict):
@@ -50,12 +50,12 @@ class ErrorBody(TypedDict):
 
 
 def phrase(status: int) -> str:
-    """What a status is called, whatever this Python calls it."""
+    """Return the reason phrase of a status, the same in all Python versions."""
     return {413: "Payload Too Large"}.get(status) or HTTPStatus(status).phrase
 
 
 class Problem(Exception):
-    """An answer that is an error. *message*: a list for faults of validation, text for everything else."""
+    """An error response. *message* is a list for validation errors, otherwise text."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Problem(Exception):
         super().__init__(message)
 
     def body(self) -> JsonObject:
-        """The documented members, and those of RFC 9457."""
+        """Return the documented members and those of RFC 9457."""
         title = phrase(self.status)
         message: Json = list(self.message) if isinstance(self.message, list) else self.message
         return {

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of parameters, and an example of each body; a test checks that every one is there."""
+"""Descriptions of parameters and examples of bodies for the OpenAPI document; a test checks that none is missing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUERY: Mapping[str, str] = {
     "workflowId": "Only of the workflow with this id.",
 }
 
-EXAMPLES: Mapping[str, Any] = {  # of parameters
+EXAMPLES: Mapping[str, Any] = {  # of parameters, by name
     "Idempotency-Key": "invoice-2026-11-zoe",
     "Prefer": "wait=10",
     "active": True,
@@ -80,12 +80,12 @@ EXAMPLES: Mapping[str, Any] = {  # of parameters
     "workflow": "invoice",
     "workflowId": "01a20c90-b2a1-7f5e-8a59-2f6c1f0e3b77",
 }
-FOREIGN: Mapping[str, Any] = {  # where the same name means something else
+FOREIGN: Mapping[str, Any] = {  # by route, for names with another meaning there
     "GET /api/audit before": 4711,
     "GET /api/events after": 4711,
 }
 
-FIELDS: Mapping[str, str] = {  # of bodies; NAME of MODEL as MODEL.NAME where another one means something else
+FIELDS: Mapping[str, str] = {  # of bodies; MODEL.NAME if the name has another meaning there
     "action": "retry, cancel, requeue or compensate.",
     "assume": "What to assume of steps, by id: completed, failed:KIND, skipped, or an object with a result.",
     "at": "One time instead of a rule.",

@@ -1,4 +1,4 @@
-"""Types of fields that bodies and queries share, with the texts that say what is wrong with one."""
+"""Field types shared by bodies and queries, with their error messages."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].{1,40})?", re.ASCII)
 
 
 class Form(BaseModel):
-    """Camel case outside, snake case inside. What is not known is dropped."""
+    """Base of bodies and queries: camel case in JSON, snake case in Python. Unknown names are dropped."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
 
 
 def wrong(*texts: str) -> PydanticCustomError:
-    """What a validator raises: each of *texts* is one fault."""
+    """Return the error for a validator to raise; each of *texts* is one fault."""
     return PydanticCustomError("texts", "{first}", {"first": texts[0], "texts": list(texts)})
 
 
 def _text(value: Any, info: ValidationInfo) -> str:
-    """Text, of a number too."""
+    """Validate text; a number is converted to text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     name = to_camel(info.field_name or "")
@@ -55,7 +55,7 @@ def _text(value: Any, info: ValidationInfo) -> str:
 
 
 def moment(value: str) -> datetime:
-    """The time in *value*, an ISO 8601 date or time; UTC where it has no zone. Raise ValueError for anything else."""
+    """Parse an ISO 8601 date or time; UTC if it has no zone. Raise ValueError for anything else."""
     if not _DATE.fullmatch(value):
         raise ValueError
     try:
@@ -108,10 +108,10 @@ Text = Annotated[
     Field(default=None, validate_default=True),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "number"}]}),
 ]
-"""Text that must be there and not be empty; a number becomes text."""
+"""Required, non-empty text; a number is converted to text."""
 
 Date = Annotated[str | None, BeforeValidator(_date), WithJsonSchema({"anyOf": [_DATE_SCHEMA, {"type": "null"}]})]
-"""A date as it was sent, checked."""
+"""A validated date, kept as the text that was sent."""
 
 NeededDate = Annotated[
     str, BeforeValidator(_needed_date), Field(default=None, validate_default=True), WithJsonSchema(_DATE_SCHEMA)
@@ -134,7 +134,7 @@ Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
 def texts_of(error: ValidationError) -> list[str]:
-    """Every fault in the words of the documentation, in the order of the fields."""
+    """Return every fault in the words of the API documentation, in field order."""
     return [text for fault in error.errors(include_url=False, include_input=False) for text in _texts(fault)]
 
 

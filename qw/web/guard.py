@@ -1,7 +1,7 @@
-"""What every request passes first: may this browser page ask at all? And what every answer carries.
+"""Middleware for every request: rejects requests from other websites, and adds security headers to responses.
 
-A page on the web must not reach a daemon on loopback. So without tokens only names of this machine are taken as Host
-(a name that resolves to 127.0.0.1 is not), and an Origin other than our own only if the settings list it.
+A website must not reach a daemon on loopback. Without tokens, the Host header must therefore be a name of this machine
+(a name that only resolves to 127.0.0.1 is rejected), and an Origin other than our own must be listed in the settings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _ASKED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Prefer, Tracepa
 
 
 class Guard:
-    """ASGI middleware around the whole application. *is_local*: nobody is asked who they are."""
+    """ASGI middleware around the whole application. *is_local*: requests are not authenticated, so the Host is
+    checked.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, *, access_log: bool, is_local: bool) -> None:
         self._app = app
@@ -87,7 +89,7 @@ class Guard:
 
 
 def _asked(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, bytes, bytes]:
-    """Host, Origin, Sec-Fetch-Site and Sec-Fetch-Mode."""
+    """Return Host, Origin, Sec-Fetch-Site and Sec-Fetch-Mode."""
     host, origin, site, mode = b"", None, b"", b""
     for name, value in headers:
         if name == b"host":
@@ -102,7 +104,7 @@ def _asked(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None,
 
 
 def _name(host: bytes) -> str:
-    """A Host header without its port."""
+    """Return the host name of a Host header, without its port."""
     try:
         return urlsplit(f"//{host.decode('ascii')}").hostname or ""
     except ValueError:
@@ -110,7 +112,7 @@ def _name(host: bytes) -> str:
 
 
 def _dress(headers: Sequence[tuple[bytes, bytes]], allowed: bytes | None) -> list[tuple[bytes, bytes]]:
-    """The headers that an answer lacks."""
+    """Return the headers to add to a response."""
     present = {name for name, _ in headers}
     more = [(name, value) for name, value in (*_SECURITY, _POLICY) if name not in present]
     if allowed is not None:
@@ -141,7 +143,7 @@ def _without_last_slash(scope: Scope) -> None:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    """The path as JSON text: what a client puts there must not make lines of its own."""
+    """Log the request, with the path escaped as in JSON, so that a client cannot forge log lines."""
     path = json.dumps(scope["path"][:500])[1:-1]
     fields = {"method": scope["method"], "path": path, "status": status, "millis": round(seconds * 1000, 1)}
     log.info("request", extra=fields)

@@ -1,7 +1,7 @@
-"""Who guesses tokens is slowed down, by the address that asks.
+"""Slows down the guessing of tokens, by client address.
 
-After a few wrong tokens from an address only those are looked at that were right from there before; for others it must
-wait, ever longer, so that the answer tells nothing of what was tried meanwhile.
+After `FREE` wrong tokens an address must wait, with exponential backoff, before another token is checked. Only tokens
+that were correct from that address before are still checked; the response does not tell whether others are correct.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from qw.core.backoff import backoff_seconds
 
 FREE = 30  # wrong tokens before an address must wait
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubling
-FORGOTTEN = 600.0  # seconds without a wrong token after which an address begins anew
+FORGOTTEN = 600.0  # seconds without a wrong token after which the count is reset
 MOST_ADDRESSES = 10_000
-MOST_RIGHT = 100  # tokens of an address that are remembered
+MOST_RIGHT = 100  # correct tokens remembered per address
 
 
 @dataclass
@@ -35,14 +35,14 @@ class _Address:
 
 
 class Guesses:
-    """See the module. *clock* gives seconds."""
+    """The failures of each address; see the module. *clock* returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._addresses: OrderedDict[str, _Address] = OrderedDict()
 
     def wait(self, address: str, secret: bytes) -> float:
-        """Seconds until a token from there is looked at; 0: now."""
+        """Return the seconds until a token from *address* is checked; 0 means now."""
         known = self._addresses.get(_network(address))
         if known is None or _digest(secret) in known.right:
             return 0.0
@@ -52,7 +52,7 @@ class Guesses:
         return max(known.wait - since, 0.0)
 
     def note(self, address: str, secret: bytes, *, is_right: bool) -> None:
-        """A token from there was looked at."""
+        """Record whether a token from *address* was correct."""
         key = _network(address)
         known = self._addresses.setdefault(key, _Address())
         self._addresses.move_to_end(key)
@@ -70,7 +70,7 @@ def _digest(secret: bytes) -> bytes:
 
 
 def _network(address: str) -> str:
-    """The address; of IPv6 its first 64 bits, which are one customer's."""
+    """Return the address; for IPv6 its first 64 bits, which belong to one customer."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON on its way out."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 
 class JsonResponse(Response):
-    """What orjson makes of *content*."""
+    """A response with *content* encoded by orjson."""
 
     media_type = "application/json"
 

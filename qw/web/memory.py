@@ -1,4 +1,4 @@
-"""Memory that many slow clients took goes back to the system when they are gone; the C library would keep it."""
+"""Returns heap memory to the system after many slow clients have disconnected; the C library would keep it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 
-TRIM_SECONDS = 2.0  # after the first of those who leave together
+TRIM_SECONDS = 2.0  # after the first disconnect, so that one trim serves many
 
 
 class Trimmer:
-    """Trims the heap once, some time after it was asked to. Does nothing where the C library has no such function."""
+    """Trims the heap once, some time after a request. Does nothing if the C library has no ``malloc_trim``."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None

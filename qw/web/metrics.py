@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' text format, from narrow tables and running counts. Labels hold no ids."""
+"""Metrics in Prometheus' text format, read from small tables and running counts. Labels contain no ids."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def exposition(client: Client, settings: Settings, requests: Requests) -> 
 
 
 class _Found(Collector):
-    """Metrics that are there already."""
+    """A collector of metrics that were already read."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
@@ -75,7 +75,7 @@ def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
 
 
 def _attempts(measures: list[Measure]) -> Iterator[Metric]:
-    """What daemons measured. Those who count by outcome of tasks need the final ones among the attempts only."""
+    """Yield the measurements of daemons. Counts of task outcomes use only the final attempts among them."""
     waited = _histogram(measure.WAIT, "Time from when a task was due until its handler started, in seconds.")
     ran = _histogram(measure.RUN, "Handler run time, in seconds.")
     attempts = _counter(measure.ATTEMPTS, "Attempts ended, by result.", "queue", "type", "result")

@@ -23,12 +23,12 @@ also be spelled `/api/tasks`. Where tokens are set, send one as `Authorization: 
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (400, 401, 403, 503)
 _WITH_BODY = (408, 413, 415)
-_ALIAS = "/api/tasks"  # the other spelling of /api/task: served, and documented once
+_ALIAS = "/api/tasks"  # an alias of /api/task: served, but not documented again
 
 
 @lru_cache(maxsize=8)
 def document(table: tuple[Route, ...]) -> JsonObject:
-    """The OpenAPI 3.1 document for *table*; cached, because generating it takes about 0.3 s."""
+    """Return the OpenAPI 3.1 document for *table*; cached, because generating it takes about 0.3 s."""
     schemas: JsonObject = {}
     paths: dict[str, Any] = {}
     for route in table:
@@ -91,14 +91,14 @@ def _responses(route: Route, schemas: JsonObject) -> JsonObject:
         responses[str(also)] = {"description": "Done", "content": shape}
     for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.takes_body else ())}):
         error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-        if status == 503 and status in route.errors:  # a report of health is one when all is not well, too
+        if status == 503 and status in route.errors:  # health reports have this form also with status 503
             error |= content
         responses[str(status)] = {"description": phrase(status), "content": error}
     return responses
 
 
 def _media(route: Route) -> list[tuple[str, Any]]:
-    """The response types of the route, by media type."""
+    """Return the response types of the route, by media type."""
     return [(route.media, route.out), *([("application/json", route.verbose)] if route.verbose else [])]
 
 
@@ -139,7 +139,7 @@ def _query_parameters(route: Route, schemas: JsonObject) -> list[JsonObject]:
 
 
 def _without_null(field: dict[str, Any]) -> JsonObject:
-    """Query parameters have no null: a nullable parameter is an optional one."""
+    """Return the schema without null: query parameters have none, a nullable parameter is an optional one."""
     kept = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
     shown = {key: value for key, value in field.items() if key not in ("anyOf", "default", "title")}
     return {**shown, **kept[0]} if len(kept) == 1 else {**shown, **({"anyOf": kept} if kept else {})}
@@ -163,7 +163,7 @@ def _needs_body(model: type[BaseModel]) -> bool:
 
 
 def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation") -> JsonObject:
-    """The schema of *shape*; referenced schemas are added to *schemas*."""
+    """Return the schema of *shape*; referenced schemas are added to *schemas*."""
     if isinstance(shape, type) and issubclass(shape, BaseModel):
         _, found = models_json_schema([(shape, mode)], ref_template=_REF)
         defined = found.get("$defs", {}).items()
@@ -178,14 +178,14 @@ def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation"
 
 
 def _add(named: JsonObject, schemas: JsonObject) -> None:
-    """Add the *named* schemas. A name that two different classes have would describe one of them wrongly."""
+    """Add the *named* schemas. Two different classes of the same name are an error."""
     for name, schema in named.items():
         if schemas.setdefault(name, schema) != schema:
             raise ValueError(f"two classes of the API with different fields are named {name}")
 
 
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """With a description of each field."""
+    """Add a description to each field."""
     for field, about in schema.get("properties", {}).items():
         if text := FIELDS.get(f"{name}.{field}") or FIELDS.get(field):
             about.setdefault("description", text)
@@ -193,7 +193,7 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _required(name: str, schema: dict[str, Any], shape: type[BaseModel]) -> JsonObject:
-    """Fields with a custom error for a missing value have a default in pydantic, but are required in the schema."""
+    """Mark fields as required that have a default in pydantic only for a custom error on a missing value."""
     if name != shape.__name__:
         return schema
     needed = [

@@ -1,7 +1,7 @@
-"""The files of the dashboard, from the package. They are open to everyone: what they show comes from the API.
+"""The files of the dashboard. They need no authentication: all data comes from the API.
 
-The pages ask for everything relative to their ``<base>``, which is written as the way from the requested path up to the
-root. So they work under any mount and behind any proxy, whether it strips its prefix or not, without a setting.
+All URLs in the pages are relative to ``<base>``, which is set to the relative path from the requested URL to the root.
+So they work under any mount and behind any proxy, whether it strips its prefix or not, without a setting.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qw.web.mount import path_below, way_to_root
 from qw.web.site import Site
 
 FOLDER = Path(__file__).parent / "ui"
-BASE = b'<base href="/">'  # what an HTML file has for it
+BASE = b'<base href="/">'  # the placeholder in the HTML files
 LEAST_GZIPPED = 1024  # bytes
 
 POLICY = (
@@ -46,16 +46,16 @@ MEDIA: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    version: tuple[int, int]  # time of change and size
+    version: tuple[int, int]  # modification time and size
     content: bytes
-    gzipped: bytes | None  # where it is smaller
+    gzipped: bytes | None  # None if compression does not make it smaller
     digest: str
 
 
 class Pages:
-    """The ASGI application of everything under ``/ui/``, of ``/``, and of ``/docs``, the reference of the API.
+    """The ASGI application of ``/``, everything under ``/ui/``, and the API reference ``/docs``.
 
-    A path that does not end as a file does, or that a browser opens as a page, is a view: ``index.html`` shows it.
+    A path without a file extension, or one that a browser opens as a document, is a view and gets ``index.html``.
     """
 
     def __init__(self, site: Site, folder: Path = FOLDER) -> None:
@@ -99,7 +99,7 @@ class Pages:
         return Response(content, media_type=media, headers=headers)
 
     def _read(self, path: Path) -> _File | None:
-        """The file, if it is one of the folder. Kept in memory until it changes."""
+        """Return the file if it is inside the folder. It is cached until it changes."""
         try:
             path = path.resolve(strict=True)
             if not path.is_relative_to(self._folder) or not path.is_file():

@@ -1,4 +1,4 @@
-"""What a request brings: its body, read with a limit and a deadline, and its query; both checked by their model."""
+"""Reads a request's body, with a size limit and a deadline, and its query; validates both by their models."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from qw.web.fields import texts_of
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_PARAMETERS = 50
-BODY_SECONDS = 20.0  # for a body to arrive; then whoever sends it is too slow
+BODY_SECONDS = 20.0  # time limit for receiving a body
 
 _CLOSE = {"Connection": "close"}  # the rest of the body is not read
 
 
 class ClientGone(Exception):
-    """The client hung up before its body was complete."""
+    """The client disconnected before its body was complete."""
 
 
 async def body_of(scope: Scope, receive: Receive, model: type[BaseModel], *, is_strict: bool) -> BaseModel:
-    """The checked body. Raise Problem 400, 408, 413, 415. A missing body is an empty object.
+    """Return the validated body. Raise Problem 400, 408, 413 or 415. A missing body is an empty object.
 
-    *is_strict*: refuse fields that the model does not know.
+    *is_strict*: reject fields that the model does not know.
     """
     content = await _read(scope, receive)
     value: Json = _parsed(content) if content else {}
@@ -40,7 +40,7 @@ async def body_of(scope: Scope, receive: Receive, model: type[BaseModel], *, is_
 
 
 def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseModel:
-    """The checked query. Of a parameter that comes twice, the last counts. *is_strict*: refuse unknown ones."""
+    """Return the validated query. The last of repeated parameters counts. *is_strict*: reject unknown parameters."""
     value = _parameters(scope["query_string"])
     if is_strict:
         _refuse_unknown(model, value)
@@ -48,7 +48,7 @@ def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseMo
 
 
 def _refuse_unknown(model: type[BaseModel], value: Mapping[str, Json]) -> None:
-    """Raise Problem for names that *model* has no field for: a misspelled one would silently not count."""
+    """Raise Problem for names that *model* does not have: a misspelled name would be ignored silently."""
     known = [field.alias or name for name, field in model.model_fields.items()]
     unknown = [name for name in value if name not in known]
     if unknown:

@@ -1,4 +1,4 @@
-"""The table's rows: a route says what it takes and gives; routing, validation and OpenAPI all come from that."""
+"""The rows of the route table. Routing, validation and the OpenAPI document are all derived from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qw.web.fields import Form
 from qw.web.shown import Shown
 from qw.web.site import Site
 
-# The API that qw took over, and what probes and scrapers ask, with parameters of their own.
+# Routes with a fixed specification, and those of probes and scrapers, which add parameters of their own.
 _DOCUMENTED = re.compile(
     r"(GET|POST) /api/tasks?(/\{id\})?|POST /api/tasks?/\{id\}/(retry|cancel|compensate)|.* /api/queue-manager/.*"
     r"|.* /api/scheduler/.*|.* /api/invoice/.*|.* /api/seeder/.*|GET /api/workflows(/active)?|POST /api/workflows"
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request(Generic[Body, Query]):
-    """A request that was let in, with what it brought checked."""
+    """An authenticated request with its validated body and query."""
 
     site: Site
     scope: Scope
@@ -52,17 +52,19 @@ class Request(Generic[Body, Query]):
 
     @property
     def path(self) -> Mapping[str, str]:
-        """The variable parts of the path by name."""
+        """Return the variable parts of the path by name."""
         parts: dict[str, str] = self.scope["path_params"]
         return parts
 
     @property
     def shown(self) -> Shown:
-        """How much of payloads and results the answer shows."""
+        """Return how much of payloads and results the response shows."""
         return Shown.HIDDEN if self.site.settings.hide_payloads else Shown.MASKED
 
     def shown_to_operators(self, *, reveal: bool) -> Shown:
-        """The same; all of it for an operator who wants it to be *revealed*. Raise Problem 403 for others."""
+        """Return `shown`; with *reveal*, everything. Raise Problem 403 if the caller is no operator or payloads are
+        hidden.
+        """
         if not reveal:
             return self.shown
         if not self.caller.may(Role.OPERATOR):
@@ -72,12 +74,12 @@ class Request(Generic[Body, Query]):
         return Shown.REVEALED
 
     async def note_reveal(self, noun: str, id: UUID) -> None:
-        """Leave a trace of a look at what is masked."""
+        """Record in the audit that masked values were revealed."""
         self.shown_to_operators(reveal=True)
         await self.client.audit.note(f"{noun} reveal", str(id))
 
     def id(self, noun: str = "Task", name: str = "id") -> UUID:
-        """The id in the path. Raise Problem when it is none."""
+        """Return the id in the path. Raise Problem if it is not a UUID."""
         text = self.path[name]
         if not text.strip():
             raise Problem(400, f"{noun} ID is required")
@@ -87,7 +89,7 @@ class Request(Generic[Body, Query]):
             raise Problem(400, f"{noun} ID {text[:60]!r} is not a UUID") from None
 
     def header(self, name: bytes) -> str | None:
-        """The header *name* (in lower case)."""
+        """Return the header *name* (in lower case)."""
         for key, value in self.scope["headers"]:
             if key == name:
                 text: str = value.decode("latin-1")
@@ -95,17 +97,17 @@ class Request(Generic[Body, Query]):
         return None
 
     def recorded_name(self, name: str | None) -> str:
-        """The name to record: that of the access token, which cannot be forged; without tokens *name*."""
+        """Return the name to record: that of the access token, which cannot be forged; without tokens, *name*."""
         return self.caller.name if self.caller.is_known else name or self.caller.name
 
     @property
     def wait_seconds(self) -> float:
-        """How many seconds the caller prefers to wait for the end of what it starts, at most two minutes."""
+        """The number of seconds for which the caller asks to wait for a result (``Prefer: wait=N``), at most 120."""
         asked = _WAIT.search(self.header(b"prefer") or "")
         return min(float(asked[1]), _LONGEST_WAIT) if asked else 0.0
 
     async def in_time(self, wait: Callable[[timedelta], Coroutine[Any, Any, T]]) -> T | None:
-        """What *wait* returns within the time that the caller prefers to wait; None when it takes longer than that."""
+        """Return the result of *wait*, or None if it takes longer than `wait_seconds`."""
         if self.wait_seconds <= 0:
             return None
         try:
@@ -115,7 +117,7 @@ class Request(Generic[Body, Query]):
 
 
 class Nothing(Form):
-    """Of a body that nothing is wanted of."""
+    """The model of a body without fields."""
 
 
 Handler = Callable[[Request[Any, Any]], Awaitable[Any]]
@@ -123,13 +125,12 @@ Handler = Callable[[Request[Any, Any]], Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """``out``: what the answer looks like; ``body`` and ``query``: what is taken. ``role`` None: open to everyone.
+    """One route. ``out``: type of the response; ``body`` and ``query``: models of the input. ``role`` None: no
+    authentication.
 
-    ``also``: what it answers with other statuses that are no errors.
-
-    ``errors`` are the statuses that it answers with beside those that every route has; ``verbose`` is what it answers
-    instead of ``out``, as JSON, when asked to be verbose. ``keyed``: heeds ``Idempotency-Key``; ``waits``: also heeds
-    ``Prefer: wait=N``; ``extra_seconds``: how much longer than others it may take anyway.
+    ``also``: response types of other successful statuses. ``errors``: error statuses besides those of every route.
+    ``verbose``: response type, as JSON, of a verbose request. ``keyed``: accepts ``Idempotency-Key``. ``waits``:
+    accepts ``Prefer: wait=N``. ``extra_seconds``: time allowed in addition to the usual limit.
     """
 
     method: str
@@ -150,17 +151,17 @@ class Route:
 
     @property
     def is_strict(self) -> bool:
-        """Whether names that it does not know are refused. Routes of the documented API drop them, as documented."""
+        """Whether unknown names are rejected. Routes of the documented API ignore them, as documented."""
         return not _DOCUMENTED.fullmatch(f"{self.method} {self.path}")
 
     @property
     def takes_body(self) -> bool:
-        """Whether a body is read, and refused when it is too large or no JSON, even if nothing in it is wanted."""
+        """Whether a body is read, and rejected if it is too large or no JSON, even if the route has no body fields."""
         return self.method != "GET"
 
     @property
     def doc(self) -> str:
-        """What it does, in one line or a few."""
+        """The description of the route: its handler's docstring."""
         return (self.handler.__doc__ or "").strip()
 
 

@@ -1,4 +1,4 @@
-"""Runs as the API shows them."""
+"""JSON of runs."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def _step(step: StoredStep, shown: Shown) -> StepEntity:
 
 
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> RunWithSteps | None:
-    """The run once it is over, if the caller prefers to wait and it ends by then."""
+    """Return the final run if the caller asked to wait and it ends in time; otherwise None."""
     ended = await call.in_time(lambda longest: call.client.runs.wait(id, timeout=longest))
     return with_steps(ended, call.shown) if ended else None

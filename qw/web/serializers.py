@@ -1,4 +1,4 @@
-"""Tasks and workflows as the API shows them."""
+"""JSON of tasks and workflows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qw.web.fields import Id, Stamp
 from qw.web.shown import Shown
 
 RELATIONS = ("workflow", "logs", "checkpoints")
-SCHEDULED_AT = "scheduledAt"  # the header that remembers it once the task has left the waiting room
+SCHEDULED_AT = "scheduledAt"  # the header that keeps the time after the task has started
 
 
 class LogEntity(TypedDict):
@@ -93,7 +93,7 @@ class TaskEntity(TypedDict):
 
 
 def stamp(at: datetime) -> str:
-    """ISO 8601 in UTC with three decimals."""
+    """Return ISO 8601 in UTC with three decimals."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -102,12 +102,12 @@ def stamp_or_none(at: datetime | None) -> str | None:
 
 
 def stamp_of_seconds(at: float) -> str:
-    """Of seconds since 1970."""
+    """Return `stamp` of seconds since 1970."""
     return stamp(datetime.fromtimestamp(at, UTC))
 
 
 def relations(text: str | None) -> frozenset[str]:
-    """The relations named in *text*, with commas between them. Raise Problem for others."""
+    """Parse the comma-separated relations in *text*. Raise Problem for unknown ones."""
     named = frozenset(text.split(",") if text else ())
     if unknown := sorted(named.difference(RELATIONS)):
         raise Problem(400, f"Unknown relation {unknown[0][:60]!r}; there are {', '.join(RELATIONS)}")
@@ -127,7 +127,7 @@ def task_summary(task: Task | CustomerTask) -> TaskSummary:
 async def entities(
     client: Client, tasks: Sequence[Task], relations: Collection[str] = (), *, shown: Shown
 ) -> list[TaskEntity]:
-    """*tasks* with what stands elsewhere about them: their workflows and last errors, and the *relations* asked for."""
+    """Return the JSON of *tasks*, including their workflows, last errors and the requested *relations*."""
     under = await client.tasks.workflow_ids(tasks)
     errors = await client.tasks.last_errors(tasks)
     made = [_task(task, under.get(task.id), errors.get(task.id), shown) for task in tasks]
@@ -179,7 +179,7 @@ def _task(task: Task, workflow: UUID | None, last_error: str | None, shown: Show
 
 
 def _merged(payload: JsonObject, result: Json) -> JsonObject:
-    """What was sent stays as it was, and first; the result adds to it."""
+    """Return the payload extended by the members of the result; members of the payload win."""
     return {**payload, **result, **payload} if isinstance(result, dict) else payload
 
 

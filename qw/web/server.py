@@ -1,7 +1,7 @@
-"""Listening: uvicorn in the caller's own loop, with deadlines for slow clients and a cap on connections.
+"""The HTTP server: uvicorn in the caller's event loop, with deadlines for slow clients and a connection limit.
 
-A client that asks and does not read makes the answer wait in the kernel, then here, up to uvicorn's high-water mark or
-the size of one answer; whoever produces it waits too. `_drop_who_does_not_read` ends that.
+If a client does not read its response, data accumulates in the kernel and then in this process, up to uvicorn's
+high-water mark or the size of one response, and the producer waits. `_drop_who_does_not_read` closes such connections.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qw.core.errors import Misconfigured
 
-HEADER_SECONDS = 10.0  # for the head of a request to arrive, from its first byte or from the connection
+HEADER_SECONDS = 10.0  # time limit for a request head, from its first byte or the connect
 MAX_HEAD = 64 * 1024  # bytes
-MAX_CONNECTIONS = 2000  # or fewer: see `connection_limit`
-OTHER_FILES = 256  # that the process may have open beside connections and what handlers open
-BACKLOG = 256  # connections that the kernel keeps for us; so many are accepted at once
+MAX_CONNECTIONS = 2000  # upper bound; see `connection_limit`
+OTHER_FILES = 256  # reserve for files that are neither connections nor opened by handlers
+BACKLOG = 256  # connections queued by the kernel; asyncio accepts up to as many at once
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 KEEP_ALIVE_SECONDS = 30
-READ_SECONDS = 20.0  # in which a client must read at least LEAST_READ of what waits for it, or is disconnected
+READ_SECONDS = 20.0  # within which a client must read LEAST_READ of its unread data
 LEAST_READ = 64 * 1024  # bytes
-GRACE_SECONDS = 5  # that answers under way get when the server stops
+GRACE_SECONDS = 5  # time for pending responses when the server stops
 
 
 class _Server(uvicorn.Server):
-    """Signals are the daemon's."""
+    """A uvicorn server that leaves signals to the daemon."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes connections whose head is late or too long, and answers those beyond the limit with 503."""
+    """Closes connections whose request head is late or too long, and answers 503 beyond the connection limit."""
 
     _late: TimerHandle | None = None
     _head = 0
@@ -63,7 +63,7 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._late is not None:
-            too_long = self._head > MAX_HEAD  # before this piece, which may hold the end of the head and a body
+            too_long = self._head > MAX_HEAD  # without this chunk, which may end the head and begin the body
             self._head += len(data)
             if too_long:
                 self.transport.abort()
@@ -90,9 +90,10 @@ class _Protocol(HttpToolsProtocol):
 
 
 def connection_limit() -> int:
-    """How many connections are served at once: half of the files that the process may open, less those for itself.
+    """Return the number of connections served at once: half of the process's file limit, after a reserve for other
+    files.
 
-    So whoever opens connections cannot take the descriptors that tasks need.
+    Clients thus cannot exhaust the descriptors that tasks need.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
@@ -104,7 +105,7 @@ _serving: dict[uvicorn.Server, socket.socket] = {}
 
 
 def open_sockets() -> list[int]:
-    """The descriptors of what is listened on in this process, and of its connections."""
+    """Return the descriptors of the listening sockets in this process and of their connections."""
     descriptors = [bound.fileno() for bound in _serving.values()]
     for server in _serving:
         sockets = [
@@ -116,13 +117,13 @@ def open_sockets() -> list[int]:
 
 @asynccontextmanager
 async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
-    """Answer requests until the end of the block; gives the port, which 0 leaves to the system.
+    """Serve requests until the end of the block; yield the port (with *port* 0, the system chooses it).
 
-    Raise Misconfigured when nobody can listen there.
+    Raise Misconfigured if the address cannot be bound.
     """
     bound = _bound(host, port)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # at WARNING, every bad request is a line
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # WARNING would log every bad request
     server = _Server(_config(app))
     task = asyncio.create_task(server.serve(sockets=[bound]), name="http")
     _serving[server] = bound
@@ -140,7 +141,9 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
 
 
 async def _drop_who_does_not_read(server: uvicorn.Server) -> None:
-    """Look at every connection now and then: one that has hardly taken anything since the last look is cut."""
+    """Check every connection every `READ_SECONDS`: reset it if the client has read less than `LEAST_READ` since the
+    last check.
+    """
     before: dict[Any, int] = {}
     while True:
         await asyncio.sleep(READ_SECONDS)
@@ -152,7 +155,7 @@ async def _drop_who_does_not_read(server: uvicorn.Server) -> None:
 
 
 def _cut(transport: asyncio.Transport) -> None:
-    """End a connection with a reset, so that the kernel does not keep what nobody reads either."""
+    """Close a connection with a reset, so that the kernel also drops the unread data."""
     fileno: int = transport.get_extra_info("socket").fileno()
     with socket.socket(fileno=os.dup(fileno)) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -160,13 +163,13 @@ def _cut(transport: asyncio.Transport) -> None:
 
 
 async def serve(app: Starlette, host: str, port: int) -> None:
-    """Answer requests until cancelled."""
+    """Serve requests until cancelled."""
     async with serving(app, host, port):
         await asyncio.Event().wait()
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise Misconfigured when nobody can listen there now."""
+    """Raise Misconfigured if the address cannot be bound now."""
     _bound(host, port).close()
 
 

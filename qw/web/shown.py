@@ -1,4 +1,4 @@
-"""How much of payloads and results an answer shows."""
+"""How much of payloads and results a response shows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from enum import Enum
 from qw.core.task.masking import masked, masked_object
 from qw.core.task.payload import Json, JsonObject
 
-_CONTENT = ("payload", "result", "input", "output")  # members of an event's data
+_CONTENT = ("payload", "result", "input", "output")  # members of an event's data that are hidden
 
 
 class Shown(Enum):
-    MASKED = "masked"  # without what looks secret
+    MASKED = "masked"  # values that look secret are masked
     REVEALED = "revealed"
-    HIDDEN = "hidden"  # nothing of it
+    HIDDEN = "hidden"  # no content at all
 
     def json(self, value: Json) -> Json:
         match self:
@@ -34,7 +34,7 @@ class Shown(Enum):
                 return masked_object(value)
 
     def event(self, body: JsonObject) -> JsonObject:
-        """The body of an event, which was masked when it was made."""
+        """Return the body of an event. Its content was masked when the event was created."""
         data = body.get("data")
         if self is not Shown.HIDDEN or not isinstance(data, dict):
             return body

@@ -1,4 +1,4 @@
-"""What all requests share: the client, the settings, and what is remembered between two of them."""
+"""State shared by all requests: the client, the settings, caches and counters."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from qw.web.metrics import exposition
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3.0  # for the database to answer; then it counts as away
+LOOK_SECONDS = 3.0  # after which a database that does not respond counts as unavailable
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """From how many tasks on the queue counts as unhealthy, or as overloaded."""
+    """Numbers of tasks from which the queue counts as unhealthy or overloaded."""
 
     unhealthy_failed: int = 50
     unhealthy_pending: int = 500
@@ -47,7 +47,9 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessHealth:
-    """How the daemon in this process is, where there is one: what is wrong with it, and why no task would begin."""
+    """The health of the daemon in this process, if any. ``trouble``: what is wrong with it; ``unready``: why it would
+    not start a task.
+    """
 
     trouble: Callable[[], str | None] = lambda: None
     unready: Callable[[], str | None] = lambda: None
@@ -55,9 +57,9 @@ class ProcessHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class WebOptions:
-    """``seeder``: serve the routes that fill and empty the database. ``access_log``: one line per request.
+    """``seeder``: serve the routes that fill and empty the database. ``access_log``: log one line per request.
 
-    ``read_only``: refuse whatever changes something.
+    ``read_only``: reject requests that change something.
     """
 
     seeder: bool = False
@@ -69,7 +71,7 @@ class WebOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
-    """One look at what HTTP depends on. ``error`` says why the database did not answer."""
+    """The result of one check of the database. ``error``: why the database did not respond."""
 
     error: QwError | None
     workers: list[WorkerRow] = field(default_factory=list)
@@ -81,9 +83,10 @@ class HealthCheck:
 
 
 class Site:
-    """What handlers are given. ``document`` makes that of OpenAPI; ``requests`` counts by method, route and status.
+    """The state shared by handlers. ``document`` returns the OpenAPI document; ``requests`` counts by method, route
+    and status.
 
-    ``readers`` counts those who read events at the moment; ``closing`` is set when the server is about to stop.
+    ``readers`` counts the open event streams; ``closing`` is set when the server is about to stop.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Site:
         self._types: frozenset[str] = frozenset()
 
     async def caller(self, scope: Scope, role: Role) -> Caller:
-        """Who asks. Raise Problem unless they may do what *role* may: 401, 403, 429."""
+        """Return the caller. Raise Problem (401, 403, 429) if they are unknown or lack the rights of *role*."""
         caller = await self._any_caller(scope)
         if caller is None:
             raise nobody()
@@ -126,7 +129,7 @@ class Site:
         return caller
 
     async def caller_if_known(self, scope: Scope) -> Caller | None:
-        """Who asks; None for somebody who has yet to log in."""
+        """Return the caller; None if the request is not authenticated."""
         try:
             return await self._any_caller(scope)
         except Problem as problem:
@@ -145,7 +148,9 @@ class Site:
         return replace(caller, role=Role.VIEWER) if caller and self.options.read_only else caller
 
     async def check_type(self, type: str) -> None:
-        """Raise Invalid for a type that no worker has ever registered. Asks the database only about what is new."""
+        """Raise Invalid for a type that no worker has ever registered. Queries the database only for types not seen
+        before.
+        """
         if type in self._types:
             return
         self._types = frozenset(await self.client.tasks.types())
@@ -155,7 +160,7 @@ class Site:
             raise Invalid(f"Unknown task type {type[:60]!r}; known are {', '.join(known)}{hint}")
 
     async def unless_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What *work* returns; None when the server is about to stop before that."""
+        """Return the result of *work*; None if the server is about to stop first."""
         working, closing = asyncio.create_task(work), asyncio.create_task(self.closing.wait())
         try:
             await asyncio.wait((working, closing), return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +170,7 @@ class Site:
             working.cancel()
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Go on with *work* after the answer; what it raises is logged."""
+        """Run *work* after the response was sent; its errors are logged."""
         task = asyncio.create_task(work, name="http background")
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -176,7 +181,9 @@ class Site:
             log.error("background work failed", extra={"error": str(error)})
 
     async def _look(self) -> HealthCheck:
-        """A look that ends in time, whatever the database does; what is left of a late one is cleared away behind."""
+        """Check the database within `LOOK_SECONDS`. A check that takes longer is cancelled and cleaned up in the
+        background.
+        """
         looking = asyncio.create_task(self._looked())
         done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
         if not done:

@@ -1,4 +1,4 @@
-"""Who did what."""
+"""The audit: who changed what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Via = Literal["cli", "http", "dashboard", "python", "sql"]
 
 
 class AuditQuery(Form):
-    """``verb``: that of the command line, as ``task retry``, or ``task``. ``before``: only entries with a lower id."""
+    """``verb``: a command, such as ``task retry``, or all of a group: ``task``. ``before``: only entries with a
+    lower id.
+    """
 
     actor: str | None = None
     verb: str | None = None

@@ -1,4 +1,4 @@
-"""Pages about one thing: the past of a task and a run, a queue's slots, a worker's tasks, events, the database."""
+"""Details of one object: the history of a task, a queue's slots, a worker's tasks, events, the database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from qw.web.serializers import TaskSummary, stamp, stamp_or_none, task_summary
 
 
 class PayloadForm(Form):
-    """The whole new payload."""
+    """The complete new payload."""
 
     payload: dict[str, Any]
 
@@ -289,7 +289,7 @@ async def types(call: Request[None, None]) -> Types:
 
 
 async def queue(call: Request[None, None]) -> QueueDetailsEntity:
-    """Get a queue: its counts, its lanes, and the tasks that have the slots of its limits."""
+    """Get a queue: its counts, its lanes, and the tasks that hold the slots of its limits."""
     name = call.path["name"]
     known = {queue_.stats.queue: queue_ for queue_ in await call.client.queues.all()}
     if name not in known:
@@ -383,7 +383,7 @@ async def webhooks(call: Request[None, None]) -> WebhookList:
 
 
 async def replay(call: Request[None, None]) -> MessageWithTask:
-    """Deliver once more: a failed delivery is retried, any other that ended is enqueued again."""
+    """Repeat a delivery: a failed one is retried, any other final one is enqueued again."""
     task = await the_task(call, call.id("Delivery"))
     if HEADER not in (task.headers or {}):
         raise NotFound(f"task {task.id} delivers no event")
@@ -443,7 +443,7 @@ def _attempt(attempt: Attempt, hosts: dict[int, str]) -> AttemptEntity:
 
 
 def _last_attempt(task: Task, history: TaskHistory) -> list[AttemptEntity]:
-    """The one that runs, or gave the result."""
+    """Return the attempt that is running or produced the result."""
     if task.started_at is None or task.status in (Status.PENDING, Status.RETRYING):
         return []
     return [

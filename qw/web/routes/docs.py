@@ -1,4 +1,4 @@
-"""The OpenAPI document. The page that shows it is a file of the dashboard: see `qw.web.pages`."""
+"""The OpenAPI document. Its HTML page belongs to the dashboard: see `qw.web.pages`."""
 
 from __future__ import annotations
 

@@ -21,15 +21,15 @@ from qw.web.fields import Form
 from qw.web.route import Request, get
 from qw.web.shown import Shown
 
-BATCH = 200  # events that are read at once, at most
+BATCH = 200  # maximum number of events per query
 FIRST_BATCH = 8
-BATCH_BYTES = 128 * 1024  # of the next batch, as far as the last one tells
-PAUSE = 0.25  # seconds between two looks for what is new, of which there is one for all readers
-SILENCE = 15.0  # seconds after which a comment says that the connection is alive
+BATCH_BYTES = 128 * 1024  # target size of the next batch, estimated from the last one
+PAUSE = 0.25  # seconds between two queries for new events, shared by all readers
+SILENCE = 15.0  # seconds without events after which a comment is sent as keep-alive
 MOST_READERS = 100
 
 _MEDIA = "text/event-stream"
-_HEADERS = {"X-Accel-Buffering": "no"}  # proxies must not hold events back
+_HEADERS = {"X-Accel-Buffering": "no"}  # tells proxies not to buffer events
 
 
 class EventQuery(Form):
@@ -45,7 +45,7 @@ async def stream(call: Request[None, EventQuery]) -> Response:
     if call.site.readers >= MOST_READERS:
         raise Problem(503, f"{MOST_READERS} clients are already connected", headers={"Retry-After": "10"})
     place = _asked_place(call)
-    if call.scope["method"] == "HEAD":  # the frames would go nowhere, for ever
+    if call.scope["method"] == "HEAD":  # a HEAD request would otherwise stream without end
         return Response(media_type=_MEDIA, headers=_HEADERS)
     if place is None:
         place = await call.client.events.last()
@@ -87,12 +87,12 @@ async def _frames(call: Request[None, EventQuery], place: int) -> AsyncIterator[
 
 
 async def _listen(call: Request[None, EventQuery]) -> None:
-    with contextlib.suppress(Unavailable):  # the next look waits for the database too
+    with contextlib.suppress(Unavailable):  # the next query waits for the database too
         await call.client.events.listen()
 
 
 def next_count(count: int, sizes: Sequence[int]) -> int:
-    """The number of events to read next, from the *sizes* of the last ones: unsent events are held in memory."""
+    """Return how many events to read next, given the *sizes* of the last ones: unsent events are held in memory."""
     size = sum(sizes)
     if size > BATCH_BYTES:
         return max(1, len(sizes) * BATCH_BYTES // size)
@@ -100,7 +100,9 @@ def next_count(count: int, sizes: Sequence[int]) -> int:
 
 
 async def _next_events(call: Request[None, EventQuery], place: int, count: int) -> list[LoggedEvent]:
-    """The events after *place*; none while the database is unreachable: the reader stays connected, misses nothing."""
+    """Return the events after *place*. None while the database is unreachable: the reader stays connected and
+    misses none.
+    """
     query = call.query
     try:
         if await call.site.newest_event.get() <= place:

@@ -87,7 +87,7 @@ def _short(health: HealthCheck) -> Response:
 
 
 def _report(health: HealthCheck, *, needs: Set[str]) -> Response:
-    """Unhealthy if one of *needs* is down; other failures are shown in the details only."""
+    """Return the report: unhealthy if one of *needs* is down. Other failures only appear in the details."""
     details = _indicators(health)
     down = {name: indicator for name, indicator in details.items() if indicator["status"] == "down" and name in needs}
     if health.error is not None:
@@ -119,7 +119,7 @@ def _indicators(health: HealthCheck) -> dict[str, Indicator]:
 
 
 def _database_trouble(error: QwError) -> str:
-    """The public part of an error: no addresses and no user names."""
+    """Return the public part of an error, without addresses and user names."""
     match error:
         case Unreachable():
             return "cannot be reached"
@@ -135,7 +135,7 @@ def _database_trouble(error: QwError) -> str:
             return str(error)
 
 
-_BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everybody may ask
+_BROKER_TROUBLES: Mapping[str | None, str] = {  # no addresses or users: the route needs no authentication
     "unreachable": "cannot be reached",
     "login": "rejected the login",
     "setup": "rejected the setup",
@@ -144,7 +144,9 @@ _BROKER_TROUBLES: Mapping[str | None, str] = {  # no address and no user: everyb
 
 
 def _broker(health: HealthCheck) -> Indicator:
-    """A broker that is down is reported, but not unhealthy: events wait for it, tasks do not."""
+    """Return the state of the broker. A broker that is down does not make the service unhealthy: only events wait
+    for it.
+    """
     if down := [relay for relay in health.relays if relay.state == "down"]:
         return {"status": "down", "message": f"{_BROKER_TROUBLES[down[0].reason]}; events wait for it"}
     brokers = ", ".join(sorted({relay.broker for relay in health.relays})) or "none"

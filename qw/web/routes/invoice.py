@@ -135,7 +135,7 @@ async def status(call: Request[None, None]) -> CustomerStatus:
 
 
 async def _start(call: Request[Any, None], form: InvoiceForm, *, run_at: datetime | None = None) -> tuple[UUID, UUID]:
-    """The new run, and its first task."""
+    """Start the run and return it with its first task."""
     if form.workflow_id:
         await call.client.workflows.by_id(form.workflow_id)
     input: JsonObject = {"customerId": form.customer_id, "dateFrom": form.date_from, "dateTo": form.date_to}

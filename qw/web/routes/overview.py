@@ -1,4 +1,4 @@
-"""The first page of the dashboard in one call, and the columns behind its charts."""
+"""The overview page of the dashboard in one request, and the data of its charts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qw.web.serializers import stamp, stamp_of_seconds
 
 
 class HistoryQuery(Form):
-    """``range``: how far back. ``queue``: of one queue; without it of all."""
+    """``range``: the period until now. ``queue``: only this queue; default: all queues."""
 
     range: ChartRange = ChartRange.HOUR
     queue: str = ALL_QUEUES
@@ -152,8 +152,8 @@ async def overview(call: Request[None, None]) -> OverviewEntity:
 async def history(call: Request[None, HistoryQuery]) -> Any:
     """Get the data of the charts: attempts by result, tasks enqueued, waiting and running, waits and run times.
 
-    All columns have the length of ``times``, the beginnings of the steps in seconds since 1970; the last step is not
-    over. Null: nobody sampled the queue then, or nothing ran. The counts are those of ``/metrics``.
+    All columns have the length of ``times``, the start times of the intervals in seconds since 1970; the last interval
+    is still running. Null: there is no sample, or nothing ran. The counts are those of ``/metrics``.
     """
     samples = await call.client.history.chart(call.query.range, queue=call.query.queue)
     step = int(samples.step.total_seconds())
@@ -231,7 +231,7 @@ def _failures(failures: Failures) -> FailuresEntity:
 
 
 def _broker(relaying: Relaying) -> BrokerEntity:
-    """The worst of the relays speaks for all."""
+    """Return the broker state: the worst state of all relays."""
     states = [relay.state for relay in relaying.relays]
     return {
         "name": ", ".join(sorted({relay.broker for relay in relaying.relays})) or None,

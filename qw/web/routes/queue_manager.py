@@ -37,7 +37,7 @@ class PendingCount(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
-    pending: int  # those that wait for their time or for another attempt, too
+    pending: int  # includes tasks that wait for their start time or a retry
     processing: int
     completed: int
     failed: int

@@ -1,4 +1,4 @@
-"""A run over time, and what a retry of it would do."""
+"""The timeline of a run, and a preview of what a retry would repeat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITING = "waiting"  # the status of a step that has not started
 
 
 class PreviewQuery(Form):
-    """``step``: from which to retry; without it from what failed."""
+    """``step``: the step to retry from; default: the failed steps."""
 
     step: str | None = None
 

@@ -30,7 +30,7 @@ class RunQuery(Form):
 
 
 class RunDetailsQuery(Form):
-    """``reveal``: with the values that look secret; for operators."""
+    """``reveal``: include values that are masked because they look secret; operators only."""
 
     reveal: bool = False
 
@@ -153,7 +153,7 @@ def _who(call: Request[Any, None]) -> str:
 
 
 async def cancel(call: Request[None, None]) -> MessageAnswer:
-    """Cancel a run: no step starts any more, running steps are asked to stop."""
+    """Cancel a run: no further step starts, running steps are asked to stop."""
     details = await the_run(call)
     await call.client.runs.cancel(details.run.id, by=call.caller.name)
     return {"message": "Run cancellation requested"}

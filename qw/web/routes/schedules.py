@@ -24,7 +24,7 @@ from qw.web.routes.tasks import MessageAnswer
 from qw.web.serializers import stamp, stamp_or_none
 from qw.web.shown import Shown
 
-_DOCUMENT = {"payload": "with", "input": "with"}  # what the form calls otherwise than a file of definitions
+_DOCUMENT = {"payload": "with", "input": "with"}  # fields whose names differ in definition files
 
 
 class ScheduleForm(Form):
@@ -276,7 +276,7 @@ def _entity(stored: StoredSchedule, shown: Shown) -> ScheduleEntity:
 def _when(schedule: Schedule) -> str:
     try:
         return describe(schedule)
-    except Invalid:  # of what SQL stored unchecked; its ``broken`` says more
+    except Invalid:  # stored by SQL without validation; its ``broken`` has the error
         return f"{schedule.cron}, {schedule.timezone}"
 
 

@@ -1,4 +1,4 @@
-"""The search for tasks, and acts on all that match, in the background."""
+"""Task search, and bulk operations on all matching tasks, in the background."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class SearchQuery(Form):
 
 
 class BulkActForm(Form):
-    """``q``: a search as in ``/api/search/tasks``; without a status it means those that the act applies to. Or ``ids``.
+    """``q``: a search as in ``/api/search/tasks``; without a status, all statuses to which the action applies. Or
+    ``ids``.
 
-    ``running``: cancel running tasks, too. ``dryRun``: only count.
+    ``running``: also cancel running tasks. ``dryRun``: only count.
     """
 
     action: Action
@@ -144,7 +145,7 @@ async def fields(call: Request[None, None]) -> SearchFields:
 async def start(call: Request[BulkActForm, None]) -> Any:
     """Retry, cancel, requeue or compensate all tasks that match, in the background (202); with ``dryRun`` count them.
 
-    It goes on in this process, in batches of 500, and can be followed and stopped.
+    The operation runs in this process, in batches of 500, and can be followed and stopped.
     """
     form = call.body
     acting = Acting(action=form.action, search=form.q, ids=form.ids, running=form.running, reason=form.reason)

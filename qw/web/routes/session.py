@@ -44,7 +44,7 @@ class SessionEntity(TypedDict):
 
 
 async def show(call: Request[None, None]) -> Any:
-    """Get who is logged in and what they may do. Renews a session when half of its time is over."""
+    """Get the logged-in user and their rights. Renews a session when half of its time is over."""
     caller = await call.site.caller_if_known(call.scope)
     session = caller.session if caller else None
     if session and session.is_old:
@@ -90,7 +90,7 @@ def _with_cookie(call: Request[Any, Any], session: Session) -> JsonResponse:
 
 
 def _path(call: Request[Any, Any]) -> str:
-    """Where the cookie is sent to; a proxy may have taken a prefix away, of which we do not know."""
+    """Return the path of the cookie: that of the mount. A prefix stripped by a proxy is unknown here."""
     return str(call.scope.get("root_path") or "/")
 
 

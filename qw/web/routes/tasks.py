@@ -21,7 +21,7 @@ from qw.web.routes.recurring import entity_of, removed
 from qw.web.serializers import LogEntity, TaskEntity, entities, entity, log_entity, relations
 
 NOT_FOUND = "Task with id {} not found"
-MOST_AT_ONCE = 1000  # tasks that one request changes
+MOST_AT_ONCE = 1000  # maximum number of tasks changed per request
 
 _PATTERN = {
     "type": "string",
@@ -46,7 +46,7 @@ class TaskQuery(Form):
 
 
 class TaskDetailsQuery(Form):
-    """``reveal``: with the values that look secret; for operators."""
+    """``reveal``: include values that are masked because they look secret; operators only."""
 
     relations: Relations = None
     reveal: bool = False
@@ -148,7 +148,7 @@ async def create(call: Request[NewTaskForm, None]) -> Created | TaskEntity:
 
 
 async def ended_in_time(call: Request[Any, Any], id: UUID) -> TaskEntity | None:
-    """The final task, if the caller asked to wait and it ends in time; else None."""
+    """Return the final task if the caller asked to wait and it ends in time; otherwise None."""
     ended = await call.in_time(lambda longest: call.client.wait([id], timeout=longest))
     return await entity(call.client, ended[0], shown=call.shown) if ended else None
 
@@ -160,7 +160,7 @@ async def find(call: Request[None, TaskQuery]) -> TaskPage:
     matching = await call.client.tasks.find(
         query.filter(), under=query.workflow_id, limit=query.limit, before=query.cursor
     )
-    if query.type is not None and not matching:  # of a type that only SQL ever enqueued there may be tasks
+    if query.type is not None and not matching:  # after the query: tasks enqueued by SQL may have an unregistered type
         await call.site.check_type(query.type)
     total = await call.client.tasks.count(query.filter(), under=query.workflow_id)
     page: TaskPage = {
@@ -248,7 +248,7 @@ async def cancel_many(call: Request[BulkForm, None]) -> BulkDone:
 
 
 async def _chosen(call: Request[BulkForm, None], *statuses: Status) -> list[UUID]:
-    """The ids given, or the newest matching tasks, of *statuses* unless the filter names one."""
+    """Return the given ids, or the newest matching tasks; *statuses* apply unless the filter names one."""
     if call.body.ids is not None and call.body.filter is None:
         return call.body.ids
     if call.body.filter is None or call.body.ids is not None:
@@ -280,7 +280,7 @@ async def retried(call: Request[Any, Any], id: UUID) -> None:
 
 
 def _both(route: Route) -> tuple[Route, Route]:
-    """The route under both paths: ``/api/task`` and ``/api/tasks``."""
+    """Return the route under both paths: ``/api/task`` and ``/api/tasks``."""
     return route, replace(route, path=route.path.replace("/api/task", "/api/tasks", 1))
 
 

@@ -36,8 +36,8 @@ from qw.web.serializers import (
     workflow_entity,
 )
 
-TEST_SECONDS = 10.0  # for all tests of a request; one takes up to 2 s
-FAULT_LENGTH = 2000  # characters: an error of a step may repeat a megabyte of input
+TEST_SECONDS = 10.0  # time limit for all tests of a request; one takes up to 2 s
+FAULT_LENGTH = 2000  # characters: an error may contain a megabyte of input
 
 
 class WorkflowForm(Form):
@@ -71,7 +71,7 @@ class ValidateForm(Form):
 
 
 class PlanForm(ValidateForm):
-    """``assume``: what steps come to, by their ids: a status, ``failed:KIND``, or ``{"result": …}``."""
+    """``assume``: the assumed outcomes of steps, by id: a status, ``failed:KIND``, or ``{"result": …}``."""
 
     input: dict[str, Any] = Field(default_factory=dict)
     assume: dict[str, Any] = Field(default_factory=dict)
