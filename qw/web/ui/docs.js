@@ -1,4 +1,4 @@
-/** The reference of the API: Swagger UI over /openapi.json; requests are sent with the session of the dashboard. */
+/** The API reference: Swagger UI over /openapi.json. Its requests use the session of the dashboard. */
 import { effect } from "./lib/html.js";
 import { theme } from "./lib/preferences.js";
 

@@ -1,4 +1,4 @@
-/** Start: who looks, then the shell, the clock, the keys and the live updates. */
+/** Start of the dashboard: load the session, then start the shell, the clock, the shortcuts and the live updates. */
 import { loadSession } from "./lib/session.js";
 import { html, render } from "./lib/html.js";
 import { startKeyboard } from "./lib/keyboard.js";
@@ -11,7 +11,7 @@ import { screenAt } from "./screens/index.js";
 const root = document.getElementById("app");
 
 async function main() {
-  screenAt(place.value.parts)?.load(); // beside the session
+  screenAt(place.value.parts)?.load(); // in parallel with the session
   try {
     await loadSession();
   } catch (error) {

@@ -1,4 +1,4 @@
-/** What became of a task from its creation to its end, as a vertical line of moments. */
+/** The history of a task from its creation to its end, as a vertical timeline. */
 import { duration, seconds } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { now } from "../lib/now.js";

@@ -1,4 +1,4 @@
-/** Small things that every screen uses. */
+/** Small components that every screen uses. */
 import { copy } from "../lib/clipboard.js";
 import { absolute, ago, shortId } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
@@ -34,7 +34,7 @@ export function Status({ status, text = status }) {
   return html`<span class="badge ${toneOf(status)}">${text}</span>`;
 }
 
-/** A relative time with the absolute one on hover; a click shows it in UTC, and back. */
+/** A relative time with the absolute time on hover; a click toggles between UTC and local time. */
 export function Time({ at, empty = "–" }) {
   if (!at) return html`<span class="muted">${empty}</span>`;
   const toggle = (event) => {
@@ -45,7 +45,7 @@ export function Time({ at, empty = "–" }) {
   return html`<time class="nowrap" datetime=${at} title=${title} onClick=${toggle}>${ago(at, now.value)}</time>`;
 }
 
-/** The absolute time, in the zone that was chosen; a click changes it. */
+/** The absolute time in the chosen zone; a click switches the zone. */
 export function Moment({ at }) {
   if (!at) return html`<span class="muted">–</span>`;
   return html`<time class="nowrap number" datetime=${at} title=${absolute(at, !utc.value)} onClick=${() => (utc.value = !utc.value)}>
@@ -61,7 +61,7 @@ export function RunLink({ id, full = false }) {
   return html`<a class="id" href=${href("runs", id)} title=${id}>${full ? id : shortId(id)}</a>`;
 }
 
-/** A button that copies; it says for a moment that it did. */
+/** A button that copies text and briefly confirms it. */
 export function Copy({ text, label = "Copy", children }) {
   const [isDone, setDone] = useState(false);
   const click = async (event) => {
@@ -77,7 +77,7 @@ export function Copy({ text, label = "Copy", children }) {
   </button>`;
 }
 
-/** A shell command to copy. */
+/** A shell command with a copy button. */
 export function Command({ text }) {
   return html`<span class="command"><code tabindex="0">${text}</code><${Copy} text=${text} label="Copy command" /></span>`;
 }
@@ -90,7 +90,7 @@ export function Card({ title, aside, footer, label, children }) {
   </section>`;
 }
 
-/** One of a few; `options` are `[value, text]`. */
+/** A choice of one option; `options` are `[value, text]`. */
 export function Segments({ label, value, options, onChange }) {
   return html`<div class="segments" role="group" aria-label=${label}>
     ${options.map(
@@ -99,7 +99,7 @@ export function Segments({ label, value, options, onChange }) {
   </div>`;
 }
 
-/** `tabs` are `[value, text, count]`. */
+/** A row of tabs; `tabs` are `[value, text, count]`. */
 export function Tabs({ label, value, tabs, onChange }) {
   const move = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -129,7 +129,7 @@ export function Bar({ part, tone = "", label }) {
   return html`<div class="bar ${tone}" role="img" aria-label=${label ?? `${Math.round(part * 100)} %`}><i style=${{ width }}></i></div>`;
 }
 
-/** Terms and what they mean: `[term, content]`; those without content are left out. */
+/** A description list of `[term, content]`; terms without content are left out. */
 export function Facts({ facts }) {
   const shown = facts.filter(([, content]) => content !== null && content !== undefined && content !== "");
   return html`<dl class="facts">${shown.map(([term, content]) => html`<dt>${term}</dt><dd>${content}</dd>`)}</dl>`;

@@ -1,10 +1,10 @@
-/** Charts over time, by uPlot: stacked bars or lines, with a legend that shows the values under the mouse. */
+/** Time series charts with uPlot: stacked bars or lines, with a legend that shows the values at the cursor. */
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { theme } from "../lib/preferences.js";
 
 let library = null;
 
-/** uPlot, fetched once. */
+/** Load uPlot once. */
 function loaded() {
   library ??= import("../vendor/uplot.js").then((module) => module.default);
   return library;
@@ -13,7 +13,7 @@ function loaded() {
 /**
  * @param {{label: string, times: number[], series: {name: string, color: string, values: (number|null)[]}[],
  *          kind: "bars"|"lines", format: (value: number) => string, height?: number}} props
- *        `times` are seconds since 1970; `color` names a custom property of the sheet.
+ *        `times` are seconds since 1970; `color` names a custom property of the style sheet.
  */
 export function Chart({ label, times, series, kind, format, height = 190, onRange }) {
   const host = useRef(null);
@@ -68,7 +68,7 @@ function moment(time) {
   return new Date(time * 1000).toLocaleString("en-GB", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 }
 
-/** The sums up to each series: the first stands lowest. */
+/** Return the cumulative sums of the series; the first series is at the bottom. */
 function stacked(series) {
   const sums = new Array(series[0]?.values.length ?? 0).fill(0);
   return series.map(({ values }) => values.map((value, at) => (sums[at] += value ?? 0)));
@@ -78,7 +78,7 @@ function optionsFor({ uPlot, series, kind, format, height, width, setAt, onRange
   const styles = getComputedStyle(document.body);
   const color = (name) => () => resolved(name);
   const bars = uPlot.paths.bars({ size: [0.82, 24], gap: 0 });
-  const drawn = kind === "bars" ? [...series].reverse() : series; // the highest first, the others over it
+  const drawn = kind === "bars" ? [...series].reverse() : series; // draw the highest sum first, the lower ones over it
   const axis = { stroke: color("--muted"), grid: { stroke: color("--chart-grid"), width: 1 }, ticks: { show: false }, font: `11px ${styles.fontFamily}` };
   return {
     width,
@@ -110,7 +110,7 @@ function optionsFor({ uPlot, series, kind, format, height, width, setAt, onRange
   };
 }
 
-/** Room for half a bar at both ends. */
+/** Extend the range by half a bar at both ends. */
 function aroundBars(times, min, max) {
   const half = times.length > 1 ? (times[1] - times[0]) / 2 : 30;
   return [min - half, max + half];
@@ -126,7 +126,7 @@ function tick(split, splits, at) {
 
 const probe = document.createElement("i");
 
-/** The colour that a custom property stands for in the theme that is shown; a canvas knows no `light-dark()`. */
+/** Return the colour of a custom property in the current theme; a canvas does not support `light-dark()`. */
 function resolved(name) {
   if (!probe.isConnected) {
     probe.hidden = true;
@@ -136,7 +136,7 @@ function resolved(name) {
   return getComputedStyle(probe).color;
 }
 
-/** How much per minute, small. */
+/** A small bar chart of values per minute. */
 export function Sparkline({ values, label }) {
   const most = Math.max(1, ...values);
   const step = 120 / Math.max(1, values.length);

@@ -1,4 +1,4 @@
-/** Dialogs: the browser's own, with its focus trap. `ask` opens one from anywhere. */
+/** Dialogs, as native `dialog` elements with their focus trap. `ask` opens one from anywhere. */
 import { html, signal, useEffect, useRef, useState } from "../lib/html.js";
 import { TaskLink } from "./bits.js";
 import { Banner } from "./states.js";
@@ -6,8 +6,8 @@ import { Banner } from "./states.js";
 const open = signal(null);
 
 /**
- * Show a dialog. `content` is what it says, or a component that is given `{close}`; `run` does the act when confirmed:
- * the dialog stays open with the error when it fails.
+ * Show a dialog. `content` is its text, or a component that gets `{close}`. `run` performs the action after confirmation;
+ * if it fails, the dialog stays open and shows the error.
  * @param {{title: string, content: any, confirm?: string, danger?: boolean, wide?: boolean, confirmWith?: string, run?: () => Promise<void>}} options
  */
 export function ask(options) {
@@ -72,7 +72,7 @@ function Dialog({ options }) {
   </dialog>`;
 }
 
-/** What went wrong, with the task that holds a unique key where that is why. */
+/** An error message, with a link to the task that holds the unique key, if that is the cause. */
 export function Problem({ error }) {
   return html`<${Banner} tone="red">
     ${(error.messages ?? [error.message]).map((message) => html`<p>${message}</p>`)}

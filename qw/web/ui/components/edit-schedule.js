@@ -1,4 +1,4 @@
-/** A schedule as a form: a new one, or one that is changed. */
+/** A form to add or change a schedule. */
 import { post } from "../lib/api.js";
 import { format, parse } from "../lib/exact-json.js";
 import { html, useState } from "../lib/html.js";
@@ -46,7 +46,7 @@ function bodyOf(form, schedule) {
   };
 }
 
-/** What the form does not show stays as it is. */
+/** Fields that the form does not show stay unchanged. */
 function kept({ seconds, windowSeconds, cap, jitterSeconds, start, end, queue, priority, maxRetries, timeoutSeconds }) {
   const period = (value) => (value ? `${value}s` : undefined);
   return {

@@ -1,4 +1,4 @@
-/** An error: its message, with the traceback folded. */
+/** An error message with a collapsible traceback. */
 import { html } from "../lib/html.js";
 import { Copy } from "./bits.js";
 

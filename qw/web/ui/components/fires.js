@@ -12,7 +12,7 @@ const REASONS = {
 
 export const reasonText = ({ reason, detail }) => (reason ? [REASONS[reason] ?? reason.replaceAll("_", " "), detail].filter(Boolean).join(": ") : "");
 
-/** The last fires as marks, newest at the right; skipped ones are hollow. */
+/** The last fires as marks, newest at the right; skipped ticks are hollow. */
 export function FireMarks({ fires, label }) {
   const marks = fires.slice(0, 14).reverse().map((fire) => ({
     at: fire.tick,

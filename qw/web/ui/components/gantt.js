@@ -1,10 +1,10 @@
-/** The steps of a run over time: one bar for each attempt, lighter where it waited. */
+/** The steps of a run over time: one bar per attempt, lighter while it waited. */
 import { duration, seconds } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { now } from "../lib/now.js";
 import { toneOf } from "./bits.js";
 
-const MOST = 200; // steps drawn at first
+const MOST = 200; // steps drawn initially
 
 export function Gantt({ run, steps, selected, onSelect }) {
   const [most, setMost] = useState(MOST);

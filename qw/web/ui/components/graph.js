@@ -1,4 +1,4 @@
-/** The steps of a workflow as a graph: dragged and zoomed, opened where something needs a look, drawn as far as it is seen. */
+/** The steps of a workflow as a graph that can be dragged and zoomed. It opens at a step that needs attention, and draws only visible nodes. */
 import { duration, seconds, whole } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { layered } from "../lib/layers.js";
@@ -11,8 +11,8 @@ const MARGIN = 16;
 const LETTERS = 22;
 const LEAST_ZOOM = 0.05;
 const MOST_ZOOM = 2;
-const READABLE = 0.6; // the first look is not smaller than this
-const MOST_NODES = 150; // in view, beyond which they are rectangles without text
+const READABLE = 0.6; // the smallest zoom of the initial view
+const MOST_NODES = 150; // visible nodes beyond which all are drawn as rectangles without text
 const MAP = { width: 170, height: 110 };
 
 /** @param {{steps: object[], selected: string|null, onSelect: (id: string) => void, follow?: boolean}} props */
@@ -35,7 +35,7 @@ function laidOut(steps) {
   };
 }
 
-/** From the right side of one node to the left side of the other, level through the columns between. */
+/** Return the path from the right side of one node to the left side of the other, level in the columns between. */
 function curve(from, to, bends) {
   const half = SIZE.width / 2;
   const stops = [{ x: from.x + half, y: from.y }];
@@ -119,14 +119,14 @@ function Canvas({ layout, steps, selected, onSelect, follow }) {
   </div>`;
 }
 
-/** All edges of a kind are one path: thousands of elements are what makes a large graph slow. */
+/** Draw all edges of a kind as one path: thousands of elements would make a large graph slow. */
 function Edges({ layout, steps }) {
   const paths = { "": "", taken: "", undo: "" };
   for (const edge of layout.edges) paths[edgeClass(edge, steps)] += edge.path;
   return html`${Object.entries(paths).map(([kind, path]) => path && html`<path key=${kind} class="edge ${kind}" d=${path} />`)}`;
 }
 
-/** All nodes, too many for text. */
+/** Draw all nodes as rectangles without text. */
 function Far({ layout, steps, selected }) {
   const paths = new Map();
   for (const { id, x, y } of layout.nodes) {
@@ -137,7 +137,7 @@ function Far({ layout, steps, selected }) {
   return html`${[...paths].map(([kind, path]) => html`<path key=${kind} class="far ${kind}" d=${path} />`)}`;
 }
 
-/** Where in the whole the view is; a click or a drag moves it. */
+/** A map of the graph with the visible part; a click or a drag moves the view. */
 function Overview({ layout, steps, view, size, setView }) {
   const scale = Math.min(MAP.width / layout.width, MAP.height / layout.height);
   const go = (event) => {
@@ -156,7 +156,7 @@ function fitted(layout, size) {
   return { zoom, x: Math.max(0, (size.width - layout.width * zoom) / 2), y: Math.max(0, (size.height - layout.height * zoom) / 2) };
 }
 
-/** All of it if that can be read; else what is selected, what failed or what runs; else its beginning. */
+/** Return the initial view: everything if it is readable, otherwise the selected, a failed or a running step, otherwise the start. */
 function opening(layout, size, steps, selected) {
   const all = fitted(layout, size);
   if (all.zoom >= READABLE) return all;
@@ -167,7 +167,7 @@ function opening(layout, size, steps, selected) {
   return centred(node, zoom, size, layout);
 }
 
-/** With *node* in the middle, but for the ends of the graph. */
+/** Return the view with *node* in the middle, limited by the edges of the graph. */
 function centred({ x, y }, zoom, size, layout) {
   const within = (place, room, all) => (all <= room ? (room - all) / 2 : Math.min(0, Math.max(room - all, room / 2 - place)));
   return { zoom, x: within(x * zoom, size.width, layout.width * zoom), y: within(y * zoom, size.height, layout.height * zoom) };
@@ -214,7 +214,7 @@ function Node({ node, step, isSelected, onSelect }) {
 
 const cut = (text, most = LETTERS) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
-/** The line below the name. */
+/** Return the text below the name of a step. */
 function about(step) {
   const { items } = step;
   if (items) return `${whole(items.completed + (items.failed ?? 0))} of ${whole(items.total)} done${items.failed ? `, ${whole(items.failed)} failed` : ""}`;

@@ -1,4 +1,4 @@
-/** The list of keys. */
+/** The list of keyboard shortcuts. */
 import { html } from "../lib/html.js";
 import { knownKeys } from "../lib/keyboard.js";
 import { ask } from "./dialog.js";

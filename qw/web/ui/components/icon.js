@@ -1,4 +1,4 @@
-/** Line icons on a grid of 16, drawn for this page. */
+/** Line icons on a 16 pixel grid. */
 import { html } from "../lib/html.js";
 
 const PATHS = {

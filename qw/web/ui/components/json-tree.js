@@ -1,15 +1,15 @@
-/** JSON as a tree: folded where it is large, searched, copied, with every digit. */
+/** JSON as a tree that can be searched and copied: large parts are collapsed, numbers keep all digits. */
 import { ExactNumber, format, isObject, sortedKeys } from "../lib/exact-json.js";
 import { whole } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { Copy } from "./bits.js";
 
 const OPEN_LEVELS = 2;
-const FIRST = 100; // members shown before the rest is asked for
+const FIRST = 100; // members shown initially
 const LONG_TEXT = 2000;
 export const MASK = "***";
 
-/** Whether *value* has something hidden in it. */
+/** Whether *value* contains masked values. */
 export function hasMasked(value) {
   if (value === MASK) return true;
   return value !== null && typeof value === "object" && !(value instanceof ExactNumber) && Object.values(value).some(hasMasked);
@@ -73,7 +73,7 @@ function Text({ text, search }) {
     ${shown.length < text.length && html` <button type="button" class="button small" onClick=${() => setWhole(true)}>${whole(text.length - shown.length)} more characters</button>`}`;
 }
 
-/** *text* with what is searched for marked in it. */
+/** Return *text* with the matches of the search marked. */
 export function Marked({ text, search }) {
   const at = search ? text.toLowerCase().indexOf(search) : -1;
   if (at === -1) return text;

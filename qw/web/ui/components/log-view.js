@@ -1,4 +1,4 @@
-/** The log of a task: followed while it runs, filtered by level and text, downloaded. */
+/** The log of a task: it is followed while the task runs, and can be filtered by level and text, and downloaded. */
 import { get } from "../lib/api.js";
 import { plain, spans } from "../lib/ansi.js";
 import { absolute, clockTime, whole } from "../lib/format.js";
@@ -9,9 +9,9 @@ import { Icon } from "./icon.js";
 import { Card, Segments } from "./bits.js";
 import { Empty, Failure, Skeleton } from "./states.js";
 
-const PAGE = 1000; // lines that one request gives
-const MOST = 20_000; // lines kept; of a longer log those at the end
-const DRAWN = 500; // lines in the page; the rest is a click away
+const PAGE = 1000; // lines per request
+const MOST = 20_000; // lines kept in memory: the last ones of a longer log
+const DRAWN = 500; // lines rendered initially
 const EVERY = 1000;
 const LEVELS = [
   ["", "All"],
@@ -62,7 +62,7 @@ function Line({ line }) {
   </div>`;
 }
 
-/** All lines so far, and while the task runs those that come. */
+/** Load all lines, and new ones while the task runs. */
 function useLog(id, isRunning) {
   const [state, setState] = useState({ lines: [], error: null, isLoaded: false, isCut: false });
   const last = useRef(0);

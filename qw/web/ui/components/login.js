@@ -1,4 +1,4 @@
-/** Signing in with an access token. */
+/** The login form for an access token. */
 import { html, useState } from "../lib/html.js";
 import { login } from "../lib/session.js";
 import { Banner } from "./states.js";

@@ -1,4 +1,4 @@
-/** The last outcomes in a row, newest at the right, each a link. */
+/** The last outcomes as a row of marks, newest at the right, each with a link. */
 import { absolute } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { utc } from "../lib/preferences.js";

@@ -1,4 +1,4 @@
-/** Enqueue a task: one that is new, or one like another with a changed payload. */
+/** The form to enqueue a task, optionally prefilled from an existing task. */
 import { get, post } from "../lib/api.js";
 import { html, useId, useState } from "../lib/html.js";
 import { useResource } from "../lib/resource.js";
@@ -18,7 +18,7 @@ const OPTIONS = [
 ];
 const NUMBERS = new Set(["priority", "maxRetries"]);
 
-/** *like*: `{type, payload, queue}` of the task to begin with. */
+/** *like*: `{type, payload, queue}` of the task to prefill from. */
 export function askForNewTask(like = null) {
   const draft = { current: () => ({}) };
   ask({

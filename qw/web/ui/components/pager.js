@@ -1,8 +1,8 @@
-/** What is above and below the rows of a page. */
+/** The controls above and below the rows of a page. */
 import { html } from "../lib/html.js";
 import { setQuery } from "../lib/router.js";
 
-/** "12 new tasks": shown above the rows, which stay where they are until it is pressed. */
+/** A button "12 new tasks" above the rows; the rows stay in place until it is pressed. */
 export function NewRows({ page, noun }) {
   if (page.newer === 0) return null;
   const count = page.isMoreNew ? `${page.newer}+` : page.newer;

@@ -1,4 +1,4 @@
-/** What can be done with a queue: pause and resume for operators, limits and purging for admins. */
+/** Actions on a queue: pause and resume for operators, limits and purging for admins. */
 import { post, put, remove } from "../lib/api.js";
 import { plural, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -99,7 +99,7 @@ export function askToPurge(queue, onDone) {
   });
 }
 
-/** A call ends before the server gives up on it, so a long queue takes several: as many as cancel what was shown. */
+/** Purge the queue in several calls, since each cancels a limited number of tasks; stop at the number that was shown. */
 async function purged(queue) {
   let sum = 0;
   let cancelled = 0;

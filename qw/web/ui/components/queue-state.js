@@ -1,4 +1,4 @@
-/** Whether a queue is paused, limited, or neither. */
+/** The state of a queue: paused, limited, or neither. */
 import { ago } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { now } from "../lib/now.js";
@@ -12,7 +12,7 @@ export function QueueState({ queue }) {
   return html`<span class="muted">–</span>`;
 }
 
-/** "2 at once · 100/m · 1 per customerId" */
+/** Return limits as text: "2 at once · 100/m · 1 per customerId". */
 export function limitText({ concurrency, rate, key, perKey, perKeyRate }) {
   const name = key?.split(".").at(-1);
   return [concurrency && `${concurrency} at once`, rate, perKey && `${perKey} per ${name}`, perKeyRate && `${perKeyRate} per ${name}`]

@@ -1,4 +1,4 @@
-/** What can be done with a run. */
+/** Actions on a run. */
 import { get, post } from "../lib/api.js";
 import { format, parse } from "../lib/exact-json.js";
 import { plural } from "../lib/format.js";
@@ -27,7 +27,7 @@ export function askToCancel(run, onDone) {
   });
 }
 
-/** Retry from what failed, or from *step*; the dialog shows what runs again and what is kept. */
+/** Retry from the failed steps, or from *step*; the dialog shows which steps run again and which are kept. */
 export function askToRetry(run, step, onDone) {
   ask({
     title: step ? `Retry from step ${step}?` : "Retry this run?",
@@ -39,7 +39,7 @@ export function askToRetry(run, step, onDone) {
   });
 }
 
-/** Retry with a definition that was changed for this run only. */
+/** Retry with a definition that is edited for this run only. */
 export async function askToEditAndRetry(run, step, onDone) {
   const { workflow } = await get(`api/workflows/${run.workflowId}`);
   ask({

@@ -1,4 +1,4 @@
-/** What can be done with a schedule. */
+/** Actions on a schedule. */
 import { post, remove } from "../lib/api.js";
 import { absolute, plural } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";

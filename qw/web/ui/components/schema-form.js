@@ -1,14 +1,14 @@
-/** A form for a JSON object, made from its JSON Schema; what the schema does not describe is typed as JSON. */
+/** A form for a JSON object, generated from its JSON Schema; undescribed parts are entered as JSON. */
 import { format, isObject, parse } from "../lib/exact-json.js";
 import { html, useId, useState } from "../lib/html.js";
 import { Segments } from "./bits.js";
 
-/** Whether a form can be made of *schema*. */
+/** Whether a form can be generated from *schema*. */
 export function hasFields(schema) {
   return isObject(schema?.properties) && Object.keys(schema.properties).length > 0;
 }
 
-/** The state of a form: what was typed, `value()` of it, which throws with the name of the field that is wrong. */
+/** The state of a form: the typed text, and `value()`, which throws an error that names an invalid field. */
 export function useObjectForm(schema, initial = null) {
   const [mode, setMode] = useState(hasFields(schema) ? "form" : "json");
   const [fields, setFields] = useState(() => textsOf(schema, initial));
@@ -20,7 +20,7 @@ export function useObjectForm(schema, initial = null) {
       if (next === "json") setJson(format(objectOf(schema, fields)));
       else setFields(textsOf(schema, parsedObject(json)));
     } catch {
-      // what is half typed stays as it was
+      // keep the text of incomplete input
     }
     setMode(next);
   };

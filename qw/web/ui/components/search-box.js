@@ -1,4 +1,4 @@
-/** The search: what may be typed is offered as one types; Enter searches. */
+/** The search field, with completion while typing; Enter searches. */
 import { get } from "../lib/api.js";
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { useKeys } from "../lib/keyboard.js";
@@ -10,7 +10,7 @@ const MOST = 12;
 
 export function SearchBox({ value, onSearch, placeholder, label = "Search", fields = "api/search/fields" }) {
   const [text, setText] = useState(value);
-  const [caret, setCaret] = useState(null); // null: nothing is offered
+  const [caret, setCaret] = useState(null); // null: no completion
   const [at, setAt] = useState(-1);
   const input = useRef(null);
   const listId = useId();
@@ -62,7 +62,7 @@ export function SearchBox({ value, onSearch, placeholder, label = "Search", fiel
   </div>`;
 }
 
-/** What may stand where the caret is: names of qualifiers, or values of the one that was begun. */
+/** Return the completions at the caret: names of qualifiers, or values of the current qualifier. */
 function offered(text, caret, fields) {
   const token = tokens(text).find(({ start, end }) => start < caret && caret <= end);
   const { start, end } = token ?? { start: caret, end: caret };
@@ -82,7 +82,7 @@ function offered(text, caret, fields) {
     .map((value) => ({ insert: `${name}:${before}${quoted(value)}`, about: "", start, end, isWhole: true }));
 }
 
-/** What is searched for, each to be taken away. */
+/** The terms of the search, each with a button to remove it. */
 export function SearchChips({ query, onSearch }) {
   const terms = tokens(query);
   if (terms.length === 0) return null;

@@ -1,4 +1,4 @@
-/** The frame of every screen: navigation, live state, theme, who is signed in; and what replaces it: the login. */
+/** The frame of every screen: navigation, connection state, theme and user; or the login instead. */
 import { needsLogin } from "../lib/api.js";
 import { duration } from "../lib/format.js";
 import { html, useEffect, useErrorBoundary, useRef, useState } from "../lib/html.js";
@@ -55,7 +55,7 @@ function CurrentScreen() {
   return html`<${Guarded} key=${parts.join("/")} Screen=${loaded.Screen} parts=${parts} query=${query} />`;
 }
 
-/** A fault of ours in one screen leaves the others in use. */
+/** An error boundary: a bug in one screen leaves the others usable. */
 function Guarded({ Screen, parts, query }) {
   const [error, again] = useErrorBoundary();
   if (error) return html`<div class="page"><${Failure} error=${error} what="This screen" onRetry=${again} /></div>`;
@@ -115,7 +115,7 @@ const LIVE = {
   paused: ["amber", "Paused"],
 };
 
-/** Whether what is shown is of now, and the switch that stops it. */
+/** The connection state, and a button that pauses live updates. */
 function LiveState() {
   const [tone, text] = LIVE[state.value] ?? ["red", `Reconnecting, lost ${duration((now.value - lostAt.value) / 1000)} ago`];
   const action = paused.value ? "Resume live updates" : "Pause live updates";
@@ -144,7 +144,7 @@ function Who() {
   </div>`;
 }
 
-/** Nothing could be loaded at all. */
+/** The page if nothing could be loaded. */
 export function StartFailure({ error, onRetry }) {
   return html`<main class="main"><div class="page"><${Failure} error=${error} onRetry=${onRetry} what="The dashboard" /></div></main>`;
 }

@@ -1,4 +1,4 @@
-/** What a running task does right now: the frames of its coroutine or thread, or the processes of its command. */
+/** What a running task is doing: the frames of its coroutine or thread, or the processes of its command. */
 import { get } from "../lib/api.js";
 import { bytes, duration } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
@@ -6,7 +6,7 @@ import { useResource } from "../lib/resource.js";
 import { Card, Copy } from "./bits.js";
 import { Empty, Failure, Skeleton } from "./states.js";
 
-/** Looked at when asked: a look costs the worker something. */
+/** Loaded only on request, since it costs the worker some work. */
 export function StackView({ id }) {
   const [isAsked, setAsked] = useState(false);
   if (!isAsked) {

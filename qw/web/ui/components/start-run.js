@@ -1,4 +1,4 @@
-/** Start a run of a workflow, with a form made from the inputs that it declares. */
+/** Starts a run of a workflow, with a form generated from its declared inputs. */
 import { post } from "../lib/api.js";
 import { isObject } from "../lib/exact-json.js";
 import { html } from "../lib/html.js";
@@ -33,7 +33,7 @@ function Form({ workflow, draft }) {
 
 const TYPES = { date: { type: "string", format: "date" }, datetime: { type: "string", format: "date-time" }, duration: { type: "string", format: "duration" } };
 
-/** The JSON Schema of `{customerId: "string", amount: {type: "number", default: 1}}`; null where nothing is declared. */
+/** Return the JSON Schema of declared inputs such as `{customerId: "string", amount: {type: "number", default: 1}}`; null without inputs. */
 function inputSchema(input) {
   if (!isObject(input) || Object.keys(input).length === 0) return null;
   const properties = {};

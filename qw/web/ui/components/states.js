@@ -1,18 +1,18 @@
-/** The states of a screen that are not its content: loading, empty, failed, out of date, cut. */
+/** The states of a screen other than its content: loading, empty, failed, out of date, truncated. */
 import { ago } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { now } from "../lib/now.js";
 import { Command } from "./bits.js";
 import { Icon } from "./icon.js";
 
-/** Grey bars of the size of what will be there. */
+/** Grey bars of the size of the expected content. */
 export function Skeleton({ rows = 6, height = 20 }) {
   return html`<div class="body stack" role="status" aria-label="Loading">
     ${Array.from({ length: rows }, (_, at) => html`<span class="skeleton" style=${{ height: `${height}px`, width: `${100 - ((at * 17) % 40)}%` }}></span>`)}
   </div>`;
 }
 
-/** What would be here, and the command that makes one. */
+/** An empty list: what it would show, and the command that creates an entry. */
 export function Empty({ title, children, command, compact }) {
   return html`<div class="empty ${compact ? "compact" : ""}">
     <strong>${title}</strong>
@@ -39,8 +39,8 @@ export function Failure({ error, onRetry, what = "This" }) {
 }
 
 /**
- * The content of a resource once there is some, and above it what is wrong with it.
- * `skeleton` is shown while there is none; `content(data)` draws it.
+ * The content of a resource, and above it an error or a note that it is out of date.
+ * `skeleton` is shown until data is loaded; `content(data)` renders the data.
  */
 export function Loaded({ resource, what, skeleton, children }) {
   const { data, error, isStale, at, reload } = resource;

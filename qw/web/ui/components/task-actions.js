@@ -1,4 +1,4 @@
-/** What can be done with tasks: each act says beforehand what will happen to how many, and afterwards what did. */
+/** Actions on tasks: each confirms beforehand what happens to how many tasks, and reports the outcome. */
 import { get, post } from "../lib/api.js";
 import { counted, plural, whole } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
@@ -7,7 +7,7 @@ import { Banner, Failure } from "./states.js";
 import { ask } from "./dialog.js";
 import { toast } from "./toast.js";
 
-/** `verb`, what it says of some tasks, which of them it applies to. */
+/** By verb: title, confirmation text (`says`), and the statuses it applies to. */
 export const ACTIONS = {
   retry: {
     title: "Retry",
@@ -37,7 +37,7 @@ export const ACTIONS = {
 };
 
 /**
- * Ask, then do *action* to the tasks in *ids*, or to all that match *q*.
+ * Ask for confirmation, then apply *action* to the tasks in *ids*, or to all that match *q*.
  * @param {{action: string, ids?: string[], q?: string, onDone?: () => void}} act
  */
 export function askForBulk({ action, ids = null, q = null, onDone }) {
@@ -75,7 +75,7 @@ function Preview({ action, what, says }) {
 
 const WORDS = { retry: ["Retrying", "retried"], cancel: ["Cancelling", "cancelled"], requeue: ["Requeueing", "requeued"], compensate: ["Compensating", "compensated"] };
 
-/** How far a bulk act is, until it is dismissed. */
+/** The progress of a bulk operation, until it is dismissed. */
 export function BulkProgress({ id, onChange }) {
   const [bulk, setBulk] = useState(null);
   const [error, setError] = useState(null);
@@ -118,7 +118,7 @@ export function BulkProgress({ id, onChange }) {
   </${Banner}>`;
 }
 
-/** Retry, cancel or compensate one task at once. */
+/** Retry, cancel or compensate one task without confirmation. */
 export function askForTask(action, task, { onDone }) {
   const { title, danger } = ACTIONS[action];
   ask({ title: `${title} this task?`, confirm: `${title} the task`, danger, content: html`<p>${consequence(action, task)}</p>`, run: () => actOn(action, task, onDone) });

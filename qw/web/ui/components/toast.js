@@ -1,4 +1,4 @@
-/** What an action did, for a few seconds; failures until they are closed. */
+/** Messages about the outcome of an action, shown for a few seconds; failures until they are closed. */
 import { html, signal } from "../lib/html.js";
 import { Icon } from "./icon.js";
 

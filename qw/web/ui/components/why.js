@@ -1,4 +1,4 @@
-/** Why a task or a run is where it is, the strongest reason first, with what can be done about it. */
+/** Why a task or a run does not progress: reasons, most important first, with remedies. */
 import { get } from "../lib/api.js";
 import { html } from "../lib/html.js";
 import { useResource } from "../lib/resource.js";
@@ -25,7 +25,7 @@ function Reason({ reason }) {
   </div>`;
 }
 
-/** Sentences with commands in them, each to be copied. */
+/** Text in which each command has a copy button. */
 export function Advice({ text }) {
   return html`<div class="row flow muted small advice">${text.split("; ").map((part) => {
     const command = COMMAND.exec(part)?.[0];

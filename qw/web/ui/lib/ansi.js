@@ -1,11 +1,11 @@
-/** Colours that programs write for terminals, as spans of text; every other control sequence is left out. */
+/** Converts terminal colours (ANSI sequences) to spans of text; all other control sequences are removed. */
 
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const SEQUENCE = new RegExp(
   [
     "\\x1b\\[([0-?]*)[ -/]*([@-~])", // CSI
     "\\x1b\\][^\\x07\\x1b]*(?:\\x07|\\x1b\\\\)?", // OSC: titles, links
-    "\\x1b[PX^_][^\\x1b]*(?:\\x1b\\\\)?", // strings for the terminal
+    "\\x1b[PX^_][^\\x1b]*(?:\\x1b\\\\)?", // DCS, SOS, PM, APC strings
     "\\x1b[@-_]?",
     "[\\x00-\\x08\\x0b-\\x1a\\x1c-\\x1f\\x7f\\x9b]",
   ].join("|"),
@@ -27,7 +27,7 @@ export function spans(text) {
   return found;
 }
 
-/** *text* without any of them. */
+/** Return *text* without control sequences. */
 export function plain(text) {
   return text.replace(SEQUENCE, "");
 }
@@ -48,7 +48,7 @@ function styled(style, codes) {
     else if (code >= 30 && code <= 37) next.colour = NAMES[code - 30];
     else if (code >= 90 && code <= 97) next.colour = NAMES[code - 90];
     else if (code === 39) next.colour = null;
-    else if (code === 38 || code === 48) at += numbers[at + 1] === 5 ? 2 : 4; // palettes are not ours
+    else if (code === 38 || code === 48) at += numbers[at + 1] === 5 ? 2 : 4; // skip 256-colour and RGB parameters
   }
   return next;
 }

@@ -1,16 +1,16 @@
-/** The public HTTP API, with exact numbers and one kind of error. */
+/** A client of the public HTTP API that keeps all digits of numbers and throws one kind of error. */
 import { format, parse } from "./exact-json.js";
 import { signal } from "./html.js";
 
 /** Set when the server asks for a token; the shell then shows the login. */
 export const needsLogin = signal(false);
 
-/** What must accompany changes when a cookie is the proof of identity. */
+/** The CSRF value that requests with changes must send if a cookie authenticates them. */
 export const csrf = signal(null);
 
 const BASE = new URL(".", document.baseURI);
 
-/** `status` 0: no answer at all. `messages`: one or more sentences. `holder`: the task that has the unique key. */
+/** An error. `status` 0: no response. `messages`: one or more sentences. `holder`: the task that holds the unique key. */
 export class ApiError extends Error {
   constructor(status, messages, { code = "", holder = null } = {}) {
     super(messages.join("; "));
@@ -22,7 +22,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The address of an API path, below the path at which the page was served. */
+/** Return the URL of an API path, relative to the path at which the page was served. */
 export function address(path, query = {}) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {

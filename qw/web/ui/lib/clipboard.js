@@ -1,6 +1,6 @@
-/** Copying, over plain HTTP too: there the clipboard API does not exist, and a hidden field must do. */
+/** Copies text. Over plain HTTP, where the clipboard API does not exist, it uses a hidden field. */
 
-/** Put *text* on the clipboard; whether that worked. */
+/** Copy *text* to the clipboard. Return whether that worked. */
 export async function copy(text) {
   try {
     if (navigator.clipboard && isSecureContext) {
@@ -8,7 +8,7 @@ export async function copy(text) {
       return true;
     }
   } catch {
-    // refused: try the other way
+    // permission denied: try the hidden field
   }
   return copyByField(text);
 }

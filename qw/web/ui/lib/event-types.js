@@ -1,4 +1,4 @@
-/** The types that `/api/events` names; a browser hears only those that it asks for by name. */
+/** The event types of `/api/events`; an EventSource receives only types that it has listeners for. */
 export const EVENT_TYPES = [
   "task.created",
   "task.started",

@@ -1,9 +1,9 @@
 /**
- * JSON without losing digits: a number that a double cannot hold stays the text that was sent.
- * Most documents have none, and take the browser's own parser.
+ * A JSON parser that keeps all digits: numbers that a double cannot represent keep their text.
+ * Most documents contain no such number and are parsed by the browser.
  */
 
-/** A number as it was written. */
+/** A number with its original text. */
 export class ExactNumber {
   constructor(text) {
     this.text = text;
@@ -11,13 +11,13 @@ export class ExactNumber {
   toString() {
     return this.text;
   }
-  /** For `JSON.stringify` where digits do not matter; `format` keeps them. */
+  /** For `JSON.stringify`, which loses digits; `format` keeps them. */
   toJSON() {
     return Number(this.text);
   }
 }
 
-const LONG_NUMBER = /(?:^|[[:,])\s*(?:-?[\d.]{16}|-?[\d.]+[eE])/; // not the digits of an id, which stand in quotation marks
+const LONG_NUMBER = /(?:^|[[:,])\s*(?:-?[\d.]{16}|-?[\d.]+[eE])/; // does not match digits inside strings, such as ids
 
 /** Parse *text*; throws SyntaxError as `JSON.parse` does. */
 export function parse(text) {
@@ -25,7 +25,7 @@ export function parse(text) {
   return LONG_NUMBER.test(text) ? new Parser(text).document() : value;
 }
 
-/** *value* as JSON text with sorted keys and every digit. */
+/** Return *value* as JSON text with sorted keys and all digits. */
 export function format(value, indent = 2) {
   return write(value, " ".repeat(indent), "");
 }
@@ -50,7 +50,7 @@ function write(value, step, margin) {
   return step ? `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${margin}${close}` : open + parts.join(",") + close;
 }
 
-/** For text that the browser's parser has accepted. */
+/** Parses text that the browser's parser has already accepted. */
 class Parser {
   constructor(text) {
     this.text = text;
@@ -90,7 +90,7 @@ class Parser {
     this.items("}", () => {
       const key = this.string();
       this.space();
-      this.at++; // the colon
+      this.at++; // skip the colon
       this.space();
       Object.defineProperty(found, key, { value: this.value(), enumerable: true, writable: true, configurable: true });
     });

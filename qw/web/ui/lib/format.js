@@ -1,4 +1,4 @@
-/** Numbers, durations, sizes and times as people read them. */
+/** Formats numbers, durations, sizes and times for people. */
 import { ExactNumber } from "./exact-json.js";
 
 const WHOLE = new Intl.NumberFormat("en");
@@ -18,7 +18,7 @@ export function short(value) {
   return Math.abs(number) < 10_000 ? WHOLE.format(Math.round(number)) : SHORT.format(number);
 }
 
-/** "about 1.2 M" where it is an estimate. */
+/** 1234567 → "≈ 1.2M" if it is an estimate. */
 export function counted(value, isEstimate) {
   return isEstimate ? `≈ ${SHORT.format(value)}` : whole(value);
 }
@@ -52,13 +52,13 @@ export function duration(seconds) {
   return `${Math.floor(all / size)} ${unit}${rest ? ` ${rest} ${nextUnit}` : ""}`;
 }
 
-/** Seconds between two times, or until now; null without the first. */
+/** Return the seconds between two times, or until now; null without a start time. */
 export function seconds(from, to = null, now = Date.now()) {
   if (!from) return null;
   return Math.max(0, ((to ? Date.parse(to) : now) - Date.parse(from)) / 1000);
 }
 
-/** "12 s ago", "in 3 m"; within a second "now". */
+/** Return "12 s ago", "in 3 m", or "now" within a second. */
 export function ago(time, now = Date.now()) {
   const distance = (now - Date.parse(time)) / 1000;
   if (Math.abs(distance) < 1.5) return "now";
@@ -72,7 +72,7 @@ function rough(all) {
   return `${Math.floor(all / size)} ${unit}`;
 }
 
-/** The absolute time in the browser's zone, or in UTC, to the millisecond. */
+/** Return the absolute time in the browser's zone or in UTC, to the millisecond. */
 export function absolute(time, utc = false) {
   const at = new Date(time);
   if (Number.isNaN(at.getTime())) return String(time);
@@ -83,7 +83,7 @@ export function absolute(time, utc = false) {
   return `${day} ${clock} ${zone(at)}`;
 }
 
-/** "14:05:09.120", in the zone that is shown. */
+/** Return "14:05:09.120" in the chosen zone. */
 export function clockTime(time, utc = false) {
   return absolute(time, utc).slice(11, 23);
 }
@@ -109,7 +109,7 @@ export function bytes(value) {
   return `${unit === 0 || size >= 100 ? Math.round(size) : size.toFixed(1)} ${SIZES[unit]}`;
 }
 
-/** The end of an id, which tells apart what was made in the same millisecond. */
+/** Return the end of an id, which differs also between ids of the same millisecond. */
 export function shortId(id) {
   return `${id.slice(0, 8)}…${id.slice(-4)}`;
 }

@@ -1,9 +1,9 @@
-/** The one place that knows which libraries render: `html` templates, hooks and signals. */
+/** The only module that imports the rendering libraries: `html` templates, hooks and signals. */
 import { Fragment, h, render } from "../vendor/preact.js";
 import htm from "../vendor/htm.js";
 
-// htm would use the elements of a template without values again: then each refresh keeps the tree before it alive, 3 to
-// 5 kB of a run's page.
+// Do not let htm reuse the elements of templates without values: each refresh would keep the previous tree alive,
+// 3 to 5 kB on the page of a run.
 const NO_REUSE = 3;
 
 export const html = htm.bind(function create() {

@@ -1,11 +1,11 @@
-/** Keys: each screen says what its letters do; `g` begins a jump. Nothing is taken from fields and dialogs. */
+/** Keyboard shortcuts: each screen binds letters; `g` starts a jump. Keys in input fields and dialogs are left alone. */
 import { useEffect } from "./html.js";
 
-const bindings = []; // the last one that knows a key has it
+const bindings = []; // the last binding of a key wins
 let prefix = null;
 let prefixTimer = null;
 
-/** Bind `{key: {about, run}}` while the component is shown; two letters with a space are typed one after the other. */
+/** Bind `{key: {about, run}}` while the component is mounted; a key such as "g t" is two letters typed in sequence. */
 export function useKeys(keys) {
   useEffect(() => {
     bindings.push(keys);
@@ -13,7 +13,7 @@ export function useKeys(keys) {
   });
 }
 
-/** All keys that do something now, as `[key, about]`. */
+/** Return all active shortcuts as `[key, about]`. */
 export function knownKeys() {
   const found = new Map();
   for (const keys of bindings) for (const [key, { about }] of Object.entries(keys)) if (about) found.set(key, about);

@@ -1,19 +1,19 @@
 /**
- * Layers a graph from left to right, after Sugiyama: columns by the longest way, few crossings, then level edges.
+ * Layered graph layout from left to right (Sugiyama): columns by longest path, then few crossings, then level edges.
  *
- * An edge that passes columns is led through them, so that it crosses no node. The edges of a node that go far share one
- * way for as long as they can: without that, 1,000 steps may have 100,000 bends. All passes are linear in what is drawn.
+ * An edge over several columns gets a bend in each, so that it crosses no node. Long edges from the same node share their
+ * bends; otherwise 1,000 steps could need 100,000. All passes are linear in the number of nodes, bends and edges.
  */
 
 const SWEEPS = 8;
-const MOST_BENDS = 20_000; // beyond which long edges go straight
+const MOST_BENDS = 20_000; // beyond this, long edges are drawn straight
 
 /**
  * @param {string[]} ids
- * @param {[string, string][]} edges between them, without a cycle; what closes one is left out of the columns
- * @param {{width: number, height: number, gapX: number, gapY: number, bendY: number}} size of nodes, and the room between
+ * @param {[string, string][]} edges between them, without cycles; an edge that closes a cycle does not affect the columns
+ * @param {{width: number, height: number, gapX: number, gapY: number, bendY: number}} size of nodes, and the gaps between them
  * @returns {{width: number, height: number, nodes: Map<string, {x: number, y: number}>,
- *            edges: {from: string, to: string, bends: {x: number, y: number}[]}[]}} places of middles
+ *            edges: {from: string, to: string, bends: {x: number, y: number}[]}[]}} centres of nodes and bends
  */
 export function layered(ids, edges, size) {
   const nodes = new Map(ids.map((id) => [id, { id, column: 0, place: 0, y: 0, before: [], after: [] }]));
@@ -40,7 +40,7 @@ export function layered(ids, edges, size) {
 const isBend = (node) => node.id === undefined;
 const heightOf = (node, size) => (isBend(node) ? size.bendY : size.height);
 
-/** Each node one column after the last of those that lead to it. */
+/** Put each node one column after its last predecessor. */
 function setColumns(nodes, edges) {
   const left = new Map([...nodes.keys()].map((id) => [id, 0]));
   const next = new Map([...nodes.keys()].map((id) => [id, []]));
@@ -58,7 +58,7 @@ function setColumns(nodes, edges) {
   }
 }
 
-/** The way of each edge: bends in the columns between, those of one node shared. */
+/** Return the bends of each edge in the columns between; edges from the same node share them. */
 function led(nodes, edges, add) {
   const shared = new Map();
   let room = MOST_BENDS;
@@ -87,7 +87,7 @@ function led(nodes, edges, add) {
   });
 }
 
-/** Order each column by the places of its neighbours in the one before (or after). */
+/** Order each column by the mean position of its neighbours in the previous (or next) column. */
 function sort(columns, isForward) {
   const order = isForward ? columns : [...columns].reverse();
   for (const column of order) {
@@ -101,7 +101,7 @@ function sort(columns, isForward) {
   }
 }
 
-/** As level with the neighbours as the room allows. */
+/** Set the heights so that nodes are as level with their neighbours as the gaps allow. */
 function setHeights(columns, size) {
   const room = (one, other) => (heightOf(one, size) + heightOf(other, size)) / 2 + (isBend(one) && isBend(other) ? 0 : size.gapY);
   for (const column of columns) {
@@ -124,9 +124,9 @@ function setHeights(columns, size) {
   for (const node of columns.flat()) node.y -= top;
 }
 
-/** Nearest to the wishes (least squares) with the room kept: neighbours that would overlap move together. */
+/** Move nodes as near to their wishes as the gaps allow (least squares): nodes that would overlap move as one block. */
 function spread(column, room) {
-  const blocks = []; // `start`: the place of its first node
+  const blocks = []; // `start`: index of the block's first node
   let offset = 0;
   column.forEach((node, at) => {
     offset += at ? room(column[at - 1], node) : 0;

@@ -1,23 +1,23 @@
 /**
- * What tells the screens to look again: the event stream while it is connected, else a timer that backs off.
- * Nothing happens while the tab is hidden or the reader has paused: no refresh on focus, none on reconnect.
+ * Tells the screens to refresh: on events of the stream while it is connected, otherwise by a timer with backoff.
+ * Does nothing while the tab is hidden or the user has paused: no refresh on focus, none on reconnect.
  */
 import { effect, signal, untracked } from "./html.js";
 import { address } from "./api.js";
 import { EVENT_TYPES } from "./event-types.js";
 
 const PAUSED = "qw.paused";
-const AT_MOST_EVERY = 1000; // milliseconds between two refreshes, however many events there are
-const SILENT_EVERY = 10_000; // milliseconds after which screens refresh without an event
+const AT_MOST_EVERY = 1000; // minimum milliseconds between two refreshes
+const SILENT_EVERY = 10_000; // milliseconds without events after which screens refresh
 const FIRST_RETRY = 1000;
 const LONGEST_RETRY = 30_000;
 
 export const paused = signal(sessionStorage.getItem(PAUSED) === "1");
 /** "connecting", "live", "lost" or "paused". */
 export const state = signal(paused.value ? "paused" : "connecting");
-/** When the connection was lost, in milliseconds since 1970; null while it stands. */
+/** When the connection was lost, in milliseconds since 1970; null while connected. */
 export const lostAt = signal(null);
-/** Rises whenever screens should look again. */
+/** A counter that is incremented whenever screens should refresh. */
 export const beat = signal(0);
 
 const listeners = new Set();
@@ -32,13 +32,13 @@ export function setPaused(value) {
   paused.value = value;
 }
 
-/** Call *listener* with `{id, type, body}` of each event. Returns how to stop. */
+/** Call *listener* with `{id, type, data}` of each event. Returns a function that unsubscribes. */
 export function onEvent(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-/** Begin to listen, as long as the tab is visible and the reader has not paused. */
+/** Connect whenever the tab is visible and the user has not paused. */
 export function start() {
   const visible = signal(!document.hidden);
   document.addEventListener("visibilitychange", () => (visible.value = !document.hidden));
@@ -94,7 +94,7 @@ function heard(event) {
   soon();
 }
 
-/** Refresh at once if the last time is long enough ago, else when it is. */
+/** Schedule a refresh as soon as `AT_MOST_EVERY` allows. */
 function soon() {
   pending ??= setTimeout(refresh, Math.max(0, lastBeat + AT_MOST_EVERY - Date.now()));
 }

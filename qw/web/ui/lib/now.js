@@ -1,4 +1,4 @@
-/** The present, for relative times: one timer for the whole page, at rest while nobody looks. */
+/** The current time for relative times: one timer for the whole page, stopped while the tab is hidden. */
 import { signal } from "./html.js";
 
 export const now = signal(Date.now());

@@ -1,6 +1,6 @@
 /**
- * A page of a list whose rows stay where they are: rows change in place, those that do not match any more stay dimmed,
- * and new ones wait above until the reader asks for them.
+ * A page of a list whose rows keep their place: rows are updated in place, rows that no longer match stay dimmed,
+ * and new rows are only counted until the user requests them.
  */
 import { get } from "./api.js";
 import { effect, useCallback, useEffect, useRef, useState } from "./html.js";
@@ -11,10 +11,10 @@ export const PAGE = 50;
 const LOADING = { rows: null, gone: new Set(), newer: 0, isMoreNew: false, error: null, isLoading: true };
 
 /**
- * @param {string} path  of the list, newest first, with ids that sort by time
- * @param {string} name  of the rows in the answer
- * @param {object} query what is asked for
- * @param {string|null} cursor where the page begins; null: at the newest
+ * @param {string} path  API path of the list, newest first, with ids that sort by time
+ * @param {string} name  member of the response with the rows
+ * @param {object} query query parameters
+ * @param {string|null} cursor start of the page; null: the newest row
  */
 export function usePage(path, name, query, cursor) {
   const [state, setState] = useState(LOADING);
@@ -77,7 +77,7 @@ function merged(shown, answer, before) {
   const newest = shown.rows[0]?.id ?? "";
   const isNew = (row) => !before && row.id > newest;
   const newer = answer.rows.filter(isNew).length;
-  if (newest === "" && newer) return fresh(answer, shown.key); // nothing was there that could jump
+  if (newest === "" && newer) return fresh(answer, shown.key); // the list was empty, so no row can move
   const oldest = answer.rows.length < PAGE ? "" : answer.rows.at(-1).id;
   return {
     ...shown,

@@ -1,4 +1,4 @@
-/** What one reader chose, kept in this browser. */
+/** The user's preferences, stored in this browser. */
 import { effect, signal } from "./html.js";
 
 /** "light", "dark", or "system". */
@@ -12,7 +12,7 @@ effect(() => {
   else root.dataset.theme = theme.value;
 });
 
-/** A signal whose value outlives the page, where the browser lets it. */
+/** A signal whose value is stored by the browser, if it permits. */
 export function kept(name, initial) {
   const made = signal(read(name, initial));
   effect(() => {
@@ -20,7 +20,7 @@ export function kept(name, initial) {
     try {
       localStorage.setItem(name, text);
     } catch {
-      // private windows keep nothing
+      // private windows may refuse storage
     }
   });
   return made;

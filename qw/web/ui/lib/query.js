@@ -1,8 +1,8 @@
-/** The words of a search: qualifiers as `status:failed`, `payload.customerId:"Zoe & Co"`, and texts. The server explains them; here they are only taken apart. */
+/** Splits a search into terms: qualifiers such as `status:failed`, `payload.customerId:"Zoe & Co"`, and text. The server interprets them. */
 
 const TOKEN = /(?:([\w.[\]-]+):)?("(?:[^"\\]|\\.)*"?|\S*)/gy;
 
-/** `[{text, field, value, start, end}]`; `field` null for a text. */
+/** Return the terms as `[{text, field, value, start, end}]`; `field` is null for text. */
 export function tokens(query) {
   const found = [];
   let at = 0;
@@ -24,20 +24,20 @@ export function tokens(query) {
   return found;
 }
 
-/** *query* without the term *text*. */
+/** Return *query* without the term *text*. */
 export function without(query, text) {
   const kept = tokens(query).filter((token) => token.text !== text);
   return kept.map((token) => token.text).join(" ");
 }
 
-/** *query* with `field:value` instead of what it said about the field; an empty value removes it. */
+/** Return *query* with `field:value` in place of its terms on the field; an empty value removes them. */
 export function withField(query, field, value) {
   const kept = tokens(query).filter((token) => token.field !== field);
   const term = value ? [`${field}:${quoted(value)}`] : [];
   return [...term, ...kept.map((token) => token.text)].join(" ");
 }
 
-/** The value of the only term about *field*, or null. */
+/** Return the value of the only term on *field*; null if there is none or several. */
 export function valueOf(query, field) {
   const about = tokens(query).filter((token) => token.field === field);
   return about.length === 1 ? about[0].value : null;

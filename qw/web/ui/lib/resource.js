@@ -1,14 +1,14 @@
-/** What a screen shows: loaded, loaded again when something happened, never overtaken by an older answer. */
+/** The data of a screen: loaded, reloaded after events, and never replaced by an older response. */
 import { effect, useCallback, useEffect, useRef, useState } from "./html.js";
 import { beat } from "./live.js";
 
 const NOTHING = { data: undefined, error: null, isLoading: true, at: null };
 
 /**
- * Load with `load({signal})`, whenever *keys* change and, if `live`, whenever something happened.
+ * Load with `load({signal})` whenever *keys* change and, if `live`, after events.
  *
- * `data` stays until the next answer, so that nothing jumps; `isStale` says that it belongs to other keys.
- * A request whose keys have changed is given up: a slow answer never throws the reader back.
+ * `data` stays until the next response, so that the layout does not jump; `isStale`: it belongs to previous keys.
+ * When the keys change, a pending request is aborted, so that its response cannot replace newer data.
  * @returns {{data: any, error: Error|null, isLoading: boolean, isStale: boolean, at: number|null, reload: () => Promise<void>}}
  */
 export function useResource(load, keys = [], { live = true } = {}) {

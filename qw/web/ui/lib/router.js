@@ -1,19 +1,19 @@
 /**
- * The address holds the state: `ui/tasks?q=status:failed`. Addresses are relative to the base that the server writes
- * into the page, so that it works below any path that a proxy or another program puts before it.
+ * The URL holds the state: `ui/tasks?q=status:failed`. URLs are relative to the base that the server writes into the
+ * page, so that the dashboard works below any path prefix of a proxy or a mount.
  */
 import { signal } from "./html.js";
 
 const BASE = new URL(".", document.baseURI);
-document.querySelector("base").href = BASE; // the way to the root would be another from other addresses
+document.querySelector("base").href = BASE; // the relative base would be wrong for other URLs
 const ROOT = `${BASE.pathname}ui/`;
 
-/** `{path: "tasks", parts: ["tasks"], query: URLSearchParams}` of the address shown. */
+/** `{path: "tasks", parts: ["tasks"], query: URLSearchParams}` of the current URL. */
 export const place = signal(read());
 
 addEventListener("popstate", () => (place.value = read()));
 
-/** Follow links within the page without loading it again. */
+/** Follow links within the dashboard without reloading the page. */
 document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[href]");
   const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
@@ -38,14 +38,14 @@ function decode(part) {
   }
 }
 
-/** The address of a screen, for links: `href("tasks", id)`, `href("tasks", {q: "status:failed"})`; `href()` is the overview. */
+/** Return the URL of a screen, for links: `href("tasks", id)`, `href("tasks", {q: "status:failed"})`; `href()` is the overview. */
 export function href(...parts) {
   const last = parts.at(-1);
   const query = last !== null && typeof last === "object" ? parts.pop() : {};
   return `ui/${parts.map(encodeURIComponent).join("/")}${queryText(query)}`;
 }
 
-/** Show another screen; the back button returns from it. */
+/** Show another screen; the back button returns to the current one. */
 export function go(address) {
   history.pushState(null, "", new URL(address, BASE));
   place.value = read();
@@ -53,8 +53,8 @@ export function go(address) {
 }
 
 /**
- * Change some parameters of this screen; null, "" and false remove one.
- * With `replace` the back button does not stop at the state before.
+ * Change query parameters of this screen; null, "" and false remove a parameter.
+ * With `replace` the back button skips the previous state.
  */
 export function setQuery(changes, { replace = true } = {}) {
   const query = { ...Object.fromEntries(place.value.query), ...changes };

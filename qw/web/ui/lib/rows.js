@@ -1,9 +1,9 @@
-/** Moving through the rows of a table by keys, and choosing some of them. */
+/** Keyboard navigation and selection of table rows. */
 import { useEffect, useState } from "./html.js";
 import { useKeys } from "./keyboard.js";
 
 /**
- * `j`, `k` and Enter on *rows*, and with `selectable` also `x`.
+ * Bind `j`, `k` and Enter on *rows*, with `selectable` also `x` and Escape.
  * @returns {{current: string|null, chosen: Set<string>, toggle: Function, toggleAll: Function, clear: Function}}
  */
 export function useRows(rows, { idOf = (row) => row.id, onOpen, selectable = false, keys = {} }) {

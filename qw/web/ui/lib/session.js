@@ -1,8 +1,8 @@
-/** Who looks, and what they may do. Buttons that may not be used are not there. */
+/** The user and their rights. Buttons that the user may not use are not shown. */
 import { csrf, get, needsLogin, post } from "./api.js";
 import { computed, signal } from "./html.js";
 
-/** What `GET /api/ui/session` answered; null until then. */
+/** The response of `GET /api/ui/session`; null until it arrives. */
 export const session = signal(null);
 
 export const mayOperate = computed(() => Boolean(session.value?.mayOperate && !session.value.readOnly));

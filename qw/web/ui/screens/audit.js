@@ -1,4 +1,4 @@
-/** Who did what, by which way, and what came of it. */
+/** The audit: who did what, through which interface, with which outcome. */
 import { get } from "../lib/api.js";
 import { whole } from "../lib/format.js";
 import { html } from "../lib/html.js";

@@ -1,4 +1,4 @@
-/** The database under it all: what is large, what is old, what is wrong and how to mend it. */
+/** The database: sizes, ages, problems and how to fix them. */
 import { get } from "../lib/api.js";
 import { bytes, duration, short, whole } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
@@ -7,7 +7,7 @@ import { Bar, Card, Facts, Time } from "../components/bits.js";
 import { Empty, Loaded } from "../components/states.js";
 import { Advice } from "../components/why.js";
 
-const LARGEST = 15; // tables shown at first
+const LARGEST = 15; // tables shown initially
 const TONES = { error: "tone-red", warning: "tone-amber" };
 
 export default function Database() {
@@ -45,7 +45,7 @@ function Tile({ label, value, note }) {
   return html`<div class="tile"><div class="label">${label}</div><div class="value">${value}</div><div class="note" title=${note}>${note ?? ""}</div></div>`;
 }
 
-/** What `qw doctor` says: what is wrong first. */
+/** The findings of `qw doctor`, problems first. */
 function Checks({ checks }) {
   const wrong = checks.filter(({ ok }) => !ok);
   const right = checks.filter(({ ok }) => ok);

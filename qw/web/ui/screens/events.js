@@ -1,4 +1,4 @@
-/** State changes as they happen, and what becomes of them outside. */
+/** Events as they happen, and their delivery to the broker and webhooks. */
 import { get, post } from "../lib/api.js";
 import { parse } from "../lib/exact-json.js";
 import { clockTime, absolute, duration, plural, whole } from "../lib/format.js";
@@ -34,9 +34,9 @@ export default function Events({ query }) {
     if (paused.value) return;
     get("api/events/log", { limit: 100 }).then(
       (data) => setEvents((live) => joined(live, data.events.map((event) => ({ id: String(event.id), type: event.type, at: event.at, body: event.body })))),
-      () => {}, // the tail goes on without what was before
+      () => {}, // if it fails, show only new events
     ).finally(() => setLoaded(true));
-  }, [state.value]); // what happened while it was paused or not connected
+  }, [state.value]); // loads the events missed while paused or disconnected
   useEffect(() => {
     return onEvent(({ id, type, data }) => {
       const body = parse(data);
@@ -62,7 +62,7 @@ export default function Events({ query }) {
   </div>`;
 }
 
-/** Newest first, each once. */
+/** Return the events newest first, without duplicates. */
 function joined(before, more) {
   const known = new Set(before.map(({ id }) => id));
   const added = more.filter(({ id }) => !known.has(id));

@@ -1,6 +1,6 @@
-/** The screens by the first part of their address; each is loaded when it is first shown. */
+/** The screens by the first part of their URL; each is loaded when it is first shown. */
 
-/** `load` gives a module whose default export draws the screen from `{parts, query}`. */
+/** `load` returns a module whose default export renders the screen from `{parts, query}`. */
 export const SCREENS = [
   { name: "", title: "Overview", icon: "overview", key: "o", load: () => import("./overview.js") },
   { name: "tasks", title: "Tasks", icon: "tasks", key: "t", load: () => import("./tasks.js"), one: () => import("./task.js") },
@@ -28,7 +28,7 @@ export const SCREENS = [
   { name: "audit", title: "Audit", icon: "audit", key: "a", load: () => import("./audit.js") },
 ];
 
-/** The screen at an address, or null: `{screen, load}`. */
+/** Return the screen at a URL as `{screen, load}`, or null. */
 export function screenAt(parts) {
   const screen = SCREENS.find(({ name }) => name === (parts[0] ?? ""));
   if (!screen || parts.length > 2 || (parts.length === 2 && !screen.one)) return null;

@@ -1,4 +1,4 @@
-/** What is wrong, since when, and what to do; then how much goes through. */
+/** Problems, with their start and remedies; then the throughput. */
 import { get } from "../lib/api.js";
 import { ago, duration, plural, rate, short, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -17,7 +17,7 @@ const RANGES = [
   ["7d", "7 d"],
 ];
 const MOST_QUEUES = 12;
-const MOST_FAILURES = 1000; // that the server looks at
+const MOST_FAILURES = 1000; // failures that the server groups
 
 export default function Overview({ query }) {
   const range = query.get("range") ?? "1h";
@@ -54,7 +54,7 @@ function Placeholder() {
     <div class="columns"><section class="card"><${Skeleton} rows=${8} /></section><section class="card"><${Skeleton} rows=${8} /></section></div>`;
 }
 
-/** One line: all good, or the two worst things with what to do about them. */
+/** One line: no problems, or the two worst problems with remedies. */
 function Health({ health, data }) {
   if (health.ok) {
     const parts = [
@@ -197,7 +197,7 @@ function Workers({ workers }) {
   </${Card}>`;
 }
 
-/** Late schedules and what waits for the broker. */
+/** Late schedules and events waiting for the broker. */
 function Background({ late, broker }) {
   const brokerText = broker.blocked > 0 ? `${plural(broker.blocked, "event")} cannot be published` : `${plural(broker.pending, "event")} to publish`;
   return html`<${Card} title="Schedules and broker">

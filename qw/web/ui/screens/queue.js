@@ -1,4 +1,4 @@
-/** One queue: depth and age over time, its limits and who holds the slots. */
+/** One queue: depth and age over time, its limits and the tasks that hold slots. */
 import { get } from "../lib/api.js";
 import { ago, duration, short, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";

@@ -1,4 +1,4 @@
-/** All queues: how deep, how old, paused or limited. */
+/** All queues: depth, age, pauses and limits. */
 import { get } from "../lib/api.js";
 import { duration, short, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -12,7 +12,7 @@ import { askForLimits, askToPause, askToPauseAll, askToPurge, askToResumeAll, re
 import { QueueState } from "../components/queue-state.js";
 import { Empty, Loaded } from "../components/states.js";
 
-/** What a column sorts by; true: the largest first. */
+/** The sort key of each column; true: largest first. */
 const SORTS = {
   name: ["Queue", ({ name }) => name, false],
   pending: ["Waiting", ({ pending }) => pending, true],

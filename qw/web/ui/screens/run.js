@@ -1,4 +1,4 @@
-/** One run: its graph or its timeline, and what a step of it did. */
+/** One run: its graph or timeline, and the details of a step. */
 import { get } from "../lib/api.js";
 import { duration, plural, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -84,7 +84,7 @@ function Actions({ run, over, approvals, reload }) {
     ]} />`;
 }
 
-/** How many steps have each status; a click leads to the next of them. */
+/** The number of steps by status; a click selects the next step with that status. */
 function Summary({ steps, selected, onSelect }) {
   const ids = new Map();
   for (const { id, status } of steps) (ids.get(status) ?? ids.set(status, []).get(status)).push(id);
@@ -130,7 +130,7 @@ function StepDetails({ run, step, over, reload }) {
   </div>`;
 }
 
-/** A workflow that a step started, in place. */
+/** The child run that a step started, shown inline. */
 function SubRun({ id }) {
   const timeline = useResource((options) => get(`api/runs/${id}/timeline`, {}, options), [id]);
   return html`<${Loaded} resource=${timeline} what="The run of the step">

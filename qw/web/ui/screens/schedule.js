@@ -1,4 +1,4 @@
-/** One schedule: when it fires, what became of its ticks. */
+/** One schedule: its times and the outcomes of its ticks. */
 import { get } from "../lib/api.js";
 import { absolute, duration } from "../lib/format.js";
 import { html } from "../lib/html.js";

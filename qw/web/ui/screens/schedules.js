@@ -1,4 +1,4 @@
-/** What starts by the clock: in words, when next, and how the last ticks went. */
+/** All schedules: their times in words, the next tick and the last outcomes. */
 import { get } from "../lib/api.js";
 import { absolute, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";

@@ -1,4 +1,4 @@
-/** One task: what it waits for, what became of it, what it was given and gave. */
+/** One task: what it waits for, its history, its payload and its result. */
 import { get, put } from "../lib/api.js";
 import { duration, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -87,7 +87,7 @@ function Task({ task, query, isRevealed, reload }) {
   `;
 }
 
-/** A single line of a failed task stands above already, in why it failed. */
+/** Whether to show the error. A failed task's single-line error is already shown by the reasons above. */
 function hasErrorToShow({ error, status }) {
   return error && status !== "completed" && (status !== "failed" || error.includes("\n"));
 }

@@ -1,4 +1,4 @@
-/** All tasks: search, read, and do something with some or with everything that matches. */
+/** All tasks: search them, and act on selected tasks or on all that match. */
 import { plain } from "../lib/ansi.js";
 import { absolute, counted, duration, plural, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -28,7 +28,7 @@ const STATUSES = [
   ["cancelled", "Cancelled"],
 ];
 
-/** What a column shows of a task; `narrow`: also on a small screen. */
+/** The contents of each column; `narrow: false`: hidden on a small screen. */
 const COLUMNS = {
   type: { title: "Type", cell: (task) => html`<a class="name cut only" href=${href("tasks", task.id)} title=${task.type}><strong>${task.type}</strong></a><span class="detail-line cut"><${Detail} task=${task} /></span>` },
   id: { title: "Id", cell: (task) => html`<${TaskLink} id=${task.id} />`, narrow: false },
@@ -142,7 +142,7 @@ function Row({ task, columns, rows, isGone }) {
   </tr>`;
 }
 
-/** Waiting for a time is not waiting for a worker. */
+/** Return the status to show: a task that waits for its start time is "scheduled", not "waiting" for a worker. */
 function statusOf({ status, scheduledAt }) {
   if (status === "pending" && scheduledAt && Date.parse(scheduledAt) > now.value) return { status: "scheduled" };
   return { status, text: { pending: "waiting", processing: "running" }[status] ?? status };
@@ -153,7 +153,7 @@ function Detail({ task }) {
   return html`<code class="cut muted" title=${task.scheduledAt ? `Scheduled for ${absolute(task.scheduledAt)}` : undefined}>${summary(task.payload)}</code>`;
 }
 
-/** The payload in one line, strings without quotation marks. */
+/** Return the payload in one line, strings without quotation marks. */
 function summary(payload) {
   const parts = Object.entries(payload).map(([key, value]) => `${key}: ${value !== null && typeof value === "object" && !("text" in value) ? (Array.isArray(value) ? `[${value.length}]` : "{…}") : value}`);
   return plain(parts.join(", ").slice(0, 160)) || "–";
@@ -181,7 +181,7 @@ function Selection({ page, rows, q }) {
   </header>`;
 }
 
-/** What can be done to everything that the search finds, also to what is on no page yet. */
+/** The menu of actions on all tasks that match the search, including those on other pages. */
 function AllMatching({ page, q, small = false, onDone }) {
   const items = Object.entries(ACTIONS).map(([action, { title, icon, danger }]) => ({ text: `${title} all that match`, icon, danger, run: () => askForBulk({ action, q, onDone }) }));
   return html`<${Menu} label=${`Everything that matches (${counted(page.count, page.isEstimate)})`} icon="chevron" small=${small} items=${items} />`;

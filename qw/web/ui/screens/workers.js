@@ -1,4 +1,4 @@
-/** The daemons: where, since when, what they serve, what they do now. */
+/** The daemons: host, start time, what they serve and what they are running. */
 import { get, post } from "../lib/api.js";
 import { bytes, duration, plural, seconds, whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -12,7 +12,7 @@ import { ask } from "../components/dialog.js";
 import { Empty, Loaded, Skeleton } from "../components/states.js";
 import { toast } from "../components/toast.js";
 
-const SILENT = 10; // seconds without a heartbeat that are worth a colour
+const SILENT = 10; // seconds without a heartbeat from which a worker is highlighted
 
 export default function Workers({ query }) {
   const workers = useResource((options) => get("api/workers", {}, options));

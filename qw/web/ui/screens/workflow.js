@@ -70,7 +70,7 @@ function Runs({ workflow }) {
   </${Card}>`;
 }
 
-/** The steps of a definition, as `Graph` draws them; also of one with transitions between types. */
+/** Return the steps of a definition for `Graph`; also for a definition with transitions between types. */
 function stepsOf(definition) {
   const list = (value) => (value === undefined || value === null ? [] : [value].flat());
   if (definition.steps) {

@@ -1,4 +1,4 @@
-/** The definitions, how their last runs ended, and when they run next. */
+/** All workflows, with the outcomes of their last runs and their next start. */
 import { get } from "../lib/api.js";
 import { whole } from "../lib/format.js";
 import { html } from "../lib/html.js";
