@@ -1,9 +1,9 @@
-"""Prints what qw does on this machine, one line per figure.
+"""Prints the performance of qw on this machine, one line per figure.
 
-    python -m benchmarks [NAME…]      the names are those of the lines; without one, all
+    python -m benchmarks [NAME…]      NAME is the name of a line; default: all
 
-The database is QW_BENCH_DATABASE_URL (a server on which it may create databases), else the private PostgreSQL in a
-temporary home. Figures are medians; ratios are taken within one run, since a shared machine is never twice the same.
+The database is QW_BENCH_DATABASE_URL (a server on which databases can be created), otherwise the private PostgreSQL in
+a temporary home. Figures are medians. Ratios are taken within one run, since a shared machine varies between runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What commands cost: the queries of those that look, at a million tasks, and the verbs that change many."""
+"""The cost of commands: queries of read commands at a million tasks, and commands that change many tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from qw.store.ids import new_ids
 
 
 async def looks(place: Place) -> AsyncIterator[str]:
-    """What people ask, with half a million tasks finished and half a million waiting: as a query and as a command."""
+    """Common read commands with half a million finished and half a million waiting tasks: the query and the whole
+    command.
+    """
     with place.connect() as conn:
         for _ in range(5):
             conn.execute(FILL_READY.encode(), {"n": 100_000})
@@ -39,7 +41,7 @@ async def looks(place: Place) -> AsyncIterator[str]:
 
 
 def _cpu(place: Place, *words: str) -> float:
-    """Milliseconds that Python takes for *words*, the median of nine."""
+    """Return the processor time in milliseconds of the command *words*, the median of nine."""
     costs = []
     for _ in range(9):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -54,7 +56,7 @@ def _run(place: Place, *words: str) -> None:
 
 
 async def bulk_verbs(place: Place) -> AsyncIterator[str]:
-    """100,000 tasks, each verb as a command, in transactions of 500."""
+    """Each bulk command on 100,000 tasks, in transactions of 500."""
     async with Client(place.url) as client:
         await client.enqueue_many(NewTask(type="noop", id=id) for id in new_ids(100_000))
     for verb, of in (("cancel", "pending"), ("requeue", "cancelled"), ("retry", "cancelled")):

@@ -1,4 +1,4 @@
-"""What durable functions cost: a call of another task, a suspension, and a hundred thousand that wait."""
+"""The cost of durable functions: calling another task, suspending, and a hundred thousand suspended functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def called() -> None: ...
 
 @app.task()
 async def caller(context: qw.Context) -> float:
-    """When it had the answer."""
+    """Return the time at which the answer arrived."""
     await context.call(called)
     return time.time()
 
@@ -47,7 +47,9 @@ async def waiter(context: qw.Context, rounds: int = 1) -> None:
 
 
 async def call(place: Place) -> AsyncIterator[str]:
-    """From the call of another task to its answer, ten a second; the database's clock and ours must be the same."""
+    """Time from the call of another task to its answer, ten per second. The clocks of database and client must
+    agree.
+    """
     async with place.daemon("--app", "benchmarks.durable:app"), Client(place.url) as client:
         await asyncio.sleep(2)
         for _ in range(100):
@@ -60,7 +62,7 @@ async def call(place: Place) -> AsyncIterator[str]:
 
 
 async def suspensions(place: Place) -> AsyncIterator[str]:
-    """Processor time of the daemon and its sessions for a suspension and the resumption by a signal."""
+    """Processor time of the daemon and its sessions per suspension and resumption by a signal."""
     count, rounds = 200, 5
     async with place.daemon("--app", "benchmarks.durable:app") as process, Client(place.url) as client:
         tasks = [await client.enqueue("waiter", {"rounds": rounds}) for _ in range(count)]
@@ -76,7 +78,7 @@ async def suspensions(place: Place) -> AsyncIterator[str]:
 
 
 async def waiting(place: Place) -> AsyncIterator[str]:
-    """What 100,000 suspended functions cost while they wait: processor time of an idle daemon, and a resumption."""
+    """Cost of 100,000 suspended functions: processor time of an idle daemon, and one resumption."""
     for count in (0, WAITING):
         if count:
             with place.connect() as conn:
@@ -121,7 +123,9 @@ async def _ended(place: Place, count: int) -> None:
 
 
 def _session_seconds(place: Place) -> float:
-    """Of the daemon's sessions, where the server runs on this machine: their names begin with qw."""
+    """Return the processor time of the daemon's sessions (their names begin with qw), if the server is on this
+    machine.
+    """
     with place.connect() as conn:
         pids = conn.execute(
             "select pid from pg_stat_activity where datname = current_database()"

@@ -1,4 +1,4 @@
-"""How fast tasks go in."""
+"""The speed of enqueueing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAYLOAD: JsonObject = {"customerId": "c-17", "amount": 12, "note": "a payload of
 
 
 async def single(place: Place) -> AsyncIterator[str]:
-    """One caller, one commit per task, against a bare insert of the same data; alternating."""
+    """One caller, one commit per task, alternating with a bare insert of the same data."""
     conn = await connect(place.url)
     await conn.execute("create table bare (id uuid primary key, payload jsonb not null)")
     ratios, rates = [], []
@@ -62,7 +62,7 @@ async def callers(place: Place) -> AsyncIterator[str]:
 
 
 async def bulk(place: Place) -> AsyncIterator[str]:
-    """By COPY, with the making and checking of the tasks."""
+    """By COPY, including creating and checking the tasks."""
     async with Client(place.url) as client:
         rates = []
         for _ in range(3):

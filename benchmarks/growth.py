@@ -1,4 +1,4 @@
-"""What a large or a bloated queue does to claims and lists."""
+"""The effect of a large or bloated queue on claims and lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILL_FINISHED = f"""{_NEW}
 
 
 async def snapshot(place: Place) -> AsyncIterator[str]:
-    """Claims of 100 while somebody holds a REPEATABLE READ snapshot over 200,000 tasks that come and go."""
+    """Claims of 100 tasks while a REPEATABLE READ snapshot is held and 200,000 tasks are enqueued and completed."""
     conn = await connect_guarded(place.url, name="bench")
     worker = _worker(place)
     holder = place.connect()
@@ -52,7 +52,7 @@ async def snapshot(place: Place) -> AsyncIterator[str]:
 
 
 async def million(place: Place) -> AsyncIterator[str]:
-    """The same with a million tasks finished and a million waiting; and lists and counts there."""
+    """Claims of 100 tasks with a million finished and a million waiting tasks; also lists and counts."""
     conn = await connect_guarded(place.url, name="bench")
     worker = _worker(place)
     async with conn, Client(place.url) as client:
@@ -79,7 +79,7 @@ def _worker(place: Place) -> int:
 
 
 async def _claims(conn: Connection, worker: int, lanes: Lanes, count: int) -> list[float]:
-    """Claim 100 and end them, *count* times, as the worker does. Returns the milliseconds of each claim."""
+    """Claim and end 100 tasks, *count* times, as the worker does. Return the milliseconds of each claim."""
     costs = []
     for _ in range(count):
         lanes.add([Lane("default", 5)])

@@ -1,4 +1,4 @@
-"""Where measures run: a database of their own, and daemons as processes."""
+"""The environment of benchmarks: a database of their own, and daemons as processes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from qw.store import migrations
 
 
 def named_server() -> AbstractContextManager[str] | None:
-    """The server that the environment names."""
+    """Return the server named by QW_BENCH_DATABASE_URL; None if it is unset."""
     url = os.environ.get("QW_BENCH_DATABASE_URL")
     return nullcontext(url) if url else None
 
 
 @contextmanager
 def private_server(home: Path) -> Iterator[str]:
-    """A private one in *home*, stopped at the end."""
-    home.chmod(0o755)  # its server may run as another user
+    """Run a private server in *home* and stop it at the end."""
+    home.chmod(0o755)  # the server may run as another user
     try:
         yield embedded.ensure(home).url
     finally:
@@ -38,7 +38,7 @@ def private_server(home: Path) -> Iterator[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used so far, to a hundredth."""
+    """Return the processor time of a process, with a resolution of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
@@ -74,13 +74,15 @@ class Place:
 
     @property
     def environ(self) -> dict[str, str]:
-        """For commands that shall use it."""
+        """Return the environment for commands that use this database."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("QW_", "PG"))}
         return {**kept, "QW_DATABASE_URL": self.url}
 
     @asynccontextmanager
     async def daemon(self, *flags: str, **settings: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-        """A daemon with default settings but for *settings*, ready when this yields; drained at the end."""
+        """Run a daemon with default settings except *settings*. It is ready when this yields, and drained at the
+        end.
+        """
         with tempfile.TemporaryDirectory(prefix="qw-bench-home-") as home:
             environ = {**self.environ, **settings, "QW_HOME": home}
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How fast events leave for each broker that is found on its usual port, and what one costs."""
+"""The speed of publishing events to each broker that is found on its usual port, and the cost of one event."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ URLS = {
 
 
 async def events(place: Place) -> AsyncIterator[str]:
-    """Events of tasks, two of each, that wait when the relay starts. Nothing is bound or listens at the brokers."""
+    """Publish events, two per task, that wait when the relay starts. No consumer is bound or subscribed at the
+    brokers.
+    """
     name = f"qw-bench-{os.urandom(4).hex()}"
     for kind in ("postgres", *URLS):
         if kind in URLS and not _answers(URLS[kind]):
@@ -102,7 +104,7 @@ def _broker(kind: str, name: str) -> Broker:
 
 
 async def _remove(kind: str, name: str) -> None:
-    """Take away what was made for this."""
+    """Delete what the benchmark created at the broker."""
     if kind == "rabbitmq":
         import aio_pika
 

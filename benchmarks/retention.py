@@ -1,9 +1,9 @@
-"""Two weeks of finished tasks, kept for one: how long deleting takes, and whether the tables stay flat.
+"""Two weeks of finished tasks with a retention of one: how long deletion takes, and whether table sizes stay constant.
 
     python -m benchmarks.retention [--per-day 100000] [--days 14]
 
-Time is simulated: the tasks of a day get the ids and times of that day, and the pruner's retention is moved along. The
-tables are vacuumed once a day, which is later than autovacuum would come.
+Time is simulated: the tasks of a day get ids and times of that day, and the retention of the pruner is adjusted. The
+tables are vacuumed once a day, which is less often than autovacuum would.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.place import Place, named_server, private_server
 from qw.services.upkeep.pruner import Pruner, Retention
 from qw.store.connection import Connection, ReconnectingConnection, connect
 
-KEPT = 7  # days
+KEPT = 7  # days of retention
 
 _DAY = """
 with made as (

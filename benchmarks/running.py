@@ -1,4 +1,4 @@
-"""How fast tasks run, how soon they start, and what an idle daemon costs."""
+"""The speed of running tasks, the delay before they start, and the cost of an idle daemon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ RATE = """
 
 
 async def drain(place: Place) -> AsyncIterator[str]:
-    """No-op tasks that wait when the daemon starts: from the first start to the last end, by the database's clock."""
+    """Run no-op tasks that wait when the daemon starts: from the first start to the last end, by the database's
+    clock.
+    """
     for count in (20_000, 20_000, 20_000, 200_000):
         async with Client(place.url) as client:
             await client.enqueue_many(NewTask(type="noop", id=id) for id in new_ids(count))
@@ -34,7 +36,7 @@ async def drain(place: Place) -> AsyncIterator[str]:
 
 
 async def pickup(place: Place) -> AsyncIterator[str]:
-    """From just before the enqueue call to the start, 20 a second to an idle daemon."""
+    """Time from just before the enqueue call to the handler's start, 20 per second to an idle daemon."""
     waits = []
     async with place.daemon(), Client(place.url) as client:
         await asyncio.sleep(2)
@@ -50,11 +52,11 @@ async def pickup(place: Place) -> AsyncIterator[str]:
 
 
 async def idle(place: Place) -> AsyncIterator[str]:
-    """What a daemon with nothing to do costs over 20 s."""
+    """Cost of an idle daemon over 20 s."""
     count = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
     async with place.daemon() as process:
-        await asyncio.sleep(20)  # the start's transactions are counted up to 10 s late, when its sessions fall idle
-        with place.connect() as conn:  # one connection, so that the measuring adds nothing
+        await asyncio.sleep(20)  # transactions of the start are reported up to 10 s late, when sessions become idle
+        with place.connect() as conn:  # one connection, so that measuring adds no load
             before = _one(conn, count), cpu_seconds(process.pid)
             await asyncio.sleep(20)
             after = _one(conn, count), cpu_seconds(process.pid)

@@ -1,13 +1,13 @@
-"""How a queue grows with its daemons: tasks/s and what each task costs, for 1, 2, 4 and 8 daemon processes.
+"""Scaling with the number of daemons: tasks/s and costs per task for 1, 2, 4 and 8 daemon processes.
 
     python -m benchmarks.scale [--daemons 1,2,4,8] [--ms 0,1,10] [--tasks 100000] [--short]
     python -m benchmarks.scale --ms 10 --slots 10 --tasks 10000
     python -m benchmarks.scale --idle 200
 
-With ``--slots`` each daemon runs so many handlers at once, so that the processors are not the limit: what is then less
-than linear is a fault. ``--short`` takes a minute. The database is that of ``python -m benchmarks``. Daemons start
-first and wait behind a paused queue; the time is from its release to the last end. Daemons and PostgreSQL share the
-cores of this machine: where they are busy, more daemons cannot be faster.
+``--slots`` limits the handlers that each daemon runs at once, so that the processors are not the bottleneck; scaling
+should then be linear. ``--short`` takes a minute. The database is that of ``python -m benchmarks``. Daemons start
+first and wait behind a paused queue; the time runs from its release to the last end. Daemons and PostgreSQL share the
+cores of this machine: once all cores are busy, more daemons cannot be faster.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qw.ids import new_ids
 
 SAMPLE_SECONDS = 0.1
 IDLE_SECONDS = 20.0
-REST_SECONDS = 20.0  # relays look at the outbox for 15 s after their start, and the start's commits are counted late
+REST_SECONDS = 20.0  # relays poll the outbox for 15 s after their start, and its commits are reported late
 APP = "benchmarks.scale_app:app"
 
 _COMMITS = """
@@ -43,9 +43,9 @@ select wait_event_type || ' ' || wait_event from pg_stat_activity
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of one drain. Costs are per task. ``busy``: the share of this machine's processors that worked.
+    """The figures of one drain. Costs are per task. ``busy``: utilisation of this machine's processors, from 0 to 1.
 
-    ``waits``: for what sessions waited, and how many on average, most first.
+    ``waits``: wait events of the database sessions with the mean number of waiting sessions, highest first.
     """
 
     seconds: float
@@ -59,7 +59,7 @@ class Figures:
 
 
 async def drain(place: Place, *, daemons: int, ms: int, tasks: int, slots: int | None) -> Figures:
-    """Run *tasks* tasks of *ms* milliseconds with so many daemons, each of so many *slots*."""
+    """Run *tasks* tasks of *ms* milliseconds each with *daemons* daemons of *slots* slots each."""
     settings = {"QW_CONCURRENCY": str(slots)} if slots else {}
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(place.url))
@@ -79,7 +79,7 @@ async def drain(place: Place, *, daemons: int, ms: int, tasks: int, slots: int |
         await client.queues.resume("scale")
         waits = await until(place, "select count(*) from qw.finished", tasks)
         seconds, worked = time.monotonic() - started, worked_seconds() - worked
-        await asyncio.sleep(1.5)  # sessions tell their commits once a second
+        await asyncio.sleep(1.5)  # sessions report their commits once per second
         after = measure(place), sum(cpu_seconds(process.pid) for process in processes), server_seconds()
     (commits, wal), (commits_before, wal_before) = after[0], before[0]
     return Figures(
@@ -99,7 +99,9 @@ def measure(place: Place) -> tuple[float, float]:
 
 
 async def until(place: Place, query: str, wanted: int) -> list[tuple[str, float]]:
-    """Come back when *query* gives that many. Returns what sessions waited for meanwhile, and how many on average."""
+    """Wait until *query* returns at least *wanted*. Return the wait events of sessions meanwhile, with their mean
+    number.
+    """
     seen, looks = Counter[str](), 0
     with place.connect() as conn:
         while True:
@@ -112,14 +114,14 @@ async def until(place: Place, query: str, wanted: int) -> list[tuple[str, float]
 
 
 def worked_seconds() -> float:
-    """What the processors of this machine worked so far, for whomever."""
+    """Return the busy time of all processors of this machine since boot."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     idle, waits_for_disk = ticks[3:5]
     return (sum(ticks[:8]) - idle - waits_for_disk) / os.sysconf("SC_CLK_TCK")
 
 
 def server_seconds() -> float:
-    """Processor time of all PostgreSQL processes of this machine, ended ones too."""
+    """Return the processor time of all PostgreSQL processes of this machine, including their ended children."""
     total = 0.0
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -136,7 +138,7 @@ def server_seconds() -> float:
 async def grown(
     server: str, *, daemons: Sequence[int], pauses: Sequence[int], tasks: int, slots: int | None = None
 ) -> None:
-    """Print a table, each line from a database of its own."""
+    """Print a table; each row uses a new database."""
     print("| ms | daemons | tasks/s | of linear | commits/1000 | WAL B | PostgreSQL us | daemon us | busy | waiting |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for ms in pauses:
@@ -155,7 +157,7 @@ async def grown(
 
 
 async def idle(server: str, daemons: int) -> None:
-    """Print what daemons cost that have nothing to do."""
+    """Print the cost of idle daemons."""
     async with Place.fresh(server) as place, AsyncExitStack() as stack:
         for _ in range(daemons):
             await stack.enter_async_context(place.daemon("--no-http"))

@@ -1,4 +1,4 @@
-"""The handler that benchmarks.scale measures with: it waits, as one does that asks another service."""
+"""The handler of benchmarks.scale. It waits, as a handler that calls another service does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ app = qw.Handlers()
 
 @app.handler("pause")
 async def pause(ms: int) -> None:
-    """Take *ms* milliseconds; 0: none."""
+    """Wait *ms* milliseconds; 0: not at all."""
     if ms:
         await asyncio.sleep(ms / 1000)

@@ -1,4 +1,4 @@
-"""How fast runs of a workflow go through one daemon."""
+"""The speed of workflow runs on one daemon."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HAND_OVER = """
 
 
 async def steps(place: Place) -> AsyncIterator[str]:
-    """Steps a second: a thousand runs of four no-op steps that wait when the daemon starts."""
+    """Steps per second: a thousand runs of four no-op steps that wait when the daemon starts."""
     for _ in range(3):
         await _start(place, RUNS)
         async with place.daemon():
@@ -44,7 +44,7 @@ async def steps(place: Place) -> AsyncIterator[str]:
 
 
 async def hand_over(place: Place) -> AsyncIterator[str]:
-    """From the end of a step to the start of the next, twenty runs a second."""
+    """Time from the end of a step to the start of the next, twenty runs per second."""
     async with place.daemon(), Client(place.url) as client:
         await client.workflows.save(parse_workflow("four", FOUR))
         await asyncio.sleep(2)

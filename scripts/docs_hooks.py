@@ -1,5 +1,6 @@
-"""For `make docs`: the page of the command line is made from what each command says with --help; links to files of the
-checkout, which the site does not have, become plain text. Pages that exist and are not in the menu are added to it."""
+"""Hooks of `make docs`. They generate the page of the command line from each command's --help, turn links to files of
+the repository that are not part of the site into plain text, and add pages to the menu that it does not list.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)")
 
 
 def on_config(config: Any) -> Any:
-    """Add the pages that the menu does not name: below their manual, or to the guides."""
+    """Add pages that the menu does not list: below their manual, or to the guides."""
     entries = {title: entry for one in config["nav"] for title, entry in one.items()}
     workflows = next(entry["Workflows"] for entry in entries["Manuals"] if "Workflows" in entry)
     named = set(_pages(config["nav"]))

@@ -17,7 +17,7 @@ const RANGES = [
   ["7d", "7 d"],
 ];
 const MOST_QUEUES = 12;
-const MOST_FAILURES = 1000; // failures that the server groups
+const MOST_FAILURES = 1000; // maximum number of failures that the server examines
 
 export default function Overview({ query }) {
   const range = query.get("range") ?? "1h";
