@@ -82,9 +82,7 @@ class Verb(TyperCommand):
 
 
 def needs(*rights: Right | None, own: bool = False) -> type[Verb]:
-    """Return the class of commands that need any one of *rights*; see `Verb`. `scripts/rights` writes their
-    documentation.
-    """
+    """Return the class of commands that need any one of *rights*; see `Verb`. `scripts/tables` documents the rights."""
     return type("Verb", (Verb,), {"rights": rights, "own": own})
 
 
