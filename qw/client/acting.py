@@ -1,7 +1,8 @@
-"""Who acts: said once per program, command or request, and noted with every act. Light: `qw enqueue` imports it.
+"""Records who performs operator actions: the actor is set once per program, command or request.
 
-A namespace's method that changes something for an operator is marked with `audited`: what it was called with becomes a
-row of the audit, in the transaction of the change. Acts inside of such an act are part of it.
+A namespace method that changes something for an operator is marked with `audited`: each transaction of the change adds
+a row with the arguments to the audit. Actions nested in another action are part of the outer one. Imports little,
+because `qw enqueue` imports this module.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST = 1000  # characters of a target or a detail
+LONGEST = 1000  # maximum characters of a target or a detail
 
 
 class Actor(NamedTuple):
@@ -51,7 +52,7 @@ N = TypeVar("N", bound=Connected)
 
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
-    """What is done within is done by *actor*."""
+    """Attribute the actions within the block to *actor*."""
     token = _actor.set(actor)
     try:
         yield
@@ -60,17 +61,18 @@ def acting(actor: Actor) -> Iterator[None]:
 
 
 class Act:
-    """What is being done. Each transaction of `Connections.operating` that does a part of it adds a row for that part,
-    so that no part is committed without one."""
+    """An operator action in progress. Each transaction of `Connections.operating` adds an audit row for its part of
+    the action, so that no part is committed without one.
+    """
 
     def __init__(self, verb: str, target: str) -> None:
         self.verb = verb
         self.target = target
-        self.count: int | None = None  # of what the present transaction does
+        self.count: int | None = None  # number of objects that the current transaction changed
         self.is_noted = False
 
     async def note(self, conn: Connection) -> None:
-        """Add the row. What an act does further to nothing, or without counting, belongs to the first one."""
+        """Add the audit row. After the first row, a transaction that changed or counted nothing adds none."""
         if self.is_noted and not self.count:
             return
         await _add(conn, self.verb, self.target, count=self.count)
@@ -79,7 +81,7 @@ class Act:
 
 @contextmanager
 def doing(verb: str, target: str) -> Iterator[Act]:
-    """What is done within is the act *verb*."""
+    """Treat everything within the block as the action *verb* on *target*."""
     act = Act(verb, target)
     token = _act.set(act)
     try:
@@ -90,7 +92,7 @@ def doing(verb: str, target: str) -> Iterator[Act]:
 
 @asynccontextmanager
 async def noted(conn: Connection) -> AsyncIterator[None]:
-    """What is done with *conn* within is one transaction with its row, where an act is being done."""
+    """Within an action, run the block in one transaction together with its audit row; otherwise just run it."""
     if (act := _act.get()) is None:
         yield
         return
@@ -100,7 +102,7 @@ async def noted(conn: Connection) -> AsyncIterator[None]:
 
 
 def counted(number: int) -> None:
-    """Say, in a transaction of the act, how many it was done to."""
+    """Add *number* to the count in the audit row of the current transaction."""
     if act := _act.get():
         act.count = (act.count or 0) + number
 
@@ -108,9 +110,10 @@ def counted(number: int) -> None:
 def audited(
     verb: str,
 ) -> Callable[[Callable[Concatenate[N, P], Awaitable[T]]], Callable[Concatenate[N, P], Coroutine[Any, Any, T]]]:
-    """Mark a method as the act *verb*, which is that of the command line. A dry run is none.
+    """Mark a method as the action *verb*, named as on the command line. A dry run is not recorded.
 
-    It makes its changes with `Connections.operating`, and raises within it what refuses the act.
+    The method must make its changes on a connection from `Connections.operating`, and raise within that block if the
+    action is refused.
     """
 
     def mark(method: Callable[Concatenate[N, P], Awaitable[T]]) -> Callable[Concatenate[N, P], Coroutine[Any, Any, T]]:
@@ -125,7 +128,7 @@ def audited(
             except QwError as error:
                 await note(self, verb, target, error=error)
                 raise
-            if not current.is_noted:  # there was nothing to do
+            if not current.is_noted:  # there was nothing to change
                 await note(self, verb, target, count=0)
             return answer
 
@@ -137,7 +140,7 @@ def audited(
 async def note(
     namespace: Connected, verb: str, target: str, *, count: int | None = None, error: QwError | None = None
 ) -> None:
-    """Add a row for what changed nothing: a look, or an act that was refused. Failing to is logged."""
+    """Add an audit row for an action that changed nothing: a read, or a refused action. A failure is only logged."""
     try:
         async with namespace.connections.connection() as conn:
             await _add(conn, verb, target, count=count, error=error)
@@ -165,7 +168,7 @@ async def _add(
 
 
 def _target(args: tuple[object, ...]) -> str:
-    """Names and ids as they are, of several ids their number."""
+    """The names and ids among *args*; a list of several ids is replaced by its length."""
     words = []
     for arg in args:
         if isinstance(arg, str | UUID | int) and not isinstance(arg, bool):

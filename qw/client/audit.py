@@ -11,7 +11,7 @@ from qw.store.audit import LAST_ENTRY, AuditEntry
 
 
 class Audit(Namespace):
-    """Acts through the command line, HTTP, the dashboard, Python and SQL. Kept for 90 days."""
+    """Operator actions made through the command line, HTTP, the dashboard, Python and SQL. Kept for 90 days."""
 
     async def find(
         self,
@@ -23,11 +23,14 @@ class Audit(Namespace):
         via: str | None = None,
         since: datetime | None = None,
     ) -> list[AuditEntry]:
-        """Newest first, at most 1,000. *verb* is that of the command line: ``task retry``, or ``task`` for any."""
+        """Return audit entries, newest first, at most 1,000. For the next page pass the last id as *before*.
+
+        *verb* is named as on the command line: ``task retry``, or ``task`` for all verbs of tasks.
+        """
         check_limit(limit, 1000)
         async with self._db.connection() as conn:
             return await audit.find(conn, before=before, limit=limit, actor=actor, verb=verb, via=via, since=since)
 
     async def note(self, verb: str, target: str) -> None:
-        """Note an act that changes nothing, such as a look at secrets."""
+        """Record an action that changes nothing, such as showing secrets."""
         await note(self, verb, target)

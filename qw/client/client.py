@@ -76,10 +76,10 @@ class Client:
         timeout: float = TIMEOUT,
         check_tasks: bool | None = None,
     ) -> None:
-        """*timeout*: seconds to wait for a free connection; then Unavailable is raised.
+        """*timeout*: seconds to wait for a free connection before raising Unavailable.
 
         *check_tasks*: refuse tasks of a type that no worker has registered, and payloads that do not fit the schema
-        that the workers registered; None: unless QW_CHECK_TASKS is off.
+        that the workers registered. None: as QW_CHECK_TASKS says, which is on by default.
         """
         self._url, self._size, self._name, self._timeout = url, size, name, timeout
         self._checks_tasks = task_check.is_on(check_tasks)
@@ -87,12 +87,12 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The URL of its database, with the password if that has one."""
+        """The database URL that the client was created with, including the password if it has one."""
         return self._url
 
     @property
     def checks_tasks(self) -> bool:
-        """Whether it refuses tasks that no worker would run."""
+        """Whether the client refuses tasks that no worker would run."""
         return self._checks_tasks
 
     def _make(self) -> None:
@@ -103,12 +103,12 @@ class Client:
             else Pool(self._url, size=self._size, name=self._name, timeout=self._timeout)
         )
         self._db = Connections(self._pool)
-        self._coalescer = Coalescer(link)  # a connection of its own: a third less time than one from the pool
+        self._coalescer = Coalescer(link)  # its own connection takes a third less time than one from the pool
         self._types = TypeCheck()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._make()  # anew: it may have been open before, under another event loop
+        self._make()  # the client may have been open before, in another event loop
         await self._pool.open()
         self._stack.push_async_callback(self._pool.close)
         self._stack.push_async_callback(self._coalescer.close)
@@ -131,18 +131,19 @@ class Client:
         conn: AnyConnection | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
-        """Enqueue a task, committed when this returns; with *conn*, it commits with that connection's transaction.
+        """Enqueue a task and return its id and whether it is new. Without *conn*, the task is committed on return.
 
-        *conn*: a connection of psycopg (async) or asyncpg, or an `AsyncSession` or `AsyncConnection` of SQLAlchemy.
+        *conn*: enqueue in the open transaction of this connection: psycopg (async), asyncpg, or an `AsyncSession` or
+        `AsyncConnection` of SQLAlchemy.
         *options*: queue, priority, run_at, delay, max_retries, timeout, backoff, unique_key, idempotency_key, headers,
         parent_id and id.
 
         *priority* is 0 to 9; lower runs first. *run_at* needs a time zone; give *run_at* or *delay*, not both.
         *max_retries* counts all attempts, including the first; *timeout* applies to each attempt.
-        Idempotent for the same *id* or *idempotency_key*. If an unfinished task holds *unique_key*: Conflict
+        Idempotent for the same *id* or *idempotency_key*. If an unfinished task holds *unique_key*: Conflict is raised
         (``on_conflict="error"``), the holder is returned (``skip``), or a waiting holder is cancelled first
-        (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored, or that no worker would run
-        by what the workers have registered (see *check_tasks* of `Client`).
+        (``replace``). Raise Invalid, listing every fault, for a task that cannot be stored, or that no registered
+        worker would run (see *check_tasks* of `Client`).
         """
         task = NewTask.of(type, payload, options, id=new_id())
         return await self.enqueue_task(task, on_conflict=on_conflict, conn=conn)
@@ -181,7 +182,7 @@ class Client:
     async def enqueue_many(self, new: Iterable[NewTask]) -> int:
         """Enqueue many tasks with COPY, in transactions of 5,000. Return the number of new tasks. Idempotent by id.
 
-        A task whose unique or idempotency key is taken is skipped.
+        Tasks whose unique or idempotency key is taken are skipped.
         Raise Invalid for a task that cannot be stored or that no worker would run; earlier batches stay committed.
         """
         with telemetry.enqueuing_many(new) as traced:
@@ -212,7 +213,7 @@ class Client:
     async def wait(self, ids: Sequence[UUID], *, timeout: timedelta | None = None) -> list[Task]:
         """Wait until all tasks are final and return them.
 
-        Raise NotFound if one does not exist, TimedOut if some are not final after *timeout* (None: no limit).
+        Raise NotFound if a task does not exist, TimedOut if some are not final after *timeout* (None: no limit).
         """
         async with self._db.connection() as conn:
             known = {task.id for task in await tasks.get(conn, ids)}
@@ -248,7 +249,7 @@ class Client:
 
     @property
     def audit(self) -> Audit:
-        """Who did what."""
+        """Audit: who performed which operator action, and when."""
         from qw.client.audit import Audit
 
         return Audit(self._db)
@@ -262,7 +263,7 @@ class Client:
 
     @property
     def details(self) -> Details:
-        """What pages about one task, run, queue or the database show."""
+        """Details of one task, one queue or the database, as the dashboard shows them."""
         from qw.client.details import Details
 
         return Details(self._db)
@@ -325,7 +326,7 @@ class Client:
 
     @property
     def search(self) -> Searches:
-        """Tasks by a search as people type it, and acts on everything that matches."""
+        """Search for tasks in the dashboard's syntax, and bulk actions on all matches."""
         from qw.client.search import Searches
 
         return Searches(self._db)
@@ -360,7 +361,7 @@ class Client:
             yield conn
 
     async def _schemas(self, conn: AnyConnection | None) -> dict[str, JsonObject | None]:
-        """Over *conn* if there is one: a client of one connection has no other."""
+        """Read the payload schemas over *conn* if given: a client with ``size=1`` has no second connection."""
         if conn is not None and is_foreign(conn):
             return await schemas_over(conn)
         async with self._connection(cast("Connection | None", conn)) as own:
@@ -377,7 +378,7 @@ class Client:
 
 
 async def _enqueue_replacing(conn: Connection, task: NewTask) -> UUID:
-    """Store *task* in the place of a waiting holder of its unique key: both that and the cancellation, or neither."""
+    """Cancel the waiting holder of *task*'s unique key and store *task* in its place, in one transaction."""
     async with conn.transaction():
         try:
             with translated():

@@ -1,7 +1,7 @@
-"""Concurrent enqueues of one process, written together.
+"""Batches concurrent enqueues of one process into shared statements.
 
-There is no timer: whatever gathered while the last statement was in flight goes into the next one. Five times the rate
-with 64 callers, no cost for a lone one. An error in one row is its caller's alone.
+There is no timer: tasks that arrive while a statement is in flight go into the next one. That gives five times the
+rate with 64 callers and costs a lone caller nothing. An error in one row is raised only to the caller of that row.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from qw.store.connection import ReconnectingConnection
 from qw.store.pool import not_open
 
 BATCH = 500
-CLOSE_SECONDS = 5.0  # what enqueues under way get to be stored when the client is closed
+CLOSE_SECONDS = 5.0  # for pending enqueues to be stored when the client is closed
 _UNKNOWN = "this Client was closed before the database answered: it may or may not be stored; retry with the same id"
 
 
 class Coalescer:
-    """Tasks without keys only; a keyed task needs its own statement."""
+    """Batches tasks without keys; a task with a key needs its own statement."""
 
     def __init__(self, link: ReconnectingConnection) -> None:
         self._link = link
@@ -33,7 +33,9 @@ class Coalescer:
         self._is_open = True
 
     async def enqueue(self, task: NewTask) -> bool:
-        """Store *task*; committed when this returns. False: it existed. Raise Conflict if the id has other content."""
+        """Store *task*, committed on return. Return False if it existed. Raise Conflict if the id has other
+        content.
+        """
         if not self._is_open:
             raise Unavailable(not_open(self._link.name))
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -68,7 +70,7 @@ class Coalescer:
             raise
 
     def _next_batch(self) -> list[tuple[NewTask, asyncio.Future[bool]]]:
-        """The oldest waiting tasks, up to a duplicate id: a duplicate goes to the next batch, for its own answer."""
+        """Take the oldest waiting tasks, up to the first duplicate id: the duplicate needs its own answer."""
         batch: dict[UUID, tuple[NewTask, asyncio.Future[bool]]] = {}
         while self._waiting and len(batch) < BATCH and self._waiting[0][0].id not in batch:
             task, answer = self._waiting.popleft()
@@ -83,7 +85,7 @@ class Coalescer:
             if len(batch) == 1 or isinstance(error, Unavailable):
                 _fail(batch, error)
                 return
-            for entry in batch:  # one by one, so that only the caller of the faulty task gets the error
+            for entry in batch:  # singly, so that only the caller of the faulty task gets the error
                 await self._write([entry])
         except BaseException as error:
             _fail(batch, error)

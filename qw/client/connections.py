@@ -12,7 +12,7 @@ from qw.store.pool import Pool, Single, as_operator
 
 
 class Connections:
-    """Connections in autocommit mode, borrowed from the pool: return them soon."""
+    """Lends connections in autocommit mode from the pool; hold them only briefly."""
 
     def __init__(self, pool: Pool | Single) -> None:
         self._pool = pool
@@ -24,7 +24,7 @@ class Connections:
     async def operating(self) -> AsyncIterator[Connection]:
         """A connection for an operator action. Raise LacksRight if the role lacks the right to operate.
 
-        Within an act that is `audited` it is one transaction with the row of the audit.
+        Within an `audited` action the block is one transaction together with its audit row.
         """
         async with as_operator(self._pool) as conn, noted(conn):
             yield conn
@@ -49,6 +49,6 @@ class Namespace:
 
 
 def check_limit(limit: int, most: int) -> None:
-    """Raise Invalid for a *limit* out of range, rather than return fewer rows than asked for."""
+    """Raise Invalid if *limit* is not within 1 to *most*, instead of silently returning fewer rows."""
     if not 1 <= limit <= most:
         raise Invalid(Fault(path="limit", message=f"{limit} is out of range; it may be 1 to {most}"))

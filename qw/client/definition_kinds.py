@@ -29,11 +29,11 @@ class DesiredDefinitions:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One kind. ``key`` is where a file has it.
+    """How one kind of definition is read, stored and deleted. ``key`` is its section in a file.
 
-    ``known`` is given what is wanted and what was applied before, and gives the documents of those that are there; one
-    that already is as wanted has the wanted document. ``put`` gets name, value, and who applies it; ``remove`` name and
-    the document that was applied.
+    ``known`` takes the desired definitions and the documents applied before, and returns the current documents of
+    those that exist; if a current definition equals the desired one, it returns the desired document. ``put`` takes
+    name, value and who applies; ``remove`` takes the name and the document that was applied.
     """
 
     kind: str
@@ -56,7 +56,7 @@ async def _remove_workflow(conn: Connection, name: str, document: JsonObject) ->
 
 
 async def _known_schedules(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
-    """``paused`` is left out, because operators set it. A schedule that was never applied has no document."""
+    """Ignores ``paused``, which operators set. A schedule that exists but was never applied has an empty document."""
     documents: dict[str, Json] = {}
     for name, schedule in wanted.values.items():
         if known := await schedules.get(conn, name):
@@ -75,7 +75,7 @@ async def _remove_schedule(conn: Connection, name: str, document: JsonObject) ->
 
 
 async def _known_queues(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
-    """For applied queues: the current values of the settings that the files define."""
+    """For queues applied before: the current values of the settings that the files define."""
     paused, limits = {queue.name for queue in await queues.paused(conn)}, await queues.limits(conn)
     return {
         name: _standing(wanted.values[name], document, owned[name], name in paused, limits.get(name))
@@ -89,7 +89,7 @@ def _standing(
 ) -> JsonObject:
     said = document | owned
     standing = {key: is_paused if key == "paused" else value for key, value in said.items() if key not in FIELDS}
-    if queue.limits is not None and queue.limits == limits:  # however they are written
+    if queue.limits is not None and queue.limits == limits:  # equal, even if written differently
         return standing | {key: value for key, value in document.items() if key in FIELDS}
     return standing | (limits.document() if limits and not said.keys().isdisjoint(FIELDS) else {})
 
@@ -111,7 +111,7 @@ async def _remove_queue(conn: Connection, name: str, document: JsonObject) -> No
 
 
 def _kept(kind: str, key: str) -> Section:
-    """A kind stored only as its document."""
+    """A kind that is stored only as its document."""
 
     async def known(conn: Connection, wanted: DesiredDefinitions, owned: Mapping[str, JsonObject]) -> Documents:
         return owned

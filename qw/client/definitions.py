@@ -1,8 +1,8 @@
 """`Client.definitions`: compare definition files with the database (diff) and apply them, in one transaction.
 
-A set of files has a name, its owner. What another set owns is refused, unless it is taken over. What a set applied
-before and does not define any more is only removed when asked for; where runs, schedules or workflows still need it,
-only when that is forced. `qw.client.definition_kinds` has the kinds of definitions.
+A set of files has a name, its owner. Applying a definition that another set owns is refused unless it is taken over.
+A definition that the set applied before and no longer defines is deleted only with *prune*; if runs, schedules or
+workflows still use it, only with *force*. `qw.client.definition_kinds` defines the kinds of definitions.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DefinitionChange:
-    """The change of one definition. ``before`` and ``after`` are its documents; None where there is none.
+    """The change of one definition. ``before`` and ``after``: its documents; None if it does not exist then.
 
-    ``taken_from``: the set that owns it until now, another than this. ``needed_by``: what still uses one that goes.
+    ``taken_from``: the other set that owns the definition now. ``needed_by``: users of a definition to be deleted.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class DefinitionChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """Changes ordered by kind and name. ``warnings``: what is missing for them to work."""
+    """Changes ordered by kind and name. ``warnings``: what the definitions need and the database lacks."""
 
     changes: list[DefinitionChange]
     warnings: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Changes:
 
 class DefinitionSets(Namespace):
     async def diff(self, files: Sequence[Definitions], *, owner: str, prune: bool = False) -> Changes:
-        """The changes that `apply` would make. Raise Invalid as `apply` does."""
+        """Return the changes that `apply` would make. Raise Invalid as `apply` does."""
         async with self._db.connection() as conn:
             return await _changes(conn, _Set.of(files, owner), prune=prune)
 
@@ -79,7 +79,7 @@ class DefinitionSets(Namespace):
         take_over: bool = False,
         force: bool = False,
     ) -> Changes:
-        """Apply *files* to the database in one transaction and record *by* in the history. Idempotent.
+        """Apply *files* in one transaction and record *by* in the history. Return the changes. Idempotent.
 
         *prune* also deletes definitions that *owner* applied before and no longer defines; their runs continue.
         Raise Invalid for faulty definitions; Conflict for definitions of another owner (unless *take_over*) and for
@@ -119,15 +119,15 @@ class DefinitionSets(Namespace):
     ) -> list[ImportedSchedule]:
         """Add or update one schedule of *owner* for each job of a crontab, in one transaction. Idempotent.
 
-        *prune* deletes schedules whose job is gone. Raise Conflict for names that another owner has (unless *replace*),
-        Invalid for jobs that cannot be schedules; in both cases nothing is changed.
+        *prune* deletes schedules whose job is no longer in the crontab. Raise Conflict for names that another owner
+        has (unless *replace*), Invalid for jobs that cannot be schedules; in both cases nothing is changed.
         """
         from qw.client.schedule_import import import_crontab
 
         return await import_crontab(self._db, jobs, owner=owner, by=by, prefix=prefix, prune=prune, replace=replace)
 
     async def history(self, *, limit: int = 20) -> list[Applied]:
-        """The last *limit* applies, newest first: who applied what, and when."""
+        """Return the last *limit* applies, newest first: who applied what, and when."""
         async with self._db.connection() as conn:
             return await applied.history(conn, limit=limit)
 
@@ -241,7 +241,7 @@ def _check_needed(planned: Changes, *, force: bool) -> None:
 
 
 async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:
-    """*changes*, where each deletion also lists what still uses the definition."""
+    """Return *changes*; each deletion also lists what still uses the definition."""
     gone = {
         (change.kind, change.name)
         for change in changes
@@ -257,7 +257,7 @@ async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[Definiti
 
 
 async def _users(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[tuple[str, Reference]]:
-    """Users of each workflow and command after the apply, and its open runs and tasks."""
+    """Return what will use each workflow and command after the apply, including open runs."""
     gone = {(change.kind, change.name) for change in changes if change.how is How.REMOVED}
     documents = {stored.name: stored.document for stored in await runs.workflows(conn)}
     documents |= wanted.of_kind["workflow"].documents

@@ -1,4 +1,4 @@
-"""`Client.details`: what pages about one task, run, queue or the database show."""
+"""`Client.details`: details of one task, one queue or the database, as the dashboard shows them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from qw.store.details import DatabaseFacts, SlotHolder, TaskType
 from qw.store.events import LoggedEvent
 
 LAST_EVENT = 2**63 - 1
-MOST_ATTEMPTS = 10_000  # in the history of a task
+MOST_ATTEMPTS = 10_000  # shown in the history of a task
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskHistory:
-    """``attempts``: those before the final or present one. ``hosts``: of workers by number. ``made``: of this task."""
+    """``attempts``: attempts before the final or current one. ``hosts``: host names by worker number. ``made``: tasks
+    made from this one, namely its copies and compensations.
+    """
 
     attempts: Sequence[Attempt]
     hosts: dict[int, str]
@@ -31,7 +33,10 @@ class TaskHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueDetails:
-    """``lanes``: priorities and how many tasks wait there. ``held``: waiting for the limits. Counted to 10,000."""
+    """``lanes``: pairs of priority and number of ready tasks. ``held``: tasks held back by limits.
+
+    All counts are exact to 10,000.
+    """
 
     lanes: Sequence[tuple[int, int]]
     held: int
@@ -40,7 +45,7 @@ class QueueDetails:
 
 class Details(Namespace):
     async def task(self, id: UUID) -> TaskHistory:
-        """What is known of the past of a task. Raise NotFound."""
+        """Return the history of a task: attempts, events, progress. Raise NotFound."""
         async with self._db.connection() as conn:
             stored = await tasks.get(conn, [id])
             if not stored:
@@ -57,7 +62,7 @@ class Details(Namespace):
             )
 
     async def types(self) -> list[TaskType]:
-        """The types that workers have registered, in name order."""
+        """Return the types that workers have registered, in name order."""
         async with self._db.connection() as conn:
             return await details.types(conn)
 
@@ -72,17 +77,17 @@ class Details(Namespace):
     async def events(
         self, *, before: int = LAST_EVENT, limit: int = 100, type: str | None = None, task_id: UUID | None = None
     ) -> list[LoggedEvent]:
-        """Events of the log, newest first."""
+        """Return events of the log, newest first."""
         async with self._db.connection() as conn:
             return await events.events_before(conn, before, limit=limit, type=type, task_id=task_id)
 
     async def webhooks(self) -> dict[str, JsonObject]:
-        """The documents of the applied webhooks by name."""
+        """Return the documents of the applied webhooks by name."""
         async with self._db.connection() as conn:
             return await applied.of_kind(conn, "webhook")
 
     async def database(self) -> tuple[DatabaseFacts, str]:
-        """The database, and the newest migration that this version of qw knows."""
+        """Return facts about the database, and the newest migration that this version of qw knows."""
         async with self._db.connection() as conn:
             return await details.database(conn), migrations.known()[-1].name
 

@@ -29,9 +29,9 @@ class RelayOverview(RelayState, Lag):
 
 @dataclass(frozen=True, kw_only=True)
 class Relaying:
-    """State of publishing and consuming. ``unpublished`` is exact to 10,000; ``oldest`` is the age of the oldest event.
+    """State of publishing and consuming. ``blocked``: a summary of the events that cannot be published.
 
-    ``blocked`` are those that cannot be published.
+    ``unpublished`` is exact to 10,000; ``oldest`` is the age of the oldest event.
     """
 
     relays: list[RelayOverview]
@@ -45,9 +45,9 @@ class Events(Namespace):
     async def after(
         self, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
     ) -> list[LoggedEvent]:
-        """Events of the log after *id*, in id order. *type* may contain ``*``.
+        """Return events of the log after *id*, in id order. *type* may contain ``*``.
 
-        No event appears later with an id lower than those returned: the last id is a safe cursor.
+        No event appears later with an id lower than those returned, so the last id is a safe cursor.
         """
         async with self._db.connection() as conn:
             return await events.events_after(conn, id, limit=limit, type=type, task_id=task_id)
@@ -58,19 +58,19 @@ class Events(Namespace):
             await events.want_to_read(conn, sorted(default_types(EventFormat.CLOUDEVENTS)))
 
     async def last(self) -> int:
-        """The id of the newest event in the log; 0 when it is empty."""
+        """Return the id of the newest event in the log; 0 if it is empty."""
         async with self._db.connection() as conn:
             return await events.last_event(conn)
 
     async def first_since(self, since: datetime) -> int:
-        """The cursor for reading from *since*: the id before the first event logged at or after that time."""
+        """Return the cursor for reading from *since*: the id before the first event logged at or after that time."""
         async with self._db.connection() as conn:
             return await events.first_since(conn, since)
 
     async def follow(
         self, after: int, *, type: str | None = None, task_id: UUID | None = None
     ) -> AsyncIterator[LoggedEvent]:
-        """Events of the log after an id, without end: waits for new events."""
+        """Yield events of the log after an id, without end: waits for new events."""
         listened = -math.inf
         while True:
             if time.monotonic() - listened > LISTEN_SECONDS:
@@ -98,15 +98,15 @@ class Events(Namespace):
         return total
 
     async def blocked(self, *, limit: int = 100) -> list[BlockedEvent]:
-        """Events that could not be published, oldest first."""
+        """Return events that could not be published, oldest first."""
         async with self._db.connection() as conn:
             return await events.list_blocked(conn, limit=limit)
 
     @audited("events drop")
     async def drop_blocked(self, ids: Sequence[int] | None) -> list[int]:
-        """Drop blocked events by id, or all (None); events behind them are then published. Return the dropped ids.
+        """Drop blocked events by id, or all (None); the events behind them are then published. Return the dropped ids.
 
-        Raise NotFound where one of *ids* is not blocked; then none went.
+        Raise NotFound if one of *ids* is not blocked; then none is dropped.
         """
         async with self._db.operating() as conn, conn.transaction():
             dropped = await events.drop_blocked(conn, ids)
@@ -118,12 +118,12 @@ class Events(Namespace):
             return dropped
 
     async def relays(self) -> list[RelayState]:
-        """The state of the relay of each live worker; empty: no worker runs a relay."""
+        """Return the state of the relay of each live worker; empty: no worker runs a relay."""
         async with self._db.connection() as conn:
             return await events.states(conn)
 
     async def relaying(self) -> Relaying:
-        """The relays and consumers of the live workers, and the backlog of unpublished events."""
+        """Return the state of the relays and consumers of live workers, and the backlog of unpublished events."""
         async with self._db.connection() as conn:
             lags = await events.lags(conn)
             relays = [

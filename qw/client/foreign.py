@@ -1,6 +1,6 @@
-"""Enqueueing over the connection of another library, in its transaction: SQLAlchemy (async) and asyncpg.
+"""Enqueueing over a connection of another library, in its transaction: SQLAlchemy (async) and asyncpg.
 
-Both are known by what they can do, and neither is imported here unless it was given.
+Both are recognised by their methods; this module imports neither unless a connection of it is passed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qw.store.connection import Connection
 
 
 class Asyncpg(Protocol):
-    """A connection of asyncpg, or one of its pool."""
+    """A connection of asyncpg, or one from its pool."""
 
     def fetchval(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -30,7 +30,7 @@ class AsyncSqlAlchemy(Protocol):
 
 AnyConnection: TypeAlias = Connection | Asyncpg | AsyncSqlAlchemy
 
-# Without the colons of ::, which SQLAlchemy takes for parameters.
+# These statements avoid `::` casts, because SQLAlchemy takes a colon for a parameter.
 _ENQUEUE = (
     "select cast(id as text) || ' ' || cast(is_new as text) from qw.enqueue_many(cast(cast({} as text) as jsonb))"
 )
@@ -39,7 +39,7 @@ _ERRORS: dict[str, type[QwError]] = {"QW001": NotFound, "QW002": Conflict, "QW00
 
 
 def is_foreign(conn: object) -> bool:
-    """Whether *conn* is of another library than psycopg. Raise Invalid for what cannot be awaited."""
+    """Whether *conn* belongs to a library other than psycopg. Raise Invalid for a synchronous connection."""
     if hasattr(conn, "pgconn") and hasattr(conn, "__aenter__"):
         return False
     if not (hasattr(conn, "fetchval") or hasattr(conn, "scalar")):
@@ -48,13 +48,13 @@ def is_foreign(conn: object) -> bool:
 
 
 async def schemas_over(conn: Any) -> dict[str, JsonObject | None]:
-    """As `qw.store.types.schemas`."""
+    """As `qw.store.types.schemas`, over a connection of another library."""
     schemas: dict[str, JsonObject | None] = json.loads(await _ask(conn, _SCHEMAS))
     return schemas
 
 
 async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enqueued:
-    """Enqueue *task* in the transaction of *conn*. Raise Conflict and Invalid, and what the library raises."""
+    """Enqueue *task* in the transaction of *conn*. Raise Conflict, Invalid, or the library's own errors."""
     if on_conflict == "replace":
         raise Invalid("on_conflict: 'replace' needs a connection of psycopg; over others it is 'error' or 'skip'")
     try:
@@ -79,7 +79,7 @@ def _ask(conn: Any, statement: str, *tasks: str) -> Awaitable[Any]:
 
 
 def _ours(error: BaseException) -> QwError | None:
-    """The error that qw itself raised in the database, under whatever its library wrapped it in."""
+    """Return the error that qw's SQL raised, unwrapped from the library's exceptions."""
     inner: Any = getattr(error, "orig", None) or error
     kind = _ERRORS.get(getattr(inner, "sqlstate", None) or "")
     if kind is None:

@@ -33,7 +33,7 @@ class Overview:
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
-    """An `Overview` with rates by queue (empty: all), the waits of the last hour by quantile, and what is wrong."""
+    """An `Overview`, the rates by queue ("": all queues), quantiles of the waits of the last hour, and problems."""
 
     overview: Overview
     rates: dict[str, Rates]
@@ -43,7 +43,7 @@ class Glance:
 
 class Health(Namespace):
     async def overview(self) -> Overview:
-        """Queues, workers, failures by type, late schedules and the broker. Scans no large table."""
+        """Return queues, workers, failures by type, late schedules and the broker. Scans no large table."""
         found, relaying = await Queues(self._db).all(), await Events(self._db).relaying()
         async with self._db.connection() as conn:
             return Overview(
@@ -55,7 +55,7 @@ class Health(Namespace):
             )
 
     async def glance(self, recent: RecentMinutes | None = None) -> Glance:
-        """All that the first page of the dashboard shows. Scans no large table. *recent*: what was read before."""
+        """Return what the dashboard's first page shows. Scans no large table. *recent*: cache of an earlier call."""
         seen, history = await self.overview(), History(self._db)
         async with self._db.connection() as conn:
             oldest_transaction = await overview.transaction_age(conn)
@@ -71,17 +71,17 @@ class Health(Namespace):
             return await overview.gauges(conn)
 
     async def retention_behind(self, *, completed: timedelta, failed: timedelta) -> timedelta:
-        """By how much the oldest finished task is older than such tasks are to be kept; zero if none is."""
+        """Return by how much the oldest finished task has outlived its retention; zero if none has."""
         async with self._db.connection() as conn:
             return await overview.retention_behind(conn, completed=completed, failed=failed)
 
     async def attempt_measures(self) -> list[Measure]:
-        """Attempt counts and durations of all daemons, cumulative since the database was created."""
+        """Return attempt counts and durations of all daemons, cumulative since the database was created."""
         async with self._db.connection() as conn:
             return await measures.find(conn)
 
     async def schedule_measures(self) -> list[ScheduleStats]:
-        """Counts of fired and skipped ticks for the first 1,000 schedules, in name order."""
+        """Return counts of fired and skipped ticks for the first 1,000 schedules, in name order."""
         async with self._db.connection() as conn:
             return await schedules.measures(conn)
 

@@ -15,14 +15,15 @@ from qw.store.connection import Connection
 from qw.store.tasks import QueueStats
 
 SPARKLINE_MINUTES = 60
-CHANGING_MINUTES = 3  # before the present one that are read again: a daemon may commit late what it measured
+CHANGING_MINUTES = 3  # the last minutes are read again, since daemons may commit their measurements late
 RATE_MINUTES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Tasks per minute of a queue within the last five: enqueued, ended for good, failed. ``recent``: how many ended
-    in each of the last 60 minutes, the present one last."""
+    """Tasks of a queue per minute, averaged over the last five: enqueued, final, failed. ``recent``: the number that
+    became final in each of the last 60 minutes, the current one last.
+    """
 
     enqueued: float = 0.0
     ended: float = 0.0
@@ -31,16 +32,16 @@ class Rates:
 
 
 class RecentMinutes:
-    """What ended in each of the last minutes, for callers that ask again and again.
+    """A cache of the attempts that became final in each recent minute, for callers that poll.
 
     200 queues have 36,000 rows an hour, of which only those of the last few minutes still change.
     """
 
     def __init__(self) -> None:
-        self._ended: dict[int, dict[str, tuple[int, int]]] = {}  # by minute since 1970 and queue: all, and the failed
+        self._ended: dict[int, dict[str, tuple[int, int]]] = {}  # minute since 1970 -> queue -> (final, failed)
 
     async def read(self, conn: Connection, minute: int) -> Iterator[tuple[int, str, int, int]]:
-        """How many minutes ago, queue, how many ended, how many of them failed; *minute* is the present one."""
+        """Yield (minutes ago, queue, final attempts, failed ones among them); *minute* is the current minute."""
         kept = range(minute - SPARKLINE_MINUTES + 1, minute - CHANGING_MINUTES)
         missing = next((each for each in kept if each not in self._ended), kept.stop)
         found = {each: self._ended.get(each, {}) for each in range(kept.start, minute + 1)}
@@ -55,10 +56,10 @@ class RecentMinutes:
 
 
 class History(Namespace):
-    """What daemons measured by minute (kept for two days) and by hour (90 days). ``queue=""`` is all of them."""
+    """Measurements of daemons by minute (kept for two days) and by hour (90 days). ``queue=""``: all queues."""
 
     async def chart(self, range: ChartRange = ChartRange.HOUR, *, queue: str = ALL_QUEUES) -> Chart:
-        """Attempts by result, waits, run times, and the state of the queue, in even steps up to now."""
+        """Return attempts by result, waits, run times, and the queue's state, in equal time steps up to now."""
         times = times_of(range, clock.now())
         since, until = as_time(times[0]), as_time(times[-1]) + range.step
         async with self._db.connection() as conn:
@@ -67,13 +68,13 @@ class History(Namespace):
             stats = [each for each in await tasks.stats(conn) if queue in (ALL_QUEUES, each.queue)]
         if samples:
             enqueued = sum(each.enqueued for each in stats)
-            samples.append(Sample(int(until.timestamp()), 0, 0, None, enqueued))  # what came in up to now
+            samples.append(Sample(int(until.timestamp()), 0, 0, None, enqueued))  # tasks enqueued up to now
         return chart(range, times, found, samples)
 
     async def rates(
         self, stats: Sequence[QueueStats] | None = None, minutes: RecentMinutes | None = None
     ) -> dict[str, Rates]:
-        """By queue (empty: all). *stats* and *minutes*: what the caller has read already."""
+        """Return the rates by queue ("": all queues). *stats*, *minutes*: data that the caller has already read."""
         async with self._db.connection() as conn:
             now = int(clock.now().timestamp()) // 60
             recent = [*await (minutes or RecentMinutes()).read(conn, now)]
@@ -99,7 +100,7 @@ class History(Namespace):
         }
 
     async def waits(self, shares: dict[str, float], *, queue: str = ALL_QUEUES) -> dict[str, float | None]:
-        """Quantiles of the wait within the last hour, in seconds, by the names of the *shares*."""
+        """Return quantiles of the waits of the last hour, in seconds, by the names of *shares*; None without data."""
         until = clock.now()
         since, step = until - timedelta(hours=1), timedelta(hours=2)
         async with self._db.connection() as conn:

@@ -1,4 +1,4 @@
-"""Concurrent lookups of one process, answered together: what was asked for while the last answer was under way.
+"""Batches concurrent lookups of one process: ids requested while a query is in flight go into the next one.
 
 Planning the statement costs ten times what running it does: 64 callers get five times the rate, a lone one the same.
 """
@@ -16,7 +16,7 @@ BATCH = 200
 
 
 class Lookups:
-    """Tasks by id, as they stand at some moment after they were asked for."""
+    """Looks up tasks by id. Each answer is read after its request was made."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -24,13 +24,13 @@ class Lookups:
         self._answering: asyncio.Task[None] | None = None
 
     async def get(self, id: UUID) -> Task | None:
-        """The task, None when there is none."""
+        """Return the task; None if it does not exist."""
         answer = self._waiting.get(id)
         if answer is None:
             answer = self._waiting[id] = asyncio.get_running_loop().create_future()
         if self._answering is None or self._answering.done():
             self._answering = asyncio.create_task(self._answer())
-        return await asyncio.shield(answer)  # others may wait for the same one
+        return await asyncio.shield(answer)  # other callers may wait for the same future
 
     async def _answer(self) -> None:
         while self._waiting:
@@ -50,4 +50,4 @@ class Lookups:
 def _fail(batch: dict[UUID, asyncio.Future[Task | None]], error: BaseException) -> None:
     for answer in batch.values():
         answer.set_exception(error)
-        answer.exception()  # looked at, even if all who asked have gone
+        answer.exception()  # mark it as retrieved, even if all callers were cancelled

@@ -36,7 +36,7 @@ class Queues(Namespace):
     """Queues need no creation: a queue exists once a task, a pause or a limit names it."""
 
     async def all(self) -> list[QueueOverview]:
-        """Queues that have or had tasks, are paused or are limited, in name order."""
+        """Return queues that have or had tasks, are paused or are limited, in name order."""
         async with self._db.connection() as conn:
             stats = {stat.queue: stat for stat in await tasks.stats(conn)}
             pauses = {queue.name: queue for queue in await queues.paused(conn)}
@@ -53,13 +53,13 @@ class Queues(Namespace):
         ]
 
     async def stats(self) -> list[QueueStats]:
-        """Task counts by queue, in name order."""
+        """Return task counts by queue, in name order."""
         async with self._db.connection() as conn:
             return await tasks.stats(conn)
 
     @audited("queue pause")
     async def pause(self, *names: str, by: str) -> None:
-        """Stop claims from the queues; running tasks continue. All or none. Idempotent. *by* is recorded."""
+        """Stop claims from the queues, all or none; running tasks continue. Idempotent. *by* is recorded."""
         for name in names:
             _check_queue(name)
         async with self._db.operating() as conn, conn.transaction():
@@ -68,7 +68,7 @@ class Queues(Namespace):
 
     @audited("queue resume")
     async def resume(self, *names: str) -> list[str]:
-        """Allow claims from the queues again, all or none. Return those that were paused."""
+        """Allow claims from the queues again, all or none. Return the names of those that were paused."""
         for name in names:
             _check_queue(name)
         async with self._db.operating() as conn, conn.transaction():
@@ -78,7 +78,7 @@ class Queues(Namespace):
 
     @audited("queue limit")
     async def limit(self, name: str, limits: Limits) -> None:
-        """Replace the limits of a queue. Running tasks continue and count towards them. Idempotent."""
+        """Replace the limits of a queue. Running tasks continue and count towards the limits. Idempotent."""
         _check_queue(name)
         async with self._db.operating() as conn:
             await queues.set_limits(conn, name, limits)
@@ -86,7 +86,7 @@ class Queues(Namespace):
 
     @audited("queue limit")
     async def amend_limits(self, name: str, changes: Mapping[str, Json]) -> Limits:
-        """Set the limits in *changes* and leave the others. Return the resulting limits."""
+        """Set the limits in *changes* and keep the others. Return the resulting limits."""
         async with self._db.connection() as conn:
             before = (await queues.limits(conn)).get(name)
         limits = limits_of({**(before.document() if before else {}), **changes})
@@ -106,7 +106,7 @@ class Queues(Namespace):
 
     @audited("queue purge")
     async def purge(self, name: str, *, limit: int = PURGED) -> int:
-        """Cancel the waiting tasks of a queue, at most about *limit*. Return how many; 0: none is left."""
+        """Cancel about *limit* waiting tasks of a queue. Return the number cancelled; 0: no waiting task is left."""
         cancelled = 0
         for status in (Status.PENDING, Status.RETRYING):
             while cancelled < limit:

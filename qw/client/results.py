@@ -12,7 +12,9 @@ from qw.handlers.returned import validated
 
 
 def result_of(ended: Sequence[Task], id: UUID, type: Any = None) -> Any:
-    """The result of the final task *id* in *ended*, as *type*; None: as JSON. Raise TaskFailed or TaskCancelled."""
+    """Return the result of the final task *id* in *ended*, as *type*; None: as JSON. Raise TaskFailed, TaskCancelled,
+    or NotFound if the task was removed meanwhile.
+    """
     if not ended:
         raise NotFound(f"task {id} does not exist any more")
     (task,) = ended

@@ -9,7 +9,7 @@ from qw.store import grants
 
 
 class Rights(Namespace):
-    """Rights are PostgreSQL GRANTs on the tables and functions of schema qw."""
+    """Grants, revokes and lists rights: sets of PostgreSQL privileges on tables and functions of schema qw."""
 
     async def grant(self, role: str, right: str, *, dry_run: bool = False) -> list[str]:
         """Grant *role* a `Right`. Return the SQL statements; *dry_run* does not execute them."""
@@ -35,7 +35,7 @@ class Rights(Namespace):
         return statements
 
     async def granted(self) -> dict[str, list[Right]]:
-        """The granted rights by role, in name order."""
+        """Return the granted rights by role, in name order."""
         async with self._db.connection() as conn:
             return await grants.granted(conn)
 

@@ -1,4 +1,4 @@
-"""A run over time: every step of its definition and every compensation, with what each needs and its attempts."""
+"""The timeline of a run: each step of its definition and each compensation, with its needs and its attempts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qw.store import tasks
 from qw.store.connection import Connection
 from qw.store.runs import StoredRun, StoredStep
 
-MOST_ATTEMPTS = 5000  # in one answer, the oldest left out
+MOST_ATTEMPTS = 5000  # maximum in one answer; the oldest are left out
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineAttempt:
-    """An attempt of the task of a step. ``ended_at`` None: it runs."""
+    """An attempt of the task of a step. ``ended_at`` None: it is running."""
 
     attempt: int
     outcome: str
@@ -31,7 +31,7 @@ class TimelineAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineStep:
-    """``begun`` is None while the step has not started. ``compensates``: the step that it undoes."""
+    """``begun``: the stored step; None while it has not started. ``compensates``: id of the step that it undoes."""
 
     id: str
     type: str
@@ -43,7 +43,7 @@ class TimelineStep:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTimeline:
-    """Steps in the order of the definition, then compensations and further steps in the order in which they began."""
+    """Steps in the order of the definition, then compensations and other steps in the order in which they started."""
 
     run: StoredRun
     steps: Sequence[TimelineStep]

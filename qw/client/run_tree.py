@@ -1,4 +1,4 @@
-"""A run as a tree: its steps with the state of their tasks, and the child runs and items that they started."""
+"""The tree of a run: its steps with the state of their tasks, and the child runs and items that they started."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from qw.store import runs, tasks
 from qw.store.connection import Connection
 from qw.store.runs import StoredRun, StoredSignal, StoredStep
 
-MOST_RUNS = 100  # in one tree
-MOST_ITEMS = 10  # of one foreach; those that failed, then those that run
+MOST_RUNS = 100  # maximum in one tree
+MOST_ITEMS = 10  # maximum of one foreach: failed or cancelled ones first, then running ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class ShownItems:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownStep:
-    """A step of a run. A step that has not started is pending; ``waits_for`` names the steps it waits for.
+    """A step of a run. A step that has not started is pending; ``waits_for`` names its unfinished needs.
 
-    ``attempts`` are those of its task; ``state`` is the task's status while that is not final. ``due_at``: when it is
-    tried again, wakes up, begins its next round, or has waited enough. ``signal``: the name it waits for, where the
-    definition tells it. ``rounds`` of a repeat have begun. A run stands below the step that started it, not again below
-    the one that undoes it.
+    ``attempts``: the number of attempts of its task; ``state``: the task's status until that is final. ``due_at``:
+    when a retry, a wakeup, the next round or the timeout of its wait is due. ``signal``: the name of the awaited
+    signal, if the definition has it. ``rounds``: how many rounds of a repeat have started. ``run``: the child run;
+    shown below the step that started it, not below the one that undoes it.
     """
 
     step: str
@@ -84,7 +84,7 @@ class ShownRun:
 
 
 async def read_tree(conn: Connection, run_id: UUID) -> ShownRun:
-    """Read the tree in the caller's snapshot. Raise NotFound if there is no such run."""
+    """Read the tree of a run, in the caller's snapshot. Raise NotFound if the run does not exist."""
     found = await _Reader(conn).run(run_id)
     if found is None:
         raise NotFound(f"run {run_id} does not exist")
@@ -114,7 +114,7 @@ class _Reader:
         return ShownRun(run=run, steps=[placed[name] for name in names], told=await runs.signals(self._conn, run_id))
 
     async def _workflow(self, run: StoredRun) -> Workflow | None:
-        """The definition; None if this version of qw cannot parse it."""
+        """Return the definition; None if this version of qw cannot parse it."""
         try:
             return workflow_of(run, (await runs.documents(self._conn, [run.version]))[run.version])
         except Invalid:

@@ -37,7 +37,7 @@ from qw.store.ids import new_id
 from qw.store.runs import StoredRun, StoredSignal, StoredStep
 from qw.store.tasks import LAST_ID
 
-MOST = 1000  # runs in one answer
+MOST = 1000  # maximum runs in one answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,14 @@ class InspectedRun(RunDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPreview:
-    """The steps that a retry repeats, and those that it keeps with their results."""
+    """The steps that a retry would repeat, and those whose results it would keep."""
 
     again: list[str]
     kept: list[str]
 
 
 class Runs(Namespace):
-    """Signals, decisions, cancels and repairs are recorded with the run, together with *by*."""
+    """Starts, reads and changes runs. Signals, decisions, cancels and repairs are recorded together with *by*."""
 
     # -- start and read
 
@@ -79,11 +79,11 @@ class Runs(Namespace):
         id: UUID | None = None,
         idempotency_key: str | None = None,
     ) -> UUID:
-        """Start a run of the newest version of workflow *name* and return its id. Its first tasks are committed then.
+        """Start a run of the newest version of workflow *name* and return its id. Its first tasks are then committed.
 
-        Idempotent by *id* or *idempotency_key*; Conflict if either was used with another workflow or input.
+        Idempotent by *id* or *idempotency_key*; raise Conflict if either was used with another workflow or input.
 
-        The first tasks wait until *run_at*. *filed_under*: id of the workflow to list the run under, if another.
+        The first tasks wait until *run_at*. *filed_under*: id of another workflow to list the run under.
         Raise NotFound for an unknown workflow, Invalid for input that does not fit its declaration.
         """
         async with self._db.connection() as conn, conn.transaction():
@@ -115,12 +115,12 @@ class Runs(Namespace):
         filed_under: UUID | None = None,
         idempotency_key: str | None = None,
     ) -> UUID:
-        """Start a workflow that ships with qw; store it first if missing."""
+        """Start a run of a workflow that ships with qw; store the workflow first if it is missing."""
         await Workflows(self._db).save_shipped(name)
         return await self.start(name, input, run_at=run_at, filed_under=filed_under, idempotency_key=idempotency_key)
 
     async def get(self, id: UUID) -> RunDetails:
-        """A run with its steps. Raise NotFound."""
+        """Return a run with its steps. Raise NotFound."""
         async with self._db.connection() as conn:
             found = await runs.get(conn, [id])
             if not found:
@@ -128,13 +128,13 @@ class Runs(Namespace):
             return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
-        """The id of the only run whose id starts with *text* (at least four hexadecimal digits)."""
+        """Return the id of the only run whose id starts with *text* (at least four hexadecimal digits)."""
         from qw.client.short_ids import IdKind, resolve
 
         return await resolve(self._db, text, IdKind.RUN, path=path)
 
     async def workflow_names(self, ids: Collection[UUID]) -> dict[UUID, str]:
-        """The workflow name of each run, by run id."""
+        """Return the workflow name of each run, by run id."""
         async with self._db.connection() as conn:
             return await runs.workflow_names(conn, ids)
 
@@ -146,7 +146,7 @@ class Runs(Namespace):
         limit: int = 100,
         before: UUID = LAST_ID,
     ) -> list[StoredRun]:
-        """Matching runs, newest first, at most 1,000. For the next page pass the last id as *before*."""
+        """Return matching runs, newest first, at most 1,000. For the next page pass the last id as *before*."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             ids = await runs.find(conn, workflow=workflow, status=status, limit=limit, before=before)
@@ -160,23 +160,23 @@ class Runs(Namespace):
         return run
 
     async def tree(self, id: UUID) -> ShownRun:
-        """A run with its steps and child runs. Raise NotFound."""
+        """Return a run with its steps and child runs. Raise NotFound."""
         async with self._db.snapshot() as conn:
             return await read_tree(conn, id)
 
     async def inspect(self, id: UUID) -> InspectedRun:
-        """A run with its definition, signals and decisions. Raise NotFound."""
+        """Return a run with its definition, signals and decisions. Raise NotFound."""
         async with self._db.connection() as conn:
             return await _inspect(conn, id)
 
     async def timeline(self, id: UUID) -> RunTimeline:
-        """A run over time: its steps, also those that have not started, with their attempts. Raise NotFound."""
+        """Return a run's steps with their attempts, including steps that have not started. Raise NotFound."""
         async with self._db.snapshot() as conn:
             found = await _inspect(conn, id)
             return await read_timeline(conn, found.run, found.workflow, found.steps)
 
     async def retry_preview(self, id: UUID, step: str | None = None) -> RetryPreview:
-        """What `retry` would do with the definition that the run has. Raise NotFound, Conflict or Invalid."""
+        """Return what `retry` would repeat with the run's current definition. Raise NotFound, Conflict or Invalid."""
         async with self._db.snapshot() as conn:
             found = await _inspect(conn, id)
             states = [state_of(one) for one in found.steps]
@@ -193,7 +193,7 @@ class Runs(Namespace):
 
     @audited("workflow cancel")
     async def cancel(self, id: UUID, *, by: str | None = None) -> None:
-        """Request cancellation of a run: no step starts any more, running steps are asked to stop."""
+        """Request cancellation of a run: no further step starts, and running steps are asked to stop."""
         async with self._db.operating() as conn:
             if not await runs.cancel(conn, id, by=by):
                 status = (await _inspect(conn, id)).run.status
@@ -212,12 +212,12 @@ class Runs(Namespace):
 
     @audited("workflow approve")
     async def approve(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
-        """Approve *step* (None: the only approval that waits). Return the step. Raise NotFound, Conflict or Invalid."""
+        """Approve *step* (None: the only pending approval). Return its id. Raise NotFound, Conflict or Invalid."""
         return await self._decide(id, step, True, by, comment)
 
     @audited("workflow reject")
     async def reject(self, id: UUID, step: str | None = None, *, by: str, comment: str = "") -> str:
-        """Reject the approval *step*: it fails, and the run with it unless ``continue_on_error``. Return the step."""
+        """Reject the approval *step*: it fails, and the run too unless ``continue_on_error``. Return its id."""
         return await self._decide(id, step, False, by, comment)
 
     async def _decide(self, id: UUID, step: str | None, approved: bool, by: str, comment: str) -> str:
@@ -245,10 +245,10 @@ class Runs(Namespace):
     ) -> None:
         """Retry a final run from its failed steps, or from *step*. Completed steps that were not compensated are kept.
 
-        If *step* is a failed compensation, that compensation is retried and the run stays compensated.
-        The run keeps its definition, or takes the newest (*latest*), or *document*, for this run only. Its tasks are
-        committed when this returns. Raise NotFound; Conflict if the run is not final or nothing failed; Invalid for an
-        unknown step, or a definition that is invalid or does not accept the run's input.
+        If *step* is a failed compensation, that compensation is retried and the run stays compensated. The run keeps
+        its definition, or takes the newest (*latest*), or *document*, for this run only. The new tasks are committed
+        on return. Raise NotFound; Conflict if the run is not final or nothing failed; Invalid for an unknown step, or
+        a definition that is invalid or does not accept the run's input.
         """
         raise_faults(storable_faults(by, "by"))
         async with self._db.operating() as conn, conn.transaction():
@@ -258,8 +258,8 @@ class Runs(Namespace):
     async def mark_compensated(self, id: UUID, step: str, *, by: str, comment: str = "") -> str:
         """Mark a failed compensation as completed, because the step was undone by hand. Return the compensation's id.
 
-        The run continues as if it had succeeded. Raise NotFound; Conflict if it has not failed; Invalid if *step* is
-        not a compensation.
+        The run continues as if the compensation had succeeded. Raise NotFound; Conflict if the compensation has not
+        failed; Invalid if *step* is not a compensation.
         """
         raise_faults(storable_faults([by, comment], "comment"))
         async with self._db.operating() as conn, conn.transaction():
@@ -284,7 +284,7 @@ class Runs(Namespace):
 
 
 def _approval(found: InspectedRun, step: str | None) -> str:
-    """The id of the undecided approval *step*; None: of the only one."""
+    """Return the id of the undecided approval *step*; None: of the only one."""
     if found.run.status.is_final:
         raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing left to approve or reject")
     ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
@@ -350,7 +350,7 @@ def _redo(
 
 
 def _check_below(again: Redo, states: Sequence[StepState]) -> None:
-    """A compensation that undoes child runs is retried by retrying the child runs whose compensation failed."""
+    """Raise Conflict for a compensation that undoes child runs: these are to be retried instead."""
     for state in states:
         if again.is_back and state.step_id in again.steps and (state.child or state.items):
             what = f"run {state.child}" if state.child else "runs"

@@ -1,7 +1,7 @@
-"""Imported crontabs: their schedules made equal to the file, whole or not at all.
+"""Crontab import: makes the schedules of an owner equal to a crontab, in one transaction.
 
-An import has an owner, as a set of files has that is applied: what it made before is changed, told or removed; what
-others made stays as it is unless it is replaced.
+An import has an owner, like a set of definition files. Schedules that the owner imported before are updated, reported
+or removed; schedules of other owners are not changed unless *replace* is given.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KIND = "schedule"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedSchedule:
-    """What became of one schedule. ``left``: it is not in the crontab any more, and nobody asked to remove it."""
+    """The outcome for one schedule. ``left``: its job is no longer in the crontab, and *prune* was not given."""
 
     schedule: Schedule
     how: How
@@ -41,10 +41,10 @@ async def import_crontab(
     prune: bool = False,
     replace: bool = False,
 ) -> list[ImportedSchedule]:
-    """Make the schedules of *owner* those of *jobs*, in one transaction. Safe to repeat.
+    """Make the schedules of *owner* equal to *jobs*, in one transaction. Idempotent.
 
-    *prune* removes those that no job stands for any more. Raise Conflict for the names that others have, unless
-    *replace*, and Invalid; then nothing is changed.
+    *prune* removes schedules whose job is no longer in the crontab. Raise Conflict for names that other owners have
+    (unless *replace*), and Invalid for jobs that cannot be schedules; in both cases nothing is changed.
     """
     async with db.operating() as conn, conn.transaction():
         await applied.lock(conn)
@@ -70,7 +70,7 @@ async def import_crontab(
 
 
 async def _owned(conn: Connection, owner: str) -> list[Schedule]:
-    """The schedules that this owner imported before and that are still there, in name order."""
+    """Return the existing schedules that this owner imported before, in name order."""
     names = [
         definition.name
         for definition in await applied.owned(conn)

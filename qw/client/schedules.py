@@ -29,8 +29,8 @@ from qw.store.fires import LAST_TICK, Making, StoredFire
 from qw.store.ids import new_id
 from qw.store.schedules import Ref, StoredSchedule
 
-MAX_BACKFILL = 1000  # ticks at once
-MOST = 1000  # schedules or ticks in one answer
+MAX_BACKFILL = 1000  # maximum ticks per call
+MOST = 1000  # maximum schedules or ticks in one answer
 _MICROSECOND = timedelta(microseconds=1)
 
 Change = Literal["added", "changed", "unchanged"]
@@ -38,14 +38,14 @@ Change = Literal["added", "changed", "unchanged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Backfilled:
-    """The past ticks fired (or, in a dry run, to be fired), and the number of ticks of the range fired before."""
+    """``made``: the past ticks fired, or to be fired in a dry run. ``known``: number of ticks that fired before."""
 
     made: list[Fire]
     known: int
 
 
 class Schedules(Namespace):
-    """Schedules are referenced by name or id; NotFound if there is none. *clock* is for tests."""
+    """Methods take a schedule's name or id, and raise NotFound if it does not exist. *clock* is for tests."""
 
     # -- read
 
@@ -54,26 +54,26 @@ class Schedules(Namespace):
             return await schedules.get(conn, ref) or await _missing(conn, ref)
 
     async def page(self, *, after: str = "", limit: int = 1000) -> list[StoredSchedule]:
-        """Schedules in name order, at most 1,000. For the next page pass the last name as *after*."""
+        """Return schedules in name order, at most 1,000. For the next page pass the last name as *after*."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             return await schedules.page(conn, after=after, limit=limit)
 
     async def fires(self, ref: Ref, *, before: datetime = LAST_TICK, limit: int = 100) -> list[StoredFire]:
-        """Outcomes of the ticks earlier than *before*, latest first, at most 1,000."""
+        """Return outcomes of the ticks earlier than *before*, latest first, at most 1,000."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             stored = await schedules.get(conn, ref) or await _missing(conn, ref)
             return await fires.of_schedule(conn, stored.id, before=before, limit=limit)
 
     async def next(self, ref: Ref, *, count: int = 10) -> list[Tick]:
-        """The next *count* ticks (at most 1,000), computed as if the schedule were not paused."""
+        """Return the next *count* ticks (at most 1,000), computed as if the schedule were not paused."""
         check_limit(count, MOST)
         stored = await self.get(ref)
         return upcoming(stored.schedule, stored.created_at, max(stored.mark, stored.read_at), count)
 
     async def late(self, *, by: timedelta = LATE, limit: int = 100) -> list[tuple[str, timedelta]]:
-        """Schedules overdue by more than *by*, with the delay, longest first: no daemon fires them."""
+        """Return schedules overdue by more than *by*, with the delay, longest first: no daemon fires them."""
         async with self._db.connection() as conn:
             return await schedules.late(conn, by=by, limit=limit)
 
@@ -83,10 +83,11 @@ class Schedules(Namespace):
     async def add(
         self, schedule: Schedule, *, id: UUID | None = None, replace: bool = False, clock: datetime | None = None
     ) -> tuple[UUID, Change]:
-        """Store a schedule; its first tick is after now. Idempotent by *id*, or with *replace*.
+        """Store a schedule; its first tick is after now. Return its id and the change. Idempotent by *id*.
 
-        Raise Conflict if the name is taken; *replace* updates that schedule instead: it stays paused if it is, and
-        ticks due before now are not fired. Raise Invalid for an unknown type, or input its workflow does not accept.
+        Raise Conflict if the name is taken, unless *replace*: then update that schedule. A paused schedule stays
+        paused, and ticks due before now are not fired. Also idempotent with *replace*.
+        Raise Invalid for an unknown type, or input its workflow does not accept.
         """
         async with self._db.operating() as conn, conn.transaction():
             known = await schedules.lock(conn, schedule.name, clock=clock)
@@ -122,7 +123,7 @@ class Schedules(Namespace):
 
     @audited("schedule trigger")
     async def trigger(self, ref: Ref, *, id: UUID | None = None) -> UUID:
-        """Fire now, regardless of times, pause and overlap. Return the id of the new task or run.
+        """Fire a schedule now, regardless of times, pause and overlap. Return the id of the new task or run.
 
         Idempotent by *id*. Raise the error that prevents its run from starting, if any.
         """
@@ -140,7 +141,7 @@ class Schedules(Namespace):
     async def backfill(
         self, ref: Ref, since: datetime, until: datetime, *, dry_run: bool = False, clock: datetime | None = None
     ) -> Backfilled:
-        """Fire the past ticks from *since* to *until* that did not fire: skipped, or before the schedule existed.
+        """Fire the past ticks from *since* to *until* that were skipped or are from before the schedule existed.
 
         At most 1,000 ticks per call, none older than 31 days, none after now; overlap is ignored. Idempotent.
         """
@@ -166,7 +167,7 @@ class Schedules(Namespace):
 
 
 def upcoming(schedule: Schedule, created_at: datetime, after: datetime, count: int) -> list[Tick]:
-    """The next *count* ticks after an instant."""
+    """Return the next *count* ticks after the time *after*."""
     when = timing(schedule, created_at)
     return [shown(when, tick) for tick in islice(ticks_of(schedule, created_at, after), count)]
 
@@ -210,7 +211,7 @@ async def drop(conn: Connection, stored: StoredSchedule) -> None:
 
 
 async def put(conn: Connection, schedule: Schedule) -> Change:
-    """Add a schedule, or change the one of its name, in the caller's transaction."""
+    """Add a schedule, or update the one with its name, in the caller's transaction."""
     known = await schedules.lock(conn, schedule.name)
     if known is None:
         id = new_id()
@@ -260,7 +261,7 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
 
 
 async def _check_target(conn: Connection, schedule: Schedule) -> None:
-    """Refuse a target that cannot be created now: an unknown type or workflow, or input it does not accept."""
+    """Raise Invalid for a target that cannot be created: an unknown type or workflow, or input it does not accept."""
     if isinstance(schedule.target, WorkflowTarget):
         await checked_input(conn, schedule.target.workflow, schedule.target.input)
         return
@@ -271,7 +272,7 @@ async def _check_target(conn: Connection, schedule: Schedule) -> None:
 
 
 async def _pass_over(conn: Connection, stored: StoredSchedule, reason: SkipReason, detail: str) -> None:
-    """Record the due ticks as skipped. A schedule whose ticks cannot be computed has none."""
+    """Record the due ticks as skipped; none if the ticks of the schedule cannot be computed."""
     if stored.broken is not None:
         return
     try:

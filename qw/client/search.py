@@ -1,4 +1,4 @@
-"""`Client.search`: tasks by a search as people type it, and acts on everything that matches."""
+"""`Client.search`: searches for tasks in the dashboard's syntax, and bulk actions on all matches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qw.store.search import FIRST_ID
 from qw.store.tasks import LAST_ID, Filter
 
 FIND_SECONDS, COUNT_SECONDS = 3.0, 0.25
-BULK_SECONDS = 30.0  # for the next tasks of a bulk act
+BULK_SECONDS = 30.0  # to find the next batch of a bulk action
 BATCH = 500
 MOST_NEWER = 1000
 
@@ -36,7 +36,10 @@ ACTIONS = tuple(_APPLIES)
 
 @dataclass(frozen=True, kw_only=True)
 class Acting:
-    """A bulk act as it was asked for: of what matches ``search``, or of ``ids``. ``running``: cancel what runs too."""
+    """A requested bulk action on the tasks that match ``search``, or on ``ids``.
+
+    ``running``: a cancellation includes running tasks.
+    """
 
     action: str
     search: str | None = None
@@ -45,7 +48,7 @@ class Acting:
     reason: str = ""
 
     def check(self) -> None:
-        """Raise Invalid unless it can be meant."""
+        """Raise Invalid for an unknown action, a faulty search, or if not exactly one of search and ids is given."""
         if self.action not in ACTIONS:
             raise Invalid(f"{self.action[:60]!r} is not one of {', '.join(ACTIONS)}")
         if (self.search is None) == (self.ids is None):
@@ -55,13 +58,16 @@ class Acting:
 
     @property
     def statuses(self) -> tuple[Status, ...]:
-        """Of the tasks that it applies to, where the search names none."""
+        """The statuses that the action applies to if the search names none."""
         return (*_APPLIES[self.action], *([Status.PROCESSING] if self.running else []))
 
 
 class Searches(Namespace):
     async def find(self, text: str, *, limit: int = 100, before: UUID = LAST_ID) -> tuple[Search, list[Task]]:
-        """Matching tasks, newest first. Raise Invalid for a wrong search, TimedOut for one that takes too long."""
+        """Return the parsed search and matching tasks, newest first, at most 1,000.
+
+        Raise Invalid for a faulty search, TimedOut for one that takes too long.
+        """
         check_limit(limit, 1000)
         wanted = parse_search(text, clock.now())
         async with self._db.connection() as conn:
@@ -69,12 +75,12 @@ class Searches(Namespace):
             return wanted, await tasks.get(conn, ids)
 
     async def newer(self, wanted: Search, after: UUID) -> int:
-        """How many matching tasks have a higher id, at most 1,000."""
+        """Return the number of matching tasks with an id above *after*, at most 1,000."""
         async with self._db.connection() as conn:
             return len(await search.find(conn, wanted, limit=MOST_NEWER, after=after, seconds=FIND_SECONDS))
 
     async def count(self, wanted: Search) -> Total:
-        """How many tasks match: exact to 10,000, and exact for a single status and queue; else estimated."""
+        """Return the number of matching tasks: exact to 10,000 or for at most one status and queue; else estimated."""
         if wanted == Search(statuses=wanted.statuses[:1], queues=wanted.queues[:1]):
             status = wanted.statuses[0] if wanted.statuses else None
             queue = wanted.queues[0] if wanted.queues else None
@@ -88,17 +94,17 @@ class Searches(Namespace):
                 count = 0
             return Total(count=max(count, await search.estimate(conn, wanted)), is_estimate=True)
 
-    # -- acts on everything that matches
+    # -- bulk actions
 
     async def matched(self, acting: Acting) -> Total:
-        """How many tasks it would be done to."""
+        """Return the number of tasks that the action would change."""
         acting.check()
         if acting.search is None:
             return Total(count=len(set(acting.ids or ())))
         return await self.count(parse_search(acting.search, clock.now()).of_statuses(acting.statuses))
 
     async def start(self, acting: Acting, *, by: str) -> int:
-        """Note that the act begins; `act` does it. Return its number."""
+        """Record the start of a bulk action and return its id. `act` then performs it."""
         total = await self.matched(acting)
         async with self._db.operating() as conn:
             return await bulk.start(
@@ -114,10 +120,10 @@ class Searches(Namespace):
             )
 
     async def act(self, id: int, acting: Acting) -> BulkState:
-        """Do it in batches of 500, newest first, until nothing is left or somebody asked to stop.
+        """Perform a started action in batches of 500, newest first, until no task is left or `stop` was called.
 
-        Each batch is a transaction with a row of the audit, but for batches of which nothing was changed.
-        What was enqueued after it began is left alone: it goes down from the newest id.
+        Each batch that changed a task is a transaction with its own audit row. Tasks enqueued after the start are not
+        included, since ids are walked downwards from the newest.
         """
         done, skipped, state, error = 0, Counter[str](), "done", None
         failure: QwError | None = None
@@ -142,7 +148,7 @@ class Searches(Namespace):
         return await self.bulk(id)
 
     async def bulk(self, id: int) -> BulkState:
-        """Raise NotFound."""
+        """Return the state of a bulk action. Raise NotFound."""
         async with self._db.connection() as conn:
             found = await bulk.find(conn, id=id)
         if not found:
@@ -150,12 +156,12 @@ class Searches(Namespace):
         return found[0]
 
     async def bulks(self, *, limit: int = 100) -> list[BulkState]:
-        """The newest first."""
+        """Return bulk actions, newest first."""
         async with self._db.connection() as conn:
             return await bulk.find(conn, limit=limit)
 
     async def stop(self, id: int) -> None:
-        """Have an act stop after its present batch. Raise NotFound when it is not running."""
+        """Stop a bulk action after its current batch. Raise NotFound if it is not running."""
         async with self._db.operating() as conn:
             if not await bulk.stop(conn, id):
                 raise NotFound(f"bulk operation {id} is not running")

@@ -1,4 +1,4 @@
-"""Ids as people type them: the beginning of an id for the whole, and which other verb an id of the other kind needs."""
+"""Abbreviated ids: resolves the beginning of an id, and names the command to use for an id of the other kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qw.store.grants import access
 
 
 class IdKind(StrEnum):
-    """What a verb takes."""
+    """The kind of id that a command takes."""
 
     TASK = "task"
     RUN = "run"
@@ -30,10 +30,10 @@ _VERBS = {False: "qw task show", True: "qw workflow show"}
 
 
 async def resolve(db: Connections, text: str, kind: IdKind, *, path: str = "id") -> UUID:
-    """The id of the one task or run that begins with *text*, at least four hexadecimal digits.
+    """Return the id of the only task or run that begins with *text*, at least four hexadecimal digits.
 
-    Raise Conflict for the beginning of several, NotFound for an id of the other kind. An id of 32 digits that does not
-    exist is returned as it is: it is for the verb to refuse.
+    Raise Invalid for text that is no id, Conflict if several ids begin with it, NotFound for an id of the other kind.
+    A full id of 32 digits that does not exist is returned unchanged: the command itself then reports it.
     """
     digits = prefix_of(text)
     if digits is None:
@@ -56,6 +56,6 @@ async def resolve(db: Connections, text: str, kind: IdKind, *, path: str = "id")
 
 
 async def unique_length(db: Connections, ids: Sequence[UUID]) -> int:
-    """How many characters of each of *ids* are needed so that `resolve` finds no other task or run."""
+    """Return how many characters of each of *ids* identify it among all tasks and runs."""
     async with db.connection() as conn:
         return short_length(ids, await tasks.neighbours(conn, ids))

@@ -1,4 +1,4 @@
-"""What a running task does right now, asked of its worker."""
+"""Reads what a running task is doing right now, by asking its worker."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from qw.core.errors import Conflict, NotFound
 from qw.core.task.payload import JsonObject
 from qw.store import stacks, tasks
 
-LONGEST_SECONDS = 3.0  # for the worker to answer
+LONGEST_SECONDS = 3.0  # that the worker has to answer
 LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStack:
-    """``seen``: kind (coroutine, thread, process, command), frames with the innermost last, processes. ``is_live``: it
-    was asked for now; else it is what was seen last, ``age`` seconds ago."""
+    """``seen``: kind (coroutine, thread, process, command), frames with the innermost last, processes. ``is_live``:
+    the worker answered just now; otherwise ``seen`` is its last answer, ``age`` seconds old.
+    """
 
     at: datetime
     age: float
@@ -29,7 +30,7 @@ class TaskStack:
 
 
 async def stack_of(db: Connections, id: UUID) -> TaskStack:
-    """Raise NotFound; Conflict for a task that does not run and of which nothing was seen."""
+    """Return the stack of a task. Raise NotFound; Conflict if the task does not run and no stack was stored."""
     async with db.connection() as conn:
         stored = await tasks.get(conn, [id])
         if not stored:
@@ -51,7 +52,7 @@ async def stack_of(db: Connections, id: UUID) -> TaskStack:
 
 
 def stack_text(seen: JsonObject) -> str:
-    """As Python prints a stack; of processes a line each."""
+    """Format a stack as Python prints it, followed by one line for each process."""
     frames, processes = seen.get("frames"), seen.get("processes")
     lines = [
         f'  File "{frame["file"]}", line {frame["line"]}, in {frame["function"]}\n    {frame["code"]}'

@@ -34,12 +34,12 @@ COUNTED = 10_000  # totals are exact up to this number
 ID_BATCH = 1000
 LOG_BATCH = 10_000  # log lines that one transaction deletes
 LOOK_PAGE = 20_000  # rows that one statement of `about` reads
-MOST = 1000  # tasks in one answer
+MOST = 1000  # maximum tasks in one answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """The number of matching tasks; an estimate from 10,000 on."""
+    """A number of matching tasks. Exact up to 10,000; above that, an estimate if ``is_estimate``."""
 
     count: int
     is_estimate: bool = False
@@ -49,17 +49,17 @@ _Act = Callable[[Connection, Sequence[UUID]], Awaitable[Answers]]
 
 
 class Tasks(Namespace):
-    """Bulk methods return an `Answer` for each task, by id."""
+    """Reads and changes tasks. Bulk methods return an `Answer` for each task, by id."""
 
     async def get(self, id: UUID) -> Task:
-        """The current state of a task. Raise NotFound."""
+        """Return the current state of a task. Raise NotFound."""
         async with self._db.connection() as conn:
             return await _the_task(conn, id)
 
     async def find(
         self, match: Filter | None = None, *, under: UUID | None = None, limit: int = 100, before: UUID = LAST_ID
     ) -> list[Task]:
-        """Matching tasks, newest first, at most 1,000. For the next page pass the last id as *before*.
+        """Return matching tasks, newest first, at most 1,000. For the next page pass the last id as *before*.
 
         *under*: only tasks of the workflow with that id.
         """
@@ -76,12 +76,12 @@ class Tasks(Namespace):
         return [task for task in matching if match.status in (None, task.status)]
 
     async def find_ids(self, match: Filter | None = None, *, limit: int = 1000, before: UUID = LAST_ID) -> list[UUID]:
-        """Ids of matching tasks, newest first. For the next page pass the last id as *before*."""
+        """Return ids of matching tasks, newest first. For the next page pass the last id as *before*."""
         async with self._db.connection() as conn:
             return await tasks.find(conn, match or Filter(), limit=limit, before=before)
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
-        """The id of the only task whose id starts with *text* (at least four hexadecimal digits)."""
+        """Return the id of the only task whose id starts with *text* (at least four hexadecimal digits)."""
         return await resolve(self._db, text, IdKind.TASK, path=path)
 
     async def resolve_any(self, text: str) -> UUID:
@@ -89,35 +89,35 @@ class Tasks(Namespace):
         return await resolve(self._db, text, IdKind.ANY)
 
     async def unique_length(self, ids: Sequence[UUID]) -> int:
-        """The length of prefix that makes each of *ids* unique among all tasks and runs."""
+        """Return the length of prefix that makes each of *ids* unique among all tasks and runs."""
         return await unique_length(self._db, ids)
 
     async def attempts(self, id: UUID) -> list[Attempt]:
-        """Earlier attempts of the task (those that did not give its final result), oldest first."""
+        """Return earlier attempts (those that did not give the final result), oldest first. Raise NotFound."""
         async with self._db.connection() as conn:
             await _the_task(conn, id)
             return await tasks.attempts(conn, id)
 
     async def logs(self, id: UUID, *, after: int = 0) -> list[LogLine]:
-        """Log lines of the task with an id greater than *after*, oldest first."""
+        """Return log lines of the task with an id greater than *after*, oldest first."""
         async with self._db.connection() as conn:
             await _the_task(conn, id)
             return await tasks.read_logs(conn, id, after=after)
 
     async def progress(self, id: UUID) -> tuple[float, str] | None:
-        """The last progress report: fraction from 0 to 1, and message; None if there is none."""
+        """Return the last progress report: fraction from 0 to 1, and message; None if there is none."""
         async with self._db.connection() as conn:
             return await tasks.read_progress(conn, id)
 
     async def checkpoints(self, id: UUID) -> list[Checkpoint]:
-        """What the task's handler did in steps and what it waits for, oldest first. Raise NotFound."""
+        """Return the stored steps and the waits of the task's handler, oldest first. Raise NotFound."""
         async with self._db.connection() as conn:
             await _the_task(conn, id)
             return await checkpoints.of_task(conn, id)
 
     @audited("task signal")
     async def signal(self, id: UUID, name: str, payload: Json = None, *, by: str | None = None) -> None:
-        """Send a signal to a task, for `Context.wait_signal`. It is kept until the handler waits for it.
+        """Send a signal to a task, for `Context.wait_signal`. The signal is kept until the handler waits for it.
 
         Raise NotFound, Conflict if the task is final, or Invalid for a wrong name or payload.
         """
@@ -127,26 +127,26 @@ class Tasks(Namespace):
             await checkpoints.signal(conn, id, name, payload, by=by)
 
     async def stack(self, id: UUID) -> TaskStack:
-        """What a running task does right now, asked of its worker; of one that has ended, what was seen last.
+        """Return what a running task is doing now, as its worker reports; for an ended task, the last report.
 
-        Raise NotFound; Conflict where there is nothing to see.
+        Raise NotFound; Conflict if there is no report.
         """
         from qw.client.stacks import stack_of
 
         return await stack_of(self._db, id)
 
     async def types(self) -> list[str]:
-        """All types that a worker has registered."""
+        """Return all types that a worker has registered."""
         async with self._db.connection() as conn:
             return await types.names(conn)
 
     async def known_types(self) -> KnownTypes:
-        """The same with the schemas of their payloads: what refuses a task that no worker would run."""
+        """Return all registered types with the schemas of their payloads, to check new tasks against."""
         async with self._db.connection() as conn:
             return KnownTypes(await types.schemas(conn))
 
     async def why(self, id: UUID) -> list[Reason]:
-        """Why a task does not run or a run does not progress: the most important reason first. Raise NotFound."""
+        """Return why a task does not run or a run does not progress, main reason first. Raise NotFound."""
         from qw.client.why import why_waits
 
         return await why_waits(self._db, id)
@@ -172,9 +172,10 @@ class Tasks(Namespace):
         run_at: datetime | None = None,
         front: bool = False,
     ) -> None:
-        """Change a task that waits; None leaves things as they are. *front*: before all of its queue and priority.
+        """Change a waiting task. Options that are None change nothing. *front*: before all of its queue and priority.
 
-        Raise NotFound; Conflict if it runs or is final, or is a step of a run and *queue* or *payload* are given.
+        Raise NotFound; Conflict if the task runs or is final, or if *queue* or *payload* are given for a step of a
+        run.
         """
         check_new(NewTask(type="noop", id=id, queue=queue or "x", priority=priority or 0, payload=payload or {}))
         async with self._db.operating() as conn:
@@ -190,20 +191,20 @@ class Tasks(Namespace):
 
     @audited("task forget")
     async def forget(self, ids: Sequence[UUID]) -> Answers:
-        """Erase payload, result, errors, logs and events of finished tasks, and of runs with all below them.
+        """Erase payload, result, errors, logs and events of finished tasks, and of runs with everything below them.
 
-        That they were stays. Cannot be undone.
+        The rows stay, with type, queue, status and times. Cannot be undone. See `Answer`.
         """
         return await self._in_batches(ids, tasks.erase)
 
     @audited("task remove")
     async def remove(self, ids: Sequence[UUID]) -> Answers:
-        """Delete finished tasks with their logs and attempts. Tasks of a run stay: they go with the run.
+        """Delete finished tasks with their logs and attempts. Tasks of a run are kept until their run is deleted.
 
-        Their logs go first, in transactions of their own: they may be very long. Cannot be undone.
+        Log lines are deleted first, in separate transactions, because there may be millions. Cannot be undone.
         """
         ordered = sorted(set(ids))
-        async with self._db.connection() as conn:  # not in the transaction of the act
+        async with self._db.connection() as conn:  # separate from the transaction that is audited
             await require(conn, Right.OPERATE)
             for start in range(0, len(ordered), ID_BATCH):
                 while await tasks.remove_logs(conn, ordered[start : start + ID_BATCH], limit=LOG_BATCH):
@@ -211,7 +212,10 @@ class Tasks(Namespace):
         return await self._in_batches(ordered, tasks.remove)
 
     async def about(self, path: Sequence[str], value: str) -> list[UUID]:
-        """Runs whose input, then tasks whose payload has the text *value* at *path*. Reads all, a page at a time."""
+        """Return the ids of runs whose input, then of tasks whose payload has the text *value* at *path*.
+
+        Reads all runs and tasks, a page at a time.
+        """
         matching: list[UUID] = []
         for look in (runs.with_input, tasks.with_payload):
             last: UUID | None = UUID(int=0)
@@ -247,7 +251,7 @@ class Tasks(Namespace):
         return new
 
     async def count(self, match: Filter | None = None, *, under: UUID | None = None) -> Total:
-        """The number of matching tasks. Always exact without a filter, or by status and queue only."""
+        """Return the number of matching tasks. Always exact without a filter, or by status and queue only."""
         from qw.store import workflows
 
         match = match or Filter()
@@ -263,7 +267,7 @@ class Tasks(Namespace):
             return Total(count=max(count, await tasks.estimate(conn, match)), is_estimate=True)
 
     async def workflow_ids(self, of_tasks: Sequence[Task]) -> Mapping[UUID, UUID]:
-        """The id of the workflow that each task belongs to, by task id."""
+        """Return the id of the workflow that each task belongs to, by task id."""
         from qw.store import workflows
 
         if not any(task.run_id or FILED_UNDER in (task.headers or {}) for task in of_tasks):
@@ -272,21 +276,21 @@ class Tasks(Namespace):
             return await workflows.filed_under(conn, of_tasks)
 
     async def of_customer(self, customer: str) -> list[CustomerTask]:
-        """The newest 1,000 tasks of a customer, including all tasks of their runs."""
+        """Return the newest 1,000 tasks of a customer, including all tasks of their runs."""
         from qw.store import workflows
 
         async with self._db.connection() as conn:
             return await workflows.of_customer(conn, customer, limit=MOST)
 
     async def customer_counts(self, customer: str) -> list[CustomerCounts]:
-        """The tasks of `of_customer`, counted by run."""
+        """Return the counts of the tasks of `of_customer`, by run."""
         from qw.store import workflows
 
         async with self._db.connection() as conn:
             return await workflows.customer_counts(conn, customer)
 
     async def scheduled(self, *, limit: int = 1000) -> list[Task]:
-        """Tasks with a future start time, earliest first."""
+        """Return tasks with a future start time, earliest first."""
         from qw.store import overview
 
         async with self._db.connection() as conn:
@@ -294,7 +298,7 @@ class Tasks(Namespace):
         return [task for task in waiting if task.status is Status.PENDING and task.run_at]
 
     async def last_errors(self, of_tasks: Sequence[Task]) -> dict[UUID, str]:
-        """The error of the last failed attempt of each task that is not final."""
+        """Return the error of the last failed attempt of each task that is not final."""
         from qw.store import overview
 
         waiting = [task.id for task in of_tasks if not task.status.is_final and (task.retries or task.crashes)]
@@ -304,7 +308,7 @@ class Tasks(Namespace):
             return await overview.last_errors(conn, waiting)
 
     async def first_logs(self, ids: Sequence[UUID], *, limit: int = 100) -> dict[UUID, list[LogLine]]:
-        """The first *limit* log lines of each task."""
+        """Return the first *limit* log lines of each task."""
         from qw.store import overview
 
         async with self._db.connection() as conn:
@@ -322,7 +326,8 @@ class Tasks(Namespace):
     async def compensate(self, ids: Sequence[UUID], *, reason: str = "") -> Answers:
         """Enqueue compensations of completed tasks: the action that each type declares, such as voiding an invoice.
 
-        In one transaction. Idempotent: a task is compensated once. See `Answer`."""
+        All in one transaction. Idempotent: a task is compensated once. See `Answer`.
+        """
         raise_faults(storable_faults(reason, "reason"))
         async with self._db.operating() as conn:
             answers = await tasks.compensate(conn, ids, reason=reason)
@@ -331,7 +336,7 @@ class Tasks(Namespace):
 
 
 async def _tallied(db: Connections, match: Filter) -> int:
-    """The number of tasks by status, queue or both, from the maintained counters."""
+    """Return the number of tasks by status, queue or both, from the maintained counters."""
     async with db.connection() as conn:
         stats = [stat for stat in await tasks.stats(conn) if match.queue in (None, stat.queue)]
     return sum(stat.total if match.status is None else getattr(stat, match.status) for stat in stats)

@@ -1,4 +1,4 @@
-"""The check of new tasks against the types that workers have registered, which a client reads now and then."""
+"""Checks new tasks against the types that workers have registered, which a client reads again from time to time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class TypeCheck:
             raise_faults(iter(await self._faults(task, read)))
 
     async def many(self, tasks: Sequence[NewTask], first: int, read: Read) -> None:
-        """*first*: the number of the first of *tasks* among all that the caller has."""
+        """Check a batch. *first*: the index of its first task among all tasks of the caller, for the error."""
         for number, task in enumerate(tasks, first):
             if not self._last.accepts(task):
                 raise_faults(_placed(number, fault) for fault in await self._faults(task, read))
 
     async def _faults(self, task: NewTask, read: Read) -> list[Fault]:
         async with self._reading:
-            if self._last.accepts(task):  # somebody else has read meanwhile
+            if self._last.accepts(task):  # another caller has read the types meanwhile
                 return []
             self._last.learn(await read())
             return self._last.faults(task)

@@ -1,4 +1,4 @@
-"""Why a task does not run or a run does not progress: reads the facts from which `qw.core.why` derives reasons."""
+"""Explains why a task does not run or a run does not progress: reads the facts that `qw.core.why` judges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qw.store.runs import StoredStep
 
 
 async def why_waits(db: Connections, id: UUID) -> list[Reason]:
-    """The reasons why a task does not run or a run does not progress, most important first. Raise NotFound."""
+    """Return why a task does not run or a run does not progress, the most important reason first. Raise NotFound."""
     async with db.connection() as conn:
         facts = await why.facts(conn, id)
     if facts is not None:
@@ -39,7 +39,7 @@ def _step_facts(step: StoredStep) -> StepFacts:
 
 
 async def _run_facts(db: Connections, id: UUID) -> RunFacts:
-    from qw.engine.parsed_workflows import workflow_of  # a task's reasons need none of it
+    from qw.engine.parsed_workflows import workflow_of  # imported here, because the reasons of a task do not need it
 
     found = await Runs(db).get(id)
     run = found.run

@@ -12,12 +12,12 @@ from qw.store.workers import InHand, WorkerRow
 
 class Workers(Namespace):
     async def all(self) -> list[WorkerRow]:
-        """Live workers, newest first."""
+        """Return live workers, newest first."""
         async with self._db.connection() as conn:
             return await workers.living(conn)
 
     async def running(self, worker: int) -> list[InHand]:
-        """The running tasks of a worker, longest-running first."""
+        """Return the running tasks of a worker, longest-running first."""
         async with self._db.connection() as conn:
             return await workers.running_in(conn, worker)
 
@@ -30,10 +30,10 @@ class Workers(Namespace):
 
     @audited("worker slots")
     async def resize(self, change: SlotChange, *ids: int) -> list[int]:
-        """Change how many handlers these workers run at once, or all running ones if no id is given.
+        """Change how many handlers the given workers run at once; without ids, all running workers. Return their ids.
 
-        Takes effect within about a second and holds until they stop. Returns their ids. Raise NotFound if one is not
-        running: then none is changed.
+        Takes effect within about a second and lasts until the worker stops. Raise NotFound if a worker is not running;
+        then none is changed.
         """
         async with self._db.operating() as conn:
             resized = await workers.resize(conn, ids or None, change.sizes)

@@ -51,7 +51,7 @@ class WorkflowProgress:
 
 
 class Workflows(Namespace):
-    """To start runs see `Client.runs`."""
+    """Reads and changes workflow definitions. To start runs see `Client.runs`."""
 
     # -- by name
 
@@ -61,12 +61,12 @@ class Workflows(Namespace):
             await runs.save_workflow(conn, workflow.name, workflow.document)
 
     async def all(self) -> list[StoredWorkflow]:
-        """All stored workflows, in name order."""
+        """Return all stored workflows, in name order."""
         async with self._db.connection() as conn:
             return await runs.workflows(conn)
 
     async def get(self, name: str) -> StoredWorkflow:
-        """The newest version of a workflow. Raise NotFound."""
+        """Return the newest version of a workflow. Raise NotFound."""
         async with self._db.connection() as conn:
             stored = await runs.workflows(conn, name)
             known = [] if stored else [workflow.name for workflow in await runs.workflows(conn)]
@@ -79,7 +79,7 @@ class Workflows(Namespace):
     async def find(
         self, *, is_active: bool | None = None, before: UUID = LAST_ID, limit: int = MOST
     ) -> list[FiledWorkflow]:
-        """Workflows with an id, newest first, at most 1,000."""
+        """Return workflows, newest first, at most 1,000. For the next page pass the last id as *before*."""
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             return await workflows.find(conn, is_active=is_active, before=before, limit=limit)
@@ -89,14 +89,14 @@ class Workflows(Namespace):
             return await workflows.count(conn, is_active=is_active)
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, FiledWorkflow]:
-        """The existing workflows among *ids*, by id."""
+        """Return the existing workflows among *ids*, by id."""
         if not ids:
             return {}
         async with self._db.connection() as conn:
             return {workflow.id: workflow for workflow in await workflows.find(conn, ids=list(ids), limit=len(ids))}
 
     async def by_id(self, id: UUID) -> FiledWorkflow:
-        """A workflow by id. Raise NotFound."""
+        """Return a workflow by id. Raise NotFound."""
         async with self._db.connection() as conn:
             return _only(await workflows.find(conn, ids=[id]), id)
 
@@ -104,7 +104,7 @@ class Workflows(Namespace):
     async def create(
         self, title: str, document: Json, *, is_active: bool = True, idempotency_key: str | None = None
     ) -> FiledWorkflow:
-        """Store a workflow under a name derived from *title*, which need not be unique. Raise Invalid with every fault.
+        """Store a workflow under a name derived from *title*; titles may repeat. Raise Invalid with every fault.
 
         Idempotent by *idempotency_key*.
         """
@@ -126,7 +126,7 @@ class Workflows(Namespace):
     async def update(
         self, id: UUID, *, title: str | None = None, document: Json = None, is_active: bool | None = None
     ) -> FiledWorkflow:
-        """Update the fields that are not None. A new document is a new version; existing runs keep theirs."""
+        """Update the fields that are not None. A new document is a new version; existing runs keep their version."""
         stored = await self.by_id(id)
         workflow = None if document is None else await self.check(stored.name, document)
         async with self._db.operating() as conn, conn.transaction():
@@ -143,7 +143,7 @@ class Workflows(Namespace):
                 raise NotFound(f"Workflow with ID {id} not found")
 
     async def progress(self, id: UUID) -> WorkflowProgress:
-        """Progress of the runs of a workflow, with its newest 1,000 tasks. Raise NotFound."""
+        """Return the progress of the runs of a workflow, with its newest 1,000 tasks. Raise NotFound."""
         stored = await self.by_id(id)
         async with self._db.snapshot() as conn:
             counts = {
@@ -212,7 +212,7 @@ def _with_suffix(name: str) -> str:
 
 
 def _slug(title: str) -> str:
-    """A name for a workflow titled *title*: the title itself if it is a valid name."""
+    """Return a name for a workflow titled *title*: the title itself if it is a valid name."""
     if _NAME.fullmatch(title):
         return title
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()[:100]).strip("-")
