@@ -33,9 +33,7 @@ class Coalescer:
         self._is_open = True
 
     async def enqueue(self, task: NewTask) -> bool:
-        """Store *task*, committed on return. Return False if it existed. Raise Conflict if the id has other
-        content.
-        """
+        """Store *task*, committed on return. Return False if it existed. Raise Conflict if the id has other data."""
         if not self._is_open:
             raise Unavailable(not_open(self._link.name))
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -19,9 +19,9 @@ _SQL = sql.statements("advance")
 
 
 class InboxEntry(NamedTuple):
-    """A row of the inbox. ``ask`` is what another run asks of this one: cancel, undo, or nothing.
+    """A row of the inbox. ``ask``: what another run asks of this run: cancel, undo, or None.
 
-    ``due``: the time that a timer was set to, which has come.
+    ``due``: the due time of a timer that has expired.
     """
 
     run_id: UUID
@@ -38,7 +38,7 @@ class OutgoingMessage(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What an item of a foreach started: a task or a run; neither: it failed before."""
+    """The task or the run that an item of a foreach started; neither if it failed before."""
 
     item: int
     task_id: UUID | None = None
@@ -57,7 +57,7 @@ class Settled(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """How a step is to stand. ``finished`` is its place among the steps of the run that ended; None: it runs."""
+    """The new state of a step. ``finished``: its place in the order in which steps of the run ended, or None."""
 
     run_id: UUID
     step: str
@@ -78,7 +78,7 @@ class StepRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """The new state of a run. Its times are set by the status."""
+    """The new state of a run. The statement derives its times from the status."""
 
     id: UUID
     status: RunStatus
@@ -90,12 +90,12 @@ class RunRow:
 
 
 async def has_messages(conn: Connection) -> bool:
-    """Whether a message waits, of a locked run or not."""
+    """Whether the inbox has a due message, whether or not its run is locked."""
     return await (await execute(conn, _SQL["has_messages"])).fetchone() is not None
 
 
 async def lock(conn: Connection, runs: Iterable[UUID]) -> list[UUID]:
-    """Lock those of *runs* that are not locked. Return them in id order. Call inside a transaction."""
+    """Lock those of *runs* that no other transaction holds. Return them in id order. Call inside a transaction."""
     rows = await (await execute(conn, _SQL["lock"], {"runs": arrays.uuids(runs)})).fetchall()
     return sorted(row[0] for row in rows)
 
@@ -106,7 +106,7 @@ async def claim(conn: Connection, *, limit: int) -> list[UUID]:
 
 
 async def take_inbox(conn: Connection, runs: Sequence[UUID]) -> list[InboxEntry]:
-    """Take the messages of locked runs out of the inbox."""
+    """Delete and return the inbox messages of locked runs."""
     rows = await (await execute(conn, _SQL["take_inbox"], {"runs": arrays.uuids(runs)})).fetchall()
     return [InboxEntry._make(row) for row in rows]
 
@@ -122,12 +122,12 @@ async def set_keys(conn: Connection, keys: Sequence[tuple[UUID, str]]) -> None:
 
 
 async def lock_keys(conn: Connection, keys: Iterable[str]) -> None:
-    """Lock concurrency keys until the end of the transaction, so that no run with them starts or ends elsewhere."""
+    """Lock concurrency keys until the end of the transaction: no run with such a key starts or ends meanwhile."""
     await query(conn, _SQL["lock_keys"], {"keys": sorted(set(keys))})
 
 
 async def ahead(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The number of runs with the same key before each of these. Their keys must be locked."""
+    """Return how many runs with the same key are open or queued before each of these. Their keys must be locked."""
     return dict(await (await query(conn, _SQL["ahead"], {"ids": list(ids)})).fetchall())
 
 
@@ -137,7 +137,7 @@ async def cancel_oldest(conn: Connection, id: UUID, count: int) -> None:
 
 
 async def signals(conn: Connection, runs: Sequence[UUID]) -> list[tuple[UUID, Signal]]:
-    """Signals of runs that no step has consumed yet, oldest first."""
+    """Return signals of runs that no step has consumed yet, oldest first."""
     rows = await (await query(conn, _SQL["signals"], {"runs": list(runs)})).fetchall()
     return [
         (run_id, Signal(id=id, name=name, payload=payload, sent_by=sent_by, sent_at=sent_at))
@@ -157,7 +157,7 @@ async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> No
 
 
 async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
-    """Store steps that started, changed or ended; at most one row for each. Steps that ended before are not changed."""
+    """Store steps that started, changed or ended; at most one row for each. Ended steps are not changed."""
     params = {
         "runs": arrays.uuids(row.run_id for row in rows),
         "steps": arrays.texts(row.step for row in rows),
@@ -184,12 +184,12 @@ async def put_items(conn: Connection, run: UUID, step: str, items: list[Json]) -
 
 
 async def next_items(conn: Connection, run: UUID, step: str, count: int) -> list[tuple[int, Json]]:
-    """Index and value of the first items that have not started."""
+    """Return index and value of the first items that have not started."""
     return await (await query(conn, _SQL["next_items"], {"run": run, "step": step, "count": count})).fetchall()
 
 
 async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[Begun], error: str | None) -> None:
-    """Store what each item started. *error*: of the first item that failed before starting anything."""
+    """Store what each item started. *error*: of the first item that failed before it started anything."""
     params = {
         "run": run,
         "step": step,
@@ -202,29 +202,29 @@ async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[
 
 
 async def settle_items(conn: Connection, runs: Sequence[UUID]) -> list[Settled]:
-    """Record which items have ended. Return the new counts of the steps concerned."""
+    """Record which items have ended. Return the new counts of the affected steps."""
     rows = await (await query(conn, _SQL["settle_items"], {"runs": list(runs)})).fetchall()
     return [Settled._make(row) for row in rows]
 
 
 async def running_items(conn: Connection, run: UUID, step: str) -> list[Begun]:
-    """The running items."""
+    """Return the running items."""
     rows = await (await query(conn, _SQL["running_items"], {"run": run, "step": step})).fetchall()
     return [Begun._make(row) for row in rows]
 
 
 async def keep_rounds(conn: Connection, run: UUID, steps: Sequence[str]) -> None:
-    """Keep which runs the last rounds of these steps started, before their next ones start others."""
+    """Store the runs that the last rounds of these steps started, before the next rounds start other runs."""
     await query(conn, _SQL["keep_rounds"], {"run": run, "steps": list(steps)})
 
 
 async def repeat_tasks(conn: Connection, ids: Sequence[UUID]) -> list[tuple[str, int]]:
-    """Make completed tasks ready once more. Return their queues and priorities."""
+    """Make completed tasks ready again. Return their queues and priorities."""
     return await (await query(conn, _SQL["repeat_tasks"], {"ids": sorted(ids)})).fetchall()
 
 
 async def put_undone(conn: Connection, run: UUID, step: str, *, of: str) -> None:
-    """Make items of *step*: the runs that the items of the foreach *of* started, and that have something to undo."""
+    """Store the items of the compensation *step*: runs started by the items of the foreach *of* that need undoing."""
     await query(conn, _SQL["put_undone"], {"run": run, "step": step, "of": of})
 
 
@@ -242,7 +242,7 @@ async def gather_items(conn: Connection, run: UUID, gather: Gather, *, finished:
 
 
 class Startable(NamedTuple):
-    """A workflow that a step may start, and the version that it starts."""
+    """A workflow that a step may start, with the version to start."""
 
     workflow_id: UUID
     version: int
@@ -250,7 +250,7 @@ class Startable(NamedTuple):
 
 
 async def startable(conn: Connection, workflow: str, *, parent: UUID) -> Startable | None:
-    """What a step of *parent* starts under this name. None: there is no active workflow that is called so."""
+    """Return the workflow that a step of *parent* starts by this name. None: no active workflow has the name."""
     row = await (await query(conn, _SQL["startable"], {"workflow": workflow, "parent": parent})).fetchone()
     return Startable._make(row) if row else None
 
@@ -265,7 +265,7 @@ async def start_children(
     depth: int,
     timeout: timedelta | None = None,
 ) -> None:
-    """Start runs, by their ids, as a step of another. They fail after *timeout*, if that is given."""
+    """Start runs with the given ids as a step of another run. With *timeout* they fail after that time."""
     params = {
         "workflow_id": of.workflow_id,
         "version": of.version,
@@ -280,7 +280,7 @@ async def start_children(
 
 
 async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
-    """Send messages to runs; these may be locked by others."""
+    """Send messages to runs; other transactions may hold the locks of these runs."""
     params = {
         "runs": [one.run_id for one in news],
         "asks": [one.ask for one in news],
@@ -290,7 +290,7 @@ async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
 
 
 async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
-    """Store the new states of runs; notify those that wait for a final one."""
+    """Store the new states of runs. Notify the runs that wait for a run that is now final."""
     params = {
         "ids": arrays.uuids(row.id for row in rows),
         "statuses": arrays.texts(row.status.value for row in rows),

@@ -1,4 +1,4 @@
-"""The history of applied definitions: which set of files owns them, when they were applied and by whom."""
+"""The history of applied definitions: which set of files owns each, and who applied it when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class How(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     REMOVED = "removed"
-    LEFT = "left"  # no file of the set defines it any more; it stays, since nobody asked to remove it
+    LEFT = "left"  # no file of the set defines it any more; it stays, because prune was not given
 
 
 class Owned(NamedTuple):
@@ -51,17 +51,17 @@ async def lock(conn: Connection) -> None:
 
 
 async def owned(conn: Connection) -> list[Owned]:
-    """All definitions applied from files."""
+    """Return all definitions applied from files."""
     return [Owned._make(row) for row in await (await query(conn, _SQL["owned"])).fetchall()]
 
 
 async def of_kind(conn: Connection, kind: str) -> dict[str, JsonObject]:
-    """The documents of the applied definitions of a kind, by name."""
+    """Return the documents of the applied definitions of a kind, by name."""
     return dict(await (await query(conn, _SQL["of_kind"], {"kind": kind})).fetchall())
 
 
 async def one(conn: Connection, kind: str, name: str) -> JsonObject | None:
-    """The document of a definition; None: it was not applied."""
+    """Return the document of a definition; None: it was not applied."""
     row = await (await query(conn, _SQL["one"], {"kind": kind, "name": name})).fetchone()
     return row[0] if row else None
 
@@ -88,12 +88,12 @@ async def remove_workflow(conn: Connection, name: str) -> None:
 
 
 async def schedules(conn: Connection) -> list[tuple[str, str | None, str | None]]:
-    """The schedules that start a workflow or a declared command: schedule name, and the workflow or command."""
+    """Return schedules that start a workflow or a declared command: name, workflow and command."""
     return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["schedules"])).fetchall()]
 
 
 async def open_runs(conn: Connection) -> list[tuple[str, int, JsonObject]]:
-    """The number of open runs by workflow version, with its definition."""
+    """Return the number of open runs by workflow version, with its definition."""
     return [(row[0], row[1], row[2]) for row in await (await query(conn, _SQL["open_runs"])).fetchall()]
 
 
@@ -103,7 +103,7 @@ async def record(conn: Connection, *, owner: str, by: str, changes: Json) -> Non
 
 
 async def history(conn: Connection, *, limit: int) -> list[Applied]:
-    """The history, newest first."""
+    """Return the history, newest first."""
     async with conn.cursor(row_factory=class_row(Applied)) as cursor:
         await cursor.execute(_SQL["history"], {"limit": limit})
         return await cursor.fetchall()

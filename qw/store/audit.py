@@ -1,4 +1,4 @@
-"""The audit: who did what, when, and with which outcome."""
+"""The audit log: who did what, when, and with which outcome."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LAST_ENTRY = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """``via``: cli, http, dashboard, python or sql. ``target``: an id, a name, or the filter that chose them.
+    """``via``: cli, http, dashboard, python or sql. ``target``: an id, a name, or the filter that was used.
 
-    ``count``: of those it was done to, where they are counted. ``outcome``: done, or refused (``detail``: why).
+    ``count``: the number of objects changed, if counted. ``outcome``: done, or refused (``detail``: why).
     """
 
     id: int
@@ -44,7 +44,7 @@ async def add(
     outcome: str,
     detail: str | None,
 ) -> None:
-    """Without an *actor* it is the role of the session."""
+    """Add an entry. Without *actor*, the actor is the role of the session."""
     params = {
         "actor": actor, "via": via, "verb": verb, "target": target, "count": count, "outcome": outcome,
         "detail": detail,
@@ -62,7 +62,7 @@ async def find(
     via: str | None = None,
     since: datetime | None = None,
 ) -> list[AuditEntry]:
-    """Newest first. *verb*: ``task retry``, or ``task`` for all of tasks."""
+    """Return entries, newest first. *verb*: ``task retry``, or ``task`` for all verbs of tasks."""
     params = {"before": before, "limit": limit, "actor": actor, "verb": verb, "via": via, "since": since}
     async with conn.cursor(row_factory=class_row(AuditEntry)) as cursor:
         await cursor.execute(_SQL["find"], params)

@@ -1,4 +1,4 @@
-"""Acts on many tasks in the background: start, follow, stop, prune."""
+"""Bulk actions on many tasks in the background: start, follow, stop, prune."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qw.store.connection import Connection, query
 
 _SQL = sql.statements("bulk")
 
-SILENCE_SECONDS = 15  # without progress, after which the process that did it must have ended
+SILENCE_SECONDS = 15  # without progress: then its process must have ended
 
 
 @dataclass(frozen=True, kw_only=True)
 class BulkState:
-    """``ids``: how many were named; None: those that match ``search``. ``skipped``: how many for which reason.
+    """``ids``: the number of ids given; None: all matches of ``search``. ``skipped``: task counts by reason.
 
     ``state``: running, done, stopped, failed (see ``error``), or interrupted: its process ended.
     """
@@ -65,7 +65,7 @@ async def start(
 
 
 async def progress(conn: Connection, id: int, *, done: int, skipped: Mapping[str, int]) -> bool:
-    """Say how far it is. Return True when it is to stop."""
+    """Store the progress. Return True if a stop was requested."""
     row = await (
         await query(conn, _SQL["progress"], {"id": id, "done": done, "skipped": Jsonb(dict(skipped))})
     ).fetchone()
@@ -77,12 +77,12 @@ async def finish(conn: Connection, id: int, state: str, error: str | None = None
 
 
 async def stop(conn: Connection, id: int) -> bool:
-    """Ask it to stop. False: it is over."""
+    """Request a stop. Return False if the action has ended."""
     return await (await query(conn, _SQL["stop"], {"id": id})).fetchone() is not None
 
 
 async def find(conn: Connection, *, id: int | None = None, limit: int = 100) -> list[BulkState]:
-    """The newest, or the one with that id."""
+    """Return the newest bulk actions, or the one with the given id."""
     params = {"id": id, "limit": limit, "silence": SILENCE_SECONDS}
     rows = await (await query(conn, _SQL["find"], params)).fetchall()
     return [BulkState(**dict(zip(_FIELDS, row, strict=True))) for row in rows]

@@ -1,4 +1,4 @@
-"""Checkpoints of tasks: store and read them, resume tasks that waited for them, signal tasks."""
+"""Checkpoints of tasks: store and read them, resume tasks whose waits have ended, signal tasks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SQL = sql.statements("checkpoint")
 
 
 async def now(conn: Connection, id: UUID) -> list[Checkpoint]:
-    """The checkpoints of a task, by branch and place. Those that have what they wait for are closed first."""
+    """Close the checkpoints of a task whose waits have ended, then return all, by branch and place."""
     return await _read(conn, "now", {"id": id})
 
 
 async def of_task(conn: Connection, id: UUID) -> list[Checkpoint]:
-    """The checkpoints of a task as they stand, oldest first."""
+    """Return the checkpoints of a task without closing any, oldest first."""
     return await _read(conn, "of_task", {"id": id})
 
 
 async def keep(conn: Connection, id: UUID, fence: int, key: CheckpointKey, *, place: float, value: Json) -> bool:
-    """Store the result of a step. False: it was stored before. Raise Conflict if the attempt has lost its task."""
+    """Store the result of a step. Return False if it existed. Raise Conflict if the attempt has lost its task."""
     params = {"id": id, "fence": fence, **key._asdict(), "place": place, "value": to_json(value)}
     row = await (await execute(conn, _SQL["keep"], params)).fetchone()
     assert row is not None
@@ -53,9 +53,10 @@ async def begin_wait(
     delay: timedelta | None = None,
     child: UUID | None = None,
 ) -> Checkpoint:
-    """Begin to wait for a time, a signal or the end of the task *child*; for at most *delay*.
+    """Begin to wait for a time, a signal or the end of the task *child*, for at most *delay*.
 
-    The checkpoint is closed if it came before. Safe to repeat. Raise Conflict if the attempt has lost its task.
+    If the signal has arrived already, the checkpoint is returned closed. Safe to repeat. Raise Conflict if the attempt
+    has lost its task.
     """
     return await _begin(conn, id, fence, key, kind, place, delay, child)
 
@@ -63,7 +64,7 @@ async def begin_wait(
 async def call(
     conn: Connection, id: UUID, fence: int, calls: Sequence[tuple[CheckpointKey, float, NewTask]]
 ) -> list[Checkpoint]:
-    """Enqueue tasks on behalf of a task and begin to wait for them, all or none. Raise Conflict as `begin_wait`."""
+    """Enqueue the called tasks and begin to wait for them, in one transaction. Raise Conflict as `begin_wait`."""
     begun = []
     async with conn.transaction():
         for key, place, task in calls:
@@ -99,7 +100,7 @@ async def _begin(
 
 
 async def awaited(conn: Connection, id: UUID, *, limit: int) -> list[Awaited]:
-    """What a suspended task waits for, oldest first; empty: it is not suspended."""
+    """Return what a suspended task waits for, oldest first; empty: it is not suspended."""
     rows = await (await query(conn, _SQL["awaited"], {"id": id, "limit": limit})).fetchall()
     return [
         Awaited(
@@ -122,7 +123,10 @@ async def signal(conn: Connection, id: UUID, name: str, payload: Json, *, by: st
 
 
 async def resume(conn: Connection, *, limit: int) -> tuple[int, list[Lane]]:
-    """Resume tasks that have what they wait for. Return how many of up to *limit* entries there were, and the lanes."""
+    """Resume suspended tasks whose waits have ended.
+
+    Return the number of inbox entries taken, at most *limit*, and the lanes of the resumed tasks.
+    """
     row = await (await execute(conn, _SQL["resume"], {"limit": limit})).fetchone()
     assert row is not None
     taken, queues, priorities = row
@@ -131,7 +135,7 @@ async def resume(conn: Connection, *, limit: int) -> tuple[int, list[Lane]]:
 
 async def _read(conn: Connection, name: str, params: dict[str, Any]) -> list[Checkpoint]:
     async with conn.cursor(row_factory=kwargs_row(_checkpoint), binary=True) as cursor:
-        is_hot = name != "of_task" and conn.prepare_threshold is not None  # behind a pooler nothing is prepared
+        is_hot = name != "of_task" and conn.prepare_threshold is not None  # a pooler: nothing is prepared
         await cursor.execute(_SQL[name], params, prepare=is_hot)
         return await cursor.fetchall()
 

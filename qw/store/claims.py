@@ -1,4 +1,4 @@
-"""Task operations of workers: claim, end, promote, unpark."""
+"""Task operations of workers: claim tasks, end attempts, promote scheduled and release unserved tasks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Share(NamedTuple):
 
 
 class EndedAttempt(NamedTuple):
-    """An attempt that ended, as the `end` statement wants it. ``seconds``: how long its handler ran, if it did.
+    """An ended attempt, as the `end` statement takes it. ``seconds``: run time of its handler; None: it did not run.
 
     A tuple for speed, like `Claim`.
     """
@@ -59,15 +59,16 @@ async def claim(
     below_crashes: int | None = None,
     apart: Collection[int] | None = None,
 ) -> list[Claim]:
-    """Take up to *room* tasks, in the order they are to run. Empty too when the worker was declared dead.
+    """Claim up to *room* tasks, in the order they are to run. Returns none if the worker was declared dead.
 
-    With *apart* tasks with just *below_crashes* crashes may come too, if none of these workers died under them.
+    Tasks with *below_crashes* or more crashes are left out. With *apart*, tasks with exactly that many are included
+    unless one of the workers in *apart* died while running them.
     """
     params: dict[str, Any] = {
         "worker": worker,
         "queues": arrays.texts(share.lane.queue for share in shares),
         "priorities": arrays.smallints(share.lane.priority for share in shares),
-        "cursors": arrays.bigints(share.cursor for share in shares),  # of one type, so that it is prepared once
+        "cursors": arrays.bigints(share.cursor for share in shares),  # one type: one prepared statement
         "quotas": arrays.integers(share.quota for share in shares),
         "room": room,
     }
@@ -90,7 +91,7 @@ async def claim(
 
 
 async def crash_records(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, CrashRecord]:
-    """The crash records of running tasks."""
+    """Return the crash records of running tasks."""
     rows = await (await query(conn, _SQL["crash_records"], {"ids": list(ids)})).fetchall()
     return {id: CrashRecord(crashes=crashes, died=frozenset(died)) for id, crashes, died in rows}
 
@@ -98,7 +99,7 @@ async def crash_records(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Cra
 async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     """Store the outcomes of attempts and their events. Return the fences of the attempts that still held their task.
 
-    At most three statements, each whole or not at all; safe to repeat.
+    At most three statements, each atomic; safe to repeat.
     """
     ended = sorted(ended, key=_BY_ID)
     plain: list[EndedAttempt] = []
@@ -117,8 +118,7 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
 
 
 async def go_on(conn: Connection, worker: int) -> None:
-    """Until the transaction is over, give up soon where a lock is held elsewhere, and do not notify
-    *worker*, whose own transaction it is."""
+    """Until the transaction ends, wait at most 50 ms for each lock and do not notify *worker*, its owner."""
     await execute(conn, _SQL["go_on"], {"worker": str(worker)})
 
 
@@ -182,9 +182,9 @@ def _suspensions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
 
 
 def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[EndedAttempt]) -> int:
-    """As `end`, blocking, within seconds: locked rows are skipped. Return the number stored.
+    """Like `end` on a blocking connection, within seconds: locked rows are skipped. Return the number stored.
 
-    A suspended task runs again, and is suspended then: its handler did nothing since.
+    A suspended task becomes ready and is suspended again by its next attempt: its handler repeats only stored steps.
     """
     try:
         with translated(), conn.transaction():
@@ -198,13 +198,13 @@ def end_blocking(conn: psycopg.Connection[tuple[Any, ...]], ended: Sequence[Ende
 
 
 async def recorded(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
-    """The fences of the attempts whose outcome is stored: for commits with an unknown result."""
+    """Return the fences whose outcome is stored, to resolve commits with an unknown result."""
     params = {"ids": [e.id for e in ended], "fences": [e.fence for e in ended]}
     return {row[0] for row in await (await execute(conn, _SQL["recorded"], params)).fetchall()}
 
 
 async def record_lost(conn: Connection, worker: int, ended: Sequence[EndedAttempt]) -> None:
-    """Record results that arrived after the lease was lost in the attempt history. Idempotent."""
+    """Record results that arrived after the lease was lost, in the attempt history only. Idempotent."""
     params = {
         "worker": worker,
         "ids": [e.id for e in ended],
@@ -217,17 +217,17 @@ async def record_lost(conn: Connection, worker: int, ended: Sequence[EndedAttemp
 
 
 async def lanes(conn: Connection) -> list[Lane]:
-    """The lanes that hold tasks and are not paused."""
+    """Return the lanes that hold tasks and are not paused."""
     return [Lane._make(row) for row in await (await execute(conn, _SQL["lanes"])).fetchall()]
 
 
 async def promote(conn: Connection, *, cursor: datetime, limit: int) -> list[tuple[Lane, datetime]]:
-    """Move up to *limit* tasks due since *cursor* to ready. Return the lane and due time of each."""
+    """Move up to *limit* scheduled tasks due since *cursor* to ready. Return the lane and due time of each."""
     rows = await (await execute(conn, _SQL["promote"], {"cursor": cursor, "limit": limit})).fetchall()
     return [(Lane(queue, priority), run_at) for queue, priority, run_at in rows]
 
 
 async def release_unserved(conn: Connection, types: Sequence[str]) -> list[Lane]:
-    """Make parked tasks of *types* ready. Return their lanes."""
+    """Make ready the parked tasks of *types*. Return their lanes."""
     rows = await (await execute(conn, _SQL["release_unserved"], {"types": list(types)})).fetchall()
     return [Lane._make(row) for row in rows]

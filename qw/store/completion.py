@@ -1,6 +1,6 @@
-"""What the completion of the shell asks the database, through libpq itself: it answers while somebody types.
+"""Runs the queries of shell completion through libpq directly, because it must answer while a user types.
 
-On a slow machine importing psycopg takes 250 ms of processor time; loading the libpq in its wheel and asking takes 20.
+On a slow machine importing psycopg takes 250 ms of processor time; loading the libpq in its wheel and a query take 20.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Names = Literal["tasks", "runs", "queues", "types", "workflows", "schedules", "w
 _SQL = sql.statements("completion")
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _TUPLES = 2  # PGRES_TUPLES_OK
-# Not an option of the session: poolers refuse these.
+# Set by a statement, because poolers refuse session options.
 _BEGIN = b"begin read only; set local statement_timeout = '2s'"
 
 
 def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """The rows of a statement as text, null as the empty text. Raise OSError where there is no libpq, or no answer."""
+    """Return the rows of a statement as text, null as empty text. Raise OSError without libpq or on failure."""
     statement = _SQL[name]
     names = list(dict.fromkeys(_PARAMETER.findall(statement)))
     numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
@@ -40,7 +40,7 @@ def rows(url: str, name: Names, params: Mapping[str, str]) -> list[tuple[str, ..
 
 
 def _connect(pq: ctypes.CDLL, url: str) -> int:
-    """What stands before *url* is overridden by it."""
+    """Open a connection. Settings before *url* are defaults, which it overrides."""
     parameters = {"connect_timeout": "2", "application_name": "qw completion", "dbname": url, "client_encoding": "UTF8"}
     connection: int = pq.PQconnectdbParams(_texts([*parameters, None]), _texts([*parameters.values(), None]), 1)
     return connection
@@ -84,7 +84,7 @@ def _load() -> ctypes.CDLL:
 
 
 def _library() -> str:
-    """The libpq in psycopg's wheel, else that of the system."""
+    """Load the libpq in psycopg's wheel, or else the system's."""
     spec = find_spec("psycopg_binary")
     if spec and spec.origin:
         package = Path(spec.origin).parent

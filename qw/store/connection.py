@@ -24,7 +24,7 @@ from qw.store.grants import lacking
 from qw.store.sessions import Connection as Connection
 from qw.store.sessions import Cursor as Cursor
 
-# Settings of every session. Parallel workers for a look-up of 100 rows take 10 ms to start and are no use.
+# Settings of every session. No parallel workers: they take 10 ms to start, and our look-ups read 100 rows.
 _SETTINGS = {
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60s",
@@ -32,8 +32,8 @@ _SETTINGS = {
     "max_parallel_workers_per_gather": "0",
 }
 
-# The state tables swing between empty and 100,000 rows; a plan cached at one size is wrong at the other (seq scan or
-# hash join of a bloated table: complete went from 2.8 to 50 ms). With these every hot statement keeps to its index.
+# The state tables vary between 0 and 100,000 rows; a plan cached at one size is wrong at the other (seq scan or
+# hash join of a bloated table: `complete` went from 2.8 to 50 ms). With these, every hot statement uses its index.
 _GUARDS = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -43,7 +43,7 @@ _GUARDS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-# A failed server machine is to be detected in about 11 s, not after the kernel's default of two hours.
+# Detect a failed server machine in about 11 s, not after the kernel's default of two hours.
 _TCP: dict[str, int | str] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -54,9 +54,9 @@ _TCP: dict[str, int | str] = {
 
 
 def adopt(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
-    """Know *conn* as ours, and have it read and write JSON with orjson: loading a payload takes a third of the time.
+    """Register *conn* as ours and let it read and write JSON with orjson, which loads payloads in a third of the time.
 
-    The latter on this connection alone: the program that imports qw may use psycopg for itself, where NaN is not null.
+    The adapters are set on this connection only: the importing program may use psycopg itself, with JSON that has NaN.
     """
     sessions.remember(conn)
     set_json_dumps(orjson.dumps, conn)
@@ -64,7 +64,7 @@ def adopt(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
 
 
 def to_json(value: object) -> str | None:
-    """*value* as JSON text for a jsonb parameter; None stays None, which is SQL's null."""
+    """Return *value* as JSON text for a jsonb parameter; None stays None, for SQL null."""
     return None if value is None else orjson.dumps(value).decode()
 
 
@@ -85,7 +85,7 @@ def connect_blocking(url: str, *, name: str) -> psycopg.Connection[tuple[Any, ..
 
 
 async def connect_guarded(url: str, *, name: str) -> Connection:
-    """A connection for hot statements: planner guards set, statements prepared, writes allowed."""
+    """Open a connection for hot statements: planner guards set, statements prepared, writes allowed."""
     with translated():
         conn = await psycopg.AsyncConnection.connect(
             conninfo(url, name, target_session_attrs="read-write"), autocommit=True
@@ -95,7 +95,7 @@ async def connect_guarded(url: str, *, name: str) -> Connection:
 
 
 async def settle(conn: Connection, more: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Apply the session settings. A pooler does not preserve them: there `execute` applies them in each transaction."""
+    """Apply the session settings. A pooler does not preserve them; there `execute` applies them per transaction."""
     adopt(conn)
     if await is_pooled(conn):
         conn.prepare_threshold = None
@@ -108,7 +108,7 @@ def _set(settings: Mapping[str, str], *, local: bool) -> str:
 
 
 async def is_pooled(conn: Connection) -> bool:
-    """Whether there is a pooler: it reports another process id than the server. Also measures the clock."""
+    """Whether there is a pooler: the process id it reports is not the server's. Also measures the clock."""
     row = await _ask_time(conn)
     return row[0] != conn.info.backend_pid
 
@@ -128,7 +128,7 @@ async def _ask_time(conn: Connection) -> tuple[int, float]:
 
 
 def conninfo(url: str, name: str, **more: str) -> str:
-    """*url* with qw's TCP settings as defaults; of several hosts the one that accepts writes is chosen."""
+    """Return *url* with qw's TCP settings as defaults; of several hosts one that accepts writes is chosen."""
     parameters = conninfo_to_dict(url)
     ours = {**_TCP, "application_name": name, **more}
     if _has_several_hosts({**_from_environment(), **parameters}):
@@ -141,12 +141,12 @@ def _has_several_hosts(parameters: Mapping[str, Any]) -> bool:
 
 
 def _from_environment() -> dict[str, str]:
-    """The parameters that libpq takes from PGHOST and other environment variables."""
+    """Return the parameters that libpq takes from PGHOST and other environment variables."""
     return {option.keyword.decode(): option.val.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.val}
 
 
 async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
-    """Run a hot statement, prepared, results in binary; behind a pooler in a transaction that sets the guards."""
+    """Run a hot statement, prepared, with binary results; behind a pooler in a transaction that sets the guards."""
     if conn.prepare_threshold is not None:
         return await conn.execute(statement, params, prepare=True, binary=True)
     async with conn.transaction():
@@ -157,8 +157,8 @@ async def execute(conn: Connection, statement: str, params: Mapping[str, Any] | 
 async def execute_alone(conn: Connection, statement: str, params: Mapping[str, Any] | None = None) -> Cursor:
     """Like `execute`, but always as a transaction of its own, which the server ends by itself.
 
-    For a statement that locks what others wait for: behind a pooler the transaction of `execute` lasts for as long as
-    this process is frozen or its event loop blocked. Planned without the guards there.
+    For a statement that takes locks others need: behind a pooler, the transaction of `execute` stays open while this
+    process is frozen or its event loop is blocked. Behind a pooler it is planned without the guards.
     """
     run = execute if conn.prepare_threshold is not None else query
     return await run(conn, statement, params)
@@ -168,8 +168,10 @@ async def execute_alone(conn: Connection, statement: str, params: Mapping[str, A
 async def bounded(
     conn: Connection, seconds: float, planning: Mapping[str, str] = MappingProxyType({"enable_bitmapscan": "on"})
 ) -> AsyncIterator[None]:
-    """A transaction whose statements are cancelled after *seconds*, with settings of *planning*: as it is for
-    maintenance, scans by time (BRIN) are allowed."""
+    """Open a transaction with *planning* settings whose statements are cancelled after *seconds*.
+
+    The default allows bitmap scans, and so BRIN scans by time, which the planner guards forbid.
+    """
     limits = {"statement_timeout": f"{round(seconds * 1000)}ms", **planning}
     async with conn.transaction():
         await conn.execute(_set(limits, local=True))
@@ -182,7 +184,7 @@ async def query(conn: Connection, statement: str, params: Mapping[str, Any] | No
 
 
 async def explained(conn: Connection, error: Denied) -> Denied:
-    """*error*, naming the right that the role of *conn* lacks, if that can be determined."""
+    """Return *error*, naming the right that the role of *conn* lacks, if that can be determined."""
     try:
         with translated():
             return await lacking(conn, error)
@@ -202,7 +204,7 @@ class ReconnectingConnection:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
-        """The connection. Raise Unavailable if it cannot be opened or fails; the next use opens a new one."""
+        """Yield the connection. Raise Unavailable if it cannot be opened or fails; the next use opens a new one."""
         async with self._turn:
             conn = await self._open()
             try:
@@ -215,7 +217,7 @@ class ReconnectingConnection:
                     await self._drop()
                 raise
             except BaseException:
-                # Cancelled in the middle of a statement: its state is unknown.
+                # Cancelled during a statement: the state of the connection is unknown.
                 if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     await self._drop()
                 raise

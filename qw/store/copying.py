@@ -1,4 +1,4 @@
-"""Rows for COPY in binary, packed here: psycopg's row by row takes half of a bulk enqueue (9 us a task against 4)."""
+"""Packs rows for binary COPY. A bulk enqueue takes 4 us a task, against 9 us when psycopg packs row by row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qw.store.connection import Cursor
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
-_CHUNK = 500  # rows to a write
+_CHUNK = 500  # rows per write
 
 _COUNT = struct.Struct("!h").pack
 _LENGTH = struct.Struct("!i").pack
@@ -40,12 +40,12 @@ async def copy(cursor: Cursor, statement: str, rows: Iterable[bytes]) -> None:
 
 
 def columns_of(statement: str) -> list[str]:
-    """The columns of a COPY *statement*."""
+    """Return the columns of a COPY *statement*."""
     return statement[statement.index("(") + 1 : statement.index(")")].split(", ")
 
 
 def task_rows(tasks: Sequence[NewTask], columns: Sequence[str]) -> Iterator[bytes]:
-    """*columns*: fields of a task. By column and not by row: most of that loops in C."""
+    """Pack tasks. *columns*: the fields, packed column by column, because most of that loops in C."""
     packed = [_column(FIELDS[name], [*map(attrgetter(name), tasks)]) for name in columns]
     return map(b"".join, zip(repeat(_COUNT(len(columns))), *packed, strict=False))
 
@@ -55,13 +55,13 @@ def _column(type: SqlType, values: list[Any]) -> Iterable[bytes]:
 
 
 def ready_rows(tasks: Iterable[NewTask]) -> Iterator[bytes]:
-    """task_id, queue, priority."""
+    """Pack rows of task_id, queue, priority."""
     for t in tasks:
         yield b"\0\x03\0\0\0\x10" + t.id.bytes + _text(t.queue) + _smallint(t.priority)
 
 
 def scheduled_rows(tasks: Iterable[tuple[NewTask, datetime]]) -> Iterator[bytes]:
-    """task_id, run_at, queue, priority, reason."""
+    """Pack rows of task_id, run_at, queue, priority, reason."""
     for t, due in tasks:
         micros = round(due.timestamp() * 1_000_000) - _EPOCH
         head = b"\0\x05\0\0\0\x10" + t.id.bytes + _TIME(8, micros)

@@ -1,4 +1,4 @@
-"""What pages about one thing show, beside what lists have: attempts, slots, types, the database."""
+"""Details of one queue, task or database for its page: attempts, slots, types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TaskType(NamedTuple):
 
 
 class SlotHolder(NamedTuple):
-    """A task that runs, or has a slot of a limited queue; no worker: it waits to be claimed."""
+    """A task that runs, or that has a slot of a limited queue and waits to be claimed (no worker)."""
 
     task_id: UUID
     type: str
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseFacts:
-    """``connections``: how many by the name of their program. ``migration``: the newest that was applied."""
+    """``connections``: their number by application name. ``migration``: the newest applied migration."""
 
     version: str
     bytes: int
@@ -55,7 +55,7 @@ class DatabaseFacts:
 
 
 async def hosts(conn: Connection, workers: Sequence[int]) -> dict[int, str]:
-    """The host of each worker that is known."""
+    """Return the hosts of the existing workers among these."""
     return dict(await (await query(conn, _SQL["hosts"], {"ids": list(workers)})).fetchall())
 
 
@@ -64,23 +64,23 @@ async def made_of(conn: Connection, id: UUID) -> list[UUID]:
 
 
 async def types(conn: Connection) -> list[TaskType]:
-    """In name order."""
+    """Return the registered types in name order."""
     return [TaskType(*row) for row in await (await query(conn, _SQL["types"])).fetchall()]
 
 
 async def lanes(conn: Connection, queue: str) -> list[tuple[int, int]]:
-    """Priorities with claimable tasks, and how many, counted to 10,000. None of a paused queue is claimable."""
+    """Return the priorities with claimable tasks and their counts, exact to 10,000. A paused queue has none."""
     return [(row[0], row[1]) for row in await (await query(conn, _SQL["lanes"], {"queue": queue})).fetchall()]
 
 
 async def held(conn: Connection, queue: str) -> int:
-    """How many tasks the limits hold back, counted to 10,000."""
+    """Return the number of tasks that the limits hold back, exact to 10,000."""
     row = await (await query(conn, _SQL["held"], {"queue": queue})).fetchone()
     return row[0] if row else 0
 
 
 async def holders(conn: Connection, queue: str, *, limit: int = 100) -> list[SlotHolder]:
-    """Those that run longest first."""
+    """Return the slot holders, longest-running first."""
     rows = await (await query(conn, _SQL["holders"], {"queue": queue, "limit": limit})).fetchall()
     return [SlotHolder(*row) for row in rows]
 

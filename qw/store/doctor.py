@@ -23,7 +23,7 @@ _LISTEN_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """The server and the activity of the database. ``skew``: how far its clock is ahead of this process's."""
+    """The server and the activity of the database. ``skew``: how far its clock is ahead of this process's clock."""
 
     version: int
     is_writable: bool
@@ -35,8 +35,9 @@ class ServerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFacts:
-    """What waits (queue and type), who works, which schedules are late, which tables have too many dead rows, and
-    which events cannot be published, and the state of brokers.
+    """Waiting tasks by queue and type, workers, late schedules, tables with too many dead rows, and events.
+
+    The events are those that cannot be published, with the state of the brokers.
     """
 
     waiting: Sequence[tuple[str, str]]
@@ -63,7 +64,7 @@ async def server(url: str) -> ServerFacts:
 
 
 async def work(url: str) -> WorkFacts:
-    """Needs a database with the schema."""
+    """Return the facts about the work. The database must have the schema."""
     conn = await connect(url, name="qw doctor")
     async with conn:
         with translated():
@@ -78,7 +79,7 @@ async def work(url: str) -> WorkFacts:
 
 
 async def hears(url: str) -> bool:
-    """Whether a NOTIFY arrives; it does not behind a pooler."""
+    """Whether a NOTIFY arrives; behind a pooler it does not."""
     conn = await connect(url, name="qw doctor")
     async with conn:
         with translated():
@@ -90,7 +91,7 @@ async def hears(url: str) -> bool:
 
 
 async def _timed(conn: Connection) -> tuple[dict[str, Any], timedelta]:
-    """The answer, and how far the server's clock is ahead of the middle of the question."""
+    """Run the query. Return its row, and how far the server's clock is ahead of the midpoint of the query."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         asked = datetime.now(UTC)
         await cursor.execute(_SQL["server"])

@@ -1,7 +1,7 @@
-"""Classifies PostgreSQL errors: connection lost, server not ready, invalid setting, statement rejected.
+"""Converts PostgreSQL errors to qw's: connection lost, server not ready, invalid setting, statement rejected.
 
 A failed connection attempt carries no SQLSTATE (libpq does not expose it), so it is classified by its text, per host.
-An unknown text, such as that of a server with another language, counts as connection lost and is shown unchanged.
+An unknown text, such as one in another language, is treated as a lost connection and shown unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qw.store.faults import Cause, cause_of
 
 
 class RefusedValues(QwError):
-    """PostgreSQL rejected the values of the statement; no later try succeeds."""
+    """PostgreSQL rejected the values of the statement; a retry cannot succeed."""
 
     code = "refused"
 
@@ -40,7 +40,7 @@ class NotReady(Unavailable):
 
 
 class ReadOnly(Unavailable):
-    """The server accepts no writes: a standby, or a demoted primary. The connection must be closed."""
+    """The server accepts no writes: it is a standby, or a demoted primary. The connection must be closed."""
 
     code = "read_only"
 
@@ -76,7 +76,7 @@ _CONSTRAINTS = {
 
 
 def translate(error: psycopg.Error) -> QwError:
-    """The qw error for *error*: one line, without the statement and without a password."""
+    """Return the qw error for *error*: one line, without the statement and without a password."""
     if error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return _of_connection(error)
     state = error.sqlstate or ""
@@ -122,10 +122,10 @@ def translate(error: psycopg.Error) -> QwError:
 
 
 def blames_data(error: BaseException) -> bool:
-    """Whether *error* comes from the values that were to be stored, so that no later try succeeds.
+    """Whether the values to be stored caused *error*, so that a retry cannot succeed.
 
-    What a service makes of several tasks, runs or schedules may fail one of them only for such an error; every other
-    one (contact lost, a deadlock, a full disk, a missing right) is retried and blames nobody.
+    A service may fail a task, run or schedule only for such an error. All other errors (connection lost, deadlock,
+    disk full, missing right) are retried and do not count against a task, run or schedule.
     """
     if isinstance(error, psycopg.Error):
         return cause_of(error) is Cause.DATA
@@ -142,7 +142,7 @@ _MISSING = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName)
 
 
 class _Why(IntEnum):
-    """Why a host gave no session. Of several hosts the lowest decides: one that may serve soon is waited for."""
+    """Why a host gave no session. Of several hosts, the lowest value decides: it is the likeliest to serve soon."""
 
     NOT_READY = 0
     READ_ONLY = 1
@@ -188,7 +188,10 @@ def _of_connection(error: psycopg.Error) -> QwError:
 
 
 def _attempts(text: str) -> Iterator[tuple[str, str, _Why, str]]:
-    """Each host, what it said, why it gave no session, and the remedy. Of its addresses one that answered counts."""
+    """Yield each host with its message, why it gave no session, and a remedy.
+
+    If several addresses of a host were tried, the answer of one that was reachable is used.
+    """
     if not (matches := list(_ATTEMPT.finditer(text))):
         yield "", *_classified(text.splitlines()[0])
         return

@@ -22,7 +22,7 @@ SLOTS = range(16)
 
 
 class Waiting(NamedTuple):
-    """An event of the outbox. ``is_behind``: an earlier event of its task is blocked. ``age``: in seconds."""
+    """An event in the outbox. ``is_behind``: an earlier event of the same task is blocked. ``age``: in seconds."""
 
     id: int
     event: Event
@@ -32,9 +32,9 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Events in order; ``broken``: what is wrong with rows that cannot be read, by id. ``last`` is the last id of both.
+    """Events in order. ``broken``: faults of unreadable rows, by id. ``last``: the highest id, including broken rows.
 
-    ``writers`` are the transactions that may still add events, none of which this reading has.
+    ``writers``: open transactions that may still add events; this reading contains no event of theirs.
     """
 
     waiting: list[Waiting]
@@ -48,7 +48,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotLook:
-    """Whether a slot is free, and the beats of the live workers that own slots, by worker."""
+    """Whether a slot is free, and the heartbeat counters of the live workers that own slots, by worker."""
 
     has_free: bool
     beats: dict[int, int]
@@ -56,7 +56,7 @@ class SlotLook:
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked:
-    """The number of blocked events, exact to 10,000; time and reason of the first."""
+    """The number of blocked events, exact to 10,000; time and reason of the oldest."""
 
     count: int
     since: datetime | None
@@ -128,13 +128,13 @@ class ConsumerState:
 
 
 async def source(conn: Connection) -> str:
-    """The source attribute of this database's events."""
+    """Return the source attribute of this database's events."""
     name = await _value(conn, "source")
     return f"/qw/{name}"
 
 
 async def want(conn: Connection, types: Sequence[str]) -> None:
-    """Write these event types to the outbox, and no others."""
+    """Write these event types to the outbox from now on, and no others."""
     await query(conn, _SQL["want"], {"types": sorted(types)})
 
 
@@ -149,7 +149,7 @@ async def still_want(conn: Connection, types: Sequence[str]) -> None:
 
 
 async def want_to_read(conn: Connection, types: Sequence[str]) -> None:
-    """Enable these event types for the log for one day. Readers renew it."""
+    """Enable these event types for the log for one day. Readers renew the request."""
     await query(conn, _SQL["want_to_read"], {"types": sorted(types)})
 
 
@@ -167,17 +167,17 @@ async def join_relays(conn: Connection) -> None:
 
 
 async def relays(conn: Connection) -> int:
-    """The number of relays."""
+    """Return the number of relays."""
     return int(await _value(conn, "relays"))
 
 
 async def look_at_locks(conn: Connection) -> SlotLook:
-    """The slots as they are locked by sessions. A slot of a dead worker is free."""
+    """Read the slots by session locks. A slot of a dead worker is free."""
     return await _look(conn, "look_at_locks")
 
 
 async def look_at_leases(conn: Connection) -> SlotLook:
-    """The slots as they are leased to workers, for use behind a pooler. A slot of a dead worker is free."""
+    """Read the slots by leases, which replace session locks behind a pooler. A slot of a dead worker is free."""
     return await _look(conn, "look_at_leases")
 
 
@@ -188,7 +188,7 @@ async def _look(conn: Connection, name: str) -> SlotLook:
 
 
 async def try_slot(conn: Connection, slot: int) -> bool:
-    """Lock a slot for this session, if it is free."""
+    """Lock a slot for this session if it is free. Return whether it was."""
     return bool(await _value(conn, "try_slot", {"slot": slot}))
 
 
@@ -197,20 +197,21 @@ async def leave_slot(conn: Connection, slot: int) -> None:
 
 
 async def lease_slots(conn: Connection, worker: int, *, share: int, silent: Mapping[int, int]) -> list[int]:
-    """Lease up to *share* slots, taking free ones and those of *silent* workers, unless they beat since; for use behind
-    a pooler. Return the slots held.
+    """Lease up to *share* slots for use behind a pooler. Return the slots held.
+
+    Takes free slots, and slots of *silent* workers that have not sent a heartbeat since they were observed.
     """
     params = {"worker": worker, "share": share, "silent": list(silent), "beats": list(silent.values())}
     return sorted(row[0] for row in await (await query(conn, _SQL["lease_slots"], params)).fetchall())
 
 
 async def lessees(conn: Connection, worker: int, *, without: Iterable[int] = ()) -> int:
-    """The number of other workers that lease slots."""
+    """Return the number of other workers that lease slots."""
     return int(await _value(conn, "lessees", {"others_than": [worker, *without]}))
 
 
 async def end_silent_relays(conn: Connection, silent: Mapping[int, int]) -> list[int]:
-    """Close the sessions of the relays of *silent* workers, unless they beat since. Return the workers."""
+    """Close the relay sessions of *silent* workers without a heartbeat since. Return these workers."""
     params = {"silent": list(silent), "beats": list(silent.values())}
     return [row[0] for row in await (await query(conn, _SQL["end_silent_relays"], params)).fetchall()]
 
@@ -224,9 +225,10 @@ async def end_dead_relays(conn: Connection) -> int:
 
 
 async def read(conn: Connection, slots: Sequence[int], *, cursor: int, known: Mapping[str, int], limit: int) -> Reading:
-    """The first *limit* events of these slots after *cursor*, in order, without the blocked ones.
+    """Return the first *limit* events of these slots after *cursor*, in order, without the blocked ones.
 
-    *known*: writers, and the ids that theirs are above. Where one is a writer no more, the reading begins there.
+    *known*: for each writer of earlier readings, the id above which its events are. If one of them has ended, the
+    reading starts at that id instead of the cursor.
     """
     params = {
         "slots": list(slots),
@@ -239,7 +241,7 @@ async def read(conn: Connection, slots: Sequence[int], *, cursor: int, known: Ma
 
 
 async def read_again(conn: Connection, ids: Sequence[int]) -> Reading:
-    """Events by their ids in the outbox; those that are gone are missing."""
+    """Return events by their ids in the outbox; ids that no longer exist are left out."""
     return await _reading(await execute(conn, _SQL["read_again"], {"ids": list(ids)}))
 
 
@@ -247,7 +249,7 @@ async def _reading(cursor: Cursor) -> Reading:
     broken: dict[int, str] = {}
     try:
         rows = await cursor.fetchall()
-    except Exception:  # whatever a value of one row makes its loader raise
+    except Exception:  # any error that loading a value of one row raises
         rows, broken = await _one_by_one(cursor)
     if not rows and not broken:
         return Reading(waiting=[], broken={})
@@ -257,7 +259,7 @@ async def _reading(cursor: Cursor) -> Reading:
 
 
 async def _one_by_one(cursor: Cursor) -> tuple[list[tuple[Any, ...]], dict[int, str]]:
-    """The rows that can be read, and of the others the id and the fault."""
+    """Return the rows that can be read, and the ids and faults of the others."""
     rows, broken = [], {}
     result = cursor.pgresult
     assert result is not None
@@ -274,7 +276,7 @@ async def _one_by_one(cursor: Cursor) -> tuple[list[tuple[Any, ...]], dict[int, 
 
 
 def _waiting(row: Sequence[Any]) -> Waiting:
-    """A row of `qw.telling`, whose columns have the order of `Event`'s fields, with what the statement adds."""
+    """Convert a row of `qw.telling`: columns in the order of `Event`'s fields, then those that the statement adds."""
     id, _, *fields, is_behind, age, _ = row
     return Waiting(id, Event(*fields), is_behind, age)
 
@@ -288,9 +290,9 @@ async def forget(conn: Connection, ids: Sequence[int]) -> None:
 
 
 async def block(conn: Connection, reasons: Mapping[int, str | None], *, first: timedelta, longest: timedelta) -> None:
-    """Block events by outbox id, to be retried after *first*, doubling up to *longest*.
+    """Block events by outbox id. They are retried after *first*, then after doubling delays up to *longest*.
 
-    Without a reason one waits behind an earlier one of its task.
+    An event without a reason waits behind an earlier event of its task.
     """
     ids = sorted(reasons)
     params = {"ids": ids, "reasons": [reasons[id] for id in ids], "first": first, "longest": longest}
@@ -298,7 +300,7 @@ async def block(conn: Connection, reasons: Mapping[int, str | None], *, first: t
 
 
 async def due_blocked(conn: Connection, slots: Sequence[int], *, limit: int) -> list[int]:
-    """Ids of blocked events due for a retry, in order."""
+    """Return the ids of blocked events due for a retry, in order."""
     rows = await (await query(conn, _SQL["due_blocked"], {"slots": list(slots), "limit": limit})).fetchall()
     return [row[0] for row in rows]
 
@@ -309,7 +311,7 @@ async def unblock(conn: Connection, ids: Sequence[int], slots: Sequence[int]) ->
 
 
 async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Blocked:
-    """A summary of the blocked events of these slots, or of all."""
+    """Return a summary of the blocked events of these slots, or of all."""
     params = {"slots": None if slots is None else list(slots)}
     row = await (await query(conn, _SQL["blocked"], params)).fetchone()
     assert row is not None
@@ -317,7 +319,7 @@ async def blocked(conn: Connection, slots: Sequence[int] | None = None) -> Block
 
 
 async def list_blocked(conn: Connection, *, limit: int) -> list[BlockedEvent]:
-    """Blocked events, oldest first."""
+    """Return blocked events, oldest first."""
     rows = await (await query(conn, _SQL["list_blocked"], {"limit": limit})).fetchall()
     names = ("id", "type", "task_id", "run_id", "reason", "tries", "blocked_at", "try_at", "behind")
     return [BlockedEvent(**dict(zip(names, row, strict=True))) for row in rows]
@@ -333,7 +335,7 @@ async def drop_blocked(conn: Connection, ids: Sequence[int] | None) -> list[int]
 
 
 class EventLog:
-    """The log as a place to publish to (`qw.brokers.postgres.Notifier`); *connection* opens connections."""
+    """The event log as a publishing target (`qw.brokers.postgres.Notifier`). *connection* opens connections."""
 
     def __init__(self, connection: Callable[[], AbstractAsyncContextManager[Connection]]) -> None:
         self._connection = connection
@@ -351,25 +353,25 @@ class EventLog:
             }
             for message in messages
         ]
-        params = {"messages": orjson.dumps(rows).decode()}  # one text: arrays cost the loop ten times as much
+        params = {"messages": orjson.dumps(rows).decode()}  # one text: packing arrays takes ten times as long
         async with self._connection() as conn:
             await query(conn, _SQL["keep"], params)
 
 
 async def last_event(conn: Connection) -> int:
-    """The newest id of the log; 0 when it is empty."""
+    """Return the newest id of the log; 0 if it is empty."""
     return int(await _value(conn, "last"))
 
 
 async def first_since(conn: Connection, since: datetime) -> int:
-    """The id before the first event logged since then."""
+    """Return the id before the first event logged at or after *since*."""
     return int(await _value(conn, "first_since", {"since": since}))
 
 
 async def events_before(
     conn: Connection, id: int, *, limit: int = 100, type: str | None = None, task_id: UUID | None = None
 ) -> list[LoggedEvent]:
-    """Events of the log before *id*, newest first. *type* may have a ``*``."""
+    """Return events of the log before *id*, newest first. *type* may contain ``*``."""
     params = {"id": id, "limit": limit, "pattern": _like(type), "task": task_id, "run": None}
     return _logged(await (await query(conn, _SQL["before"], params)).fetchall())
 
@@ -383,7 +385,10 @@ async def events_after(
     task_id: UUID | None = None,
     run_id: UUID | None = None,
 ) -> list[LoggedEvent]:
-    """Events of the log after *id*, in order. *type* may have a ``*``. Nothing appears behind what was returned."""
+    """Return events of the log after *id*, in order. *type* may contain ``*``.
+
+    No event is inserted later below an id that was returned.
+    """
     params = {"id": id, "limit": limit, "pattern": _like(type), "task": task_id, "run": run_id}
     return _logged(await (await query(conn, _SQL["after"], params)).fetchall())
 
@@ -396,7 +401,7 @@ def _logged(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
 async def replay(
     conn: Connection, id: int, last: int, *, limit: int, type: str | None = None, task_id: UUID | None = None
 ) -> tuple[int, int]:
-    """Publish events of the log after *id* up to *last* again. Returns how many, and the id to go on after."""
+    """Publish events of the log after *id* up to *last* again. Return their number and the id to continue after."""
     params = {"id": id, "last": last, "limit": limit, "pattern": _like(type), "task": task_id}
     row = await (await query(conn, _SQL["replay"], params)).fetchone()
     assert row is not None
@@ -418,7 +423,7 @@ def _like(type: str | None) -> str | None:
 async def set_state(
     conn: Connection, worker: int, *, broker: str, state: str, error: str | None, reason: str | None = None
 ) -> None:
-    """Store the state of this worker's relay; call it on the session that holds its slots."""
+    """Store the state of this worker's relay. Call it on the session that holds its slots."""
     params = {"worker": worker, "broker": broker, "state": state, "reason": reason, "error": error}
     await query(conn, _SQL["set_state"], params)
 
@@ -428,14 +433,14 @@ async def drop_state(conn: Connection, worker: int) -> None:
 
 
 async def states(conn: Connection) -> list[RelayState]:
-    """The states of the relays of live workers."""
+    """Return the states of the relays of live workers."""
     rows = await (await query(conn, _SQL["states"])).fetchall()
     names = ("worker", "broker", "state", "reason", "error", "since")
     return [RelayState(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 async def lags(conn: Connection) -> dict[int, Lag]:
-    """The lag of each relay, by worker. Counts up to 10,000 events of each."""
+    """Return the lag of each relay, by worker. Counts up to 10,000 events of each."""
     rows = await (await query(conn, _SQL["lags"])).fetchall()
     return {worker: Lag(pending=pending, oldest=oldest) for worker, pending, oldest in rows}
 
@@ -456,7 +461,7 @@ async def set_consumer(
 
 
 async def consumers(conn: Connection) -> list[ConsumerState]:
-    """The states of the consumers of live workers."""
+    """Return the states of the consumers of live workers."""
     rows = await (await query(conn, _SQL["consumers"])).fetchall()
     names = ("worker", "broker", "queue", "state", "reason", "error", "since")
     return [ConsumerState(**dict(zip(names, row, strict=True))) for row in rows]

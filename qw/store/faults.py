@@ -1,4 +1,4 @@
-"""Classifies PostgreSQL errors by SQLSTATE into causes: one table for all code that decides by them."""
+"""Maps the SQLSTATE of PostgreSQL errors to causes: one table for all code that decides by the cause."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import psycopg
 
 
 class Cause(StrEnum):
-    """``CONTACT``: the connection is gone, or was never there; what was sent may have been committed.
+    """``CONTACT``: there is no connection; the statement may have been committed.
 
-    ``PASSING``: the server could not do it at that moment; the same statement may succeed later. ``DATA``: the values
-    are at fault; it will never succeed. ``SETUP``: rights, schema or configuration; it succeeds once somebody changes
-    them.
+    ``PASSING``: a temporary condition of the server; the same statement may succeed later. ``DATA``: the values are at
+    fault; a retry cannot succeed. ``SETUP``: rights, schema or configuration; it succeeds after somebody changes them.
     """
 
     CONTACT = "contact"
@@ -29,14 +28,14 @@ _CLASSES: Mapping[str, Cause] = {
     "23": Cause.DATA,  # constraints
     "25": Cause.PASSING,  # transaction state: read-only, in a failed transaction
     "26": Cause.PASSING,  # a prepared statement that exists in another session of a pooler
-    "2D": Cause.PASSING,  # the transaction was ended from elsewhere
+    "2D": Cause.PASSING,  # invalid transaction termination
     "40": Cause.PASSING,  # serialization failures, deadlocks
     "44": Cause.DATA,  # with check option
-    "53": Cause.PASSING,  # no memory, disk or connection left
-    "54": Cause.DATA,  # limits of the program: too many columns, too deep
-    "55": Cause.PASSING,  # an object in use, a lock that could not be had
-    "57": Cause.PASSING,  # time-outs and operators
-    "58": Cause.PASSING,  # input and output
+    "53": Cause.PASSING,  # out of memory, disk or connections
+    "54": Cause.DATA,  # program limits: too many columns, too deep nesting
+    "55": Cause.PASSING,  # object in use, lock not available
+    "57": Cause.PASSING,  # timeouts, cancellations by an operator
+    "58": Cause.PASSING,  # I/O errors
     "72": Cause.PASSING,  # snapshot too old
     "P0": Cause.DATA,  # raised by a trigger or function
     "QW": Cause.DATA,  # raised by qw's own functions
@@ -45,7 +44,7 @@ _CLASSES: Mapping[str, Cause] = {
 
 _STATES: Mapping[str, Cause] = {
     "0A000": Cause.PASSING,  # "cached plan must not change result type": a prepared statement outlived a migration
-    "25P03": Cause.CONTACT,  # idle in transaction for too long: the server hung up
+    "25P03": Cause.CONTACT,  # idle in transaction for too long: the server closed the session
     "42P05": Cause.PASSING,  # a pooler's session has that prepared statement already
     "57P01": Cause.CONTACT,  # shutdown
     "57P02": Cause.CONTACT,
@@ -56,8 +55,8 @@ _STATES: Mapping[str, Cause] = {
 
 
 def cause_of(error: psycopg.Error) -> Cause:
-    """The cause of *error*, raised by the server or by psycopg."""
+    """Return the cause of *error*, raised by the server or by psycopg."""
     if not error.sqlstate:
         is_contact = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        return Cause.CONTACT if is_contact else Cause.DATA  # the others: a value that cannot be sent
+        return Cause.CONTACT if is_contact else Cause.DATA  # otherwise a value that cannot be sent
     return _STATES.get(error.sqlstate) or _CLASSES.get(error.sqlstate[:2], Cause.SETUP)

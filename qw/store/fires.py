@@ -25,7 +25,10 @@ Tick: TypeAlias = tuple[UUID, datetime]  # a schedule and one of its ticks
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFire:
-    """The outcome of a tick: task, run, or the ``reason`` for neither. ``until``: it covers all ticks up to then."""
+    """The outcome of a tick: a task, a run, or the ``reason`` for neither.
+
+    ``until``: a skip that covers all ticks up to that time.
+    """
 
     tick: datetime
     cause: str
@@ -49,7 +52,7 @@ class Making:
 async def record(
     conn: Connection, made: Sequence[Making], skipped: Sequence[tuple[UUID, SkippedTick]], cause: Cause = "tick"
 ) -> set[Tick]:
-    """Record outcomes of ticks. Return those not recorded before: only these may create tasks or runs."""
+    """Record outcomes of ticks. Return those that were not recorded before: only these may create tasks or runs."""
     if not made and not skipped:
         return set()
     params = {
@@ -67,7 +70,7 @@ async def record(
 
 
 async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]:
-    """As `record`, for a backfill: skipped ticks fire now; ticks that fired are left out."""
+    """Like `record`, for a backfill: skipped ticks fire now; ticks that fired are left out."""
     params = {
         "ids": [m.stored.id for m in made],
         "ticks": [m.fire.tick for m in made],
@@ -78,7 +81,7 @@ async def record_backfill(conn: Connection, made: Sequence[Making]) -> set[Tick]
 
 
 async def fired_among(conn: Connection, id: UUID, ticks: Sequence[datetime]) -> set[datetime]:
-    """The ticks among the given ones that fired."""
+    """Return those of the given ticks that fired."""
     rows = await (await query(conn, _SQL["fired_among"], {"id": id, "ticks": list(ticks)})).fetchall()
     return {row[0] for row in rows}
 
@@ -97,7 +100,7 @@ async def refuse(conn: Connection, making: Making, detail: str) -> None:
 async def of_schedule(
     conn: Connection, id: UUID, *, before: datetime = LAST_TICK, limit: int = 100
 ) -> list[StoredFire]:
-    """Outcomes of the schedule's ticks before a tick, latest first."""
+    """Return outcomes of the schedule's ticks before a tick, latest first."""
     async with conn.cursor(row_factory=class_row(StoredFire)) as cursor:
         await cursor.execute(_SQL["of_schedule"], {"id": id, "before": before, "limit": limit})
         return await cursor.fetchall()

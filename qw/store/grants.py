@@ -1,8 +1,8 @@
 """Rights of roles other than the schema owner: grant, revoke, list, and explain missing ones.
 
-`qw.core.rights` says what each consists of. Who was granted what is kept in PostgreSQL's own privileges, on the
-functions ``qw.may_…``. So a dump has it, a dropped role takes it along, and `renew` can repeat it for what a migration
-added.
+`qw.core.rights` defines what each right consists of. Grants are recorded in PostgreSQL's own privileges, on the
+functions ``qw.may_…``. So they are part of a dump, end with a dropped role, and `renew` can extend them to the tables
+and functions that a migration added.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SQL = sql.statements("right")
 
 
 async def granting(conn: Connection, role: str, right: Right) -> list[str]:
-    """The statements that grant *role* the *right*. Idempotent."""
+    """Return the statements that grant *role* the *right*. Idempotent."""
     name = composing.Identifier(role)
     parts = [_to(name, "usage", "schema qw"), _to(name, "select", "qw.migration")]
     parts.append(_to(name, "execute", f"function qw.may_{right}"))
@@ -40,7 +40,7 @@ async def granting(conn: Connection, role: str, right: Right) -> list[str]:
 
 
 async def revoking(conn: Connection, role: str, right: Right) -> list[str]:
-    """The statements that revoke the *right* from *role* and keep its other rights."""
+    """Return the statements that revoke the *right* from *role* and keep its other rights."""
     name = composing.Identifier(role)
     parts = [
         composing.SQL("revoke all on all {} in schema qw from {}").format(composing.SQL(what), name)
@@ -55,7 +55,7 @@ async def revoking(conn: Connection, role: str, right: Right) -> list[str]:
 
 
 async def run(conn: Connection, statements: Sequence[str]) -> None:
-    """Run statements of `granting` or `revoking`, all or none. Raise LacksRight unless we own the schema."""
+    """Run statements of `granting` or `revoking` in one transaction. Raise LacksRight unless we own the schema."""
     row = await (await conn.execute(_SQL["owner"])).fetchone()
     if row is not None and not row[2]:  # PostgreSQL would only warn that nothing was granted
         raise LacksRight(role=row[0], right=None, reason=f"it belongs to {row[1]}")
@@ -65,7 +65,7 @@ async def run(conn: Connection, statements: Sequence[str]) -> None:
 
 
 async def granted(conn: Connection) -> dict[str, list[Right]]:
-    """The granted rights by role, in name order."""
+    """Return the granted rights by role, in name order."""
     rights: dict[str, list[Right]] = {}
     for role, name in await (await conn.execute(_SQL["granted"])).fetchall():
         rights.setdefault(role, []).append(Right(name))
@@ -73,7 +73,7 @@ async def granted(conn: Connection) -> dict[str, list[Right]]:
 
 
 async def renew(conn: Connection) -> None:
-    """Repeat what was granted, for tables and functions that are new since; PUBLIC gets nothing."""
+    """Repeat all grants, for tables and functions added since; PUBLIC gets nothing."""
     await conn.execute("revoke all on all functions in schema qw from public")
     for role, rights in (await granted(conn)).items():
         for right in rights:
@@ -81,12 +81,12 @@ async def renew(conn: Connection) -> None:
 
 
 async def require(conn: Connection, right: Literal[Right.OPERATE, Right.WORK]) -> None:
-    """Raise LacksRight unless this session's role has the *right*: before a verb that other rights let do in part."""
+    """Raise LacksRight unless this session's role has the *right*; used where other rights allow only a part."""
     await conn.execute(_SQL["may_work" if right is Right.WORK else "may_operate"])
 
 
 async def lacking(conn: Connection, error: Denied) -> Denied:
-    """*error* with the right that the session's role needs; unchanged if that cannot be determined."""
+    """Return *error* with the right that the session's role needs; unchanged if that cannot be determined."""
     match = re.search(r"permission denied for (\w+) \"?(?:qw\.)?(\w+)", str(error))
     if match is None or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         return error
@@ -99,14 +99,14 @@ async def lacking(conn: Connection, error: Denied) -> Denied:
 
 @dataclass(frozen=True)
 class Access:
-    """What a session's role may do to tables. Where it may not, there are functions that do less and check more."""
+    """What a session's role may do to tables. Without these rights, it calls functions that do less and check more."""
 
     writes: bool
     reads: bool
 
 
 async def access(conn: Connection) -> Access:
-    """Asked once per connection."""
+    """Return the access of the session's role. Queried once per connection."""
     if (known := _ACCESS.get(conn)) is None:
         row = await (await conn.execute(_SQL["access"])).fetchone()
         assert row is not None
@@ -118,7 +118,7 @@ _ACCESS: WeakKeyDictionary[Connection, Access] = WeakKeyDictionary()
 
 
 def _functions(known: Sequence[tuple[str, bool]], right: Right) -> list[str]:
-    """Those that *right* may call; the second of each says whether it runs with its owner's rights."""
+    """Return the functions that *right* may call. *known*: names, and whether each runs with its owner's rights."""
     owners = {name for part in right.includes for name in OWNERS_FUNCTIONS[part]}
     callers = Right.READ in right.includes
     return [

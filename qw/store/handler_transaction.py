@@ -1,8 +1,8 @@
 """The connection of a handler for one attempt; its transaction commits together with the outcome of the attempt.
 
-A handler may set what it likes on it: a row factory, adapters, a role, time-outs, a schema path, a temporary table. So
-no connection is used twice, and qw's own statement runs on an object of its own over the same session, which first
-puts the session back to how it began.
+A handler may change its session at will: row factory, adapters, role, timeouts, search path, temporary tables. So no
+connection is reused, and qw's own statement runs through a second connection object over the same session, after it
+has reset the session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = "qw handler"
 CANCEL_SECONDS = 2.0
 _MOST_MILLISECONDS = 2**31 - 1
 
-# Deferred constraints first, under the settings of the handler, whose they are.
+# Check deferred constraints first, while the settings of the handler still apply.
 _OWN_RULES = "set constraints all immediate"
 _AS_IT_BEGAN = "reset session authorization; reset role; reset all; set local statement_timeout = 0"
 
@@ -51,19 +51,19 @@ class Committed(StrEnum):
     """The result of committing a handler's transaction with the outcome of its attempt."""
 
     TOGETHER = "together"
-    ALONE = "alone"  # it was read-only: it is over, and the end has still to be stored
-    LOST = "lost"  # the claim is not ours any more: nothing was committed
+    ALONE = "alone"  # it was read-only and is committed; the outcome is still to be stored
+    LOST = "lost"  # the attempt has lost its task: nothing was committed
 
 
 class HandlerTransactions:
-    """At most *size* at once; others wait."""
+    """Limits the transactions of handlers to *size* at once."""
 
     def __init__(self, url: str, *, size: int) -> None:
         self._url = url
         self._places = asyncio.Semaphore(size)
 
     async def reserve(self, limit: timedelta | None) -> HandlerTransaction:
-        """A place for a transaction that may be idle for *limit*, None: for ever; it is not open yet."""
+        """Wait for a place and return an unopened transaction. It may be idle for *limit* (None: without limit)."""
         await self._places.acquire()
         return HandlerTransaction(self._url, limit, self._places)
 
@@ -73,11 +73,11 @@ class HandlerTransaction:
 
     def __init__(self, url: str, limit: timedelta | None, places: asyncio.Semaphore) -> None:
         self._conninfo = conninfo(url, NAME)
-        milliseconds = 0  # none
+        milliseconds = 0  # no timeout
         if limit is not None:
             milliseconds = min(
                 int(limit.total_seconds() * 1000) + 60_000, _MOST_MILLISECONDS
-            )  # the time-out comes first
+            )  # the attempt's timeout comes first
         self._setting = f"set local idle_in_transaction_session_timeout = {milliseconds}"
         self._places: asyncio.Semaphore | None = places
         self._theirs: Connection | Blocking | None = None
@@ -110,10 +110,10 @@ class HandlerTransaction:
         return conn
 
     async def commit(self, ended: EndedAttempt) -> Committed:
-        """Commit what the handler did with the end of its attempt. Raise NotCommitted where that cannot be."""
+        """Commit the handler's writes together with the end of its attempt. Raise NotCommitted if impossible."""
         own = self._own()
         with translated():
-            async with own.lock:  # what the handler left behind may be in the middle of a statement
+            async with own.lock:  # code that the handler left running may be in the middle of a statement
                 status = TransactionStatus(own.pgconn.transaction_status)
             if status is not TransactionStatus.INTRANS:
                 raise NotCommitted(_LEFT[status])
@@ -136,7 +136,7 @@ class HandlerTransaction:
         return Committed.ALONE
 
     async def roll_back(self) -> None:
-        """Undo what the handler did; at once, even if one of its statements still runs."""
+        """Roll back the handler's writes at once, even if one of its statements is still running."""
         if self._theirs is None or self._theirs.closed:
             self.close()
             return
@@ -151,23 +151,23 @@ class HandlerTransaction:
         self.close()
 
     def _own(self) -> Connection:
-        """Another object over the handler's session, with nothing that the handler set on its own."""
+        """Return a second connection object over the handler's session, without the handler's settings."""
         if self._ours is not None:
             return self._ours
         assert self._theirs is not None
         own: Connection = psycopg.AsyncConnection(self._theirs.pgconn)
         own._autocommit = True  # set_autocommit() refuses within a transaction
-        own.prepare_threshold = None  # the handler's object counts the names of prepared statements
+        own.prepare_threshold = None  # only the handler's object numbers the prepared statements
         if isinstance(self._theirs, psycopg.AsyncConnection):
             own.lock = self._theirs.lock
         self._ours = own
         return own
 
     def close(self) -> None:
-        """Give the place back, and end the session; its server undoes what was not committed."""
+        """Release the place and end the session; the server rolls back what was not committed."""
         conn, self._theirs = self._theirs, None
         if self._ours is not None:
-            del self._ours.pgconn  # else it would complain that its session is still open
+            del self._ours.pgconn  # otherwise psycopg warns that the session is still open
             self._ours = None
         if conn is not None and conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
             _hang_up(conn)
@@ -179,10 +179,10 @@ class HandlerTransaction:
 
 
 def _hang_up(conn: Connection | Blocking) -> None:
-    """End a session that a thread or coroutine waits for: it still needs the descriptor and the memory behind it.
+    """Shut down a session that a thread or coroutine waits for: it still uses the descriptor and its memory.
 
-    If it drops the connection without another statement, psycopg would warn of one that is still open: this session has
-    ended, so its warning is turned off, for this connection alone.
+    If the connection object is then garbage-collected, psycopg would warn that it is still open. The session has
+    ended, so the warning is turned off for this connection.
     """
     setattr(conn, "_pool", None)  # noqa: B010 (psycopg asks for a pool's connection by this attribute)
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as sock:

@@ -1,4 +1,4 @@
-"""Ids: new ones (`qw.ids`), and the check of those that callers made."""
+"""Ids: re-exports the functions that make new ids (`qw.ids`), and checks ids made by callers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qw.ids import new_id, new_ids
 
 __all__ = ["FUTURE_SECONDS", "check_ids", "new_id", "new_ids"]
 
-FUTURE_SECONDS = 300.0  # an id that a caller made may be this far ahead of the database's clock
+FUTURE_SECONDS = 300.0  # how far a caller's id may be ahead of the database's clock
 
 
 def check_ids(ids: Iterable[UUID]) -> None:
-    """Raise Invalid for a UUIDv7 from the future: lists, which begin with the newest, would show it first for ever."""
+    """Raise Invalid for a UUIDv7 from the future: lists start with the newest id, so it would stay at the top."""
     latest = int((clock.latest_seconds() + FUTURE_SECONDS) * 1000)
     for id in ids:
         if millis_of(id) > latest and id.version == 7:

@@ -1,4 +1,4 @@
-"""Numbers of invoices and credit notes: without holes by series and year."""
+"""Numbers of invoices and credit notes, without gaps within a series and year."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NumberRow(NamedTuple):
 
 
 async def take(conn: Connection, task: UUID, *, series: str, zone: str) -> NumberRow:
-    """The number of the invoice of *task*, in the transaction of *conn*: after a rollback nobody has it."""
+    """Return the number of the invoice of *task*, assigned in the transaction of *conn*; a rollback releases it."""
     await query(conn, _SQL["limit_idle"])
     row = await (await query(conn, _SQL["take"], {"task": task, "series": series, "zone": zone})).fetchone()
     assert row is not None
@@ -27,6 +27,6 @@ async def take(conn: Connection, task: UUID, *, series: str, zone: str) -> Numbe
 
 
 async def credit(conn: Connection, invoiced: UUID, *, by: UUID, zone: str) -> NumberRow | None:
-    """The number of the credit note over the last invoice of a task; None: it has none. Safe to repeat."""
+    """Return the number of the credit note for the last invoice of a task; None: no invoice. Safe to repeat."""
     row = await (await query(conn, _SQL["credit"], {"invoiced": invoiced, "by": by, "zone": zone})).fetchone()
     return NumberRow(*row) if row else None

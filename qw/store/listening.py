@@ -13,12 +13,12 @@ class Channel(StrEnum):
     READY = "qw_ready"  # payload: queue, space, priority
     CANCEL = "qw_cancel"
     WAKEUP = "qw_wakeup"  # a task was signalled
-    STACK = "qw_stack"  # somebody asks what a task does; payload: the worker
-    LISTENING = "listening"  # said once, when the connection listens
+    STACK = "qw_stack"  # the stack of a task is requested; payload: the worker
+    LISTENING = "listening"  # yielded once, when the connection listens
 
 
 async def notifications(url: str, worker: int) -> AsyncIterator[tuple[Channel, str]]:
-    """What is notified, for ever. Holds the worker's session lock as well. Raises Unavailable when the line breaks."""
+    """Yield notifications without end. Also holds the worker's session lock. Raise Unavailable when it breaks."""
     conn = await connect(url, name="qw listener")
     try:
         with translated():

@@ -14,13 +14,13 @@ _SQL = sql.statements("measure")
 
 
 async def add(conn: Connection, measures: Sequence[Measure]) -> None:
-    """Add to the stored sums; each combination of name and labels must be unique."""
+    """Add to the stored sums. Each combination of name and labels must occur once."""
     params = {"measures": _rows(measures), "history": _rows(by_queue(measures))}
     await query(conn, _SQL["add"], params)
 
 
 async def find(conn: Connection) -> list[Measure]:
-    """All metrics, by name and labels."""
+    """Return all metrics, by name and labels."""
     rows = await (await query(conn, _SQL["find"])).fetchall()
     return [Measure(name, tuple(labels), tuple(counts), total) for name, labels, counts, total in rows]
 

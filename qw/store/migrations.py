@@ -1,8 +1,8 @@
-"""Bring a database to the schema this qw needs: numbered files, forward only, one transaction each.
+"""Migrates a database to the schema that this version of qw needs: numbered files, forward only, a transaction each.
 
-A migration *expands* the schema: what an older qw uses stays, so its programs work on, and start, on the newer schema.
-One that takes away what the previous minor version no longer uses begins with ``-- contract``; programs that do not
-know it are refused.
+A migration *expands* the schema if it keeps everything that an older qw uses: programs of that version start and work
+on the new schema. A migration that removes what the previous minor version no longer uses starts with ``-- contract``;
+programs that do not know it are refused.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from qw.store import grants
 from qw.store.connection import Connection, connect, explained, translated
 
 _LOCK = "select pg_advisory_xact_lock(7177, 0)"
-_TRIES = 15  # of 2 s each, while a table is locked
+_TRIES = 15  # attempts of 2 s each to lock a table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """``applied_at`` is None while it is still to come."""
+    """A migration. ``applied_at``: None while it has not been applied."""
 
     version: int
     name: str
@@ -37,13 +37,13 @@ class Migration:
 
     @property
     def expands(self) -> bool:
-        """Whether programs that do not know it work with the schema it makes."""
+        """Whether programs that do not know this migration work with its schema."""
         return not self.text.startswith("-- contract")
 
 
 @cache
 def known() -> tuple[Migration, ...]:
-    """The migrations that come with this qw, in order."""
+    """Return the migrations that come with this version of qw, in order."""
     return tuple(
         Migration(version=int(file.name[:4]), name=file.name.removesuffix(".sql"), text=file.read_text("utf-8"))
         for file in sorted(_folder().iterdir(), key=lambda file: file.name)
@@ -57,7 +57,7 @@ def _folder() -> Traversable:
 
 
 async def status(url: str) -> list[Migration]:
-    """The known migrations, each with the time it was applied. Raises Misconfigured if a newer qw took things away."""
+    """Return the known migrations and when they were applied. Raise Misconfigured if a newer qw removed things."""
     conn = await connect(url, name="qw migrate")
     async with conn:
         try:
@@ -68,7 +68,7 @@ async def status(url: str) -> list[Migration]:
 
 
 async def migrate(url: str) -> list[Migration]:
-    """Apply what is missing and return it. Safe to run from many processes at once, and after a kill."""
+    """Apply the missing migrations and return them. Safe to run from many processes at once, and after a kill."""
     conn = await connect(url, name="qw migrate")
     async with conn:
         try:
@@ -81,7 +81,7 @@ async def migrate(url: str) -> list[Migration]:
 
 
 async def newest(conn: Connection) -> str | None:
-    """The name of the migration that was applied last."""
+    """Return the name of the newest applied migration."""
     row = await (await conn.execute("select name from qw.migration order by version desc limit 1")).fetchone()
     return row[0] if row else None
 
@@ -91,7 +91,7 @@ def missing(status: Sequence[Migration]) -> list[Migration]:
 
 
 async def check(url: str) -> None:
-    """Raise Misconfigured unless the schema is the one this qw needs."""
+    """Raise Misconfigured unless the schema fits this version of qw."""
     migrations = await status(url)
     lacking = missing(migrations)
     if len(lacking) == len(migrations):
@@ -148,7 +148,7 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
         await conn.execute("set local client_min_messages = warning")
         if any(m.applied_at for m in await _status(conn) if m.version == migration.version):
             return None
-        if not await _exists(conn, _SCHEMA):  # IF NOT EXISTS wants the right to create it all the same
+        if not await _exists(conn, _SCHEMA):  # IF NOT EXISTS needs the right to create even if it exists
             await conn.execute("create schema qw")
         if not await _exists(conn, _TABLE):
             await conn.execute(
@@ -166,7 +166,7 @@ async def _apply_once(conn: Connection, migration: Migration) -> Migration | Non
 
 _APPLIED = "select version, name, digest, applied_at, expands from qw.migration order by version"
 
-# Read from the tables themselves: to_regclass answers from a cache that does not know yet what was committed while this
+# Read from the tables themselves: to_regclass uses a cache that may lack what was committed while this
 # session waited for the lock.
 _SCHEMA = "pg_catalog.pg_namespace n where n.nspname = 'qw'"
 _TABLE = (
@@ -181,7 +181,7 @@ async def _exists(conn: Connection, thing: LiteralString) -> bool:
 
 
 async def _remedy(conn: Connection) -> str:
-    """What whoever may can do, so that this role may migrate."""
+    """Return what an administrator can do so that this role may migrate."""
     row = await (await conn.execute(_OWNER)).fetchone()
     role, owner = row or ("", None)
     if owner is None:

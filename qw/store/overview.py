@@ -19,7 +19,7 @@ _SEED = sql.statements("seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Gauges:
-    """Measures of the whole queue. Ages are in seconds; counts of runs and events are exact to 10,000."""
+    """Metrics of the whole system. Ages are in seconds; counts of runs and events are exact to 10,000."""
 
     oldest: dict[str, float]  # of each queue that has ready tasks
     paused: list[str]
@@ -34,17 +34,17 @@ class Gauges:
 
 
 async def scheduled(conn: Connection, *, limit: int) -> list[UUID]:
-    """The ids of tasks that wait for their time, the next first."""
+    """Return the ids of tasks with a future start, earliest first."""
     return [row[0] for row in await (await query(conn, _SQL["scheduled"], {"limit": limit})).fetchall()]
 
 
 async def last_errors(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Why the last attempt of each task failed. Tasks without one are left out."""
+    """Return why the last attempt of each task failed. Tasks without a failed attempt are left out."""
     return dict(await (await query(conn, _SQL["last_errors"], {"ids": list(ids)})).fetchall())
 
 
 async def logs(conn: Connection, ids: Sequence[UUID], *, limit: int = 100) -> dict[UUID, list[LogLine]]:
-    """The first *limit* lines of each task's log."""
+    """Return the first *limit* lines of each task's log."""
     lines: dict[UUID, list[LogLine]] = defaultdict(list)
     rows = await (await query(conn, _SQL["logs"], {"ids": list(ids), "limit": limit})).fetchall()
     for task, id, attempt, at, level, message in rows:
@@ -53,20 +53,23 @@ async def logs(conn: Connection, ids: Sequence[UUID], *, limit: int = 100) -> di
 
 
 async def outbox(conn: Connection) -> tuple[int, timedelta]:
-    """How many events no broker has yet, counted to 10,000; and how long the first has waited."""
+    """Return the number of unpublished events, exact to 10,000, and how long the first has waited."""
     pending, seconds = await _one(conn, "outbox")
     return int(pending), timedelta(seconds=seconds)
 
 
 async def retention_behind(conn: Connection, *, completed: timedelta, failed: timedelta) -> timedelta:
-    """How far the oldest finished task is past its retention; *failed*: of failed and cancelled ones."""
+    """Return by how much the oldest finished task has outlived its retention; zero if none has.
+
+    *failed*: the retention of failed and cancelled tasks.
+    """
     params = {"completed": completed, "failed": failed}
     row = await (await query(conn, _SQL["retention_behind"], params)).fetchone()
     return timedelta(seconds=row[0] if row else 0)
 
 
 async def transaction_age(conn: Connection) -> float:
-    """Seconds since the oldest transaction of this database began."""
+    """Return the seconds since the oldest transaction of this database began."""
     (seconds,) = await _one(conn, "database")
     return seconds
 
@@ -95,13 +98,13 @@ async def _one(conn: Connection, verb: str) -> tuple[float, ...]:
 
 
 async def is_empty(conn: Connection) -> bool:
-    """Whether there is no task at all."""
+    """Whether there are no tasks."""
     row = await (await query(conn, _SEED["is_empty"])).fetchone()
     return bool(row and row[0])
 
 
 async def fill(conn: Connection, types: Sequence[str], per_type: int) -> tuple[int, int]:
-    """Add finished sample tasks. Returns how many, and how many log lines."""
+    """Add finished sample tasks. Return the number of tasks and of log lines."""
     row = await (await query(conn, _SEED["fill"], {"types": list(types), "per_type": per_type})).fetchone()
     return (row[0], row[1]) if row else (0, 0)
 

@@ -1,4 +1,4 @@
-"""The fields of new tasks as parameters of statements: one task by one, or packed as arrays."""
+"""Converts new tasks to statement parameters: scalars for one task, or arrays for several."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JSON = [name for name, type in FIELDS.items() if type == "jsonb"]
 
 
 def scalars(task: NewTask) -> dict[str, Any]:
-    """Each field by its name."""
+    """Return the fields of a task by name."""
     values = vars(task).copy()
     for name in _JSON:
         values[name] = to_json(_plain(values[name]))
@@ -33,7 +33,7 @@ def scalars(task: NewTask) -> dict[str, Any]:
 
 
 def arrays_of(tasks: Sequence[NewTask], *, keyed: bool = False) -> dict[str, Any]:
-    """An array of each field by its name; those of the keys if *keyed*."""
+    """Return an array of each field by name; with the keys if *keyed*."""
     fields = _ALL if keyed else _KEYLESS
     return {name: _PACKERS[FIELDS[name]](map(value, tasks)) for name, value in fields.items()}
 

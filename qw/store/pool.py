@@ -49,7 +49,7 @@ class Pool:
         )
 
     async def open(self) -> None:
-        """Open the pool. Raise the actual connection error at once, rather than a pool timeout."""
+        """Open the pool. Raise the actual connection error at once, instead of the pool's timeout."""
         await (await connect(self._url, name=self._name)).close()
         await self._pool.open()
 
@@ -58,7 +58,7 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit mode. Raises Unavailable when none can be had."""
+        """Lend a connection in autocommit mode. Raise Unavailable if none becomes free."""
         with translated():
             try:
                 async with self._pool.connection() as conn:
@@ -67,7 +67,7 @@ class Pool:
                             yield conn
                     except Denied as error:
                         raise await explained(conn, error) from error
-                    except ReadOnly:  # a demoted primary: the next one is to be another's
+                    except ReadOnly:  # a demoted primary: connect to another host next
                         await conn.close()
                         raise
             except PoolClosed:
@@ -102,7 +102,7 @@ class Single:
 
 @asynccontextmanager
 async def as_operator(pool: Pool | Single) -> AsyncIterator[Connection]:
-    """A connection for operator actions. Raise LacksRight if its role lacks the right to operate."""
+    """Lend a connection for operator actions. Raise LacksRight if its role lacks the right to operate."""
     async with pool.connection() as conn:
         await require(conn, Right.OPERATE)
         yield conn

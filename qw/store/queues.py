@@ -20,7 +20,7 @@ _OVERVIEW = sql.statements("overview")
 
 @dataclass(frozen=True, kw_only=True)
 class PausedQueue:
-    """A queue from which nothing is claimed."""
+    """A paused queue: its tasks are not claimed."""
 
     name: str
     paused_at: datetime
@@ -28,7 +28,7 @@ class PausedQueue:
 
 
 async def paused(conn: Connection) -> list[PausedQueue]:
-    """The queues that are paused, in name order."""
+    """Return the paused queues, in name order."""
     async with conn.cursor(row_factory=class_row(PausedQueue)) as cursor:
         await cursor.execute(_SQL["paused"])
         return await cursor.fetchall()
@@ -48,13 +48,16 @@ async def resume(conn: Connection, name: str) -> bool:
 
 
 async def oldest(conn: Connection) -> dict[str, timedelta]:
-    """The age of the task at the head of each queue; queues without claimable tasks are left out."""
+    """Return the age of the task at the head of each queue, including tasks that a limit holds back.
+
+    Queues that are paused or have no waiting task are left out.
+    """
     rows = await (await query(conn, _OVERVIEW["oldest"])).fetchall()
     return {queue: timedelta(seconds=seconds) for queue, seconds in rows}
 
 
 class Limited(NamedTuple):
-    """A queue for the admitter; not ``is_limited``: its limits were removed, and tasks are still held."""
+    """A queue for the admitter. Not ``is_limited``: its limits were removed, but tasks are still held."""
 
     queue: str
     is_limited: bool
@@ -62,7 +65,7 @@ class Limited(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What an admitter let through; see qw.admit. ``seconds``: until a rate that is in the way lets more through."""
+    """The result of a pass of an admitter; see qw.admit. ``seconds``: until an exhausted rate admits more."""
 
     moved: int
     lanes: list[Lane]
@@ -73,14 +76,14 @@ class Admitted(NamedTuple):
 
 
 async def limits(conn: Connection) -> dict[str, Limits]:
-    """The limits of the queues that have some, in name order."""
+    """Return the limits of the limited queues, in name order."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL["limits"])
         return {row["name"]: limits_of_row(row) for row in await cursor.fetchall()}
 
 
 def limits_of_row(row: Mapping[str, Any]) -> Limits:
-    """The limits in a row of qw.queue."""
+    """Return the limits in a row of qw.queue."""
     return Limits(
         concurrency=row["concurrency"],
         rate=_rate(row["rate"], row["rate_period"]),
@@ -95,7 +98,7 @@ def _rate(count: int | None, period: timedelta | None) -> Rate | None:
 
 
 async def set_limits(conn: Connection, name: str, new: Limits | None) -> None:
-    """Set the limits of a queue; None: none. Apply them to existing tasks by `hold` and `release`. Idempotent."""
+    """Set the limits of a queue; None: none. `hold` and `release` apply them to existing tasks. Idempotent."""
     limits = new or Limits()
     params = {
         "name": name,
@@ -126,7 +129,7 @@ async def _moved(conn: Connection, verb: str, name: str, limit: int) -> int:
 
 
 async def held(conn: Connection) -> list[Limited]:
-    """The queues for the admitter."""
+    """Return the queues for the admitter."""
     return [Limited._make(row) for row in await (await execute(conn, _SQL["held"])).fetchall()]
 
 
@@ -145,5 +148,5 @@ async def prune_rates(conn: Connection, *, limit: int) -> int:
 
 
 async def clamp_rates(conn: Connection) -> int:
-    """After the clock was set back: no bucket takes longer than its period. Returns how many were corrected."""
+    """Correct buckets after the clock was set back: none takes longer than its period. Return the number corrected."""
     return (await query(conn, _SQL["clamp_rates"])).rowcount

@@ -28,7 +28,7 @@ _SQL = sql.statements("run")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWorkflow:
-    """A workflow as the database has it: its newest version."""
+    """A stored workflow with its newest version."""
 
     id: UUID
     name: str
@@ -40,9 +40,9 @@ class StoredWorkflow:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run, pinned to the version of its workflow that it started with; ``digest`` is that of the definition.
+    """A run, pinned to the version of its workflow that it started with. ``digest``: the digest of the definition.
 
-    ``read_at`` is the database's time. In the order of the statement's columns.
+    ``read_at`` is the database's time. The fields have the order of the statement's columns.
     """
 
     id: UUID
@@ -67,8 +67,8 @@ class StoredRun:
 
 
 class StoredStep(NamedTuple):
-    """A step of a run. The ``task_…`` fields are those of its finished task (or of the run that it started), None while
-    that is not final. The ``items…`` are the counts of a foreach. In the order of the statement's columns.
+    """A step of a run. ``task_…`` are fields of its final task, or of the run that it started; None until that is
+    final. ``items…`` are the counts of a foreach. The fields have the order of the statement's columns.
     """
 
     run_id: UUID
@@ -108,7 +108,7 @@ class StoredItem:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSignal:
-    """A signal sent to a run. ``step`` consumed it; None: not consumed yet."""
+    """A signal sent to a run. ``step``: the step that consumed it; None: not consumed yet."""
 
     id: int
     name: str
@@ -119,7 +119,7 @@ class StoredSignal:
 
 
 async def save_workflow(conn: Connection, name: str, document: JsonObject) -> None:
-    """Store a definition as the newest version of its workflow. The same document again changes nothing."""
+    """Store a definition as the newest version of its workflow. An unchanged document makes no new version."""
     params = {"name": name, "digest": _digest(document), "document": to_json(document)}
     async with conn.transaction():
         row = await (await query(conn, _SQL["save_workflow"], params)).fetchone()
@@ -128,9 +128,9 @@ async def save_workflow(conn: Connection, name: str, document: JsonObject) -> No
 
 
 async def offer_workflow(conn: Connection, name: str, document: JsonObject) -> bool:
-    """Store a definition as the newest version, unless it was one before. False: it was.
+    """Store a definition as the newest version, unless it was a version before. Return False if it was.
 
-    So two daemons with different files do not take turns: each version becomes the newest at most once.
+    So daemons with different files do not alternate: each version becomes the newest at most once.
     """
     params = {"name": name, "digest": _digest(document), "document": to_json(document)}
     async with conn.transaction():
@@ -145,14 +145,14 @@ def _digest(document: JsonObject) -> str:
 
 
 async def workflows(conn: Connection, name: str | None = None) -> list[StoredWorkflow]:
-    """The stored workflows in name order; only the one called *name* where that is given."""
+    """Return the stored workflows in name order; with *name*, only that one."""
     async with conn.cursor(row_factory=class_row(StoredWorkflow)) as cursor:
         await cursor.execute(_SQL["workflows"], {"name": name})
         return await cursor.fetchall()
 
 
 async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) -> bool:
-    """Start a run of the newest version. False: the id exists already, or the workflow is not there or not active."""
+    """Start a run of the newest version. Return False if the id exists, or the workflow is missing or inactive."""
     params = {"id": id, "workflow": workflow, "input": Jsonb(input)}
     return await (await query(conn, _SQL["start"], params)).fetchone() is not None
 
@@ -160,7 +160,7 @@ async def start(conn: Connection, id: UUID, workflow: str, input: JsonObject) ->
 async def start_checked(
     conn: Connection, id: UUID, workflow: str, input: JsonObject, *, key: str | None, run_at: datetime | None
 ) -> UUID:
-    """The same for a role that may not write tables; a daemon begins the run. Returns the run that stands for it."""
+    """Start a run as a role that may not write tables; a daemon advances it. Return its id, or the existing run's."""
     params = {"id": id, "workflow": workflow, "input": Jsonb(input), "key": key, "run_at": run_at}
     row = await (await query(conn, _SQL["start_checked"], params)).fetchone()
     assert row is not None
@@ -168,9 +168,9 @@ async def start_checked(
 
 
 async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonObject) -> UUID:
-    """Let the idempotency *key* stand for *id*, made as *what* was *given*. Returns what it stood for already, or *id*.
+    """Record that the idempotency *key* belongs to *id*, a *what* made from *given*. Return the id that has the key.
 
-    Raise Conflict when that was something else.
+    Raise Conflict if that was made from something else.
     """
     params = {"key": key, "id": id, "what": what, "given": Jsonb(given)}
     row = await (await query(conn, _SQL["take_key"], params)).fetchone()
@@ -182,7 +182,7 @@ async def take_key(conn: Connection, key: str, id: UUID, what: str, given: JsonO
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[StoredRun]:
-    """The runs that exist among *ids*, in that order."""
+    """Return the existing runs among *ids*, in that order."""
     rows = await (await conn.execute(_SQL["get"], {"ids": arrays.uuids(ids)}, binary=True)).fetchall()
     runs = {row[0]: StoredRun(*[*row[:5], _RUN_STATUS[row[5]], *row[6:]]) for row in rows}
     return [runs[id] for id in ids if id in runs]
@@ -192,7 +192,7 @@ _RUN_STATUS = {status.value: status for status in RunStatus}
 
 
 async def workflow_names(conn: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
-    """By the id of a run, the name of its workflow."""
+    """Return the workflow name of each run, by run id."""
     return dict(await (await query(conn, _SQL["workflow_names"], {"ids": list(ids)})).fetchall())
 
 
@@ -204,13 +204,13 @@ async def find(
     limit: int = 100,
     before: UUID = LAST_ID,
 ) -> list[UUID]:
-    """The ids of matching runs below *before*, the newest first."""
+    """Return the ids of matching runs below *before*, newest first."""
     params = {"workflow": workflow, "status": status and status.value, "limit": limit, "before": before}
     return [row[0] for row in await (await query(conn, _SQL["find"], params)).fetchall()]
 
 
 async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
-    """The steps of *runs* that began, run by run, in the order they began."""
+    """Return the steps of *runs* that have started, run by run, in start order."""
     rows = await (await conn.execute(_SQL["steps"], {"runs": arrays.uuids(runs)}, binary=True)).fetchall()
     return [StoredStep._make((*row[:3], _STEP_STATUS[row[3]], *row[4:])) for row in rows]
 
@@ -230,7 +230,7 @@ async def lock(conn: Connection, id: UUID) -> int | None:
 
 
 async def save_version(conn: Connection, run: UUID, document: JsonObject) -> int:
-    """Store a definition for this run, without making it the newest of its workflow. Returns its version."""
+    """Store a definition for this run, without making it the newest of its workflow. Return its version."""
     params = {"run": run, "digest": _digest(document), "document": to_json(document)}
     row = await (await query(conn, _SQL["save_version"], params)).fetchone()
     assert row is not None
@@ -238,7 +238,7 @@ async def save_version(conn: Connection, run: UUID, document: JsonObject) -> int
 
 
 async def newest_version(conn: Connection, run: UUID) -> int | None:
-    """The newest version of the run's workflow. None: the workflow is gone."""
+    """Return the newest version of the run's workflow. None: the workflow was deleted."""
     row = await (await query(conn, _SQL["newest_version"], {"run": run})).fetchone()
     return row[0] if row else None
 
@@ -246,9 +246,9 @@ async def newest_version(conn: Connection, run: UUID) -> int | None:
 async def reopen(
     conn: Connection, run: UUID, *, version: int, redo: Redo, undone: Sequence[UUID] = (), going_on: Sequence[str] = ()
 ) -> None:
-    """Let a locked run that is over begin again with *version*, as if the steps to be done again had never been.
+    """Restart a locked final run with *version*, as if the steps to be repeated had never started.
 
-    *undone*: tasks whose items are done again. *going_on*: steps whose own runs go on instead.
+    *undone*: tasks whose items are repeated. *going_on*: steps whose child runs are continued instead.
     """
     steps = sorted(redo.steps.difference(going_on))
     params = {"run": run, "steps": steps, "whole": sorted(redo.whole), "undone": list(undone)}
@@ -269,13 +269,13 @@ async def done_by_hand(conn: Connection, run: UUID, step: str, result: JsonObjec
 
 
 async def failed_children(conn: Connection, run: UUID, steps: Sequence[str]) -> list[tuple[str, UUID]]:
-    """The runs that these steps or their items started, and that are over and not completed; each with its step."""
+    """Return the final runs, not completed, that these steps or their items started; each with its step."""
     rows = await (await query(conn, _SQL["failed_children"], {"run": run, "steps": list(steps)})).fetchall()
     return [(row[0], row[1]) for row in rows]
 
 
 async def undone_tasks(conn: Connection, run: UUID) -> list[UUID]:
-    """The tasks of a run that its tasks of type compensation have undone."""
+    """Return the tasks of a run that its tasks of type compensation have undone."""
     return [row[0] for row in await (await query(conn, _SQL["undone_tasks"], {"run": run})).fetchall()]
 
 
@@ -292,33 +292,33 @@ async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, s
 
 
 async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:
-    """The signals sent to a run, oldest first."""
+    """Return the signals sent to a run, oldest first."""
     async with conn.cursor(row_factory=class_row(StoredSignal)) as cursor:
         await cursor.execute(_SQL["signals"], {"run": run})
         return await cursor.fetchall()
 
 
 async def notable_items(conn: Connection, run: UUID, step: str, *, limit: int) -> list[StoredItem]:
-    """The first failed or cancelled items of a foreach, then running ones."""
+    """Return the first failed or cancelled items of a foreach, then running ones."""
     async with conn.cursor(row_factory=class_row(StoredItem)) as cursor:
         await cursor.execute(_SQL["notable_items"], {"run": run, "step": step, "limit": limit})
         return await cursor.fetchall()
 
 
 async def documents(conn: Connection, versions: Sequence[int]) -> dict[int, JsonObject]:
-    """The definitions by version."""
+    """Return the definitions by version."""
     return dict(await (await query(conn, _SQL["documents"], {"versions": list(versions)})).fetchall())
 
 
 async def completed_of_run(conn: Connection, run_id: UUID) -> list[Recorded]:
-    """The completed tasks of a run, compensations excluded, the last completed first."""
+    """Return the completed tasks of a run without compensations, latest completed first."""
     async with conn.cursor(row_factory=class_row(Recorded)) as cursor:
         await cursor.execute(_SQL["completed_of_run"], {"run_id": run_id})
         return await cursor.fetchall()
 
 
 async def completed_task(conn: Connection, id: UUID) -> Recorded | None:
-    """The task if it is completed."""
+    """Return the task if it is completed."""
     async with conn.cursor(row_factory=class_row(Recorded)) as cursor:
         await cursor.execute(_SQL["completed_task"], {"id": id})
         return await cursor.fetchone()
@@ -327,20 +327,20 @@ async def completed_task(conn: Connection, id: UUID) -> Recorded | None:
 async def with_input(
     conn: Connection, path: Sequence[str], value: str, *, after: UUID, limit: int
 ) -> tuple[list[UUID], UUID | None]:
-    """Runs with the text *value* at *path* of their input, as `tasks.with_payload`."""
+    """Return runs with the text *value* at *path* of their input; paging as in `tasks.with_payload`."""
     params = {"path": list(path), "value": value, "after": after, "limit": limit}
     row = await (await query(conn, _SQL["with_input"], params)).fetchone()
     return (row[1], row[0]) if row else ([], None)
 
 
 async def past_retention(conn: Connection, *, completed: timedelta, failed: timedelta, limit: int) -> list[UUID]:
-    """Up to *limit* runs that ended longer ago than their retention."""
+    """Return up to *limit* runs that ended longer ago than their retention."""
     params = {"completed": completed, "failed": failed, "limit": limit}
     return [row[0] for row in await (await query(conn, _SQL["past_retention"], params)).fetchall()]
 
 
 async def finished_tasks(conn: Connection, ids: Sequence[UUID], *, limit: int) -> list[UUID]:
-    """Up to *limit* tasks of these runs that are finished."""
+    """Return up to *limit* finished tasks of these runs."""
     return [
         row[0]
         for row in await (await query(conn, _SQL["finished_tasks"], {"ids": list(ids), "limit": limit})).fetchall()
@@ -348,22 +348,22 @@ async def finished_tasks(conn: Connection, ids: Sequence[UUID], *, limit: int) -
 
 
 async def prune(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
-    """Delete those of the runs that are still over; what is left of them are tasks without a run."""
+    """Delete those of the runs that are still final. Tasks that remain then belong to no run."""
     return [row[0] for row in await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchall()]
 
 
 async def home(conn: Connection) -> tuple[str, int]:
-    """The database's name, and when its schema was made, in seconds: no two databases have the same."""
+    """Return the database's name and the time its schema was made, in seconds: together unique to the database."""
     ((name, made),) = await (await query(conn, _SQL["home"])).fetchall()
     return name, made
 
 
 async def existing(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of *ids* that are runs."""
+    """Return those of *ids* that are runs."""
     return {row[0] for row in await (await query(conn, _SQL["existing"], {"ids": list(ids)})).fetchall()}
 
 
 async def prune_versions(conn: Connection, *, age: timedelta, keep: int, limit: int) -> int:
-    """Delete up to *limit* versions older than *age* that nothing refers to, but the last *keep* of each workflow."""
+    """Delete up to *limit* unreferenced versions older than *age*, except the last *keep* of each workflow."""
     row = await (await query(conn, _SQL["prune_versions"], {"age": age, "keep": keep, "limit": limit})).fetchone()
     return row[0] if row else 0

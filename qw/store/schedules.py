@@ -1,6 +1,6 @@
-"""Schedules: stored, claimed when due, moved on. What became of their ticks is in `qw.store.fires`.
+"""Schedules: store them, claim due ones, store their progress. Outcomes of ticks are in `qw.store.fires`.
 
-Only the database's clock counts. *clock* stands in for it in tests.
+Only the database's clock counts; *clock* replaces it in tests.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ Ref: TypeAlias = str | UUID  # a schedule's name or its id
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSchedule:
-    """A schedule as it stands. ``read_at`` is the database's time when it was read.
+    """A stored schedule. ``read_at``: the database's time when it was read.
 
-    ``next_at`` is when a daemon looks at it: its next tick with jitter; None while paused, broken or over.
+    ``next_at``: when a daemon looks at it: its next tick plus jitter; None while paused or broken, and once it has
+    ended.
     """
 
     id: UUID
@@ -47,7 +48,7 @@ class StoredSchedule:
 
     @property
     def starts_task(self) -> bool:
-        """A task, and not a run."""
+        """Whether the schedule starts tasks rather than runs."""
         return isinstance(self.schedule.target, TaskTarget)
 
     def state(self, busy: UUID | None = None) -> ScheduleState:
@@ -56,7 +57,7 @@ class StoredSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleProgress:
-    """Where a schedule stands after its due ticks, and how many more it missed."""
+    """The state of a schedule after its due ticks, and the number of ticks it has missed since."""
 
     id: UUID
     mark: datetime
@@ -69,7 +70,7 @@ class ScheduleProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleStats:
-    """What a schedule is watched by. ``succeeded_at``: when the task or run of the latest tick that completed did."""
+    """Metrics of a schedule. ``succeeded_at``: when the task or run of the latest tick that completed did so."""
 
     name: str
     next_tick: datetime | None
@@ -83,18 +84,18 @@ async def claim(conn: Connection, *, limit: int, clock: datetime | None = None) 
 
 
 async def due(conn: Connection, *, clock: datetime | None = None) -> float | None:
-    """Seconds until the next schedule is due, negative when it is overdue; None: there is none."""
+    """Return the seconds until the next schedule is due, negative if overdue; None: there is none."""
     row = await (await execute(conn, _SQL["due"], {"clock": clock})).fetchone()
     return row[0] if row else None
 
 
 async def busy(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the tasks and runs that are not final."""
+    """Return those of the tasks and runs that are not final."""
     return {row[0] for row in await (await execute(conn, _SQL["busy"], {"ids": list(ids)})).fetchall()}
 
 
 async def decide(conn: Connection, decided: Sequence[ScheduleProgress]) -> None:
-    """Store where locked schedules stand now."""
+    """Store the progress of locked schedules."""
     params = {
         "ids": [d.id for d in decided],
         "marks": [d.mark for d in decided],
@@ -112,7 +113,7 @@ async def get(conn: Connection, ref: Ref, *, clock: datetime | None = None) -> S
 
 
 async def lock(conn: Connection, ref: Ref, *, clock: datetime | None = None) -> StoredSchedule | None:
-    """The schedule, locked against daemons that would fire it. Inside a transaction."""
+    """Return the schedule, locked against daemons that would fire it. Call inside a transaction."""
     return await _one(conn, "lock", ref, clock)
 
 
@@ -125,17 +126,17 @@ async def _one(conn: Connection, statement: str, ref: Ref, clock: datetime | Non
 async def page(
     conn: Connection, *, after: str = "", limit: int = 1000, clock: datetime | None = None
 ) -> list[StoredSchedule]:
-    """The schedules in name order, from the first name after *after*."""
+    """Return schedules in name order, starting after the name *after*."""
     return await _read(await query(conn, _SQL["list"], {"after": after, "limit": limit, "clock": clock}))
 
 
 async def names(conn: Connection) -> list[str]:
-    """The names of the first 1,000 schedules."""
+    """Return the names of the first 1,000 schedules."""
     return [row[0] for row in await (await query(conn, _SQL["names"])).fetchall()]
 
 
 async def now(conn: Connection, *, clock: datetime | None = None) -> datetime:
-    """The database's time."""
+    """Return the database's time."""
     row = await (await query(conn, _SQL["now"], {"clock": clock})).fetchone()
     assert row is not None
     return cast("datetime", row[0])
@@ -149,7 +150,7 @@ async def add(
     now: datetime,
     next: tuple[datetime | None, datetime | None],
 ) -> bool:
-    """Store a new schedule with its next tick and when to act on it. False: its name or id is taken."""
+    """Store a new schedule with its next tick and the time to act on it. Return False if its name or id is taken."""
     params = {"id": id, "now": now, "next_tick": next[0], "next_at": next[1], **_columns(schedule)}
     return await (await query(conn, _SQL["add"], params)).fetchone() is not None
 
@@ -162,7 +163,7 @@ async def change(
     now: datetime,
     next: tuple[datetime | None, datetime | None],
 ) -> None:
-    """Store another definition of a locked schedule; what was due before *now* will not fire."""
+    """Store a new definition of a locked schedule; ticks due before *now* will not fire."""
     params = {"id": id, "now": now, "next_tick": next[0], "next_at": next[1], **_columns(schedule)}
     await query(conn, _SQL["change"], params)
 
@@ -172,29 +173,29 @@ async def pause(conn: Connection, id: UUID) -> None:
 
 
 async def fired(conn: Connection, id: UUID, last: UUID) -> None:
-    """A locked schedule made the task or run *last*."""
+    """Record *last* as the newest task or run that a locked schedule made."""
     await query(conn, _SQL["fired"], {"id": id, "last": last})
 
 
 async def remove(conn: Connection, id: UUID) -> None:
-    """Delete a schedule. What it made, and what became of its ticks, stays."""
+    """Delete a schedule. Its tasks and runs, and the outcomes of its ticks, are kept."""
     await query(conn, _SQL["remove"], {"id": id})
 
 
 async def lower_marks(conn: Connection) -> int:
-    """After the database's clock was set back: let schedules go on from now. Returns how many were ahead."""
+    """Continue schedules from now after the database's clock was set back. Return how many were ahead."""
     row = await (await query(conn, _SQL["lower_marks"])).fetchone()
     return row[0] if row else 0
 
 
 async def late(conn: Connection, *, by: timedelta, limit: int = 100) -> list[tuple[str, timedelta]]:
-    """Schedules that are overdue by more than *by*, the longest first, and by how much."""
+    """Return schedules overdue by more than *by*, with the delay, longest first."""
     rows = await (await query(conn, _SQL["late"], {"by": by, "limit": limit})).fetchall()
     return [(name, timedelta(seconds=seconds)) for name, seconds in rows]
 
 
 async def measures(conn: Connection) -> list[ScheduleStats]:
-    """Those of the first 1,000 schedules, in name order."""
+    """Return metrics of the first 1,000 schedules, in name order."""
     return [
         ScheduleStats(name=name, next_tick=next_tick, missed=missed, succeeded_at=succeeded_at)
         for name, next_tick, missed, succeeded_at in await (await query(conn, _SQL["measures"])).fetchall()
@@ -202,7 +203,7 @@ async def measures(conn: Connection) -> list[ScheduleStats]:
 
 
 def decided(stored: StoredSchedule, decision: FireDecision) -> ScheduleProgress:
-    """What *decision* makes of where the schedule stands."""
+    """Return the progress of a schedule after *decision*."""
     return ScheduleProgress(
         id=stored.id,
         mark=decision.mark,

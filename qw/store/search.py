@@ -1,4 +1,4 @@
-"""The search for tasks, bounded in time."""
+"""The search for tasks, with a time limit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from qw.store.tasks import LAST_ID
 _SQL = sql.statements("search")
 
 FIRST_ID = UUID(int=0)
-NEWEST = 20_000  # ended tasks that are looked at before those of a customer or type: 0.2 s at most
-_ALONG = {  # the narrow table of a status; where it is large, tasks of one type, run or customer are walked instead
+NEWEST = 20_000  # ended tasks read before those of a customer or type: 0.2 s at most
+_ALONG = {  # the narrow table of a status; if it is large, read the tasks of one type, run or customer instead
     Status.PENDING: "waiting",
     Status.RETRYING: "waiting",
     Status.PROCESSING: "running",
@@ -29,13 +29,13 @@ _ALONG = {  # the narrow table of a status; where it is large, tasks of one type
     Status.CANCELLED: "finished",
 }
 _LARGE = (Status.PENDING, Status.COMPLETED)
-_BY_CUSTOMER = (*_LARGE, Status.FAILED, Status.CANCELLED)  # a customer has fewer tasks than most failures
+_BY_CUSTOMER = (*_LARGE, Status.FAILED, Status.CANCELLED)  # most customers have fewer tasks than there are failures
 
 
 async def find(
     conn: Connection, search: Search, *, limit: int, before: UUID = LAST_ID, after: UUID = FIRST_ID, seconds: float
 ) -> list[UUID]:
-    """Ids of matching tasks below *before* and above *after*, newest first. Raise TimedOut after *seconds*."""
+    """Return ids of matching tasks between *after* and *before*, newest first. Raise TimedOut after *seconds*."""
     found: list[list[UUID]] = []
     try:
         async with bounded(conn, seconds, _planning(search)):
@@ -54,7 +54,7 @@ async def find(
 
 
 async def count(conn: Connection, search: Search, *, limit: int, seconds: float) -> int:
-    """How many tasks match, at most *limit* of each status. Raise TimedOut after *seconds*."""
+    """Return the number of matching tasks, counting at most *limit* per status. Raise TimedOut after *seconds*."""
     total = 0
     try:
         async with bounded(conn, seconds, _planning(search)):
@@ -70,7 +70,7 @@ async def count(conn: Connection, search: Search, *, limit: int, seconds: float)
 
 
 async def estimate(conn: Connection, search: Search) -> int:
-    """The planner's guess at how many tasks match."""
+    """Return the planner's estimate of the number of matching tasks."""
     total = 0
     for status in search.statuses or (None,):
         statement, params = _SQL[_along(search, status)], _params(search, status, LAST_ID, FIRST_ID)
@@ -80,8 +80,11 @@ async def estimate(conn: Connection, search: Search) -> int:
 
 
 def _planning(search: Search) -> dict[str, str]:
-    """Along an index. Before the first ANALYZE the planner believes that few tasks match, and reads and sorts them all:
-    1.5 s against 10 ms at 2 million tasks. Those of a run are few indeed, and their index has no order."""
+    """Return planner settings that walk an index in id order instead of sorting.
+
+    Before the first ANALYZE the planner expects few matches, and reads and sorts them all: 1.5 s against 10 ms at 2
+    million tasks. The tasks of one run are few indeed, and their index is not in id order.
+    """
     if search.run_id is not None:
         return {}
     return {"enable_bitmapscan": "off", "enable_seqscan": "off", "enable_sort": "off"}
@@ -90,10 +93,10 @@ def _planning(search: Search) -> dict[str, str]:
 async def _statements(
     conn: Connection, search: Search, status: Status | None, before: UUID, after: UUID
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What finds the tasks of a status, each statement with its parameters, those of the newest tasks first.
+    """Yield the statements that find the tasks of each status, with parameters; those for the newest tasks first.
 
-    A customer, or a type, may have fewer tasks than ended with the status, or many more: 100,000 that wait. So the last
-    ones that ended are walked first, and then those of the customer or type.
+    A customer or type may have fewer tasks than ended with a status, or many more, such as 100,000 that wait. So the
+    most recently ended tasks are read first, then those of the customer or type.
     """
     along, params = _along(search, status), _params(search, status, before, after)
     if along != "by_task" or search.run_id is not None or _ALONG.get(status or Status.PENDING) != "finished":

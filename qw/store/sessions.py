@@ -1,4 +1,4 @@
-"""The sessions with PostgreSQL that this process has open: known, so that a child that is forked can let go of them."""
+"""Registers this process's open PostgreSQL sessions, so that a forked child can close their sockets."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def remember(session: Session) -> None:
 
 
 def descriptors() -> list[int]:
-    """Those of their sockets."""
+    """Return the file descriptors of their sockets."""
     return [session.fileno() for session in _open.copy() if not session.closed]

@@ -1,4 +1,4 @@
-"""What running tasks do: ask, answer, read."""
+"""Stacks of running tasks: request, store and read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SQL = sql.statements("stack")
 
 @dataclass(frozen=True, kw_only=True)
 class StackAnswer:
-    """What a worker saw. ``age``: seconds since. ``is_asked``: another look is under way."""
+    """The answer of a worker. ``age``: in seconds. ``is_asked``: another request is pending."""
 
     at: datetime | None
     age: float | None
@@ -24,17 +24,17 @@ class StackAnswer:
 
 
 async def ask(conn: Connection, id: UUID) -> bool:
-    """Ask the worker of a running task. False: it does not run."""
+    """Request the stack of a running task from its worker. Return False if the task does not run."""
     return await (await query(conn, _SQL["ask"], {"id": id})).fetchone() is not None
 
 
 async def asked(conn: Connection, worker: int) -> list[UUID]:
-    """The tasks that somebody asks this worker about."""
+    """Return the tasks whose stacks are requested from this worker."""
     return [row[0] for row in await (await query(conn, _SQL["asked"], {"worker": worker})).fetchall()]
 
 
 async def answer(conn: Connection, id: UUID, frames: JsonObject | None) -> None:
-    """None: the task has ended, and what was seen before stays."""
+    """Store an answer. None: the task has ended, and the last answer is kept."""
     await query(conn, _SQL["answer"], {"id": id, "answer": to_json(frames)})
 
 
@@ -44,6 +44,6 @@ async def find(conn: Connection, id: UUID) -> StackAnswer | None:
 
 
 async def prune(conn: Connection, *, limit: int) -> int:
-    """Forget those of tasks that are gone."""
+    """Delete the stacks of tasks that no longer exist."""
     row = await (await query(conn, _SQL["prune"], {"limit": limit})).fetchone()
     return row[0] if row else 0

@@ -24,14 +24,14 @@ from qw.store.ids import check_ids
 
 _SQL = sql.statements("task")
 _COPIED = copying.columns_of(_SQL["copy_tasks"])
-_COPY_FROM = 50  # rows: below, one statement is quicker than three COPYs in a transaction
+_COPY_FROM = 50  # rows; for fewer, one statement is faster than three COPYs in a transaction
 LAST_ID = UUID(int=2**128 - 1)
 MOST_FAILURES = 1000  # failed tasks that `failures` reads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """A filter for tasks; fields that are None match all tasks, and a task must match all others.
+    """A filter for tasks: a task must match all fields that are not None.
 
     ``customer`` is the ``customerId`` of the payload, ``error`` a substring of the error text. ``since`` (inclusive)
     and ``until`` (exclusive) limit the creation time. ``suspended``: only pending tasks whose handler waits for a
@@ -56,7 +56,7 @@ class LogLine:
     at: datetime
     level: str
     message: str
-    raw: bytes | None = None  # what a command printed, where that is not the message and a newline
+    raw: bytes | None = None  # the exact output of a command, if it is not the message and a newline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class QueueStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """The failed tasks of one type, with the newest of them."""
+    """The number of failed tasks of one type, with the newest of them."""
 
     type: str
     failed: int
@@ -93,7 +93,7 @@ class Failures:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """The result of storing tasks: ``new`` ids, and ``others``: by id, why an existing task is not the same."""
+    """The result of storing tasks. ``new``: ids stored. ``others``: by id, why an existing task is not the same."""
 
     new: set[UUID]
     others: dict[UUID, str]
@@ -102,7 +102,7 @@ class Stored:
 async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
     """Store tasks without keys in one statement, in order. Return the new ids.
 
-    Raise Conflict for an id that exists with another type, queue or payload; what is new is stored nevertheless.
+    Raise Conflict for an id that exists with another type, queue or payload; the new tasks are stored nevertheless.
     """
     stored = await store(conn, tasks)
     for id, why in stored.others.items():
@@ -111,7 +111,7 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
 
 async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
-    """As `enqueue`, but conflicts are returned, not raised."""
+    """Like `enqueue`, but return conflicts instead of raising them."""
     check_ids(task.id for task in tasks)
     if not (await access(conn)).writes:
         return Stored(new={id for id, is_new in await _enqueue_checked(conn, tasks, "error") if is_new}, others={})
@@ -128,12 +128,12 @@ async def store(conn: Connection, tasks: Sequence[NewTask]) -> Stored:
 
 
 async def _others(conn: Connection, known: Sequence[NewTask]) -> dict[UUID, str]:
-    """By id, what exists instead of those of *known* that are not the same."""
+    """Return, by id, how the existing task differs, for those of *known* that are not the same task."""
     return {id: _other(id, type, queue) for id, is_same, type, queue in await _existing(conn, known) if not is_same}
 
 
 async def _existing(conn: Connection, tasks: Sequence[NewTask]) -> list[tuple[UUID, bool, str, str]]:
-    """Those of *tasks* whose ids exist: id, whether it is the same task, type and queue."""
+    """Return the existing tasks with ids of *tasks*: id, whether it is the same task, type and queue."""
     params = {
         "ids": arrays.uuids(t.id for t in tasks),
         "types": arrays.texts(t.type for t in tasks),
@@ -148,7 +148,7 @@ def _first_of_each_id(tasks: Sequence[NewTask]) -> list[NewTask]:
 
 
 def _twice(tasks: Sequence[NewTask]) -> dict[UUID, str]:
-    """Ids that *tasks* themselves give to two different tasks."""
+    """Return the ids that two different tasks in *tasks* share."""
     first: dict[UUID, NewTask] = {}
     return {
         task.id: _other(task.id, first_task.type, first_task.queue)
@@ -163,7 +163,7 @@ def _other(id: UUID, type: str, queue: str) -> str:
 
 
 async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UUID:
-    """Store one task with keys. Return its id, or that of the task that holds a key."""
+    """Store one task with keys. Return its id, or the id of the task that holds a key."""
     check_ids([task.id])
     if not (await access(conn)).writes:
         [(id, _)] = await _enqueue_checked(conn, [task], on_conflict)
@@ -175,10 +175,10 @@ async def enqueue_keyed(conn: Connection, task: NewTask, on_conflict: str) -> UU
 
 
 async def enqueue_keyed_many(conn: Connection, tasks: Sequence[NewTask]) -> int:
-    """Store tasks with a unique or idempotency key, in one transaction. Return how many are new.
+    """Store tasks with a unique or idempotency key, in one transaction. Return the number of new tasks.
 
-    One whose unique key is taken is skipped, as is one whose id or idempotency key stands for a task. Raise Conflict as
-    `enqueue_keyed` does if that is another task.
+    A task is skipped if its unique key is taken, or if its id or idempotency key belongs to an equal task. Raise
+    Conflict as `enqueue_keyed` does if that task differs.
     """
     check_ids(task.id for task in tasks)
     if not (await access(conn)).writes:
@@ -194,7 +194,7 @@ async def enqueue_keyed_many(conn: Connection, tasks: Sequence[NewTask]) -> int:
 
 
 async def _settle_left(conn: Connection, left: Sequence[NewTask]) -> None:
-    """Those that were not stored, one by one where a key of theirs has more to it than being taken."""
+    """Enqueue, one by one, the tasks that were not stored for reasons other than a taken unique key."""
     params = {"ids": [task.id for task in left], "idempotency_keys": [task.idempotency_key for task in left]}
     if any(task.idempotency_key for task in left):
         await query(conn, _SQL["release_keys"], params)
@@ -205,7 +205,7 @@ async def _settle_left(conn: Connection, left: Sequence[NewTask]) -> None:
 
 
 async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
-    """Store many tasks without keys in one transaction, by COPY; by `enqueue` when an id exists already.
+    """Store many tasks without keys in one transaction, by COPY, or by `enqueue` if an id exists.
 
     Raise Conflict as `enqueue` does.
     """
@@ -225,7 +225,7 @@ async def enqueue_many(conn: Connection, tasks: Sequence[NewTask]) -> set[UUID]:
 
 
 async def _enqueue_checked(conn: Connection, tasks: Sequence[NewTask], on_conflict: str) -> list[tuple[UUID, bool]]:
-    """As `enqueue`, through the SQL function for roles that may not write tables."""
+    """Like `enqueue`, through the SQL function for roles that may not write tables."""
     documents = [_document(task, on_conflict) for task in tasks]
     return cast(
         "list[tuple[UUID, bool]]",
@@ -267,7 +267,7 @@ def _due(task: NewTask, now: datetime) -> datetime:
 
 
 async def get(conn: Connection, ids: Sequence[UUID]) -> list[Task]:
-    """The existing tasks among *ids*, in the order of *ids*."""
+    """Return the existing tasks among *ids*, in the order of *ids*."""
     statement = "get" if (await access(conn)).reads else "get_own"
     rows = await (await query(conn, _SQL[statement], {"ids": list(ids)})).fetchall()
     tasks = {row[0]: _task(row) for row in rows}
@@ -283,20 +283,20 @@ _TASK_FIELDS = [field.name for field in fields(Task)]
 
 
 async def find(conn: Connection, match: Filter, *, limit: int = 100, before: UUID = LAST_ID) -> list[UUID]:
-    """Ids of matching tasks below *before*, newest first."""
+    """Return ids of matching tasks below *before*, newest first."""
     rows = await (await query(conn, _SQL[_finder(match)], _find_params(match, limit, before))).fetchall()
     return [row[0] for row in rows]
 
 
 async def count(conn: Connection, match: Filter, *, limit: int) -> int:
-    """The number of matching tasks, at most *limit*."""
+    """Return the number of matching tasks, at most *limit*."""
     statement = f"select count(*) from ({_SQL[_finder(match)]}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _find_params(match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
 
 
 async def estimate(conn: Connection, match: Filter) -> int:
-    """The planner's estimate of the number of matching tasks."""
+    """Return the planner's estimate of the number of matching tasks."""
     statement = f"explain (format json) {_SQL[_finder(match)]}"
     row = await (await conn.execute(statement, _find_params(match, None, LAST_ID), prepare=False)).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
@@ -335,25 +335,25 @@ _FINDERS = {
 
 
 async def resolve(conn: Connection, digits: str) -> dict[UUID, bool]:
-    """Up to three tasks and three runs whose ids begin with the hexadecimal *digits*; by id, whether it is a run."""
+    """Return up to three tasks and three runs whose ids begin with the hex *digits*: by id, whether it is a run."""
     bounds = {"low": UUID(digits.ljust(32, "0")), "high": UUID(digits.ljust(32, "f"))}
     return dict(await (await query(conn, _SQL["resolve"], bounds)).fetchall())
 
 
 async def neighbours(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
-    """The tasks and runs whose ids are next to *ids*."""
+    """Return the ids of tasks and runs next to each of *ids* in id order."""
     return [row[0] for row in await (await query(conn, _SQL["neighbours"], {"ids": list(ids)})).fetchall()]
 
 
 async def attempts(conn: Connection, id: UUID) -> list[Attempt]:
-    """The attempts that did not end as the final result, oldest first."""
+    """Return the attempts that did not end as the final result, oldest first."""
     async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
         await cursor.execute(_SQL["attempts"], {"id": id})
         return await cursor.fetchall()
 
 
 async def attempts_of(conn: Connection, ids: Sequence[UUID], *, limit: int) -> list[Attempt]:
-    """Like `attempts`, of several tasks; of more than *limit* the newest."""
+    """Like `attempts`, for several tasks; if there are more than *limit*, the newest."""
     async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
         await cursor.execute(_SQL["attempts_of"], {"ids": list(ids), "limit": limit})
         return await cursor.fetchall()
@@ -391,7 +391,7 @@ async def edit(
     run_at: datetime | None,
     front: bool,
 ) -> str:
-    """Change a waiting task; None leaves things as they are. Return edited, or why not (see qw.edit_task)."""
+    """Change a waiting task; None changes nothing. Return "edited", or why not (see qw.edit_task)."""
     params = {
         "id": id,
         "queue": queue,
@@ -406,27 +406,27 @@ async def edit(
 
 
 async def erase(conn: Connection, ids: Sequence[UUID]) -> Answers:
-    """Erase what finished tasks and runs were about; see qw.forget."""
+    """Erase the data of finished tasks and runs; see qw.forget."""
     return await _answers(conn, "erase", {"ids": sorted(ids)})
 
 
 async def remove_logs(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:
-    """Delete up to *limit* log lines of tasks that are to be removed. True: there may be more. See qw.remove_logs."""
+    """Delete up to *limit* log lines of tasks to be removed. Return whether there may be more. See qw.remove_logs."""
     row = await (await query(conn, _SQL["remove_logs"], {"ids": sorted(ids), "most": limit})).fetchone()
     return row is not None and row[0] >= limit
 
 
 async def remove(conn: Connection, ids: Sequence[UUID]) -> Answers:
-    """Delete finished tasks with all that belongs to them; see qw.remove."""
+    """Delete finished tasks and everything that belongs to them; see qw.remove."""
     return await _answers(conn, "remove", {"ids": sorted(ids)})
 
 
 async def with_payload(
     conn: Connection, path: Sequence[str], value: str, *, after: UUID, limit: int
 ) -> tuple[list[UUID], UUID | None]:
-    """Tasks with the text *value* at *path* of their payload, of the next *limit*; and the last one that was read.
+    """Read the next *limit* tasks. Return those with the text *value* at *path* of their payload, and the last id.
 
-    None: there are no more.
+    The last id is None if there are no more tasks.
     """
     params = {"path": list(path), "value": value, "after": after, "limit": limit}
     row = await (await query(conn, _SQL["with_payload"], params)).fetchone()
@@ -441,23 +441,23 @@ async def requeue(conn: Connection, ids: Sequence[UUID]) -> Answers:
 async def compensate(
     conn: Connection, ids: Sequence[UUID], *, reason: str, anew: bool = False, key: str | None = None
 ) -> Answers:
-    """Enqueue the undoing of completed tasks.
+    """Enqueue compensations of completed tasks.
 
-    With *anew* whatever became of them, and even if they were undone before; once for each idempotency *key*.
+    With *anew*, whatever the task's status, and even if it was compensated before; once for each idempotency *key*.
     """
     params = {"ids": sorted(ids), "reason": reason, "anew": anew, "key": key}
     return await _answers(conn, "compensate", params)
 
 
 async def failures(conn: Connection) -> list[Failures]:
-    """Failures of the last day by type, most frequent first; of the last MOST_FAILURES failed tasks."""
+    """Return the last day's failures by type, most frequent first, among the last MOST_FAILURES failed tasks."""
     async with conn.cursor(row_factory=class_row(Failures)) as cursor:
         await cursor.execute(_SQL["failures"], {"most": MOST_FAILURES})
         return await cursor.fetchall()
 
 
 async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:
-    """The status of those among *ids* that are final."""
+    """Return the status of those among *ids* that are final."""
     if not (await access(conn)).reads:
         return {task.id: task.status for task in await get(conn, ids) if task.status.is_final}
     rows = await (await query(conn, _SQL["finals"], {"ids": list(ids)})).fetchall()
@@ -465,14 +465,14 @@ async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:
 
 
 async def stats(conn: Connection) -> list[QueueStats]:
-    """Counts by queue, in name order."""
+    """Return task counts by queue, in name order."""
     async with conn.cursor(row_factory=class_row(QueueStats)) as cursor:
         await cursor.execute(_SQL["stats"])
         return await cursor.fetchall()
 
 
 async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str, bytes | None]]) -> None:
-    """Add lines (task, attempt, level, message, raw) in their order."""
+    """Add lines (task, attempt, level, message, raw) in order."""
     ids, attempt_numbers, levels, messages, raws = (list(column) for column in zip(*lines, strict=True))
     params = {"ids": ids, "attempts": attempt_numbers, "levels": levels, "messages": messages}
     params["raws"] = raws
@@ -480,7 +480,7 @@ async def write_logs(conn: Connection, lines: Sequence[tuple[UUID, int, str, str
 
 
 async def read_logs(conn: Connection, id: UUID, *, after: int = 0, limit: int = 1000) -> list[LogLine]:
-    """Lines of a task's log after the line numbered *after*, oldest first."""
+    """Return lines of a task's log after the line with id *after*, oldest first."""
     statement = "read_logs" if (await access(conn)).reads else "read_own_logs"
     async with conn.cursor(row_factory=class_row(LogLine)) as cursor:
         await cursor.execute(_SQL[statement], {"id": id, "after": after, "limit": limit})
@@ -499,9 +499,9 @@ async def read_progress(conn: Connection, id: UUID) -> tuple[float, str] | None:
 async def past_retention(
     conn: Connection, status: Status, *, age: timedelta, after: UUID, limit: int
 ) -> tuple[list[UUID], UUID | None]:
-    """Tasks of a final *status* that finished longer than *age* ago, of the next *limit* that may have, in id order.
+    """Read the next *limit* candidates in id order. Return those of final *status* that finished before *age* ago.
 
-    Also the id to go on *after*; None: that was all.
+    Also return the id to continue after; None: there are no more.
     """
     verb = "old_completed" if status is Status.COMPLETED else "old_failed"
     params = {"status": status, "age": age, "after": after, "limit": limit}
@@ -510,13 +510,16 @@ async def past_retention(
 
 
 async def prune_history(conn: Connection, ids: Sequence[UUID], *, limit: int) -> bool:
-    """Delete up to *limit* log lines, attempts, checkpoints and signals of these tasks. True: there may be more."""
+    """Delete log lines, attempts, checkpoints and signals of these tasks, up to *limit* rows of each kind.
+
+    Return whether more rows may be left.
+    """
     row = await (await query(conn, _SQL["prune_history"], {"ids": list(ids), "limit": limit})).fetchone()
     return row is not None and row[0] >= limit
 
 
 async def prune(conn: Connection, ids: Sequence[UUID]) -> int:
-    """Delete those of the tasks that are still finished. Their history goes first. Returns how many."""
+    """Delete those of the tasks that are still finished; delete their history first. Return the number deleted."""
     row = await (await query(conn, _SQL["prune"], {"ids": list(ids)})).fetchone()
     return row[0] if row else 0
 

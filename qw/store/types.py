@@ -13,7 +13,7 @@ _SQL = sql.statements("type")
 
 
 async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, Policy]]) -> None:
-    """Register types with their payload schema and policy."""
+    """Register types with their payload schemas and policies."""
     names = sorted(types)
     params = {
         "names": names,
@@ -25,7 +25,7 @@ async def serve(conn: Connection, types: Mapping[str, tuple[JsonObject | None, P
 
 
 async def schemas(conn: Connection) -> dict[str, JsonObject | None]:
-    """The JSON Schemas of the payloads of all types that a daemon has registered; None: any payload."""
+    """Return the payload schemas of all types that a daemon has registered, by type; None: any payload."""
     row = await (await query(conn, _SQL["schemas"])).fetchone()
     assert row is not None
     by_type: dict[str, JsonObject | None] = row[0]
@@ -33,5 +33,5 @@ async def schemas(conn: Connection) -> dict[str, JsonObject | None]:
 
 
 async def names(conn: Connection) -> list[str]:
-    """All types that a daemon has registered."""
+    """Return all types that a daemon has registered."""
     return [row[0] for row in await (await query(conn, _SQL["names"])).fetchall()]

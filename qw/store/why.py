@@ -17,14 +17,14 @@ from qw.store.workers import WorkerRow
 
 _SQL = sql.statements("why")
 
-MOST_AWAITED = 20  # of what one task waits for
+MOST_AWAITED = 20  # maximum number of waits of one task
 
-# Which slots a type takes is known to its daemon only. These two are ours; any other is taken to be async.
+# Only a daemon knows which slots a type uses. These two types are built in; others are assumed to be async.
 _KINDS: Mapping[str, str] = {"command": "process", "data_processing": "thread"}
 
 
 async def facts(conn: Connection, id: UUID) -> TaskFacts | None:
-    """The facts about a task; None if it does not exist."""
+    """Return the facts about a task; None if it does not exist."""
     stored = await tasks.get(conn, [id])
     row = await _row(conn, id)
     if not stored or row is None:

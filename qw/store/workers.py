@@ -24,11 +24,11 @@ _SQL = sql.statements("worker")
 
 Blocking: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 NO_EVENTS = 2**63 - 1  # the cursor of a daemon without a relay
-LOOKED = 2000  # tasks that run after others at which one poll looks, 3 us each
+LOOKED = 2000  # how many tasks that run after others one poll checks, 3 us each
 
 
 class AfterCursor(NamedTuple):
-    """Where a poll goes on among the tasks that run after others."""
+    """Where the next poll continues among the tasks that run after others."""
 
     child: UUID
     task: UUID
@@ -65,9 +65,9 @@ class Orphan:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
-    """A live worker. ``queues`` empty: all. ``running``: number of tasks it holds.
+    """A live worker. ``queues`` empty: all. ``running``: the number of tasks it holds.
 
-    ``skew``: how far its own clock is ahead of the database's. ``trouble``: what keeps its services from working.
+    ``skew``: how far its own clock is ahead of the database's. ``trouble``: the error that stops its services.
     """
 
     id: int
@@ -98,15 +98,14 @@ class InHand:
 
 
 class PollResult(NamedTuple):
-    """What polling found; see worker.sql. ``due``: how long until the next scheduled task, None: there is none.
+    """The result of a poll; see worker.sql. ``due``: time until the next scheduled task, None: there is none.
 
-    ``beats``: of the other workers. ``doubts``: one of them may be dead. ``dead``: this one was declared so.
-    ``schedule``: how long until the next schedule. ``wakeups``: suspended tasks may
-    resume. ``limits``: an admitter has something to look at. ``held``: tasks
-    wait for one. ``holds``: running tasks stand in this worker's name, and ``asked``: somebody asks what they do.
-    ``events``: the outbox has some after the relay's cursor. ``applied``: names the last change of definitions.
-    ``slots``: how many handlers of each kind this worker is to run at once; None: it was declared dead.
-    ``after``: the cursor for the next poll.
+    ``beats``: heartbeat counters of the other workers. ``doubts``: one of them may be dead. ``dead``: this worker was
+    declared dead. ``schedule``: time until the next schedule. ``wakeups``: suspended tasks may resume. ``limits``:
+    there are queues for the admitter. ``held``: it has tasks to admit. ``holds``: running tasks have this worker's
+    number. ``asked``: a stack of one of its tasks is requested. ``events``: the outbox has events after the relay's
+    cursor. ``applied``: identifies the last change of definitions. ``slots``: the number of handlers of each kind this
+    worker should run at once; None: it was declared dead. ``after``: the cursor for the next poll.
     """
 
     lanes: list[Lane]
@@ -140,9 +139,9 @@ def register(
     slots: JsonObject,
     versions: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """A new identity for this process. Never inherits anything from an earlier one.
+    """Register this process as a new worker. It takes over nothing from an earlier worker.
 
-    *versions*: by type, a digest of the payloads that its handler takes.
+    *versions*: by type, a digest of the payloads that its handler accepts.
     """
     params = {
         "host": host, "pid": pid, "version": version, "types": list(types), "queues": list(queues),
@@ -162,13 +161,13 @@ def hold(conn: Blocking, worker: int) -> None:
 
 
 def beat(conn: Blocking, worker: int, *, memory: int | None = None) -> bool:
-    """Record a heartbeat, and how many bytes the process has in memory. False: the worker was declared dead."""
+    """Record a heartbeat and the process's memory in bytes. Return False if the worker was declared dead."""
     with translated():
         return conn.execute(_SQL["beat"], {"worker": worker, "memory": memory}).fetchone() is not None
 
 
 def survived(conn: Blocking, worker: int) -> None:
-    """Record that the process of a worker that was declared dead is running."""
+    """Record that the process of a worker that was declared dead is still running."""
     with translated():
         conn.execute(_SQL["survived"], {"worker": worker})
 
@@ -181,7 +180,7 @@ def rest(conn: Blocking, seconds: float) -> None:
 
 
 def held(conn: Blocking, worker: int) -> set[HeldClaim]:
-    """The running tasks of the worker. Raise Unavailable if the table is locked for longer than a second."""
+    """Return the running tasks of the worker. Raise Unavailable if the table is locked for longer than a second."""
     with translated(), conn.transaction():
         conn.execute("set local lock_timeout = '1s'")
         rows = conn.execute(_SQL["held"], {"worker": worker}).fetchall()
@@ -196,12 +195,12 @@ def stop(conn: Blocking, worker: int) -> None:
 
 
 async def hold_too(conn: Connection, worker: int) -> None:
-    """Take the same lock in another session, so that a single lost connection does not count as a death."""
+    """Take the same lock in a second session, so that one lost connection does not count as a death."""
     await conn.execute(_SQL["hold"], {"worker": worker})
 
 
 async def asked(conn: Connection, worker: int) -> dict[UUID, str]:
-    """Running tasks of the worker with a cancel request, with the reason."""
+    """Return running tasks of the worker with a cancel request, and its reason."""
     return dict(await (await execute(conn, _SQL["asked"], {"worker": worker})).fetchall())
 
 
@@ -225,10 +224,10 @@ async def poll(
     after: AfterCursor = FROM_THE_START,
     looked: int = LOOKED,
 ) -> PollResult:
-    """The poll of all services, a beat of the worker, and a measurement of the database's clock.
+    """Poll for all services, record a heartbeat of the worker, and measure the database's clock.
 
-    *cursor* is the promoter's: no task waits before it. *outbox* is the relay's. It looks at up to *looked* of the
-    tasks that run after others, from *after* on.
+    *cursor*: the promoter's; no task waits before it. *outbox*: the relay's. Checks up to *looked* of the tasks that
+    run after others, starting at *after*.
     """
     params = {
         "worker": worker,
@@ -250,7 +249,7 @@ async def poll(
 
 
 async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
-    """The other live workers, and the ids of dead ones that still hold tasks."""
+    """Return the other live workers, and the ids of dead ones that still hold tasks."""
     rows = await (await execute(conn, _SQL["look"], {"worker": worker})).fetchall()
     looks = [
         Look(id=id, locks=locks, locked=locked, beats=beats) for id, locks, locked, gone, beats in rows if not gone
@@ -259,7 +258,7 @@ async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]
 
 
 async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]:
-    """Declare workers dead, unless they beat since they were observed. Return the dead ones."""
+    """Declare workers dead unless they have sent a heartbeat since they were observed. Return the dead ones."""
     params = {
         "workers": [look.id for look in deaths],
         "beats": [look.beats for look in deaths],
@@ -269,19 +268,19 @@ async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]
 
 
 async def blame(conn: Connection, task: UUID) -> None:
-    """Record *task*, which was failed for it, as the cause of the crash of these workers."""
+    """Record that *task*, which was failed for it, caused the crash of these workers."""
     await query(conn, _SQL["blame"], {"task": task})
 
 
 async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:
-    """The running tasks of *workers*, in id order."""
+    """Return the running tasks of *workers*, in id order."""
     async with conn.cursor(row_factory=class_row(Orphan)) as cursor:
         await cursor.execute(_SQL["orphans"], {"workers": list(workers), "limit": limit})
         return await cursor.fetchall()
 
 
 async def living(conn: Connection) -> list[WorkerRow]:
-    """The live workers, newest first."""
+    """Return the live workers, newest first."""
     async with conn.cursor(row_factory=class_row(WorkerRow)) as cursor:
         await cursor.execute(_SQL["list"])
         return await cursor.fetchall()
@@ -309,7 +308,7 @@ async def resize(conn: Connection, workers: Sequence[int] | None, sizes: Mapping
 
 
 async def running_in(conn: Connection, worker: int, *, limit: int = 1000) -> list[InHand]:
-    """The running tasks of a worker, longest-running first."""
+    """Return the running tasks of a worker, longest-running first."""
     async with conn.cursor(row_factory=class_row(InHand)) as cursor:
         await cursor.execute(_SQL["tasks"], {"worker": worker, "limit": limit})
         return await cursor.fetchall()
@@ -323,9 +322,9 @@ async def prune(conn: Connection, *, age: timedelta) -> None:
 async def other_versions(
     conn: Connection, *, task: UUID, type: str, queue: str, version: str
 ) -> tuple[bool, timedelta]:
-    """Whether a live worker has another version of the handler that has not been given this payload yet.
+    """Whether a live worker has another version of the handler that has not received this payload yet.
 
-    And how long ago a worker first found that the payload does not fit; zero if none has yet.
+    Also return how long ago the payload was first found not to fit; zero if it was not.
     """
     params = {"task": task, "type": type, "queue": queue, "version": version}
     row = await (await query(conn, _SQL["other_versions"], params)).fetchone()
@@ -334,6 +333,6 @@ async def other_versions(
 
 
 async def served_elsewhere(conn: Connection, worker: int, types: Collection[str]) -> frozenset[str]:
-    """The *types* that another live worker serves."""
+    """Return those of *types* that another live worker serves."""
     rows = await execute(conn, _SQL["served_elsewhere"], {"worker": worker, "types": list(types)})
     return frozenset(row[0] for row in await rows.fetchall())

@@ -22,7 +22,7 @@ _CUSTOMER = sql.statements("customer")
 
 @dataclass(frozen=True, kw_only=True)
 class FiledWorkflow:
-    """A workflow with its newest version. ``status`` and ``error`` are those of its latest run, if there is one."""
+    """A workflow with its newest version. ``status`` and ``error``: those of its latest run, if any."""
 
     id: UUID
     name: str
@@ -55,9 +55,9 @@ class CustomerTask:
 
 @dataclass(frozen=True, kw_only=True)
 class CustomerCounts:
-    """Counts of the tasks that are filed under a run or a workflow, by its id; or under ``standalone``.
+    """Counts of tasks by the id of their run or workflow, or ``standalone``.
 
-    ``is_open``: a run among them is not over, so that there may be more.
+    ``is_open``: one of the runs is not final, so more tasks may follow.
     """
 
     filed_under: str
@@ -83,7 +83,7 @@ async def find(
     before: UUID = LAST_ID,
     limit: int = 100,
 ) -> list[FiledWorkflow]:
-    """The workflows, the newest first; only those among *ids* where that is given."""
+    """Return workflows, newest first; with *ids*, only those."""
     params = {"ids": None if ids is None else list(ids), "is_active": is_active, "before": before, "limit": limit}
     async with conn.cursor(row_factory=class_row(FiledWorkflow)) as cursor:
         await cursor.execute(_SQL["find"], params)
@@ -99,13 +99,13 @@ async def count(conn: Connection, *, is_active: bool | None = None) -> int:
 
 
 async def update(conn: Connection, id: UUID, *, title: str | None, is_active: bool | None) -> str | None:
-    """Change what is not None. The name of the workflow, None when there is none."""
+    """Update what is not None. Return the name of the workflow; None if it does not exist."""
     row = await (await query(conn, _SQL["update"], {"id": id, "title": title, "is_active": is_active})).fetchone()
     return row[0] if row else None
 
 
 async def delete(conn: Connection, id: UUID) -> bool:
-    """Delete a workflow; its runs continue. Return False if there is none."""
+    """Delete a workflow; its runs continue. Return False if it does not exist."""
     return await (await query(conn, _SQL["delete"], {"id": id})).fetchone() is not None
 
 
@@ -115,7 +115,7 @@ async def file_run(conn: Connection, run: UUID, workflow: UUID) -> None:
 
 
 async def filed_under(conn: Connection, tasks: Sequence[Task]) -> Mapping[UUID, UUID]:
-    """The workflow that each of *tasks* belongs to, by task; those that belong to none are left out."""
+    """Return the workflow that each of *tasks* belongs to, by task; tasks without one are left out."""
     runs = {task.run_id for task in tasks if task.run_id}
     of_run: dict[UUID, UUID] = {}
     if runs:
@@ -130,7 +130,7 @@ def _named(task: Task) -> UUID | None:
 
 
 async def open_runs(conn: Connection, workflow: UUID) -> list[OpenRun]:
-    """The newest 1,000 runs of a workflow that are not final."""
+    """Return the newest 1,000 runs of a workflow that are not final."""
     async with conn.cursor(row_factory=class_row(OpenRun)) as cursor:
         await cursor.execute(_SQL["open_runs"], {"workflow": workflow})
         return await cursor.fetchall()
@@ -139,13 +139,13 @@ async def open_runs(conn: Connection, workflow: UUID) -> list[OpenRun]:
 async def find_tasks(
     conn: Connection, workflow: UUID, match: Filter, *, limit: int, before: UUID = LAST_ID
 ) -> list[UUID]:
-    """The ids of matching tasks under *workflow*, the newest first."""
+    """Return ids of matching tasks under *workflow*, newest first."""
     rows = await (await query(conn, _SQL["tasks"], _params(workflow, match, limit, before))).fetchall()
     return [row[0] for row in rows]
 
 
 async def count_tasks(conn: Connection, workflow: UUID, match: Filter, *, limit: int) -> int:
-    """The number of tasks that `find_tasks` would find."""
+    """Return the number of tasks that `find_tasks` would find."""
     statement = f"select count(*) from ({_SQL['tasks']}) found"  # noqa: S608 - all of it is ours
     row = await (await query(conn, statement, _params(workflow, match, limit, LAST_ID))).fetchone()
     return row[0] if row else 0
@@ -165,14 +165,14 @@ def _params(workflow: UUID, match: Filter, limit: int, before: UUID) -> dict[str
 
 
 async def of_customer(conn: Connection, customer: str, *, limit: int) -> list[CustomerTask]:
-    """The newest tasks of a customer, including all tasks of their runs."""
+    """Return the newest tasks of a customer, including all tasks of their runs."""
     async with conn.cursor(row_factory=class_row(CustomerTask)) as cursor:
         await cursor.execute(_CUSTOMER["tasks"], {"customer": customer, "limit": limit})
         return await cursor.fetchall()
 
 
 async def customer_counts(conn: Connection, customer: str) -> list[CustomerCounts]:
-    """The same tasks, counted."""
+    """Return the counts of the tasks that `of_customer` would find."""
     async with conn.cursor(row_factory=class_row(CustomerCounts)) as cursor:
         await cursor.execute(_CUSTOMER["status"], {"customer": customer})
         return await cursor.fetchall()
