@@ -1,8 +1,9 @@
--- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order. A transaction that ends
--- tasks first locks runs that nobody holds, and waits for the other locks only briefly (go_on in claim.sql).
+-- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order. A transaction that
+-- ends tasks first locks only runs that no other transaction holds, and waits only briefly for other locks (go_on in
+-- claim.sql).
 
 -- name: has_messages
--- A row: a message waits.
+-- Returns a row if the inbox has a due message.
 select 1 from qw.advance where at <= statement_timestamp() limit 1
 
 -- name: lock
@@ -29,7 +30,8 @@ select r.id from due, lateral (select q.id from qw.run q where q.id = due.run_id
  limit %(limit)s
 
 -- name: take_inbox
--- The messages of locked runs, deleted. A separate statement, so that it sees what was committed before the lock.
+-- Delete and return the messages of locked runs. A separate statement, so that it sees what was committed before the
+-- lock.
 delete from qw.advance where run_id = any(%(runs)s::uuid[]) and at <= statement_timestamp()
 returning run_id, ask, nullif(at, '-infinity') as due
 
@@ -43,25 +45,26 @@ update qw.run r set key = g.key
  where r.id = g.id
 
 -- name: lock_keys
--- Held while a run with a key is started, queued or ended, so that the count of its runs is stable.
+-- Locked while a run with a key is started, queued or ended, so that the count of its runs is stable.
 select count(pg_advisory_xact_lock(h)) from (
   select distinct hashtextextended(k, 7177) as h from unnest(%(keys)s::text[]) k order by h offset 0) s
 
 -- name: ahead
--- How many runs with the same key go on, or are before it in the queue. A statement after the lock, so that it sees all.
+-- Count the runs with the same key that are running or earlier in the queue. A separate statement after the lock, so
+-- that it sees all of them.
 select r.id, (
     select count(*) from qw.run o
      where o.key = r.key and o.finished_at is null and o.id <> r.id and (o.status = 'running' or o.id < r.id))
   from qw.run r where r.id = any(%(ids)s::uuid[])
 
 -- name: cancel_oldest
--- Ask the oldest open runs with this one's key to stop.
+-- Request cancellation of the oldest open runs with the same key as this run.
 insert into qw.advance (run_id, ask)
 select o.id, 'cancel' from qw.run r join qw.run o on o.key = r.key and o.finished_at is null and o.id <> r.id
  where r.id = %(id)s order by o.id limit %(count)s
 
 -- name: ask_to_stop
--- The reasons for which tasks are cancelled; qw.cancel_tasks, which follows for all of them at once, keeps them.
+-- Store the reasons for cancelling tasks; a single call of qw.cancel_tasks follows and keeps them.
 insert into qw.cancel_request (task_id, running, reason)
 select id, true, reason from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as g (id, reason) order by id
 on conflict do nothing
@@ -76,7 +79,7 @@ update qw.signal s set step = g.step
   from unnest(%(ids)s::bigint[], %(steps)s::text[]) as g (id, step) where s.id = g.id
 
 -- name: put_steps
--- Steps that began, changed or ended. One that ended before is left alone.
+-- Insert or update steps that started, changed or ended. Ended steps are not changed.
 insert into qw.run_step as s (
   run_id, step, type, status, task_id, child_id, due_at, items, rounds, result, error, error_kind, cancel_asked,
   finished, finished_at)
@@ -94,7 +97,7 @@ on conflict (run_id, step) do update
  where s.status = 'running'
 
 -- name: put_items
--- The items of a foreach that begins. After a repair those that were completed stay so, where their value is the same.
+-- Insert the items of a foreach that starts. After a repair, completed items with an unchanged value stay completed.
 with given as (
   insert into qw.run_item as i (run_id, step, item, value)
   select %(run)s::uuid, %(step)s::text, place - 1, value
@@ -117,8 +120,9 @@ select item, value from qw.run_item
  where run_id = %(run)s and step = %(step)s and status = 'pending' order by item limit %(count)s
 
 -- name: start_items
--- Items that got a task or a run, or (with neither) failed before they had any. All exist: an insert that always conflicts looks
--- each up by its key, where an update would compare every item with every given one (1.1 s for 500 of 10,000).
+-- Store the task or run that each item started; an item with neither failed before it started one. All items exist: an
+-- insert that always conflicts finds each by its key, while an update would compare every item with every parameter row
+-- (1.1 s for 500 of 10,000).
 with begun as (
   insert into qw.run_item as i (run_id, step, item, value, task_id, child_id, status)
   select %(run)s::uuid, %(step)s::text, item, 'null', task_id, child_id,
@@ -134,8 +138,8 @@ update qw.run_step set started = started + n, failed = failed + bad, error = coa
  where run_id = %(run)s::uuid and step = %(step)s::text
 
 -- name: settle_items
--- Note which running items of these runs have a final task (or run) by now; where the run is undone, once it is over
--- again, which makes it failed. Returns the counts of the steps that changed.
+-- Record which running items of these runs have a final task or run. An item of a compensation ends when its run, which
+-- is being undone, is final for the second time (failed). Returns the counts of the steps that changed.
 with ended_tasks as (
   update qw.run_item i set status = f.status
     from qw.finished f
@@ -170,14 +174,15 @@ select item, task_id, child_id from qw.run_item
  where run_id = %(run)s and step = %(step)s and status = 'running' order by task_id, child_id
 
 -- name: keep_rounds
--- The runs that the rounds of a repeat started so far become items of its step: what undoes the step undoes them all.
+-- Store the runs that the rounds of a repeat have started as items of its step, so that undoing the step undoes them
+-- all.
 insert into qw.run_item (run_id, step, item, value, status, child_id)
 select s.run_id, s.step, (select coalesce(max(i.item) + 1, 0) from qw.run_item i where i.run_id = s.run_id and i.step = s.step),
        'null', 'completed', s.child_id
   from qw.run_step s where s.run_id = %(run)s and s.step = any(%(steps)s::text[]) and s.child_id is not null
 
 -- name: repeat_tasks
--- Completed tasks go again, for the next rounds of their steps; what they came to stays in the history.
+-- Make completed tasks ready again for the next rounds of their steps; their outcomes are kept in the history.
 with final as (
   delete from qw.finished f where f.task_id = any(array(
     select task_id from qw.finished where task_id = any(%(ids)s::uuid[]) and status = 'completed' order by 1 for update))
@@ -196,8 +201,8 @@ with final as (
 select queue, priority from ready
 
 -- name: put_undone
--- The runs that the items of a foreach or the rounds of a repeat started, and that have not undone what they did, become
--- items of the step that undoes them, the one that ended last first.
+-- Store the runs to be undone as items of the compensating step, the last ended first. These are the runs started by
+-- the items of a foreach or the rounds of a repeat that have not undone their effects.
 with undone as (
   insert into qw.run_item (run_id, step, item, value)
   select %(run)s::uuid, %(step)s::text, row_number() over (order by c.finished_at desc, c.id desc) - 1, to_jsonb(c.id)
@@ -211,8 +216,8 @@ with undone as (
 update qw.run_step set items = (select count(*) from undone) where run_id = %(run)s::uuid and step = %(step)s::text
 
 -- name: gather_items
--- End a foreach with the results of its items in order, null for one that has none. Results are measured one at a time
--- before they are put together; more than *most* bytes fail the step.
+-- End a foreach with the results of its items in order, null for an item without one. Results are measured one at a
+-- time before they are combined; more than *most* bytes fail the step.
 with size as materialized (
   select coalesce(sum(octet_length(coalesce(f.result, c.output)::text)), 0) as bytes
     from qw.run_item i left join qw.finished f on f.task_id = i.task_id left join qw.run c on c.id = i.child_id
@@ -234,8 +239,8 @@ update qw.run_step s
  where s.run_id = %(run)s::uuid and s.step = %(step)s::text and s.status = 'running'
 
 -- name: startable
--- The workflow that a step of this run starts: the newest version; or the last one, where it was removed after the run,
--- or one above it, began. No row: there is none, or it is not active.
+-- The workflow that a step of this run starts: the newest version, or the last version if the workflow was deleted
+-- after this run or an ancestor of it started. No row: the workflow does not exist or is not active.
 with recursive above as (
   select id, parent_id, created_at from qw.run where id = %(parent)s
   union all
@@ -250,7 +255,7 @@ with recursive above as (
 select n.id, n.version, v.document from named n join qw.workflow_version v on v.id = n.version where n.is_active
 
 -- name: start_children
--- A run that has a deadline already gets the timer that tells it.
+-- Start runs. A run with a deadline also gets its timer.
 with started as (
   insert into qw.run (id, workflow, workflow_id, version, input, parent_id, depth, deadline)
   select g.id, %(workflow)s, %(workflow_id)s::uuid, %(version)s::bigint, g.input, %(parent)s::uuid, %(depth)s::smallint,
@@ -261,14 +266,14 @@ with started as (
 insert into qw.advance (run_id, at) select id, deadline from started where deadline is not null
 
 -- name: tell
--- News for runs: what is asked of them, and when; they may be locked by another advancer.
+-- Send messages to runs, each with its time; another advancer may hold the locks of these runs.
 insert into qw.advance (run_id, ask, at)
 select run_id, ask, coalesce(at, '-infinity')
   from unnest(%(runs)s::uuid[], %(asks)s::text[], %(times)s::timestamptz[]) as g (run_id, ask, at)
 
 -- name: update_runs
--- Store the new states of runs. A final run notifies its parent run and drops its timers. A run that is no longer
--- pending notifies the next one queued for its key: it made room, or there may be room for another.
+-- Store the new states of runs. A final run notifies its parent run and deletes its timers. A run that leaves pending
+-- notifies the next run queued for its key, because a slot may be free.
 with given as (
   select * from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[],
                        %(outputs)s::jsonb[], %(cancels)s::boolean[], %(deadlines)s::timestamptz[])

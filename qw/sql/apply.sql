@@ -22,19 +22,19 @@ on conflict (kind, name) do update set owner = excluded.owner, document = exclud
 delete from qw.owned where kind = %(kind)s and name = %(name)s
 
 -- name: remove_workflow
--- Runs go on: they keep the version they started with, and may start the last version of this one.
+-- Runs continue: they keep the version they started with, and may start the last version of this workflow.
 with gone as (delete from qw.workflow where name = %(name)s returning id, name, version)
 insert into qw.removed_workflow (name, workflow_id, version) select name, id, version from gone
 on conflict (name) do update
    set workflow_id = excluded.workflow_id, version = excluded.version, removed_at = clock_timestamp()
 
 -- name: schedules
--- What schedules start: a workflow, or a declared command.
+-- The workflow or declared command that each schedule starts.
 select name, workflow, case when type = 'command' then payload ->> 'command' end from qw.schedule
  where workflow is not null or type = 'command' order by name
 
 -- name: open_runs
--- How many runs go on, by workflow and version, with the definition.
+-- The number of open runs by workflow version, with the definition.
 select r.workflow, count(*), v.document from qw.run r join qw.workflow_version v on v.id = r.version
  where r.finished_at is null group by r.workflow, v.id order by r.workflow, v.id
 
@@ -42,7 +42,7 @@ select r.workflow, count(*), v.document from qw.run r join qw.workflow_version v
 insert into qw.applied (owner, by, changes) values (%(owner)s, %(by)s, %(changes)s::jsonb)
 
 -- name: history
--- What was applied, the newest first.
+-- The history, newest first.
 select id, owner, by, at, changes from qw.applied order by id desc limit %(limit)s
 
 -- name: prune

@@ -1,12 +1,12 @@
--- Who did what. Functions that SQL users call add their own rows.
+-- The audit log: who did what. Functions that SQL users call add their own rows.
 
 -- name: add
--- Without an actor it is the role of the session.
+-- Without an actor, the actor is the role of the session.
 insert into qw.audit (actor, via, verb, target, count, outcome, detail)
 values (coalesce(%(actor)s::text, qw.acting_role()), %(via)s, %(verb)s, %(target)s, %(count)s::bigint, %(outcome)s, %(detail)s::text)
 
 -- name: find
--- Newest first, below an id.
+-- Entries below an id, newest first.
 select id, at, actor, via, verb, target, count, outcome, detail from qw.audit
  where id < %(before)s::bigint
    and (%(actor)s::text is null or actor = %(actor)s::text)

@@ -1,4 +1,4 @@
--- Acts on many tasks in the background.
+-- Bulk actions on many tasks in the background.
 
 -- name: start
 insert into qw.bulk (action, search, ids, running, reason, by, matched, is_estimate)
@@ -6,7 +6,7 @@ values (%(action)s, %(search)s::text, %(ids)s::uuid[], %(running)s, %(reason)s, 
 returning id
 
 -- name: progress
--- Returns whether somebody asked to stop it.
+-- Store the progress. Returns whether a stop was requested.
 update qw.bulk set done = %(done)s, skipped = %(skipped)s::jsonb, beat_at = statement_timestamp()
  where id = %(id)s returning stop_asked
 
@@ -14,11 +14,11 @@ update qw.bulk set done = %(done)s, skipped = %(skipped)s::jsonb, beat_at = stat
 update qw.bulk set state = %(state)s, error = %(error)s::text, finished_at = statement_timestamp() where id = %(id)s
 
 -- name: stop
--- No row: it is over, or never was.
+-- Request a stop. No row: the action has ended, or does not exist.
 update qw.bulk set stop_asked = true where id = %(id)s and state = 'running' returning id
 
 -- name: find
--- The newest, or one. interrupted: nothing was heard of it for some seconds.
+-- The newest actions, or one by id. interrupted: there was no progress for some seconds.
 select id, action, search, cardinality(ids), by,
        case when state = 'running' and beat_at < statement_timestamp() - make_interval(secs => %(silence)s::integer)
             then 'interrupted' else state end,

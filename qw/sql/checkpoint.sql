@@ -1,17 +1,17 @@
--- Checkpoints of tasks: steps that were done, and what their handlers wait for. How attempts end by them: claim.sql.
+-- Checkpoints of tasks: completed steps, and the waits of handlers. Suspended attempts are ended in claim.sql.
 
 -- name: now
--- The checkpoints of a task, in the order in which its handler came to them, after those that can be are closed.
+-- Close the checkpoints of a task whose waits have ended; return all, in the order in which the handler reached them.
 select task_id, branch, name, occurrence, kind, place, fence, due_at, child_id, outcome, value, error, at, ended_at
   from qw.checkpoints_now(%(id)s::uuid)
 
 -- name: of_task
--- The same as they stand, for people, in the order of time.
+-- The checkpoints of a task by time, for display. Closes none.
 select task_id, branch, name, occurrence, kind, place, fence, due_at, child_id, outcome, value, error, at, ended_at
   from qw.checkpoint where task_id = %(id)s order by at, branch, place
 
 -- name: keep
--- Store that a step was done. mine: whether the attempt still has its task; kept: whether the step was stored, not there.
+-- Store a completed step. mine: whether the attempt still has its task. kept: whether the step was stored now.
 with mine as (
   select 1 from qw.running where task_id = %(id)s and fence = %(fence)s
 ), kept as (
@@ -22,14 +22,14 @@ with mine as (
 select exists (select 1 from mine) as mine, exists (select 1 from kept) as kept
 
 -- name: begin_wait
--- See qw.begin_wait. No row: the attempt does not have its task any more.
+-- See qw.begin_wait. No row: the attempt has lost its task.
 select task_id, branch, name, occurrence, kind, place, fence, due_at, child_id, outcome, value, error, at, ended_at
   from qw.begin_wait(
     %(id)s::uuid, %(fence)s::bigint, %(branch)s::text, %(name)s::text, %(occurrence)s::integer, %(kind)s::text,
     %(place)s::float8, %(delay)s::interval, %(child)s::uuid)
 
 -- name: awaited
--- What a suspended task waits for; of a called task its type. No row: it is not suspended.
+-- The open waits of a suspended task; for a called task also its type. No row: the task is not suspended.
 select c.kind, c.branch, c.name, c.occurrence, c.at, c.due_at, c.child_id, t.type
   from qw.scheduled s join qw.checkpoint c on c.task_id = s.task_id and c.fence = s.fence and c.outcome is null
   left join lateral (select type from qw.task where id = c.child_id offset 0) t on true

@@ -1,8 +1,8 @@
--- Task operations of workers: claim, end, look up a fence.
+-- Task operations of workers: claim tasks, end attempts, look up fences.
 
 -- name: claim
--- Take up to *room* tasks from lanes (queue, priority, cursor, quota), in the order the lanes are given. Skips rows that
--- others hold, paused queues, and everything when the worker was declared dead. Rows come back unordered.
+-- Take up to *room* tasks from lanes (queue, priority, cursor, quota), in the order the lanes are given. Skips locked
+-- rows and paused queues; returns nothing if the worker was declared dead. Rows are returned unordered.
 --
 -- ctid is safe because rows of qw.ready are never updated. One LATERAL per lane: with queue = any(…) order by,
 -- PostgreSQL sorts the whole backlog (160 ms against 2 ms at 300,000 rows).
@@ -35,9 +35,9 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: claim_some
--- Like claim, but leaves out types whose slots are full and rows with too many crashes behind them, unless *apart* names
--- workers: then a row with just so many may come that died with none of them. Looks at the first 1,000 of a lane only:
--- there may be a million of that type.
+-- Like claim, but leave out types whose slots are full, and rows with *crashes* or more crashes. If *apart* names
+-- workers, include rows with exactly that many crashes unless one of these workers died while running them. Reads only
+-- the first 1,000 rows of a lane, since a million may be of such a type.
 with chosen as materialized (
   select r.ctid
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursors)s::bigint[], %(quotas)s::integer[])
@@ -76,11 +76,11 @@ select t.id, k.fence, k.attempt, k.retries, k.crashes, k.seq, k.queue, k.priorit
   from taken k join qw.task t on t.id = k.task_id
 
 -- name: end
--- Store how attempts ended; arrays of equal length in id order. Returns the fences that were really theirs: one
--- that is missing lost its lease, and nothing of it was written.
+-- Store the outcomes of attempts, given as arrays of equal length in id order. Returns the fences that still held their
+-- task: an attempt whose fence is missing lost its lease, and nothing of it was written.
 --
--- A final status goes to finished. Otherwise with a delay to scheduled, without one back to ready under the old seq,
--- and workers that wait for that lane are notified.
+-- A final status is inserted into finished. Other outcomes are inserted into scheduled if they have a delay, otherwise
+-- into ready with their old seq; workers that wait for that lane are notified.
 with gone as materialized (
   delete from qw.running r
    using unnest(
@@ -118,7 +118,7 @@ with gone as materialized (
   delete from qw.cancel_request where task_id = any(array(select task_id from gone where final))
 ), news as (
   insert into qw.advance (run_id) select distinct run_id from gone where final and run_id is not null
-), wakeups as (  -- of those that called it; of one that was cancelled itself, for what it called
+), wakeups as (  -- wake the caller; a cancelled task itself, to cancel its calls
   insert into qw.wakeup (task_id)
   select parent_id from gone where final and parent_id is not null
   union all
@@ -128,7 +128,7 @@ with gone as materialized (
   select g.event, g.task_id, g.fence, g.attempt, g.error,
          case when g.kind is not null then jsonb_build_object('errorKind', g.kind) end
     from (select case when outcome = 'worker_died' then 'task.rescued'
-                      when final or outcome is not null then 'task.' || status end as event,  -- handed back: none
+                      when final or outcome is not null then 'task.' || status end as event,  -- none if handed back
                  task_id, fence, attempt, error, kind from gone) g
    where g.event = any(array(select type from qw.wanted))
 ), counts as (
@@ -143,13 +143,14 @@ with gone as materialized (
 select fence, (select count(*) from woken) from gone
 
 -- name: go_on
--- Until the end of the transaction, no lock is waited for long: it may be held by one that waits for a lock of ours.
--- Far below deadlock_timeout, so that it is always this transaction that gives way. And tasks that it enqueues notify
--- other workers only.
+-- Until the end of the transaction, wait for each lock only briefly: its holder may wait for a lock of ours. The
+-- timeout is far below deadlock_timeout, so that this transaction is always the one that gives up. Tasks that it
+-- enqueues notify other workers only.
 select set_config('lock_timeout', '50ms', true), set_config('qw.worker', %(worker)s::text, true)
 
 -- name: complete
--- The commonest ending with a third of the arrays: completed, with no unique key and no run. The rest stands in running.
+-- The most common outcome with a third of the arrays: completed, without a unique key and a run. All else is read from
+-- running.
 with gone as materialized (
   delete from qw.running r
    using unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(seconds)s::float8[], %(results)s::jsonb[])
@@ -172,9 +173,9 @@ with gone as materialized (
 select fence from gone
 
 -- name: suspend
--- End attempts that wait for a time (null: none), a signal or a called task. Their retries and crashes begin anew: they
--- got on. The checkpoints that they wait for get the fence of the attempt, by arrays of their own. Returns the fences that
--- were really theirs.
+-- End attempts that wait for a time (null: without end), a signal or a called task. Their retries and crashes are
+-- reset, because the handler made progress. The awaited checkpoints, in separate arrays, get the fence of the attempt.
+-- Returns the fences that still held their task.
 with gone as materialized (
   delete from qw.running r
    using unnest(
@@ -197,21 +198,21 @@ with gone as materialized (
 select fence from gone
 
 -- name: crash_records
--- Of running tasks: their crashes without those that are explained, and the workers that died in the others.
+-- For running tasks: the number of unexplained crashes, and the workers that died in these.
 select r.task_id, greatest(r.crashes - count(*) filter (where d.is_explained), 0)::integer,
        coalesce(array_agg(d.worker) filter (where d.is_crash and not d.is_explained), '{}')
   from qw.running r left join qw.worker_death d on d.task_id = r.task_id
  where r.task_id = any(%(ids)s::uuid[]) group by r.task_id, r.crashes
 
 -- name: recorded
--- Those of the fences that ended: an outcome whose commit was in doubt is looked up here before it counts as lost.
+-- Those of the fences that have ended. An outcome whose commit is uncertain is looked up here before it counts as lost.
 select fence from qw.finished f where f.task_id = any(%(ids)s::uuid[]) and f.fence = any(%(fences)s::bigint[])
 union
 select fence from qw.attempt a where a.task_id = any(%(ids)s::uuid[]) and a.fence = any(%(fences)s::bigint[])
    and a.outcome in ('error', 'timed_out', 'superseded', 'misfit', 'repeated')
 
 -- name: record_lost
--- A result that came after its lease was lost: kept in the history, written nowhere else.
+-- Store a result that arrived after its lease was lost, in the history only.
 insert into qw.attempt (task_id, fence, outcome, attempt, worker, error, result)
 select g.id, g.fence, 'lease_lost', g.attempt, %(worker)s::integer, g.error, g.result
   from unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(errors)s::text[], %(results)s::jsonb[])
@@ -223,7 +224,7 @@ on conflict do nothing
 select queue, priority from qw.lane
 
 -- name: promote
--- Move due tasks to ready, oldest first, into new places. Returns each one's lane and time.
+-- Move due tasks to ready, oldest first, at the end of their lanes. Returns the lane and due time of each.
 with due as (
   delete from qw.scheduled where task_id = any(array(
     select task_id from qw.scheduled where run_at <= statement_timestamp() and run_at >= %(cursor)s::timestamptz
@@ -236,7 +237,7 @@ with due as (
 select queue, priority, run_at from due
 
 -- name: release_unserved
--- Make tasks ready that were parked because no worker served their type, or took their payload.
+-- Make tasks ready that were parked because no worker served their type or accepted their payload.
 with back as (
   delete from qw.scheduled where task_id = any(array(
     select s.task_id from qw.scheduled s join qw.task t on t.id = s.task_id

@@ -1,7 +1,8 @@
--- What the shell offers for a word: names, and what they stand for. Text in, text out: store/completion.py runs these.
+-- Candidates for shell completion: names and their descriptions. All parameters and columns are text;
+-- store/completion.py runs these statements.
 
 -- name: tasks
--- The newest tasks of these statuses whose ids lie between two: id, status, type, and the words of a command.
+-- The newest tasks with these statuses and ids in a range: id, status, type, and the words of a command.
 select t.id::text, w.status, t.type,
        coalesce(t.payload ->> 'command', t.payload ->> 'run',
                 case when jsonb_typeof(t.payload -> 'argv') = 'array' then (

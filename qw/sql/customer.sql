@@ -1,7 +1,7 @@
--- Customers: the tasks that name one in their payload, and the others of the same runs.
+-- Customers: tasks whose payload names a customer, and all other tasks of the same runs.
 
 -- name: tasks
--- The newest first.
+-- Newest first.
 with own as materialized (
   select t.id, t.run_id from qw.task t
    where t.payload ? 'customerId' and left(t.payload ->> 'customerId', 128) = left(%(customer)s::text, 128)
@@ -17,7 +17,7 @@ select s.id, s.type, s.status, s.created_at, s.finished_at
  order by s.id desc
 
 -- name: status
--- Counts by what a task is filed under: its run (or the workflow that the run is shown under), a workflow, or nothing.
+-- Counts by what a task is filed under: its run (or the workflow that the run is listed under), a workflow, or nothing.
 with own as materialized (
   select t.id, t.run_id from qw.task t
    where t.payload ? 'customerId' and left(t.payload ->> 'customerId', 128) = left(%(customer)s::text, 128)

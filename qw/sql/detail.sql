@@ -1,10 +1,10 @@
--- What pages about one thing show, beside what lists have.
+-- Details of one queue, task or database for its page.
 
 -- name: hosts
 select id, host from qw.worker where id = any(%(ids)s::integer[])
 
 -- name: made_of
--- Tasks that were made of a task: its compensations and its copies. Each end of a task has a key of its own for them.
+-- Tasks made from a task: its compensations and copies. Each end of a task has its own idempotency key for them.
 select k.task_id
   from (select fence from qw.finished where task_id = %(id)s::uuid
         union select fence from qw.attempt where task_id = %(id)s::uuid) e
@@ -16,17 +16,17 @@ select k.task_id
 select name, schema, max_retries, extract(epoch from timeout)::float8 from qw.type order by name
 
 -- name: lanes
--- Claimable tasks of a queue by priority, counted to 10,000 each.
+-- The number of claimable tasks of a queue by priority, each exact to 10,000.
 select l.priority, (select count(*) from (
          select 1 from qw.ready r where r.queue = l.queue and r.priority = l.priority limit 10000) c)
   from qw.lane l where l.queue = %(queue)s order by l.priority
 
 -- name: held
--- Tasks of a queue that its limits hold back, counted to 10,000.
+-- The number of tasks that a queue's limits hold back, exact to 10,000.
 select count(*) from (select 1 from qw.held where queue = %(queue)s limit 10000) h
 
 -- name: holders
--- What runs of a queue and, where it is limited, what has a slot and waits to be claimed; those that run longest first.
+-- Running tasks of a queue and, if it is limited, ready tasks that have a slot; longest-running first.
 select coalesce(a.task_id, r.task_id), t.type, coalesce(a.key, ''), r.claimed_at, r.worker
   from (select task_id, key from qw.admitted where queue = %(queue)s limit 1000) a
   full join (select task_id, claimed_at, worker from qw.running where queue = %(queue)s limit 1000) r using (task_id)

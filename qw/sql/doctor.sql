@@ -1,7 +1,7 @@
 -- Checks of `qw doctor`. Cheap at any number of rows.
 
 -- name: server
--- transaction_seconds: since the oldest transaction of this database began; what keeps vacuum from its work.
+-- transaction_seconds: age of the oldest transaction of this database, which holds back vacuum.
 select current_setting('server_version_num')::integer as version, statement_timestamp() as now, pg_is_in_recovery() as is_standby,
        current_setting('default_transaction_read_only')::boolean as is_read_only,
        (select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 from pg_stat_activity
@@ -9,13 +9,13 @@ select current_setting('server_version_num')::integer as version, statement_time
        pg_database_size(current_database()) as bytes
 
 -- name: dead
--- Narrow tables with many more dead rows than vacuum leaves when nothing holds it up.
+-- Narrow tables with many more dead rows than an unhindered vacuum leaves.
 select relname::text as name, n_dead_tup as dead from pg_stat_user_tables
  where schemaname = 'qw' and n_dead_tup > 200000 and n_dead_tup > 2 * n_live_tup order by n_dead_tup desc
 
 -- name: waiting
--- Queues and types of what waits to be claimed: of the first 100 tasks of each lane and of each limited queue, and of
--- those nobody served.
+-- Queues and types of the waiting tasks: of the first 100 tasks of each lane and each limited queue, and of the
+-- unserved ones.
 select l.queue, t.type
   from qw.lane l
   cross join lateral (

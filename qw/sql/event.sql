@@ -5,8 +5,8 @@
 select current_database()
 
 -- name: want
--- These types, and what readers of the event log want, are written to the outbox from now on; no others. The relay that
--- started last decides.
+-- Write these types, and those that readers of the event log requested, to the outbox from now on; no others. The relay
+-- that started last decides.
 with gone as (
   delete from qw.wanted where type <> all(%(types)s::text[]) and read_at is null
 )
@@ -48,7 +48,8 @@ select count(*) from pg_locks
    and database = (select oid from pg_database where datname = current_database())
 
 -- name: look_at_locks
--- Whether a slot has no owner, or one whose worker was declared dead; the beats of the workers whose session is a relay.
+-- Whether a slot is free: it has no owner, or its worker was declared dead. Also the heartbeat counters of the workers
+-- whose session is a relay.
 select (select count(*) from pg_locks
          where locktype = 'advisory' and classid = 7178 and objid < 16 and objsubid = 2 and granted
            and database = (select oid from pg_database where datname = current_database())) < 16
@@ -70,8 +71,8 @@ select pg_try_advisory_lock(7178, %(slot)s::integer)
 select pg_advisory_unlock(7178, %(slot)s::integer)
 
 -- name: lease_slots
--- Keep the slots of this worker, up to its share; if it has fewer, take free slots, and those of workers that are dead,
--- or silent and have not beaten since that was seen. Returns the slots held.
+-- Renew the slots of this worker, up to its share. If it has fewer, take free slots, and slots of workers that are
+-- dead, or silent with no heartbeat since they were observed. Returns the slots held.
 with owner as materialized (
   select w.id from qw.worker w
     left join unnest(%(silent)s::integer[], %(beats)s::bigint[]) as g (id, beats) on g.id = w.id
@@ -94,8 +95,8 @@ select count(distinct s.worker) from qw.relay_slot s join qw.worker w on w.id = 
  where s.worker <> all(%(others_than)s::integer[]) and w.dead_at is null and w.stopped_at is null
 
 -- name: end_silent_relays
--- Close the sessions of relays whose worker is silent and has not beaten since that was seen. As below, not those of a
--- role that we may not end.
+-- Close the sessions of relays whose worker is silent, with no heartbeat since it was observed. As in end_dead_relays,
+-- sessions of a role that we may not terminate are skipped.
 with silent as materialized (
   select r.worker, r.pid from unnest(%(silent)s::integer[], %(beats)s::bigint[]) as g (id, beats)
     join qw.worker w on w.id = g.id and w.beats = g.beats
@@ -108,8 +109,8 @@ with silent as materialized (
 select worker, pg_terminate_backend(pid) from silent
 
 -- name: end_dead_relays
--- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever.
--- Not those of a role that we may not end: that would fail the whole step.
+-- Close the sessions of relays whose worker was declared dead: a frozen one would keep its slots for ever. Skips
+-- sessions of a role that we may not terminate, which would fail the whole statement.
 with gone as (
   delete from qw.relay r using qw.worker w
    where w.id = r.worker and (w.dead_at is not null or w.stopped_at is not null)
@@ -121,11 +122,11 @@ select pg_terminate_backend(l.pid) from gone join pg_locks l on l.pid = gone.pid
    and l.pid <> pg_backend_pid()
 
 -- name: read
--- The first events of these slots after the cursor, in order of id, without the blocked ones. They are found by id alone:
--- an index by slot would cost every writer more than a relay pays for walking past what is another's. is_behind: an
--- earlier event of the same task is blocked. writers: the transactions that may still add events, which are those that
--- hold the lock of an insert; the locks are looked at after the snapshot was taken, so nothing of theirs is in it. The
--- reading begins earlier than the cursor, at the floor of each known writer that is among them no more.
+-- The first events of these slots after the cursor, in id order, without the blocked ones. They are found by id alone:
+-- an index by slot would cost every writer more than it costs a relay to skip other slots. is_behind: an earlier event
+-- of the same task is blocked. writers: the transactions that may still add events, which are those that hold the lock
+-- of an insert. pg_locks is read after the snapshot was taken, so the snapshot has no event of theirs. The reading
+-- starts before the cursor, at the floor of each known writer that has ended.
 with open as materialized (
   select coalesce(array_agg(distinct l.virtualtransaction), '{}') as writers
     from pg_locks l
@@ -147,13 +148,13 @@ select t.*, exists (select 1 from qw.blocked_event b where b.key = coalesce(t.ta
  order by t.id limit %(limit)s
 
 -- name: read_again
--- Events by their ids, in order. Those that are gone are missing.
+-- Events by id, in order. Ids that no longer exist are left out.
 select t.*, false as is_behind, 0::float8 as age, '' as writers from qw.telling t
  where t.id = any(%(ids)s::bigint[])
  order by t.id
 
 -- name: forget
--- What every target has for good.
+-- Delete events that every target has received.
 delete from qw.outbox where id = any(%(ids)s::bigint[])
 
 -- name: block
@@ -172,7 +173,7 @@ on conflict (id) do update
                   then clock_timestamp() + least(%(first)s::interval * 2 ^ least(b.tries, 30), %(longest)s::interval) end
 
 -- name: due_blocked
--- The ids of blocked events to be tried now: of each task the first ones, if the very first is due.
+-- The ids of blocked events to retry now: the first events of each task whose very first one is due.
 with first as materialized (
   select b.key from qw.blocked_event b
    where b.slot = any(%(slots)s::smallint[]) and (b.try_at is null or b.try_at <= clock_timestamp())
@@ -193,7 +194,7 @@ update qw.blocked_event b set try_at = clock_timestamp()
    and b.reason = any(array(select reason from gone)) and b.try_at > clock_timestamp()
 
 -- name: blocked
--- Blocked events: their number, exact to 10,000; time and reason of the first. Events that wait behind them are not
+-- The number of blocked events, exact to 10,000; time and reason of the oldest. Events that wait behind them are not
 -- counted.
 select count(*) as count, min(blocked_at) as since, (array_agg(reason order by id))[1] as reason
   from (select id, blocked_at, reason from qw.blocked_event
@@ -223,11 +224,11 @@ select id from gone order by id
 select qw.keep_events(%(messages)s::jsonb)
 
 -- name: last
--- The newest id of the log; 0: it is empty.
+-- The newest id of the log; 0 if it is empty.
 select coalesce(max(id), 0) from qw.event
 
 -- name: first_since
--- The id before the first event kept since a time; the newest id when there is none.
+-- The id before the first event logged since a time; the newest id if there is none.
 select coalesce((select min(id) - 1 from qw.event where kept_at >= %(since)s::timestamptz),
                 (select coalesce(max(id), 0) from qw.event))
 
@@ -241,7 +242,7 @@ select id, event, type, task_id, run_id, at, body from qw.event
  order by id limit %(limit)s
 
 -- name: replay
--- Put events of the log after an id into the outbox again, with their old ids. Returns how many, and the last one's id.
+-- Insert events of the log after an id into the outbox again, with their old ids. Returns their number and the last id.
 with again as (
   select id, event, type, task_id, run_id, at, body from qw.event
    where id > %(id)s::bigint and id <= %(last)s::bigint
@@ -281,8 +282,8 @@ select r.worker, r.broker, r.state, r.reason, r.error, r.since
  where w.dead_at is null and w.stopped_at is null order by r.worker
 
 -- name: lags
--- What each relay has still to hand over, to 10,000, and when the first of it happened. Its slots are its session's
--- locks, or behind a pooler its leases.
+-- The backlog of each relay, exact to 10,000, and the time of its oldest event. The slots of a relay are the locks of
+-- its session, or its leases behind a pooler.
 with owned as (
   select r.worker, array_agg(l.objid::int::smallint) as slots
     from qw.relay r

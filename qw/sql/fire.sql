@@ -1,7 +1,7 @@
 -- Outcomes of schedule ticks.
 
 -- name: record
--- What became of ticks. Returns those that were not decided before; the others are left as they are.
+-- Store the outcomes of ticks. Returns the ticks that had no outcome before; the others are not changed.
 with kept as (
   insert into qw.schedule_fire (schedule_id, tick, cause, reason, detail, until, blocker, task_id, run_id)
   select schedule_id, tick, %(cause)s, reason, detail, until, blocker, task_id, run_id
@@ -11,7 +11,7 @@ with kept as (
   on conflict do nothing
   returning schedule_id, tick, cause, reason, task_id, run_id
 ), events as (
-  -- late: a tick that fired a minute after its time, or more
+  -- late: ticks that fired a minute or more after their time
   insert into qw.outbox (type, data)
   select w.type, jsonb_strip_nulls(jsonb_build_object(
       'scheduleId', k.schedule_id, 'schedule', (select s.name from qw.schedule s where s.id = k.schedule_id),
@@ -23,7 +23,7 @@ with kept as (
 select schedule_id, tick from kept
 
 -- name: record_backfill
--- The same for ticks of the past, but a tick that was skipped fires after all.
+-- Like record, for past ticks: a skipped tick now fires.
 insert into qw.schedule_fire as f (schedule_id, tick, cause, task_id, run_id)
 select schedule_id, tick, 'backfill', task_id, run_id
   from unnest(%(ids)s::uuid[], %(ticks)s::timestamptz[], %(tasks)s::uuid[], %(runs)s::uuid[])
@@ -42,18 +42,18 @@ select tick from qw.schedule_fire where schedule_id = %(id)s and tick = any(%(ti
 select 1 from qw.schedule_fire where schedule_id = %(id)s and (task_id = %(made)s::uuid or run_id = %(made)s::uuid)
 
 -- name: refuse
--- A fire that could not make what it should becomes a skip.
+-- Turn a fire into a skip, because its task or run could not be created.
 update qw.schedule_fire set reason = 'refused', detail = %(detail)s, task_id = null, run_id = null
  where schedule_id = %(id)s and tick = %(tick)s
 
 -- name: of_schedule
--- What became of the ticks of a schedule, the latest first, before a tick.
+-- Outcomes of a schedule's ticks before a tick, latest first.
 select tick, cause, reason, detail, until, blocker, task_id, run_id, decided_at
   from qw.schedule_fire where schedule_id = %(id)s and tick < %(before)s::timestamptz
  order by tick desc limit %(limit)s
 
 -- name: prune
--- Forget what became of ticks. Longer ago than any backfill reaches, so that none can repeat them.
+-- Delete outcomes of ticks. They are older than any backfill reaches, so that no backfill can repeat them.
 with old as (
   delete from qw.schedule_fire where ctid = any(array(
     select ctid from qw.schedule_fire where decided_at < statement_timestamp() - %(age)s::interval

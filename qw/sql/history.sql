@@ -1,13 +1,13 @@
 -- The history behind charts: what daemons measured (see measure.add) and the state of queues, by minute and by hour.
 
 -- name: is_due
--- Whether nobody has sampled the queues in this minute.
+-- Whether no daemon has sampled the queues in this minute.
 select not exists (
   select 1 from qw.queue_sample
    where span = 'minute' and queue = '' and at = date_trunc('minute', statement_timestamp(), 'UTC'))
 
 -- name: sample
--- The state of each queue, and of all of them, for this minute and hour, unless another daemon came first.
+-- Store the state of each queue, and of all queues, for this minute and hour, unless another daemon did so first.
 with counted as (
   select queue, sum(live)::bigint as live, sum(live + completed + failed + cancelled + pruned)::bigint as enqueued
     from qw.tally group by queue
@@ -28,21 +28,21 @@ select s.span, date_trunc(s.span, statement_timestamp(), 'UTC'), queue, waiting,
 on conflict (span, queue, at) do nothing
 
 -- name: measured
--- What was measured about the attempts of one queue (empty: all), summed by name, result and steps of some seconds.
+-- Measurements of the attempts of one queue ("": all), summed by name, result and time step.
 select floor(extract(epoch from at) / %(step)s::integer)::bigint * %(step)s::integer, name, result, counts, total
   from qw.history
  where span = %(span)s and queue = %(queue)s and at >= %(since)s and at < %(until)s
 
 -- name: sampled
--- The state of one queue (empty: all) at the times it was sampled, oldest first.
+-- The state of one queue ("": all) at its sample times, oldest first.
 select extract(epoch from at)::bigint, waiting, running, oldest, enqueued
   from qw.queue_sample
  where span = %(span)s and queue = %(queue)s and at >= %(since)s and at < %(until)s
  order by at
 
 -- name: recent
--- By queue (empty: all) and minute since 1970: how many attempts ended for good, and how many of them failed; of those
--- with any. Queue by queue along the key: 200 queues have a million rows of minutes.
+-- By queue ("": all) and minute since 1970: the number of attempts that became final, and failed ones among them; only
+-- those with any. Walks the key queue by queue: 200 queues have a million rows of minutes.
 select q.queue, (extract(epoch from h.at) / 60)::bigint, h.ended, h.failed
   from (select queue from qw.tally union select '') q
   cross join lateral (
@@ -54,8 +54,8 @@ select q.queue, (extract(epoch from h.at) / 60)::bigint, h.ended, h.failed
      group by at) h
 
 -- name: enqueued_before
--- By queue (empty: all): how many tasks were enqueued up to the last sample that is at least that many seconds old, and
--- how old it is.
+-- By queue ("": all): the number of tasks enqueued as of the newest sample that is at least so many seconds old, and
+-- the age of that sample.
 select q.queue, s.enqueued, s.age
   from (select queue from qw.tally union select '') q
   cross join lateral (
@@ -66,7 +66,7 @@ select q.queue, s.enqueued, s.age
      order by at desc limit 1) s
 
 -- name: prune
--- Delete what is older than it is kept for, by span.
+-- Delete rows past their retention, which depends on the span.
 with measured as (
   delete from qw.history where ctid = any(array(
     select ctid from qw.history

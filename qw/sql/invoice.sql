@@ -1,8 +1,8 @@
 -- Numbers of invoices and credit notes. The row of the series stays locked until the end of the transaction, so numbers
--- are given one after another, and a rollback gives the number back.
+-- are assigned one after another, and a rollback releases the number.
 
 -- name: take
--- The number of the invoice of a task: the one it has, unless a credit note took it back, else the next.
+-- The number of the invoice of a task: its existing one unless a credit note cancelled it, otherwise the next number.
 with known as (
   select n.year, n.number, n.given_at from qw.invoice_number n
    where n.task_id = %(task)s::uuid and n.credits_number is null
@@ -22,8 +22,9 @@ with known as (
 select year, number, given_at from known union all select year, number, given_at from given
 
 -- name: credit
--- The number of the credit note over the last invoice of a task: the one there is, else the next. No row: no invoice.
--- Two at once for the same invoice: the second violates invoice_number_credits and finds the first one's when repeated.
+-- The number of the credit note for the last invoice of a task: the existing one, otherwise the next. No row: there is
+-- no invoice. Of two concurrent calls for an invoice the second violates invoice_number_credits, and returns the number
+-- of the first when it is repeated.
 with invoice as (
   select n.series, n.year, n.number from qw.invoice_number n
    where n.task_id = %(invoiced)s::uuid and n.credits_number is null
@@ -45,5 +46,5 @@ with invoice as (
 select year, number, given_at from known union all select year, number, given_at from given
 
 -- name: limit_idle
--- A frozen worker that holds the lock of a series is disconnected, so that others can go on.
+-- Disconnect a frozen worker that holds the lock of a series, so that others can continue.
 select set_config('idle_in_transaction_session_timeout', '30s', true)

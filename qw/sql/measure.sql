@@ -1,8 +1,8 @@
 -- Metrics summed over all daemons, including ended ones, so that every daemon reports the same at /metrics.
 
 -- name: add
--- To the sums, and to those of this minute and hour, so that the charts always say the same. Rows in order of the key, so
--- that two daemons do not wait for each other crosswise.
+-- Add to the totals, and to the sums of this minute and hour, so that charts and totals agree. Rows are written in key
+-- order, so that two daemons cannot deadlock.
 with sums as (
   insert into qw.measure as m (name, labels, counts, total)
   select name, labels, counts, total

@@ -5,7 +5,7 @@
 select name, paused_at, paused_by from qw.queue where paused_at is not null order by name
 
 -- name: pause
--- A queue that is paused already keeps its time and who paused it.
+-- A queue that is already paused keeps its time and who paused it.
 with events as (
   insert into qw.outbox (type, data)
   select w.type, jsonb_build_object('queue', %(name)s::text, 'by', %(by)s::text) from qw.wanted w
@@ -17,7 +17,7 @@ on conflict (name) do update set paused_at = coalesce(qw.queue.paused_at, exclud
                                  paused_by = coalesce(qw.queue.paused_by, excluded.paused_by)
 
 -- name: resume
--- No row: it was not paused.
+-- No row: the queue was not paused.
 with resumed as (
   update qw.queue set paused_at = null, paused_by = null where name = %(name)s and paused_at is not null returning name
 ), events as (
@@ -49,7 +49,7 @@ select qw.release(%(name)s::text, %(limit)s::integer)
 select moved, priorities, next_place, more, seconds, has_held from qw.admit(%(name)s::text, %(limit)s::integer, %(place)s::text)
 
 -- name: held
--- Queues that are limited, or that tasks are held in all the same; and whether any is.
+-- Queues that are limited, or that have held tasks without a limit; and whether each has held tasks.
 with recursive line (queue) as (
   (select queue from qw.held order by queue limit 1)
   union all
@@ -62,7 +62,7 @@ union all
 select l.queue, false, true from line l where not exists (select 1 from qw.queue q where q.name = l.queue and q.is_limited)
 
 -- name: prune_rates
--- Forget buckets that are full again.
+-- Delete buckets that are full again.
 with old as (
   delete from qw.rate where ctid = any(array(
     select ctid from qw.rate where full_at < statement_timestamp() limit %(limit)s for update skip locked)) returning 1
@@ -70,7 +70,7 @@ with old as (
 select count(*) from old
 
 -- name: clamp_rates
--- No bucket takes longer than its period to be full: what says so is from before the clock was set back.
+-- No bucket takes longer than its period to fill: a later time is from before the clock was set back.
 update qw.rate r set full_at = statement_timestamp() + case when r.is_of_key then q.key_rate_period else q.rate_period end
   from qw.queue q
  where q.name = r.queue

@@ -1,7 +1,7 @@
 -- Workflows and their runs. Runs are locked before tasks, in id order.
 
 -- name: save_workflow
--- Store a definition; the same document again makes no new version. Returns its id and version.
+-- Store a definition; an unchanged document makes no new version. Returns its id and version.
 with workflow as (
   insert into qw.workflow (name, version) values (%(name)s, 0)
   on conflict (name) do update set updated_at = statement_timestamp() returning id
@@ -14,7 +14,7 @@ with workflow as (
 select workflow_id, id from version
 
 -- name: offer_workflow
--- The same, but no row when this version was there before.
+-- Like save_workflow, but returns no row if this version existed before.
 with workflow as (
   insert into qw.workflow (name, version) values (%(name)s, 0)
   on conflict (name) do update set name = excluded.name returning id
@@ -34,7 +34,7 @@ select w.id, w.name, w.is_active, v.document, w.created_at, w.updated_at
  order by w.name
 
 -- name: start
--- No row: the id exists already, or there is no active workflow of that name. The caller advances it at once.
+-- No row: the id exists, or there is no active workflow with that name. The caller advances the run at once.
 with new as (
   insert into qw.run (id, workflow, workflow_id, version, input)
   select %(id)s, w.name, w.id, w.version, %(input)s::jsonb from qw.workflow w
@@ -45,11 +45,11 @@ with new as (
 select id from new
 
 -- name: start_checked
--- For a role that may start runs and may not write tables. Raises QW001, QW002 and QW003.
+-- For a role that may start runs but not write tables. Raises QW001, QW002 and QW003.
 select qw.start_workflow(%(workflow)s::text, %(input)s::jsonb, %(id)s::uuid, %(key)s::text, %(run_at)s::timestamptz)
 
 -- name: take_key
--- What an idempotency key stands for now, and whether that was asked for in the same words.
+-- Store an idempotency key if it is new. Returns the id that has the key, and whether its request was the same.
 insert into qw.idempotency as i (key, task_id, digest)
 values (%(key)s::text, %(id)s::uuid, md5(%(what)s::text || ' ' || %(given)s::jsonb::text))
 on conflict (key) do update set key = excluded.key
@@ -63,7 +63,7 @@ select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail,
  where r.id = any(%(ids)s::uuid[])
 
 -- name: find
--- Ids of runs, the newest first.
+-- Ids of runs, newest first.
 select id from qw.run
  where id < %(before)s::uuid
    and (%(workflow)s::text is null or workflow = %(workflow)s::text)
@@ -74,9 +74,9 @@ select id from qw.run
 select id, workflow from qw.run where id = any(%(ids)s::uuid[])
 
 -- name: steps
--- The steps of runs in the order they began, with how their tasks stand, or the runs that they started. What a step of
--- the second kind came to is known once that run is over; as a compensation, once it is over for the second time, which
--- makes it failed.
+-- The steps of runs in start order, with the state of their tasks or of the runs that they started. The outcome of a
+-- step that started a run is known once that run is final; of a compensation that undoes a run, once that run is final
+-- for the second time, which makes it failed.
 select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
        s.cancel_asked, s.items, s.rounds, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
        case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
@@ -97,7 +97,7 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
  order by s.run_id, s.started_at, s.step
 
 -- name: notable_items
--- The first items of a foreach that failed or were stopped, then those that run.
+-- The first failed or cancelled items of a foreach, then running ones.
 select i.item, i.status, i.task_id, i.child_id, coalesce(f.error, c.error) as error
   from qw.run_item i left join qw.finished f on f.task_id = i.task_id left join qw.run c on c.id = i.child_id
  where i.run_id = %(run)s and i.step = %(step)s and i.status in ('failed', 'cancelled', 'running')
@@ -107,7 +107,7 @@ select i.item, i.status, i.task_id, i.child_id, coalesce(f.error, c.error) as er
 select id, document from qw.workflow_version where id = any(%(versions)s::bigint[])
 
 -- name: cancel
--- No row: the run does not exist or is over.
+-- No row: the run does not exist or is final.
 with asked as (
   update qw.run set cancel_asked = true where id = %(id)s and finished_at is null returning id
 ), news as (
@@ -118,11 +118,11 @@ with asked as (
 select id from asked
 
 -- name: signal
--- Raises QW001 and QW002 where the run is not there or over.
+-- Raises QW001 if the run does not exist, QW002 if it is final.
 select qw.put_signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
 
 -- name: tell
--- Record a decision about a run: approve, reject, retry. The name is one that qw.signal does not accept.
+-- Store a decision about a run: approve, reject, retry. qw.signal does not accept its name.
 with told as (
   insert into qw.signal (run_id, name, payload, sent_by)
   values (%(run)s, %(name)s, %(payload)s::jsonb, %(sent_by)s::text) returning run_id
@@ -134,22 +134,22 @@ insert into qw.advance (run_id) select run_id from told
 select id, name, payload, sent_by, sent_at, step from qw.signal where run_id = %(run)s order by id
 
 -- name: completed_of_run
--- Completed tasks of a run that are no compensations, the last completed first.
+-- Completed tasks of a run without compensations, latest completed first.
 select t.id as task_id, t.type, t.payload, f.result, f.finished_at
   from qw.task t join qw.finished f on f.task_id = t.id
  where t.run_id = %(run_id)s and f.status = 'completed' and t.parent_id is null and t.type <> 'compensation'
-   and not exists (  -- its step's own compensation has undone it
+   and not exists (  -- undone by its step's own compensation
      select 1 from qw.task u join qw.finished g on g.task_id = u.id
       where u.run_id = t.run_id and u.parent_id = t.id and g.status = 'completed')
    and not exists (  -- the same for an item of a foreach, which is undone as a whole
      select 1 from qw.run_step u
       where u.run_id = t.run_id and t.step like '%%[%%' and u.step = 'compensate:' || split_part(t.step, '[', 1)
         and u.status = 'completed' and u.started_at >= t.created_at)
-   and not exists (  -- somebody has undone it by hand
+   and not exists (  -- undone by hand
      select 1 from qw.signal g
       where g.run_id = t.run_id and g.name = 'run:compensation-done' and g.sent_at >= f.finished_at
         and g.payload ->> 'of' in (split_part(t.step, '[', 1), '*'))
-   and not exists (  -- a task of type compensation that a retry of the run left behind has undone it
+   and not exists (  -- undone by a task of type compensation from before a retry of the run
      select 1 from qw.task u join qw.checkpoint c on c.task_id = u.id and c.name = 'undo:' || t.id
       where u.run_id = t.run_id and u.type = 'compensation' and c.value ->> 'action' = 'undone'
         and not exists (select 1 from qw.run_step s where s.task_id = u.id))
@@ -166,7 +166,7 @@ select t.id as task_id, t.type, t.payload, f.result, f.finished_at
  where t.id = %(id)s and f.status = 'completed'
 
 -- name: with_input
--- The same of runs and their input; see task.sql.
+-- Like with_payload in task.sql, for runs and their input.
 select (array_agg(id order by id desc))[1] as last,
        coalesce(array_agg(id order by id) filter (where is_match), '{}') as ids
   from (
@@ -174,8 +174,8 @@ select (array_agg(id order by id desc))[1] as last,
      where id > %(after)s::uuid order by id limit %(limit)s) r
 
 -- name: past_retention
--- Runs past their retention, each kind by its own. One that another started stays as long as that one, which may still
--- read its output, or be retried.
+-- Runs past the retention of their status. A child run is kept as long as its parent, which may still read its output
+-- or be retried.
 select r.id from qw.run r
  where r.finished_at < statement_timestamp()
        - case when r.status = 'completed' then %(completed)s::interval else %(failed)s::interval end
@@ -184,13 +184,13 @@ select r.id from qw.run r
  limit %(limit)s
 
 -- name: finished_tasks
--- Tasks of these runs that are finished.
+-- Finished tasks of these runs.
 select t.id from qw.task t where t.run_id = any(%(ids)s::uuid[])
    and exists (select 1 from qw.finished f where f.task_id = t.id) limit %(limit)s
 
 -- name: prune
--- Delete those of the runs that are over still, and not another pruner's. Their tasks go next; those that are not finished
--- yet, or that a crash left behind, go by their own retention.
+-- Delete those of the runs that are still final and not locked by another pruner. Their tasks are deleted next; tasks
+-- that are not finished yet, or that a crash left behind, are deleted by their own retention.
 with old as materialized (
   select r.id from qw.run r where r.id = any(%(ids)s::uuid[]) and r.finished_at is not null for update skip locked
 ), steps as (
@@ -205,7 +205,7 @@ with old as materialized (
 select id from old
 
 -- name: lock
--- Lock a run against advancers and return its version. No row: there is no such run.
+-- Lock a run against advancers and return its version. No row: the run does not exist.
 select version from qw.run where id = %(id)s for update
 
 -- name: save_version
@@ -216,15 +216,15 @@ on conflict (workflow_id, digest) do update set created_at = excluded.created_at
 returning id
 
 -- name: home
--- What tells the files of this database's runs from those of another: its name, and when its schema was made.
+-- Distinguishes the run files of this database from those of others: its name, and the time its schema was made.
 select current_database()::text as name, extract(epoch from min(m.applied_at))::bigint as made from qw.migration m
 
 -- name: existing
 select r.id from qw.run r where r.id = any(%(ids)s::uuid[])
 
 -- name: prune_versions
--- Versions that nothing refers to, except the last ones of each workflow: by them a daemon with older files knows that
--- its definition is not new. One that is applied again meanwhile is no longer old.
+-- Delete unreferenced versions, except the newest of each workflow, by which a daemon with older files sees that its
+-- definition is not new. A version that is applied again meanwhile is no longer old.
 with old as (
   select v.id
     from (select id, created_at, row_number() over (partition by workflow_id order by id desc) as place
@@ -243,12 +243,12 @@ with old as (
 select count(*) from gone
 
 -- name: newest_version
--- No row: the run's workflow is gone.
+-- No row: the run's workflow was deleted.
 select w.version from qw.run r join qw.workflow w on w.name = r.workflow where r.id = %(run)s and w.version > 0
 
 -- name: forget_steps
--- Steps that are to be done again, *whole* those of which no item is kept, and items that were *undone*; with decisions
--- that nobody took yet. What their tasks did stays with the tasks.
+-- Delete steps that will be repeated (*whole*: those without an item to keep), the items that were *undone*, and
+-- decisions that no step has consumed. Results of tasks are kept with the tasks.
 with steps as (
   delete from qw.run_step where run_id = %(run)s::uuid and step = any(%(steps)s::text[])
 ), items as (
@@ -270,12 +270,12 @@ update qw.run
 update qw.run set version = %(version)s where id = %(run)s
 
 -- name: resume_undoing
--- A run whose compensation failed goes on undoing, and so do the runs above it that could not undo it.
+-- Continue the compensation of a run whose compensation failed, and of the runs above it that could not undo it.
 select qw.resume_undoing(%(run)s)
 
 -- name: resume_children
--- Steps (or items) that go on with the runs that they started, which are retried. What failed before it had one is
--- started anew.
+-- Continue steps or items with the runs that they started, which are retried. A step or item that failed before it had
+-- one is started again.
 with items as (
   update qw.run_item set status = case when child_id is null then 'pending' else 'running' end
    where run_id = %(run)s::uuid and step = any(%(steps)s::text[]) and status in ('failed', 'cancelled')
@@ -290,7 +290,7 @@ update qw.run_step s
  where s.run_id = %(run)s::uuid and s.step = any(%(steps)s::text[])
 
 -- name: failed_children
--- The runs of these steps (or of their items) that are over and not completed, with their steps.
+-- The final runs, not completed, that these steps or their items started, with their steps.
 select s.step, s.child_id from qw.run_step s join qw.run c on c.id = s.child_id
  where s.run_id = %(run)s::uuid and s.step = any(%(steps)s::text[]) and c.status in ('failed', 'cancelled')
 union all
@@ -299,6 +299,6 @@ select i.step, i.child_id from qw.run_item i join qw.run c on c.id = i.child_id
    and c.status in ('failed', 'cancelled')
 
 -- name: done_by_hand
--- A compensation that failed counts as done; its items stay as they were.
+-- Mark a failed compensation as completed; its items are not changed.
 update qw.run_step set status = 'completed', error = null, error_kind = null, result = %(result)s::jsonb
  where run_id = %(run)s and step = %(step)s and status in ('failed', 'cancelled')

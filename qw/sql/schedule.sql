@@ -1,7 +1,7 @@
--- Schedules. *clock* stands in for now() in tests; programs pass null.
+-- Schedules. *clock* replaces now() in tests; programs pass null.
 
 -- name: claim
--- Lock schedules that are due and that nobody else has, the longest due first.
+-- Lock due schedules that no other transaction holds, longest overdue first.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
        next_tick, next_at, last_id, broken, created_at, updated_at,
@@ -11,7 +11,7 @@ select id, name, cron, seconds, every, at, timezone, type, payload, queue, prior
  order by next_at, id limit %(limit)s for update skip locked
 
 -- name: due
--- Seconds until the next schedule is due; negative: overdue. No row: none will ever be.
+-- Seconds until the next schedule is due; negative: overdue. No row: no schedule has a next tick.
 select extract(epoch from next_at - coalesce(%(clock)s::timestamptz, clock_timestamp()))::float8 from qw.schedule
  where next_at is not null order by next_at, id limit 1
 
@@ -22,7 +22,7 @@ select i from unnest(%(ids)s::uuid[]) i
     or exists (select 1 from qw.task t where t.id = i) and not exists (select 1 from qw.finished f where f.task_id = i)
 
 -- name: decide
--- Store where locked schedules stand now, and what they missed since. The mark never goes back.
+-- Store the progress of locked schedules and the number of ticks missed since. The mark never moves back.
 update qw.schedule s
    set mark = greatest(s.mark, g.mark), next_tick = g.next_tick, next_at = g.next_at,
        last_id = coalesce(g.last_id, s.last_id), broken = g.broken, missed = s.missed + g.missed
@@ -39,7 +39,7 @@ select id, name, cron, seconds, every, at, timezone, type, payload, queue, prior
   from qw.schedule where name = %(name)s::text or id = %(id)s::uuid
 
 -- name: lock
--- The same, locked against daemons that would fire it. Waits for one that does.
+-- Like get, locked against daemons that would fire it. Waits for a daemon that is firing it.
 select id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow,
        input, misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark,
        next_tick, next_at, last_id, broken, created_at, updated_at,
@@ -61,7 +61,7 @@ select name from qw.schedule order by name limit 1000
 select coalesce(%(clock)s::timestamptz, clock_timestamp())
 
 -- name: add
--- No row: the name is taken, or the id.
+-- No row: the name or the id is taken.
 insert into qw.schedule (
   id, name, cron, seconds, every, at, timezone, type, payload, queue, priority, max_retries, timeout, workflow, input,
   misfire, misfire_window, cap, overlap, jitter, start_at, end_at, description, filed_under, paused_at, mark, next_tick,
@@ -75,7 +75,7 @@ on conflict do nothing
 returning id
 
 -- name: change
--- Store another definition of a locked schedule. What was due before is over: the mark is now.
+-- Store a new definition of a locked schedule. Ticks that were due before are over: the mark is now.
 update qw.schedule
    set cron = %(cron)s, seconds = %(seconds)s, every = %(every)s, at = %(at)s, timezone = %(timezone)s, type = %(type)s,
        payload = %(payload)s, queue = %(queue)s, priority = %(priority)s, max_retries = %(max_retries)s,
@@ -88,8 +88,8 @@ update qw.schedule
  where id = %(id)s
 
 -- name: lower_marks
--- After the database's clock was set back: schedules that were decided up to a time that is yet to come go on from now.
--- Ticks that fired then have their rows and do not fire again; those that were skipped then are to be decided anew.
+-- After the database's clock was set back: move marks that are in the future back to now. Ticks that fired in that time
+-- have rows and do not fire again; ticks that were skipped are decided again.
 with early as materialized (
   select id, paused_at from qw.schedule where mark > statement_timestamp() + interval '1 second'
    order by id for update skip locked
@@ -111,20 +111,20 @@ update qw.schedule
  where id = %(id)s
 
 -- name: fired
--- A locked schedule made this last.
+-- Store the task or run that a locked schedule made last.
 update qw.schedule set last_id = %(last)s where id = %(id)s
 
 -- name: remove
 delete from qw.schedule where id = %(id)s
 
 -- name: late
--- Schedules that are overdue by more than some time, the longest first.
+-- Schedules overdue by more than a given time, longest first.
 select name, extract(epoch from statement_timestamp() - next_at)::float8 from qw.schedule
  where next_at < statement_timestamp() - %(by)s::interval order by next_at, id limit %(limit)s
 
 -- name: measures
--- The first 1,000 schedules in name order, with when the latest of the tasks and runs of the last 200 ticks that
--- completed did so.
+-- The first 1,000 schedules in name order; each with the completion time of the latest of its last 200 ticks whose task
+-- or run completed.
 select s.name, s.next_tick, s.missed, done.at
   from (select id, name, next_tick, missed from qw.schedule order by name limit 1000) s
   left join lateral (

@@ -1,8 +1,8 @@
--- The search for tasks. Like the lists of task.sql, each finds ids in one narrow table or index, newest first, below
--- *before* and not below *low*. "offset 0" keeps a look-up per row: a merge join reads all tasks that are newer.
+-- The search for tasks. Like the lists of task.sql, each statement finds ids in one narrow table or index, newest
+-- first, below *before* and not below *low*. "offset 0" forces a look-up per row: a merge join reads all newer tasks.
 
 -- name: by_task
--- Along the tasks, or along those of one type, run or customer; of some final statuses, of any, or waiting ones only.
+-- Walks all tasks, or those of one type, run or customer; with one final status, with any status, or pending.
 select t.id from qw.task t
  where t.id < %(before)s::uuid and t.id >= %(low)s::uuid
    and (%(type)s::text is null or t.type = %(type)s::text)
@@ -26,7 +26,7 @@ select t.id from qw.task t
  limit %(limit)s
 
 -- name: waiting
--- Along what waits, or waits for another attempt (*status* retrying).
+-- Walks pending tasks, or tasks that wait for a retry (*status* retrying).
 select w.task_id
   from (select r.task_id, r.retries from qw.ready r
         union all
@@ -70,7 +70,7 @@ select r.task_id
  limit %(limit)s
 
 -- name: finished
--- Along what ended with one status.
+-- Walks the finished tasks of one status.
 select f.task_id
   from qw.finished f,
        lateral (
@@ -85,7 +85,7 @@ select f.task_id
          offset 0) fits
  where f.status = %(status)s
    and f.task_id < %(before)s::uuid and f.task_id >= %(low)s::uuid
-   and (%(since)s::timestamptz is null or f.finished_at >= %(since)s::timestamptz)  -- before the look at its task
+   and (%(since)s::timestamptz is null or f.finished_at >= %(since)s::timestamptz)  -- checked before its task is read
    and (%(errors)s::text[] is null
         or qw.has_texts(f.error, %(errors)s::text[])
         or exists (select 1 from qw.attempt a where a.task_id = f.task_id and qw.has_texts(a.error, %(errors)s::text[])))
@@ -93,7 +93,7 @@ select f.task_id
  limit %(limit)s
 
 -- name: newest_finished
--- The task that is so many behind the newest one of a final status. No row: there are fewer.
+-- The task that is a given number of places behind the newest with a final status. No row: there are fewer.
 select f.task_id from qw.finished f
  where f.status = %(status)s and f.task_id < %(before)s::uuid and f.task_id >= %(low)s::uuid
  order by f.task_id desc offset %(most)s::integer limit 1

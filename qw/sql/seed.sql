@@ -4,7 +4,8 @@
 select not exists (select 1 from qw.task)
 
 -- name: fill
--- Finished tasks of each type, every fourth of them failed, each with a line in its log. Returns tasks and lines.
+-- Insert finished tasks of each type, every fourth of them failed, each with a log line. Returns the numbers of tasks
+-- and lines.
 with kind as (
   select g.type, n, qw.new_id() as id, n %% 4 = 3 as failed
     from unnest(%(types)s::text[]) as g (type), generate_series(1, %(per_type)s::integer) n
@@ -28,7 +29,8 @@ with kind as (
 select (select count(*) from kind) as tasks, (select count(*) from line) as lines
 
 -- name: clear
--- Everything but workers, types, queues and the numbers of invoices. Locks the tables until the end of the transaction.
+-- Delete everything except workers, types, queues and invoice numbers. Locks the tables until the end of the
+-- transaction.
 truncate qw.task, qw.ready, qw.scheduled, qw.held, qw.admitted, qw.running, qw.finished, qw.attempt, qw.unique_key,
          qw.idempotency, qw.cancel_request, qw.progress, qw.checkpoint, qw.task_signal, qw.wakeup, qw.task_log, qw.tally, qw.workflow,
          qw.workflow_version, qw.run, qw.run_step, qw.run_item, qw.signal, qw.advance, qw.outbox, qw.event, qw.schedule, qw.schedule_fire,

@@ -1,4 +1,4 @@
--- What running tasks do, asked of their workers and kept after their end.
+-- Stacks of running tasks, requested from their workers and kept after the tasks end.
 
 -- name: ask
 -- No row: the task does not run.
@@ -15,7 +15,7 @@ select asked_at, pg_notify('qw_stack', worker::text) from asked
 select task_id from qw.stack where worker = %(worker)s and asked_at is not null order by task_id limit 100
 
 -- name: answer
--- Without an answer the last one stays: the task has ended.
+-- Without an answer the last one is kept: the task has ended.
 update qw.stack set asked_at = null, at = case when %(answer)s::jsonb is null then at else clock_timestamp() end,
        answer = coalesce(%(answer)s::jsonb, answer)
  where task_id = %(id)s

@@ -1,9 +1,9 @@
 -- Tasks: enqueue, read, cancel, retry. Operations of workers are in claim.sql.
 
 -- name: enqueue
--- Tasks without keys; arrays of equal length, in the order they are to run. Returns the ids that are new.
--- An id that exists is left alone: `known` tells whether it is the same task. No CTE is joined to another: under the
--- planner guards that is a nested loop.
+-- Store tasks without keys, given as arrays of equal length in the order they are to run. Returns the new ids. Existing
+-- ids are not changed: `known` tells whether they are the same tasks. No CTE is joined to another: under the planner
+-- guards that is a nested loop.
 with given as materialized (
   select * from unnest(
     %(id)s::uuid[], %(queue)s::text[], %(type)s::text[], %(payload)s::jsonb[], %(priority)s::smallint[],
@@ -41,7 +41,7 @@ with given as materialized (
 select id, (select count(*) from woken) from task
 
 -- name: enqueue_one
--- The same for a lone task: without the arrays it takes two thirds of the time. No row: the id exists already.
+-- Like enqueue, for one task: without the arrays it takes two thirds of the time. No row: the id exists.
 with task as (
   insert into qw.task (
     id, queue, type, payload, priority, max_retries, timeout, backoff, run_id, step, parent_id, headers)
@@ -68,7 +68,7 @@ select id, case when exists (select 1 from qw.idle i where i.queue in (%(queue)s
   from task
 
 -- name: enqueue_keyed
--- One task with a unique or idempotency key. Returns the id of the task that stands for it, new or not.
+-- Store one task with a unique or idempotency key. Returns its id, or the id of the task that has the key.
 select qw.enqueue_one(
   %(type)s::text, %(payload)s::jsonb, %(queue)s::text, %(priority)s::integer, %(run_at)s::timestamptz,
   %(delay)s::interval, %(max_retries)s::integer, %(timeout)s::interval, %(unique_key)s::text,
@@ -76,8 +76,9 @@ select qw.enqueue_one(
   %(parent_id)s::uuid)
 
 -- name: enqueue_keyed_many
--- Tasks with a unique or idempotency key; arrays as for enqueue. Returns the ids that are new. A task whose id exists, or
--- one of whose keys is taken, before or by an earlier one of these, is left out; `release_keys` takes back what it took.
+-- Store tasks with a unique or idempotency key; arrays as for enqueue. Returns the new ids. A task is left out if its
+-- id exists, or if one of its keys is taken, even by an earlier task of this call; `release_keys` then releases the
+-- keys that it took.
 with given as materialized (
   select *, row_number() over (partition by unique_key order by place) as nth_unique,
          row_number() over (partition by idempotency_key order by place) as nth_idempotency
@@ -137,22 +138,23 @@ with given as materialized (
 select id, (select count(*) from woken) from task
 
 -- name: release_keys
--- Take back the idempotency keys of tasks that enqueue_keyed_many left out, in its transaction.
+-- Release the idempotency keys of tasks that enqueue_keyed_many left out, in the same transaction.
 delete from qw.idempotency i using unnest(%(ids)s::uuid[], %(idempotency_keys)s::text[]) as g (id, key)
  where i.key = g.key and i.task_id = g.id and not exists (select 1 from qw.task t where t.id = g.id)
 
 -- name: known
--- Those of the tasks that exist, and whether they are the same: of the same type, queue and payload.
+-- The existing ones among the tasks, and whether each is the same: of the same type, queue and payload.
 select t.id, t.type = g.type and t.queue = g.queue and t.payload = g.payload, t.type, t.queue
   from unnest(%(ids)s::uuid[], %(types)s::text[], %(queues)s::text[], %(payloads)s::jsonb[]) as g (id, type, queue, payload)
  cross join lateral (select * from qw.task k where k.id = g.id offset 0) t
 
 -- name: enqueue_checked
--- For a role that may enqueue and may not write tables. In order: whose id stands for each task, and whether it is new.
+-- For a role that may enqueue but not write tables. Returns, in order, the id of each task or of the task that has its
+-- key, and whether it is new.
 select id, is_new from qw.enqueue_many(%(tasks)s::jsonb)
 
 -- name: copy_tasks
--- The fast way in for many new ids; a duplicate fails the whole COPY, which is then redone with enqueue.
+-- The fastest way to insert many new ids. A duplicate fails the whole COPY, which is then repeated with enqueue.
 copy qw.task (id, queue, type, payload, priority, max_retries, timeout, backoff, headers) from stdin (format binary)
 
 -- name: copy_ready
@@ -162,7 +164,7 @@ copy qw.ready (task_id, queue, priority) from stdin (format binary)
 copy qw.scheduled (task_id, run_at, queue, priority, reason) from stdin (format binary)
 
 -- name: count_enqueued
--- Counts and events of a COPY, and the notification of waiting workers.
+-- Add the counts and events of a COPY, and notify waiting workers.
 with given as materialized (
   select * from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(counts)s::bigint[]) as g (queue, priority, n)
 ), counts as (
@@ -175,7 +177,7 @@ select pg_notify('qw_ready', queue || ' ' || priority) from given
  where exists (select 1 from qw.idle i where i.queue in (given.queue, '*'))
 
 -- name: get
--- In no order. An id without a row does not exist.
+-- Unordered. Ids that do not exist have no row.
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.max_retries, 3) as max_retries,
        coalesce(t.timeout, y.timeout, case when y.name is null then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
@@ -184,7 +186,7 @@ select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, y.m
  where t.id = any(%(ids)s::uuid[])
 
 -- name: get_own
--- The same for a role that may not read: only what it enqueued itself.
+-- Like get, for a role that may not read: only tasks that it enqueued itself.
 select t.id, t.type, t.queue, t.priority, t.payload, coalesce(t.max_retries, 3) as max_retries,
        coalesce(t.timeout, case when t.type <> 'command' then interval '5 minutes' end) as timeout, t.unique_key, t.run_id, t.step, t.parent_id,
        t.headers, t.created_at, t.status, t.attempt, t.retries, t.crashes, t.run_at, t.reason, t.worker,
@@ -197,13 +199,14 @@ select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, re
   from qw.attempt where task_id = %(id)s order by ended_at, fence
 
 -- name: attempts_of
--- Of several tasks, the newest *limit*, oldest first.
+-- The newest *limit* attempts of several tasks, oldest first.
 select task_id, fence, attempt, outcome, worker, started_at, ended_at, error, result from (
   select * from qw.attempt where task_id = any(%(ids)s::uuid[]) order by ended_at desc, fence desc limit %(limit)s::integer
 ) newest order by ended_at, fence
 
 -- name: find_any
--- Newest ids first, below *before*. Lists find ids in one narrow table or index, then get them: 1 ms, not 1.5 s, at 1 M.
+-- Newest ids first, below *before*. Lists find ids in one narrow table or index, then get them: 1 ms, not 1.5 s, at 1
+-- M.
 select t.id from qw.task t
  where t.id < %(before)s::uuid
    and (%(type)s::text is null or t.type = %(type)s::text)
@@ -220,14 +223,14 @@ select t.id from qw.task t
  limit %(limit)s
 
 -- name: find_waiting
--- Ids that are pending (or retrying, when asked) and match, newest first.
+-- Ids of matching pending tasks (or retrying ones, if requested), newest first.
 select w.task_id
   from (select r.task_id, r.retries from qw.ready r
         union all
         select s.task_id, s.retries from qw.scheduled s
         union all
         select h.task_id, h.retries from qw.held h) w,
-       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+       lateral (  -- "offset 0" forces a look-up per row: a merge join reads all newer tasks
          select 1 from qw.task t
           where t.id = w.task_id
             and (%(type)s::text is null or t.type = %(type)s::text)
@@ -266,7 +269,7 @@ select s.task_id
 -- name: find_running
 select r.task_id
   from qw.running r,
-       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+       lateral (  -- "offset 0" forces a look-up per row: a merge join reads all newer tasks
          select 1 from qw.task t
           where t.id = r.task_id
             and (%(type)s::text is null or t.type = %(type)s::text)
@@ -282,7 +285,7 @@ select r.task_id
 -- name: find_finished
 select f.task_id
   from qw.finished f,
-       lateral (  -- "offset 0" keeps it a look-up per row: a merge join reads all tasks that are newer
+       lateral (  -- "offset 0" forces a look-up per row: a merge join reads all newer tasks
          select 1 from qw.task t
           where t.id = f.task_id
             and (%(type)s::text is null or t.type = %(type)s::text)
@@ -298,13 +301,13 @@ select f.task_id
  limit %(limit)s
 
 -- name: resolve
--- Up to three ids of tasks, and of runs, that begin with the given hexadecimal digits, as the bounds of a range.
+-- Up to three ids each of tasks and runs that begin with the given hexadecimal digits, which are passed as a range.
 (select id, false as is_run from qw.task where id between %(low)s::uuid and %(high)s::uuid order by id limit 3)
 union all
 (select id, true from qw.run where id between %(low)s::uuid and %(high)s::uuid order by id limit 3)
 
 -- name: neighbours
--- The tasks and the runs that are next to the ids in the order of ids.
+-- The tasks and runs next to the given ids in id order.
 select n.id
   from unnest(%(ids)s::uuid[]) w(id),
        lateral ((select t.id from qw.task t where t.id < w.id order by t.id desc limit 1)
@@ -319,18 +322,18 @@ select n.id
 select task_id, outcome from qw.cancel_tasks(%(ids)s::uuid[], %(running)s::boolean, %(reason)s::text)
 
 -- name: settle_cancels
--- Cancel waiting tasks with an open cancel request; for running ones the worker is notified.
+-- Cancel waiting tasks with an open cancel request; workers are notified of running ones.
 select count(*) from qw.settle_cancels(array(select task_id from qw.cancel_request order by task_id limit 1000))
 
 -- name: retry
--- Also who has the unique key of those for which it is taken.
+-- See qw.retry_tasks. For key_taken, holder is the task that holds the unique key.
 select r.task_id, r.outcome,
        case when r.outcome = 'key_taken' then (
          select u.task_id from qw.task t join qw.unique_key u on u.key = t.unique_key where t.id = r.task_id) end
   from qw.retry_tasks(%(ids)s::uuid[]) r
 
 -- name: edit
--- Change a task that waits; what is null stays. See qw.edit_task for the answers.
+-- Change a waiting task; null changes nothing. See qw.edit_task for the answers.
 select qw.edit_task(%(id)s::uuid, %(queue)s::text, %(priority)s::integer, %(payload)s::jsonb, %(run_at)s::timestamptz,
                     %(front)s::boolean)
 
@@ -344,8 +347,8 @@ select qw.remove_logs(%(ids)s::uuid[], %(most)s::integer)
 select id, outcome from qw.remove(%(ids)s::uuid[])
 
 -- name: with_payload
--- Of the tasks after an id, up to *limit* of them in id order: those with this text at this place of their payload; and
--- the last one that was looked at. Nothing is indexed for it: it reads them all, a page at a time.
+-- Reads the next *limit* tasks after an id. Returns those with the given text at the given path of their payload, and
+-- the last id read. No index supports this: it reads all tasks, a page at a time.
 select (array_agg(id order by id desc))[1] as last,
        coalesce(array_agg(id order by id) filter (where is_match), '{}') as ids
   from (
@@ -353,11 +356,11 @@ select (array_agg(id order by id desc))[1] as last,
      where id > %(after)s::uuid order by id limit %(limit)s) t
 
 -- name: finals
--- Those of the ids that are final, with their status.
+-- The status of those of the ids that are final.
 select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])
 
 -- name: stats
--- Totals by queue. processing and retrying are counted from narrow tables, the rest comes from the tally.
+-- Totals by queue. processing and retrying are counted in narrow tables; the other counts come from the tally.
 with live as (
   select queue, sum(live)::bigint as live, sum(completed)::bigint as completed, sum(failed)::bigint as failed,
          sum(cancelled)::bigint as cancelled, sum(live + completed + failed + cancelled + pruned)::bigint as enqueued
@@ -404,9 +407,10 @@ select w.type, k.task_id, jsonb_build_object('fraction', k.fraction, 'message', 
 select fraction, message, at from qw.progress where task_id = %(id)s
 
 -- name: old_completed
--- Completed tasks in id order after an id, up to *limit*, of those that may be past their retention; and whether each is.
--- Ids are times, and what finished long ago was made longer ago: nothing younger is read. Ids that are no UUIDv7 may
--- stand for any time, so what lies ahead of the clock is read too. Tasks of a run go with it, unless that is gone.
+-- Up to *limit* completed tasks after an id, in id order, that may be past their retention, and whether each is. Ids
+-- contain times, and a task is made before it finishes: younger ids are not read. Ids that are no UUIDv7 may sort
+-- anywhere, so ids ahead of the clock are read too. Tasks of a run are deleted with the run, unless it no longer
+-- exists.
 select f.task_id,
        f.finished_at < statement_timestamp() - %(age)s::interval
          and not exists (
@@ -424,8 +428,8 @@ select f.task_id,
  order by f.task_id limit %(limit)s
 
 -- name: old_failed
--- The same of failed and cancelled tasks, which have their own index: completed ones, which may be kept longer, are not
--- walked for it.
+-- Like old_completed, for failed and cancelled tasks. They have their own index, so that completed tasks, which may be
+-- kept longer, are not read.
 select f.task_id,
        f.finished_at < statement_timestamp() - %(age)s::interval
          and not exists (
@@ -435,8 +439,8 @@ select f.task_id,
  order by f.task_id limit %(limit)s
 
 -- name: prune_history
--- Delete up to *limit* rows each of what finished tasks left: log lines, attempts, checkpoints, signals. A task may have a hundred
--- thousand of them, so they go before it. Returns the most that went of one kind.
+-- Delete up to *limit* rows of each kind of history of finished tasks: log lines, attempts, checkpoints, signals. A
+-- task may have a hundred thousand, so they are deleted before it. Returns the largest number deleted of one kind.
 with logs as (
   delete from qw.task_log where id = any(array(
     select l.id from unnest(%(ids)s::uuid[]) i, lateral (select id from qw.task_log where task_id = i) l
@@ -458,7 +462,7 @@ select greatest((select count(*) from logs), (select count(*) from attempts), (s
                 (select count(*) from signals))
 
 -- name: prune
--- Delete those of the tasks that are finished still (a retry may have come first) and not another pruner's.
+-- Delete those of the tasks that are still finished (not retried meanwhile) and not locked by another pruner.
 with old as materialized (
   select f.task_id, t.queue, f.status from qw.finished f join qw.task t on t.id = f.task_id
    where f.task_id = any(%(ids)s::uuid[]) for update of f skip locked
@@ -484,7 +488,7 @@ with old as (
 select count(*) from old
 
 -- name: fold_tally
--- Replace the rows of the tally by their sums. Rows that others add meanwhile are kept.
+-- Replace the rows of the tally by their sums. Rows added concurrently are kept.
 with gone as (
   delete from qw.tally where ctid = any(array(select ctid from qw.tally limit 50000 for update skip locked)) returning *
 ), sums as (
@@ -494,9 +498,9 @@ with gone as (
 select count(*) from gone
 
 -- name: requeue
--- Enqueue finished tasks once more under new ids, in id order; the old ones stay. One row per id: requeued and the new
--- task, key_taken and who has it, missing, unfinished, or was_requeued: an idempotency key for each end of a task makes
--- repeating harmless.
+-- Enqueue copies of finished tasks under new ids, in id order; the old tasks are kept. One row per id: requeued and the
+-- id of the copy, key_taken and its holder, missing, unfinished, or was_requeued. An idempotency key for each end of a
+-- task makes repetition safe.
 select i.id,
        case when t.id is null then 'missing' when f.task_id is null then 'unfinished'
             when k.key is not null then 'was_requeued' when u.key is not null then 'key_taken' else 'requeued' end,
@@ -513,9 +517,9 @@ select i.id,
  order by i.place
 
 -- name: compensate
--- Enqueue the undoing of completed tasks, in id order. One row per id: compensating and the new task's id, or missing,
--- its state or unfinished, or was_compensated: an idempotency key for each end of a task makes repeating harmless. *anew*: whatever
--- became of the task, and even if it was undone before; once for each *key* that is given.
+-- Enqueue compensations of completed tasks, in id order. One row per id: compensating and the new task's id, or
+-- missing, its status or unfinished, or was_compensated. An idempotency key for each end of a task makes repetition
+-- safe. *anew*: whatever the task's status, and even if it was compensated before; once for each *key*.
 select i.id,
        case when t.id is null then 'missing' when given.anew then 'compensating'
             when t.status = 'cancelled' then 'was_cancelled'
@@ -536,7 +540,7 @@ select i.id,
  order by i.place
 
 -- name: failures
--- What failed within a day, by type, of the last failed tasks; the most frequent first.
+-- Failures of the last day by type, among the last failed tasks; most frequent first.
 select t.type, count(*)::integer as failed, max(f.finished_at) as last_at,
        (array_agg(f.error order by f.finished_at desc))[1] as last_error,
        (array_agg(f.task_id order by f.finished_at desc))[1] as last_id

@@ -1,8 +1,8 @@
 -- Why a task does not run: a few queries, each answered by an index at any number of rows.
 
 -- name: facts
--- One row for a task that exists. ahead: ready tasks that go first in its queue, counted to *most*.
--- usual_seconds: what tasks of its type took of late, on average; null: none ended of late.
+-- One row if the task exists. ahead: the number of ready tasks before it in its queue, at most *most*. usual_seconds:
+-- the average run time of the newest tasks of its type; null: none of them has ended.
 select
   q.paused_at, q.paused_by,
   c.reason as cancel_reason, c.requested_at as cancel_at,
@@ -25,22 +25,22 @@ left join qw.cancel_request c on c.task_id = t.id
 where t.id = %(id)s
 
 -- name: suspects
--- Tasks with two crashes that run now: a process runs one of those at a time.
+-- The number of running tasks with two or more crashes: a process runs one such task at a time.
 select count(*) from qw.running where crashes >= 2
 
 -- name: waits_for_advance
--- Whether messages for a run wait for an advancer, not counting timers that are not due.
+-- Whether messages for a run wait for an advancer; timers that are not due do not count.
 select exists (select 1 from qw.advance where run_id = %(run_id)s and at <= statement_timestamp())
 
 -- name: running
--- How many tasks of each type each worker runs.
+-- The number of running tasks by worker and type.
 select r.worker, t.type, count(*)::integer as n
   from qw.running r cross join lateral (select type from qw.task where id = r.task_id offset 0) t
  group by r.worker, t.type
 
 -- name: limited
--- The limits of a held task's queue, who has the slots, and how many of its key go first, counted to 10,000. rate_at,
--- key_rate_at: when a bucket lets the next one through. No row: no limit holds it.
+-- For a held task: the limits of its queue, the holders of the slots, and the number of tasks with its key before it,
+-- at most 10,000. rate_at, key_rate_at: when a bucket admits the next task. No row: no limit holds the task.
 select q.concurrency, q.rate, q.rate_period, q.key, q.per_key, q.key_rate, q.key_rate_period, h.key as value,
        slots.running, slots.key_running, slots.holders[:3] as holders,
        (select count(*) from (

@@ -17,18 +17,19 @@ select id from worker
 select pg_advisory_lock_shared(7177, %(worker)s::integer)
 
 -- name: held_here
--- Record the server on which the session lock was taken: from now on its absence there is evidence of a death.
+-- Store the server on which the session lock was taken: from now on, a missing lock on that server is evidence of a
+-- death.
 update qw.worker set server = pg_postmaster_start_time() where id = %(worker)s
 
 -- name: beat
--- No row: the worker was declared dead and must register again. Asynchronous commit: a beat lost in a crash of the
--- server is followed by another.
+-- No row: the worker was declared dead and must register again. Asynchronous commit: a heartbeat lost in a server crash
+-- is soon followed by another.
 update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = %(memory)s
  where id = %(worker)s and dead_at is null
 returning set_config('synchronous_commit', 'off', true)
 
 -- name: survived
--- The process of a worker that was declared dead is running: its tasks were not ended by a crash.
+-- Record that the process of a worker that was declared dead is running: no crash ended its tasks.
 update qw.worker set death = 'survived' where id = %(worker)s and death = 'crashed'
 
 -- name: held
@@ -52,11 +53,11 @@ on conflict do nothing
 delete from qw.idle where worker = %(worker)s
 
 -- name: look
--- The other workers, as view qw.life sees them.
+-- The other workers, from view qw.life.
 select id, locks, locked, gone, beats from qw.life where id <> %(worker)s
 
 -- name: mark_dead
--- Declare workers dead, unless they beat since they were observed. Returns the dead ones.
+-- Declare workers dead, unless they have sent a heartbeat since they were observed. Returns the dead ones.
 with found as materialized (
   select w.id, g.death from qw.worker w
     join unnest(%(workers)s::integer[], %(beats)s::bigint[], %(deaths)s::text[]) g (id, beats, death) on g.id = w.id
@@ -74,15 +75,16 @@ with found as materialized (
 select id from lost
 
 -- name: blame
--- Record a task that was failed for crashing workers as the cause of these crashes: their other tasks are not blamed.
+-- Record that a task, which was failed for crashing workers, caused these crashes: they do not count against other
+-- tasks.
 update qw.worker set killed_by = %(task)s where death = 'crashed' and killed_by is null and id in (
   select worker from qw.attempt where task_id = %(task)s and outcome = 'worker_died'
   union select worker from qw.finished where task_id = %(task)s)
 
 -- name: orphans
--- Running tasks of dead workers, in id order. crashed: the worker's process ended. crashes: those counted so far,
--- without explained ones: the process survived, or another task was failed for ending it.
--- losses: how often a worker that held the task was declared dead without a crash, since the last manual retry.
+-- Running tasks of dead workers, in id order. crashed: the worker's process ended. crashes: the crashes so far, except
+-- explained ones (the process survived, or another task was failed for ending it). losses: how often a worker that held
+-- the task was declared dead without a crash, since the last manual retry.
 select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_id, t.parent_id, t.type, r.queue,
        coalesce(w.death = 'crashed', false) as crashed,
        greatest(r.crashes - h.explained, 0)::integer as crashes, h.losses
@@ -95,7 +97,7 @@ select r.task_id, r.fence, r.attempt, r.retries, r.worker, t.unique_key, t.run_i
  order by r.task_id limit %(limit)s
 
 -- name: list
--- Those that live, the newest first; with how many tasks each holds.
+-- Live workers, newest first; each with the number of tasks it holds.
 select w.id, w.host, w.pid, w.version, w.types, w.queues, w.slots, w.started_at, w.seen_at, w.draining, w.trouble, w.skew,
        w.memory, (select count(*) from qw.running r where r.worker = w.id) as running
   from qw.worker w where w.dead_at is null and w.stopped_at is null order by w.id desc
@@ -107,7 +109,7 @@ update qw.worker set trouble = %(trouble)s::text where id = %(worker)s::integer
 update qw.worker set skew = %(skew)s::interval where id = %(worker)s::integer
 
 -- name: prune
--- Workers that are gone long since; and whom a dying one left waiting for a NOTIFY, which each enqueue would pay for.
+-- Delete workers that ended long ago, and the requests of dead workers for a NOTIFY, which would burden each enqueue.
 with idle as (
   delete from qw.idle i
    where not exists (select 1 from qw.worker w where w.id = i.worker and w.dead_at is null and w.stopped_at is null)
@@ -118,14 +120,14 @@ with idle as (
 select count(*) from old
 
 -- name: served_elsewhere
--- The types among the given ones that another live worker serves.
+-- Those of the given types that another live worker serves.
 select distinct s.type from qw.worker w, unnest(w.types) as s (type)
  where w.id <> %(worker)s::integer and w.dead_at is null and w.stopped_at is null and not w.draining
    and s.type = any(%(types)s::text[])
 
 -- name: other_versions
--- Whether a live worker serves the task's queue with a version of the handler that was not given its payload yet; and
--- the seconds since its payload was first found not to fit.
+-- Whether a live worker serves the task's queue with a version of the handler that has not received its payload yet,
+-- and the seconds since the payload was first found not to fit.
 select exists (
          select 1 from qw.worker w
           where w.dead_at is null and w.stopped_at is null and not w.draining
@@ -139,25 +141,26 @@ select exists (
                   where task_id = %(task)s and outcome = 'misfit'), 0)::float8
 
 -- name: poll
--- The poll of all services in one statement: open lanes, seconds until the next scheduled task (negative:
--- overdue; null: none), runs to advance, tasks that may resume, cancel requests, the beats of the other workers, whether one
--- of them may be dead, whether this one was declared so, whether it drains, seconds until the next schedule, whether
--- there are limits (or were, and tasks are still held), whether tasks are held by limits that let them go on, whether
--- running tasks stand in this worker's name, whether it is asked what they do, whether the outbox has events after the
--- relay's cursor, the last change of definitions, the slots that it is to have, where the next poll goes on among the
--- tasks that run after others (it looks at some of them; null: from the start), the time. It is a beat too: see there.
+-- The poll of all services in one statement. Returns: open lanes; seconds until the next scheduled task (negative:
+-- overdue; null: none); whether there are runs to advance, tasks that may resume and cancel requests; heartbeat
+-- counters of the other workers; whether one of them may be dead; whether this one was declared dead; whether it
+-- drains; seconds until the next schedule; whether there are limits, or tasks still held by former limits; whether held
+-- tasks may be admitted; whether running tasks have this worker's number; whether one of their stacks is requested;
+-- whether the outbox has events after the relay's cursor; the last change of definitions; the slots that this worker
+-- should have; where the next poll continues among the tasks that run after others (a part is checked each time; null:
+-- from the start); the time. It also records a heartbeat: see beat.
 with beat as (
   update qw.worker set beats = beats + 1, seen_at = clock_timestamp(), memory = coalesce(%(memory)s::bigint, memory)
    where id = %(worker)s::integer and dead_at is null
   returning draining, slots, set_config('synchronous_commit', 'off', true)
-), looked as materialized (  -- tasks after which others come: nothing at their end knows of those, so that it costs nothing
+), looked as materialized (  -- tasks that others run after: ending a task does not look for these, to keep it fast
   select c.child_id, c.task_id from qw.checkpoint c
    where c.kind = 'after' and c.outcome is null
      and (c.child_id, c.task_id) > (%(after_child)s::uuid, %(after_task)s::uuid)
    order by c.child_id, c.task_id limit %(looked)s
 ), ended as (
   insert into qw.wakeup (task_id)
-  select distinct c.task_id from looked c  -- by key: of exists (…) or … PostgreSQL makes a hash of all tasks, at each poll
+  select distinct c.task_id from looked c  -- by key: for exists (…) or …, PostgreSQL hashes all tasks at each poll
     left join lateral (select 1 as is_there from qw.finished f where f.task_id = c.child_id limit 1) f on true
     left join lateral (select 1 as is_there from qw.task t where t.id = c.child_id limit 1) t on true
    where f.is_there is not null or t.is_there is null
@@ -194,11 +197,11 @@ from (select coalesce(array_agg(queue), '{}') as queues, coalesce(array_agg(prio
         from qw.life f where f.id <> %(worker)s::integer) others
 
 -- name: drain
--- Ask a worker to drain and stop; its tick sees it. No row: it does not live.
+-- Ask a worker to drain and stop; its next poll sees that. No row: it is not alive.
 update qw.worker set draining = true where id = %(worker)s and dead_at is null and stopped_at is null returning id
 
 -- name: resize
--- Change how many handlers workers run at once; their next poll sees it. null: all that live. Returns those that live.
+-- Change how many handlers workers run at once; their next poll sees it. null: all live workers. Returns the live ones.
 with living as materialized (
   select id from qw.worker
    where (%(workers)s::integer[] is null or id = any(%(workers)s::integer[])) and dead_at is null and stopped_at is null
@@ -207,6 +210,6 @@ with living as materialized (
 update qw.worker w set slots = w.slots || %(slots)s::jsonb from living where w.id = living.id returning w.id
 
 -- name: tasks
--- What a worker runs, the longest-running first.
+-- The running tasks of a worker, longest-running first.
 select r.task_id, t.type, t.queue, r.attempt, r.claimed_at from qw.running r join qw.task t on t.id = r.task_id
  where r.worker = %(worker)s order by r.claimed_at, r.task_id limit %(limit)s

@@ -1,4 +1,4 @@
--- Workflows as people file them, and the tasks under them: those of its runs, and those that name it in their headers.
+-- Workflows by id, and their tasks: those of their runs, and those that name the workflow in their headers.
 
 -- name: create
 -- No row: the name is taken.
@@ -8,7 +8,7 @@ on conflict (name) do nothing
 returning id
 
 -- name: find
--- The newest first, below *before*, each with its latest run. A workflow without a version is being made.
+-- Newest first, below *before*, each with its latest run. A workflow without a version is still being created.
 select w.id, w.name, coalesce(w.title, w.name) as title, w.is_active, v.document, w.created_at, w.updated_at,
        r.status, r.error
   from qw.workflow w
@@ -24,7 +24,7 @@ select w.id, w.name, coalesce(w.title, w.name) as title, w.is_active, v.document
 select count(*) from qw.workflow where version > 0 and (%(is_active)s::boolean is null or is_active = %(is_active)s::boolean)
 
 -- name: update
--- No row: there is no such workflow.
+-- No row: the workflow does not exist.
 update qw.workflow
    set title = coalesce(%(title)s::text, title), is_active = coalesce(%(is_active)s::boolean, is_active),
        updated_at = statement_timestamp()
@@ -32,8 +32,8 @@ update qw.workflow
 returning name
 
 -- name: delete
--- Runs go on: they keep the version they started with, and may start the last version of this one. No row: there is no
--- such workflow.
+-- Runs continue: they keep the version they started with, and may start the last version of this workflow. No row: the
+-- workflow does not exist.
 with gone as (delete from qw.workflow where id = %(id)s returning id, name, version)
 insert into qw.removed_workflow (name, workflow_id, version) select name, id, version from gone
 on conflict (name) do update
@@ -41,20 +41,20 @@ on conflict (name) do update
 returning workflow_id
 
 -- name: file_run
--- Show a run under another workflow than the one it is of.
+-- List a run under a workflow other than its own.
 update qw.run set workflow_id = %(workflow)s where id = %(run)s
 
 -- name: of_runs
 select id, workflow_id from qw.run where id = any(%(runs)s::uuid[])
 
 -- name: open_runs
--- The runs of a workflow that are not over, with the number of their steps that began.
+-- The open runs of a workflow, with the number of their steps that have started.
 select r.id, r.version, (select count(*) from qw.run_step s where s.run_id = r.id) as begun
   from qw.run r where r.workflow_id = %(workflow)s and r.finished_at is null
  order by r.id desc limit 1000
 
 -- name: tasks
--- Ids of matching tasks under a workflow, the newest first, below *before*.
+-- Ids of matching tasks under a workflow, newest first, below *before*.
 select f.id from (
     select t.id, t.type, t.queue, t.created_at from qw.task t
      where t.headers ? 'workflowId' and t.headers ->> 'workflowId' = %(workflow)s::text
