@@ -1,16 +1,18 @@
--- The first schema: a task's state is the table its narrow row stands in.
+-- The first schema. The state of a task is the table that holds its narrow row.
 --
--- task is immutable and append only. A live task has exactly one row in exactly one of ready, scheduled, held and
--- running; a finished one has one row in finished. Moves are DELETE … RETURNING and INSERT in one statement, so nothing on the
--- hot path is ever updated. Every move out of running compares the fence.
+-- task is append only, except for qw.edit_task and qw.forget. A live task has exactly one row in
+-- exactly one of ready, scheduled, held and running; a finished one has one row in finished. A transition is one
+-- statement, DELETE … RETURNING with INSERT, so nothing on the hot path is updated. Every transition out of running
+-- compares the fence.
 --
--- The present is statement_timestamp(), never now(): a transaction may have begun minutes ago. It is the same throughout
--- a statement, may stand in the condition of an index, and as a default it leaves COPY its batches, which the volatile
--- clock_timestamp() does not. That one is for functions that SQL users call, perhaps in a loop of one statement.
+-- The current time is statement_timestamp(), never now(): a transaction may have begun minutes ago. It is constant
+-- within a statement, so that an index condition can use it, and as a default it keeps COPY's batching, which the
+-- volatile clock_timestamp() disables. clock_timestamp() is for functions that SQL users call, perhaps in a loop of one
+-- statement.
 
-create sequence qw.fence_seq cache 100;  -- equality only; its order means nothing
+create sequence qw.fence_seq cache 100;  -- compared for equality only; the order means nothing
 
--- UUIDv7 for callers that are SQL (RFC 9562, section 5.7).
+-- Makes a UUIDv7 for SQL callers (RFC 9562, section 5.7).
 create function qw.new_id() returns uuid
 language sql volatile parallel safe as $$
   select encode(
@@ -23,7 +25,7 @@ language sql volatile parallel safe as $$
     'hex')::uuid
 $$;
 
--- The least UUIDv7 of a moment: ids that were made before it are less.
+-- The least UUIDv7 of a time: ids made before it are less.
 create function qw.first_id(moment timestamptz) returns uuid
 language sql immutable strict parallel safe as $$
   select (encode(substring(int8send(greatest(extract(epoch from moment) * 1000, 0)::bigint) from 3), 'hex')
@@ -32,55 +34,57 @@ $$;
 
 create table qw.task (
   id          uuid primary key,
-  -- the length apart: with {0,127} in the pattern each check takes 5 us, two of them half of a bulk enqueue
+  -- the length is a separate check: with {0,127} in the pattern each check takes 5 us, two of them half of a bulk
+  -- enqueue
   queue       text not null check (octet_length(queue) <= 128 and queue ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'),
   type        text not null check (octet_length(type) <= 128 and type ~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'),
   payload     jsonb not null check (jsonb_typeof(payload) = 'object'),
   priority    smallint not null check (priority between 0 and 9),  -- lower runs first
-  max_retries smallint check (max_retries >= 1),                   -- null: as its type says
+  max_retries smallint check (max_retries >= 1),                   -- null: the default of its type
   timeout     interval check (timeout > interval '0'),
   backoff     jsonb,
   unique_key  text check (unique_key <> ''),
   run_id      uuid,
   step        text,
-  parent_id   uuid,                                                -- what a compensation undoes
+  parent_id   uuid,                                                -- the task that it undoes or was called by
   headers     jsonb check (jsonb_typeof(headers) = 'object'),
   created_at  timestamptz not null default statement_timestamp(),
-  -- A backstop: qw.check_id and qw.store.ids refuse 5 minutes, and only of ids that callers made; what qw makes itself may
-  -- be off by as much as the clock was set back. Spelled out: a function in a check is parsed anew by each statement, +25 %.
+  -- A backstop. qw.check_id and qw.store.ids refuse ids more than 5 minutes ahead, but only from callers; qw's own ids
+  -- may be off by as much as the clock was set back. Written inline: each statement would parse a function in a check
+  -- again, +25 %.
   constraint task_id_in_the_future check (
     substring(id::text from 15 for 1) <> '7'
     or ('x' || left(id::text, 8) || substring(id::text from 10 for 4))::bit(48)::bigint
        <= extract(epoch from created_at) * 1000 + 86400000)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index task_type on qw.task (type, id);
-create index task_customer on qw.task (left(payload ->> 'customerId', 128), id)  -- a longer one fits no index row
+create index task_customer on qw.task (left(payload ->> 'customerId', 128), id)  -- a longer value fits no index row
   where payload ? 'customerId';
 create index task_run on qw.task (run_id) where run_id is not null;
 create index task_filed on qw.task ((headers ->> 'workflowId'), id) where headers ? 'workflowId';
 
--- Whether a payload has these values at these paths, all told as text.
+-- Whether a payload has these values, compared as text, at these paths.
 create function qw.has_values(payload jsonb, paths text[], wanted text[]) returns boolean
 language sql immutable parallel safe as $$
   select coalesce(bool_and(coalesce(payload #>> string_to_array(p, '.') = v, false)), true)
     from unnest(paths, wanted) as g (p, v)
 $$;
 
--- Whether all of these stand in a text; in no text none does.
+-- Whether a text contains all of these texts; false if the text is null.
 create function qw.has_texts(whole text, parts text[]) returns boolean
 language sql immutable parallel safe as $$
   select coalesce(bool_and(strpos(whole, p) > 0), false) from unnest(parts) p
 $$;
 
 create table qw.ready (
-  seq      bigint generated by default as identity,  -- the order; a retry gets a new one, a hand-back keeps its old
+  seq      bigint generated by default as identity,  -- the order; a retry gets a new one, a returned claim keeps its own
   task_id  uuid constraint ready_task primary key,
   queue    text not null,
   priority smallint not null,
   attempt  integer not null default 0,
   retries  smallint not null default 0,
   crashes  smallint not null default 0,
-  at       timestamptz not null default statement_timestamp()  -- since when it has been here
+  at       timestamptz not null default statement_timestamp()  -- when it was inserted
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
 create index ready_lane on qw.ready (queue, priority, seq);
@@ -94,12 +98,12 @@ create table qw.scheduled (
   attempt  integer not null default 0,
   retries  smallint not null default 0,
   crashes  smallint not null default 0,
-  reason   text not null,  -- time, retry, unserved, misfit, or what the handler said when it snoozed or was suspended
-  -- Of a suspended task, else null: the attempt that ended by it, and how many checkpoints with that fence may still be
-  -- open for it to resume. See qw.resume_tasks.
+  reason   text not null,  -- time, retry, unserved, misfit, or the handler's reason for a snooze or suspension
+  -- For a suspended task, else null: the fence of the attempt that was suspended, and how many checkpoints with that
+  -- fence may still be open when it resumes. See qw.resume_tasks.
   fence     bigint,
   most_open integer,
-  check (isfinite(run_at) or fence is not null and run_at = 'infinity'),  -- infinity: a signal or a task alone resumes it
+  check (isfinite(run_at) or fence is not null and run_at = 'infinity'),  -- infinity: only an event resumes it
   check ((fence is null) = (most_open is null))
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create index scheduled_due on qw.scheduled (run_at, task_id);
@@ -128,7 +132,7 @@ create table qw.finished (
   attempt     integer not null,
   retries     smallint not null,
   crashes     smallint not null,
-  worker      integer,      -- null: it never ran
+  worker      integer,      -- null: never ran
   started_at  timestamptz,
   finished_at timestamptz not null default statement_timestamp(),
   result      jsonb,
@@ -141,8 +145,8 @@ create index finished_not_completed on qw.finished (status, task_id) where statu
 create index finished_time on qw.finished using brin (finished_at) with (autosummarize = on, pages_per_range = 32);
 
 -- Every attempt that did not end as the final result. Outcomes: error, timed_out, worker_died, lease_lost, superseded;
--- repeated: a round of a workflow's step that is not the last;
--- misfit: the payload did not fit that worker's handler, and was left to a worker with another version of it.
+-- repeated: a round of a repeat step that is not the last; misfit: the payload did not fit the handler, and the task
+-- was left to a worker with another version of it.
 create table qw.attempt (
   task_id    uuid not null,
   fence      bigint not null,
@@ -159,32 +163,31 @@ create table qw.attempt (
 );
 
 create table qw.worker (
-  id         integer generated by default as identity primary key,  -- a new one per process start
+  id         integer generated by default as identity primary key,  -- a new id per process start
   host       text not null,
   pid        integer not null,
   version    text not null,
   types      text[] not null,
-  versions   jsonb not null default '{}',  -- by type, a digest of the payloads that its handler takes
+  versions   jsonb not null default '{}',  -- by type, a digest of the payloads that its handler accepts
   queues     text[] not null,          -- empty: all
   slots      jsonb not null,
-  server     timestamptz,              -- start of the server that its session lock was taken on; null: it has none
+  server     timestamptz,              -- start time of the server on which its session lock was taken; null: no lock
   started_at timestamptz not null default now(),
-  beats      bigint not null default 0, -- rises with each heartbeat; others judge by it, since no clock step moves it
-  seen_at    timestamptz not null default now(),  -- when it last rose: for people
+  beats      bigint not null default 0, -- increases with each heartbeat; unlike a time, clock changes do not affect it
+  seen_at    timestamptz not null default now(),  -- time of the last heartbeat, for display
   draining   boolean not null default false,
-  memory     bigint,                   -- bytes of its process in memory, as of its last heartbeat: for people
-  trouble    text,                     -- what keeps its services from working, in the database's words; null: nothing
-  stopped_at timestamptz,              -- drained, in peace
-  dead_at    timestamptz,              -- declared dead; claims in its name return nothing
-  death      text check (death in ('crashed', 'silent', 'survived')),  -- crashed: its session lock went, so its process
-                                       -- ended; survived: but that process turned out to run. null: not dead
+  memory     bigint,                   -- memory of its process in bytes at the last heartbeat, for display
+  trouble    text,                     -- the database error that stops its services; null: none
+  stopped_at timestamptz,              -- stopped cleanly
+  dead_at    timestamptz,              -- declared dead; its claims return nothing
+  death      text check (death in ('crashed', 'silent', 'survived')),  -- crashed: its session lock was released, so its
+                                       -- process ended; survived: the process turned out to run. null: not dead
   killed_by  uuid,                     -- the task that was failed for ending this process
-  skew       interval not null default interval '0'  -- how far its own clock is ahead of the database's: for people
+  skew       interval not null default interval '0'  -- how far its own clock is ahead of the database's, for display
 ) with (fillfactor = 50);
 
--- The workers that run, as far as one look can tell, and ids that only rows in running know. locked: its session lock
--- is held. locks: it took that lock on this server, not on one from before a restart. gone: dead, stopped, or never
--- registered.
+-- The live workers, as one snapshot shows them, and worker ids found only in running. locked: its session lock is held.
+-- locks: it took that lock on this server, since the server's last restart. gone: dead, stopped, or never registered.
 create view qw.life as
   with recursive holder (id) as (
     (select worker from qw.running order by worker limit 1)
@@ -204,9 +207,9 @@ create view qw.life as
           union select id from qw.worker where dead_at is null and stopped_at is null) s
     left join qw.worker w on w.id = s.id, held;
 
--- Which workers died while they held a task, since its last manual retry. is_crash: the process ended; else it was only
--- silent. is_explained: a crash was counted against the task that it is not to blame for: the process turned out to run,
--- or another task was failed for ending it.
+-- The deaths of workers while they held a task, since its last manual retry. is_crash: the process ended; otherwise it
+-- was only silent. is_explained: the task is not to blame: the process turned out to be running, or another task was
+-- failed for ending it.
 create view qw.worker_death as
   select a.task_id, a.worker, coalesce(w.death = 'crashed', false) as is_crash,
          coalesce(w.death = 'survived' or w.killed_by <> a.task_id, false) as is_explained
@@ -215,7 +218,7 @@ create view qw.worker_death as
      and a.fence > coalesce((select max(s.fence) from qw.attempt s
                               where s.task_id = a.task_id and s.outcome = 'superseded'), 0);
 
-create table qw.idle (  -- who waits for a NOTIFY; queue '*' is any
+create table qw.idle (  -- workers that wait for a NOTIFY; queue '*': any
   queue  text not null,
   worker integer not null,
   primary key (queue, worker)
@@ -225,11 +228,11 @@ create table qw.queue (
   name            text primary key,
   paused_at       timestamptz,
   paused_by       text,
-  -- limits; null: none. A rate is a bucket: so many at once, and so many again in each period. See hold_limited.
-  concurrency     integer check (concurrency >= 1),  -- tasks let through and not ended
+  -- Limits; null: none. A rate is a token bucket of that size, refilled once per period. See hold_limited.
+  concurrency     integer check (concurrency >= 1),  -- tasks admitted and not ended
   rate            integer check (rate >= 1),
   rate_period     interval check (rate_period > interval '0'),
-  key             text check (key like 'payload.%'),  -- a path into the payload; what follows is for each of its values
+  key             text check (key like 'payload.%'),  -- a payload path; the next columns limit each of its values
   per_key         integer check (per_key >= 1),
   key_rate        integer check (key_rate >= 1),
   key_rate_period interval check (key_rate_period > interval '0'),
@@ -240,8 +243,8 @@ create table qw.queue (
 );
 create index queue_limited on qw.queue (name) where is_limited;
 
--- Used once there ever was a limit: the condition of a trigger can ask it, at no cost. Asking qw.queue takes 10 us, a
--- twentieth of a lone enqueue.
+-- Has a value once any limit was ever set: the condition of a trigger can test that at no cost, while querying qw.queue
+-- takes 10 us, a twentieth of a single enqueue.
 create sequence qw.limits_seq;
 create function qw.note_limits() returns trigger
 language plpgsql as $$
@@ -253,7 +256,7 @@ $$;
 create trigger queue_limited after insert or update on qw.queue
   for each row when (new.is_limited) execute function qw.note_limits();
 
--- The lanes with something in them that are not paused, by a loose walk of the index: one probe per lane, not per row.
+-- The non-empty lanes of queues that are not paused, by a loose index scan: one probe per lane, not per row.
 create view qw.lane as
   with recursive lane (queue, priority) as (
     (select queue, priority from qw.ready order by queue, priority limit 1)
@@ -266,23 +269,24 @@ create view qw.lane as
   select queue, priority from lane
    where not exists (select 1 from qw.queue q where q.name = lane.queue and q.paused_at is not null);
 
--- Tasks of a limited queue that no admitter has let through yet. Claims know nothing of limits: they do not look here.
+-- Tasks of a limited queue that no admitter has admitted yet. Claims know nothing of limits: they do not read this
+-- table.
 create table qw.held (
   task_id  uuid primary key,
   queue    text not null,
-  key      text collate "C" not null,  -- the value that the queue is limited by, see limit_key; without one: empty
+  key      text collate "C" not null,  -- the value of the queue's key, see limit_key; empty without one
   seq      bigint not null,
   priority smallint not null,
   attempt  integer not null,
   retries  smallint not null,
   crashes  smallint not null,
-  at       timestamptz not null              -- since when it could run, but for the limit
+  at       timestamptz not null              -- since when only the limit has held it back
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create index held_line on qw.held (queue, key, priority, seq);
 create index held_age on qw.held (queue, seq);
 create index held_retrying on qw.held (task_id) where retries > 0;
 
--- Seconds that the task at the head of each queue has been there, held back by a limit or not.
+-- Seconds that the task at the head of each queue has waited there, including held tasks.
 create view qw.oldest as
   select h.queue, max(extract(epoch from statement_timestamp() - h.at))::float8 as seconds
     from (
@@ -296,24 +300,24 @@ create view qw.oldest as
        where q.is_limited and q.paused_at is null) h
    group by h.queue;
 
--- Tasks of a limited queue that were let through: a row is a slot. It is freed once the task neither is ready nor runs.
+-- Admitted tasks of limited queues: each row is a slot. It is freed once the task is neither ready nor running.
 create table qw.admitted (
   task_id uuid primary key,
   queue   text not null,
   key     text collate "C" not null,
-  attempt integer not null  -- what the task had then: a claim that is handed back unstarted keeps the slot
+  attempt integer not null  -- the task's attempt then: a claim that is returned unstarted keeps the slot
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create index admitted_key on qw.admitted (queue, key);
 
-create table qw.rate (  -- how far the buckets of rates are used up; one that is full again may have no row
+create table qw.rate (  -- the levels of rate buckets; a full bucket may have no row
   queue text not null,
-  is_of_key boolean not null,  -- false: the queue's own, with an empty key
+  is_of_key boolean not null,  -- false: the bucket of the whole queue, with an empty key
   key   text collate "C" not null,
   full_at timestamptz not null,
   primary key (queue, is_of_key, key)
 ) with (fillfactor = 50);
 
--- The value by which a task is limited. A long one is told by its digest, so that it fits an index.
+-- The value by which a task is limited. A long value is replaced by its digest, so that it fits an index.
 create function qw.limit_key(payload jsonb, path text) returns text
 language sql immutable as $$
   select case when octet_length(payload #>> (string_to_array(path, '.'))[2:]) > 200
@@ -321,10 +325,11 @@ language sql immutable as $$
               else coalesce(payload #>> (string_to_array(path, '.'))[2:], '') end
 $$;
 
--- Move what a statement made ready from there to held, where its queue is limited: so whoever writes to qw.ready obeys
--- the limits without knowing of them. What is admitted stays.
+-- Move the rows that a statement inserted into ready to held if their queue is limited, so that every writer of
+-- qw.ready obeys the limits without knowing of them. Admitted tasks stay in ready.
 --
--- Rows of qw.admitted are locked before they count: an admitter that is about to free a slot finds its task ready.
+-- Rows of qw.admitted are locked before they are read, so that an admitter that is about to free a slot sees its task
+-- in ready.
 create function qw.hold_limited() returns trigger
 language plpgsql as $$
 declare
@@ -355,10 +360,10 @@ $$;
 create trigger ready_limited after insert on qw.ready referencing new table as added
   for each statement when (pg_sequence_last_value('qw.limits_seq') is not null) execute function qw.hold_limited();
 
--- What happened, until the broker has it: written by the statement that changes the state, only for wanted types.
+-- Events until the broker has them: inserted by the statement that changes the state, only for wanted types.
 --
--- Every ending pays for a row here, so there is nothing in it that can be told later: qw.telling makes an event's id and
--- its slot of it. As a random default and a stored column these two took two thirds of an insert, 3 of 4.6 us.
+-- Every end of a task pays for a row here, so columns that can be derived later are left out: qw.telling computes an
+-- event's id and slot. As a random default and a stored column these two took two thirds of an insert, 3 of 4.6 us.
 create table qw.outbox (
   id      bigint generated always as identity primary key,
   at      timestamptz not null default statement_timestamp(),
@@ -366,19 +371,19 @@ create table qw.outbox (
   attempt integer,
   task_id uuid,
   run_id  uuid,
-  event   uuid,  -- of an event that is told again: the id that it had
+  event   uuid,  -- of a republished event: its original id
   type    text not null,
   error   text,
   data    jsonb
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
--- Events that could not be told (their row is broken, the broker refuses them), by their ids in the outbox, where they
--- stay. Later events of the same task wait behind them; so this is all that one bad event holds back.
+-- Events that could not be published (their row is broken, or the broker rejects them), by their ids in the outbox,
+-- where they stay. Later events of the same task wait behind them; so one bad event blocks no other tasks.
 create table qw.blocked_event (
   id         bigint primary key,
   slot       smallint not null,
-  key        uuid not null,   -- of the task or run, or of the event itself
-  reason     text,            -- null: it waits behind an earlier one
+  key        uuid not null,   -- id of the task or run, or of the event itself
+  reason     text,            -- null: it waits behind an earlier event
   tries      integer not null default 1,
   blocked_at timestamptz not null default clock_timestamp(),
   try_at     timestamptz,
@@ -386,28 +391,28 @@ create table qw.blocked_event (
 );
 create index blocked_event_key on qw.blocked_event (key, id);
 
-create table qw.wanted (  -- the event types that somebody wants: a broker, a webhook, the event log
+create table qw.wanted (  -- the event types requested by a broker, a webhook or the event log
   type    text primary key,
-  seen_at timestamptz not null default statement_timestamp(), -- when somebody last said so
-  read_at timestamptz                         -- when a reader of the event log last did; null: a relay wants it
+  seen_at timestamptz not null default statement_timestamp(), -- time of the last request
+  read_at timestamptz                         -- last request by a reader of the event log; null: requested by a relay
 );
 
-create table qw.relay (  -- how the relaying daemons fare
+create table qw.relay (  -- the states of relays
   worker integer primary key,
-  pid    integer not null,  -- of the session that holds the slots
+  pid    integer not null,  -- server process of the session that holds the slots
   broker text not null,
   state  text not null check (state in ('up', 'down', 'held')),
-  reason text check (reason in ('unreachable', 'login', 'setup')),  -- why it is down; null: something else
+  reason text check (reason in ('unreachable', 'login', 'setup')),  -- why it is down; null: other
   error  text,
   since  timestamptz not null default statement_timestamp()
 );
 
-create table qw.relay_slot (  -- who relays which slot where session locks mean nothing (behind a pooler): until it dies
+create table qw.relay_slot (  -- leases of slots, instead of session locks behind a pooler; they end with the worker
   slot   smallint primary key check (slot between 0 and 15),
   worker integer not null
 );
 
-create table qw.consumer (  -- how the daemons fare that take commands from a broker
+create table qw.consumer (  -- the states of consumers, which take commands from a broker
   worker integer primary key,
   broker text not null,
   queue  text not null,
@@ -417,7 +422,7 @@ create table qw.consumer (  -- how the daemons fare that take commands from a br
   since  timestamptz not null default statement_timestamp()
 );
 
-create table qw.event (  -- the event log: what was relayed, for those who come later
+create table qw.event (  -- the event log: published events, kept for readers
   id      bigint generated always as identity primary key,  -- follows the order of commits, see qw.keep_events
   event   uuid not null unique,
   type    text not null,
@@ -431,10 +436,10 @@ create index event_task on qw.event (task_id, id) where task_id is not null;
 create index event_run on qw.event (run_id, id) where run_id is not null;
 create index event_kept on qw.event using brin (kept_at) with (autosummarize = on, pages_per_range = 32);
 
--- Keep events in the log and tell who listens. An event that is there already is left alone.
+-- Store events in the log and notify listeners. An event that exists already is not changed.
 --
--- One writer at a time: so ids appear in their own order, and a reader who asks for what comes after the last id it saw
--- misses nothing.
+-- There is one writer at a time, so ids become visible in order, and a reader that asks for events after the last id it
+-- saw misses none.
 create function qw.keep_events(messages jsonb) returns bigint
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -459,14 +464,14 @@ begin
 end
 $$;
 
-create table qw.unique_key (  -- held until the task is final, retrying included
+create table qw.unique_key (  -- held until the task is final, also while it waits for a retry
   key     text primary key,
   task_id uuid not null
 );
 
 create table qw.idempotency (  -- outlives the task
   key        text primary key,
-  task_id    uuid not null,  -- or that of a run
+  task_id    uuid not null,  -- or the id of a run
   digest     text not null,  -- md5 of type and payload, or of workflow and input
   created_at timestamptz not null default statement_timestamp()
 );
@@ -474,7 +479,7 @@ create index idempotency_time on qw.idempotency using brin (created_at);
 
 create table qw.cancel_request (
   task_id      uuid primary key,
-  running      boolean not null,  -- stop it even if it runs
+  running      boolean not null,  -- cancel it even if it is running
   reason       text not null default 'cancelled',
   requested_at timestamptz not null default statement_timestamp()
 );
@@ -486,20 +491,20 @@ create table qw.progress (
   at       timestamptz not null default statement_timestamp()
 ) with (fillfactor = 50);
 
-create table qw.checkpoint (  -- what a handler did and what it waits for: what its next attempt need not do again
+create table qw.checkpoint (  -- completed steps and waits of handlers, which later attempts do not repeat
   task_id    uuid not null,
-  branch     text not null default '',        -- of a gather (1.0/: the first of the first), or the step it is in (NAME#1/)
+  branch     text not null default '',        -- of a gather (1.0/: first branch of the first), or its step (NAME#1/)
   name       text not null,
-  occurrence integer not null default 1,      -- of the name in its branch
+  occurrence integer not null default 1,      -- number of this use of the name in its branch
   kind       text not null default 'step' check (kind in ('step', 'sleep', 'signal', 'call', 'after')),
-  place      float8 not null default 0,       -- the order in which the handler came to those of a branch
-  fence      bigint,                          -- of the last attempt that waited for it
+  place      float8 not null default 0,       -- order in which the handler reached the checkpoints of a branch
+  fence      bigint,                          -- fence of the last attempt that waited for it
   due_at     timestamptz,                     -- when a sleep or the timeout of a wait ends
-  child_id   uuid,                            -- the task that a call made, or after whose end this one comes
-  outcome    text check (outcome in ('completed', 'failed', 'cancelled', 'timed_out', 'removed')),  -- null: it is open
-  value      jsonb,                           -- the result; of a failed call the number of attempts
+  child_id   uuid,                            -- the called task, or the task that this one runs after
+  outcome    text check (outcome in ('completed', 'failed', 'cancelled', 'timed_out', 'removed')),  -- null: open
+  value      jsonb,                           -- the result; for a failed call the number of attempts
   error      text,
-  at         timestamptz not null default statement_timestamp(),  -- when it began; of a step when it was stored
+  at         timestamptz not null default statement_timestamp(),  -- start of the wait; for a step the time it was stored
   ended_at   timestamptz,
   primary key (task_id, branch, name, occurrence),
   check ((outcome is null) = (ended_at is null)),
@@ -509,7 +514,7 @@ create table qw.checkpoint (  -- what a handler did and what it waits for: what 
 
 create index checkpoint_after on qw.checkpoint (child_id, task_id) where kind = 'after' and outcome is null;
 
-create table qw.task_signal (  -- sent to a task, until its handler waits for it
+create table qw.task_signal (  -- signals sent to a task, kept until its handler waits for them
   id      bigint generated always as identity primary key,
   task_id uuid not null,
   name    text not null,
@@ -519,7 +524,7 @@ create table qw.task_signal (  -- sent to a task, until its handler waits for it
 );
 create index task_signal_task on qw.task_signal (task_id, id);
 
-create table qw.wakeup (  -- the inbox of the resumer: tasks that may have what they were suspended for
+create table qw.wakeup (  -- the inbox of the resumer: suspended tasks whose waits may have ended
   id      bigint generated always as identity primary key,
   task_id uuid not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
@@ -531,15 +536,15 @@ create table qw.task_log (
   at      timestamptz not null default clock_timestamp(),
   level   text not null,
   message text not null,
-  raw     bytea  -- what a command printed, where that is not the message and a newline
+  raw     bytea  -- the exact output of a command, if it is not the message and a newline
 );
 create index task_log_task on qw.task_log (task_id, id);
 
 create table qw.type (
   name        text primary key,
-  schema      jsonb,  -- JSON Schema of the payload; null: anything
+  schema      jsonb,  -- JSON Schema of the payload; null: any payload
   max_retries smallint not null default 3,
-  timeout     interval default interval '5 minutes',  -- of each attempt, where a task names none; null: no limit
+  timeout     interval default interval '5 minutes',  -- default for each attempt; null: no limit
   served_at   timestamptz not null default statement_timestamp()
 );
 insert into qw.type (name, schema, timeout)
@@ -547,18 +552,18 @@ insert into qw.type (name, schema, timeout)
     'http_request', 'data_processing', 'compensation', 'fetch_orders', 'create_invoice', 'generate_pdf', 'send_email',
     'command', 'noop']) as name;
 
--- Signed counts, folded by the pruner: totals come from here, never from counting big tables.
+-- Signed counts, folded by the pruner: totals are read here, never by counting large tables.
 create table qw.tally (
   queue     text not null,
   live      bigint not null default 0,  -- ready, scheduled and running together
   completed bigint not null default 0,
   failed    bigint not null default 0,
   cancelled bigint not null default 0,
-  pruned    bigint not null default 0   -- with the others: all that were ever enqueued
+  pruned    bigint not null default 0   -- added to the others: all tasks ever enqueued
 );
-alter table qw.tally replica identity full;  -- no key: without one, a publication for all tables would forbid to fold it
+alter table qw.tally replica identity full;  -- there is no key, and a publication for all tables would forbid folding
 
-create table qw.measure (  -- what daemons measured: counters, and histograms with a count per bucket
+create table qw.measure (  -- metrics of daemons: counters, and histograms with a count per bucket
   name   text not null,
   labels text[] not null,
   counts bigint[] not null,
@@ -566,64 +571,64 @@ create table qw.measure (  -- what daemons measured: counters, and histograms wi
   primary key (name, labels)
 ) with (fillfactor = 50);
 
-create table qw.history (  -- the same by time, for charts: by minute and by hour, by queue (empty: all) and not by type
+create table qw.history (  -- the same by minute and by hour, for charts; by queue ('': all), not by type
   span   text not null check (span in ('minute', 'hour')),
-  at     timestamptz not null,  -- its beginning
+  at     timestamptz not null,  -- start of the minute or hour
   queue  text not null,
   name   text not null,
-  result text not null,  -- what became of attempts; empty: a histogram
+  result text not null,  -- outcome of the attempts; empty: a histogram
   counts bigint[] not null,
   total  float8 not null,
   primary key (span, queue, at, name, result)
 ) with (fillfactor = 50);
 create index history_time on qw.history using brin (at) with (autosummarize = on, pages_per_range = 32);
 
-create table qw.queue_sample (  -- the state of each queue (empty: all) early in each minute and hour
+create table qw.queue_sample (  -- the state of each queue ('': all) early in each minute and hour
   span     text not null check (span in ('minute', 'hour')),
   at       timestamptz not null,
   queue    text not null,
   waiting  bigint not null,
   running  bigint not null,
-  oldest   float8,           -- seconds that the task at its head has been there; null: there is none
-  enqueued bigint not null,  -- ever
+  oldest   float8,           -- seconds that the task at its head has waited; null: none
+  enqueued bigint not null,  -- tasks ever enqueued
   primary key (span, queue, at)
 );
 create index queue_sample_time on qw.queue_sample using brin (at) with (autosummarize = on, pages_per_range = 32);
 
-create table qw.stack (  -- what a running task did when somebody asked
+create table qw.stack (  -- stacks of running tasks, taken on request
   task_id  uuid primary key,
   worker   integer not null,
   asked_at timestamptz,  -- null: answered
-  at       timestamptz,  -- of the answer
+  at       timestamptz,  -- time of the answer
   answer   jsonb
 ) with (fillfactor = 50);
 
-create table qw.audit (  -- who did what
+create table qw.audit (  -- the audit log: who did what
   id      bigint generated by default as identity primary key,
   at      timestamptz not null default statement_timestamp(),
   actor   text not null,  -- a user, the name of a token, or a database role
   via     text not null check (via in ('cli', 'http', 'dashboard', 'python', 'sql')),
   verb    text not null,
-  target  text not null,  -- an id, a name, or the filter that chose them
-  count   bigint,         -- of those it was done to, where they are counted
+  target  text not null,  -- an id, a name, or the filter that was used
+  count   bigint,         -- number of objects changed, if counted
   outcome text not null check (outcome in ('done', 'refused')),
   detail  text
 );
 create index audit_time on qw.audit using brin (at) with (autosummarize = on, pages_per_range = 32);
 
-create table qw.invoice_series (  -- the last number of each; its row is locked from the giving of a number to its commit
+create table qw.invoice_series (  -- the last number of each; the row is locked from assigning a number until the commit
   series text not null,
   year   smallint not null,
   last   bigint not null check (last >= 1),
   primary key (series, year)
 );
 
-create table qw.invoice_number (  -- of invoices and credit notes: without holes, never deleted
+create table qw.invoice_number (  -- numbers of invoices and credit notes: without gaps, never deleted
   series         text not null,
   year           smallint not null,
   number         bigint not null check (number >= 1),
-  task_id        uuid not null,  -- which made the invoice or the credit note
-  credits_year   smallint,       -- of a credit note: the invoice that it takes back
+  task_id        uuid not null,  -- the task that made the invoice or credit note
+  credits_year   smallint,       -- of a credit note: the invoice that it cancels
   credits_number bigint,
   given_at       timestamptz not null default statement_timestamp(),
   primary key (series, year, number),
@@ -633,23 +638,23 @@ create index invoice_number_task on qw.invoice_number (task_id);
 create unique index invoice_number_credits on qw.invoice_number (series, credits_year, credits_number)
   where credits_number is not null;
 
-create table qw.bulk (  -- acts on many tasks in the background, and how far they are
+create table qw.bulk (  -- bulk actions in the background, with their progress
   id          bigint generated by default as identity primary key,
   action      text not null check (action in ('retry', 'cancel', 'requeue', 'compensate')),
-  search      text,             -- of the tasks; null: those in ids
+  search      text,             -- the search for the tasks; null: ids has them
   ids         uuid[],
-  running     boolean not null, -- of a cancellation: stop what runs as well
+  running     boolean not null, -- of a cancellation: running tasks too
   reason      text not null,
   by          text not null,
   state       text not null default 'running' check (state in ('running', 'done', 'stopped', 'failed')),
-  matched     bigint not null,  -- at the start
+  matched     bigint not null,  -- matches at the start
   is_estimate boolean not null,
   done        bigint not null default 0,
   skipped     jsonb not null default '{}',  -- counts by reason
   stop_asked  boolean not null default false,
   error       text,
   started_at  timestamptz not null default statement_timestamp(),
-  beat_at     timestamptz not null default statement_timestamp(),  -- old while running: its process ended
+  beat_at     timestamptz not null default statement_timestamp(),  -- if it is old while running, the process has ended
   finished_at timestamptz,
   check (num_nonnulls(search, ids) = 1)
 ) with (fillfactor = 50);
@@ -657,26 +662,26 @@ create table qw.bulk (  -- acts on many tasks in the background, and how far the
 create table qw.workflow (
   id         uuid primary key default qw.new_id(),
   name       text not null unique,
-  title      text,  -- as people wrote it over HTTP, where that is no identifier; null: the name
+  title      text,  -- the title given over HTTP, if it is no identifier; null: the name
   version    bigint not null,
   is_active  boolean not null default true,
   created_at timestamptz not null default statement_timestamp(),
   updated_at timestamptz not null default statement_timestamp()
 );
 
-create table qw.removed_workflow (  -- what runs that started before its removal may still start
+create table qw.removed_workflow (  -- deleted workflows, which runs from before the deletion may still start
   name        text primary key,
   workflow_id uuid not null,
   version     bigint not null,
   removed_at  timestamptz not null default clock_timestamp()
 );
 
-create table qw.workflow_version (  -- what runs are pinned to
+create table qw.workflow_version (  -- versions of definitions, to which runs are pinned
   id          bigint generated by default as identity primary key,
   workflow_id uuid not null,
   digest      text not null,
   document    jsonb not null,
-  created_at  timestamptz not null default statement_timestamp(),  -- or when it was last applied again
+  created_at  timestamptz not null default statement_timestamp(),  -- or the last time it was applied again
   unique (workflow_id, digest)
 );
 
@@ -691,9 +696,9 @@ create table qw.run (
   output       jsonb,
   error        text,
   cancel_asked boolean not null default false,
-  key          text,         -- runs with the same one are limited together; null: no limit
+  key          text,         -- runs with the same key share a limit; null: no limit
   deadline     timestamptz,
-  parent_id    uuid,         -- the run that started this one in a step of its own
+  parent_id    uuid,         -- the run of which a step started this run
   depth        smallint not null default 0,
   created_at   timestamptz not null default statement_timestamp(),
   started_at   timestamptz,
@@ -712,21 +717,21 @@ create table qw.run_step (
   step        text not null,
   type        text not null,
   status      text not null check (status in ('running', 'completed', 'failed', 'skipped', 'cancelled')),
-  task_id     uuid,         -- of a plain step that started
-  child_id    uuid,         -- the run that a step of type workflow started, or undoes
+  task_id     uuid,         -- task of a plain step that has started
+  child_id    uuid,         -- the run that a step of type workflow started or undoes
   due_at      timestamptz,  -- when a sleep or the timeout of a wait ends
-  rounds      integer,      -- of a repeat: how many began
-  items       integer,      -- of a foreach: how many there are; its counts follow
+  rounds      integer,      -- of a repeat: rounds started
+  items       integer,      -- of a foreach: number of items; its counts follow
   started     integer not null default 0,
   completed   integer not null default 0,
   failed      integer not null default 0,
-  result      jsonb,        -- of a step without a task; a task's result is with the task
+  result      jsonb,        -- of a step without a task; the result of a task is stored with the task
   error       text,
   error_kind  text,
   cancel_asked boolean not null default false,
   started_at  timestamptz not null default statement_timestamp(),
   finished_at timestamptz,
-  finished    integer,      -- 1 for the step of the run that ended first
+  finished    integer,      -- order in which the run's steps ended, from 1
   primary key (run_id, step),
   check ((finished_at is null) = (status = 'running')),
   check ((finished is null) = (status = 'running')),
@@ -734,40 +739,40 @@ create table qw.run_step (
 ) with (fillfactor = 70);
 create index run_step_task on qw.run_step (task_id) where task_id is not null;
 
-create table qw.run_item (  -- one turn of a foreach
+create table qw.run_item (  -- an item of a foreach or repeat
   run_id   uuid not null,
   step     text not null,
   item     integer not null,  -- from 0
   value    jsonb not null,
   status   text not null default 'pending' check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
   task_id  uuid,
-  child_id uuid,  -- the run that it started, or undoes
+  child_id uuid,  -- the run that it started or undoes
   primary key (run_id, step, item)
 ) with (fillfactor = 70);
 create index run_item_pending on qw.run_item (run_id, step, item) where status = 'pending';
 create index run_item_running on qw.run_item (run_id, step) where status = 'running';
 
-create table qw.signal (  -- kept until a step waits for it, and with the run
+create table qw.signal (  -- signals to a run, kept as long as the run
   id      bigint generated by default as identity primary key,
   run_id  uuid not null,
   name    text not null check (length(name) between 1 and 200),
   payload jsonb,
   sent_by text,
   sent_at timestamptz not null default statement_timestamp(),
-  step    text  -- which took it; null: none yet
+  step    text  -- the step that consumed it; null: none yet
 );
 create index signal_run on qw.signal (run_id);
 
-create table qw.advance (  -- the inbox of the advancer: which runs have news; with a time to come, a timer
+create table qw.advance (  -- the inbox of the advancer: messages for runs; a future time makes it a timer
   id     bigint generated by default as identity primary key,
   run_id uuid not null,
   at     timestamptz not null default '-infinity',
-  ask    text check (ask in ('cancel', 'undo'))  -- what one run asks of another, whose row it must not lock
+  ask    text check (ask in ('cancel', 'undo'))  -- a request of another run, which must not lock this run's row
 );
 create index advance_run on qw.advance (run_id);
-create index advance_at on qw.advance (at, run_id);  -- the advancer walks the runs that have news at once
+create index advance_at on qw.advance (at, run_id);  -- the advancer walks the runs with messages
 
-create table qw.owned (  -- which set of files applied a definition last, and what it said; webhooks and commands live here
+create table qw.owned (  -- the set of files that applied each definition last; the only row of webhooks and commands
   kind     text not null check (kind in ('workflow', 'schedule', 'queue', 'webhook', 'command')),
   name     text not null,
   owner    text not null,
@@ -775,7 +780,7 @@ create table qw.owned (  -- which set of files applied a definition last, and wh
   primary key (kind, name)
 );
 
-create table qw.applied (  -- who applied which definitions when
+create table qw.applied (  -- the history of applies
   id      bigint generated by default as identity primary key,
   owner   text not null,
   by      text not null,
@@ -787,7 +792,7 @@ create table qw.schedule (
   id             uuid primary key,
   name           text not null unique check (name ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$'),
   cron           text,
-  seconds        boolean not null default false,  -- the expression begins with a second
+  seconds        boolean not null default false,  -- the expression begins with a field for seconds
   every          interval check (every >= interval '1 second'),
   at             timestamptz check (isfinite(at)),
   timezone       text not null default 'UTC',
@@ -800,21 +805,21 @@ create table qw.schedule (
   workflow       text,
   input          jsonb check (jsonb_typeof(input) = 'object'),
   misfire        text not null default 'once' check (misfire in ('skip', 'once', 'all')),
-  misfire_window interval default interval '1 hour' check (misfire_window >= interval '0'),  -- null: however late
+  misfire_window interval default interval '1 hour' check (misfire_window >= interval '0'),  -- null: unlimited
   cap            integer not null default 100 check (cap between 1 and 500),
   overlap        text not null default 'allow' check (overlap in ('allow', 'skip', 'cancel')),
   jitter         interval not null default interval '0' check (jitter between interval '0' and interval '1 day'),
   start_at       timestamptz check (isfinite(start_at)),
   end_at         timestamptz check (isfinite(end_at)),
   description    text not null default '',
-  filed_under    uuid,                                -- the workflow that what it makes is shown under
+  filed_under    uuid,                                -- the workflow under which its tasks and runs are listed
   paused_at      timestamptz,
-  missed         bigint not null default 0,           -- ticks, ever: fires are forgotten, and a count must not fall
-  mark           timestamptz not null default statement_timestamp(),  -- every tick up to it is decided; see schedule_mark_rises
-  next_tick      timestamptz,                         -- null: not worked out yet, or it is over
-  next_at        timestamptz default statement_timestamp(),  -- when a daemon is to look at it; null: never, as it stands
-  last_id        uuid,                                -- the task or run of its last fire
-  broken         text,                                -- why its next tick cannot be worked out
+  missed         bigint not null default 0,           -- all missed ticks: fires are pruned, but the count must not fall
+  mark           timestamptz not null default statement_timestamp(),  -- ticks until then are decided: schedule_mark_rises
+  next_tick      timestamptz,                         -- null: not computed yet, or the schedule has ended
+  next_at        timestamptz default statement_timestamp(),  -- when a daemon processes it; null: never in this state
+  last_id        uuid,                                -- task or run of its last fire
+  broken         text,                                -- why its next tick cannot be computed
   created_at     timestamptz not null default statement_timestamp(),
   updated_at     timestamptz not null default statement_timestamp(),
   check (num_nonnulls(cron, every, at) = 1),
@@ -824,9 +829,10 @@ create table qw.schedule (
   check (paused_at is null or next_at is null)
 ) with (fillfactor = 80);
 create index schedule_due on qw.schedule (next_at, id) where next_at is not null;
-create index schedule_mark on qw.schedule (mark);  -- for lower_marks, which looks often
+create index schedule_mark on qw.schedule (mark);  -- for lower_marks, which runs often
 
--- A mark in the future is from before the database's clock was set back; only such a one may be lowered, to the present.
+-- A mark in the future is from before the database's clock was set back; only such a mark may be lowered, to the
+-- present.
 create function qw.refuse_lower_mark() returns trigger
 language plpgsql as $$
 begin
@@ -839,15 +845,15 @@ $$;
 create trigger schedule_mark_rises before update on qw.schedule
   for each row when (new.mark < old.mark) execute function qw.refuse_lower_mark();
 
--- What became of each due time. A tick is decided once; a backfill may turn a skip into a fire.
+-- The outcome of each tick. A tick is decided once; a backfill may turn a skip into a fire.
 create table qw.schedule_fire (
   schedule_id uuid not null,
   tick        timestamptz not null,
   cause       text not null default 'tick' check (cause in ('tick', 'backfill', 'trigger')),
-  reason      text check (reason in ('missed', 'overlap', 'paused', 'changed', 'removed', 'refused')),  -- null: it fired
+  reason      text check (reason in ('missed', 'overlap', 'paused', 'changed', 'removed', 'refused')),  -- null: fired
   detail      text,
-  until       timestamptz,  -- a skip of every tick up to that
-  blocker     uuid,         -- the task or run that was not final
+  until       timestamptz,  -- a skip of all ticks up to this time
+  blocker     uuid,         -- the unfinished task or run (overlap)
   task_id     uuid,
   run_id      uuid,
   decided_at  timestamptz not null default statement_timestamp(),
@@ -856,12 +862,12 @@ create table qw.schedule_fire (
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1);
 create index schedule_fire_time on qw.schedule_fire using brin (decided_at) with (autosummarize = on, pages_per_range = 32);
 
--- Events of the outbox with what there is to tell of them, in the order of qw.core.event.event.Event. Long payloads and
--- results are left out: cut. An event's id is the same however often it is read. A task's (or run's) events always have
--- the same slot, each slot one relaying daemon: so they stay in order.
+-- Events of the outbox with all their fields, in the order of qw.core.event.event.Event. Long payloads and results are
+-- left out (cut). The id of an event is the same at every read. Events of a task or run always have the same slot, and
+-- each slot has one relay, so they stay in order.
 --
--- The limits keep each look-up apart, so that it goes by key: joined plainly, under a plan made while these tables were
--- empty, PostgreSQL walks a whole index for every event.
+-- The limits force a look-up by key for each row: plainly joined, under a plan made while these tables were empty,
+-- PostgreSQL walks a whole index for every event.
 create view qw.telling as
   select o.id, coalesce(get_byte(uuid_send(coalesce(o.task_id, o.run_id)), 15) & 15, 0)::smallint as slot,
          coalesce(o.event, md5(int8send(o.id) || timestamptz_send(o.at) || coalesce(uuid_send(o.task_id), ''))::uuid)
@@ -875,13 +881,13 @@ create view qw.telling as
     left join lateral (select * from qw.run r where r.id = coalesce(o.run_id, t.run_id) limit 1) r on true
     left join lateral (select f.result from qw.finished f
                         where o.type = 'task.completed' and f.task_id = o.task_id and f.fence = o.fence limit 1) f on true
-    -- the stored size first: it is known without unpacking the value
+    -- the stored size first: it is known without detoasting the value
     left join lateral (select t.payload as value where o.type = 'task.created' and case
                          when pg_column_size(t.payload) <= 32768 then octet_length(t.payload::text) <= 65536 end) p on true
     left join lateral (select f.result as value where case
                          when pg_column_size(f.result) <= 32768 then octet_length(f.result::text) <= 65536 end) e on true;
 
--- Every task with its status, for people and for SQL. One snapshot, so always consistent; fast by id and by status.
+-- Every task with its status, for people and SQL. One snapshot, so always consistent; fast by id and by status.
 create view qw.tasks as
   with state as not materialized (
     select task_id, 'pending' as status, attempt, retries, crashes, null::timestamptz as run_at, null as reason,
@@ -920,7 +926,7 @@ create view qw.tasks as
            error_kind
       from qw.finished where status = 'cancelled'
   )
-  -- the id is the state's, so that a condition on it reaches each of the tables above
+  -- the id is taken from the state table, so that a condition on it reaches each of the tables above
   select s.task_id as id, t.type, t.queue, t.priority, t.payload, s.status, s.attempt, s.retries, s.crashes, t.max_retries,
          t.timeout, t.unique_key, t.run_id, t.step, t.parent_id, t.headers, t.created_at, s.run_at, s.reason, s.worker,
          s.started_at, s.finished_at, s.result, s.error, s.error_kind
@@ -928,7 +934,7 @@ create view qw.tasks as
 
 -- Errors that qw raises in SQL: QW001 not found, QW002 conflict, QW003 invalid.
 
--- Wake whoever waits for a lane. A NOTIFY takes a global lock at commit, so only when somebody does.
+-- Notify workers that wait for a lane. A NOTIFY takes a global lock at commit, so it is sent only if a worker waits.
 create function qw.wake(queue text, priority integer) returns void
 language sql volatile as $$
   select pg_notify('qw_ready', wake.queue || ' ' || wake.priority)
@@ -936,10 +942,11 @@ language sql volatile as $$
                     and i.worker::text is distinct from current_setting('qw.worker', true))
 $$;
 
--- Limits. One admitter at a time per queue (advisory lock 7179): in a function each statement has its own snapshot, so
--- what it counts after the lock is what the last one left.
+-- Limits. One admitter at a time per queue (advisory lock 7179). In a function each statement has its own snapshot, so
+-- counts taken after the lock include all that the previous admitter did.
 
--- How many more a rate lets through now, of a bucket that is full again at *full_at* (null: it is full). No rate: null.
+-- How many more tasks a rate admits now, for a bucket that is full again at *full_at* (null: it is full). null: no
+-- rate.
 create function qw.rate_room(full_at timestamptz, rate integer, period interval) returns integer
 language sql stable as $$
   select case when rate is not null then
@@ -947,7 +954,7 @@ language sql stable as $$
                                   / extract(epoch from period)) + 0.000001))::integer end
 $$;
 
--- Seconds until an empty bucket of the queue, or of one of the keys, lets one through; null: none is empty.
+-- Seconds until an empty bucket of the queue or of one of the keys admits a task; null: none is empty.
 create function qw.rate_seconds(q qw.queue, keys text[]) returns float8
 language sql stable as $$
   select extract(epoch from min(b.next_at) - statement_timestamp())::float8 from (
@@ -959,8 +966,8 @@ language sql stable as $$
    where b.next_at > statement_timestamp()
 $$;
 
--- Up to *most* keys that tasks of the queue wait under, in order, from *first* on, before *stop* (null: to the last).
--- A loose walk: one probe per key, not per task.
+-- Up to *most* keys of held tasks of the queue, in order, from *first* on, before *stop* (null: to the last). A loose
+-- index scan: one probe per key, not per task.
 create function qw.held_keys(name text, first text, stop text, most integer) returns text[]
 language sql stable as $$
   with recursive walk (key, n) as (
@@ -974,8 +981,8 @@ language sql stable as $$
   select array(select w.key from walk w where held_keys.stop is null or w.key < held_keys.stop collate "C" order by w.key)
 $$;
 
--- Bring up to *most* strays of a limited queue under its limits: what runs takes a slot, what is ready waits in held.
--- There are some when a limit is new, and from transactions that did not see it yet. Returns how many were held.
+-- Bring up to *most* stray tasks of a limited queue under its limits: running tasks get a slot, ready tasks move to
+-- held. Strays exist when a limit is new, and from transactions that did not see it yet. Returns how many were held.
 create function qw.hold(name text, most integer) returns integer
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -1007,7 +1014,7 @@ begin
 end
 $$;
 
--- Bring up to *most* held tasks of a queue that is no longer limited back to ready. Returns how many.
+-- Move up to *most* held tasks of a queue without limits back to ready. Returns how many.
 create function qw.release(name text, most integer) returns integer
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -1032,7 +1039,7 @@ begin
 end
 $$;
 
--- Set the limits of a queue; all null: none. Keys and buckets follow at once, tasks by qw.hold and qw.release.
+-- Set the limits of a queue; all null: none. Keys and buckets are changed at once, tasks by qw.hold and qw.release.
 create function qw.set_limits(
   name text, concurrency integer, rate integer, rate_period interval, key text, per_key integer, key_rate integer,
   key_rate_period interval
@@ -1058,7 +1065,7 @@ begin
     update qw.admitted a set key = qw.limit_key(t.payload, set_limits.key) from qw.task t
      where a.queue = set_limits.name and t.id = a.task_id;
   end if;
-  -- a bucket of the old size may be empty for longer than one of the new
+  -- a bucket of the old size may take longer to fill than one of the new size
   delete from qw.rate r where r.queue = set_limits.name
      and (case when r.is_of_key then key_rate is null or key is distinct from before else rate is null end);
   update qw.rate r
@@ -1068,11 +1075,12 @@ begin
 end
 $$;
 
--- Let through what the limits of a queue allow, up to *most*: by priority and age within a key, in turn between keys,
--- from *place* on. A pass looks at 1,000 keys.
+-- Admit up to *most* tasks as the limits of a queue allow: by priority and age within a key, in turn between keys,
+-- starting at *place*. A pass reads 1,000 keys.
 --
--- priorities: the lanes that got tasks. next_place: where the next pass begins. more: there may be more to let through at
--- once. seconds: until a rate lets the next one through; null: no rate is in the way. has_held: some wait on.
+-- priorities: the lanes that got tasks. next_place: where the next pass starts. more: more tasks may be admitted at
+-- once. seconds: until an exhausted rate admits the next task; null: no rate is exhausted. has_held: tasks are still
+-- held.
 create function qw.admit(
   name text, most integer, place text,
   out moved integer, out priorities smallint[], out next_place text, out more boolean, out seconds float8,
@@ -1101,7 +1109,8 @@ begin
     return;
   end if;
 
-  -- Free slots. Locked, then looked at again: a claim that is handed back (hold_limited) may have just become ready.
+  -- Free slots. The rows are locked and then checked again: a claim that is handed back (hold_limited) may just have
+  -- become ready.
   over := array(
     select a.task_id from qw.admitted a
      where a.queue = q.name and not exists (select 1 from qw.ready r where r.task_id = a.task_id)
@@ -1119,7 +1128,7 @@ begin
 
   room := least(most, coalesce(q.concurrency, 10000) - (select count(*) from qw.admitted a where a.queue = q.name));
   if q.rate is not null then
-    -- What was let through and not claimed counts against the bucket: once workers come, it would all start at once.
+    -- Admitted but unclaimed tasks count against the bucket: otherwise all would start at once when workers come.
     waiting := (select count(*) from (select 1 from qw.ready r where r.queue = q.name limit q.rate) w);
     room := least(room, q.rate - waiting, qw.rate_room(
       (select full_at from qw.rate r where r.queue = q.name and not r.is_of_key), q.rate, q.rate_period));
@@ -1140,7 +1149,8 @@ begin
     if is_whole and admit.place <> '' then
       keys := keys || qw.held_keys(q.name, '', admit.place, walked);
     end if;
-    -- those with a slot just freed too, though the walk may be far from them; but last, or the others would never come
+    -- also keys whose slot was just freed, though the walk may be far from them; but last, or other keys would never be
+    -- served
     keys := array(select u.key from unnest(keys || freed) with ordinality u (key, n) group by u.key order by min(u.n));
   end if;
   share := greatest(1, ceil(room::float8 / greatest(1, cardinality(keys))));
@@ -1189,7 +1199,7 @@ begin
     into moved, priorities, more, last_key
     from taken t;
 
-  if moved = room then  -- the others are first the next time
+  if moved = room then  -- the other keys are first in the next pass
     next_place := last_key || chr(1);
     more := moved = most;
   elsif not is_whole then
@@ -1201,7 +1211,8 @@ begin
 end
 $$;
 
--- What SQL brings in, programs must be able to load: one value that they cannot would hold up all that is read with it.
+-- Programs must be able to load every value that SQL stores: one value that they cannot load blocks all that is read
+-- with it.
 create function qw.check_json(what text, value jsonb) returns void
 language plpgsql immutable strict as $$
 begin
@@ -1241,7 +1252,7 @@ begin
 end
 $$;
 
--- Lists begin with the newest: an id from the future would stand there first for ever.
+-- Lists start with the newest id: an id from the future would stay at the top.
 create function qw.check_id(id uuid) returns void
 language plpgsql volatile as $$
 begin
@@ -1288,7 +1299,7 @@ begin
 end
 $$;
 
--- Headers are read by programs that expect texts. Those that begin with qw- say what qw itself says of a task.
+-- Programs expect header values to be text. Headers that begin with qw- are set by qw itself.
 create function qw.check_headers(value jsonb) returns void
 language plpgsql immutable strict as $$
 declare
@@ -1314,7 +1325,8 @@ begin
 end
 $$;
 
--- Raise QW003 for what a task from SQL must not be; the same rules as qw.core.task.new_task.check_new. What is null is not checked.
+-- Raise QW003 for an invalid task from SQL, by the rules of qw.core.task.new_task.check_new. Null arguments are not
+-- checked.
 create function qw.check_task(
   type text, payload jsonb, queue text, priority integer, run_at timestamptz, delay interval, max_retries integer,
   timeout interval, unique_key text, idempotency_key text, on_conflict text, headers jsonb, backoff jsonb
@@ -1345,15 +1357,16 @@ begin
 end
 $$;
 
--- Who calls a function of qw's owner: the role that was SET, or else the one that logged in. Not a name that the caller
--- could choose.
+-- The caller of a function that runs as qw's owner: the role that was SET, or else the one that logged in. Not a name
+-- that the caller could choose.
 create function qw.acting_role() returns text
-language sql stable as $$  -- without a search_path of its own it is inlined
+language sql stable as $$  -- without its own search_path it can be inlined
   select case when pg_catalog.current_setting('role') operator(pg_catalog.=) 'none' then session_user::text
               else pg_catalog.current_setting('role') end
 $$;
 
--- Refuse a task that would run after tasks which *caller* may not see: when it runs tells when those ended, and how.
+-- Raise an error for a task that would run after tasks which *caller* may not see: the time it runs would reveal when
+-- those ended, and how.
 create function qw.check_after(caller text, type text, payload jsonb) returns void
 language plpgsql stable as $$
 declare
@@ -1378,10 +1391,10 @@ $$;
 
 -- Enqueue one task in the caller's own transaction and return its id.
 --
--- The same id again, for the same type, queue and payload, makes no second task; for others it raises QW002. The same
--- idempotency_key within its retention returns the first task, or
--- raises QW002 when type or payload differ. A unique_key held by a live task raises QW002; with on_conflict => 'skip'
--- the holder's id is returned. The task's header qw-role says who called, unless that was the owner.
+-- The same id with the same type, queue and payload makes no second task; with others it raises QW002. The same
+-- idempotency_key within its retention returns the first task, or raises QW002 if type or payload differ. A unique_key
+-- held by a live task raises QW002; with on_conflict => 'skip' the holder's id is returned. The header qw-role of the
+-- task names the caller, unless that was the owner.
 create function qw.enqueue(
   type text,
   payload jsonb default '{}',
@@ -1416,8 +1429,8 @@ end
 $$;
 comment on function qw.enqueue is 'Enqueue a task in this transaction; it runs once that commits. Returns its id.';
 
--- Enqueue the tasks of a JSON array, each an object with the parameters of qw.enqueue. In order: the id of the task that
--- stands for each, and whether it is new.
+-- Enqueue the tasks of a JSON array, each an object with the parameters of qw.enqueue. Returns, in order, the id of
+-- each task or of the task that has its key, and whether it is new.
 create function qw.enqueue_many(tasks jsonb) returns table (id uuid, is_new boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
@@ -1458,7 +1471,7 @@ begin
     return next;
   end loop;
 exception when others then
-  -- one block around all tasks: one per task would be a subtransaction each
+  -- one exception block around all tasks: one per task would be a subtransaction each
   if place < 0 or left(sqlstate, 2) not in ('QW', '22', '23') then
     raise;
   end if;
@@ -1472,7 +1485,7 @@ end
 $$;
 comment on function qw.enqueue_many is 'Enqueue the tasks of a JSON array of objects with the parameters of qw.enqueue.';
 
--- Raise QW002 when the task that has this id is another one: of another type, queue or payload.
+-- Raise QW002 if the existing task with this id differs: in type, queue or payload.
 create function qw.check_same(id uuid, type text, queue text, payload jsonb) returns void
 language plpgsql stable as $$
 declare
@@ -1495,7 +1508,7 @@ language plpgsql volatile as $$
 declare
   task uuid := coalesce(id, qw.new_id());
   digest text := md5(type || ' ' || payload::text);
-  present constant timestamptz := clock_timestamp();  -- of this call: the transaction may be minutes old
+  present constant timestamptz := clock_timestamp();  -- the time of this call: the transaction may be minutes old
   due timestamptz := coalesce(run_at, present + delay);
   holder uuid;
   known text;
@@ -1534,7 +1547,7 @@ begin
       insert into qw.unique_key as u (key, task_id) values (unique_key, task) on conflict do nothing;
       exit when found;
       select u.task_id into holder from qw.unique_key u where u.key = unique_key;
-      continue when holder is null;  -- freed in between
+      continue when holder is null;  -- the key was released meanwhile
       if holder = task then
         return task;
       elsif on_conflict = 'error' then
@@ -1551,7 +1564,7 @@ begin
     values (
       task, queue, type, payload, priority, max_retries, timeout, backoff, unique_key, parent_id, headers, present)
     on conflict on constraint task_pkey do nothing;
-  if not found then  -- the same id, at the same moment
+  if not found then  -- another transaction inserted the same id concurrently
     delete from qw.unique_key u where u.key = unique_key and u.task_id = task
       and not exists (select 1 from qw.task t where t.id = task and t.unique_key = u.key);
     perform qw.check_same(task, type, queue, payload);
@@ -1570,8 +1583,8 @@ begin
 end
 $$;
 
--- How many ready tasks go before a place in its queue, counted to *most*. Along the index and no further: left to itself
--- the planner reads and sorts all of the queue, 180 ms against 3 at 500,000.
+-- The number of ready tasks before a place in its queue, at most *most*. Reads only that part of the index: the planner
+-- by itself reads and sorts the whole queue, 180 ms against 3 at 500,000.
 create function qw.ahead(queue text, priority smallint, seq bigint, most integer) returns bigint
 language sql stable set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
   select count(*) from (
@@ -1583,7 +1596,7 @@ language sql stable set enable_seqscan = off set enable_bitmapscan = off set ena
     limit most) found
 $$;
 
--- Finish, as cancelled, those of the tasks that wait and have a cancel request; forget requests of finished tasks.
+-- Finish as cancelled those of the tasks that wait and have a cancel request; delete the requests of finished tasks.
 create function qw.settle_cancels(ids uuid[]) returns setof uuid
 language sql volatile set random_page_cost = 1.1 as $$
   with asked as materialized (
@@ -1632,8 +1645,9 @@ language sql volatile set random_page_cost = 1.1 as $$
   select task_id from gone
 $$;
 
--- Cancel tasks. One row per id: cancelled; asked (it runs and will be told); else why not: missing, processing,
--- completed, failed, was_cancelled. The request is written first, so that a task on the move cannot slip through.
+-- Cancel tasks. One row per id: cancelled; asked (it runs, and its worker will be asked); or why not: missing,
+-- processing, completed, failed, was_cancelled. The request is inserted first, so that a task that changes state
+-- meanwhile is not missed.
 create function qw.cancel_tasks(ids uuid[], running boolean default false, reason text default 'cancelled')
 returns table (task_id uuid, outcome text)
 language plpgsql volatile set random_page_cost = 1.1 as $$
@@ -1646,7 +1660,7 @@ begin
      where t.id = any(ids) and not exists (select 1 from qw.finished f where f.task_id = t.id)
      order by t.id
     on conflict on constraint cancel_request_pkey do update set running = c.running or excluded.running;
-  loop  -- what moved while settle_cancels waited for it shows where it is now only to the next statement
+  loop  -- the new state of a task that moved while settle_cancels waited is visible only to the next statement
     taken := taken || array(select qw.settle_cancels(ids));
     exit when not exists (
       select 1 from qw.cancel_request c where c.task_id = any(ids)
@@ -1673,7 +1687,7 @@ begin
 end
 $$;
 
--- Cancel the tasks that the handlers of these have called and wait for, those that run too; and so on down.
+-- Cancel the tasks that the handlers of these tasks have called and wait for, including running ones, recursively.
 create function qw.cancel_calls(ids uuid[], reason text) returns void
 language plpgsql volatile set random_page_cost = 1.1 as $$
 declare
@@ -1687,9 +1701,10 @@ begin
 end
 $$;
 
--- Close the open checkpoints of tasks that have what they wait for: the end of a called task, a signal, their time.
+-- Close the open checkpoints of tasks whose waits have ended: by the end of a called task, a signal, or the time.
 --
--- Who settles a task locks its open checkpoints first; so a signal goes to one of them, the first that waits for it.
+-- A transaction locks the open checkpoints of a task before it closes any, so each signal goes to one checkpoint: the
+-- first that waits for it.
 create function qw.settle_checkpoints(ids uuid[]) returns void
 language plpgsql volatile set random_page_cost = 1.1 as $$
 #variable_conflict use_column
@@ -1730,11 +1745,11 @@ begin
 end
 $$;
 
--- Resume suspended tasks that have what they wait for, of up to *most* entries of the inbox. Returns how many entries
--- there were, and the lanes that got tasks.
+-- Resume suspended tasks whose waits have ended, for up to *most* rows of the inbox. Returns the number of rows taken,
+-- and the lanes that got tasks.
 --
--- The end of a called task, a signal and a suspension each leave an entry in their own statement. Whichever commits last
--- is looked at when all of it can be seen: nothing is missed, and none of them waits for another.
+-- The end of a called task, a signal and a suspension each insert an inbox row in their own statement. The row of the
+-- last one to commit is read when all of them are visible: nothing is missed, and none of them waits for another.
 create function qw.resume_tasks(most integer, out taken integer, out queues text[], out priorities smallint[])
 language plpgsql volatile set random_page_cost = 1.1 as $$
 #variable_conflict use_column
@@ -1772,8 +1787,8 @@ begin
 end
 $$;
 
--- Begin to wait: a checkpoint that is open, unless a signal for it came before. Returns it as it is then. No row: the
--- attempt does not have its task any more.
+-- Begin to wait: insert an open checkpoint, or a closed one if its signal has arrived already, and return it. No row:
+-- the attempt has lost its task.
 create function qw.begin_wait(
   task uuid, fence bigint, branch text, name text, occurrence integer, kind text, place float8, delay interval, child uuid
 ) returns setof qw.checkpoint
@@ -1800,7 +1815,7 @@ begin
 end
 $$;
 
--- The checkpoints of a task as they are now, in the order in which its handler came to them.
+-- Close the checkpoints of a task whose waits have ended; return all, in the order in which the handler reached them.
 create function qw.checkpoints_now(task uuid) returns setof qw.checkpoint
 language plpgsql volatile as $$
 begin
@@ -1812,12 +1827,12 @@ begin
 end
 $$;
 
--- What changes many tasks by id says that a look-up is cheap (random_page_cost): at the default, a batch of 500 has the
--- planner read all tasks there are, a hundred times slower at 200,000.
+-- Functions that change many tasks by id set random_page_cost, so that a look-up counts as cheap: at the default, for a
+-- batch of 500 the planner reads all tasks, a hundred times slower at 200,000.
 
--- Run tasks again, with a fresh retry budget. One row per id: retried; else why not: missing, pending, processing,
--- completed, key_taken. The finished row moves into the history.
--- A run whose compensation failed goes on undoing; so do the runs above it that could not undo it.
+-- Retry tasks with a new retry budget. One row per id: retried; or why not: missing, pending, processing, completed,
+-- key_taken. The finished row moves into the history. A run whose compensation failed continues it; so do the runs
+-- above it that could not undo it.
 create function qw.resume_undoing(of_run uuid) returns void
 language plpgsql volatile as $$
 declare
@@ -1852,12 +1867,12 @@ declare
   calls uuid[];
   undo  record;
 begin
-  -- a compensation belongs to its run: that goes on undoing with it, or no longer knows it and must not be undone
+  -- a compensation belongs to its run: the run continues with it, or was retried since and the step must not be undone
   past := array(
     select t.id from qw.task t
      where t.id = any(ids) and t.run_id is not null and (t.step like 'compensate:%' or t.type = 'compensation')
        and not exists (select 1 from qw.run_step s where s.task_id = t.id));
-  -- lock in id order; what is final and not completed, or waits with failures behind it, may go again
+  -- lock in id order; tasks that are final and not completed, or wait after failures, may be retried
   again := array(
     select f.task_id from qw.finished f
      where f.task_id = any(ids) and f.status <> 'completed' and f.task_id <> all(past) order by 1 for update);
@@ -1882,7 +1897,7 @@ begin
   insert into qw.ready as r (task_id, queue, priority, attempt)
     select t.id, t.queue, t.priority, f.attempt from final f join qw.task t on t.id = f.task_id order by t.id;
 
-  -- the call or wait whose failure a handler did not survive is the last thing that it did in its branch: made again
+  -- the call or wait whose failure ended the handler is the last checkpoint of its branch: it is made again
   delete from qw.checkpoint c
    where c.task_id = any(again) and c.outcome = 'timed_out'
      and not exists (
@@ -1903,7 +1918,7 @@ begin
     delete from qw.scheduled s where s.task_id = any(array(
       select s.task_id from qw.scheduled s where s.task_id = any(ids) and s.retries > 0 order by 1 for update))
     returning s.task_id, s.queue, s.priority, s.attempt
-  ), due as (  -- promoted already, but on a spent budget
+  ), due as (  -- promoted already, with a used retry budget
     delete from qw.ready r where r.ctid = any(array(
       select r.ctid from qw.ready r where r.task_id = any(ids) and r.retries > 0 order by r.task_id for update))
     returning r.task_id, r.queue, r.priority, r.attempt
@@ -1942,12 +1957,12 @@ begin
         when s.status = 'retrying' then 'retried'
         else s.status end
       from unnest(ids) i
-      left join lateral (  -- "offset 0" keeps it a look-up per id: a join reads all tasks there are
+      left join lateral (  -- "offset 0" forces a look-up per id: a join reads all tasks
         select s.id, s.status from qw.tasks s where s.id = i offset 0) s on true;
 end
 $$;
 
--- A row of qw.audit for what the calling role did through one of these functions.
+-- Insert a row into qw.audit for what the calling role did through one of these functions.
 create function qw.note_act(verb text, target text) returns void
 language sql volatile as $$
   insert into qw.audit (actor, via, verb, target, outcome) values (qw.acting_role(), 'sql', verb, target, 'done')
@@ -1986,8 +2001,8 @@ end
 $$;
 comment on function qw.retry is 'Run a failed, cancelled or retrying task again, now, with a fresh retry budget.';
 
--- Change a task that waits; what is null stays. *new_at* in the future schedules it, in the past makes it ready. *front*:
--- before all others of its queue and priority. Returns edited, missing, processing, step, or its final status.
+-- Change a waiting task; null changes nothing. *new_at* in the future schedules it, in the past makes it ready.
+-- *front*: before all others of its queue and priority. Returns edited, missing, processing, step, or its final status.
 create function qw.edit_task(id uuid, new_queue text default null, new_priority integer default null,
   new_payload jsonb default null, new_at timestamptz default null, front boolean default false) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -2005,7 +2020,7 @@ begin
   elsif old.run_id is not null and (new_queue is not null or new_payload is not null) then
     return 'step';
   end if;
-  for turn in 1..3 loop  -- what moves from one place to another is found in the next turn
+  for turn in 1..3 loop  -- a task that changes its table meanwhile is found in the next turn
     with ready as (
       delete from qw.ready r where r.task_id = edit_task.id
       returning r.seq, r.attempt, r.retries, r.crashes, r.at, null::timestamptz as run_at, null::text as reason
@@ -2044,7 +2059,7 @@ begin
         select r.seq from qw.ready r where r.queue = new.queue and r.priority = new.priority
         union all select h.seq from qw.held h where h.queue = new.queue and h.priority = new.priority) l);
   elsif new.queue <> old.queue or new.priority <> old.priority then
-    place.seq := null;  -- to the end of the other line
+    place.seq := null;  -- to the end of the new lane
   end if;
   insert into qw.ready (seq, task_id, queue, priority, attempt, retries, crashes, at)
     values (coalesce(place.seq, nextval(pg_get_serial_sequence('qw.ready', 'seq'))), new.id, new.queue, new.priority,
@@ -2055,10 +2070,10 @@ end
 $$;
 comment on function qw.edit_task is 'Change queue, priority, payload or time of a task that waits, or move it to the front.';
 
--- Erase what finished tasks and runs were about, and keep that they were: type, queue, status, times, attempts. Of a task:
--- payload, headers, keys, result, errors, logs, progress, checkpoints, events. Of a run: input, output, signals, results
--- and items too, and those of all tasks and runs below it. One row per id: forgotten, missing, what it is where that is
--- not final, or run_open: its run is, which may read its result still.
+-- Erase the data of finished tasks and runs; the rows stay, with type, queue, status, times and attempts. Of a task:
+-- payload, headers, keys, result, errors, logs, progress, checkpoints, events. Of a run: input, output, signals,
+-- results and items, and the data of all tasks and runs below it. One row per id: forgotten, missing, its status if not
+-- final, or run_open: its run is not final and may still read its result.
 create function qw.forget(ids uuid[]) returns table (id uuid, outcome text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -2122,8 +2137,8 @@ end
 $$;
 comment on function qw.forget is 'Erase payload, result, logs and events of finished tasks and runs. Cannot be undone.';
 
--- Delete up to *most* log lines of finished tasks that belong to no run, and return how many. A task may have millions of
--- lines: who removes it deletes them first, in transactions of their own.
+-- Delete up to *most* log lines of finished tasks that belong to no run, and return how many. A task may have millions
+-- of lines, so callers delete them before the task, in separate transactions.
 create function qw.remove_logs(ids uuid[], most integer) returns integer
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with gone as (
@@ -2137,8 +2152,8 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 comment on function qw.remove_logs is 'Delete some log lines of finished tasks that belong to no run: before qw.remove, where there are very many.';
 
--- Remove finished tasks with all that belongs to them, before their retention does. Tasks of a run go with their run. One
--- row per id: removed, missing, of_run, or what it is where that is not final.
+-- Delete finished tasks with everything that belongs to them, before their retention ends. Tasks of a run are deleted
+-- with their run. One row per id: removed, missing, of_run, or its status if not final.
 create function qw.remove(ids uuid[]) returns table (id uuid, outcome text)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -2151,7 +2166,7 @@ begin
     select t.queue, -count(*) filter (where f.status = 'completed'), -count(*) filter (where f.status = 'failed'),
            -count(*) filter (where f.status = 'cancelled'), count(*)
       from qw.finished f join qw.task t on t.id = f.task_id where f.task_id = any(gone) group by t.queue;
-  -- tasks that run after these are told how they ended, while that is known; locked in the order of settle_checkpoints
+  -- tasks that run after these learn how they ended while that is known; locked in the order of settle_checkpoints
   perform from qw.checkpoint c where c.child_id = any(gone) and c.kind = 'after' and c.outcome is null
     order by c.task_id, c.branch, c.name, c.occurrence for update;
   with told as (
@@ -2181,8 +2196,8 @@ end
 $$;
 comment on function qw.remove is 'Remove finished tasks that belong to no run, with their logs and attempts. Cannot be undone.';
 
--- Add a schedule that makes a task of *type* at each tick. A daemon works its first tick out, within a second; an
--- expression that it cannot read shows as the schedule's ``broken``.
+-- Add a schedule that makes a task of *type* at each tick. A daemon computes its first tick within a second; if it
+-- cannot parse the expression, the schedule's ``broken`` says why.
 create function qw.schedule_add(
   name text, type text, payload jsonb default '{}', cron text default null, every interval default null,
   at timestamptz default null, timezone text default 'UTC', misfire text default 'once', overlap text default 'allow',
@@ -2228,7 +2243,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 comment on function qw.schedule_remove is 'Remove a schedule; what it made stays. False: there was none.';
 
--- Raise QW003 for what a signal must not be.
+-- Raise QW003 for an invalid signal.
 create function qw.check_signal(name text, payload jsonb) returns void
 language plpgsql immutable as $$
 begin
@@ -2242,8 +2257,8 @@ begin
 end
 $$;
 
--- Tell a task's handler something, in the name of *sent_by*. Raises QW001 and QW002 where the task is not there or over,
--- or has a thousand signals of that name that it never waited for.
+-- Send a signal to a task in the name of *sent_by*. Raises QW001 if the task does not exist, QW002 if it is final, or
+-- has a thousand unread signals of that name.
 create function qw.put_task_signal(task uuid, name text, payload jsonb, sent_by text) returns void
 language plpgsql volatile as $$
 #variable_conflict use_variable
@@ -2275,7 +2290,7 @@ $$;
 comment on function qw.signal_task is
   'Tell a task what its handler waits for with context.wait_signal, or will wait for. The sender is the calling role.';
 
--- Tell a run something, in the name of *sent_by*. Raises QW001 and QW002 where the run is not there or over.
+-- Send a signal to a run in the name of *sent_by*. Raises QW001 if the run does not exist, QW002 if it is final.
 create function qw.put_signal(run uuid, name text, payload jsonb, sent_by text) returns void
 language plpgsql volatile as $$
 declare
@@ -2300,7 +2315,7 @@ $$;
 comment on function qw.signal is
   'Tell a run something that a step of type wait_signal waits for, or will wait for. The sender is the calling role.';
 
--- The types that somebody has served, for those who may not look at tables.
+-- The registered task types, for roles that may not read tables.
 create function qw.task_types() returns setof text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select name from qw.type order by name
@@ -2314,7 +2329,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function qw.task_schemas is 'The JSON Schemas of the payloads of all types that some daemon serves or has served.';
 
--- Those of the tasks that the calling role enqueued itself: what a role sees that may only enqueue.
+-- Those of the tasks that the calling role enqueued itself, for roles that may only enqueue.
 create function qw.own_tasks(ids uuid[]) returns setof qw.tasks
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select s.* from unnest(ids) i, lateral (select * from qw.tasks t where t.id = i offset 0) s
@@ -2329,7 +2344,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function qw.own_logs is 'Lines of the log of a task that the calling role enqueued, after a line id, oldest first.';
 
--- The input of a run with defaults filled in; the rules of qw.core.inputs. Raises QW003 with the first fault.
+-- The input of a run with defaults filled in, by the rules of qw.core.inputs. Raises QW003 with the first fault.
 create function qw.check_input(document jsonb, given jsonb) returns jsonb
 language plpgsql stable as $$
 declare
@@ -2391,7 +2406,7 @@ end
 $$;
 
 -- Start a run of the newest version of a workflow; a daemon advances it at once, or from run_at on. Returns its id. The
--- same id again starts no second run; an idempotency key returns the run that it stands for, or raises QW002.
+-- same id starts no second run; an idempotency key returns the run that has it, or raises QW002.
 create function qw.start_workflow(
   name text, input jsonb default '{}', id uuid default null, idempotency_key text default null,
   run_at timestamptz default null
@@ -2436,7 +2451,7 @@ end
 $$;
 comment on function qw.start_workflow is 'Start a run of a workflow; it begins once this transaction commits. Returns its id.';
 
--- A queue that is paused already keeps its time and who paused it.
+-- A queue that is already paused keeps its time and who paused it.
 create function qw.queue_pause(name text) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -2470,18 +2485,20 @@ end
 $$;
 comment on function qw.queue_resume is 'Let a paused queue''s tasks be claimed again. False: it was not paused.';
 
--- Somebody reads the event log: its types are written for a day after this was last said. A look, and so open to readers.
+-- Record a reader of the event log: its types are written for a day after the last call. It is a read, so readers may
+-- call it.
 create function qw.want_to_read(types text[]) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   insert into qw.wanted (type, read_at) select t, statement_timestamp() from unnest(types) t where length(t) <= 128 order by t
   on conflict (type) do update set seen_at = statement_timestamp(), read_at = statement_timestamp() where wanted.read_at is not null
 $$;
 
--- Who was granted which right by `qw db grant`: the privilege to execute these is the record, and they do nothing else.
+-- Record which right was granted to whom by `qw db grant`: as the privilege to execute these functions, which do
+-- nothing else.
 create function qw.may_enqueue() returns boolean language sql immutable as 'select true';
 create function qw.may_read() returns boolean language sql immutable as 'select true';
 create function qw.may_operate() returns boolean language sql immutable as 'select true';
 create function qw.may_work() returns boolean language sql immutable as 'select true';
 
--- Which rights belong to qw.core.rights; here only that nobody else has any.
+-- qw.core.rights defines the rights; here all privileges of PUBLIC are revoked.
 revoke all on all functions in schema qw from public;
