@@ -1,6 +1,6 @@
 -- Statements of the advancer. Lock order: runs, then keys, then tasks; each kind in a fixed order. A transaction that
--- ends tasks first locks only runs that no other transaction holds, and waits only briefly for other locks (go_on in
--- claim.sql).
+-- ends tasks first locks only runs that no other transaction holds, and waits only briefly for other locks
+-- (limit_lock_waits in claim.sql).
 
 -- name: has_messages
 -- Returns a row if the inbox has a due message.
@@ -49,7 +49,7 @@ update qw.run r set key = g.key
 select count(pg_advisory_xact_lock(h)) from (
   select distinct hashtextextended(k, 7177) as h from unnest(%(keys)s::text[]) k order by h offset 0) s
 
--- name: ahead
+-- name: count_ahead
 -- Count the runs with the same key that are running or earlier in the queue. A separate statement after the lock, so
 -- that it sees all of them.
 select r.id, (
@@ -265,7 +265,7 @@ with started as (
 )
 insert into qw.advance (run_id, at) select id, deadline from started where deadline is not null
 
--- name: tell
+-- name: send_messages
 -- Send messages to runs, each with its time; another advancer may hold the locks of these runs.
 insert into qw.advance (run_id, ask, at)
 select run_id, ask, coalesce(at, '-infinity')

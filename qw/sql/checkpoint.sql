@@ -1,6 +1,6 @@
 -- Checkpoints of tasks: completed steps, and the waits of handlers. Suspended attempts are ended in claim.sql.
 
--- name: now
+-- name: settle
 -- Close the checkpoints of a task whose waits have ended; return all, in the order in which the handler reached them.
 select task_id, branch, name, occurrence, kind, place, fence, due_at, child_id, outcome, value, error, at, ended_at
   from qw.checkpoints_now(%(id)s::uuid)

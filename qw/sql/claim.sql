@@ -142,7 +142,7 @@ with gone as materialized (
 )
 select fence, (select count(*) from woken) from gone
 
--- name: go_on
+-- name: limit_lock_waits
 -- Until the end of the transaction, wait for each lock only briefly: its holder may wait for a lock of ours. The
 -- timeout is far below deadlock_timeout, so that this transaction is always the one that gives up. Tasks that it
 -- enqueues notify other workers only.

@@ -121,7 +121,7 @@ select id from asked
 -- Raises QW001 if the run does not exist, QW002 if it is final.
 select qw.put_signal(%(run)s::uuid, %(name)s::text, %(payload)s::jsonb, %(sent_by)s::text)
 
--- name: tell
+-- name: record_decision
 -- Store a decision about a run: approve, reject, retry. qw.signal does not accept its name.
 with told as (
   insert into qw.signal (run_id, name, payload, sent_by)

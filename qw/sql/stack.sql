@@ -11,7 +11,7 @@ with running as (
 )
 select asked_at, pg_notify('qw_stack', worker::text) from asked
 
--- name: asked
+-- name: requested
 select task_id from qw.stack where worker = %(worker)s and asked_at is not null order by task_id limit 100
 
 -- name: answer

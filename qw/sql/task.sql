@@ -2,7 +2,7 @@
 
 -- name: enqueue
 -- Store tasks without keys, given as arrays of equal length in the order they are to run. Returns the new ids. Existing
--- ids are not changed: `known` tells whether they are the same tasks. No CTE is joined to another: under the planner
+-- ids are not changed: `existing` tells whether they are the same tasks. No CTE is joined to another: under the planner
 -- guards that is a nested loop.
 with given as materialized (
   select * from unnest(
@@ -142,7 +142,7 @@ select id, (select count(*) from woken) from task
 delete from qw.idempotency i using unnest(%(ids)s::uuid[], %(idempotency_keys)s::text[]) as g (id, key)
  where i.key = g.key and i.task_id = g.id and not exists (select 1 from qw.task t where t.id = g.id)
 
--- name: known
+-- name: existing
 -- The existing ones among the tasks, and whether each is the same: of the same type, queue and payload.
 select t.id, t.type = g.type and t.queue = g.queue and t.payload = g.payload, t.type, t.queue
   from unnest(%(ids)s::uuid[], %(types)s::text[], %(queues)s::text[], %(payloads)s::jsonb[]) as g (id, type, queue, payload)
@@ -355,7 +355,7 @@ select (array_agg(id order by id desc))[1] as last,
     select id, payload #>> %(path)s::text[] = %(value)s::text as is_match from qw.task
      where id > %(after)s::uuid order by id limit %(limit)s) t
 
--- name: finals
+-- name: final_statuses
 -- The status of those of the ids that are final.
 select task_id, status from qw.finished where task_id = any(%(ids)s::uuid[])
 

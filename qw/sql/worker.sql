@@ -16,7 +16,7 @@ select id from worker
 -- A shared session lock on the worker's id shows that it is alive; the server releases it when the session ends.
 select pg_advisory_lock_shared(7177, %(worker)s::integer)
 
--- name: held_here
+-- name: record_server
 -- Store the server on which the session lock was taken: from now on, a missing lock on that server is evidence of a
 -- death.
 update qw.worker set server = pg_postmaster_start_time() where id = %(worker)s
@@ -36,7 +36,7 @@ update qw.worker set death = 'survived' where id = %(worker)s and death = 'crash
 -- The running tasks of the worker, with their current fences.
 select task_id, fence from qw.running where worker = %(worker)s
 
--- name: asked
+-- name: cancel_requests
 -- Running tasks of this worker with a cancel request.
 select c.task_id, c.reason from qw.cancel_request c join qw.running r on r.task_id = c.task_id
  where r.worker = %(worker)s and c.running
@@ -52,7 +52,7 @@ on conflict do nothing
 -- name: wake
 delete from qw.idle where worker = %(worker)s
 
--- name: look
+-- name: other_workers
 -- The other workers, from view qw.life.
 select id, locks, locked, gone, beats from qw.life where id <> %(worker)s
 
@@ -74,7 +74,7 @@ with found as materialized (
 )
 select id from lost
 
--- name: blame
+-- name: explain_crashes
 -- Record that a task, which was failed for crashing workers, caused these crashes: they do not count against other
 -- tasks.
 update qw.worker set killed_by = %(task)s where death = 'crashed' and killed_by is null and id in (

@@ -128,7 +128,7 @@ async def lock_keys(conn: Connection, keys: Iterable[str]) -> None:
 
 async def ahead(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
     """Return how many runs with the same key are open or queued before each of these. Their keys must be locked."""
-    return dict(await (await query(conn, _SQL["ahead"], {"ids": list(ids)})).fetchall())
+    return dict(await (await query(conn, _SQL["count_ahead"], {"ids": list(ids)})).fetchall())
 
 
 async def cancel_oldest(conn: Connection, id: UUID, count: int) -> None:
@@ -286,7 +286,7 @@ async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
         "asks": [one.ask for one in news],
         "times": [one.at for one in news],
     }
-    await query(conn, _SQL["tell"], params)
+    await query(conn, _SQL["send_messages"], params)
 
 
 async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:

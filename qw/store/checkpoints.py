@@ -23,7 +23,7 @@ _SQL = sql.statements("checkpoint")
 
 async def now(conn: Connection, id: UUID) -> list[Checkpoint]:
     """Close the checkpoints of a task whose waits have ended, then return all, by branch and place."""
-    return await _read(conn, "now", {"id": id})
+    return await _read(conn, "settle", {"id": id})
 
 
 async def of_task(conn: Connection, id: UUID) -> list[Checkpoint]:

@@ -119,7 +119,7 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
 
 async def go_on(conn: Connection, worker: int) -> None:
     """Until the transaction ends, wait at most 50 ms for each lock and do not notify *worker*, its owner."""
-    await execute(conn, _SQL["go_on"], {"worker": str(worker)})
+    await execute(conn, _SQL["limit_lock_waits"], {"worker": str(worker)})
 
 
 def _is_plain(ended: EndedAttempt) -> bool:

@@ -288,7 +288,7 @@ async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_
 async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
     """Record a decision about a run. *name*: a result of `approval_name`, or a name that ends in TOLD."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
-    await query(conn, _SQL["tell"], params)
+    await query(conn, _SQL["record_decision"], params)
 
 
 async def signals(conn: Connection, run: UUID) -> list[StoredSignal]:

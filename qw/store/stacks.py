@@ -30,7 +30,7 @@ async def ask(conn: Connection, id: UUID) -> bool:
 
 async def asked(conn: Connection, worker: int) -> list[UUID]:
     """Return the tasks whose stacks are requested from this worker."""
-    return [row[0] for row in await (await query(conn, _SQL["asked"], {"worker": worker})).fetchall()]
+    return [row[0] for row in await (await query(conn, _SQL["requested"], {"worker": worker})).fetchall()]
 
 
 async def answer(conn: Connection, id: UUID, frames: JsonObject | None) -> None:

@@ -140,7 +140,7 @@ async def _existing(conn: Connection, tasks: Sequence[NewTask]) -> list[tuple[UU
         "queues": arrays.texts(t.queue for t in tasks),
         "payloads": arrays.texts(to_json(t.payload) for t in tasks),
     }
-    return cast("list[tuple[UUID, bool, str, str]]", await (await execute(conn, _SQL["known"], params)).fetchall())
+    return cast("list[tuple[UUID, bool, str, str]]", await (await execute(conn, _SQL["existing"], params)).fetchall())
 
 
 def _first_of_each_id(tasks: Sequence[NewTask]) -> list[NewTask]:
@@ -460,7 +460,7 @@ async def finals(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Status]:
     """Return the status of those among *ids* that are final."""
     if not (await access(conn)).reads:
         return {task.id: task.status for task in await get(conn, ids) if task.status.is_final}
-    rows = await (await query(conn, _SQL["finals"], {"ids": list(ids)})).fetchall()
+    rows = await (await query(conn, _SQL["final_statuses"], {"ids": list(ids)})).fetchall()
     return {id: Status(status) for id, status in rows}
 
 

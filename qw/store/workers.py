@@ -157,7 +157,7 @@ def hold(conn: Blocking, worker: int) -> None:
     """Take the shared session lock that shows this worker as alive."""
     with translated():
         conn.execute(_SQL["hold"], {"worker": worker})
-        conn.execute(_SQL["held_here"], {"worker": worker})
+        conn.execute(_SQL["record_server"], {"worker": worker})
 
 
 def beat(conn: Blocking, worker: int, *, memory: int | None = None) -> bool:
@@ -201,7 +201,7 @@ async def hold_too(conn: Connection, worker: int) -> None:
 
 async def asked(conn: Connection, worker: int) -> dict[UUID, str]:
     """Return running tasks of the worker with a cancel request, and its reason."""
-    return dict(await (await execute(conn, _SQL["asked"], {"worker": worker})).fetchall())
+    return dict(await (await execute(conn, _SQL["cancel_requests"], {"worker": worker})).fetchall())
 
 
 async def wait(conn: Connection, worker: int, queues: Sequence[str]) -> None:
@@ -250,7 +250,7 @@ async def poll(
 
 async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
     """Return the other live workers, and the ids of dead ones that still hold tasks."""
-    rows = await (await execute(conn, _SQL["look"], {"worker": worker})).fetchall()
+    rows = await (await execute(conn, _SQL["other_workers"], {"worker": worker})).fetchall()
     looks = [
         Look(id=id, locks=locks, locked=locked, beats=beats) for id, locks, locked, gone, beats in rows if not gone
     ]
@@ -269,7 +269,7 @@ async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]
 
 async def blame(conn: Connection, task: UUID) -> None:
     """Record that *task*, which was failed for it, caused the crash of these workers."""
-    await query(conn, _SQL["blame"], {"task": task})
+    await query(conn, _SQL["explain_crashes"], {"task": task})
 
 
 async def orphans(conn: Connection, workers: Sequence[int], *, limit: int = 100_000) -> list[Orphan]:
