@@ -32,7 +32,7 @@ class Rates:
 
 
 class RecentMinutes:
-    """A cache of the attempts that became final in each recent minute, for callers that poll.
+    """A cache of the attempts that ended a task in each recent minute, for callers that poll.
 
     200 queues have 36,000 rows an hour, of which only those of the last few minutes still change.
     """

@@ -41,7 +41,7 @@ select extract(epoch from at)::bigint, waiting, running, oldest, enqueued
  order by at
 
 -- name: recent
--- By queue ("": all) and minute since 1970: the number of attempts that became final, and failed ones among them; only
+-- By queue ("": all) and minute since 1970: the number of attempts that ended a task, and failed ones among them; only
 -- those with any. Walks the key queue by queue: 200 queues have a million rows of minutes.
 select q.queue, (extract(epoch from h.at) / 60)::bigint, h.ended, h.failed
   from (select queue from qw.tally union select '') q

@@ -35,9 +35,9 @@ class ServerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFacts:
-    """Waiting tasks by queue and type, workers, late schedules, tables with too many dead rows, and events.
+    """Waiting tasks by queue and type, workers, late schedules, and tables with too many dead rows.
 
-    The events are those that cannot be published, with the state of the brokers.
+    Also the events that cannot be published, and the states of relays and consumers.
     """
 
     waiting: Sequence[tuple[str, str]]

@@ -15,7 +15,7 @@ _SQL = sql.statements("history")
 
 
 class Recent(NamedTuple):
-    """Attempts of a queue ("": all) that became final in one minute since 1970, and how many of them failed."""
+    """The attempts that ended a task of a queue ("": all) in one minute since 1970, and how many of them failed."""
 
     queue: str
     minute: int
@@ -54,7 +54,7 @@ async def sampled(conn: Connection, queue: str, *, span: str, since: datetime, u
 
 
 async def recent(conn: Connection, *, since: int) -> list[Recent]:
-    """Return attempts that became final since a time, given in seconds since 1970."""
+    """Return the attempts that ended a task since a time, given in seconds since 1970."""
     return [Recent(*row) for row in await (await query(conn, _SQL["recent"], {"since": since})).fetchall()]
 
 
