@@ -264,7 +264,7 @@ class _ArgoScope:
         found = re.fullmatch(r'"(-?\d+)"', source)
         return found[1] if found else f"int({source})" if source else ""
 
-    # -- what runs
+    # -- tasks
 
     def leaf(self, template: dict[str, Any], step: JsonObject, values: dict[str, str]) -> Noted:
         notes = left_out(template, _TEMPLATE_KEYS)
