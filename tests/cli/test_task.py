@@ -285,6 +285,31 @@ def test_a_list_says_what_each_task_does(qw: Qw) -> None:
     assert "7 https://***@example.com ***" in shown
 
 
+def test_credentials_are_in_no_list_run_or_schedule(qw: Qw) -> None:
+    values = '{"token": "s3cret", "url": "https://me:s3cret@host/?api_key=s3cret"}'
+    text = """
+workflows:
+  one:
+    input: { token: string, url: string }
+    steps: [{ id: first, type: noop }]
+    outputs: { token: "${{ input.token }}", url: "${{ input.url }}" }
+"""
+    (qw.folder / "workflows.yaml").write_text(text)
+    qw("apply")
+    run = str(qw("workflow", "start", "one", "--input", values).id)
+    task = str(qw("enqueue", "noop", "--payload", values).id)
+    qw("schedule", "add", "daily", "--cron", "0 0 * * *", "--type", "noop", "--payload", values)
+    qw.drain()
+
+    for words in (["task", "list"], ["workflow", "runs"], ["workflow", "show", run], ["schedule", "list"],
+                  ["schedule", "show", "daily"], ["task", "show", task]):  # fmt: skip
+        for output in ("table", "json", "jsonl"):
+            shown = qw(*words, "-o", output)
+            assert shown.code == 0, shown.err
+            assert "s3cret" not in shown.out, (words, output)
+    assert qw("wait", run, "-o", "json").json[0]["output"]["token"] == "s3cret"  # what a program waited for
+
+
 def test_a_terminal_shows_ids_that_every_verb_takes(qw: Qw) -> None:
     ids = [f"01890000-0000-7000-8000-00000{n}000000" for n in range(3)]
     for id in ids:

@@ -57,14 +57,14 @@ def wait(
 
 def _show(tasks: Listed, runs: Listed, output: OutputFormat, *, quiet: bool) -> None:
     if output is not OutputFormat.TABLE or quiet:
-        Listed(items=[*tasks.items, *runs.items], columns=()).show(output, quiet=quiet)
+        Listed(items=[*tasks.items, *runs.items], columns=()).show(output, quiet=quiet, reveal=True)
         return
     if tasks.items or not runs.items:
-        tasks.show(output, quiet=quiet)
+        tasks.show(output, quiet=quiet, reveal=True)
     if tasks.items and runs.items:
         print()
     if runs.items:
-        runs.show(output, quiet=quiet)
+        runs.show(output, quiet=quiet, reveal=True)
     for run in runs.items:
         if run.status is not RunStatus.COMPLETED:
             say(f"why: qw why {run.id}")

@@ -121,7 +121,7 @@ def start(
         show_record({"id": done}, output) if output is not OutputFormat.TABLE and not quiet else print(done)
         return
     if not quiet:
-        _show_run(done, output)
+        _show_run(done, output, reveal=True)
     raise typer.Exit(_exit_code(done))
 
 
@@ -264,13 +264,14 @@ async def _run_or_workflow(client: Client, word: str) -> Any:
         return await client.workflows.get(word)
 
 
-def _show_run(run: ShownRun, output: OutputFormat) -> None:
+def _show_run(run: ShownRun, output: OutputFormat, *, reveal: bool = False) -> None:
     from qw.cli.output.tree import as_record, print_run
+    from qw.core.task.masking import masked
 
     if output is OutputFormat.TABLE:
         print_run(run)
     else:
-        show_record(as_record(run), output)
+        show_record(as_record(run) if reveal else masked(as_record(run)), output)
 
 
 def _exit_code(run: ShownRun) -> int:

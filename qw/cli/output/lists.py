@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from qw.cli.output.column import Column
-from qw.cli.output.records import OutputFormat, dumped, show_all
+from qw.cli.output.records import OutputFormat, dumped, record, show_all, show_records
 from qw.cli.output.tables import has_short_ids
 from qw.cli.output.views import MORE_TASK_COLUMNS, RUN_COLUMNS, TASK_COLUMNS, TASK_ORDERS
 from qw.core.errors import Invalid, among
 from qw.core.task.command import words_of
-from qw.core.task.masking import MASK, is_secret_name, masked_object
+from qw.core.task.masking import MASK, is_secret_name, masked, masked_object
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -32,7 +32,11 @@ class Listed:
     columns: Sequence[Column]
     id_length: int = WHOLE
 
-    def show(self, output: OutputFormat, *, quiet: bool) -> None:
+    def show(self, output: OutputFormat, *, quiet: bool, reveal: bool = False) -> None:
+        """*reveal*: JSON has the credentials in payloads and results too, for a program that waited for them."""
+        if not (quiet or reveal or output is OutputFormat.TABLE):
+            show_records([masked(record(item)) for item in self.items], output)
+            return
         show_all(self.items, self.columns, output, quiet=quiet, id_length=self.id_length)
 
 

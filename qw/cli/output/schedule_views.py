@@ -13,6 +13,7 @@ from qw.core.errors import Invalid
 from qw.core.schedule import Schedule, TaskTarget
 from qw.core.schedule.describe import describe, describe_target
 from qw.core.schedule.zones import zone
+from qw.core.task.masking import masked, masked_object
 
 if TYPE_CHECKING:
     from qw.client import Client
@@ -93,7 +94,7 @@ def definition(schedule: Schedule) -> dict[str, Any]:
 def as_record(stored: StoredSchedule) -> dict[str, Any]:
     return {
         "id": str(stored.id),
-        **definition(stored.schedule),
+        **masked_object(definition(stored.schedule)),
         "state": _state(stored),
         "when": _when(stored),
         **{key: record(getattr(stored, key)) for key in ("next_tick", "next_at", "last_id", "broken", "created_at")},
@@ -129,7 +130,7 @@ def _fields(stored: StoredSchedule, ticks: Sequence[Tick]) -> dict[str, str]:
         "cron": schedule.cron or "",
         "next": ", ".join(f"{tick.local:%Y-%m-%d %H:%M:%S %Z}" for tick in ticks),
         "starts": describe_target(schedule),
-        "with": dumped(record(target.payload if isinstance(target, TaskTarget) else target.input)),
+        "with": dumped(masked(record(target.payload if isinstance(target, TaskTarget) else target.input))),
         "queue": f"{target.queue}, priority {target.priority}" if isinstance(target, TaskTarget) else "",
         "misfire": f"{schedule.misfire}, {_window(schedule)}",
         "overlap": str(schedule.overlap),

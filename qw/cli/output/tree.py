@@ -15,7 +15,7 @@ from qw.cli.output.tables import STYLES, console
 from qw.cli.output.text import ago, clock, counted, printable
 from qw.cli.output.views import at, print_fields, took
 from qw.client.run_tree import ShownItem, ShownItems, ShownRun, ShownStep
-from qw.core.task.masking import masked_text
+from qw.core.task.masking import masked, masked_text
 from qw.core.workflow.diagram import MARKS
 from qw.core.workflow.run import RunStatus, StepStatus
 from qw.core.workflow.step_kinds import StepKind
@@ -65,8 +65,8 @@ def print_run(shown: ShownRun) -> None:
         "took": took(run),
         "deadline": "" if run.status.is_final else at(run.deadline),
         "part of": str(run.parent_id or ""),
-        "input": dumped(record(run.input)),
-        "output": "" if run.output is None else dumped(record(run.output)),
+        "input": dumped(masked(record(run.input))),
+        "output": "" if run.output is None else dumped(masked(record(run.output))),
         "error": masked_text(run.error or ""),
     }
     print_fields({name: text for name, text in fields.items() if text})

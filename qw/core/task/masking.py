@@ -1,7 +1,7 @@
 """Hides credentials of requests and commands when a payload or a result is displayed.
 
-Masked, at any depth, are values with a secret name (headers, variables, other keys) and user information in URLs. The
-stored values are unchanged, because the handler needs them.
+Masked, at any depth, are values with a secret name (headers, variables, parameters of URLs, other keys) and user
+information in URLs. The stored values are unchanged, because the handler needs them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=://)[^/?#\s@]+(?:@[^/?#\s@]+)*(?=@)")
+_PARAMETER = re.compile(r"(?<=[?&])([^=&#?\s]{1,100})=([^&#\s\"'<>]+)")
+_SIGNATURE = re.compile(r"(?:^|[-_])sig(?:nature)?$", re.IGNORECASE)  # of a presigned URL
 _DEEPEST = 200  # levels; deeper values are neither searched nor shown
 
 
@@ -46,8 +48,16 @@ def masked_object(value: JsonObject, *, depth: int = 0) -> JsonObject:
 
 
 def masked_text(text: str) -> str:
-    """Return *text* without user and password in its URLs."""
-    return _USER.sub(MASK, text) if "@" in text and "://" in text else text
+    """Return *text* without user, password and secret parameters in its URLs."""
+    if "://" not in text:
+        return text
+    shown = _USER.sub(MASK, text) if "@" in text else text
+    return _PARAMETER.sub(_shown_parameter, shown) if "?" in text else shown
+
+
+def _shown_parameter(parameter: re.Match[str]) -> str:
+    name = parameter[1]
+    return f"{name}={MASK}" if is_secret_name(name) or _SIGNATURE.search(name) else parameter[0]
 
 
 def masked_error(text: str | None) -> str | None:

@@ -37,6 +37,12 @@ from qw.core.task.masking import masked
             {"max_tokens": 512, "has_password": True, "token": None},
         ),
         ({"tokenizer": "bpe", "secretary": "Bo"}, {"tokenizer": "bpe", "secretary": "Bo"}),
+        (
+            {"url": "https://host/x?token=s3cret&page=2&api_key=k&X-Amz-Signature=f00&sig=a%2Bb#top"},
+            {"url": "https://host/x?token=***&page=2&api_key=***&X-Amz-Signature=***&sig=***#top"},
+        ),
+        ("GET https://host/?access_token=s3cret failed: 503", "GET https://host/?access_token=*** failed: 503"),
+        ({"url": "https://host/?design=1&q=a=b"}, {"url": "https://host/?design=1&q=a=b"}),
         ([1], [1]),
         (None, None),
     ],
