@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.program import Qw, lines
 from tests.databases import wait_until
 
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 WORKFLOW = "workflows: { one: { steps: [{ id: first, type: noop }] } }\n"
 
 
@@ -283,6 +285,15 @@ def test_a_list_says_what_each_task_does(qw: Qw) -> None:
     assert "one/first" in shown
     assert "sh -c 'exit 3'" in shown
     assert "7 https://***@example.com ***" in shown
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime")
+@pytest.mark.parametrize("offset", ["+1d", "-1d"])
+def test_a_wrong_clock_of_the_client_does_not_matter(qw: Qw, offset: str) -> None:
+    for words in (["run", "--", "true"], ["enqueue", "noop"]):
+        made = qw.process(*words, LD_PRELOAD=str(FAKETIME), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        assert made.code == 0, made.err
+        assert qw("task", "show", str(made.id), "-o", "json").json["id"] == str(made.id)
 
 
 def test_credentials_are_in_no_list_run_or_schedule(qw: Qw) -> None:

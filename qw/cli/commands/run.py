@@ -119,10 +119,14 @@ def run(
     input = None if no_stdin else _piped()
     payload = {**program, "env": _variables(env or []), **({"input": input} if input else {})}
     others = _others(after or [], after_any or [], after_done or [])
-    task = wanted.one(payload)
     _hint(command)
     told = None if notify is None else _notification(wanted, notify)
-    id = with_client(lambda client: _enqueue(client, task, others, told, notify or ""), creates=True)
+
+    async def enqueue(client: Client) -> UUID:
+        task = wanted.one(payload)  # here, not before: its id takes the time of the database, known once connected
+        return await _enqueue(client, task, others, told, notify or "")
+
+    id = with_client(enqueue, creates=True)
     if not wait and not follow:
         show_record({"id": id}, output) if output is not OutputFormat.TABLE and not quiet else print(id)
         return
