@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -94,9 +95,12 @@ def test_a_server_that_stops_waits_for_no_reader(url: str) -> None:
         reader = api.send(api.build_request("GET", "/api/events"), stream=True)
         chunks = reader.iter_raw()
         next(chunks)
-        waiter = threading.Thread(
-            target=lambda: answers.append(started.post("/api/task", TASK, headers={"Prefer": "wait=60"}))
-        )
+
+        def wait() -> None:  # by a client of its own: that of the server is closed once the server has stopped
+            answer = httpx.post(f"{started.base}/api/task", json=TASK, headers={"Prefer": "wait=60"}, timeout=60)
+            answers.append(answer.json())
+
+        waiter = threading.Thread(target=wait)
         answers: list[Any] = []
         waiter.start()
         until(lambda: started.get("/api/task")["total"] == 1)
