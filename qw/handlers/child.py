@@ -109,12 +109,18 @@ async def started(program: Program, *, stdin: IO[Any], capture: bool) -> AsyncIt
         ends.enter_context(ours)
         with theirs:
             popen = _spawn(program, theirs, stdin, subprocess.PIPE if capture else None)
+        streams = [stream for stream in (popen.stdout, popen.stderr) if stream]
+        unread = ends.enter_context(ExitStack())  # closes them if this is cancelled before the loop has them all
+        for stream in streams:
+            unread.callback(stream.close)
         ends.callback(_kill, popen, ours)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         ends.callback(writer.close)
-        pipes = [await _pipe(stream) for stream in (popen.stdout, popen.stderr) if stream]
-        for pipe in pipes:
-            ends.callback(pipe.close)
+        pipes: list[Pipe] = []
+        for stream in streams:
+            pipes.append(await _pipe(stream))
+            ends.callback(pipes[-1].close)
+        unread.pop_all()
         yield Child(popen, ours, reader), pipes
 
 

@@ -527,6 +527,22 @@ async def test_a_second_cancel_does_not_wait(tmp_path: Path, monkeypatch: pytest
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.parametrize("turns", range(1, 13))
+async def test_a_cancel_at_any_turn_of_the_start_leaves_no_pipe_open(turns: int) -> None:
+    open_before = len(os.listdir("/proc/self/fd"))
+    attempt = asyncio.create_task(shell("sleep 600"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+
+    await asyncio.sleep(0)  # transports close in the turn after
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= open_before)
+
+
 async def test_a_child_that_keeps_stdout_open_does_not_keep_the_task(tmp_path: Path) -> None:
     child = tmp_path / "child"
     begun = time.monotonic()
