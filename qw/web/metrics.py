@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import accumulate
 
@@ -23,6 +23,9 @@ from qw.store.workers import WorkerRow
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
 _FINAL = [status.value for status in Status if status.is_final]
+# Counters of these results are there, with 0, once a type has run in a queue: Prometheus sees no increase in a counter
+# that begins with 1.
+_ALWAYS = (*_FINAL, measure.LOST)
 
 Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 
@@ -30,13 +33,14 @@ Requests = Mapping[tuple[str, str, int], int]  # by method, route and status
 async def exposition(client: Client, settings: Settings, requests: Requests) -> bytes:
     completed, failed = settings.retention_completed, settings.retention_failed
     stats, workers = await client.queues.stats(), await client.workers.all()
+    types = sorted({type for worker in workers for type in worker.types})
     families = [
         *_queues(stats),
         *_workers(workers),
         _serving(workers, [queue.queue for queue in stats]),
         *_gauges(await client.health.gauges()),
         _behind(await client.health.retention_behind(completed=completed, failed=failed)),
-        *_attempts(await client.health.attempt_measures()),
+        *_attempts(await client.health.attempt_measures(), types),
         *_schedules(await client.health.schedule_measures()),
         *_http(requests),
     ]
@@ -74,22 +78,34 @@ def _queues(stats: list[QueueStats]) -> Iterator[Metric]:
     yield enqueued
 
 
-def _attempts(measures: list[Measure]) -> Iterator[Metric]:
-    """Yield the measurements of daemons. Counts of task outcomes use only the final attempts among them."""
+def _attempts(measures: list[Measure], types: Iterable[str]) -> Iterator[Metric]:
+    """Yield the measurements of daemons. Counts of task outcomes use only the final attempts among them.
+
+    *types*: those that running workers serve.
+    """
     waited = _histogram(measure.WAIT, "Time from when a task was due until its handler started, in seconds.")
     ran = _histogram(measure.RUN, "Handler run time, in seconds.")
     attempts = _counter(measure.ATTEMPTS, "Attempts ended, by result.", "queue", "type", "result")
     completed = _counter("tasks_completed", "Tasks finished.", "queue", "type", "outcome")
     rescued = _counter(measure.RESCUED, "Tasks rescued from dead workers.", "type")
+    results: dict[tuple[str, ...], int] = {}  # attempts by queue, type and result
+    rescues = dict.fromkeys(types, 0)
     for counts in measures:
         if counts.name in (measure.WAIT, measure.RUN):
             (waited if counts.name == measure.WAIT else ran).add_metric(counts.labels, _buckets(counts), counts.total)
         elif counts.name == measure.RESCUED:
-            rescued.add_metric(counts.labels, counts.counts[0])
+            rescues[counts.labels[0]] = counts.counts[0]
         elif counts.name == measure.ATTEMPTS:
-            attempts.add_metric(counts.labels, counts.counts[0])
-            if counts.labels[-1] in _FINAL:
-                completed.add_metric(counts.labels, counts.counts[0])
+            queue, type, result = counts.labels
+            for never in _ALWAYS:
+                results.setdefault((queue, type, never), 0)
+            results[queue, type, result] = counts.counts[0]
+    for labels, count in results.items():
+        attempts.add_metric(labels, count)
+        if labels[-1] in _FINAL:
+            completed.add_metric(labels, count)
+    for type, count in rescues.items():
+        rescued.add_metric([type], count)
     yield from (waited, ran, attempts, completed, rescued)
 
 

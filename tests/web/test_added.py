@@ -474,6 +474,22 @@ def test_metrics_tell_how_long_tasks_wait_and_run_and_what_became_of_them(server
         assert line in lines
 
 
+def test_a_counter_that_an_alert_watches_is_zero_before_it_counts(server_with_daemon: Live) -> None:
+    live = server_with_daemon
+    live.final(live.task("noop", {}, queue="harmless"))
+
+    where = 'queue="harmless"'
+    done = f'qw_tasks_completed_total{{outcome="completed",{where},type="noop"}} 1.0'
+    lines = until(lambda: live.api.get("/metrics").text.splitlines(), lambda lines: done in lines)
+
+    for line in (
+        f'qw_tasks_completed_total{{outcome="failed",{where},type="noop"}} 0.0',
+        f'qw_task_attempts_total{{{where},result="lease_lost",type="noop"}} 0.0',
+        'qw_tasks_rescued_total{type="noop"} 0.0',
+    ):
+        assert line in lines
+
+
 def test_overload_and_health_of_the_queue_follow_the_thresholds(url: str) -> None:
     limits = Thresholds(unhealthy_pending=2, overloaded_pending=2)
     with live(url, options=WebOptions(thresholds=limits)) as started:
