@@ -63,6 +63,7 @@ from qw.services.upkeep.admitter import Admitter
 from qw.services.upkeep.advancer import Advancer
 from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.services.upkeep.continuation import Continuation
+from qw.services.upkeep.idle_connections import IdleConnections
 from qw.services.upkeep.measures import Measures
 from qw.services.upkeep.promoter import Promoter
 from qw.services.upkeep.pruner import Pruner, Retention
@@ -75,7 +76,7 @@ from qw.store.connection import Connection, ReconnectingConnection
 from qw.store.events import EventLog
 from qw.store.grants import require
 from qw.store.handler_transaction import HandlerTransactions
-from qw.store.pool import Pool
+from qw.store.pool import IDLE_SECONDS, Pool
 from qw.store.workers import Blocking, HeldClaim
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ class Daemon:
         self._extra: set[asyncio.Task[None]] = set()
         self._has_crashed = False
         self._is_closing = False
-        self._links: list[ReconnectingConnection] = []
+        self._links: list[ReconnectingConnection] = []  # opened at the start
+        self._closable: list[ReconnectingConnection] = []  # closed while they are not used
         self._relay: Relay | None = None
         self._consumer: Consumer | None = None
         self._definitions = options.definitions
@@ -286,19 +288,22 @@ class Daemon:
                 id=self.identity, age=lambda: self._lease.age, silence=SILENT_BEATS * self._heartbeat.interval
             )
             slots = LeasedSlots(worker) if direct is None else LockedSlots(worker)
-            link = self._link("relay", direct)
+            link = self._link("relay", direct, holds_locks=True)
             self._relay = Relay(link, worker=self.identity, slots=slots, targets=goals)
             self._stack.push_async_callback(self._relay.stop)
 
-    def _link(self, name: str, url: str | None = None) -> ReconnectingConnection:
-        link = self._lazy_link(name, url)
+    def _link(self, name: str, url: str | None = None, *, holds_locks: bool = False) -> ReconnectingConnection:
+        """A connection that is opened at the start, and kept while it is not used if it *holds_locks*."""
+        link = self._lazy_link(name, url, holds_locks=holds_locks)
         self._links.append(link)
         return link
 
-    def _lazy_link(self, name: str, url: str | None = None) -> ReconnectingConnection:
+    def _lazy_link(self, name: str, url: str | None = None, *, holds_locks: bool = False) -> ReconnectingConnection:
         """A connection that is opened on first use."""
         link = ReconnectingConnection(url or self._database.url, name=f"qw {name}")
         self._stack.push_async_callback(link.close)
+        if not holds_locks:
+            self._closable.append(link)
         return link
 
     def _build(self, direct: str | None) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -362,6 +367,7 @@ class Daemon:
             self._worker, self._outcomes, self._promoter, rescuer, self._tick, self._log, measures, stacks,
             ClockWatch(chores, self.identity),
             LeaseGuard(self._lease, self._worker, self._heartbeat),
+            IdleConnections(self._closable, seconds=IDLE_SECONDS),
         ]  # fmt: skip
         woken: list[Service] = [
             self._scheduler, self._advancer, self._resumer, self._admitter,

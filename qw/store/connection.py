@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -201,6 +202,7 @@ class ReconnectingConnection:
         self._guarded = guarded
         self._conn: Connection | None = None
         self._turn = asyncio.Lock()
+        self._used_at = time.monotonic()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
@@ -221,6 +223,14 @@ class ReconnectingConnection:
                 if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     await self._drop()
                 raise
+            finally:
+                self._used_at = time.monotonic()
+
+    async def close_if_unused(self, seconds: float) -> None:
+        """Close the connection if nobody has used it for *seconds*; the next use opens a new one."""
+        async with self._turn:
+            if time.monotonic() - self._used_at >= seconds:
+                await self._drop()
 
     async def close(self) -> None:
         async with self._turn:

@@ -23,6 +23,7 @@ from qw.store.connection import (
 from qw.store.grants import require
 
 TIMEOUT = 10.0  # seconds to wait for a free connection
+IDLE_SECONDS = 300.0  # after which an unused connection is closed; reopening it takes some milliseconds
 
 
 def not_open(name: str) -> str:
@@ -40,6 +41,7 @@ class Pool:
             kwargs={"autocommit": True},
             min_size=0,
             max_size=size,
+            max_idle=IDLE_SECONDS,
             timeout=timeout,
             reconnect_timeout=0.0,
             configure=settle,
