@@ -19,7 +19,7 @@ from qw.handlers.invoice.create import Orders, draft, numbered
 from qw.handlers.invoice.documents import Invoice
 from qw.handlers.invoice.layout import render
 from qw.handlers.invoice.numbers import GivenNumber
-from qw.handlers.invoice.paper import FONTS, load_fonts, not_shown
+from qw.handlers.invoice.paper import FONTS, load_fonts, not_shown, wrapped
 from qw.handlers.invoice.parties import DEMO, Address, Bank, Seller
 from qw.handlers.invoice.payment import payment_code
 from qw.handlers.invoice.pdf import PdfOptions, add_generate_pdf
@@ -171,6 +171,16 @@ async def test_characters_that_the_font_lacks_are_warned_of(tmp_path: Path) -> N
 
     [warning] = [line for level, line in context.logs if level == "WARNING"]
     assert "cannot draw 会式株社 correctly" in warning
+
+
+def test_no_line_begins_with_punctuation_that_closes() -> None:
+    load_fonts()
+    name = "办公椅（黑色，可调节高度，带扶手和头枕，适合长时间办公使用的人体工学座椅系列）"
+
+    broken = {width: wrapped(name, width) for width in range(8, 80)}
+
+    assert {"".join(lines) for lines in broken.values()} == {name}
+    assert [lines for lines in broken.values() if any(line.startswith(("，", "）")) for line in lines)] == []
 
 
 async def test_another_font_is_used_and_a_wrong_one_is_named(tmp_path: Path) -> None:

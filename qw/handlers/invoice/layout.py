@@ -91,7 +91,9 @@ def _load(font: Path | None) -> None:
     try:
         load_fonts(font)
     except (OSError, TTFError) as error:
-        raise Reject(f"QW_INVOICE_FONT: {font} is not a TrueType font that can be used: {error}") from None
+        reason = str(error).rpartition('": ')[2]
+        hint = "; Noto CJK has them, WenQuanYi Micro Hei does not" if "postscript" in reason else ""
+        raise Reject(f"QW_INVOICE_FONT: {font} is not a TrueType font that can be used: {reason}{hint}") from None
 
 
 def _dealt(blocks: Iterable[Block]) -> Iterator[list[Block]]:

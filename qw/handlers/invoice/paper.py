@@ -27,6 +27,9 @@ BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4[0] / mm, A4[1] / mm
 BLACK, GREY, PALE, RED = (0.1, 0.1, 0.12), (0.4, 0.42, 0.45), (0.8, 0.82, 0.84), (0.75, 0.1, 0.1)
 _names = {False: BODY, True: BOLD}  # the regular and bold font; process-wide, like reportlab's fonts
+_NEVER_FIRST = frozenset(
+    "、。，．・：；？！）］｝〉》」』】〕ー々…)]},.:;?!%ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+)  # of a line
 _QUIET = 4  # width of the white border in modules
 
 
@@ -151,11 +154,15 @@ def wrapped(text: str, width: float, *, size: float = 9, bold: bool = False) -> 
 
 
 def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
+    """Return the pieces of *word* at this width. No piece begins with punctuation that Chinese or Japanese text
+    never begins a line with.
+    """
     pieces, piece = [], ""
     for char in word:
         if piece and text_width(piece + char, size, bold=bold) > width:
-            pieces.append(piece)
-            piece = ""
+            kept = piece[:-1] if char in _NEVER_FIRST and len(piece) > 1 else piece
+            pieces.append(kept)
+            piece = piece[len(kept) :]
         piece += char
     return [*pieces, piece]
 
