@@ -77,6 +77,20 @@ def test_an_enqueue_adds_less_to_a_start_than_its_driver(url: str) -> None:
     assert used - alone < alone
 
 
+def test_a_list_of_tasks_imports_nothing_about_workflows(url: str) -> None:
+    run(OURS["function"], url)
+    program = "from qw.cli.program import run\nassert run(['task', 'list', '--database-url', {url!r}]) == 0\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(url=url) + "import sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+    )
+
+    modules = done.stdout.splitlines()[-1].split()
+    assert "qw.client.tasks" in modules, done.stderr
+    assert [name for name in modules if name.startswith(("qw.core.workflow", "qw.core.expression"))] == []
+
+
 def test_no_modules_import_each_other() -> None:
     script = Path(__file__).parents[1] / "scripts" / "structure"
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)

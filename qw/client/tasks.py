@@ -18,7 +18,7 @@ from qw.core.task.answer import Answers, done_among
 from qw.core.task.checkpoint import Checkpoint
 from qw.core.task.known_types import KnownTypes
 from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
-from qw.store import checkpoints, runs, tasks, types
+from qw.store import checkpoints, tasks, types
 from qw.store.connection import Connection
 from qw.store.grants import require
 from qw.store.tasks import LAST_ID, Filter, LogLine
@@ -63,14 +63,14 @@ class Tasks(Namespace):
 
         *under*: only tasks of the workflow with that id.
         """
-        from qw.store import workflows
-
         match = match or Filter()
         check_limit(limit, MOST)
         async with self._db.connection() as conn:
             if under is None:
                 ids = await tasks.find(conn, match, limit=limit, before=before)
             else:
+                from qw.store import workflows
+
                 ids = await workflows.find_tasks(conn, under, match, limit=limit, before=before)
             matching = await tasks.get(conn, ids)
         return [task for task in matching if match.status in (None, task.status)]
@@ -216,6 +216,8 @@ class Tasks(Namespace):
 
         Reads all runs and tasks, a page at a time.
         """
+        from qw.store import runs
+
         matching: list[UUID] = []
         for look in (runs.with_input, tasks.with_payload):
             last: UUID | None = UUID(int=0)
@@ -252,13 +254,13 @@ class Tasks(Namespace):
 
     async def count(self, match: Filter | None = None, *, under: UUID | None = None) -> Total:
         """Return the number of matching tasks. Always exact without a filter, or by status and queue only."""
-        from qw.store import workflows
-
         match = match or Filter()
         if under is None and match == Filter(status=match.status, queue=match.queue):
             return Total(count=await _tallied(self._db, match))
         async with self._db.connection() as conn:
             if under is not None:
+                from qw.store import workflows
+
                 count = await workflows.count_tasks(conn, under, match, limit=COUNTED + 1)
                 return Total(count=count, is_estimate=count > COUNTED)
             count = await tasks.count(conn, match, limit=COUNTED + 1)

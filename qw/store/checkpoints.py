@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg.rows import kwargs_row
@@ -14,9 +14,11 @@ from qw.core.errors import Conflict
 from qw.core.task import Lane, NewTask
 from qw.core.task.checkpoint import Checkpoint, CheckpointKey, CheckpointKind
 from qw.core.task.payload import Json
-from qw.core.why import Awaited
 from qw.store import tasks
 from qw.store.connection import Connection, execute, query, to_json
+
+if TYPE_CHECKING:
+    from qw.core.why import Awaited
 
 _SQL = sql.statements("checkpoint")
 
@@ -101,6 +103,8 @@ async def _begin(
 
 async def awaited(conn: Connection, id: UUID, *, limit: int) -> list[Awaited]:
     """Return what a suspended task waits for, oldest first; empty: it is not suspended."""
+    from qw.core.why import Awaited
+
     rows = await (await query(conn, _SQL["awaited"], {"id": id, "limit": limit})).fetchall()
     return [
         Awaited(
