@@ -424,6 +424,16 @@ def test_a_table_fits_the_terminal(qw: Qw, columns: int) -> None:
     assert ("a-queue" in row) == (columns == 132)
 
 
+def test_a_value_is_broken_between_words_only(qw: Qw) -> None:
+    path = f"/srv/{'a' * 50}/{'b' * 50}.eml"
+    task = qw("enqueue", "noop", "--payload", json.dumps({"path": path, "text": "word " * 30})).id
+
+    lines = on_terminal(qw, 80, "task", "show", str(task)).splitlines()
+
+    assert any(f'"{path}"' in line for line in lines)
+    assert max(len(line) for line in lines if path not in line) <= 80
+
+
 def test_colour_is_for_terminals_without_no_color(qw: Qw) -> None:
     qw("enqueue", "noop", "--id", "01890000-0000-7000-8000-000000000001")
     qw("task", "cancel", "--all", "--yes")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.containers import Lines
 from rich.text import Text
@@ -95,7 +97,9 @@ def table_lines(
 
 
 def print_value(title: Text, value: Text) -> None:
-    """Print *value* after *title*. On a terminal it is wrapped, and truncated after `LONGEST_VALUE` characters."""
+    """Print *value* after *title*. On a terminal it is wrapped between words, and truncated after `LONGEST_VALUE`
+    characters.
+    """
     out = console()
     lines = Lines([value]) if out.soft_wrap else _wrapped(value, out, max(out.width - title.cell_len, LEAST))
     for number, line in enumerate(lines):
@@ -106,7 +110,24 @@ def _wrapped(value: Text, out: Console, width: int) -> Lines:
     if len(value) > LONGEST_VALUE:
         rest = len(value) - LONGEST_VALUE
         value = Text.assemble(value[:LONGEST_VALUE], (f"… and {rest:,} characters; -o json has all", "italic"))
-    return value.wrap(out, width, overflow="fold")
+    lines = Lines()
+    for line in value.split("\n", allow_blank=True):
+        lines.extend(line.divide(_breaks(line.plain, width)))
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+def _breaks(line: str, width: int) -> list[int]:
+    """Return where *line* is broken: between words only, so that a path can be copied and a command repeated."""
+    breaks: list[int] = []
+    used = 0
+    for word in re.finditer(r"\s*\S+\s*", line):
+        if used and used + cell_len(word[0].rstrip()) > width:
+            breaks.append(word.start())
+            used = 0
+        used += cell_len(word[0])
+    return breaks
 
 
 def _shown(column: Column, item: Any) -> Text:
