@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run ``qw`` and end the process with its exit code."""
+    is_interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C during the imports below: no traceback
     _open_standard_streams()
     if "_QW_COMPLETE" in os.environ:
         _complete()
     gc.set_threshold(500_000)  # imported objects stay; searching them for cycles takes 1/20 of the start
     from qw.cli.program import run
 
+    if is_interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
     if "qw.daemon.daemon" not in sys.modules:
         gc.freeze()  # the collection at exit would take a fifth of a short command

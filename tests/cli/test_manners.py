@@ -8,6 +8,7 @@ import re
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -422,6 +423,24 @@ def test_a_table_fits_the_terminal(qw: Qw, columns: int) -> None:
     assert row.startswith(f"{id[:13]} ")
     assert "pending" in row
     assert ("a-queue" in row) == (columns == 132)
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from qw.cli import main
+main()
+"""
+
+
+def test_an_interrupt_during_the_start_prints_no_traceback(qw: Qw) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], env=qw.environ, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_value_is_broken_between_words_only(qw: Qw) -> None:
