@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -98,10 +99,11 @@ class Noun(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         word, *rest = args
         if word not in self.commands and not word.startswith("-"):
-            from qw.cli.suggestions import verb_meant
+            from qw.cli.suggestions import repaired, verb_meant
 
             known = [name for section in VERBS.values() for name in section]
             hint = verb_meant(ctx.command_path, word, rest, self.commands, known) or f"see: {ctx.command_path} --help"
+            hint = repaired(hint, partial(_options_of, ctx.find_root().command))
             raise Invalid(f"there is no command '{ctx.command_path} {word}'; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -109,6 +111,16 @@ class Noun(TyperGroup):
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, (verb.help or "").partition("\n")[0]) for name, verb in verbs if verb])
+
+
+def _options_of(command: Any, words: Sequence[str]) -> set[str]:
+    """Return the options of the command that *words* begin with; *command* is that of the first word, ``qw``."""
+    for word in words[1:]:
+        below = command.get_command(None, word) if hasattr(command, "get_command") else None
+        if below is None:
+            break
+        command = below
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)} | {"--help", "-h"}
 
 
 def _parsed(parse: Callable[[Any, list[str]], list[str]], ctx: Any, args: list[str]) -> list[str]:
@@ -181,9 +193,10 @@ class Verbs(Noun):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
-            from qw.cli.suggestions import command_meant
+            from qw.cli.suggestions import command_meant, repaired
 
             hint = command_meant(args, self._nouns(ctx), self.list_commands(ctx)) or "see: qw help all"
+            hint = repaired(hint, partial(_options_of, self))
             raise Invalid(f"there is no command {args[0]!r}; {hint}")
         return TyperGroup.resolve_command(self, ctx, args)
 

@@ -78,6 +78,10 @@ def _qw(
 ) -> None:
     """A durable task queue in the PostgreSQL you already have."""
     if ctx.invoked_subcommand is None:
+        if FLAGS:
+            raise Invalid(
+                f"no command after --{next(iter(FLAGS)).replace('_', '-')}; for example: qw task list, qw logs ID"
+            )
         from qw.cli.short_help import PAGE
 
         print(PAGE)

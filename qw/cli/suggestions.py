@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 COMMANDS: Mapping[str, str] = {  # commands of other programs, and verbs without their group
@@ -13,7 +13,7 @@ COMMANDS: Mapping[str, str] = {  # commands of other programs, and verbs without
     "kill": "task cancel --running",
     **dict.fromkeys(("retry", "rerun", "restart", "replay"), "task retry"),
     **dict.fromkeys(("remove", "rm", "delete"), "task remove"),
-    **dict.fromkeys(("clean", "cleanup"), "task remove --all"),
+    **dict.fromkeys(("clean", "cleanup", "prune"), "task remove --all"),
     "requeue": "task requeue",
     **dict.fromkeys(("forget", "erase"), "task forget"),
     "compensate": "task compensate",
@@ -29,9 +29,12 @@ COMMANDS: Mapping[str, str] = {  # commands of other programs, and verbs without
     **dict.fromkeys(("approve", "reject", "validate", "graph", "plan"), "workflow"),
     **dict.fromkeys(("pause", "resume", "limit", "purge", "drain"), "queue"),
     **dict.fromkeys(("unpause", "continue"), "queue resume"),
-    "flush": "queue purge",
+    **dict.fromkeys(("flush", "empty"), "queue purge"),
     **dict.fromkeys(("enable", "unsuspend"), "schedule resume"),
-    **dict.fromkeys(("disable", "suspend"), "schedule pause"),
+    "disable": "schedule pause",
+    "suspend": "queue pause",
+    "list-timers": "schedule list",
+    "list-units": "worker list",
     "trigger": "schedule trigger",
     **dict.fromkeys(("ps", "stats"), "status"),
     "watch": "events tail --follow",
@@ -44,7 +47,7 @@ COMMANDS: Mapping[str, str] = {  # commands of other programs, and verbs without
     **dict.fromkeys(("server", "serve"), "api"),
     **dict.fromkeys(("install", "systemd"), "service install"),
     **dict.fromkeys(("new", "create-project"), "init"),
-    **dict.fromkeys(("check", "health", "ping"), "doctor"),
+    **dict.fromkeys(("check", "health", "ping", "report"), "doctor"),
     **dict.fromkeys(("settings", "env"), "config show"),
     **dict.fromkeys(("migrate", "grant"), "db"),
     "import": "schedule import crontab",
@@ -61,6 +64,13 @@ ADVICE: Mapping[str, str] = {  # words with several meanings in qw
     "at": "to run a command at a time: qw run --at 18:00 -- COMMAND",
     "batch": "for one at a time: qw queue limit batch --concurrency 1 --create; then: qw run -q batch -- COMMAND",
     "beat": "every qw daemon fires schedules; to see them: qw schedule list",
+    "multi": "for several processes: qw daemon --processes N",
+    "group": "a queue is made when it is first used: qw run -q NAME -- COMMAND; to limit it: "
+    "qw queue limit NAME --concurrency N --create",
+    "stash": "to hold back a queue: qw queue pause NAME; to run a task later: qw task edit ID --in 2h",
+    **dict.fromkeys(
+        ("reload", "daemon-reload"), "to read definition files again: qw apply -f FILE, or kill -HUP a daemon's process"
+    ),
     "scale": "for more slots: qw worker slots N, for more processes: qw daemon --processes N",
     **dict.fromkeys(
         ("update", "upgrade"), "for a new version: pip install --upgrade qw, then its schema: qw db migrate"
@@ -72,7 +82,7 @@ _NOUNS: Mapping[str, str] = {  # groups as other programs call them, and plurals
     **dict.fromkeys(("workflows", "flow", "flows", "dag", "dags"), "workflow"),
     **dict.fromkeys(("schedules", "cron", "crons", "cronjob", "cronjobs", "crontab"), "schedule"),
     **dict.fromkeys(("queues", "group", "groups"), "queue"),
-    **dict.fromkeys(("workers", "daemons"), "worker"),
+    **dict.fromkeys(("workers", "daemons", "pods", "pod", "deployments", "nodes"), "worker"),
     "event": "events",
     "database": "db",
 }
@@ -99,7 +109,15 @@ _VERBS: Mapping[str, Sequence[str]] = {  # verbs of other programs, and the poss
     "start": ("resume", "install"),
 }
 
-_PHRASES: Mapping[str, str] = {  # pairs that the tables above would map to a wrong command
+_PHRASES: Mapping[str, str] = {  # words that the tables above would map to a wrong command
+    "info": "qw status",
+    "pause": "qw queue pause --all",
+    "suspend": "qw queue pause --all",
+    "resume": "qw queue resume --all",
+    "unpause": "qw queue resume --all",
+    "start qw": "qw daemon",
+    "system prune": "qw task remove --all",
+    "group list": "qw queue list",
     "worker start": "qw daemon",
     "worker run": "qw daemon",
     "worker restart": "stop it with qw worker drain WORKER, and start qw daemon again",
@@ -130,7 +148,6 @@ _LETTERS: Mapping[str, str] = {  # options of task-spooler
     "-l": "task list",
     "-S": "worker slots",
     "-t": "logs -f",
-    "-c": "logs",
     "-w": "wait",
     "-C": "task remove --all",
     "-k": "task cancel --running",
@@ -152,13 +169,14 @@ _OPTIONS: Mapping[str, Sequence[str]] = {  # options of other programs, and the 
     **dict.fromkeys(("--group", "-g"), ("--queue",)),
     **dict.fromkeys(("--state", "--filter", "-s"), ("--status",)),
     **dict.fromkeys(("--prio", "--nice", "--urgent"), ("--priority",)),
-    **dict.fromkeys(("--depends", "--depends-on", "--dependency", "-d", "-D"), ("--after",)),
+    **dict.fromkeys(("--depends", "--depends-on", "--dependency", "-d", "-D"), ("--after", "--in")),
     **dict.fromkeys(("--args", "--kwargs", "--data", "--body"), ("--payload",)),
     **dict.fromkeys(("-i", "--param", "--params", "--set", "--payload"), ("--input",)),
     **dict.fromkeys(("--worker", "--workers", "--jobs", "--parallel"), ("--concurrency",)),
     **dict.fromkeys(("--tz", "--zone"), ("--timezone",)),
     **dict.fromkeys(("--retries", "--max-attempts", "--retry"), ("--max-retries",)),
     **dict.fromkeys(("--force", "--no-confirm", "-f"), ("--yes",)),
+    **dict.fromkeys(("--all-failed", "-a"), ("--status failed",)),
     **dict.fromkeys(("--tail", "--lines"), ("--limit",)),
     "--name": ("--key",),
     "--unique": ("--key",),
@@ -173,11 +191,25 @@ _OPTION_ADVICE: Mapping[tuple[str, str], str] = {
         ("qw daemon", option): "in the background: qw daemon &, as a service: qw service install"
         for option in ("-d", "--daemonize", "--detach")
     },
+    **{
+        ("qw run", option): "leave it out: the command runs in the background, without a terminal"
+        for option in ("-i", "-t", "--rm", "--detach")
+    },
+    ("qw run", "-d"): "leave it out: the command runs in the background; to run it after another task: --after ID",
+    **{("qw status", option): "for one queue: qw task list --queue NAME" for option in ("-g", "--group", "-q")},
+    **{
+        (path, option): "for tasks in Python: qw daemon --app MODULE:ATTRIBUTE"
+        for path in ("qw", "qw worker", "qw daemon")
+        for option in ("-A", "--app")
+    },
+    ("qw", "--json"): "put it after the command: qw task list -o json",
     ("qw logs", "-n"): "for the last lines: qw logs ID | tail -n 5",
     ("qw logs", "--tail"): "for the last lines: qw logs ID | tail -n 5",
     ("qw top", "-n"): "for one frame: qw top --once",
     ("qw", "--verbose"): "for more detail: QW_LOG_LEVEL=debug",
 }
+
+_STATUSES = frozenset(("pending", "processing", "running", "completed", "failed", "retrying", "cancelled", "suspended"))
 
 _DAEMON_WORDS: Mapping[str, str] = {
     "start": "it starts without a word: qw daemon",
@@ -189,7 +221,14 @@ _DAEMON_WORDS: Mapping[str, str] = {
 
 _BEFORE_NOUN = frozenset(("get", "describe", "delete", "list", "create", "show", "scale", "edit"))  # as in kubectl
 
-_LISTS: Mapping[str, str] = {"ID": "qw task list", "RUN": "qw workflow runs", "WORKER": "qw worker list"}
+_LISTS: Mapping[str, str] = {
+    **dict.fromkeys(("ID", "TASK"), "qw task list"),
+    **dict.fromkeys(("RUN", "RUN|NAME"), "qw workflow runs"),
+    "WORKER": "qw worker list",
+}
+
+
+_PREFIX = "did you mean: "
 
 
 def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], known: Collection[str]) -> str | None:
@@ -204,11 +243,15 @@ def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], kn
         return _of_noun(noun, word, rest[1:], nouns[noun])
     if word == "control" and rest:
         return command_meant(rest, nouns, known)
+    if (word == "add" and len(rest) == 1) or "--payload" in rest:
+        return _did_you_mean("enqueue", rest)
     if word == "add" and rest:
-        return _did_you_mean("run" if "--" in rest else "enqueue", rest)
+        return _did_you_mean("run" if "--" in rest or rest[0].startswith("-") else "run --", rest)
     if word == "add":
         return "did you mean: qw run -- COMMAND, or qw enqueue TYPE"
-    if word == "start" and rest:
+    if word == "parallel" and (group := _group(rest)):
+        return f"did you mean: qw queue limit {group} --concurrency {rest[0]} --create"
+    if word == "start" and rest and not rest[0][:1].isdigit():
         return _did_you_mean("workflow start", rest)
     if word in ADVICE:
         return ADVICE[word]
@@ -218,9 +261,31 @@ def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], kn
         return _of_noun(noun, rest[0] if rest else "list", rest[1:], nouns[noun])
     if word in COMMANDS:
         return _did_you_mean(_command(word), rest)
-    if close := get_close_matches(word, [*known, *COMMANDS, *_NOUNS], n=1, cutoff=0.7):
+    if close := get_close_matches(word.lower(), [*known, *COMMANDS, *_NOUNS], n=1, cutoff=0.7):
         return command_meant([close[0], *rest], nouns, known) or _did_you_mean(close[0], rest)
     return None
+
+
+def repaired(hint: str, options_of: Callable[[Sequence[str]], Collection[str]]) -> str:
+    """Return *hint*; options of other programs in the command that it suggests are replaced by qw's, or left out.
+
+    *options_of* returns the options of the command that these words begin with.
+    """
+    if not hint.startswith(_PREFIX):
+        return hint
+    words = shlex.split(hint.removeprefix(_PREFIX))
+    options = options_of(words)
+    kept: list[str] = []
+    for number, word in enumerate(words):
+        name, has_value, value = word.partition("=")
+        if word == "--" or (words[1:2] == ["run"] and number > 1 and not word.startswith("-")):
+            kept += words[number:]  # the command and its own options
+            break
+        if not word.startswith("-") or word == "-" or name in options or word[1:2].isdigit():
+            kept.append(word)
+        elif right := next((right for right in _OPTIONS.get(name, ()) if right.split()[0] in options), None):
+            kept += f"{right}{has_value}{value}".split()
+    return f"{_PREFIX}{shlex.join(kept)}"
 
 
 def command_of(word: str) -> str | None:
@@ -233,15 +298,15 @@ def verb_meant(path: str, word: str, rest: Sequence[str], verbs: Collection[str]
     good match.
     """
     if word == "help":
-        return f"did you mean: {shlex.join([*path.split(), *(name for name in rest[:1] if name in verbs), '--help'])}"
+        return f"{_PREFIX}{shlex.join([*path.split(), *(name for name in rest[:1] if name in verbs), '--help'])}"
     if phrase := _phrase(path.removeprefix("qw "), word, rest=rest):
         return phrase
     if verb := _verb(word, verbs):
-        return f"did you mean: {shlex.join([*path.split(), verb, *rest])}"
+        return f"{_PREFIX}{shlex.join([*path.split(), verb, *rest])}"
     if word in known:
-        return f"did you mean: {shlex.join(['qw', word, *rest])}"
+        return f"{_PREFIX}{shlex.join(['qw', word, *rest])}"
     if close := get_close_matches(word, list(verbs), n=1):
-        return f"did you mean: {shlex.join([*path.split(), close[0], *rest])}"
+        return f"{_PREFIX}{shlex.join([*path.split(), close[0], *rest])}"
     return None
 
 
@@ -265,6 +330,13 @@ def arguments_meant(path: str, words: Sequence[str], extra: Sequence[str]) -> st
     first = extra[0]
     if path == "qw daemon":
         return _DAEMON_WORDS.get(first)
+    if path == "qw task list" and first in _STATUSES:
+        statuses = [word for word in words if word in _STATUSES]
+        return f"{_PREFIX}qw task list --status {','.join(statuses)}"
+    if path == "qw task list" and first == "ago":
+        return f"leave out {first!r}: --since 2h"
+    if path == "qw status":
+        return f"for a task or run: qw why {first}, for a queue: qw queue show {first}"
     if path == "qw queue limit" and first[:1].isdigit():
         name = next((word for word in words[2:] if word != first and not word.startswith("-")), "NAME")
         return f"did you mean: qw queue limit {name} {'--rate' if '/' in first else '--concurrency'} {first}"
@@ -273,7 +345,7 @@ def arguments_meant(path: str, words: Sequence[str], extra: Sequence[str]) -> st
         payload = shlex.quote(first) if first[:1] in "{@" else '\'{"name": "value"}\''
         return f"did you mean: qw enqueue {type} --payload {payload}"
     if path in ("qw apply", "qw diff"):
-        return f"did you mean: {path} -f {shlex.join(extra)}"
+        return f"{_PREFIX}{path} -f {shlex.join(extra)}"
     return None
 
 
@@ -311,11 +383,17 @@ def _phrase(*words: str, rest: Sequence[str]) -> str | None:
     right = _PHRASES.get(" ".join(words))
     if right is None or ", " in right or ": " in right:
         return right
-    return f"did you mean: {_with(right, rest)}"
+    return f"{_PREFIX}{_with(right, rest)}"
 
 
 def _verb(word: str, verbs: Collection[str]) -> str | None:
     return next((verb for verb in _VERBS.get(word, ()) if verb in verbs), None)
+
+
+def _group(words: Sequence[str]) -> str | None:
+    """Return the value of ``--group`` among *words*."""
+    options = (number for number, word in enumerate(words[:-1]) if word in ("-g", "--group"))
+    return next((words[number + 1] for number in options), None)
 
 
 def _command(word: str) -> str:
@@ -324,7 +402,7 @@ def _command(word: str) -> str:
 
 
 def _did_you_mean(command: str, rest: Sequence[str]) -> str:
-    return f"did you mean: {_with(f'qw {command}', rest)}"
+    return f"{_PREFIX}{_with(f'qw {command}', rest)}"
 
 
 def _with(command: str, rest: Sequence[str]) -> str:

@@ -22,11 +22,11 @@ def message_of(error: Any, words: Sequence[str]) -> str:
 def _hint(error: Any, path: str, command: Any, words: Sequence[str]) -> str | None:
     if hasattr(error, "possibilities"):
         known = {name for param in command.params for name in param.opts}
-        return option_meant(path, error.option_name, known, words) or _after_command(error.option_name, path, words)
+        return option_meant(path, error.option_name, known, words) or _after_command(error, path, words)
     if extra := re.search(r"extra argument\S* \((.*)\)$", error.message, re.DOTALL):
         taken = list(words[len(path.split()) - 1 :])
         return arguments_meant(path, list(words), _last(taken, extra[1]))
-    if getattr(error, "param", None) is not None and error.param.param_type_name == "argument" and not error.message:
+    if getattr(error, "param", None) is not None and error.param.param_type_name == "argument":
         return missing_argument(path, error.param.metavar or error.param.name.upper())
     return None
 
@@ -39,12 +39,14 @@ def _last(words: list[str], text: str) -> list[str]:
     return text.split(" ")
 
 
-def _after_command(option: str, path: str, words: Sequence[str]) -> str | None:
-    """Return advice if *option* stands before its command instead of after it."""
+def _after_command(error: Any, path: str, words: Sequence[str]) -> str | None:
+    """Return advice if the unknown option stands before its command instead of after it."""
+    option = error.option_name
     if path != "qw" or option not in words:
         return None
-    rest = words[words.index(option) + 1 :]
-    return f"put options of a command after it: qw {rest[0]} {option}" if rest and rest[0].isalpha() else None
+    name = next(iter(words[words.index(option) + 1 :]), "")
+    is_command = name in error.ctx.command.list_commands(error.ctx)
+    return f"put options of a command after it: qw {name} {option}" if is_command else None
 
 
 def _fault(error: Any) -> str:

@@ -192,7 +192,10 @@ async def _all_locked(conn: Connection, refs: Sequence[Ref], clock: datetime | N
 
 async def _missing(conn: Connection, *refs: Ref, nothing_done: bool = False) -> NoReturn:
     known = await schedules.names(conn)
-    said = [f"there is no schedule {str(ref)!r}{guess(ref, known) if isinstance(ref, str) else ''}" for ref in refs]
+    hint = {ref: guess(ref, known) if isinstance(ref, str) else "" for ref in refs}
+    said = [f"there is no schedule {str(ref)!r}{hint[ref]}" for ref in refs]
+    if not any(hint.values()):
+        said.append(f"known are {', '.join(known[:10]) or 'none'}{' …' if len(known) > 10 else ''}")
     raise NotFound("; ".join([*said, "nothing was changed"] if nothing_done else said))
 
 

@@ -148,6 +148,6 @@ def guess(word: str, known: Iterable[str]) -> str:
 
 def among(word: str, known: Iterable[str]) -> str:
     """Like `guess`, followed by the known words: ``; did you mean 'x'? Known are x, y`` or ``; known are x, y``."""
-    names = ", ".join(known) or "none"
-    hint = guess(word, names.split(", "))
+    words = list(known)
+    hint, names = guess(word, words), ", ".join(words) or "none"
     return f"{hint} Known are {names}" if hint else f"; known are {names}"

@@ -13,7 +13,7 @@ from qw.core.errors import Invalid
 _DAYS = {"today": 0, "tomorrow": 1, "yesterday": -1}
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NAMED_TIMES = {"noon": time(12), "midnight": time(0)}
-_TIME = re.compile(r"(\d{1,2})(?::(\d{2})(?::(\d{2}))?)?\s*([ap]m?)?", re.ASCII)
+_TIME = re.compile(r"(\d{1,2})(?:[:.](\d{2})(?::(\d{2}))?)?\s*([ap]m?)?", re.ASCII)
 _UNITS = {
     **dict.fromkeys(("second", "seconds", "sec", "secs"), "s"),
     **dict.fromkeys(("minute", "minutes", "min", "mins"), "m"),
@@ -44,6 +44,11 @@ def parse_moment(text: str, now: datetime, placed: Placed, *, ahead: bool) -> da
         return None
 
 
+def with_short_units(words: str) -> str:
+    """Return *words* with units as `parse_duration` knows them: ``2h`` for ``2 hours``."""
+    return _COUNTED.sub(lambda part: f"{part[1]}{_UNITS.get(part[2], part[2])}", words.lower()).replace(" ", "")
+
+
 def _iso(text: str, placed: Placed) -> datetime | None:
     """RFC 3339."""
     if not re.match(r"\d{4}-", text):
@@ -62,8 +67,8 @@ def _distance(words: str, now: datetime, *, ahead: bool) -> datetime | None:
         words = words.removesuffix(" ago")
     elif found := re.fullmatch(r"(?:in\s|now\s*\+)\s*(.+)", words):
         words, ahead = found[1], True
-    words = _COUNTED.sub(lambda part: f"{part[1]}{_UNITS.get(part[2], part[2])}", words).replace(" ", "")
-    if not re.match(r"\d|pt?\d", words) or words.isdigit():
+    words = with_short_units(words)
+    if not re.match(r"\d|pt?\d", words) or re.fullmatch(r"[\d.]+", words):
         return None
     try:
         distance = parse_duration(words)

@@ -74,6 +74,10 @@ def test_a_word_that_is_not_utf8_is_kept_as_it_was(qw: Qw) -> None:
     [
         (("echo", "a", "|", "wc"), "'|' is an argument of echo here; for a shell's meaning: qw run -- sh -c"),
         (("ls -l | wc",), "is the name of one program here"),
+        (("A=1", "make"), "'A=1' is the name of a program here; for a variable: qw run -e A=1 -- COMMAND"),
+        (("cd", "/tmp"), "'cd' is a command of the shell, not a program; use: qw run -- sh -c 'cd ...'"),
+        (("sh", "-c", "echo", "hi"), "sh -c takes one argument, in quotes: qw run -- sh -c 'echo hi'"),
+        (("—", "ls"), "begins with a long dash; two hyphens separate the command"),
         (("expr", "1", "|", "2"), ""),
     ],
 )

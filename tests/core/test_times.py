@@ -21,6 +21,7 @@ def meant(text: str, *, ahead: bool) -> str | None:
     [
         ("18:00", "2026-10-23T18:00+02:00"),
         ("6pm", "2026-10-23T18:00+02:00"),
+        ("18.00", "2026-10-23T18:00+02:00"),
         ("9:15", "2026-10-24T09:15+02:00"),
         ("14:30", "2026-10-24T14:30+02:00"),
         ("noon", "2026-10-24T12:00+02:00"),
@@ -72,7 +73,22 @@ def test_words_for_the_past_are_no_time_ahead(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "90", "25:00", "13pm", "soon", "tomorrow monday", "9am 10am", "18", "2026-13-01", "-2h", "x" * 100, "at"],
+    [
+        "",
+        "90",
+        "1.5",
+        "25:00",
+        "25.00",
+        "13pm",
+        "soon",
+        "tomorrow monday",
+        "9am 10am",
+        "18",
+        "2026-13-01",
+        "-2h",
+        "x" * 100,
+        "at",
+    ],
 )
 def test_what_could_mean_anything_means_nothing(text: str) -> None:
     assert meant(text, ahead=True) is None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import select
+import shlex
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +36,9 @@ app = verbs()
 _IDS: dict[str, Any] = {"autocompletion": task_ids}
 _PATIENCE = 1.0  # seconds without input before a message says that qw waits for it
 _SHELL_SIGNS = frozenset({"|", "||", "&&", ">", ">>", "<", "2>", "2>&1", "&>", "&"})
+_SHELL_WORDS = frozenset(
+    {"cd", "export", "source", ".", "alias", "set", "unset", "if", "for", "while", "eval", "ulimit"}
+)
 _TAKES_SIGNS = frozenset({"test", "[", "expr", "find"})
 
 
@@ -137,6 +143,9 @@ def run(
 
 def _notification(wanted: TaskOptions, notify: str) -> TaskOptions:
     """Return the options of the notification task that runs after a task with the options *wanted*."""
+    if not notify.strip() or ("://" in notify.split()[0] and not _is_url(notify)):
+        message = f"{notify[:60]!r} is neither a command nor a URL with http:// or https://"
+        raise Invalid(Fault(path="--notify", message=message))
     kept = {name: wanted.values[name] for name in ("queue", "priority", "max_retries")}
     if _is_url(notify):
         return replace(wanted, type="http_request", values={**kept, "max_retries": 5})
@@ -167,11 +176,20 @@ def _piped() -> Json:
 
 def _hint(words: Sequence[str]) -> None:
     """Print how to use a shell if *words* look like shell syntax."""
+    first = words[0]
     signs = [word for word in words[1:] if word in _SHELL_SIGNS]
-    if signs and os.path.basename(words[0]) not in _TAKES_SIGNS:
-        say(f"qw: {signs[0]!r} is an argument of {words[0]} here; for a shell's meaning: qw run -- sh -c '...'")
-    elif len(words) == 1 and " " in words[0] and not os.path.exists(words[0]):
-        say(f"qw: {words[0]!r} is the name of one program here; for a shell command: qw run -- sh -c {words[0]!r}")
+    if signs and os.path.basename(first) not in _TAKES_SIGNS:
+        say(f"qw: {signs[0]!r} is an argument of {first} here; for a shell's meaning: qw run -- sh -c '...'")
+    elif len(words) == 1 and " " in first and not os.path.exists(first):
+        say(f"qw: {first!r} is the name of one program here; for a shell command: qw run -- sh -c {first!r}")
+    elif re.fullmatch(r"[A-Za-z_]\w*=.*", first):
+        say(f"qw: {first!r} is the name of a program here; for a variable: qw run -e {first} -- COMMAND")
+    elif first in _SHELL_WORDS and shutil.which(first) is None:
+        say(f"qw: {first!r} is a command of the shell, not a program; use: qw run -- sh -c '{first} ...'")
+    elif first[:1] in "—–":
+        say(f"qw: {first!r} begins with a long dash; two hyphens separate the command: qw run -- COMMAND")
+    elif os.path.basename(first) in ("sh", "bash") and words[1:2] == ["-c"] and len(words) > 3 and "$" not in words[2]:
+        say(f"qw: {first} -c takes one argument, in quotes: qw run -- {first} -c {shlex.quote(' '.join(words[2:]))}")
 
 
 def _variables(names: Sequence[str]) -> dict[str, Json]:

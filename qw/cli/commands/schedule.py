@@ -117,6 +117,8 @@ def add(
         rest = f" -- {shlex.join(command[1:])}" if command[1:] else ""
         raise Invalid(f"when it runs is an option: qw schedule add {name} --cron {command[0]!r}{rest}")
 
+    if not command and type is None and workflow is None:
+        raise Invalid(f"schedule {name!r} has nothing to start: give --type, --workflow or, after the name, -- COMMAND")
     values = json_object(payload or input, "--payload" if payload else "--input")
     document: dict[str, Any] = {
         "cron": cron, "every": every, "at": _time(at, timezone), "seconds": seconds or None, "timezone": timezone,

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from qw.cli.options.values import delay, duration, moment
+from qw.cli.output.records import say
+from qw.clock import clock
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.ids import parse_id
 from qw.core.task import FIELDS, JSON_KEYS, NewTask, check_new
@@ -33,10 +35,13 @@ class TaskOptions:
             raise Invalid("give --in or --at, not both")
         delay(self.values.get("delay"), "--in")
         try:
-            return self.task({"payload": payload})
+            task = self.task({"payload": payload})
         except Invalid as error:
             faults = (replace(fault, path=_flag(fault.path)) for fault in error.faults)
             raise Invalid(*faults) from None
+        if task.run_at is not None and task.run_at < clock.now() - timedelta(minutes=1):
+            say(f"qw: {task.run_at:%Y-%m-%d %H:%M %Z} has passed; the task runs at once")
+        return task
 
     def task(self, line: dict[str, Any]) -> NewTask:
         """Return the task described by *line*, with the options as defaults. Raise Invalid with every fault."""

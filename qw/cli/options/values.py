@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qw.clock import clock
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid, NotFound
-from qw.core.times import parse_moment
+from qw.core.times import parse_moment, with_short_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,13 +47,23 @@ def program_of(words: Sequence[str], directory: str, *, keeps: bool) -> JsonObje
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:
-    """Parse a duration. Raise Invalid that names *flag*."""
+    """Parse a duration. Raise Invalid that names *flag* and, for ``2 hours`` or ``5M``, the right spelling."""
     if text is None:
         return None
     try:
         return parse_duration(text)
     except Invalid as error:
-        raise Invalid(Fault(path=flag, message=str(error))) from None
+        raise Invalid(Fault(path=flag, message=f"{error}{_duration_meant(text, flag)}")) from None
+
+
+def _duration_meant(text: str, flag: str) -> str:
+    short = with_short_units(text)
+    with suppress(Invalid):
+        parse_duration(short)
+        return f"; did you mean {short}?"
+    now = clock.now().astimezone()
+    is_time = flag == "--in" and parse_moment(text, now, datetime.astimezone, ahead=True) is not None
+    return f"; for a time: --at {shlex.quote(text)}" if is_time else ""
 
 
 def delay(text: str | None, flag: str) -> timedelta | None:
@@ -71,7 +85,8 @@ def moment(text: str | None, flag: str) -> datetime | None:
     at = parse_moment(text, clock.now().astimezone(), datetime.astimezone, ahead=True)
     if at is None:
         message = f"{text[:60]!r} is not a time such as 18:00, 'tomorrow 9am', 2026-11-24T18:00 (local) or …T18:00Z"
-        raise Invalid(Fault(path=flag, message=message))
+        hint = f"; did you mean {text[:2]}:{text[2:]}?" if re.fullmatch(r"([01]\d|2[0-3])[0-5]\d", text) else ""
+        raise Invalid(Fault(path=flag, message=f"{message}{hint}"))
     return at
 
 
@@ -92,6 +107,9 @@ def json_object(text: str | None, flag: str) -> JsonObject:
     """
     from qw.core.task.payload import parse_object
 
+    if text is not None and (pairs := _PAIRS.fullmatch(text)):
+        meant = dumps(dict(pair.split("=", 1) for pair in pairs[0].split(",")), ensure_ascii=False)
+        raise Invalid(Fault(path=flag, message=f"{text[:60]!r} is not JSON; did you mean {shlex.quote(meant)}?"))
     return {} if text is None else parse_object(_content(text, flag), path=flag.lstrip("-"))
 
 
@@ -116,4 +134,5 @@ def _content(text: str, flag: str) -> str | bytes:
         raise Invalid(Fault(path=flag, message=f"{text[1:]} cannot be read: {error.strerror}")) from None
 
 
+_PAIRS = re.compile(r"[A-Za-z_]\w*=[^,={}]*(,[A-Za-z_]\w*=[^,={}]*)*")  # a=1,b=2
 _MOST = 1024 * 1024 + 1  # bytes: one more than the limit, to detect a larger input without reading all of it

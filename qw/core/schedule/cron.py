@@ -156,6 +156,9 @@ def _fields(text: str, seconds: bool, faults: list[str]) -> list[str]:
     if text.startswith("@"):
         if text.lower() in MACROS:
             return MACROS[text.lower()].split()
+        if text.lower() == "@reboot":
+            faults.append("'@reboot' is not a time; let the service manager start the command")
+            return []
         known = (*MACROS, "@every 5m")
         faults.append(f"{text[:60]!r} is not one of {', '.join(known)}{guess(text[:60], known)}")
         return []
@@ -189,7 +192,9 @@ def _misfit(fields: list[str], seconds: bool) -> str:
         return f"{rest[0][:60]!r} is not a time field; put a command after --: --cron {times!r} -- {command[:60]}"
     if len(fields) == 6:
         return "six fields begin with a second; to allow that: seconds: true, on the command line --seconds"
-    return f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}; it needs {needed}"
+    if len(fields) == 1:
+        return f"1 field; it needs {needed}, in one pair of quotes: '0 3 * * *'"
+    return f"{len(fields)} fields; it needs {needed}"
 
 
 def _spelled(field: str, kind: _Kind, faults: list[str]) -> str:
